@@ -3,17 +3,16 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
 from inspect import Parameter
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.model import Deployment, Run, text
 from qoder_cli.cli.options import (
     AllowEmpty,
     OneRun,
@@ -33,7 +32,7 @@ from qoder_cli.commands import edited
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
-from qoder_cli.output.listing import All, Limit, Listing, page_size, rows_wanted
+from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, page_size, rows_wanted
 
 if TYPE_CHECKING:
     from qoder_cli.nouns.change import Change, Changes, Named
@@ -64,6 +63,7 @@ FILTERS: dict[str, tuple[str, Any]] = {
     "scope_id": ("session", _one(option("--session", "ID", "Only those that this session (sess_…) made."))),
     "deployment_id": ("deployment", _one(_OF_DEPLOYMENT)),
     "agent_id": ("agent", _one(_OF_AGENT)),
+    "status": ("status", _one(_STATUS)),
     "statuses[]": ("status", Annotated[list[str] | None, _STATUS]),
     "created_at[gte]": ("since", _one(_SINCE)),
     "created_at[gt]": ("since", _one(_SINCE)),
@@ -71,7 +71,8 @@ FILTERS: dict[str, tuple[str, Any]] = {
     "created_at[lt]": ("until", _one(_UNTIL)),
     "include_archived": ("include_archived", Annotated[bool, flag("--include-archived", "Include archived ones.")]),
 }
-_PLACES = {"session": "scope.id", "deployment": "deployment_id", "agent": "agent.id"}  # where an object has them
+# Where an object has what is filtered by.
+_PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["agent.id", "agent"]}
 
 
 def commands(words: str, **own: Command) -> dict[str, Command]:
@@ -138,7 +139,7 @@ def list_command(noun: Noun) -> Command:
     assert listed is not None  # all nouns of the table have a list
     filters = dict(FILTERS[name] for name in FILTERS if name in listed.query)
     if noun.statuses:
-        filters["status"] = _status_of(noun)
+        filters["status"] = _status_of(noun, is_one="status" in listed.query)
     parameters = held_by(noun)
     parameters += [(name, type, False if name == "include_archived" else None) for name, type in filters.items()]
     parameters += [("limit", Limit, None), ("all", All, False)] if noun.is_paged else []
@@ -148,13 +149,14 @@ def list_command(noun: Noun) -> Command:
     return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
-def _status_of(noun: Noun) -> Any:
-    enum: Any = StrEnum
-    kind: Any = list
-    annotated: Any = Annotated
-    known = enum("Status", {each.upper(): each for each in noun.statuses})  # typer takes no list of a Literal
+def _status_of(noun: Noun, *, is_one: bool) -> Any:
+    enum: Any = StrEnum  # typer takes no list of a Literal
+    kind: Any = enum("Status", {each.upper(): each for each in noun.statuses})
+    listed, annotated = cast(Any, list), cast(Any, Annotated)
     help = f"Only those with this status: {', '.join(noun.statuses)}."
-    return annotated[kind[known] | None, several("--status", "STATUS", help)]
+    if is_one:
+        return annotated[kind | None, option("--status", "STATUS", help)]
+    return annotated[listed[kind] | None, several("--status", "STATUS", help)]
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
@@ -180,6 +182,9 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
     if typed.get("agent") is not None:
         typed["agent"] = id_of(app, NOUNS["agent"], typed["agent"])
     statuses, name = typed.get("status"), typed.get("name")
+    places = [each for each in _PLACES if typed.get(each) is not None]
+    if isinstance(statuses, str):
+        statuses = [statuses]
     seen: list[tuple[Raw, str | None]] = []  # no more of each than is remembered: it may be large
 
     def matches(raw: Raw) -> bool:
@@ -189,7 +194,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
             and (name is None or name.lower() in (name_of(raw) or "").lower())
-            and all(typed.get(each) in (None, found_at(raw, place)) for each, place in _PLACES.items())
+            and all(typed[each] in [found_at(raw, at) for at in _PLACES[each]] for each in places)
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
@@ -200,8 +205,12 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
         value = typed.get(name_typed)
         if parameter in listed.query and not parameter.startswith("created_at") and value:
             query[parameter] = "true" if value is True else value
-    print_list(app, noun, path_of(noun, *held), query, wanted, matches)
-    remember(app, noun.words, seen)
+    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api/facts.md, 1.2)
+        query = {**query, "limit": LARGEST_PAGE}
+        del query["status"]
+    is_whole = print_list(app, noun, path_of(noun, *held), query, wanted, matches)
+    is_filtered = held or window != ALWAYS or places or statuses or name
+    remember(app, noun.words, seen, whole=is_whole and not is_filtered)
 
 
 def print_list(
@@ -213,8 +222,11 @@ def print_list(
     matches: Callable[[Raw], bool] = bool,
     *,
     versions: bool = False,
-) -> None:
-    """Print those objects of a list that match, at most so many: a noun's things, or the versions of one."""
+) -> bool:
+    """Print those objects of a list that match, at most so many: a noun's things, or the versions of one.
+
+    Return whether none was left out.
+    """
     columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
     # A version of an agent has the agent's id: here its number is what tells it from the others.
     id = "version" if versions else "id"
@@ -222,16 +234,18 @@ def print_list(
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
     listing.print(app.output.rows(fields=row, data=dict, id=id, first=first))
     listing.conclude(app.progress, none=f"no {what} found")
+    return listing.left_out is None
 
 
 def _row_of(noun: Noun, columns: Sequence[str]) -> "tuple[Callable[[Raw], Fields], Sequence[str]]":
     """Return what makes a row, and its columns in the order in which they get room."""
-    if noun.words == "session":
-        from qoder_cli.output.views import SESSION_FIRST, session_row
-
-        return (lambda raw: session_row(Run({**raw, "type": "session"}))), SESSION_FIRST
     from qoder_cli.nouns.shown import fields
+    from qoder_cli.output import views
 
+    if noun.words == "session":
+        return (lambda raw: views.session_row(Run({**raw, "type": "session"}))), views.SESSION_FIRST
+    if noun.words == "deploy":
+        return (lambda raw: views.deployment_row(Deployment(raw))), views.DEPLOYMENT_FIRST
     return (lambda raw: fields(raw, columns)), columns
 
 
@@ -424,15 +438,18 @@ def change_things(
     def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
 
-    is_session = noun.words == "session"
-    columns = noun.columns if is_session else ("id", "name", "status")
+    is_whole = noun.words in ("session", "deploy")
+    columns = noun.columns if is_whole else ("id", "name", "status")
     whole, first = _row_of(noun, columns)
 
     def row(raw: Raw) -> "Fields":
         short = {"id": raw.get("id"), "name": name_of(raw), "status": change.participle}
-        return whole(raw) if is_session else short
+        return whole(raw) if is_whole else short
 
-    asked, sheet = question and is_wanted, partial(sheet_of, noun)
+    def sheet(raw: Raw) -> "Fields":
+        return sheet_of(noun, raw, now=app.client.server_now())
+
+    asked = question and is_wanted
     made = (changes or Changes)(app, change, asked, row, sheet, columns, first, refused)
     return made.make(targets, as_list=as_list)
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import Run, array, mapping, text
+from qoder_cli.base.model import Deployment, Run, array, mapping, text
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
+from qoder_cli.output.views import deployment_fields, session_fields
 
 if TYPE_CHECKING:
     from qoder_cli.app import App
@@ -164,11 +165,11 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
     return shown
 
 
-def sheet_of(noun: Noun, raw: Raw) -> Fields:
-    """Return all that one of a noun's things shows."""
+def sheet_of(noun: Noun, raw: Raw, *, now: float | None = None) -> Fields:
+    """Return all that one of a noun's things shows; `now`, in unix seconds, is for a deployment's next fires."""
+    if noun.words == "deploy":
+        return deployment_fields(Deployment(raw), now=now)
     if noun.words == "session":
-        from qoder_cli.output.views import session_fields
-
         return session_fields(Run(raw))
     return fields(raw, (*noun.columns, *noun.more))
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from qoder_cli.base.ids import NOT_OF_AN_ID, segment
 from qoder_cli.base.model import text
 from qoder_cli.nouns.operations import Operation, all_operations
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, SESSION_COLUMNS
 
 
 class Noun(NamedTuple):
@@ -45,6 +46,12 @@ def noun(words: str, called: str, operations: str, prefix: str, *, columns: str,
 
 
 _ROWS = (
+    noun(
+        *("deploy", "deployment", "deployments", "dep_"),
+        columns=" ".join(DEPLOYMENT_COLUMNS),
+        statuses="active paused",
+        sample="nightly-report",
+    ),
     noun(
         *("agent", "agent", "agents", "agent_"),
         columns="id name model version tools skills mcp updated archived",
@@ -128,7 +135,7 @@ _ROWS = (
     ),
     noun(
         *("session", "session", "sessions", "sess_"),
-        columns="id title status agent deployment environment credits created",
+        columns=" ".join(SESSION_COLUMNS),
         statuses="running idle rescheduling terminated",
         sample="sess_demo",
         archived="It takes no messages any more; its events stay.",

@@ -9,12 +9,14 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.schedule import words_of
-from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, confirmed, is_list, named
-from qoder_cli.commands.made import need_a_yes
+from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, is_list, named
+from qoder_cli.commands.made import change_things, need_a_yes
 from qoder_cli.deployments.state_change import PAUSE, UNPAUSE, StateChanges, target_of
 from qoder_cli.nouns.change import ARCHIVE, Change
-from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.runs import names
+
+Question = Callable[[dict[str, Any]], str] | None
 
 
 def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -31,7 +33,7 @@ def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty 
       qoder deploy pause nightly-report
       echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status
     """
-    return _change(ctx.obj, PAUSE, deployments, allow_empty, None)
+    return _change(ctx.obj, PAUSE, deployments, allow_empty)
 
 
 def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -44,7 +46,7 @@ def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpt
       qoder deploy unpause nightly-report
       qoder deploy unpause nightly-report --json | jq -r .status
     """
-    return _change(ctx.obj, UNPAUSE, deployments, allow_empty, None)
+    return _change(ctx.obj, UNPAUSE, deployments, allow_empty)
 
 
 def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
@@ -60,31 +62,18 @@ def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: A
     """
     need_a_yes(app, ARCHIVE, yes)
 
-    def is_wanted(raw: dict[str, Any]) -> bool:
+    def question(raw: dict[str, Any]) -> str:
         found = Deployment(raw)
         name, words = found.name or "-", words_of(found.schedule)
         stops = f"Its schedule ({words}) stops. " if words else ""
-        return confirmed(
-            app,
-            f"Archive '{name}' ({found.id})? {stops}It can never be run or changed again, "
-            f"and is renamed to '{name}_archived_TIMESTAMP'. This cannot be undone.",
-        )
+        never = f"It can never be run or changed again, and is renamed to '{name}_archived_TIMESTAMP'."
+        return f"'{name}' ({found.id})? {stops}{never} This cannot be undone."
 
-    return _change(app, ARCHIVE, deployments, allow_empty, None if yes else is_wanted)
+    return _change(app, ARCHIVE, deployments, allow_empty, None if yes else question)
 
 
-def _change(
-    app: App, change: Change, typed: list[str], allow_empty: bool, is_wanted: Callable[[dict[str, Any]], bool] | None
-) -> int:
+def _change(app: App, change: Change, typed: list[str], allow_empty: bool, question: Question = None) -> int:
     words = named(typed, app, what="deployments", allow_empty=allow_empty)
     found = [id if isinstance(id, QoderError) else target_of(id) for id in names.deployments(words, app)]
-    changes = StateChanges(
-        app,
-        change,
-        is_wanted,
-        row=lambda raw: deployment_row(Deployment(raw)),
-        sheet=lambda raw: deployment_fields(Deployment(raw), now=app.client.server_now()),
-        columns=DEPLOYMENT_COLUMNS,
-        first=DEPLOYMENT_FIRST,
-    )
-    return changes.make(list(zip(words, found, strict=True)), as_list=is_list(typed))
+    targets = list(zip(words, found, strict=True))
+    return change_things(app, NOUNS["deploy"], change, targets, question, as_list=is_list(typed), changes=StateChanges)
