@@ -5,8 +5,9 @@ was not; how it went must be read from the session's events (api/facts.md, 1.3 a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
@@ -184,10 +185,10 @@ class SessionStory:
         self._work_began: float | None = None
         self._judged = _NOTHING_TOLD
 
-    def copy(self) -> "SessionStory":
+    def copy(self) -> Self:
         """Return a story that knows the same and goes its own way from here."""
-        other = SessionStory(since=self._since)
-        other._told, other._work_began, other._judged = dict(self._told), self._work_began, self._judged
+        other = copy(self)
+        other._told = dict(self._told)
         return other
 
     def tell(self, events: Iterable[object]) -> "SessionStory":

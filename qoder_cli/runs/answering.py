@@ -16,10 +16,9 @@ from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.turn import events_so_far, turn_observer
+from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
 from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
-from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events, keys
 
@@ -295,13 +294,7 @@ def send_message(app: App, typed: str, message: ToSay, wanted: Wanted | None, *,
     """Send a message to a session, and print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
-    session = session_of(app, target.session_id)
-    if session.get("archived_at") or session.get("status") == "terminated":
-        why = "is archived" if session.get("archived_at") else "was terminated"
-        raise Rejected(
-            f"session {target.session_id} {why}, so it takes no messages; nothing was sent",
-            hint="start another run or session",
-        )
+    session_to_talk_to(app, target.session_id)
     app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
     if interrupts and wanted and look(app.client, target.session_id).is_busy:
         session, known = _before(app, target)

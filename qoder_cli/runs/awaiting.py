@@ -182,7 +182,7 @@ def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) ->
     """Return the result for a run when a signal ended the command."""
     run, run_id = watch.run, watch.observer.run_id
     if not watch.over:
-        return Item(run_id, run, stopped_waiting(signalled, [run_id], run, app))
+        return Item(run_id, run, stopped_waiting(signalled, run_id, run, app))
     item = item_of(watch, app)
     if run is not None and item.error is None and asks_more(wanted, item):
         return item.with_(error=unread(run, signalled))

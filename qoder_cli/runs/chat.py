@@ -13,9 +13,9 @@ from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, single
 from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
+from qoder_cli.runs.turn import session_to_talk_to
 from qoder_cli.sessions.answers import Message, interruption
 from qoder_cli.sessions.asks import KINDS, STATUSES, look
-from qoder_cli.sessions.objects import refuse_archived, session_of
 from qoder_cli.sessions.question import line_of, prompted
 from qoder_cli.sessions.story import Events, message_text
 from qoder_cli.sessions.transcript import entry
@@ -38,8 +38,7 @@ def require_terminal(app: App) -> None:
 
 def chat(app: App, session_id: str) -> int:
     """Talk with a session's agent until the person leaves, or the session ends. Raises QoderError."""
-    session = Run(session_of(app, session_id))
-    refuse_archived(session, "it takes no messages")
+    session = Run(session_to_talk_to(app, session_id))
     title = text(session.raw.get("title"))
     app.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
     talk = Talk(app, session_id)

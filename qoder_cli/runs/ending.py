@@ -134,17 +134,16 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeou
     return WaitTimeout(f"{what} may be running: nothing was heard of it", run_state="unknown")
 
 
-def stopped_waiting(signalled: Signalled, run_ids: list[str], run: Run | None, app: App) -> QoderError:
+def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App) -> QoderError:
     """Return the last words when a signal ends a wait, with how to wait again."""
     stands = "keeps running" if run else "may be running (no status yet)"
-    what = f"{noun(run_ids[0])} {run_ids[0]} {stands}" if len(run_ids) == 1 else f"{len(run_ids)} runs keep running"
     return signalled.in_words(
-        f"stopped waiting; {what}",
+        f"stopped waiting; {noun(run_id)} {run_id} {stands}",
         hint="to resume waiting",
-        next=app.wait_again(*run_ids),
-        run_id=run_ids[0] if len(run_ids) == 1 else None,
+        next=app.wait_again(run_id),
+        run_id=run_id,
         session_id=run.session_id if run else None,
-        run_state="going" if run or len(run_ids) > 1 else "unknown",
+        run_state="going" if run else "unknown",
     )
 
 
@@ -156,7 +155,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
             app.show_run(run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
-    return take_leave(stopped_waiting(signalled, [run.id], run, app), run, app)
+    return take_leave(stopped_waiting(signalled, run.id, run, app), run, app)
 
 
 def complete(error: QoderError, run: Run, app: App) -> QoderError:

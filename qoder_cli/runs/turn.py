@@ -1,4 +1,4 @@
-"""A turn of a session, observed and waited for as a run is: what follows something that was said to it."""
+"""A session and its turns: what follows something that was said to it is observed, and waited for, as a run is."""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError
+from qoder_cli.base.errors import ApiError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
@@ -20,11 +20,29 @@ from qoder_cli.base.outcome import (
 )
 from qoder_cli.runs.observe import USAGE_WITHIN, Observer, observer_of
 from qoder_cli.sessions.asks import look
-from qoder_cli.sessions.objects import session_of
 from qoder_cli.sessions.story import SAID, StoryReader, TurnStory, keys
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+
+
+def session_of(app: App, id: str) -> dict[str, Any]:
+    """Return a session as the server shows it. Raises ApiError."""
+    from qoder_cli.nouns.change import read
+    from qoder_cli.nouns.table import NOUNS
+    from qoder_cli.nouns.write import target_of
+
+    return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
+
+
+def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
+    """Return a session as the server shows it. Raises Rejected for one that takes no messages, ApiError."""
+    session = session_of(app, id)
+    if session.get("archived_at") or session.get("status") == "terminated":
+        why = "is archived" if session.get("archived_at") else "was terminated"
+        said = f"session {id} {why}, so it takes no messages; nothing was sent"
+        raise Rejected(said, hint="start another run or session")
+    return session
 
 
 class SessionObserver(Observer):

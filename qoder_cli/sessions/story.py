@@ -165,11 +165,6 @@ class TurnStory(SessionStory):
         self._known = frozenset(known)
         self._after = frozenset(after)
 
-    def copy(self) -> "TurnStory":
-        other = TurnStory(known=self._known, after=self._after)
-        other._told, other._work_began, other._judged = dict(self._told), self._work_began, self._judged
-        return other
-
     @property
     def starts(self) -> frozenset[str]:
         return self._after

@@ -26,8 +26,7 @@ from qoder_cli.cli.options import (
     when_asked,
     words_to_wait,
 )
-from qoder_cli.runs.turn import is_of_sessions
-from qoder_cli.sessions.objects import session_of
+from qoder_cli.runs.turn import is_of_sessions, session_of
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.log import Selection

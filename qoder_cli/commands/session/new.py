@@ -153,7 +153,7 @@ def _like(app: App, typed: str, token: str | None) -> dict[str, Any]:
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.runs import names
     from qoder_cli.runs.answering import target_of
-    from qoder_cli.sessions.objects import session_of
+    from qoder_cli.runs.turn import session_of
     from qoder_cli.sessions.starting import like_deployment, like_session
 
     if ids.is_deployment(typed):
