@@ -1,6 +1,7 @@
 """Files for a session: read here, uploaded once, put into the session."""
 
 import re
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -43,72 +44,65 @@ def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
 
 def add(app: App, session_id: str, file: FileTyped) -> Resource:
     """Put a file into a session, and return the resource that it is there. Raises QoderError."""
-    path = f"/sessions/{segment(session_id)}/resources"
     body = resource_of(app, file)
 
-    def find() -> Resource | None:
-        for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False):
-            for row in map(mapping, page["data"]):
-                if row.get("file_id") == body["file_id"] and file.mount in (None, row.get("mount_path")):
-                    return Resource(row)
-        return None
+    def is_it(found: Resource) -> bool:
+        return found.raw.get("file_id") == body["file_id"] and file.mount in (None, found.raw.get("mount_path"))
 
-    write = ObjectWrite[Resource](
-        app.client,
-        path,
-        body,
-        parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
+    return _write(
+        app,
+        session_id,
         what=f"adding {body['file_id']} to {session_id}",
-        shows=lambda found: True,
-        settle=find,
-        look=app.looking("session", "files", session_id),
-        repeatable=True,
+        body=body,
+        shows=lambda found: bool(text(found.raw.get("id"))),
+        settle=lambda: next(filter(is_it, listed(app, session_id, within=READ_WITHIN, retry=False)), None),
     )
-    return write.deliver()
 
 
-def listed(app: App, session_id: str) -> list[Resource]:
-    """Return the resources of a session. Raises ApiError."""
-    path = f"/sessions/{segment(session_id)}/resources"
-    return [Resource(mapping(row)) for page in app.client.pages(path, {"limit": 100}) for row in page["data"]]
+def listed(app: App, session_id: str, **how: Any) -> list[Resource]:
+    """Return the resources of a session; `how` is that of `Client.pages`. Raises ApiError."""
+    pages = app.client.pages(_path(session_id), {"limit": 100}, **how)
+    return [Resource(mapping(row)) for page in pages for row in page["data"]]
 
 
 def remove(app: App, session_id: str, id: str) -> None:
     """Take a resource out of a session. Raises QoderError, NotFound where there is none of this id."""
-    path = f"/sessions/{segment(session_id)}/resources/{segment(id)}"
     gone = Resource({"id": id, "type": "session_resource_deleted"})
 
     def look_again() -> Resource | None:
         return None if any(each.raw.get("id") == id for each in listed(app, session_id)) else gone
 
-    ObjectWrite[Resource](
-        app.client,
-        path,
-        method="DELETE",
-        parse=lambda value: Resource(mapping(value)),
-        what=f"removing {id} from {session_id}",
-        shows=lambda found: found.raw.get("id") == id,
-        settle=look_again,
-        look=app.looking("session", "files", session_id),
-        repeatable=True,
-    ).deliver()
+    what = f"removing {id} from {session_id}"
+    _write(app, session_id, id, what=what, method="DELETE", shows=_is(id), settle=look_again)
 
 
 def renew(app: App, session_id: str, id: str, token: str) -> None:
     """Give a repository of a session another token: to do it twice does no harm. Raises QoderError."""
-    path = f"/sessions/{segment(session_id)}/resources/{segment(id)}"
-    kind = mapping(app.client.get(path)).get("type")
+    kind = mapping(app.client.get(_path(session_id, id))).get("type")
     field = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(kind))
     if field is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    ObjectWrite[Resource](
+    what, body = f"renewing the token of {id}", {field: token}
+    _write(app, session_id, id, what=what, body=body, shows=_is(id), settle=lambda: None)  # a token is never told
+
+
+def _is(id: str) -> Callable[[Resource], bool]:
+    return lambda found: found.raw.get("id") == id
+
+
+def _path(session_id: str, *id: str) -> str:
+    return "/".join(["/sessions", segment(session_id), "resources", *map(segment, id)])
+
+
+def _write(app: App, session_id: str, *id: str, what: str, **how: Any) -> Resource:
+    """Write a resource of a session, and return what came of it; `how` is that of `ObjectWrite`."""
+    write = ObjectWrite[Resource](
         app.client,
-        path,
-        {field: token},
+        _path(session_id, *id),
         parse=lambda value: Resource(mapping(value)),
-        what=f"renewing the token of {id}",
-        shows=lambda found: found.raw.get("id") == id,
-        settle=lambda: None,  # a token is never told
+        what=what,
         look=app.looking("session", "files", session_id),
         repeatable=True,
-    ).deliver()
+        **how,
+    )
+    return write.deliver()
