@@ -242,7 +242,7 @@ def warnings(ran: Ran) -> list[str]:
     return [line for line in ran.err.splitlines() if line.startswith("warning:")]
 
 
-@pytest.mark.parametrize("format", ["-q", "--json", "-o=table"])
+@pytest.mark.parametrize("format", ["-q", "--json", "--output=table"])
 def test_each_of_which_there_is_no_run_is_warned_of_with_what_to_do(town: Town, format: str) -> None:
     ran = town("deploy", "run", "demo", "dep_paused", "dep_nothere", "locked", "typo", "--keep-going", format)
     said = sorted(warnings(ran))
