@@ -108,16 +108,16 @@ def run(
         if dry_run:
             from qoder_cli.runs.fleet.rehearsal import show_requests
 
-            return show_requests(app, typed, orders)
+            return show_requests(app, typed, orders, as_list=True)
         plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast)
         return run_many(app, typed, orders, plan, wanted)
     app.known.ci.expect(deployments[0])
     id = names.deployment(deployments[0], app)
     order = replace(order, deployment_id=id, typed=deployments[0])
     if dry_run:
-        from qoder_cli.runs.fleet.rehearsal import show_request
+        from qoder_cli.runs.fleet.rehearsal import show_requests
 
-        return show_request(app, order)
+        return show_requests(app, deployments, [order], as_list=False)
     return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
 
 

@@ -7,7 +7,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.lookup import find_deployment, refusal_of
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.results import deciding_error
@@ -18,22 +17,8 @@ AT_A_TIME = 8  # deployments that are read
 _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
 
 
-def show_request(app: App, order: Order) -> int:
-    """Print the request of one order, and return 0. Raises why it would be refused."""
-    request = _request(app, order)
-    fields: Fields = {**request, "body": "{}"}
-    if (error := _refusal(app, order.deployment_id)) is not None:
-        request["error"] = error.as_json()
-        fields["error"] = error.type_name
-    if error is None or app.output.format != "id":
-        app.output.record(fields, data=request, id=order.deployment_id)
-    if error is not None:
-        raise error
-    return Exit.OK
-
-
-def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError]) -> int:
-    """Print the requests, an error for what cannot be ordered; return 0 or raise."""
+def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> int:
+    """Print the requests, an error for what cannot be ordered; return 0 or raise why one would be refused."""
     from qoder_cli.runs.fleet.conductor import Warnings, last_words
 
     app.pace_reads()
@@ -45,21 +30,32 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
     for word, order in zip(typed, orders, strict=True):
         item = Item(word, None, order if isinstance(order, QoderError) else refusals[order.deployment_id])
         items.append(item)
-        data: dict[str, Any] = {"dry_run": True, **item.as_json()}
-        fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": without_tokens(word)}
-        if isinstance(order, Order):
-            request = _request(app, order)
-            refused = {"error": data["error"]} if item.error else {}
-            data = {**request, **refused, "input": data["input"], "exit_code": data["exit_code"]}
-            fields = {**request, "body": "{}"}
-        if item.error is not None:
+        if as_list:
             warnings.take(item)
         if item.error is None or app.output.format != "id":
-            rows.append(({**fields, "error": item.error and item.word}, data))
-    app.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
+            rows.append(_shown(app, item, order, as_list=as_list))
+    if as_list:
+        app.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
+    for fields, data in [] if as_list else rows:
+        app.output.record(fields, data=data, id=data["deployment"])
     if (error := deciding_error(items)) is not None:
-        raise last_words(app, error, items, verb="would be started")
+        raise last_words(app, error, items, verb="would be started") if as_list else error
     return Exit.OK
+
+
+def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:
+    """Return a request, or why there is none, as a row and as JSON."""
+    told = item.as_json()
+    data: dict[str, Any] = {"dry_run": True, **told}
+    fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": told["input"]}
+    if isinstance(order, Order):
+        data = _request(app, order)
+        fields = {**data, "body": "{}"}
+        if item.error is not None:
+            data["error"] = told["error"]
+        if as_list:
+            data |= {"input": told["input"], "exit_code": told["exit_code"]}
+    return {**fields, "error": item.error and item.word}, data
 
 
 def _refusal(app: App, id: str) -> QoderError | None:
@@ -74,14 +70,7 @@ def _refusal(app: App, id: str) -> QoderError | None:
 
 def _request(app: App, order: Order) -> dict[str, Any]:
     settings = app.client.settings  # by way of the client, so that a missing token is found here too
-    values: tuple[Any, ...] = (
-        True,
-        "POST",
-        f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run",
-        order.key or "(generated)",
-        settings.token_source,
-        settings.profile,
-        {},
-        order.deployment_id,
-    )
+    url = f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run"
+    key, source = order.key or "(generated)", settings.token_source
+    values: tuple[Any, ...] = (True, "POST", url, key, source, settings.profile, {}, order.deployment_id)
     return dict(zip(_FIELDS, values, strict=True))
