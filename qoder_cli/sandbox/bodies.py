@@ -1,6 +1,7 @@
 """What a caller may write: the bodies of create and update (api/facts.md, 1.2, 2.1, 2.3, 4 and 7.3)."""
 
 import re
+from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -20,14 +21,10 @@ from qoder_cli.base import cron
 from qoder_cli.files.check import AgentId, AgentRef, Budget, Schedule, Strict
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-EnvironmentId = Annotated[str, StringConstraints(pattern="^env_")]
-_Key = Annotated[str, StringConstraints(max_length=64)]
-_Value = Annotated[str, StringConstraints(max_length=512)]
-Metadata = dict[_Key, _Value | None] | None  # a null deletes a key
+Kinds = dict[str, Any]  # what fields may be, by their names; `?` marks those that may be left out, or null
+Types = dict[str, tuple[str, ...]]  # the names of the fields of each type, with `?` as well
+
 _UNKNOWN = "unknown_field"
-_UNSET: Any = None  # a default is never looked at: only what was set is kept
 
 
 def _without_names(expression: str) -> str:
@@ -44,13 +41,6 @@ def _variables(text: str) -> str:
     return text
 
 
-def _spelled_out(agent: object) -> object:
-    return {"id": agent, "type": "agent"} if isinstance(agent, str) else agent
-
-
-Agent = Annotated[AgentRef, BeforeValidator(_spelled_out)]
-
-
 class _Schedule(Schedule):
     expression: Annotated[str, AfterValidator(_without_names)]
 
@@ -60,9 +50,9 @@ class _Open(BaseModel):
 
 
 class _OfTypes(_Open):
-    """One of several types, with the `fields` of each; `?` marks optional ones."""
+    """One of several types, with the fields of each."""
 
-    fields: ClassVar[dict[str, tuple[str, ...]]]
+    fields: ClassVar[Types]
     type: str
 
     @model_validator(mode="after")
@@ -77,318 +67,194 @@ class _OfTypes(_Open):
         return self
 
 
-class _Rubric(_OfTypes):  # api/facts.md, 3.7
-    type: Literal["text", "file"]
-    content: Annotated[str, StringConstraints(max_length=262_144)] = ""
-    file_id: Annotated[str, StringConstraints(pattern="^file_")] = ""
-    fields: ClassVar = {"text": ("content",), "file": ("file_id",)}
+def _object(fields: Kinds, base: type[BaseModel] = Strict) -> Any:
+    """Return the model of an object with these fields."""
+    kinds: Kinds = {}
+    for name, kind in fields.items():
+        kinds[name.rstrip("?")] = (kind | None, None) if name.endswith("?") else (kind, ...)
+    return create_model("Body", __base__=base, **kinds)
 
 
-class _Block(_Open):
-    type: str
+def _update(model: Any, **more: Any) -> Any:
+    """Return the body of an update: what is left out stays. `more` are fields besides."""
+    needed = {name: field.rebuild_annotation() for name, field in model.model_fields.items() if field.is_required()}
+    fields: Kinds = {name: (kind, None) for name, kind in {**needed, **more}.items()}
+    return create_model("Body", __base__=model, **fields)
 
 
-Content = Annotated[list[_Block], Field(min_length=1)]
+def _one_of(types: Types, **kinds: Any) -> Any:
+    """Return the model of one of several types. `kinds` are those of fields, which else may be anything."""
+    made = _object({"type": Literal.__getitem__(tuple(types)), **{f"{name}?": kinds[name] for name in kinds}}, _OfTypes)
+    made.fields = types
+    return made
 
 
-class _SentEvent(_OfTypes):
-    """An event that a client sends into a session (api/facts.md, 2.3)."""
-
-    type: Literal[
-        "user.message",
-        "user.interrupt",
-        "user.tool_confirmation",
-        "user.custom_tool_result",
-        "user.define_outcome",
-        "system.message",
-    ]
-    content: Content | None = None
-    result: Literal["allow", "deny"] | None = None
-    decision: Literal["approve", "deny"] | None = None  # on older servers, for `result`
-    rubric: _Rubric | None = None
-    fields: ClassVar = {
-        "user.message": ("content",),
-        "user.interrupt": ("session_thread_id?",),
-        "user.tool_confirmation": ("tool_use_id", "result?", "decision?", "deny_message?", "session_thread_id?"),
-        "user.custom_tool_result": ("custom_tool_use_id", "content?", "is_error?", "session_thread_id?"),
-        "user.define_outcome": ("description", "rubric", "max_iterations?"),
-        "system.message": ("content",),
-    }
-
-    @model_validator(mode="after")
-    def _gives_reasons_for_a_denial_only(self) -> Self:
-        if "deny_message" in (self.model_extra or {}) and "deny" not in (self.result, self.decision):
-            raise ValueError("deny_message is only for a denial")
-        return self
+def _list(kind: Any, *, least: int = 0, most: int | None = None) -> Any:
+    return Annotated[GenericAlias(list, (kind,)), Field(min_length=least, max_length=most)]
 
 
-class _Sent(Strict):
-    events: Annotated[list[_SentEvent], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _has_its_system_message_last(self) -> Self:
-        if any(event.type == "system.message" for event in self.events[:-1]):
-            raise ValueError("there is at most one system.message, and it is the last event")
-        return self
+def _text(most: int | None = None, *, least: int = 0, like: str | None = None) -> Any:
+    return Annotated[str, StringConstraints(min_length=least, max_length=most, pattern=like)]
 
 
-class _InitialEvent(_OfTypes):
-    type: Literal["user.message", "user.define_outcome", "system.message"]
-    rubric: _Rubric | None = None
-    fields: ClassVar = _SentEvent.fields
+def _short(field: str, kind: Any, **more: Any) -> Any:
+    """Return an object of which one field may stand alone, as a text."""
+    return Annotated[kind, BeforeValidator(lambda said: {field: said, **more} if isinstance(said, str) else said)]
 
 
-class _Resource(_OfTypes):
-    """What every session is given (api/facts.md, 1.2 and 4; fields of the SDK)."""
-
-    type: Literal["file", "github_repository", "git_repository", "memory_store"]
-    fields: ClassVar = {
+_NAME, _ENVIRONMENT_ID = _text(256, least=1), _text(like="^env_")
+_METADATA = GenericAlias(dict, (_text(64), _text(512) | None))  # a null deletes a key
+_RUBRIC = _one_of(  # api/facts.md, 3.7
+    {"text": ("content",), "file": ("file_id",)}, content=_text(262_144), file_id=_text(like="^file_")
+)
+_EVENT_TYPES = {
+    "user.message": ("content",),
+    "user.interrupt": ("session_thread_id?",),
+    "user.tool_confirmation": ("tool_use_id", "result?", "decision?", "deny_message?", "session_thread_id?"),
+    "user.custom_tool_result": ("custom_tool_use_id", "content?", "is_error?", "session_thread_id?"),
+    "user.define_outcome": ("description", "rubric", "max_iterations?"),
+    "system.message": ("content",),
+}
+_EVENT = _one_of(  # `decision` is for `result` on older servers
+    _EVENT_TYPES,
+    content=_list(_object({"type": str}, _Open), least=1),
+    result=Literal["allow", "deny"],
+    decision=Literal["approve", "deny"],
+    rubric=_RUBRIC,
+)
+_INITIAL = ("user.message", "user.define_outcome", "system.message")
+_INITIAL_EVENT = _one_of({type: _EVENT_TYPES[type] for type in _INITIAL}, rubric=_RUBRIC)
+_RESOURCE = _one_of(
+    {
         "file": ("file_id", "mount_path?"),
         "github_repository": ("url", "mount_path?", "checkout?", "authorization_token?"),
         "git_repository": ("url", "mount_path?", "checkout?", "password?"),
         "memory_store": ("memory_store_id", "access?", "instructions?"),
     }
-
-
-Resources = Annotated[list[_Resource], Field(max_length=500)] | None
-VaultIds = Annotated[list[str], Field(max_length=50)] | None
-
-
-class _Deployment(Strict):
-    name: Name
-    agent: Agent
-    environment_id: EnvironmentId
-    initial_events: Annotated[list[_InitialEvent], Field(min_length=1, max_length=50)]
-    metadata: Metadata = None
-    description: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    environment_variables: Annotated[str, AfterValidator(_variables)] | None = None
-    schedule: _Schedule | None = None
-    resources: Resources = None
-    vault_ids: VaultIds = None
-    budget: Budget | None = None
-
-
-class _SessionAgent(_OfTypes):
-    id: AgentId
-    type: Literal["agent", "agent_with_overrides"]
-    version: Annotated[int, Field(ge=1)] = 0  # not given: the latest
-    fields: ClassVar = {
+)
+_GIVEN = {  # to every session
+    "resources?": _list(_RESOURCE, most=500),
+    "vault_ids?": _list(str, most=50),
+    "budget?": Budget,
+    "metadata?": _METADATA,
+}
+_DEPLOYMENT = {
+    "name": _NAME,
+    "agent": _short("id", AgentRef, type="agent"),
+    "environment_id": _ENVIRONMENT_ID,
+    "initial_events": _list(_INITIAL_EVENT, least=1, most=50),
+    "description?": _text(2048),
+    "environment_variables?": Annotated[str, AfterValidator(_variables)],
+    "schedule?": _Schedule,
+    **_GIVEN,
+}
+_SESSION_AGENT = _one_of(
+    {
         "agent": ("id", "version?"),
         "agent_with_overrides": ("id", "version?", "model?", "system?", "tools?", "mcp_servers?", "skills?"),
-    }
-
-
-class _AnySession(Strict):
-    title: str | None = None
-    budget: Budget | None = None
-    environment_variables: dict[str, str] | str | None = None  # either, by the generation
-    metadata: Metadata = None
-
-
-class _AgentChange(Strict):
-    tools: list[dict[str, Any]] = _UNSET
-    mcp_servers: list[dict[str, Any]] = _UNSET
-
-
-class _SessionUpdate(_AnySession):
-    agent: _AgentChange = _UNSET
-
-
-class _Session(_AnySession):
-    agent: Annotated[_SessionAgent, BeforeValidator(_spelled_out)]
-    environment_id: EnvironmentId
-    initial_events: Annotated[list[_SentEvent], Field(max_length=50)] | None = None
-    resources: Resources = None
-    vault_ids: VaultIds = None
-
-
-class _Model(_Open):
-    id: Text
-
-
-class _Permission(_Open):
-    permission_policy: dict[str, Any] | None = None
-
-
-class _ToolConfig(_Permission):
-    name: str = ""
-
-
+    },
+    id=AgentId,
+    version=Annotated[int, Field(ge=1)],
+)
+_EITHER_VARIABLES = dict[str, str] | str  # by the generation
+_SESSION = {
+    "agent": _short("id", _SESSION_AGENT, type="agent"),
+    "environment_id": _ENVIRONMENT_ID,
+    "title?": str,
+    "environment_variables?": _EITHER_VARIABLES,
+    "initial_events?": _list(_EVENT, most=50),
+    **_GIVEN,
+}
+_SESSION_UPDATE = {
+    "agent": _update(_object({"tools": list[Shape], "mcp_servers": list[Shape]})),
+    "title?": str,
+    "environment_variables?": _EITHER_VARIABLES,
+    "budget?": Budget,
+    "metadata?": _METADATA,
+}
 _SET = ("enabled_tools?", "disallowed_tools?", "configs?", "default_config?")
-
-
-class _Tool(_OfTypes):
-    type: Literal["agent_toolset_20260401", "browser_toolset_20260714", "mcp_toolset", "custom"]
-    input_schema: dict[str, Any] | None = None
-    default_config: _Permission | None = None
-    configs: list[_ToolConfig] | None = None
-    enabled_tools: list[str] | None = None
-    disallowed_tools: list[str] | None = None
-    fields: ClassVar = {
-        "agent_toolset_20260401": _SET,
-        "browser_toolset_20260714": _SET,
+_PERMISSION = {"permission_policy?": Shape}
+_TOOL = _one_of(
+    {
+        **dict.fromkeys(("agent_toolset_20260401", "browser_toolset_20260714"), _SET),
         "mcp_toolset": ("mcp_server_name", *_SET),
         "custom": ("name", "description", "input_schema"),
+    },
+    input_schema=Shape,
+    default_config=_object(_PERMISSION, _Open),
+    configs=_list(_object({**_PERMISSION, "name": str}, _Open)),
+    enabled_tools=list[str],
+    disallowed_tools=list[str],
+)
+_MODEL = _short("id", _object({"id": _text(least=1)}, _Open))
+_AGENT = {
+    "name": _NAME,
+    "model": _MODEL,
+    **dict.fromkeys(("description?", "system?"), str),
+    **dict.fromkeys(("skills?", "mcp_servers?"), list[Any]),
+    "tools?": _list(_TOOL),
+    "multiagent?": _object({"agents": _list(Any, least=1, most=21)}, _Open),  # 20, and an adviser
+    "metadata?": _METADATA,
+}
+_NETWORK = {
+    "type?": Literal["limited", "unrestricted"],
+    **dict.fromkeys(("allow_mcp_servers?", "allow_package_managers?", "allowed_hosts?"), Any),
+}
+_PACKAGES = dict.fromkeys(("type?", "apt?", "cargo?", "gem?", "go?", "npm?", "pip?"), Any)
+_CONFIG = _one_of(
+    {"cloud": ("networking?", "packages?", "setup_script?"), "self_hosted": ()},
+    networking=_object(_NETWORK),
+    packages=_object(_PACKAGES),
+    setup_script=_text(64 * 1024),
+)
+_DESCRIBED = {"name": _NAME, "description?": str, "metadata?": _METADATA}
+_ENVIRONMENT = {**_DESCRIBED, "config?": _CONFIG, "scope?": Literal["organization", "account"]}
+_AUTHS: Types = {
+    "static_bearer": ("token", "mcp_server_url"),
+    "environment_variable": ("secret_name", "secret_value", "networking?", "injection_location?"),
+    "mcp_oauth": ("access_token", "mcp_server_url", "expires_at?", "refresh?"),
+}
+_ANY_OF_AUTHS = {type: tuple(f"{name.rstrip('?')}?" for name in names) for type, names in _AUTHS.items()}
+_CREDENTIAL = {"auth": _one_of(_AUTHS), "display_name?": _NAME, "metadata?": _METADATA}
+_DREAM = {
+    "inputs": _list(
+        _one_of({"memory_store": ("memory_store_id",), "sessions": ("session_ids?",)}, memory_store_id=str), least=1
+    ),
+    "model": _MODEL,
+    "instructions?": str,
+    "output_behavior?": _one_of({"create_new": (), "update_existing": ("memory_store_id",)}, memory_store_id=str),
+}
+_MEMORY = _object({"path": _text(least=1), "content": str, "metadata?": _METADATA})
+
+FORM = _object(  # the fields that are no files
+    {
+        "name?": str,
+        "display_title?": _NAME,
+        "metadata?": _METADATA,
+        "expires_in_seconds?": _text(like="^[1-9][0-9]{0,8}$"),
     }
-
-    @model_validator(mode="after")
-    def _names_tools_that_there_are(self) -> Self:
-        named = [*(self.enabled_tools or ()), *(self.disallowed_tools or ())]
-        named += [config.name for config in self.configs or ()]
-        for name in named if self.type == "agent_toolset_20260401" else ():
-            if name.lower().replace("_", "") not in _TOOLS:
-                raise ValueError(f'Unknown tool "{name}".')
-        return self
-
-
-_TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
-AnyModel = Annotated[_Model, BeforeValidator(lambda said: {"id": said} if isinstance(said, str) else said)]
-
-
-class _Multiagent(_Open):
-    agents: Annotated[list[Any], Field(min_length=1, max_length=21)]  # 20, and an adviser
-
-
-class _Agent(Strict):
-    name: Name
-    model: AnyModel
-    description: str | None = None
-    system: str | None = None
-    tools: list[_Tool] | None = None
-    skills: list[Any] | None = None
-    mcp_servers: list[Any] | None = None
-    multiagent: _Multiagent | None = None
-    metadata: Metadata = None
-
-
-class _Network(Strict):
-    type: Literal["limited", "unrestricted"] = "limited"
-    allow_mcp_servers: Any = None
-    allow_package_managers: Any = None
-    allowed_hosts: Any = None
-
-
-class _Packages(Strict):
-    type: Any = None
-    apt: Any = None
-    cargo: Any = None
-    gem: Any = None
-    go: Any = None
-    npm: Any = None
-    pip: Any = None
-
-
-class _Config(_OfTypes):
-    type: Literal["cloud", "self_hosted"]
-    networking: _Network | None = None
-    packages: _Packages | None = None
-    setup_script: Annotated[str, StringConstraints(max_length=64 * 1024)] | None = None
-    fields: ClassVar = {"cloud": ("networking?", "packages?", "setup_script?"), "self_hosted": ()}
-
-
-class _Described(Strict):
-    name: Name
-    description: str | None = None
-    metadata: Metadata = None
-
-
-class _Environment(_Described):
-    config: _Config = _UNSET
-    scope: Literal["organization", "account"] | None = None
-
-
-class _Vault(Strict):
-    display_name: Name
-    metadata: Metadata = None
-
-
-class _Auth(_OfTypes):
-    type: Literal["static_bearer", "environment_variable", "mcp_oauth"]
-    fields: ClassVar = {
-        "static_bearer": ("token", "mcp_server_url"),
-        "environment_variable": ("secret_name", "secret_value", "networking?", "injection_location?"),
-        "mcp_oauth": ("access_token", "mcp_server_url", "expires_at?", "refresh?"),
-    }
-
-
-class _AuthChange(_Auth):
-    fields: ClassVar = {type: tuple(f"{name.rstrip('?')}?" for name in names) for type, names in _Auth.fields.items()}
-
-
-class _Credential(Strict):
-    auth: _Auth
-    display_name: Name | None = None
-    metadata: Metadata = None
-
-
-class _CredentialUpdate(Strict):
-    auth: _AuthChange = _UNSET
-    metadata: Metadata = None
-
-
-class _Memory(Strict):
-    path: Text
-    content: str
-    metadata: Metadata = None
-
-
-class _Input(_OfTypes):
-    type: Literal["memory_store", "sessions"]
-    memory_store_id: str = ""
-    fields: ClassVar = {"memory_store": ("memory_store_id",), "sessions": ("session_ids?",)}
-
-
-class _Output(_OfTypes):
-    type: Literal["create_new", "update_existing"]
-    memory_store_id: str = ""
-    fields: ClassVar = {"create_new": (), "update_existing": ("memory_store_id",)}
-
-
-class _Dream(Strict):
-    inputs: Annotated[list[_Input], Field(min_length=1)]
-    model: AnyModel
-    instructions: str | None = None
-    output_behavior: _Output | None = None
-
-
-class Texts(Strict):
-    """The fields of a form that are no files."""
-
-    name: str | None = None
-    display_title: Name | None = None
-    metadata: Metadata = None
-    expires_in_seconds: Annotated[str, StringConstraints(pattern="^[1-9][0-9]{0,8}$")] | None = None
-
-
-def _update(model: type[BaseModel], **more: Any) -> type[BaseModel]:
-    """Return the body of an update: what is left out stays; null clears some fields. `more` are fields besides."""
-    needed = {name: field.rebuild_annotation() for name, field in model.model_fields.items() if field.is_required()}
-    fields = {name: (kind, None) for name, kind in {**needed, **more}.items()}
-    made: type[BaseModel] = create_model(model.__name__, __base__=model, **fields)  # type: ignore[call-overload]
-    return made
-
-
-BODIES: dict[str, type[BaseModel]] = {
-    "agents.create": _Agent,
-    "agents.update": _update(_Agent, version=int),
-    "deployments.create": _Deployment,
-    "deployments.update": _update(_Deployment),
-    "dreams.create": _Dream,
-    "environments.create": _Environment,
-    "environments.update": _update(_Environment),
-    "environments.work.update": create_model("Work", __base__=Strict, metadata=(Metadata, ...)),
-    "environments.work.stop": create_model("Stop", __base__=Strict, force=(bool | None, None)),
-    "memory_stores.create": _Described,
-    "memory_stores.update": _update(_Described),
-    "memory_stores.memories.create": _Memory,
-    "memory_stores.memories.update": _update(_Memory, content_sha256=str),
-    "sessions.create": _Session,
-    "sessions.update": _SessionUpdate,
-    "sessions.events.send": _Sent,
-    "sessions.resources.add": _Resource,
-    "vaults.create": _Vault,
-    "vaults.credentials.create": _Credential,
-    "vaults.credentials.update": _CredentialUpdate,
+)
+BODIES = {
+    "agents.create": _object(_AGENT),
+    "agents.update": _update(_object(_AGENT), version=int),
+    "deployments.create": _object(_DEPLOYMENT),
+    "deployments.update": _update(_object(_DEPLOYMENT)),
+    "dreams.create": _object(_DREAM),
+    "environments.create": _object(_ENVIRONMENT),
+    "environments.update": _update(_object(_ENVIRONMENT)),
+    "environments.work.update": _object({"metadata": _METADATA}),
+    "environments.work.stop": _object({"force?": bool}),
+    "memory_stores.create": _object(_DESCRIBED),
+    "memory_stores.update": _update(_object(_DESCRIBED)),
+    "memory_stores.memories.create": _MEMORY,
+    "memory_stores.memories.update": _update(_MEMORY, content_sha256=str),
+    "sessions.create": _object(_SESSION),
+    "sessions.update": _update(_object(_SESSION_UPDATE)),
+    "sessions.events.send": _object({"events": _list(_EVENT, least=1)}),
+    "sessions.resources.add": _RESOURCE,
+    "vaults.create": _object({"display_name": _NAME, "metadata?": _METADATA}),
+    "vaults.credentials.create": _object(_CREDENTIAL),
+    "vaults.credentials.update": _update(_object({"auth": _one_of(_ANY_OF_AUTHS), "metadata?": _METADATA})),
 }
 
 

@@ -10,6 +10,7 @@ from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 
+_TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
 _LIMITED = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False, "allowed_hosts": []}
 _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}", "body_truncated": False}
 _RECLAIM = 5000  # ms after which work that nobody acknowledged is given to someone else
@@ -20,6 +21,12 @@ class Agents(Kind):
     """They have versions."""
 
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+        for n, tool in enumerate(said.get("tools") or ()):
+            named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
+            named += [config["name"] for config in tool.get("configs") or ()]
+            for name in named if tool["type"] == "agent_toolset_20260401" else ():
+                if name.lower().replace("_", "") not in _TOOLS:
+                    raise invalid(f'Unknown tool "{name}".', f"tools.{n}")
         if old is None:
             return
         given, now = said.get("version"), old.fields["version"]
@@ -50,6 +57,8 @@ class Environments(Kind):
     """A network of which nothing is said is limited."""
 
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+        if "config" in said and not said["config"]:
+            raise invalid("config must name a type.", "config")
         config = said.get("config", {"type": "cloud"} if old is None else None)
         if config is None or config["type"] == "self_hosted":
             return

@@ -48,7 +48,7 @@ def _bytes_of(part: Any) -> bytes:
 
 def _texts(parts: list[tuple[str, Any]]) -> Shape:
     """Return the fields of a form that are no files; `metadata` is JSON. Raises Refusal."""
-    from qoder_cli.sandbox.bodies import Texts, checked
+    from qoder_cli.sandbox.bodies import FORM, checked
 
     plain = [(name, part) for name, part in parts if not part.get_filename()]
     texts: Shape = {name: _bytes_of(part).decode(errors="replace") for name, part in plain}
@@ -59,7 +59,7 @@ def _texts(parts: list[tuple[str, Any]]) -> Shape:
             raise invalid("metadata must be a JSON object.", "metadata") from None
         if len(json.dumps(texts["metadata"])) > _MOST_OF_METADATA:
             raise invalid("metadata has at most 8 KB.", "metadata")
-    return checked(Texts, texts)
+    return checked(FORM, texts)
 
 
 # Files.

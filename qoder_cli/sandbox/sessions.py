@@ -162,6 +162,8 @@ class Events(Kind):
     def send(self, call: Call) -> Reply:
         SESSIONS.unarchived(call)
         session, events = _session(call), call.said()["events"]
+        if any(event["type"] == "system.message" for event in events[:-1]):
+            raise invalid("There is at most one system.message, and it is the last event.")
         if session.status(call.now) == "terminated":
             raise Refusal(409, "Session is terminated.")
         waiting, answers, said = session.waiting(call.now), list[Shape](), list[Shape]()
@@ -205,6 +207,8 @@ def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
             raise unknown_field(name, f"{where}.{name}")
     if wanted not in event:
         raise invalid(f"Missing required field: {where}.{wanted}", f"{where}.{wanted}")
+    if "deny_message" in event and event[wanted] != "deny":
+        raise invalid("deny_message is only for a denial.", where)
 
 
 class Resources(Kind):
