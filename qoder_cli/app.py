@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import httpx
 
     from qoder_cli.base.model import Run
-    from qoder_cli.base.outcome import SessionStory
     from qoder_cli.http.client import Client
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
@@ -31,18 +30,6 @@ if TYPE_CHECKING:
 
 _TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # variables that hold one
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
-
-
-class Observed(Protocol):
-    """What reads the one run that a command is about: runs.observe.Observer."""
-
-    @property
-    def run(self) -> "Run | None":
-        """The newest reading; None before the first."""
-
-    @property
-    def story(self) -> "SessionStory":
-        """What is known of its session's events."""
 
 
 class Teller:
@@ -69,7 +56,7 @@ class Known:
     """What a command has learnt so far, and how it was told to end; `main` reads both."""
 
     started: "list[Run]" = field(default_factory=list)  # what it has triggered
-    observed: "Observed | None" = None  # what reads the one run that it is about
+    observed: Any = None  # what reads the one run that it is about: a runs.observe.Observer
     is_of_several: bool = False  # whether it is about several runs, of which each is told of by itself
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
@@ -81,9 +68,8 @@ class Known:
         """The newest reading of the one run that the command is about; None if there is none."""
         if self.is_of_several:
             return None
-        if self.observed and self.observed.run:
-            return self.observed.run
-        return self.started[-1] if self.started else None
+        observed: Run | None = self.observed and self.observed.run
+        return observed or (self.started[-1] if self.started else None)
 
 
 @dataclass(frozen=True, eq=False)

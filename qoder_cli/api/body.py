@@ -7,7 +7,7 @@ from typing import IO, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import read_typed, reason_of
+from qoder_cli.base.plainfile import read_checked
 
 LARGEST = 64 * 2**20  # bytes; send less; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"
@@ -60,7 +60,8 @@ def of_file(path: str, *, stdin: IO[str] | None) -> Body:
     try:
         jsontext.parse(content.decode())
     except ValueError as error:
-        raise UsageError(f"--input: {_called(path)} is not JSON: {error}", hint="check it with: jq . FILE") from None
+        name = "standard input" if path == "-" else path
+        raise UsageError(f"--input: {name} is not JSON: {error}", hint="check it with: jq . FILE") from None
     return Body(content)
 
 
@@ -140,17 +141,4 @@ def _twice(name: str) -> UsageError:
 
 
 def _read(option: str, path: str, stdin: IO[str] | None = None) -> bytes:
-    name, hint = _called(path), "check the file's name"
-    if path == "-":
-        hint = "pipe into it, or name a file"
-    try:
-        content = read_typed(path, stdin, LARGEST + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{option}: cannot read {name}: {reason_of(error)}", hint=hint) from None
-    if len(content) > LARGEST:
-        raise UsageError(f"{name} is larger than {LARGEST // 2**20} MiB", hint="send less; the API takes 4 to 32 MB")
-    return content
-
-
-def _called(path: str) -> str:
-    return "standard input" if path == "-" else path
+    return read_checked(path, stdin, LARGEST, option=option, hint="send less; the API takes 4 to 32 MB")

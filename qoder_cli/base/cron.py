@@ -150,11 +150,6 @@ def _takes(part: str, place: int) -> bool:
     return True
 
 
-def names_in(expression: str) -> bool:
-    """Return whether months or weekdays are named in an expression, which a server may refuse."""
-    return any(character.isalpha() for character in expression)
-
-
 def zone(name: str) -> tzinfo:
     """Return the IANA zone `name`; UTC needs no time zone data. Raises ValueError when it is unknown."""
     if name in ("UTC", "Etc/UTC"):

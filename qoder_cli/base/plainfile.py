@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import names_token
 
 
@@ -37,6 +38,20 @@ def read_typed(path: str, stdin: IO[str] | None, most: int) -> bytes:
     if hasattr(stdin, "buffer"):
         return bytes(stdin.buffer.read(most))
     return stdin.read(most).encode("utf-8", "surrogatepass")
+
+
+def read_checked(path: str, stdin: IO[str] | None, most: int, *, option: str = "", hint: str = "send less") -> bytes:
+    """Return what is in a file, in standard input for `-`. Raises UsageError, also for more bytes than `most`."""
+    called = f"{option}: " if option else ""
+    name = "standard input" if path == "-" else path
+    try:
+        content = read_typed(path, stdin, most + 1)
+    except (OSError, ValueError) as error:
+        fix = "pipe into it, or name a file" if path == "-" else "check the file's name"
+        raise UsageError(f"{called}cannot read {name}: {reason_of(error)}", hint=fix) from None
+    if len(content) > most:
+        raise UsageError(f"{called}{name} is larger than {most // 2**20} MiB", hint=hint)
+    return content
 
 
 def replace_file(path: Path, data: bytes) -> None:

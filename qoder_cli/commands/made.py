@@ -210,7 +210,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> N
         del query["status"]
     is_whole = print_list(app, noun, path_of(noun, *held), query, wanted, matches)
     is_filtered = held or window != ALWAYS or places or statuses or name
-    remember(app, noun.words, seen, whole=is_whole and not is_filtered)
+    remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)
 
 
 def print_list(

@@ -187,11 +187,10 @@ class Client:
         self,
         path: str,
         *,
-        last_event_id: str | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Open an event stream: give its head, and its bytes as they come, after the event `last_event_id`.
+        """Open an event stream: give its head, and its bytes as they come.
 
         Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no event stream, it
         breaks, or nothing at all was heard for 75 s.
@@ -205,7 +204,6 @@ class Client:
             headers={
                 "accept": "text/event-stream",
                 "accept-encoding": "identity",  # a compressor may hold back what is meant to be heard now
-                **({"last-event-id": last_event_id} if last_event_id else {}),
                 **(headers or {}),
             },
             timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),

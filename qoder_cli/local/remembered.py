@@ -6,7 +6,7 @@ They are in the store, by host and profile. What fails here is silent.
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.tokens import shortened
@@ -41,18 +41,6 @@ ORDER BY it.created DESC, it.id DESC LIMIT :most
 """
 
 
-class Invocation(Protocol):
-    """What is needed here of one invocation; `app.App` is one."""
-
-    @property
-    def settings(self) -> "Settings":
-        """Host, profile and the rest."""
-
-    @property
-    def store(self) -> "Store":
-        """What this machine remembers."""
-
-
 class Seen(NamedTuple):
     """What was seen of a thing; a run has the name of its deployment. What is unknown is empty."""
 
@@ -80,14 +68,14 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
 
 
-def remember_runs(app: Invocation, runs: Iterable[Run]) -> None:
+def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:
     """Remember runs by their deployment and the time they were triggered."""
-    remember(app, "run", [(run.raw, None) for run in islice(runs, MOST_RUNS)])
+    remember(store, settings, "run", [(run.raw, None) for run in islice(runs, MOST_RUNS)])
 
 
-def remember(app: Invocation, noun: str, things: Things, *, whole: bool = False) -> None:
+def remember(store: "Store", settings: "Settings", noun: str, things: Things, *, whole: bool = False) -> None:
     """Remember what was seen of a noun, and forget what is archived; with `whole` also all others."""
-    mine = {"host": app.settings.host, "profile": app.settings.profile, "noun": noun}
+    mine = {"host": settings.host, "profile": settings.profile, "noun": noun}
     found: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()
     for raw, name in islice(things, MOST):
@@ -100,7 +88,7 @@ def remember(app: Invocation, noun: str, things: Things, *, whole: bool = False)
             found[id] = {**mine, "id": id, **{key: _plain(value) for key, value in told.items()}}
 
     def put(connection: "Connection") -> None:
-        if app.settings.sandbox:  # those that are over: each has a port of its own
+        if settings.sandbox:  # those that are over: each has a port of its own
             connection.execute(f"DELETE FROM seen WHERE host {_REHEARSED} AND host <> :host", mine)
         connection.executemany(_PUT, found.values())
         newest = f"SELECT id FROM seen WHERE {_MINE} ORDER BY created DESC, id DESC"
@@ -109,7 +97,7 @@ def remember(app: Invocation, noun: str, things: Things, *, whole: bool = False)
         connection.executemany(f"DELETE FROM seen WHERE {_MINE} AND id = :id", [{**mine, "id": id} for id in old])
 
     if found or gone or whole:
-        app.store.write(put, quiet=True)
+        store.write(put, quiet=True)
 
 
 def _plain(value: object) -> str | None:

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.plainfile import read_typed, reason_of
+from qoder_cli.base.plainfile import read_checked
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 
@@ -22,16 +22,11 @@ def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> b
     """
     said = f"{option}: " if option else ""
     called = "standard input" if path == "-" else path
+    content = read_checked(path, stdin, LARGEST, option=option, hint="split it")
     try:
-        content = read_typed(path, stdin, LARGEST + 1)
-        if len(content) > LARGEST:
-            raise UsageError(f"{said}{called} is larger than {LARGEST // 2**20} MiB", hint="split it")
         content.decode()
     except UnicodeDecodeError:
         raise UsageError(f"{said}{called} is not a UTF-8 text; the API takes texts alone") from None
-    except (OSError, ValueError) as error:
-        hint = "check the file's name"
-        raise UsageError(f"{said}cannot read {called}: {reason_of(error)}", hint=hint) from None
     if b"\0" in content:
         raise UsageError(f"{said}{called} is a binary file; the API takes texts alone")
     return content

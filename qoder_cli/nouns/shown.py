@@ -191,7 +191,7 @@ def show(app: "App", noun: Noun, raw: dict[str, Any]) -> None:
     from qoder_cli.local.remembered import remember
 
     if "id" in raw:
-        remember(app, noun.words, [(raw, name_of(raw))])
+        remember(app.store, app.settings, noun.words, [(raw, name_of(raw))])
     elif app.output.format == "id":  # what is only planned has no id to print
         return
     shown = sheet_of(noun, raw) if app.output.format == "table" else {}

@@ -51,7 +51,7 @@ def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
         others = not_archived(app)
         newest = list(islice(others, MOST))
         known = {each.id: each.name or "" for each in chain(newest, others)}
-        remember(app, "deploy", [(each.raw, each.name) for each in newest], whole=True)
+        remember(app.store, app.settings, "deploy", [(each.raw, each.name) for each in newest], whole=True)
     ids_of: dict[str, list[str]] = {}
     for id, name in known.items():
         ids_of.setdefault(name, []).append(id)

@@ -36,7 +36,7 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
         raise explain_refusal(error, order.deployment_id, app) from error
     app.progress.note(f"run {run.id} of {order.deployment_id}")
     app.known.ci.started(run.id, run.session_id)
-    remember_runs(app, [run])
+    remember_runs(app.store, app.settings, [run])
     observer = observer_of(app, run.id, run=run, adopted=run.adopted)
     if wanted is None:
         return _accepted(app, observer, on_skip)

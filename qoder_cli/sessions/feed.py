@@ -108,7 +108,8 @@ class Feed:
     def _listen(self) -> ApiError | None:
         """Follow one connection to its end, and return what ended it, or None for a proper end."""
         try:
-            with self._client.open_stream(self._path, last_event_id=self._cursor) as (_, chunks):
+            after = {"last-event-id": self._cursor} if self._cursor else {}
+            with self._client.open_stream(self._path, headers=after) as (_, chunks):
                 self._tell("up")
                 if self._gap:
                     self._gap = False

@@ -56,10 +56,16 @@ def fill(folder: Path) -> None:
     """Remember as much as there can be."""
     env = {"QODER_STATE_DIR": str(folder), "QODER_CONFIG": "/nonexistent/config.toml"}
     app = App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
-    remember(app, "deploy", [({"id": f"dep_{uuid.uuid4().hex}"}, f"nightly-report-{n}") for n in range(MOST)])
+    remember(
+        app.store,
+        app.settings,
+        "deploy",
+        [({"id": f"dep_{uuid.uuid4().hex}"}, f"nightly-report-{n}") for n in range(MOST)],
+    )
     at = "2026-06-14T08:54:06Z"
     remember_runs(
-        app,
+        app.store,
+        app.settings,
         [Run({"id": f"drun_{uuid.uuid4().hex}", "deployment_id": "dep_1", "created_at": at}) for _ in range(MOST_RUNS)],
     )
 

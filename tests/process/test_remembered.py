@@ -22,7 +22,6 @@ from qoder_cli.local.remembered import (
     MOST,
     MOST_RUNS,
     remember,
-    remember_runs,
     run_ids_with_prefix,
 )
 from qoder_cli.local.store import VERSION, Store
@@ -57,7 +56,11 @@ def deployment(id: str, name: Any = "nightly", created: int | None = None, **fie
 
 
 def remember_deployments(app: App, found: Iterable[Deployment], *, whole: bool = False) -> None:
-    remember(app, "deploy", [(each.raw, text(each.raw.get("name"))) for each in found], whole=whole)
+    remember(app.store, app.settings, "deploy", [(each.raw, text(each.raw.get("name"))) for each in found], whole=whole)
+
+
+def remember_runs(app: App, runs: Iterable[Run]) -> None:
+    remembered.remember_runs(app.store, app.settings, runs)
 
 
 def remember_names(app: App, names: dict[str, str], *, whole: bool = False) -> None:
@@ -581,9 +584,11 @@ def test_garbage_starts_nothing(shell: str, tmp_path: Path, what: str) -> None:
 def test_things_of_a_noun_are_remembered_the_newest_first_until_they_are_archived(folder: Path) -> None:
     app = state_in(folder)
     writer, gone = {"id": "agent_1"}, {"id": "agent_2"}
-    remember(app, "agent", [(writer, "writer"), (gone, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None)])
-    remember(app, "agent", [({**gone, "archived_at": "2026-06-14T08:54:06Z"}, "old")])
-    remember(app, "model", [({"id": "claude-4.5"}, None)])
+    remember(
+        app.store, app.settings, "agent", [(writer, "writer"), (gone, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None)]
+    )
+    remember(app.store, app.settings, "agent", [({**gone, "archived_at": "2026-06-14T08:54:06Z"}, "old")])
+    remember(app.store, app.settings, "model", [({"id": "claude-4.5"}, None)])
     with closing(Store(app.env, warn=lambda complaint: None, looking=True)) as store:
         assert [(each.id, each.name) for each in remembered.seen(store, "agent", profile="default")] == [
             ("agent_1", "writer")
@@ -602,7 +607,7 @@ def test_a_store_of_an_earlier_program_keeps_what_was_triggered(folder: Path) ->
     with closing(Store(app.env, warn=pytest.fail, looking=True)) as store:
         assert remembered.seen(store, "agent", profile="default") == []
         assert len(store.entries(HOST)) == 1
-    remember(app := state_in(folder), "agent", [({"id": "agent_1"}, "writer")])
+    remember((app := state_in(folder)).store, app.settings, "agent", [({"id": "agent_1"}, "writer")])
     assert [each.id for each in remembered.seen(app.store, "agent", profile="default")] == ["agent_1"]
     assert len(app.store.entries(HOST)) == 1
     query = "SELECT count(*) FROM sqlite_master WHERE name IN ('runs', 'deployments', 'things')"
@@ -618,7 +623,7 @@ THINGS = {
 
 
 def test_tab_offers_the_things_of_a_noun_by_id_and_name(folder: Path, tmp_path: Path) -> None:
-    remember(app := state_in(folder), "agent", [({"id": "agent_1"}, "writer")])
+    remember((app := state_in(folder)).store, app.settings, "agent", [({"id": "agent_1"}, "writer")])
     app.close()
     assert tab("bash", tmp_path, list(THINGS), QODER_STATE_DIR=str(folder)).offers == THINGS
 

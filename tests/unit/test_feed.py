@@ -323,7 +323,7 @@ def test_debug_shows_the_request_and_never_the_token() -> None:
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"}
     app = App(env=env, out=Screen(None), err=Screen(said), clock=streams.clock, transport=streams)
     app.flags.debug = True
-    with app.client.open_stream("/sessions/sess_1/events/stream", last_event_id="evt_7") as (_, chunks):
+    with app.client.open_stream("/sessions/sess_1/events/stream", headers={"last-event-id": "evt_7"}) as (_, chunks):
         assert b"".join(chunks) == frame(event(1))
     shown = said.getvalue().decode()
     assert "GET" in shown

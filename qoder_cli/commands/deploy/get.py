@@ -37,4 +37,4 @@ def get(app: App, deployment: OneDeployment) -> None:
         else:
             fields["schedule_words"] = words  # in a pipe, lines are only ever appended
     app.output.record(fields, data=found.as_json(), id=found.id)
-    remember(app, "deploy", [(found.raw, found.name)])
+    remember(app.store, app.settings, "deploy", [(found.raw, found.name)])

@@ -44,7 +44,7 @@ def get(
         _check_is_of(app, id, names.deployment(deployment, app))
     found = with_asks(app.client, observer_of(app, id).read_once())
     app.show_run(found, **(_evaluated(app, found) if app.output.format == "table" else {}))
-    remember_runs(app, [found])
+    remember_runs(app.store, app.settings, [found])
     if exit_status and (error := ending_error(found, app)):
         raise error
     return Exit.OK

@@ -218,7 +218,7 @@ def _list(app: App, asked: Asked, filters: str) -> None:
     urgent = ("id", "deployment", "error") if asked.statuses == {"failed"} else ()
     order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
     listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=order))
-    remember_runs(app, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
+    remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")
     if resolver.unread:

@@ -131,4 +131,4 @@ def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> No
     if not printer.shown:
         app.progress.note(nothing_shown(chosen, selection))
     if not run.is_session:
-        remember_runs(app, [run])
+        remember_runs(app.store, app.settings, [run])

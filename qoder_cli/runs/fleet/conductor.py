@@ -140,7 +140,7 @@ class Conductor:
     def conclude(self) -> int:
         """Print the rest, say how all went, and return 0 or raise what decides the exit code."""
         items = self._printed.results
-        remember_runs(self._app, [item.run for item in items if item.run])
+        remember_runs(self._app.store, self._app.settings, [item.run for item in items if item.run])
         try:
             self._printed.end()
             self._sum_up(items, ask=not self._signalled and self._printed.broken is None)
