@@ -110,6 +110,9 @@ class Tree(TyperGroup):
         self._understood = understood
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in self._listed:  # no option stands before the command: there is nothing to read
+            ctx._protected_args, ctx.args = args[:1], args[1:]
+            return args[1:]
         return _parse(self, super().parse_args, ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
