@@ -110,7 +110,6 @@ def of_form(parts: Sequence[str]) -> Body:
 
 
 def _put(body: dict[str, Any], name: str, value: Any, option: str) -> None:
-    """Put a value where its key says."""
     match = _KEY.fullmatch(name)
     steps = [match[1], *re.findall(r"\[([^\]]*)\]", match[2])] if match else [""]
     is_item = len(steps) > 1 and steps[-1] == ""

@@ -52,7 +52,6 @@ class Call(Write[Answer]):
         return self.deliver()
 
     def request(self) -> Pending:
-        """Prepare it, and say before a write what is written where."""
         request = self._request
         self.answer = None
         pending = self.client.prepare(
@@ -70,24 +69,20 @@ class Call(Write[Answer]):
         return pending
 
     def read(self, answer: Answer) -> Answer:
-        """Return an answer that is 2xx and believable. Raises ApiError."""
         self.answer = answer
         _check(self.client.accept(answer), self._request.operation, self.client.settings.host)
         self.is_done = True
         return answer
 
     def meaning_of(self, error: ApiError) -> Meaning:
-        """Return what an error means; one says that nothing was done, whatever its status."""
         return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the pause before it is sent again, under the caller's key; None without one."""
         if self._request.key is None or meaning is Meaning.DOUBTFUL:
             return None
         return next_try(error, tries=resends + 1, spent=spent, jitter=self.client.clock.jitter())
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that nobody knows what the write did."""
         path = readable(self._request.target.path)
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {why}",

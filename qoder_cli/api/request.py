@@ -133,7 +133,6 @@ def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Targ
 
 
 def _below(address: str, base_url: str) -> str:
-    """Return the path below the base URL."""
     if address.startswith("//"):
         raise _no_path("begins with //, as a host does; nothing was sent")
     base = urlsplit(base_url).path

@@ -156,20 +156,14 @@ class QoderError(Exception):
 
 
 class UsageError(QoderError):
-    """The command line, a file or the environment asks for something that cannot be done."""
-
     exit = Exit.USAGE
 
 
 class RunFailed(QoderError):
-    """The run ended, and not well."""
-
     exit = Exit.RUN_FAILED
 
 
 class RunSkipped(QoderError):
-    """The server recorded the run as skipped."""
-
     exit = Exit.RUN_SKIPPED
 
 
@@ -190,20 +184,14 @@ class ApiError(QoderError):
 
 
 class AuthError(ApiError):
-    """No token, or one that the server does not accept."""
-
     exit = Exit.AUTH
 
 
 class NotFound(ApiError):
-    """The server does not know this deployment, run or session."""
-
     exit = Exit.NOT_FOUND
 
 
 class Rejected(ApiError):
-    """The server understood and refused."""
-
     exit = Exit.REJECTED
 
 
@@ -212,8 +200,6 @@ class CannotBe(Rejected):
 
 
 class Unavailable(ApiError):
-    """The server cannot serve now."""
-
     exit = Exit.UNAVAILABLE
     retryable = True
 
@@ -225,44 +211,30 @@ class NoAnswer(Unavailable):
 
 
 class NotYet(QoderError):
-    """What was asked for is not so yet: the run is going on, a file differs, it was not its turn."""
-
     exit = Exit.NOT_YET
 
 
 class OutcomeUnknown(QoderError):
-    """Whether it happened, or how it ended, cannot be known from here."""
-
     exit = Exit.OUTCOME_UNKNOWN
 
 
 class LostSight(QoderError):
-    """A known run could not be followed to its end."""
-
     exit = Exit.LOST_SIGHT
 
 
 class NeedsAnswer(QoderError):
-    """The run waits for a person's answer, and continues once it has one."""
-
     exit = Exit.NEEDS_ANSWER
 
 
 class InternalError(QoderError):
-    """A bug in this program, or an output that cannot be written."""
-
     exit = Exit.INTERNAL
 
 
 class WaitTimeout(QoderError):
-    """The time given to waiting is over; the run goes on."""
-
     exit = Exit.WAIT_TIMEOUT
 
 
 class Interrupted(QoderError):
-    """A signal ended the command; `exit` is set from the signal."""
-
     exit = Exit.INTERRUPTED
 
 

@@ -69,7 +69,6 @@ class Run(Resource):
 
     @property
     def called(self) -> str:
-        """What it is called in a sentence: `run drun_…`, `session sess_…`."""
         return f"session {self.id}" if self.is_session else f"run {self.id}"
 
     def get(self, name: str) -> Any:
@@ -93,7 +92,6 @@ class Run(Resource):
 
     @property
     def error(self) -> dict[str, Any]:
-        """The run's error `{type, message}`, empty when there is none."""
         error = self.get("error")
         if isinstance(error, dict) or not error:
             return mapping(error)
@@ -190,7 +188,6 @@ class Deployment(Resource):
 
     @property
     def next_fires(self) -> list[str]:
-        """Up to five upcoming fires as timestamp texts, nearest first."""
         return [fire for fire in array(self.schedule.get("upcoming_runs_at")) if text(fire)]
 
 

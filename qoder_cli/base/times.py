@@ -181,7 +181,6 @@ class Clock:
             time.sleep(max(seconds, 0))
 
     def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
-        """Return the next thing that is put into the inbox; None when there is none in time."""
         import queue
 
         with signals.waiting():

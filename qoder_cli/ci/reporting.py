@@ -48,7 +48,6 @@ class Ci(Teller):
             self._typed = typed
 
     def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        """Report a run that is not waited for yet; `number` is its place among several."""
         self._ids[number] = run_id, session_id
         is_due = self._app.clock.monotonic() - self._told_at >= OFTEN
         if self._typed is None or len(self._ids) == len(self._typed) or is_due:

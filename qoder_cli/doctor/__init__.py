@@ -18,7 +18,6 @@ class Finding:
 
     @property
     def error(self) -> QoderError:
-        """The error that a failed one ends the command with."""
         return QoderError(f"{self.check}: {self.found}", hint=self.fix).with_(exit=self.exit)
 
 

@@ -51,7 +51,6 @@ class Pace:
             return 0.0
 
     def hold(self, seconds: float) -> None:
-        """Give no turn for so long: the server asked for it."""
         with self._lock:
             self._next = max(self._next, self._clock.monotonic() + seconds)
 

@@ -222,7 +222,6 @@ class Store:
         self.write(lambda connection: connection.executemany("INSERT OR IGNORE INTO sightings VALUES (?, ?)", rows))
 
     def sighted(self, attempts: Iterable[Attempt]) -> set[str]:
-        """Return the runs that may be what these attempts started, as earlier looks showed."""
         ids = [attempt.id for attempt in attempts]
         marks = ", ".join("?" * len(ids))
         return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}

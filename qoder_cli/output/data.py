@@ -35,7 +35,6 @@ class Output:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether what is printed is drawn for a person at a terminal."""
         return self.format == "table" and self.screen.is_terminal
 
     @property

@@ -76,7 +76,6 @@ class _Column:
         return min(columns(cell.text), least)
 
     def grow(self, room: int) -> int:
-        """Take what it wants of the room, and return how much that is."""
         more = max(min(room, self.wanted - self.width), 0)
         self.width += more
         return more
@@ -119,7 +118,6 @@ class Grid:
                 column.width = column.wanted
 
     def header(self) -> str:
-        """Return the line of the columns' names."""
         return self.row([Cell(((column.header, "bold"),)) for column in self._columns])
 
     def row(self, cells: Sequence[Cell]) -> str:

@@ -58,17 +58,14 @@ class Progress:
             self._line(self._screen.worded(inert(text)))
 
     def show(self, text: str) -> None:
-        """Say lines that are composed already, unless quiet."""
         if not self.is_quiet:
             self._line(text.rstrip("\n"))
 
     def warn(self, text: str) -> None:
-        """Say one line that must be heard."""
         message = self._screen.worded(f"warning: {inert(text)}")
         self._line(self._screen.styled("warning:", "yellow") + message.removeprefix("warning:"))
 
     def debug(self, text: str) -> None:
-        """Say one line of what --debug asked for, however quiet the rest is."""
         self._line(self._screen.styled(inert(text), "dim"))
 
     @contextmanager

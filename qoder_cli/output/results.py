@@ -46,7 +46,6 @@ class Result(Generic[T]):
 
     @property
     def is_failure(self) -> bool:
-        """Whether it was attempted and did not go well."""
         return self.attempted and self.error is not None
 
     @property
@@ -112,11 +111,9 @@ class Printed(Generic[R]):
 
     @property
     def results(self) -> list[R]:
-        """What is known, in the order of the input."""
         return [each for each in self._results if each is not None]
 
     def of(self, number: int) -> R | None:
-        """Return what became of the thing with this number in the input; None until then."""
         return self._results[number]
 
     def put(self, number: int, result: R) -> None:
@@ -128,7 +125,6 @@ class Printed(Generic[R]):
             self._unless_broken(self._show_ready)
 
     def end(self) -> None:
-        """Print what is left, and the end of the array."""
         self._unless_broken(self._show_ready)
         if not self._has_end:
             self._unless_broken(lambda: self._rows.__exit__(None))

@@ -141,7 +141,6 @@ class Screen:
         return fill(text, terminal_width(), break_long_words=False, break_on_hyphens=False)
 
     def styled(self, text: str, style: str) -> str:
-        """Return the text in a style, if there is one and this stream has colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
 
 

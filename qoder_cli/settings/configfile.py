@@ -36,7 +36,6 @@ class ConfigFile:
         return self.profiles.get(name, {})
 
     def key(self, profile: str, key: str) -> str:
-        """Return how messages name one value of a profile: its key and the file."""
         return f"profiles.{profile}.{key} in {self.path}"
 
     def require(self, profile: str, *, may_create: bool = False, from_variable: bool = False) -> None:
