@@ -27,9 +27,8 @@ from qoder_cli.deployments.lookup import read_deployment
 from qoder_cli.deployments.planning import archived, there_already
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.normal import settable
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN, ObjectWrite, ReadBack
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
-from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import LAST_WORDS
 
 AT_A_TIME = 8  # steps that are applied

@@ -46,7 +46,7 @@ def _foreseen(app: App, step: "Step") -> Iterator[str]:
     schedule = _new(step, "schedule")
     if not schedule:
         return
-    from qoder_cli.base.schedule import words_of
+    from qoder_cli.base.cron import words_of
     from qoder_cli.base.times import local_zone_name
     from qoder_cli.output.cells import Fire, cell
 
@@ -62,6 +62,6 @@ def _new(step: "Step", name: str) -> Any:
 
 
 def _fires(app: App, schedule: Mapping[str, Any]) -> list[str]:
-    from qoder_cli.base.schedule import next_fires
+    from qoder_cli.base.cron import next_fires
 
     return next_fires(schedule, now=app.client.server_now())

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from qoder_cli.base import jsontext
+from qoder_cli.base.cron import words_of
 from qoder_cli.base.model import Deployment, mapping
-from qoder_cli.base.schedule import words_of
 from qoder_cli.files.normal import assignments, settable
 from qoder_cli.output.screen import commandless, inert
 

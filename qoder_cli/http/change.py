@@ -1,4 +1,4 @@
-"""The write of one object: a lost answer is settled by reading the object back.
+"""The write of one object: a lost answer is settled by reading the object back, or the list that it would be in.
 
 A repeatable change (twice is the same as once, as pausing is) is sent again, at most twice, when reading
 back does not show it; and a 409 or 403 may mean that it is so already ("archived and locked",
@@ -7,12 +7,13 @@ not show is exit 7 where the API itself answered with a 5xx, exit 9 where nobody
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.errors import CannotBe as CannotBe
-from qoder_cli.base.model import Resource
+from qoder_cli.base.model import Resource, mapping
+from qoder_cli.base.times import unix
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
@@ -26,6 +27,15 @@ READ_WITHIN = 10.0  # seconds for one reading back
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
 LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contract, section 6)
 RESENDS = 2
+
+MOST_PAGES = 30  # of 100 rows
+PAGE_WITHIN = 10.0  # seconds
+ALL_WITHIN = 45.0  # seconds
+STRETCH = 8  # dated rows that come newest first before that order is believed: two do by chance
+
+Until = Callable[[], float | None]
+
+_SMALLEST_LIMIT = 20  # rows; the API's default, which a page without a word about more may have been cut at
 
 
 class ObjectWrite(Write[T]):
@@ -122,3 +132,43 @@ class ObjectWrite(Write[T]):
 
     def stopped_after(self, signalled: Signalled, value: T) -> Interrupted:
         return signalled.in_words(f"stopped by a signal; {self._what} succeeded ({value.id})")
+
+
+class ReadBack:
+    """The rows of one list, read back past a moment; `is_whole` says afterwards whether it got there.
+
+    Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may permit a
+    write. So the order is believed only after a stretch of it was seen; until then the list is read to its end, and one
+    that does not say that it has ended was not read back.
+    """
+
+    def __init__(self, client: "Client", path: str, query: Mapping[str, Any] | None = None) -> None:
+        self._client = client
+        self._path = path
+        self._query = {"limit": 100, **(query or {})}
+        self.is_whole = False
+
+    def rows(self, until: Until) -> Iterator[dict[str, Any]]:
+        """Yield the rows to the end of the page that passes the moment, or of the list. Raises ApiError.
+
+        `until` gives the moment in unix seconds of the server, None for the whole list; it is asked after each
+        page, for a page may be what tells the server's clock.
+        """
+        began = self._client.clock.monotonic()
+        created: list[float] = []
+        page: dict[str, Any] = {}
+        pages = self._client.pages(self._path, self._query, within=PAGE_WITHIN, retry=False)
+        for number, page in enumerate(pages, 1):
+            for row in map(mapping, page["data"]):
+                if (at := unix(row.get("created_at"))) is not None:
+                    created.append(at)
+                yield row
+            moment = until()
+            is_told = len(created) >= STRETCH and created == sorted(created, reverse=True)
+            if moment is not None and is_told and created[-1] < min(created[0], moment):
+                self.is_whole = True
+                return
+            if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:
+                return
+        says_something = page.get("has_more") is False or "next_page" in page
+        self.is_whole = says_something or len(page.get("data") or ()) < _SMALLEST_LIMIT

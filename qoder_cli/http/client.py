@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
@@ -226,8 +226,6 @@ class Client:
             response.close()
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
-        from qoder_cli.http.sse import veiled
-
         with self._transport_failures():
             yield from veiled(response.iter_bytes(), self._secret)
 
@@ -447,3 +445,20 @@ def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:
         if size > most:
             raise no_answer(why, retryable=False)
         yield piece
+
+
+def veiled(pieces: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
+    """Yield bytes that come in pieces without a secret, wherever they are cut."""
+    if not secret:
+        yield from pieces
+        return
+    kept = b""  # the end of what came, while it may be the beginning of the secret
+    for piece in pieces:
+        whole = (kept + piece).replace(secret, _REDACTED)
+        at = whole.find(secret[:1], max(len(whole) - len(secret) + 1, 0))
+        while at >= 0 and not secret.startswith(whole[at:]):
+            at = whole.find(secret[:1], at + 1)
+        certain = at if at >= 0 else len(whole)
+        kept = whole[certain:]
+        yield whole[:certain]
+    yield kept

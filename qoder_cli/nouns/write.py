@@ -10,8 +10,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import OutcomeUnknown
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import parse_timestamp, utc_text
-from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
-from qoder_cli.http.readback import ReadBack
+from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite, ReadBack
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of

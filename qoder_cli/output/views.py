@@ -139,7 +139,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
     budget = mapping(raw.get("budget")).get("max_credit_cost")
     fires, words = deployment.next_fires, None
     if schedule:
-        from qoder_cli.base.schedule import next_fires, words_of
+        from qoder_cli.base.cron import next_fires, words_of
 
         words = words_of(schedule)
         if now is not None and not deployment.archived_at:

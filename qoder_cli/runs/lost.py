@@ -21,8 +21,8 @@ from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
+from qoder_cli.http.change import ReadBack
 from qoder_cli.http.client import Client
-from qoder_cli.http.readback import ReadBack
 from qoder_cli.local.store import Attempt, Entry, Store
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read

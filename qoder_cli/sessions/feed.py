@@ -1,18 +1,18 @@
 """Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
 
 import queue
+import re
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
 from qoder_cli.base.pool import begin
-from qoder_cli.http import sse
-from qoder_cli.http.sse import Frame
 from qoder_cli.sessions.story import REMEMBERED, events_path
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 PAUSES = (5.0, 15.0, 45.0)  # seconds before the stream is opened again; the last one from then on
 HEALTHY_AFTER = 5.0  # seconds that a stream must hold for the next pause to be the first again
 MOST_UNREAD = 1_000  # news that wait in the inbox
+FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
 _LAST = ("session.status_terminated", "session.deleted")  # after them a stream ends for good
 _PREVIEWS = ("event_start", "event_delta")  # parts of a message that comes whole later, under the same id
 _NO_STREAM = (405, 501)
@@ -29,6 +32,16 @@ _TICK = 0.2  # seconds after which a pause notices that it is not needed any mor
 _READER_TICK = 0.01  # seconds, real ones: a thread is waited for, not the time
 
 
+class Frame(NamedTuple):
+    """A complete frame. `id` is None when it names none; the lines of `data` are joined by newlines."""
+
+    id: str | None
+    event: str
+    data: str
+
+
+# A comment, which is how a server shows that it is there, is "alive"; a "gap" is a frame that was skipped as too long.
+Item = Frame | Literal["alive", "gap"]
 Kind = Literal[
     "heard",  # a complete event, each once
     "preview",  # a part of a message that is being made; it comes whole later, under the same id
@@ -114,7 +127,7 @@ class Feed:
                 if self._gap:
                     self._gap = False
                     self._tell("gap")
-                for item in sse.read(chunks):
+                for item in frames(chunks):
                     while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
                         time.sleep(_READER_TICK)  # what is not read yet stays with the server
                     if self._is_left or self._take(item):
@@ -127,7 +140,7 @@ class Feed:
             return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
         return None
 
-    def _take(self, frame: sse.Item) -> bool:
+    def _take(self, frame: Item) -> bool:
         """Report an item, and return whether the stream has nothing more to say."""
         if not isinstance(frame, Frame):
             self._tell(frame)
@@ -171,3 +184,46 @@ class Feed:
         until = self._clock.monotonic() + seconds
         while not self.stopped and (left := until - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _TICK))
+
+
+def frames(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:
+    """Yield what a stream says, each as soon as it is complete; `limit` is the longest frame in bytes."""
+    after_cr, at_start = False, True
+    line: list[bytes] = []  # the beginning of the line that is not complete yet
+    size = whole_size = 0  # of that line, and of the complete lines of the frame, comments not counted
+    fields: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for chunk in filter(None, chunks):
+        pieces = _LINE_END.split(chunk[1:] if after_cr and chunk[:1] == b"\n" else chunk)
+        after_cr = chunk.endswith(b"\r")
+        for number, piece in enumerate(pieces, 1):
+            line.append(piece)
+            size += len(piece)
+            if is_too_long := whole_size + size > limit:
+                line = [b"".join(line)[: len(_BOM) + 1]]  # only how it begins
+                fields.clear()
+            if number == len(pieces):
+                break  # the line may go on
+            whole = b"".join(line)
+            if at_start:
+                whole, at_start = whole.removeprefix(_BOM), False
+            if whole[:1] == b":":
+                if not is_too_long:
+                    yield "alive"
+            elif whole:
+                whole_size += size
+                name, _, value = whole.partition(b":")
+                fields[name].append(value.removeprefix(b" "))
+            else:
+                if whole_size > limit:
+                    yield "gap"
+                elif fields[b"data"] or any(fields[b"event"][-1:]):
+                    ids = [_text(id) for id in fields[b"id"] if b"\0" not in id]
+                    event = _text(b"".join(fields[b"event"][-1:]))
+                    yield Frame(next(reversed(ids), None), event, _text(b"\n".join(fields[b"data"])))
+                whole_size = 0
+                fields.clear()
+            line, size = [], 0
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

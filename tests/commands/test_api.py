@@ -25,8 +25,8 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.cli.main import main
 from qoder_cli.http.answers import Pending
+from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
-from qoder_cli.http.sse import veiled
 from qoder_cli.nouns.operations import Operation, all_operations, find, readable
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults

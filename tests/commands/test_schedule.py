@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qoder_cli.base.schedule import in_words, next_fires
+from qoder_cli.base.cron import in_words, next_fires
 from tests.conftest import Qoder
 from tests.support.expressions import EXPRESSIONS, matches_day, matches_time
 from tests.support.wire import page

@@ -15,11 +15,10 @@ from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound, Rejec
 from qoder_cli.base.model import is_new
 from qoder_cli.base.outcome import event_key
 from qoder_cli.http.client import STREAM_SILENCE
-from qoder_cli.http.sse import FRAME_LIMIT
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
-from qoder_cli.sessions.feed import Feed, News
+from qoder_cli.sessions.feed import FRAME_LIMIT, Feed, News
 from tests.conftest import TOKEN
 from tests.support.inprocess import WorldTransport
 from tests.support.wire import FakeClock, api_error

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.http import sse
-from qoder_cli.http.sse import Frame, Item
+from qoder_cli.sessions.feed import FRAME_LIMIT, Frame, Item
+from qoder_cli.sessions.feed import frames as frames_of
 
 
 def read(stream: bytes, *, size: int = 0, limit: int = 1000) -> list[Item]:
     """Return what a stream has to say when it comes in pieces of `size` bytes."""
     size = size or max(len(stream), 1)
-    return list(sse.read((stream[n : n + size] for n in range(0, len(stream), size)), limit=limit))
+    return list(frames_of((stream[n : n + size] for n in range(0, len(stream), size)), limit=limit))
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ PIECES = st.sampled_from(
 def test_however_it_is_cut_it_says_the_same(stream: bytes, cuts: list[int], limit: int) -> None:
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     pieces = [stream[start:end] for start, end in pairwise(places)]
-    assert list(sse.read(pieces, limit=limit)) == read(stream, limit=limit)
+    assert list(frames_of(pieces, limit=limit)) == read(stream, limit=limit)
 
 
 def test_an_event_of_5_mb_is_read() -> None:
     data = b"\xc3\xa9" * (5 * 2**19)
     stream = b"id: big\ndata: " + data + b"\n\ndata: small\n\n"
-    found = read(stream, size=16_384, limit=sse.FRAME_LIMIT)
+    found = read(stream, size=16_384, limit=FRAME_LIMIT)
     assert found == [Frame("big", "", data.decode()), Frame(None, "", "small")]
 
 
@@ -99,13 +99,13 @@ def test_what_is_passed_over_is_not_kept() -> None:
             yield b"x" * 1000
             kept.append(sum(map(len, reading.gi_frame.f_locals["line"])))
 
-    reading: Any = sse.read(pieces(), limit=1000)
+    reading: Any = frames_of(pieces(), limit=1000)
     assert list(reading) == []
     assert max(kept) <= 1000
 
 
 def test_heartbeats_for_ever_are_no_long_frame() -> None:
-    told = sse.read([*[b": heartbeat\n"] * 50, b"data: x\n\n"], limit=100)
+    told = frames_of([*[b": heartbeat\n"] * 50, b"data: x\n\n"], limit=100)
     assert list(told) == [*["alive"] * 50, Frame(None, "", "x")]
 
 
@@ -114,5 +114,5 @@ def test_each_is_told_as_soon_as_it_is_complete() -> None:
         yield b"data: x\n\n: y\n"
         raise EOFError
 
-    told = sse.read(pieces())
+    told = frames_of(pieces())
     assert [next(told), next(told)] == [Frame(None, "", "x"), "alive"]

@@ -6,9 +6,9 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.base.cron import words_of
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment
-from qoder_cli.base.schedule import words_of
 from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, is_list, named
 from qoder_cli.commands.made import change_things, need_a_yes
 from qoder_cli.deployments.state_change import PAUSE, UNPAUSE, StateChanges, target_of
