@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
@@ -28,8 +28,7 @@ Text = str | None  # the value of an option, None where it was not typed
 Texts = list[str] | None
 
 MOST = 10_000  # things one command takes: each is held, and shown, until the end
-_LONGEST_LINE = 4096  # bytes; no id or name is as long, and a file without line breaks is not read whole
-_MOST_LINES = 1_000_000  # with those that name nothing; whatever sends more never ends
+_LARGEST_LIST = 4 * 2**20  # bytes on standard input; whatever sends more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
 
@@ -246,13 +245,12 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
     Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
-    things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what cannot be a list
-    of names: a line of 4,096 bytes, one that is not UTF-8, a million lines. With `allow_empty` an empty list is printed
-    instead when nothing is left, and the command ends well.
+    things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what is no UTF-8 or
+    too large. With `allow_empty` an empty list is printed when nothing is left, and the command ends well.
     """
     words: list[str] = []
     for word in typed:
-        words += islice(_lines_of_stdin(app, what), MOST + 1) if word == "-" else [word]
+        words += _names_of_stdin(app, what) if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
     if not words and allow_empty:
@@ -279,31 +277,26 @@ def asking(app: App) -> Iterator[None]:
         raise
 
 
-def _lines_of_stdin(app: App, what: str) -> Iterator[str]:
-    if app.stdin is not None and app.stdin.isatty():
+def _names_of_stdin(app: App, what: str) -> list[str]:
+    if app.stdin is None:
+        return []
+    if app.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         app.progress.note(f"enter ids of {what}, one per line; finish with {end}")
-    source, number = getattr(app.stdin, "buffer", app.stdin), 0  # undecoded where possible: a pipe is always UTF-8
-    while source is not None:
-        try:
-            line = source.readline(_LONGEST_LINE)  # a long one is cut
-        except (UnicodeDecodeError, OSError) as error:
-            raise UsageError(f"cannot read standard input: {error}", hint=_PIPE_IDS) from None
-        if not line:
-            return
-        number += 1
-        if number > _MOST_LINES:
-            raise UsageError("standard input has more than a million lines", hint=_PIPE_IDS)
-        if len(line) == _LONGEST_LINE:
-            raise UsageError(f"line {number:,} of standard input is too long for an id", hint=_PIPE_IDS)
-        try:
-            text = line if isinstance(line, str) else line.decode("utf-8")
-        except UnicodeDecodeError:
-            why = f"line {number:,} of standard input is not UTF-8"
-            raise UsageError(why, hint="save the file as UTF-8") from None
-        name = text.removeprefix("\ufeff").strip()
-        if name and not name.startswith("#"):
-            yield name
+    data = b""
+    try:
+        data = read_typed("-", app.stdin, _LARGEST_LIST + 1)
+        lines = data.decode().split("\n")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        why = f"line {number:,} of standard input is not UTF-8"
+        raise UsageError(why, hint="save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read standard input: {reason_of(error)}", hint=_PIPE_IDS) from None
+    if len(data) > _LARGEST_LIST:
+        raise UsageError(f"standard input is larger than {_LARGEST_LIST // 2**20} MiB", hint=_PIPE_IDS)
+    names = (line.removeprefix("\ufeff").strip() for line in lines)
+    return [name for name in names if name and not name.startswith("#")]
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:

@@ -373,8 +373,10 @@ def test_a_pipe_that_never_ends_is_exit_2(line: str) -> None:
     class Endless(io.StringIO):
         """Says the same for ever."""
 
-        def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # the stubs take it for a binary one
-            return line[:size]
+        def read(self, size: int | None = -1, /) -> str:
+            most = size or -1
+            assert most > 0  # else it never comes back
+            return (line * most)[:most]
 
     app = App(env={}, out=Screen(None), err=Screen(None), stdin=Endless())
     with pytest.raises(UsageError):
