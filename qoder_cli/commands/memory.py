@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
-from qoder_cli.cli.options import Yes, argument, is_list, named, option
+from qoder_cli.cli.options import Text, Yes, argument, is_list, named, option
 from qoder_cli.commands import made
 from qoder_cli.commands.made import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
@@ -15,6 +15,8 @@ from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.nouns.write import target_of
 from qoder_cli.output.listing import All, Limit, page_size, rows_wanted
+
+Raw = dict[str, Any]
 
 STORE = NOUNS["memory"]
 Store: Any = one_argument(STORE)
@@ -26,7 +28,7 @@ _MESSAGE = option("--message -m", "TEXT|@FILE|-", "What it shall say; default: s
 def ls(
     app: App,
     store: Store,
-    prefix: Annotated[str | None, argument("PREFIX", "Only those whose paths begin so.")] = None,
+    prefix: Annotated[Text, argument("PREFIX", "Only those whose paths begin so.")] = None,
     limit: Limit = None,
     all: All = False,
 ) -> None:
@@ -38,17 +40,12 @@ def ls(
       qoder memory ls project
       qoder memory ls project notes/ --json"""
     wanted = rows_wanted(limit, all=all)
-    query: dict[str, Any] = {"limit": page_size(wanted)}
-    folder = (prefix or "").lstrip("/")
-    if folder:
+    query: Raw = {"limit": page_size(wanted)}
+    if folder := (prefix or "").lstrip("/"):
         memories.checked(folder.rstrip("/"))
         query["path_prefix"] = folder
-    id = id_of(app, STORE, store, archived=True)
-
-    def matches(raw: dict[str, Any]) -> bool:
-        return str(raw.get("path")).lstrip("/").startswith(folder)
-
-    print_list(app, memories.ENTRY, path_of(memories.ENTRY, id), query, wanted, matches)
+    path = path_of(memories.ENTRY, id_of(app, STORE, store, archived=True))
+    print_list(app, memories.ENTRY, path, query, wanted, lambda raw: memories.path_in(raw).startswith(folder))
 
 
 def cat(app: App, store: Store, path: Path) -> None:
@@ -74,8 +71,8 @@ def cat(app: App, store: Store, path: Path) -> None:
 def history(
     app: App,
     store: Store,
-    path: Annotated[str | None, _PATH] = None,
-    version: Annotated[str | None, option("--version", "ID", "Show this version (memver_…) alone.")] = None,
+    path: Annotated[Text, _PATH] = None,
+    version: Annotated[Text, option("--version", "ID", "Show this version (memver_…) alone.")] = None,
     limit: Limit = None,
     all: All = False,
 ) -> None:
@@ -93,22 +90,22 @@ def history(
     one = version and memories.version_checked(version)
     id = id_of(app, STORE, store, archived=True)
     if one:
-        show(app, memories.VERSION, memories.version(app, id, one))
+        show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, one))
         return
-    query: dict[str, Any] = {"limit": page_size(wanted)}
+    query: Raw = {"limit": page_size(wanted)}
     known = typed and memories.find(app, id, typed)
     if known:
         query["memory_id"] = known["id"]
 
-    def matches(raw: dict[str, Any]) -> bool:
+    def matches(raw: Raw) -> bool:
         if known:
             return raw.get("memory_id") in (None, known["id"])
-        return typed in (None, raw.get("memory_id"), str(raw.get("path")).lstrip("/"))  # one that is deleted
+        return typed in (None, raw.get("memory_id"), memories.path_in(raw))  # one that is deleted
 
     print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches)
 
 
-def write(app: App, store: Store, path: Path, message: Annotated[str | None, _MESSAGE] = None) -> None:
+def write(app: App, store: Store, path: Path, message: Annotated[Text, _MESSAGE] = None) -> None:
     """Write a memory: a new one, or over the one with this path.
 
     It is written only over what was read a moment before: what somebody else
@@ -151,7 +148,7 @@ def remove(
     id = id_of(app, STORE, store)
     targets = [(word, memories.target_as_read(id, memories.found(app, id, path))) for word, path in words]
 
-    def question(raw: dict[str, Any]) -> str:
+    def question(raw: Raw) -> str:
         return f"memory '{raw.get('path')}' ({raw.get('id')})?"
 
     asked, many = None if yes else question, is_list(paths)
@@ -178,7 +175,7 @@ def redact(
     look = ("memory", "history", id, "--version")
     targets = [(word, target_of(memories.VERSION, id, word)._replace(look=(*look, word))) for word in words]
 
-    def question(raw: dict[str, Any]) -> str:
+    def question(raw: Raw) -> str:
         what = f"version {raw.get('id')} of memory '{raw.get('path')}'"
         return f"{what}? Its content cannot be brought back."
 

@@ -10,29 +10,12 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.change import Change, Target, read
-from qoder_cli.nouns.table import Noun, path_of
+from qoder_cli.nouns.table import NOUNS, Noun, path_of
 from qoder_cli.nouns.write import Create, target_of, update
 
 LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
-ENTRY = Noun(
-    "memory entry",
-    "memory",
-    "memory_stores.memories",
-    "mem_",
-    ("id", "path", "bytes", "updated"),
-    sample="notes.md",
-    more=("sha256", "metadata", "created"),
-)
-VERSION = Noun(
-    "memory version",
-    "version",
-    "memory_stores.memory_versions",
-    "memver_",
-    ("id", "path", "operation", "bytes", "by", "created", "redacted"),
-    sample="memver_demo",
-    more=("memory", "sha256"),
-)
+ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
 _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _VERSION = re.compile("[A-Za-z0-9][A-Za-z0-9._~-]{0,255}")
@@ -72,30 +55,31 @@ def find(app: App, store: str, typed: str) -> Raw | None:
         for each in map(mapping, page["data"]):
             # What is below a folder comes as one item of another type.
             is_one = each.get("type") in (None, ENTRY.called) and text(each.get("id"))
-            if is_one and _path(each) == typed:
+            if is_one and path_in(each) == typed:
                 known = _there(app, store, str(each["id"]))
-                if known is not None and _path(known) == typed:  # a list may lag
+                if known is not None and path_in(known) == typed:  # a list may lag
                     return known
     return None
 
 
-def _path(raw: Raw) -> str:
+def path_in(raw: Raw) -> str:
+    """Return the path that a memory or a version of one shows."""
     return str(raw.get("path")).lstrip("/")
 
 
 def _there(app: App, store: str, id: str) -> Raw | None:
     """Return a memory; None where the API says that there is none of this id. Raises ApiError."""
     try:
-        return whole(app, store, id)
+        return whole(app, ENTRY, store, id)
     except NotFound as error:
         if error.enveloped:
             return None
         raise
 
 
-def whole(app: App, store: str, id: str) -> Raw:
-    """Return a memory and its content, which no list need have. Raises ApiError."""
-    return read(app, target_of(ENTRY, store, id), params={"view": "full"})
+def whole(app: App, noun: Noun, store: str, id: str) -> Raw:
+    """Return a memory, or a version, with its content, which no list need have. Raises ApiError."""
+    return read(app, target_of(noun, store, id), params={"view": "full"})
 
 
 def found(app: App, store: str, typed: str) -> Raw:
@@ -163,8 +147,3 @@ def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None
     hint = "see what it says now, then write again"
     next = app.looking("memory", "cat", store, typed)
     return error.with_(message=f"{error.message.rstrip('.')}; {typed} was not written", hint=hint, next=next)
-
-
-def version(app: App, store: str, id: str) -> Raw:
-    """Return a version of a memory, with its content. Raises ApiError."""
-    return read(app, target_of(VERSION, store, id), params={"view": "full"})

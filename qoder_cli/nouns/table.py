@@ -119,6 +119,18 @@ _ROWS = (
         deleted="Its memories are deleted too.",
     ),
     noun(
+        *("memory entry", "memory", "memory_stores.memories", "mem_"),
+        columns="id path bytes updated",
+        more="sha256 metadata created",
+        sample="conventions.md",
+    ),
+    noun(
+        *("memory version", "version", "memory_stores.memory_versions", "memver_"),
+        columns="id path operation bytes by created redacted",
+        more="memory sha256",
+        sample="memver_1",
+    ),
+    noun(
         *("dream", "dream", "dreams", "drm_"),
         columns="id status model inputs outputs session created ended",
         more="instructions error archived",
