@@ -244,9 +244,9 @@ def or_last(typed: str | None, app: App) -> str:
 def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bool = False) -> list[str]:
     """Return the words that were typed, with `-` replaced by the lines of standard input.
 
-    Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored. `what` names the
-    things in errors. Raises UsageError when nothing is left, for more than 10,000 things, and for what is no UTF-8 or
-    too large. With `allow_empty` an empty list is printed when nothing is left, and the command ends well.
+    Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored.
+    `what` names the things in errors. Raises UsageError when nothing is left (with `allow_empty` an
+    empty list is printed, and the command ends well), and for what is too much or no UTF-8.
     """
     words: list[str] = []
     for word in typed:

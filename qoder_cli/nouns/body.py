@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 _NAMES = ("name", "display_name", "display_title", "title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")
-_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # others are their fields
 _MAPPINGS = ("metadata", "config", "auth", "output_behavior")
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(_TEXTS, (str, "must be text")),
+    **dict.fromkeys(_LISTS, (list, "must be a list")),
+    **dict.fromkeys(_MAPPINGS, (dict, "must be a mapping of fields")),
+    "model": (str | dict, "must be the id of a model, or a mapping of fields"),
+    "version": (int, "must be a whole number"),
+}
+_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # others are their fields
 
 
 def body_of(
@@ -49,9 +56,9 @@ def body_of(
     body = said | typed
     if "metadata" in said and "metadata" in typed:
         body["metadata"] = (said["metadata"] or {}) | typed["metadata"]
-    if verb == "update" and isinstance(name := body.get("name"), str) and not name.strip():
+    if verb == "update" and body.get("name") is not None and _is_blank(body["name"]):
         raise UsageError("the name is blank", hint="is a shell variable unset?")
-    missing = [each for each in wanted.body if _is_missing(wanted, body, each)]
+    missing = [field for field in wanted.body if field in wanted.required and _is_blank(body.get(field))]
     if missing and verb == "create":
         raise _missing(missing, named)
     return body
@@ -82,9 +89,8 @@ def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:
         raise UsageError(f"{option}: is not UTF-8") from None
 
 
-def _is_missing(wanted: Operation, body: Mapping[str, Any], field: str) -> bool:
-    value = body.get(field)
-    return field in wanted.required and (value is None or (isinstance(value, str) and not value.strip()))
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
@@ -155,9 +161,11 @@ def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: b
                 continue
             near = "".join(f"; did you mean {each}?" for each in nearest(field, wanted.body))
             text = f"unknown field{near} (known: {', '.join(wanted.body)})"
-        else:
+        elif node.content is None:
             may_be_null = is_object or (not is_create and field not in ("name", "version"))
-            text = _wrong_value(field, node, may_be_null=may_be_null)
+            text = "" if may_be_null else "must not be null"
+        else:
+            text = _wrong_value(field, node.content)
         if text:
             yield Problem(text, line=node.line, path=(field,))
     if (metadata := document.child("metadata")) is not None and isinstance(metadata.content, dict):
@@ -167,18 +175,9 @@ def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: b
                 yield Problem(text, line=value.line, path=path)
 
 
-def _wrong_value(field: str, node: "Node", *, may_be_null: bool) -> str:
-    value = node.content
-    if value is None:
-        return "" if may_be_null else "must not be null"
-    if field in _TEXTS and not isinstance(value, str):
-        return "must be text" + ("" if isinstance(value, dict | list) else "; put it in quotes")
-    if field in _LISTS and not isinstance(value, list):
-        return "must be a list"
-    if field in _MAPPINGS and not isinstance(value, dict):
-        return "must be a mapping of fields"
-    if field == "model" and not isinstance(value, str | dict):
-        return "must be the id of a model, or a mapping of fields"
-    if field == "version" and (not isinstance(value, int) or isinstance(value, bool)):
-        return "must be a whole number"
-    return ""
+def _wrong_value(field: str, value: Any) -> str:
+    kind, told = _KINDS.get(field, (object, ""))
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return ""
+    is_plain = kind is str and not isinstance(value, dict | list)
+    return told + ("; put it in quotes" if is_plain else "")

@@ -7,13 +7,12 @@ from urllib.parse import urlsplit
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
-from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.http.change import ObjectWrite
+from qoder_cli.base.model import mapping, text
 from qoder_cli.http.redact import by_shape
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
-from qoder_cli.nouns.write import Create, target_of
+from qoder_cli.nouns.write import Create, target_of, update
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
@@ -115,30 +114,15 @@ def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
         kept["secret_name"] = found_at(known, "auth.secret_name") or name
         auth = {key: value for key, value in auth.items() if key != "secret_name"}
     try:
-        return _update(app, vault, id, {**kept, **auth})
+        # Nothing shows whether a secret was replaced, and to do it twice does no harm.
+        target, body = target_of(_CREDENTIAL, vault, id), {"auth": {**kept, **auth}}
+        return update(app, target, body, shows=target.is_it, is_told=False)
     except (Rejected, NotFound) as error:
         raise error.with_(hint=f"the API may not replace secrets; {anew}", next=delete) from None
 
 
 def _names(raw: Raw) -> tuple[Any, Any]:
     return name_of(raw), found_at(raw, "auth.secret_name")
-
-
-def _update(app: App, vault: str, id: str, auth: Raw) -> Raw:
-    """Replace a secret: nothing tells whether it was, and to do it twice does no harm."""
-    target = target_of(_CREDENTIAL, vault, id)
-    write = ObjectWrite[Resource](
-        app.client,
-        target.path,
-        {"auth": auth},
-        parse=lambda value: Resource(mapping(value)),
-        what=f"updating {id}",
-        shows=lambda found: target.is_it(found.raw),
-        settle=None,
-        look=app.looking(*target.look),
-        repeatable=True,
-    )
-    return write.deliver().raw
 
 
 def validated(app: App, vault: str, id: str) -> Raw:

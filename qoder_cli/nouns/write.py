@@ -126,12 +126,14 @@ def update(
     *,
     shows: Callable[[Body], bool] | None = None,
     before: Body | None = None,
+    is_told: bool = True,
 ) -> Body:
     """Change a thing, and return it as it is then.
-     `shows` tells whether an object has the change; by default, whether each of its fields is as
-    it was sent. With `before`, the thing as it was read, a lost answer is told from the change of
-    someone else, which is never overwritten; without it, to do it twice must do no harm. Raises
-    QoderError: a stale `version` is a 409.
+
+    `shows` tells whether an object has the change; by default, whether each field is as it was
+    sent. With `before`, the thing as it was read, a lost answer is told from the change of someone
+    else, which is never overwritten; without it, to do it twice must do no harm. Nothing is read
+    back unless the change `is_told`. Raises QoderError: a stale `version` is a 409.
     """
 
     def is_so(raw: Body) -> bool:
@@ -159,7 +161,7 @@ def update(
         parse=lambda value: Resource(mapping(value)),
         what=f"updating {target.id}",
         shows=is_answered,
-        settle=look_again,
+        settle=look_again if is_told else None,
         look=app.looking(*target.look),
         repeatable=True,
     )
