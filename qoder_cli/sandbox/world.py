@@ -181,23 +181,50 @@ class World:
         if deployment.paused:
             raise Refusal(409, "Deployment is not active.")
         at = self.now() if at is None else at
-        run = self._new_run(deployment, origin=origin, trigger=trigger, at=at)
+        said, behaviour = deployment.fields, deployment.behaviour
+        context = {"type": trigger} | ({"scheduled_at": stamp(at)} if trigger == "schedule" else {})
+        same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(said["agent"])}
+        make = partial(Run, deployment=deployment, origin=origin)
+        run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
+        needs = {"agent": said["agent"]["id"], "environment": said["environment_id"]}
+        error = None
+        for what, id in needs.items():
+            if error is None and self.is_archived(f"{what}s", id):  # api/facts.md, 1.3
+                error = f"{what}_archived_error", f"The deployment's {what} is archived."
+        if error is None and behaviour.script:
+            run.session = self.add_session(
+                at=at,
+                behaviour=behaviour,
+                environment_id=said["environment_id"],
+                environment_variables=variables(said["environment_variables"]),
+                resources=[self.new_resource(resource, at=at) for resource in said["resources"]],
+                vault_ids=said["vault_ids"],
+                initial_events=said["initial_events"] or PROMPT,
+                title=TITLE,
+                budget=said["budget"],
+                **same,
+            )
+            run.fields["session_id"] = run.session.id
+        elif error is None and (not behaviour.skipped or self.generation == "current"):
+            error = behaviour.error
+        if error is not None:
+            run.fields["error"] = {"type": error[0], "message": error[1]}
         deployment.last_run, deployment.total_runs = at, deployment.total_runs + 1
         return run
 
     def pause(self, deployment: Deployment) -> None:
         """Stop its schedule and forbid runs. Raises Refusal when it is so already, or archived."""
-        self._refuse_archived(deployment)
-        if deployment.paused:
-            raise Refusal(409, "Deployment is already paused.")
-        self.change(deployment, {"status": "paused", "paused_reason": {"type": "manual"}})
+        self._set_paused(deployment, "Deployment is already paused.", status="paused", reason={"type": "manual"})
 
     def unpause(self, deployment: Deployment) -> None:
         """Undo that. Raises Refusal when it is not paused, or archived."""
+        self._set_paused(deployment, "Deployment is not paused.", status="active", reason=None)
+
+    def _set_paused(self, deployment: Deployment, already: str, *, status: str, reason: Any) -> None:
         self._refuse_archived(deployment)
-        if not deployment.paused:
-            raise Refusal(409, "Deployment is not paused.")
-        self.change(deployment, {"status": "active", "paused_reason": None})
+        if deployment.fields["status"] == status:
+            raise Refusal(409, already)
+        self.change(deployment, {"status": status, "paused_reason": reason})
 
     def archive(self, deployment: Deployment, *, at: float | None = None) -> None:
         """Archive it for good: its name is freed, its status stays. Raises Refusal."""
@@ -251,15 +278,6 @@ class World:
         """Return how a run truly ended; None while it goes on."""
         return self.runs[run_id].ending(self.now())
 
-    def seed_runs(self, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[Run]:
-        """Add manual runs of the past, `every` seconds apart, and return them oldest first."""
-        deployment = self.deployments[deployment_id]
-        last = self.now() - 3600
-        with self.lock:
-            times = [last - every * n for n in reversed(range(count))]
-            made = [self._new_run(deployment, origin="seed", trigger="manual", at=at) for at in times]
-        return made
-
     def seed_deployments(self, count: int, *, behaviour: Behaviour = DEMO) -> list[Deployment]:
         """Add `count` deployments, all with the same behaviour, and return them."""
         with self.lock:
@@ -273,37 +291,6 @@ class World:
             return self.add_session(id=SESSION, at=self.now() - MONTH, agent=agent, **about)
 
     # Within.
-
-    def _new_run(self, deployment: Deployment, *, origin: Origin, trigger: str, at: float) -> Run:
-        said, behaviour = deployment.fields, deployment.behaviour
-        context = {"type": trigger} | ({"scheduled_at": stamp(at)} if trigger == "schedule" else {})
-        same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(said["agent"])}
-        make = partial(Run, deployment=deployment, origin=origin)
-        run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
-        needs = {"agent": said["agent"]["id"], "environment": said["environment_id"]}
-        error = None
-        for what, id in needs.items():
-            if error is None and self.is_archived(f"{what}s", id):  # api/facts.md, 1.3
-                error = f"{what}_archived_error", f"The deployment's {what} is archived."
-        if error is None and behaviour.script:
-            run.session = self.add_session(
-                at=at,
-                behaviour=behaviour,
-                environment_id=said["environment_id"],
-                environment_variables=variables(said["environment_variables"]),
-                resources=[self.new_resource(resource, at=at) for resource in said["resources"]],
-                vault_ids=said["vault_ids"],
-                initial_events=said["initial_events"] or PROMPT,
-                title=TITLE,
-                budget=said["budget"],
-                **same,
-            )
-            run.fields["session_id"] = run.session.id
-        elif error is None and (not behaviour.skipped or self.generation == "current"):
-            error = behaviour.error
-        if error is not None:
-            run.fields["error"] = {"type": error[0], "message": error[1]}
-        return run
 
     def _fire(self, deployment: Deployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)

@@ -25,6 +25,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
 from qoder_cli.sandbox.world import World
+from tests.support.seeds import seed_runs
 
 QODER = str(Path(sys.executable).with_name("qoder"))
 # The SDK's own pager stops after one page where there is no `next_page`: there it gets the loop that users must write.
@@ -173,7 +174,7 @@ def _pages(world: World, noun: str, rows: int) -> dict[str, bytes]:
 def _serve(generation: Generation, noun: str, runs: int, sandbox: bool, ready: Connection) -> None:
     """Serve the list of so many runs, in a process of its own, until that is ended."""
     world = World(generation=generation, speed=10, token=TOKEN)
-    world.seed_runs(runs if noun == "run" else 1)
+    seed_runs(world, runs if noun == "run" else 1)
     if sandbox:
         ready.send(serve(world).base_url)
         ready.recv()

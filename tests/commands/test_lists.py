@@ -27,6 +27,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import CURRENT, DONE, LEGACY, event
+from tests.support.seeds import seed_runs
 from tests.support.wire import FakeClock, api_error, page
 
 RUNS = ("GET", "/deployment_runs")
@@ -69,7 +70,7 @@ def deployment(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def test_the_newest_20_unless_told_otherwise(qoder: Qoder, world: World) -> None:
-    world.seed_runs(45)
+    seed_runs(world, 45)
     ran = qoder("run", "list", "--json")
     assert ids(ran) == newest_first(world)[:20]
     assert ran.err.splitlines()[-1] == "note: 20 shown, more match; --all shows them"
@@ -78,12 +79,12 @@ def test_the_newest_20_unless_told_otherwise(qoder: Qoder, world: World) -> None
 
 
 def test_that_a_list_is_cut_is_said_however_quiet_it_is(qoder: Qoder, world: World) -> None:
-    world.seed_runs(21)
+    seed_runs(world, 21)
     assert qoder("run", "list", "--no-progress", "-q").err == "note: 20 shown, more match; --all shows them\n"
 
 
 def test_all_of_them_in_order_and_nothing_to_note(qoder: Qoder, world: World) -> None:
-    world.seed_runs(345)
+    seed_runs(world, 345)
     ran = qoder("run", "list", "--all", "--json")
     assert ids(ran) == newest_first(world)
     assert ran.err == ""
@@ -94,7 +95,7 @@ def test_all_of_them_in_order_and_nothing_to_note(qoder: Qoder, world: World) ->
     ("limit", "requests"), [(3, ["3"]), (100, ["100"]), (101, ["51", "51"]), (250, ["84"] * 3), (10**9, ["100"] * 4)]
 )
 def test_a_limit_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, limit: int, requests: list[str]) -> None:
-    world.seed_runs(345)
+    seed_runs(world, 345)
     ran = qoder("run", "list", "-n", str(limit), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[:limit]
     assert [query["limit"] for query in asked(world)] == requests
@@ -102,7 +103,7 @@ def test_a_limit_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, limi
 
 
 def test_no_note_when_the_limit_is_all_there_is(qoder: Qoder, world: World) -> None:
-    world.seed_runs(3)
+    seed_runs(world, 3)
     ran = qoder("run", "list", "-n", "3", "--json")
     assert (len(ids(ran)), ran.err) == (3, "")
 
@@ -582,7 +583,7 @@ def test_a_list_of_all_runs_that_is_one_page_is_put_in_order(qoder: Qoder) -> No
 
 
 def test_a_short_list_knows_how_runs_ended_and_a_long_one_shows_what_was_sent(qoder: Qoder, world: World) -> None:
-    world.seed_runs(130)
+    seed_runs(world, 130)
     short = qoder("run", "list", "-n", "100", "--json")
     assert {item["status"] for item in short.json} == {"completed"}
     long = qoder("run", "list", "--all", "--json")
@@ -601,7 +602,7 @@ def test_resolve_and_no_resolve_decide_whether_sessions_are_asked(
 ) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN, seed=7)
     qoder.transport = WorldTransport(world)
-    world.seed_runs(102)
+    seed_runs(world, 102)
     ran = qoder("run", "list", *words, "--json")
     assert {item.get("status") for item in ran.json} == statuses
     sessions = [seen for seen in world.requests if "/sessions/" in seen.path]
@@ -611,7 +612,7 @@ def test_resolve_and_no_resolve_decide_whether_sessions_are_asked(
 
 
 def test_ids_alone_ask_no_session(qoder: Qoder, world: World) -> None:
-    world.seed_runs(5)
+    seed_runs(world, 5)
     assert qoder("run", "list", "-q").out.split() == newest_first(world)
     assert not [seen for seen in world.requests if "/sessions/" in seen.path]
     assert qoder("run", "list", "-q", "--status", "completed").out.split() == newest_first(world)
@@ -935,6 +936,6 @@ def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_faults_of_the_list_are_tried_again(qoder: Qoder, world: World) -> None:
-    world.seed_runs(150)
+    seed_runs(world, 150)
     qoder.transport = WorldTransport(world, faults=Faults("list:503*2", "list:truncated"), sleep=qoder.clock.sleep)
     assert ids(qoder("run", "list", "--all", "--json")) == newest_first(world)

@@ -15,6 +15,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import CURRENT, LEGACY
+from tests.support.seeds import seed_runs
 from tests.support.stored import entries_in
 from tests.support.wire import api_error, page
 
@@ -175,7 +176,7 @@ def test_the_last_of_a_deployment_that_is_not_there_suggests_the_nearest(qoder: 
 
 
 def test_a_session_is_its_run(qoder: Qoder, world: World) -> None:
-    runs = world.seed_runs(230)
+    runs = seed_runs(world, 230)
     for wanted in (runs[0], runs[-1], runs[100]):
         assert wanted.session is not None
         assert names.run(wanted.session.id, state_of(qoder)) == wanted.id

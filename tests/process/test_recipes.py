@@ -19,6 +19,7 @@ from tests.generate import with_first_run
 from tests.matrix import WithoutStreams
 from tests.support.processes import Shell, sandbox
 from tests.support.programs import need
+from tests.support.seeds import seed_runs
 from tests.support.staged import put_files, staged
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -52,7 +53,7 @@ def test_one_job_of_a_pipeline_starts_a_run_and_another_waits_for_it(tmp_path: P
 def test_a_recipe_works(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock") if program in RECIPES[name]))
     with sandbox("current") as server:
-        server.world.seed_runs(30, deployment_id="dep_scheduled", every=3600.0)
+        seed_runs(server.world, 30, deployment_id="dep_scheduled", every=3600.0)
         shell = Shell(tmp_path, server).quick().hurry()
         shell.env["REPORTS_API_KEY"] = "a-secret"
         ended = shell.start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()

@@ -30,6 +30,7 @@ from qoder_cli.sandbox.world import World
 from tests.support.nursery import PATIENCE
 from tests.support.processes import until
 from tests.support.sandbox_desk import AUTH, BODY, START, TOKEN, Desk, needs_signals, sandbox, started
+from tests.support.seeds import seed_runs
 
 RUN_KEYS = ["id", "type", "deployment_id", "agent", "created_at", "session_id", "error", "trigger_context"]
 DEPLOYMENT_KEYS = [
@@ -128,7 +129,7 @@ def test_a_query_that_means_nothing_is_refused(desk: Desk, query: dict[str, str]
 
 
 def test_a_page_has_twenty_unless_asked(desk: Desk) -> None:
-    desk.world.seed_runs(30)
+    seed_runs(desk.world, 30)
     page = desk.get("/deployment_runs")
     assert len(page["data"]) == 20
     assert page["has_more"] is True
@@ -136,7 +137,7 @@ def test_a_page_has_twenty_unless_asked(desk: Desk) -> None:
 
 
 def test_pages_show_every_run_once_newest_first(desk: Desk) -> None:
-    made = [run.id for run in desk.world.seed_runs(250)]
+    made = [run.id for run in seed_runs(desk.world, 250)]
     seen: list[str] = []
     cursor: dict[str, str] = {}
     while True:
@@ -149,7 +150,7 @@ def test_pages_show_every_run_once_newest_first(desk: Desk) -> None:
 
 
 def test_before_id_goes_back(desk: Desk) -> None:
-    newest_first = [run.id for run in desk.world.seed_runs(10)][::-1]
+    newest_first = [run.id for run in seed_runs(desk.world, 10)][::-1]
     page = desk.get("/deployment_runs", before_id=newest_first[5], limit=3)
     assert [run["id"] for run in page["data"]] == newest_first[2:5]
     assert page["has_more"] is True
@@ -157,7 +158,7 @@ def test_before_id_goes_back(desk: Desk) -> None:
 
 def test_only_the_current_generation_knows_pages(current: Desk, legacy: Desk) -> None:
     for desk in (current, legacy):
-        desk.world.seed_runs(5)
+        seed_runs(desk.world, 5)
     first = current.get("/deployment_runs", limit=2)
     assert current.get("/deployment_runs", limit=2, page=first["next_page"])["data"][0] != first["data"][0]
     first = legacy.get("/deployment_runs", limit=2)

@@ -9,6 +9,7 @@ import pytest
 from qoder_cli.nouns.operations import Operation, all_operations
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support.sandbox_desk import BODY, Desk
+from tests.support.seeds import seed_runs
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -363,7 +364,7 @@ def test_a_lagging_replica_still_shows_what_is_deleted(desk: Desk) -> None:
 
 
 def test_pages_go_back_as_they_go_on(current: Desk) -> None:
-    newest_first = [run.id for run in current.world.seed_runs(10)][::-1]
+    newest_first = [run.id for run in seed_runs(current.world, 10)][::-1]
     seen: list[list[str]] = []
     query: dict[str, Any] = {"before_id": newest_first[8]}
     for _ in range(len(newest_first)):  # a cursor that leads in circles must end the test
@@ -378,7 +379,7 @@ def test_pages_go_back_as_they_go_on(current: Desk) -> None:
 
 
 def test_before_id_goes_back_by_the_first_id(desk: Desk) -> None:
-    newest_first = [run.id for run in desk.world.seed_runs(7)][::-1]
+    newest_first = [run.id for run in seed_runs(desk.world, 7)][::-1]
     seen: list[str] = []
     cursor = newest_first[-1]
     for _ in newest_first:

@@ -17,6 +17,7 @@ from qoder_cli.runs.fleet import roll
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
+from tests.support.seeds import seed_runs
 from tests.support.wire import api_error
 
 HOUR = 3600.0
@@ -297,7 +298,7 @@ GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {
 
 @pytest.mark.parametrize("bent", BENT)
 def test_whatever_the_lists_are_worth_every_end_is_told_once_and_none_too_early(bent: str, crowd: Crowd) -> None:
-    crowd.world.seed_runs(130, every=1.0)
+    seed_runs(crowd.world, 130, every=1.0)
     ids = [*crowd.begin(12, seconds=25), *crowd.begin(12, exhausted(seconds=30))]
     crowd.begin(30, seconds=3)  # strangers'
     for name, value in BENT[bent].items():
