@@ -6,9 +6,12 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from qoder_cli.nouns.operations import Operation, of_path
-from qoder_cli.sandbox import catalog, contents, deployments, sessions
+from qoder_cli.sandbox import catalog as catalog  # it and the others make their kinds known
+from qoder_cli.sandbox import contents
+from qoder_cli.sandbox import deployments as deployments
+from qoder_cli.sandbox import sessions as sessions
 from qoder_cli.sandbox.call import Call, Conditions, Reply
-from qoder_cli.sandbox.kinds import Kind
+from qoder_cli.sandbox.kinds import KINDS
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
@@ -29,7 +32,6 @@ ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-KINDS: dict[str, Kind] = {**deployments.KINDS, **sessions.KINDS, **catalog.KINDS, **contents.KINDS}
 _of_path = lru_cache(1000)(of_path)
 _METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where they are not called as the operation
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.kept import FORMS
-from qoder_cli.sandbox.kinds import Kind, without_secrets
+from qoder_cli.sandbox.kinds import KINDS, Kind, of, without_secrets
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
@@ -17,9 +16,8 @@ _RECLAIM = 5000  # ms after which work that nobody acknowledged is given to some
 _POLLING = 30  # seconds for which a worker counts as polling
 
 
-class Agents(Kind):
-    """They have versions."""
-
+@of("agents")
+class _Agents(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         for n, tool in enumerate(said.get("tools") or ()):
             named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
@@ -50,12 +48,11 @@ class Agents(Kind):
         if version is None:
             return super().retrieve(call)
         self.known(call)
-        return VERSIONS.known(call, version).fields
+        return KINDS["agents.versions"].known(call, version).fields
 
 
-class Environments(Kind):
-    """A network of which nothing is said is limited."""
-
+@of("environments")
+class _Environments(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         if "config" in said and not said["config"]:
             raise invalid("config must name a type.", "config")
@@ -73,9 +70,8 @@ class Environments(Kind):
         super().leave(call, thing)
 
 
-class Work(Kind):
-    """The queue of a self-hosted environment."""
-
+@of("environments.work")
+class _Work(Kind):
     def guard(self, call: Call) -> None:
         if self._environment(call)["config"]["type"] != "self_hosted":
             raise invalid("The environment is not self_hosted.")
@@ -152,17 +148,15 @@ class Work(Kind):
         return self.show(call, item, "stop")
 
 
-class Vaults(Kind):
-    """A new one says that it is empty."""
-
+@of("vaults")
+class _Vaults(Kind):
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         more: Shape = {"credentials": []} if verb == "create" else {}
         return super().show(call, thing, verb) | more
 
 
-class Credentials(Kind):
-    """Their secrets are forgotten."""
-
+@of("vaults.credentials")
+class _Credentials(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         """In an update, `auth` changes what it gives."""
         if "auth" not in said:
@@ -188,9 +182,8 @@ class Credentials(Kind):
         return {**valid, **ids, "refresh": refresh, "mcp_probe": {"method": "initialize", "http_response": _PROBED}}
 
 
-class Dreams(Kind):
-    """One at a time (api/facts.md, 7.3)."""
-
+@of("dreams")
+class _Dreams(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         behaviour = said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
         for each in (*said["inputs"], behaviour):
@@ -226,15 +219,3 @@ class Dreams(Kind):
             raise Refusal(409, "The dream has ended.")
         dream.fields.update(status="canceled", ended_at=stamp(call.now))
         return self.show(call, dream, "cancel")
-
-
-VERSIONS = Kind(FORMS["agents.versions"])
-KINDS = {
-    "agents": Agents(FORMS["agents"]),
-    "agents.versions": VERSIONS,
-    "environments": Environments(FORMS["environments"]),
-    "environments.work": Work(FORMS["environments.work"]),
-    "vaults": Vaults(FORMS["vaults"]),
-    "vaults.credentials": Credentials(FORMS["vaults.credentials"]),
-    "dreams": Dreams(FORMS["dreams"]),
-}

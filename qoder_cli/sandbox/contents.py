@@ -10,8 +10,8 @@ from io import BytesIO
 from typing import Any, cast
 
 from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.kept import BY, FORMS
-from qoder_cli.sandbox.kinds import Kind
+from qoder_cli.sandbox.kept import BY
+from qoder_cli.sandbox.kinds import KINDS, Kind, of
 from qoder_cli.sandbox.records import Thing, stamp
 from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
@@ -65,9 +65,8 @@ def _texts(parts: list[tuple[str, Any]]) -> Shape:
 # Files.
 
 
-class Files(Kind):
-    """Texts."""
-
+@of("files")
+class _Files(Kind):
     def upload(self, call: Call) -> Reply:
         parts = _form(call)
         texts, file = _texts(parts), next((part for name, part in parts if name == "file"), None)
@@ -165,9 +164,8 @@ def _front_matter(content: bytes) -> dict[str, str]:
     return found
 
 
-class Skills(Kind):
-    """They are what their newest version is."""
-
+@of("skills")
+class _Skills(Kind):
     def create(self, call: Call) -> Reply:
         parts = _form(call)
         files, texts = _files_of_skill(parts), _texts(parts)
@@ -182,11 +180,10 @@ class Skills(Kind):
         return super().show(call, thing, verb) | {"latest_version": numbers[-1] if numbers else None}
 
 
-class SkillVersions(Kind):
-    """They are files."""
-
+@of("skills.versions")
+class _SkillVersions(Kind):
     def create(self, call: Call) -> Reply:
-        skill, files = SKILLS.known(call), _files_of_skill(_form(call))
+        skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call))
         skill.change(call.now)
         return self.show(call, _add_version(call, skill, files), "create")
 
@@ -212,9 +209,8 @@ def _add_version(call: Call, skill: Thing, files: dict[str, bytes]) -> Thing:
 # Memories.
 
 
-class MemoryStores(Kind):
-    """They tell how much is in them."""
-
+@of("memory_stores")
+class _MemoryStores(Kind):
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         memories = _memories(call.world, thing.id)
         size = sum(memory.fields["content_size_bytes"] for memory in memories)
@@ -235,9 +231,8 @@ class _Viewed(Kind):
         return shape
 
 
-class Memories(_Viewed):
-    """Each change of one is a version."""
-
+@of("memory_stores.memories")
+class _Memories(_Viewed):
     def guard(self, call: Call) -> None:
         if call.request.method != "GET" and call.world.is_archived("memory_stores", call.ids[0]):
             raise Refusal(409, "Memory store is archived.")
@@ -280,9 +275,8 @@ class Memories(_Viewed):
         return call.page(shown.values(), lambda thing: self.show(call, thing, "list"), self.keep(call))
 
 
-class MemoryVersions(_Viewed):
-    """What they were can be forgotten."""
-
+@of("memory_stores.memory_versions")
+class _MemoryVersions(_Viewed):
     def redact(self, call: Call) -> Reply:
         version = self.known(call)
         call.expect_no_fields()
@@ -334,14 +328,3 @@ def dreamt(call: Call, dream: Shape) -> Shape:
         by = {"type": "session_actor", "session_id": dream["session_id"]}
         _remember(call, memory, "modified" if path in known else "created", created_by=by)
     return {"type": "memory_store", "memory_store_id": store_id, "files_touched": list(written)}
-
-
-SKILLS = Skills(FORMS["skills"])
-KINDS = {
-    "files": Files(FORMS["files"]),
-    "skills": SKILLS,
-    "skills.versions": SkillVersions(FORMS["skills.versions"]),
-    "memory_stores": MemoryStores(FORMS["memory_stores"]),
-    "memory_stores.memories": Memories(FORMS["memory_stores.memories"]),
-    "memory_stores.memory_versions": MemoryVersions(FORMS["memory_stores.memory_versions"]),
-}

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Mapping
 
 from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.kept import FORMS
-from qoder_cli.sandbox.kinds import Kind, without_secrets
+from qoder_cli.sandbox.kinds import KINDS, Kind, of, without_secrets
 from qoder_cli.sandbox.records import Deployment, Run, Thing, stamp
 from qoder_cli.sandbox.wire import Shape
 from qoder_cli.sandbox.world import World
 
 
-class Deployments(Kind):
-    """They start runs: by hand, and by their schedules."""
-
+@of("deployments")
+class _Deployments(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         if "name" in said:
             call.world.refuse_taken(said["name"], besides=old)
@@ -65,12 +63,11 @@ class Deployments(Kind):
         call.expect_no_fields()
         run = call.world.start(deployment, origin="request", at=call.now)
         call.seen.runs.append(run.id)
-        return RUNS.show(call, run, "run")
+        return KINDS["deployment_runs"].show(call, run, "run")
 
 
-class Runs(Kind):
-    """They are the same in the list of all, and in that of a deployment."""
-
+@of("deployment_runs", "deployments.runs")
+class _Runs(Kind):
     def things(self, call: Call) -> Mapping[str, Thing]:
         runs = call.world.runs
         if self.form.what == "deployment_runs":
@@ -122,11 +119,3 @@ def _cas_config(deployment: Deployment) -> Shape:
         stats["last_triggered_at"] = stamp(last)
     config = {"max_concurrent": 1, "max_retries": 0, "timeout_ms": 300_000}
     return {"config": config, "session_strategy": "new_session", "stats": stats}
-
-
-RUNS = Runs(FORMS["deployment_runs"])
-KINDS = {
-    "deployments": Deployments(FORMS["deployments"]),
-    "deployments.runs": Runs(FORMS["deployments.runs"]),
-    "deployment_runs": RUNS,
-}

@@ -11,7 +11,7 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.kept import Form
+from qoder_cli.sandbox.kept import FORMS, Form
 from qoder_cli.sandbox.records import Thing, stamp
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 
@@ -182,6 +182,19 @@ class Kind:
         known = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
         known.sort(key=lambda thing: thing.created)
         return call.page(known, lambda thing: self.show(call, thing, "list"), keep, descending=descending)
+
+
+KINDS = {what: Kind(form) for what, form in FORMS.items()}
+
+
+def of(*whats: str) -> Callable[[type[Kind]], type[Kind]]:
+    """Let a class be that of some kinds, by what the ids of their operations begin with."""
+
+    def known(kind: type[Kind]) -> type[Kind]:
+        KINDS.update((what, kind(FORMS[what])) for what in whats)
+        return kind
+
+    return known
 
 
 def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:

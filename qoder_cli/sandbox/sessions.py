@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.kept import FORMS
-from qoder_cli.sandbox.kinds import Kind, without_secrets
+from qoder_cli.sandbox.kinds import KINDS, Kind, of, without_secrets
 from qoder_cli.sandbox.records import Session, Thing, stamp, variables
 from qoder_cli.sandbox.scripts import answer_to, echo
 from qoder_cli.sandbox.stream import event_of, follow
@@ -28,9 +27,8 @@ def _session(call: Call) -> Session:
     return call.world.sessions[call.ids[0]]
 
 
-class Sessions(Kind):
-    """They do what their scripts say."""
-
+@of("sessions")
+class _Sessions(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         for n, event in enumerate(said.get("initial_events") or ()):
             if event["type"] not in ("user.message", "user.define_outcome"):
@@ -119,12 +117,11 @@ class Sessions(Kind):
         return {"id": call.ids[0], "type": "session", "status": "canceling"}
 
 
-class Threads(Kind):
-    """A session has only one (api/facts.md, 4)."""
-
+@of("sessions.threads")
+class _Threads(Kind):
     def things(self, call: Call) -> Mapping[str, Thing]:
         session = _session(call)
-        whole = SESSIONS.show(call, session, "thread")
+        whole = KINDS["sessions"].show(call, session, "thread")
         agent = {name: whole["agent"][name] for name in ("id", "type", "version", "name")}
         id = session.called("sthr_")
         shape: Shape = {"id": id, "type": "session_thread", "session_id": session.id, "agent": agent}
@@ -136,9 +133,8 @@ class Threads(Kind):
         raise Refusal(409, "The thread of the coordinator cannot be archived.")  # api/facts.md, 7.3
 
 
-class Events(Kind):
-    """What happened in a session, or in its thread."""
-
+@of("sessions.events", "sessions.threads.events")
+class _Events(Kind):
     def things(self, call: Call) -> Mapping[str, Thing]:
         session = _session(call)
         shown = ((moment, event_of(session, moment, legacy=call.legacy)) for moment in session.past(call.now))
@@ -160,7 +156,7 @@ class Events(Kind):
         return follow(call.world, _session(call), call.conditions, position=position, deltas=deltas)
 
     def send(self, call: Call) -> Reply:
-        SESSIONS.unarchived(call)
+        KINDS["sessions"].unarchived(call)
         session, events = _session(call), call.said()["events"]
         if any(event["type"] == "system.message" for event in events[:-1]):
             raise invalid("There is at most one system.message, and it is the last event.")
@@ -211,9 +207,8 @@ def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
         raise invalid("deny_message is only for a denial.", where)
 
 
-class Resources(Kind):
-    """What is put into a session: only files can be added later."""
-
+@of("sessions.resources")
+class _Resources(Kind):
     def things(self, call: Call) -> Mapping[str, Thing]:
         at = _session(call).created
         return {each["id"]: Thing(each["id"], each, at) for each in _session(call).fields["resources"]}
@@ -222,7 +217,7 @@ class Resources(Kind):
         return super().page(call, order=order)
 
     def add(self, call: Call) -> Reply:
-        SESSIONS.unarchived(call)
+        KINDS["sessions"].unarchived(call)
         said, resources = call.said(), _session(call).fields["resources"]
         if said["type"] != "file":
             raise invalid("Only files can be added to a session.", "type")
@@ -247,9 +242,8 @@ class Resources(Kind):
         _session(call).fields["resources"].remove(thing.fields)
 
 
-class Models(Kind):
-    """They are always the same."""
-
+@of("models")
+class _Models(Kind):
     def page(self, call: Call, *, order: str = "desc") -> Reply:
         window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
         window["max_input_tokens"] = 200_000
@@ -258,14 +252,3 @@ class Models(Kind):
         auto = {"id": "auto", "display_name": "Auto", "price_factor": 1.0, **shape}
         ultimate = {"id": "ultimate", "display_name": "Ultimate", "price_factor": 1.6, **shape, **levels}
         return {"data": [auto, ultimate], "has_more": False}
-
-
-SESSIONS = Sessions(FORMS["sessions"])
-KINDS = {
-    "sessions": SESSIONS,
-    "sessions.threads": Threads(FORMS["sessions.threads"]),
-    "sessions.events": Events(FORMS["sessions.events"]),
-    "sessions.threads.events": Events(FORMS["sessions.threads.events"]),
-    "sessions.resources": Resources(FORMS["sessions.resources"]),
-    "models": Models(FORMS["models"]),
-}
