@@ -15,13 +15,12 @@ from qoder_cli.http.client import Client
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.listed import pages_of_runs
 from qoder_cli.runs.observe import YOUNG
-from qoder_cli.sessions.story import PAGE, events_path, story_of
+from qoder_cli.sessions.story import PAGE, events_path, is_last, story_of
 
 MOST_REQUESTS = 5
 NEWEST = 100  # runs: one page
 GONE_AFTER = 300.0  # seconds of a run's age after which a session that the API does not know is not just unheard of yet
-# Sessions at work, the last in the word of an older generation (api/facts.md, 2.2). Any but those at rest may be.
-MOVING = ("running", "rescheduling", "canceling", "processing")
+MOVING = ("running", "rescheduling")  # what is asked for; a session in any state but those at rest may be at work
 AT_REST = ("idle", "terminated", "archived")
 
 
@@ -45,20 +44,22 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     if len(open_runs) <= stories.left:
         return next((settle(run) for run in open_runs if not stories.has_ended(run)), None)
     stories.left -= 1
-    moving, own, resting, is_all = _sessions(client, deployment_id)
+    sessions, is_all = _sessions(client, deployment_id)
+    moving = {id: row for id, row in sessions.items() if text(row.get("status")) not in AT_REST}
     old = client.server_now() - YOUNG  # a list may not show the session of a younger run yet
 
     def may_move(run: Run) -> bool:
         """Return whether its session is, or may be, at work."""
-        is_seen_at_rest = is_all or run.session_id in resting
-        return run.session_id in moving or not is_seen_at_rest or (run.created or math.inf) > old
+        is_seen = is_all or run.session_id in sessions
+        return run.session_id in moving or not is_seen or (run.created or math.inf) > old
 
-    suspects = [run for run in open_runs if may_move(run)]
-    for run in [*suspects, *(run for run in open_runs if run not in suspects)]:
-        if (stories.left or run in suspects) and not stories.has_ended(run):
+    for run in sorted(open_runs, key=may_move, reverse=True):
+        if (stories.left or may_move(run)) and not stories.has_ended(run):
             return settle(run)
-    for session_id in own - {run.session_id for run in runs}:
-        if not stories.ended(session_id, SessionStory()):
+    known = {run.session_id for run in runs}
+    for session_id, row in moving.items():
+        is_other = row.get("deployment_id") == deployment_id and session_id not in known
+        if is_other and not stories.ended(session_id, SessionStory()):
             raise RunSkipped(
                 f"nothing was started: session {session_id} of {deployment_id} is running, and does not belong to "
                 f"the newest {NEWEST} runs",
@@ -76,30 +77,18 @@ def already_going(run: Run, app: App) -> QoderError:
     return going_on(error, run, app)
 
 
-def _sessions(client: Client, deployment_id: str) -> tuple[set[str], set[str], set[str], bool]:
-    """Return the sessions that work, those of them of the deployment, those at rest, and whether these are all."""
-    query = {"deployment_id": deployment_id, "statuses[]": MOVING[:2], "limit": NEWEST, "include_archived": "true"}
-    moving, own, resting = set[str](), set[str](), set[str]()
+def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return the sessions that a list shows of those that work, by their ids, and whether these are all."""
+    query = {"deployment_id": deployment_id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
     try:
         page = next(client.pages("/sessions", query))
     except AuthError:
         raise
     except ApiError:
-        return moving, own, resting, False
+        return {}, False
     rows = list(map(mapping, page["data"]))
-    has_more = bool(text(page.get("next_page"))) or page.get("has_more") is True
-    is_all = not has_more and all(text(row.get("id")) for row in rows)
-    for row in rows:
-        id, status = text(row.get("id")), text(row.get("status"))
-        if id is None:
-            continue
-        if status in AT_REST:
-            resting.add(id)
-        else:
-            moving.add(id)
-            if row.get("deployment_id") == deployment_id:
-                own.add(id)
-    return moving, own, resting, is_all
+    found = {id: row for row in rows if (id := text(row.get("id")))}
+    return found, is_last(page) and len(found) == len(rows)
 
 
 class _Stories:
@@ -130,4 +119,4 @@ class _Stories:
         query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
         page = next(self._client.pages(events_path(session_id), query))
         story.tell(page["data"])
-        return page.get("has_more") is not True and not text(page.get("next_page"))
+        return is_last(page)

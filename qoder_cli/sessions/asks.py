@@ -42,28 +42,17 @@ class Call:
     """A call of a tool that the agent wants to make, as its event tells of it."""
 
     session_id: str
+    id: str  # of its event, by which it is answered
+    kind: str
+    name: str
+    input: Any
+    thread: str | None
     event: dict[str, Any]
 
-    @property
-    def id(self) -> str:
-        """The id of its event, by which it is answered."""
-        return str(self.event["id"])
-
-    @property
-    def kind(self) -> str:
-        return KINDS[str(self.event.get("type"))]
-
-    @property
-    def name(self) -> str:
-        return called(self.event)
-
-    @property
-    def input(self) -> Any:
-        return self.event.get("input")
-
-    @property
-    def thread(self) -> str | None:
-        return text(self.event.get("session_thread_id"))
+    @classmethod
+    def of(cls, session_id: str, event: dict[str, Any]) -> "Call":
+        kind, thread = KINDS[str(event.get("type"))], text(event.get("session_thread_id"))
+        return cls(session_id, str(event["id"]), kind, called(event), event.get("input"), thread, event)
 
     @cached_property
     def input_sha256(self) -> str:
@@ -106,7 +95,7 @@ class Asked:
         return self.newest.get("type") == STATUSES[0] or self.key is not None
 
     def call(self, id: str) -> Call | None:
-        return next((Call(self.session_id, event) for event in self.events if _is_call(event, id)), None)
+        return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
 
     def answer_to(self, id: str) -> dict[str, Any] | None:
         """Return the event that answers a call: what a person said, else the tool's result."""
@@ -141,7 +130,7 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
                     raise no_answer(f"the response shows the events of another session than {session_id}")
                 id = text(event.get("id"))
                 if id and _is_call(event, id):
-                    call = Call(session_id, event)
+                    call = Call.of(session_id, event)
                     if calls.setdefault(id, call).shown != call.shown:
                         doubtful.add(id)
             yield page
@@ -151,7 +140,8 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
         events += [event for event in portion if event.get("type") in _ASKED_FOR]
         if _is_enough(events, until):
             break
-    return _asked(session_id, events, doubtful)
+    readable = {id: call for id, call in calls.items() if id not in doubtful and ids.may_be_call(id)}
+    return _asked(session_id, events, readable)
 
 
 def _is_enough(events: Events, until: Collection[str]) -> bool:
@@ -164,22 +154,16 @@ def _is_enough(events: Events, until: Collection[str]) -> bool:
     return not named and any(event.get("type") == STATUSES[0] for event in events)
 
 
-def _asked(session_id: str, events: Events, doubtful: Collection[str]) -> Asked:
+def _asked(session_id: str, events: Events, calls: Mapping[str, Call]) -> Asked:
     place = next((n for n, event in enumerate(events) if event.get("type") in STATUSES), None)
     if place is None or stop_reason(events[place]) != "requires_action":
         return Asked(session_id, events=events)
     answered = set(map(_answered, events))
     named = waiting_calls(events[place]) or list(_since_running(events[place:]))
     waiting = [id for id in dict.fromkeys(named) if id not in answered]
-    wanted = {id for id in waiting if id not in doubtful and ids.may_be_call(id)}
-    found = {str(event["id"]): event for event in events if any(_is_call(event, id) for id in wanted)}
-    return Asked(
-        session_id,
-        tuple(Call(session_id, found[id]) for id in waiting if id in found),
-        tuple(id for id in waiting if id not in found),
-        event_key(events[place]),
-        events,
-    )
+    readable = tuple(calls[id] for id in waiting if id in calls)
+    unreadable = tuple(id for id in waiting if id not in calls)
+    return Asked(session_id, readable, unreadable, event_key(events[place]), events)
 
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:

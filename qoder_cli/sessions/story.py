@@ -53,6 +53,11 @@ def message_text(event: dict[str, Any]) -> str:
     return "".join(text(mapping(block).get("text")) or "" for block in array(content))
 
 
+def is_last(page: dict[str, Any]) -> bool:
+    """Return whether no page follows."""
+    return page.get("has_more") is not True and not text(page.get("next_page"))
+
+
 def last_id(page: dict[str, Any], events: Events) -> str | None:
     """Return the id of the last event of a page."""
     return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)
@@ -128,7 +133,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
         events = events_of(page)
         new = [event for event in events if event_key(event) not in seen]
         times = list(map(event_at, new))
-        is_all = not seen and page.get("has_more") is not True and not page.get("next_page")
+        is_all = not seen and is_last(page)
         if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
             yield in_order(new)[::-1]
             return

@@ -90,9 +90,8 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
     except ApiError as error:
         if isinstance(error, NotFound) and error.enveloped:
             raise
-        id = observer.run_id
-        again = app.command(noun(id), "logs", id, "--follow", *app.known.wait_options)
-        raise watch.lost(error, "to follow it again").with_(next=again) from error
+        assert observer.run is not None  # it was read before
+        raise following(app, observer.run, watch.lost(error, "to follow it again")) from error
 
 
 def _has_ended(watch: Watch, clock: Clock) -> bool:
