@@ -122,7 +122,7 @@ class Ci(Teller):
         from qoder_cli.runs.result import final_message
 
         try:
-            message = final_message(self._app.client, run)
+            message = final_message(self._app, run)
         except ApiError as error:
             self._app.progress.warn(f"--ci: cannot read the final message: {error.message}")
             return

@@ -118,10 +118,9 @@ def read_more(app: App, item: Item, wanted: Wanted) -> Item:
                 said, hint = f"run {item.run.id} completed, but {why}", f"see: qoder run get {item.run.id}"
                 item = item.with_(error=RunFailed(said, hint=hint, **naming(item.run, "ended")))
         if wanted.result and item.run is not None:
-            from qoder_cli.runs.result import final_message, story_of_turn
+            from qoder_cli.runs.result import final_message
 
-            message = final_message(app.client, item.run, story=story_of_turn(app, item.run))
-            item = item.with_(more={"result": message})
+            item = item.with_(more={"result": final_message(app, item.run)})
     except ApiError as error:
         return item.with_(error=item.error or unreadable(item, error, wanted, app))
     return item

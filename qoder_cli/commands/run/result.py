@@ -52,7 +52,7 @@ def result(
         raise not_ended(found, app)
     files = []
     if folder is not None:
-        for id, name in results.delivered_files(app.client, found, story=results.story_of_turn(app, found)):
+        for id, name in results.delivered_files(app, found):
             files.append(str(downloads.download(app.client, id, name, folder)))
             app.progress.note(f"saved {files[-1]}")
         if not files:
