@@ -17,7 +17,7 @@ from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
-from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption
+from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events, keys
@@ -33,7 +33,6 @@ _LISTED = 10  # ids that a message has
 class Target(NamedTuple):
     """A session that was named, by its run or by itself."""
 
-    typed: str
     session_id: str
     run: Run | None = None
 
@@ -50,12 +49,12 @@ def target_of(typed: str, app: App) -> Target:
     """Return the session that was typed, or that of a run. Raises QoderError."""
     word = ids.run(typed)
     if word.startswith("sess_"):
-        return Target(typed, word)
+        return Target(word)
     run = observer_of(app, names.run(word, app)).read_once()
     if run.session_id is None:
         why = f"run {run.id} has no session, so nothing waits in it"
         raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
-    return Target(typed, run.session_id, run)
+    return Target(run.session_id, run)
 
 
 def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
@@ -72,17 +71,14 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
     return {verb: target.command(app, verb, call.id, *shown) for verb in ("approve", "deny")}
 
 
-Batches = Iterator[list[Waiting]]
-
-
-def in_targets(app: App, typed: Sequence[str]) -> Batches:
+def in_targets(app: App, typed: Sequence[str]) -> Iterator[list[Waiting]]:
     """Yield what waits in each of the sessions that were typed. Raises QoderError."""
     for target in [target_of(word, app) for word in typed]:
         session = session_of(app, target.session_id)
         yield waiting_in(app, target, look(app.client, target.session_id), session)
 
 
-def everywhere(app: App, since: str) -> Batches:
+def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     """Yield what waits in the idle sessions created `since`. Raises ApiError.
 
     One that cannot be read is warned of, and decides how the command ends.
@@ -95,7 +91,7 @@ def everywhere(app: App, since: str) -> Batches:
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
         id = str(session["id"])
         try:
-            return waiting_in(app, Target(id, id), look(app.client, id), session)
+            return waiting_in(app, Target(id), look(app.client, id), session)
         except ApiError as error:
             return error
 
@@ -290,7 +286,7 @@ class ToSay(NamedTuple):
     when_idle: bool
 
 
-def send_message(app: App, typed: str, message: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> int:
+def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> int:
     """Send a message to a session, and print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
@@ -301,20 +297,20 @@ def send_message(app: App, typed: str, message: ToSay, wanted: Wanted | None, *,
         interruption(app, target.session_id).deliver()
         _wait_out(app, turn_observer(app, session, known=known), wanted._replace(on_ask="wait"))
     refusals = 0
-    again = target.command(app, "send", "-m", message.typed, "--when-idle")
+    again = target.command(app, "send", "-m", to_say.typed, "--when-idle")
     while True:
-        if message.when_idle and wanted and look(app.client, target.session_id).is_busy:
+        if to_say.when_idle and wanted and look(app.client, target.session_id).is_busy:
             observer = turn_observer(app, session_of(app, target.session_id))
             _wait_out(app, observer, wanted.since(began, app.clock))
             refusals = 0
         turn = _before(app, target) if waits else None
         try:
-            events = Message(app, target.session_id, message.said).deliver()
+            events = Message(app, target.session_id, message(to_say.said)).deliver()
             break
         except Rejected as error:
             if error.http_status != 409:
                 raise
-            if not message.when_idle:
+            if not to_say.when_idle:
                 if look(app.client, target.session_id).key is None:
                     raise error.with_(hint="to send it once the agent is idle", next=again) from error
                 next = target.command(app, "pending")
@@ -344,10 +340,10 @@ def _show(app: App, target: Target, calls: list[str], said: str, still: list[str
         "still_waiting": still,
         "events": events,
     }
-    fields: Fields = {"run": data["run_id"], "session": Id(target.session_id), "still_waiting": still}
+    fields: Fields = {"run": data["run_id"], "session": Id(target.session_id)}
     if calls:
-        fields = {"run": data["run_id"], "session": Id(target.session_id), said: calls, "still_waiting": still}
-    app.output.record(fields, data=data)
+        fields[said] = calls
+    app.output.record({**fields, "still_waiting": still}, data=data)
     return Exit.OK
 
 

@@ -14,7 +14,7 @@ from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
-from qoder_cli.sessions.answers import Message, interruption
+from qoder_cli.sessions.answers import Message, interruption, message
 from qoder_cli.sessions.asks import KINDS, STATUSES, look
 from qoder_cli.sessions.question import line_of, prompted
 from qoder_cli.sessions.story import Events, message_text
@@ -113,7 +113,7 @@ class Talk:
 
     def _send(self, said: str) -> None:
         try:
-            self._ours |= {str(event["id"]) for event in Message(self._app, self._id, said).deliver()}
+            self._ours |= {str(event["id"]) for event in Message(self._app, self._id, message(said)).deliver()}
             self.works = True
         except Rejected as error:
             self._app.progress.warn(f"not sent: {error.message}")

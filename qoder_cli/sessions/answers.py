@@ -29,6 +29,11 @@ _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `res
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
 
+def message(said: str) -> Events:
+    """Return the one event that is a message to an agent."""
+    return [{"type": "user.message", "content": [{"type": "text", "text": said}]}]
+
+
 def confirmation(call: Call, result: str, because: str | None = None) -> dict[str, Any]:
     """Return the event that allows or denies a call."""
     event: dict[str, Any] = {"type": "user.tool_confirmation", "tool_use_id": call.id, "result": result}
@@ -122,11 +127,10 @@ class _SentOnce(SessionWrite):
 
 
 class Message(_SentOnce):
-    """A message to a session."""
+    """A message to a session, with whatever else it begins with."""
 
-    def __init__(self, app: App, session_id: str, said: str) -> None:
-        event = {"type": "user.message", "content": [{"type": "text", "text": said}]}
-        super().__init__(app, session_id, [event], what=f"the message to session {session_id}")
+    def __init__(self, app: App, session_id: str, events: Events) -> None:
+        super().__init__(app, session_id, events, what=f"the message to session {session_id}")
         self._known: set[str] = set()
         self._began = math.inf  # when it was sent first, by the server's clock
 

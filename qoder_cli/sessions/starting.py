@@ -95,11 +95,6 @@ def memory(app: App, typed: str) -> Body:
     return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
-def said_first(message: str) -> Events:
-    """Return the events with which a session begins that a message is sent to."""
-    return [{"type": "user.message", "content": [{"type": "text", "text": message}]}]
-
-
 def like_deployment(found: Deployment, token: str | None) -> Body:
     """Return what a session needs to be as the runs of a deployment are."""
     known, raw = found.raw.get("environment_variables"), found.raw
@@ -174,9 +169,7 @@ def start(app: App, body: Body) -> tuple[Run, Events]:
     if not later:
         return created, []
     try:
-        message = Message(app, created.id, "")
-        message.events = later
-        return created, message.deliver()
+        return created, Message(app, created.id, later).deliver()
     except QoderError as error:
         why = f"session {created.id} was created, but its message was not sent: {error.message}"
         next = error.next or app.command("session", "send", created.id, "-m", "TEXT")

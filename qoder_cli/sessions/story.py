@@ -138,7 +138,8 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
             yield in_order(new)[::-1]
             return
         if not _descend(times, oldest):
-            yield _from_the_oldest(pages, query, seen)
+            listed = [event for page in pages({**query, "order": "asc"}) for event in events_of(page)]
+            yield [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
             return
         seen.update(map(event_key, new))
         oldest = min([at for at in times if at is not None], default=oldest)
@@ -151,11 +152,6 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
     if before is None:
         return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
     return [before, *known] == sorted([before, *known], reverse=True)
-
-
-def _from_the_oldest(pages: Pages, query: Mapping[str, Any], seen: set[str]) -> Events:
-    events = [event for page in pages({**query, "order": "asc"}) for event in events_of(page)]
-    return [event for event in in_order(events)[::-1] if event_key(event) not in seen]
 
 
 class TurnStory(SessionStory):

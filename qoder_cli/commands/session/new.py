@@ -122,6 +122,7 @@ def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) 
     from qoder_cli.nouns import named
     from qoder_cli.nouns.table import NOUNS
     from qoder_cli.sessions import files, starting
+    from qoder_cli.sessions.answers import message
 
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
@@ -144,7 +145,7 @@ def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) 
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
     if said is not None:
-        body["initial_events"] = starting.said_first(said)
+        body["initial_events"] = message(said)
     return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
 
 

@@ -8,7 +8,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.data import Output
 from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
@@ -18,6 +17,7 @@ from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, expla
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.story import Events
 
+_BEHIND = ("input", "exit_code")  # the keys of an item that stand behind its events
 AT_A_TIME = 6  # runs that are read ahead of what is shown
 MOST_AHEAD = 10_000  # events that are held for it
 GIVE_UP_AFTER = 3  # logs in a row for which the server is not there: each is tried for 30 s
@@ -126,7 +126,7 @@ class _Lines:
             if log.item.error is None:
                 printer.sum_up(log.credits)
         if log.item.error and self._app.output.format == "jsonl":
-            self._app.output.record({}, data={**_missing(log.item), "run_id": run_id, **_of_input(log.item)})
+            self._app.output.record({}, data={**log.item.with_(found=None).as_json(), "run_id": run_id})
         return printer.shown
 
     def _head(self, run: Run) -> None:
@@ -145,9 +145,9 @@ class _Array:
         self._comma = "["
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
-        run = log.item.run
-        found = run.as_json() if run else _missing(log.item)
-        found.pop("events", None)  # a key of that name would not be the last one
+        found = log.item.as_json()
+        for name in ("events", *_BEHIND):
+            found.pop(name, None)
         opening = self._nested({**found, "events": []}, depth=1)
         self._output.screen.write(self._comma + self._line(1) + opening[: opening.rindex("]")])
         comma = ""
@@ -156,7 +156,8 @@ class _Array:
             if wanted:
                 self._output.screen.write(comma + ",".join(wanted))
                 comma = ","
-        closing = self._nested(_of_input(log.item), depth=1).removeprefix("{")
+        told = log.item.as_json()  # now it is known whether all could be read
+        closing = self._nested({name: told[name] for name in _BEHIND}, depth=1).removeprefix("{")
         self._output.screen.write((self._line(2) if comma else "") + "]," + closing)
         self._comma = ","
         return bool(comma)
@@ -170,11 +171,3 @@ class _Array:
 
     def _nested(self, value: Event, *, depth: int) -> str:
         return self._output.document(value).replace("\n", self._line(depth))
-
-
-def _missing(item: Item) -> Event:
-    return {"id": None, "error": item.error.as_json() if item.error else None}
-
-
-def _of_input(item: Item) -> Event:
-    return {"input": without_tokens(item.typed), "exit_code": item.exit_code}
