@@ -258,19 +258,20 @@ def get_command(noun: Noun) -> Command:
         examples.append(_example(noun, "get", noun.sample, "--version", "1"))
     about = "JSON is the server's object. Exits 5 if it does not exist."
     doc = _doc(f"Show {_a(noun)}.", about, *examples)
-    return declared(lambda ctx, **typed: _get(ctx.obj, noun, typed), doc, parameters)
+
+    def get(ctx: typer.Context, **typed: Any) -> None:
+        from qoder_cli.nouns.named import read_one
+        from qoder_cli.nouns.shown import show
+
+        held = holder_of(ctx.obj, noun, typed)
+        raw = read_one(ctx.obj, noun, typed["thing"], *held, version=typed.get("version"))
+        show(ctx.obj, noun, raw)
+
+    return declared(get, doc, parameters)
 
 
 def _number(help: str) -> Any:
     return Annotated[int | None, typer.Option("--version", min=1, metavar="N", help=help)]
-
-
-def _get(app: App, noun: Noun, typed: dict[str, Any]) -> None:
-    from qoder_cli.nouns.named import read_one
-    from qoder_cli.nouns.shown import show
-
-    held = holder_of(app, noun, typed)
-    show(app, noun, read_one(app, noun, typed["thing"], *held, version=typed.get("version")))
 
 
 def edit_command(noun: Noun, verb: str) -> Command:
@@ -320,15 +321,15 @@ def versions_command(noun: Noun) -> Command:
     first = f"List the versions of {_a(noun)}, newest first (20 by default)."
     doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
     parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
-    return declared(lambda ctx, **typed: _versions(ctx.obj, noun, **typed), doc, parameters)
 
+    def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool) -> None:
+        from qoder_cli.nouns.named import id_of
 
-def _versions(app: App, noun: Noun, *, thing: str, limit: int | None, all: bool) -> None:
-    from qoder_cli.nouns.named import id_of
+        wanted = rows_wanted(limit, all=all)
+        path = path_of(noun, id_of(ctx.obj, noun, thing, archived=True)) + "/versions"
+        print_list(ctx.obj, noun, path, {"limit": page_size(wanted)}, wanted, versions=True)
 
-    wanted = rows_wanted(limit, all=all)
-    path = path_of(noun, id_of(app, noun, thing, archived=True)) + "/versions"
-    print_list(app, noun, path, {"limit": page_size(wanted)}, wanted, versions=True)
+    return declared(versions, doc, parameters)
 
 
 def change_command(noun: Noun, verb: str) -> Command:
@@ -356,7 +357,7 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     need_a_yes(app, change, typed["yes"])
     held = holder_of(app, noun, typed)
     # Before anything is changed, all names are looked up: a wrong one changes nothing.
-    targets = things_named(app, noun, things, *held, archived=True, allow_empty=typed["allow_empty"])
+    targets = things_named(app, noun, things, *held, allow_empty=typed["allow_empty"])
     if version is not None:
         if len(targets) > 1:
             raise UsageError(f"--version is that of one {noun.called}", hint="name one")
@@ -382,9 +383,7 @@ def need_a_yes(app: App, change: "Change", yes: bool) -> None:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
 
 
-def things_named(
-    app: App, noun: Noun, typed: Sequence[str], *held: str, archived: bool = False, allow_empty: bool = False
-) -> "list[Named]":
+def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> "list[Named]":
     """Return the things that were typed, each with its word; what a name stands for is read. Raises QoderError."""
     from qoder_cli.nouns.named import Names, read_named
     from qoder_cli.nouns.write import target_of
@@ -392,7 +391,7 @@ def things_named(
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
         return _sessions_named(app, noun, words)
-    names = Names(app, *held, archived=archived)
+    names = Names(app, *held, archived=True)
     found: list[Named] = []
     for word in words:
         target = target_of(noun, *held, names.id_of(noun, word))

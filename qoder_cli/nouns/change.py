@@ -147,11 +147,13 @@ class Changes:
                 self._ask(target, self.is_wanted)
         self._announce([called(word, target.id) for target, word in words.items() if target not in self._known])
         try:
-            results = self._print(named) if as_list else [self._print_one(named[0])]
+            if as_list:
+                self._print(named)
+            else:
+                self._print_one(self._result(named[0]))
         except Signalled as signalled:  # while something was printed
             self._signalled = signalled
-            results = list(map(self._result, named))
-        if error := self._deciding(results):
+        if error := self._deciding(list(map(self._result, named))):
             raise error
         return Exit.OK
 
@@ -184,37 +186,38 @@ class Changes:
             where = self.app.client.settings.whereabouts
             self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
-    def _print(self, named: Sequence[Named]) -> list[Result[Resource]]:
+    def _print(self, named: Sequence[Named]) -> None:
         output, progress = self.app.output, self.app.progress
         printed = Printed[Result[Resource]](output, progress, len(named), row=self._row, first=self.first)
         for number, each in enumerate(named):
             printed.put(number, self._result(each))
             if printed.broken:
-                raise printed.broken
+                break
         printed.end()
         if printed.broken:
             raise printed.broken
-        return printed.results
 
-    def _print_one(self, named: Named) -> Result[Resource]:
-        """Make the change and print the thing; for a person one line is enough."""
-        output, result = self.app.output, self._result(named)
+    def _print_one(self, result: Result[Resource]) -> None:
+        """Print the thing that was changed; for a person one line is enough."""
+        output = self.app.output
         if (found := result.found) is None:
-            return result
+            return
         if output.is_drawn:
             name = text(found.raw.get("name"))
             self.app.out.write(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
         else:
             shown: Fields = dict(found.raw) if self.change is DELETE else self.sheet(found.raw)
             output.record(shown, data=found.as_json(), id=found.id)
-        return result
 
     def _row(self, result: Result[Resource]) -> Fields:
         """Return a row: of what is gone or failed, its id and a word as its status."""
         if result.found is not None and self.change is not DELETE:
             return self.row(result.found.raw)
-        word = self.change.participle if result.found else result.error.type_name if result.error else "not_attempted"
-        id = result.found.id if result.found else without_tokens(result.typed)
+        id, word = without_tokens(result.typed), "not_attempted"
+        if result.found:
+            id, word = result.found.id, self.change.participle
+        elif result.error:
+            word = result.error.type_name
         return {**dict.fromkeys(self.columns), "id": id, self.status: Status(word)}
 
     def _result(self, named: Named) -> Result[Resource]:
