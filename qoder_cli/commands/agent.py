@@ -44,11 +44,8 @@ def create(app: App, typed: Typed) -> int:
 
     Requires --name and --model, as options or in a file. Without --tools it
     has all tools, and uses them without asking unless --ask says otherwise.
-    A file takes the fields of the API, such as `multiagent`; ${VAR} in it is
-    expanded from the environment.
-
-    Exits 9 if the response was lost and no agent of ours is found: it is
-    never created twice.
+    ${VAR} in a file is expanded from the environment. Exits 9 if the response
+    was lost and no agent of ours is found: it is never created twice.
 
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
@@ -74,11 +71,9 @@ def update(
     """Update an agent. Only what you pass is changed.
 
     --mcp, --skill, --ask and --metadata keep what is there; --tools replaces
-    the built-in tools alone. Fields in a file replace those of the agent.
-    Shows the changes, and never overwrites someone else's: if the agent was
-    changed in the meantime, it exits 6 and shows how.
-
-    Exits 0 even if there was nothing to change, 6 if it is archived.
+    the built-in tools alone; fields in a file replace those of the agent.
+    Exits 0 even if there was nothing to change, 6 if it is archived, or was
+    changed by someone else meanwhile, which is shown.
 
     Examples:
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run

@@ -60,10 +60,9 @@ def api(
     unknown. --idempotency-key allows retries, but not every endpoint honours
     it. To start a run safely use `qoder deploy run`.
 
-    --paginate follows both kinds of cursors; -o jsonl prints an item a line.
-    -q prints only ids. Event streams are printed as they arrive, until they
-    end or you press Ctrl-C. On errors stdout is empty, or with --include the
-    full response.
+    --paginate follows both kinds of cursors; -o jsonl prints an item a line,
+    -q only ids. Event streams are printed as they arrive. On errors stdout is
+    empty, or with --include the full response.
 
     Examples:
       qoder api GET /deployments --query limit=5

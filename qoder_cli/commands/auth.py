@@ -31,13 +31,12 @@ def login(
     tokens from qoder.com.cn.
     Create a token at https://qoder.com/cloud/pat-keys
 
+    Exits 2 if no token was given, 4 if it was rejected.
+
     Examples:
       qoder auth login
       qoder auth login --profile work --region cn
-      qoder auth login --with-token < token.txt
-
-    Exits 0 when saved, 2 if no token was given, 4 if it was rejected, 7 if
-    the server could not be reached."""
+      qoder auth login --with-token < token.txt"""
     is_piped = app.stdin is not None and not app.stdin.isatty()
     if with_token and not is_piped:
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
@@ -67,13 +66,11 @@ def logout(app: App) -> None:
     """Remove the token from the config file.
 
     The rest of the profile stays. The token itself is still valid: revoke it
-    where it was created.
+    where it was created. Exits 0 even if there was no token.
 
     Examples:
       qoder auth logout
-      qoder auth logout --profile work
-
-    Exits 0 even if there was no token."""
+      qoder auth logout --profile work"""
     file, profile = load(locate(app.env)), profile_name(app.flags, app.env)
     file.require(profile, from_variable=app.flags.profile is None)
     if "token" in file.profile(profile):
@@ -90,14 +87,12 @@ def logout(app: App) -> None:
 def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
-    The token is never shown whole. Sends one request.
+    The token is never shown whole. Sends one request. Exits 0 if the token is
+    accepted, 4 if it is missing or rejected, 7 if nothing can be reached.
 
     Examples:
       qoder auth status
-      qoder auth status --profile work --json
-
-    Exits 0 if the token is accepted, 4 if it is missing or rejected, 7 if the
-    server could not be reached."""
+      qoder auth status --profile work --json"""
     settings = app.settings
     error: ApiError | None = None
     accepted: bool | None = True

@@ -24,8 +24,6 @@ def completion(
 
     Completes commands, options, and the ids and names of deployments and runs
     seen by earlier commands with this profile. It never contacts the server.
-    Names with characters other than letters, digits, . _ and - are shown next
-    to their id.
 
     --install writes it to the standard location for bash (needs the package
     bash-completion), zsh or fish; a foreign file there is kept as FILE.bak.
@@ -37,9 +35,7 @@ def completion(
 
     Examples:
       qoder completion bash --install
-      qoder completion zsh > _qoder
-
-    Exits 2 for an unsupported shell, or a folder that cannot be written."""
+      qoder completion zsh > _qoder"""
     if shell not in SHELLS:
         raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
     text = script(shell)

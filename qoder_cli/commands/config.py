@@ -36,9 +36,7 @@ def list_(app: App) -> None:
 
     Examples:
       qoder config list
-      qoder config list --profile work --json
-
-    Exits 0 even if nothing is set, 2 if the file is broken."""
+      qoder config list --profile work --json"""
     file = _file(app)
     chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)
     rows = [
@@ -55,13 +53,12 @@ def list_(app: App) -> None:
 def get(app: App, key: _Key) -> None:
     """Print one value of the config file.
 
-    Reads profile `default` unless --profile is given. Tokens are masked.
+    Reads profile `default` unless --profile is given. Tokens are masked. Exits
+    5 if it is not set.
 
     Examples:
       qoder config get region
-      qoder config get profiles.work.base_url
-
-    Exits 2 for an unknown key, 5 if it is not set."""
+      qoder config get profiles.work.base_url"""
     file = _file(app)
     profile, key = _address(app, key)
     value = file.profile(profile).get(key)
@@ -76,14 +73,12 @@ def set_(app: App, key: _KeyToSet, value: _Value = None) -> None:
     """Set one value in the config file.
 
     Writes to profile `default`, or to that of --profile, which is created if
-    necessary. The value is checked first. Comments and everything else in the
+    necessary. The value is checked first; comments and everything else in the
     file are kept. To save a token: qoder auth login
 
     Examples:
       qoder config set region cn
-      qoder config set profiles.work.workspace_id ws_1
-
-    Exits 2 for an unknown key or an invalid value."""
+      qoder config set profiles.work.workspace_id ws_1"""
     profile, key = _address(app, key)
     if key == "token":
         why = "tokens cannot be passed as arguments: they would end up in your shell history"
@@ -100,13 +95,12 @@ def set_(app: App, key: _KeyToSet, value: _Value = None) -> None:
 def unset(app: App, key: _Key) -> None:
     """Remove one value from the config file.
 
-    Removes it from profile `default`, or from that of --profile.
+    Removes it from profile `default`, or from that of --profile. Exits 0 even
+    if it was not set.
 
     Examples:
       qoder config unset base_url
-      qoder config unset profiles.work.region
-
-    Exits 0 even if it was not set, 2 for an unknown key."""
+      qoder config unset profiles.work.region"""
     file = _file(app)
     profile, key = _address(app, key)
     if key not in file.profile(profile):
@@ -123,10 +117,8 @@ def path(app: App) -> None:
     The file may not exist yet. Set QODER_CONFIG to use another.
 
     Examples:
-      qoder config path
       ls -l "$(qoder config path)"
-
-    Exits 2 if there is no home folder."""
+      qoder config path"""
     _print(app, "path", without_tokens(str(locate(app.env))))
 
 

@@ -20,19 +20,14 @@ def doctor(
 
     Checks the config file, which token and server are used and why, the
     connection, clock, proxy, certificates, local state, and other programs
-    named qoder. Changes nothing; shows no secrets.
-
-    In a pipe a line is check, status (ok, warning or failed), what was found,
-    and its fix, separated by tabs; --json is an array of objects with these
-    keys.
+    named qoder. Changes nothing; shows no secrets. Piped: check, status (ok,
+    warning or failed), found, fix. Exits 0 if there are only warnings,
+    otherwise with the code of the first failed check (2, 4 or 7).
 
     Examples:
       qoder doctor
       qoder doctor --offline
-      qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'
-
-    Exits 0 if there are only warnings, otherwise with the code of the first
-    failed check (2, 4 or 7)."""
+      qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'"""
     from qoder_cli.http.redact import by_shape
 
     findings = [

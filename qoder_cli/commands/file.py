@@ -31,8 +31,6 @@ def upload(
 
     The API takes UTF-8 texts of up to about 5 MB. All files are read before
     the first is sent. Each upload makes a new file, even under a known name.
-    With several files JSON is an array, an item for each.
-
     Exits 9 if the response was lost and the file is not in the list.
 
     Examples:
@@ -70,8 +68,8 @@ def download(app: App, things: Files, output_dir: Folder = None) -> int:
     """Download files that agents made.
 
     Each keeps its name; an existing file is never replaced: the new one gets
-    a number. JSON is the file, with a key `path`. Files that were uploaded
-    can usually not be downloaded: the API refuses (exit 4).
+    a number. JSON is the file, with a key `path`. The API usually refuses to
+    let out what was uploaded (exit 4).
 
     Examples:
       qoder file download report.md -O /tmp"""

@@ -26,17 +26,14 @@ def help(
     """Show help for a command or topic.
 
     `qoder help deploy run` is the same as `qoder deploy run --help`. With
-    --json the help is printed as data (everything, if no topic is given), for
-    agents and generators.
+    --json the help is printed as data (everything, if no topic is given).
 
     Examples:
       qoder help exit-codes
       qoder help deploy run
       qoder help deploy run --man | man -l -
       qoder help --json | jq -r '.commands[].usage'
-      qoder help run wait --json | jq .commands[0].options
-
-    Exits 2 for an unknown topic."""
+      qoder help run wait --json | jq .commands[0].options"""
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     is_topic = len(words) == 1 and topic in TOPICS

@@ -108,9 +108,9 @@ def history(
 def write(app: App, store: Store, path: Path, message: Annotated[Text, _MESSAGE] = None) -> None:
     """Write a memory: a new one, or over the one with this path.
 
-    It is written only over what was read a moment before: what somebody else
-    wrote in between is shown and stays (exit 6). Nothing is sent if it says
-    so already. Exits 9 if the response was lost and it is unclear.
+    What somebody else wrote since it was read a moment before is shown and
+    stays (exit 6). Nothing is sent if it says so already. Exits 9 if the
+    response was lost and it is unclear.
 
     Examples:
       qoder memory write project conventions.md -m 'Releases are on Monday.'

@@ -37,10 +37,10 @@ def sandbox(
 ) -> int:
     """Run a command against a local fake server.
 
-    Runs the command after `--` against the server and exits with its exit code
-    (2 if it cannot be run). Without a command, serves until Ctrl-C and prints
-    the variables to export. Nothing is real or charged: inside, qoder and the
-    official SDK reach no other server, and use a temporary config and state.
+    Exits with the exit code of the command after `--` (2 if it cannot be run).
+    Without a command, serves until Ctrl-C and prints the variables to export.
+    Nothing is real or charged: inside, qoder and the official SDK reach no
+    other server, and use a temporary config and state.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait

@@ -29,9 +29,8 @@ def upload(
 
     The name is the one in SKILL.md. Nothing is sent if the newest version has
     the same files. What begins with a dot and __pycache__ are not uploaded;
-    links are refused. At most 50 MiB.
-
-    Exits 9 if the response was lost and it is unclear whether it was added.
+    links are refused. At most 50 MiB. Exits 9 if the response was lost and it
+    is unclear whether it was added.
 
     Examples:
       qoder skill upload release-notes

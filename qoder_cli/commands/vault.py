@@ -36,9 +36,9 @@ def put(
     """Put a secret into a vault: a new one, or in place of the one before.
 
     The secret comes from standard input, from a prompt that does not show it,
-    or from --from-env; never from an argument, which others could see. It is
-    never shown, and cannot be read back. Exits 6 where the API does not let
-    it be replaced, 9 if it is unclear whether it was.
+    or from --from-env; never from an argument, which others could see. It
+    cannot be read back. Exits 6 where the API does not let it be replaced, 9
+    if it is unclear whether it was.
 
     Examples:
       qoder vault put team-secrets GITHUB_TOKEN --env --from-env GITHUB_TOKEN
@@ -94,8 +94,7 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
 def get(app: App, vault: Vault) -> None:
     """Show a vault and its credentials. Secrets are never shown.
 
-    JSON is the server's object, with its `credentials`. Exits 5 if it does
-    not exist.
+    JSON is the server's object, with its `credentials`.
 
     Examples:
       qoder vault get team-secrets
@@ -115,11 +114,9 @@ def _line(raw: dict[str, Any]) -> Any:
 def check(app: App, vault: Vault) -> int:
     """Check the OAuth credentials of a vault.
 
-    The API tries each, and renews it if it can. Other credentials cannot be
-    checked. JSON is an array of what the API found, each with its `input`.
-
-    Piped: id, name, status, why.
-    Exits 0 if none is invalid, 6 if one is.
+    The API tries each, and renews it if it can; others cannot be checked. JSON
+    is an array of what it found, each with its `input`. Exits 6 if one is
+    invalid. Piped: id, name, status, why.
 
     Examples:
       qoder vault check team-secrets"""

@@ -39,15 +39,13 @@ def apply(
 ) -> int:
     """Create or update deployments from files.
 
-    Files are YAML or JSON with one or more deployments; for a folder, all
-    files directly in it are read. Deployments are matched by id if the file
-    has one, otherwise by name. Only differences are sent. Absent fields are
-    unchanged, except that `metadata` is replaced as a whole; an agent without
-    a version keeps its pinned version. `agent`, `environment` and `vaults`
-    take names too. ${VAR} is expanded from the
-    environment, but not in the output of `deploy get --json`
-    (`"type": "deployment"`). In environment_variables its value is shown as
-    [hidden], and so are tokens and passwords of resources.
+    Files are YAML or JSON with one or more deployments; of a folder, all files
+    directly in it. Deployments are matched by id if the file has one,
+    otherwise by name. Absent fields are unchanged, except that `metadata` is
+    replaced as a whole; an agent without a version keeps its pinned version.
+    `agent`, `environment` and `vaults` take names too. ${VAR} is expanded from
+    the environment, but not in the output of `deploy get --json`; in
+    environment_variables its value is shown as [hidden].
 
     Shows the changes and asks for confirmation; scripts need --yes. All files
     are validated before anything is sent. After writing, the result is
@@ -60,8 +58,7 @@ def apply(
 
     Examples:
       qoder deploy export dep_minute | qoder deploy apply - --yes
-      qoder deploy export dep_minute | qoder deploy apply - --exit-code
-    """
+      qoder deploy export dep_minute | qoder deploy apply - --exit-code"""
     from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import without_writing
     from qoder_cli.files.load import load

@@ -49,13 +49,13 @@ def create(app: App, said: Fields, dry_run: DryRun = False) -> int:
     starts firing at once; without, it only runs when you start it. For every
     other setting use a file: qoder deploy apply FILE.
 
+    Exits 6 if the name is taken, 9 if the response was lost and it is unclear
+    whether it was created.
+
     Examples:
       qoder deploy create --name a --agent agent_1 --environment env_1 -m Report
       echo Report | qoder deploy create --name b --agent agent_1@3 -m - \\
-        --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5
-
-    Exits 6 if the name is taken, 9 if the response was lost and it is unclear
-    whether it was created."""
+        --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.planning import Book, creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
@@ -89,13 +89,12 @@ def update(
 
     --agent without a version pins the latest. --vault replaces all vaults,
     --message all initial messages; --metadata keeps other keys. Shows the
-    changes, sends them and verifies the result.
+    changes, sends them and verifies the result. Exits 0 even if there was
+    nothing to change.
 
     Examples:
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
-      qoder deploy update dep_demo --description 'A demo' --metadata team=core
-
-    Exits 0 even if there was nothing to change."""
+      qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
     from qoder_cli.base.model import mapping
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.deployments.planning import Book, at_latest, changing, with_ids

@@ -17,9 +17,7 @@ def export(app: App, deployments: Deployments, allow_empty: AllowEmpty = False) 
 
     Examples:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml
-      qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml
-
-    Exits 0 when all are written, 5 if one does not exist."""
+      qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml"""
     from qoder_cli.base.pool import in_order
     from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.files.export import export as as_file

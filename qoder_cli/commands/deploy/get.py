@@ -10,15 +10,12 @@ def get(app: App, deployment: OneDeployment) -> None:
     """Show a deployment and its recent runs.
 
     The last 20 runs are drawn as one symbol each (newest on the right) above
-    a bar for their duration. On servers without a run status this reads each
-    run's session. JSON output is the server's object, without runs.
-
-    Exits 0 in any state, 5 if it does not exist.
+    a bar for their duration. JSON is the server's object, without runs. Exits
+    0 in any state, 5 if it does not exist.
 
     Examples:
       qoder deploy get dep_demo
-      qoder deploy get nightly-report --json | jq -r .schedule.expression
-    """
+      qoder deploy get nightly-report --json | jq -r .schedule.expression"""
     from qoder_cli.local.remembered import remember
     from qoder_cli.runs import names
 

@@ -58,21 +58,19 @@ def run(
 ) -> int:
     """Start a run of one or more deployments.
 
-    Returns as soon as the run is accepted. With --wait, it waits for the run
-    to finish and exits with the outcome: 0 completed, 1 failed or never
-    started, 3 skipped, 11 needs an answer, 124 timed out (after 11 and 124 it
-    keeps running). "Completed" means that the agent finished its turn, not
-    that it did what you wanted.
+    Returns as soon as the run is accepted. With --wait the exit code is the
+    outcome: 0 completed, 1 failed or never started, 3 skipped, 11 needs an
+    answer, 124 timed out (after 11 and 124 it keeps running). "Completed"
+    means that the agent finished its turn, not that it did what you wanted.
 
     Runs cost credits, so qoder never starts one twice by accident. If the
     response is lost, it checks the run list for 8 seconds: exactly one
     matching run is adopted; otherwise it exits 9 and starts nothing.
 
-    Several deployments are started in parallel, once each. Duplicate or
-    unknown names stop the command before anything is sent; an unknown id is
-    only discovered when it is started. -o json prints an array in input
-    order, -o jsonl one line as each run finishes. The exit code is the worst
-    one. --timeout starts counting once all are started.
+    Several deployments are started in parallel, once each; duplicate or
+    unknown names stop the command before anything is sent. -o json prints an
+    array in input order, -o jsonl one line as each run finishes. The exit code
+    is the worst one. --timeout starts counting once all are started.
 
     Examples:
       qoder deploy run dep_demo --wait

@@ -25,14 +25,12 @@ def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty 
     Exits 0 if it is (or already was) paused, 6 if it is archived. Runs in
     progress keep running; to stop one: qoder run cancel.
 
-    Several deployments are paused one after another; a failure does not stop
-    the rest. JSON is then an array in input order, and the exit code is the
-    worst one.
+    Several are paused one after another; a failure does not stop the rest.
+    JSON is then an array in input order, and the exit code is the worst one.
 
     Examples:
       qoder deploy pause nightly-report
-      echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status
-    """
+      echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status"""
     return _change(ctx.obj, PAUSE, deployments, allow_empty)
 
 
@@ -44,22 +42,19 @@ def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpt
 
     Examples:
       qoder deploy unpause nightly-report
-      qoder deploy unpause nightly-report --json | jq -r .status
-    """
+      qoder deploy unpause nightly-report --json | jq -r .status"""
     return _change(ctx.obj, UNPAUSE, deployments, allow_empty)
 
 
 def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
     """Archive deployments. This cannot be undone.
 
-    An archived deployment cannot be run or changed. Its schedule stops, it
-    disappears from lists, and its name becomes free (it is renamed to
-    NAME_archived_TIMESTAMP). Asks before each one; scripts need --yes. Exits
-    0 if it is (or already was) archived.
+    It cannot be run or changed any more, its schedule stops, and its name
+    becomes free (it is renamed to NAME_archived_TIMESTAMP). Asks before each
+    one; scripts need --yes. Exits 0 if it is (or already was) archived.
 
     Examples:
-      qoder deploy archive dep_archived --yes
-    """
+      qoder deploy archive dep_archived --yes"""
     need_a_yes(app, ARCHIVE, yes)
 
     def question(raw: dict[str, Any]) -> str:

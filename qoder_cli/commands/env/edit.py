@@ -41,11 +41,9 @@ def create(app: App, typed: Typed) -> int:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
-    does not start if the setup script fails or takes over 10 minutes. A file
-    takes the fields of the API; ${VAR} in it is expanded from the environment.
-
-    Exits 9 if the response was lost and no environment of ours is found: it
-    is never created twice.
+    does not start if the setup script fails or takes over 10 minutes. ${VAR}
+    in a file is expanded from the environment. Exits 9 if the response was
+    lost and no environment of ours is found: it is never created twice.
 
     Examples:
       qoder env create --name data --pip pandas --apt graphviz
@@ -69,11 +67,8 @@ def update(
 ) -> int:
     """Update an environment. Only what you pass is changed.
 
-    Hosts, packages and metadata are added to those that are there. The API
-    replaces `config` as a whole: it is read, changed, and verified afterwards;
-    `config` in a file replaces the old one, except that a network it does not
-    name stays.
-
+    Hosts, packages and metadata are added to those that are there; `config` in
+    a file replaces the old one, except that a network it does not name stays.
     Exits 0 even if there was nothing to change, 6 if it is archived.
 
     Examples:

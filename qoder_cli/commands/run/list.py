@@ -143,9 +143,7 @@ def list_runs(
     Examples:
       qoder run list
       qoder run list nightly-report --status failed --since 7d
-      qoder run list --all -o jsonl | jq -r .id
-
-    Exits 0 whatever the runs' status."""
+      qoder run list --all -o jsonl | jq -r .id"""
     from qoder_cli.deployments.lookup import explain_missing
     from qoder_cli.runs import names
 

@@ -61,9 +61,9 @@ def logs(
 
     With several runs, or -, each log is preceded by a line
       ==> RUN (DEPLOYMENT, STATUS) <==
-    With -o json they are one array of the runs, each with a key `events`, and
-    -o jsonl names each event's run by a key `run_id`. A run that cannot be
-    read causes a warning and sets the exit code; the others are still shown.
+    With -o json they are an array of the runs, each with a key `events`; -o
+    jsonl names each event's run by a key `run_id`. A run that cannot be read
+    sets the exit code; the others are still shown.
 
     Examples:
       qoder run logs last --follow

@@ -28,11 +28,9 @@ def result(
     the run's outcome: 0 completed, 1 failed, 8 still running.
     On a terminal RUN defaults to `last`.
 
-    The text is as the agent wrote it, so a CI system may find commands in it
-    (::error::, ##[error], ##vso[...]): there, send it to a file or use --json.
-
-    With --output-dir existing files are kept: a new one gets a number. Files
-    of more than 1 GiB are not downloaded (exit 7).
+    A CI system may find commands in the text (::error::, ##[error],
+    ##vso[...]): there, send it to a file or use --json. With --output-dir
+    existing files are kept: a new one gets a number.
 
     Examples:
       qoder run result last

@@ -8,9 +8,8 @@ def chat(app: App, run: RunOrLast = None) -> int:
     """Talk with the agent of a session, at a terminal.
 
     Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
-    agent keeps working, and the command to come back is printed. The agent's
-    text appears as it is made; when it asks, you decide on the spot. Scripts
-    use `session send`.
+    agent keeps working, and the command to come back is printed. When the
+    agent asks, you decide on the spot. Scripts use `session send`.
 
     Examples:
       qoder session chat sess_demo

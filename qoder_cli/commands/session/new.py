@@ -52,9 +52,9 @@ def new(
     --follow or --result the exit code is the outcome of the first message.
 
     --like copies the agent version, environment, variables, resources, vaults,
-    budget and first messages; files, repositories, memory stores and
-    variables are added to those. Repository tokens must be given again, and
-    nothing of the old container comes along. It is a session, not a run.
+    budget and first messages; other options add to those or replace them.
+    Repository tokens must be given again, and nothing of the old container
+    comes along. It is a session, not a run.
 
     Exits 9 if the response was lost and no session of ours is found: it is
     never created twice.
