@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,25 +32,6 @@ _TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # 
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 
-class Teller:
-    """Reports a command's runs: to nobody, or with --ci as ci.reporting.Ci."""
-
-    def expect(self, typed: Sequence[str] | str) -> None:
-        """Note the names as they were typed: one, or several."""
-
-    def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        """Report a run that is about to be waited for; `number` is its place among several."""
-
-    def launched(self) -> None:
-        """Report the ids known so far."""
-
-    def ended(self, item: Any, *, number: int = 0) -> None:
-        """Report the result for one run, a runs.awaiting.Item."""
-
-    def ended_as(self, run: "Run", error: QoderError | None) -> None:
-        """Report the result for the one run."""
-
-
 @dataclass
 class Known:
     """What a command has learnt so far, and how it was told to end; `main` reads both."""
@@ -60,8 +41,22 @@ class Known:
     is_of_several: bool = False  # whether it is about several runs, of which each is told of by itself
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
     wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
-    ci: Teller = field(default_factory=Teller)
+    typed: "Sequence[str] | str" = "-"  # the runs or deployments that it is about: one, or several
+    ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions, by place among these
+    items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.awaiting.Item
+    announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls answered, with what said that they wait
+
+    def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
+        """Take in a run that is about to be waited for; `number` is its place among several."""
+        self.ids[number] = run_id, session_id
+        self.announce()
+
+    def ended(self, item: Any, *, number: int = 0) -> None:
+        """Take in what became of one."""
+        self.items[number] = item
+        if item.run is not None:
+            self.ids[number] = item.run.id, item.run.session_id
 
     @property
     def run(self) -> "Run | None":

@@ -5,96 +5,78 @@ cannot be reported is a warning, and changes no exit code.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 import typer
 
-from qoder_cli.app import App, Teller
+from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
 from qoder_cli.base.outcome import is_going
 from qoder_cli.ci.systems import GitHub, GitLab, System, Value
 from qoder_cli.runs.awaiting import Item
 
 if TYPE_CHECKING:
-    from qoder_cli.base.model import Run
+    pass
 
 OFTEN = 1.0  # seconds between two reports of the ids of several runs
 LONGEST_RESULT = 10_000  # characters of a final message
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 
 
-class Ci(Teller):
+class Ci:
     """What one command tells its CI system, in a `with` block around all that it does.
 
-    One thing is told of by the first names of `KEYS["ci"]` in help.documented; several, once they are
-    expected, by arrays in the order of the input. Only what changes is told again.
+    One thing is told of by the first names of `KEYS["ci"]` in help.documented; several by arrays in the order of the
+    input. Only what changes is told again.
     """
 
     def __init__(self, app: App, system: System) -> None:
         self._app = app
+        self.known = app.known
         self._system = system
-        self._typed: Sequence[str] | None = None
-        self._word = "-"
-        self._ids: dict[int, tuple[str | None, str | None]] = {}  # of runs and sessions, by place
-        self._items: dict[int, Item] = {}
         self._told: dict[str, Value] = {}
         self._told_at = float("-inf")
 
-    def expect(self, typed: Sequence[str] | str) -> None:
-        if isinstance(typed, str):
-            self._word = typed
-        else:
-            self._typed = typed
-
-    def started(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        self._ids[number] = run_id, session_id
+    def _announce(self) -> None:
+        known = self.known.ids.keys() | self.known.items.keys()
         is_due = self._app.clock.monotonic() - self._told_at >= OFTEN
-        if self._typed is None or len(self._ids) == len(self._typed) or is_due:
+        if isinstance(self.known.typed, str) or len(known) == len(self.known.typed) or is_due:
             self._tell_ids()
-
-    def launched(self) -> None:
-        self._tell_ids()
 
     def _tell_ids(self) -> None:
         self._told_at = self._app.clock.monotonic()
-        if self._typed is None:
-            run_id, session_id = self._ids.get(0, (None, None))
+        if isinstance(self.known.typed, str):
+            run_id, session_id = self.known.ids.get(0, (None, None))
             self._tell({"run_id": plain(run_id) or "", "session_id": plain(session_id) or ""})
         else:
-            ids = [self._ids.get(number, (None, None)) for number in range(len(self._typed))]
+            ids = [self.known.ids.get(number, (None, None)) for number in range(len(self.known.typed))]
             self._tell({"run_ids": [plain(run) for run, _ in ids], "session_ids": [plain(of) for _, of in ids]})
 
-    def ended(self, item: Item, *, number: int = 0) -> None:
-        self._items[number] = item
-        if item.run is not None:
-            self._ids[number] = item.run.id, item.run.session_id
-
-    def ended_as(self, run: "Run", error: QoderError | None) -> None:
-        self.ended(Item(run.id, run, error))
-
     def __enter__(self) -> Self:
+        self.known.announce = self._announce
         return self
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
-        error = _in_words(failure)
-        if self._typed is None and not self._items:  # nobody said what became of the one thing
-            run = self._app.known.started[-1] if self._app.known.started else None
+        error, known = _in_words(failure), self.known
+        is_one = isinstance(known.typed, str)
+        if is_one and not known.items:  # nobody said what became of the one thing
+            run = known.run
             if run is not None or error is not None:
-                self.ended(Item(self._word, run, error))
+                known.ended(Item(str(known.typed), run, error))
             if run is None and error is not None and error.run_id is not None:
-                self._ids[0] = error.run_id, error.session_id
-        if self._typed is not None and error is not None:  # what nobody reported was not attempted
-            for number in set(range(len(self._typed))) - self._items.keys() - self._ids.keys():
-                self.ended(Item(self._typed[number], None, None, attempted=False), number=number)
-        if not self._items and not self._ids:
+                known.ids[0] = error.run_id, error.session_id
+        if not is_one and error is not None:  # what nobody reported was not attempted
+            for number in set(range(len(known.typed))) - known.items.keys() - known.ids.keys():
+                known.ended(Item(known.typed[number], None, None, attempted=False), number=number)
+        if not known.items and not known.ids:
             return  # nothing was asked for that can become of anything, as with --dry-run
         self._tell_ids()
         self._tell_endings(Exit.OK if error is None else error.exit)
-        self._system.sum_up([self._items[number] for number in sorted(self._items)])
+        self._system.sum_up([known.items[number] for number in sorted(known.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
-        if self._typed is None and not isinstance(error, Interrupted):  # whoever stopped it waits for nothing more
+        if is_one and not isinstance(error, Interrupted):  # whoever stopped it waits for nothing more
             self._tell_result()
 
     def _tell(self, values: Mapping[str, Value]) -> None:
@@ -104,18 +86,19 @@ class Ci(Teller):
             self._system.tell(new)
 
     def _tell_endings(self, code: int) -> None:
-        if self._typed is None:
-            status = plain(self._items[0].word) if self._items else None
+        items = self.known.items
+        if isinstance(self.known.typed, str):
+            status = plain(items[0].word) if items else None
             self._tell({"status": status or "unknown", "exit_code": str(code)})
             return
-        statuses: list[str | None] = [None] * len(self._typed)
-        codes: list[int | None] = [None] * len(self._typed)
-        for number, item in self._items.items():
+        statuses: list[str | None] = [None] * len(self.known.typed)
+        codes: list[int | None] = [None] * len(self.known.typed)
+        for number, item in items.items():
             statuses[number], codes[number] = plain(item.word) or "unknown", item.exit_code
         self._tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
     def _tell_result(self) -> None:
-        run = self._items[0].run if self._items else None
+        run = self.known.items[0].run if self.known.items else None
         was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):
             return

@@ -187,7 +187,7 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
         from qoder_cli.ci.reporting import reporting
 
-        ctx.obj.known.ci = ctx.with_resource(reporting(ctx.obj))  # around all that the command does
+        ctx.with_resource(reporting(ctx.obj))  # around all that the command does
 
 
 _CI = typer.Option(

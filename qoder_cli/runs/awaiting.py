@@ -213,7 +213,7 @@ def wait_and_show(app: App, observer: Observer, wanted: Wanted) -> int:
 
 def finish(app: App, item: Item, *, result: bool = False) -> int:
     """Print one result, or the run's final message. Return 0 or raise its error."""
-    app.known.ci.ended(item)
+    app.known.ended(item)
     try:
         if item.run is not None:
             failure = _show(app, item, result)
@@ -225,7 +225,7 @@ def finish(app: App, item: Item, *, result: bool = False) -> int:
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
-    app.known.ci.ended(item)
+    app.known.ended(item)
     if item.error is not None:
         raise item.error if result else beside_record(item.error, item.run, app)
     return Exit.OK

@@ -35,7 +35,7 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
     app.progress.note(f"run {run.id} of {order.deployment_id}")
-    app.known.ci.started(run.id, run.session_id)
+    app.known.begun(run.id, run.session_id)
     remember_runs(app.store, app.settings, [run])
     observer = observer_of(app, run.id, run=run, adopted=run.adopted)
     if wanted is None:
@@ -50,12 +50,13 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
 
 def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
     """Check --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
+    from qoder_cli.runs.awaiting import Item
     from qoder_cli.runs.idle import already_going, find_going
 
     try:
         if (going := find_going(app, order.deployment_id)) is None:
             return False
-        app.known.ci.ended_as(going, None)
+        app.known.ended(Item(going.id, going))
         app.show_run(going)
         raise already_going(going, app)
     except RunSkipped:
@@ -73,7 +74,6 @@ def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
     fine = (Exit.NOT_YET, Exit.RUN_SKIPPED) if on_skip == "ok" else (Exit.NOT_YET,)
     if error and error.exit in fine:
         error = None
-    app.known.ci.ended_as(run, error)
     app.show_run(run)
     if error is not None:
         raise beside_record(error, run, app)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qoder_cli.app import App
+from qoder_cli.app import App, Known
 from qoder_cli.base.errors import NotFound, NotYet, OutcomeUnknown, QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.ci import systems as ci_systems
@@ -119,10 +119,10 @@ def ending_with(failure: BaseException, step: Step) -> Iterator[Ci]:
 
 def test_the_ids_are_told_before_and_the_ending_after(step: Step) -> None:
     with reporting(step.app) as ci:
-        ci.started("drun_1", "sess_1")
+        ci.known.begun("drun_1", "sess_1")
         assert step.outputs == {"run_id": "drun_1", "session_id": "sess_1"}
         assert step.summary == ""
-        ci.ended(Item("drun_1", a_run(duration_ms=61_000), None))
+        ci.known.ended(Item("drun_1", a_run(duration_ms=61_000), None))
     assert step.outputs == {"run_id": "drun_1", "session_id": "sess_1", "status": "completed", "exit_code": "0"}
     assert step.rows == [["drun_1", "dep_1", "completed", "1m 01s", "0", "-"]]
     assert step.err == ""
@@ -130,17 +130,17 @@ def test_the_ids_are_told_before_and_the_ending_after(step: Step) -> None:
 
 def test_a_session_that_comes_later_is_told_at_the_end(step: Step) -> None:
     with reporting(step.app) as ci:
-        ci.started("drun_1")
+        ci.known.begun("drun_1")
         assert step.outputs == {"run_id": "drun_1", "session_id": ""}
-        ci.ended(Item("drun_1", a_run(), None))
+        ci.known.ended(Item("drun_1", a_run(), None))
     assert step.outputs["session_id"] == "sess_1"
 
 
 def test_a_failure_is_annotated(step: Step) -> None:
     error = RunFailed("run drun_1 failed: 100% of it", hint="look, then\nlook again", run_id="drun_1")
     with ending_with(error, step) as ci:
-        ci.started("drun_1", "sess_1")
-        ci.ended(Item("drun_1", FAILED, error))
+        ci.known.begun("drun_1", "sess_1")
+        ci.known.ended(Item("drun_1", FAILED, error))
     assert (step.outputs["status"], step.outputs["exit_code"]) == ("failed", "1")
     assert step.rows == [["drun_1", "dep_1", "failed", "-", "1", "run drun_1 failed: 100% of it"]]
     assert step.err == (
@@ -151,7 +151,7 @@ def test_a_failure_is_annotated(step: Step) -> None:
 def test_an_annotation_has_the_command_that_goes_on(step: Step) -> None:
     error = RunFailed("it failed", hint="read on", next=["qoder", "run", "logs", "drun_1"])
     with ending_with(error, step) as ci:
-        ci.ended(Item("drun_1", FAILED, error))
+        ci.known.ended(Item("drun_1", FAILED, error))
     assert step.err.endswith("::it failed%0Aread on: qoder run logs drun_1\n")
 
 
@@ -199,13 +199,13 @@ def test_what_ended_it_goes_on(step: Step) -> None:
 def test_several_are_told_as_arrays_in_the_order_of_the_input(step: Step) -> None:
     error = RunFailed("run drun_2 failed")
     with ending_with(error, step) as ci:
-        ci.expect(["a", "b", "c"])
-        ci.started("drun_2", "sess_2", number=1)
+        ci.known.typed = ["a", "b", "c"]
+        ci.known.begun("drun_2", "sess_2", number=1)
         assert json.loads(step.outputs["run_ids"]) == [None, "drun_2", None]
-        ci.started("drun_1", number=0)
-        ci.ended(Item("c", None, NotYet("not started"), attempted=False), number=2)
-        ci.ended(Item("b", a_run("drun_2", status="failed", session_id="sess_2"), error), number=1)
-        ci.ended(Item("a", a_run("drun_1"), None), number=0)
+        ci.known.begun("drun_1", number=0)
+        ci.known.ended(Item("c", None, NotYet("not started"), attempted=False), number=2)
+        ci.known.ended(Item("b", a_run("drun_2", status="failed", session_id="sess_2"), error), number=1)
+        ci.known.ended(Item("a", a_run("drun_1"), None), number=0)
     outputs = {name: json.loads(value) for name, value in step.outputs.items()}
     assert outputs == {
         "run_ids": ["drun_1", "drun_2", None],
@@ -225,9 +225,9 @@ def test_several_are_told_as_arrays_in_the_order_of_the_input(step: Step) -> Non
 def test_the_ids_of_many_are_told_soon_and_not_too_often(step: Step) -> None:
     path = step.folder / "output"
     with reporting(step.app) as ci:
-        ci.expect([f"dep_{number}" for number in range(200)])
+        ci.known.typed = [f"dep_{number}" for number in range(200)]
         for number in range(200):
-            ci.started(f"drun_{number:032}", number=number)
+            ci.known.begun(f"drun_{number:032}", number=number)
             step.app.clock.sleep(0.05)  # 20 a second
         assert None not in json.loads(step.outputs["run_ids"])
         assert len(path.read_text().splitlines()) <= 2 * 13
@@ -238,7 +238,7 @@ def test_a_second_command_of_the_step_adds_a_table(step: Step) -> None:
     (step.folder / "summary").write_text("# Nightly\n")
     for id in ("drun_1", "drun_2"):
         with reporting(step.app) as ci:
-            ci.ended(Item(id, a_run(id), None))
+            ci.known.ended(Item(id, a_run(id), None))
     assert step.summary.startswith("# Nightly\n\n| Run | Deployment |")
     assert step.summary.count("\n\n| Run |") == 2
     assert [row[0] for row in step.rows] == ["drun_1", "drun_2"]
@@ -246,9 +246,9 @@ def test_a_second_command_of_the_step_adds_a_table(step: Step) -> None:
 
 def test_a_long_table_is_cut(step: Step) -> None:
     with reporting(step.app) as ci:
-        ci.expect(["x"] * 1000)
+        ci.known.typed = ["x"] * 1000
         for number in range(1000):
-            ci.ended(Item("x", None, QoderError("|" * 5000)), number=number)
+            ci.known.ended(Item("x", None, QoderError("|" * 5000)), number=number)
     assert len(step.rows) == ci_systems.MOST_ROWS
     assert "800 more are not shown" in step.summary
     assert len(step.summary) < 1024 * 1024
@@ -298,8 +298,8 @@ def test_an_id_or_a_status_that_is_no_plain_word_is_not_told(text: str) -> None:
 
     app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
     with Ci(app, Listening(app)) as ci:
-        ci.started(text, text)
-        ci.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
+        ci.known.begun(text, text)
+        ci.known.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
     for value in (value for values in told for value in values.values()):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@:-]*|", value)
 
@@ -310,9 +310,9 @@ def test_an_id_or_a_status_that_is_no_plain_word_is_not_told(text: str) -> None:
 def test_gitlab_gets_variables_in_a_dotenv_file(job: Step) -> None:
     (job.folder / "qoder.env").write_text("OTHER=1\nQODER_RUN_ID=drun_0\n")
     with reporting(job.app) as ci:
-        ci.started("drun_1", "sess_1")
+        ci.known.begun("drun_1", "sess_1")
         assert job.variables == {"OTHER": "1", "QODER_RUN_ID": "drun_1", "QODER_SESSION_ID": "sess_1"}
-        ci.ended(Item("drun_1", a_run(), None))
+        ci.known.ended(Item("drun_1", a_run(), None))
     assert job.variables == {
         "OTHER": "1",
         "QODER_RUN_ID": "drun_1",
@@ -326,21 +326,21 @@ def test_gitlab_gets_variables_in_a_dotenv_file(job: Step) -> None:
 
 def test_gitlab_gets_of_several_only_their_ids(job: Step) -> None:
     with reporting(job.app) as ci:
-        ci.expect(["a", "b"])
+        ci.known.typed = ["a", "b"]
         for number in (0, 1):
-            ci.started(f"drun_{number}", number=number)
-            ci.ended(Item("a", a_run(f"drun_{number}"), None), number=number)
+            ci.known.begun(f"drun_{number}", number=number)
+            ci.known.ended(Item("a", a_run(f"drun_{number}"), None), number=number)
     assert job.variables == {"QODER_RUN_IDS": "drun_0 drun_1", "QODER_EXIT_CODE": "0"}
 
 
 def test_gitlab_keeps_no_variables_of_an_earlier_command_that_had_another_shape(job: Step) -> None:
     (job.folder / "qoder.env").write_text("OTHER=1\n")
     for several in (False, True, False):
-        with reporting(job.app) as ci:
+        with reporting(replace(job.app, known=Known())) as ci:
             if several:
-                ci.expect(["a", "b"])
-            ci.started("drun_1")
-            ci.ended(Item("a", a_run(), None))
+                ci.known.typed = ["a", "b"]
+            ci.known.begun("drun_1")
+            ci.known.ended(Item("a", a_run(), None))
         told = {"QODER_RUN_IDS"} if several else {"QODER_RUN_ID", "QODER_SESSION_ID", "QODER_STATUS"}
         assert job.variables.keys() == told | {"OTHER", "QODER_EXIT_CODE"}
 
@@ -348,17 +348,17 @@ def test_gitlab_keeps_no_variables_of_an_earlier_command_that_had_another_shape(
 def test_gitlab_keeps_no_ids_where_none_was_started(job: Step) -> None:
     (job.folder / "qoder.env").write_text("QODER_RUN_IDS=drun_8 drun_9\nOTHER=1\n")
     with ending_with(NotFound("no such deployments"), job) as ci:
-        ci.expect(["a", "b"])
+        ci.known.typed = ["a", "b"]
     assert job.variables == {"OTHER": "1", "QODER_EXIT_CODE": "5"}
 
 
 def test_gitlab_takes_no_more_ids_than_a_report_holds(job: Step) -> None:
     with reporting(job.app) as ci:
-        ci.expect(["x"] * 300)
+        ci.known.typed = ["x"] * 300
         for number in range(300):
-            ci.started(f"drun_{number:032}", number=number)
+            ci.known.begun(f"drun_{number:032}", number=number)
             job.app.clock.sleep(1)
-        ci.ended(Item("x", a_run(), None), number=299)
+        ci.known.ended(Item("x", a_run(), None), number=299)
     assert (job.folder / "qoder.env").stat().st_size < 5000
     assert job.err.count("warning:") == 1
     assert job.variables["QODER_EXIT_CODE"] == "0"
@@ -371,7 +371,7 @@ def test_gitlab_takes_no_more_ids_than_a_report_holds(job: Step) -> None:
 def test_elsewhere_there_is_a_warning_and_it_goes_on(tmp_path: Path, env: dict[str, str]) -> None:
     step = Step.of(tmp_path, env)
     with ending_with(RunFailed("run drun_1 failed"), step) as ci:
-        ci.started("drun_1")
+        ci.known.begun("drun_1")
     assert step.err == ("warning: --ci has no effect: neither GitHub Actions nor GitLab detected\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -381,8 +381,8 @@ def test_elsewhere_there_is_a_warning_and_it_goes_on(tmp_path: Path, env: dict[s
 def test_a_file_that_cannot_be_written_is_one_warning(step: Step, variable: str, path: str) -> None:
     step.app = replace(step.app, env={**step.app.env, variable: path.format(folder=step.folder)})
     with reporting(step.app) as ci:
-        ci.started("drun_1")
-        ci.ended(Item("drun_1", a_run(), None))
+        ci.known.begun("drun_1")
+        ci.known.ended(Item("drun_1", a_run(), None))
     assert step.err.count(f"warning: --ci: cannot write {variable}: ") == step.err.count("\n") == 1
 
 
@@ -411,8 +411,8 @@ path = sys.argv[1]
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 env = dict(CI="true", GITHUB_ACTIONS="true", GITHUB_OUTPUT=path, GITHUB_STEP_SUMMARY=path)
 with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
-    ci.started("drun_1")
-    ci.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
+    ci.known.begun("drun_1")
+    ci.known.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
 """
 
 
@@ -429,13 +429,13 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, setup: s
 def test_a_dotenv_file_that_is_none_is_one_warning(job: Step, setup: str) -> None:
     exec(setup, {"os": os, "path": job.folder / "qoder.env"})
     with reporting(job.app) as ci:
-        ci.started("drun_1")
+        ci.known.begun("drun_1")
     assert job.err == "warning: --ci: cannot write qoder.env: it is not a file of variables\n"
 
 
 def test_a_dotenv_file_that_cannot_be_written_is_one_warning(job: Step) -> None:
     (job.folder / "qoder.env").mkdir()
     with reporting(job.app) as ci:
-        ci.started("drun_1")
-        ci.ended(Item("drun_1", a_run(), None))
+        ci.known.begun("drun_1")
+        ci.known.ended(Item("drun_1", a_run(), None))
     assert job.err.count("warning: --ci: cannot write qoder.env: ") == job.err.count("\n") == 1

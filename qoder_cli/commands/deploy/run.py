@@ -101,7 +101,7 @@ def run(
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
         typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
-        app.known.ci.expect(typed)
+        app.known.typed = typed
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
         if dry_run:
             from qoder_cli.runs.fleet.rehearsal import show_requests
@@ -109,7 +109,7 @@ def run(
             return show_requests(app, typed, orders, as_list=True)
         plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast)
         return run_many(app, typed, orders, plan, wanted)
-    app.known.ci.expect(deployments[0])
+    app.known.typed = deployments[0]
     id = names.deployment(deployments[0], app)
     order = replace(order, deployment_id=id, typed=deployments[0])
     if dry_run:

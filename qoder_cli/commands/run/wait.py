@@ -57,7 +57,7 @@ def wait(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)
-    app.known.ci.expect(typed if as_list else typed[0])
+    app.known.typed = typed if as_list else typed[0]
     if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
@@ -74,5 +74,5 @@ def wait(
         return wait_many(app, typed, wanted)
     began = app.clock.monotonic()
     run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
-    app.known.ci.started(run_id)
+    app.known.begun(run_id)
     return wait_and_show(app, observer_of(app, run_id), wanted.since(began, app.clock))

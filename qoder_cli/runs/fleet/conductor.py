@@ -92,7 +92,7 @@ class Conductor:
         """Take in what became of a thing, once, and print what can be printed now."""
         item = self._excused(item).with_(typed=self._typed[number])
         if self._printed.of(number) is None:
-            self._app.known.ci.ended(item, number=number)
+            self._app.known.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.take(item)
         self._failed = self._failed or self.is_fatal(item)

@@ -86,14 +86,14 @@ class Launches:
         if watch is not None:
             run_id, run = watch.observer.run_id, watch.run
             self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
-            self._app.known.ci.started(run_id, run.session_id if run else None, number=number)
+            self._app.known.begun(run_id, run.session_id if run else None, number=number)
         if watch is not None and self._plan.wait:
             self._conductor.expect(watch, number)
             self._begin(watch)
         else:
             self._conductor.put(number, item)
         if self.left == 1:  # it was the last
-            self._app.known.ci.launched()
+            self._app.known.announce()
 
     def _given_up(self, number: int) -> Launched:
         trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before

@@ -89,7 +89,7 @@ def run_many(
 
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0 or raises.
     """
-    app.known.ci.expect(typed)
+    app.known.typed = typed
     app.pace_reads(READS_BESIDE_WRITES)
     words = [
         ids.called(word, order.deployment_id) if isinstance(order, Order) else word
@@ -131,7 +131,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
     for word in typed:
         ids.run(word)
     app.pace_reads()
-    app.known.ci.expect(typed)
+    app.known.typed = typed
     conductor = Conductor(app, typed)
     began = app.clock.monotonic()
     found = names.runs(typed, app, timeout=wanted.limits.timeout)
@@ -144,7 +144,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
                 conductor.put(number, Item("", None, id))
             else:
                 places.setdefault(id, []).append(number)
-                app.known.ci.started(id, number=number)
+                app.known.begun(id, number=number)
         is_fresh, adopted = freshness(app), app.store.adopted(app.settings.host)
         watches = []
         for id, numbers in places.items():
