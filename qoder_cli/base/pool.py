@@ -60,6 +60,7 @@ class Task(Generic[R]):
         except BaseException as failure:  # handed to the thread that waits
             self._failure = failure
         finally:
+            del self._call  # it may refer to this task, and both would stay in memory with what came of it
             self._has_ended = True
             self._end.put(None)
 
