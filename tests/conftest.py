@@ -7,10 +7,13 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -18,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qoder_cli.app import App
+from qoder_cli.base import pool
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from tests.support.wire import FakeClock, Wire
@@ -40,6 +44,7 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONUNBUFFERED", None)  # with it a line is written in pieces
     _write_into_memory()
     _ignore_no_signal()
+    pool.begin = _begin
 
 
 def _write_into_memory() -> None:
@@ -57,6 +62,26 @@ def _ignore_no_signal() -> None:
         signum = getattr(signal, name, None)
         if signum is not None and signal.getsignal(signum) == signal.SIG_IGN:
             signal.signal(signum, lambda signum, frame: None)
+
+
+_idle: list[SimpleQueue[Callable[[], None]]] = []  # of threads that have done what they were given
+
+
+@wraps(pool.begin)
+def _begin(work: Callable[[], None]) -> None:
+    """Do as what it wraps, in a thread that is idle if there is one: most requests of tests cost less than a thread."""
+    try:
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = SimpleQueue()
+        threading.Thread(target=_do_all, args=(inbox,), daemon=True).start()
+    inbox.put(work)
+
+
+def _do_all(inbox: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        inbox.get()()
+        _idle.append(inbox)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

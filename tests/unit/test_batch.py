@@ -196,13 +196,19 @@ def test_what_is_under_way_gets_its_last_words() -> None:
 
 
 def test_last_words_end() -> None:
-    for_ever = threading.Event()
+    begun, for_ever = threading.Event(), threading.Event()
+
+    class Patient(Interruptible):
+        def take(self, inbox: "SimpleQueue[Any]", seconds: float) -> Any:
+            begun.wait(20)
+            return super().take(inbox, seconds)
 
     def work(item: int, pace: Pace) -> str:
+        begun.set()
         for_ever.wait(20)
         return "too late"
 
-    shop = Shop(work, clock=Interruptible(after=0))
+    shop = Shop(work, clock=Patient(after=0))
     began = shop.clock.time
     assert shop.run(1) is not None
     for_ever.set()

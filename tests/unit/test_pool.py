@@ -3,12 +3,13 @@
 import queue
 import threading
 import time
+from inspect import unwrap
 
 import pytest
 
 from qoder_cli.base import pool, signals
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.pool import Task, begin
+from qoder_cli.base.pool import Task
 from qoder_cli.base.times import Clock
 
 
@@ -51,7 +52,7 @@ def test_a_signal_that_breaks_the_lock_of_a_starting_thread_is_raised_itself(
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(Signalled if is_ours else RuntimeError):
-        begin(lambda: None)
+        unwrap(pool.begin)(lambda: None)
 
 
 class Looked(queue.SimpleQueue[str]):
