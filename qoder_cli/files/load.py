@@ -74,8 +74,8 @@ class _Loader:
     env: Mapping[str, str]
     told: list[str] = field(default_factory=list)
     _files: set[str] = field(default_factory=set)
-    _places: dict[tuple[str, str], str] = field(default_factory=dict)  # of every name and id met so far
-    _by_id: set[str] = field(default_factory=set)  # names of which every deployment met so far has an id
+    # Of every name and id met so far, its place, and whether the deployment has an id.
+    _places: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
 
     def declared(self, path: str) -> list[Declared]:
         """Return what a path that was typed declares."""
@@ -147,24 +147,19 @@ class _Loader:
                 yield Problem(what, line=variables.line, path=(*at, VARIABLES))
         if not {"name", "id"} & set(fields):
             yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=at)
-        if {"message", "initial_events"} <= set(fields):
-            text = "is short for initial_events; keep one of the two"
-            yield Problem(text, line=fields["message"].line, path=(*at, "message"))
-        for short, whole in NAMED.items():
+        for short, whole in (*NAMED.items(), ("message", "initial_events")):
             if {short, whole} <= set(fields):
                 text = f"stands for {whole}, too; keep one of the two"
                 yield Problem(text, line=fields[short].line, path=(*at, short))
         for key in ("name", "id"):
             node = fields.get(key)
-            if node is None or not isinstance(node.content, str):
+            if node is None or not node.content or not isinstance(node.content, str):
                 continue
-            is_told_apart = key == "name" and "id" in fields and node.content in self._by_id
-            if (first := self._places.get((key, node.content))) and not is_told_apart:
-                yield Problem(f"is already used at {first}", line=node.line, path=(*at, key))
-            elif node.content and not first:
-                self._places[key, node.content] = f"{file}:{node.line}"
-                if key == "name" and "id" in fields:
-                    self._by_id.add(node.content)
+            here = f"{file}:{node.line}", "id" in fields
+            first = self._places.setdefault((key, node.content), here)
+            is_told_apart = key == "name" and first[1] and here[1]
+            if first is not here and not is_told_apart:
+                yield Problem(f"is already used at {first[0]}", line=node.line, path=(*at, key))
 
 
 def _is_servers(document: Node) -> bool:
@@ -234,38 +229,29 @@ class Filler:
             return Node(node.line, [self.fill(child, (*path, index)) for index, child in enumerate(content)])
         if not isinstance(content, str):
             return node
-        is_filled = False
-
-        def value(found: re.Match[str]) -> str:
-            nonlocal is_filled
-            try:
-                text = self._value(found)
-            except ValueError as error:
-                self.problems.append(Problem(str(error), line=node.line, path=path))
-                return ""
-            is_filled = is_filled or bool(found[1] and self.env.get(found[1]))
-            self._take(len(text), node.line)
-            return text
-
         self._take(len(content), node.line)
-        return Node(node.line, _DOLLAR.sub(value, content), is_filled)
+        is_filled = any(found[1] and self.env.get(found[1]) for found in _DOLLAR.finditer(content))
+        return Node(node.line, _DOLLAR.sub(lambda found: self._value(found, node.line, path), content), is_filled)
 
-    def _value(self, found: re.Match[str]) -> str:
-        """Return what stands for one `$…`. Raises ValueError, which never shows a value."""
-        if found[0] == "$${":
-            return "${"
+    def _value(self, found: re.Match[str], line: int, path: Path) -> str:
+        """Return what stands for one `$…`, which is nothing where that is wrong."""
         name, default = found[1], found[2]
-        if name is None:
-            raise ValueError("${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${")
-        if default and "${" in default:
-            raise ValueError(f"the default of {name} cannot contain a variable")
-        value = self.env.get(name, "")  # an empty variable is not set (contract, section 5)
-        if not value and default is None:
-            raise ValueError(f"{name} is not set; set it, or give a default: ${{{name}:-text}}")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{name} is not UTF-8") from None
+        value = self.env.get(name or "", "")  # an empty variable is not set (contract, section 5)
+        wrong = ""
+        if found[0] == "$${":
+            value = "${"
+        elif name is None:
+            wrong = "${ must be followed by a name: ${NAME} or ${NAME:-text}; write $${ for a literal ${"
+        elif default and "${" in default:
+            wrong = f"the default of {name} cannot contain a variable"
+        elif not value and default is None:
+            wrong = f"{name} is not set; set it, or give a default: ${{{name}:-text}}"
+        elif any("\ud800" <= character <= "\udfff" for character in value):
+            wrong = f"{name} is not UTF-8"
+        if wrong:
+            self.problems.append(Problem(wrong, line=line, path=path))
+            return ""
+        self._take(len(value or default or ""), line)
         return value or default or ""
 
     def _take(self, characters: int, line: int) -> None:

@@ -13,6 +13,7 @@ What has an unexpected type is left as it is, for the models to complain about.
 
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 from qoder_cli.base.jsontext import Number
@@ -79,7 +80,12 @@ def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(message, str) and message and "initial_events" not in said:
         del said["message"]
         said["initial_events"] = [{"type": "user.message", "content": message}]
-    return {name: _NORMAL[name](value) if name in _NORMAL else value for name, value in said.items()}
+    for name, value in said.items():
+        if value is None or (name == "description" and value == ""):
+            said[name] = copy(EMPTY.get(NAMED.get(name, name)))
+        elif name in _NORMAL:
+            said[name] = _NORMAL[name](value)
+    return said
 
 
 def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -120,8 +126,6 @@ def _agent(agent: Any) -> Any:
 
 
 def _environment_variables(said: Any) -> Any:
-    if said is None:
-        return ""
     pairs = None
     if isinstance(said, str):
         pairs = assignments(said)
@@ -172,13 +176,8 @@ def _without(value: Any, names: tuple[str, ...]) -> Any:
 
 _NORMAL: dict[str, Callable[[Any], Any]] = {
     "agent": _agent,
-    "description": lambda said: None if said == "" else said,
     "environment_variables": _environment_variables,
     "schedule": lambda said: {"type": "cron", **said} if isinstance(said, dict) else said,
     "initial_events": lambda said: [_event(each) for each in said] if isinstance(said, list) else said,
-    "resources": lambda said: [] if said is None else said,
-    "vault_ids": lambda said: [] if said is None else said,
-    "vaults": lambda said: [] if said is None else said,
-    "metadata": lambda said: {} if said is None else said,
     "budget": _budget,
 }

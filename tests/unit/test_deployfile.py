@@ -480,9 +480,9 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
         ("message: ''", ["2: message: is empty"]),
         ("message: null", ["2: message: must be text, not null"]),
         ("message: a\ninitial_events: [{type: user.message, content: b}]", [
-            "2: message: is short for initial_events; keep one of the two"]),
+            "2: message: stands for initial_events, too; keep one of the two"]),
         ("message: a\ninitial_events: []", [
-            "2: message: is short for initial_events; keep one of the two", "3: initial_events: is empty"]),
+            "2: message: stands for initial_events, too; keep one of the two", "3: initial_events: is empty"]),
         ("initial_events: []", ["2: initial_events: is empty"]),
         ("initial_events: null", ["2: initial_events: must be a list"]),
         (f"initial_events: [{', '.join(['{type: user.message, content: a}'] * 51)}]", [
