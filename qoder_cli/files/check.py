@@ -216,13 +216,13 @@ _Agent = Annotated[Annotated[_AgentNamed, Tag(_TEXT)] | Annotated[_NamedAgent, T
 _NAMES_ONE = "is not a valid variable name: no =, ; or line break, and no space around it"
 _CANNOT_CARRY = "must not contain a line break or ;, which the API cannot carry"
 _NO_PAIRS = "must be NAME=VALUE pairs, each on a line of its own or with ; between them"
-_Assignments = Annotated[str, _must(lambda text: assignments(text) is not None, _NO_PAIRS)]
+Assignments = Annotated[str, _must(lambda text: assignments(text) is not None, _NO_PAIRS)]
 _Variables = dict[
     Annotated[str, _matches(ENV_NAME, _NAMES_ONE)],
     Annotated[str, _matches(r"[^;\r\n]*", _CANNOT_CARRY)],
 ]
 _EnvironmentVariables = Annotated[
-    Annotated[_Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
+    Annotated[Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
     _BY_TYPE,
 ]
 _MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RESERVED, "is read-only; remove it")]

@@ -1,6 +1,5 @@
 """What a caller may write: the bodies of create and update (api/facts.md, 1.2, 2.1, 2.3, 4 and 7.3)."""
 
-import re
 from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -18,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from qoder_cli.base import cron
-from qoder_cli.files.check import AgentId, AgentRef, Budget, Schedule, Strict
+from qoder_cli.files.check import AgentId, AgentRef, Assignments, Budget, Schedule, Strict
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
 
 Kinds = dict[str, Any]  # what fields may be, by their names; `?` marks those that may be left out, or null
@@ -32,13 +31,6 @@ def _without_names(expression: str) -> str:
     if any(map(str.isalpha, expression)):
         raise ValueError("months and days of the week are numbers")  # names are not documented: one may be refused
     return expression
-
-
-def _variables(text: str) -> str:
-    pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
-    if not all(re.match(r"\s*[^=\s]", piece) and "=" in piece for piece in pieces):
-        raise ValueError("is not a list of KEY=VALUE pairs")
-    return text
 
 
 class _Schedule(Schedule):
@@ -144,7 +136,7 @@ _DEPLOYMENT = {
     "environment_id": _ENVIRONMENT_ID,
     "initial_events": _list(_INITIAL_EVENT, least=1, most=50),
     "description?": _text(2048),
-    "environment_variables?": Annotated[str, AfterValidator(_variables)],
+    "environment_variables?": Assignments,
     "schedule?": _Schedule,
     **_GIVEN,
 }

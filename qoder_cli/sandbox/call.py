@@ -1,13 +1,14 @@
 """A request on its way through an operation: what it names, what it asks for, and what it is shown."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
+from qoder_cli.base.times import unix
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.sandbox.records import Seen, Thing
 from qoder_cli.sandbox.wire import Request, Shape, Step, invalid, unknown_field
@@ -17,6 +18,7 @@ Conditions = Mapping[str, float]  # those of faults.py that hold for a request, 
 Reply = Shape | bytes | Iterator[Step] | None
 
 _CURSORS = ("page", "after_id", "before_id")
+_ZONE = re.compile(r"([Zz]|[+-]\d\d:\d\d)$")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 
 
@@ -45,15 +47,10 @@ class Query:
     def moment(self, name: str) -> float | None:
         """Return an RFC 3339 timestamp as unix seconds, or None."""
         value = self.one(name)
-        if value is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise invalid(f"{name} must be an RFC 3339 timestamp.", name) from None
-        if moment.tzinfo is None:
-            raise invalid(f"{name} must name its time zone.", name)
-        return moment.timestamp()
+        moment = unix(value)
+        if value is not None and (moment is None or not _ZONE.search(value)):
+            raise invalid(f"{name} must be an RFC 3339 timestamp.", name)
+        return moment
 
     def number(self, name: str, default: int, *, least: int = 0, most: int = 10**9) -> int:
         """Return a whole number from `least` to `most`."""

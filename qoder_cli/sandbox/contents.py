@@ -6,8 +6,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import HTTP
 from hashlib import blake2s, sha256
-from io import BytesIO
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from qoder_cli.sandbox.call import Call, Reply
 from qoder_cli.sandbox.kept import BY
@@ -17,9 +16,11 @@ from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unkn
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
+if TYPE_CHECKING:
+    from qoder_cli.nouns.skills import Files
+
 _MOST_OF_A_FILE = 5_000_000
 _MOST_OF_METADATA = 8 * 1024
-_MOST_OF_A_SKILL = 50 * 1024 * 1024
 _MOST_OF_A_MEMORY = 100 * 1024
 _DEEPEST = 10**9  # what lists show folders below, unless told
 _LINK_LASTS = 600  # seconds
@@ -119,39 +120,31 @@ def fetched(world: World, request: Request) -> bytes:
 # Skills.
 
 
-def _files_of_skill(parts: list[tuple[str, Any]]) -> dict[str, bytes]:
+def _files_of_skill(parts: list[tuple[str, Any]]) -> "Files":
     """Return the files of a skill by their paths, SKILL.md among them. Raises Refusal."""
-    given = [(path, _bytes_of(part)) for _, part in parts if (path := part.get_filename())]
-    if len(given) == 1 and given[0][1].startswith(b"PK\x03\x04"):
-        given = _unzipped(given[0][1])
-    if sum(len(content) for _, content in given) > _MOST_OF_A_SKILL:
+    from qoder_cli.nouns.skills import LARGEST, MAIN, Unfit, rooted, unzipped
+
+    files: Files = {path: _bytes_of(part) for _, part in parts if (path := part.get_filename())}
+    try:
+        for content in files.values():
+            if len(files) == 1 and content.startswith(b"PK\x03\x04"):
+                files = unzipped(content, LARGEST)
+    except Unfit as error:
+        raise invalid(f"The file {error}.", "file") from None
+    if sum(map(len, files.values())) > LARGEST:
         raise Refusal(413, "A skill has at most 50 MiB.")
-    if not given:
+    if not files:
         raise invalid("Missing required field: files[]", "files[]")
-    for path, _ in given:
-        if not _is_relative(path):
-            raise invalid(f"{path} is not a relative path.", "files[]")
-    tops = {path.partition("/")[0] for path, _ in given}
-    if len(tops) == 1 and all("/" in path for path, _ in given):  # all of it in one folder
-        given = [(path.partition("/")[2], content) for path, content in given]
-    if "SKILL.md" not in dict(given):
-        raise invalid("SKILL.md must be at the root.", "files[]")
-    return dict(given)
+    if wrong := [path for path in files if not _is_relative(path)]:
+        raise invalid(f"{wrong[0]} is not a relative path.", "files[]")
+    files = rooted(files)
+    if MAIN not in files:
+        raise invalid(f"{MAIN} must be at the root.", "files[]")
+    return files
 
 
 def _is_relative(path: str) -> bool:
     return not {"", ".", ".."} & set(path.split("/"))
-
-
-def _unzipped(content: bytes) -> list[tuple[str, bytes]]:
-    import zlib
-    from zipfile import BadZipFile, ZipFile
-
-    try:
-        with ZipFile(BytesIO(content)) as archive:
-            return [(name, archive.read(name)) for name in archive.namelist() if not name.endswith("/")]
-    except (BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        raise invalid("The file is not a zip.", "file") from None
 
 
 def _front_matter(content: bytes) -> dict[str, str]:
@@ -188,16 +181,12 @@ class _SkillVersions(Kind):
         return self.show(call, _add_version(call, skill, files), "create")
 
     def download(self, call: Call) -> Reply:
-        from zipfile import ZipFile, ZipInfo
+        from qoder_cli.nouns.skills import zipped
 
-        fields, zipped = self.known(call).fields, BytesIO()
-        with ZipFile(zipped, "w") as archive:
-            for path, content in fields["_files"].items():
-                archive.writestr(ZipInfo(path), content)  # of no time: the same content is the same zip
-        return zipped.getvalue()
+        return zipped(self.known(call).fields["_files"])
 
 
-def _add_version(call: Call, skill: Thing, files: dict[str, bytes]) -> Thing:
+def _add_version(call: Call, skill: Thing, files: "Files") -> Thing:
     """Keep a version of a skill; its number was never used before. Raises Refusal."""
     told, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
     skill.fields["_name"] = told["name"]

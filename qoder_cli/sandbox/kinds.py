@@ -6,10 +6,10 @@ and sessions.py have what is special.
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from datetime import datetime
 from operator import ge, gt, le, lt
 from typing import Any
 
+from qoder_cli.base.times import unix
 from qoder_cli.sandbox.call import Call, Reply
 from qoder_cli.sandbox.kept import FORMS, Form
 from qoder_cli.sandbox.records import Thing, stamp
@@ -119,10 +119,11 @@ class Kind:
         def passes(fields: Shape) -> bool:
             if fields.get("archived_at") is not None and archived is not True:
                 return False
-            made = fields.get("processed_at") or fields.get("created_at")
-            at = datetime.fromisoformat(made).timestamp() if limits and made else 0
-            in_time = all(_BOUNDS[name](at, limit) for name, limit in limits)
-            return in_time and all(given & set(map(str, self.values(fields, name))) for name, given in wanted)
+            if limits:
+                at = unix(fields.get("processed_at") or fields.get("created_at")) or 0
+                if not all(_BOUNDS[name](at, limit) for name, limit in limits):
+                    return False
+            return all(given & set(map(str, self.values(fields, name))) for name, given in wanted)
 
         return passes
 

@@ -3,7 +3,6 @@
 All times are unix seconds of the server's own clock.
 """
 
-import re
 import string
 import time
 from collections.abc import Sequence
@@ -50,12 +49,6 @@ def stamp(moment: float, *, digits: int = 0) -> str:
     if digits < 9:
         fraction = fraction.rstrip("0")
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + (f".{fraction}" if fraction else "") + "Z"
-
-
-def variables(text: str) -> dict[str, str]:
-    """Return KEY=VALUE pairs, separated by `;` or new lines, as a session has them."""
-    pieces = [piece for piece in re.split(r"[;\r\n]", text) if "=" in piece]
-    return {name.strip(): value for name, _, value in (piece.partition("=") for piece in pieces)}
 
 
 # Who started a run: a request, someone else, the schedule, or nobody (it was always there).

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.call import Call, Reply
 from qoder_cli.sandbox.kinds import KINDS, Kind, of, without_secrets
-from qoder_cli.sandbox.records import Session, Thing, stamp, variables
+from qoder_cli.sandbox.records import Session, Thing, stamp
 from qoder_cli.sandbox.scripts import answer_to, echo
 from qoder_cli.sandbox.stream import event_of, follow
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
@@ -51,7 +52,7 @@ class _Sessions(Kind):
         """Return variables as a session has them: older servers want a text, newer ones an object."""
         if given and isinstance(given, str) is not call.legacy:
             raise invalid("environment_variables: the other kind is expected.", "environment_variables")
-        named = variables(given) if isinstance(given, str) else given
+        named = dict(assignments(given) or ()) if isinstance(given, str) else given
         if not all(re.fullmatch(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*", name) for name in named):
             raise invalid("environment_variables: a name is not allowed.", "environment_variables")
         return named

@@ -14,6 +14,7 @@ from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
+from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.kept import FORMS
 from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of, behaviour_with
 from qoder_cli.sandbox.records import (
@@ -30,7 +31,6 @@ from qoder_cli.sandbox.records import (
     Thing,
     base36,
     stamp,
-    variables,
 )
 from qoder_cli.sandbox.samples import SESSION, WRITER, samples
 from qoder_cli.sandbox.scripts import Beat, Behaviour
@@ -196,7 +196,7 @@ class World:
                 at=at,
                 behaviour=behaviour,
                 environment_id=said["environment_id"],
-                environment_variables=variables(said["environment_variables"]),
+                environment_variables=dict(assignments(said["environment_variables"]) or ()),
                 resources=[self.new_resource(resource, at=at) for resource in said["resources"]],
                 vault_ids=said["vault_ids"],
                 initial_events=said["initial_events"] or PROMPT,
