@@ -17,7 +17,7 @@ from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
-from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
+from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events, keys
@@ -294,7 +294,7 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
     app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
     if interrupts and wanted and look(app.client, target.session_id).is_busy:
         session, known = _before(app, target)
-        interruption(app, target.session_id).deliver()
+        Interruption(app, target.session_id).deliver()
         _wait_out(app, turn_observer(app, session, known=known), wanted._replace(on_ask="wait"))
     refusals = 0
     again = target.command(app, "send", "-m", to_say.typed, "--when-idle")

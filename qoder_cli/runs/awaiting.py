@@ -169,7 +169,7 @@ def listener_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> List
 def item_of(watch: Watch, app: App) -> Item:
     """Return the result for a run, with how to wait again."""
     run_id, error = watch.observer.run_id, watch.error
-    if isinstance(error, WaitTimeout | LostSight | NeedsAnswer):
+    if isinstance(error, WaitTimeout | LostSight | NeedsAnswer | NotYet):
         next = error.next or app.wait_again(run_id)
         error = error.with_(run_id=run_id, session_id=watch.session_id, next=next)
     elif error is None and watch.run:

@@ -14,7 +14,7 @@ from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
-from qoder_cli.sessions.answers import Message, interruption, message
+from qoder_cli.sessions.answers import Interruption, Message, message
 from qoder_cli.sessions.asks import KINDS, STATUSES, look
 from qoder_cli.sessions.question import line_of, prompted
 from qoder_cli.sessions.story import Events, message_text
@@ -164,7 +164,7 @@ class Talk:
             self.page.end_line()
             self._app.progress.note("interrupting")
             try:
-                interruption(self._app, self._id).deliver()
+                Interruption(self._app, self._id).deliver()
             except ApiError as error:
                 self._app.progress.warn(f"not interrupted: {error.message}")
 

@@ -7,7 +7,6 @@ session's events: what was sent is among them, or the call waits no more.
 import math
 import re
 import uuid
-from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -52,7 +51,10 @@ def _thread(call: Call) -> dict[str, Any]:
 
 
 class SessionWrite(Write[Events]):
-    """Sends events to a session, and comes to these events as they were accepted. This kind may be sent again."""
+    """Sends events to a session, once, and comes to these events as they were accepted.
+
+    A lost response is settled by looking for what was sent in the session's events.
+    """
 
     nothing = "nothing was sent"
     absent = "the session's events do not show it"
@@ -93,8 +95,13 @@ class SessionWrite(Write[Events]):
             cause=cause,
         )
 
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        return LOOKS[resends] if resends < RESENDS else None
+    def seen(self) -> Events | None:
+        """Return what the events show of it, None for nothing. Raises ApiError, CannotBe."""
+        return None
+
+    def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
+        self.client.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
+        return self.look_for(self.seen, LOOKS)
 
     def stopped_after(self, signalled: Signalled, value: Events) -> Interrupted:
         said, look = f"interrupted; {self._what} was delivered", self._look_at
@@ -105,28 +112,20 @@ class SessionWrite(Write[Events]):
         return self._app.looking("session", "logs", self.session_id, "--tail", "20")
 
 
-def interruption(app: App, session_id: str) -> SessionWrite:
-    """Return what interrupts the turn of a session; it does no harm twice."""
-    return SessionWrite(app, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
+class Interruption(SessionWrite):
+    """Interrupts the turn of a session: nothing shows it, and it does no harm twice."""
 
+    def __init__(self, app: App, session_id: str) -> None:
+        super().__init__(app, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
 
-class _SentOnce(SessionWrite):
-    """What is never sent again by itself: a lost response is settled by looking for it in the session's events."""
+    def settle(self, error: ApiError, meaning: Meaning) -> None:
+        """Return at once."""
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return None: it is not."""
-        return None
-
-    @abstractmethod
-    def seen(self) -> Events | None:
-        """Return what the events show of it, None for nothing. Raises ApiError, CannotBe."""
-
-    def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
-        self.client.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
-        return self.look_for(self.seen, LOOKS)
+        return LOOKS[resends] if resends < RESENDS else None
 
 
-class Message(_SentOnce):
+class Message(SessionWrite):
     """A message to a session, with whatever else it begins with."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:
@@ -164,7 +163,7 @@ class Message(_SentOnce):
         return found
 
 
-class Answers(_SentOnce):
+class Answers(SessionWrite):
     """Answers to calls that wait, in one request; before each attempt, the same must still wait."""
 
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:

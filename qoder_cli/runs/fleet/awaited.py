@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, Signalled, WaitTimeout
+from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, RunState, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
@@ -75,26 +75,22 @@ class FleetWait(Wait):
         try:
             if coming:
                 coming.start()
-            self._until_all_over(watches)
+            for watch in watches:
+                self.begin(watch)
+            self.set_deadline()
+            with self.app.progress.waiting(self._summary):
+                while (self.going or not self.has_all) and not self._enough():
+                    self._poll_next()
             self._tell_rest(watches, None)
             self._tell_read(self.left + LAST_LOOK if self.limits.timeout else math.inf)
         except Signalled as signalled:
             self._tell_rest(watches, signalled)
             self._reading.stop(0.0, partial(self._unread, signalled=signalled))
             raise
+        finally:
+            self.listener.stop()
 
     # The wait.
-
-    def _until_all_over(self, watches: Sequence[Watch]) -> None:
-        for watch in watches:
-            self.begin(watch)
-        self.set_deadline()
-        with self.app.progress.waiting(self._summary):
-            try:
-                while (self.going or not self.has_all) and not self._enough():
-                    self._poll_next()
-            finally:
-                self.listener.stop()
 
     def _poll_next(self) -> None:
         """Wait until one run is to be polled, or all are, and do so."""
@@ -160,7 +156,10 @@ class FleetWait(Wait):
             elif watch.over:
                 self.on_over(watch)
             else:
-                self._left[watch] = _left_behind(watch, self.app)
+                said = f"run {watch.observer.run_id} keeps running (stopped waiting after another failed)"
+                state: RunState = "going" if watch.run else "unknown"
+                watch.end(NotYet(said, hint="to wait for it", run_state=state))
+                self._left[watch] = item_of(watch, self.app)
         for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self.app), strict=True):
             self._tell(watch, item)
 
@@ -194,17 +193,3 @@ class FleetWait(Wait):
         if watch not in self._told:
             self._on_item(watch, item)
             self._told.add(watch)
-
-
-def _left_behind(watch: Watch, app: App) -> Item:
-    """Return what became of a run that is not waited for any longer because another one failed."""
-    run, run_id = watch.run, watch.observer.run_id
-    error = NotYet(
-        f"run {run_id} keeps running (stopped waiting after another failed)",
-        hint="to wait for it",
-        next=app.wait_again(run_id),
-        run_id=run_id,
-        session_id=watch.session_id,
-        run_state="going" if run else "unknown",
-    )
-    return Item(run_id, run, error)
