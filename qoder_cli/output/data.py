@@ -121,29 +121,22 @@ class Output:
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
 
     def _drawn_sheet(self, lines: Sequence[tuple[str, Any]]) -> str:
-        import io
+        from qoder_cli.output.grid import columns, cut, wrapped
 
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        before = None
-        for key, value in lines:
-            name = "" if key == before else _LABELS.get(key, key.replace("_", " "))
-            table.add_row(name, Text.assemble(*cell(value).pieces))
-            before = key
-        drawn = io.StringIO()
-        Console(
-            file=drawn,
-            force_terminal=self.screen.color,
-            color_system="standard" if self.screen.color else None,
-            width=terminal_width(),
-            legacy_windows=False,
-        ).print(table)
-        return drawn.getvalue()
+        names = [_LABELS.get(key, key.replace("_", " ")) for key, _ in lines]
+        width = max(map(columns, names), default=0) + 2  # of their column
+        drawn, before = "", ""
+        for name, (_, value) in zip(names, lines, strict=True):
+            shown = cell(value)
+            pieces = wrapped(shown.text, terminal_width() - width)
+            if len(pieces) == 1:
+                pieces = ["".join(self.screen.styled(text, style) for text, style in shown.pieces)]
+            label = "" if name == before else name
+            for piece in pieces:
+                drawn += f"{self.screen.styled(cut(label, width), 'dim')}{piece}".rstrip() + "\n"
+                label = ""
+            before = name
+        return drawn
 
 
 def present(fields: Fields) -> Fields:
