@@ -10,7 +10,7 @@ from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageErro
 from qoder_cli.base.model import mapping
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, broken, failed, warning
-from qoder_cli.settings.values import REGIONS
+from qoder_cli.settings.values import REGIONS, is_loopback
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -26,7 +26,7 @@ def proxy(settings: "Settings", env: Mapping[str, str]) -> Finding:
     """Return which proxy is in effect, without a password in it."""
     from qoder_cli.http.proxy import goes_around, masked, named
 
-    if settings.is_loopback:
+    if is_loopback(settings.host):
         return Finding("proxy", "none (local server)")
     if (found := named(env)) is None:
         return Finding("proxy", "none")

@@ -70,16 +70,6 @@ class Pending(Task[Answer]):
             self._reached_server = True
 
 
-def understand(answer: Answer, host: str) -> Any:
-    """Return the JSON of a 2xx response from `host`. Raises NoAnswer when it has none."""
-    if answer.status in WITHOUT_BODY:  # which is meant, so that asking again does not help
-        raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
-    try:
-        return jsontext.parse(answer.body)
-    except ValueError as error:
-        raise not_json(answer, host, error) from None
-
-
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
     """Return the error that a response is not JSON, as the parser says."""
     hint = "check the base URL, and any proxy in between: qoder doctor"

@@ -15,10 +15,19 @@ from qoder_cli import __version__
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.times import Clock, span
-from qoder_cli.http import answers
-from qoder_cli.http.answers import WITH_BODY, Answer, Pending, broken, http_date, no_answer, refuse
+from qoder_cli.http.answers import (
+    WITH_BODY,
+    WITHOUT_BODY,
+    Answer,
+    Pending,
+    broken,
+    http_date,
+    no_answer,
+    not_json,
+    refuse,
+)
 from qoder_cli.http.pace import Pace, next_try
-from qoder_cli.http.proxy import Proxy, in_effect
+from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.output.progress import Progress
 from qoder_cli.settings.config import Settings
 from qoder_cli.settings.values import is_loopback
@@ -91,12 +100,12 @@ class Client:
     def _proxy_for(self, host: str) -> Proxy | None:
         if self._transport is not None or is_loopback(host):
             return None
-        return in_effect(host, os.environ)
+        proxy = named(os.environ)
+        return None if proxy is None or goes_around(host, os.environ) else proxy
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
-        moment = self.on_server_clock(self.clock.monotonic())
-        return moment or self.clock.now()
+        return self.clock.now() + (self.server_ahead or 0.0)
 
     def on_server_clock(self, moment: float) -> float | None:
         """Return a moment of our monotonic clock in unix seconds of the server's, as late as it can have been;
@@ -351,7 +360,13 @@ class Client:
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
-        return answers.understand(self.accept(answer), self.settings.host)
+        host = self.settings.host
+        if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
+            raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
+        try:
+            return jsontext.parse(answer.body)
+        except ValueError as error:
+            raise not_json(answer, host, error) from None
 
     def pages(
         self,

@@ -36,19 +36,17 @@ class Pace:
     def take(self, at_turn: Callable[[], None] = lambda: None) -> None:
         """Wait for a turn and call `at_turn` in it. Raises Closed when there are none."""
         with self._queue:
-            while (wait := self._turn(at_turn)) > 0:
+            while True:
+                with self._lock:
+                    if self.is_closed:
+                        raise Closed
+                    now = self._clock.monotonic()
+                    if now >= self._next:
+                        self._next = now + self._spacing
+                        at_turn()
+                        return
+                    wait = self._next - now
                 self._clock.sleep(min(wait, _TICK))
-
-    def _turn(self, at_turn: Callable[[], None]) -> float:
-        with self._lock:
-            if self.is_closed:
-                raise Closed
-            now = self._clock.monotonic()
-            if now < self._next:
-                return self._next - now
-            self._next = now + self._spacing
-            at_turn()
-            return 0.0
 
     def hold(self, seconds: float) -> None:
         with self._lock:

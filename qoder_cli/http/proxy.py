@@ -30,12 +30,6 @@ class Proxy(NamedTuple):
         return f"correct {self.source}" + ("" if self.source == _OF_THE_SYSTEM else ", or unset it")
 
 
-def in_effect(host: str, env: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy by way of which a host that is not this machine is asked, None for none."""
-    proxy = named(env)
-    return None if proxy is None or goes_around(host, env) else proxy
-
-
 def named(env: Mapping[str, str]) -> Proxy | None:
     """Return the proxy that the environment or the system names, None for none."""
     for wanted in _VARIABLES:

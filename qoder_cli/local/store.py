@@ -422,22 +422,18 @@ def _connect(path: Path, patience: float) -> "Connection":
                     raise
                 time.sleep(0.005)
         if version < VERSION:
-            _make_tables(connection, path)
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                version = _version(connection, path)  # another may have been faster
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                if not version and _has_journal(path.parent):
+                    take_over(connection, path.parent)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _make_tables(connection: "Connection", path: Path) -> None:
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        if (version := _version(connection, path)) < VERSION:
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            if not version and _has_journal(path.parent):
-                take_over(connection, path.parent)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _look(path: Path) -> "Connection | None":

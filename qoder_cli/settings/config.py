@@ -71,10 +71,6 @@ class Settings:
         """Where a write goes, as it is told before it is sent."""
         return f"(profile {self.profile}, {self.host})"
 
-    @property
-    def is_loopback(self) -> bool:
-        return is_loopback(self.host)
-
 
 def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
     """Return the settings for one invocation. A missing token is no failure here.

@@ -172,7 +172,15 @@ def read_base_url(text: str, *, source: str) -> str:
             f"{source} is plain http: the token is not sent unencrypted to {host}",
             hint="use https; http is only allowed for localhost",
         )
-    return f"{scheme}://{host}{_port(match['port'], scheme, source)}{_path(match['path'] or '', source)}"
+    port, path = match["port"], (match["path"] or "").rstrip("/")
+    if port is not None:
+        number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+        if not 1 <= number <= 65535:
+            raise UsageError(f"{source} has an invalid port", hint="use a number from 1 to 65535")
+        host += "" if number == {"http": 80, "https": 443}[scheme] else f":{number}"
+    if {"", ".", ".."} & set(path.lower().replace("%2e", ".").split("/")[1:]):
+        raise _no_url(source)
+    return f"{scheme}://{host}{path or API_PATH}"
 
 
 def _no_url(source: str) -> UsageError:
@@ -190,22 +198,6 @@ def _host(host: str, source: str) -> str:
         return f"[{IPv6Address(host[1:-1])}]" if bracketed else str(IPv4Address(host))
     except ValueError:
         raise _no_url(source) from None
-
-
-def _port(port: str | None, scheme: str, source: str) -> str:
-    if port is None:
-        return ""
-    number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
-    if not 1 <= number <= 65535:
-        raise UsageError(f"{source} has an invalid port", hint="use a number from 1 to 65535")
-    return "" if number == {"http": 80, "https": 443}[scheme] else f":{number}"
-
-
-def _path(path: str, source: str) -> str:
-    path = path.rstrip("/")
-    if {"", ".", ".."} & set(path.lower().replace("%2e", ".").split("/")[1:]):
-        raise _no_url(source)
-    return path or API_PATH
 
 
 def is_loopback(host: str) -> bool:
