@@ -1,21 +1,22 @@
 """`qoder api`: any endpoint of the API, with our token, and our care not to write twice."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from qoder_cli.api import body
+from qoder_cli.api.body import Body
+from qoder_cli.api.call import Call, explained
+from qoder_cli.api.request import Request, read_headers, read_target
+from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
-from qoder_cli.http.answers import METHODS
-
-if TYPE_CHECKING:
-    from qoder_cli.api.body import Body
-    from qoder_cli.api.call import Call
-    from qoder_cli.api.request import Request
-
+from qoder_cli.http.answers import METHODS, WITH_BODY
+from qoder_cli.nouns.operations import search
+from qoder_cli.output.cells import Words
 
 _METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"))
 _PATH = argument("PATH", "Request path, e.g. /deployments/dep_1.")
@@ -74,8 +75,6 @@ def api(
     nothing, 9 if unknown."""
     if list_:
         return _list(app, [word for word in (method, path, *(words or [])) if word])
-    from qoder_cli.api.request import Request, read_headers, read_target
-
     typed = _method(method, path, words)
     body = _body(app, typed, text_fields or [], json_fields or [], input, form or [])
     own = read_headers(header or [])
@@ -94,9 +93,6 @@ def api(
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")
     if paginate and include:
         raise UsageError("--paginate and --include cannot be used together", hint="give only one of them")
-    from qoder_cli.api.call import explained
-    from qoder_cli.api.show import show_pages, show_stream
-
     try:
         if paginate:
             show_pages(app, request)
@@ -117,9 +113,6 @@ def _tell_command(app: App, request: "Request") -> None:
 
 
 def _list(app: App, words: list[str]) -> int:
-    from qoder_cli.nouns.operations import search
-    from qoder_cli.output.cells import Words
-
     found = list(search(words))
     app.output.records(
         [
@@ -156,8 +149,6 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
 def _body(
     app: App, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
 ) -> "Body | None":
-    from qoder_cli.http.answers import WITH_BODY
-
     typed = {"-f or -F": texts + values, "--input": input, "--form": form}
     given = [name for name, value in typed.items() if value]
     if input == "":
@@ -168,16 +159,12 @@ def _body(
         raise UsageError(f"{method} requests have no body", hint="use --query NAME=VALUE")
     if not given:
         return None
-    from qoder_cli.api import body
-
     if input:
         return body.of_file(input, stdin=app.stdin)
     return body.of_form(form) if form else body.of_fields(texts, values)
 
 
 def _call(app: App, request: "Request", *, include: bool) -> None:
-    from qoder_cli.api.call import Call
-
     call = Call(app, request)
     try:
         answer = call.make()
@@ -200,8 +187,6 @@ def _call(app: App, request: "Request", *, include: bool) -> None:
 
 
 def _show(app: App, call: "Call", *, include: bool) -> None:
-    from qoder_cli.api.show import show_body, show_head
-
     if call.answer is not None:
         if include:
             show_head(app, call.answer)

@@ -1,7 +1,7 @@
 """A thing made, or changed, from a file and options: what changes is shown, sent and confirmed."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -9,11 +9,15 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
+from qoder_cli.deployments.changes import Secrets, difference, told
 from qoder_cli.help.completion import values
+from qoder_cli.nouns import body
+from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.named import read_one
+from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
-
-if TYPE_CHECKING:
-    from qoder_cli.nouns.change import Target
+from qoder_cli.nouns.write import Create, differing, same, target_of
+from qoder_cli.nouns.write import update as change
 
 Raw = dict[str, Any]
 
@@ -46,8 +50,6 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
 
     Raises UsageError.
     """
-    from qoder_cli.nouns import body
-
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
         options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
@@ -67,9 +69,6 @@ def budget_of(typed: str | None, is_none: bool = False) -> Raw:
 
 def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
     """Create a thing, or show what would be sent, and print it."""
-    from qoder_cli.nouns.shown import name_of, show
-    from qoder_cli.nouns.write import Create
-
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         show(app, noun, body)
@@ -86,8 +85,6 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
 
 
 def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
-    from qoder_cli.nouns.write import differing
-
     if other := ", ".join(field for field in differing(found, body) if field in found):
         said = f"the server stored {other} differently from what was sent"
         app.progress.warn(f"{found['id']}: {said}")
@@ -98,8 +95,6 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
 
     Raises UsageError unless something `is_said` of how, Rejected if it is archived.
     """
-    from qoder_cli.nouns.named import read_one
-
     if not is_said:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
@@ -127,10 +122,6 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
      `current` is the thing as it was read, `wanted` has whole fields, `held` is the id of what
     holds it. Raises Rejected, having shown what someone else changed in the meantime.
     """
-    from qoder_cli.nouns.shown import show
-    from qoder_cli.nouns.write import same, target_of
-    from qoder_cli.nouns.write import update as change
-
     app: App = ctx.obj
     target = target_of(noun, *held, str(current["id"]))
     differs = {name: value for name, value in wanted.items() if not same(current.get(name), value)}
@@ -174,8 +165,6 @@ def _body(noun: Noun, current: Raw, changed: Raw) -> Raw:
 
 def _explained(ctx: typer.Context, noun: Noun, target: "Target", current: Raw, error: Rejected) -> Rejected:
     """Return the error of a conflict: where it is someone else's change, that is shown."""
-    from qoder_cli.nouns.change import read
-
     app: App = ctx.obj
     newer = read(app, target)
     was, now = current.get("version"), newer.get("version")
@@ -194,7 +183,5 @@ def _explained(ctx: typer.Context, noun: Noun, target: "Target", current: Raw, e
 
 def _tell(app: App, current: Raw, wanted: Raw) -> None:
     """Show on stderr what goes and what comes: stdout has the thing."""
-    from qoder_cli.deployments.changes import Secrets, difference, told
-
     for each in difference(wanted, current).changes:
         app.err.tell("".join(f"  {line}\n" for line in told(each, Secrets())))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from inspect import Parameter
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -31,13 +31,16 @@ from qoder_cli.cli.options import (
 from qoder_cli.commands import edited
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
+from qoder_cli.local.remembered import MOST, remember
+from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target
+from qoder_cli.nouns.named import Names, id_of, read_named, read_one
+from qoder_cli.nouns.operations import Operation
+from qoder_cli.nouns.shown import called, fields, found_at, name_of, sheet_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
+from qoder_cli.nouns.write import target_of
+from qoder_cli.output import views
+from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, page_size, rows_wanted
-
-if TYPE_CHECKING:
-    from qoder_cli.nouns.change import Change, Changes, Named
-    from qoder_cli.nouns.operations import Operation
-    from qoder_cli.output.cells import Fields
 
 Command = Callable[..., Any] | Untold
 Typed = tuple[str, Any, Any]  # a parameter: its name, annotation and default
@@ -116,8 +119,6 @@ def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
     above = holder(noun)
     if above is None:
         return ()
-    from qoder_cli.nouns.named import id_of
-
     word = typed.pop("holder")
     return (_session_of(app, word) if above.words == "session" else id_of(app, above, word),)
 
@@ -168,10 +169,6 @@ def _piped(columns: Sequence[str]) -> str:
 
 
 def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
-    from qoder_cli.local.remembered import MOST, remember
-    from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.shown import found_at, name_of
-
     held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
@@ -239,9 +236,6 @@ def print_list(
 
 def _row_of(noun: Noun, columns: Sequence[str]) -> "tuple[Callable[[Raw], Fields], Sequence[str]]":
     """Return what makes a row, and its columns in the order in which they get room."""
-    from qoder_cli.nouns.shown import fields
-    from qoder_cli.output import views
-
     if noun.words == "session":
         return (lambda raw: views.session_row(Run({**raw, "type": "session"}))), views.SESSION_FIRST
     if noun.words == "deploy":
@@ -260,9 +254,6 @@ def get_command(noun: Noun) -> Command:
     doc = _doc(f"Show {_a(noun)}.", about, *examples)
 
     def get(ctx: typer.Context, **typed: Any) -> None:
-        from qoder_cli.nouns.named import read_one
-        from qoder_cli.nouns.shown import show
-
         held = holder_of(ctx.obj, noun, typed)
         raw = read_one(ctx.obj, noun, typed["thing"], *held, version=typed.get("version"))
         show(ctx.obj, noun, raw)
@@ -323,8 +314,6 @@ def versions_command(noun: Noun) -> Command:
     parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
 
     def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool) -> None:
-        from qoder_cli.nouns.named import id_of
-
         wanted = rows_wanted(limit, all=all)
         path = path_of(noun, id_of(ctx.obj, noun, thing, archived=True)) + "/versions"
         print_list(ctx.obj, noun, path, {"limit": page_size(wanted)}, wanted, versions=True)
@@ -348,9 +337,6 @@ def change_command(noun: Noun, verb: str) -> Command:
 
 
 def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
-    from qoder_cli.nouns.change import ARCHIVE, DELETE, Target
-    from qoder_cli.nouns.shown import called
-
     change: Change = ARCHIVE if verb == "archive" else DELETE
     about = noun.archived if verb == "archive" else noun.deleted
     things, version = typed["things"], typed.get("version")
@@ -385,9 +371,6 @@ def need_a_yes(app: App, change: "Change", yes: bool) -> None:
 
 def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> "list[Named]":
     """Return the things that were typed, each with its word; what a name stands for is read. Raises QoderError."""
-    from qoder_cli.nouns.named import Names, read_named
-    from qoder_cli.nouns.write import target_of
-
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
         return _sessions_named(app, noun, words)
@@ -403,8 +386,6 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
 
 def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> "list[Named]":
     """Return sessions that were named by themselves or by their runs, or why there is none."""
-    from qoder_cli.nouns.write import target_of
-
     for word in words:
         ids.run(word)  # before anything is asked, all of them are checked
     found: list[Named] = []
@@ -431,8 +412,6 @@ def change_things(
 
     With a `question`, behind the verb, a person is asked about each.
     """
-    from qoder_cli.nouns.change import Changes
-    from qoder_cli.nouns.shown import name_of, sheet_of
 
     def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")

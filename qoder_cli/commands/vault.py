@@ -1,6 +1,6 @@
 """`qoder vault`: secrets for agents; `put` takes one, but never as an argument."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Rejected, UsageError
@@ -13,9 +13,7 @@ from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, show
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.cells import Id, Status, Words
-
-if TYPE_CHECKING:
-    from qoder_cli.output.data import Rows
+from qoder_cli.output.data import Rows
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 Vault: Any = made.one_argument(_VAULT)

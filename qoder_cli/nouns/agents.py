@@ -7,15 +7,16 @@ they are changed, and the rest kept.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import array, mapping, text
+from qoder_cli.nouns.change import read
+from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
+from qoder_cli.nouns.write import target_of
 
 Entry = dict[str, Any]
 
@@ -111,10 +112,6 @@ def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
     One that it has already stays as it is, but for a version that is typed. Raises UsageError,
     ApiError.
     """
-    from qoder_cli.nouns.change import read
-    from qoder_cli.nouns.named import id_of
-    from qoder_cli.nouns.write import target_of
-
     known = _entries(skills)
     for word in typed:
         name, at, version = word.rpartition("@")

@@ -6,17 +6,17 @@ which says its type, is taken as it is, without what only the server sets.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import names_token
+from qoder_cli.files import source
+from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.nouns.table import Noun, operation
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-    from qoder_cli.files.tree import Node, Problem
+from qoder_cli.nouns.write import KEY
 
 # What fields are, by the tables of the API (api/facts.md, 4); of others the server judges.
 _NAMES = ("name", "display_name", "display_title", "title")
@@ -103,9 +103,7 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
 
 def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, Any]:
     """Return what a file says. Raises BadFiles, with all that is wrong in it."""
-    from qoder_cli.files import source
     from qoder_cli.files.load import Filler, trees
-    from qoder_cli.files.tree import BadFiles, Problem
 
     problems: list[Problem] = []
     body: dict[str, Any] = {}
@@ -137,8 +135,6 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, 
 
 def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dict[str, Any]:
     """Return what can be set of an object of the API, without the mark of its creation."""
-    from qoder_cli.nouns.write import KEY
-
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
     if wanted.id == "agents.create":
@@ -152,8 +148,6 @@ def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dic
 
 def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
     """Yield what is wrong with the fields of a file; an object has others, and nulls."""
-    from qoder_cli.files.tree import Problem
-
     for name, node in document.items():
         field = str(name)
         if field not in wanted.body:

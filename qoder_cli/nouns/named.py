@@ -1,17 +1,16 @@
 """Things that are named by their id or by their exact name."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.model import mapping, text
+from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-    from qoder_cli.nouns.change import Target
+from qoder_cli.nouns.write import target_of
 
 _LISTED = 10  # ids or names that an error has
 
@@ -82,8 +81,6 @@ def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iter
 
 def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
     """Return one of a noun's things, by its id or name. Raises QoderError."""
-    from qoder_cli.nouns.write import target_of
-
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
     if version is None:
@@ -103,8 +100,6 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
 
 def read_named(app: "App", noun: Noun, word: str, target: "Target") -> dict[str, Any]:
     """Return the thing that a word was taken for. Raises NotFound where it has another name: a list may lag."""
-    from qoder_cli.nouns.change import read
-
     found = read(app, target)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):

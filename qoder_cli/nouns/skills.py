@@ -8,7 +8,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unicodedata import normalize
 
 from qoder_cli.app import App
@@ -16,14 +16,13 @@ from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Rejected, 
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_most, read_typed, reason_of
+from qoder_cli.files.tree import Problem
+from qoder_cli.http.answers import Pending
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite
 from qoder_cli.nouns import downloads
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.nouns.write import Create, Part, as_form
-
-if TYPE_CHECKING:
-    from qoder_cli.http.answers import Pending
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
@@ -177,7 +176,6 @@ def zipped(files: Files) -> bytes:
 
 def name_in(files: Files, path: str) -> str:
     """Return the name that the front matter of SKILL.md gives. Raises UsageError."""
-    from qoder_cli.files.tree import Problem
     from qoder_cli.files.yamlread import trees
 
     try:

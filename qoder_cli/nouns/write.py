@@ -4,20 +4,18 @@ import math
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import OutcomeUnknown
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.http.answers import Pending
 from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite, ReadBack
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
-    from qoder_cli.http.answers import Pending
 
 Body = dict[str, Any]
 Part = tuple[str, str, bytes]  # of a form: field, file name, content

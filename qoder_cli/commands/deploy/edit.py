@@ -8,10 +8,18 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AgentTyped, OneDeployment, flag, option
 from qoder_cli.commands.edited import Description, DryRun, Metadata, Name, NoBudget, RemoveMetadata
+from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.deployments.show import show_changes, warn_of_plan
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
+from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
+from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
+from qoder_cli.output.results import last_words
+from qoder_cli.output.views import deployment_fields
+from qoder_cli.runs import names
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
@@ -95,11 +103,7 @@ def update(
     Examples:
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
       qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
-    from qoder_cli.base.model import mapping
-    from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.deployments.planning import Book, at_latest, changing, with_ids
-    from qoder_cli.files.normal import settable
-    from qoder_cli.runs import names
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
@@ -131,9 +135,7 @@ def update(
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
     from qoder_cli.deployments.applying import apply, give_up
-    from qoder_cli.deployments.show import show_changes, warn_of_plan
     from qoder_cli.deployments.step import without_writing
-    from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 
     if step.error is not None:
         raise step.error
@@ -167,8 +169,6 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
 
 
 def _print(app: App, applied: "Applied") -> None:
-    from qoder_cli.output.views import deployment_fields
-
     if (found := applied.found) is not None and applied.is_fine:
         fields = deployment_fields(found, now=app.client.server_now())
         app.output.record(fields, data=found.as_json(), id=found.id)
@@ -181,8 +181,6 @@ def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
             _print(app, applied)
     if applied.error is None:
         return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
-    from qoder_cli.output.results import last_words
-
     stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
     is_unknown = applied.action == "unknown"
     return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)

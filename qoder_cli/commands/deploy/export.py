@@ -4,7 +4,11 @@ from collections import Counter
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, QoderError, first_by_rank
+from qoder_cli.base.pool import in_order
 from qoder_cli.cli.options import AllowEmpty, Deployments, is_list, named
+from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.files.normal import settable
+from qoder_cli.runs import names
 
 
 def export(app: App, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -18,11 +22,7 @@ def export(app: App, deployments: Deployments, allow_empty: AllowEmpty = False) 
     Examples:
       qoder deploy export nightly-report > /tmp/nightly-report.yaml
       qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml"""
-    from qoder_cli.base.pool import in_order
-    from qoder_cli.deployments.lookup import find_deployment
     from qoder_cli.files.export import export as as_file
-    from qoder_cli.files.normal import settable
-    from qoder_cli.runs import names
 
     found = names.deployments(named(deployments, app, what="deployments", allow_empty=allow_empty), app)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):

@@ -3,7 +3,9 @@
 from qoder_cli.app import App
 from qoder_cli.cli.options import OneDeployment
 from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.local.remembered import remember
 from qoder_cli.output.views import deployment_fields
+from qoder_cli.runs import names
 
 
 def get(app: App, deployment: OneDeployment) -> None:
@@ -16,9 +18,6 @@ def get(app: App, deployment: OneDeployment) -> None:
     Examples:
       qoder deploy get dep_demo
       qoder deploy get nightly-report --json | jq -r .schedule.expression"""
-    from qoder_cli.local.remembered import remember
-    from qoder_cli.runs import names
-
     id = names.deployment(deployment, app)
     found = find_deployment(app, id)
     fields = deployment_fields(found, now=app.clock.now())

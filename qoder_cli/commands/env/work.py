@@ -10,10 +10,11 @@ from urllib.parse import urlencode
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import NoAnswer, UsageError
 from qoder_cli.base.model import Resource, mapping
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.made import change_things, edit_command, one_argument
+from qoder_cli.http.answers import WITHOUT_BODY
 from qoder_cli.http.change import ObjectWrite
 from qoder_cli.nouns.change import Change, Changes, Ending, Target
 from qoder_cli.nouns.named import id_of
@@ -106,9 +107,6 @@ def poll(
 
     Examples:
       qoder env work poll workers --worker w1 --block-ms 500 --json"""
-    from qoder_cli.base.errors import NoAnswer
-    from qoder_cli.http.answers import WITHOUT_BODY
-
     if not _WORKER.fullmatch(worker):
         raise UsageError("--worker must be 1 to 256 printable ASCII characters without spaces")
     asked = {"block_ms": block_ms, "reclaim_older_than_ms": reclaim_older_than_ms}

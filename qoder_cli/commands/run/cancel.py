@@ -13,6 +13,7 @@ from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
 from qoder_cli.http.write import Cancel
 from qoder_cli.output.results import deciding_error
+from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item, finish, printed
 from qoder_cli.runs.ending import Wanted, going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
@@ -35,7 +36,6 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
     Examples:
       qoder run cancel last --yes
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
-    from qoder_cli.runs import names
     from qoder_cli.runs.answering import sessions_of
 
     app: App = ctx.obj

@@ -10,7 +10,10 @@ from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RunOrLast, Text, flag, option, or_last
 from qoder_cli.help.completion import values
+from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.cells import Fields
+from qoder_cli.output.views import evaluation_fields
+from qoder_cli.runs import names
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import with_asks
@@ -35,9 +38,6 @@ def get(
     Examples:
       qoder run get drun_019ec55694c07f2a9b402ffb4448ec18
       qoder run get last --json | jq .error"""
-    from qoder_cli.local.remembered import remember_runs
-    from qoder_cli.runs import names
-
     typed = or_last(run, app)
     id = names.run(typed, app)
     if deployment is not None:
@@ -62,8 +62,6 @@ def _check_is_of(app: App, id: str, deployment: str) -> None:
 
 
 def _evaluated(app: App, run: Run) -> Fields:
-    from qoder_cli.output.views import evaluation_fields
-
     if run.session_id is None or is_going(run):
         return {}
     with suppress(ApiError):

@@ -13,11 +13,15 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
-from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
 from qoder_cli.cli.options import Text, argument, flag, option, several
+from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
+from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
+from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
+from qoder_cli.runs import names
 
 Page = dict[str, Any]
 
@@ -54,8 +58,6 @@ class Window(NamedTuple):
         """Return the window that was typed. Raises UsageError, also for one that ends before it begins."""
         if since is None and until is None:
             return cls(None, None)
-        from qoder_cli.base.times import parse_when
-
         now = datetime.fromtimestamp(app.clock.now(), UTC)
         first = parse_when(since, option="--since", now=now) if since is not None else None
         last = parse_when(until, option="--until", now=now) if until is not None else None
@@ -144,9 +146,6 @@ def list_runs(
       qoder run list
       qoder run list nightly-report --status failed --since 7d
       qoder run list --all -o jsonl | jq -r .id"""
-    from qoder_cli.deployments.lookup import explain_missing
-    from qoder_cli.runs import names
-
     window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, app)
@@ -160,8 +159,6 @@ def list_runs(
 
 
 def _list(app: App, asked: Asked, filters: str) -> None:
-    from qoder_cli.local.remembered import MOST_RUNS, remember_runs
-    from qoder_cli.output.views import RUN_FIRST
     from qoder_cli.runs.listed import Resolver
 
     path, query = asked.request()
@@ -228,9 +225,6 @@ def _list(app: App, asked: Asked, filters: str) -> None:
 
 def _row(app: App) -> Callable[[Run], Fields]:
     """Return what shows a run as a row, on a terminal with the names of deployments that were seen here."""
-    from qoder_cli.local.remembered import seen
-    from qoder_cli.output.views import listed_run, run_row
-
     if not app.output.is_drawn:
         return run_row
     known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)

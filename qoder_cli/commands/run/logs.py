@@ -11,6 +11,7 @@ from qoder_cli.base.errors import Exit, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
+from qoder_cli.base.times import parse_when
 from qoder_cli.cli.options import (
     AllowEmpty,
     RunsOrLast,
@@ -26,6 +27,8 @@ from qoder_cli.cli.options import (
     when_asked,
     words_to_wait,
 )
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.runs import names
 from qoder_cli.runs.turn import is_of_sessions, session_of
 
 if TYPE_CHECKING:
@@ -70,8 +73,6 @@ def logs(
       qoder run logs last --type agent.message --since 90m
       qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
-    from qoder_cli.base.times import parse_when
-    from qoder_cli.runs import names
     from qoder_cli.runs.answering import sessions_of
     from qoder_cli.runs.logs.log import Selection
 
@@ -114,7 +115,6 @@ def logs(
 
 def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
-    from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown
 
     if chosen.startswith("sess_"):

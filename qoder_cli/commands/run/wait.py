@@ -21,6 +21,7 @@ from qoder_cli.cli.options import (
     or_last,
     wanted_of,
 )
+from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_and_show
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import any_observer, is_of_sessions
@@ -48,8 +49,6 @@ def wait(
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
-    from qoder_cli.runs import names
-
     app: App = ctx.obj
     runs = runs or [or_last(None, app)]
     as_list = is_list(runs)

@@ -6,6 +6,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Resource
 from qoder_cli.cli.options import OneRun, Text, Texts, Yes, confirmed, option, several
+from qoder_cli.output.views import RESOURCE_FIRST, resource_row
+from qoder_cli.sessions import files as mounted
 
 _ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
 _REMOVE = several("--remove", "ID", "Take a resource (sesr_…) out of it.")
@@ -28,9 +30,7 @@ def files(
     Examples:
       qoder session files sess_demo
       qoder session files sess_demo --add notes.md:/data/notes.md"""
-    from qoder_cli.output.views import RESOURCE_FIRST, resource_row
     from qoder_cli.runs.answering import target_of
-    from qoder_cli.sessions import files as mounted
 
     read = [mounted.read_file(each, "--add") for each in add or ()]
     if remove and not yes and not app.may_ask:

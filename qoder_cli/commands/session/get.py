@@ -2,6 +2,7 @@
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import RunOrLast, or_last
+from qoder_cli.output.views import session_fields
 
 
 def get(app: App, run: RunOrLast = None) -> None:
@@ -14,7 +15,6 @@ def get(app: App, run: RunOrLast = None) -> None:
     Examples:
       qoder session get sess_demo
       qoder session get last --json | jq .usage.total_credits"""
-    from qoder_cli.output.views import session_fields
     from qoder_cli.runs.answering import target_of
     from qoder_cli.runs.turn import any_observer
 

@@ -1,19 +1,26 @@
 """`qoder session new`: start a session."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
+from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.cli.options import AgentTyped, Text, Texts, Waiting, flag, option, several, wanted_of
 from qoder_cli.commands.edited import Budget, Title, budget_of
+from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.help.completion import values
-
-if TYPE_CHECKING:
-    from qoder_cli.sessions.files import FileTyped
-
+from qoder_cli.nouns import named
+from qoder_cli.nouns.table import NOUNS
+from qoder_cli.output.views import session_fields
+from qoder_cli.runs import names
+from qoder_cli.sessions import files, starting
+from qoder_cli.sessions.answers import message
+from qoder_cli.sessions.files import FileTyped
+from qoder_cli.sessions.starting import like_deployment, like_session, start
+from qoder_cli.sessions.story import keys
 
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "What the agent shall do; - reads stdin.")
 _ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
@@ -63,9 +70,6 @@ def new(
       qoder session new --agent writer --env default -m "Report on June." --result
       qoder session new --agent writer@3 --env default --file notes.md -m @task.md
       qoder session new --like last --model ultimate -m "Try again." --result"""
-    from qoder_cli.output.views import session_fields
-    from qoder_cli.sessions.starting import start
-
     app: App = ctx.obj
     wanted = wanted_of(app, waiting)
     if chat:
@@ -94,7 +98,6 @@ def new(
     if wanted and body.get("initial_events"):
         from qoder_cli.runs.awaiting import wait_and_show
         from qoder_cli.runs.turn import turn_observer
-        from qoder_cli.sessions.story import keys
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
         return wait_and_show(app, observer, wanted.since(began, app.clock))
@@ -119,11 +122,6 @@ def _token(app: App, is_piped: bool) -> str | None:
 
 def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
     """Return the body of the create. Errors are raised, and all files read, before any request."""
-    from qoder_cli.nouns import named
-    from qoder_cli.nouns.table import NOUNS
-    from qoder_cli.sessions import files, starting
-    from qoder_cli.sessions.answers import message
-
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
     resources = [starting.repository(each, token) for each in typed["repositories"] or ()]
@@ -150,12 +148,8 @@ def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) 
 
 
 def _like(app: App, typed: str, token: str | None) -> dict[str, Any]:
-    from qoder_cli.base import ids
-    from qoder_cli.deployments.lookup import find_deployment
-    from qoder_cli.runs import names
     from qoder_cli.runs.answering import target_of
     from qoder_cli.runs.turn import session_of
-    from qoder_cli.sessions.starting import like_deployment, like_session
 
     if ids.is_deployment(typed):
         return like_deployment(find_deployment(app, names.deployment(typed, app)), token)
