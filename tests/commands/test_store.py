@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,10 +23,11 @@ from qoder_cli.cli import options
 from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Entry, Store
 from tests.conftest import Qoder
+from tests.support.nursery import nursery
+from tests.support.processes import Going, until
 from tests.support.stored import entries_in
 
 HOST = "api.qoder.com"
-PATIENCE = 120.0  # seconds; a busy machine is no failure
 LINUX = sys.platform == "linux"
 
 
@@ -45,24 +46,48 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def in_python(script: str, *words: object, **more: Any) -> subprocess.Popen[str]:
+HEAD = """
+import sys
+from qoder_cli.local.store import Store
+def warn(text): print('warning:', text, flush=True)
+store = Store({'QODER_STATE_DIR': sys.argv[1]}, warn=warn)
+def begin(key):
+    return store.begin(at=1.0, ahead=None, profile='p', host='api.qoder.com', deployment='dep_1', key=key)
+"""
+
+
+def in_python(script: str, *words: object, stdin: int = subprocess.DEVNULL) -> Going:
     """Start a process that runs this, with `store` in the folder that is its first word."""
-    head = (
-        "import sys\nfrom qoder_cli.local.store import Store\n"
-        "def warn(text): print('warning:', text, flush=True)\n"
-        "store = Store({'QODER_STATE_DIR': sys.argv[1]}, warn=warn)\n"
-        "def begin(key): return store.begin(\n"
-        "    at=1.0, ahead=None, profile='p', host='api.qoder.com', deployment='dep_1', key=key)\n"
-    )
-    command = [sys.executable, "-c", head + script, *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    given = [str(word) for word in words]
+    script = f"{HEAD}{script}\nraise SystemExit"
+    streams: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return Going(nursery().start(given, env={}, cwd=Path.cwd(), prologue=script, **streams))
 
 
-def said_by(process: subprocess.Popen[str]) -> list[str]:
+def first_of(process: Going, count: int) -> list[str]:
+    """Return the first lines of a process, once there are so many."""
+    until(lambda: process.out.count("\n") >= count, f"{count} lines")
+    return process.out.splitlines()[:count]
+
+
+def said_by(process: Going) -> list[str]:
     """Return the lines of a process that has to end well."""
-    out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (0, "")
-    return out.splitlines()
+    assert process.last() == (0, "")
+    return process.out.splitlines()
+
+
+class Held(NamedTuple):
+    """A standard input that says nothing until it is let go."""
+
+    stdin: int
+    let_go: Callable[[], None]
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    reading, writing = os.pipe()
+    with open(reading) as stdin, open(writing, "w") as other_end:
+        yield Held(stdin.fileno(), other_end.close)
 
 
 # What it knows.
@@ -214,21 +239,22 @@ def test_to_read_makes_nothing(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
-def test_all_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_all_is_for_its_owner_alone(tmp_path: Path, held: Held) -> None:
     script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
     script += "print('done', flush=True); sys.stdin.read()"
-    process = in_python(script, tmp_path / "a/state", stdin=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "done\n"
+    process = in_python(script, tmp_path / "a/state", stdin=held.stdin)
+    assert first_of(process, 1) == ["done"]
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").rglob("*")}
-    assert said_by(process) == []
+    held.let_go()
+    assert said_by(process) == ["done"]
     files = ("state.db", "state.db-wal", "state.db-shm", "keys.lock")
     assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
 
 
 def test_sqlite_is_imported_only_when_it_is_used(tmp_path: Path) -> None:
     script = "print('sqlite3' in sys.modules); begin('k'); print('sqlite3' in sys.modules, 'fcntl' in sys.modules)"
-    assert said_by(in_python(script, tmp_path)) == ["False", "True False"]
+    command = [sys.executable, "-c", HEAD + script, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.splitlines() == ["False", "True False"]
 
 
 @pytest.mark.parametrize(
@@ -316,18 +342,20 @@ for n in range(5):
     store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
 """
     processes = [in_python(script, tmp_path, number) for number in range(MANY)]
-    assert [process.communicate(timeout=PATIENCE) for process in processes] == [("", "")] * MANY
+    assert [said_by(process) for process in processes] == [[]] * MANY
     entries = entries_in(tmp_path)
     assert {entry.run for entry in entries if entry.run} == {f"drun_{m}_{n}" for m in range(MANY) for n in range(5)}
     assert len(entries) == 200 + MANY * 5
     assert [entry.attempt.id for entry in entries[:200]] == [str(number) for number in range(200)]
 
 
-def test_of_many_processes_one_claims_a_run(tmp_path: Path) -> None:
-    script = "store._patience = 60.0; a = begin('k'); sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
-    processes = [in_python(script, tmp_path, stdin=subprocess.PIPE) for _ in range(12)]
-    said = [process.communicate(timeout=PATIENCE) for process in processes]
-    assert sorted(said) == [("False\n", "")] * 11 + [("True\n", "")]
+def test_of_many_processes_one_claims_a_run(tmp_path: Path, held: Held) -> None:
+    script = "store._patience = 60.0; a = begin('k'); print('begun', flush=True)\n"
+    script += "sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
+    processes = [in_python(script, tmp_path, stdin=held.stdin) for _ in range(12)]
+    assert [first_of(process, 1) for process in processes] == [["begun"]] * 12
+    held.let_go()
+    assert sorted(said_by(process)[1] for process in processes) == ["False"] * 11 + ["True"]
     assert len([entry for entry in entries_in(tmp_path) if entry.run]) == 1
 
 
@@ -372,14 +400,12 @@ for n in count():
     said = set()
     for number in range(12):
         process = in_python(script, tmp_path, number)
-        assert process.stdout is not None
         # Every third may be killed while it makes the tables.
-        told = [process.stdout.readline() for _ in range(moments.randrange(10, 30) if number % 3 else 0)]
-        time.sleep(moments.random() * (0.01 if told else 0.15))
-        process.kill()
-        told += process.stdout.read().splitlines()  # not what is left of the pipe: some of it was read ahead
-        process.communicate()
-        said |= {f"drun_{number}_{int(each)}" for each in told}
+        told = first_of(process, moments.randrange(10, 30) if number % 3 else 0)
+        time.sleep(moments.random() * (0.01 if told else 0.05))
+        process.process.kill()
+        assert process.last() == (-signal.SIGKILL, "")
+        said |= {f"drun_{number}_{int(each)}" for each in process.out.splitlines()}
         with closing(store_in(tmp_path)) as store:
             assert said <= store.owners(HOST).keys()
             open_ones = [entry for entry in store.entries(HOST) if entry.open]
@@ -674,10 +700,9 @@ def test_a_disk_that_fills_in_the_middle_of_a_write_loses_nothing_that_was_writt
     size: int, then: str, tmp_path: Path
 ) -> None:
     process = in_python(FILLS, tmp_path, size, then)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (-signal.SIGKILL if then == "killed" else 0, "")
-    assert out.count("warning: ") == 1
-    assert "cannot be written (" in out
+    assert process.last() == (-signal.SIGKILL if then == "killed" else 0, "")
+    assert process.out.count("warning: ") == 1
+    assert "cannot be written (" in process.out
     with closing(store_in(tmp_path)) as store:
         runs = [entry.run for entry in store.entries(HOST)]
         if then == "killed" and runs and runs[-1] is None:
@@ -791,20 +816,19 @@ def test_to_release_a_key_that_is_not_held_lets_go_of_no_other(store: Store) -> 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_a_key_is_free_once_its_process_was_killed(store: Store, tmp_path: Path) -> None:
+def test_a_key_is_free_once_its_process_was_killed(store: Store, tmp_path: Path, held: Held) -> None:
     script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
-    holder = in_python(script, tmp_path / "state", stdin=subprocess.PIPE)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "True\n"
+    holder = in_python(script, tmp_path / "state", stdin=held.stdin)
+    assert first_of(holder, 1) == ["True"]
     assert not store.take_key("k", host="h")
-    holder.kill()
-    holder.communicate()
+    holder.process.kill()
+    holder.last()
     assert store.take_key("k", host="h")
     store.release_key("k", host="h")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_process_does_not_hold_its_parents_keys(tmp_path: Path) -> None:
+def test_a_forked_process_does_not_hold_its_parents_keys(tmp_path: Path, held: Held) -> None:
     script = """
 import os
 print(store.take_key('k', host='h'), flush=True)
@@ -820,13 +844,10 @@ store.release_key('k', host='h')
 os.write(release, b'x')
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    process = in_python(script, tmp_path, stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(2)] == ["True\n", "tried\n"]
-    process.stdin.write("\n")
-    process.stdin.flush()
-    assert said_by(process) == ["1"]
+    process = in_python(script, tmp_path, stdin=held.stdin)
+    assert first_of(process, 2) == ["True", "tried"]
+    held.let_go()
+    assert said_by(process)[2:] == ["1"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")

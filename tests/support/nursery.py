@@ -281,8 +281,8 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
     sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for folder in filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep)):
         exec((Path(folder) / "sitecustomize.py").read_text(), {})  # how a test changes the world of a process
-    exec(request.get("prologue", ""), {})
     try:
+        exec(request.get("prologue", ""), {})  # which may be all
         runpy.run_module("qoder_cli", run_name="__main__")
     except SystemExit as end:
         threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does before what costs most: its end
