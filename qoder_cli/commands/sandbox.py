@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -104,10 +105,8 @@ def _serving(app: App, generation: Generation, speed: float, port: int, orders: 
     try:
         from qoder_cli.sandbox.server import serve
     except ModuleNotFoundError as error:
-        from qoder_cli.doctor.program import SANDBOX_NEEDS, how_to_add
-
-        needed = " and ".join(SANDBOX_NEEDS)
-        raise UsageError(f"the sandbox needs {needed}: {error}", hint=how_to_add(SANDBOX_NEEDS)) from None
+        command = shlex.join([sys.executable or "python3", "-m", "pip", "install", "starlette", "uvicorn"])
+        raise UsageError(f"the sandbox is not installed: {error}", hint=f"install it: {command}") from None
     faults = Faults(*orders)
     try:
         serving = serve(World(generation=generation, speed=speed), faults=faults, port=port)

@@ -126,20 +126,12 @@ def _of_store(store: Store, complaints: list[str], now: float, settings: Setting
         return warning("store", f"{path} cannot be written; {_WITHOUT}", fix=_ELSEWHERE)
     if settings is None:
         return Finding("store", str(path))
-    unconfirmed = [entry.attempt for entry in entries if entry.open]
-    old = [attempt for attempt in unconfirmed if now - attempt.at > OPEN_TOO_LONG]
-    if not unconfirmed:
-        return Finding("store", f"starts on {settings.host}: {len(entries)}")
-    newest = (old or unconfirmed)[-1]
-    ago = span(now - newest.at)
-    check = "qoder run wait last"
-    if newest.profile != settings.profile:
-        check += f" --profile {shlex.quote(newest.profile)}"
-    if not old:
-        found = f"starts on {settings.host}: {len(entries)}, not confirmed yet: {len(unconfirmed)}"
-        return Finding("store", f"{found} ({newest.deployment}, {ago} ago); to check it: {check}")
-    found = f"starts never confirmed on {settings.host}: {len(old)} (latest: {newest.deployment}, {ago} ago)"
-    last = store.last(profile=newest.profile, host=newest.host)
-    if last is None or last.attempt != newest:
-        return Finding("store", f"{found}; `last` refers to a later run")
-    return warning("store", found, fix=check)
+    found = f"starts on {settings.host}: {len(entries)}"
+    if unconfirmed := [entry.attempt for entry in entries if entry.open]:
+        latest = unconfirmed[-1]
+        ago = span(now - latest.at)
+        found += f", not confirmed: {len(unconfirmed)} (latest: {latest.deployment}, {ago} ago)"
+    last = store.last(profile=settings.profile, host=settings.host)
+    if last and last.open and now - last.attempt.at > OPEN_TOO_LONG:
+        return warning("store", found, fix="qoder run wait last")
+    return Finding("store", found)

@@ -1,19 +1,17 @@
-"""The program: version, Python, which `qoder` the shell finds, and how packages are installed beside it."""
+"""The program: version, Python, and which `qoder` the shell finds."""
 
 import os
 import platform
 import shlex
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 from qoder_cli import __version__
 from qoder_cli.doctor import Finding, warning
 
-SANDBOX_NEEDS = ("starlette", "uvicorn")  # what the extra `sandbox` asks for
 _LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 
 
@@ -71,22 +69,3 @@ def _is_ours(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as stream:
         return b"qoder_cli" in stream.read(_LARGEST_LAUNCHER)
     return False
-
-
-def how_to_add(packages: Sequence[str]) -> str:
-    """Return the command line that installs packages beside this program, which is on no index.
-
-    That of pipx or uv where one of these made the environment, else that of this interpreter.
-    """
-    python = sys.executable or "python3"
-    prefix, stdlib = Path(sys.prefix), Path(sysconfig.get_path("stdlib"))
-    if (prefix / "pipx_metadata.json").is_file():
-        words = ["pipx", "inject", prefix.name, *packages]
-    elif (prefix / "uv-receipt.toml").is_file() or find_spec("pip") is None:  # uv makes environments without pip
-        words = ["uv", "pip", "install", "--python", python, *packages]
-    elif sys.prefix == sys.base_prefix and (stdlib / "EXTERNALLY-MANAGED").is_file():
-        # pip refuses to change what belongs to the system (PEP 668)
-        words = [python, "-m", "pip", "install", "--user", "--break-system-packages", *packages]
-    else:
-        words = [python, "-m", "pip", "install", *packages]
-    return shlex.join(words)

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.doctor import program
-from qoder_cli.doctor.program import how_to_add
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
 from tests.conftest import TOKEN, Qoder, Ran
@@ -354,22 +353,23 @@ def test_a_store_that_is_well(qoder: Qoder) -> None:
     assert looked(qoder, "--offline")["store"]["found"] == "starts on api.qoder.com: 0"
     trigger(qoder, ago=3600, run="drun_1")
     trigger(qoder, ago=60)
-    found = "starts on api.qoder.com: 2, not confirmed yet: 1 (dep_1, 1m 00s ago); to check it: qoder run wait last"
-    assert looked(qoder, "--offline")["store"]["found"] == found
-
-
-@pytest.mark.parametrize(("profile", "fix"), [("default", "qoder run wait last"), ("work", "… --profile work")])
-def test_a_trigger_that_was_never_settled_is_a_warning(qoder: Qoder, profile: str, fix: str) -> None:
-    trigger(qoder, ago=3600, profile=profile)
     finding = looked(qoder, "--offline")["store"]
-    assert (finding["status"], finding["fix"]) == ("warning", fix.replace("…", "qoder run wait last"))
-    assert "starts never confirmed on api.qoder.com: 1 (latest: dep_1, 1h 00m ago)" in finding["found"]
+    found = "starts on api.qoder.com: 2, not confirmed: 1 (latest: dep_1, 1m 00s ago)"
+    assert (finding["status"], finding["found"]) == ("ok", found)
+
+
+def test_a_trigger_that_was_never_settled_is_a_warning(qoder: Qoder) -> None:
+    trigger(qoder, ago=3600)
+    finding = looked(qoder, "--offline")["store"]
+    assert (finding["status"], finding["fix"]) == ("warning", "qoder run wait last")
+    assert "starts on api.qoder.com: 1, not confirmed: 1 (latest: dep_1, 1h 00m ago)" in finding["found"]
 
 
 def test_what_nobody_asks_for_any_more_is_no_warning(qoder: Qoder) -> None:
     trigger(qoder, ago=7200)
     trigger(qoder, ago=3600, run="drun_1")
     trigger(qoder, ago=3600, host="127.0.0.1:8080")
+    trigger(qoder, ago=3600, profile="work")
     assert looked(qoder, "--offline")["store"]["status"] == "ok"
 
 
@@ -377,7 +377,7 @@ def test_the_old_journal_counts_where_there_is_no_store_yet(qoder: Qoder, tmp_pa
     intent = {"v": 1, "intent": "i", "at": qoder.clock.now() - 3600, "profile": "default", "host": "api.qoder.com"}
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state/journal.jsonl").write_text(json.dumps({**intent, "deployment": "dep_1", "key": "k"}) + "\n")
-    assert "never confirmed on api.qoder.com: 1" in looked(qoder, "--offline")["store"]["found"]
+    assert "not confirmed: 1" in looked(qoder, "--offline")["store"]["found"]
 
 
 def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> None:
@@ -386,7 +386,7 @@ def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> N
     store.begin(at=1.0, ahead=None, profile="default", host="api.qoder.com", deployment="dep_1", key="k")
     finding = next(each for each in qoder("doctor", "--offline", "--json").json if each["check"] == "store")
     store.close()
-    assert "never confirmed on api.qoder.com: 1" in finding["found"]
+    assert "not confirmed: 2" in finding["found"]
 
 
 @posix
@@ -528,46 +528,6 @@ def test_the_program_that_was_started_is_this_one(tmp_path: Path, monkeypatch: p
     assert not program.is_this(started)
     monkeypatch.setattr(sys, "argv", [str(started)])
     assert program.is_this(started)
-
-
-PACKAGES = ("starlette", "uvicorn")
-
-
-def test_pipx_adds_to_what_pipx_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    venv = put(tmp_path / "venvs" / "qoder-cli", "pipx_metadata.json", "{}")
-    monkeypatch.setattr(sys, "prefix", str(venv))
-    assert how_to_add(PACKAGES) == "pipx inject qoder-cli starlette uvicorn"
-
-
-@pytest.mark.parametrize("sign", ["uv-receipt.toml", "no pip"])
-def test_uv_adds_to_what_uv_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
-    monkeypatch.setattr(sys, "prefix", str(put(tmp_path / "qoder-cli", sign, "")))
-    monkeypatch.setattr(sys, "executable", "/opt/my tools/python")
-    if sign == "no pip":
-        monkeypatch.setattr(program, "find_spec", lambda name: None)
-    added = how_to_add(PACKAGES)
-    assert added == "uv pip install --python '/opt/my tools/python' starlette uvicorn"
-
-
-def test_pip_of_the_interpreter_that_runs_adds_to_its_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", "/opt/venv/bin/python")
-    monkeypatch.setattr(program, "find_spec", lambda name: True)
-    assert how_to_add(PACKAGES) == "/opt/venv/bin/python -m pip install starlette uvicorn"
-
-
-def test_where_the_system_keeps_its_python_to_itself_pip_is_told_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(tmp_path, "EXTERNALLY-MANAGED", "")
-    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
-    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
-    monkeypatch.setattr(program, "find_spec", lambda name: True)
-    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
-    wanted = "/usr/bin/python3 -m pip install --user --break-system-packages starlette uvicorn"
-    assert how_to_add(PACKAGES) == wanted
 
 
 def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder) -> None:
