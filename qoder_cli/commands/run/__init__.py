@@ -8,8 +8,8 @@ COMMANDS = {
     "result": "qoder_cli.commands.run.result:result",
     "cancel": "qoder_cli.commands.run.cancel:cancel",
     "pending": "qoder_cli.commands.run.pending:pending",
-    "approve": "qoder_cli.commands.run.decide:approve",
-    "deny": "qoder_cli.commands.run.decide:deny",
-    "answer": "qoder_cli.commands.run.answer:answer",
-    "send": "qoder_cli.commands.run.send:send",
+    "approve": "qoder_cli.commands.run.replies:approve",
+    "deny": "qoder_cli.commands.run.replies:deny",
+    "answer": "qoder_cli.commands.run.replies:answer",
+    "send": "qoder_cli.commands.run.replies:send",
 }

@@ -1,0 +1,132 @@
+"""What answers an agent: `qoder run approve`, `deny`, `answer` and `send`."""
+
+from typing import Annotated, NamedTuple
+
+import typer
+
+from qoder_cli.api.body import text_of
+from qoder_cli.app import App
+from qoder_cli.base import ids
+from qoder_cli.base.errors import UsageError
+from qoder_cli.cli.options import OneRun, Text, Texts, Waiting, Yes, argument, flag, one_named, option, wanted_of
+
+_CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.")
+_CALL = argument("CALL", "Id of the call (evt_…), as `pending` lists it.")
+_SAME = "Refuse (exit 6) unless the input is the one with this hash. Once for each call."
+_RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads stdin.")
+
+
+class Chosen(NamedTuple):
+    """The calls that are meant, as they were typed. These are the options, too."""
+
+    calls: Annotated[Texts, _CALLS] = None
+    all: Annotated[bool, flag("--all", "All calls that wait in this session.")] = False
+    yes: Yes = False
+    input_sha256: Annotated[Texts, typer.Option(metavar="HEX", help=_SAME)] = None
+
+
+def approve(
+    app: App,
+    run: OneRun,
+    chosen: Chosen,
+    *,
+    waiting: Waiting,
+) -> int:
+    """Allow calls that the agent wants to make.
+
+    Shows each call with its input and asks first; scripts name the calls (or
+    --all) and pass --yes. What waits is read again right before: if it is not
+    the same any more, nothing is sent (exit 6). With --input-sha256 it must
+    also be what `pending` showed (sha256 of the input as JSON, keys sorted).
+
+    Exit codes: 0 allowed, or with --all nothing waited; 6 it no longer waits;
+    9 unknown whether it arrived: never sent twice. With --wait as a run's.
+
+    Examples:
+      qoder run approve last
+      qoder run approve last --all --yes --wait --result
+      qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
+    return _decide(app, run, chosen, waiting, "approve")
+
+
+def deny(
+    app: App,
+    run: OneRun,
+    chosen: Chosen,
+    because: Annotated[Text, option("--because", "TEXT", "Tell the agent why.")] = None,
+    *,
+    waiting: Waiting,
+) -> int:
+    """Refuse calls that the agent wants to make.
+
+    The agent hears of it and continues without. Everything else is as with
+    `approve`: what waits is shown, asked about, and read again right before.
+
+    Examples:
+      qoder run deny last --all --because "not on a Friday" --yes
+      qoder session deny sess_demo evt_1 --yes --wait"""
+    return _decide(app, run, chosen, waiting, "deny", because)
+
+
+def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> int:
+    from qoder_cli.runs.answering import decide
+
+    calls, every, yes, hashes = chosen
+    wanted, run = wanted_of(app, waiting), one_named(run, app)
+    calls, hashes = calls or [], hashes or []
+    return decide(app, run, calls, verb=verb, every=every, yes=yes, hashes=hashes, because=because, wanted=wanted)
+
+
+def answer(
+    app: App,
+    run: OneRun,
+    call: Annotated[str, _CALL],
+    result: Annotated[str, _RESULT],
+    error: Annotated[bool, flag("--error", "The tool failed, and this says why.")] = False,
+    *,
+    waiting: Waiting,
+) -> int:
+    """Give the result of a custom tool that the agent called.
+
+    Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
+    9 unknown whether it arrived. With --wait the outcome, as of a run.
+
+    Examples:
+      qoder run answer last evt_1 --result "build 512 is green"
+      ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
+    from qoder_cli.runs.answering import answer_call
+
+    wanted = wanted_of(app, waiting)
+    said = text_of(result, stdin=app.stdin, option="--result")
+    return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)
+
+
+def send(
+    app: App,
+    run: OneRun,
+    message: Annotated[str, option("--message -m", "TEXT|@FILE|-", "What to say; - reads stdin.")],
+    interrupt: Annotated[bool, flag("--interrupt", "Interrupt what the agent is doing first.")] = False,
+    when_idle: Annotated[bool, flag("--when-idle", "Wait until the agent is idle first.")] = False,
+    *,
+    waiting: Waiting,
+) -> int:
+    """Send a message to a session, which continues with it.
+
+    The outcome of a run does not change by what is said later: with --wait
+    you get the outcome of this message. A session that is busy refuses it
+    (exit 6): wait with --when-idle, or use --interrupt.
+
+    Examples:
+      qoder run send last -m "Now do the same for June." --wait --result
+      qoder session send sess_demo -m @notes.txt --when-idle"""
+    from qoder_cli.runs.answering import ToSay, send_message
+
+    if interrupt and when_idle:
+        raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
+    wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
+    waits = waiting.wait or waiting.follow or waiting.result
+    said = text_of(message, stdin=app.stdin, option="--message")
+    if not said.strip():
+        raise UsageError("the message is empty", hint="is a shell variable unset?")
+    to_say = ToSay(message, said, when_idle)
+    return send_message(app, one_named(run, app), to_say, wanted, interrupts=interrupt, waits=waits)
