@@ -19,14 +19,10 @@ T = TypeVar("T")
 FINAL = frozenset({"completed", "failed", "skipped"})
 GOING = frozenset({"pending", "running"})
 
+RUNNING = "session.status_running"
+ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")  # after which a session rests
 # Asked for with `types[]`, and filtered again here: a server may ignore the filter.
-ENDING_EVENTS = (
-    "session.status_running",
-    "session.status_idle",
-    "session.status_terminated",
-    "session.deleted",
-    "session.error",
-)
+ENDING_EVENTS = (RUNNING, *ENDS, "session.error")
 # Any of them shows that work has begun, where no `session.status_running` says so.
 AGENT_EVENTS = (
     "agent.message",

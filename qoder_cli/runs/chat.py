@@ -7,7 +7,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import stop_reason
+from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
 from qoder_cli.output.grid import columns, cut, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, single_keys, terminal_width
 from qoder_cli.runs.logs.follow import Follower
@@ -15,7 +15,7 @@ from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
 from qoder_cli.sessions.answers import Interruption, Message, message
-from qoder_cli.sessions.asks import KINDS, STATUSES, look
+from qoder_cli.sessions.asks import KINDS, look
 from qoder_cli.sessions.question import line_of, prompted
 from qoder_cli.sessions.story import Events, message_text
 from qoder_cli.sessions.transcript import entry
@@ -25,8 +25,7 @@ PASTED = 0.05  # seconds between two lines that were not typed
 QUIET = 20.0  # seconds without an event after which it is asked whether the agent still works
 SHOWN_BEFORE = 20  # events of what was said before
 _ESC, _CTRL_D = b"\x1b", b"\x04"
-_ORDINARY = ("session.status_running", "user.interrupt", "user.tool_confirmation")  # say nothing to who watches
-_RESTS = ("session.status_idle", "session.status_terminated", "session.deleted")
+_ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # say nothing to who watches
 
 
 def require_terminal(app: App) -> None:
@@ -149,12 +148,12 @@ class Talk:
         kind = event.get("type")
         if event.get("id") not in self._ours:
             self.page.show(event)
-        if kind == STATUSES[0] or kind in ("user.tool_confirmation", "user.custom_tool_result"):
+        if kind == RUNNING or kind in ("user.tool_confirmation", "user.custom_tool_result"):
             self._asks_at = None
         elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
             # A call that is marked as asked about waits for a person; of any other the session may go on by itself.
             self._asks_at = self._app.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
-        elif kind in _RESTS:
+        elif kind in ENDS:
             self.works, self.is_over = False, kind != "session.status_idle"
 
     def _press(self, keys: bytes) -> None:

@@ -4,7 +4,7 @@ import queue
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.outcome import ENDING_EVENTS, SessionStory
+from qoder_cli.base.outcome import ENDS, SessionStory
 from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.feed import Feed, News
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
 SILENT = 60.0  # seconds without a byte after which a stream is not relied on
-_ENDS = frozenset(ENDING_EVENTS) - {"session.status_running", "session.error"}
 
 
 @dataclass
@@ -87,7 +86,7 @@ class Listener:
                 if self._showing:
                     self._showing.hear(news.event, session_id=news.session_id)
                 has_ended = ear.story.tell([news.event]).ending is not None
-                return (news.session_id if news.event.get("type") in _ENDS else None), has_ended
+                return (news.session_id if news.event.get("type") in ENDS else None), has_ended
         return None, False
 
     def stop(self) -> None:

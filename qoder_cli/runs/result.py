@@ -8,12 +8,10 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import ENDING_EVENTS, event_key, in_order, verdict
+from qoder_cli.base.outcome import ENDS, event_key, in_order, verdict
 from qoder_cli.http.client import Client
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_text, newest_first
-
-_ENDS = tuple(kind for kind in ENDING_EVENTS if kind not in ("session.status_running", "session.error"))
 
 
 def final_message(app: App, run: Run) -> str | None:
@@ -46,7 +44,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
         story = StoryReader(app.client, run).read(within=None, retry=True)
     ending = story.ending_key
     starts = SAID if story.starts else ()
-    query = {"types[]": (kind, *starts, *(() if ending is None else _ENDS)), "limit": 100}
+    query = {"types[]": (kind, *starts, *(() if ending is None else ENDS)), "limit": 100}
     reached = ending is None
     met: list[dict[str, Any]] = []
     for events in newest_first(partial(app.client.pages, path), query):

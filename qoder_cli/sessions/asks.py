@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import event_key, event_time, stop_reason, waiting_calls
+from qoder_cli.base.outcome import ENDS, RUNNING, event_key, event_time, stop_reason, waiting_calls
 from qoder_cli.base.times import unix
 from qoder_cli.http.answers import no_answer
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 READ_WITHIN = 10.0  # seconds for one reading back
 
 KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
-STATUSES = ("session.status_running", "session.status_idle", "session.status_terminated", "session.deleted")
+STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it.
 ANSWERS = {
     "user.tool_confirmation": "tool_use_id",
@@ -92,7 +92,7 @@ class Asked:
     @property
     def is_busy(self) -> bool:
         """Whether the agent works, or waits for an answer."""
-        return self.newest.get("type") == STATUSES[0] or self.key is not None
+        return self.newest.get("type") == RUNNING or self.key is not None
 
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
@@ -151,7 +151,7 @@ def _is_enough(events: Events, until: Collection[str]) -> bool:
         return False
     if stop_reason(idle) != "requires_action" or ((named := waiting_calls(idle)) and keys.issuperset(named)):
         return True
-    return not named and any(event.get("type") == STATUSES[0] for event in events)
+    return not named and any(event.get("type") == RUNNING for event in events)
 
 
 def _asked(session_id: str, events: Events, calls: Mapping[str, Call]) -> Asked:
@@ -168,7 +168,7 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call]) -> Asked:
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
     """Return the calls since the session began to run that wait by what they say themselves, first one first."""
-    end = next((n for n, event in enumerate(events) if event.get("type") == STATUSES[0]), len(events))
+    end = next((n for n, event in enumerate(events) if event.get("type") == RUNNING), len(events))
     for event in reversed(events[:end]):
         asks = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
         if asks and (id := text(event.get("id"))) and _is_call(event, id):

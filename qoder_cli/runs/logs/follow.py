@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, Signalled
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import is_going
+from qoder_cli.base.outcome import ENDS, is_going
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.logs.log import (
@@ -35,8 +35,7 @@ SILENT = 60.0  # seconds without a sign of life after which a stream is not reli
 LONGEST_PAUSE = 5.0
 CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
 SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
-_ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")
-_THREAD_ENDS = (*_ENDS, "session.thread_status_idle", "session.thread_status_terminated")
+_THREAD_ENDS = (*ENDS, "session.thread_status_idle", "session.thread_status_terminated")
 
 
 def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
@@ -71,7 +70,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
 def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, or an ask. Raises NotFound, LostSight."""
     follower = Follower(log, note=app.progress.note)
-    observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else _ENDS
+    observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else ENDS
     try:
         for events in follower.batches(lambda: watch.due):
             printer.show(events)
