@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, OutcomeUnknown, QoderError, Signalled
+from qoder_cli.base.errors import ApiError, Exit, InternalError, QoderError, Signalled
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
@@ -101,9 +101,8 @@ class Launches:
             return self._settled[number]
         if trigger is None or not trigger.may_have_acted:
             return not_started(self._orders[number].typed), None
-        return Item(
-            self._orders[number].typed, None, _unknown(trigger, "it was stopped before the response came")
-        ), None
+        error = trigger.doubt("it was stopped before the response came", None, is_absent=True)
+        return Item(self._orders[number].typed, None, error), None
 
     def _launch(self, number: int) -> Launched:
         self._settled[number] = self._launched(number)
@@ -122,8 +121,7 @@ class Launches:
         return self._settled[number]
 
     def _launched(self, number: int) -> Launched:
-        order = self._orders[number]
-        typed = order.typed
+        order, typed = self._orders[number], self._orders[number].typed
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
@@ -133,13 +131,13 @@ class Launches:
             return self._item(watch), watch
         except Closed:
             return not_started(typed), None
-        except OutcomeUnknown as unknown:
-            error: QoderError = _repeatable(unknown, trigger)
         except QoderError as known:
             error = known
         except Exception as bug:  # a thread that dies of a bug must not leave its order open for ever
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
-            error = _unknown(trigger, why) if trigger.may_have_acted else InternalError(why)
+            error = InternalError(why)
+            if trigger.may_have_acted:
+                error = trigger.doubt(why, None, is_absent=True)
         return Item(typed, None, error), None
 
     def _item(self, watch: Watch) -> Item:
@@ -148,16 +146,3 @@ class Launches:
         if error is not None and error.exit is Exit.NOT_YET:
             error = None
         return Item(watch.label or "", watch.run, error)
-
-
-def _unknown(trigger: Trigger, why: str) -> OutcomeUnknown:
-    message = f"unknown whether a run of {trigger.deployment_id} was started: {why}"
-    return _repeatable(OutcomeUnknown(message, run_state="unknown"), trigger)
-
-
-def _repeatable(error: OutcomeUnknown, trigger: Trigger) -> OutcomeUnknown:
-    """Return the error with the command that repeats the trigger, unless it has a better one."""
-    if error.next is not None or error.run_id is not None:
-        return error
-    hint = "check its runs first; to look for its run and repeat it with the same key"
-    return error.with_(hint=hint, next=trigger.repeat)
