@@ -1,7 +1,7 @@
 """A deployment as the server has it, and what is said of one that is not there, or that refuses."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -35,12 +35,18 @@ def find_deployment(app: App, id: str) -> Deployment:
         raise explain_missing(error, id, app) from None
 
 
-def not_archived(app: App, *, retry: bool = True) -> Iterator[Deployment]:
-    """Yield the deployments that are not archived, newest first. Raises ApiError."""
-    for page in app.client.pages("/deployments", {"limit": 100}, retry=retry):
+def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
+    """Yield the deployments, newest first; those that are archived only if told. Raises ApiError."""
+    query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
+    for page in app.client.pages("/deployments", query, retry=retry):
         for found in filter(None, map(Deployment.read, page["data"])):
-            if found.archived_at is None:
+            if archived or found.archived_at is None:
                 yield found
+
+
+def alive(known: Iterable[Deployment], name: str | None) -> list[Deployment]:
+    """Return those of a name that are not archived."""
+    return [found for found in known if found.name == name and not found.archived_at]
 
 
 def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
@@ -48,7 +54,7 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
     if id not in error.message:
         error = error.about(f"deployment {id}")
     with suppress(ApiError):
-        newest = islice(not_archived(app, retry=False), SUGGEST_FROM)
+        newest = islice(read_all(app, retry=False), SUGGEST_FROM)
         known = {each.id: each.name or "" for each in newest}
         return error.with_(hint=nearest(id, known, error.hint or asked(app)))
     return error

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from qoder_cli.app import App
@@ -12,7 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.changes import creation, difference
-from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, settable
@@ -27,36 +27,6 @@ _LISTED = 10  # ids that an error about an ambiguous name lists
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
 
 
-@dataclass
-class Book:
-    """The deployments that are known, by their ids, and by their names."""
-
-    by_id: dict[str, Deployment | QoderError] = field(default_factory=dict)
-    by_name: dict[str, list[Deployment]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, app: App, *, archived: bool = False) -> "Book":
-        """Return a book of all there are, from one listing; of archived ones only if told.
-
-        Raises ApiError.
-        """
-        query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
-        book = cls()
-        for page in app.client.pages("/deployments", query):
-            for found in filter(None, map(Deployment.read, page["data"])):
-                book.by_id[found.id] = found
-                book.by_name.setdefault(found.name or "", []).append(found)
-        return book
-
-    def alive(self, name: str | None) -> list[Deployment]:
-        """Return those of a name that are not archived."""
-        return [found for found in self.by_name.get(name or "", ()) if not found.archived_at]
-
-    def meant(self, name: str | None) -> Deployment | None:
-        """Return the one that a name means: one that is not archived, if there is one."""
-        return next(iter([*self.alive(name), *self.by_name.get(name or "", ())]), None)
-
-
 def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return what is to become of each: all names are resolved from one listing.
 
@@ -66,7 +36,8 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     app.connect()
     declared = with_ids(app, declared)
     names = [one.name or "" for one in declared if one.id is None]
-    book = Book.of(app, archived=any(map(_NAME_OF_ARCHIVED.search, names))) if names else Book()
+    known = list(read_all(app, archived=any(map(_NAME_OF_ARCHIVED.search, names)))) if names else []
+    by_id: dict[str, Deployment | QoderError] = {each.id: each for each in known}
 
     def read(id: str) -> Deployment | QoderError:
         try:
@@ -74,11 +45,11 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
         except ApiError as error:
             return error
 
-    missing = [one.id for one in declared if one.id and one.id not in book.by_id]
-    book.by_id.update(zip(missing, in_order(read, missing, at_a_time=AT_A_TIME), strict=True))
-    if not book.by_name and any(_is_renamed(one, book.by_id[one.id]) for one in declared if one.id):
-        book.by_name = Book.of(app).by_name
-    found = [book.meant(one.name) if one.id is None else book.by_id[one.id] for one in declared]
+    missing = [one.id for one in declared if one.id and one.id not in by_id]
+    by_id.update(zip(missing, in_order(read, missing, at_a_time=AT_A_TIME), strict=True))
+    if not known and any(_is_renamed(one, by_id[one.id]) for one in declared if one.id):
+        known = list(read_all(app))
+    found = [by_id[one.id] if one.id else _meant(known, one.name) for one in declared]
     pinned = at_latest(app, declared, found) if repin else declared
     steps: list[Step] = []
     for one, current in zip(pinned, found, strict=True):
@@ -87,8 +58,8 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
         elif current is None:
             steps.append(creating(one))
         else:
-            steps.append(changing(one, current, book, repin=repin, send_secrets=send_secrets))
-    if problems := list(_problems(steps, book)):
+            steps.append(changing(one, current, known, repin=repin, send_secrets=send_secrets))
+    if problems := list(_problems(steps, known)):
         raise BadFiles(problems)
     return steps
 
@@ -131,6 +102,11 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     return found
 
 
+def _meant(known: Sequence[Deployment], name: str | None) -> Deployment | None:
+    """Return the one that a name means: one that is not archived, if there is one."""
+    return next(iter([*alive(known, name), *(found for found in known if found.name == name)]), None)
+
+
 def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
@@ -141,13 +117,15 @@ def creating(declared: Declared) -> Step:
     return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
 
 
-def changing(declared: Declared, current: Deployment, book: Book, *, repin: bool, send_secrets: bool = False) -> Step:
-    """Return the step that changes a deployment, with an error where it cannot."""
+def changing(
+    declared: Declared, current: Deployment, known: Sequence[Deployment], *, repin: bool, send_secrets: bool = False
+) -> Step:
+    """Return the step that changes a deployment, with an error where it cannot: `known` are the others."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
     step = Step(declared, current, differs.changes, differs.body)
-    others = [found.id for found in book.alive(declared.name) if found.id != current.id]
+    others = [found.id for found in alive(known, declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
     return step
@@ -161,15 +139,15 @@ def archived(found: Deployment) -> Rejected:
     )
 
 
-def _problems(steps: Sequence[Step], book: Book) -> Iterator[str]:
+def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[str]:
     """Yield the names of several, creates that lack fields, and two files for one deployment."""
     first: dict[str, Step] = {}
     for step in steps:
-        alive = book.alive(step.declared.name) if step.declared.id is None else []
+        named = alive(known, step.declared.name) if step.declared.id is None else []
         text = ""
-        if len(alive) > 1:
-            ids = ", ".join(found.id for found in alive[:_LISTED]) + (" and more" if len(alive) > _LISTED else "")
-            text = f"{step.name!r} matches {len(alive)} deployments ({ids}); add the id of one"
+        if len(named) > 1:
+            ids = ", ".join(found.id for found in named[:_LISTED]) + (" and more" if len(named) > _LISTED else "")
+            text = f"{step.name!r} matches {len(named)} deployments ({ids}); add the id of one"
         elif step.current is not None:
             if (other := first.setdefault(step.current.id, step)) is not step:
                 text = f"is the same deployment as {other.place} ({step.current.id})"
@@ -185,16 +163,16 @@ def look_again(app: App, steps: Sequence[Step]) -> None:
     What is to be changed is looked at anew when its turn comes. Raises ApiError.
     """
     new = [step for step in steps if step.is_open and step.current is None]
-    book = Book.of(app) if new else Book()
+    known = list(read_all(app)) if new else []
     for step in new:
-        if alive := book.alive(step.declared.name):
-            step.error = created_meanwhile(step, alive)
+        if named := alive(known, step.declared.name):
+            step.error = created_meanwhile(step, named)
 
 
-def created_meanwhile(step: Step, alive: Sequence[Deployment]) -> Rejected:
+def created_meanwhile(step: Step, there: Sequence[Deployment]) -> Rejected:
     """Return the error that there is one of this name by now, which was not looked at."""
     return Rejected(
-        f"{step.name} was created by someone else in the meantime ({', '.join(found.id for found in alive)}); "
+        f"{step.name} was created by someone else in the meantime ({', '.join(found.id for found in there)}); "
         "nothing was changed",
         hint="apply again to see what differs from it",
     )
@@ -232,17 +210,17 @@ def at_latest(
 
 def there_already(app: App, step: Step) -> Applied | None:
     """Return what a step comes to whose name is taken; None where that does not show."""
-    alive: list[Deployment] = []
+    named: list[Deployment] = []
     began = app.clock.monotonic()
     for look in (0.0, *LOOKS):  # while there are none: replicas lag
         app.clock.sleep(max(began + look - app.clock.monotonic(), 0.0))
         with suppress(ApiError):
-            if alive := Book.of(app).alive(step.declared.name):
+            if named := alive(read_all(app), step.declared.name):
                 break
-    if len(alive) == 1 and not step.differs(alive[0]):
-        app.progress.note(f"{step.name} ({alive[0].id}) was already created as requested, by someone else")
-        return without_writing(replace(step, current=alive[0], changes=()))
-    return result_of(step, "failed", error=created_meanwhile(step, alive)) if alive else None
+    if len(named) == 1 and not step.differs(named[0]):
+        app.progress.note(f"{step.name} ({named[0].id}) was already created as requested, by someone else")
+        return without_writing(replace(step, current=named[0], changes=()))
+    return result_of(step, "failed", error=created_meanwhile(step, named)) if named else None
 
 
 def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
@@ -250,7 +228,7 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
     if not any(item.action == "created" for item in items):
         return list(items)
     try:
-        book = Book.of(app)
+        known = list(read_all(app))
     except ApiError as unread:
         app.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
@@ -258,7 +236,7 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
     for number, item in enumerate(items):
         if item.action != "created" or item.error is not None or item.found is None:
             continue
-        if others := [each.id for each in book.alive(item.step.declared.name) if each.id != item.found.id]:
+        if others := [each.id for each in alive(known, item.step.declared.name) if each.id != item.found.id]:
             error = Rejected(
                 f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
                 hint="archive the one you do not want: qoder deploy archive ID",

@@ -20,7 +20,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import span, unix
-from qoder_cli.deployments.lookup import asked, explain_missing, nearest, not_archived
+from qoder_cli.deployments.lookup import asked, explain_missing, nearest, read_all
 
 _SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
 _LISTED = 10  # ids that an error about an ambiguous name lists
@@ -48,7 +48,7 @@ def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
     if names:
         from qoder_cli.local.remembered import MOST, remember
 
-        others = not_archived(app)
+        others = read_all(app)
         newest = list(islice(others, MOST))
         known = {each.id: each.name or "" for each in chain(newest, others)}
         remember(app.store, app.settings, "deploy", [(each.raw, each.name) for each in newest], whole=True)

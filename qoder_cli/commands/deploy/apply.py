@@ -9,7 +9,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
 from qoder_cli.cli.options import Yes, argument, confirmed, flag
 from qoder_cli.commands.edited import DryRun
-from qoder_cli.deployments.show import show_changes, warn_of_plan
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
@@ -60,7 +59,7 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply - --yes
       qoder deploy export dep_minute | qoder deploy apply - --exit-code"""
     from qoder_cli.deployments.planning import look_again, plan
-    from qoder_cli.deployments.step import without_writing
+    from qoder_cli.deployments.step import show_changes, without_writing
     from qoder_cli.files.load import load
 
     if not (paths := [*(more_files or ()), *(files or ())]):
@@ -93,6 +92,8 @@ def apply(
 
 def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
     """Show what is to be written; with profile and host, unless a question will name them."""
+    from qoder_cli.deployments.step import show_changes
+
     if app.settings.read_only:
         raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
     if yes:
@@ -103,6 +104,7 @@ def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
 
 
 def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:
+    from qoder_cli.deployments.step import warn_of_plan
     from qoder_cli.files.source import folders_in
 
     for path in paths:

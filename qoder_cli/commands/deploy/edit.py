@@ -11,8 +11,7 @@ from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, R
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AgentTyped, OneDeployment, flag, option
 from qoder_cli.commands.edited import Description, DryRun, Metadata, Name, NoBudget, RemoveMetadata
-from qoder_cli.deployments.lookup import find_deployment
-from qoder_cli.deployments.show import show_changes, warn_of_plan
+from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
@@ -64,7 +63,7 @@ def create(app: App, said: Fields, dry_run: DryRun = False) -> int:
       qoder deploy create --name a --agent agent_1 --environment env_1 -m Report
       echo Report | qoder deploy create --name b --agent agent_1@3 -m - \\
         --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5"""
-    from qoder_cli.deployments.planning import Book, creating, with_ids
+    from qoder_cli.deployments.planning import creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
     fields = read_fields(app, said._asdict())
@@ -74,7 +73,7 @@ def create(app: App, said: Fields, dry_run: DryRun = False) -> int:
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
     [declared] = with_ids(app, [declared])
-    if taken := Book.of(app).alive(declared.name):
+    if taken := alive(read_all(app), declared.name):
         update = shlex.join(app.command("deploy", "update", taken[0].id))
         raise Rejected(
             f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
@@ -103,7 +102,7 @@ def update(
     Examples:
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
       qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
-    from qoder_cli.deployments.planning import Book, at_latest, changing, with_ids
+    from qoder_cli.deployments.planning import at_latest, changing, with_ids
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
@@ -126,16 +125,16 @@ def update(
     current = find_deployment(app, names.deployment(deployment, app))
     known = settable(current)
     fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
-    book = Book.of(app) if said.name not in (None, current.name) else Book()
+    known_ones = list(read_all(app)) if said.name not in (None, current.name) else []
     [declared] = with_ids(app, [declare_fields(fields)])
     [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
-    step = changing(pinned, current, book, repin=said.agent is not None)
+    step = changing(pinned, current, known_ones, repin=said.agent is not None)
     return _write(app, step, dry_run=dry_run, doing="changing")
 
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
     from qoder_cli.deployments.applying import apply, give_up
-    from qoder_cli.deployments.step import without_writing
+    from qoder_cli.deployments.step import show_changes, warn_of_plan, without_writing
 
     if step.error is not None:
         raise step.error
