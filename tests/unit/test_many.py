@@ -376,7 +376,7 @@ def test_a_pipe_that_never_ends_is_exit_2(line: str) -> None:
         def read(self, size: int | None = -1, /) -> str:
             most = size or -1
             assert most > 0  # else it never comes back
-            return (line * most)[:most]
+            return (line * (most // len(line) + 1))[:most]
 
     app = App(env={}, out=Screen(None), err=Screen(None), stdin=Endless())
     with pytest.raises(UsageError):
