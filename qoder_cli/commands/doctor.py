@@ -58,7 +58,7 @@ def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
                 answers = list(server.server(app, settings))
             yield from answers
     yield from machine.memory(app, settings)
-    yield from program.on_path(env)
+    yield program.on_path(env)
 
 
 def _show(app: App, findings: list[Finding]) -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -21,41 +22,18 @@ def version() -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} ({sys.executable}), {platform.system() or sys.platform}")
 
 
-def on_path(env: Mapping[str, str]) -> Iterator[Finding]:
-    """Find every `qoder` on PATH: the Qoder IDE ships a launcher of that name."""
-    found = {name: list(_launchers(name, env)) for name in ("qoder", "qoder-cli")}
-    instead = f"run: {shlex.quote(sys.executable)} -m qoder_cli"
-    if any(map(is_this, found["qoder-cli"][:1])):
-        instead = "qoder-cli is the same program"
-    for name, places in found.items():
-        if name == "qoder" or places:
-            yield _judge(name, places, instead)
-
-
-def _judge(name: str, places: list[Path], instead: str) -> Finding:
-    if not places:
-        return warning(name, "not on PATH", fix=f"add {sysconfig.get_path('scripts')} to PATH, or {instead}")
-    other = "another program, such as the Qoder IDE's launcher"
-    whose = ["this one" if is_this(path) else "another installation" if _is_ours(path) else other for path in places]
-    told = [f"{path} ({owner})" for path, owner in zip(places, whose, strict=True)]
-    found = f"{told[0]}; further down on PATH: {', '.join(told[1:])}" if told[1:] else told[0]
-    if is_this(places[0]):
-        return Finding(name, found)
-    mine = next((path for path in places if is_this(path)), None)
-    first = f"put {mine.parent} first on PATH, or " if mine else ""
-    return warning(name, f"the shell runs {found}", fix=f"{first}{instead}")
-
-
-def _launchers(name: str, env: Mapping[str, str]) -> Iterator[Path]:
-    endings = ("", *env.get("PATHEXT", ".EXE;.CMD;.BAT").lower().split(";")) if os.name == "nt" else ("",)
-    seen: set[str] = set()
-    for folder in env.get("PATH", "").split(os.pathsep):
-        for ending in endings if folder else ():
-            path = Path(folder) / f"{name}{ending}"
-            real = os.path.realpath(path)
-            if real not in seen and os.path.isfile(real) and os.access(real, os.X_OK):
-                seen.add(real)
-                yield path
+def on_path(env: Mapping[str, str]) -> Finding:
+    """Find the `qoder` that a shell runs: the Qoder IDE ships a launcher of that name."""
+    first, other = (shutil.which(name, path=env.get("PATH", "")) for name in ("qoder", "qoder-cli"))
+    scripts, instead = sysconfig.get_path("scripts"), f"run: {shlex.quote(sys.executable)} -m qoder_cli"
+    if other and is_this(Path(other)):
+        instead = "use qoder-cli, the same program"
+    if first is None:
+        return warning("qoder", "not on PATH", fix=f"add {scripts} to PATH, or {instead}")
+    if is_this(Path(first)):
+        return Finding("qoder", f"{first} (this one)")
+    whose = "another installation" if _is_ours(Path(first)) else "another program, such as the Qoder IDE's launcher"
+    return warning("qoder", f"the shell runs {first} ({whose})", fix=f"put {scripts} first on PATH, or {instead}")
 
 
 def is_this(path: Path) -> bool:

@@ -106,6 +106,9 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         ignored = [asked.source] if asked and asked.value != sandbox.value else []
         ignored += ["--profile"] if flags.profile is not None else []
         warnings += [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
+    given = {"--workspace": flags.workspace, WORKSPACE_VARIABLE: seen.get(WORKSPACE_VARIABLE) or None}
+    given[file.key(name, "workspace_id")] = file.profile(name).get("workspace_id")
+    workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
     advice = ""
     if token is None and (saved := file.profile(name).get("token")) is not None:
         home, source = own_server(file, name).value, file.key(name, "token")
@@ -122,7 +125,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         profile=name,
         token=getattr(token, "value", None),
         token_source=getattr(token, "source", None),
-        workspace_id=_workspace(flags, seen, file, name),
+        workspace_id=workspace,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),
@@ -208,16 +211,6 @@ def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
             raise
         return ConfigFile(Path())  # without a home, someone with everything in the environment needs no file
     return load(path)
-
-
-def _workspace(flags: Flags, env: Mapping[str, str], file: ConfigFile, profile: str) -> str | None:
-    if flags.workspace is not None:
-        return read_workspace(flags.workspace, source="--workspace")
-    if text := env.get(WORKSPACE_VARIABLE):
-        return read_workspace(text, source=WORKSPACE_VARIABLE)
-    if text := file.profiles.get(profile, {}).get("workspace_id"):
-        return read_workspace(text, source=file.key(profile, "workspace_id"))
-    return None
 
 
 def _request_timeout(flags: Flags) -> float | None:
