@@ -262,8 +262,6 @@ def single_keys() -> Iterator[Callable[[], bytes]]:
 
 def terminal_width() -> int:
     """Return the terminal's width in columns; where it is narrower than the least, lines run over."""
-    try:
-        columns = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns
-        return max(columns, NARROWEST) if columns else 80
-    except (OSError, ValueError):
-        return 80
+    from shutil import get_terminal_size
+
+    return max(get_terminal_size((80, 24)).columns, NARROWEST)
