@@ -119,11 +119,10 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
             raise CannotBe(archived(found).message, hint=archived(found).hint)
         return None
 
-    step.write = ObjectWrite(
-        app.client,
+    return _written(
+        app,
+        step,
         f"/deployments/{segment(current.id)}",
-        step.body,
-        parse=Deployment.read,
         what=f"changing {current.id}",
         shows=lambda found: found.id == current.id,
         settle=as_wanted,
@@ -131,24 +130,26 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
         repeatable=True,
         pace=pace,
     )
+
+
+def _written(app: App, step: Step, path: str, **how: Any) -> Applied:
+    step.write = ObjectWrite(app.client, path, step.body, parse=Deployment.read, **how)
     return _verified(app, step, step.write.send().value)
 
 
 def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
     asked = app.clock.monotonic()
-    step.write = ObjectWrite(
-        app.client,
-        "/deployments",
-        step.body,
-        parse=Deployment.read,
-        what=f"creating {step.name}",
-        shows=lambda found: _is_ours(step, found),
-        settle=lambda: _created_since(app, step, asked),
-        look=app.looking("deploy", "list"),
-        pace=pace,
-    )
     try:
-        return _verified(app, step, step.write.send().value)
+        return _written(
+            app,
+            step,
+            "/deployments",
+            what=f"creating {step.name}",
+            shows=lambda found: _is_ours(step, found),
+            settle=lambda: _created_since(app, step, asked),
+            look=app.looking("deploy", "list"),
+            pace=pace,
+        )
     except Rejected as refused:
         there = there_already(app, step) if or_find and refused.http_status == 409 else None
         if there is None:
@@ -157,10 +158,7 @@ def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
-    """Return whether an answer to a create is about what was sent, by its name and its agent.
-
-    What else the server kept differently is told once it was read back.
-    """
+    """Return whether an answer to a create is about what was sent, by its name and its agent."""
     wanted, kept = (
         (mapping(fields.get("agent")).get("id", fields.get("agent")), fields.get("environment_id"))
         for fields in (step.declared.fields, settable(found))

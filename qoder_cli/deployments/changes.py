@@ -73,10 +73,7 @@ class Change(NamedTuple):
     after: Any
 
     def hidden(self, secrets: Secrets) -> "Change":
-        """Return it as it may be shown.
-
-        What a secret is to replace is as likely a secret, and so is any value of a variable: only the place is known.
-        """
+        """Return it as it may be shown: what a secret replaces, or a variable had, is as likely one."""
         before, after = shown(self.before), shown(self.after)
         is_secret = secrets.are_at(self.path)
         if before is not ABSENT and (is_secret or self.path.partition(".")[0] == VARIABLES):
@@ -201,10 +198,7 @@ def _meaning(value: Any) -> Any:
 
 
 def told(change: Change, secrets: Secrets) -> list[str]:
-    """Return a change as lines for people, without secrets: `+` comes, `-` goes, `~` changes.
-
-    Long texts are shown by their lines, which are indented, after a sign of their own.
-    """
+    """Return a change as lines for people, without secrets: `+` comes, `-` goes, `~` changes."""
     path, before, after = change.hidden(secrets)
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
     there = [value for value in (before, after) if value is not ABSENT]

@@ -61,10 +61,7 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
 
 
 def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
-    """Return the error of a deployment that was to be run, explained by reading it.
-
-    The answer of a 409 does not say why (api/facts.md, 3.4).
-    """
+    """Return the error of a deployment that was to be run: a 409 is explained by reading it."""
     if isinstance(error, NotFound):
         return explain_missing(error, id, app)
     if error.http_status != 409:

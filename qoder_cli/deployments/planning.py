@@ -158,10 +158,7 @@ def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[st
 
 
 def look_again(app: App, steps: Sequence[Step]) -> None:
-    """Leave alone what was to be created, and was created by someone meanwhile.
-
-    What is to be changed is looked at anew when its turn comes. Raises ApiError.
-    """
+    """Leave alone what was to be created, and was created by someone meanwhile. Raises ApiError."""
     new = [step for step in steps if step.is_open and step.current is None]
     known = list(read_all(app)) if new else []
     for step in new:

@@ -149,10 +149,7 @@ def without_writing(step: Step) -> Applied:
 
 
 def show_changes(app: App, steps: Sequence[Step]) -> None:
-    """Show what differs, each deployment under its name, on stderr: stdout has the items.
-
-    A schedule that is new or changed is shown in words, with its next five fires.
-    """
+    """Show what differs, each deployment under its name, and when a new schedule fires, on stderr."""
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")

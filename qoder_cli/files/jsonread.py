@@ -11,10 +11,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
-    """Yield the values of a JSON text, mostly one; several may follow each other, as in JSON Lines.
-
-    A key that is there twice is added to `problems`; what leaves the rest unreadable is raised.
-    """
+    """Yield the values of a JSON text; a key that is there twice is added to `problems`."""
     reader = _Reader(text, problems)
     while reader.next():
         yield reader.value(())

@@ -48,10 +48,7 @@ def missing_for_create(declared: Declared) -> list[str]:
 
 
 def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str]) -> list[Declared]:
-    """Return what the deployments in files, folders and standard input (`-`) declare, in order.
-
-    Raises BadFiles, with all that is wrong in any of them.
-    """
+    """Return what deployments in files, folders and standard input declare. Raises BadFiles."""
     loader = _Loader(stdin, env)
     declared = [one for path in paths for one in loader.declared(path)]
     if loader.told:

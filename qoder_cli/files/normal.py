@@ -52,10 +52,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def settable(deployment: Deployment) -> dict[str, Any]:
-    """Return all that can be set of a server's deployment, in normal form, with defaults.
-
-    Only what can be written in a file: not the reserved key in metadata, nor values there that are no text.
-    """
+    """Return all that a file can set of a server's deployment, in normal form, with defaults."""
     fields, _ = without_read_only(_sendable(deployment.raw))
     known = {**EMPTY, **{name: value for name, value in fields.items() if name in SETTABLE}}
     for name, inside in _INSIDE.items():

@@ -56,10 +56,7 @@ def identity(path: str) -> str:
 
 
 def read(path: str, *, stdin: IO[str] | None) -> str:
-    """Return the text of a file, or of standard input for `-`, without a byte order mark.
-
-    Raises Problem for what cannot be read, is longer than 4 MB or is not UTF-8.
-    """
+    """Return the text of a file, or of standard input for `-`, of at most 4 MB. Raises Problem."""
     try:
         data = read_typed(path, stdin, LONGEST + 1)
     except BlockingIOError:

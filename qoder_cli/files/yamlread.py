@@ -28,11 +28,7 @@ _NOT_YAML = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010
 
 
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
-    """Yield the documents of a YAML text.
-
-    Problems that leave the rest readable (a key that is there twice, a tag, `<<`) are added to
-    `problems`; the others are raised.
-    """
+    """Yield the documents of a YAML text; what leaves the rest readable is added to `problems`."""
     if found := _NOT_YAML.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise Problem(f"not YAML: contains the control character U+{ord(found[0]):04X}", line=line)

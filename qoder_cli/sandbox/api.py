@@ -13,7 +13,7 @@ from qoder_cli.sandbox import sessions as sessions
 from qoder_cli.sandbox.call import Call, Conditions, Reply
 from qoder_cli.sandbox.kinds import KINDS
 from qoder_cli.sandbox.records import Seen
-from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode
+from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode, unknown_field
 from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
@@ -52,10 +52,7 @@ def perform(world: World, request: Request, seen: Seen, now: float, conditions: 
 
 
 def find(request: Request) -> tuple[Operation, list[str]]:
-    """Return the operation of a request and the ids in its path.
-
-    Raises Refusal: 501 for another API of the service, 405 for another method, 404 otherwise.
-    """
+    """Return the operation of a request and the ids in its path. Raises Refusal: 501, 405, 404."""
     path = request.path.removeprefix(BASE_PATH)
     near = _of_path(path) if path != request.path else []
     for operation in near:
@@ -146,5 +143,8 @@ def _act(call: Call) -> Reply:
         KINDS[".".join(steps[:length])].known(call)
     kind = KINDS[what]
     kind.guard(call)
+    if call.request.method == "POST" and not call.operation.body:
+        for name in call.body():
+            raise unknown_field(name, name)
     reply: Reply = getattr(kind, _METHODS.get(verb, verb))(call)
     return reply

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from qoder_cli.base.times import unix
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.sandbox.records import Seen, Thing
-from qoder_cli.sandbox.wire import Request, Shape, Step, invalid, unknown_field
+from qoder_cli.sandbox.wire import Request, Shape, Step, invalid
 from qoder_cli.sandbox.world import World
 
 Conditions = Mapping[str, float]  # those of faults.py that hold for a request, with their seconds or 1
@@ -110,11 +110,6 @@ class Call:
         from qoder_cli.sandbox.bodies import BODIES, checked
 
         return checked(BODIES[self.operation.id], self.body())
-
-    def expect_no_fields(self) -> None:
-        """Raise Refusal for a body with fields, where there are none."""
-        for name in self.body():
-            raise unknown_field(name, name)
 
     def page(
         self,

@@ -112,7 +112,6 @@ class _Work(Kind):
 
     def ack(self, call: Call) -> Reply:
         item = self._of_worker(call)
-        call.expect_no_fields()
         if item.fields["state"] != "queued":
             raise Refusal(409, f"The item is {item.fields['state']}.")
         item.fields.update(state="starting", acknowledged_at=stamp(call.now))
@@ -121,7 +120,6 @@ class _Work(Kind):
     def heartbeat(self, call: Call) -> Reply:
         """Extend the lease of a worker that knows the last heartbeat."""
         fields = self._of_worker(call).fields
-        call.expect_no_fields()
         ttl = min(max(call.query.number("desired_ttl_seconds", 60), 10), 600)
         expected = call.query.one("expected_last_heartbeat")
         if expected is not None and expected != (fields["latest_heartbeat_at"] or "NO_HEARTBEAT"):
@@ -171,7 +169,6 @@ class _Credentials(Kind):
 
     def mcp_oauth_validate(self, call: Call) -> Reply:
         credential = self.unarchived(call)
-        call.expect_no_fields()
         auth = credential.fields["auth"]
         if auth["type"] != "mcp_oauth":
             raise invalid("Only credentials of the type mcp_oauth can be validated.")
@@ -214,7 +211,6 @@ class _Dreams(Kind):
 
     def cancel(self, call: Call) -> Reply:
         dream = self.known(call)
-        call.expect_no_fields()
         if dream.fields["status"] not in ("pending", "running"):
             raise Refusal(409, "The dream has ended.")
         dream.fields.update(status="canceled", ended_at=stamp(call.now))

@@ -41,10 +41,9 @@ def folder() -> Iterator[Path]:
 
 
 def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
-    """Return what leads every client with the environment `base` into the sandbox.
+    """Return what leads us and the official SDK (api/facts.md, 3.1 and 7.2) into the sandbox.
 
-    Ours and the official SDK (api/facts.md, 3.1 and 7.2) get its server and token, and a config
-    and a state in `folder`. What must not be set is empty.
+    `base` is the environment; what must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
     proxies = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
@@ -75,10 +74,7 @@ def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str,
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run `command` to its end and return its exit code; 128+N when signal N killed it.
-
-    Signals that arrive meanwhile are passed on. Raises UsageError when it cannot be started.
-    """
+    """Run `command` to its end, passing signals on; return its exit code. Raises UsageError."""
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []  # signals that arrive before the child exists
 

@@ -1,12 +1,11 @@
 """What is special about deployments and their runs (api/facts.md, 1)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from qoder_cli.sandbox.call import Call, Reply
 from qoder_cli.sandbox.kinds import KINDS, Kind, of, without_secrets
 from qoder_cli.sandbox.records import Deployment, Run, Thing, stamp
 from qoder_cli.sandbox.wire import Shape
-from qoder_cli.sandbox.world import World
 
 
 @of("deployments")
@@ -42,25 +41,17 @@ class _Deployments(Kind):
             shape["metadata"] = shape["metadata"] | {"cas_config": _cas_config(thing)}
         return shape
 
-    def _change(self, call: Call, change: Callable[[World, Deployment], None]) -> Reply:
-        deployment = call.world.deployments[self.known(call).id]
-        call.expect_no_fields()
-        change(call.world, deployment)
-        return self.show(call, deployment, call.operation.id)
-
-    def pause(self, call: Call) -> Reply:
-        return self._change(call, World.pause)
-
-    def unpause(self, call: Call) -> Reply:
-        return self._change(call, World.unpause)
-
     def archive(self, call: Call) -> Reply:
-        return self._change(call, World.archive)
+        """Archive, pause or unpause a deployment."""
+        deployment = call.world.deployments[self.known(call).id]
+        getattr(call.world, call.operation.id.rpartition(".")[2])(deployment)
+        return self.show(call, deployment, "archive")
+
+    pause = unpause = archive
 
     def run(self, call: Call) -> Reply:
         """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
         deployment = call.world.deployments[self.known(call).id]
-        call.expect_no_fields()
         run = call.world.start(deployment, origin="request", at=call.now)
         call.seen.runs.append(run.id)
         return KINDS["deployment_runs"].show(call, run, "run")

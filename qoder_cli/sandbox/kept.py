@@ -1,7 +1,4 @@
-"""How things of each kind are kept, and shown where nothing was said of them (api/facts.md, 1.2, 2.2 and 4).
-
-Key order is that of api/examples.jsonl.
-"""
+"""How things of each kind are kept, and shown where nothing was said of them (api/facts.md, 4)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -165,7 +165,6 @@ class Kind:
     def archive(self, call: Call) -> Reply:
         """Archive a thing; to do it twice does no harm."""
         thing = self.known(call)
-        call.expect_no_fields()
         if thing.archived is None:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
         return self.show(call, thing, "archive")

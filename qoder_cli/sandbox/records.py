@@ -135,7 +135,6 @@ class Session(Thing):
     behaviour: Behaviour = DEMO
     initial_events: list[dict[str, Any]] = field(default_factory=list)
     cancelled: float | None = None
-    _ended: Ending | None = None  # once it was found: lists ask thousands of sessions, again and again
 
     def __post_init__(self) -> None:
         self._begin_turn()
@@ -242,11 +241,6 @@ class Session(Thing):
 
     def ending(self, now: float) -> Ending | None:
         """Return how its turn ended, or None; a session that asks has not ended."""
-        if self._ended is None or self._ended.at > now:
-            self._ended = self._find_ending(now)
-        return self._ended
-
-    def _find_ending(self, now: float) -> Ending | None:
         message, worked = "", False
         for moment in self.past(now):
             kind, fields = moment.beat.type, moment.beat.fields

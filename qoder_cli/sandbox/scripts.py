@@ -58,10 +58,7 @@ def turn(
     reason: str = "end_turn",
     idles: bool = False,
 ) -> Script:
-    """Return a turn of `seconds`: it thinks, uses a tool `steps` times, may say `message`.
-
-    With `idles` the session is idle before that; most are not (api/facts.md, 7.2).
-    """
+    """Return a turn: it may be idle before, thinks, uses a tool `steps` times, may say `message`."""
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
     beats += [*_open(start), Beat(start + length * 0.1, "agent.thinking")]

@@ -111,7 +111,6 @@ class _Sessions(Kind):
 
     def cancel(self, call: Call) -> Reply:
         self.known(call)
-        call.expect_no_fields()
         if _session(call).cancel(call.world.now()):
             call.status = 202
         # It says so even when it was idle (api/facts.md, 2.1).
