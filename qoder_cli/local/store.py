@@ -83,6 +83,10 @@ _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
 VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
 """
+_SETTLE_OLD = """
+UPDATE attempts AS mine SET run = :run, is_nothing = :nothing WHERE id = :id
+AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = mine.host AND id <> :id)
+"""  # the first that claimed a run has it
 _COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_adopted"
 
 
@@ -329,7 +333,7 @@ class Store:
         return self._connection
 
     def _in_memory(self) -> "Connection":
-        """Return the tables in memory: what can be read, and the changes that were not written."""
+        """Return the tables in memory: of what can be read the triggers, and the changes that were not written."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
             memory.executescript(_TABLES)
@@ -337,8 +341,7 @@ class Store:
             source = None
             try:
                 if source := self._connection or _look(self.path):
-                    ours = "SELECT name FROM sqlite_master WHERE name IN ('attempts', 'sightings', 'seen')"
-                    for (table,) in source.execute(ours).fetchall():
+                    for table in ("attempts", "sightings"):
                         if rows := source.execute(f"SELECT * FROM {table}").fetchall():
                             marks = ", ".join("?" * len(rows[0]))
                             memory.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
@@ -485,25 +488,19 @@ def take_over(connection: "Connection", folder: Path) -> None:
 
     Garbage and other versions are ignored. The files stay, for an earlier version.
     """
-    found: dict[str, Entry] = {}
-    owners: dict[tuple[str, str], str] = {}
     for line in _journal_lines(folder):
-        id, at = line.get("intent"), line.get("at")
-        words = [line.get(name) for name in ("profile", "host", "deployment", "key")]
-        if isinstance(at, int | float) and all(isinstance(word, str) for word in (id, *words)):
-            attempt = Attempt(_writable(str(id)), float(at), None, *map(_writable, map(str, words)))
-            found.setdefault(str(id), Entry(attempt))
-        elif (settled := str(line.get("settled"))) in found:
-            attempt = found[settled].attempt
-            run, is_open = text(line.get("run")), bool(line.get("open"))
-            if run and owners.setdefault((attempt.host, run), settled) != settled:
-                run, is_open = None, True  # the first that claimed a run has it
-            found[settled] = Entry(attempt, run and _writable(run), nothing=run is None and not is_open)
-    for entry in found.values():
-        values = {"run": entry.run, "nothing": entry.nothing, "id": entry.attempt.id}
-        _put(
-            connection, entry.attempt, ["UPDATE attempts SET run = :run, is_nothing = :nothing WHERE id = :id"], values
-        )
+        words = [line.get(name) for name in ("intent", "profile", "host", "deployment", "key")]
+        if isinstance(line.get("at"), int | float) and all(isinstance(word, str) for word in words):
+            id, *others = map(_writable, map(str, words))
+            _put(connection, Attempt(id, float(line["at"]), None, *others))
+        elif settled := text(line.get("settled")):
+            run = text(line.get("run"))
+            values = {
+                "run": run and _writable(run),
+                "nothing": not run and not line.get("open"),
+                "id": _writable(settled),
+            }
+            connection.execute(_SETTLE_OLD, values)
 
 
 def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
