@@ -56,8 +56,8 @@ class Call(Write[Answer]):
         self.answer = None
         pending = self.client.prepare(
             request.method,
-            request.target.path,
-            params=request.target.params or None,
+            request.path,
+            params=request.params or None,
             content=request.body and request.body.content,
             headers=request.all_headers,
             timeout=self.timeout,
@@ -83,7 +83,7 @@ class Call(Write[Answer]):
         return next_try(error, tries=resends + 1, spent=spent, jitter=self.client.clock.jitter())
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        path = readable(self._request.target.path)
+        path = readable(self._request.path)
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {why}",
             hint="check before doing it again",
@@ -100,7 +100,7 @@ class Call(Write[Answer]):
 def explained(request: Request, error: ApiError) -> ApiError:
     """Return an error with a better hint, where the table or the options have one."""
     if isinstance(error, NotFound) or error.http_status == 405:
-        methods = " or ".join(each.method for each in of_path(request.target.path))
+        methods = " or ".join(each.method for each in of_path(request.path))
         if request.operation is None:
             known = f"this path takes {methods}" if methods else "no operation has this path"
             return error.with_(hint=f"{known}; to list the operations: qoder api --list")

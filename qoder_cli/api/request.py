@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qoder_cli.api.body import Body, split
@@ -39,26 +38,20 @@ _REFUSED = {
 }
 
 
-class Target(NamedTuple):
-    """A path below the base URL, percent-encoded as typed; and the query, decoded, by name."""
-
-    path: str
-    params: dict[str, list[str]]
-
-
 @dataclass(frozen=True)
 class Request:
     """What is asked: `headers` are the caller's own, `key` an idempotency key."""
 
     method: str
-    target: Target
+    path: str  # below the base URL, percent-encoded as typed
+    params: dict[str, list[str]]  # the query, decoded
     body: Body | None = None
     headers: dict[str, str] = field(default_factory=dict)
     key: str | None = None
 
     @property
     def operation(self) -> Operation | None:
-        return find(self.method, self.target.path)
+        return find(self.method, self.path)
 
     @property
     def is_write(self) -> bool:
@@ -83,7 +76,7 @@ class Request:
         return headers | self.headers
 
     def __str__(self) -> str:
-        return f"{self.method} {self.target.path}"
+        return f"{self.method} {self.path}"
 
 
 def read_headers(typed: Sequence[str]) -> dict[str, str]:
@@ -108,8 +101,8 @@ def read_headers(typed: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Target:
-    """Return where a PATH leads that was typed, with the `name=value` of --query behind its own query.
+def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> tuple[str, dict[str, list[str]]]:
+    """Return path and query of a PATH that was typed, with the `name=value` of --query behind its own query.
 
     It is a path below the base URL, with or without `/v1` (api/facts.md, 3.1) or the base URL's own path, or a URL
     that begins with the base URL. Raises UsageError for anything else: another host, `.` and `..` however encoded, a
@@ -129,7 +122,7 @@ def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> Targ
     params: dict[str, list[str]] = {}
     for name, value in (*pairs, *(split(each, "--query") for each in query)):
         params.setdefault(name, []).append(value)
-    return Target(path, params)
+    return path, params
 
 
 def _below(address: str, base_url: str) -> str:

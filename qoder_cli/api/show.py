@@ -70,7 +70,7 @@ def show_pages(app: App, request: Request) -> None:
     Raises UsageError for a query that only fits one page, before anything is sent; and ApiError: what was printed
     before stands, and an array is not closed then.
     """
-    params: dict[str, Any] = dict(request.target.params)
+    params: dict[str, Any] = dict(request.params)
     if other := next((name for name in _OTHER_CURSORS if name in params), None):
         raise UsageError(
             f"--paginate and {other} in the query cannot be used together",
@@ -78,7 +78,7 @@ def show_pages(app: App, request: Request) -> None:
         )
     if request.operation is not None and "limit" in request.operation.query:
         params.setdefault("limit", LARGEST_PAGE)
-    pages = OneAhead(app.client.pages(request.target.path, params, headers=request.all_headers))
+    pages = OneAhead(app.client.pages(request.path, params, headers=request.all_headers))
     output = Output(app.out, "json" if app.output.format == "table" else app.flags.output)
     with output.rows(fields=mapping, data=lambda item: item, id="id") as rows:
         while (page := pages.take()) is not None:
@@ -88,13 +88,13 @@ def show_pages(app: App, request: Request) -> None:
 
 def show_stream(app: App, request: Request, *, include: bool) -> None:
     """Print an event stream until it ends. Raises ApiError, also when it breaks off."""
-    client, target = app.client, request.target
+    client = app.client
     characters: Any = codecs.getincrementaldecoder("utf-8")("replace")
     lines = io.IncrementalNewlineDecoder(characters, translate=True)
     with ExitStack() as opened:
         head, stream = client.patiently(
             lambda: opened.enter_context(
-                client.open_stream(target.path, params=target.params or None, headers=request.headers)
+                client.open_stream(request.path, params=request.params or None, headers=request.headers)
             )
         )
         if include:

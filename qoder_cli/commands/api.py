@@ -86,8 +86,8 @@ def api(
         from qoder_cli.runs.trigger import check_key
 
         idempotency_key = check_key(idempotency_key, app.keep_secrets())
-    where = read_target(path or "", base_url=app.settings.base_url, query=query or [])
-    request = Request(typed, where, body, own, idempotency_key)
+    below, params = read_target(path or "", base_url=app.settings.base_url, query=query or [])
+    request = Request(typed, below, params, body, own, idempotency_key)
     is_no_list = request.operation is not None and request.operation.kind != "page"
     if paginate and (request.is_write or request.is_stream or is_no_list):
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")

@@ -312,14 +312,14 @@ PIECES = [
 @example(f"{BASE}/deployments/dep_1?x=1")
 def test_whatever_is_typed_stays_below_the_base_url(typed: str) -> None:
     try:
-        found = read_target(typed, base_url=BASE)
+        path, params = read_target(typed, base_url=BASE)
     except UsageError:
         return
-    url = httpx.URL(BASE + found.path, params=found.params or None)
+    url = httpx.URL(BASE + path, params=params or None)
     assert (url.scheme, url.host, url.port, url.userinfo) == ("https", "api.qoder.com", None, b"")
     assert url.raw_path.startswith(b"/api/v1/cloud/")
     assert not {b"..", b"."} & set(url.raw_path.partition(b"?")[0].split(b"/"))
-    assert url.params.multi_items() == [(name, value) for name in found.params for value in found.params[name]]
+    assert url.params.multi_items() == [(name, value) for name in params for value in params[name]]
 
 
 @pytest.mark.parametrize("typed", ["limit", "=5", ""])
