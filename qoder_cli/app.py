@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qoder_cli.settings.values import OnLeave
 
 
-_TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # variables that hold one
+_TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # of tokens
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 
@@ -38,9 +38,9 @@ class Known:
 
     started: "list[Run]" = field(default_factory=list)  # what it has triggered
     observed: Any = None  # what reads the one run that it is about: a runs.observe.Observer
-    is_of_several: bool = False  # whether it is about several runs, of which each is told of by itself
+    is_of_several: bool = False  # whether it is about several runs, each told of by itself
     on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
-    wait_options: tuple[str, ...] = ()  # as words, those that a command which waits on has to repeat
+    wait_options: tuple[str, ...] = ()  # as words, for a command that waits on
     typed: "Sequence[str] | str" = "-"  # the runs or deployments that it is about: one, or several
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions, by place among these
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.awaiting.Item

@@ -157,19 +157,19 @@ def _takes(part: str, place: int) -> bool:
 
 
 def zone(name: str) -> tzinfo:
-    """Return the IANA zone `name`; UTC needs no time zone data. Raises ValueError when it is unknown."""
+    """Return the IANA zone `name`; UTC needs no data. Raises ValueError if it is unknown."""
     if name in ("UTC", "Etc/UTC"):
         return UTC
     from zoneinfo import ZoneInfo  # costs more than the rest of this module
 
     try:
         return ZoneInfo(name)
-    except (KeyError, OSError, ValueError) as error:  # OSError: a name that is a folder of the zone data
+    except (KeyError, OSError, ValueError) as error:  # OSError: a folder of the zone data
         raise ValueError(f"unknown time zone {name!r}") from error
 
 
 def upcoming(expression: str, timezone: str, *, after: float, count: int = 5) -> list[float]:
-    """Return the next `count` unix times after `after`. Raises ValueError as `parse` and `zone` do."""
+    """Return the next `count` unix times after `after`. Raises ValueError."""
     return list(islice(parse(expression).fires(after=after, zone=zone(timezone)), count))
 
 
@@ -233,7 +233,7 @@ def _times(meaning: Cron) -> str:
 
 
 def _days(meaning: Cron) -> str:
-    """Return the days: `every day`, `on every Monday`, `on weekdays`, `on days 1 and 15 of January`."""
+    """Return the days: `every day`, `on every Monday`, `on days 1 and 15 of January`."""
     every_date, every_weekday = len(meaning.days) == 31, len(meaning.weekdays) == 7
     if (every_date and every_weekday) or (meaning.either_day and (every_date or every_weekday)):
         return "every day"

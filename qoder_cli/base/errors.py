@@ -168,7 +168,7 @@ class RunSkipped(QoderError):
 
 
 class ApiError(QoderError):
-    """The server, or the way to it, said no. `retry_after` is in seconds, when the server named it."""
+    """The server, or the way to it, said no. `retry_after` is in seconds, if it was named."""
 
     retryable = False  # whether asking again can help
     retry_after: float | None = None

@@ -57,7 +57,7 @@ def deployment(typed: str) -> str:
 
 
 def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
-    """Return whether an id was typed for something, and not its name. Raises UsageError for neither."""
+    """Return whether an id was typed, and not a name. Raises UsageError for neither."""
     _check_text(typed, kind, wanted)
     return _kind(typed) is not None and bool(_id(typed, prefix=prefix, wanted=wanted))
 
@@ -184,7 +184,7 @@ def _a(kind: str) -> str:
 
 
 def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0.7) -> list[str]:
-    """Return the words most like what was typed, the best first; `alike` is how much, from 0 to 1."""
+    """Return the words most like what was typed, the best first; `alike` is from 0 to 1."""
     from difflib import get_close_matches
 
     words = list(words)

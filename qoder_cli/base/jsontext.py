@@ -49,7 +49,7 @@ def parse(text: str) -> Any:
 
 
 def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return `value` as JSON text: numbers as they came, and no command to a terminal or a CI system."""
+    """Return JSON text: numbers as they came, no command to a terminal or a CI system."""
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, default=_marked)
     text = _STEERING.sub(_escape, text.replace(f'"{_MARK}', "").replace(f'{_MARK}"', ""))

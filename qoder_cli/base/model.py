@@ -72,7 +72,7 @@ class Run(Resource):
         return f"session {self.id}" if self.is_session else f"run {self.id}"
 
     def get(self, name: str) -> Any:
-        """Return a field's value, filled in or as sent. A session's own status is that of no turn."""
+        """Return a field, filled in or as sent. A session's own status is that of no turn."""
         sent = self.raw.get(name)
         if name in ("status", "error") and self.raw.get("type") == "session":
             sent = None
@@ -107,7 +107,7 @@ class Run(Resource):
 
     @property
     def created(self) -> float | None:
-        """When it was created, in unix seconds of the server's clock; None where it does not say."""
+        """When it was created, in unix seconds by the server's clock; None if it does not say."""
         return unix(self.raw.get("created_at"))
 
     @property
@@ -203,7 +203,7 @@ def is_new(key: str, known: dict[str, None], *, most: int) -> bool:
 
 
 def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the query parameter and value that ask for the page after this one; None at the end."""
+    """Return the query parameter that asks for the page after this one; None at the end."""
     if following := text(page.get("next_page")):
         return "page", following
     if page.get("has_more") is not True:

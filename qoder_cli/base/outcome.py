@@ -1,4 +1,4 @@
-"""How a run ended, on either generation of server. Pure; the cases are in tests/unit/test_outcome.py.
+"""How a run ended, on either generation of server. The cases are in tests/unit/test_outcome.py.
 
 The older generation gives a run a `status`. The current one only records that a session was created or
 was not; how it went must be read from the session's events (api/facts.md, 1.3 and 2.6).
@@ -196,7 +196,7 @@ class SessionStory:
 
     @property
     def starts(self) -> frozenset[str]:
-        """The keys of the events with which it begins, where that is not the beginning of the run."""
+        """The keys of the events it begins with, where that is not the beginning of the run."""
         return frozenset()
 
     @property
@@ -223,7 +223,7 @@ class SessionStory:
         self._told[key] = Told(key, kind, at, {} if is_work else event)
 
     def is_of_its_time(self, event: dict[str, Any]) -> bool:
-        """Return whether an event may be of the run: it is not older, as far as its time is known."""
+        """Return whether an event may be of the run: it is not known to be older."""
         return self._is_since(event_at(event))
 
     def _is_since(self, at: float | None) -> bool:
@@ -297,7 +297,7 @@ def _judge(story: Iterable[Told]) -> _Judgement:
                 elif reason is not None and reason not in _TURN_DONE:
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
-                    idled_early = True  # a new session may be idle before it starts (api/facts.md, 1.7)
+                    idled_early = True  # a new session may be so before it starts (api/facts.md, 1.7)
                 elif reason is None and fatal_error is not None:
                     ending = Ending("failed", at, fatal_error)
                 else:
@@ -327,13 +327,13 @@ _CAUSED = frozenset({"retries_exhausted", "session_terminated"})
 
 
 def event_key(event: Mapping[str, Any]) -> str:
-    """Return what tells an event from all others: its id, and its whole content where it has none."""
+    """Return what tells an event from all others: its id, or its whole content without one."""
     event_id = text(event.get("id"))
     return event_id or jsontext.dump(dict(sorted(event.items())))
 
 
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
-    """Return events oldest first, each with its time in unix seconds, or that of the one before it."""
+    """Return events oldest first, with their times in unix seconds, or that of the one before."""
     placed = list(zip(events, map(event_at, events), strict=True))
     known = [at for _, at in placed if at is not None]
     if known and known[0] > known[-1]:

@@ -21,7 +21,7 @@ def open_at_once(path: str | Path) -> BinaryIO:
 
 
 def read_most(file: BinaryIO, most: int) -> bytes:
-    """Return at most so many bytes of it. Raises OSError, also for a pipe that nothing writes to."""
+    """Return so many bytes at most. Raises OSError, also for a pipe that nothing writes to."""
     data = file.read(most)
     if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         raise BlockingIOError(errno.EAGAIN, "it is a named pipe that nothing writes to")
@@ -29,7 +29,7 @@ def read_most(file: BinaryIO, most: int) -> bytes:
 
 
 def read_typed(path: str, stdin: IO[str] | None, most: int) -> bytes:
-    """Return at most so many bytes of a file, of standard input for `-`. Raises OSError, ValueError."""
+    """Return so many bytes at most of a file, or of `-`. Raises OSError, ValueError."""
     if path != "-":
         with open_at_once(path) as file:
             return read_most(file, most)
@@ -81,12 +81,12 @@ def without_waiting(path: str, flags: int) -> int:
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
-    """Return QODER_STATE_DIR, else systemd's STATE_DIRECTORY, else the system's. Raises RuntimeError."""
+    """Return QODER_STATE_DIR, else STATE_DIRECTORY, else the system's. Raises RuntimeError."""
     if folder := env.get("QODER_STATE_DIR"):
         if names_token(folder):
             raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
         return Path(folder).expanduser()
-    # systemd makes it for a service, for its user alone; of several, which colons part, the first is taken
+    # systemd makes it for a service; of several, which colons part, the first is taken
     if (folder := env.get("STATE_DIRECTORY", "").partition(":")[0]) and os.path.isabs(folder):
         return Path(folder)
     from platformdirs import user_state_path
@@ -99,7 +99,7 @@ def state_folder(env: Mapping[str, str]) -> Path:
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:
-    """Write a file into the folder for state, and return where it is. Raises OSError, RuntimeError."""
+    """Write a file into the folder for state, and return its path. Raises OSError, RuntimeError."""
     path = state_folder(env) / name
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     replace_file(path, text.encode())

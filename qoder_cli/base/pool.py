@@ -1,4 +1,4 @@
-"""Several things at a time, in threads, such that a signal can be raised wherever one waits for them.
+"""Several things at a time, in threads; a signal can be raised wherever one waits for them.
 
 Not concurrent.futures: its threads are waited for at the exit. Nor `threading.Event`: a signal raised in
 a wait for it may break its lock, which ends in RuntimeError or a thread that hangs. A `SimpleQueue` has none.

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
+"""SIGINT, SIGTERM, SIGHUP: the first is raised where the program stands, the second ends it.
 
 Two within a tenth of a second are one: a supervisor may signal a process and then its group. Within
 `held` the first is raised only where the program waits, so that nothing learnt between is lost.

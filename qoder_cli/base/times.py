@@ -24,7 +24,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+
 
 
 def parse_duration(text: str, *, option: str) -> float:
-    """Return the seconds of `90`, `1.5s`, `10m`, `1h30m` or `2d`. Raises UsageError, naming `option`."""
+    """Return the seconds of `90`, `1.5s`, `1h30m` or `2d`. Raises UsageError, naming `option`."""
     text = text.strip()
     if _SECONDS.fullmatch(text):
         seconds = float(text)
@@ -46,7 +46,7 @@ class Limits(NamedTuple):
 
 
 def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Limits:
-    """Return the limits that were typed. Raises UsageError, also when they are given without waiting."""
+    """Return the limits that were typed. Raises UsageError, also for limits without waiting."""
     if not wait and (timeout is not None or interval is not None):
         option = "--timeout" if timeout is not None else "--interval"
         raise UsageError(f"{option} only works with --wait", hint="add --wait, or drop it")
@@ -77,7 +77,7 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
             moment = now - timedelta(**{unit: int(part) for unit, part in age.groupdict("0").items()})
         else:
             moment = datetime.fromisoformat(typed.upper()).astimezone()
-    except (ValueError, OverflowError, OSError):  # the 31st of February, hour 25, a million weeks ago
+    except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
     if moment > now:
         raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")

@@ -76,7 +76,7 @@ class Ci:
         self._system.sum_up([known.items[number] for number in sorted(known.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
-        if is_one and not isinstance(error, Interrupted):  # whoever stopped it waits for nothing more
+        if is_one and not isinstance(error, Interrupted):  # who stopped it waits no more
             self._tell_result()
 
     def _tell(self, values: Mapping[str, Value]) -> None:

@@ -28,7 +28,7 @@ LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
 
 _HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
 _PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
-_WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no address that becomes a link
+_WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no link
 _OF_ONE = {"run_id", "session_id", "status"}
 _OF_SEVERAL = {"run_ids"}
 

@@ -39,7 +39,7 @@ class Answer:
 
 
 class Pending(Task[Answer]):
-    """A request under way, in a thread, so that a deadline and Ctrl-C hold whatever the server does.
+    """A request under way, in a thread: a deadline and Ctrl-C hold whatever the server does.
 
     httpx's timeouts are per read: a byte a second satisfies them. Giving up and sending exclude each other:
     once a caller was told that nothing was sent, nothing will be. `reached_server` is True from the start
@@ -98,7 +98,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
 
 
 def _said(answer: Answer, error: dict[str, Any]) -> str:
-    """Return what is said of an error, with the field that the API names beside (api/facts.md, 3.4)."""
+    """Return what is said of an error, with the field that the API names (api/facts.md, 3.4)."""
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
         try:
@@ -153,7 +153,7 @@ def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: 
 
 
 def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
-    """Put a failure of the transport into words, and say whether the request can have been heard."""
+    """Return the error of a failed transport, which says if the request can have been heard."""
     import httpx
 
     said = re.sub(r"^\[Errno -?\d+\] ", "", str(failure)).rstrip(".") or type(failure).__name__

@@ -135,7 +135,7 @@ class ObjectWrite(Write[T]):
 
 
 class ReadBack:
-    """The rows of one list, read back past a moment; `is_whole` says afterwards whether it got there.
+    """The rows of one list, read back past a moment; `is_whole` says whether it got there.
 
     Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may permit a
     write. So the order is believed only after a stretch of it was seen; until then the list is read to its end, and one
@@ -149,7 +149,7 @@ class ReadBack:
         self.is_whole = False
 
     def rows(self, until: Until) -> Iterator[dict[str, Any]]:
-        """Yield the rows to the end of the page that passes the moment, or of the list. Raises ApiError.
+        """Yield the rows to the end of the page that passes the moment. Raises ApiError.
 
         `until` gives the moment in unix seconds of the server, None for the whole list; it is asked after each
         page, for a page may be what tells the server's clock.

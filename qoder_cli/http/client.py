@@ -104,7 +104,7 @@ class Client:
         return None if proxy is None or goes_around(host, os.environ) else proxy
 
     def server_now(self) -> float:
-        """Return the server's clock in unix seconds, by its Date headers; ours until there was one."""
+        """Return the server's clock in unix seconds, by its Date headers; else ours."""
         return self.clock.now() + (self.server_ahead or 0.0)
 
     def on_server_clock(self, moment: float) -> float | None:
@@ -128,7 +128,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Any:
-        """Return the JSON answer to a GET, of which one try takes `within` seconds. Raises ApiError."""
+        """Return the JSON answer to a GET; one try takes `within` seconds. Raises ApiError."""
 
         def ask() -> Any:
             pending = self.prepare("GET", path, params=params, headers=headers)
@@ -137,7 +137,7 @@ class Client:
         return self.patiently(ask) if retry else ask()
 
     def patiently(self, ask: Callable[[], T]) -> T:
-        """Return what `ask` returns, asking again after connection errors, 408, 429 and 5xx but 501.
+        """Return what `ask` returns, asked again after connection errors, 408, 429 and most 5xx.
 
         At most 5 tries in 30 s, after 0.5 s doubling to 8 s, or as long as Retry-After says. Raises ApiError.
         """
@@ -212,7 +212,7 @@ class Client:
             params=params,
             headers={
                 "accept": "text/event-stream",
-                "accept-encoding": "identity",  # a compressor may hold back what is meant to be heard now
+                "accept-encoding": "identity",  # a compressor may hold back events
                 **(headers or {}),
             },
             timeout=httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT),
@@ -377,7 +377,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Iterator[dict[str, Any]]:
-        """Yield a list's pages, by `next_page`, else `after_id` (api/facts.md, 3.6). Raises ApiError."""
+        """Yield a list's pages, by `next_page` or `after_id` (api/facts.md, 3.6). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0
@@ -435,7 +435,7 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
 
 
 def _trust(url: str) -> Any:
-    """Return the TLS context, by SSL_CERT_FILE and SSL_CERT_DIR; for plain http one that trusts nobody."""
+    """Return the TLS context, by SSL_CERT_FILE and SSL_CERT_DIR; it trusts nobody for http."""
     import ssl
 
     if url.startswith("http:"):

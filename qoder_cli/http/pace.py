@@ -23,7 +23,7 @@ class Closed(Exception):
 
 
 class Pace:
-    """Spaces requests evenly: each takes its turn before it is sent. Once closed, nobody gets a turn."""
+    """Spaces requests evenly: each takes its turn before it is sent, unless it is closed."""
 
     def __init__(self, clock: Clock, *, per_second: float) -> None:
         self._clock = clock

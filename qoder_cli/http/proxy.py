@@ -1,4 +1,4 @@
-"""The proxy between here and a server. httpx is told which, so that what is said of it is what happens."""
+"""The proxy between here and a server. httpx is told which, so that we can say which it is."""
 
 import re
 import sys

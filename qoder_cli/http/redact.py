@@ -1,4 +1,4 @@
-"""Taking secrets out of what `--debug` shows: by the name they go by, and by the shape they have."""
+"""Taking secrets out of what `--debug` shows: by their names, and by their shapes."""
 
 import re
 from contextlib import suppress
@@ -45,7 +45,7 @@ def header(name: str, value: str, secret: str | None = None) -> str:
 
 
 def payload(content: bytes, kind: str, secret: str | None = None) -> str:
-    """Return a body as it travels without secrets; of a form, and of what is no text, only its size."""
+    """Return a body without secrets; of a form, and of what is no text, only its size."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""What this machine remembers: one SQLite file of triggers, names and ids seen, and the locks on keys."""
+"""What this machine remembers: one SQLite file of triggers and things seen, and key locks."""

@@ -1,4 +1,4 @@
-"""The deployments, runs and things of other nouns that commands have seen, for completion and short ids.
+"""The deployments, runs and other things that commands have seen, for completion and short ids.
 
 They are in the store, by host and profile. What fails here is silent.
 """
@@ -56,7 +56,7 @@ def seen(store: "Store", noun: str, *, profile: str | None, host: str | None = N
     values = {"noun": noun, "profile": profile, "host": host, "most": MOST_RUNS if noun == "run" else MOST}
     rows = store.read(_FIND, values, quiet=True)
     found = [Seen(*[text(column) or "" for column in row]) for row in rows]
-    return [each for each in found if _ID.fullmatch(each.id)]  # another program may have written others
+    return [each for each in found if _ID.fullmatch(each.id)]  # others may write others
 
 
 def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
@@ -74,7 +74,7 @@ def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> 
 
 
 def remember(store: "Store", settings: "Settings", noun: str, things: Things, *, whole: bool = False) -> None:
-    """Remember what was seen of a noun, and forget what is archived; with `whole` also all others."""
+    """Remember what was seen of a noun; forget what is archived, with `whole` all others."""
     mine = {"host": settings.host, "profile": settings.profile, "noun": noun}
     found: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()

@@ -95,7 +95,7 @@ class Attempt(NamedTuple):
 
     id: str
     at: float  # in unix seconds of this machine's clock
-    ahead: float | None  # seconds by which the server's clock is ahead of it; None while that is not known
+    ahead: float | None  # seconds by which the server's clock is ahead; None if unknown
     profile: str
     host: str
     deployment: str
@@ -212,7 +212,7 @@ class Store:
         return claimed
 
     def _change(self, attempt: Attempt, *statements: str, insist: bool = False, **values: object) -> bool:
-        """Do this to an attempt, written down if need be; return whether the last statement did it."""
+        """Do this to an attempt, put if need be; return whether the last statement did it."""
         values |= {"id": attempt.id, "host": attempt.host}
         return self.write(partial(_put, attempt=attempt, statements=statements, values=values), insist=insist)
 
@@ -231,12 +231,12 @@ class Store:
         return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}
 
     def owners(self, host: str) -> dict[str, Entry]:
-        """Return what each run on this host is of; of several that answers named it to, the first."""
+        """Return what each run on this host is of, the first of several that it was named to."""
         entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
         return {entry.run: entry for entry in entries if entry.run}
 
     def last(self, *, profile: str, host: str) -> Entry | None:
-        """Return the newest attempt with this profile on this host that started something, or may have.
+        """Return the newest attempt on this host, by profile, that may have started something.
 
         Where it is open but its key has a run, the attempt that has it: that is what the key answers with.
         """
@@ -440,7 +440,7 @@ def _connect(path: Path, patience: float) -> "Connection":
 
 
 def _look(path: Path) -> "Connection | None":
-    """Return a connection that changes nothing; None without tables. Raises OSError, sqlite3.Error."""
+    """Return a connection that changes nothing; None without tables. Raises as `_connect`."""
     if not os.path.lexists(path):
         return None
     _check(path)
@@ -461,7 +461,7 @@ def _look(path: Path) -> "Connection | None":
 
 
 def _check(path: Path) -> None:
-    """Raise OSError where a file that SQLite opens is none: it would wait for the other end of a pipe."""
+    """Raise OSError where a file that SQLite opens is none: for a pipe it would wait."""
     for name in _BESIDE:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):

@@ -20,14 +20,14 @@ class Words(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A timestamp as it was sent; on a terminal in local time, or how long before `now` (unix seconds)."""
+    """A timestamp as sent; on a terminal in local time, or how long before `now` (unix)."""
 
     text: str
     now: float | None = None
 
 
 class Fire(NamedTuple):
-    """A moment to come, as it was sent; on a terminal in local time and in the zone of its schedule."""
+    """A moment to come, as sent; on a terminal in local time and in its schedule's zone."""
 
     text: str
     zone: str | None
@@ -150,12 +150,12 @@ def _ago(text: str, now: float) -> str:
 
 
 def _elsewhere(text: str, zone: str | None) -> str:
-    """Return the moment on the clocks of a zone; nothing where they show the same, or it is unknown."""
+    """Return the moment on a zone's clocks; nothing if they show the same, or it is unknown."""
     from zoneinfo import ZoneInfo
 
     moment = parse_timestamp(text)
     try:
         there = local_time(text, zone=ZoneInfo(zone or ""))
-    except (ValueError, OSError, LookupError):  # no such zone, or a platform without a time zone database
+    except (ValueError, OSError, LookupError):  # no such zone, or no database of them
         return ""
     return f"  {there} {zone}" if moment and there != local_time(text) else ""

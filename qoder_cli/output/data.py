@@ -81,7 +81,7 @@ class Output:
         id: str,
         first: Sequence[str] | None = None,
     ) -> None:
-        """Print a list: `data` (or the rows) as JSON, the rows as a table, or the field named `id`."""
+        """Print a list: `data` (or the rows) as JSON, the rows as a table, or the `id`s."""
         with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
@@ -101,7 +101,7 @@ class Output:
         return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
-        """Return the faint line below what is drawn: the zone of its times, and what else to say."""
+        """Return the faint line below what is drawn: the zone of its times, and more."""
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
         said = " · ".join([*zone, *more])
         return self.screen.styled(said, "dim") + "\n" if said else ""

@@ -24,7 +24,7 @@ Object = dict[str, Any]  # one of the server's objects, as it was sent
 
 DEFAULT_LIMIT = 20
 LARGEST_PAGE = 100  # more is refused by the current API (api/facts.md, 1.3)
-_REMEMBERED = 1000  # ids; what moves back by as many new arrivals between two pages is not shown twice
+_REMEMBERED = 1000  # ids; what so many new arrivals push back is not shown twice
 
 
 def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int | None:
@@ -38,7 +38,7 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
 
 
 def page_size(limit: int | None) -> int:
-    """Return the size of page that reaches a limit in the fewest requests and with the fewest rows."""
+    """Return the size of page that reaches a limit with the fewest requests and rows."""
     return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
 
 
@@ -90,7 +90,7 @@ class Listing(Generic[T]):
         while (page := self._pages.take()) is not None:
             objects = [item for item in page["data"] if isinstance(item, dict)]
             self._strange += len(page["data"]) - len(objects)
-            keyed = ((item, item.get(self.key)) for item in objects)  # what was there before is left out
+            keyed = ((item, item.get(self.key)) for item in objects)
             new = (item for item, key in keyed if key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED))
             objects = list(filter(self.matches, new))
             room = None if self.limit is None else self.limit - self.shown

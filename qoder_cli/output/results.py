@@ -117,11 +117,11 @@ class Printed(Generic[R]):
         return self._results[number]
 
     def put(self, number: int, result: R) -> None:
-        """Take in what became of the thing with this number, once, and print what can be printed now."""
+        """Take in, once, what became of the thing with this number, and print what can be."""
         if self._results[number] is None:
             self._results[number] = result
             self._come.append(result)
-        if not self._output.is_drawn:  # the first rows fix the columns of what is drawn: all come together
+        if not self._output.is_drawn:  # the first rows fix the columns
             self._unless_broken(self._show_ready)
 
     def end(self) -> None:
