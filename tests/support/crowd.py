@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,11 +72,12 @@ class Bent(WorldTransport):
 
     def _arranged(self, asked: Asked, request: httpx.Request) -> httpx.Response:
         """Return a page of the list as `arrange` makes it of all its rows."""
-        filters = [pair for pair in request.url.params.multi_items() if pair[0] not in ("page", "after_id")]
+        asked_for = request.url.params.multi_items()
+        filters = [pair for pair in asked_for if pair[0] not in ("page", "after_id", "limit")]
         rows: Rows = []
         last: str | None = None
         while True:
-            params = [*filters, *([("after_id", last)] if last else [])]
+            params = [*filters, ("limit", "100"), *([("after_id", last)] if last else [])]
             url = request.url.copy_with(params=params)
             answer = super().handle_request(httpx.Request("GET", url, headers=request.headers))
             page = json.loads(answer.read())
@@ -186,8 +188,8 @@ class Crowd(Town):
     @property
     def busiest(self) -> int:
         """The most requests in any second."""
-        moments = [asked.at for asked in self.server.asked]
-        return max((sum(first <= at < first + 1 for at in moments[n:]) for n, first in enumerate(moments)), default=0)
+        moments = sorted(asked.at for asked in self.server.asked)
+        return max((bisect_left(moments, first + 1) - n for n, first in enumerate(moments)), default=0)
 
     def asked_for(self, word: str) -> list[Asked]:
         """Return the requests with a word in their path."""

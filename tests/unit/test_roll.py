@@ -29,6 +29,12 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "start", lambda task: task._run() or task)
 
 
+@pytest.fixture(autouse=True)
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a few dozen runs fill as many pages as hundreds do."""
+    monkeypatch.setattr(roll, "PAGE", 25)
+
+
 @pytest.fixture(params=GENERATIONS)
 def crowd(request: pytest.FixtureRequest, tmp_path: Path) -> Crowd:
     return Crowd(request.param, tmp_path)
@@ -56,15 +62,15 @@ def in_order(crowd: Crowd) -> list[str]:
 # What it costs.
 
 
-def test_a_check_costs_a_page_for_a_hundred_runs_and_one_request_for_each_that_ended(crowd: Crowd) -> None:
-    ids = crowd.begin(210, seconds=70)
+def test_a_check_costs_a_page_for_so_many_runs_and_one_request_for_each_that_ended(crowd: Crowd) -> None:
+    ids = crowd.begin(54, seconds=70, every=0.4)
     crowd.wait(ids)
-    assert (crowd.code, crowd.codes) == (0, {0: 210})
+    assert (crowd.code, crowd.codes) == (0, {0: 54})
     assert sorted(in_order(crowd)) == sorted(ids)
     assert crowd.busiest <= 20
     before = [check for check in crowd.checks if check[-1].at < crowd.told[0].at]
-    assert max(map(len, before)) <= pages(210) + 5
-    ended = 0 if crowd.world.generation == "legacy" else 210
+    assert max(map(len, before)) <= pages(54) + 5
+    ended = 0 if crowd.world.generation == "legacy" else 54
     by_themselves = [asked for asked in crowd.server.asked if asked.path not in LISTS]
     assert len(by_themselves) <= ended + (
         crowd.clock.time - crowd.began
@@ -74,12 +80,12 @@ def test_a_check_costs_a_page_for_a_hundred_runs_and_one_request_for_each_that_e
 
 
 def test_while_nothing_changes_only_pages_are_read(crowd: Crowd) -> None:
-    ids = crowd.begin(250, seconds=600)
+    ids = crowd.begin(62, seconds=600, every=0.4)
     crowd.wait(ids, "--timeout", "58")
-    assert (crowd.code, crowd.codes) == (124, {124: 250})
+    assert (crowd.code, crowd.codes) == (124, {124: 62})
     first, *others = crowd.checks[:-1]  # the last one is for what they cost
-    assert len(first) <= 2 * pages(250)  # the ids are looked for, and then their sessions
-    assert {len(check) for check in others} == {pages(250)}
+    assert len(first) <= 2 * pages(62)  # the ids are looked for, and then their sessions
+    assert {len(check) for check in others} == {pages(62)}
     steady = [check[0].at for check in others if check[0].at - crowd.began > 10]
     assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
 
@@ -130,13 +136,13 @@ def test_the_longest_pause_between_two_looks_is_the_one_asked_for(crowd: Crowd) 
 def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
     stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
     ids = []
-    for _ in range(60):
+    for _ in range(15):
         ids += crowd.begin(1, seconds=50)
         for _ in range(9):
             crowd.world.start(stranger)
-        crowd.clock.time += 0.1
+        crowd.clock.time += 0.4
     crowd.wait(ids)
-    assert crowd.codes == {0: 60}
+    assert crowd.codes == {0: 15}
     assert crowd.busiest <= 20
     assert max(crowd.delays()) <= 10
 
@@ -144,7 +150,7 @@ def test_strangers_in_between_cost_pages_and_hide_nothing(crowd: Crowd) -> None:
 def test_ids_that_the_newest_runs_do_not_show_are_each_read_once(crowd: Crowd) -> None:
     ids = crowd.begin(60, seconds=5)
     crowd.clock.time += HOUR
-    crowd.begin(900, seconds=5)
+    crowd.begin(225, seconds=5)
     known = [*ids[:6], "drun_nothere", *ids[6:], "drun_neither"]
     crowd.wait(known)
     assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
@@ -155,7 +161,7 @@ def test_ids_that_the_newest_runs_do_not_show_are_each_read_once(crowd: Crowd) -
 
 def test_ids_from_long_ago_that_are_far_apart_are_asked_for_each(current: Crowd) -> None:
     ids = far_apart(current, 60, left=900)
-    current.begin(700, seconds=5)
+    current.begin(175, seconds=5)
     current.wait(ids, "--timeout", "20")
     assert current.codes == {124: 60}
     assert len(current.asked_for("/deployment_runs/")) == 60
@@ -167,7 +173,7 @@ def test_ids_from_long_ago_that_are_far_apart_are_asked_for_each(current: Crowd)
 def test_many_behind_many_newer_ones_cost_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
     ids = crowd.begin(100, seconds=3 * HOUR)
     crowd.clock.time += HOUR
-    crowd.begin(600, seconds=5 * HOUR)
+    crowd.begin(150, seconds=5 * HOUR)
     if windows == "ignored":
         crowd.server.deaf_to = ("created_at",)
     if windows == "refused":
@@ -176,32 +182,32 @@ def test_many_behind_many_newer_ones_cost_pages_and_no_request_each(windows: str
     assert crowd.codes == {124: 100}
     assert {item.get("status") for _, item in crowd.told} == {"running"}
     assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-    assert max(map(len, crowd.checks[1:-1])) <= pages(700) + 1  # the first finds the ids, the last is for the cost
+    assert max(map(len, crowd.checks[1:-1])) <= pages(250) + 1  # the first finds the ids, the last is for the cost
 
 
 def test_strangers_cost_pages_and_no_request_each(crowd: Crowd) -> None:
     stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
     ids = []
-    for _ in range(200):
+    for _ in range(50):
         ids += crowd.begin(1, seconds=600)
         for _ in range(2):
             crowd.world.start(stranger)
-        crowd.clock.time += 0.05
+        crowd.clock.time += 0.2
     crowd.wait(ids, "--timeout", "40")
-    assert crowd.codes == {124: 200}
-    assert max(map(len, crowd.checks[1:-1])) <= pages(600)  # the first finds the ids, the last is for the cost
+    assert crowd.codes == {124: 50}
+    assert max(map(len, crowd.checks[1:-1])) <= pages(150)  # the first finds the ids, the last is for the cost
     assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
-    assert len(crowd.server.asked) <= pages(600) + 40 / 5 * pages(600) * 1.5
+    assert len(crowd.server.asked) <= pages(150) + 40 / 5 * pages(150) * 1.5
 
 
 def test_many_that_end_behind_newer_ones_cost_a_request_each_at_most(crowd: Crowd) -> None:
-    ids = crowd.begin(150, seconds=60, every=0.1)
-    crowd.begin(150, seconds=HOUR, every=0.04)
+    ids = crowd.begin(38, seconds=60, every=0.4)
+    crowd.begin(38, seconds=HOUR, every=0.16)
     crowd.wait(ids)
-    assert crowd.codes == {0: 150}
+    assert crowd.codes == {0: 38}
     of_runs = [asked for asked in crowd.server.asked if asked.path not in LISTS]
-    assert len(of_runs) <= 150 * (crowd.world.generation == "current") + 30
-    assert len(crowd.server.asked) - len(of_runs) <= 60 * pages(300)
+    assert len(of_runs) <= 38 * (crowd.world.generation == "current") + 30
+    assert len(crowd.server.asked) - len(of_runs) <= 60 * pages(76)
     assert crowd.busiest <= 20
 
 
@@ -217,22 +223,22 @@ def test_the_same_run_named_twice_is_asked_for_once_and_told_twice(crowd: Crowd)
 
 
 def test_sessions_cost_a_request_each_and_the_runs_of_their_deployment(crowd: Crowd) -> None:
-    ids = crowd.begin(150, seconds=5)
-    crowd.begin(50, seconds=5)  # strangers'
+    ids = crowd.begin(38, seconds=5)
+    crowd.begin(12, seconds=5)  # strangers'
     crowd.clock.time += 60
     sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
     crowd.wait(sessions)
-    assert crowd.codes == {0: 150}
+    assert crowd.codes == {0: 38}
     assert [item["input"] for _, item in crowd.told if item["id"] == ids[7]] == [sessions[7]]
     before = [asked for asked in crowd.server.asked if asked.path.endswith("/runs")]
-    assert len(before) <= pages(150) + 1
+    assert len(before) <= pages(38) + 1
     assert crowd.busiest <= 20
 
 
 def test_old_sessions_of_one_deployment_are_found_in_its_runs_at_once(crowd: Crowd) -> None:
     ids = crowd.begin(40, seconds=5)
     crowd.clock.time += HOUR
-    crowd.begin(400, seconds=5)
+    crowd.begin(100, seconds=5)
     sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
     crowd.wait(sessions)
     assert crowd.codes == {0: 40}
@@ -248,7 +254,7 @@ def test_names_cost_one_listing_and_a_request_a_deployment(crowd: Crowd) -> None
     crowd.clock.time += HOUR
     crowd.wait([f"{each.name}@last" for each in deployments])
     assert crowd.codes == {0: 130}
-    assert len([asked for asked in crowd.server.asked if asked.path == "/deployments"]) == pages(145)
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployments"]) == 2  # of 100
     assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) == 130
     assert crowd.busiest <= 20
 
@@ -298,9 +304,9 @@ GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {
 
 @pytest.mark.parametrize("bent", BENT)
 def test_whatever_the_lists_are_worth_every_end_is_told_once_and_none_too_early(bent: str, crowd: Crowd) -> None:
-    seed_runs(crowd.world, 130, every=1.0)
+    seed_runs(crowd.world, 32, every=4.0)
     ids = [*crowd.begin(12, seconds=25), *crowd.begin(12, exhausted(seconds=30))]
-    crowd.begin(30, seconds=3)  # strangers'
+    crowd.begin(8, seconds=3)  # strangers'
     for name, value in BENT[bent].items():
         setattr(crowd.server, name, value)
     crowd.wait(ids)
@@ -585,7 +591,7 @@ def test_what_was_never_heard_of_is_named_in_the_command_that_goes_on(crowd: Cro
 
 
 def test_slow_pages_do_not_hold_what_is_out_of_time(crowd: Crowd) -> None:
-    ids = crowd.begin(500, seconds=5000)
+    ids = crowd.begin(125, seconds=5000, every=0.4)
     began = crowd.clock.time
 
     def refuse(asked: Asked) -> httpx.Response | None:
@@ -595,7 +601,7 @@ def test_slow_pages_do_not_hold_what_is_out_of_time(crowd: Crowd) -> None:
 
     crowd.server.refuse = refuse
     crowd.wait(ids, "--timeout", "20")
-    assert (crowd.code, crowd.codes) == (124, {124: 500})
+    assert (crowd.code, crowd.codes) == (124, {124: 125})
     assert 20 <= crowd.clock.time - crowd.began <= 20 + 5 + 8 + 8  # and a page to say what they cost
 
 
