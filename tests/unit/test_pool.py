@@ -1,16 +1,21 @@
 """Threads that are waited for, though a signal may come at any time."""
 
+import gc
 import queue
 import threading
 import time
+import weakref
 from inspect import unwrap
 
+import httpx
 import pytest
 
 from qoder_cli.base import pool, signals
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.pool import Task
 from qoder_cli.base.times import Clock
+from qoder_cli.http.answers import Answer, Pending
+from tests.support.processes import until
 
 
 def test_a_call_lets_everybody_through_once_it_has_ended() -> None:
@@ -31,6 +36,18 @@ def test_a_call_is_waited_for_no_longer_than_is_said() -> None:
     assert not Task(int).wait(0.05)
     assert time.monotonic() - began >= 0.05
     assert not Task(int).wait(-1)
+
+
+def test_a_response_leaves_memory_once_nobody_has_it() -> None:
+    """It may be a page of thousands: they must not gather until garbage is looked for."""
+    pending = Pending(lambda mine: Answer(200, httpx.Headers(), b"{}", "{}", "")).start()
+    left = weakref.ref(pending.result())
+    gc.disable()
+    try:
+        del pending
+        until(lambda: left() is None, "the response is gone with its request")
+    finally:
+        gc.enable()
 
 
 def test_waiting_begins_with_the_signal_that_could_not_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
