@@ -277,6 +277,25 @@ def asking(app: App) -> Iterator[None]:
         raise
 
 
+def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
+    """Return a secret, and where it is from: a prompt that does not show it, or else standard input.
+
+    Of that, no more than so many bytes are read. Raises UsageError.
+    """
+    if not app.may_ask:
+        try:
+            return read_typed("-", app.stdin, most).decode(), "standard input"
+        except (OSError, ValueError) as error:  # which may say what was read
+            raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
+    from getpass import getpass
+
+    try:
+        with asking(app):
+            return getpass(f"{prompt} (not shown): "), "the prompt"
+    except EOFError:
+        return "", "the prompt"
+
+
 def _names_of_stdin(app: App, what: str) -> list[str]:
     if app.stdin is None:
         return []

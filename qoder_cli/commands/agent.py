@@ -91,7 +91,7 @@ def update(
         )
     if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
         del body["model"]  # its effort and the like stay
-    wanted = edited.merged(current, body) | _arrays(app, ctx.params, {**current, **body})
+    wanted = body | _arrays(app, ctx.params, {**current, **body})
     return edited.update(ctx, _AGENT, current, wanted, dry_run=typed.dry_run)
 
 

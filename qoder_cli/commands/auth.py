@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
-from qoder_cli.cli.options import asking, confirmed, flag
+from qoder_cli.cli.options import confirmed, flag, secret_of
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.settings.configfile import ConfigFile, change, load, locate
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
@@ -53,7 +53,8 @@ def login(
     region = _region_of(settings.base_url)
     if region:
         app.progress.note(f"create a token at {_PAT_PAGES[region]}")
-    token = _read_token(app, settings, with_token=with_token)
+    text, source = secret_of(app, LONGEST_TOKEN + len("\r\n") + 1, f"Token for {settings.host}")
+    token = read_token(text, source=source)
     _check(app, replace(settings, token=token, token_source="the token just given"))
     server = {"region": region, "base_url": None if region else settings.base_url}
     workspace = {"workspace_id": settings.workspace_id} if settings.workspace_id else {}
@@ -132,23 +133,6 @@ def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) ->
 
 def _region_of(base_url: str) -> str | None:
     return next((region for region, url in REGIONS.items() if url == base_url), None)
-
-
-def _read_token(app: App, settings: Settings, *, with_token: bool) -> str:
-    if with_token and app.stdin is not None:
-        try:
-            text = app.stdin.read(LONGEST_TOKEN + len("\r\n") + 1)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
-        return read_token(text, source="standard input")
-    from getpass import getpass
-
-    try:
-        with asking(app):
-            text = getpass(f"Token for {settings.host} (not shown): ")
-    except EOFError:
-        text = ""
-    return read_token(text, source="the prompt")
 
 
 def _check(app: App, settings: Settings) -> None:

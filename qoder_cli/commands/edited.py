@@ -108,28 +108,29 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
     return current
 
 
-def merged(current: Raw, body: Raw) -> Raw:
-    """Return the fields of an update with all metadata: it is merged, and null removes a key."""
-    if "metadata" not in body:
-        return body
-    metadata = {**mapping(current.get("metadata")), **mapping(body["metadata"])}
-    kept = {key: value for key, value in metadata.items() if value is not None}
-    return {**body, "metadata": kept}
-
-
-def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, Any], *held: str, dry_run: bool) -> int:
+def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str, dry_run: bool) -> int:
     """Make a thing what is wanted, and print it as it is then.
-     `current` is the thing as it was read, `wanted` has whole fields, `held` is the id of what
-    holds it. Raises Rejected, having shown what someone else changed in the meantime.
+
+    `current` is the thing as it was read. `wanted` has whole fields; metadata alone is merged, and
+    null removes a key. `held` is the id of what holds it. Raises Rejected, having shown what
+    someone else changed in the meantime.
     """
     app: App = ctx.obj
     target = target_of(noun, *held, str(current["id"]))
+    had, added = mapping(current.get("metadata")), mapping(wanted.get("metadata"))
+    if "metadata" in wanted:
+        wanted = wanted | {"metadata": {key: value for key, value in {**had, **added}.items() if value is not None}}
     differs = {name: value for name, value in wanted.items() if not same(current.get(name), value)}
-    body = _body(noun, current, differs)
+    body = dict(differs)
     if not body:
         app.progress.note(f"{target.called} is already up to date")
         show(app, noun, current)
         return Exit.OK
+    if "metadata" in body:
+        body["metadata"] = {key: value for key, value in added.items() if had.get(key) != value}
+    updated = operation(noun, "update")
+    if updated and "version" in updated.body and current.get("version") is not None:
+        body["version"] = current["version"]
     if not dry_run:
         app.progress.note(f"updating {target.called} {app.client.settings.whereabouts}")
     if dry_run or not app.progress.is_quiet:
@@ -146,21 +147,6 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Mapping[str, An
     _warn_of_other(app, found, body)
     show(app, noun, found)
     return Exit.OK
-
-
-def _body(noun: Noun, current: Raw, changed: Raw) -> Raw:
-    """Return the body that changes fields: metadata is merged, the version is what was read."""
-    if not changed:
-        return {}
-    body = dict(changed)
-    if "metadata" in body:
-        had, has = mapping(current.get("metadata")), body["metadata"]
-        body["metadata"] = {key: value for key, value in has.items() if had.get(key) != value}
-        body["metadata"] |= dict.fromkeys(key for key in had if key not in has)
-    updated = operation(noun, "update")
-    if updated and "version" in updated.body and current.get("version") is not None:
-        body["version"] = current["version"]
-    return body
 
 
 def _explained(ctx: typer.Context, noun: Noun, target: "Target", current: Raw, error: Rejected) -> Rejected:

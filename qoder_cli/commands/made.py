@@ -301,8 +301,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
         if noun.words == "session" and body:
             thing = _session_of(ctx.obj, thing)
         current = edited.read_current(ctx.obj, noun, thing, *held, is_said=bool(body))
-        wanted = edited.merged(current, body)
-        return edited.update(ctx, noun, current, wanted, *held, dry_run=typed["dry_run"])
+        return edited.update(ctx, noun, current, body, *held, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)
 

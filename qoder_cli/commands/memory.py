@@ -9,6 +9,7 @@ from qoder_cli.cli.options import Text, Yes, argument, is_list, named, option
 from qoder_cli.commands import made
 from qoder_cli.commands.made import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
+from qoder_cli.nouns.body import check_typed
 from qoder_cli.nouns.change import DELETE
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
@@ -119,11 +120,8 @@ def write(app: App, store: Store, path: Path, message: Annotated[Text, _MESSAGE]
     if message is None and (app.stdin is None or app.stdin.isatty()):
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
     content = text_of("-" if message is None else message, stdin=app.stdin, option="-m")
-    try:
-        size = len(content.encode())
-    except UnicodeEncodeError:
-        raise UsageError("-m: the text is not UTF-8", hint="save it in a file, and use -m @FILE") from None
-    if size > memories.LARGEST:
+    check_typed("-m", content, is_prompt=True)
+    if len(content.encode()) > memories.LARGEST:
         raise UsageError(f"-m: more than {memories.LARGEST // 2**10} KB", hint="split it into several memories")
     if "\0" in content:
         raise UsageError("-m: the text contains a NUL; memories are texts")

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
-from qoder_cli.base.plainfile import read_typed
-from qoder_cli.cli.options import argument, asking, flag, option, several
+from qoder_cli.cli.options import argument, flag, option, secret_of, several
 from qoder_cli.commands import made
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
@@ -73,20 +72,10 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
         if not app.env.get(variable):
             raise UsageError(f"--from-env: {variable} is not set", hint="set it, or pipe the secret in")
         return app.env[variable], variable
-    if app.stdin is not None and not app.stdin.isatty():
-        try:
-            return read_typed("-", app.stdin, secrets.LARGEST + 3).decode(), "standard input"
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read the secret from standard input: {type(error).__name__}") from None
-    if not app.may_ask:
+    is_piped = app.stdin is not None and not app.stdin.isatty()
+    if not is_piped and not app.may_ask:
         raise UsageError("the secret is missing, and cannot be asked for here", hint=secrets.PIPE_IT)
-    from getpass import getpass
-
-    try:
-        with asking(app):
-            return getpass(f"Secret for {name} (not shown): "), "the prompt"
-    except EOFError:
-        return "", "the prompt"
+    return secret_of(app, secrets.LARGEST + 3, f"Secret for {name}")
 
 
 def get(app: App, vault: Vault) -> None:

@@ -83,7 +83,7 @@ def update(
         if "config" in body and config.get("type") != "self_hosted":
             config = {"networking": known.get("networking"), **config}
         body["config"] = changed(config, said, is_new=False)
-    return edited.update(ctx, _ENV, current, edited.merged(current, body), dry_run=typed.dry_run)
+    return edited.update(ctx, _ENV, current, body, dry_run=typed.dry_run)
 
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
