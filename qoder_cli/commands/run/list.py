@@ -75,7 +75,7 @@ class Window(NamedTuple):
         at = parse_timestamp(moment)
         return at is not None and self.holds(at)
 
-    def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, str]:
+    def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, Any]:
         """Return the window as two parameters of a request, wider by the slack: what is left over is filtered here."""
         query = {}
         if self.since is not None:
@@ -86,35 +86,6 @@ class Window(NamedTuple):
 
 
 ALWAYS = Window(None, None)
-
-
-class Asked(NamedTuple):
-    """What runs were asked for. `deployment` is an id, None for all; `limit` None for no limit."""
-
-    deployment: str | None
-    statuses: frozenset[str]
-    trigger: Trigger | None
-    window: Window
-    limit: int | None
-    resolve: bool | None
-
-    @property
-    def filtered_here(self) -> bool:
-        """Whether the server cannot be asked for less than every run (api/facts.md, 1.3)."""
-        is_sent = self.deployment is None and self.trigger in _SENT_TRIGGERS
-        return bool(self.statuses) or not (self.trigger is None or is_sent)
-
-    def request(self) -> tuple[str, dict[str, Any]]:
-        """Return the path and the query of the list, with the filters that both generations document."""
-        if self.deployment is not None:
-            path = f"/deployments/{segment(self.deployment)}/runs"
-            filters = self.window.query("triggered_after", "triggered_before", slack=APART)
-        else:
-            path = "/deployment_runs"
-            filters = self.window.query("created_at[gte]", "created_at[lte]", slack=_ROUNDED)
-            if self.trigger in _SENT_TRIGGERS:
-                filters["trigger_type"] = str(self.trigger)
-        return path, {"limit": LARGEST_PAGE if self.filtered_here else page_size(self.limit), **filters}
 
 
 _OF = argument("DEPLOYMENT", "Only runs of this deployment (id or name).", values.deployments)
@@ -146,39 +117,36 @@ def list_runs(
       qoder run list
       qoder run list nightly-report --status failed --since 7d
       qoder run list --all -o jsonl | jq -r .id"""
+    from qoder_cli.runs.listed import Resolver
+
     window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else names.deployment(deployment, app)
-    typed = [("--trigger", trigger), ("--since", since), ("--until", until)]
-    typed = [*(("--status", each) for each in status or ()), *typed]
-    filters = " ".join(f"{option} {value}" for option, value in typed if value is not None)
+    statuses = {str(each) for each in status or ()}
+    path, query = _request(of, trigger, window)
+    # The server cannot be asked for less than every run (api/facts.md, 1.3).
+    filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
+    query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
+    pages = app.client.pages(path, query)
     try:
-        _list(app, Asked(of, frozenset(status or ()), trigger, window, wanted, resolve), filters)
+        first = next(pages)
     except NotFound as error:
         raise explain_missing(error, of, app) if of else error from None
-
-
-def _list(app: App, asked: Asked, filters: str) -> None:
-    from qoder_cli.runs.listed import Resolver
-
-    path, query = asked.request()
-    pages = app.client.pages(path, query)
-    first = next(pages)
     is_whole = next_cursor(first) is None
-    if is_whole and asked.deployment is None:
+    if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
-    if narrowed := _narrowed(first, query, asked.statuses):
+    if narrowed := _narrowed(first, query, statuses):
         pages = app.client.pages(path, narrowed)
     pages = chain([first], pages)
-    if asked.deployment is not None and asked.window.since is not None:
-        pages = _down_to(asked.window.since, pages)
+    if of is not None and window.since is not None:
+        pages = _down_to(window.since, pages)
 
-    asks = asked.resolve  # sessions, for what their runs do not say (contract, section 3)
-    if app.output.format == "id" and not asked.statuses:
+    asks = resolve  # sessions, for what their runs do not say (contract, section 3)
+    if app.output.format == "id" and not statuses:
         asks = False  # no status is shown and none is needed
     elif asks is None:
-        is_short = is_whole or (asked.limit is not None and asked.limit <= LONGEST_RESOLVED)
-        asks = is_short or bool(asked.statuses)
+        is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
+        asks = is_short or bool(statuses)
     resolver = Resolver(app.client, ask=asks)
     adopted = app.store.adopted(app.settings.host)
     undated = 0
@@ -186,41 +154,55 @@ def _list(app: App, asked: Asked, filters: str) -> None:
     def matches(item: Object) -> bool:
         """Return whether a run shows what was asked for, also where the server was asked to filter."""
         nonlocal undated
-        if asked.trigger is not None and mapping(item.get("trigger_context")).get("type") != asked.trigger:
+        if trigger not in (None, mapping(item.get("trigger_context")).get("type")):
             return False
-        if asked.window == ALWAYS:
+        if window == ALWAYS:
             return True
         created = parse_timestamp(item.get("created_at"))
         undated += created is None
-        return created is not None and asked.window.holds(created)
+        return created is not None and window.holds(created)
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
-        runs = resolver.runs(objects) if asks or asked.statuses else map(Run, objects)
+        runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
         for run in runs:
-            if not asked.statuses or run.status in asked.statuses:
+            if not statuses or run.status in statuses:
                 yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
 
     listing = Listing(
         pages,
         read=read,
-        limit=asked.limit,
+        limit=wanted,
         matches=matches,
-        sifts=bool(asked.statuses),
-        sure=not asked.filtered_here and asked.window == ALWAYS,
+        sifts=bool(statuses),
+        sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
     # A list of failed runs says why before it says anything else.
-    urgent = ("id", "deployment", "error") if asked.statuses == {"failed"} else ()
+    urgent = ("id", "deployment", "error") if statuses == {"failed"} else ()
     order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
     listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=order))
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")
     if resolver.unread:
-        what = "ignored" if asked.statuses else "status unknown for"
+        what = "ignored" if statuses else "status unknown for"
         why = "their sessions could not be read" if resolver.asks else "--no-resolve"
         app.progress.warn(f"{what} {resolver.unread} runs: {why}")
+    typed: list[tuple[str, Any]] = [("--status", each) for each in status or ()]
+    typed += [("--trigger", trigger), ("--since", since), ("--until", until)]
+    filters = " ".join(f"{option} {value}" for option, value in typed if value is not None)
     listing.conclude(app.progress, none=f"no runs match {filters}" if filters else "no runs found")
+
+
+def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
+    """Return the path and the query of the list, with the filters that both generations document."""
+    if of is not None:
+        path = f"/deployments/{segment(of)}/runs"
+        return path, window.query("triggered_after", "triggered_before", slack=APART)
+    query = window.query("created_at[gte]", "created_at[lte]", slack=_ROUNDED)
+    if trigger in _SENT_TRIGGERS:
+        query["trigger_type"] = trigger
+    return "/deployment_runs", query
 
 
 def _row(app: App) -> Callable[[Run], Fields]:
@@ -249,7 +231,7 @@ def _newest_first(data: list[Any]) -> list[Any]:
     return [item for _, item in sorted(zip(moments, data, strict=True), key=itemgetter(0), reverse=True)]
 
 
-def _narrowed(first: Page, query: dict[str, Any], statuses: frozenset[str]) -> dict[str, Any] | None:
+def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[str, Any] | None:
     """Return the query for the second page, from a server that filters by status; None from any other server.
 
     Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
