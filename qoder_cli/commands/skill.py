@@ -18,6 +18,9 @@ from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import fields, name_of, show
 from qoder_cli.nouns.table import NOUNS
 
+_SKILL = NOUNS["skill"]
+Skill: Any = made.one_argument(_SKILL)
+
 
 def upload(
     app: App,
@@ -35,32 +38,28 @@ def upload(
     Examples:
       qoder skill upload release-notes
       qoder skill upload release-notes.zip --title 'Release notes'"""
-    noun = NOUNS["skill"]
     labels = pairs("--metadata", metadata)
     files = skills.read(path)
     name = skills.name_in(files, path)
+    fields: dict[str, Any] = {"display_title": title or name, "metadata": labels}
+    where = app.client.settings.whereabouts
     known = skills.find(app, name)
     if known is None:
-        app.progress.note(f"creating skill {name} ({len(files)} files) {app.client.settings.whereabouts}")
-        fields: dict[str, Any] = {"display_title": title or name, "metadata": labels}
-        show(app, noun, skills.create(app, name, fields, files))
+        app.progress.note(f"creating skill {name} ({len(files)} files) {where}")
+        show(app, _SKILL, skills.upload(app, name, files, None, fields))
         return
     id = str(known["id"])
-    known = read_one(app, noun, id)  # now: once a version is added, no error may hide that
+    known = read_one(app, _SKILL, id)  # now: once a version is added, no error may hide that
     if title or metadata:
         app.progress.warn(f"{name} is there already ({id}): --title and --metadata are for a new skill")
     if skills.is_same(app, known, files):
         app.progress.note(f"version {skills.newest(known)} of {name} ({id}) has these files; nothing was sent")
     else:
-        app.progress.note(f"adding a version to skill {name} ({id}) {app.client.settings.whereabouts}")
-        version = skills.add_version(app, known, name, files)["version"]
+        app.progress.note(f"adding a version to skill {name} ({id}) {where}")
+        version = skills.upload(app, name, files, known, fields)["version"]
         app.progress.note(f"{name} has version {version}")
         known = {**known, "latest_version": version}
-    show(app, noun, known)
-
-
-_SKILL = NOUNS["skill"]
-Skill: Any = made.one_argument(_SKILL)
+    show(app, _SKILL, known)
 
 
 def download(

@@ -6,7 +6,7 @@ import re
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -258,18 +258,18 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
         return False
 
 
-def create(app: App, name: str, fields: Raw, files: Files) -> Raw:
-    """Create a skill, once, and return it. Raises QoderError."""
-    return _sent(app, name, files, lambda parts: Create(app, _SKILL, fields, files=parts))
+def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) -> Raw:
+    """Add a version to a skill, or create one with some fields, once, and return what was made.
 
+    Files are sent as the official SDK does, or as one zip if the API asks so (api/facts.md, 4).
+    Raises QoderError.
+    """
 
-def add_version(app: App, skill: Raw, name: str, files: Files) -> Raw:
-    """Add a version to a skill, once, and return the version. Raises QoderError."""
-    return _sent(app, name, files, lambda parts: _NewVersion(app, skill, files, parts))
+    def write(parts: list[Part]) -> ObjectWrite[Resource]:
+        if skill is None:
+            return Create(app, _SKILL, fields, files=parts)
+        return _NewVersion(app, skill, files, parts)
 
-
-def _sent(app: App, name: str, files: Files, write: Callable[[list[Part]], ObjectWrite[Resource]]) -> Raw:
-    """Send files as the official SDK does, or as one zip if the API asks so (api/facts.md, 4)."""
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     try:
         return write(parts).deliver().raw
