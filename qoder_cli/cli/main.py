@@ -3,10 +3,10 @@
 import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from itertools import pairwise, takewhile
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -81,21 +81,16 @@ class Command(TyperCommand):
         return [("Arguments", lists["argument"]), ("Options", lists["option"])]
 
 
-class _Listed(NamedTuple):
-    """A command of a group: what builds it, what returns its line of help, whether it has a place in lists."""
-
-    load: Callable[[], Any]
-    summary: Callable[[], str]
-    is_told: bool = True
-
-
 class Tree(TyperGroup):
-    """A group whose commands are imported when they are typed: none costs the others anything."""
+    """A group whose commands are imported when they are typed: none costs the others anything.
+
+    Each is a function, the name of one, or its line of help and the commands of a group within.
+    """
 
     format_help_text = _write_help
     format_options = _write_sections
 
-    def __init__(self, name: str, help: str, commands: Mapping[str, _Listed], understood: Mapping[str, str]) -> None:
+    def __init__(self, name: str, help: str, commands: Mapping[str, Any], understood: Mapping[str, str]) -> None:
         super().__init__(
             name=name,
             help=help,
@@ -116,12 +111,15 @@ class Tree(TyperGroup):
         return _parse(self, super().parse_args, ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name, each in self._listed.items() if each.is_told]
+        return [name for name, command in self._listed.items() if not isinstance(command, Untold)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
-        listed = self._listed.get(cmd_name)
-        return listed and listed.load()
+        command = self._listed.get(cmd_name)
+        if isinstance(command, tuple):
+            about, commands = command
+            return Tree(cmd_name, about + ".", commands, VERBS_UNDERSTOOD)
+        return command and _build(cmd_name, function_of(command))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and the words that are left. Raises UsageError."""
@@ -137,7 +135,7 @@ class Tree(TyperGroup):
 
     def commands_told(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
-        return [(name, self._listed[name].summary()) for name in self.list_commands(None)]
+        return [(name, _summary(self._listed[name])) for name in self.list_commands(None)]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Return what completion offers: the commands, without building any, and options."""
@@ -198,24 +196,13 @@ def load_noun(noun: str) -> Any:
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(commands[noun]))
-    return _group(noun, help + ".", commands)
+    return Tree(noun, help + ".", commands, VERBS_UNDERSTOOD)
 
 
-def _group(name: str, help: str, commands: Mapping[str, Any]) -> Tree:
-    """Return a group of commands by their words: functions, or names of these; or a group again, behind its help."""
-    listed = {verb: _verb(verb, command) for verb, command in commands.items()}
-    return Tree(name, help, listed, VERBS_UNDERSTOOD)
-
-
-def _verb(verb: str, command: Any) -> _Listed:
+def _summary(command: Any) -> str:
     if isinstance(command, tuple):
-        about, commands = command
-        return _Listed(lambda: _group(verb, about + ".", commands), lambda: about)
-
-    def summary() -> str:
-        return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
-
-    return _Listed(lambda: _build(verb, function_of(command)), summary, not isinstance(command, Untold))
+        return str(command[0])
+    return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
 
 def function_of(command: Callable[..., Any] | Untold | str) -> Callable[..., Any]:
@@ -232,6 +219,12 @@ def function_of(command: Callable[..., Any] | Untold | str) -> Callable[..., Any
 class _Root(Tree):
     """The root, whose contents page fits a terminal of 24 lines."""
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_noun(cmd_name) if cmd_name in NOUNS else None
+
+    def commands_told(self) -> list[tuple[str, str]]:
+        return [(noun, about) for noun, (_, about) in NOUNS.items()]
+
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
         """Return the contents page, with one line for the nouns that are alike."""
         rows = [(name, ALIKE_TOLD if name == ALIKE[0] else about) for name, about in self.commands_told()]
@@ -241,8 +234,7 @@ class _Root(Tree):
 @cache
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, with nothing behind its words imported yet; it is built once."""
-    nouns = {noun: _Listed(partial(load_noun, noun), partial(str, about)) for noun, (_, about) in NOUNS.items()}
-    tree = _Root(program, _ABOUT, nouns, NOUNS_UNDERSTOOD)
+    tree = _Root(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

@@ -24,7 +24,8 @@ def of_topic(topic: str, root: Any) -> JSON:
     of = {"exit-codes": _exit_codes, "environment": _environment, "output": _output}
     if topic in of:
         return of[topic]()
-    return commands(root) if topic == "commands" else {"everywhere": commands(root)["everywhere"]}
+    told = commands(root)
+    return told if topic == "commands" else {"everywhere": told["everywhere"]}
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:

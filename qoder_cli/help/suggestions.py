@@ -67,10 +67,10 @@ VALUES: dict[str, str] = {
 # Commands that take something away, cannot be undone, let an agent act or change what is saved: never suggested for
 # another word.
 DESTRUCTIVE = frozenset(
-    {
-        *("answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "send", "set", "unset"),
-        *("put", "redact", "remove", "stop", "upload", "write"),
-    }
+    (
+        *("answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "put"),
+        *("redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
+    )
 )
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them
 
@@ -156,10 +156,8 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         return UsageError(f"{name}: {mistake.message}", hint=see)
     choices = [str(choice) for choice in getattr(param.type, "choices", ())]
     least, most = getattr(param.type, "min", None), getattr(param.type, "max", None)
-    wanted = "a number"
-    if choices:
-        wanted = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
-    elif most is not None:
+    wanted = " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:]))) or "a number"
+    if most is not None:
         wanted = f"a number from {least} to {most}"
     elif least is not None:
         wanted = f"a number of at least {least}"
