@@ -107,7 +107,8 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         ignored += ["--profile"] if flags.profile is not None else []
         warnings += [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
     given = {"--workspace": flags.workspace, WORKSPACE_VARIABLE: seen.get(WORKSPACE_VARIABLE) or None}
-    given[file.key(name, "workspace_id")] = file.profile(name).get("workspace_id")
+    if saved := file.profiles.get(name, {}).get("workspace_id"):
+        given[file.key(name, "workspace_id")] = saved
     workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
     advice = ""
     if token is None and (saved := file.profile(name).get("token")) is not None:
