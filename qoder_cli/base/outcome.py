@@ -154,8 +154,8 @@ class Rest(NamedTuple):
     ending: Ending
 
 
-class _Judgement(NamedTuple):
-    """What events mean that are taken in their order."""
+class Judgement(NamedTuple):
+    """What events mean that are taken in their order; `idled_early` is an idle before any known work."""
 
     endings: list[Rest]
     asks: Asks | None
@@ -164,7 +164,7 @@ class _Judgement(NamedTuple):
     rests: bool  # whether an ending was the last, but for errors and other endings
 
 
-_NOTHING_TOLD = _Judgement([], None, worked=False, idled_early=False, rests=False)
+_NOTHING_TOLD = Judgement([], None, worked=False, idled_early=False, rests=False)
 
 
 class SessionStory:
@@ -179,7 +179,7 @@ class SessionStory:
         self._since = since
         self._told: dict[str, Told] = {}
         self._work_began: float | None = None
-        self._judged = _NOTHING_TOLD
+        self.judged = _NOTHING_TOLD
 
     def copy(self) -> Self:
         """Return a story that knows the same and goes its own way from here."""
@@ -191,7 +191,7 @@ class SessionStory:
         """Add some events, such as a page of a list, and return itself."""
         for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
-        self._judged = _judge(self._ordered())
+        self.judged = _judge(self._ordered())
         return self
 
     @property
@@ -232,19 +232,19 @@ class SessionStory:
     @property
     def ending(self) -> Ending | None:
         """The first ending; what comes later does not change a run. None when there is none yet."""
-        endings = self._judged.endings
+        endings = self.judged.endings
         return endings[0].ending if endings else None
 
     @property
     def ending_key(self) -> str | None:
-        endings = self._judged.endings
+        endings = self.judged.endings
         return endings[0].key if endings else None
 
     @property
     def rest(self) -> Rest | None:
         """The ending that the session rests at, a success only if all were; None while it works."""
-        endings = self._judged.endings
-        if not endings or not self._judged.rests:
+        endings = self.judged.endings
+        if not endings or not self.judged.rests:
             return None
         worst = next((each.ending for each in endings if each.ending.status != "completed"), endings[-1].ending)
         return Rest(endings[-1].key, worst)
@@ -252,22 +252,13 @@ class SessionStory:
     @property
     def asks(self) -> Asks | None:
         """What the agent waits for; None when it does not, or the run has ended."""
-        return None if self._judged.endings else self._judged.asks
-
-    @property
-    def worked(self) -> bool:
-        return self._judged.worked
-
-    @property
-    def idled_early(self) -> bool:
-        """Whether it was idle before any work that is known of."""
-        return self._judged.idled_early
+        return None if self.judged.endings else self.judged.asks
 
     def _ordered(self) -> list[Told]:
         return _by_time([(told, told.at) for told in self._told.values()])
 
 
-def _judge(story: Iterable[Told]) -> _Judgement:
+def _judge(story: Iterable[Told]) -> Judgement:
     endings: list[Rest] = []
     asks: Asks | None = None
     worked = idled_early = rests = False
@@ -305,7 +296,7 @@ def _judge(story: Iterable[Told]) -> _Judgement:
         if ending is not None:
             endings.append(Rest(key, ending))
             rests = True
-    return _Judgement(endings, asks, worked, idled_early, rests)
+    return Judgement(endings, asks, worked, idled_early, rests)
 
 
 def _explained(reason: str, last_error: dict[str, Any] | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
 from qoder_cli.base.model import mapping
+from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, broken, failed, warning
 from qoder_cli.settings.values import REGIONS, is_loopback
@@ -44,18 +45,15 @@ def certificates(env: Mapping[str, str]) -> Finding:
     if name is None:
         return Finding("certificates", "bundled certificates (certifi)")
     path = env[name]
-    fix = f"correct {name}, or unset it"
-    if name == "SSL_CERT_DIR":
-        if os.path.isdir(path):
-            return Finding("certificates", f"from {path} ({name})")
-        return failed("certificates", f"{name} names {path}, which is not a folder", fix=fix)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_verify_locations(path)
+        if name == "SSL_CERT_DIR":
+            os.listdir(path)
+        else:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        return failed("certificates", f"{name} names {path}, which cannot be read: {reason}", fix=fix)
-    return Finding("certificates", f"{len(context.get_ca_certs())} in {path}, from {name}")
+        said = f"{name} names {path}, which cannot be read: {reason_of(error)}"
+        return failed("certificates", said, fix=f"correct {name}, or unset it")
+    return Finding("certificates", f"from {path} ({name})")
 
 
 def server(app: App, settings: "Settings") -> Iterator[Finding]:

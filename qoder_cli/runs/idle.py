@@ -106,7 +106,7 @@ class _Stories:
             return error.enveloped and is_old  # a session that is not there does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:
-        if self._tell(session_id, story, ENDING_EVENTS) and story.idled_early and not story.worked:
+        if self._tell(session_id, story, ENDING_EVENTS) and story.judged.idled_early and not story.judged.worked:
             # only the agent's own events can tell whether it ever worked
             self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))
         return story.ending is not None

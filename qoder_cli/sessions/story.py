@@ -99,7 +99,7 @@ class StoryReader:
         """Read, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
         to_the_end = to_the_end or self._reads_on
         self._read(self._types, within, retry, to_the_end)
-        if self.story.idled_early and not self.story.worked and not self.story.ending:
+        if self.story.judged.idled_early and not self.story.judged.worked and not self.story.ending:
             # It went idle and nothing says that it ever ran: only the agent's own events can tell.
             known, self.story = self.story, self._begin()
             try:
@@ -174,17 +174,17 @@ class TurnStory(SessionStory):
     def ending(self) -> Ending | None:
         if self._after:
             return super().ending
-        return self._judged.endings[-1].ending if self._judged.rests and self._judged.endings else None
+        return self.judged.endings[-1].ending if self.judged.rests and self.judged.endings else None
 
     @property
     def ending_key(self) -> str | None:
         if self._after:
             return super().ending_key
-        return self._judged.endings[-1].key if self.ending else None
+        return self.judged.endings[-1].key if self.ending else None
 
     @property
     def asks(self) -> Asks | None:
-        return super().asks if self._after else self._judged.asks
+        return super().asks if self._after else self.judged.asks
 
     def _take(self, event: dict[str, Any], at: float | None) -> None:
         key = event_key(event)

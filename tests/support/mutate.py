@@ -176,7 +176,7 @@ TABLE = [Mutation(*each) for each in (
     ("base/outcome.py", '(run.raw.get("error") is not None and not run.session_id)',
      'run.raw.get("error") is not None'),
     ("base/outcome.py", "or at >= self._since", "or at > self._since"),
-    ("base/outcome.py", "None if self._judged.endings else self._judged.asks", "self._judged.asks"),
+    ("base/outcome.py", "None if self.judged.endings else self.judged.asks", "self.judged.asks"),
     ("base/outcome.py", "elif reason is None and fatal_error is not None:", "elif fatal_error is not None:"),
     ("runs/ending.py", "if run.adopted or run.session_id is None:", "if run.session_id is None:"),
     ("runs/ending.py", "isinstance(error, WaitTimeout | Interrupted) and is_going(run)",

@@ -174,12 +174,12 @@ def test_a_story_does_not_depend_on_how_it_is_told(kinds: list[Any], with_ids: b
     story = SessionStory()
     for page in pages:
         story.tell(page)
-    assert (story.ending, story.asks, story.rest, story.worked, story.idled_early) == (
+    assert (story.ending, story.asks, story.rest, story.judged.worked, story.judged.idled_early) == (
         straight.ending,
         straight.asks,
         straight.rest,
-        straight.worked,
-        straight.idled_early,
+        straight.judged.worked,
+        straight.judged.idled_early,
     )
 
 
@@ -187,9 +187,9 @@ def test_what_is_older_than_the_run_is_somebody_else_s() -> None:
     events = told([running(), idle(), running(), idle("cancelled")])
     begins = 1781427249.0  # 08:54:09 UTC, the time of the second running
     assert (SessionStory(since=begins).tell(events).ending or Ending("x")).status == "failed"
-    assert SessionStory(since=begins).tell(events).worked  # what happened just then is the run's
+    assert SessionStory(since=begins).tell(events).judged.worked  # what happened just then is the run's
     assert SessionStory(since=begins).tell(events[:2]).ending is None
-    assert SessionStory(since=begins).tell(events[:2]).worked is False
+    assert SessionStory(since=begins).tell(events[:2]).judged.worked is False
 
 
 def test_where_no_times_tell_the_order_is_that_of_the_list() -> None:
