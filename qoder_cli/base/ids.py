@@ -120,7 +120,12 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
     kind = _kind(typed)
     odd = NOT_OF_AN_ID.search(typed)
     if kind is None or typed == prefix:
-        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=_hint(typed, prefix, wanted))
+        hint = f"give {wanted}"
+        if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
+            hint = f"give the id alone: {alone[0]}"
+        elif prefix == "drun_" and odd is None:  # a name
+            hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
+        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=hint)
     if names_token(typed):  # no id has one, and what is taken for an id is written down
         raise UsageError(
             f"a token was given instead of {_a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}"
@@ -136,15 +141,6 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
     elif odd is None and kind in ("run", "session") and needed == "deployment":
         hint = f"to see its deployment: qoder run get {typed}"
     raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=hint)
-
-
-def _hint(typed: str, prefix: str, wanted: str) -> str:
-    """Return a hint for what has no id's prefix: part of it may be the id, or it is a name."""
-    if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
-        return f"give the id alone: {alone[0]}"
-    if prefix == "drun_" and NOT_OF_AN_ID.search(typed) is None:
-        return f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
-    return f"give {wanted}"
 
 
 def _meant(typed: str, wanted: str) -> str:
