@@ -128,7 +128,6 @@ def _once(call: Call) -> Answer:
         past, status, reply = world.answered[key]
         if past != asked:
             raise Refusal(409, "Idempotency key reused with a different request body.")
-        call.seen.replayed = True
         return _answer(world, request, status, reply)
     reply = _act(call)
     world.answered[key] = asked, call.status, reply

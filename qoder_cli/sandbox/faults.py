@@ -141,16 +141,12 @@ class Faults:
             met = [fault for fault in self.on_order if fault.meets(where)]
             lasting = [fault for fault in met if fault.what in CONDITIONS]
             disruption = next((fault for fault in met if fault.what not in CONDITIONS), None)
-            due = [disruption, *lasting] if disruption else lasting
-            for fault in due:
+            for fault in filter(None, (disruption, *lasting)):
                 fault.times -= 1
             if disruption and disruption.what == "refused":
                 return Answer(0, delivery="refuse")  # nothing that the world sees
-            seen = world.note(request, fault=" ".join(map(str, due)) or None)
             conditions = {fault.what: float(fault.value or 1) for fault in lasting}
-            answer = _Visit(world, request, seen, conditions).answer(disruption)
-            seen.status = answer.status if answer.delivery in ("whole", "slow", "cut") else None
-            return answer
+            return _Visit(world, request, world.note(request), conditions).answer(disruption)
 
 
 @dataclass(slots=True)

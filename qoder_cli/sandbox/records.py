@@ -292,18 +292,11 @@ class Run(Thing):
 
 @dataclass(slots=True)
 class Seen:
-    """A request as the world saw it: when, what, which fault met it, and what it led to.
-
-    `runs` are the ids of the runs it started, also later; `status` is None without a response;
-    `replayed` means that an idempotency key brought back an earlier one.
-    """
+    """A request as the world saw it: when, what, and the ids of the runs that it started."""
 
     at: float
     request: Request
-    fault: str | None = None
-    status: int | None = None
     runs: list[str] = field(default_factory=list)
-    replayed: bool = False
 
     @property
     def method(self) -> str:

@@ -262,11 +262,10 @@ class World:
 
     # Inspection: what tests ask.
 
-    def note(self, request: Request, *, fault: str | None = None) -> Seen:
+    def note(self, request: Request) -> Seen:
         """Remember a request, and return the entry that its consequences are written to."""
-        seen = Seen(self.now(), request, fault)
-        self.requests.append(seen)
-        return seen
+        self.requests.append(Seen(self.now(), request))
+        return self.requests[-1]
 
     def started(self, *, origin: Origin = "request") -> list[Run]:
         """Return the runs that requests (or others) started so far, oldest first."""
