@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qoder_cli.files.load import Declared
 
 ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for what one has already
-_VERSION = re.compile(r"[0-9]{1,9}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 # Which option a field comes from, for what is wrong with it.
 OPTIONS = {
@@ -36,8 +36,10 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a file that the parameters by name, `typed`, stand for."""
     known = {name: value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
-    if "agent" in fields:
-        fields["agent"] = _agent(fields["agent"])
+    id, at, version = str(fields.get("agent")).rpartition("@")
+    if at and id.startswith("agent_") and not _VERSION.fullmatch(version):  # else a name, which may have an @
+        hint = "e.g. agent_1@3; leave @ out for the latest"
+        raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":
         from qoder_cli.files import source
         from qoder_cli.files.tree import Problem
@@ -47,16 +49,6 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
         except Problem as problem:
             raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
     return fields
-
-
-def _agent(typed: str) -> Any:
-    id, at, version = typed.rpartition("@")
-    if not at or not (typed.startswith("agent_") or _VERSION.fullmatch(version)):
-        return typed  # a name may have an @
-    if not _VERSION.fullmatch(version):
-        hint = "e.g. agent_1@3; leave @ out for the latest"
-        raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
-    return {"id": id, "version": int(version)}
 
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
