@@ -20,7 +20,7 @@ from qoder_cli.base.outcome import (
 )
 from qoder_cli.runs.observe import USAGE_WITHIN, Observer, observer_of
 from qoder_cli.sessions.asks import look
-from qoder_cli.sessions.story import SAID, StoryReader, TurnStory, keys
+from qoder_cli.sessions.story import StoryReader, TurnStory, keys
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -53,7 +53,7 @@ class SessionObserver(Observer):
         self._begin = begin
 
     def _reader(self, run: Run) -> StoryReader:
-        return StoryReader(self._client, run, begin=self._begin, also=SAID, reads_on=True)
+        return StoryReader(self._client, run, begin=self._begin)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))
@@ -105,4 +105,4 @@ def with_asks(client: "Client", run: Run) -> Run:
 def events_so_far(app: App, session_id: str) -> set[str]:
     """Return the keys of the events of a session so far that a turn can end or begin with. Raises ApiError."""
     reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=TurnStory)
-    return keys(reader.read(within=None, retry=True, to_the_end=True).events)
+    return keys(reader.read(within=None, retry=True).events)

@@ -74,26 +74,17 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, from its beginning each time.
 
-    `read_to` is the last event read. `begin` makes another story, which needs the types `also`, and `reads_on` if its
-    first ending is not the one that counts.
+    `read_to` is the last event read. `begin` makes the story of a turn instead, which may be any of the session's.
     """
 
-    def __init__(
-        self,
-        client: "Client",
-        run: Run,
-        *,
-        begin: Callable[[], SessionStory] | None = None,
-        also: tuple[str, ...] = (),
-        reads_on: bool = False,
-    ) -> None:
+    def __init__(self, client: "Client", run: Run, *, begin: Callable[[], SessionStory] | None = None) -> None:
         self.session_id = run.session_id or ""
         self._begin = begin or (lambda: story_of(run, client.server_now()))
         self.story = self._begin()
         self.read_to: str | None = None
         self._client = client
-        self._types = (*ENDING_EVENTS, *also)
-        self._reads_on = reads_on
+        self._types = (*ENDING_EVENTS, *(SAID if begin else ()))
+        self._reads_on = begin is not None
 
     def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
         """Read, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
