@@ -130,7 +130,8 @@ def _be(folder: Path, server: Server, words: Words, step: Step | None, number: i
 
     signals.listen()
     sys.stdout = io.StringIO()
-    sys.settrace(trace)
+    if number == 0:  # what comes after is neither stopped nor counted
+        sys.settrace(trace)
     try:
         code, out, err = run_against(hostile, clock, folder / "state", *words)
     except Signalled:  # before `main` could begin, or after it ended

@@ -6,6 +6,7 @@ of the config file, on standard input, and in the files that options name. Nothi
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,9 +150,10 @@ class Person:
         )
         main(list(words), app)
         self.out, self.err = out.getvalue().decode(), err.getvalue().decode()
-        kept = [path.read_text("utf-8", "replace") for path in self.folder.rglob("state/**/*") if path.is_file()]
-        names = [str(path) for path in self.folder.rglob("*")]
-        return "\n".join([self.out, self.err, *kept, *names])
+        there = list(os.walk(self.folder))
+        kept = [Path(place, name) for place, _, names in there if "/state" in place for name in names]
+        texts = [path.read_text("utf-8", "replace") for path in kept]
+        return "\n".join([self.out, self.err, *texts, str(there)])
 
     def is_discreet(self, *words: str, stdin: str = "", **env: str) -> None:
         """Assert that nothing of a token is written."""
