@@ -32,7 +32,7 @@ from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 
 AT_A_TIME = 8  # steps that are applied
-LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that does not know yet what was answered
+LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
 
 
 def give_up(step: Step) -> Applied:
@@ -50,8 +50,8 @@ def give_up(step: Step) -> Applied:
 def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
     """Apply steps, several at a time; return the signal that ended it early, if one did.
 
-    `on_done` hears of each step, with its place, in this thread; after a signal also of those that were stopped. If a
-    signal comes while it hears of one, it hears of that one again.
+    `on_done` hears of each step in this thread; after a signal also of those that were stopped. If
+    a signal comes while it hears of one, it hears of that one again.
     """
 
     def work(number: int) -> Applied:
@@ -76,7 +76,7 @@ def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied],
 def apply(app: App, step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
     """Write what a step changes, and read it back; never raises but Closed.
 
-    With `or_find` what cannot be created, for someone has just done so, may be there already as it is wanted.
+    With `or_find` what cannot be created may be there already as it is wanted.
     """
     if not step.is_open:
         return without_writing(step)
@@ -173,7 +173,7 @@ def _is_named(found: Deployment, step: Step) -> bool:
 def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
     """Return the deployment that a create whose answer was lost has made, as it was wanted.
 
-    `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown where the list cannot tell.
+    `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown.
     """
 
     def since() -> float | None:
@@ -212,7 +212,7 @@ def _verified(app: App, step: Step, written: Deployment) -> Applied:
     kept = [change.path for change in step.differs(found)]
     if not kept:
         return result_of(step, step.done, found)
-    is_kept = bool(step.differs(written))  # the answer showed it too; else it may be a replica that lags
+    is_kept = bool(step.differs(written))  # else it may be a replica that lags
     what = "the server stored something else" if is_kept else "reading it back still shows something else"
     error = Rejected(
         f"{step.name} ({found.id}) was {step.done}, but {what}: {', '.join(kept[:5])}",

@@ -1,8 +1,8 @@
-"""What differs between a deployment as it is wanted and as it is, and the body that changes it (api/facts.md, 1.2).
+"""What differs between a deployment as wanted and as it is, and the body that changes it.
 
-Both sides are in the normal form of `files.normal`. An update merges: what is left out stays; a schedule, lists
-and budgets are replaced whole; metadata keys are set and, with null, deleted. An agent that is named without a version
-stays pinned as it is, for a bare id would pin its latest version.
+Both sides are in normal form. An update merges (api/facts.md, 1.2): what is left out stays; a
+schedule, lists and budgets are replaced whole; metadata keys are set and, with null, deleted. An
+agent without a version stays pinned as it is, for a bare id would pin its latest version.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -29,10 +29,10 @@ _MOST_COMPARED = 4000  # lines; to find out how more differ takes seconds
 
 
 class Secrets:
-    """The places of a deployment that hold a secret, whatever stands there: `environment_variables.TOKEN`.
+    """The places of a deployment that hold a secret, as `environment_variables.TOKEN` may.
 
-    They are variables that came from `${VAR}`, and tokens of resources. Nothing is ever searched for by its text: a
-    value may be an ordinary word, as `error` is (contract, section 3).
+    They are variables that came from `${VAR}`, and tokens of resources. Nothing is searched for by
+    its text: a value may be an ordinary word, as `error` is (contract, section 3).
     """
 
     def __init__(self, places: Collection[str] = ()) -> None:
@@ -73,7 +73,7 @@ class Change(NamedTuple):
     after: Any
 
     def hidden(self, secrets: Secrets) -> "Change":
-        """Return it as it may be shown: what a secret replaces, or a variable had, is as likely one."""
+        """Return it as it may be shown: what a secret replaces is as likely one."""
         before, after = shown(self.before), shown(self.after)
         is_secret = secrets.are_at(self.path)
         if before is not ABSENT and (is_secret or self.path.partition(".")[0] == VARIABLES):
@@ -99,8 +99,8 @@ def difference(
 ) -> Difference:
     """Return how `current` is to be changed; what `wanted` does not name stays.
 
-    With `repin` an agent without a version is pinned to its latest, whatever that is; with `send_secrets` those of
-    resources, which no server shows, count as different.
+    With `repin` an agent without a version is pinned to its latest, whatever that is; with
+    `send_secrets` those of resources, which no server shows, count as different.
     """
     body: dict[str, Any] = {}
     changes: list[Change] = []
@@ -174,7 +174,7 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
         for key in dict.fromkeys((*had, *after)):
             one, other = ({**filled_in(fields), **fields}.get(key) for fields in (had, after))
             is_in_both = key in had and key in after
-            if before is ABSENT or is_in_both or _meaning(one) != _meaning(other):  # else a server fills it in
+            if before is ABSENT or is_in_both or _meaning(one) != _meaning(other):  # else it is filled in
                 yield from _walk((*path, key), had.get(key, ABSENT), after.get(key, ABSENT))
     elif isinstance(after, list) and (isinstance(before, list) or (before is ABSENT and after)):
         had_items = before if isinstance(before, list) else []

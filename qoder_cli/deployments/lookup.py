@@ -36,7 +36,7 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
-    """Yield the deployments, newest first; those that are archived only if told. Raises ApiError."""
+    """Yield the deployments, newest first; archived ones only if told. Raises ApiError."""
     query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
     for page in app.client.pages("/deployments", query, retry=retry):
         for found in filter(None, map(Deployment.read, page["data"])):
@@ -98,7 +98,7 @@ def nearest(typed: str, known: dict[str, str], asked: str) -> str:
     """Return a hint with the nearest of those `known` (name by id), and who was `asked`."""
     from qoder_cli.base.ids import nearest as near
 
-    known = {id: name for id, name in known.items() if id != typed}  # a list may show what cannot be read yet
+    known = {id: name for id, name in known.items() if id != typed}  # lists may be ahead
     by_name = {name.lower(): id for id, name in known.items()}
     near_ids = near(typed, known, most=SUGGESTIONS, alike=_NEAR_ID)
     near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)

@@ -22,16 +22,16 @@ from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
 AT_A_TIME = 8  # deployments or agents that are read
-_NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of the fields that take names
+_NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of fields that take names
 _LISTED = 10  # ids that an error about an ambiguous name lists
-_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames what it archives (api/facts.md, 1.2)
+_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (api/facts.md, 1.2)
 
 
 def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return what is to become of each: all names are resolved from one listing.
 
-    Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files mean the same
-    deployment; ApiError.
+    Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files
+    mean the same deployment; ApiError.
     """
     app.connect()
     declared = with_ids(app, declared)
@@ -65,10 +65,10 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
 
 
 def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
-    """Return deployments with the ids of what they name: agents, environments and vaults, each noun listed once.
+    """Return deployments with the ids of what they name; each noun is listed once.
 
-    Where ids alone are named, nothing is asked. Raises BadFiles for names in files that mean nothing or several
-    things; of options, which have no file, UsageError and NotFound; ApiError.
+    Raises BadFiles for names in files that mean nothing or several things; of options, which have
+    no file, UsageError and NotFound; ApiError.
     """
     names = Names(app)
     problems: list[str] = []
@@ -114,13 +114,13 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
 def creating(declared: Declared) -> Step:
     """Return the step that creates a deployment."""
     said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
-    return Step(declared, None, creation(said), said)  # an older server may not know what is left empty
+    return Step(declared, None, creation(said), said)  # empty ones may not be known
 
 
 def changing(
     declared: Declared, current: Deployment, known: Sequence[Deployment], *, repin: bool, send_secrets: bool = False
 ) -> Step:
-    """Return the step that changes a deployment, with an error where it cannot: `known` are the others."""
+    """Return the step that changes one of the `known`, with an error where it cannot."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
@@ -180,9 +180,8 @@ def at_latest(
 ) -> list[Declared]:
     """Return deployments with the latest version of an agent that each has and names without one.
 
-    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. One that cannot be
-    read, as no page promises (api/facts.md, 4: GET /agents/{id}), or not as new as it is pinned (a replica lags),
-    is left as it is: its bare id is sent, which pins the latest.
+    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. Of one
+    that cannot be read, or not as new as it is pinned, the bare id is sent, which pins the latest.
     """
 
     def latest_of(id: str) -> Any:
@@ -190,7 +189,7 @@ def at_latest(
             return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
         return None
 
-    pinned: list[dict[str, Any]] = []  # the agent that each has, if it is named without a version; else empty
+    pinned: list[dict[str, Any]] = []  # the agent of each, if named without a version
     for one, current in zip(declared, found, strict=True):
         agent = mapping(settable(current).get("agent")) if isinstance(current, Deployment) else {}
         pinned.append(agent if agent.get("id") == one.fields.get("agent") else {})

@@ -32,8 +32,8 @@ Action = Literal[
 class Step:
     """One declared deployment, and what is to become of it.
 
-    `current` is the deployment as it is, None when it is to be created; `changes` are what differs, and `body` says
-    so to the server; `error` is why it cannot be.
+    `current` is the deployment as it is, None when it is to be created; `changes` are what differs,
+    and `body` says so to the server; `error` is why it cannot be.
     """
 
     declared: Declared
@@ -149,7 +149,7 @@ def without_writing(step: Step) -> Applied:
 
 
 def show_changes(app: App, steps: Sequence[Step]) -> None:
-    """Show what differs, each deployment under its name, and when a new schedule fires, on stderr."""
+    """Show on stderr what differs, each under its name, and when a new schedule fires."""
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")

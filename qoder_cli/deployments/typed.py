@@ -37,7 +37,7 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
     id, at, version = str(fields.get("agent")).rpartition("@")
-    if at and id.startswith("agent_") and not _VERSION.fullmatch(version):  # else a name, which may have an @
+    if at and id.startswith("agent_") and not _VERSION.fullmatch(version):  # a name may have an @
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":

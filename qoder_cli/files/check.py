@@ -19,10 +19,10 @@ from qoder_cli.base.model import mapping
 from qoder_cli.files.normal import ENV_NAME, READ_ONLY, RESERVED, assignments
 from qoder_cli.files.tree import Node, Path, Problem, spelled
 
-_MOST = 1000  # problems of one deployment that are put into words: looking for near names takes its time
+_MOST = 1000  # problems of one deployment that are told: looking for near names takes time
 
-# A ValueError that a validator raises has what is wrong, and, as a second argument, more precise words, which show the
-# text: only for one that did not come from a variable.
+# A ValueError that a validator raises has what is wrong, and, second, words which show the text:
+# only for one that did not come from a variable.
 
 
 def _must(be: Callable[[str], object], or_else: str) -> AfterValidator:
@@ -239,7 +239,7 @@ class _Deployment(Strict):
     environment: Annotated[str, _id_or_name("env_", "environment")] = _UNSET
     environment_variables: _EnvironmentVariables = _UNSET
     schedule: Schedule | None = _UNSET
-    message: _Text = _UNSET  # the short form of one user.message; normal.py has written out all but a wrong one
+    message: _Text = _UNSET  # short for one user.message; normal.py has written out right ones
     initial_events: Annotated[
         list[Annotated[_Message | _DefineOutcome, Field(discriminator="type")]],
         Field(min_length=1, max_length=50),
@@ -280,7 +280,7 @@ _WORDS = {
 def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
     """Return all that is wrong with fields in normal form, by the file's lines and fields.
 
-    `said` is the tree they came from, which knows the lines; `at` is where in its document it stands. No text of a
+    `said` is the tree they came from, which stands `at` a place in its document. No text of a
     problem shows anything that came from a variable.
     """
     try:

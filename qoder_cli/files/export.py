@@ -28,14 +28,14 @@ _HIDDEN = re.compile(
     "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069]"
 )
 _WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
-_BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # JSON takes them as they are, YAML does not
+_BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # YAML does not take them as they are
 
 
 def export(deployment: Deployment, *, by_id: bool = False) -> str:
     """Return one YAML document: all that can be set of a deployment, with comments.
 
-    `by_id` lets apply find it by its id, which is needed where another has its name. Several documents are joined by
-    `---\\n`. Secrets of resources are not in it, as the server never returns them; and nothing that changes by itself.
+    `by_id` lets apply find it by its id, needed where another has its name. `---\\n` joins several.
+    Secrets of resources are not in it, as no server returns them; nor what changes by itself.
     """
     fields = _short(settable(deployment))
     lines = [
@@ -113,7 +113,7 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
         yield from (f"{pad}  {line}" if line else "" for line in lines)
     else:
         word = _word(_escaped(value)) if isinstance(value, str) else jsontext.dump(value)
-        if found := _WITH_EXPONENT.fullmatch(word):  # YAML 1.1 takes `1e30` for a text, but not `1.0e+30`
+        if found := _WITH_EXPONENT.fullmatch(word):  # YAML 1.1 takes `1e30` for a text
             whole, fraction, sign, exponent = found.groups()
             word = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
         yield f"{pad}{head} {word}"
@@ -137,7 +137,7 @@ def _is_block(text: str) -> bool:
         and not text[0].isspace()
         and not text.endswith("\n\n")
         and all(line == line.rstrip() for line in text.split("\n"))
-        and commandless(text) == text  # in quotes it can be spelled so that no CI system takes it for a command
+        and commandless(text) == text  # in quotes no CI system takes it for a command
         and not _HIDDEN.search(text)
     )
 

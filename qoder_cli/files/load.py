@@ -1,8 +1,8 @@
-"""Deployment files, read and checked: what each deployment in them declares. Leads to PyYAML and pydantic.
+"""Deployment files, read and checked: what each deployment in them declares.
 
-`${VAR}` in the texts of a file is filled in from the environment; keys are left alone, and so is what was filled in.
-`${VAR:-text}` is the text where the variable is not set or empty; `$${` stands for `${` itself. Any other `$` is a `$`.
-An object of the API, which says `"type": "deployment"`, is taken as it is: what it holds was not written for us.
+`${VAR}` in texts is filled in from the environment, but not in keys, nor in what was filled in.
+`${VAR:-text}` is the text where the variable is not set or empty; `$${` is `${` itself. Any other
+`$` is a `$`. An object of the API, which says `"type": "deployment"`, is taken as it is.
 """
 
 import re
@@ -32,7 +32,7 @@ class Declared:
     fields: dict[str, Any]  # exactly what the file says, in normal form (normal.py), without the id
     id: str | None  # dep_…, where the file has it
     ignored: tuple[str, ...] = ()  # what an object of the API has that only the server sets
-    secret_places: frozenset[str] = frozenset()  # never to be shown: tokens of resources, ${VAR} in variables
+    secret_places: frozenset[str] = frozenset()  # tokens of resources, ${VAR} in variables
     unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
 
     @property
@@ -118,7 +118,7 @@ class _Loader:
             said = Filler(self.env, problems).fill(document, at)
             fields = said.plain()
         fields = spelled_out(fields)
-        known = {(problem.line, problem.path) for problem in problems}  # what follows from them is not told as well
+        known = {(problem.line, problem.path) for problem in problems}  # what follows is not told as well
         wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
@@ -215,7 +215,7 @@ class Filler:
 
     env: Mapping[str, str]
     problems: list[Problem]
-    _room: int = source.LONGEST  # characters; texts repeated by aliases and variables count each time
+    _room: int = source.LONGEST  # characters; what aliases repeat counts each time
 
     def fill(self, node: Node, path: Path) -> Node:
         """Return the tree with its variables filled in. Raises Problem when it becomes too long."""

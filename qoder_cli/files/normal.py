@@ -1,4 +1,4 @@
-"""The one shape in which what files say and what the server has are compared, and in which it is sent.
+"""The one shape in which what files say and what the server has are compared and sent.
 
     agent                  {id, type, version}; without a version the bare id, which pins the latest on create
     description            "" is null
@@ -31,7 +31,7 @@ EMPTY: dict[str, Any] = {
 }
 SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
-NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by an id or a name, and the field of the ids
+NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by id or name; the field of the ids
 WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
 RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
 VARIABLES = "environment_variables"

@@ -15,7 +15,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def files(path: str) -> Iterator[str]:
-    """Yield the files that `path` stands for: itself, or the YAML and JSON files in a folder, by name.
+    """Yield the files that `path` stands for: itself, or the YAML and JSON files in a folder.
 
     Files whose names begin with a dot, and folders within, are ignored. Raises Problem for a folder
     that cannot be listed or has no such file.

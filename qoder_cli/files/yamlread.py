@@ -1,7 +1,7 @@
-"""YAML text to trees. PyYAML reads, but constructs nothing: what a plain word means is decided here.
+"""YAML text to trees. PyYAML reads, and constructs nothing: what words mean is decided here.
 
-Plain words mean what they mean in JSON: true, false, null (also `~` and nothing at all) and JSON's numbers. All else is
-text, so that `yes`, `on`, `12:30:00`, `2026-06-14` and `010` stay what was typed.
+Plain words mean what they mean in JSON: true, false, null (also `~` and nothing at all), numbers.
+All else is text, so that `yes`, `on`, `12:30:00`, `2026-06-14` and `010` stay what was typed.
 """
 
 import re
@@ -13,7 +13,7 @@ import yaml
 from qoder_cli.base import jsontext
 from qoder_cli.files.tree import Node, Path, Problem, Reading, Scalar
 
-# The C parser where PyYAML has it; as only events are asked for, the loader's constructor is never used.
+# The C parser where PyYAML has it; only events are asked for: nothing is constructed.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORDS: dict[str, Scalar] = {
@@ -36,7 +36,7 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
         yield from _Reader(text, problems).documents()
     except yaml.MarkedYAMLError as error:
         raise _in_words(error, text) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a character beyond Unicode, in PyYAML's own parser
+    except (yaml.YAMLError, ValueError) as error:  # the latter: beyond Unicode
         raise Problem(f"not YAML: {error}", line=1) from None
 
 

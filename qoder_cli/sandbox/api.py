@@ -33,7 +33,7 @@ ERROR_TYPES = {
 }
 
 _of_path = lru_cache(1000)(of_path)
-_METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where they are not called as the operation
+_METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where called otherwise
 
 
 def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:

@@ -1,4 +1,4 @@
-"""What a caller may write: the bodies of create and update (api/facts.md, 1.2, 2.1, 2.3, 4 and 7.3)."""
+"""What a caller may write: the bodies of create and update (api/facts.md, 1, 2, 4 and 7.3)."""
 
 from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -20,7 +20,7 @@ from qoder_cli.base import cron
 from qoder_cli.files.check import AgentId, AgentRef, Assignments, Budget, Schedule, Strict
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
 
-Kinds = dict[str, Any]  # what fields may be, by their names; `?` marks those that may be left out, or null
+Kinds = dict[str, Any]  # what fields may be; `?` marks those that may be left out, or null
 Types = dict[str, tuple[str, ...]]  # the names of the fields of each type, with `?` as well
 
 _UNKNOWN = "unknown_field"
@@ -29,7 +29,7 @@ _UNKNOWN = "unknown_field"
 def _without_names(expression: str) -> str:
     cron.parse(expression)
     if any(map(str.isalpha, expression)):
-        raise ValueError("months and days of the week are numbers")  # names are not documented: one may be refused
+        raise ValueError("months and days of the week are numbers")  # names are not documented
     return expression
 
 
@@ -75,7 +75,7 @@ def _update(model: Any, **more: Any) -> Any:
 
 
 def _one_of(types: Types, **kinds: Any) -> Any:
-    """Return the model of one of several types. `kinds` are those of fields, which else may be anything."""
+    """Return the model of one of several types, of whose fields some are of these kinds."""
     made = _object({"type": Literal.__getitem__(tuple(types)), **{f"{name}?": kinds[name] for name in kinds}}, _OfTypes)
     made.fields = types
     return made

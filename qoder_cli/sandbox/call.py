@@ -1,4 +1,4 @@
-"""A request on its way through an operation: what it names, what it asks for, and what it is shown."""
+"""A request on its way through an operation: what it names, asks for, and is shown."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from qoder_cli.sandbox.records import Seen, Thing
 from qoder_cli.sandbox.wire import Request, Shape, Step, invalid
 from qoder_cli.sandbox.world import World
 
-Conditions = Mapping[str, float]  # those of faults.py that hold for a request, with their seconds or 1
+Conditions = Mapping[str, float]  # of faults.py, with their seconds or 1
 Reply = Shape | bytes | Iterator[Step] | None
 
 _CURSORS = ("page", "after_id", "before_id")
@@ -23,7 +23,7 @@ _BACK = "before:"  # begins a `page` cursor that reads backwards
 
 
 class Query:
-    """What a list is asked (api/facts.md, 1.3 and 3.6). Each method raises Refusal for a wrong value."""
+    """What a list is asked (api/facts.md, 1.3 and 3.6). Raises Refusal for a wrong value."""
 
     def __init__(self, text: str) -> None:
         self._parameters = parse_qsl(text, keep_blank_values=True)
@@ -32,7 +32,7 @@ class Query:
         return next((value for key, value in reversed(self._parameters) if key == name), None)
 
     def all(self, name: str) -> set[str]:
-        """Return what is given, also of an array: `types[]=a&types[]=b`, `types=a&types=b` or `types=a,b`."""
+        """Return what is given, also of an array: `types[]=a&types[]=b`, or `types=a,b`."""
         if not name.endswith("[]"):
             return set(filter(None, [self.one(name)]))
         given = (value for key, value in self._parameters if key in (name, name.removesuffix("[]")))

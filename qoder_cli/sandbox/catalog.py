@@ -1,4 +1,4 @@
-"""What is special about agents, environments, their work, credentials and dreams (api/facts.md, 4 and 7.3)."""
+"""What is special about agents, environments, work, credentials, dreams (api/facts.md, 4, 7.3)."""
 
 from dataclasses import replace
 
@@ -91,7 +91,7 @@ class _Work(Kind):
 
     def poll(self, call: Call) -> Reply:
         """Give the oldest item that nobody has to a worker; null when there is none."""
-        call.query.number("block_ms", 1, least=1, most=999)  # it never waits: nothing can come meanwhile
+        call.query.number("block_ms", 1, least=1, most=999)  # it never waits
         reclaim = call.query.number("reclaim_older_than_ms", _RECLAIM) / 1000
         worker = call.request.headers.get("worker-id", "")
         self._environment(call).setdefault("_polls", {})[worker] = call.now

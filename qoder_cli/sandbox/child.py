@@ -81,7 +81,7 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> int:
     def pass_on(signum: int) -> None:
         if child is None:
             early.append(signum)
-        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):  # then the terminal has told the child
+        elif not (signum == signal.SIGINT and _typed_at_our_terminal()):  # it has told the child
             child.send_signal(signum)  # does nothing once the child has been waited for
 
     with _catching(pass_on):

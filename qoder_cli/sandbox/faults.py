@@ -17,7 +17,7 @@ from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
 
-WRITES = ("create", "update", "pause", "unpause", "archive")  # of deployments; `write` is any of them
+WRITES = ("create", "update", "pause", "unpause", "archive")  # `write` is any of them
 PLACES = (
     *("write", *WRITES, "send", "session-write"),
     *("trigger", "run", "list", "deployment", "session", "events", "stream", "agent", "any"),

@@ -1,7 +1,7 @@
-"""What anything that the API keeps can be asked for: it is the same for every kind (api/facts.md, 4).
+"""What anything that the API keeps can be asked for, whatever its kind (api/facts.md, 4).
 
-An operation of `nouns/operations.tsv` is a method of the class of its kind; catalog.py, contents.py, deployments.py
-and sessions.py have what is special.
+An operation of `nouns/operations.tsv` is a method of its kind; catalog.py, contents.py,
+deployments.py and sessions.py have what is special.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -60,7 +60,7 @@ class Kind:
         thing.deleted = call.now
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        """Return a thing as it is shown: on a replica that lags, as it was before a young change."""
+        """Return a thing as it is shown: where a replica lags, as before a young change."""
         is_late = thing.changed > call.known_until and verb in ("list", "retrieve")
         fields = thing.before if is_late and thing.before is not None else thing.fields
         return {name: value for name, value in fields.items() if not name.startswith("_")}
@@ -103,7 +103,7 @@ class Kind:
         return found
 
     def keep(self, call: Call) -> Callable[[Shape], bool]:
-        """Return what tells of the fields of a thing whether it passes the filters of the query. Raises Refusal."""
+        """Return what tells whether fields pass the filters of the query. Raises Refusal."""
         query, asked = call.query, call.operation.query
         archived = query.truth("include_archived")
         query.truth("has_error")
@@ -150,7 +150,7 @@ class Kind:
         return self.show(call, self.known(call), "retrieve")
 
     def update(self, call: Call) -> Reply:
-        """Change the fields that are given: metadata is merged, all else replaced (api/facts.md, 3.8)."""
+        """Change the given fields: metadata is merged, all else replaced (api/facts.md, 3.8)."""
         thing, fields = self.unarchived(call), call.said()
         for name, value in fields.items():
             if value is None and name in self.form.empty:

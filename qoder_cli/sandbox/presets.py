@@ -84,7 +84,7 @@ def behaviour_of(agent_id: str) -> Behaviour:
 
 
 def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
-    """Return how an agent with these tools behaves if it asks: for a custom tool's result, or for an approval."""
+    """Return how an agent with these tools behaves if it asks for a result or an approval."""
     for tool in tools:
         if tool["type"] == "custom":
             inputs = dict.fromkeys(tool["input_schema"].get("properties", {}) or ("input",), "sample")

@@ -180,7 +180,7 @@ class Session(Thing):
         self.break_off(now, *said(tuple(turn), events, heard=True))
 
     def answer(self, now: float, answers: Sequence[Fields]) -> None:
-        """Take answers to calls that wait. The turn continues after all of them, else it asks again."""
+        """Take answers to calls that wait. The turn continues after all, else it asks again."""
         waiting = self.waiting(now)
         for answer in answers:
             call_id = answer_to(answer)

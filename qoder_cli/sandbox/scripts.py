@@ -58,7 +58,7 @@ def turn(
     reason: str = "end_turn",
     idles: bool = False,
 ) -> Script:
-    """Return a turn: it may be idle before, thinks, uses a tool `steps` times, may say `message`."""
+    """Return a turn: it may idle before, thinks, uses a tool `steps` times, may say something."""
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
     beats += [*_open(start), Beat(start + length * 0.1, "agent.thinking")]
@@ -110,7 +110,7 @@ def going_on(*calls: Beat, seconds: float, message: str) -> Script:
 def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then: Script) -> Script:
     """Return how a turn continues: it asks `then`, or says what became of its calls.
 
-    `answers` are all in this turn, each with the id and the call; the first `settled` it knows already.
+    `answers` are all in this turn, with id and call; the first `settled` it knows already.
     """
     results, told = [], []
     for call_id, call, answer in answers:

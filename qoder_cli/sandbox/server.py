@@ -84,7 +84,7 @@ async def _until_gone(http: HttpRequest) -> None:
 
 
 class Server:
-    """A sandbox that listens, until `stop()` or the end of its `with` block. A client needs `base_url`."""
+    """A sandbox that listens at `base_url`, until `stop()` or the end of its `with` block."""
 
     def __init__(self, world: World, faults: Faults, listener: socket.socket) -> None:
         self.world = world
@@ -133,13 +133,13 @@ class Server:
 
 
 def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Serve a world from a thread. Raises OSError when the port is taken, UsageError for a fault of tests only."""
+    """Serve a world from a thread. Raises OSError for a taken port, UsageError for some faults."""
     faults = faults or Faults()
     for fault in faults.on_order:
         if fault.what == "refused":  # a real server cannot refuse a single connection
             hint = "use drop-before, or point at a port nobody serves"
             raise UsageError(f"{fault} works only in process", hint=hint)
-    # The protocol has to be named: asyncio sends small writes at once (TCP_NODELAY) only where it is.
+    # The protocol is named: only then asyncio sends small writes at once (TCP_NODELAY).
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":  # there it would let two servers share a port

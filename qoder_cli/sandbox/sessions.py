@@ -1,4 +1,4 @@
-"""What is special about sessions, their events, threads and resources (api/facts.md, 2); and the models."""
+"""What is special about sessions, their events, threads, resources (api/facts.md, 2); models."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -49,7 +49,7 @@ class _Sessions(Kind):
         said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
     def _variables(self, call: Call, given: Shape | str) -> Shape:
-        """Return variables as a session has them: older servers want a text, newer ones an object."""
+        """Return variables of a session: older servers want a text, newer ones an object."""
         if given and isinstance(given, str) is not call.legacy:
             raise invalid("environment_variables: the other kind is expected.", "environment_variables")
         named = dict(assignments(given) or ()) if isinstance(given, str) else given
@@ -197,7 +197,7 @@ class _Events(Kind):
 
 
 def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
-    """Raise Refusal unless an answer is given in the field that this generation has for it (api/facts.md, 2.3)."""
+    """Raise Refusal unless the answer is in the field of this generation (api/facts.md, 2.3)."""
     for name in ("result", "decision"):
         if name in event and name != wanted:
             raise unknown_field(name, f"{where}.{name}")

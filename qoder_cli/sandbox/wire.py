@@ -14,7 +14,7 @@ BASE_PATH = "/api/v1/cloud"
 FORWARD_PATH = "/api/v1/forward"  # another API of the same service (api/facts.md, 3.1)
 BLOBS = "/blobs"  # where files are fetched from, without a token
 
-# Whole; a closed connection; nothing, ever; in drops; half of it, then a closed connection; no connection.
+# Whole; a closed connection; nothing, ever; in drops; half of it, then closed; no connection.
 Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
 Shape = dict[str, Any]  # an object, as it is sent
 Step = bytes | float  # what to send, or the seconds to wait before the next
@@ -22,7 +22,7 @@ _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick
 
 
 class Refusal(Exception):
-    """The API refuses a request with this status. `param` names the field at fault, `type` an unusual error."""
+    """The API refuses a request. `param` names the field at fault, `type` an unusual error."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, type: str = "") -> None:
         super().__init__(message)

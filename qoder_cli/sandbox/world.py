@@ -61,7 +61,7 @@ class World:
     agent_versions: dict[str, int] = field(default_factory=dict)  # the latest, if not 1
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
-    things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list, oldest first
+    things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list
     answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key
 
     def __post_init__(self, seed: int | None) -> None:
