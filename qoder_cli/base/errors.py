@@ -71,6 +71,7 @@ class Exit(IntEnum):
 # The first that applies is the exit code of several runs (contract, section 4); of USAGE it says nothing, which one of
 # several can have too (a name that two deployments have, a key that another one was started with).
 RANKING = (130, 143, 129, 9, 70, 10, 4, 7, 6, 5, 2, 1, 11, 124, 3, 8, 0)
+_TOLD = ("run_id", "session_id", "run_state", "api_type", "http_status", "request_id")
 
 
 class QoderError(Exception):
@@ -146,12 +147,7 @@ class QoderError(Exception):
             "message": without_tokens(self.message),
             "hint": without_tokens(self.hint) if self.hint else self.hint,
             "next": self.next and [without_tokens(word) for word in self.next],
-            "run_id": self.run_id,
-            "session_id": self.session_id,
-            "run_state": self.run_state,
-            "api_type": self.api_type,
-            "http_status": self.http_status,
-            "request_id": self.request_id,
+            **{name: getattr(self, name) for name in _TOLD},
         }
 
 

@@ -74,7 +74,7 @@ class Progress:
 
         A `status` that is a function is called whenever it is shown; on a terminal from another thread.
         """
-        self._set_status(status)
+        self._status = (lambda: status) if isinstance(status, str) else status
         self._began = self._last_line = self._clock.monotonic()
         self._leaving = leaving or ("the run keeps running" if self.board is None else "the runs keep running")
         if self.is_quiet or not self.moves:
@@ -91,10 +91,8 @@ class Progress:
         if self._rings and self._screen.is_terminal and self._clock.monotonic() - self._began > LONG_WAIT:
             self._screen.tell("\a")
 
-    def change(self, news: str, *, status: str | None = None) -> None:
+    def change(self, news: str) -> None:
         """Say what has changed in the wait, unless a terminal shows it anyway."""
-        if status is not None:
-            self._set_status(status)
         if self._live is None and not self.is_quiet:
             self._line(inert(news))
 
@@ -102,9 +100,6 @@ class Progress:
         """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
         if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
             self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
-
-    def _set_status(self, status: str | Callable[[], str]) -> None:
-        self._status = (lambda: status) if isinstance(status, str) else status
 
     def _line(self, text: str) -> None:
         self._last_line = self._clock.monotonic()

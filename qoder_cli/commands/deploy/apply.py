@@ -145,15 +145,17 @@ def _apply(app: App, steps: Sequence["Step"]) -> int:
             names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
             app.progress.warn(said if names_it else f"{applied.known}: {said}")
         elif applied.action in ("created", "changed"):
-            so_far = f"applying: {len(done)} of {len(steps)}"
-            app.progress.change(f"{applied.action} {applied.known}", status=so_far)
+            app.progress.change(f"{applied.action} {applied.known}")
+
+    def so_far() -> str:
+        return f"applying: {len(done)} of {len(steps)}"
 
     def items() -> "list[Applied]":
         return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
 
     signalled = None
     try:
-        with app.progress.waiting("applying", leaving="finishing the current write; skipping the rest"):
+        with app.progress.waiting(so_far, leaving="finishing the current write; skipping the rest"):
             signalled = applying.apply_all(app, steps, on_done)
             if signalled is None:
                 done.update(enumerate(with_twins(app, items())))
