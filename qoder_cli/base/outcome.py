@@ -209,7 +209,7 @@ class SessionStory:
         is_work = kind.startswith("agent.")
         if not is_work and kind not in ENDING_EVENTS:
             return
-        if not self._is_since(at):
+        if not self.is_since(at):
             return
         key = event_key(event)
         if key in self._told:
@@ -222,11 +222,8 @@ class SessionStory:
             self._work_began = at
         self._told[key] = Told(key, kind, at, {} if is_work else event)
 
-    def is_of_its_time(self, event: dict[str, Any]) -> bool:
-        """Return whether an event may be of the run: it is not known to be older."""
-        return self._is_since(event_at(event))
-
-    def _is_since(self, at: float | None) -> bool:
+    def is_since(self, at: float | None) -> bool:
+        """Return whether what happened at a time (None: unknown) may be of the run: it is not known to be older."""
         return at is None or self._since is None or at >= self._since
 
     @property

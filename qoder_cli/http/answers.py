@@ -42,13 +42,12 @@ class Pending(Task[Answer]):
     """A request under way, in a thread: a deadline and Ctrl-C hold whatever the server does.
 
     httpx's timeouts are per read: a byte a second satisfies them. Giving up and sending exclude each other:
-    once a caller was told that nothing was sent, nothing will be. `reached_server` is True from the start
-    where nobody can tell when the first byte goes out.
+    once a caller was told that nothing was sent, nothing will be.
     """
 
-    def __init__(self, call: Callable[["Pending"], Answer], *, reached_server: bool = False) -> None:
+    def __init__(self, call: Callable[["Pending"], Answer]) -> None:
         super().__init__(lambda: call(self))
-        self._reached_server = reached_server
+        self._reached_server = False
         self._given_up = False
         self._lock = threading.Lock()
 

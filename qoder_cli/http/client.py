@@ -188,8 +188,7 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         http = self._http if method == "GET" else self._http_for_writes
-        # A transport of a test does not say when it sends.
-        return Pending(lambda mine: self._exchange(http, request, mine), reached_server=self._transport is not None)
+        return Pending(lambda mine: self._exchange(http, request, mine))
 
     @contextmanager
     def open_stream(
@@ -284,6 +283,8 @@ class Client:
                 pending.about_to_send()
 
         request.extensions["trace"] = trace
+        if self._transport is not None:  # one of a test does not say when it sends
+            pending.about_to_send()
         if self._debug:
             self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()

@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import ENDS, event_key, in_order, verdict
+from qoder_cli.base.outcome import ENDS, event_at, event_key, in_order, verdict
 from qoder_cli.http.client import Client
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_text, newest_first
@@ -52,7 +52,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
             reached = reached or event_key(event) == ending
             if event_key(event) in story.starts:
                 return
-            if event.get("type") != kind or not story.is_of_its_time(event):
+            if event.get("type") != kind or not story.is_since(event_at(event)):
                 continue
             if reached:
                 yield event

@@ -122,10 +122,11 @@ def read_token(text: str, *, source: str) -> str:
     return token
 
 
-def refuse_token(text: str, *, source: str, instead: str = "set QODER_PAT to it, or: qoder auth login") -> None:
+def refuse_token(text: str, *, source: str) -> None:
     """Raise UsageError, never showing the text, when it has a token in it where something else belongs."""
     if has_token(text):
-        raise UsageError(f"{source} contains a token, or a user name and password; nothing was sent", hint=instead)
+        what = f"{source} contains a token, or a user name and password; nothing was sent"
+        raise UsageError(what, hint="set QODER_PAT to it, or: qoder auth login")
 
 
 def read_region(text: str, *, source: str) -> str:
