@@ -100,16 +100,11 @@ def api(
             show_stream(app, request, include=include)
         else:
             _call(app, request, include=include)
-        _tell_command(app, request)
+        if request.operation and app.err.is_terminal:
+            app.progress.note(f"qoder {' '.join(request.operation.command)} does the same; see its --help")
     except ApiError as error:
         raise explained(request, error) from None
     return Exit.OK
-
-
-def _tell_command(app: App, request: "Request") -> None:
-    """Tell a person which command does the same."""
-    if request.operation and app.err.is_terminal:
-        app.progress.note(f"qoder {' '.join(request.operation.command)} does the same; see its --help")
 
 
 def _list(app: App, words: list[str]) -> int:

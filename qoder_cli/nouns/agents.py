@@ -61,13 +61,12 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
 
 def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
     """Return an agent's MCP servers and tools with more; one of a known name gets another URL."""
-    known, entries = _entries(servers), _entries(tools)
-    for name, url in typed.items():
-        if any(each.get("name") == name for each in known):
-            known = [{**each, "url": url} if each.get("name") == name else each for each in known]
-        else:
-            known.append({"name": name, "type": "url", "url": url})
-    return known, with_toolsets(entries, typed)
+    known = _entries(servers)
+    names = [each.get("name") for each in known]
+    for each in known:
+        each |= {"url": typed[each["name"]]} if each.get("name") in typed else {}
+    known += [{"name": name, "type": "url", "url": url} for name, url in typed.items() if name not in names]
+    return known, with_toolsets(tools, typed)
 
 
 def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
@@ -118,15 +117,13 @@ def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
         if not (at and _VERSION.fullmatch(version)):
             name, version = word, ""
         id = id_of(app, NOUNS["skill"], name)
-        if any(each.get("skill_id") == id and not version for each in known):
+        there = [each for each in known if each.get("skill_id") == id]
+        if there and not version:
             continue
         source = read(app, target_of(NOUNS["skill"], id)).get("source")
         kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
         entry = {"type": kind, "skill_id": id, **({"version": version} if version else {})}
-        if any(each.get("skill_id") == id for each in known):
-            known = [entry if each.get("skill_id") == id else each for each in known]
-        else:
-            known.append(entry)
+        known = [entry if each in there else each for each in known] + ([] if there else [entry])
     return known
 
 

@@ -32,10 +32,6 @@ def _plain(value: Any) -> Any:
     return Words(jsontext.dump(value)) if isinstance(value, dict | list) else value
 
 
-def _model(value: Any) -> Any:
-    return text(value) or text(mapping(value).get("id"))
-
-
 def _joined(names: Sequence[Any]) -> Any:
     return Words(", ".join(str(each) for each in names if each)) if names else None
 
@@ -123,7 +119,7 @@ _LOOKS: dict[Look, str] = {
         stopped=stopped_at redacted=redacted_at heartbeat=latest_heartbeat_at""",
     _status: "status state",
     _plain: """
-        version=version,latest_version type=config.type,auth.type,mime_type,type
+        version=version,latest_version model=model.id,model type=config.type,auth.type,mime_type,type
         network=config.networking.type,auth.networking.type sha256=content_sha256
         bytes=size_bytes,total_size,content_size_bytes entries=entry_count
         source=source.type,source credits=usage.total_credits enabled=is_enabled
@@ -131,7 +127,6 @@ _LOOKS: dict[Look, str] = {
         by=created_by.session_id,created_by.user_id,created_by.service_account_id,created_by.api_key_id,created_by.type
         """,
     _listed: "efforts hosts=config.networking.allowed_hosts,auth.networking.allowed_hosts",
-    _model: "model",
     _tools: "tools",
     _asks: "asks=tools",
     _named("skill_id", "name", "type"): "skills",

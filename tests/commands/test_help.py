@@ -252,7 +252,7 @@ def test_the_lines_of_one_thing_in_a_pipe_are_told(qoder: Qoder, told: dict[str,
 # The environment.
 
 CODE = [path for path in (Path(__file__).parents[2] / "qoder_cli").rglob("*.py") if path.name != "documented.py"]
-# Read by platformdirs.
+# Read by platformdirs and by shutil.which.
 READ_ELSEWHERE = {"XDG_STATE_HOME", "PATHEXT"}
 # Capitals with a _ between them that name no variable.
 NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "NO_HEARTBEAT", "GITHUB_TOKEN"}
