@@ -2,8 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Mapping
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import replace_file
 from qoder_cli.cli.options import argument, flag
-from qoder_cli.help.completion import MADE_BY, SHELLS, home, places, script, values
+from qoder_cli.help.completion import MADE_BY, SHELLS, places, script, values
 
 
 def completion(
@@ -48,7 +46,7 @@ def completion(
     for path in paths:
         _write(app, path, text)
         app.progress.note(f"wrote {path}")
-    app.progress.note(_what_is_left(shell, paths[0], app.env))
+    app.progress.note(_what_is_left(shell, paths[0]))
 
 
 def _write(app: App, path: Path, text: str) -> None:
@@ -66,17 +64,12 @@ def _write(app: App, path: Path, text: str) -> None:
         raise UsageError(why, hint="drop --install to print it instead") from None
 
 
-def _what_is_left(shell: str, path: Path, env: Mapping[str, str]) -> str:
+def _what_is_left(shell: str, path: Path) -> str:
+    file, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
     if shell == "bash":
-        source = f"source {shlex.quote(str(path))}"
-        return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: {source})"
-    line = f"fpath=({shlex.quote(str(path.parent))} $fpath)"
-    settings = ""
-    if shell == "zsh" and str(path.parent) not in env.get("FPATH", "").split(":"):
-        with suppress(OSError):
-            settings = Path(env.get("ZDOTDIR") or home(env), ".zshrc").read_text("utf-8", "replace")
-        if line not in settings:
-            return f"add to ~/.zshrc, above compinit: {line}"
+        return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: source {file})"
+    if shell == "zsh":
+        return f"if TAB does nothing in a new shell, add to ~/.zshrc, above compinit: fpath=({folder} $fpath)"
     return "open a new shell to use it"
 
 

@@ -89,7 +89,6 @@ SSL_CERT_FILE, SSL_CERT_DIR  certificates to trust
 XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME  folders of config, state and completion, on systems that have them
 HOME  home folder, for the same without these
 PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
-FPATH, ZDOTDIR  where zsh looks, for `completion zsh --install`
 """)
 
 FORMATS = _named("""

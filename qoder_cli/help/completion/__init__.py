@@ -38,13 +38,8 @@ def places(shell: str, env: Mapping[str, str]) -> list[Path]:
     variable, default, folder, names = _PLACES[shell]
     base = Path(env.get(variable) or "")
     if not base.is_absolute():
-        base = home(env) / default
+        home = env["HOME"] if "HOME" in env else os.path.expanduser("~")
+        if not os.path.isabs(home):  # it is set to nothing, or expanduser knows none
+            raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
+        base = Path(home, default)
     return [base / folder / name for name in names]
-
-
-def home(env: Mapping[str, str]) -> Path:
-    """Return the home folder. Raises UsageError when there is none."""
-    folder = env["HOME"] if "HOME" in env else os.path.expanduser("~")
-    if not os.path.isabs(folder):  # it is set to nothing, or expanduser knows none
-        raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
-    return Path(folder)
