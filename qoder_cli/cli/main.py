@@ -72,7 +72,7 @@ class Command(TyperCommand):
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the titles of the help's lists, each with its rows of two columns."""
+        """Return the lists of the help: titles, and rows of two columns."""
         lists: dict[str, list[Any]] = {"argument": [], "option": []}
         for param in self.get_params(ctx):
             if param not in shared_options() and (row := param.get_help_record(ctx)):
@@ -156,8 +156,8 @@ def _show_contents(ctx: typer.Context) -> None:
 def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
     """Refuse words that typer would read as something else than was meant. Raises UsageError.
 
-    `--idempotency-key --dry-run`, where a shell variable is empty, would start what was only to be shown; a typographic
-    dash makes an option a name; and the fields behind `--json` would be the name of something to look for.
+    `--idempotency-key --dry-run`, where a shell variable is empty, would start what was only to be
+    shown; a typographic dash makes an option a name; so would the fields behind `--json` be.
     """
     options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
     takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}
@@ -191,7 +191,7 @@ def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] 
 
 @cache
 def load_noun(noun: str) -> Any:
-    """Return the command or the group of commands behind a word of the contents page, built once."""
+    """Return the command or the group behind a word of the contents page, built once."""
     module_name, help = NOUNS[noun]
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
@@ -233,7 +233,7 @@ class _Root(Tree):
 
 @cache
 def command_tree(program: str) -> Tree:
-    """Return the root of the tree, with nothing behind its words imported yet; it is built once."""
+    """Return the root of the tree, built once, with nothing imported yet."""
     tree = _Root(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
@@ -294,7 +294,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
 
 
 def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
-    """Return the error that an exception ends the command with. Raises what is none: ReaderGone, Signalled."""
+    """Return the error that an exception is. Raises ReaderGone, Signalled."""
     if isinstance(failure, _NoSuchCommand | _TyperUsageError):
         from qoder_cli.help.suggestions import explained
 

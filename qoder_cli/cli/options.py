@@ -1,7 +1,7 @@
-"""Arguments and options used by more than one command, and the global ones; and how what they name is read.
+"""Arguments and options of more than one command, the global ones, and how they are read.
 
-The global ones work before and after the command's words; the last one given wins. They are declared once, as an
-ordinary typer function, and handed to every level of the tree by `cli.main`.
+The global ones work before and after the command's words; the last one given wins. `cli.main` hands
+them to every level of the tree.
 """
 
 import re
@@ -59,7 +59,7 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
-    """Return a function of a context and more as a command: with parameters as name, annotation and default."""
+    """Return a command with these parameters: each its name, annotation and default."""
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
     told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
@@ -82,13 +82,13 @@ def argument(metavar: str, help: str, offered: Any = None) -> Any:
 
 
 def flag(names: str, help: str) -> Any:
-    """Return an option that is on or off; `names` are separated by spaces."""
+    """Return an option that is on or off."""
     return typer.Option(*names.split(), help=help)
 
 
-def option(name: str, metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an option that takes a value, of one name or some; `offered` is what completion offers for it."""
-    return typer.Option(*name.split(), metavar=metavar, help=help, autocompletion=offered)
+def option(names: str, metavar: str, help: str, offered: Any = None) -> Any:
+    """Return an option that takes a value; `names` are separated by spaces."""
+    return typer.Option(*names.split(), metavar=metavar, help=help, autocompletion=offered)
 
 
 def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
@@ -167,7 +167,7 @@ def wanted_of(
 
 
 def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
-    """Return what to do when the agent needs an answer. Raises UsageError where nobody can be asked."""
+    """Return what to do when the agent asks. Raises UsageError where nobody is there."""
     if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
@@ -176,7 +176,7 @@ def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = F
 
 
 def one_named(typed: str, app: App) -> str:
-    """Return what was typed, with `-` replaced by the one line of standard input. Raises UsageError for several."""
+    """Return what was typed, for `-` the one line of standard input. Raises UsageError."""
     words = named([typed], app)
     if len(words) != 1:
         raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
@@ -269,7 +269,7 @@ def confirmed(app: App, question: str) -> bool:
 
 @contextmanager
 def asking(app: App) -> Iterator[None]:
-    """Ask something meanwhile: what ends the question early, as Ctrl-C does, leaves its line first."""
+    """Ask something meanwhile: what ends it early, as Ctrl-C does, leaves its line."""
     try:
         yield
     except BaseException:
@@ -278,10 +278,7 @@ def asking(app: App) -> Iterator[None]:
 
 
 def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
-    """Return a secret, and where it is from: a prompt that does not show it, or else standard input.
-
-    Of that, no more than so many bytes are read. Raises UsageError.
-    """
+    """Return a secret, and where it is from: a prompt, or standard input. Raises UsageError."""
     if not app.may_ask:
         try:
             return read_typed("-", app.stdin, most).decode(), "standard input"

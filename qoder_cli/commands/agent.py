@@ -105,7 +105,7 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arrays of an agent that options change, whole. Raises UsageError, ApiError."""
+    """Return the arrays that options change, whole. Raises UsageError, ApiError."""
     found: dict[str, Any] = {}
     tools = known.get("tools")
     names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))

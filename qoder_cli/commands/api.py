@@ -1,4 +1,4 @@
-"""`qoder api`: any endpoint of the API, with our token, and our care not to write twice."""
+"""`qoder api`: any endpoint of the API, and nothing written twice."""
 
 from contextlib import suppress
 from typing import Annotated

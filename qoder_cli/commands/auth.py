@@ -1,4 +1,4 @@
-"""`qoder auth`: save a token, remove it, show which one is in use and whether it is accepted."""
+"""`qoder auth`: save a token, remove it, show which is in use."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,7 +154,7 @@ def _check(app: App, settings: Settings) -> None:
 
 
 def _ask_for_a_page(client: "Client") -> None:
-    """Read a page of the API. Raises ApiError, also for a response that is not the API's."""
+    """Read a page. Raises ApiError, also for what is not the API's."""
     next(client.pages("/deployments", {"limit": 1}))
 
 

@@ -1,4 +1,4 @@
-"""`qoder config`: the config file. Of the environment only QODER_CONFIG and QODER_PROFILE count."""
+"""`qoder config`: the config file, and of the environment only what names it and a profile."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +15,7 @@ from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
 from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
 
-# How a value given on the command line is checked and spelled. A token never comes from there.
+# How a value on the command line is checked and spelled: a token is never one.
 _READERS: dict[str, Callable[..., str]] = {
     "region": read_region,
     "base_url": read_base_url,

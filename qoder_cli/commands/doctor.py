@@ -1,4 +1,4 @@
-"""`qoder doctor`: checks everything that decides how commands work, and suggests fixes."""
+"""`qoder doctor`: checks what decides how commands work, and suggests fixes."""
 
 from collections.abc import Iterator
 from dataclasses import replace

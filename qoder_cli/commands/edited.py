@@ -1,4 +1,4 @@
-"""A thing made, or changed, from a file and options: what changes is shown, sent and confirmed."""
+"""Things made or changed by a file and options: shown, sent and confirmed."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -46,10 +46,7 @@ def text_typed(app: App, option: str, typed: str | None, file: str | None) -> st
 
 
 def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
-    """Return the body that a file, metadata and options say: `plain` ones as typed, and `own` fields made of others.
-
-    Raises UsageError.
-    """
+    """Return the body of a file, of `plain` options, and of `own` fields. Raises UsageError."""
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
         options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
@@ -57,7 +54,7 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
 
 
 def budget_of(typed: str | None, is_none: bool = False) -> Raw:
-    """Return the budget that was typed as a field. Raises UsageError, also where it shall have none."""
+    """Return the budget that was typed as a field. Raises UsageError."""
     from qoder_cli.deployments.typed import declare_fields
 
     if typed is None:
@@ -111,9 +108,8 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
 def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str, dry_run: bool) -> int:
     """Make a thing what is wanted, and print it as it is then.
 
-    `current` is the thing as it was read. `wanted` has whole fields; metadata alone is merged, and
-    null removes a key. `held` is the id of what holds it. Raises Rejected, having shown what
-    someone else changed in the meantime.
+    `current` is the thing as it was read. `wanted` has whole fields, but metadata is merged, and
+    null removes a key. Raises Rejected, having shown what someone else changed meanwhile.
     """
     app: App = ctx.obj
     target = target_of(noun, *held, str(current["id"]))
@@ -150,7 +146,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
 
 
 def _explained(ctx: typer.Context, noun: Noun, target: "Target", current: Raw, error: Rejected) -> Rejected:
-    """Return the error of a conflict: where it is someone else's change, that is shown."""
+    """Show what someone else changed, and return the error."""
     app: App = ctx.obj
     newer = read(app, target)
     was, now = current.get("version"), newer.get("version")

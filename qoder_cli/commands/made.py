@@ -58,7 +58,7 @@ def _one(option: Any) -> Any:
     return Annotated[str | None, option]
 
 
-# The filters of a list, by the parameter of its operation: the name and the kind of an option.
+# By the parameter of a list: the name and the kind of an option that filters.
 FILTERS: dict[str, tuple[str, Any]] = {
     "name": ("name", _one(option("--name", "TEXT", "Only those with this name."))),
     "display_title": ("title", _one(option("--title", "TEXT", "Only those with this title."))),
@@ -79,7 +79,7 @@ _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["
 
 
 def commands(words: str, **own: Command) -> dict[str, Command]:
-    """Return the commands of a noun by their verbs: those that its operations call for, and its own."""
+    """Return the commands of a noun: what its operations call for, and its own."""
     noun = NOUNS[words]
     made: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
@@ -97,7 +97,7 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
-    """Return the argument that names one of a noun's things, or several; a run stands for its session."""
+    """Return the argument that names one of a noun's things, or several."""
     if noun.words == "session":
         return Runs if several else OneRun
     metavar = noun.words.split()[-1].upper()
@@ -115,7 +115,7 @@ def held_by(noun: Noun) -> list[Typed]:
 
 
 def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
-    """Return the id of what holds the things, taken out of what was typed. Raises QoderError."""
+    """Take what holds the things out of what was typed. Raises QoderError."""
     above = holder(noun)
     if above is None:
         return ()
@@ -220,12 +220,9 @@ def print_list(
     *,
     versions: bool = False,
 ) -> bool:
-    """Print those objects of a list that match, at most so many: a noun's things, or the versions of one.
-
-    Return whether none was left out.
-    """
+    """Print what matches of a list, things or `versions`; return whether none was left out."""
     columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
-    # A version of an agent has the agent's id: here its number is what tells it from the others.
+    # A version of an agent has the agent's id: its number tells it from the others.
     id = "version" if versions else "id"
     row, first = _row_of(noun, columns)
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
@@ -235,7 +232,7 @@ def print_list(
 
 
 def _row_of(noun: Noun, columns: Sequence[str]) -> "tuple[Callable[[Raw], Fields], Sequence[str]]":
-    """Return what makes a row, and its columns in the order in which they get room."""
+    """Return what makes a row, and its columns as they get room."""
     if noun.words == "session":
         return (lambda raw: views.session_row(Run({**raw, "type": "session"}))), views.SESSION_FIRST
     if noun.words == "deploy":
@@ -266,7 +263,7 @@ def _number(help: str) -> Any:
 
 
 def edit_command(noun: Noun, verb: str) -> Command:
-    """Return the command that creates a noun's things, or updates one, of plain fields alone."""
+    """Return the command that creates things of plain fields, or updates one."""
     done = operation(noun, verb)
     assert done is not None  # asked only for what the API has
     plain = [field for field in ("name", "display_name", "title", "description") if field in done.body]
@@ -341,7 +338,7 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
     things, version = typed["things"], typed.get("version")
     need_a_yes(app, change, typed["yes"])
     held = holder_of(app, noun, typed)
-    # Before anything is changed, all names are looked up: a wrong one changes nothing.
+    # All names are looked up first: a wrong one changes nothing.
     targets = things_named(app, noun, things, *held, allow_empty=typed["allow_empty"])
     if version is not None:
         if len(targets) > 1:
@@ -363,13 +360,13 @@ def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
 
 
 def need_a_yes(app: App, change: "Change", yes: bool) -> None:
-    """Raise UsageError for what cannot be undone, where nobody said yes or can be asked."""
+    """Raise UsageError where nobody said yes or can be asked."""
     if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
 
 
 def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> "list[Named]":
-    """Return the things that were typed, each with its word; what a name stands for is read. Raises QoderError."""
+    """Return what was typed, and read what a name stands for. Raises QoderError."""
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
         return _sessions_named(app, noun, words)
@@ -384,7 +381,7 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
 
 
 def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> "list[Named]":
-    """Return sessions that were named by themselves or by their runs, or why there is none."""
+    """Return sessions, named by themselves or by their runs, or why there is none."""
     for word in words:
         ids.run(word)  # before anything is asked, all of them are checked
     found: list[Named] = []
@@ -407,10 +404,7 @@ def change_things(
     refused: str = "",
     changes: "type[Changes] | None" = None,
 ) -> int:
-    """Change things, each with the word that it was named by. Raises QoderError, as `Changes.make` does.
-
-    With a `question`, behind the verb, a person is asked about each.
-    """
+    """Change things, asking the `question` about each. Raises what `Changes.make` does."""
 
     def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")

@@ -98,7 +98,7 @@ def sandbox(
 
 @contextmanager
 def _serving(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
-    """Serve, and say that nothing is real. Raises UsageError: bad fault, port in use, extra not installed."""
+    """Serve, and say that nothing is real. Raises UsageError."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
 

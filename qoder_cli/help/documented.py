@@ -48,7 +48,7 @@ def _sections(text: str) -> dict[str, tuple[Named, ...]]:
     return {title: _named(lines) for title, _, lines in parts}
 
 
-# What there is to read about, beside the commands. `commands.help` has its text and `reference` its data.
+# What there is to read about, beside the commands.
 TOPICS = {
     "commands": "all commands",
     "options": "the global options",
@@ -99,9 +99,8 @@ jsonl  one object per line
 id  only the id
 """)
 
-# The keys of JSON by what has them. Those of a deployment are the server's: `item` adds what each of several has,
-# `apply` what `deploy apply` adds, and `create` and `update` with --dry-run. `ci` has the outputs of a step in GitHub
-# Actions; in GitLab they are lines of qoder.env, for example QODER_RUN_ID.
+# The keys of JSON by what has them; those of a deployment are the server's. `item` adds what each
+# of several has, `apply` what `deploy apply` does.
 KEYS = _sections("""
 run:
 id  run id, drun_…

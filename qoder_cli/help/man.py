@@ -14,7 +14,7 @@ _MANUAL = "Qoder Cloud Agents"
 
 
 def pages(context: Any) -> Iterator[tuple[str, str]]:
-    """Yield names (`qoder-deploy-run`) and texts of the pages of a command and of all below it."""
+    """Yield names and texts of the pages of a command and of all below it."""
     command = context.command
     yield context.command_path.replace(" ", "-"), page(context)
     for word in command.list_commands(context) if hasattr(command, "list_commands") else ():
@@ -65,7 +65,7 @@ def _verbatim(lines: Iterable[str]) -> list[str]:
 
 
 def _inert(text: str) -> str:
-    """Return text in which roff sees no requests; backticks become bold, and hyphens can be pasted into a shell."""
+    """Return text in which roff sees no requests, and hyphens can be pasted."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)

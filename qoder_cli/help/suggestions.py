@@ -64,8 +64,7 @@ VALUES: dict[str, str] = {
     "queued": "pending",
 }
 
-# Commands that take something away, cannot be undone, let an agent act or change what is saved: never suggested for
-# another word.
+# What takes something away, cannot be undone or lets an agent act: never suggested.
 DESTRUCTIVE = frozenset(
     (
         *("answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "put"),
@@ -76,7 +75,7 @@ SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to b
 
 
 def meant(context: Any, typed: str, names: Sequence[str]) -> str:
-    """Return the hint for a word that is none of the commands of a group, whose names are given."""
+    """Return the hint for a word that is no command of a group with these `names`."""
     path = context.command_path
     _, _, noun = path.partition(" ")
     if hint := COMMANDS.get(f"{noun} {typed}") or COMMANDS.get(typed):

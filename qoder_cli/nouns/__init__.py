@@ -1,1 +1,1 @@
-"""What the API has things of: its operations, the table of nouns, and what every noun can do."""
+"""The things of the API: its operations, the table of nouns, what each can do."""

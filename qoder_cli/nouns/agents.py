@@ -1,8 +1,7 @@
 """An agent's tools, MCP servers and skills, as options say them (api/facts.md, 4).
 
-An agent without `tools` has none at all. A server of tools needs an entry of its own among the
-tools, or nobody can use what it offers. All of these are arrays that an update replaces whole: here
-they are changed, and the rest kept.
+An agent without `tools` has none, and an MCP server needs an entry of its own among them. All are
+arrays that an update replaces whole: here they are changed, and the rest kept.
 """
 
 import re
@@ -40,10 +39,9 @@ def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
 
 
 def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[Entry]:
-    """Return an agent's tools with other ones in its toolset, and more of them that ask.
+    """Return an agent's tools with `names` in its toolset, and those of `asks` asking.
 
-    `names` and `asks` are what was typed, empty where nothing was. What is known of a tool's
-    permission stays. Raises UsageError for a tool that is to ask and is not there.
+    Other permissions stay. Raises UsageError for a tool that is to ask and is not there.
     """
     entries = _entries(tools)
     at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
@@ -60,7 +58,7 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
 
 
 def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
-    """Return an agent's MCP servers and tools with more; one of a known name gets another URL."""
+    """Return MCP servers and tools with more; a known name gets another URL."""
     known = _entries(servers)
     names = [each.get("name") for each in known]
     for each in known:
@@ -106,10 +104,9 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
 
 
 def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
-    """Return an agent's skills with more, each typed as ID or NAME, either with @VERSION.
+    """Return an agent's skills with more, typed as ID or NAME, either with @VERSION.
 
-    One that it has already stays as it is, but for a version that is typed. Raises UsageError,
-    ApiError.
+    A known one changes only its version. Raises UsageError, ApiError.
     """
     known = _entries(skills)
     for word in typed:
@@ -171,7 +168,7 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
 
 
 def _check_there(entry: Entry, names: Sequence[str]) -> None:
-    """Raise UsageError for a tool that is to ask and is not enabled: it would never be used."""
+    """Raise UsageError for a tool that is to ask and is not enabled."""
     enabled = array(entry.get("enabled_tools"))
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
     off += array(entry.get("disallowed_tools"))

@@ -1,7 +1,7 @@
 """The body of a create or an update: what a file says, and what options say, which win.
 
-A file is read as one of deployments is, with `${VAR}` filled in. An object as the API shows it,
-which says its type, is taken as it is, without what only the server sets.
+`${VAR}` in a file is filled in. An object of the API, which says its type, is taken as it is,
+without what only the server sets.
 """
 
 import json
@@ -41,10 +41,10 @@ def body_of(
     *,
     file: str | None = None,
 ) -> dict[str, Any]:
-    """Return the body of a noun's `create` or `update`, checked before anything is sent.
-     `options` has every field that an option stands for, None where it was not typed. Metadata of
-    both is taken together. Raises UsageError: also for required fields of a create that neither
-    has.
+    """Return the body of a noun's `create` or `update`, checked.
+
+    `options` has every field that an option stands for, None where it was not typed. Metadata of
+    both is taken together. Raises UsageError, also for a required field that neither has.
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
@@ -79,7 +79,7 @@ def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) 
 
 
 def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:
-    """Raise UsageError for what is no UTF-8, and, but in a prompt, for a token: all would see it who see the thing."""
+    """Raise UsageError for what is no UTF-8 or, but in a prompt, holds a token."""
     text = json.dumps(value, ensure_ascii=False)
     if names_token(text) and not is_prompt:
         raise UsageError(f"{option}: a token was given; nothing was sent", hint="set QODER_PAT to it")
@@ -134,7 +134,7 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, 
 
 
 def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dict[str, Any]:
-    """Return what can be set of an object of the API, without the mark of its creation."""
+    """Return what can be set of an object of the API."""
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
     if wanted.id == "agents.create":

@@ -1,4 +1,4 @@
-"""Pausing, archiving, deleting: of one thing or many, each by a write that may be repeated."""
+"""Changes of one thing or many, each by a write that may be repeated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ _SHOWN = 3  # things that the first line names
 
 
 class Change(NamedTuple):
-    """What can be done to a thing, in the words for it, and the state it is in afterwards."""
+    """What can be done to a thing, in words, and the state it is in then."""
 
     verb: str
     doing: str
@@ -117,9 +117,10 @@ class Ending(ObjectWrite[Resource]):
 @dataclass(eq=False)
 class Changes:
     """One change of several things, one after the other; each is printed as it becomes known.
-     `is_wanted` is asked about each, read first, before any is changed. `row` makes the row of a
-    list, with these `columns`, of which the `first` get room before others, and `sheet` the fields
-    of one. `refused` says why the API may refuse it.
+
+    `is_wanted` is asked about each, before any is changed. `row` makes a row with these `columns`,
+    of which the `first` get room before others, and `sheet` the fields of one thing. `refused` says
+    why the API may refuse it.
     """
 
     write: ClassVar[type[Ending]] = Ending
@@ -210,7 +211,7 @@ class Changes:
             output.record(shown, data=found.as_json(), id=found.id)
 
     def _row(self, result: Result[Resource]) -> Fields:
-        """Return a row: of what is gone or failed, its id and a word as its status."""
+        """Return a row: of what is gone or failed, its id and a word."""
         if result.found is not None and self.change is not DELETE:
             return self.row(result.found.raw)
         id, word = without_tokens(result.typed), "not_attempted"
@@ -221,7 +222,7 @@ class Changes:
         return {**dict.fromkeys(self.columns), "id": id, self.status: Status(word)}
 
     def _result(self, named: Named) -> Result[Resource]:
-        """Return what became of the thing that a word names, changed now if it was not yet."""
+        """Return what became of a thing, changed now if it was not yet."""
         word, target = named
         if isinstance(target, QoderError):
             return Result(word, error=target)

@@ -1,4 +1,4 @@
-"""What the server has, fetched into a folder: never over another file, half, or out of it."""
+"""What is fetched into a folder: never over another file, half, or out of it."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ MOST_OF_A_NAME = 10_000  # files
 
 # What belongs together at the end of a name, and stays when the rest is cut.
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
-# What Windows takes for a device, whatever follows behind a dot; on every system, because folders are shared.
+# What Windows takes for a device, whatever follows a dot; folders are shared.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # what a folder meets that comes too late to a name
 _FORBIDDEN = '<>:"|?*'  # on Windows
@@ -47,9 +47,9 @@ def prepare_folder(folder: str, option: str = "--output-dir") -> Path:
 
 
 def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[bytes]:
-    """Yield what is in a file: the storage host is asked without our token (api/facts.md, 4, files).
-     Raises ApiError, also for more than `largest` bytes, and for a file that the API does not let
-    out.
+    """Yield what is in a file: the storage host is asked without our token (api/facts.md, 4).
+
+    Raises ApiError, also for more than `largest` bytes.
     """
     try:
         link = mapping(client.get(f"/files/{segment(file_id)}/content"))
@@ -65,7 +65,7 @@ def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[byte
 
 
 def download(client: "Client", file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
-    """Fetch a file into the folder and return where it is; `size` is what the API says that it has, if anything.
+    """Fetch a file of this `size`, if that is known, into the folder, and return where it is.
 
     Raises what `content_of` and `save` raise, NoAnswer for less.
     """
@@ -73,7 +73,7 @@ def download(client: "Client", file_id: str, name: str, folder: Path, *, size: o
 
 
 def _whole(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
-    """Yield what is in a file, and raise NoAnswer where that ends too soon: not every connection tells that."""
+    """Yield what is in a file. Raises NoAnswer where it ends too soon."""
     came = 0
     for chunk in content_of(client, file_id, largest=LARGEST_FILE):
         came += len(chunk)
@@ -83,9 +83,9 @@ def _whole(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
 
 
 def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:
-    """Put content into a new file of the folder, and return where it is.
-     Under its name there is nothing until all of it is there; a file that has the name already, or
-    a link, is kept, and this one gets a number. Raises UsageError for what cannot be written.
+    """Put content into a new file of the folder, whole or not at all, and return where it is.
+
+    What has the name already is kept, and this one gets a number. Raises UsageError.
     """
     part = part_of(folder)
     try:
@@ -111,10 +111,7 @@ def unsaved(what: str, folder: Path, error: OSError) -> UsageError:
 
 
 def move(part: Path, folder: Path, name: str) -> Path:
-    """Give a file or a folder its name, or the first of those with a number that is free, and return where it is.
-
-    Raises OSError, UsageError.
-    """
+    """Give a file or a folder its name, or a free one with a number. Raises OSError, UsageError."""
     is_folder = part.is_dir()
     for free in _names(safe_name(name)):
         target = folder / free
@@ -143,7 +140,7 @@ def safe_name(name: str) -> str:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield a name, and then with a number before its suffix, each short enough for a file."""
+    """Yield a name, then with a number, each short enough for a file."""
     found = _SUFFIX.search(name)
     suffix = found[0] if found and found.start() > 0 else ""
     stem = name.removesuffix(suffix)

@@ -16,10 +16,7 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
-    """Return what is in a file, or on standard input for `-`.
-     Raises UsageError, which names the option, if it cannot be read, is not text or is too large
-    for the API.
-    """
+    """Return the text in a file, or on standard input for `-`. Raises UsageError."""
     said = f"{option}: " if option else ""
     called = "standard input" if path == "-" else path
     content = read_checked(path, stdin, LARGEST, option=option, hint="split it")
@@ -43,5 +40,5 @@ def check_name(name: str) -> str:
 
 
 def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Create:
-    """Return the write that uploads a file, once; `fields` go with it, as `expires_in_seconds`."""
+    """Return the write that uploads a file with some fields, once."""
     return Create(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])

@@ -25,10 +25,7 @@ Raw = dict[str, Any]
 
 
 def checked(typed: str) -> str:
-    """Return the path or the id of a memory that was typed. Raises UsageError for what can be neither.
-
-    Paths are relative; a slash before one is taken away.
-    """
+    """Return the path, without a slash before it, or the id that was typed. Raises UsageError."""
     path = typed.lstrip("/")
     if not path.strip():
         raise UsageError("the path of the memory is empty", hint="is a shell variable unset?")
@@ -47,7 +44,7 @@ def version_checked(typed: str) -> str:
 
 
 def find(app: App, store: str, typed: str) -> Raw | None:
-    """Return a memory by its path or id, with its content, None where there is none. Raises ApiError."""
+    """Return a memory and its content, None where there is none. Raises ApiError."""
     if _ID.fullmatch(typed):
         return _there(app, store, typed)
     query = {"path_prefix": typed, "limit": 100}
@@ -68,7 +65,7 @@ def path_in(raw: Raw) -> str:
 
 
 def _there(app: App, store: str, id: str) -> Raw | None:
-    """Return a memory; None where the API says that there is none of this id. Raises ApiError."""
+    """Return a memory by its id, None where there is none. Raises ApiError."""
     try:
         return whole(app, ENTRY, store, id)
     except NotFound as error:
@@ -78,7 +75,7 @@ def _there(app: App, store: str, id: str) -> Raw | None:
 
 
 def whole(app: App, noun: Noun, store: str, id: str) -> Raw:
-    """Return a memory, or a version, with its content, which no list need have. Raises ApiError."""
+    """Return a memory or a version with its content. Raises ApiError."""
     return read(app, target_of(noun, store, id), params={"view": "full"})
 
 
@@ -115,8 +112,9 @@ def target_as_read(store: str, raw: Raw) -> Target:
 
 def write(app: App, store: str, typed: str, content: str) -> Raw:
     """Write a memory, anew or over what was read, and return it.
-     Nothing is sent for what it says already. Raises Rejected, having shown what it says, where
-    somebody else wrote it in between; other QoderErrors.
+
+    Nothing is sent for what it says already. Raises Rejected, having shown what somebody else wrote
+    in between; other QoderErrors.
     """
     known = find(app, store, typed)
     if known is None and _ID.fullmatch(typed):

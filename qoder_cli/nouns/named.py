@@ -22,8 +22,8 @@ def id_of(app: "App", noun: Noun, typed: str, *held_by: str, archived: bool = Fa
 
 class Names:
     """Names that are looked up once a command: each noun is listed at most once.
-     `held_by` is the id of what holds the things; with `archived` a name that nothing else has may
-    be that of something archived.
+
+    With `archived`, a name that nothing else has may be that of something archived.
     """
 
     def __init__(self, app: "App", *held_by: str, archived: bool = False) -> None:
@@ -34,8 +34,8 @@ class Names:
 
     def id_of(self, noun: Noun, typed: str) -> str:
         """Return the id of what was typed: an id as it is, a name by listing the noun's things.
-         Raises UsageError for what can be neither and for a name that several have, NotFound with
-        the nearest names.
+
+        Raises UsageError, also for a name that several have, NotFound with the nearest names.
         """
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
         if ids.id_or_name(typed, noun.prefix, noun.called, wanted):
@@ -64,10 +64,7 @@ class Names:
 
 
 def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield a noun's things as they were sent, each once; those that are archived only if `archived`.
-
-    What has no id of their kind is not one of them: paths are made of it. Raises ApiError.
-    """
+    """Yield a noun's things, each once; what has no id of their kind is none. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
@@ -99,7 +96,7 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
 
 
 def read_named(app: "App", noun: Noun, word: str, target: "Target") -> dict[str, Any]:
-    """Return the thing that a word was taken for. Raises NotFound where it has another name: a list may lag."""
+    """Return what a word was taken for. Raises NotFound where it has another name now."""
     found = read(app, target)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):

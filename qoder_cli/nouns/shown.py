@@ -1,4 +1,4 @@
-"""What the columns of a noun show: declared by where the API has them (api/facts.md, section 4)."""
+"""What the columns of a noun show, and where the API has it (api/facts.md, section 4)."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ def _text(kind: Callable[[str], Any]) -> Look:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number, a text or a yes or no as it is; what else there is in one line of JSON."""
+    """Return what is plain as it is, and what else there is as a line of JSON."""
     if value in (None, "", [], {}):
         return None
     return Words(jsontext.dump(value)) if isinstance(value, dict | list) else value
@@ -37,7 +37,7 @@ def _joined(names: Sequence[Any]) -> Any:
 
 
 def _named(*keys: str) -> Look:
-    """Return what lists the objects of an array by the first of some keys that each has."""
+    """Return what lists objects, each by the first of some keys that it has."""
 
     def told(value: Any) -> Any:
         found = map(mapping, array(value))
@@ -105,8 +105,8 @@ def _keys(value: Any) -> Any:
 _id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))
 _name = _text(lambda name: Words(name, least=20))  # a name tells more than the columns behind it
 
-# How columns look, and where each comes from: the first of some keys that is there; `a.b` is one within another.
-# Without keys it is the field of its name, and so is a column that is not here, as it is.
+# How columns look, and where each comes from: the first of some keys that is there (`a.b` is one
+# within another), or the field of its name.
 _LOOKS: dict[Look, str] = {
     _id: "id parent=parent_thread_id memory=memory_id session=scope.id,session_id,data.id",
     _name: f"name={','.join(NAMES)}",
@@ -161,7 +161,7 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 
 def sheet_of(noun: Noun, raw: Raw, *, now: float | None = None) -> Fields:
-    """Return all that one of a noun's things shows; `now`, in unix seconds, is for a deployment's next fires."""
+    """Return all that a thing shows; `now`, in unix seconds, is for a deployment's fires."""
     if noun.words == "deploy":
         return deployment_fields(Deployment(raw), now=now)
     if noun.words == "session":

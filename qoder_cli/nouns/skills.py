@@ -39,7 +39,7 @@ _NAME = re.compile(r"\w[\w .-]{0,63}")
 _NUMBER = re.compile("[0-9]{1,18}")
 _DRIVE = re.compile("[A-Za-z]:")
 _FORM = re.compile(r"\bfiles?\b")
-# What zipfile raises for a file that is not one, is broken, or is made in a way that it does not know.
+# What zipfile raises for what is none, is broken, or is made as it does not know.
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
 
@@ -199,10 +199,7 @@ def name_in(files: Files, path: str) -> str:
 
 
 def find(app: App, name: str) -> Raw | None:
-    """Return the skill of this name that is not one of the API's own; None where there is none.
-
-    Raises UsageError where several have it; ApiError.
-    """
+    """Return our skill of this name, None where there is none. Raises UsageError for several."""
     ours = [each for each in alive(app, _SKILL) if _source(each) in (None, "custom")]
     named = [each for each in ours if each.get("name") == name]
     silent = [each for each in ours if "name" not in each]
@@ -247,7 +244,7 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
-    """Return whether a skill's newest version has these files; stderr says where none can tell."""
+    """Return whether its newest version has these files; stderr says where none can tell."""
     version = newest(skill)
     if version is None:
         return False
@@ -320,9 +317,9 @@ def number_of(version: Any) -> int:
 
 
 def unpack(content: bytes, name: str, folder: Path) -> Path:
-    """Unpack a zip of the server into a new folder within a folder, and return where it is.
-     It is there whole or not at all; what has its name already is kept. Raises NoAnswer for what
-    is unsafe to unpack, UsageError for what cannot be written.
+    """Unpack a zip into a new folder within one, whole or not at all, and return where it is.
+
+    Raises NoAnswer for what is unsafe to unpack, UsageError for what cannot be written.
     """
     try:
         files = rooted(unzipped(content, UNPACKED))

@@ -1,7 +1,7 @@
-"""One row for each noun: what list, get, create, update, versions, archive and delete are made from.
- Paths, filters and fields of a body are those of `operations.tsv`; here stands what a person needs
-to be told. Commands, help, completion, the reference and the routes of the sandbox follow. To add
-a noun, add a row; what is special about it goes into a file of its own below `commands/`.
+"""One row for each noun, from which its commands, their help and completion are made.
+
+Paths, filters and fields of a body are those of `operations.tsv`; here stands what a person needs
+to be told. What is special about a noun is in a file of its own below `commands/`.
 """
 
 import re
@@ -169,7 +169,7 @@ NOUNS = {each.words: each for each in _ROWS}
 
 @cache
 def operation(noun: Noun, verb: str) -> Operation | None:
-    """Return the operation that does `verb` to a noun's things, None where the API has none."""
+    """Return the operation that does this to a noun's things, if there is one."""
     wanted = f"{noun.operations}.{verb}"
     return next((each for each in all_operations() if each.id == wanted), None)
 
@@ -180,7 +180,7 @@ def holder(noun: Noun) -> Noun | None:
 
 
 def path_of(noun: Noun, *ids: str) -> str:
-    """Return the path of a list, or of the thing whose id comes last; ids of holders come first."""
+    """Return the path of a list, or of a thing; the ids of holders come first."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     path = re.sub(r"\{\w+\}", "{}", listed.path)

@@ -1,4 +1,4 @@
-"""Creating and changing: settled by reading back, what is new by our mark in its metadata."""
+"""Creating and changing: settled by reading back, what is new by our mark."""
 
 import math
 import uuid
@@ -32,11 +32,10 @@ def target_of(noun: Noun, *ids: str) -> Target:
 
 
 class Create(ObjectWrite[Resource]):
-    """Creates a thing, once. `held_by` is the id of what holds it.
-     With `files`, as field, file name and content, it is sent as a form, and what is no text in it
-    as JSON. It carries a key of ours in its metadata, by which a lost answer is settled: the list
-    shows it, or the things themselves where lists have no metadata. What has no metadata cannot be
-    told from someone else's.
+    """Creates a thing, once; with `files`, as a form.
+
+    It carries a key of ours in its metadata, by which a lost answer is settled: the list shows it,
+    or the things themselves. What has no metadata cannot be told from someone else's.
     """
 
     def __init__(self, app: "App", noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
@@ -69,7 +68,7 @@ class Create(ObjectWrite[Resource]):
         return as_form(self, self._files) if self._files else super().request()
 
     def _is_ours(self, found: Resource) -> bool:
-        """Return whether an answer can be the new thing: its kind, our mark, its name."""
+        """Return whether an answer can be it: its kind, our mark, its name."""
         sent, raw, noun = self.body or {}, found.raw, self._noun
         marks = {KEY: self._mark} if self._is_marked else {}
         told = {key: (text(raw.get(key)), text(sent.get(key))) for key in ("path", *NAMES)}
@@ -108,7 +107,7 @@ class Create(ObjectWrite[Resource]):
 
 
 def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> "Pending":
-    """Prepare an attempt as a form: the files, and the fields of the body beside them."""
+    """Prepare an attempt as a form: files, and the fields of the body as texts or JSON."""
     from qoder_cli.http.client import multipart
 
     texts = {name: [text(value) or jsontext.dump(value)] for name, value in (write.body or {}).items()}
@@ -174,7 +173,7 @@ def _steps(before: Body | None, found: Body) -> int | None:
 
 
 def _has_gone(before: Body, found: Body, body: Body) -> bool:
-    """Return whether what an update takes away is gone: what is left showed before, too."""
+    """Return whether what an update takes away is gone."""
     plain = [name for name in body if name not in ("metadata", "version")]
     showed = [name for name in plain if covers(before.get(name), body[name])]
     return not any(same(before.get(name), found.get(name)) for name in showed)

@@ -91,7 +91,7 @@ def apply(
 
 
 def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
-    """Show what is to be written; with profile and host, unless a question will name them."""
+    """Show what is to be written, and where unless a question will."""
     from qoder_cli.deployments.step import show_changes
 
     if app.settings.read_only:
@@ -122,7 +122,6 @@ def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) 
 
 
 def _in_words(steps: Sequence["Step"]) -> str:
-    """Return how many are to be created and changed."""
     new = sum(step.is_open and step.current is None for step in steps)
     changed = sum(step.is_open and step.current is not None for step in steps)
     return " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
@@ -168,7 +167,6 @@ def _apply(app: App, steps: Sequence["Step"]) -> int:
 
 
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
-    """Print what became of each, or would."""
     from qoder_cli.deployments.step import FIRST
 
     shown = [item for item in items if item.is_fine or app.output.format != "id"]

@@ -44,7 +44,7 @@ class Fields(NamedTuple):
     budget: Annotated[str | None, option("--budget", "CREDITS", "Maximum credits per run.")] = None
 
     def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
-        """Return what is said of schedule and metadata, whole: with what is known of them already."""
+        """Return schedule and metadata whole, with what is known of them already."""
         wanted = schedule_of(self.schedule, self.timezone, schedule)
         return wanted | metadata_of(self.metadata, removed, metadata)
 
@@ -174,7 +174,7 @@ def _print(app: App, applied: "Applied") -> None:
 
 
 def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
-    """Return the last words when a signal came, having printed what is known of the deployment."""
+    """Print what is known of the deployment, and return the last words."""
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             _print(app, applied)

@@ -87,7 +87,7 @@ def update(
 
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a file and plain options say, and what else was typed. Raises UsageError."""
+    """Return the body so far, and what was typed. Raises UsageError."""
     said = {**typed, "setup": edited.text_typed(app, "--setup", typed["setup"], typed["file"])}
     check_typed(said)
     body = edited.body_of(app, _ENV, verb, typed, "name", "description")

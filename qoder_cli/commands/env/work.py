@@ -1,7 +1,4 @@
-"""`qoder env work`: what waits for the workers of a self-hosted environment (api/facts.md, 4 and 7.3).
-
-What only workers do, poll, ack, heartbeat and update, is for programs: no list of commands has it.
-"""
+"""`qoder env work`: what waits for workers of one's own (api/facts.md, 4 and 7.3)."""
 
 import re
 from typing import Annotated, Any
@@ -89,7 +86,6 @@ def _change(app: App, env: str, work: str, change: Change, changes: type[Changes
 
 
 def _target(app: App, env: str, work: str) -> Target:
-
     id = id_of(app, _WORK, work)
     return target_of(_WORK, id_of(app, _ENV, env), id)
 

@@ -68,7 +68,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
 
 
 def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
-    """Request a cancellation; return what reads the run then, or what became of it."""
+    """Request it; return what reads the run then, or what became of it."""
     if isinstance(known, QoderError):
         return Item(typed, None, known)
     observer = None
@@ -82,7 +82,7 @@ def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Obs
 
 
 def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
-    """Request a cancellation unless the run has finished; return whether. Raises QoderError."""
+    """Request it unless the run has finished; return whether. Raises QoderError."""
     found = observer.read_once()
     if found.adopted and typed not in (found.id, found.session_id):
         raise UsageError(
@@ -104,7 +104,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
 
 
 def _judged(app: App, item: Item) -> Item:
-    """Return what became of a cancelled run: success is that it stopped, however it ended."""
+    """Return what became of it: success is that it stopped, however it ended."""
     if item.run is not None and not is_going(item.run):
         return item.with_(error=None)
     if isinstance(item.error, Interrupted):

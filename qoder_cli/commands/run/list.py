@@ -29,7 +29,7 @@ LONGEST_RESOLVED = 100  # rows
 
 
 class Status(StrEnum):
-    """The statuses that can be asked for (an enum, because typer takes no list of a Literal)."""
+    """What can be asked for: an enum, because typer takes no list of a Literal."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -48,14 +48,14 @@ _ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
 class Window(NamedTuple):
-    """The times between which runs were created, both included; None for no bound."""
+    """The times between which things were created; None for no bound."""
 
     since: datetime | None
     until: datetime | None
 
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the window that was typed. Raises UsageError, also for one that ends before it begins."""
+        """Return the window that was typed. Raises UsageError."""
         if since is None and until is None:
             return cls(None, None)
         now = datetime.fromtimestamp(app.clock.now(), UTC)
@@ -76,7 +76,7 @@ class Window(NamedTuple):
         return at is not None and self.holds(at)
 
     def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, Any]:
-        """Return the window as two parameters of a request, wider by the slack: what is left over is filtered here."""
+        """Return the two parameters of a request, wider by the slack."""
         query = {}
         if self.since is not None:
             query[after] = utc_text(self.since - slack)
@@ -152,7 +152,7 @@ def list_runs(
     undated = 0
 
     def matches(item: Object) -> bool:
-        """Return whether a run shows what was asked for, also where the server was asked to filter."""
+        """Return whether a run is wanted, whatever the server was asked for."""
         nonlocal undated
         if trigger not in (None, mapping(item.get("trigger_context")).get("type")):
             return False
@@ -195,7 +195,7 @@ def list_runs(
 
 
 def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
-    """Return the path and the query of the list, with the filters that both generations document."""
+    """Return path and query, with the filters that both generations document."""
     if of is not None:
         path = f"/deployments/{segment(of)}/runs"
         return path, window.query("triggered_after", "triggered_before", slack=APART)
@@ -206,12 +206,12 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
 
 
 def _row(app: App) -> Callable[[Run], Fields]:
-    """Return what shows a run as a row, on a terminal with the names of deployments that were seen here."""
+    """Return what makes a row, on a terminal with names of deployments seen here."""
     if not app.output.is_drawn:
         return run_row
     known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
     count = Counter(each.name for each in known)
-    # A name that two have, or that looks like an id, would not say which one is meant.
+    # A name that two have, or that looks like an id, does not tell which is meant.
     telling = (each for each in known if count[each.name] == 1 and not each.name.startswith("dep_"))
     names = {each.id: each.name for each in telling if each.name}
     now = app.client.server_now()
@@ -221,9 +221,8 @@ def _row(app: App) -> Callable[[Run], Fields]:
 def _newest_first(data: list[Any]) -> list[Any]:
     """Return a list that is one page in the order of creation, the newest first.
 
-    The order of the list of all runs is not documented; the one example has the newest first (api/facts.md, 1.3). A
-    longer list is taken to be in that order too, for sorting it would mean to hold it all: the order of the rows
-    depends on that, and which of them a limit leaves out; what --since and --until leave out does not.
+    The order of the list of all runs is not documented; the one example has the newest first
+    (api/facts.md, 1.3). A longer list is taken to be so too: sorting it would mean to hold it all.
     """
     moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
     if None in moments:
@@ -232,10 +231,10 @@ def _newest_first(data: list[Any]) -> list[Any]:
 
 
 def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[str, Any] | None:
-    """Return the query for the second page, from a server that filters by status; None from any other server.
+    """Return the query for the second page where a server filters by status, else None.
 
-    Only the older generation does, which gives runs a status and has no `next_page` (api/facts.md, 1.3); there a
-    cursor is an id, which means the same whatever the filter.
+    Only the older generation does, whose runs have a status and whose cursors are ids, which mean
+    the same whatever the filter (api/facts.md, 1.3).
     """
     name, value = next_cursor(first) or ("", "")
     shows_status = any(text(mapping(item).get("status")) for item in first["data"])

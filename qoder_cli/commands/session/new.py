@@ -106,7 +106,7 @@ def new(
 
 
 def _token(app: App, is_piped: bool) -> str | None:
-    """Return the token of repositories, kept out of all that is written. Raises UsageError."""
+    """Return the token, kept out of all that is written. Raises UsageError."""
     token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
     if is_piped:
         if app.stdin is None or app.stdin.isatty():
@@ -121,7 +121,7 @@ def _token(app: App, is_piped: bool) -> str | None:
 
 
 def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
-    """Return the body of the create. Errors are raised, and all files read, before any request."""
+    """Return the body; all files are read before any request. Raises QoderError."""
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
     resources = [starting.repository(each, token) for each in typed["repositories"] or ()]

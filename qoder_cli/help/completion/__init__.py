@@ -1,9 +1,7 @@
-"""What TAB offers, in bash, zsh, fish and PowerShell: the program itself answers, by typer's completion.
+"""What TAB offers in bash, zsh, fish and PowerShell: the program answers, by typer's completion.
 
-`scripts/` has what asks it; `answer` reads the line, and `values` knows what is no word of the command tree.
-
-Typer's own scripts are not used: its zsh script evaluates what is printed, so that a deployment's name could be a
-command; its bash script expands patterns in it; and its help costs the import of rich.
+`scripts/` has what asks it. Typer's own are not used: its zsh script evaluates what is printed, so
+that a deployment's name could be a command, and its bash script expands patterns in it.
 """
 
 import os
@@ -15,7 +13,7 @@ from qoder_cli.base.errors import UsageError
 MADE_BY = "Made by: qoder completion"  # stands in each script
 FILES = {"bash": "qoder.bash", "zsh": "_qoder", "fish": "qoder.fish", "powershell": "qoder.ps1"}
 SHELLS = tuple(FILES)
-# Where a shell looks by itself: below the folder in the variable, or else the one in the home folder.
+# Where a shell looks: below the folder in the variable, or else in the home folder.
 _PLACES = {
     "bash": ("XDG_DATA_HOME", ".local/share", "bash-completion/completions", ("qoder", "qoder-cli")),
     "zsh": ("XDG_DATA_HOME", ".local/share", "zsh/site-functions", ("_qoder",)),
@@ -29,10 +27,7 @@ def script(shell: str) -> str:
 
 
 def places(shell: str, env: Mapping[str, str]) -> list[Path]:
-    """Return the files to install for a shell; none for an unknown shell, or one without a folder for them.
-
-    Raises UsageError when there is no home folder.
-    """
+    """Return the files to install for a shell, if it has a folder for them. Raises UsageError."""
     if shell not in _PLACES:
         return []
     variable, default, folder, names = _PLACES[shell]

@@ -1,9 +1,9 @@
 """The answer to a completion script: what can follow the line that is typed, up to the cursor.
 
-The scripts set `_QODER_COMPLETE`, and `_QODER_LINE` to the line up to the cursor (`_QODER_REST` to what stands behind
-it, where a shell tells that), and start the program without words. Lines are answered: `words`, or `files`, `folders`,
-`programs` for what the shell knows itself; what stands before the value in the word under the cursor (`--region=`, else
-nothing); the value so far; and of `words` each value, with what is told of it behind a tab. Nothing where nothing fits.
+The scripts set `_QODER_COMPLETE`, `_QODER_LINE` to the line up to the cursor, and `_QODER_REST` to
+what stands behind it, where a shell tells that. Lines are answered: `words`, or `files`, `folders`,
+`programs` for what the shell knows itself; what stands before the value in the word under the
+cursor (`--region=`); the value so far; and each value, with what is told of it behind a tab.
 """
 
 import re

@@ -1,8 +1,7 @@
 """What TAB offers for the value of a parameter: functions for typer's `autocompletion`.
 
-Each takes typer's context, whose `obj` is the `App`, and the word so far, and returns what to offer: words, or pairs
-of a word and what is told beside it. Typer leaves out what does not begin with the word. None asks a server, and none
-reads a token.
+Each takes typer's context and the word so far, and returns words, or pairs of a word and what is
+told beside it. None asks a server, and none reads a token.
 """
 
 import re
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 Offer = str | tuple[str, str]
 
-# Told beside the word so far, these let the shell offer what it knows itself. No text that is told has a NUL.
+# Told beside the word so far, these let the shell offer what it knows itself.
 FILES = "\0files"
 FOLDERS = "\0folders"
 PROGRAMS = "\0programs"
@@ -72,7 +71,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
 
 
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
-    """Return what offers things of a noun (`agent`) by id; by name once it is begun, so that none is listed twice."""
+    """Return what offers things of a noun by id; by name once that is begun."""
 
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
         for each in _seen(ctx, noun):
@@ -87,10 +86,7 @@ deployments = things("deploy")
 
 
 def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
-    """Return what commands have seen of a noun with the profile, without a host where there is only one.
-
-    In the sandbox, profiles do not differ. Whatever is in the store's place, nothing is raised.
-    """
+    """Return what was seen of a noun with the profile, without a host where there is only one."""
     from qoder_cli.local.remembered import seen
     from qoder_cli.local.store import Store
     from qoder_cli.settings.configfile import DEFAULT_PROFILE
