@@ -22,53 +22,6 @@ _ZONE = re.compile(r"([Zz]|[+-]\d\d:\d\d)$")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 
 
-class Query:
-    """What a list is asked (api/facts.md, 1.3 and 3.6). Raises Refusal for a wrong value."""
-
-    def __init__(self, text: str) -> None:
-        self._parameters = parse_qsl(text, keep_blank_values=True)
-
-    def one(self, name: str) -> str | None:
-        return next((value for key, value in reversed(self._parameters) if key == name), None)
-
-    def all(self, name: str) -> set[str]:
-        """Return what is given, also of an array: `types[]=a&types[]=b`, or `types=a,b`."""
-        if not name.endswith("[]"):
-            return set(filter(None, [self.one(name)]))
-        given = (value for key, value in self._parameters if key in (name, name.removesuffix("[]")))
-        return {part for value in given for part in value.split(",") if part}
-
-    def truth(self, name: str) -> bool | None:
-        value = self.one(name)
-        if value not in (None, "true", "false"):
-            raise invalid(f"{name} must be true or false.", name)
-        return None if value is None else value == "true"
-
-    def moment(self, name: str) -> float | None:
-        """Return an RFC 3339 timestamp as unix seconds, or None."""
-        value = self.one(name)
-        moment = unix(value)
-        if value is not None and (moment is None or not _ZONE.search(value)):
-            raise invalid(f"{name} must be an RFC 3339 timestamp.", name)
-        return moment
-
-    def number(self, name: str, default: int, *, least: int = 0, most: int = 10**9) -> int:
-        """Return a whole number from `least` to `most`."""
-        value = self.one(name)
-        if value is None:
-            return default
-        if not value.isascii() or not value.isdigit() or not least <= int(value[:10]) <= most:
-            raise invalid(f"{name} must be between {least} and {most}.", name)
-        return int(value)
-
-    def descending(self, *, default: str) -> bool:
-        """Return whether the newest comes first: `order` is asc or desc."""
-        order = self.one("order")
-        if order not in (None, "asc", "desc"):
-            raise invalid("order must be asc or desc.", "order")
-        return (order or default) == "desc"
-
-
 @dataclass(slots=True)
 class Call:
     """A request for an operation. `ids` are those in its path, `now` is when it acts."""
@@ -83,10 +36,6 @@ class Call:
     status: int = 200  # of a success
 
     @property
-    def query(self) -> Query:
-        return Query(self.request.query)
-
-    @property
     def legacy(self) -> bool:
         return self.world.generation == "legacy"
 
@@ -94,6 +43,50 @@ class Call:
     def known_until(self) -> float:
         """What happened later is not visible on this replica."""
         return self.now - self.conditions.get("lagging", 0)
+
+    # What the query asks (api/facts.md, 1.3 and 3.6). Each raises Refusal for a wrong value.
+
+    def query(self, name: str) -> str | None:
+        return dict(parse_qsl(self.request.query, keep_blank_values=True)).get(name)
+
+    def all(self, name: str) -> set[str]:
+        """Return what is given, also of an array: `types[]=a&types[]=b`, or `types=a,b`."""
+        if not name.endswith("[]"):
+            return set(filter(None, [self.query(name)]))
+        given = [value for key, value in parse_qsl(self.request.query) if key in (name, name[:-2])]
+        return {part for value in given for part in value.split(",") if part}
+
+    def truth(self, name: str) -> bool | None:
+        value = self.query(name)
+        if value not in (None, "true", "false"):
+            raise invalid(f"{name} must be true or false.", name)
+        return None if value is None else value == "true"
+
+    def moment(self, name: str) -> float | None:
+        """Return an RFC 3339 timestamp as unix seconds, or None."""
+        value = self.query(name)
+        moment = unix(value)
+        if value is not None and (moment is None or not _ZONE.search(value)):
+            raise invalid(f"{name} must be an RFC 3339 timestamp.", name)
+        return moment
+
+    def number(self, name: str, default: int, *, least: int = 0, most: int = 10**9) -> int:
+        """Return a whole number from `least` to `most`."""
+        value = self.query(name)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit() or not least <= int(value[:10]) <= most:
+            raise invalid(f"{name} must be between {least} and {most}.", name)
+        return int(value)
+
+    def descending(self, *, default: str) -> bool:
+        """Return whether the newest comes first: `order` is asc or desc."""
+        order = self.query("order")
+        if order not in (None, "asc", "desc"):
+            raise invalid("order must be asc or desc.", "order")
+        return (order or default) == "desc"
+
+    # What the body says.
 
     def body(self) -> Any:
         """Return the parsed body, {} for none. Raises Refusal unless it is an object."""
@@ -124,9 +117,9 @@ class Call:
         `keep` tells of the fields of one, as it is kept and shown, whether it is in the list. `before_id` pages
         backwards. Older servers ignore a `page` cursor, and name no next one (api/facts.md, 3.6). Raises Refusal.
         """
-        query, rest, back = self.query, list(things)[:: -1 if descending else 1], False
-        limit = query.number("limit", 20, least=1, most=100)
-        given = [(cursor, value) for cursor in _CURSORS if (value := query.one(cursor)) is not None]
+        rest, back = list(things)[:: -1 if descending else 1], False
+        limit = self.number("limit", 20, least=1, most=100)
+        given = [(cursor, value) for cursor in _CURSORS if (value := self.query(cursor)) is not None]
         if len(given) > 1:
             raise invalid("page, after_id and before_id are mutually exclusive.", given[1][0])
         for param, id in given:

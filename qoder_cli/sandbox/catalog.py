@@ -39,7 +39,7 @@ class _Agents(Kind):
 
     def retrieve(self, call: Call) -> Reply:
         """Return an agent; those that deployments and sessions merely name exist too."""
-        [id], world, version = call.ids, call.world, call.query.one("version")
+        [id], world, version = call.ids, call.world, call.query("version")
         if world.thing("agents", id) is None:
             users = [each.fields["agent"]["id"] for each in (*world.deployments.values(), *world.sessions.values())]
             if id in world.agent_versions or id in users:
@@ -91,8 +91,8 @@ class _Work(Kind):
 
     def poll(self, call: Call) -> Reply:
         """Give the oldest item that nobody has to a worker; null when there is none."""
-        call.query.number("block_ms", 1, least=1, most=999)  # it never waits
-        reclaim = call.query.number("reclaim_older_than_ms", _RECLAIM) / 1000
+        call.number("block_ms", 1, least=1, most=999)  # it never waits
+        reclaim = call.number("reclaim_older_than_ms", _RECLAIM) / 1000
         worker = call.request.headers.get("worker-id", "")
         self._environment(call).setdefault("_polls", {})[worker] = call.now
         for fields in self._queued(call):
@@ -120,8 +120,8 @@ class _Work(Kind):
     def heartbeat(self, call: Call) -> Reply:
         """Extend the lease of a worker that knows the last heartbeat."""
         fields = self._of_worker(call).fields
-        ttl = min(max(call.query.number("desired_ttl_seconds", 60), 10), 600)
-        expected = call.query.one("expected_last_heartbeat")
+        ttl = min(max(call.number("desired_ttl_seconds", 60), 10), 600)
+        expected = call.query("expected_last_heartbeat")
         if expected is not None and expected != (fields["latest_heartbeat_at"] or "NO_HEARTBEAT"):
             raise Refusal(412, "Another worker took over.", type="precondition_failed_error")
         if fields["state"] == "queued":

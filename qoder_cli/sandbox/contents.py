@@ -212,7 +212,7 @@ class _Viewed(Kind):
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         shape = super().show(call, thing, verb)
-        view = call.query.one("view") or ("full" if verb == "retrieve" else "basic")
+        view = call.query("view") or ("full" if verb == "retrieve" else "basic")
         if view not in ("basic", "full"):
             raise invalid("view must be basic or full.", "view")
         if view == "basic":
@@ -241,7 +241,7 @@ class _Memories(_Viewed):
         return super().make(call, {**fields, "memory_store_id": call.ids[0]})
 
     def leave(self, call: Call, thing: Thing) -> None:
-        _refuse_stale(thing, call.query.one("expected_content_sha256"))
+        _refuse_stale(thing, call.query("expected_content_sha256"))
         super().leave(call, thing)
 
     def changed(self, call: Call, thing: Thing, how: str) -> None:
@@ -249,7 +249,7 @@ class _Memories(_Viewed):
 
     def page(self, call: Call, *, order: str = "desc") -> Reply:
         """Return a page of memories; of those deeper than `depth` below the prefix, folders."""
-        prefix, depth = call.query.one("path_prefix") or "", call.query.number("depth", _DEEPEST, least=1)
+        prefix, depth = call.query("path_prefix") or "", call.number("depth", _DEEPEST, least=1)
         shown = dict[str, Thing]()
         for memory in self.things(call).values():
             path = memory.fields["path"]

@@ -104,16 +104,16 @@ class Kind:
 
     def keep(self, call: Call) -> Callable[[Shape], bool]:
         """Return what tells whether fields pass the filters of the query. Raises Refusal."""
-        query, asked = call.query, call.operation.query
-        archived = query.truth("include_archived")
-        query.truth("has_error")
+        asked = call.operation.query
+        archived = call.truth("include_archived")
+        call.truth("has_error")
         if call.legacy and self.form.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")
         limits, wanted = list[tuple[str, float]](), list[tuple[str, set[str]]]()
         for name in asked:
             if name in _BOUNDS:
-                limits += [(name, limit) for limit in [query.moment(name)] if limit is not None]
-            elif name not in _OF_PAGES and (given := query.all(name)):
+                limits += [(name, limit) for limit in [call.moment(name)] if limit is not None]
+            elif name not in _OF_PAGES and (given := call.all(name)):
                 wanted.append((name, given))
 
         def passes(fields: Shape) -> bool:
@@ -178,7 +178,7 @@ class Kind:
 
     def page(self, call: Call, *, order: str = "desc") -> Reply:
         """Return a page of those that pass the filters of the operation."""
-        keep, descending = self.keep(call), call.query.descending(default=order)
+        keep, descending = self.keep(call), call.descending(default=order)
         known = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
         known.sort(key=lambda thing: thing.created)
         return call.page(known, lambda thing: self.show(call, thing, "list"), keep, descending=descending)

@@ -101,7 +101,7 @@ class _Sessions(Kind):
         return super().values(fields, name)
 
     def page(self, call: Call, *, order: str = "desc") -> Reply:
-        if call.query.one("agent_version") is not None and call.query.one("agent_id") is None:
+        if call.query("agent_version") is not None and call.query("agent_id") is None:
             raise invalid("agent_version needs agent_id.", "agent_version")
         return super().page(call, order=order)
 
@@ -152,7 +152,7 @@ class _Events(Kind):
         if after is not None and after not in ids:
             raise Refusal(409, "Invalid cursor: Last-Event-ID names no event of this session.")
         position = len(ids) - 1 if after is None else ids.index(after)
-        deltas = call.query.all("event_deltas[]")
+        deltas = call.all("event_deltas[]")
         return follow(call.world, _session(call), call.conditions, position=position, deltas=deltas)
 
     def send(self, call: Call) -> Reply:
