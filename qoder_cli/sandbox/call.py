@@ -2,24 +2,21 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
 from qoder_cli.base.times import unix
 from qoder_cli.nouns.operations import Operation
-from qoder_cli.sandbox.records import Seen, Thing
+from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import Request, Shape, Step, invalid
 from qoder_cli.sandbox.world import World
 
 Conditions = Mapping[str, float]  # of faults.py, with their seconds or 1
 Reply = Shape | bytes | Iterator[Step] | None
 
-_CURSORS = ("page", "after_id", "before_id")
 _ZONE = re.compile(r"([Zz]|[+-]\d\d:\d\d)$")
-_BACK = "before:"  # begins a `page` cursor that reads backwards
 
 
 @dataclass(slots=True)
@@ -103,40 +100,3 @@ class Call:
         from qoder_cli.sandbox.bodies import BODIES, checked
 
         return checked(BODIES[self.operation.id], self.body())
-
-    def page(
-        self,
-        things: Iterable[Thing],
-        show: Callable[[Thing], Shape],
-        keep: Callable[[Shape], bool] = lambda fields: True,
-        *,
-        descending: bool = True,
-    ) -> Shape:
-        """Return the page that the query asks for, of `things` given oldest first.
-
-        `keep` tells of the fields of one, as it is kept and shown, whether it is in the list. `before_id` pages
-        backwards. Older servers ignore a `page` cursor, and name no next one (api/facts.md, 3.6). Raises Refusal.
-        """
-        rest, back = list(things)[:: -1 if descending else 1], False
-        limit = self.number("limit", 20, least=1, most=100)
-        given = [(cursor, value) for cursor in _CURSORS if (value := self.query(cursor)) is not None]
-        if len(given) > 1:
-            raise invalid("page, after_id and before_id are mutually exclusive.", given[1][0])
-        for param, id in given:
-            if param == "page" and self.legacy:
-                continue
-            back = param == "before_id" or (param == "page" and id.startswith(_BACK))
-            id = id.removeprefix(_BACK) if param == "page" else id
-            place = next((n for n, thing in enumerate(rest) if thing.id == id), None)
-            if place is None:
-                raise invalid("The cursor is not valid.", param)
-            rest = rest[:place][::-1] if back else rest[place + 1 :]
-        shown = ((thing, show(thing)) for thing in rest)
-        found = list(islice(((thing.id, shape) for thing, shape in shown if keep(thing.fields | shape)), limit + 1))
-        page = found[:limit]
-        cursor = (_BACK if back else "") + page[-1][0] if len(found) > limit else None
-        page = page[:: -1 if back else 1]
-        first, last = (page[0][0], page[-1][0]) if page else (None, None)
-        whole: Shape = {"data": [shape for _, shape in page], "first_id": first, "last_id": last}
-        whole["has_more"] = cursor is not None
-        return whole if self.legacy else {**whole, "next_page": cursor}

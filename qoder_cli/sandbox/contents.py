@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -247,21 +248,24 @@ class _Memories(_Viewed):
     def changed(self, call: Call, thing: Thing, how: str) -> None:
         _remember(call, thing, how)
 
-    def page(self, call: Call, *, order: str = "desc") -> Reply:
-        """Return a page of memories; of those deeper than `depth` below the prefix, folders."""
+    def things(self, call: Call) -> Mapping[str, Thing]:
+        """Return the memories; in a list, folders for those deeper than `depth` below the prefix."""
+        known = super().things(call)
+        if not call.operation.id.endswith(".list"):
+            return known
         prefix, depth = call.query("path_prefix") or "", call.number("depth", _DEEPEST, least=1)
         shown = dict[str, Thing]()
-        for memory in self.things(call).values():
+        for memory in known.values():
             path = memory.fields["path"]
+            parts = path.removeprefix(prefix).split("/")
             if not self.is_known(call, memory) or not path.startswith(prefix):
                 continue
-            parts = path.removeprefix(prefix).split("/")
             if len(parts) > depth:
                 folder = prefix + "/".join(parts[:depth]) + "/"
-                shown[folder] = Thing(folder, {"type": "memory_prefix", "path": folder, "content": ""}, memory.created)
-            else:
-                shown[memory.id] = memory
-        return call.page(shown.values(), lambda thing: self.show(call, thing, "list"), self.keep(call))
+                fields = {"type": "memory_prefix", "path": folder, "content": ""}
+                memory = Thing(folder, fields, memory.created)
+            shown[memory.id] = memory
+        return shown
 
 
 @of("memory_stores.memory_versions")
