@@ -33,8 +33,6 @@ class _Deployments(Kind):
             if thing.last_run is not None:
                 shape["schedule"]["last_run_at"] = stamp(thing.last_run)
             shape["schedule"]["upcoming_runs_at"] = list(map(stamp, thing.upcoming(call.now)))
-        if shape["budget"] is None:
-            del shape["budget"]
         if call.legacy:
             del shape["environment_variables"]
             shape["initial_events"] = list(map(_legacy_event, shape["initial_events"]))

@@ -23,6 +23,7 @@ class Form(NamedTuple):
     key: str = "id"  # the field that names one in a path
     name: str = "name"  # the field that a filter by name means
     digits: int = 0  # of a second
+    order: str = "desc"  # the newest first, in a list
 
     @property
     def path(self) -> str:
@@ -81,10 +82,10 @@ _ROWS = (
     Form("deployments.runs", "deployment_run", "drun", _RUN, _ONCE),
     Form("deployment_runs", "deployment_run", "drun", _RUN, _ONCE),
     Form("sessions", "session", "sess", _SESSION, digits=6),
-    Form("sessions.events", "event", "evt", {}),
-    Form("sessions.resources", "session_resource", "sesr", {}),
+    Form("sessions.events", "event", "evt", {}, order="asc"),
+    Form("sessions.resources", "session_resource", "sesr", {}, order="asc"),
     Form("sessions.threads", "session_thread", "sthr", {}),
-    Form("sessions.threads.events", "event", "evt", {}),
+    Form("sessions.threads.events", "event", "evt", {}, order="asc"),
     Form("models", "model", "", {}),
     Form("agents", "agent", "agent", _AGENT),
     Form("agents.versions", "agent", "agent", _AGENT, key="version"),

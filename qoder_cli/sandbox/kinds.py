@@ -66,7 +66,8 @@ class Kind:
         """Return a thing as it is shown: where a replica lags, as before a young change."""
         is_late = thing.changed > call.known_until and verb in ("list", "retrieve")
         fields = thing.before if is_late and thing.before is not None else thing.fields
-        return {name: value for name, value in fields.items() if not name.startswith("_")}
+        hidden = ["budget"] if fields.get("budget") is None else []  # api/facts.md, 7.2
+        return {name: fields[name] for name in fields if not name.startswith("_") and name not in hidden}
 
     def things(self, call: Call) -> Mapping[str, Thing]:
         """Return the list that a request is about, by their ids."""
@@ -179,13 +180,13 @@ class Kind:
         self.changed(call, thing, "deleted")
         return {"id": thing.id, "type": f"{self.form.type}_deleted"}
 
-    def page(self, call: Call, *, order: str = "desc") -> Reply:
+    def page(self, call: Call) -> Reply:
         """Return the page that the query asks for, of those that pass its filters.
 
         `before_id` pages backwards. Older servers ignore a `page` cursor, and name no next one
         (api/facts.md, 3.6).
         """
-        keep, descending, back = self.keep(call), call.descending(default=order), False
+        keep, descending, back = self.keep(call), call.descending(default=self.form.order), False
         rest = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
         rest = sorted(rest, key=lambda thing: thing.created)[:: -1 if descending else 1]
         limit = call.number("limit", 20, least=1, most=100)

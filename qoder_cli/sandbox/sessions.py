@@ -85,8 +85,6 @@ class _Sessions(Kind):
             "usage": {"total_credits": worked * 17 / 100 if worked else 0},
             "updated_at": stamp(max(last, thing.changed), digits=6),
         }
-        if shape["budget"] is None:
-            del shape["budget"]
         return shape
 
     def status(self, call: Call, session: Session) -> str:
@@ -100,10 +98,10 @@ class _Sessions(Kind):
             return [each.get("memory_store_id") for each in fields["resources"]]
         return super().values(fields, name)
 
-    def page(self, call: Call, *, order: str = "desc") -> Reply:
+    def page(self, call: Call) -> Reply:
         if call.query("agent_version") is not None and call.query("agent_id") is None:
             raise invalid("agent_version needs agent_id.", "agent_version")
-        return super().page(call, order=order)
+        return super().page(call)
 
     def archive(self, call: Call) -> Reply:
         self.unarchived(call)
@@ -143,8 +141,8 @@ class _Events(Kind):
     def is_known(self, call: Call, thing: Thing) -> bool:
         return True  # a replica that lags lags in whole sessions
 
-    def page(self, call: Call, *, order: str = "asc") -> Reply:
-        return self.stream(call) if call.request.wants_stream else super().page(call, order=order)
+    def page(self, call: Call) -> Reply:
+        return self.stream(call) if call.request.wants_stream else super().page(call)
 
     def stream(self, call: Call) -> Reply:
         after = call.request.headers.get("last-event-id")
@@ -213,9 +211,6 @@ class _Resources(Kind):
         at = _session(call).created
         return {each["id"]: Thing(each["id"], each, at) for each in _session(call).fields["resources"]}
 
-    def page(self, call: Call, *, order: str = "asc") -> Reply:
-        return super().page(call, order=order)
-
     def add(self, call: Call) -> Reply:
         KINDS["sessions"].unarchived(call)
         said, resources = call.said(), _session(call).fields["resources"]
@@ -244,7 +239,7 @@ class _Resources(Kind):
 
 @of("models")
 class _Models(Kind):
-    def page(self, call: Call, *, order: str = "desc") -> Reply:
+    def page(self, call: Call) -> Reply:
         window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
         window["max_input_tokens"] = 200_000
         shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, **window}
