@@ -144,7 +144,7 @@ class Pool(Generic[T, R]):
         self._at_a_time = at_a_time
         self._inbox = inbox
         self._clock = clock
-        self._waiting = SimpleQueue[T]()
+        self._waiting = SimpleQueue[T | None]()  # None: a thread may go
         self._done: dict[T, R] = {}
         self._threads = 0
         self.open: dict[T, None] = {}  # what is not told of yet, in the order in which it was given
@@ -167,7 +167,7 @@ class Pool(Generic[T, R]):
 
     def stop(self, within: float, give_up: Callable[[T], R]) -> None:
         """Begin nothing more, and tell of all that is open: after so many seconds as `give_up` says."""
-        waiting = set[T]()
+        waiting = set[T | None]()
         with suppress(Empty):
             while True:
                 waiting.add(self._waiting.get_nowait())
@@ -176,6 +176,8 @@ class Pool(Generic[T, R]):
             self._clock.take(self._inbox, TICK)  # what it holds is told of below
         for thing in list(self.open):
             self._hear_of(thing, self._done[thing] if thing in self._done else give_up(thing))
+        for _ in range(self._threads):
+            self._waiting.put(None)
 
     def _hear_of(self, thing: T, result: R) -> Any:
         if thing not in self.open:
@@ -185,8 +187,7 @@ class Pool(Generic[T, R]):
         return heard
 
     def _work_off(self) -> None:
-        while True:
-            thing = self._waiting.get()
+        while (thing := self._waiting.get()) is not None:
             try:
                 self._done[thing] = self._work(thing)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever

@@ -4,12 +4,14 @@ import io
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from inspect import unwrap
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base import pool
 from qoder_cli.base.errors import Signalled
 from qoder_cli.deployments import applying
 from qoder_cli.http.pace import Closed, Pace
@@ -250,6 +252,7 @@ def test_no_more_threads_than_work(items: int, monkeypatch: pytest.MonkeyPatch) 
         started.append(thread)
         start(thread)
 
+    monkeypatch.setattr(pool, "begin", unwrap(pool.begin))
     monkeypatch.setattr(threading.Thread, "start", counted)
     Shop(write).run(items)
     assert len(started) == min(items, AT_A_TIME)
