@@ -14,6 +14,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox.api import refused
@@ -93,13 +94,21 @@ class Server:
         self.origin = f"http://{HOST}:{self.port}"
         self.base_url = self.origin + BASE_PATH
         self._listener = listener
+        self._loop = asyncio.new_event_loop()
+        self._is_over = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()  # the socket is listening already: nobody has to wait for the thread
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        """Serve as `uvicorn.Server` does, which would look only ten times a second whether it is to stop."""
         config = uvicorn.Config(
-            partial(_app, world, faults),
+            partial(_app, self.world, self.faults),
             interface="asgi3",
-            http=_Protocol,
             ws="none",
-            loop="asyncio",
-            lifespan="off",
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -107,15 +116,14 @@ class Server:
             server_header=False,
             date_header=False,
             timeout_keep_alive=75,  # longer than a waiting client pauses
-            timeout_graceful_shutdown=0,
         )
-        self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
-        self._thread.start()  # the socket is listening already: nobody has to wait for the thread
-
-    async def _serve(self) -> None:
-        await self._uvicorn.serve(sockets=[self._listener])
-        for connection in list(self._uvicorn.server_state.connections):
+        config.load()
+        state = ServerState()
+        listening = await self._loop.create_server(partial(_Protocol, config, state, {}), sock=self._listener)
+        await self._is_over.wait()
+        listening.close()
+        for connection in list(state.connections):
+            assert isinstance(connection, _Protocol)
             connection.transport.abort()
         await asyncio.sleep(0)  # what is aborted is closed on the next turn of the loop
 
@@ -127,7 +135,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop serving; whoever still hangs is cut off."""
-        self._uvicorn.should_exit = True
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._is_over.set)
         self._thread.join(timeout=5)
         self._listener.close()
 
