@@ -48,10 +48,8 @@ def file_id(typed: str) -> str:
 def deployment(typed: str) -> str:
     """Return the id or the name of a deployment that was typed. Raises UsageError."""
     wanted = "a deployment id (dep_…) or an exact name"
-    _check_text(typed, "deployment", wanted)
-    if _kind(typed):
-        return _id(typed, prefix="dep_", wanted=wanted)
-    if {".", ".."} & set(typed.split("/")):
+    is_id = id_or_name(typed, "dep_", "deployment", wanted)
+    if not is_id and {".", ".."} & set(typed.split("/")):
         raise UsageError(f"{_shown(typed)} is a path, not a deployment", hint=f"give {wanted}")
     return typed
 
@@ -146,10 +144,12 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
 def _meant(typed: str, wanted: str) -> str:
     """Return a hint for an id with something else around, behind or inside it."""
     bare = typed.strip(_AROUND)
-    if len(list(filter(None, _SEPARATORS.split(bare)))) > 1:
-        return "separate several ids by spaces, each a word of its own; on standard input, one a line"
     alone = NOT_OF_AN_ID.split(bare, maxsplit=1)[0]
-    return f"give {wanted}" if alone in _KINDS else f"give the id alone: {alone}"
+    if _kind(bare) is None or alone in _KINDS:
+        return f"give {wanted}"
+    if sum(_kind(word) is not None for word in _SEPARATORS.split(bare)) > 1:
+        return "separate several ids by spaces, each a word of its own; on standard input, one a line"
+    return f"give the id alone: {alone}"
 
 
 def _check_text(typed: str, what: str, wanted: str) -> None:
@@ -158,10 +158,7 @@ def _check_text(typed: str, what: str, wanted: str) -> None:
     if len(typed) > LONGEST:
         raise UsageError(f"{_shown(typed)} is {len(typed)} characters long; an id or a name has at most {LONGEST}")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in typed):
-        alone = typed.strip(_AROUND)
-        is_id = _kind(alone) is not None and NOT_OF_AN_ID.search(alone) is None
-        hint = f"give the id alone: {alone}" if is_id else f"give {wanted}"
-        raise UsageError(f"{_shown(typed)} contains a control character", hint=hint)
+        raise UsageError(f"{_shown(typed)} contains a control character", hint=_meant(typed, wanted))
 
 
 def _shown(typed: str) -> str:

@@ -35,7 +35,7 @@ NO_RUN = {
     "drun_1 ": "give the id alone: drun_1",
     "sess_1/events": "give the id alone: sess_1",
     "drun_1,drun_2": "separate several ids by spaces, each a word of its own; on standard input, one a line",
-    "drun_1\tcompleted": "give a run (drun_…, sess_…, last or DEPLOYMENT@last)",
+    "drun_1\tcompleted": "give the id alone: drun_1",
     "dep_demo,dep_slow@last": "separate several ids by spaces, each a word of its own; on standard input, one a line",
     "dep_demo": "for its latest run: dep_demo@last",
     "dep_demo ": "give a run (drun_…, sess_…, last or DEPLOYMENT@last)",
