@@ -82,10 +82,12 @@ class App:
     known: Known = field(default_factory=Known)
 
     def __post_init__(self) -> None:
-        self._keep_secret(*map(self.env.get, _TOKENS))
+        self.keep_secrets()
 
-    def _keep_secret(self, *tokens: str | None) -> set[str]:
-        secrets = {secret for token in tokens if token and len(secret := token.strip()) >= _SHORTEST_TOKEN}
+    def keep_secrets(self, *tokens: str | None) -> set[str]:
+        """Keep these tokens, and those in variables, out of stderr. Return all of them."""
+        known = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
+        secrets = {secret for token in known if len(secret := token.strip()) >= _SHORTEST_TOKEN}
         self.err.keep_secrets(secrets)
         return secrets
 
@@ -100,24 +102,13 @@ class App:
             program=program if program in ("qoder", "qoder-cli") else "qoder",
         )
 
-    def keep_secrets(self) -> set[str]:
-        """Keep the configured token out of stderr too. Return all tokens to hide."""
-        token = None
-        with suppress(Exception):  # an error is being reported, perhaps that of the settings
-            token = self._resolved.token
-        return self._keep_secret(token, *map(self.env.get, _TOKENS))
-
-    @cached_property
-    def _resolved(self) -> "Settings":
-        from qoder_cli.settings.config import resolve
-
-        return resolve(self.flags, self.env)
-
     @cached_property
     def settings(self) -> "Settings":
         """Token, base URL, profile and the rest, with their sources. Raises UsageError."""
-        settings = self._resolved
-        self._keep_secret(settings.token)
+        from qoder_cli.settings.config import resolve
+
+        settings = resolve(self.flags, self.env)
+        self.keep_secrets(settings.token)
         for warning in settings.warnings:
             self.progress.warn(warning)
         return settings
@@ -200,7 +191,10 @@ class App:
             raise error.with_(run_id=run.id, session_id=run.session_id, run_state=run_state) from error
 
     def report(self, error: QoderError) -> None:
-        self.keep_secrets()  # one may have been typed by mistake
+        from qoder_cli.settings.config import resolve
+
+        with suppress(Exception):  # the token may have been typed by mistake; the settings may be what is wrong
+            self.keep_secrets(resolve(self.flags, self.env).token)
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:

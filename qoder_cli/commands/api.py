@@ -85,7 +85,7 @@ def api(
             raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
         from qoder_cli.runs.trigger import check_key
 
-        idempotency_key = check_key(idempotency_key, app.keep_secrets())
+        idempotency_key = check_key(idempotency_key, app.keep_secrets(app.settings.token))
     below, params = read_target(path or "", base_url=app.settings.base_url, query=query or [])
     request = Request(typed, below, params, body, own, idempotency_key)
     is_no_list = request.operation is not None and request.operation.kind != "page"

@@ -91,7 +91,7 @@ def run(
     app.known.on_leave = on_leave
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets())
+    key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
     if as_list:
         from qoder_cli.runs.fleet.conductor import Plan
