@@ -45,12 +45,18 @@ def events_of(page: dict[str, Any]) -> Events:
     return [event for event in map(mapping, page["data"]) if event]
 
 
-def message_text(event: dict[str, Any]) -> str:
-    """Return the text of a message: its text blocks, or the plain string that older servers send."""
+def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
+    """Return the text of a message, with the `kinds` of what is no text; older servers send a plain string."""
     content = event.get("content")
     if isinstance(content, str):
         return content
-    return "".join(text(mapping(block).get("text")) or "" for block in array(content))
+    said = ""
+    for block in map(mapping, array(content)):
+        kind, words = text(block.get("type")), text(block.get("text"))
+        said += words or ""
+        if kinds and kind not in (None, "text") and not words:
+            said += f"[{kind}]"
+    return said
 
 
 def is_last(page: dict[str, Any]) -> bool:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
+from qoder_cli.sessions.story import message_text
 
 RESULT_LIMIT = 2000  # characters shown of what a tool returned
 INPUT_LIMIT = 100  # characters shown of what a tool was given
@@ -75,22 +76,7 @@ class Transcript:
 
 
 def _spoken(label: str) -> Callable[[dict[str, Any]], Entry]:
-    return lambda event: Entry(label, _content(event.get("content")) or "(empty)")
-
-
-def _content(content: object) -> str:
-    """Return content as text: blocks, or the plain string that older servers send; the kind of what is no text."""
-    if isinstance(content, str):
-        return content
-    blocks = map(mapping, array(content))
-    said = ""
-    for block in blocks:
-        kind = text(block.get("type"))
-        if words := text(block.get("text")):
-            said += words
-        elif kind and kind != "text":
-            said += f"[{kind}]"
-    return said
+    return lambda event: Entry(label, message_text(event, kinds=True) or "(empty)")
 
 
 def called(event: dict[str, Any]) -> str:
@@ -114,7 +100,7 @@ def short(given: object) -> str:
 
 
 def _tool_result(event: dict[str, Any]) -> Entry:
-    said = _content(event.get("content")) or "(empty)"
+    said = message_text(event, kinds=True) or "(empty)"
     if len(said) > RESULT_LIMIT:
         left_out = len(said) - RESULT_LIMIT
         said = f"{said[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
@@ -130,7 +116,7 @@ def _file(event: dict[str, Any]) -> Entry:
 
 def _thread_message(event: dict[str, Any]) -> Entry:
     who = " → ".join(text(event.get(f"{side}_agent_name")) or "?" for side in ("from", "to"))
-    return Entry("thread", f"{inert(who)}: {_content(event.get('content'))}")
+    return Entry("thread", f"{inert(who)}: {message_text(event, kinds=True)}")
 
 
 def _error(event: dict[str, Any]) -> Entry:
