@@ -32,8 +32,8 @@ def orders_for(
     With `keep_going` an unknown name is an error in its place.
     """
     found = names.deployments(typed, app)
-    counts = Counter(each for each in found if isinstance(each, str))
-    _refuse_duplicates(typed, found, counts, allowed=allow_duplicates and like.key is None)
+    if not allow_duplicates or like.key is not None:
+        _refuse_duplicates(typed, found)
     unknown = [each for each in found if isinstance(each, QoderError)]
     if unknown and not keep_going:
         raise _nothing_started(unknown, len(typed), app)
@@ -47,19 +47,15 @@ def orders_for(
     return orders
 
 
-def _refuse_duplicates(
-    typed: Sequence[str], found: Sequence[str | QoderError], counts: Counter[str], *, allowed: bool
-) -> None:
-    id, count = next(iter(counts.most_common(1)), ("", 0))
-    if count < 2 or allowed:
-        return
-    words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
-    named = f"{' and '.join(words)} are the same" if len(words) > 1 else f"{id} is listed {count} times"
-    more = sum(count > 1 for count in counts.values()) - 1
-    raise UsageError(
-        f"duplicate deployment: {named}" + (f", and {more} others" if more else ""),
-        hint="list it once, or pass --allow-duplicates (not with --idempotency-key)",
-    )
+def _refuse_duplicates(typed: Sequence[str], found: Sequence[str | QoderError]) -> None:
+    counts = Counter(each for each in found if isinstance(each, str))
+    repeated = [(id, count) for id, count in counts.most_common() if count > 1]
+    for id, count in repeated[:1]:
+        words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
+        named = f"{' and '.join(words)} are the same" if len(words) > 1 else f"{id} is listed {count} times"
+        more = f", and {len(repeated) - 1} others" if len(repeated) > 1 else ""
+        hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
+        raise UsageError(f"duplicate deployment: {named}{more}", hint=hint)
 
 
 def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
