@@ -15,7 +15,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Answer, Generation, Request
 from qoder_cli.sandbox.world import World
-from tests.support.processes import HEARING, PATIENCE, Going, Held, Shell, Terminal, sandbox, until
+from tests.support.processes import HEARING, IMPATIENT, PATIENCE, Going, Held, Shell, Terminal, sandbox, until
 
 NEW = {"agent": "agent_1", "environment_id": "env_1", "message": "Report."}
 
@@ -121,7 +121,8 @@ def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: P
 def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", "one", "two", "three")
     with sandbox("current", "create:hang-after") as server:
-        going = Shell(tmp_path, server).begin("deploy", "apply", "-f", folder, "--yes", "--json")
+        words = ("deploy", "apply", "-f", folder, "--yes", "--json")
+        going = Shell(tmp_path, server).begin(*words, prologue=IMPATIENT)
         until(lambda: going.err.count("created ") == 2, "two that are created")
         ended = going.signal(signal.SIGINT).end()
     actions = [item["action"] for item in ended.json]

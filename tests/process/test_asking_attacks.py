@@ -14,7 +14,7 @@ if sys.platform == "win32":
     pytest.skip("terminals as POSIX has them", allow_module_level=True)
 
 from tests.support.asking import APPROVE, ASKED, FastClock, Server, call, served
-from tests.support.processes import Shell, Terminal, until
+from tests.support.processes import IMPATIENT, Shell, Terminal, until
 
 WAIT = ("run", "wait", "drun_1", "--follow")
 STOP = "allow? [y]es [n]o [w]hy not [s]top"
@@ -107,7 +107,7 @@ def test_a_signal_while_the_reply_is_sent(tmp_path: Path, how: str) -> None:
     shell = Shell(tmp_path)
     with served(server) as url:
         shell.env |= {"QODER_BASE_URL": url, "QODER_PAT": "pt-planted-0123456789abcdef"}
-        with Terminal(shell, *APPROVE) as terminal:
+        with Terminal(shell.hurry(IMPATIENT), *APPROVE) as terminal:
             terminal.shows(ASKED).type("y\n")
             until(lambda: server.posted, "the answer")
             if how == "ctrl-c":

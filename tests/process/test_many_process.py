@@ -92,7 +92,7 @@ def test_a_signal_while_they_are_started_leaves_none_unknown(
 def test_a_signal_while_the_triggers_hang_calls_them_unknown(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after*inf", speed=1) as server:
         ids = many(server, 12)
-        going = alone.enter(server).begin("deploy", "run", *ids, "--wait", "--json")
+        going = alone.enter(server).hurry().begin("deploy", "run", *ids, "--wait", "--json")
         until(lambda: len(server.world.started()) == 8, "all that start at a time")
         ended = going.signal(signal.SIGINT).end()
         assert (ended.code, ended.error["type"]) == (-signal.SIGINT, "outcome_unknown")
@@ -107,7 +107,7 @@ def test_a_signal_while_the_triggers_hang_calls_them_unknown(alone: Shell) -> No
 def test_a_signal_while_they_are_awaited_tells_how_each_stands(generation: Generation, alone: Shell) -> None:
     with sandbox(generation, speed=1) as server:
         ids = [*many(server, 10), "dep_nothere", "dep_nostart"]
-        going = alone.enter(server).begin("deploy", "run", *ids, "--wait", "--json")
+        going = alone.enter(server).hurry().begin("deploy", "run", *ids, "--wait", "--json")
         until(lambda: len(server.world.started()) == 11, "all runs")
         until(lambda: server.world.requests[-1].path.endswith(("/deployment_runs", "/sessions")), "the waiting")
         ended = going.signal(signal.SIGTERM).end()
@@ -134,7 +134,7 @@ def test_on_leave_cancel_cancels_all_at_a_signal(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 12)
         words = ("--wait", "--on-leave", "cancel", "--json")
-        going = alone.enter(server).begin("deploy", "run", *ids, *words, prologue=HEARING)
+        going = alone.enter(server).hurry().begin("deploy", "run", *ids, *words, prologue=HEARING)
         until(lambda: len(server.world.started()) == 12, "all runs")
         until(lambda: server.world.requests[-1].method == "GET", "the waiting")
         ended = going.signal(signal.SIGINT).end()
@@ -238,7 +238,8 @@ def test_that_the_reader_has_gone_is_noticed_while_others_run(
 ) -> None:
     with sandbox(generation, speed=1) as server:
         ids = [*many(server, 1, seconds=0.5), *many(server, others)]
-        codes, ended = _in_bash(alone.enter(server), f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1")
+        line = f"qoder deploy run {' '.join(ids)} --wait -o jsonl | head -n1"
+        codes, ended = _in_bash(alone.enter(server).hurry(), line)
         assert (codes, len(ended.out.splitlines())) == ([141, 0], 1)
         assert ended.errors == []
 
@@ -273,7 +274,7 @@ def test_on_a_terminal_a_table_lives_while_they_run_and_nothing_of_it_stays(alon
             server.world.add_deployment(name=f"job-{number:02}", behaviour=behaviour)
         words = ("deploy", "run", *(f"job-{number:02}" for number in range(30)), "--wait", "--parallel", "30")
 
-        with Terminal(alone.enter(server), "qoder", *words, rows=24) as terminal:
+        with Terminal(alone.enter(server).hurry(), "qoder", *words, rows=24) as terminal:
             terminal.shows("not shown").shows("of 30 runs finished")
             rows = [line for line in terminal.screen if "drun_" in line]
             assert 0 < len(rows) <= 24 - 4  # below them the totals and the status line; above what was said before
@@ -370,7 +371,7 @@ def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[
     command = ("sh", "-c", line) if {"|", ">"} & set(line) else tuple(line.split())
     with (
         sandbox(generation, speed=10) as server,
-        Terminal(alone.enter(server), *command, rows=24) as terminal,
+        Terminal(alone.enter(server).hurry(), *command, rows=24) as terminal,
     ):
         terminal.end()
         return terminal.screen, terminal.raw, server

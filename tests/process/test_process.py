@@ -19,6 +19,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import (
     BIN,
     HEARING,
+    IMPATIENT,
     MODULE,
     MORE_THAN_ONE_SIGNAL,
     PATIENCE,
@@ -102,7 +103,7 @@ def test_the_next_command_finds_the_run_whose_answer_was_lost_to_a_signal(tmp_pa
         going = {}
         for (signum, shell), server in zip(shells.items(), (current, legacy), strict=True):
             shell.home.mkdir()
-            going[signum] = shell.begin("deploy", "run", "dep_demo", "--wait", "--json")
+            going[signum] = shell.begin("deploy", "run", "dep_demo", "--wait", "--json", prologue=IMPATIENT)
             until(server.world.started, "a run")
             going[signum].signal(signum)
         for (signum, shell), server in zip(shells.items(), (current, legacy), strict=True):
@@ -436,11 +437,13 @@ def test_ctrl_c_before_anything_was_heard_does_not_claim_that_the_run_goes_on(al
 def test_a_signal_just_as_the_trigger_leaves_does_not_claim_that_nothing_was_started(alone: Shell) -> None:
     busy_machine = """
 import threading, time
+from qoder_cli.base import signals
 start = threading.Thread.start
 def slowly(self):
     threading.Thread.start = start
     start(self)
-    time.sleep(2)
+    while not signals._seen:
+        time.sleep(0.005)
 threading.Thread.start = slowly
 """
     with sandbox("current", speed=1) as server:

@@ -284,14 +284,14 @@ def _after(wrong: str, answer: httpx.Response) -> httpx.Response:
 
 
 class FastClock:
-    """The machine's time, ten times as fast."""
+    """The machine's time, forty times as fast."""
 
     def __init__(self) -> None:
         self._began = time.time()
 
     @property
     def time(self) -> float:
-        return self._began + 10 * (time.time() - self._began)
+        return self._began + 40 * (time.time() - self._began)
 
 
 @contextmanager
