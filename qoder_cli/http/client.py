@@ -317,7 +317,7 @@ class Client:
         shown = (redact.header(name, value, token) for name, value in headers.items())
         self.progress.debug(f"{sign} {'; '.join(shown)}")
         if content:
-            self.progress.debug(f"{sign} {redact.payload(content, headers.get('content-type', ''), token)}")
+            self.progress.debug(f"{sign} {redact.body(content, headers.get('content-type', ''), token)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
         """Keep the server's clock less our monotonic one, by the Date that came fastest."""

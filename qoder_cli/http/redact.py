@@ -44,19 +44,14 @@ def header(name: str, value: str, secret: str | None = None) -> str:
     return f"{name}: {REDACTED if _SECRET_NAME.search(name) else by_shape(value, secret)}"
 
 
-def payload(content: bytes, kind: str, secret: str | None = None) -> str:
-    """Return a body without secrets; of a form, and of what is no text, only its size."""
+def body(content: bytes, kind: str = "", secret: str | None = None) -> str:
+    """Return a body without secrets, cut at 2,000 characters; of a form, and of what is no text, only its size."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text or kind.startswith("multipart/"):
         return f"({len(content)} bytes of {kind or 'no stated type'})"
-    return body(text, secret)
-
-
-def body(text: str, secret: str | None = None) -> str:
-    """Return a body without secrets, cut at 2,000 characters."""
     with suppress(ValueError):
         text = jsontext.dump(_without_secrets(jsontext.parse(text)))
     shown = by_shape(text[:_LONGEST_READ], secret)

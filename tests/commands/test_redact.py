@@ -35,9 +35,13 @@ SECRETS = [
 ]
 
 
+def shown_body(text: str) -> str:
+    return redact.body(text.encode("utf-8", "replace"))
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_what_looks_like_a_token_is_not_shown(secret: str) -> None:
-    shown = redact.body(f"before https://files.example/x?{secret} after")
+    shown = shown_body(f"before https://files.example/x?{secret} after")
     assert secret not in shown
     assert shown.startswith("before ")
     assert shown.endswith(" after")
@@ -52,7 +56,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_goes_by_the_name_of_a_secret_is_not_shown(name: str) -> None:
-    assert "hunter2" not in redact.body(json.dumps({"a": [{name: "hunter2"}]}))
+    assert "hunter2" not in shown_body(json.dumps({"a": [{name: "hunter2"}]}))
     assert "hunter2" not in redact.header(name, "hunter2")
 
 
@@ -60,12 +64,12 @@ def test_what_goes_by_the_name_of_a_secret_is_not_shown(name: str) -> None:
 def test_nor_wherever_it_travels(name: str) -> None:
     inner = json.dumps({"deep": [{name: "hunter2", "n": 1}]})
     shown = [
-        redact.body(json.dumps({"deep": {"deeper": [{name: {"user": "hunter2"}}, {name: ["hunter2"]}]}})),
-        redact.body(json.dumps({"input": inner})),  # JSON within JSON
-        redact.body(json.dumps({name: "hunter2"})[:-1]),  # which is cut, and so is no JSON
-        redact.body(json.dumps({name: "hunter2"})[:-2]),
-        redact.payload(f"a=1&{name}=hunter2&b=2".encode(), "application/x-www-form-urlencoded"),
-        redact.payload(f"{name}=hunter2".encode(), "application/x-www-form-urlencoded"),
+        shown_body(json.dumps({"deep": {"deeper": [{name: {"user": "hunter2"}}, {name: ["hunter2"]}]}})),
+        shown_body(json.dumps({"input": inner})),  # JSON within JSON
+        shown_body(json.dumps({name: "hunter2"})[:-1]),  # which is cut, and so is no JSON
+        shown_body(json.dumps({name: "hunter2"})[:-2]),
+        redact.body(f"a=1&{name}=hunter2&b=2".encode(), "application/x-www-form-urlencoded"),
+        redact.body(f"{name}=hunter2".encode(), "application/x-www-form-urlencoded"),
         redact.by_shape(f"https://host/path?a=1&{name}=hunter2#x"),
     ]
     assert [text for text in shown if "hunter2" in text] == []
@@ -73,7 +77,7 @@ def test_nor_wherever_it_travels(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"])
 def test_what_is_no_secret_is_shown(name: str) -> None:
-    assert "hunter2" in redact.body(json.dumps({name: "hunter2"}))
+    assert "hunter2" in shown_body(json.dumps({name: "hunter2"}))
     assert "hunter2" in redact.header(name, "hunter2")
 
 
@@ -90,7 +94,7 @@ def test_what_is_no_secret_is_shown(name: str) -> None:
 )
 def test_user_and_password_of_a_url_are_not_shown(url: str) -> None:
     for text in (url, f"see {url}, or not", json.dumps({"url": url}), f'{{"url": "{url}'):
-        shown = redact.body(text)
+        shown = shown_body(text)
         assert "hunter2" not in shown
         assert "host" in shown
     assert "hunter2" not in redact.header("location", url)
@@ -98,7 +102,7 @@ def test_user_and_password_of_a_url_are_not_shown(url: str) -> None:
 
 @pytest.mark.parametrize("value", ["Basic bWU6aHVudGVyMg==", "basic bWU6aHVudGVyMg", "Bearer bWU6aHVudGVyMg=="])
 def test_no_scheme_of_authorization_is_shown_wherever_it_stands(value: str) -> None:
-    assert "bWU6" not in redact.body(json.dumps({"note": f"send {value} there"}))
+    assert "bWU6" not in shown_body(json.dumps({"note": f"send {value} there"}))
     assert "bWU6" not in redact.header("x-note", value)
 
 
@@ -145,9 +149,9 @@ SIGNED = [
 def test_what_signs_a_link_is_not_shown(parameter: str) -> None:
     inner = f"https://files.example/x?page=2&{parameter}"
     for link in (inner, f"{inner}&other=1#part", f"https://files.example/x?{parameter}", f"https://x#{parameter}"):
-        assert "hunter2" not in redact.body(f"see {link} there")
-        assert "hunter2" not in redact.body(json.dumps({"url": link}))
-        assert "hunter2" not in redact.body(json.dumps({"url": link}).replace("&", "\\u0026")[:-1])
+        assert "hunter2" not in shown_body(f"see {link} there")
+        assert "hunter2" not in shown_body(json.dumps({"url": link}))
+        assert "hunter2" not in shown_body(json.dumps({"url": link}).replace("&", "\\u0026")[:-1])
         assert "hunter2" not in redact.header("location", link)
         assert "hunter2" not in redact.header("location", f"https://login.example/?next={quote(link, safe='')}")
     assert "page=2&" in redact.header("location", inner)
@@ -181,7 +185,7 @@ def test_debug_shows_requests_and_answers(qoder: Qoder) -> None:
 
 
 def test_a_long_body_is_cut() -> None:
-    assert len(redact.body("x" * 10_000)) < 2100
+    assert len(shown_body("x" * 10_000)) < 2100
 
 
 COMMANDS = [
