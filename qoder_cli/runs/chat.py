@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from qoder_cli.app import App
@@ -138,11 +139,10 @@ class Talk:
         self.page.end_line()
         if self._asks_at is not None and self.works:
             self._asks_at = None
-            try:
-                if not prompted(self._app, self._id):
-                    raise EOFError
-            except UsageError:
-                raise EOFError from None
+            with suppress(UsageError):
+                if prompted(self._app, self._id):
+                    return
+            raise EOFError
 
     def _take(self, event: dict[str, Any]) -> None:
         kind = event.get("type")

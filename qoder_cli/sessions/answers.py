@@ -51,10 +51,7 @@ def _thread(call: Call) -> dict[str, Any]:
 
 
 class SessionWrite(Write[Events]):
-    """Sends events to a session, once, and comes to these events as they were accepted.
-
-    A lost response is settled by looking for what was sent in the session's events.
-    """
+    """Sends events to a session, once, and comes to these events as they were accepted."""
 
     nothing = "nothing was sent"
     absent = "the session's events do not show it"

@@ -1,7 +1,4 @@
-"""Waiting for several runs: a few are polled one by one, many through the lists, and each is told of when it is known.
-
-What the runs left is read beside the wait.
-"""
+"""Waiting for several runs: a few are polled one by one, many through the lists; each is told of when it is known."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -45,10 +42,7 @@ def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Ite
 
 
 class FleetWait(Wait):
-    """A wait for several runs, until `enough`. `tell` hears what became of each, in this thread.
-
-    Functions that come in through the inbox are called here too.
-    """
+    """A wait for several runs, until `enough`. `tell` hears once what became of each, in this thread."""
 
     def __init__(
         self,
