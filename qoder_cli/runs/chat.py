@@ -43,15 +43,12 @@ def chat(app: App, session_id: str) -> int:
     app.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
     talk = Talk(app, session_id)
     try:
-        talk.go_on()
+        with suppress(EOFError):
+            talk.go_on()
     except Signalled as signalled:
-        talk.page.end_line()
         if signalled.exit is not Exit.INTERRUPTED:
             raise
-    except EOFError:
-        talk.page.end_line()
     except ApiError as error:
-        talk.page.end_line()
         if error.enveloped and isinstance(error, NotFound):
             raise
         raise LostSight(
@@ -62,6 +59,8 @@ def chat(app: App, session_id: str) -> int:
             run_state="unknown",
             cause=error,
         ) from error
+    finally:
+        talk.page.end_line()
     if not talk.is_over:
         working = "; the agent keeps working" if talk.works else ""
         app.progress.note(f"left session {session_id}{working}", always=True)
