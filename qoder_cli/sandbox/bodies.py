@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Json,
     StringConstraints,
     ValidationError,
     create_model,
@@ -222,7 +223,7 @@ FORM = _object(  # the fields that are no files
     {
         "name?": str,
         "display_title?": _NAME,
-        "metadata?": _METADATA,
+        "metadata?": Annotated[_METADATA, Json()],  # type: ignore[type-arg]  # of METADATA
         "expires_in_seconds?": _text(like="^[1-9][0-9]{0,8}$"),
     }
 )

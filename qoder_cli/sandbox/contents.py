@@ -1,6 +1,5 @@
 """What has content: files, skills and memories (api/facts.md, 4 and 7.3)."""
 
-import json
 import re
 from collections.abc import Mapping
 from email.message import EmailMessage
@@ -54,13 +53,8 @@ def _texts(parts: list[tuple[str, Any]]) -> Shape:
 
     plain = [(name, part) for name, part in parts if not part.get_filename()]
     texts: Shape = {name: _bytes_of(part).decode(errors="replace") for name, part in plain}
-    if "metadata" in texts:
-        try:
-            texts["metadata"] = json.loads(texts["metadata"])
-        except (ValueError, RecursionError):
-            raise invalid("metadata must be a JSON object.", "metadata") from None
-        if len(json.dumps(texts["metadata"])) > _MOST_OF_METADATA:
-            raise invalid("metadata has at most 8 KB.", "metadata")
+    if len(texts.get("metadata", "")) > _MOST_OF_METADATA:
+        raise invalid("metadata has at most 8 KB.", "metadata")
     return checked(FORM, texts)
 
 
