@@ -370,6 +370,11 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
         return _sessions_named(app, noun, words)
+    if noun.words == "deploy":
+        from qoder_cli.runs import names as known
+
+        found_ids = zip(words, known.deployments(words, app), strict=True)
+        return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in found_ids]
     names = Names(app, *held, archived=True)
     found: list[Named] = []
     for word in words:

@@ -18,7 +18,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
@@ -36,10 +36,16 @@ class Change(NamedTuple):
     path: str  # behind that of the thing
     state: str
     body: dict[str, Any] | None = None
+    shows: Callable[[dict[str, Any]], bool] | None = None  # whether a thing is so, if not by its state
+    reads: Callable[[dict[str, Any]], bool] | None = None  # the same, of what is read back
+
+
+def _is_deleted(raw: dict[str, Any]) -> bool:
+    return str(raw.get("type")).endswith("_deleted")
 
 
 ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
-DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted")
+DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted", shows=_is_deleted)
 
 
 class Target(NamedTuple):
@@ -95,14 +101,10 @@ class Ending(ObjectWrite[Resource]):
         """Return whether an object is the thing, and as it is to become."""
         if not self._target.is_it(raw):
             return False
-        if self._change is DELETE:
-            return str(raw.get("type")).endswith("_deleted")
+        if self._change.shows:
+            return self._change.shows(raw)
         state = self._change.state
         return bool(raw.get(f"{state}_at")) or state in (raw.get("status"), raw.get("state"))
-
-    def look(self, raw: dict[str, Any]) -> Resource | None:
-        """Return what was read back if it is so. Raises CannotBe when it never will be."""
-        return Resource(raw) if self.is_so(raw) else None
 
     def _look_again(self) -> Resource | None:
         try:
@@ -111,7 +113,12 @@ class Ending(ObjectWrite[Resource]):
             if self._change is DELETE and error.enveloped:
                 return Resource({"id": self._target.id, "type": "deleted"})
             raise
-        return self.look(found)
+        if found.get("archived_at") and self._change not in (ARCHIVE, DELETE):
+            when, participle = found["archived_at"], self._change.participle
+            said = f"{self._target.id} was archived on {when}, so it cannot be {participle}"
+            raise CannotBe(said, hint="create another; archiving cannot be undone")
+        is_so = self.is_so(found) and (self._change.reads is None or self._change.reads(found))
+        return Resource(found) if is_so else None
 
 
 @dataclass(eq=False)
@@ -123,7 +130,6 @@ class Changes:
     why the API may refuse it.
     """
 
-    write: ClassVar[type[Ending]] = Ending
     status: ClassVar = "status"  # the column that has a word for what failed
 
     app: App
@@ -160,7 +166,7 @@ class Changes:
 
     def prepare(self, target: Target) -> ObjectWrite[Resource]:
         """Return the write that changes a thing."""
-        return self.write(self.app, target, self.change)
+        return Ending(self.app, target, self.change)
 
     def missing(self, error: NotFound, target: Target) -> NotFound:
         """Return the error of a thing that is not there."""
@@ -173,7 +179,7 @@ class Changes:
             missing = isinstance(error, NotFound) and self.missing(error, target)
             self._known[target] = Result(target.id, error=missing or error)
             return
-        if self.write(self.app, target, self.change).is_so(current):
+        if Ending(self.app, target, self.change).is_so(current):
             self._known[target] = Result(target.id, Resource(current))
             self.app.progress.note(f"{target.id} is already {self.change.state}")
         elif not is_wanted(current):

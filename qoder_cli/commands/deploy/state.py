@@ -7,18 +7,23 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.cron import words_of
-from qoder_cli.base.errors import CannotBe, NotFound, QoderError
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Deployment, Resource
-from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, is_list, named
-from qoder_cli.commands.made import change_things, need_a_yes
+from qoder_cli.base.errors import NotFound
+from qoder_cli.base.model import Deployment
+from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, is_list
+from qoder_cli.commands.made import change_things, need_a_yes, things_named
 from qoder_cli.deployments.lookup import explain_missing
-from qoder_cli.nouns.change import ARCHIVE, Change, Changes, Ending, Target
+from qoder_cli.nouns.change import ARCHIVE, Change, Changes, Target
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.runs import names
 
-PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused")
-UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active")
+_DEPLOY = NOUNS["deploy"]
+
+
+def _is(state: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda raw: Deployment(raw).state == state
+
+
+PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"))
+UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
 
 Question = Callable[[dict[str, Any]], str] | None
 
@@ -72,31 +77,11 @@ def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: A
 
 
 def _change(app: App, change: Change, typed: list[str], allow_empty: bool, question: Question = None) -> int:
-    words = named(typed, app, what="deployments", allow_empty=allow_empty)
-    found = [id if isinstance(id, QoderError) else _target(id) for id in names.deployments(words, app)]
-    targets = list(zip(words, found, strict=True))
-    return change_things(app, NOUNS["deploy"], change, targets, question, as_list=is_list(typed), changes=_StateChanges)
-
-
-def _target(id: str) -> Target:
-    return Target(f"/deployments/{segment(id)}", id, f"deployment {id}", ("deploy", "get", id))
-
-
-class _StateWrite(Ending):
-    def is_so(self, raw: dict[str, Any]) -> bool:
-        return self._target.is_it(raw) and Deployment(raw).state == self._change.state
-
-    def look(self, raw: dict[str, Any]) -> Resource | None:
-        if raw.get("archived_at") and self._change is not ARCHIVE:
-            raise CannotBe(
-                f"{self._target.id} was archived on {raw['archived_at']}, so it cannot be {self._change.participle}",
-                hint="create a new deployment; archiving cannot be undone",
-            )
-        return super().look(raw)
+    targets = things_named(app, _DEPLOY, typed, allow_empty=allow_empty)
+    return change_things(app, _DEPLOY, change, targets, question, as_list=is_list(typed), changes=_StateChanges)
 
 
 class _StateChanges(Changes):
-    write = _StateWrite
     status = "state"
 
     def missing(self, error: NotFound, target: Target) -> NotFound:

@@ -13,7 +13,7 @@ from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.made import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
 from qoder_cli.http.change import ObjectWrite
-from qoder_cli.nouns.change import Change, Changes, Ending, Target
+from qoder_cli.nouns.change import Change, Target
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, has_id, path_of
@@ -27,23 +27,19 @@ _BLOCK = "Wait so many milliseconds for work."
 _RECLAIM = "Take over what was not acknowledged for so long."
 _EXPECTED = "The last_heartbeat before; without one it is the first."
 NO_HEARTBEAT = "NO_HEARTBEAT"  # what a first heartbeat expects
-_STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping")
 _ACK = Change("acknowledge", "acknowledging", "acknowledged", "POST", "/ack", "acknowledged")
 _WORKER = re.compile(r"[\x21-\x7e]{1,256}")
 
 
-class _Stop(Ending):
-    def is_so(self, raw: dict[str, Any]) -> bool:
-        stops = raw.get("state") in ("stopping", "stopped") or raw.get("stop_requested_at") or raw.get("stopped_at")
-        return self._target.is_it(raw) and bool(stops)
-
-    def look(self, raw: dict[str, Any]) -> Resource | None:
-        is_over = raw.get("state") == "stopped" or raw.get("stopped_at")
-        return super().look(raw) if is_over or not self._change.body else None
+def _has_stopped(raw: dict[str, Any]) -> bool:
+    return raw.get("state") == "stopped" or bool(raw.get("stopped_at"))
 
 
-class _Stops(Changes):
-    write = _Stop
+def _stops(raw: dict[str, Any]) -> bool:
+    return _has_stopped(raw) or raw.get("state") == "stopping" or bool(raw.get("stop_requested_at"))
+
+
+_STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping", shows=_stops)
 
 
 def stats(app: App, env: Env) -> None:
@@ -68,8 +64,8 @@ def stop(
 
     Examples:
       qoder env work stop workers work_demo"""
-    change = _STOP._replace(body={"force": True}) if force else _STOP
-    return _change(app, env, work, change, _Stops)
+    change = _STOP._replace(body={"force": True}, reads=_has_stopped) if force else _STOP
+    return _change(app, env, work, change)
 
 
 def ack(app: App, env: Env, work: Work) -> int:
@@ -80,9 +76,8 @@ def ack(app: App, env: Env, work: Work) -> int:
     return _change(app, env, work, _ACK)
 
 
-def _change(app: App, env: str, work: str, change: Change, changes: type[Changes] = Changes) -> int:
-    target = _target(app, env, work)
-    return change_things(app, _WORK, change, [(work, target)], as_list=False, changes=changes)
+def _change(app: App, env: str, work: str, change: Change) -> int:
+    return change_things(app, _WORK, change, [(work, _target(app, env, work))], as_list=False)
 
 
 def _target(app: App, env: str, work: str) -> Target:
