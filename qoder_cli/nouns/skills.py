@@ -36,6 +36,7 @@ _LONGEST = 1024  # characters of a path
 _READ_SINGLY = 50  # skills whose names their lists do not tell
 _IGNORED = ("__MACOSX", "__pycache__")  # what systems and Python leave lying about, as does all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
+_FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
 _DRIVE = re.compile("[A-Za-z]:")
 _FORM = re.compile(r"\bfiles?\b")
@@ -178,24 +179,21 @@ def name_in(files: Files, path: str) -> str:
     """Return the name that the front matter of SKILL.md gives. Raises UsageError."""
     from qoder_cli.files.yamlread import trees
 
+    name, why = None, "does not begin with front matter between two lines of ---"
     try:
-        found = re.match(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", files[MAIN].decode("utf-8-sig"), re.DOTALL)
-        if found is None:
-            raise Problem("does not begin with front matter between two lines of ---", line=1)
-        [document] = trees(found[1], [])
-        named = document.child("name")
-        name = named and named.content
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise Problem("its front matter has no name, of letters, digits, hyphens", line=1)
-        return name
-    except UnicodeDecodeError:
-        why = "is not UTF-8"
-    except ValueError:
-        why = "its front matter is not one mapping"
+        found = _FRONT.match(files[MAIN].decode("utf-8-sig"))
+        if found:
+            [document] = trees(found[1], [])
+            name = document.child("name")
+            why = "its front matter has no name, of letters, digits, hyphens"
     except Problem as problem:
         why = problem.text
+    except ValueError:
+        why = "is not UTF-8, or its front matter is not one mapping"
+    if name and isinstance(name.content, str) and _NAME.fullmatch(name.content):
+        return name.content
     hint = "write a name: and a description: between two lines of --- at its beginning"
-    raise UsageError(f"{path}: {MAIN}: {why}", hint=hint) from None
+    raise UsageError(f"{path}: {MAIN}: {why}", hint=hint)
 
 
 def find(app: App, name: str) -> Raw | None:
