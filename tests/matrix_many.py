@@ -36,7 +36,7 @@ from tests.support.hostile import LATENCY, REFUSALS, Hostile, Server
 from tests.support.inprocess import WorldTransport
 
 COUNT = 50
-SPEED = 25.0  # how many times faster the clock goes
+SPEED = 50.0  # how many times faster the clock goes
 SECONDS = 3.0  # that a run takes
 
 Pattern = Literal["all", "third", "one"]

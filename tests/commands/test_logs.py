@@ -548,7 +548,7 @@ class Mute(WorldTransport):
 
 def test_a_stream_that_has_told_of_nothing_is_not_relied_on(qoder: Qoder) -> None:
     place = Place(qoder, "current", speed=0.5)
-    qoder.transport, qoder.clock.patience = Mute(place.world, sleep=qoder.clock.sleep), 0.05
+    qoder.transport, qoder.clock.patience = Mute(place.world, sleep=qoder.clock.sleep), 0.01
     ran = place.follow("-o", "jsonl")
     Mute.over.set()
     assert lines_of(ran) == place.listed()
