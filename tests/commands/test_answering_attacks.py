@@ -5,16 +5,15 @@ import itertools
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder, Ran
 from tests.support.asking import Event, Server, call, refusal
+from tests.support.interrupting import caught
 
 DONE_NOTHING = (2, 4, 5, 6, 7)
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b-\u200f]")
@@ -505,18 +504,6 @@ class Signalling(httpx.BaseTransport):
         if self.when == "lost":
             raise httpx.ReadError("reset")
         return answer
-
-
-@contextmanager
-def caught(signum: int) -> Iterator[None]:
-    def raised(signum: int, frame: Any) -> None:
-        raise Signalled(signum)
-
-    before = signal.signal(signum, raised)
-    try:
-        yield
-    finally:
-        signal.signal(signum, before)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "approve --wait", "send --interrupt"])

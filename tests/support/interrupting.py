@@ -1,12 +1,14 @@
 """A wire on which a signal comes while the answer to a write is waited for."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
 
@@ -28,16 +30,26 @@ class _Interrupting(httpx.BaseTransport):
 
 
 @contextmanager
-def interrupted(qoder: Qoder, *, answer_comes: bool) -> Iterator[None]:
-    """Let a signal come, for as long as the block runs, while the answer to a write is waited for."""
+def caught(signum: int) -> Iterator[None]:
+    """Raise a signal as the program does: where Python drops what is raised, it is raised at the next wait."""
 
     def raised(signum: int, frame: Any) -> None:
         raise Signalled(signum)
 
-    assert qoder.transport is not None
-    qoder.transport = _Interrupting(qoder.transport, answer_comes=answer_comes)
-    before = signal.signal(signal.SIGTERM, raised)
+    before, hook = signal.signal(signum, raised), sys.unraisablehook
+    sys.unraisablehook = signals._on_unraisable
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
+        signal.signal(signum, before)
+        signals._swallowed.clear()
+
+
+@contextmanager
+def interrupted(qoder: Qoder, *, answer_comes: bool) -> Iterator[None]:
+    """Let a signal come, for as long as the block runs, while the answer to a write is waited for."""
+    assert qoder.transport is not None
+    qoder.transport = _Interrupting(qoder.transport, answer_comes=answer_comes)
+    with caught(signal.SIGTERM):
+        yield
