@@ -118,6 +118,8 @@ class FleetWait(Wait):
         return self._enough()
 
     def _summary(self) -> str:
+        if self._coming and not self.said:
+            return "starting"
         if len(self.said) == 1 and self.has_all:
             return next(iter(self.said.values())) or "waiting"  # its id is in the line above
         total, refused = len(self.said), 0

@@ -1,17 +1,15 @@
 """Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
 
-import math
 import queue
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, QoderError, Signalled
+from qoder_cli.base.errors import ApiError, Exit, InternalError, QoderError
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
-from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import Item, not_started
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
@@ -64,18 +62,7 @@ class Launches:
         self._app.connect()
         self._pool.give(self._orders)
 
-    def until_settled(self) -> None:
-        """Return when it was told of every order. Raises Signalled, then too."""
-        try:
-            self.start()
-            with self._app.progress.waiting("starting", leaving="the rest is not started"):
-                self._pool.hear(self._app.progress.beat, self._conductor.is_enough)
-            self.stop(math.inf)
-        except Signalled:
-            self.stop()
-            raise
-
-    def stop(self, within: float = LAST_WORDS) -> None:
+    def stop(self, within: float) -> None:
         """Send nothing more, and tell of every order that is open, within so many seconds."""
         self._pace.close()
         self._pool.stop(within, self._given_up)

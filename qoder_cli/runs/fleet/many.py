@@ -101,12 +101,8 @@ def run_many(
         for number, order in enumerate(orders):
             if isinstance(order, QoderError):
                 conductor.put(number, Item("", None, order))
-        if conductor.is_enough():
-            pass
-        elif plan.wait:
+        if not conductor.is_enough():
             wait.until_told([], launches)
-        else:
-            launches.until_settled()
     return conductor.conclude()
 
 
