@@ -41,8 +41,7 @@ def folders_in(path: str) -> list[str]:
 
 def _names_in(folder: str) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise Problem(f"cannot be listed: {reason_of(error)}") from None
 

@@ -63,8 +63,8 @@ def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Pat
 
 def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str, str]:
     """Return `base` with `inside`, and our `qoder` first on PATH."""
-    # The folder of this program's console script, or else of its Python: where pipx has put the script, its own Python
-    # is elsewhere, and `python` inside stays the user's.
+    # The folder of this program's console script, or else of its Python. Where pipx has put the
+    # script, its own Python is elsewhere, and `python` inside stays the user's.
     own = Path(sys.argv[0]).absolute().parent
     if not any((own / name).is_file() for name in ("qoder", "qoder.exe")):
         own = Path(sys.executable).parent

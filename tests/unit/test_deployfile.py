@@ -833,7 +833,7 @@ def test_a_folder_or_file_without_permission_is_named(tmp_path: Path, monkeypatc
 
     (file := tmp_path / "a.yaml").write_text(NIGHTLY)
     monkeypatch.setattr(os, "open", refuse)
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     assert told_of(file, tmp_path) == [
         f"{file}: cannot be read: Permission denied",
         f"{tmp_path}: cannot be listed: Permission denied",
