@@ -103,14 +103,14 @@ _RUN = argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.ru
 _RUNS = argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
 _AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", values.things("agent"))
 _MODEL = option("--model", "ID", "Model; see qoder model list.", values.things("model"))
-AgentTyped = Annotated[str | None, _AGENT]
-ModelTyped = Annotated[str | None, _MODEL]
+AgentTyped = Annotated[Text, _AGENT]
+ModelTyped = Annotated[Text, _MODEL]
 OneDeployment = Annotated[str, _DEPLOYMENT]
 Deployments = Annotated[list[str], _DEPLOYMENTS]
 OneRun = Annotated[str, _RUN]
-RunOrLast = Annotated[str | None, _RUN]
+RunOrLast = Annotated[Text, _RUN]
 Runs = Annotated[list[str], _RUNS]
-RunsOrLast = Annotated[list[str] | None, _RUNS]
+RunsOrLast = Annotated[Texts, _RUNS]
 
 AllowEmpty = Annotated[bool, flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")]
 Yes = Annotated[bool, flag("--yes -y", "Skip the confirmation prompt.")]
@@ -362,11 +362,11 @@ def everywhere(
     format: Annotated[Format | None, _FORMAT] = None,
     json: Annotated[bool, _global("--json", "Same as -o json.")] = False,
     quiet: Annotated[bool, _global("-q --quiet", "Print only ids; same as -o id.")] = False,
-    profile: Annotated[str | None, _PROFILE] = None,
-    region: Annotated[str | None, _REGION] = None,
-    base_url: Annotated[str | None, _global("--base-url", "API base URL.", metavar="URL")] = None,
-    workspace: Annotated[str | None, _global("--workspace", "Workspace id to send.", metavar="ID")] = None,
-    request_timeout: Annotated[str | None, _PATIENCE] = None,
+    profile: Annotated[Text, _PROFILE] = None,
+    region: Annotated[Text, _REGION] = None,
+    base_url: Annotated[Text, _global("--base-url", "API base URL.", metavar="URL")] = None,
+    workspace: Annotated[Text, _global("--workspace", "Workspace id to send.", metavar="ID")] = None,
+    request_timeout: Annotated[Text, _PATIENCE] = None,
     no_progress: Annotated[bool, _global("--no-progress", "Print only warnings and errors on stderr.")] = False,
     bell: Annotated[bool, _global("--bell", "Ring the bell after a wait of over 10 s.")] = False,
     no_input: Annotated[bool, _global("--no-input", "Never prompt.")] = False,

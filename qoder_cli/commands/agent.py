@@ -8,13 +8,15 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import ModelTyped, option, several
+from qoder_cli.cli.options import ModelTyped, Text, Texts, option, several
 from qoder_cli.commands import edited, made
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import covers
+
+Raw = dict[str, Any]
 
 _AGENT = NOUNS["agent"]
 Agent: Any = made.one_argument(_AGENT)
@@ -29,11 +31,11 @@ class Typed(NamedTuple):
     name: edited.Name = None
     model: ModelTyped = None
     description: edited.Description = None
-    system: Annotated[str | None, option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")] = None
-    tools: Annotated[str | None, option("--tools", "TOOLS", _TOOLS)] = None
-    ask: Annotated[str | None, option("--ask", "TOOLS", _ASK)] = None
-    mcp: Annotated[list[str] | None, several("--mcp", "NAME=URL", "MCP server, with all its tools.")] = None
-    skills: Annotated[list[str] | None, _SKILLS] = None
+    system: Annotated[Text, option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")] = None
+    tools: Annotated[Text, option("--tools", "TOOLS", _TOOLS)] = None
+    ask: Annotated[Text, option("--ask", "TOOLS", _ASK)] = None
+    mcp: Annotated[Texts, several("--mcp", "NAME=URL", "MCP server, with all its tools.")] = None
+    skills: Annotated[Texts, _SKILLS] = None
     metadata: edited.Metadata = None
     file: edited.File = None
     dry_run: edited.DryRun = False
@@ -95,7 +97,7 @@ def update(
     return edited.update(ctx, _AGENT, current, wanted, dry_run=typed.dry_run)
 
 
-def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
+def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
     """Return what a file and the plain options say. Raises UsageError."""
     agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
@@ -104,9 +106,9 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     return edited.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
 
 
-def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> Raw:
     """Return the arrays that options change, whole. Raises UsageError, ApiError."""
-    found: dict[str, Any] = {}
+    found: Raw = {}
     tools = known.get("tools")
     names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
     if names or asks:

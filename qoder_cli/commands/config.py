@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.cli.options import argument
+from qoder_cli.cli.options import Text, argument
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
@@ -25,7 +25,7 @@ _KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
 _Key = Annotated[str, argument("KEY", _KEYS, values.one_of("key"))]
 _NO_TOKEN = values.one_of("key", besides="token")  # it is never an argument
 _KeyToSet = Annotated[str, argument("KEY", _KEYS.replace(", token", ""), _NO_TOKEN)]
-_Value = Annotated[str | None, argument("VALUE", "The new value.", values.value_of_key)]
+_Value = Annotated[Text, argument("VALUE", "The new value.", values.value_of_key)]
 
 
 def list_(app: App) -> None:

@@ -8,7 +8,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import flag, option, options_typed, several
+from qoder_cli.cli.options import Text, Texts, flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, told
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import body
@@ -21,15 +21,15 @@ from qoder_cli.nouns.write import update as change
 
 Raw = dict[str, Any]
 
-Name = Annotated[str | None, option("--name", "NAME", "Name.")]
-Description = Annotated[str | None, option("--description", "TEXT", "Description.")]
-Title = Annotated[str | None, option("--title", "TEXT", "Title.")]
-Budget = Annotated[str | None, option("--budget", "CREDITS", "Maximum credits.")]
+Name = Annotated[Text, option("--name", "NAME", "Name.")]
+Description = Annotated[Text, option("--description", "TEXT", "Description.")]
+Title = Annotated[Text, option("--title", "TEXT", "Title.")]
+Budget = Annotated[Text, option("--budget", "CREDITS", "Maximum credits.")]
 NoBudget = Annotated[bool, flag("--no-budget", "Remove the budget.")]
-Metadata = Annotated[list[str] | None, several("--metadata", "KEY=VALUE", "Set a metadata key.")]
-RemoveMetadata = Annotated[list[str] | None, several("--remove-metadata", "KEY", "Remove a metadata key.")]
+Metadata = Annotated[Texts, several("--metadata", "KEY=VALUE", "Set a metadata key.")]
+RemoveMetadata = Annotated[Texts, several("--remove-metadata", "KEY", "Remove a metadata key.")]
 _FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
-File = Annotated[str | None, _FILE]
+File = Annotated[Text, _FILE]
 DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
 
 

@@ -7,7 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import parse_duration
-from qoder_cli.cli.options import argument, is_list, option
+from qoder_cli.cli.options import Text, argument, is_list, option
 from qoder_cli.commands import made
 from qoder_cli.commands.edited import Metadata
 from qoder_cli.commands.made import change_things, one_argument, things_named
@@ -23,9 +23,9 @@ from qoder_cli.output.results import Result
 def upload(
     app: App,
     paths: Annotated[list[str], argument("PATH...", "Text files; - is standard input.", values.files)],
-    name: Annotated[str | None, option("--name", "NAME", "Name for it; by default that of the file.")] = None,
+    name: Annotated[Text, option("--name", "NAME", "Name for it; by default that of the file.")] = None,
     metadata: Metadata = None,
-    expires: Annotated[str | None, option("--expires", "D", "Let it expire after this long, e.g. 90m, 24h.")] = None,
+    expires: Annotated[Text, option("--expires", "D", "Let it expire after this long, e.g. 90m, 24h.")] = None,
 ) -> int:
     """Upload text files, for agents to read.
 
@@ -61,7 +61,7 @@ def upload(
 
 _FILE = NOUNS["file"]
 Files: Any = one_argument(_FILE, several=True)
-Folder = Annotated[str | None, option("--output-dir -O", "DIR", "Folder for it (default: .).", values.folders)]
+Folder = Annotated[Text, option("--output-dir -O", "DIR", "Folder for it (default: .).", values.folders)]
 
 
 def download(app: App, things: Files, output_dir: Folder = None) -> int:

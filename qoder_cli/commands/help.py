@@ -8,7 +8,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, Exit, UsageError
-from qoder_cli.cli.options import argument, flag, show_help
+from qoder_cli.cli.options import Text, Texts, argument, flag, show_help
 from qoder_cli.help import reference
 from qoder_cli.help.completion import values
 from qoder_cli.help.documented import FORMATS, KEYS, TOPICS, VARIABLES, Named
@@ -19,8 +19,8 @@ _TOPIC = argument("TOPIC", "commands, options, exit-codes, environment, output, 
 
 def help(
     ctx: typer.Context,
-    topic: Annotated[str | None, _TOPIC] = None,
-    verb: Annotated[list[str] | None, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
+    topic: Annotated[Text, _TOPIC] = None,
+    verb: Annotated[Texts, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
     man: Annotated[bool, flag("--man", "Print the man page instead, in roff.")] = False,
 ) -> None:
     """Show help for a command or topic.

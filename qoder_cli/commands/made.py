@@ -17,6 +17,8 @@ from qoder_cli.cli.options import (
     AllowEmpty,
     OneRun,
     Runs,
+    Text,
+    Texts,
     Untold,
     Yes,
     argument,
@@ -55,7 +57,7 @@ _OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).",
 
 
 def _one(option: Any) -> Any:
-    return Annotated[str | None, option]
+    return Annotated[Text, option]
 
 
 # By the parameter of a list: the name and the kind of an option that filters.
@@ -67,7 +69,7 @@ FILTERS: dict[str, tuple[str, Any]] = {
     "deployment_id": ("deployment", _one(_OF_DEPLOYMENT)),
     "agent_id": ("agent", _one(_OF_AGENT)),
     "status": ("status", _one(_STATUS)),
-    "statuses[]": ("status", Annotated[list[str] | None, _STATUS]),
+    "statuses[]": ("status", Annotated[Texts, _STATUS]),
     "created_at[gte]": ("since", _one(_SINCE)),
     "created_at[gt]": ("since", _one(_SINCE)),
     "created_at[lte]": ("until", _one(_UNTIL)),
@@ -114,7 +116,7 @@ def held_by(noun: Noun) -> list[Typed]:
     return [("holder", one_argument(above), Parameter.empty)] if above else []
 
 
-def holder_of(app: App, noun: Noun, typed: dict[str, Any]) -> tuple[str, ...]:
+def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
     """Take what holds the things out of what was typed. Raises QoderError."""
     above = holder(noun)
     if above is None:
@@ -168,7 +170,7 @@ def _piped(columns: Sequence[str]) -> str:
     return fill(f"Piped: {', '.join(columns)}.", 76)
 
 
-def _list(app: App, noun: Noun, listed: "Operation", typed: dict[str, Any]) -> None:
+def _list(app: App, noun: Noun, listed: "Operation", typed: Raw) -> None:
     held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
@@ -332,7 +334,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 
-def _change(app: App, noun: Noun, verb: str, typed: dict[str, Any]) -> int:
+def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
     change: Change = ARCHIVE if verb == "archive" else DELETE
     about = noun.archived if verb == "archive" else noun.deleted
     things, version = typed["things"], typed.get("version")

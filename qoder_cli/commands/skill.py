@@ -7,7 +7,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
-from qoder_cli.cli.options import argument
+from qoder_cli.cli.options import Text, argument
 from qoder_cli.commands import made
 from qoder_cli.commands.edited import Metadata
 from qoder_cli.commands.file import Folder
@@ -25,7 +25,7 @@ Skill: Any = made.one_argument(_SKILL)
 def upload(
     app: App,
     path: Annotated[str, argument("DIR|ZIP", "Folder, or zip, with SKILL.md at its root.", values.files)],
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of a new skill; default: its name.")] = None,
+    title: Annotated[Text, typer.Option(metavar="TEXT", help="Title of a new skill; default: its name.")] = None,
     metadata: Metadata = None,
 ) -> None:
     """Upload a skill: a new one, or a new version of the one with its name.

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
-from qoder_cli.cli.options import argument, flag, option, secret_of, several
+from qoder_cli.cli.options import Text, Texts, argument, flag, option, secret_of, several
 from qoder_cli.commands import made
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
@@ -13,6 +13,8 @@ from qoder_cli.nouns.shown import fields, found_at, name_of, show
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.cells import Id, Status, Words
 from qoder_cli.output.data import Rows
+
+Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 Vault: Any = made.one_argument(_VAULT)
@@ -26,9 +28,9 @@ def put(
     vault: Vault,
     names: Annotated[list[str], argument("NAME", "Name; with --env that of the variable.")],
     env: Annotated[bool, flag("--env", "Agents find it in the environment variable NAME.")] = False,
-    mcp: Annotated[str | None, option("--mcp", "URL", _MCP)] = None,
-    allow_host: Annotated[list[str] | None, several("--allow-host", "HOST", _HOST)] = None,
-    from_env: Annotated[str | None, option("--from-env", "VAR", _FROM)] = None,
+    mcp: Annotated[Text, option("--mcp", "URL", _MCP)] = None,
+    allow_host: Annotated[Texts, several("--allow-host", "HOST", _HOST)] = None,
+    from_env: Annotated[Text, option("--from-env", "VAR", _FROM)] = None,
 ) -> None:
     """Put a secret into a vault: a new one, or in place of the one before.
 
@@ -54,7 +56,7 @@ def put(
         raise UsageError(
             "--allow-host only works with --env", hint="omit it: the MCP server is the only host for its secret"
         )
-    auth: dict[str, Any] = {"type": "environment_variable", "secret_name": name}
+    auth: Raw = {"type": "environment_variable", "secret_name": name}
     if mcp is not None:
         auth = {"type": "static_bearer", "mcp_server_url": secrets.server(mcp)}
     if allow_host:
@@ -92,7 +94,7 @@ def get(app: App, vault: Vault) -> None:
     app.output.record(shown, data={**raw, "credentials": held}, id=str(raw["id"]))
 
 
-def _line(raw: dict[str, Any]) -> Any:
+def _line(raw: Raw) -> Any:
     shown = fields(raw, ("name", "id", "type", "for", "hosts"))
     shown["archived"] = "archived" if raw.get("archived_at") else None
     return Words("  ".join(str(getattr(value, "text", value)) for value in shown.values() if value is not None))
@@ -111,9 +113,7 @@ def check(app: App, vault: Vault) -> int:
     oauth = [each for each in alive(app, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
     invalid = []
     columns = ("id", "name", "status", "why")
-    rows: Rows[tuple[dict[str, Any], dict[str, Any]]] = app.output.rows(
-        fields=lambda row: row[0], data=lambda row: row[1], first=columns
-    )
+    rows: Rows[tuple[Raw, Raw]] = app.output.rows(fields=lambda row: row[0], data=lambda row: row[1], first=columns)
     with rows:
         for each in oauth:
             found = secrets.validated(app, id, str(each["id"]))

@@ -18,6 +18,8 @@ from qoder_cli.nouns.operations import Operation
 from qoder_cli.nouns.table import Noun, operation
 from qoder_cli.nouns.write import KEY
 
+Raw = dict[str, Any]
+
 # What fields are, by the tables of the API (api/facts.md, 4); of others the server judges.
 _NAMES = ("name", "display_name", "display_title", "title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
@@ -40,7 +42,7 @@ def body_of(
     options: Mapping[str, Any],
     *,
     file: str | None = None,
-) -> dict[str, Any]:
+) -> Raw:
     """Return the body of a noun's `create` or `update`, checked.
 
     `options` has every field that an option stands for, None where it was not typed. Metadata of
@@ -101,12 +103,12 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
     return UsageError(f"missing required option{plural}: {', '.join(told)}", hint=hint)
 
 
-def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, Any]:
+def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> Raw:
     """Return what a file says. Raises BadFiles, with all that is wrong in it."""
     from qoder_cli.files.load import Filler, trees
 
     problems: list[Problem] = []
-    body: dict[str, Any] = {}
+    body: Raw = {}
     try:
         documents = list(trees(file, source.read(file, stdin=app.stdin), problems))
         documents = [each for each in documents if each.content is not None]
@@ -133,7 +135,7 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> dict[str, 
     return body
 
 
-def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> dict[str, Any]:
+def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> Raw:
     """Return what can be set of an object of the API."""
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}

@@ -23,6 +23,8 @@ from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
 
+Raw = dict[str, Any]
+
 _SHOWN = 3  # things that the first line names
 
 
@@ -35,12 +37,12 @@ class Change(NamedTuple):
     method: str
     path: str  # behind that of the thing
     state: str
-    body: dict[str, Any] | None = None
-    shows: Callable[[dict[str, Any]], bool] | None = None  # whether a thing is so, if not by its state
-    reads: Callable[[dict[str, Any]], bool] | None = None  # the same, of what is read back
+    body: Raw | None = None
+    shows: Callable[[Raw], bool] | None = None  # whether a thing is so, if not by its state
+    reads: Callable[[Raw], bool] | None = None  # the same, of what is read back
 
 
-def _is_deleted(raw: dict[str, Any]) -> bool:
+def _is_deleted(raw: Raw) -> bool:
     return str(raw.get("type")).endswith("_deleted")
 
 
@@ -57,7 +59,7 @@ class Target(NamedTuple):
     look: tuple[str, ...]  # the words of a command
     query: str = ""  # of its change: on what condition that is made
 
-    def is_it(self, raw: dict[str, Any]) -> bool:
+    def is_it(self, raw: Raw) -> bool:
         """Return whether an object is this thing."""
         return self.id in (raw.get("id"), str(raw.get("version")))
 
@@ -65,7 +67,7 @@ class Target(NamedTuple):
 Named = tuple[str, Target | QoderError]  # what was typed, and what it names, or why nothing
 
 
-def read(app: App, target: Target, **how: Any) -> dict[str, Any]:
+def read(app: App, target: Target, **how: Any) -> Raw:
     """Return a thing as the server shows it; `how` is that of `Client.get`.
 
     Raises ApiError, NotFound also for a response that is another one.
@@ -97,7 +99,7 @@ class Ending(ObjectWrite[Resource]):
             repeatable=True,
         )
 
-    def is_so(self, raw: dict[str, Any]) -> bool:
+    def is_so(self, raw: Raw) -> bool:
         """Return whether an object is the thing, and as it is to become."""
         if not self._target.is_it(raw):
             return False
@@ -134,9 +136,9 @@ class Changes:
 
     app: App
     change: Change
-    is_wanted: Callable[[dict[str, Any]], bool] | None
-    row: Callable[[dict[str, Any]], Fields]
-    sheet: Callable[[dict[str, Any]], Fields]
+    is_wanted: Callable[[Raw], bool] | None
+    row: Callable[[Raw], Fields]
+    sheet: Callable[[Raw], Fields]
     columns: Sequence[str]
     first: Sequence[str]
     refused: str = ""
@@ -172,7 +174,7 @@ class Changes:
         """Return the error of a thing that is not there."""
         return error.about(target.called)
 
-    def _ask(self, target: Target, is_wanted: Callable[[dict[str, Any]], bool]) -> None:
+    def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
         try:
             current = read(self.app, target)
         except ApiError as error:

@@ -12,6 +12,8 @@ from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
 from qoder_cli.nouns.write import target_of
 
+Raw = dict[str, Any]
+
 _LISTED = 10  # ids or names that an error has
 
 
@@ -29,7 +31,7 @@ class Names:
     def __init__(self, app: "App", *held_by: str, archived: bool = False) -> None:
         self._app = app
         self._held_by, self._archived = held_by, archived
-        self._known: dict[str, list[dict[str, Any]]] = {}
+        self._known: dict[str, list[Raw]] = {}
         self._ids: dict[tuple[str, str], str] = {}
 
     def id_of(self, noun: Noun, typed: str) -> str:
@@ -49,7 +51,7 @@ class Names:
             self._app.progress.note(f"{typed} is {found}")
         return self._ids[noun.words, typed]
 
-    def _meant(self, noun: Noun, typed: str, known: list[dict[str, Any]]) -> str:
+    def _meant(self, noun: Noun, typed: str, known: list[Raw]) -> str:
         found = [each for each in known if name_of(each) == typed]
         found = [each for each in found if not each.get("archived_at")] or found
         if len(found) > 1:
@@ -63,7 +65,7 @@ class Names:
         raise NotFound(f"no {noun.called} is named {typed!r}", hint=hint, next=next)
 
 
-def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[dict[str, Any]]:
+def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:
     """Yield a noun's things, each once; what has no id of their kind is none. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
@@ -76,7 +78,7 @@ def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iter
                 yield each
 
 
-def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> dict[str, Any]:
+def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> Raw:
     """Return one of a noun's things, by its id or name. Raises QoderError."""
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
@@ -95,7 +97,7 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
     return found
 
 
-def read_named(app: "App", noun: Noun, word: str, target: "Target") -> dict[str, Any]:
+def read_named(app: "App", noun: Noun, word: str, target: "Target") -> Raw:
     """Return what a word was taken for. Raises NotFound where it has another name now."""
     found = read(app, target)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}

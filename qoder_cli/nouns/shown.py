@@ -181,7 +181,7 @@ def called(noun: Noun, raw: Raw) -> str:
     return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
 
 
-def show(app: "App", noun: Noun, raw: dict[str, Any]) -> None:
+def show(app: "App", noun: Noun, raw: Raw) -> None:
     """Print one of a noun's things in the format asked for."""
     from qoder_cli.local.remembered import remember
 

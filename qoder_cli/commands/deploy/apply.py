@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
-from qoder_cli.cli.options import Yes, argument, confirmed, flag
+from qoder_cli.cli.options import Texts, Yes, argument, confirmed, flag
 from qoder_cli.commands.edited import DryRun
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
@@ -26,8 +26,8 @@ _MORE_FILES = typer.Option(
 
 def apply(
     app: App,
-    files: Annotated[list[str] | None, _FILES] = None,
-    more_files: Annotated[list[str] | None, _MORE_FILES] = None,
+    files: Annotated[Texts, _FILES] = None,
+    more_files: Annotated[Texts, _MORE_FILES] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     exit_code: Annotated[bool, flag("--exit-code", "Like --dry-run, but exit 8 if anything would change.")] = False,

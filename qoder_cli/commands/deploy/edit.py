@@ -9,7 +9,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import AgentTyped, OneDeployment, flag, option
+from qoder_cli.cli.options import AgentTyped, OneDeployment, Text, Texts, flag, option
 from qoder_cli.commands.edited import Description, DryRun, Metadata, Name, NoBudget, RemoveMetadata
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
@@ -34,14 +34,14 @@ class Fields(NamedTuple):
 
     name: Name = None
     agent: AgentTyped = None
-    environment: Annotated[str | None, _ENV] = None
-    message: Annotated[str | None, _PROMPT] = None
+    environment: Annotated[Text, _ENV] = None
+    message: Annotated[Text, _PROMPT] = None
     description: Description = None
-    schedule: Annotated[str | None, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
-    timezone: Annotated[str | None, _ZONE] = None
-    vaults: Annotated[list[str] | None, _VAULT] = None
+    schedule: Annotated[Text, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
+    timezone: Annotated[Text, _ZONE] = None
+    vaults: Annotated[Texts, _VAULT] = None
     metadata: Metadata = None
-    budget: Annotated[str | None, option("--budget", "CREDITS", "Maximum credits per run.")] = None
+    budget: Annotated[Text, option("--budget", "CREDITS", "Maximum credits per run.")] = None
 
     def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
         """Return schedule and metadata whole, with what is known of them already."""

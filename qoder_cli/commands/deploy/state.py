@@ -15,17 +15,19 @@ from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.nouns.change import ARCHIVE, Change, Changes, Target
 from qoder_cli.nouns.table import NOUNS
 
+Raw = dict[str, Any]
+
 _DEPLOY = NOUNS["deploy"]
 
 
-def _is(state: str) -> Callable[[dict[str, Any]], bool]:
+def _is(state: str) -> Callable[[Raw], bool]:
     return lambda raw: Deployment(raw).state == state
 
 
 PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"))
 UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
 
-Question = Callable[[dict[str, Any]], str] | None
+Question = Callable[[Raw], str] | None
 
 
 def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -66,7 +68,7 @@ def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: A
       qoder deploy archive dep_archived --yes"""
     need_a_yes(app, ARCHIVE, yes)
 
-    def question(raw: dict[str, Any]) -> str:
+    def question(raw: Raw) -> str:
         found = Deployment(raw)
         name, words = found.name or "-", words_of(found.schedule)
         stops = f"Its schedule ({words}) stops. " if words else ""

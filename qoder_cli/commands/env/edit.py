@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import flag, option, several
+from qoder_cli.cli.options import Text, flag, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns.environments import changed, check_config, check_typed, options_typed
@@ -29,7 +29,7 @@ class Typed(NamedTuple):
     pip: Annotated[Several, several("--pip", "PACKAGE", "Python package.")] = None
     apt: Annotated[Several, several("--apt", "PACKAGE", "Debian package.")] = None
     npm: Annotated[Several, several("--npm", "PACKAGE", "Node.js package.")] = None
-    setup: Annotated[str | None, _SETUP] = None
+    setup: Annotated[Text, _SETUP] = None
     self_hosted: Annotated[bool, flag("--self-hosted", "Its sessions run on workers of your own.")] = False
     description: edited.Description = None
     metadata: edited.Metadata = None

@@ -22,6 +22,8 @@ from qoder_cli.sessions.files import FileTyped
 from qoder_cli.sessions.starting import like_deployment, like_session, start
 from qoder_cli.sessions.story import keys
 
+Raw = dict[str, Any]
+
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "What the agent shall do; - reads stdin.")
 _ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
 _VAULT = several("--vault", "VAULT", "Vault id or name.", values.things("vault"))
@@ -120,7 +122,7 @@ def _token(app: App, is_piped: bool) -> str | None:
     return token or None
 
 
-def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) -> dict[str, Any]:
+def _body(app: App, typed: Raw, said: str | None, token: str | None) -> Raw:
     """Return the body; all files are read before any request. Raises QoderError."""
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
@@ -147,7 +149,7 @@ def _body(app: App, typed: dict[str, Any], said: str | None, token: str | None) 
     return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
 
 
-def _like(app: App, typed: str, token: str | None) -> dict[str, Any]:
+def _like(app: App, typed: str, token: str | None) -> Raw:
     from qoder_cli.runs.answering import target_of
     from qoder_cli.runs.turn import session_of
 
