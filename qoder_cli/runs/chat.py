@@ -86,7 +86,7 @@ class Talk:
             for event in events:
                 self.page.show(event)
         self._find_out()
-        follower = Follower(self._log, note=self._app.progress.note, preview=self.page.preview)
+        follower = Follower(self._log, preview=self.page.preview)
         batches = follower.batches(lambda: self._app.clock.monotonic() + TICK)
         while not self.is_over:
             if self.works:

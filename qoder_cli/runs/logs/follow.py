@@ -13,6 +13,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import ENDS, is_going
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
+from qoder_cli.runs.listen import SILENT
 from qoder_cli.runs.logs.log import (
     FIRST_PAUSE,
     Printer,
@@ -25,14 +26,12 @@ from qoder_cli.runs.logs.log import (
 )
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
 from qoder_cli.runs.turn import any_observer
+from qoder_cli.runs.wait import ASLEEP, LONGEST_PAUSE
 from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.feed import Feed, News
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
 
-ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
-SILENT = 60.0  # seconds without a sign of life after which a stream is not relied on
-LONGEST_PAUSE = 5.0
 CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
 SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
 _THREAD_ENDS = (*ENDS, "session.thread_status_idle", "session.thread_status_terminated")
@@ -69,7 +68,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
 
 def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print what happens until the run's first ending, or an ask. Raises NotFound, LostSight."""
-    follower = Follower(log, note=app.progress.note)
+    follower = Follower(log)
     observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else ENDS
     try:
         for events in follower.batches(lambda: watch.due):
@@ -109,21 +108,15 @@ class Follower:
     """Reads on from the last event of a log: by the stream, and by the list where none can be relied on.
 
     The list is read whenever a stream begins, and every few seconds while none is open or one is silent for
-    60 s. `note` is told why events may be late, `preview` of messages while they are made.
+    60 s. `preview` is told of messages while they are made.
     """
 
-    def __init__(
-        self,
-        log: SessionLog,
-        *,
-        note: Callable[[str], None],
-        preview: Callable[[dict[str, Any]], None] | None = None,
-    ) -> None:
+    def __init__(self, log: SessionLog, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._log = log
         self._preview = preview
         self._clock = log.client.clock
-        self._note: Callable[[str], None] | None = note  # None once it was told
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._has_noted = False  # whether it was said that there is no stream
         self._delivers = False  # whether a stream is open that has told of an event, and is not silent
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
@@ -164,10 +157,11 @@ class Follower:
         elif news.kind == "down":
             self._delivers = False
             self._due = self._clock.monotonic() + self._pause
-            if self._note and news.error:
+            if news.error and not self._has_noted:
                 broke = f"the event stream broke ({news.error.message})"
-                self._note(f"{'there is no event stream' if news.for_good else broke}; falling back to polling")
-                self._note = None
+                why = "there is no event stream" if news.for_good else broke
+                self._log.client.progress.note(f"{why}; falling back to polling")
+                self._has_noted = True
         if self._delivers:
             self._pause, self._failing_since = FIRST_PAUSE, None
             self._due = self._clock.monotonic() + SILENT
