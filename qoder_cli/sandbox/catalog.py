@@ -164,9 +164,6 @@ class _Credentials(Kind):
             raise invalid("auth.type cannot change.", "auth.type")
         said["auth"] = {**known, **without_secrets(said["auth"])}
 
-    def make(self, call: Call, fields: Shape) -> Thing:
-        return super().make(call, {**fields, "vault_id": call.ids[0]})
-
     def mcp_oauth_validate(self, call: Call) -> Reply:
         credential = self.unarchived(call)
         auth = credential.fields["auth"]

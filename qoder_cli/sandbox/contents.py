@@ -232,9 +232,6 @@ class _Memories(_Viewed):
         if "content" in said:
             said.update(_measured(said["content"]))
 
-    def make(self, call: Call, fields: Shape) -> Thing:
-        return super().make(call, {**fields, "memory_store_id": call.ids[0]})
-
     def leave(self, call: Call, thing: Thing) -> None:
         _refuse_stale(thing, call.query("expected_content_sha256"))
         super().leave(call, thing)

@@ -52,8 +52,9 @@ class Kind:
         """Make fields of what was said; `old` is changed by it. Raises Refusal."""
 
     def make(self, call: Call, fields: Shape) -> Thing:
-        """Add a new thing."""
-        return call.world.keep(self.form.what, *call.ids[:1], at=call.now, **fields)
+        """Add a new thing; what is held knows what holds it."""
+        fields |= {f"{self.form.what.partition('.')[0][:-1]}_id": id for id in call.ids}
+        return call.world.keep(self.form.what, *call.ids, at=call.now, **fields)
 
     def changed(self, call: Call, thing: Thing, how: str) -> None:
         """Hear that a thing was created, modified or deleted."""
