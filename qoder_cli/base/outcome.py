@@ -322,16 +322,13 @@ def event_key(event: Mapping[str, Any]) -> str:
 
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
     """Return events oldest first, with their times in unix seconds, or that of the one before."""
-    placed = list(zip(events, map(event_at, events), strict=True))
-    known = [at for _, at in placed if at is not None]
+    known = [at for at in map(event_at, events) if at is not None]
     if known and known[0] > known[-1]:
-        placed.reverse()
+        events = events[::-1]
     found: list[tuple[dict[str, Any], float | None]] = []
-    last: float | None = None
-    for event, at in placed:
-        if at is not None:
-            last = at
-        found.append((event, last))
+    for event in events:
+        at, last = event_at(event), found[-1][1] if found else None
+        found.append((event, last if at is None else at))
     return found
 
 
@@ -358,10 +355,8 @@ def event_time(event: Mapping[str, Any]) -> str | None:
 
 def event_at(event: Mapping[str, Any]) -> float | None:
     """Return when an event happened, in unix seconds; None where it does not say."""
-    for name in ("processed_at", "created_at"):
-        if (at := unix(event.get(name))) is not None:
-            return at
-    return None
+    times = (unix(event.get(name)) for name in ("processed_at", "created_at"))
+    return next((at for at in times if at is not None), None)
 
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
@@ -378,12 +373,10 @@ def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
 def stop_reason(event: dict[str, Any]) -> str | None:
     """Return why a `session.status_idle` stopped; None when missing or empty, UNREADABLE if odd."""
     reason = event.get("stop_reason")
-    if reason is None or reason in ("", {}):
+    if isinstance(reason, dict):
+        reason = reason.get("type", UNREADABLE) if reason else None
+    if reason is None or reason == "":
         return None
-    if isinstance(reason, dict) and "type" in reason:
-        reason = reason["type"]
-        if reason is None or reason == "":
-            return None
     return reason if isinstance(reason, str) else UNREADABLE
 
 
