@@ -322,13 +322,15 @@ def event_key(event: Mapping[str, Any]) -> str:
 
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
     """Return events oldest first, with their times in unix seconds, or that of the one before."""
-    known = [at for at in map(event_at, events) if at is not None]
+    times = list(map(event_at, events))
+    known = [at for at in times if at is not None]
     if known and known[0] > known[-1]:
-        events = events[::-1]
+        events, times = events[::-1], times[::-1]
     found: list[tuple[dict[str, Any], float | None]] = []
-    for event in events:
-        at, last = event_at(event), found[-1][1] if found else None
-        found.append((event, last if at is None else at))
+    last: float | None = None
+    for event, at in zip(events, times, strict=True):
+        last = last if at is None else at
+        found.append((event, last))
     return found
 
 
@@ -355,8 +357,8 @@ def event_time(event: Mapping[str, Any]) -> str | None:
 
 def event_at(event: Mapping[str, Any]) -> float | None:
     """Return when an event happened, in unix seconds; None where it does not say."""
-    times = (unix(event.get(name)) for name in ("processed_at", "created_at"))
-    return next((at for at in times if at is not None), None)
+    at = unix(event.get("processed_at"))
+    return unix(event.get("created_at")) if at is None else at
 
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:

@@ -1,15 +1,12 @@
-"""Files: read without ever waiting for somebody to write into a named pipe, replaced at once; and where state is."""
+"""Files: read without ever waiting for somebody to write into a named pipe, and replaced at once."""
 
 import errno
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.tokens import names_token
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
@@ -78,29 +75,3 @@ def reason_of(error: Exception) -> str:
 def without_waiting(path: str, flags: int) -> int:
     """Open a file; a pipe with nobody at the other end is never waited for."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
-
-
-def state_folder(env: Mapping[str, str]) -> Path:
-    """Return QODER_STATE_DIR, else STATE_DIRECTORY, else the system's. Raises RuntimeError."""
-    if folder := env.get("QODER_STATE_DIR"):
-        if names_token(folder):
-            raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
-        return Path(folder).expanduser()
-    # systemd makes it for a service; of several, which colons part, the first is taken
-    if (folder := env.get("STATE_DIRECTORY", "").partition(":")[0]) and os.path.isabs(folder):
-        return Path(folder)
-    from platformdirs import user_state_path
-
-    with suppress(RuntimeError):
-        path = user_state_path("qoder", appauthor=False)
-        if path.is_absolute():  # older versions leave a `~` that stands for nothing
-            return path
-    raise RuntimeError("there is no home folder; set HOME or QODER_STATE_DIR")
-
-
-def keep(env: Mapping[str, str], name: str, text: str) -> Path:
-    """Write a file into the folder for state, and return its path. Raises OSError, RuntimeError."""
-    path = state_folder(env) / name
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_file(path, text.encode())
-    return path

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.base.plainfile import state_folder
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, broken, failed, warning
-from qoder_cli.local.store import Store
+from qoder_cli.local.store import Store, state_folder
 from qoder_cli.settings.config import (
     PROFILE_VARIABLE,
     SERVER_VARIABLES,

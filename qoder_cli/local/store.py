@@ -23,7 +23,8 @@ from urllib.parse import quote
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.plainfile import open_at_once, read_most, state_folder
+from qoder_cli.base.plainfile import open_at_once, read_most, replace_file
+from qoder_cli.base.tokens import names_token
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -511,3 +512,29 @@ def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
                     entry = mapping(json.loads(line))
                     if entry.get("v") == 1 and text(entry.get("host")):
                         yield entry
+
+
+def state_folder(env: Mapping[str, str]) -> Path:
+    """Return QODER_STATE_DIR, else STATE_DIRECTORY, else the system's. Raises RuntimeError."""
+    if folder := env.get("QODER_STATE_DIR"):
+        if names_token(folder):
+            raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
+        return Path(folder).expanduser()
+    # systemd makes it for a service; of several, which colons part, the first is taken
+    if (folder := env.get("STATE_DIRECTORY", "").partition(":")[0]) and os.path.isabs(folder):
+        return Path(folder)
+    from platformdirs import user_state_path
+
+    with suppress(RuntimeError):
+        path = user_state_path("qoder", appauthor=False)
+        if path.is_absolute():  # older versions leave a `~` that stands for nothing
+            return path
+    raise RuntimeError("there is no home folder; set HOME or QODER_STATE_DIR")
+
+
+def keep(env: Mapping[str, str], name: str, text: str) -> Path:
+    """Write a file into the folder for state, and return its path. Raises OSError, RuntimeError."""
+    path = state_folder(env) / name
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    replace_file(path, text.encode())
+    return path

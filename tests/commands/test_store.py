@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.plainfile import state_folder
 from qoder_cli.cli import options
 from qoder_cli.local import store as module
-from qoder_cli.local.store import Attempt, Entry, Store
+from qoder_cli.local.store import Attempt, Entry, Store, state_folder
 from tests.conftest import Qoder
 from tests.support.nursery import nursery
 from tests.support.processes import Going, until
@@ -48,7 +47,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 HEAD = """
 import sys
-from qoder_cli.local.store import Store
+from qoder_cli.local.store import Store, state_folder
 def warn(text): print('warning:', text, flush=True)
 store = Store({'QODER_STATE_DIR': sys.argv[1]}, warn=warn)
 def begin(key):

@@ -22,9 +22,9 @@ from qoder_cli.base.errors import (
     WaitTimeout,
 )
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.plainfile import keep
 from qoder_cli.base.times import parse_timestamp, span, utc_text
 from qoder_cli.local.remembered import remember_runs
+from qoder_cli.local.store import keep
 from qoder_cli.output import results
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.results import deciding_error
