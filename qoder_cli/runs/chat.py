@@ -112,7 +112,8 @@ class Talk:
 
     def _send(self, said: str) -> None:
         try:
-            self._ours |= {str(event["id"]) for event in Message(self._app, self._id, message(said)).deliver()}
+            sent = Message(self._app, self._id, message(said)).deliver()
+            self._ours |= {str(event["id"]) for event in sent}
             self.works = True
         except Rejected as error:
             self._app.progress.warn(f"not sent: {error.message}")

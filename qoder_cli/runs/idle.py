@@ -20,7 +20,7 @@ from qoder_cli.sessions.story import PAGE, events_path, is_last, story_of
 MOST_REQUESTS = 5
 NEWEST = 100  # runs: one page
 GONE_AFTER = 300.0  # seconds of a run's age after which a session that the API does not know is not just unheard of yet
-MOVING = ("running", "rescheduling")  # what is asked for; a session in any state but those at rest may be at work
+MOVING = ("running", "rescheduling")  # what is asked for; but those at rest, any may be at work
 AT_REST = ("idle", "terminated", "archived")
 
 
@@ -78,7 +78,7 @@ def already_going(run: Run, app: App) -> QoderError:
 
 
 def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Return the sessions that a list shows of those that work, by their ids, and whether these are all."""
+    """Return the sessions that may work, by their ids, and whether these are all."""
     query = {"deployment_id": deployment_id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
     try:
         page = next(client.pages("/sessions", query))

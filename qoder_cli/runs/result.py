@@ -15,7 +15,7 @@ from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_tex
 
 
 def final_message(app: App, run: Run) -> str | None:
-    """Return the primary thread's last message before the ending of a run, or of a session's turn. Raises ApiError."""
+    """Return the primary thread's last message before the ending of a run or a turn. Raises ApiError."""
     primary: str | None = None
     for event in _back_from_the_ending(app, run, "agent.message"):
         thread = text(event.get("session_thread_id"))
@@ -27,7 +27,7 @@ def final_message(app: App, run: Run) -> str | None:
 
 
 def delivered_files(app: App, run: Run) -> list[tuple[str, str]]:
-    """Return id and name of the files delivered before the ending, first delivered first. Raises ApiError."""
+    """Return id and name of the files delivered before the ending, in turn. Raises ApiError."""
     events = _back_from_the_ending(app, run, "agent.artifact_delivered")
     files = [(text(event.get("file_id")), text(event.get("original_filename"))) for event in events]
     return [(id, name or id) for id, name in reversed(files) if id]

@@ -1,4 +1,4 @@
-"""A session and its turns: what follows something that was said to it is observed, and waited for, as a run is."""
+"""A session and its turns: what follows something that was said to it is waited for as a run is."""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -36,7 +36,7 @@ def session_of(app: App, id: str) -> dict[str, Any]:
 
 
 def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
-    """Return a session as the server shows it. Raises Rejected for one that takes no messages, ApiError."""
+    """Return a session as the server shows it. Raises Rejected if it takes no messages, ApiError."""
     session = session_of(app, id)
     if session.get("archived_at") or session.get("status") == "terminated":
         why = "is archived" if session.get("archived_at") else "was terminated"

@@ -1,6 +1,7 @@
-"""Reading a session's events, whatever a server makes of cursors and order: from them it is told how a run ended."""
+"""Reading a session's events, whatever a server makes of cursors and order."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.ids import segment
@@ -46,7 +47,7 @@ def events_of(page: dict[str, Any]) -> Events:
 
 
 def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
-    """Return the text of a message, with the `kinds` of what is no text; older servers send a plain string."""
+    """Return the text of a message, with the `kinds` of what is no text."""
     content = event.get("content")
     if isinstance(content, str):
         return content
@@ -80,7 +81,7 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, from its beginning each time.
 
-    `read_to` is the last event read. `begin` makes the story of a turn instead, which may be any of the session's.
+    `read_to` is the last event read. `begin` makes the story of a turn instead.
     """
 
     def __init__(self, client: "Client", run: Run, *, begin: Callable[[], SessionStory] | None = None) -> None:
@@ -113,8 +114,9 @@ class StoryReader:
             self.story.tell(events)
             self.read_to = last_id(page, events) or self.read_to
             times += [at for at in map(event_at, events) if at is not None]
-            # Where times bear out that the oldest comes first, what comes later cannot precede the ending.
-            if self.story.ending and not to_the_end and times == sorted(times) and times[:1] < times[-1:]:
+            # Where times bear out that the oldest comes first, nothing later can precede the ending.
+            is_upward = times == sorted(times) and times[:1] < times[-1:]
+            if self.story.ending and is_upward and not to_the_end:
                 break
 
 
@@ -135,7 +137,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
             yield in_order(new)[::-1]
             return
         if not _descend(times, oldest):
-            listed = [event for page in pages({**query, "order": "asc"}) for event in events_of(page)]
+            listed = chain.from_iterable(map(events_of, pages({**query, "order": "asc"})))
             yield [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
             return
         seen.update(map(event_key, new))

@@ -1,4 +1,4 @@
-"""Waiting for several runs: a few are polled one by one, many through the lists; each is told of when it is known."""
+"""Waiting for several runs: a few are polled one by one, many through the lists."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Ite
 
 
 class FleetWait(Wait):
-    """A wait for several runs, until `enough`. `tell` hears once what became of each, in this thread."""
+    """A wait for several runs, until `enough`; `tell` hears once what became of each."""
 
     def __init__(
         self,
@@ -124,7 +124,8 @@ class FleetWait(Wait):
             return next(iter(self.said.values())) or "waiting"  # its id is in the line above
         total, refused = len(self.said), 0
         if self._coming:
-            total, refused = self._coming.total, self._coming.total - self._coming.left - len(self.said)
+            total = self._coming.total
+            refused = total - self._coming.left - len(self.said)
         finished = f"{len(self.said) - len(self.going)} of {total} runs finished"
         return f"{finished}, {refused} not started" if refused else finished
 

@@ -24,7 +24,7 @@ Launched = tuple[Item, Watch | None]  # what became of an order, and the run if 
 class Launches:
     """Starts the runs that were ordered, so many at a time, and tells the conductor of each, in the caller's thread.
 
-    A run that is to be waited for goes to `begin`; any other about which the response says nothing yet is read again.
+    A run that is to be waited for goes to `begin`; of any other more is read if its response is unclear.
     """
 
     def __init__(

@@ -81,7 +81,7 @@ def run_many(
     plan: Plan,
     wanted: Wanted | None,
 ) -> int:
-    """Start a run of each deployment, wait for them if that is `wanted`, and print what became of each.
+    """Start a run of each deployment, wait for them if `wanted`, and print what became of each.
 
     `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0 or raises.
     """

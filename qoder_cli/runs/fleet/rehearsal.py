@@ -18,7 +18,7 @@ _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile
 
 
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> int:
-    """Print the requests, an error for what cannot be ordered; return 0 or raise why one would be refused."""
+    """Print the requests, or why there is none; return 0 or raise why one would be refused."""
     from qoder_cli.runs.fleet.conductor import Warnings, last_words
 
     app.pace_reads()

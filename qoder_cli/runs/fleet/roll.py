@@ -33,8 +33,8 @@ UNSEEN = 5.0  # the least seconds before a run is read itself that its list was 
 STALE = 60.0  # seconds after which any run is read itself, and after which a list that was not worth it is read again
 APART = timedelta(minutes=10)  # runs created closer together than this share a request
 SPARE = 5  # runs at most that are read for that reason, in as many seconds
-# Seconds between two reads of a session that rests, unchanged, without having ended, and between two reads of the
-# lists while runs wait to be read themselves: the lists could only add to them.
+# Seconds between two reads of a session that rests, unchanged, without having ended; and of the lists while runs
+# wait to be read themselves.
 LONGEST_REST = 30.0
 _EARLY = 0.75  # of a pause after which it is over, because checks come earlier by as much
 # Sessions that have not come to rest; the last word is an older generation's (api/facts.md, 2.2).
@@ -57,8 +57,9 @@ class _List:
         """Return the query for rows of this time, in whole seconds."""
         if not self.has_window:
             return {}
-        first, last = cluster[0][0] - self._slack, cluster[-1][0] + self._slack + timedelta(seconds=1)
-        return {"created_at[gte]": utc_text(first), "created_at[lte]": utc_text(last)}
+        first, last = cluster[0][0], cluster[-1][0] + timedelta(seconds=1)
+        since, until = utc_text(first - self._slack), utc_text(last + self._slack)
+        return {"created_at[gte]": since, "created_at[lte]": until}
 
     def mind(self, error: ApiError, *, has_window: bool) -> None:
         """Do without it if the server does not give it so; raise what concerns every request."""
@@ -72,7 +73,7 @@ class _List:
             self.is_refused = True
 
 
-_Cluster = list[tuple[datetime, Watch]]  # runs that were created close together, in the order of their times
+_Cluster = list[tuple[datetime, Watch]]  # runs that were created close together, by their times
 
 
 def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
@@ -100,7 +101,7 @@ def _created(run: Run | None) -> datetime | None:
 
 @dataclass
 class _Record:
-    """What is remembered of a run: when it was read, the next pause, how it rested, and when a list showed it."""
+    """When a run was read, the next pause, how it rested, and when a list showed it."""
 
     read: float
     pause: float = FIRST_PAUSE
@@ -109,7 +110,7 @@ class _Record:
 
 
 class RollCall:
-    """Checks on watched runs. `hear` is called with each that was heard of, and the error if reading it failed."""
+    """Checks on watched runs; `hear` hears of each, with the error if reading it failed."""
 
     def __init__(self, wait: Wait, hear: Callable[[Watch, ApiError | None], None]) -> None:
         self._wait = wait
@@ -117,7 +118,7 @@ class RollCall:
         self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
         self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
         self._records: dict[Watch, _Record] = {}
-        self._due: dict[Watch, bool] = {}  # to read themselves; first those that a list shows at rest: True
+        self._due: dict[Watch, bool] = {}  # to read themselves; True: first, for a list shows a rest
         self._searched = False  # whether the newest runs were read for runs of which only the id is known
         self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
         self._now = 0.0  # when the call began
@@ -258,7 +259,7 @@ class RollCall:
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
                 watch.observer.take_session(None)  # what it shows of a rest in between is not what the run used
-            if isinstance(error, Unavailable):  # the others are due again at the next check, after a pause
+            if isinstance(error, Unavailable):  # the others are due again after a pause
                 self._due = {each: True for each, rests in self._due.items() if rests}
             self._hear(watch, error)
 

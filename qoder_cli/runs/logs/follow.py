@@ -117,7 +117,7 @@ class Follower:
         self._clock = log.client.clock
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._has_noted = False  # whether it was said that there is no stream
-        self._delivers = False  # whether a stream is open that has told of an event, and is not silent
+        self._delivers = False  # whether a stream is open that tells of events
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
         self._failing_since: float | None = None
@@ -169,7 +169,7 @@ class Follower:
             yield from self.read_on()
 
     def read_on(self) -> Iterator[Events]:
-        """Yield what the list has beyond the last event; what cannot be read now is read the next time."""
+        """Yield what the list has beyond the last event, as far as it can be read now."""
         found = False
         try:
             for new in self._log.beyond():

@@ -115,7 +115,7 @@ class SessionLog:
         """Return an event that the stream told of, if it is new; from there the list is read on."""
         new = self.new_of([event])
         types = self.selection.types
-        if new and (not types or event.get("type") in types):  # else the list, as it is asked for, does not have it
+        if new and (not types or event.get("type") in types):  # else the list does not have it
             self.last = text(event.get("id")) or self.last
         return new
 
@@ -171,7 +171,7 @@ class Printer:
 
 
 class Showing:
-    """Shows on stderr what happens in sessions: what streams tell, and from the lists what no stream told."""
+    """Shows on stderr what streams tell of sessions, and from the lists what no stream told."""
 
     def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
         self._app = app
@@ -181,7 +181,7 @@ class Showing:
         self._logs: dict[str, SessionLog] = {}
 
     def name(self, session_id: str, label: str) -> None:
-        """Let the lines of a session begin with one of the labels; one without a name shows its own id."""
+        """Let the lines of a session begin with one of the labels, instead of its id."""
         self._names[session_id] = label
 
     def hear(self, event: Event, *, session_id: str) -> None:
@@ -189,7 +189,7 @@ class Showing:
         self._show(self._log(session_id).new_of([event]), session_id)
 
     def catch_up(self, session_id: str) -> None:
-        """Show what the list has beyond what it had before. What cannot be read now is read the next time."""
+        """Show what the list has beyond what it had before, as far as it can be read now."""
         with suppress(ApiError):
             for events in self._log(session_id).beyond():
                 self._show(events, session_id)
@@ -201,7 +201,8 @@ class Showing:
         for event in events:
             if said := entry(event):
                 written = self._transcript.write(said, at=event_time(event))
-                self._app.progress.show(self._margin.beside(written, self._names.get(session_id, session_id)))
+                label = self._names.get(session_id, session_id)
+                self._app.progress.show(self._margin.beside(written, label))
 
 
 def credits_of(app: App, run: Run, selection: Selection) -> object:
