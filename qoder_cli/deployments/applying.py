@@ -10,7 +10,6 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
-    CannotBe,
     InternalError,
     NotFound,
     OutcomeUnknown,
@@ -116,7 +115,7 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
         if _is_as_wanted(step, found, current):
             return found
         if found.archived_at:
-            raise CannotBe(archived(found).message, hint=archived(found).hint)
+            raise archived(found)
         return None
 
     return _written(

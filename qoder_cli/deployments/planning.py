@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, CannotBe, NotFound, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
@@ -131,9 +131,9 @@ def changing(
     return step
 
 
-def archived(found: Deployment) -> Rejected:
+def archived(found: Deployment) -> CannotBe:
     """Return the error that this deployment cannot be changed any more."""
-    return Rejected(
+    return CannotBe(
         f"deployment {found.id} was archived on {found.archived_at}; it cannot be changed",
         hint="create a new deployment, with a name and without an id; archiving cannot be undone",
     )
