@@ -9,7 +9,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -144,18 +143,21 @@ class Pool(Generic[T, R]):
         self._at_a_time = at_a_time
         self._inbox = inbox
         self._clock = clock
-        self._waiting = SimpleQueue[T | None]()  # None: a thread may go
+        self._waiting: deque[T] = deque()
         self._done: dict[T, R] = {}
         self._threads = 0
+        self._hiring = threading.Lock()
         self.open: dict[T, None] = {}  # what is not told of yet, in the order in which it was given
 
     def give(self, things: Iterable[T]) -> None:
-        for thing in things:
-            self.open[thing] = None
-            self._waiting.put(thing)
-            if self._threads < self._at_a_time:
-                self._threads += 1
-                begin(self._work_off)
+        things = list(things)
+        self.open.update(dict.fromkeys(things))
+        with self._hiring:
+            self._waiting.extend(things)
+            new = min(self._at_a_time - self._threads, len(self._waiting))
+            self._threads += new
+        for _ in range(new):
+            begin(self._work_off)
 
     def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
         """Tell of each thing as it is done, until all are, or it is enough."""
@@ -167,17 +169,12 @@ class Pool(Generic[T, R]):
 
     def stop(self, within: float, give_up: Callable[[T], R]) -> None:
         """Begin nothing more, and tell of all that is open: after so many seconds as `give_up` says."""
-        waiting = set[T | None]()
-        with suppress(Empty):
-            while True:
-                waiting.add(self._waiting.get_nowait())
+        self._waiting.clear()
         until = self._clock.monotonic() + within
-        while self.open.keys() - self._done.keys() - waiting and self._clock.monotonic() < until:
+        while self._threads and self._clock.monotonic() < until:
             self._clock.take(self._inbox, TICK)  # what it holds is told of below
         for thing in list(self.open):
             self._hear_of(thing, self._done[thing] if thing in self._done else give_up(thing))
-        for _ in range(self._threads):
-            self._waiting.put(None)
 
     def _hear_of(self, thing: T, result: R) -> Any:
         if thing not in self.open:
@@ -187,7 +184,12 @@ class Pool(Generic[T, R]):
         return heard
 
     def _work_off(self) -> None:
-        while (thing := self._waiting.get()) is not None:
+        while True:
+            with self._hiring:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                thing = self._waiting.popleft()
             try:
                 self._done[thing] = self._work(thing)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
