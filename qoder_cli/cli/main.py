@@ -30,7 +30,7 @@ class _NoSuchCommand(UsageError):
 
 
 def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[str]) -> list[str]:
-    """Return the words that are left once `parse` has read the options of a command or group."""
+    """Return the words that are left once options are read. Raises UsageError."""
     _check_options(command, ctx, args)
     try:
         return parse(ctx, args)
@@ -46,7 +46,7 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
-    """Write what a command takes or a group has, and one line about the global options."""
+    """Write what a command takes or a group has, and where more is."""
     for title, rows in command.sections(ctx):
         if rows:
             with formatter.section(title):
@@ -68,7 +68,7 @@ class Command(TyperCommand):
         return _parse(self, super().parse_args, ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the words of the usage line, without typer's braces around what is required."""
+        """Return the words of the usage line, without typer's braces."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
@@ -82,7 +82,7 @@ class Command(TyperCommand):
 
 
 class Tree(TyperGroup):
-    """A group whose commands are imported when they are typed: none costs the others anything.
+    """A group whose commands are imported when they are typed.
 
     Each is a function, the name of one, or its line of help and the commands of a group within.
     """
@@ -105,7 +105,7 @@ class Tree(TyperGroup):
         self._understood = understood
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] in self._listed:  # no option stands before the command: there is nothing to read
+        if args and args[0] in self._listed:  # no option stands before it
             ctx._protected_args, ctx.args = args[:1], args[1:]
             return args[1:]
         return _parse(self, super().parse_args, ctx, args)
@@ -138,7 +138,7 @@ class Tree(TyperGroup):
         return [(name, _summary(self._listed[name])) for name in self.list_commands(None)]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """Return what completion offers: the commands, without building any, and options."""
+        """Return what completion offers, without building a command."""
         from qoder_cli.help.completion.answer import item
 
         commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
@@ -272,7 +272,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     app = app or App.of_this_process()
-    app.flags.output = format_typed(words)  # heeded also when parsing stops at a mistake, or is stopped, before it
+    app.flags.output = format_typed(words)  # also for a mistake before it
     try:
         try:
             try:
@@ -305,7 +305,7 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         return UsageError("no answer was given", hint="run it in a terminal, or pass --yes")
     if isinstance(failure, BrokenPipeError):
         raise ReaderGone from None
-    if isinstance(failure.__cause__, Signalled):  # Python 3.11 wraps what comes while a class is being made
+    if isinstance(failure.__cause__, Signalled):  # wrapped while a class was made
         raise failure.__cause__ from None
     if app.flags.debug:
         from traceback import format_exception

@@ -33,10 +33,7 @@ _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)
 
 
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command as typer reads one: a named tuple that it takes stands for the options that are its fields.
-
-    Those that the command has itself are left out.
-    """
+    """Return a command in which a named tuple stands for the options that are its fields."""
     own = signature(command).parameters
     folded = {name: each.annotation for name, each in own.items() if hasattr(each.annotation, "_fields")}
     if not folded and "app" not in own:
@@ -130,7 +127,7 @@ WhenAsked = Annotated[OnAsk | None, typer.Option("--on-ask", show_default=False,
 
 
 class Waiting(NamedTuple):
-    """What is to be waited for once something was said, as it was typed. These are the options, too."""
+    """What is to be waited for, as it was typed. These are the options, too."""
 
     wait: Annotated[bool, flag("--wait -w", "Wait for the outcome, and exit with it.")] = False
     follow: Annotated[bool, flag("--follow -f", "Like --wait, and stream the session's events to stderr.")] = False
@@ -202,7 +199,7 @@ ReportToCi = Annotated[bool, _CI]
 def words_to_wait(
     *, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk | None = None
 ) -> tuple[str, ...]:
-    """Return the options, as words, that a command to resume the same wait needs too."""
+    """Return the options that a command to resume the wait needs too."""
     words = ["--result"] if result else []
     words += ["--require-satisfied"] if require_satisfied else []
     words += written("--on-ask", on_ask) if on_ask and on_ask != "stop" else []
@@ -210,7 +207,7 @@ def words_to_wait(
 
 
 def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[str]:
-    """Return the options that were given, as words, to be repeated; `without` are parameters."""
+    """Return the options that were given, as words; `without` are parameters."""
     words: list[str] = []
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))
@@ -229,7 +226,7 @@ def is_list(typed: Sequence[str]) -> bool:
 def or_last(typed: str | None, app: App) -> str:
     """Return the run that was typed; where none was, `last`, said on stderr.
 
-    Raises UsageError where no person sits at a terminal: in a script an empty variable must not stand for a run.
+    Raises UsageError in a script, where an empty variable must not stand for a run.
     """
     if typed is not None:
         return typed

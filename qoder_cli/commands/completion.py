@@ -50,7 +50,7 @@ def completion(
 
 
 def _write(app: App, path: Path, text: str) -> None:
-    """Write the script all at once; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
+    """Write the script; a foreign file is kept as FILE.bak, FILE.bak2, ..."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_ours = path.is_file() and MADE_BY.encode() in path.read_bytes()

@@ -1,4 +1,4 @@
-"""`qoder config`: the config file, and of the environment only what names it and a profile."""
+"""`qoder config`: the config file; of the environment only its place and the profile count."""
 
 from collections.abc import Callable
 from contextlib import suppress

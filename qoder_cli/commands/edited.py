@@ -34,7 +34,7 @@ DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying th
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
-    """Return a text as typed, of a file for `@FILE`, of stdin for `-`. Raises UsageError."""
+    """Return a text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
     from qoder_cli.api.body import text_of
 
     if typed is None:
@@ -46,7 +46,7 @@ def text_typed(app: App, option: str, typed: str | None, file: str | None) -> st
 
 
 def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
-    """Return the body of a file, of `plain` options, and of `own` fields. Raises UsageError."""
+    """Return the body of a file, `plain` options and `own` fields. Raises UsageError."""
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
         options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))

@@ -184,7 +184,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: Raw) -> None:
     places = [each for each in _PLACES if typed.get(each) is not None]
     if isinstance(statuses, str):
         statuses = [statuses]
-    seen: list[tuple[Raw, str | None]] = []  # no more of each than is remembered: it may be large
+    seen: list[tuple[Raw, str | None]] = []  # what is remembered
 
     def matches(raw: Raw) -> bool:
         if len(seen) < MOST:
@@ -222,7 +222,7 @@ def print_list(
     *,
     versions: bool = False,
 ) -> bool:
-    """Print what matches of a list, things or `versions`; return whether none was left out."""
+    """Print what matches of a list; return whether none was left out."""
     columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
     # A version of an agent has the agent's id: its number tells it from the others.
     id = "version" if versions else "id"
@@ -388,7 +388,6 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
 
 
 def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> "list[Named]":
-    """Return sessions, named by themselves or by their runs, or why there is none."""
     for word in words:
         ids.run(word)  # before anything is asked, all of them are checked
     found: list[Named] = []
@@ -411,7 +410,7 @@ def change_things(
     refused: str = "",
     changes: "type[Changes] | None" = None,
 ) -> int:
-    """Change things, asking the `question` about each. Raises what `Changes.make` does."""
+    """Change things, asking the `question` about each. Raises QoderError."""
 
     def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")

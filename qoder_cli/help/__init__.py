@@ -1,4 +1,4 @@
-"""What the program says of itself: contents, topics, reference, suggestions, completion."""
+"""What the program says of itself."""
 
 # A noun, the module that has its commands, and its line in `qoder --help`.
 NOUNS = {
@@ -22,11 +22,11 @@ NOUNS = {
     "help": ("qoder_cli.commands.help", "Help topics: commands, options, exit-codes, environment, output"),
 }
 
-# These share a line of it, that of the first: what agents are made of, each with the same verbs.
+# What agents are made of, with the same verbs: these share a line, that of the first.
 ALIKE = ("agent", "env", "file", "vault", "skill", "memory", "dream", "model")
 ALIKE_TOLD = "Agents; likewise env, file, vault, skill, memory, dream, model"
 
-# What people type for these, a noun and a verb below one; understood, and not shown.
+# What people type for these; understood, and not shown.
 NOUNS_UNDERSTOOD = {
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
     "runs": "run",

@@ -37,7 +37,7 @@ class Named(NamedTuple):
 
 
 def _named(text: str) -> tuple[Named, ...]:
-    """Return what a text lists: on each line names, and behind two spaces or more the meaning."""
+    """Return what a text lists: names, and behind two spaces their meaning."""
     rows = [re.split("  +", line, maxsplit=1) for line in text.strip().splitlines()]
     return tuple(Named(tuple(names.split(", ")), meaning) for names, meaning in rows)
 
@@ -200,7 +200,7 @@ run_id  run id, in JSON lines of several runs
 
 # What `deploy get` shows in a pipe, besides the fields of every deployment.
 RECENT_FIELDS = ("recent_runs", "durations", "success_rate", "usual_duration")
-# And `run get`, besides those of every run: a line for each outcome that was evaluated.
+# And `run get`: a line for each outcome that was evaluated.
 OUTCOME_FIELDS = ("outcome",)
 # What `deploy apply` shows of each, in a pipe.
 APPLY_COLUMNS = ("name", "id", "action", "changes", "file", "error")

@@ -1,4 +1,4 @@
-"""Man pages in roff: what `--help` says of a command, and of the program what is true of all."""
+"""Man pages in roff: what `--help` says, and of the program what holds for all."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ def pages(context: Any) -> Iterator[tuple[str, str]]:
 
 
 def page(context: Any) -> str:
-    """Return the page of a command, of a noun or, for the root of the tree, of the program."""
+    """Return the page of a command, of a noun or of the program."""
     path, command = context.command_path, context.command
     summary, _, rest = (command.help or "").partition("\n")
     described, _, examples = rest.partition("Examples:\n")

@@ -1,4 +1,4 @@
-"""The whole reference as data: the commands from their tree, and the rest from `documented`."""
+"""The whole reference as data: the commands, and what is documented."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def of_topic(topic: str, root: Any) -> JSON:
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
-    """Return the commands that begin with some words, and the options that work with all."""
+    """Return the commands below some words, and the options of all."""
     leaves = list(_leaves(context_of(root, under)))
     everywhere = [param for param in root.command.params if param in leaves[0].command.params]
     return {
@@ -143,7 +143,7 @@ def columns() -> dict[str, list[str]]:
 
 
 def fields() -> dict[str, list[str]]:
-    """Return the names of the lines that one run or deployment has in a pipe, in order."""
+    """Return the lines that one run or deployment has in a pipe, in order."""
     from qoder_cli.base.model import Deployment, Run
     from qoder_cli.output.views import deployment_fields, run_fields
 

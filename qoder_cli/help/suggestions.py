@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in words, and what may have been meant. Nothing is guessed."""
+"""What is wrong with a command line, and what may have been meant."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -71,7 +71,7 @@ DESTRUCTIVE = frozenset(
         *("redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
     )
 )
-SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words to be taken out of them
+SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words
 
 
 def meant(context: Any, typed: str, names: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
 
 
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
-    """Return the error for a mistake in a command line, without tokens that were typed."""
+    """Return the error for a mistake, without tokens that were typed."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
     hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):

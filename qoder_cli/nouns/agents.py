@@ -26,7 +26,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
-    """Return the tools that were typed: names, or `all` or `none` alone. Raises UsageError."""
+    """Return the tools that were typed. Raises UsageError."""
     if typed is None:
         return ()
     names = tuple(dict.fromkeys(word.strip() for word in typed.split(",")))
@@ -75,13 +75,13 @@ def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
 
 
 def unusable(servers: Any, tools: Any) -> list[str]:
-    """Return the names of the MCP servers whose tools the agent cannot use."""
+    """Return the names of the servers whose tools the agent cannot use."""
     there = [each.get("mcp_server_name") for each in _entries(tools)]
     return [str(each.get("name")) for each in _entries(servers) if each.get("name") not in there]
 
 
 def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
-    """Return URLs of MCP servers by their names, as typed: NAME=URL. Raises UsageError."""
+    """Return URLs by the names of MCP servers. Raises UsageError."""
     found: dict[str, str] = {}
     for word in typed or ():
         name, _, url = word.partition("=")
@@ -133,7 +133,7 @@ def _is_toolset(entry: Entry) -> bool:
 
 
 def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
-    """Return a toolset with these tools, `all` or their names; the permissions stay."""
+    """Return a toolset with these tools; the permissions stay."""
     policy = mapping(entry.get("default_config")).get("permission_policy")
     is_all = names == ("all",)
     kept = [{key: each.get(key) for key in ("name", "permission_policy")} for each in _configs(entry)]
@@ -146,7 +146,7 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
 
 
 def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
-    """Return a toolset of which more tools ask before each use; `all`, or none at all."""
+    """Return a toolset of which more tools ask before each use."""
     configs, default = _configs(entry), dict(mapping(entry.get("default_config")))
     if asks == ("none",):
         configs = [_without_policy(each, "always_ask") for each in configs]

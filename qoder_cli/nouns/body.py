@@ -67,7 +67,7 @@ def body_of(
 
 
 def pairs(option: str, typed: Sequence[str] | None) -> dict[str, str]:
-    """Return names and values of a repeatable option. Raises UsageError if not KEY=VALUE."""
+    """Return names and values of a repeatable option. Raises UsageError."""
     split = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
         hint = f"e.g. {option} team=core"
@@ -76,7 +76,7 @@ def pairs(option: str, typed: Sequence[str] | None) -> dict[str, str]:
 
 
 def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
-    """Return the metadata of an update, where null removes a key; None if nothing was typed."""
+    """Return the metadata of an update, where null removes a key."""
     return dict.fromkeys(removed or ()) | pairs("--metadata", typed) or None
 
 
@@ -149,7 +149,7 @@ def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> Raw
 
 
 def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
-    """Yield what is wrong with the fields of a file; an object has others, and nulls."""
+    """Yield what is wrong with fields; an object may have others, and nulls."""
     for name, node in document.items():
         field = str(name)
         if field not in wanted.body:

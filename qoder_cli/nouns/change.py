@@ -38,7 +38,7 @@ class Change(NamedTuple):
     path: str  # behind that of the thing
     state: str
     body: Raw | None = None
-    shows: Callable[[Raw], bool] | None = None  # whether a thing is so, if not by its state
+    shows: Callable[[Raw], bool] | None = None  # whether a thing is so
     reads: Callable[[Raw], bool] | None = None  # the same, of what is read back
 
 
@@ -125,7 +125,7 @@ class Ending(ObjectWrite[Resource]):
 
 @dataclass(eq=False)
 class Changes:
-    """One change of several things, one after the other; each is printed as it becomes known.
+    """One change of several things, each printed as it becomes known.
 
     `is_wanted` is asked about each, before any is changed. `row` makes a row with these `columns`,
     of which the `first` get room before others, and `sheet` the fields of one thing. `refused` says
@@ -146,7 +146,7 @@ class Changes:
     _known: dict[Target, Result[Resource]] = field(default_factory=dict)
 
     def make(self, named: Sequence[Named], *, as_list: bool) -> int:
-        """Make the change, and return 0 or raise the error that decides the exit code."""
+        """Make the change; return 0 or raise what decides the exit code."""
         words: dict[Target, str] = {}
         for word, target in named:
             if isinstance(target, Target):
@@ -207,7 +207,7 @@ class Changes:
             raise printed.broken
 
     def _print_one(self, result: Result[Resource]) -> None:
-        """Print the thing that was changed; for a person one line is enough."""
+        """Print one thing; for a person one line is enough."""
         output = self.app.output
         if (found := result.found) is None:
             return
@@ -261,7 +261,7 @@ class Changes:
         return Result(target.id, written.value)
 
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
-        """Return the error that decides the exit code, which says what became of all."""
+        """Return what decides the exit code, and says what became of all."""
         error = deciding_error(results)
         fine = sum(each.found is not None for each in results)
         so_far = f"{fine} of {len(results)} are {self.change.state}" if len(results) > 1 else None

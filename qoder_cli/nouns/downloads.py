@@ -16,15 +16,15 @@ from qoder_cli.base.tokens import names_token
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7), and no mistake shall fill a disk
-LONGEST_NAME = 255  # bytes of UTF-8: what ext4 and APFS allow; NTFS counts UTF-16, which is never more
+LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7)
+LONGEST_NAME = 255  # bytes of UTF-8: what ext4, APFS and NTFS allow
 MOST_OF_A_NAME = 10_000  # files
 
 # What belongs together at the end of a name, and stays when the rest is cut.
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
 # What Windows takes for a device, whatever follows a dot; folders are shared.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
-_TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # what a folder meets that comes too late to a name
+_TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # a name that another was faster to take
 _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
@@ -111,7 +111,7 @@ def unsaved(what: str, folder: Path, error: OSError) -> UsageError:
 
 
 def move(part: Path, folder: Path, name: str) -> Path:
-    """Give a file or a folder its name, or a free one with a number. Raises OSError, UsageError."""
+    """Give it its name, or a free one with a number. Raises OSError, UsageError."""
     is_folder = part.is_dir()
     for free in _names(safe_name(name)):
         target = folder / free
@@ -119,7 +119,7 @@ def move(part: Path, folder: Path, name: str) -> Path:
             continue  # also a link that leads nowhere
         try:
             if not is_folder:
-                target.open("xb").close()  # the name is ours now, whoever else looks for one
+                target.open("xb").close()  # the name is ours now
             os.replace(part, target)
         except OSError as error:
             if isinstance(error, FileExistsError) or (is_folder and error.errno in _TAKEN):
@@ -132,7 +132,7 @@ def move(part: Path, folder: Path, name: str) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """Return what is called `name` by the server as a name here: no path and no device."""
+    """Return a name of the server as one here: no path and no device."""
     base = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join("_" if one in _FORBIDDEN or not one.isprintable() else one for one in base)
     safe = shown.strip(". ") or "file"

@@ -58,7 +58,7 @@ def check_host(name: str) -> str:
 
 
 def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
-    """Return the whole config with what was typed; the rest stays. Raises UsageError."""
+    """Return the whole config with what was typed. Raises UsageError."""
     config = dict(mapping(known))
     kind = "self_hosted" if typed["self_hosted"] else config.get("type") or "cloud"
     if kind == "self_hosted":
@@ -76,7 +76,7 @@ def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
 
 
 def check_config(config: Any) -> None:
-    """Raise UsageError for a config that the API refuses, or reads otherwise than it looks."""
+    """Raise UsageError for a config that the API refuses or misreads."""
     if not isinstance(config, dict) or not config:
         raise UsageError("config is empty, and the API refuses that", hint="give it a type")
     extra = [key for key in _OF_CLOUD if config.get(key)]

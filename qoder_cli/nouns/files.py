@@ -1,4 +1,4 @@
-"""Files for the API, which takes texts alone: read and checked here, uploaded once."""
+"""Files for the API, which takes texts alone: checked, uploaded once."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> b
 
 
 def check_name(name: str) -> str:
-    """Return the name for a file. Raises UsageError for one that nobody takes or sees."""
+    """Return a name for a file. Raises UsageError."""
     hint = "give it another one: --name NAME"
     if not name.strip() or _UNSEEN.search(name):
         raise UsageError(f"{name!r} is not a name for a file", hint=hint)

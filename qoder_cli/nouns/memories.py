@@ -1,4 +1,4 @@
-"""Memories: named by their paths, and changed only as they were read (api/facts.md, 4, 7.3)."""
+"""Memories: named by paths, changed only as they were read (api/facts.md, 4, 7.3)."""
 
 import re
 from hashlib import sha256
@@ -25,7 +25,7 @@ Raw = dict[str, Any]
 
 
 def checked(typed: str) -> str:
-    """Return the path, without a slash before it, or the id that was typed. Raises UsageError."""
+    """Return the path, without a leading slash, or the id. Raises UsageError."""
     path = typed.lstrip("/")
     if not path.strip():
         raise UsageError("the path of the memory is empty", hint="is a shell variable unset?")
@@ -80,7 +80,7 @@ def whole(app: App, noun: Noun, store: str, id: str) -> Raw:
 
 
 def found(app: App, store: str, typed: str) -> Raw:
-    """Return a memory by its path or id, with its content. Raises NotFound, ApiError."""
+    """Return a memory and its content. Raises NotFound, ApiError."""
     raw = find(app, store, typed)
     if raw is None:
         look = app.looking("memory", "ls", store)
@@ -89,7 +89,7 @@ def found(app: App, store: str, typed: str) -> Raw:
 
 
 def digest(raw: Raw) -> str:
-    """Return the digest of a memory's content. Raises NoAnswer where it says nothing of it."""
+    """Return the digest of a memory's content. Raises NoAnswer."""
     known = text(raw.get("content_sha256"))
     if known is None and not isinstance(raw.get("content"), str):
         raise NoAnswer(f"the response does not show the content of {raw.get('id')}")
@@ -102,7 +102,7 @@ def sha256_of(content: str) -> str:
 
 
 def target_as_read(store: str, raw: Raw) -> Target:
-    """Return a memory to be changed only while it is as it was read. Raises NoAnswer."""
+    """Return a memory, to be changed only as it was read. Raises NoAnswer."""
     target = target_of(ENTRY, store, str(raw["id"]))
     look = ("memory", "cat", store, target.id)
     return target._replace(
@@ -137,7 +137,7 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
 
 
 def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None) -> Rejected:
-    """Show what somebody else wrote, and return the error that nothing was written over it."""
+    """Show what somebody else wrote, and return the error."""
     if theirs is not None and (content := text(theirs.get("content"))):
         app.progress.note(f"{typed} now says (sha256 {digest(theirs)}):", always=True)
         for line in content[:_SHOWN].splitlines():

@@ -66,7 +66,7 @@ class Names:
 
 
 def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:
-    """Yield a noun's things, each once; what has no id of their kind is none. Raises ApiError."""
+    """Yield a noun's things, each once, if it has an id of theirs. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
@@ -98,7 +98,7 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
 
 
 def read_named(app: "App", noun: Noun, word: str, target: "Target") -> Raw:
-    """Return what a word was taken for. Raises NotFound where it has another name now."""
+    """Return what a word was taken for. Raises NotFound for another name."""
     found = read(app, target)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
@@ -108,7 +108,7 @@ def read_named(app: "App", noun: Noun, word: str, target: "Target") -> Raw:
 
 
 def only_environment(app: "App") -> str:
-    """Return the one environment that there is. Raises UsageError unless there is exactly one."""
+    """Return the only environment. Raises UsageError unless there is one."""
     known = list(alive(app, NOUNS["env"]))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")

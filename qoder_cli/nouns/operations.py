@@ -5,11 +5,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple, cast
 
-Kind = Literal["model", "page", "stream", "binary"]  # what is answered: an object, a page, an event stream, bytes
+Kind = Literal["model", "page", "stream", "binary"]  # of the answer
 
 
 class Operation(NamedTuple):
-    """One operation; `path` has its ids as `{names}`, and the lists are names of parameters."""
+    """One operation; `path` has ids as `{names}`, the lists are names."""
 
     id: str
     method: str
@@ -41,7 +41,7 @@ def all_operations() -> tuple[Operation, ...]:
 
 
 def search(words: Iterable[str]) -> Iterator[Operation]:
-    """Yield the operations in whose id, method or path every word occurs, in any case."""
+    """Yield the operations whose id, method or path has every word."""
     wanted = [word.lower() for word in words]
     for operation in all_operations():
         text = f"{operation.id} {operation.method} {operation.path}".lower()
@@ -57,12 +57,12 @@ def of_path(path: str) -> list[Operation]:
 
 
 def find(method: str, path: str) -> Operation | None:
-    """Return the operation with a method and a path, None when the table has none."""
+    """Return the operation with a method and a path, if there is one."""
     return next((operation for operation in of_path(path) if operation.method == method), None)
 
 
 def readable(path: str) -> str | None:
-    """Return the path that shows what a write to `path` did: its own, one above, or its plural."""
+    """Return the path that shows what a write did: its own, one above, its plural."""
     steps = path.split("/")
     above = ("/".join(steps[:length]) for length in range(len(steps), 1, -1))
     return next((each for each in (f"{path}s", *above) if find("GET", each)), None)

@@ -1,4 +1,4 @@
-"""The secrets of a vault: taken without being shown, and put in place of the one before."""
+"""The secrets of a vault: never shown, put in place of the one before."""
 
 import re
 from typing import Any
@@ -29,14 +29,14 @@ Raw = dict[str, Any]
 
 
 def refuse_secret(word: str, what: str) -> str:
-    """Return a word. Raises UsageError, without repeating it, for what looks like a secret."""
+    """Return a word. Raises UsageError for what looks like a secret."""
     if by_shape(word) != word or _SECRET.search(word):
         raise UsageError(f"{what} looks like a secret, which is never an argument; nothing was sent", hint=PIPE_IT)
     return word
 
 
 def variable(word: str, what: str) -> str:
-    """Return the name of an environment variable. Raises UsageError, which does not repeat it."""
+    """Return the name of a variable. Raises UsageError, not repeating it."""
     if not _VARIABLE.fullmatch(refuse_secret(word, what)):
         hint = "use letters, digits and _, e.g. GITHUB_TOKEN"
         raise UsageError(f"{what} is not the name of an environment variable", hint=hint)
@@ -65,7 +65,7 @@ def host(name: str) -> str:
 
 
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
-    """Return a secret without a newline at its end, to be shown nowhere. Raises UsageError."""
+    """Return a secret without its last newline, shown nowhere. Raises UsageError."""
     secret = re.sub(r"\r?\n\Z", "", text)
     lines = {secret, *secret.splitlines()}
     lines |= {jsontext.dump(line)[1:-1] for line in lines}
@@ -124,7 +124,7 @@ def _names(raw: Raw) -> tuple[Any, Any]:
 
 
 def validated(app: App, vault: str, id: str) -> Raw:
-    """Return what the API finds when it tries an OAuth credential. Raises ApiError."""
+    """Return what the API finds of an OAuth credential. Raises ApiError."""
     path = f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate"
     client = app.client
 

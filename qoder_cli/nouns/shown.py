@@ -103,7 +103,7 @@ def _keys(value: Any) -> Any:
 
 
 _id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))
-_name = _text(lambda name: Words(name, least=20))  # a name tells more than the columns behind it
+_name = _text(lambda name: Words(name, least=20))
 
 # How columns look, and where each comes from: the first of some keys that is there (`a.b` is one
 # within another), or the field of its name.
@@ -176,7 +176,7 @@ def name_of(raw: Raw) -> str | None:
 
 
 def called(noun: Noun, raw: Raw) -> str:
-    """Return how one thing is said in a question: what it is, its name, its id."""
+    """Return how a question says a thing: what it is, its name, its id."""
     name = name_of(raw) if noun.has_name else text(raw.get("title"))
     return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
 

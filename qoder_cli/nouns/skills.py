@@ -1,4 +1,4 @@
-"""Skills: read from a folder or a zip, compared, uploaded once, and unpacked safely."""
+"""Skills: read, compared, uploaded once, and unpacked safely."""
 
 import io
 import os
@@ -34,7 +34,7 @@ _SKILL = NOUNS["skill"]
 _MOST = 10_000  # files
 _LONGEST = 1024  # characters of a path
 _READ_SINGLY = 50  # skills whose names their lists do not tell
-_IGNORED = ("__MACOSX", "__pycache__")  # what systems and Python leave lying about, as does all that begins with a dot
+_IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -69,7 +69,7 @@ def read(path: str) -> Files:
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in a folder. Raises Unfit for a link, a pipe or a device, OSError."""
+    """Yield the files in a folder. Raises Unfit for a link or a device, OSError."""
     left = LARGEST
     for place, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not _is_ignored(name))
@@ -100,7 +100,7 @@ def unzipped(content: bytes, most: int) -> Files:
     except _BROKEN as error:
         raise Unfit(f"is not a zip that can be read ({error})") from None
     except Exception as error:
-        if type(error).__module__ not in ("zlib", "_lzma", "struct"):  # the latter is loaded by zipfile, where it is
+        if type(error).__module__ not in ("zlib", "_lzma", "struct"):
             raise
         raise Unfit(f"is not a zip that can be read ({error})") from None
 
@@ -157,7 +157,7 @@ def _is_ignored(name: str) -> bool:
 
 
 def rooted(files: Files) -> Files:
-    """Return the files of a zip below its root, or below the one folder that it has."""
+    """Return the files below the root of a zip, or below its one folder."""
     tops = {name.partition("/")[0] for name in files}
     if MAIN in files or len(tops) != 1 or f"{min(tops)}/{MAIN}" not in files:
         return files
@@ -197,7 +197,7 @@ def name_in(files: Files, path: str) -> str:
 
 
 def find(app: App, name: str) -> Raw | None:
-    """Return our skill of this name, None where there is none. Raises UsageError for several."""
+    """Return our skill of this name, if there is one. Raises UsageError for several."""
     ours = [each for each in alive(app, _SKILL) if _source(each) in (None, "custom")]
     named = [each for each in ours if each.get("name") == name]
     silent = [each for each in ours if "name" not in each]
@@ -242,7 +242,7 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
-    """Return whether its newest version has these files; stderr says where none can tell."""
+    """Return whether its newest version has these files, as far as can be told."""
     version = newest(skill)
     if version is None:
         return False

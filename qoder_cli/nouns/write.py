@@ -21,7 +21,7 @@ Body = dict[str, Any]
 Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 KEY = "qoder_key"  # of the metadata
-SLACK = 120.0  # seconds by which the list is asked for more than has been created since
+SLACK = 120.0  # seconds by which more of the list is asked for
 _READ_SINGLY = 20  # things of which the list does not tell the metadata
 
 
@@ -107,7 +107,7 @@ class Create(ObjectWrite[Resource]):
 
 
 def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> "Pending":
-    """Prepare an attempt as a form: files, and the fields of the body as texts or JSON."""
+    """Prepare an attempt as a form: files, and fields as texts or JSON."""
     from qoder_cli.http.client import multipart
 
     texts = {name: [text(value) or jsontext.dump(value)] for name, value in (write.body or {}).items()}
@@ -137,7 +137,7 @@ def update(
         is_there = shows(raw) if shows else not differing(raw, body)
         return target.is_it(raw) and is_there and (before is None or _has_gone(before, raw, body))
 
-    def is_answered(found: Resource) -> bool:  # by the version that follows: the server may store it in its own way
+    def is_answered(found: Resource) -> bool:  # or by its version
         return is_so(found.raw) or (target.is_it(found.raw) and _steps(before, found.raw) == 1)
 
     def look_again() -> Resource | None:

@@ -1,4 +1,4 @@
-"""`qoder deploy create` and `update`: a deployment from the options of a command line."""
+"""`qoder deploy create` and `update`: a deployment from options."""
 
 import shlex
 from contextlib import suppress

@@ -41,7 +41,7 @@ class Status(StrEnum):
 Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
-# By how much a run's triggered_at and created_at differ at the very most: a window is asked for by the one, so much
+# By how much triggered_at and created_at differ at most: a window is asked for by the one, so much
 # wider, and kept to here by the other.
 APART = timedelta(hours=1)
 _ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
@@ -206,7 +206,7 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
 
 
 def _row(app: App) -> Callable[[Run], Fields]:
-    """Return what makes a row, on a terminal with names of deployments seen here."""
+    """Return what makes a row, on a terminal with names of deployments."""
     if not app.output.is_drawn:
         return run_row
     known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)

@@ -1,4 +1,4 @@
-"""`qoder session`: its commands; those that runs have too are written once for both."""
+"""`qoder session`: its commands, and those that runs have too."""
 
 from qoder_cli.commands import made, run
 from qoder_cli.nouns.table import NOUNS

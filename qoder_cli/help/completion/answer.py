@@ -38,18 +38,18 @@ class Asked:
     env: Mapping[str, str]
     words: list[str]
     profile: str | None = None
-    flags: SimpleNamespace = field(default_factory=SimpleNamespace)  # set as options are read, and not used
+    flags: SimpleNamespace = field(default_factory=SimpleNamespace)  # set, and not used
     out: Screen = field(default_factory=lambda: Screen(None))
     err: Screen = field(default_factory=lambda: Screen(None))
 
     def offers(self, incomplete: str) -> list[tuple[str, str]]:
-        """Return what can replace `incomplete` behind the words. Raises what typer raises."""
+        """Return what can replace `incomplete`. Raises what typer raises."""
         reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
         items = reader.get_completions(list(self.words), incomplete)
         return [(item.value, item.help or "") for item in items]
 
     def inside_sandbox(self, words: list[str], incomplete: str) -> list[tuple[str, str]]:
-        """Return what can stand behind the words of a line of our own behind `sandbox --`."""
+        """Return what can follow words of our own behind `sandbox --`."""
         inside = Asked(self.tree, {**self.env, "QODER_SANDBOX": "inside"}, words)
         return inside.offers(incomplete)
 

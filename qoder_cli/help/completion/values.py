@@ -22,7 +22,7 @@ FILES = "\0files"
 FOLDERS = "\0folders"
 PROGRAMS = "\0programs"
 
-_PLAIN_NAME = re.compile(r"\w[\w.-]*")  # any other could mean something to a shell: its id is offered alone
+_PLAIN_NAME = re.compile(r"\w[\w.-]*")  # any other could steer a shell
 _PROFILE = re.compile(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9][A-Za-z0-9._-]{0,63})["']?\s*[].]""", re.M | re.A)
 _LARGEST_CONFIG = 2**20  # bytes
 _OWN_NAMES = ("qoder", "qoder-cli")
@@ -46,7 +46,7 @@ def words_of(name: str) -> list[str]:
 
 
 def one_of(name: str, besides: str = "") -> Callable[[str], list[str]]:
-    """Return what offers the words that a parameter of this name can be, but for one."""
+    """Return what offers the words of a parameter, but for one."""
 
     def offer(incomplete: str) -> list[str]:
         return [word for word in words_of(name) if word != besides]
@@ -86,7 +86,7 @@ deployments = things("deploy")
 
 
 def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
-    """Return what was seen of a noun with the profile, without a host where there is only one."""
+    """Return what was seen of a noun, without a host where there is one."""
     from qoder_cli.local.remembered import seen
     from qoder_cli.local.store import Store
     from qoder_cli.settings.configfile import DEFAULT_PROFILE
