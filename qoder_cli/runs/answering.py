@@ -1,4 +1,4 @@
-"""Answering an agent as a command does: whose session it is, which calls are meant, what is shown, asked and sent."""
+"""Answering an agent as a command does: which calls are meant, what is shown, asked and sent."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -177,7 +177,7 @@ def _before(app: App, target: Target) -> Turn:
 
 
 def _following(app: App, target: Target, turn: Turn | None, said: Events) -> Observer:
-    """Return the observer of what follows; without a turn of the run, or of what the session did last."""
+    """Return the observer of what follows; without a turn, of the run or the last turn."""
     if turn is None and target.run is not None:
         return observer_of(app, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
     session, known = turn or (session_of(app, target.session_id), set())

@@ -1,4 +1,4 @@
-"""A conversation with a session's agent at a terminal: a line is sent, what follows is shown until the agent rests."""
+"""A conversation with a session's agent at a terminal."""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def require_terminal(app: App) -> None:
 
 
 def chat(app: App, session_id: str) -> int:
-    """Talk with a session's agent until the person leaves, or the session ends. Raises QoderError."""
+    """Talk until the person leaves, or the session ends. Raises QoderError."""
     session = Run(session_to_talk_to(app, session_id))
     title = text(session.raw.get("title"))
     app.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
@@ -69,7 +69,7 @@ def chat(app: App, session_id: str) -> int:
 
 
 class Talk:
-    """One conversation: `works` says whether the agent does, `is_over` whether the session has ended."""
+    """One conversation; the agent `works`, or the session `is_over`."""
 
     def __init__(self, app: App, session_id: str) -> None:
         self._app = app
@@ -169,7 +169,7 @@ class Talk:
 
 
 class Page:
-    """What a person sees of a conversation: the agent's text as it is made, all else a line each."""
+    """What a person sees: the agent's text as it is made, all else a line each."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen

@@ -94,7 +94,7 @@ def going_on(error: QoderError, run: Run, app: App) -> QoderError:
 
 
 def needs_answer(run: Run, app: App) -> NeedsAnswer:
-    """Return the error of a run that waits for an answer, with the command that shows what it waits for."""
+    """Return the error of a run that waits for an answer, and how to see for what."""
     calls = mapping(run.get("requires_action")).get("event_ids") or []
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
     next = app.command(noun(run.id), "pending", run.id)
@@ -102,7 +102,7 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
 
 
 def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | None:
-    """Return the error that ends a wait for a run that needs an answer; None where a person gives it."""
+    """Return the error of a run that needs an answer; None where a person gives it."""
     if (run := observer.run) is None:
         return None
     if wanted.on_ask != "prompt":
@@ -181,7 +181,7 @@ def _failure(run: Run) -> str:
 
 
 def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
-    """Return the error without what the record above it says already, where one terminal shows both."""
+    """Return the error without what the record above it on a terminal says already."""
     is_told = run is not None and error.message == _failure(run)
     if is_told and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")

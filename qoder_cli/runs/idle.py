@@ -1,4 +1,4 @@
-"""`--if-idle`: whether a run of a deployment is going or waits for an answer, in at most five requests.
+"""`--if-idle`: whether a run of a deployment is going or waits, in at most five requests.
 
 What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
 """
@@ -19,13 +19,13 @@ from qoder_cli.sessions.story import PAGE, events_path, is_last, story_of
 
 MOST_REQUESTS = 5
 NEWEST = 100  # runs: one page
-GONE_AFTER = 300.0  # seconds of a run's age after which a session that the API does not know is not just unheard of yet
+GONE_AFTER = 300.0  # seconds of a run's age after which a session that is not found is gone
 MOVING = ("running", "rescheduling")  # what is asked for; but those at rest, any may be at work
 AT_REST = ("idle", "terminated", "archived")
 
 
 def find_going(app: App, deployment_id: str) -> Run | None:
-    """Return a run of the deployment that is going, or may be for all that is known; None when it is idle.
+    """Return a run of the deployment that is, or may be, going; None when it is idle.
 
     A run whose session rests may wait for an answer: the newest are asked, as the requests allow. Raises
     ApiError, and RunSkipped when a session works that belongs to no run of the newest 100.

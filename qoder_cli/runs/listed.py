@@ -1,4 +1,4 @@
-"""The runs of lists: the newest of a deployment, how each ended where only its session knows, and all as a picture."""
+"""The runs of lists: the newest of a deployment, how each ended, and all as a picture."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +17,11 @@ from qoder_cli.runs.turn import with_asks
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions
-GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either, and each is tried for 30 s
+GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 
 def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Iterator[list[Run]]:
-    """Yield a deployment's runs, newest first, in pages of so many (100 at most). Raises ApiError."""
+    """Yield a deployment's runs, newest first, in pages of 100 at most. Raises ApiError."""
     for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         yield [run for item in page["data"] if (run := Run.read(item))]
 
@@ -81,7 +81,7 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
 
 
 def picture(runs: Sequence[Run]) -> Fields:
-    """Return the picture of runs that come newest first: outcomes, durations, success rate, median."""
+    """Return outcomes, durations, success rate and median of runs, newest first."""
     from statistics import median
 
     oldest_first = list(reversed(runs))

@@ -1,4 +1,4 @@
-"""From what people type to ids: deployments by their name, runs by their session, `last` and `DEPLOYMENT@last`."""
+"""From what people type to ids: deployments by name, runs by session, `last`, `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
@@ -27,14 +27,14 @@ _LISTED = 10  # ids that an error about an ambiguous name lists
 AT_A_TIME = 8  # requests
 _SESSION_AGE = 3600.0  # seconds by which a session and its run may differ in age, at the very most
 
-_PREFIX = range(9, 25)  # characters of a run's id that may be the beginning of one; whole ones have 25 or more
+_PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
 
 T = TypeVar("T")
-Found = dict[str, str | QoderError]  # from what was typed to the id of the run, or why there is none
+Found = dict[str, str | QoderError]  # from what was typed to the run's id
 
 
 def deployment(typed: str, app: App) -> str:
-    """Return the id of the deployment that was typed, by its name or id. Raises UsageError, ApiError."""
+    """Return the id of the deployment that was typed. Raises UsageError, ApiError."""
     [found] = deployments([typed], app)
     if isinstance(found, QoderError):
         raise found
@@ -42,7 +42,7 @@ def deployment(typed: str, app: App) -> str:
 
 
 def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
-    """Return what `deployment` returns or raises for each, with one listing. Raises UsageError, ApiError."""
+    """Return what `deployment` returns or raises for each. Raises UsageError, ApiError."""
     names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
     known: dict[str, str] = {}
     if names:
@@ -80,7 +80,7 @@ def run(typed: str, app: App, *, timeout: float | None = None) -> str:
 
 
 def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
-    """Return for each word what `run` returns or raises, within a time in seconds. Raises UsageError."""
+    """Return for each word what `run` returns or raises, in so many seconds. Raises UsageError."""
     words = [ids.run(word) for word in dict.fromkeys(typed)]
     finder = _Finder(app, words)
     if not timeout:
@@ -138,7 +138,7 @@ class _Finder:
         self._for_all = NotYet("gave up")
 
     def _or_error(self, look: Callable[[], T]) -> T | QoderError:
-        """Return what a look finds, or what went wrong, also for all that would go wrong the same way."""
+        """Return what a look finds, or what went wrong, perhaps for all of them."""
         if self._for_all is not None:
             return self._for_all
         try:
@@ -197,7 +197,7 @@ class _Finder:
         return session
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
-        """Look through the runs of a deployment, from now back to the time of the oldest of its sessions."""
+        """Look through the runs of a deployment, back to the oldest of its sessions."""
         from qoder_cli.runs.listed import pages_of_runs
 
         wanted = set(sessions)

@@ -15,7 +15,7 @@ from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_tex
 
 
 def final_message(app: App, run: Run) -> str | None:
-    """Return the primary thread's last message before the ending of a run or a turn. Raises ApiError."""
+    """Return the primary thread's last message before a run's or turn's end. Raises ApiError."""
     primary: str | None = None
     for event in _back_from_the_ending(app, run, "agent.message"):
         thread = text(event.get("session_thread_id"))

@@ -36,7 +36,7 @@ def session_of(app: App, id: str) -> dict[str, Any]:
 
 
 def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
-    """Return a session as the server shows it. Raises Rejected if it takes no messages, ApiError."""
+    """Return a session. Raises Rejected if it takes no messages, ApiError."""
     session = session_of(app, id)
     if session.get("archived_at") or session.get("status") == "terminated":
         why = "is archived" if session.get("archived_at") else "was terminated"
@@ -82,7 +82,7 @@ def turn_observer(
 
 
 def is_of_sessions(ctx: Any) -> bool:
-    """Return whether a command was typed below `session`, where an id of a run means its session."""
+    """Return whether a command was typed below `session`, where a run means its session."""
     return bool(ctx.parent and ctx.parent.info_name == "session")
 
 
@@ -92,7 +92,7 @@ def any_observer(app: App, id: str) -> Observer:
 
 
 def with_asks(client: "Client", run: Run) -> Run:
-    """Return a run with the calls that wait, which its status does not tell, as far as they can be read."""
+    """Return a run with the calls that wait, as far as they can be read."""
     if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
         return run
     with suppress(ApiError):
@@ -103,6 +103,6 @@ def with_asks(client: "Client", run: Run) -> Run:
 
 
 def events_so_far(app: App, session_id: str) -> set[str]:
-    """Return the keys of the events of a session so far that a turn can end or begin with. Raises ApiError."""
+    """Return the keys of a session's events so far that matter to a turn. Raises ApiError."""
     reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=TurnStory)
     return keys(reader.read(within=None, retry=True).events)

@@ -21,7 +21,7 @@ from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_text, newest_first
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss of a response at which the events are read
+LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of what does no harm twice
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api/facts.md, 2.3)
@@ -142,13 +142,13 @@ class Message(SessionWrite):
         return [event for event in listed if self._is_new(event) and message_text(event) == ours][-1:] or None
 
     def _is_new(self, event: dict[str, Any]) -> bool:
-        """Return whether an event was not there before: a replica that lags may not have shown it then."""
+        """Return whether an event was not there before, even on a replica that lagged."""
         at = event_at(event)
         is_older = at is not None and at < self._began - APART
         return event_key(event) not in self._known and not is_older
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
-        """Return the messages to the session, newest first: back to one of `until`, or the newest page of them."""
+        """Return messages, newest first: back to one of `until`, or the newest page."""
         pages = partial(
             self.client.pages, events_path(self.session_id), within=None if retry else READ_WITHIN, retry=retry
         )
@@ -206,7 +206,7 @@ class Answers(SessionWrite):
         return super().request()
 
     def seen(self) -> Events | None:
-        """Return the answers as they are listed; none of them if the calls wait no more, whoever answered."""
+        """Return the answers as listed; none if the calls wait no more, whoever answered."""
         named = set(map(_call_of, self.events))
         self.asked = asked = look(self.client, self.session_id, until=[*named, str(self._asked_by)], retry=False)
         found = list(filter(None, map(self._shown_of, self.events)))
@@ -228,7 +228,7 @@ class Answers(SessionWrite):
         return next((event for event in said if _call_of(event) == _call_of(ours) and _agrees(event, ours)), None)
 
     def _went_on(self) -> bool:
-        """Return whether the agent went on as after these answers: it was not stopped, and ran nothing denied."""
+        """Return whether the agent went on as after these answers: not stopped, nothing denied run."""
         newest = self.asked.newest
         denied = [event for event in self.events if _result(event) == "deny" and not self._shown_of(event)]
         has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
@@ -252,7 +252,7 @@ class Answers(SessionWrite):
         return None
 
     def _take_older_form(self) -> bool:
-        """Spell confirmations in the older form; return False where they are, or there is none to spell."""
+        """Spell confirmations in the older form; return False if there is nothing to spell."""
         if not all("result" in event for event in self.events):
             return False
         for event in self.events:

@@ -73,7 +73,7 @@ def _sorted(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one look at a session's events shows: `calls` and `unreadable` ids wait, as the event `key` says.
+    """What one look shows: `calls` and `unreadable` ids wait, as the event `key` says.
 
     `events` are those that were read, newest first.
     """
@@ -117,7 +117,7 @@ class Asked:
 
 
 def look(client: "Client", session_id: str, *, until: Collection[str] = (), retry: bool = True) -> Asked:
-    """Return what a session waits for; read back at least to the events with the keys `until`. Raises ApiError."""
+    """Return what a session waits for, read back at least to the keys `until`. Raises ApiError."""
     query = {"types[]": _ASKED_FOR, "limit": PAGE}
     within = None if retry else READ_WITHIN
     calls: dict[str, Call] = {}
@@ -167,7 +167,7 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call]) -> Asked:
 
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """Return the calls since the session began to run that wait by what they say themselves, first one first."""
+    """Return the calls since it began to run that say themselves that they wait, in turn."""
     end = next((n for n, event in enumerate(events) if event.get("type") == RUNNING), len(events))
     for event in reversed(events[:end]):
         asks = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
@@ -189,7 +189,7 @@ FIRST = ("call", "name", "input", "kind", "waits", "run", "session", "deployment
 
 @dataclass(frozen=True)
 class Waiting:
-    """A call that waits, with what is known of its session: a row of `pending`. `call` is None if it is unreadable."""
+    """A call that waits, a row of `pending`. `call` is None if it is unreadable."""
 
     id: str
     session: dict[str, Any]

@@ -17,7 +17,7 @@ _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
 
 class FileTyped(NamedTuple):
-    """A file as it was typed, PATH[:MOUNT] or file_…[:MOUNT]; `content` is None for one that is on the server."""
+    """A file as it was typed, PATH[:MOUNT] or file_…[:MOUNT], the latter without `content`."""
 
     name: str
     mount: str | None
@@ -34,7 +34,7 @@ def read_file(typed: str, option: str) -> FileTyped:
 
 
 def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
-    """Return the resource of a session that a file is, uploaded where it is not on the server yet."""
+    """Return the resource that a file is, uploaded if it is not on the server yet."""
     id = file.name
     if file.content is not None:
         id = upload(app, PurePath(file.name).name, file.content).deliver().id
@@ -66,7 +66,7 @@ def listed(app: App, session_id: str, **how: Any) -> list[Resource]:
 
 
 def remove(app: App, session_id: str, id: str) -> None:
-    """Take a resource out of a session. Raises QoderError, NotFound where there is none of this id."""
+    """Take a resource out of a session. Raises QoderError, NotFound."""
     gone = Resource({"id": id, "type": "session_resource_deleted"})
 
     def look_again() -> Resource | None:
@@ -77,7 +77,7 @@ def remove(app: App, session_id: str, id: str) -> None:
 
 
 def renew(app: App, session_id: str, id: str, token: str) -> None:
-    """Give a repository of a session another token: to do it twice does no harm. Raises QoderError."""
+    """Give a repository of a session another token. Raises QoderError."""
     kind = mapping(app.client.get(_path(session_id, id))).get("type")
     field = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(kind))
     if field is None:

@@ -26,7 +26,7 @@ _UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters
 
 
 def show_call(app: App, call: Call) -> None:
-    """Show a call with its whole input, or as much of it as a person can read, and then how much is not shown."""
+    """Show a call with as much of its input as a person can read, and how much is not shown."""
     whole = "\n".join(_lines(call.input))
     width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
     rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
@@ -40,7 +40,7 @@ def show_call(app: App, call: Call) -> None:
 
 
 def _lines(given: Any) -> Iterator[str]:
-    """Yield the lines of a call's input: of each field its name, and behind an indentation its text or JSON."""
+    """Yield the lines of an input: each field's name, and indented its text or JSON."""
     if not isinstance(given, dict) or not given:
         yield from jsontext.dump(given, indent=2).split("\n")
         return
@@ -76,7 +76,7 @@ def named(text: str) -> str:
 
 
 def ask(app: App, question: str, choices: str) -> str:
-    """Return the letter of the choice that a person types now, or the one it begins with. Raises UsageError."""
+    """Return the letter of the choice that a person types now. Raises UsageError."""
     _forget_keys(app)
     words = {*choices.split(), *(word[0] for word in choices.split())}
     for _ in range(_TRIES):
@@ -88,7 +88,7 @@ def ask(app: App, question: str, choices: str) -> str:
 
 
 def prompted(app: App, session_id: str) -> bool:
-    """Show what waits, ask, and send what is said; return whether nothing is left to say. Raises QoderError."""
+    """Show what waits, ask, and send it; return whether nothing is left. Raises QoderError."""
     with app.progress.aside():
         try:
             asked = look(app.client, session_id)
@@ -118,7 +118,7 @@ def prompted(app: App, session_id: str) -> bool:
 
 
 def line_of(app: App, prompt: str) -> str:
-    """Return the line that a person types; what ends it early leaves the line. Raises UsageError without a terminal."""
+    """Return the line that a person types. Raises UsageError without a terminal."""
     app.err.tell(prompt)
     try:
         with keys(shown=True), signals.waiting():

@@ -1,4 +1,4 @@
-"""A session to be started: what a command line, or a session that is to be like another, says to the API."""
+"""A session to be started: what a command line, or likeness to another, says to the API."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ _FIRST = {
 
 
 def agent_of(app: App, typed: str, model: str | None) -> Any:
-    """Return the agent as a create names it: NAME, ID, either with @VERSION, or with another model."""
+    """Return the agent as a create names it: NAME or ID[@VERSION], or with another model."""
     name, at, version = typed.rpartition("@")
     if not (at and _VERSION.fullmatch(version)):
         name, version = typed, ""
@@ -48,7 +48,7 @@ def with_model(agent: Any, model: str | None) -> Any:
 
 
 def variables(typed: Sequence[str]) -> dict[str, str]:
-    """Return the environment variables that were typed. Raises UsageError, which never tells a value."""
+    """Return the variables that were typed. Raises UsageError, which never tells a value."""
     found: dict[str, str] = {}
     for word in typed:
         name, equals, value = word.partition("=")
@@ -181,7 +181,7 @@ def _names(error: ApiError, field: str) -> bool:
 
 
 def _as_text(pairs: Mapping[str, str], error: Rejected) -> str:
-    """Return variables as older servers take them. Raises the error where they cannot be spelled so."""
+    """Return variables as older servers take them. Raises the error where that cannot be."""
     if any("\n" in value or "\r" in value for value in pairs.values()):
         raise error
     separator = "\n" if any(";" in value for value in pairs.values()) else ";"

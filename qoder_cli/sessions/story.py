@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 Events = list[dict[str, Any]]
-Pages = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]  # from a query to the pages of its answer
+Pages = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]  # from a query to pages
 
 PAGE = 100  # events; the API's limit
 REMEMBERED = 10_000  # events that are known when they come again
 BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
-APART = 5.0  # seconds by which the clocks of runs and of sessions may differ; a run's may show whole seconds
-FUTURE = 86400.0  # seconds that a run may seem to be created after now; its clock may be off, but not by years
+APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
+FUTURE = 86400.0  # seconds that a run may seem to be created after now
 
 
 # What is said to a session, after which a turn begins.
@@ -71,7 +71,7 @@ def last_id(page: dict[str, Any], events: Events) -> str | None:
 
 
 def story_of(run: Run, now: float) -> SessionStory:
-    """Return an empty story of a run's session, in which what is older than the run does not count."""
+    """Return an empty story of a run's session, in which nothing older than it counts."""
     created = run.created or unix(run.raw.get("triggered_at"))
     if created is None or created > now + FUTURE:
         return SessionStory()
@@ -146,7 +146,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
 
 
 def _descend(times: Sequence[float | None], before: float | None) -> bool:
-    """Return whether times never rise, from the time `before` them on, and fall at least once where there is none."""
+    """Return whether times never rise, from `before` on, and without that fall at least once."""
     known = [at for at in times if at is not None]
     if before is None:
         return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)

@@ -25,7 +25,7 @@ _PERMISSION = {"ask": " (waiting for approval)", "deny": " (denied)"}
 
 
 class Entry(NamedTuple):
-    """One event in a transcript: a word for who or what, and what it says, in one line or several."""
+    """One event in a transcript: a word for who or what, and what it says."""
 
     label: str
     text: str
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
-    """Return what is to be read of an event; None for bookkeeping, unless `everything` is asked for."""
+    """Return what is to be read of an event; None for bookkeeping, but with `everything`."""
     kind = text(event.get("type")) or ""
     if kind in _TOLD:
         return _TOLD[kind](event)
@@ -43,7 +43,7 @@ def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
 
 
 class Transcript:
-    """Writes entries for a terminal of some `width`, or with None as `time<TAB>label<TAB>text` for a pipe."""
+    """Writes entries for a terminal of some `width`, or for a pipe, with tabs, if None."""
 
     def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
         self._width = width
@@ -174,7 +174,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
 
 
 class Margin:
-    """Puts `label | ` before lines, of equal width on a terminal; nothing when there are no `labels`.
+    """Puts `label | ` before lines, if there are `labels`; of equal width on a terminal.
 
     `room` is the width left for the lines, None: any.
     """

@@ -33,7 +33,7 @@ AT_A_TIME = 6  # runs that are read of
 
 
 def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Item]:
-    """Wait until each run has ended or the wait is over, also by a signal; return what became of each."""
+    """Wait until each run has ended or the wait is over; return what became of each."""
     items: dict[Watch, Item] = {}
     wait = FleetWait(app, wanted, items.__setitem__)
     with suppress(Signalled):  # it is the error of the items
@@ -161,7 +161,7 @@ class FleetWait(Wait):
             self._tell(watch, item)
 
     def _tell_read(self, within: float) -> None:
-        """Tell of each run as it is read, until all are, or so many seconds have passed, or it is enough."""
+        """Tell of each run as it is read, for so many seconds at most."""
         clock, progress = self.app.clock, self.app.progress
         until = clock.monotonic() + within
         if self._reading.open:
@@ -173,7 +173,7 @@ class FleetWait(Wait):
         return read_more(self.app, self._ended[watch], self.wanted)
 
     def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
-        """Return what became of a run that has ended, of which more was to be read when the wait ended."""
+        """Return what became of an ended run that was not read of before the wait ended."""
         item = self._ended[watch]
         if item.error or item.run is None:
             return item

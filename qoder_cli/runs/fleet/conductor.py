@@ -1,4 +1,4 @@
-"""Several things at once, with one answer: each printed when it is known, and one exit code for all."""
+"""Several things at once: each printed when it is known, and one exit code for all."""
 
 import shlex
 import sys
@@ -32,10 +32,10 @@ from qoder_cli.runs.awaiting import Item, not_started, printed
 from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import OnSkip
 
-Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to the command that starts those
+Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
 
 _STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
-_WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # of an item; None: it was not attempted
+_WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # None: it was not attempted
 LONGEST_HINT = 1000  # characters of a command within it
 LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
 IDS = "ids.txt"  # in the state folder

@@ -1,4 +1,4 @@
-"""Several runs started at a time, each by the protocol of one (`trigger`), and told of as each is settled."""
+"""Several runs started at a time, each by the protocol of one (`trigger`)."""
 
 import queue
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ Launched = tuple[Item, Watch | None]  # what became of an order, and the run if 
 
 
 class Launches:
-    """Starts the runs that were ordered, so many at a time, and tells the conductor of each, in the caller's thread.
+    """Starts runs, so many at a time, and tells the conductor of each in the caller's thread.
 
-    A run that is to be waited for goes to `begin`; of any other more is read if its response is unclear.
+    A run to be waited for goes to `begin`; any other is read where its response is unclear.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Launches:
         self._settled[number] = self._launched(number)
         if self._conductor.is_fatal(self._settled[number][0]):
             self._pace.close()
-        with suppress(Exception):  # known already: whatever keeps more from being learnt, it is told of
+        with suppress(Exception):  # the order is settled, whatever is learnt of it
             # What the response did not say: why it was refused, or how a half-written run stands.
             item, watch = self._settled[number]
             if isinstance(item.error, ApiError):
@@ -120,7 +120,7 @@ class Launches:
             return not_started(typed), None
         except QoderError as known:
             error = known
-        except Exception as bug:  # a thread that dies of a bug must not leave its order open for ever
+        except Exception as bug:  # else its order would be open for ever
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
             error = InternalError(why)
             if trigger.may_have_acted:

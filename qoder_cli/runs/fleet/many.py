@@ -1,4 +1,4 @@
-"""Many at once: runs of several deployments started and awaited, or several runs awaited, with one answer for all."""
+"""Many at once: runs of several deployments started, or several runs awaited."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def run_many(
 ) -> int:
     """Start a run of each deployment, wait for them if `wanted`, and print what became of each.
 
-    `orders` are in the order of `typed`; an error stands for what cannot be ordered. Returns 0 or raises.
+    `orders` are in the order of `typed`, with errors for what cannot be. Returns 0 or raises.
     """
     app.known.typed = typed
     app.pace_reads(READS_BESIDE_WRITES)

@@ -1,4 +1,4 @@
-"""`deploy run --dry-run`: the request that each trigger would be, and why it would be refused; nothing is written."""
+"""`deploy run --dry-run`: the request that each trigger would be, and why it would be refused."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +69,7 @@ def _refusal(app: App, id: str) -> QoderError | None:
 
 
 def _request(app: App, order: Order) -> dict[str, Any]:
-    settings = app.client.settings  # by way of the client, so that a missing token is found here too
+    settings = app.client.settings  # the client's: a missing token is found here too
     url = f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run"
     key, source = order.key or "(generated)", settings.token_source
     values: tuple[Any, ...] = (True, "POST", url, key, source, settings.profile, {}, order.deployment_id)

@@ -119,7 +119,7 @@ class RollCall:
         self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
         self._records: dict[Watch, _Record] = {}
         self._due: dict[Watch, bool] = {}  # to read themselves; True: first, for a list shows a rest
-        self._searched = False  # whether the newest runs were read for runs of which only the id is known
+        self._searched = False  # whether the newest runs were read for mere ids
         self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
         self._now = 0.0  # when the call began
 
@@ -161,7 +161,7 @@ class RollCall:
         return listed
 
     def _clusters(self, going: Sequence[Watch]) -> Iterator[tuple[_List, _Cluster]]:
-        """Yield each list with the runs to read it for: two or more, for one costs no less by itself."""
+        """Yield each list with the runs to read it for, two or more at a time."""
         known = [watch for watch in going if watch.run and not watch.over]
         by_status = [watch for watch in known if not _is_told_by_session(watch)]
         stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
@@ -186,7 +186,7 @@ class RollCall:
         if source is self._sessions:  # whose rows are no runs
             wanted = {each.session_id: each for each in watches if each.session_id}
         pages = shown = barren = 0
-        most_barren = max(BARREN, len(watches) // 10)  # newer runs come first where a server ignores the window
+        most_barren = max(BARREN, len(watches) // 10)  # newer runs may come first
         rows = self._rows(source, window)
         while wanted and barren < most_barren and pages < len(watches) and (page := next(rows, None)) is not None:
             pages += 1
@@ -258,7 +258,7 @@ class RollCall:
             record.read = self._now
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
-                watch.observer.take_session(None)  # what it shows of a rest in between is not what the run used
+                watch.observer.take_session(None)  # a rest in between is not what the run used
             if isinstance(error, Unavailable):  # the others are due again after a pause
                 self._due = {each: True for each, rests in self._due.items() if rests}
             self._hear(watch, error)
@@ -341,7 +341,7 @@ class Rounds:
             self._wait.app.progress.change(f"{error.message.rstrip('.')}; retrying")
 
     def _put_off(self, began: float, *, is_quick: bool) -> None:
-        """Plan the next round: soon after one in which a run ended, at once if not all were asked."""
+        """Plan the next round: soon if a run ended, at once if not all were asked."""
         first = self._wait.first_pause
         self._pause = first if is_quick else min(max(self._pause, first) * 2, self._wait.longest_pause)
         now, jitter = self._clock.monotonic(), self._clock.jitter()

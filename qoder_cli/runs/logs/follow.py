@@ -1,4 +1,4 @@
-"""`qoder run logs --follow`: what happens in a run's session until the run has ended (api/facts.md, 2.4 and 2.5)."""
+"""`qoder run logs --follow`: what happens until a run has ended (api/facts.md, 2.4 and 2.5)."""
 
 import math
 import queue
@@ -56,7 +56,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
             watch = Watch(observer)
             if not (observer.ended or _has_ended(watch, app.clock)):
                 _follow_on(app, watch, log, printer, on_ask)
-            printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure, not that of the first look
+            printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure
         if on_ask != "wait" and observer.run and observer.needs_answer:
             raise following(app, observer.run, needs_answer(observer.run, app))
     except Signalled as signalled:
@@ -105,7 +105,7 @@ def _has_ended(watch: Watch, clock: Clock) -> bool:
 
 
 class Follower:
-    """Reads on from the last event of a log: by the stream, and by the list where none can be relied on.
+    """Reads on from the last event of a log, by the stream or else by the list.
 
     The list is read whenever a stream begins, and every few seconds while none is open or one is silent for
     60 s. `preview` is told of messages while they are made.
@@ -123,9 +123,9 @@ class Follower:
         self._failing_since: float | None = None
 
     def batches(self, wake_at: Callable[[], float]) -> Iterator[Events]:
-        """Yield new events for ever, and an empty batch when it is `wake_at()`, by the monotonic clock.
+        """Yield new events for ever, and an empty batch at `wake_at()` (monotonic).
 
-        Raises AuthError, NotFound when the session is not found for 30 s, any ApiError that lasts 5 minutes.
+        Raises AuthError, NotFound that lasts 30 s, any other ApiError that lasts 5 minutes.
         """
         log = self._log
         deltas = ("agent.message",) if self._preview else ()
@@ -138,7 +138,7 @@ class Follower:
                 news = self._clock.take(self._inbox, until - began)
                 overslept = self._clock.monotonic() - until
                 if self._failing_since is not None and overslept > ASLEEP:
-                    self._failing_since += overslept  # this machine was suspended, which is no silence
+                    self._failing_since += overslept  # which is no silence
                 if news is not None or self._clock.monotonic() >= self._due:
                     yield from self._react(news)
                 yield []

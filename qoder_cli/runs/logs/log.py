@@ -1,4 +1,4 @@
-"""The log of one run: where its session's events are, how they are printed, and why there may be none."""
+"""The log of one run: where its session's events are, and how they are printed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -54,7 +54,7 @@ class Selection:
 
 
 class SessionLog:
-    """The events of one session, read on from `last`; one that is `young` may be unknown to replicas."""
+    """A session's events, read on from `last`; replicas may not know one that is `young`."""
 
     def __init__(self, client: Client, session_id: str, selection: Selection, *, young: bool = False) -> None:
         self.client = client
@@ -69,7 +69,7 @@ class SessionLog:
         self._known: dict[str, None] = {}  # events that were told as new
 
     def batches(self, tail: int | None) -> Iterator[Events]:
-        """Yield what has happened, oldest first, page by page; with `tail` the newest. Raises ApiError."""
+        """Yield what happened by pages, oldest first; with `tail` the newest. Raises ApiError."""
         if tail is not None:
             yield self._newest(tail)
             return
@@ -79,7 +79,7 @@ class SessionLog:
             yield events
 
     def _newest(self, count: int) -> Events:
-        """Return the newest `count` of the wanted events, oldest first, reading hardly more than these."""
+        """Return the newest `count` of the wanted events, oldest first."""
         found: Events = []
         query = self.selection.query()
         pages = max(-(-count // PAGE), 1)
@@ -92,7 +92,7 @@ class SessionLog:
         return found[:count][::-1]
 
     def beyond(self) -> Iterator[Events]:
-        """Yield what the list has beyond the last event, page by page, if it is new. Raises ApiError."""
+        """Yield what is new in the list beyond the last event, by pages. Raises ApiError."""
         cursor = {"after_id": self.last} if self.last else {}
         try:
             for page in self.client.pages(self.path, {**self.selection.query(), **cursor}, retry=False):
@@ -102,7 +102,7 @@ class SessionLog:
                 yield new
         except ApiError as error:
             if cursor and error.http_status in BAD_CURSOR and not isinstance(error, NotFound):
-                self.last = None  # the server does not know it any more: all is read again, and each told once
+                self.last = None  # it is unknown: all is read again, each told once
             raise
 
     def new_of(self, events: Events) -> Events:
@@ -138,7 +138,7 @@ class SessionLog:
 
 
 class Printer:
-    """Prints events in the format asked for, in a `with` block; `data` is what JSON shows of one."""
+    """Prints events, in a `with` block; `data` is what JSON shows of one."""
 
     def __init__(self, app: App, selection: Selection, *, data: Callable[[Event], Event] = lambda one: one) -> None:
         self._output = app.output
@@ -206,7 +206,7 @@ class Showing:
 
 
 def credits_of(app: App, run: Run, selection: Selection) -> object:
-    """Return what the run's session has cost, where people read all of it; None where it cannot be told at once."""
+    """Return what the session has cost, for people; None where it cannot be told at once."""
     if app.output.format != "table" or selection.types or not run.session_id:
         return None
     if run.credits is not None:

@@ -1,4 +1,4 @@
-"""`qoder run logs` of several runs: each log in the order in which the runs were named, read ahead of what is shown."""
+"""`qoder run logs` of several runs, in the order of the input, read ahead of what is shown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ GIVE_UP_AFTER = 3  # logs in a row for which the server is not there: each is tr
 
 @dataclass
 class Log:
-    """The log of one of several runs: `item` is what could be read, and why not more once its batches were taken."""
+    """The log of one run; once its batches were taken, `item` says why there are no more."""
 
     item: Item
     credits: object = None
@@ -33,7 +33,7 @@ class Log:
 
 
 def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
-    """Print the log of each run; return 0 or raise what decides the exit code, at once for a UsageError."""
+    """Print the log of each run; return 0 or raise what decides the exit code."""
     page: _Lines | _Array = _Lines(app, selection)
     if app.output.format == "json":
         page = _Array(app.output, selection)
@@ -48,7 +48,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
             if item.run and not had_any:
                 app.progress.note(nothing_shown(item.run.id, selection))
         elif len(typed) > 1:
-            is_refused = isinstance(error, AuthError) and error.http_status == 401  # which holds for all of them
+            is_refused = isinstance(error, AuthError) and error.http_status == 401  # as all would be
             if is_refused or away == GIVE_UP_AFTER:
                 raise error.with_(message=f"gave up: {item.said}")
             app.progress.warn(item.said)
@@ -64,7 +64,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
 
 
 def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
-    """Yield the logs in order, read in threads, each with its first batch. Raises UsageError at once."""
+    """Yield the logs in order, each with its first batch. Raises UsageError at once."""
     app.connect()
     is_fresh = freshness(app)
     ids = names.runs(typed, app)
