@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 
 import uvicorn
@@ -121,11 +122,14 @@ class Server:
         state = ServerState()
         listening = await self._loop.create_server(partial(_Protocol, config, state, {}), sock=self._listener)
         await self._is_over.wait()
-        listening.close()
-        for connection in list(state.connections):
-            assert isinstance(connection, _Protocol)
-            connection.transport.abort()
-        await asyncio.sleep(0)  # what is aborted is closed on the next turn of the loop
+        with suppress(NotImplementedError):  # Windows
+            self._loop.remove_reader(self._listener)
+        for _ in range(4):  # turns of the loop: whoever was just accepted is known two later, and gone one later
+            for connection in list(state.connections):
+                assert isinstance(connection, _Protocol)
+                connection.transport.abort()
+            await asyncio.sleep(0)
+        listening.close()  # only now: until it is known a connection needs it
 
     def __enter__(self) -> "Server":
         return self
