@@ -92,10 +92,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal what waits in real time among the workers, at the start of what each gets: none ends long after the others.
+    """Deal what waits in real time among the workers, not at the end of what each gets: all end together.
 
-    Each worker begins with its part of the list (`--dist worksteal`). The cases of one test stay together, for the
-    fixtures that they share.
+    Meanwhile every other worker computes, so that the processor is busy. Each begins with its part of the list
+    (`--dist worksteal`). The cases of one test stay together, for the fixtures that they share.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
@@ -103,7 +103,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests.sort(key=lambda cases: not _starts_processes(cases[0]))
     for cases in tests:
         min(hands, key=len).extend(cases)
-    items[:] = [item for hand in hands for item in hand]
+    items.clear()
+    for number, hand in enumerate(hands):
+        waiting = [item for item in hand if _starts_processes(item)]
+        computing = hand[len(waiting) :]
+        before = len(computing) // 2 * (number % 2)
+        items += [*computing[:before], *waiting, *computing[before:]]
 
 
 def pytest_collection_finish() -> None:
