@@ -800,6 +800,8 @@ BROKEN = {"gone": (BrokenPipeError(), 141), "full": (OSError(errno.ENOSPC, "No s
 def test_an_output_that_breaks_stops_the_launching_and_loses_nothing(
     town: Town, error: OSError, code: int, wait: tuple[str, ...]
 ) -> None:
+    assert isinstance(town.clock, HastyClock)
+    town.clock.speed = 10.0  # else all are launched while a busy machine keeps one thread from printing
     ids = [each.id for each in town.world.seed_deployments(60, behaviour=Behaviour(turn(seconds=0.3)))]
     words = ("--parallel", "1", *wait, "-o", "jsonl")
     ran = town("deploy", "run", "-", *words, stdin="\n".join(ids), out=Breaking(error))
