@@ -32,6 +32,7 @@ from qoder_cli.cli.options import (
 )
 from qoder_cli.commands import edited
 from qoder_cli.commands.run.list import ALWAYS, Window
+from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
 from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target
@@ -428,6 +429,8 @@ def change_things(
 
     asked = question and is_wanted
     made = (changes or Changes)(app, change, asked, row, sheet, columns, first, refused)
+    if noun.words == "deploy":
+        made.missing = lambda error, target: explain_missing(error, target.id, app)
     return made.make(targets, as_list=as_list)
 
 

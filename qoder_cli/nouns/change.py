@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -132,8 +132,6 @@ class Changes:
     why the API may refuse it.
     """
 
-    status: ClassVar = "status"  # the column that has a word for what failed
-
     app: App
     change: Change
     is_wanted: Callable[[Raw], bool] | None
@@ -142,6 +140,7 @@ class Changes:
     columns: Sequence[str]
     first: Sequence[str]
     refused: str = ""
+    missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
     _signalled: Signalled | None = None
     _known: dict[Target, Result[Resource]] = field(default_factory=dict)
 
@@ -169,10 +168,6 @@ class Changes:
     def prepare(self, target: Target) -> ObjectWrite[Resource]:
         """Return the write that changes a thing."""
         return Ending(self.app, target, self.change)
-
-    def missing(self, error: NotFound, target: Target) -> NotFound:
-        """Return the error of a thing that is not there."""
-        return error.about(target.called)
 
     def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
         try:
@@ -227,7 +222,8 @@ class Changes:
             id, word = result.found.id, self.change.participle
         elif result.error:
             word = result.error.type_name
-        return {**dict.fromkeys(self.columns), "id": id, self.status: Status(word)}
+        column = next(each for each in self.columns if each in ("status", "state"))
+        return {**dict.fromkeys(self.columns), "id": id, column: Status(word)}
 
     def _result(self, named: Named) -> Result[Resource]:
         """Return what became of a thing, changed now if it was not yet."""

@@ -7,12 +7,10 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.cron import words_of
-from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import Deployment
 from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, is_list
 from qoder_cli.commands.made import change_things, need_a_yes, things_named
-from qoder_cli.deployments.lookup import explain_missing
-from qoder_cli.nouns.change import ARCHIVE, Change, Changes, Target
+from qoder_cli.nouns.change import ARCHIVE, Change
 from qoder_cli.nouns.table import NOUNS
 
 Raw = dict[str, Any]
@@ -80,11 +78,4 @@ def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: A
 
 def _change(app: App, change: Change, typed: list[str], allow_empty: bool, question: Question = None) -> int:
     targets = things_named(app, _DEPLOY, typed, allow_empty=allow_empty)
-    return change_things(app, _DEPLOY, change, targets, question, as_list=is_list(typed), changes=_StateChanges)
-
-
-class _StateChanges(Changes):
-    status = "state"
-
-    def missing(self, error: NotFound, target: Target) -> NotFound:
-        return explain_missing(error, target.id, self.app)
+    return change_things(app, _DEPLOY, change, targets, question, as_list=is_list(typed))
