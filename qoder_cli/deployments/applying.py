@@ -150,10 +150,9 @@ def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
             pace=pace,
         )
     except Rejected as refused:
-        there = there_already(app, step) if or_find and refused.http_status == 409 else None
-        if there is None:
-            raise
-        return there
+        if or_find and refused.http_status == 409 and (there := there_already(app, step)):
+            return there
+        raise
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
@@ -211,11 +210,12 @@ def _verified(app: App, step: Step, written: Deployment) -> Applied:
     kept = [change.path for change in step.differs(found)]
     if not kept:
         return result_of(step, step.done, found)
-    is_kept = bool(step.differs(written))  # else it may be a replica that lags
-    what = "the server stored something else" if is_kept else "reading it back still shows something else"
+    what, hint = "reading it back still shows something else", "check again later"
+    if step.differs(written):  # else it may be a replica that lags
+        what, hint = "the server stored something else", "compare it with what you wanted"
     error = Rejected(
         f"{step.name} ({found.id}) was {step.done}, but {what}: {', '.join(kept[:5])}",
-        hint="compare it with what you wanted" if is_kept else "check again later",
+        hint=hint,
         next=app.looking("deploy", "get", found.id),
     )
     return result_of(step, step.done, found, error)

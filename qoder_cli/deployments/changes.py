@@ -149,8 +149,10 @@ def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
     """Yield what differs in a field; metadata and variables are compared by their keys."""
     if name == VARIABLES:
         had, has = _by_name(before), _by_name(after)
+    elif name == "metadata":
+        had, has = mapping(before), mapping(after)
     else:
-        had, has = (mapping(before), mapping(after)) if name == "metadata" else (None, None)
+        had = has = None
     if had is None or has is None:
         yield from _walk((name,), before, after)
         return

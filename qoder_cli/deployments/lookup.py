@@ -37,7 +37,9 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
     """Yield the deployments, newest first; archived ones only if told. Raises ApiError."""
-    query = {"limit": 100, **({"include_archived": "true"} if archived else {})}
+    query: dict[str, str | int] = {"limit": 100}
+    if archived:
+        query["include_archived"] = "true"
     for page in app.client.pages("/deployments", query, retry=retry):
         for found in filter(None, map(Deployment.read, page["data"])):
             if archived or found.archived_at is None:

@@ -53,15 +53,16 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the whole schedule, with what is `known` where only half was typed."""
-    if expression is None and timezone is None:
+    typed = {"expression": expression, "timezone": timezone}
+    typed = {name: value for name, value in typed.items() if value is not None}
+    if not typed:
         return {}
-    expression = known.get("expression") if expression is None else expression
-    timezone = known.get("timezone") if timezone is None else timezone
-    if expression is None:
+    schedule = {**{name: known[name] for name in ("expression", "timezone") if name in known}, **typed}
+    if "expression" not in schedule:
         raise UsageError("--timezone needs --schedule", hint="add --schedule, e.g. '0 9 * * *'")
-    if timezone is None:
+    if "timezone" not in schedule:
         raise UsageError("--schedule needs --timezone", hint="add --timezone, e.g. UTC")
-    return {"schedule": {"expression": expression, "timezone": timezone}}
+    return {"schedule": schedule}
 
 
 def metadata_of(
