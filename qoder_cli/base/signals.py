@@ -32,12 +32,6 @@ def listen() -> None:
     sys.unraisablehook = _on_unraisable
 
 
-def raise_swallowed() -> None:
-    """Raise, in the main thread, a signal that arrived where Python drops exceptions."""
-    if _swallowed and threading.current_thread() is threading.main_thread():
-        raise Signalled(_swallowed.pop())
-
-
 @contextmanager
 def held() -> Iterator[None]:
     """Let a signal be raised only in a `waiting`, or at the end of this block."""
@@ -49,8 +43,8 @@ def held() -> Iterator[None]:
         yield
     finally:
         _holds.pop()
-        if not _holds:
-            raise_swallowed()
+        if _swallowed and not _holds:
+            raise Signalled(_swallowed.pop())
 
 
 @contextmanager
@@ -61,7 +55,8 @@ def waiting() -> Iterator[None]:
         return
     _waits.append(True)  # before the look: a signal that comes in between is raised
     try:
-        raise_swallowed()
+        if _swallowed:
+            raise Signalled(_swallowed.pop())
         yield
     finally:
         _waits.pop()

@@ -52,7 +52,7 @@ class ObjectWrite(Write[T]):
         path: str,
         body: Any = None,
         *,
-        parse: Callable[[Any], T | None],
+        parse: Callable[[Any], Any] = lambda value: Resource(mapping(value)),
         what: str,
         shows: Callable[[T], bool],
         settle: Callable[[], T | None] | None,
@@ -63,8 +63,8 @@ class ObjectWrite(Write[T]):
     ) -> None:
         """Prepare it; `body` is its JSON, `{}` when None.
 
-        `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for
-        what is none. `shows` tells whether it is as it was to become. `settle` reads it back with one request:
+        `what` says what it does, as in "pausing dep_1". `parse` returns the T of a JSON answer, None for what
+        is none. `shows` tells whether it is as it was to become. `settle` reads it back with one request:
         None when it is not so, ApiError when it cannot be read, CannotBe when it never will be so,
         OutcomeUnknown when it cannot be told from someone else's. It is None where nothing would show it:
         then a 5xx leaves it unknown, too. `look` is the command to look with.
@@ -85,7 +85,7 @@ class ObjectWrite(Write[T]):
         return self.client.prepare(self.method, self.path, body=self.body, headers={"idempotency-key": self.key})
 
     def read(self, answer: "Answer") -> T:
-        found = self._parse(self.client.understand(answer))
+        found: T | None = self._parse(self.client.understand(answer))
         if found is None or not self._shows(found):
             raise NoAnswer("the response does not show the change")
         return found

@@ -91,7 +91,6 @@ class Ending(ObjectWrite[Resource]):
             target.path + change.path + target.query,
             change.body,
             method=change.method,
-            parse=lambda value: Resource(mapping(value)),
             what=f"{change.doing} {target.id}",
             shows=lambda found: self.is_so(found.raw),
             settle=self._look_again,

@@ -155,7 +155,6 @@ def update(
         app.client,
         target.path,
         body,
-        parse=lambda value: Resource(mapping(value)),
         what=f"updating {target.id}",
         shows=is_answered,
         settle=look_again if is_told else None,

@@ -99,7 +99,6 @@ def _write(app: App, session_id: str, *id: str, what: str, **how: Any) -> Resour
     write = ObjectWrite[Resource](
         app.client,
         _path(session_id, *id),
-        parse=lambda value: Resource(mapping(value)),
         what=what,
         look=app.looking("session", "files", session_id),
         repeatable=True,
