@@ -72,7 +72,8 @@ class FleetWait(Wait):
             for watch in watches:
                 self.begin(watch)
             self.set_deadline()
-            with self.app.progress.waiting(self._summary):
+            leaving = "runs keep running, the rest is not started" if coming else None
+            with self.app.progress.waiting(self._summary, leaving=leaving):
                 while (self.going or not self.has_all) and not self._enough():
                     self._poll_next()
             self._tell_rest(watches, None)
