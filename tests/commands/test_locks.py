@@ -18,7 +18,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.settings import configfile
 from qoder_cli.settings.configfile import change, load
 from tests.conftest import Qoder
-from tests.support.nursery import PATIENCE
+from tests.support.processes import Shell
 
 HOLD = """
 import sys, time
@@ -75,33 +75,20 @@ def held(config: Path) -> "Iterator[subprocess.Popen[bytes]]":
             holder.kill()
 
 
-def start(config: Path, *words: str) -> "subprocess.Popen[str]":
-    env = {name: value for name, value in os.environ.items() if not name.startswith("QODER_")}
-    env |= {"QODER_CONFIG": str(config), "QODER_STATE_DIR": str(config.parent / "state")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "qoder_cli", *words],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_as_many_logins_at_once_are_as_many_tokens(config: Path, base_url: str) -> None:
-    names = [f"p{number}" for number in range(8)]
-    options = ["--with-token", "--base-url", base_url]
-    logins = {name: start(config, "auth", "login", *options, "--profile", name) for name in names}
-    for name, login in logins.items():  # all wait for their tokens, then for each other
-        assert login.stdin is not None
-        login.stdin.write(f"pt-of-{name}-0123456789\n")
-        login.stdin.close()
-        login.stdin = None
-    said = {name: login.communicate(timeout=PATIENCE)[1] for name, login in logins.items()}
-    assert [name for name, login in logins.items() if login.returncode] == [], said
-    assert {name: values["token"] for name, values in load(config).profiles.items()} == {
-        name: f"pt-of-{name}-0123456789" for name in names
-    }
+def test_as_many_logins_at_once_are_as_many_tokens(config: Path, base_url: str, tmp_path: Path) -> None:
+    tokens = {f"p{number}": f"pt-of-p{number}-0123456789" for number in range(8)}
+    pipes = {name: os.pipe() for name in tokens}
+    shell = Shell(tmp_path)
+    shell.env["QODER_CONFIG"] = str(config)
+    words = ["auth", "login", "--with-token", "--base-url", base_url, "--profile"]
+    logins = {name: shell.begin(*words, name, stdin=pipe[0]) for name, pipe in pipes.items()}
+    for name, pipe in pipes.items():  # all wait for their tokens, then for each other
+        os.write(pipe[1], f"{tokens[name]}\n".encode())
+        for end in pipe:
+            os.close(end)
+    ended = {name: login.last() for name, login in logins.items()}
+    assert {name: code for name, (code, _) in ended.items() if code} == {}, ended
+    assert {name: values["token"] for name, values in load(config).profiles.items()} == tokens
 
 
 def test_a_change_made_while_another_reads_is_not_lost(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 
+from qoder_cli.base import signals
 from qoder_cli.base.times import next_of
 from tests.support.wire import FakeClock
 
@@ -60,7 +61,7 @@ class SplitClock(FakeClock):
             return
         due, patience = self.time + seconds, time.monotonic() + 0.05
         while self.time < due:
-            if time.monotonic() > patience:  # nobody lets it pass: this thread is waited for
+            if time.monotonic() > patience or (signals._waits and not self.streams):  # this thread is waited for
                 self.let_pass(due - self.time)
             time.sleep(0.0005)
 
