@@ -1,1 +1,1 @@
-"""Deployments changed: compared with what is wanted, written once, and read back."""
+"""Change deployments: compare with what is wanted, write once, read back."""

@@ -1,4 +1,4 @@
-"""Steps of a plan carried out: the writes, each settled and read back."""
+"""Apply the steps of a plan: write, settle, read back."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
 
 
 def give_up(step: Step) -> Applied:
-    """Return what is known of a step that was stopped."""
+    """Return what is known of a stopped step, as its result."""
     write = step.write
     if not step.is_open:
         return without_writing(step)
@@ -47,10 +47,10 @@ def give_up(step: Step) -> Applied:
 
 
 def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
-    """Apply steps, several at a time; return the signal that ended it early, if one did.
+    """Apply steps, several at a time. Return the signal that ended this, if any.
 
-    `on_done` hears of each step in this thread; after a signal also of those that were stopped. If
-    a signal comes while it hears of one, it hears of that one again.
+    `on_done` gets each step's place and result, in this thread, also of steps
+    that a signal stopped. A call that the signal interrupts is made again.
     """
 
     def work(number: int) -> Applied:
@@ -73,9 +73,9 @@ def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied],
 
 
 def apply(app: App, step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
-    """Write what a step changes, and read it back; never raises but Closed.
+    """Write a step's changes and read them back. Raises only Closed.
 
-    With `or_find` what cannot be created may be there already as it is wanted.
+    With `or_find`, what someone else has just created will do, if it is as wanted.
     """
     if not step.is_open:
         return without_writing(step)
@@ -87,7 +87,7 @@ def apply(app: App, step: Step, pace: Pace, *, or_find: bool = False) -> Applied
         raise
     except QoderError as error:
         return _failed(step, error)
-    except Exception as error:  # a thread that dies of a bug must not leave its step open for ever
+    except Exception as error:  # a bug must not leave its step open for ever
         why = f"a bug in qoder: {type(error).__name__}: {error}"
         is_open = step.write is not None and step.write.may_have_acted
         return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
@@ -156,7 +156,7 @@ def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
-    """Return whether an answer to a create is about what was sent, by its name and its agent."""
+    """Return whether a create's answer has the name, agent and environment we sent."""
     wanted, kept = (
         (mapping(fields.get("agent")).get("id", fields.get("agent")), fields.get("environment_id"))
         for fields in (step.declared.fields, settable(found))
@@ -169,9 +169,9 @@ def _is_named(found: Deployment, step: Step) -> bool:
 
 
 def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
-    """Return the deployment that a create whose answer was lost has made, as it was wanted.
+    """Return what a create made whose answer was lost; None if nothing is as wanted.
 
-    `asked` is when it was sent, by the monotonic clock. Raises OutcomeUnknown.
+    `asked` is when it was sent (monotonic). Raises OutcomeUnknown if the list cannot tell.
     """
 
     def since() -> float | None:
@@ -194,7 +194,7 @@ def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
 
 
 def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
-    """Return whether all is as wanted; that an agent is pinned anew shows in its version."""
+    """Return whether all is as wanted; a new pin of an agent shows in its version."""
     repins = any(change.path == "agent.version" and change.after == LATEST for change in step.changes)
     if repins and settable(found).get("agent") == settable(current).get("agent"):
         return False

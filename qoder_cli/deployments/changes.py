@@ -1,8 +1,8 @@
-"""What differs between a deployment as wanted and as it is, and the body that changes it.
+"""Compare a deployment with what is wanted, and make the update (api/facts.md, 1.2).
 
-Both sides are in normal form. An update merges (api/facts.md, 1.2): what is left out stays; a
-schedule, lists and budgets are replaced whole; metadata keys are set and, with null, deleted. An
-agent without a version stays pinned as it is, for a bare id would pin its latest version.
+Both sides are in normal form (`files.normal`). An update merges: what is left out stays;
+a schedule, lists and budgets are replaced whole; metadata keys are set or, with null,
+deleted. An agent named without a version stays pinned: its bare id would pin the latest.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -21,25 +21,25 @@ from qoder_cli.output.screen import inert
 
 ABSENT: Final = object()
 HIDDEN = "[hidden]"
-LATEST = "latest"  # stands for the version that an agent is pinned to anew
+LATEST = "latest"  # stands for an agent's newest version
 _SHORT = 60  # characters; a longer text is compared line by line
 _LONGEST_LINE = 1000  # characters
 _MOST_LINES = 30  # of one text that changed
-_MOST_COMPARED = 4000  # lines; to find out how more differ takes seconds
+_MOST_COMPARED = 4000  # lines; comparing more takes seconds
 
 
 class Secrets:
-    """The places of a deployment that hold a secret, as `environment_variables.TOKEN` may.
+    """The places of a deployment's secrets, such as `environment_variables.TOKEN`.
 
-    They are variables that came from `${VAR}`, and tokens of resources. Nothing is searched for by
-    its text: a value may be an ordinary word, as `error` is (contract, section 3).
+    They are variables filled from `${VAR}`, and tokens of resources. Nothing is searched
+    for by its text: a value may be an ordinary word, such as `error` (contract, section 3).
     """
 
     def __init__(self, places: Collection[str] = ()) -> None:
         self._places = frozenset(places)
 
     def out_of(self, value: Any, path: Path = ()) -> Any:
-        """Return a deployment, or what stands at a path in it, with these places hidden."""
+        """Return a deployment, or its part at `path`, with these places hidden."""
         if spelled(path) in self._places:
             return HIDDEN
         if path == (VARIABLES,) and isinstance(value, str):
@@ -51,7 +51,7 @@ class Secrets:
         return value
 
     def are_at(self, place: str) -> bool:
-        """Return whether a place must not be shown; the variables may stand there as one text."""
+        """Return whether a secret is at a place, or in the text of the variables."""
         begins = f"{VARIABLES}."
         return place in self._places or (place == VARIABLES and any(each.startswith(begins) for each in self._places))
 
@@ -66,14 +66,14 @@ class Secrets:
 
 
 class Change(NamedTuple):
-    """One value that differs: where it is, what it was and is to be; ABSENT for none."""
+    """One value that differs: its path, the old and the new value; ABSENT for none."""
 
     path: str
     before: Any
     after: Any
 
     def hidden(self, secrets: Secrets) -> "Change":
-        """Return it as it may be shown: what a secret replaces is as likely one."""
+        """Return it without secrets, what they replace, and old values of variables."""
         before, after = shown(self.before), shown(self.after)
         is_secret = secrets.are_at(self.path)
         if before is not ABSENT and (is_secret or self.path.partition(".")[0] == VARIABLES):
@@ -88,7 +88,7 @@ class Change(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The body of the update, which is empty when nothing differs, and each change in it."""
+    """The body of the update, empty if nothing differs, and its changes."""
 
     body: dict[str, Any]
     changes: list[Change]
@@ -97,10 +97,10 @@ class Difference(NamedTuple):
 def difference(
     wanted: Mapping[str, Any], current: Mapping[str, Any], *, repin: bool = False, send_secrets: bool = False
 ) -> Difference:
-    """Return how `current` is to be changed; what `wanted` does not name stays.
+    """Return how to change `current`; what `wanted` does not name stays.
 
-    With `repin` an agent without a version is pinned to its latest, whatever that is; with
-    `send_secrets` those of resources, which no server shows, count as different.
+    With `repin`, an agent without a version is pinned to its latest; with
+    `send_secrets`, secrets of resources, which no server shows, count as different.
     """
     body: dict[str, Any] = {}
     changes: list[Change] = []
@@ -109,7 +109,7 @@ def difference(
         found = list(_changed(name, current.get(name, ABSENT), shown[name], repin=repin))
         if name == "resources" and send_secrets:
             found += secrets_of(wanted)
-        if found and name == "metadata":  # what differs, and null for the keys that are not wanted
+        if found and name == "metadata":  # null deletes the keys not wanted
             had = mapping(current.get(name))
             body[name] = {key: item for key, item in value.items() if had.get(key, ABSENT) != item}
             body[name] |= {key: None for key in had if key not in value}
@@ -120,7 +120,7 @@ def difference(
 
 
 def secrets_of(wanted: Mapping[str, Any]) -> list[Change]:
-    """Return the secrets of resources that nothing can be compared with, as changes."""
+    """Return the secrets of resources as changes: no server shows them."""
     return [
         Change(spelled(("resources", index, name)), ABSENT, resource[name])
         for index, resource in enumerate(wanted.get("resources", []))
@@ -130,7 +130,7 @@ def secrets_of(wanted: Mapping[str, Any]) -> list[Change]:
 
 
 def creation(wanted: Mapping[str, Any]) -> list[Change]:
-    """Return each value that a new deployment is to have."""
+    """Return the values of a new deployment as changes."""
     return [change for name, value in comparable(wanted).items() for change in _differing(name, ABSENT, value)]
 
 
@@ -146,7 +146,7 @@ def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Cha
 
 
 def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
-    """Yield what differs in a field; metadata and variables are compared by their keys."""
+    """Yield the changes of a field; metadata and variables are compared by key."""
     if name == VARIABLES:
         had, has = _by_name(before), _by_name(after)
     elif name == "metadata":
@@ -162,7 +162,7 @@ def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _by_name(variables: Any) -> dict[str, str] | None:
-    """Return a text of variables by their names; None where one is there twice."""
+    """Return a text of variables by name; None if one repeats or is malformed."""
     if variables is ABSENT:
         return {}
     pairs = assignments(variables) if isinstance(variables, str) else None
@@ -170,7 +170,7 @@ def _by_name(variables: Any) -> dict[str, str] | None:
 
 
 def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
-    """Yield the leaves that differ; in an object, what is empty or null is as what is absent."""
+    """Yield the leaves that differ; in an object, empty or null counts as absent."""
     if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
         had = mapping(before)
         for key in dict.fromkeys((*had, *after)):
@@ -190,7 +190,7 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
 
 
 def _meaning(value: Any) -> Any:
-    """Return the same for what means the same: 1.0 is 1, empty is nothing, true is not 1."""
+    """Return the same for the same meaning: 1.0 is 1, empty is nothing, true is not 1."""
     if value is ABSENT or value in (None, "", [], {}):
         return None
     if isinstance(value, int | float | Number) and not isinstance(value, bool):
@@ -200,7 +200,7 @@ def _meaning(value: Any) -> Any:
 
 
 def told(change: Change, secrets: Secrets) -> list[str]:
-    """Return a change as lines for people, without secrets: `+` comes, `-` goes, `~` changes."""
+    """Return a change as lines without secrets: `+` added, `-` removed, `~` changed."""
     path, before, after = change.hidden(secrets)
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
     there = [value for value in (before, after) if value is not ABSENT]
@@ -212,7 +212,7 @@ def told(change: Change, secrets: Secrets) -> list[str]:
 
 
 def _by_line(before: Any, after: Any) -> list[str]:
-    """Return the lines that go and come, with their signs, and one line around them."""
+    """Return the lines removed and added, with their signs and a line of context."""
     from difflib import unified_diff
 
     had, has = ([] if text is ABSENT else text.removesuffix("\n").split("\n") for text in (before, after))

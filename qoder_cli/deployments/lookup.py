@@ -1,4 +1,4 @@
-"""A deployment as the server has it, and what is said of one that is not there, or that refuses."""
+"""Read deployments, and explain why one is missing or cannot be run."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,10 @@ from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 
-SUGGEST_FROM = 200  # deployments, the newest, that are looked through for something near
+SUGGEST_FROM = 200  # newest deployments to search for near names
 SUGGESTIONS = 3
 _NEAR_NAME = 0.6
-_NEAR_ID = 0.85  # ids made in the same minute already share half of their characters
+_NEAR_ID = 0.85  # ids of the same minute share half of their characters
 
 
 def read_deployment(app: App, id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
@@ -28,7 +28,7 @@ def read_deployment(app: App, id: str, *, within: float | None = None, retry: bo
 
 
 def find_deployment(app: App, id: str) -> Deployment:
-    """Return a deployment by an id that was typed. Raises ApiError, with the nearest ids."""
+    """Return a deployment by the id typed. Raises ApiError, with near ids."""
     try:
         return read_deployment(app, id)
     except NotFound as error:
@@ -36,7 +36,7 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
-    """Yield the deployments, newest first; archived ones only if told. Raises ApiError."""
+    """Yield the deployments, newest first, archived ones only if told. Raises ApiError."""
     query: dict[str, str | int] = {"limit": 100}
     if archived:
         query["include_archived"] = "true"
@@ -47,12 +47,12 @@ def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterato
 
 
 def alive(known: Iterable[Deployment], name: str | None) -> list[Deployment]:
-    """Return those of a name that are not archived."""
+    """Return the deployments of a name that are not archived."""
     return [found for found in known if found.name == name and not found.archived_at]
 
 
 def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
-    """Return the error of a deployment that is not there, with the nearest ids and names."""
+    """Return the error of a missing deployment, with near ids and names."""
     if id not in error.message:
         error = error.about(f"deployment {id}")
     with suppress(ApiError):
@@ -63,7 +63,7 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
 
 
 def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
-    """Return the error of a deployment that was to be run: a 409 is explained by reading it."""
+    """Return the error of a refused run, explained: a 409 does not say why (api/facts.md, 3.4)."""
     if isinstance(error, NotFound):
         return explain_missing(error, id, app)
     if error.http_status != 409:
@@ -75,7 +75,7 @@ def explain_refusal(error: ApiError, id: str, app: App) -> ApiError:
 
 
 def refusal_of(found: Deployment, app: App) -> Rejected | None:
-    """Return the error that a deployment cannot be run; None when nothing is known against it."""
+    """Return why a deployment cannot run (archived, paused), or None."""
     if found.archived_at:
         return Rejected(
             f"deployment {found.id} was archived on {found.archived_at}",
@@ -92,12 +92,12 @@ def refusal_of(found: Deployment, app: App) -> Rejected | None:
 
 
 def asked(app: App) -> str:
-    """Return who was asked, for the hint of an error."""
+    """Return which server and profile were asked, for a hint."""
     return f"(looked on {app.settings.host}, profile {app.settings.profile})"
 
 
 def nearest(typed: str, known: dict[str, str], asked: str) -> str:
-    """Return a hint with the nearest of those `known` (name by id), and who was `asked`."""
+    """Return a hint with the nearest of `known` (name by id), and who was `asked`."""
     from qoder_cli.base.ids import nearest as near
 
     known = {id: name for id, name in known.items() if id != typed}  # lists may be ahead

@@ -1,4 +1,4 @@
-"""Deployment files against the server: what each would create or change."""
+"""Plan what deployment files create or change on the server."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -21,17 +21,17 @@ from qoder_cli.http.change import LOOKS
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
-AT_A_TIME = 8  # deployments or agents that are read
+AT_A_TIME = 8  # deployments or agents to read
 _NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of fields that take names
-_LISTED = 10  # ids that an error about an ambiguous name lists
+_LISTED = 10  # ids in an error about an ambiguous name
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (api/facts.md, 1.2)
 
 
 def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
-    """Return what is to become of each: all names are resolved from one listing.
+    """Return a step for each deployment, with all names resolved from one listing.
 
-    Raises BadFiles when a file lacks what a create needs, a name is that of several, or two files
-    mean the same deployment; ApiError.
+    Raises BadFiles if a create lacks fields, a name is ambiguous, or two files
+    mean one deployment; ApiError.
     """
     app.connect()
     declared = with_ids(app, declared)
@@ -65,10 +65,10 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
 
 
 def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
-    """Return deployments with the ids of what they name; each noun is listed once.
+    """Return deployments with ids for the names of agents, environments and vaults.
 
-    Raises BadFiles for names in files that mean nothing or several things; of options, which have
-    no file, UsageError and NotFound; ApiError.
+    Each noun is listed once, if at all. Raises BadFiles for unknown or ambiguous
+    names in files; UsageError and NotFound for those in options; ApiError.
     """
     names = Names(app)
     problems: list[str] = []
@@ -103,7 +103,7 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
 
 
 def _meant(known: Sequence[Deployment], name: str | None) -> Deployment | None:
-    """Return the one that a name means: one that is not archived, if there is one."""
+    """Return the deployment that a name means, preferably one not archived; or None."""
     return next(iter([*alive(known, name), *(found for found in known if found.name == name)]), None)
 
 
@@ -120,7 +120,7 @@ def creating(declared: Declared) -> Step:
 def changing(
     declared: Declared, current: Deployment, known: Sequence[Deployment], *, repin: bool, send_secrets: bool = False
 ) -> Step:
-    """Return the step that changes one of the `known`, with an error where it cannot."""
+    """Return the step that changes a deployment, or its error; `known` are the others."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
@@ -132,7 +132,7 @@ def changing(
 
 
 def archived(found: Deployment) -> CannotBe:
-    """Return the error that this deployment cannot be changed any more."""
+    """Return the error that an archived deployment cannot be changed."""
     return CannotBe(
         f"deployment {found.id} was archived on {found.archived_at}; it cannot be changed",
         hint="create a new deployment, with a name and without an id; archiving cannot be undone",
@@ -140,7 +140,7 @@ def archived(found: Deployment) -> CannotBe:
 
 
 def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[str]:
-    """Yield the names of several, creates that lack fields, and two files for one deployment."""
+    """Yield ambiguous names, incomplete creates, and two files for one deployment."""
     first: dict[str, Step] = {}
     for step in steps:
         named = alive(known, step.declared.name) if step.declared.id is None else []
@@ -158,7 +158,7 @@ def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[st
 
 
 def look_again(app: App, steps: Sequence[Step]) -> None:
-    """Leave alone what was to be created, and was created by someone meanwhile. Raises ApiError."""
+    """Refuse to create what someone else has created meanwhile. Raises ApiError."""
     new = [step for step in steps if step.is_open and step.current is None]
     known = list(read_all(app)) if new else []
     for step in new:
@@ -167,7 +167,7 @@ def look_again(app: App, steps: Sequence[Step]) -> None:
 
 
 def created_meanwhile(step: Step, there: Sequence[Deployment]) -> Rejected:
-    """Return the error that there is one of this name by now, which was not looked at."""
+    """Return the error that someone else created one of this name."""
     return Rejected(
         f"{step.name} was created by someone else in the meantime ({', '.join(found.id for found in there)}); "
         "nothing was changed",
@@ -178,10 +178,11 @@ def created_meanwhile(step: Step, there: Sequence[Deployment]) -> Rejected:
 def at_latest(
     app: App, declared: Sequence[Declared], found: Sequence[Deployment | QoderError | None]
 ) -> list[Declared]:
-    """Return deployments with the latest version of an agent that each has and names without one.
+    """Return deployments with the latest version of an agent they have without one.
 
-    So pinning one anew sends nothing where it is pinned so already. Each agent is read once. Of one
-    that cannot be read, or not as new as it is pinned, the bare id is sent, which pins the latest.
+    So nothing is sent if that is pinned already. Each agent is read once. If it
+    cannot be read, as no page promises (api/facts.md, 4: GET /agents/{id}), or is
+    older than the pin (a replica lags), the bare id is sent, which pins the latest.
     """
 
     def latest_of(id: str) -> Any:
@@ -205,10 +206,10 @@ def at_latest(
 
 
 def there_already(app: App, step: Step) -> Applied | None:
-    """Return what a step comes to whose name is taken; None where that does not show."""
+    """Return the result of a create whose name is taken, if the list shows it."""
     named: list[Deployment] = []
     began = app.clock.monotonic()
-    for look in (0.0, *LOOKS):  # while there are none: replicas lag
+    for look in (0.0, *LOOKS):  # until one shows: replicas lag
         app.clock.sleep(max(began + look - app.clock.monotonic(), 0.0))
         with suppress(ApiError):
             if named := alive(read_all(app), step.declared.name):
@@ -220,7 +221,7 @@ def there_already(app: App, step: Step) -> Applied | None:
 
 
 def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
-    """Return what became of all, with an error where someone else created one of that name."""
+    """Return the results, with errors where someone created the same name."""
     if not any(item.action == "created" for item in items):
         return list(items)
     try:

@@ -1,4 +1,4 @@
-"""One deployment of a plan: how it is wanted and is, and what became of it."""
+"""One deployment of a plan: as wanted, as it is, and the result."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from qoder_cli.output.cells import Fields, Fire, Status, cell
 from qoder_cli.output.results import Result
 from qoder_cli.output.screen import inert
 
-FIRST = ("name", "action", "changes", "error", "id", "file")  # on a terminal, as there is room
+FIRST = ("name", "action", "changes", "error", "id", "file")  # as there is room
 
 Action = Literal[
     "created", "changed", "unchanged", "would_create", "would_change", "failed", "unknown", "not_attempted"
@@ -30,10 +30,10 @@ Action = Literal[
 
 @dataclass
 class Step:
-    """One declared deployment, and what is to become of it.
+    """One declared deployment, and what to do about it.
 
-    `current` is the deployment as it is, None when it is to be created; `changes` are what differs,
-    and `body` says so to the server; `error` is why it cannot be.
+    `current` is the deployment as it is, None to create it; `changes` are the
+    differences, and `body` sends them; `error` says why it cannot be done.
     """
 
     declared: Declared
@@ -45,7 +45,7 @@ class Step:
 
     @property
     def place(self) -> str | None:
-        """The file and line where it is declared; None where it was typed."""
+        """Its file and line; None if it was typed."""
         return f"{self.declared.source}:{self.declared.line}" if self.declared.source else None
 
     @property
@@ -58,7 +58,7 @@ class Step:
 
     @property
     def known(self) -> str:
-        """What it is called, with its id where it has one."""
+        """Its name, with its id if it has one."""
         return f"{self.name} ({self.current.id})" if self.current else self.name
 
     @property
@@ -67,12 +67,12 @@ class Step:
 
     @property
     def shows(self) -> bool:
-        """Whether reading back can show that it was written: secrets are never told."""
+        """Whether reading back can prove the write: secrets are never shown."""
         return any(change.path.rpartition(".")[2] not in WRITE_ONLY for change in self.changes)
 
     @property
     def unsent(self) -> list[str]:
-        """The secrets that are not sent, for the server shows none to compare them with."""
+        """The secrets not sent: the server shows none to compare with."""
         if self.current is None or self.error is not None or "resources" in (self.body or {}):
             return []
         return [change.path for change in secrets_of(self.declared.fields)]
@@ -82,20 +82,20 @@ class Step:
         return Secrets(self.declared.secret_places)
 
     def differs(self, found: Deployment) -> list[Change]:
-        """Return what is not as declared; a version that is left to the server never differs."""
+        """Return what is not as declared; a version left open never differs."""
         return difference(self.declared.fields, settable(found)).changes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied(Result[Deployment]):
-    """What became of a step: what was found is the deployment as it is known last."""
+    """The result of a step; `found` is the deployment as last known."""
 
     step: Step
     action: Action
 
     @property
     def known(self) -> str:
-        """What it is called, with its id where it has one."""
+        """Its name, with its id if it has one."""
         return f"{self.step.name} ({self.found.id})" if self.found else self.step.name
 
     @property
@@ -104,11 +104,11 @@ class Applied(Result[Deployment]):
 
     @property
     def is_fine(self) -> bool:
-        """Whether there is a deployment that was, or needs not be, written."""
+        """Whether a deployment is known and no write of it went wrong."""
         return self.found is not None and self.action not in ("failed", "unknown", "not_attempted")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array: the deployment, if there is one, and what was done."""
+        """Return its JSON: the deployment, if any, and what was done."""
         secrets = self.step.secrets
         found: dict[str, Any] = {"id": None, "name": without_tokens(self.step.name)}
         if self.found is not None:
@@ -136,20 +136,20 @@ class Applied(Result[Deployment]):
 def result_of(
     step: Step, action: Action, written: Deployment | None = None, error: QoderError | None = None
 ) -> Applied:
-    """Return what a step came to."""
+    """Return a step's result."""
     is_attempted, found = action != "not_attempted", written or step.current
     return Applied(step.place or step.name, found, error, is_attempted, step=step, action=action)
 
 
 def without_writing(step: Step) -> Applied:
-    """Return what a step comes to without a write, or would come to with it."""
+    """Return the result without a write: unchanged, failed, or what it would do."""
     if step.is_open:
         return result_of(step, "would_create" if step.current is None else "would_change")
     return result_of(step, "unchanged" if step.error is None else "failed", error=step.error)
 
 
 def show_changes(app: App, steps: Sequence[Step]) -> None:
-    """Show on stderr what differs, each under its name, and when a new schedule fires."""
+    """Show each deployment's changes on stderr, and when a new schedule fires."""
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
@@ -174,7 +174,7 @@ def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
 
 
 def _foreseen(app: App, step: Step) -> Iterator[str]:
-    """Yield when a schedule fires that is new or changed."""
+    """Yield the next fires of a new or changed schedule, in lines."""
     schedule = _new(step, "schedule")
     fires = _fires(app, schedule)
     if not fires:

@@ -1,4 +1,4 @@
-"""A deployment as the options of a command line say it: read, and checked as a file is."""
+"""Read a deployment from options, and check it like a file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from qoder_cli.nouns.body import check_typed, pairs
 if TYPE_CHECKING:
     from qoder_cli.files.load import Declared
 
-ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for what one has already
+ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for the one it has
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
-# Which option a field comes from, for what is wrong with it.
+# The option of each field, for error messages.
 OPTIONS = {
     "name": "--name",
     "agent": "--agent",
@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a file that the parameters by name, `typed`, stand for."""
+    """Return a file's fields for the options `typed`. Raises UsageError."""
     known = {name: value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
     id, at, version = str(fields.get("agent")).rpartition("@")
@@ -52,7 +52,7 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the whole schedule, with what is `known` where only half was typed."""
+    """Return the whole schedule; a half not typed is from `known`. Raises UsageError."""
     typed = {"expression": expression, "timezone": timezone}
     typed = {name: value for name, value in typed.items() if value is not None}
     if not typed:
@@ -68,7 +68,7 @@ def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str
 def metadata_of(
     typed: Sequence[str] | None, removed: Sequence[str] | None, known: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return all of the metadata that is wanted, where anything was said of it."""
+    """Return all wanted metadata, if any was typed or removed."""
     if not typed and not removed:
         return {}
     kept = {key: value for key, value in known.items() if key not in (removed or ())}
@@ -76,7 +76,7 @@ def metadata_of(
 
 
 def declare_fields(fields: Mapping[str, Any]) -> "Declared":
-    """Return the fields, checked as those of a file are. Raises UsageError, naming the options."""
+    """Return the fields, checked like a file's. Raises UsageError, naming options."""
     from qoder_cli.files.load import declare
 
     for field, value in fields.items():

@@ -1,4 +1,4 @@
-"""Deployments as files: read by load.py, written by export.py, compared as normal.py has them.
+"""Deployment files: load.py reads, export.py writes, normal.py compares them.
 
-Only load.py leads to PyYAML and pydantic: export.py and normal.py import neither.
+Only load.py leads to PyYAML and pydantic.
 """

@@ -1,6 +1,6 @@
-"""The documented limits of a deployment (api/facts.md, 1.2), and what is wrong by them, in words.
+"""Check a deployment against the documented limits (api/facts.md, 1.2).
 
-The models are of the shape that normal.py makes of a file.
+The models have the normal form of normal.py.
 """
 
 import re
@@ -26,7 +26,7 @@ _MOST = 1000  # problems of one deployment that are told: looking for near names
 
 
 def _must(be: Callable[[str], object], or_else: str) -> AfterValidator:
-    """Return the validator of a text that must be so; `or_else` is what is wrong with any other."""
+    """Return a validator that texts must pass; `or_else` says what is wrong."""
 
     def check(text: str) -> str:
         if not be(text):
@@ -45,7 +45,7 @@ def _id(prefix: str) -> AfterValidator:
 
 
 def _id_or_name(prefix: str, kind: str) -> AfterValidator:
-    """Return the validator of what names a thing of the API: its id, or what people call it."""
+    """Return a validator for an id or a name."""
 
     def check(text: str) -> str:
         wanted = f"an id ({prefix}…) or a name"
@@ -99,11 +99,11 @@ class Strict(BaseModel):
 
 
 class _Open(BaseModel):
-    """Accepts fields that are unknown here, unless they look like a slip."""
+    """Accepts unknown fields, unless they look like a slip."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    @model_validator(mode="before")  # a field that is missing is so for its slip
+    @model_validator(mode="before")  # before: a misspelt field would be missing
     @classmethod
     def _no_slips(cls, said: Any) -> Any:
         missing = {name: field for name, field in cls.model_fields.items() if name not in mapping(said)}
@@ -115,7 +115,7 @@ class _Open(BaseModel):
         return said
 
 
-_UNSET: Any = None  # defaults are never looked at: what is not in the file is not checked
+_UNSET: Any = None  # defaults are not checked: only what the file has
 
 AgentId = Annotated[str, _id("agent_")]
 _Text = Annotated[str, Field(min_length=1)]
@@ -130,7 +130,7 @@ class AgentRef(Strict):
 
 
 class Schedule(Strict):
-    """All of it belongs together, also in an update."""
+    """A schedule; an update replaces all of it."""
 
     type: Literal["cron"]
     expression: Annotated[str, AfterValidator(_cron_expression)]
@@ -159,7 +159,7 @@ class _TextBlock(_Open):
 
 
 class _OtherBlock(_Open):
-    """Any other block of a content: an image, a document, or what comes to be."""
+    """Any other content block: an image, a document, a kind to come."""
 
     type: str
 
@@ -176,7 +176,7 @@ class _Message(_Open):
 
 
 class _DefineOutcome(_Open):
-    """What the agent shall reach, and how that is judged (api/facts.md, 2.3)."""
+    """The agent's goal, and how it is judged (api/facts.md, 2.3)."""
 
     type: Literal["user.define_outcome"]
     description: _Text
@@ -185,7 +185,7 @@ class _DefineOutcome(_Open):
 
 
 class _Resource(_Open):
-    """What is put into the session (api/facts.md, 1.2 and 4); the server judges its fields."""
+    """A resource for the session (api/facts.md, 1.2 and 4); the server judges it."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
     file_id: Any = _UNSET
@@ -199,7 +199,7 @@ class _Resource(_Open):
     instructions: Any = _UNSET
 
 
-# Either a text or a mapping: told apart first, so that only the problems of that one are told.
+# A text or a mapping: told apart first, so that only problems of that one are reported.
 _TEXT, _MAPPING = "[text]", "[mapping]"
 _BY_TYPE = Discriminator(lambda value: _TEXT if isinstance(value, str) else _MAPPING)
 _AgentNamed = Annotated[str, _id_or_name("agent_", "agent")]
@@ -229,7 +229,7 @@ _MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RES
 
 
 class _Deployment(Strict):
-    """All that a file may say of a deployment; an update may be of any one field."""
+    """All fields that a file may have; an update may have any one of them."""
 
     id: Annotated[str, Field(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
     name: Annotated[str, Field(max_length=256), _must(str.strip, "is blank")] = _UNSET
@@ -278,10 +278,10 @@ _WORDS = {
 
 
 def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
-    """Return all that is wrong with fields in normal form, by the file's lines and fields.
+    """Return all problems of fields in normal form, with lines and fields of the file.
 
-    `said` is the tree they came from, which stands `at` a place in its document. No text of a
-    problem shows anything that came from a variable.
+    `said` is the tree they came from, which knows the lines; `at` is its place in the
+    document. No problem shows anything that came from a variable.
     """
     try:
         _Deployment.model_validate(dict(fields))
@@ -292,7 +292,7 @@ def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Probl
 
 
 def _problem(detail: ErrorDetails, said: Node, at: Path) -> Problem:
-    """Return what is wrong, at the place in the file, which may have a short form of it."""
+    """Return the problem, at its place in the file, which may have a short form."""
     path: Path = ()
     node = said
     for step in detail["loc"]:
@@ -313,7 +313,7 @@ def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
         return str(words[0] if node.has_filled() else words[-1])
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return "must be " + _SHAPES.get(spelled(path), "a mapping of fields")
-    if kind == "list_type" and node.content == "":  # a text would do as well
+    if kind == "list_type" and node.content == "":  # a text is allowed too
         return "is empty"
     text = _WORDS.get(kind, "is not valid").format_map(context)
     if kind == "string_type":
@@ -325,7 +325,7 @@ def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
 
 
 def _meant(context: Mapping[str, Any], node: Node) -> str:
-    """Return what a wrong type was perhaps meant to be."""
+    """Return a suggestion for a mistyped type, or nothing."""
     if node.has_filled() or not isinstance(wrong := context.get("tag", node.content), str):
         return ""
     expected = str(context.get("expected", context.get("expected_tags", "")))

@@ -1,4 +1,4 @@
-"""A server's deployment as a commented YAML file, which load.py takes back as the same."""
+"""Write a deployment as a commented YAML file, which load.py reads back the same."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.files.normal import assignments, settable
 from qoder_cli.output.screen import commandless, inert
 
-# In the order in which people read them; `message` stands in for `initial_events` where it can.
+# In reading order; `message` replaces `initial_events` if it can.
 _ORDER = (
     *("name", "description", "agent", "environment_id", "environment_variables", "schedule"),
     *("message", "initial_events", "resources", "vault_ids", "metadata", "budget"),
@@ -18,11 +18,11 @@ _ORDER = (
 _REPOSITORIES = ("github_repository", "git_repository")
 _LONGEST_KEY = 1000  # characters; YAML wants longer keys marked
 
-# Texts that need no quotes, because no version of YAML reads them as anything else.
+# Texts that need no quotes: every version of YAML reads them as text.
 _PLAIN = re.compile(r"[A-Za-z_][\w./@-]*(?: [\w./@-]+)*", re.ASCII)
 _NOT_TEXT = re.compile(r"true|false|yes|no|on|off|y|n|null", re.IGNORECASE)
 
-# What cannot stand in a block: what YAML does not take as it is, and what nobody would see.
+# What a block cannot hold: what YAML does not take as it is, and what nobody would see.
 _HIDDEN = re.compile(
     "[^\t\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
     "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069]"
@@ -34,8 +34,8 @@ _BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # YAML does not t
 def export(deployment: Deployment, *, by_id: bool = False) -> str:
     """Return one YAML document: all that can be set of a deployment, with comments.
 
-    `by_id` lets apply find it by its id, needed where another has its name. `---\\n` joins several.
-    Secrets of resources are not in it, as no server returns them; nor what changes by itself.
+    `by_id` adds the id, needed if another has its name. Join documents with `---\\n`. Left
+    out are secrets of resources, which no server returns, and what changes by itself.
     """
     fields = _short(settable(deployment))
     lines = [
@@ -76,7 +76,7 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
 
 
 def _short(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields in normal form in the short forms that files may have, where they have one."""
+    """Return fields in normal form in the short forms that files may use."""
     short = dict(fields)
     for name in ("agent", "schedule"):
         if isinstance(short.get(name), dict):
@@ -101,7 +101,7 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
-    """Yield the lines of a value behind `head`, a key with its colon or the dash of a list."""
+    """Yield the lines of a value behind `head`: a key and its colon, or a dash."""
     pad = " " * indent
     if isinstance(value, dict | list) and value:
         inner = list(_inside(value, indent + 2))
@@ -131,7 +131,7 @@ def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
 
 
 def _is_block(text: str) -> bool:
-    """Return whether a text of several lines reads well, and exactly, as a block."""
+    """Return whether a text of several lines can be a block, readable and exact."""
     return (
         "\n" in text
         and not text[0].isspace()
@@ -153,7 +153,7 @@ def _comment(note: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return the text that, in a file, stands for `text`."""
+    """Return a text as a file spells it: `${` as `$${`."""
     return text.replace("${", "$${")
 
 

@@ -1,4 +1,4 @@
-"""JSON text to trees: YAML would fold line separators and refuse pairs of surrogates."""
+"""Read JSON into trees. YAML would fold line separators and refuse surrogate pairs."""
 
 import re
 from collections.abc import Iterator
@@ -11,21 +11,21 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
-    """Yield the values of a JSON text; a key that is there twice is added to `problems`."""
+    """Yield the values of a JSON text; duplicate keys are added to `problems`."""
     reader = _Reader(text, problems)
     while reader.next():
         yield reader.value(())
 
 
 class _Reader(Reading):
-    """Reads values by descending into them; the bound on the depth ends that."""
+    """Reads values recursively, up to the depth limit."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(problems)
         self._text, self._at, self._line = text, 0, 1
 
     def next(self) -> str:
-        """Go to the next character that is no space, and return it; nothing at the end."""
+        """Skip white space and return the next character; none at the end."""
         space = _SPACE.match(self._text, self._at)
         assert space  # the pattern matches an empty text too
         began, self._at = self._at, space.end()
@@ -52,7 +52,7 @@ class _Reader(Reading):
         return Node(line, items)
 
     def _each(self, closing: str) -> Iterator[None]:
-        """Yield at each member or item, past the comma before it; take what closes them."""
+        """Yield before each item, past its comma; then take what closes them."""
         self._at += 1  # the opening bracket
         is_first = True
         while self.next() != closing:

@@ -1,8 +1,8 @@
-"""Deployment files, read and checked: what each deployment in them declares.
+"""Read and check deployment files. Leads to PyYAML and pydantic.
 
-`${VAR}` in texts is filled in from the environment, but not in keys, nor in what was filled in.
-`${VAR:-text}` is the text where the variable is not set or empty; `$${` is `${` itself. Any other
-`$` is a `$`. An object of the API, which says `"type": "deployment"`, is taken as it is.
+`${VAR}` in texts, not in keys, is filled in once from the environment. `${VAR:-text}`
+is the text if VAR is unset or empty. `$${` is `${`; any other `$` is a `$`. An object
+of the API (`"type": "deployment"`) is taken as it is: it was not written for us.
 """
 
 import re
@@ -18,7 +18,7 @@ from qoder_cli.files.check import check
 from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
 
-MOST_PROBLEMS = 1000  # of one file that are told
+MOST_PROBLEMS = 1000  # reported of one file
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
 _DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 
@@ -29,11 +29,11 @@ class Declared:
 
     source: str  # the file as it was typed, "-" for standard input
     line: int  # where it begins, from 1
-    fields: dict[str, Any]  # exactly what the file says, in normal form (normal.py), without the id
+    fields: dict[str, Any]  # what the file says, in normal form, without the id
     id: str | None  # dep_…, where the file has it
-    ignored: tuple[str, ...] = ()  # what an object of the API has that only the server sets
+    ignored: tuple[str, ...] = ()  # fields of an API object that only the server sets
     secret_places: frozenset[str] = frozenset()  # tokens of resources, ${VAR} in variables
-    unfilled: bool = False  # it has a ${VAR} that stays as it is, for it is an object of the API
+    unfilled: bool = False  # an API object with a ${VAR} left as it is
 
     @property
     def name(self) -> str | None:
@@ -42,13 +42,13 @@ class Declared:
 
 
 def missing_for_create(declared: Declared) -> list[str]:
-    """Return the names of the fields that a create needs and the file does not have."""
+    """Return the fields that a create needs and the file lacks."""
     there = {NAMED.get(name, name) for name in declared.fields}
     return [name for name in REQUIRED if name not in there]
 
 
 def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str]) -> list[Declared]:
-    """Return what deployments in files, folders and standard input declare. Raises BadFiles."""
+    """Return the deployments that files, folders and `-` declare. Raises BadFiles."""
     loader = _Loader(stdin, env)
     declared = [one for path in paths for one in loader.declared(path)]
     if loader.told:
@@ -57,7 +57,7 @@ def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str])
 
 
 def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
-    """Return what fields of no file declare, and what is wrong; `${` means nothing there."""
+    """Return what fields of no file declare, and the problems; `${` means nothing."""
     [said] = jsonread.trees(jsontext.dump(dict(fields)), [])
     normal = spelled_out(said.plain())
     return Declared("", 0, normal, None), check(normal, said)
@@ -65,17 +65,17 @@ def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
 
 @dataclass
 class _Loader:
-    """Reads one path after another; what is wrong is gathered in `told`."""
+    """Reads one path after another; problems are gathered in `told`."""
 
     stdin: IO[str] | None
     env: Mapping[str, str]
     told: list[str] = field(default_factory=list)
     _files: set[str] = field(default_factory=set)
-    # Of every name and id met so far, its place, and whether the deployment has an id.
+    # For each name and id so far: its place, and whether the deployment has an id.
     _places: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
 
     def declared(self, path: str) -> list[Declared]:
-        """Return what a path that was typed declares."""
+        """Return what a typed path declares."""
         told_before = len(self.told)
         found: list[Declared] = []
         try:
@@ -106,7 +106,7 @@ class _Loader:
         self.told += [problem.told(file) for problem in sorted(problems, key=lambda problem: problem.line)]
 
     def _of_document(self, document: Node, at: Path, file: str, problems: list[Problem]) -> Iterator[Declared]:
-        """Yield what a document declares, or nothing, with the reasons added to `problems`."""
+        """Yield what a document declares, or add the reasons to `problems`."""
         if not isinstance(document.content, dict):
             problems.append(Problem("a deployment must be a mapping of fields", line=document.line, path=at))
             return
@@ -165,7 +165,7 @@ def _is_servers(document: Node) -> bool:
 
 
 def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
-    """Return the documents of a text: JSON where it is called so or is it, YAML otherwise."""
+    """Return a text's documents: JSON by file name or content, else YAML."""
     if file.lower().endswith(".json"):
         return jsonread.trees(text, problems)
     if text.lstrip()[:1] in ("{", "["):
@@ -178,7 +178,7 @@ def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
 
 
 def _filled_variables(document: Node, said: Node) -> Iterator[str]:
-    """Yield the places of the environment variables that `${VAR}` has a part in."""
+    """Yield the places of variables that a `${VAR}` is part of."""
     written, filled = document.child(VARIABLES), said.child(VARIABLES)
     if filled is None or written is None:
         return
@@ -203,7 +203,7 @@ def _named(value: Any, path: Path) -> Iterator[str]:
 
 
 def _names_variable(node: Node) -> bool:
-    """Return whether a text in a tree names a variable."""
+    """Return whether a text in a tree has a `${VAR}`."""
     if isinstance(node.content, str):
         return any(found[1] for found in _DOLLAR.finditer(node.content))
     return any(_names_variable(child) for _, child in node.items())
@@ -211,14 +211,14 @@ def _names_variable(node: Node) -> bool:
 
 @dataclass
 class Filler:
-    """Fills in the variables of one deployment; what is wrong with them is added to `problems`."""
+    """Fills in the variables of one deployment; adds what is wrong to `problems`."""
 
     env: Mapping[str, str]
     problems: list[Problem]
     _room: int = source.LONGEST  # characters; what aliases repeat counts each time
 
     def fill(self, node: Node, path: Path) -> Node:
-        """Return the tree with its variables filled in. Raises Problem when it becomes too long."""
+        """Return the tree, filled in. Raises Problem if it gets too long."""
         content = node.content
         if isinstance(content, dict):
             return Node(node.line, {key: self.fill(child, (*path, key)) for key, child in content.items()})
@@ -231,7 +231,7 @@ class Filler:
         return Node(node.line, _DOLLAR.sub(lambda found: self._value(found, node.line, path), content), is_filled)
 
     def _value(self, found: re.Match[str], line: int, path: Path) -> str:
-        """Return what stands for one `$…`, which is nothing where that is wrong."""
+        """Return the text for one `$…`; nothing if it is wrong."""
         name, default = found[1], found[2]
         value = self.env.get(name or "", "")  # an empty variable is not set (contract, section 5)
         wrong = ""

@@ -1,14 +1,14 @@
-"""The one shape in which what files say and what the server has are compared and sent.
+"""The normal form, in which files and the server are compared and which is sent.
 
-    agent                  {id, type, version}; without a version the bare id, which pins the latest on create
+    agent                  {id, type, version}; without a version its id: a create pins the latest
     description            "" is null
-    environment_variables  K=V lines, whatever separates them; null is ""
+    environment_variables  lines of K=V, whatever separates them; null is ""
     schedule               {type, expression, timezone}
-    initial_events         a content that is a plain text (the older generation's) is a list of one text block
+    initial_events         plain text content (older servers) is a list of one text block
     resources, vault_ids, metadata   null is empty
     budget                 {type, max_credit_cost} with two decimals, as "100.00"
 
-What has an unexpected type is left as it is, for the models to complain about.
+What has an unexpected type stays as it is, for the models to refuse.
 """
 
 import re
@@ -33,11 +33,11 @@ SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
 NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by id or name; the field of the ids
 WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
-RESERVED = "cas_config"  # the key in metadata that is the server's own (api/facts.md, 1.4)
+RESERVED = "cas_config"  # the server's own key in metadata (api/facts.md, 1.4)
 VARIABLES = "environment_variables"
 ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (api/facts.md, 1.2)
 
-_OURS = ("input", "exit_code")  # what commands that change several add to each in JSON
+_OURS = ("input", "exit_code")  # added in JSON by commands that change several
 _READ_ONLY_INSIDE = {"schedule": ("last_run_at", "upcoming_runs_at"), "metadata": (RESERVED,)}
 _INSIDE = {
     "agent": ("id", "type", "version"),
@@ -52,7 +52,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def settable(deployment: Deployment) -> dict[str, Any]:
-    """Return all that a file can set of a server's deployment, in normal form, with defaults."""
+    """Return a server's deployment in normal form: all that files can set, with defaults."""
     fields, _ = without_read_only(_sendable(deployment.raw))
     known = {**EMPTY, **{name: value for name, value in fields.items() if name in SETTABLE}}
     for name, inside in _INSIDE.items():
@@ -63,7 +63,7 @@ def settable(deployment: Deployment) -> dict[str, Any]:
 
 
 def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields in normal form without what the server never echoes of resources."""
+    """Return fields in normal form without secrets of resources: no server echoes them."""
     shown = dict(fields)
     if isinstance(resources := fields.get("resources"), list):
         shown["resources"] = [_without(resource, WRITE_ONLY) for resource in resources]
@@ -71,7 +71,7 @@ def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields with the short forms written out; `message` becomes `initial_events`."""
+    """Return fields with short forms written out; `message` as `initial_events`."""
     said = dict(fields)
     message = said.get("message")
     if isinstance(message, str) and message and "initial_events" not in said:
@@ -86,7 +86,7 @@ def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return an object of the API without what only the server sets, and the names of that."""
+    """Return an API object without what only the server sets, and what was dropped."""
     kept = _without(dict(fields), (*READ_ONLY, *_OURS))
     dropped = [name for name in fields if name not in kept]
     for name, inside in _READ_ONLY_INSIDE.items():
@@ -97,7 +97,7 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a server fills in where it is left out (api/facts.md, 2.3 and 4)."""
+    """Return what a server fills in if it is left out (api/facts.md, 2.3 and 4)."""
     if fields.get("type") == "user.define_outcome":
         return {"max_iterations": 3}
     if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
@@ -106,7 +106,7 @@ def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assignments(text: str) -> list[tuple[str, str]] | None:
-    """Return names and values of a text of `K=V` pairs; None where something in it is none."""
+    """Return names and values of `K=V` pairs in a text; None if some is no pair."""
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
     found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
     return [(name, value) for name, value in found] if len(found) == len(pieces) else None
@@ -159,7 +159,7 @@ def _budget(budget: Any) -> Any:
 
 
 def _sendable(value: Any) -> Any:
-    """Return a value without halves of surrogate pairs, which UTF-8 cannot carry."""
+    """Return a value without lone surrogates, which UTF-8 cannot carry."""
     if isinstance(value, dict):
         return {_sendable(key): _sendable(item) for key, item in value.items()}
     if isinstance(value, list):

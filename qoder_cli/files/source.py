@@ -1,4 +1,4 @@
-"""The text of deployment files, of those in a folder, and of standard input."""
+"""Read deployment files, those in a folder, and standard input."""
 
 import os
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def files(path: str) -> Iterator[str]:
-    """Yield the files that `path` stands for: itself, or the YAML and JSON files in a folder.
+    """Yield a path's files: itself, or the YAML and JSON files in a folder, by name.
 
-    Files whose names begin with a dot, and folders within, are ignored. Raises Problem for a folder
-    that cannot be listed or has no such file.
+    Hidden files and subfolders are ignored. Raises Problem for a folder that cannot
+    be listed or has none.
     """
     if path == STDIN or not os.path.isdir(path):
         yield path
@@ -32,7 +32,7 @@ def files(path: str) -> Iterator[str]:
 
 
 def folders_in(path: str) -> list[str]:
-    """Return the names of the folders that are ignored in a folder, but for hidden ones."""
+    """Return the names of the subfolders that are ignored, but for hidden ones."""
     with suppress(Problem):
         if path != STDIN and os.path.isdir(path):
             return [name for name in _names_in(path) if os.path.isdir(os.path.join(path, name))]
@@ -47,7 +47,7 @@ def _names_in(folder: str) -> list[str]:
 
 
 def identity(path: str) -> str:
-    """Return what is the same for two paths of one file. Raises Problem for what can be no path."""
+    """Return what is equal for two paths of one file. Raises Problem."""
     try:
         return path if path == STDIN else os.path.realpath(path)
     except ValueError:  # a NUL inside
@@ -55,7 +55,7 @@ def identity(path: str) -> str:
 
 
 def read(path: str, *, stdin: IO[str] | None) -> str:
-    """Return the text of a file, or of standard input for `-`, of at most 4 MB. Raises Problem."""
+    """Return the text of a file, or of stdin for `-`, of at most 4 MB. Raises Problem."""
     try:
         data = read_typed(path, stdin, LONGEST + 1)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What a file says, as a tree of values that know their line; and what is wrong in it."""
+"""A file as a tree of values that know their line, and the problems in it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from qoder_cli.output.screen import inert
 DEEPEST = 100  # levels
 MOST_VALUES = 100_000  # of one file, with every alias written out
 SHOWN = 20  # problems that one error lists
-_LONGEST = 300  # characters of one problem; what a file holds may be anything
+_LONGEST = 300  # characters of one problem
 _PLAIN_NAME = re.compile(r"[\w$-]{1,64}", re.ASCII)
 
 Scalar = str | int | bool | Number | None
@@ -33,9 +33,9 @@ def spelled(path: Path) -> str:
 
 
 class Problem(Exception):
-    """One thing that is wrong in a file. Raised where nothing after it can be read, else gathered.
+    """One problem in a file. Raised if the rest is unreadable, else gathered.
 
-    `line` counts from 1; 0 is the file as a whole. `path` is the field, spelled out, or empty.
+    `line` counts from 1; 0 is the whole file. `path` is the field, spelled out, or empty.
     """
 
     def __init__(self, text: str, *, line: int = 0, path: Path = ()) -> None:
@@ -45,7 +45,7 @@ class Problem(Exception):
         self.path = spelled(path)
 
     def told(self, source: str) -> str:
-        """Return the line for people: `file:line: field: what is wrong`, harmless on a terminal."""
+        """Return `file:line: field: problem`, harmless on a terminal."""
         where = f"{source}:{self.line}" if self.line else source or "''"
         text = inert(": ".join(part for part in (where, self.path, self.text) if part))
         longest = len(where) + _LONGEST
@@ -53,7 +53,7 @@ class Problem(Exception):
 
 
 class BadFiles(UsageError):
-    """Files are wrong. `message` has a line for each problem, already inert."""
+    """Files with problems. `message` has a line for each, already inert."""
 
     has_lines = True
 
@@ -67,10 +67,10 @@ class BadFiles(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value. `line` is where its key stands, in a list where it begins.
+    """A value. `line` is where its key stands, or an item of a list begins.
 
-    A number is what jsontext makes of it, so that it stays as it was written. A text that is
-    `filled` came, at least in part, from a variable: it must not be shown.
+    A number is kept as written, by jsontext. A `filled` text is, at least in
+    part, from a variable: it must not be shown.
     """
 
     line: int
@@ -78,7 +78,7 @@ class Node:
     filled: bool = False
 
     def items(self) -> "Iterable[tuple[str | int, Node]]":
-        """Return what is in it, each with its key or its place in the list."""
+        """Return its members, each with its key or its place in the list."""
         if isinstance(self.content, dict):
             return self.content.items()
         return enumerate(self.content) if isinstance(self.content, list) else ()
@@ -89,7 +89,7 @@ class Node:
         return [node.plain() for node in self.content] if isinstance(self.content, list) else self.content
 
     def child(self, step: str | int) -> "Node | None":
-        """Return what is at a key or a place in it, None where nothing is."""
+        """Return the member at a key or a place in the list, or None."""
         return next((node for at, node in self.items() if at == step), None)
 
     def has_filled(self) -> bool:
@@ -99,13 +99,13 @@ class Node:
 
 @dataclass
 class Reading:
-    """What is known while a file is read; `problems` that leave the rest readable are gathered."""
+    """The state of reading a file; gathers `problems` that leave the rest readable."""
 
     problems: list[Problem]
     _values: int = 0
 
     def count(self, path: Path, line: int) -> None:
-        """Count the value at a path. Raises Problem where it is one too many, or too deep."""
+        """Count a value. Raises Problem if it is one too many, or too deep."""
         self._values += 1
         if self._values > MOST_VALUES:
             raise Problem(f"more than {MOST_VALUES:,} values", line=line)
@@ -113,13 +113,13 @@ class Reading:
             raise Problem(f"nested more than {DEEPEST} levels deep", line=line)
 
     def count_again(self, node: Node, path: Path, line: int) -> None:
-        """Count all that an alias on a line repeats. Raises Problem."""
+        """Count all that an alias repeats. Raises Problem."""
         self.count(path, line)
         for step, child in node.items():
             self.count_again(child, (*path, step), line)
 
     def add(self, content: dict[str, Node], key: str, value: Node, *, line: int, path: Path) -> None:
-        """Put a value at a path into a mapping. Of two of one key, the last counts."""
+        """Put a value into a mapping. Of duplicate keys, the last counts."""
         if first := content.get(key):
             text = f"duplicate key (first on line {first.line})"
             self.problems.append(Problem(text, line=line, path=path))

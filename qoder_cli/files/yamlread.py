@@ -1,7 +1,7 @@
-"""YAML text to trees. PyYAML reads, and constructs nothing: what words mean is decided here.
+"""Read YAML into trees. PyYAML only parses: what plain words mean is decided here.
 
-Plain words mean what they mean in JSON: true, false, null (also `~` and nothing at all), numbers.
-All else is text, so that `yes`, `on`, `12:30:00`, `2026-06-14` and `010` stay what was typed.
+They mean what they mean in JSON: true, false, null (also `~` and nothing) and numbers.
+All else is text: `yes`, `on`, `12:30:00`, `2026-06-14` and `010` stay as they were typed.
 """
 
 import re
@@ -28,7 +28,7 @@ _NOT_YAML = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010
 
 
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
-    """Yield the documents of a YAML text; what leaves the rest readable is added to `problems`."""
+    """Yield a YAML text's documents; what leaves the rest readable goes to `problems`."""
     if found := _NOT_YAML.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise Problem(f"not YAML: contains the control character U+{ord(found[0]):04X}", line=line)
@@ -41,12 +41,12 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
 
 
 class _Reader(Reading):
-    """Reads values by descending into them; the bound on the depth ends that."""
+    """Reads values recursively, up to the depth limit."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:
         super().__init__(problems)
         self._events = yaml.parse(text, Loader=_LOADER)
-        self._anchors: dict[str | None, Node | None] = {}  # None: it is still being read
+        self._anchors: dict[str | None, Node | None] = {}  # None: still being read
 
     def documents(self) -> Iterator[Node]:
         for event in self._events:
@@ -80,7 +80,7 @@ class _Reader(Reading):
         return node
 
     def _key(self, event: Any, path: Path) -> str:
-        """Return a key, which is text whatever it looks like."""
+        """Return a key: text, whatever it looks like."""
         if not isinstance(event, yaml.ScalarEvent):
             key = self._value(event, path).content
             if not isinstance(key, str):

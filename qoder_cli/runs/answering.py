@@ -1,4 +1,4 @@
-"""Answering an agent as a command does: which calls are meant, what is shown, asked and sent."""
+"""Answer an agent's calls, and send it messages, as a command does."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -23,22 +23,22 @@ from qoder_cli.sessions.question import ask, named, show_call, visible
 from qoder_cli.sessions.story import Events, keys
 
 AT_A_TIME = 8  # sessions
-GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
-MOST_REFUSALS = 60  # of a message by a session that seems idle
-BUSY_PAUSE = 1.0  # seconds before a message is tried again that came while the agent had begun anew
-FEW = 8  # sessions at a time, which have no list that shows how they stand
-_LISTED = 10  # ids that a message has
+GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
+MOST_REFUSALS = 60  # of a message, by a session that seems idle
+BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
+FEW = 8  # sessions at a time; no list shows their state
+_LISTED = 10  # ids in a message
 
 
 class Target(NamedTuple):
-    """A session that was named, by its run or by itself."""
+    """A session, named by its run or by itself."""
 
     session_id: str
     run: Run | None = None
 
     @property
     def id(self) -> str:
-        """What to name it by in a command."""
+        """Its id in a command."""
         return self.run.id if self.run else self.session_id
 
     def command(self, app: App, verb: str, *words: str) -> list[str]:
@@ -46,7 +46,7 @@ class Target(NamedTuple):
 
 
 def target_of(typed: str, app: App) -> Target:
-    """Return the session that was typed, or that of a run. Raises QoderError."""
+    """Return the session typed, or that of the run typed. Raises QoderError."""
     word = ids.run(typed)
     if word.startswith("sess_"):
         return Target(word)
@@ -58,7 +58,7 @@ def target_of(typed: str, app: App) -> Target:
 
 
 def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
-    """Return the calls that wait in a session, each with the commands that answer it."""
+    """Return the waiting calls of a session, each with the commands that answer it."""
     run_id = target.run.id if target.run else None
     found = [Waiting(call.id, session, call, run_id, _commands(app, target, call)) for call in asked.calls]
     return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
@@ -72,7 +72,7 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
 
 
 def in_targets(app: App, typed: Sequence[str]) -> Iterator[list[Waiting]]:
-    """Yield what waits in each of the sessions that were typed. Raises QoderError."""
+    """Yield what waits in each session typed. Raises QoderError."""
     for target in [target_of(word, app) for word in typed]:
         session = session_of(app, target.session_id)
         yield waiting_in(app, target, look(app.client, target.session_id), session)
@@ -81,7 +81,7 @@ def in_targets(app: App, typed: Sequence[str]) -> Iterator[list[Waiting]]:
 def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     """Yield what waits in the idle sessions created `since`. Raises ApiError.
 
-    One that cannot be read is warned of, and decides how the command ends.
+    A session that cannot be read is a warning, and an error at the end.
     """
     now = datetime.fromtimestamp(app.clock.now(), UTC)
     start = parse_when(since, option="--since", now=now)
@@ -127,7 +127,7 @@ def _idle_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
 
 
 def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
-    """Return the calls typed, else all that wait but those of custom tools. Raises QoderError."""
+    """Return the calls typed; without any, all but custom tools'. Raises QoderError."""
     if not typed:
         if asked.unreadable:
             count, next = len(asked.unreadable), app.looking("session", "logs", target.session_id)
@@ -152,7 +152,7 @@ def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: s
 
 
 def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
-    """Raise UsageError for a confirmation of a custom tool's call, or a result for another's."""
+    """Raise UsageError for approving a custom tool's call, or answering another's."""
     if (call.kind == "custom") == (verb == "answer"):
         return
     if call.kind == "custom":
@@ -163,13 +163,13 @@ def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
 
 
 def sessions_of(typed: Sequence[str], app: App) -> list[str]:
-    """Return the ids of the few sessions that were typed. Raises QoderError."""
+    """Return the ids of the sessions typed, 8 at most. Raises QoderError."""
     if len(typed) > FEW:
         raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
     return [target_of(word, app).session_id for word in typed]
 
 
-Turn = tuple[dict[str, Any], set[str]]  # a session, and its events, before something was said to it
+Turn = tuple[dict[str, Any], set[str]]  # a session, and the keys of its events so far
 
 
 def _before(app: App, target: Target) -> Turn:
@@ -177,7 +177,7 @@ def _before(app: App, target: Target) -> Turn:
 
 
 def _following(app: App, target: Target, turn: Turn | None, said: Events) -> Observer:
-    """Return the observer of what follows; without a turn, of the run or the last turn."""
+    """Return the observer of the new turn; without one, of the run or the last turn."""
     if turn is None and target.run is not None:
         return observer_of(app, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
     session, known = turn or (session_of(app, target.session_id), set())
@@ -196,7 +196,7 @@ def decide(
     because: str | None = None,
     wanted: Wanted | None,
 ) -> int:
-    """Approve or deny (`verb`) calls that wait: show, ask unless `yes`, send, print."""
+    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
     calls = [ids.call(each) for each in dict.fromkeys(calls)]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
@@ -240,7 +240,7 @@ def deliver(
     said: str,
     wanted: Wanted | None,
 ) -> int:
-    """Send answers to calls that wait, if any, and print what became of it, or wait."""
+    """Send answers to waiting calls, if any. Print the result, or wait."""
     goes_on = target.run is not None and is_going(target.run)
     turn = _before(app, target) if wanted and answers and not goes_on else None
     events: Events = []
@@ -263,7 +263,7 @@ def deliver(
 
 
 def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> int:
-    """Give the result of a custom tool's call, and print what became of it. Raises QoderError."""
+    """Send a custom tool's result, and print what was done. Raises QoderError."""
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=[id])
     [call] = chosen(app, target, asked, [id], "answer")
@@ -272,14 +272,14 @@ def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wan
 
 
 def _wait_out(app: App, observer: Observer, wanted: Wanted) -> None:
-    """Wait, showing nothing. Raises what ended the wait before the turn did."""
+    """Wait silently for the turn. Raises what ended the wait sooner."""
     item = wait_for(app, observer, wanted._replace(follow=False, require_satisfied=False))
     if item.error and not observer.ended:
         raise item.error
 
 
 class ToSay(NamedTuple):
-    """A message: as it was typed, what it says, and what is done where the agent is busy."""
+    """A message: as typed, its text, and whether to wait until the agent is idle."""
 
     typed: str
     said: str
@@ -287,7 +287,7 @@ class ToSay(NamedTuple):
 
 
 def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> int:
-    """Send a message to a session, and print it, or what follows if it `waits`."""
+    """Send a message to a session. Print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
     session_to_talk_to(app, target.session_id)
@@ -320,7 +320,7 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
             if timeout is not None and app.clock.monotonic() - began >= timeout:
                 why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
                 raise WaitTimeout(why, hint="to try again", next=again, session_id=target.session_id) from error
-            if refusals == MOST_REFUSALS:  # it is idle, and takes no message for another reason
+            if refusals == MOST_REFUSALS:  # it is idle, and refuses for another reason
                 raise
             app.clock.sleep(BUSY_PAUSE)
     if waits and wanted:
@@ -329,7 +329,7 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
 
 
 def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> int:
-    """Print what was said to calls (approved, denied, answered), and which still wait; return 0."""
+    """Print what was done with calls (`said`) and which still wait. Return 0."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in calls))
         return Exit.OK

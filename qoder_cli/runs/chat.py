@@ -1,4 +1,4 @@
-"""A conversation with a session's agent at a terminal."""
+"""Chat with a session's agent: send a line, show what follows until the agent rests."""
 
 import re
 from collections.abc import Iterator
@@ -21,23 +21,23 @@ from qoder_cli.sessions.question import line_of, prompted
 from qoder_cli.sessions.story import Events, message_text
 from qoder_cli.sessions.transcript import entry
 
-TICK = 0.1  # seconds after which a key is heard
-PASTED = 0.05  # seconds between two lines that were not typed
-QUIET = 20.0  # seconds without an event after which it is asked whether the agent still works
-SHOWN_BEFORE = 20  # events of what was said before
+TICK = 0.1  # seconds between two looks for a key
+PASTED = 0.05  # seconds; lines that follow sooner were pasted
+QUIET = 20.0  # seconds without an event, then ask if the agent still works
+SHOWN_BEFORE = 20  # earlier events
 _ESC, _CTRL_D = b"\x1b", b"\x04"
-_ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # say nothing to who watches
+_ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # not worth a line
 
 
 def require_terminal(app: App) -> None:
-    """Raise UsageError where nobody can talk."""
+    """Raise UsageError without a terminal."""
     if not (app.may_ask and app.out.is_terminal):
         hint = "use qoder session send RUN -m TEXT --wait --result"
         raise UsageError("a chat requires a terminal", hint=hint)
 
 
 def chat(app: App, session_id: str) -> int:
-    """Talk until the person leaves, or the session ends. Raises QoderError."""
+    """Chat until the person leaves or the session ends. Raises QoderError."""
     session = Run(session_to_talk_to(app, session_id))
     title = text(session.raw.get("title"))
     app.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
@@ -69,19 +69,19 @@ def chat(app: App, session_id: str) -> int:
 
 
 class Talk:
-    """One conversation; the agent `works`, or the session `is_over`."""
+    """One chat. `works`: the agent is at work; `is_over`: the session has ended."""
 
     def __init__(self, app: App, session_id: str) -> None:
         self._app = app
         self._id = session_id
         self._log = SessionLog(app.client, session_id, Selection())
-        self._ours: set[str] = set()  # messages that stand on the page already
+        self._ours: set[str] = set()  # messages already on the page
         self._asks_at: float | None = None  # when to ask about what the agent waits for
         self.page = Page(app.out)
         self.works = self.is_over = False
 
     def go_on(self) -> None:
-        """Talk. Raises EOFError when the person leaves, Signalled, ApiError."""
+        """Chat. Raises EOFError when the person leaves, Signalled, ApiError."""
         for events in self._log.batches(SHOWN_BEFORE):
             for event in events:
                 self.page.show(event)
@@ -100,7 +100,7 @@ class Talk:
         self._asks_at = self._app.clock.monotonic() if asked.key is not None else None
 
     def _line(self) -> str:
-        """Return what a person types; lines that are pasted together are one message."""
+        """Return what is typed; lines pasted together are one message. Raises EOFError."""
         stdin = self._app.stdin
         try:
             said = line_of(self._app, "> ")
@@ -120,7 +120,7 @@ class Talk:
             self._find_out()
 
     def _follow(self, batches: Iterator[Events]) -> None:
-        """Show what happens until the agent rests; hear Esc, and ask what it asks."""
+        """Show events until the agent rests; hear Esc, and pass on its questions."""
         clock = self._app.clock
         heard_at = clock.monotonic()
         with single_keys() as typed:
@@ -151,7 +151,7 @@ class Talk:
         if kind == RUNNING or kind in ("user.tool_confirmation", "user.custom_tool_result"):
             self._asks_at = None
         elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
-            # A call that is marked as asked about waits for a person; of any other the session may go on by itself.
+            # A call marked as asked waits for a person; past any other, the session may go on by itself.
             self._asks_at = self._app.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
         elif kind in ENDS:
             self.works, self.is_over = False, kind != "session.status_idle"
@@ -169,18 +169,18 @@ class Talk:
 
 
 class Page:
-    """What a person sees: the agent's text as it is made, all else a line each."""
+    """A chat on the screen: the agent's text as it comes, other events a line each."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._id: str | None = None  # the message that is being made
-        self._made = ""  # of it, as far as it was told
-        self._shown = ""  # of it, what stands on the page
+        self._id: str | None = None  # of the message being written
+        self._made = ""  # its text so far
+        self._shown = ""  # of that, what is on the page
         self._column = 0
-        self.has_asked = False  # whether the newest calls are marked as asked about
+        self.has_asked = False  # whether the newest calls wait for a person
 
     def preview(self, event: dict[str, Any]) -> None:
-        """Show a part of a message that is being made; a part that arrives twice is shown once."""
+        """Show the next part of a message being written; a repeated part only once."""
         if event.get("type") == "event_start":
             id = text(mapping(event.get("event")).get("id"))
             if id != self._id:
@@ -194,7 +194,7 @@ class Page:
                 self._shown = self._made
 
     def show(self, event: dict[str, Any]) -> None:
-        """Show an event; a message takes the place of what was shown of it."""
+        """Show an event; of a message, only what `preview` has not shown."""
         kind = str(event.get("type"))
         if kind in KINDS:
             self.has_asked = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
@@ -212,7 +212,7 @@ class Page:
                 for row in wrapped(line.expandtabs(4), terminal_width() - 3):
                     self._line(f"> {row}", "bold")
         elif kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action"):
-            return  # it rests as it should
+            return  # a normal rest
         elif kind not in _ORDINARY and (said := entry(event)):
             self.end_line()
             first = said.text.split("\n")[0]
@@ -229,7 +229,7 @@ class Page:
         self._screen.write(self._screen.styled(cut(line, room) if columns(line) > room else line, style) + "\n")
 
     def _write(self, said: str) -> None:
-        """Write text of the agent, broken where the terminal ends."""
+        """Write the agent's text, wrapped at the terminal's width."""
         room, pieces = terminal_width() - 1, []
         for piece in re.findall(r"\n|[^\S\n]+|\S+", inert_lines(said).expandtabs(4)):
             if piece == "\n":
@@ -244,7 +244,7 @@ class Page:
         self._screen.write("".join(pieces))
 
     def _fitted(self, piece: str, room: int) -> str:
-        """Return a word with line breaks where it is longer than a line."""
+        """Return a word, broken where it is longer than a line."""
         fitted = ""
         for character in piece:
             width = columns(character)

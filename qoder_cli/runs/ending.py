@@ -1,4 +1,4 @@
-"""How a run ended, as the error that ends the command: in words, with what to do next."""
+"""The error that ends a command, by how its run stands, with the next command."""
 
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -32,26 +32,26 @@ CANCEL_WITHIN = 2.0  # seconds
 
 
 class Wanted(NamedTuple):
-    """What is asked of a wait: how long it may last, and what is wanted beyond the run itself."""
+    """The options of a wait: its limits, and what is wanted beyond the run itself."""
 
     limits: Limits = Limits()
     follow: bool = False  # show the session's events as they happen
-    require_satisfied: bool = False  # anything but `satisfied` outcome evaluations fails
-    result: bool = False  # print the agent's final message; in JSON it goes with the run
+    require_satisfied: bool = False  # fail unless all evaluations are `satisfied`
+    result: bool = False  # print the final message, in JSON with the run
     on_ask: OnAsk = "stop"  # what to do while the agent waits for an answer
 
     def since(self, began: float, clock: Clock) -> "Wanted":
-        """Return what is wanted of a wait that began at a time, by the monotonic clock."""
+        """Return these for a wait that has run since `began` (monotonic clock)."""
         return self._replace(limits=self.limits._replace(spent=clock.monotonic() - began))
 
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:
-    """Return what an error says of its run."""
+    """Return the fields of an error that name its run."""
     return {"run_id": run.id, "session_id": run.session_id, "run_state": run_state}
 
 
 def ending_error(run: Run, app: App) -> QoderError | None:
-    """Return the error that a settled run ends the command with; None when it completed."""
+    """Return the error for a settled run; None if it completed."""
     about = {**naming(run, "ended"), "api_type": run.error_type}
     match verdict(run):
         case Exit.OK:
@@ -80,7 +80,7 @@ def ending_error(run: Run, app: App) -> QoderError | None:
 
 
 def not_ended(run: Run, app: App) -> QoderError:
-    """Return the error that a run is still running, with the command that waits for it."""
+    """Return the error that a run goes on, and how to wait for it or answer it."""
     if waits_for_answer(run):
         pending = app.command(noun(run.id), "pending", run.id)
         return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, app)
@@ -88,13 +88,13 @@ def not_ended(run: Run, app: App) -> QoderError:
 
 
 def going_on(error: QoderError, run: Run, app: App) -> QoderError:
-    """Return the error, naming the run that keeps running and the command that waits for it."""
+    """Return the error for a run that goes on, with the command to wait for it."""
     run_state: RunState = "going" if error.run_state == "none" else error.run_state
     return error.with_(next=error.next or app.wait_again(run.id), **naming(run, run_state))
 
 
 def needs_answer(run: Run, app: App) -> NeedsAnswer:
-    """Return the error of a run that waits for an answer, and how to see for what."""
+    """Return the error that a run needs an answer, with the next command."""
     calls = mapping(run.get("requires_action")).get("event_ids") or []
     waits = f"{run.called} waits for an answer" + (f" to {', '.join(calls)}" if calls else "")
     next = app.command(noun(run.id), "pending", run.id)
@@ -102,7 +102,7 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
 
 
 def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | None:
-    """Return the error of a run that needs an answer; None where a person gives it."""
+    """Return the error that a run needs an answer; None once a person answered."""
     if (run := observer.run) is None:
         return None
     if wanted.on_ask != "prompt":
@@ -112,7 +112,7 @@ def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | Non
     try:
         if not (run.session_id and prompted(app, run.session_id)):
             return needs_answer(run, app)
-    except (UsageError, ApiError) as error:  # of the answer: the run was started, and waits
+    except (UsageError, ApiError) as error:  # from answering: the run still waits
         asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
         said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
         return asks.with_(message=f"{asks.message}: {why}", **said)
@@ -126,7 +126,7 @@ _TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
 
 
 def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeout:
-    """Return the error that the time for waiting (seconds; 0 when it was read once) is over."""
+    """Return the error that waiting timed out (in seconds; 0 means one read)."""
     when = f"timed out after {span(timeout)}; " if timeout else ""
     what = f"{when}{noun(run_id)} {run_id}"
     if run and run.status:
@@ -135,7 +135,7 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeou
 
 
 def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App) -> QoderError:
-    """Return the last words when a signal ends a wait, with how to wait again."""
+    """Return the error for a signal that ends a wait, with how to resume."""
     stands = "keeps running" if run else "may be running (no status yet)"
     return signalled.in_words(
         f"stopped waiting; {noun(run_id)} {run_id} {stands}",
@@ -148,7 +148,7 @@ def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App
 
 
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
-    """Print a run, leave it as `--on-leave` says, and return the last words of a signal."""
+    """Print a run, leave it as --on-leave says, and return the signal's error."""
     run = settle(run)
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
@@ -159,7 +159,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
 
 
 def complete(error: QoderError, run: Run, app: App) -> QoderError:
-    """Return the error that ends a command, naming its run; with JSON print that run."""
+    """Return the error with its run named; with JSON, print that run."""
     run = settle(run)
     if error.run_id is None:
         run_state: RunState = "going" if is_going(run) else "ended"
@@ -181,7 +181,7 @@ def _failure(run: Run) -> str:
 
 
 def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
-    """Return the error without what the record above it on a terminal says already."""
+    """Return the error, shortened if the record above it says the same."""
     is_told = run is not None and error.message == _failure(run)
     if is_told and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
@@ -194,7 +194,7 @@ def is_left(error: QoderError, run: Run) -> bool:
 
 
 def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
-    """Cancel a run that is left, if asked to and it is ours; return the error, saying so."""
+    """Cancel a run that is left, if it is ours and --on-leave says so. Return the error."""
     if app.known.on_leave != "cancel" or not is_left(error, run):
         return error
     if run.adopted or run.session_id is None:

@@ -1,6 +1,6 @@
-"""`--if-idle`: whether a run of a deployment is going or waits, in at most five requests.
+"""`--if-idle`: find a run of a deployment that is going, in at most five requests.
 
-What cannot be known with these counts as going: a run too many costs more than one too few. Not a lock.
+In doubt, a run counts as going: a run too many costs more than one too few. Not a lock.
 """
 
 import math
@@ -25,10 +25,10 @@ AT_REST = ("idle", "terminated", "archived")
 
 
 def find_going(app: App, deployment_id: str) -> Run | None:
-    """Return a run of the deployment that is, or may be, going; None when it is idle.
+    """Return a run of the deployment that is going, or may be; None if it is idle.
 
-    A run whose session rests may wait for an answer: the newest are asked, as the requests allow. Raises
-    ApiError, and RunSkipped when a session works that belongs to no run of the newest 100.
+    A run whose session rests may wait for an answer: the newest are asked, as the requests allow.
+    Raises ApiError; RunSkipped if a session works that belongs to none of the newest 100 runs.
     """
     client = app.client
     newest = next(pages_of_runs(client, deployment_id, NEWEST))
@@ -46,7 +46,7 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     stories.left -= 1
     sessions, is_all = _sessions(client, deployment_id)
     moving = {id: row for id, row in sessions.items() if text(row.get("status")) not in AT_REST}
-    old = client.server_now() - YOUNG  # a list may not show the session of a younger run yet
+    old = client.server_now() - YOUNG  # younger runs' sessions may not be listed yet
 
     def may_move(run: Run) -> bool:
         """Return whether its session is, or may be, at work."""
@@ -72,13 +72,13 @@ def find_going(app: App, deployment_id: str) -> Run | None:
 
 
 def already_going(run: Run, app: App) -> QoderError:
-    """Return the error of a run that is going already, so that none is started."""
+    """Return the error that nothing was started because this run is going."""
     error = RunSkipped(f"nothing was started: run {run.id} is still running", hint="to wait for it")
     return going_on(error, run, app)
 
 
 def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Return the sessions that may work, by their ids, and whether these are all."""
+    """Return the sessions listed at work, by id, and whether these are all."""
     query = {"deployment_id": deployment_id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
     try:
         page = next(client.pages("/sessions", query))
@@ -92,7 +92,7 @@ def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, A
 
 
 class _Stories:
-    """Asks sessions whether their first ending has come, while requests are `left`."""
+    """Asks sessions for their first ending, while requests are `left`."""
 
     def __init__(self, client: Client, *, left: int) -> None:
         self._client = client
@@ -103,16 +103,16 @@ class _Stories:
             return self.ended(run.session_id or "", story_of(run, self._client.server_now()))
         except NotFound as error:
             is_old = self._client.server_now() - (run.created or math.inf) > GONE_AFTER
-            return error.enveloped and is_old  # a session that is not there does not work
+            return error.enveloped and is_old  # a missing session does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:
         if self._tell(session_id, story, ENDING_EVENTS) and story.judged.idled_early and not story.judged.worked:
-            # only the agent's own events can tell whether it ever worked
+            # Only the agent's own events show whether it ever worked.
             self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))
         return story.ending is not None
 
     def _tell(self, session_id: str, story: SessionStory, types: Sequence[str]) -> bool:
-        """Tell a story the first page of events; return whether that was all there is."""
+        """Add a story's first page of events. Return whether that is all."""
         if not self.left:
             return False
         self.left -= 1

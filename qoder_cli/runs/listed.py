@@ -1,4 +1,4 @@
-"""The runs of lists: the newest of a deployment, how each ended, and all as a picture."""
+"""Runs of a list, with endings that only sessions know; and their summary."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,15 +21,15 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 
 
 def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Iterator[list[Run]]:
-    """Yield a deployment's runs, newest first, in pages of 100 at most. Raises ApiError."""
+    """Yield a deployment's runs, newest first, in pages (at most 100). Raises ApiError."""
     for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         yield [run for item in page["data"] if (run := Run.read(item))]
 
 
 class Resolver:
-    """Makes runs of a list's objects, with the ending that their session tells, if it may be asked.
+    """Makes runs of a list's objects, with endings only sessions know, if it `asks`.
 
-    `unread` counts those that only their session could have told of, which are left as they were sent.
+    `unread` counts the runs left as sent, because their session was not read.
     """
 
     def __init__(self, client: Client, *, ask: bool = True) -> None:
@@ -40,7 +40,7 @@ class Resolver:
         self._counting = threading.Lock()
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
-        """Return the runs, in order, each as soon as it and all before it are known."""
+        """Return the runs in order, each once it and those before it are known."""
         runs = [Run(each) for each in objects]
         if self.asks and any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
             return in_order(self._resolved, runs, at_a_time=AT_A_TIME)
@@ -51,13 +51,13 @@ class Resolver:
             return with_asks(self._client, settle(run)) if self.asks else settle(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
-            # What a session used would be one more request for each row, and no list shows it.
+            # Usage would cost one more request for each row, and no list shows it.
             reader = Observer(self._client, str(run.raw.get("id")), run=run, with_usage=False)
             try:
                 reader.reread(run)
                 return reader.run or run
             except ApiError as error:
-                has_failed = not (isinstance(error, NotFound) and error.enveloped)  # which says nothing of others
+                has_failed = not (isinstance(error, NotFound) and error.enveloped)  # that one alone
         with self._counting:
             self.unread += 1
             self._failed += has_failed
@@ -65,7 +65,7 @@ class Resolver:
 
 
 def recent_runs(app: App, deployment_id: str) -> Fields:
-    """Return the newest 20 runs of a deployment as fields; nothing when they cannot be read."""
+    """Return a summary of the newest 20 runs; empty if they cannot be read."""
     resolver = Resolver(app.client)
     try:
         newest = next(pages_of_runs(app.client, deployment_id, RECENT))
@@ -81,7 +81,7 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
 
 
 def picture(runs: Sequence[Run]) -> Fields:
-    """Return outcomes, durations, success rate and median of runs, newest first."""
+    """Summarise runs, newest first: outcomes, durations, success rate, median."""
     from statistics import median
 
     oldest_first = list(reversed(runs))

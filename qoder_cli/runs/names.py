@@ -1,4 +1,4 @@
-"""From what people type to ids: deployments by name, runs by session, `last`, `DEPLOYMENT@last`."""
+"""Find the ids of what people type: names, sessions, `last` and `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
@@ -22,10 +22,10 @@ from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import span, unix
 from qoder_cli.deployments.lookup import asked, explain_missing, nearest, read_all
 
-_SUGGESTED_FOR = 10  # unknown names; to look for something near takes long where there are many
-_LISTED = 10  # ids that an error about an ambiguous name lists
+_SUGGESTED_FOR = 10  # unknown names; near names for more would take long
+_LISTED = 10  # ids in an error about an ambiguous name
 AT_A_TIME = 8  # requests
-_SESSION_AGE = 3600.0  # seconds by which a session and its run may differ in age, at the very most
+_SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
 
@@ -34,7 +34,7 @@ Found = dict[str, str | QoderError]  # from what was typed to the run's id
 
 
 def deployment(typed: str, app: App) -> str:
-    """Return the id of the deployment that was typed. Raises UsageError, ApiError."""
+    """Return a deployment's id, by name or id. Raises UsageError, ApiError."""
     [found] = deployments([typed], app)
     if isinstance(found, QoderError):
         raise found
@@ -42,7 +42,7 @@ def deployment(typed: str, app: App) -> str:
 
 
 def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
-    """Return what `deployment` returns or raises for each. Raises UsageError, ApiError."""
+    """Return the id or error for each, with one listing. Raises UsageError, ApiError."""
     names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
     known: dict[str, str] = {}
     if names:
@@ -72,7 +72,7 @@ def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
 
 
 def run(typed: str, app: App, *, timeout: float | None = None) -> str:
-    """Return the id of the run that was typed. Raises UsageError, OutcomeUnknown, WaitTimeout, ApiError."""
+    """Return a run's id. Raises UsageError, OutcomeUnknown, WaitTimeout, ApiError."""
     [found] = runs([typed], app, timeout=timeout).values()
     if isinstance(found, QoderError):
         raise found
@@ -80,7 +80,7 @@ def run(typed: str, app: App, *, timeout: float | None = None) -> str:
 
 
 def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Found:
-    """Return for each word what `run` returns or raises, in so many seconds. Raises UsageError."""
+    """Return the id or error for each word, within `timeout` seconds. Raises UsageError."""
     words = [ids.run(word) for word in dict.fromkeys(typed)]
     finder = _Finder(app, words)
     if not timeout:
@@ -90,7 +90,7 @@ def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Fou
     try:
         Task(finder.find).start().result_unless(lambda: app.clock.monotonic() >= until)
     except Late:
-        found = dict(finder.found)  # before it stops, which is the reason for whatever it says from then on
+        found = dict(finder.found)  # before stopping causes more errors
         finder.stop()
         for word in words:
             why, next = f"run {word} was not identified within {span(timeout)}", app.command("run", "wait", word)
@@ -101,7 +101,7 @@ def runs(typed: Iterable[str], app: App, *, timeout: float | None = None) -> Fou
 
 
 def _whole(typed: str, app: App) -> str | QoderError:
-    """Return the run's id that was typed, or the only one seen on this machine that begins so."""
+    """Complete a short id from the runs seen here; an error if several match."""
     if len(typed) not in _PREFIX:
         return typed
     from qoder_cli.local.remembered import run_ids_with_prefix
@@ -116,12 +116,12 @@ def _whole(typed: str, app: App) -> str | QoderError:
 
 
 class _Finder:
-    """Finds out which runs are meant; `found` has those of which that is known."""
+    """Finds the runs meant; `found` has the ids and errors so far."""
 
     def __init__(self, app: App, words: Sequence[str]) -> None:
         self._app = app
         self._words = words
-        self._for_all: QoderError | None = None  # what keeps everything else from being found too
+        self._for_all: QoderError | None = None  # an error that all others would get
         self.found: Found = {word: _whole(word, app) for word in words if word.startswith("drun_")}
 
     def find(self) -> None:
@@ -134,11 +134,11 @@ class _Finder:
         self._find_by_session([word for word in self._words if word.startswith("sess_")])
 
     def stop(self) -> None:
-        """Ask for nothing more; whoever is still in `find` leaves it soon."""
+        """Send no more requests: a thread in `find` leaves it soon."""
         self._for_all = NotYet("gave up")
 
     def _or_error(self, look: Callable[[], T]) -> T | QoderError:
-        """Return what a look finds, or what went wrong, perhaps for all of them."""
+        """Return what `look` finds, or its error. One that hits any request is kept."""
         if self._for_all is not None:
             return self._for_all
         try:
@@ -175,7 +175,7 @@ class _Finder:
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
         looks = in_order(lambda id: self._or_error(lambda: self._session(id)), sessions, at_a_time=AT_A_TIME)
-        of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and when they were created
+        of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and their creation
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
                 self.found[id] = session
@@ -197,7 +197,7 @@ class _Finder:
         return session
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
-        """Look through the runs of a deployment, back to the oldest of its sessions."""
+        """Look for sessions in a deployment's runs, back to the oldest of them."""
         from qoder_cli.runs.listed import pages_of_runs
 
         wanted = set(sessions)
@@ -210,7 +210,7 @@ class _Finder:
                     wanted.discard(found.session_id)
                 begun = found.created
                 if not wanted or (oldest and begun and oldest - begun > _SESSION_AGE):
-                    break  # newest first (api/facts.md, 1.3): what follows is older still
+                    break  # newest first (api/facts.md, 1.3): the rest is older
 
         failure = self._or_error(look)
         for id in wanted:

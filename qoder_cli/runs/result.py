@@ -1,4 +1,4 @@
-"""What a run leaves behind: the agent's final message, and the files it delivered."""
+"""The agent's final message, and the files it delivered."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_tex
 
 
 def final_message(app: App, run: Run) -> str | None:
-    """Return the primary thread's last message before a run's or turn's end. Raises ApiError."""
+    """Return the primary thread's last message before the ending. Raises ApiError."""
     primary: str | None = None
     for event in _back_from_the_ending(app, run, "agent.message"):
         thread = text(event.get("session_thread_id"))
@@ -27,18 +27,18 @@ def final_message(app: App, run: Run) -> str | None:
 
 
 def delivered_files(app: App, run: Run) -> list[tuple[str, str]]:
-    """Return id and name of the files delivered before the ending, in turn. Raises ApiError."""
+    """Return id and name of the files delivered, oldest first. Raises ApiError."""
     events = _back_from_the_ending(app, run, "agent.artifact_delivered")
     files = [(text(event.get("file_id")), text(event.get("original_filename"))) for event in events]
     return [(id, name or id) for id, name in reversed(files) if id]
 
 
 def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, Any]]:
-    """Yield events of a type, newest first, from the ending (if any) back to where it began."""
+    """Yield events of a type, newest first, from the ending, if any, to the beginning."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
     path = events_path(run.session_id)
-    if run.is_session and app.known.observed:  # it is the turn that the command is about
+    if run.is_session and app.known.observed:  # the turn that the command is about
         story = app.known.observed.story
     else:
         story = StoryReader(app.client, run).read(within=None, retry=True)
@@ -58,7 +58,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
                 yield event
             else:
                 met.append(event)
-    if not reached:  # the ending stands elsewhere in this list, or not at all: times tell what came before it
+    if not reached:  # the ending is elsewhere or missing: go by times
         events = in_order([*story.events, *reversed(met)])
         place = next(n for n, event in enumerate(events) if event_key(event) == ending)
         yield from (event for event in reversed(events[:place]) if event.get("type") == kind)
@@ -74,7 +74,7 @@ def _primary_thread(client: Client, session_id: str) -> str | None:
 
 
 def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:
-    """Print the agent's final message: as plain text, or with JSON the run with a key `result`."""
+    """Print the final message: plain text, or in JSON the run's key `result`."""
     message = final_message(app, run)
     if app.output.is_json:
         delivered = {} if files is None else {"files": files}

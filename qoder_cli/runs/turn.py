@@ -1,4 +1,4 @@
-"""A session and its turns: what follows something that was said to it is waited for as a run is."""
+"""A session's turns, observed and waited for like runs."""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -72,9 +72,9 @@ def turn_observer(
     after: Collection[str] = (),
     is_new: bool = False,
 ) -> SessionObserver:
-    """Return the observer of the turn that follows the events `after`, else of the last one; the first if it `is_new`.
+    """Return the observer of the turn after the events `after`, else of the last turn.
 
-    `known` are the events that were there before.
+    `known` are earlier events. Of a session that `is_new`, the first turn is meant.
     """
     begin = SessionStory if is_new else partial(TurnStory, known=known, after=after)
     observer = app.known.observed = SessionObserver(app.client, session, begin)
@@ -82,7 +82,7 @@ def turn_observer(
 
 
 def is_of_sessions(ctx: Any) -> bool:
-    """Return whether a command was typed below `session`, where a run means its session."""
+    """Return whether a command is below `session`; there, a run's id means its session."""
     return bool(ctx.parent and ctx.parent.info_name == "session")
 
 
@@ -92,7 +92,7 @@ def any_observer(app: App, id: str) -> Observer:
 
 
 def with_asks(client: "Client", run: Run) -> Run:
-    """Return a run with the calls that wait, as far as they can be read."""
+    """Return a run with its waiting calls, if readable: its status does not show them."""
     if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
         return run
     with suppress(ApiError):
@@ -103,6 +103,6 @@ def with_asks(client: "Client", run: Run) -> Run:
 
 
 def events_so_far(app: App, session_id: str) -> set[str]:
-    """Return the keys of a session's events so far that matter to a turn. Raises ApiError."""
+    """Return the keys of events that can begin or end a turn. Raises ApiError."""
     reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=TurnStory)
     return keys(reader.read(within=None, retry=True).events)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from qoder_cli.nouns.operations import Operation, of_path
-from qoder_cli.sandbox import catalog as catalog  # it and the others make their kinds known
+from qoder_cli.sandbox import catalog as catalog  # each of these registers its kinds
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox import deployments as deployments
 from qoder_cli.sandbox import sessions as sessions
@@ -37,7 +37,7 @@ _METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where
 
 
 def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:
-    """Return the answer to a request at `now`; what it leads to is noted in `seen`."""
+    """Return the answer to a request at `now`; note its effects in `seen`."""
     try:
         if request.path.startswith(BLOBS + "/") and request.method == "GET":
             return _answer(world, request, 200, contents.fetched(world, request))
@@ -52,7 +52,10 @@ def perform(world: World, request: Request, seen: Seen, now: float, conditions: 
 
 
 def find(request: Request) -> tuple[Operation, list[str]]:
-    """Return the operation of a request and the ids in its path. Raises Refusal: 501, 405, 404."""
+    """Return a request's operation and the ids in its path.
+
+    Raises Refusal: 501 for another API of the service, 405 for another method, or 404.
+    """
     path = request.path.removeprefix(BASE_PATH)
     near = _of_path(path) if path != request.path else []
     for operation in near:
@@ -117,7 +120,7 @@ def dated(world: World) -> dict[str, str]:
 
 
 def _once(call: Call) -> Answer:
-    """Perform the operation, once for an idempotency key (api/facts.md, 3.5)."""
+    """Do the operation, once per idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.seen.key
     if request.method != "POST" or not key or not world.honour_key or "no-idempotency" in call.conditions:
         reply = _act(call)
@@ -135,7 +138,7 @@ def _once(call: Call) -> Answer:
 
 
 def _act(call: Call) -> Reply:
-    """Perform the operation; what holds the thing that it is about has to be there."""
+    """Do the operation. Raises Refusal if what holds the thing is missing."""
     what, _, verb = call.operation.id.rpartition(".")
     steps = what.split(".")
     for length in range(1, len(steps)):

@@ -1,4 +1,4 @@
-"""What a caller may write: the bodies of create and update (api/facts.md, 1, 2, 4 and 7.3)."""
+"""What callers may write in create and update (api/facts.md, 1.2, 2.1, 2.3, 4, 7.3)."""
 
 from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -22,7 +22,7 @@ from qoder_cli.files.check import AgentId, AgentRef, Assignments, Budget, Schedu
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
 
 Kinds = dict[str, Any]  # what fields may be; `?` marks those that may be left out, or null
-Types = dict[str, tuple[str, ...]]  # the names of the fields of each type, with `?` as well
+Types = dict[str, tuple[str, ...]]  # names of fields by type, with `?` as well
 
 _UNKNOWN = "unknown_field"
 
@@ -43,7 +43,7 @@ class _Open(BaseModel):
 
 
 class _OfTypes(_Open):
-    """One of several types, with the fields of each."""
+    """One of several types, each with its fields."""
 
     fields: ClassVar[Types]
     type: str
@@ -61,7 +61,7 @@ class _OfTypes(_Open):
 
 
 def _object(fields: Kinds, base: type[BaseModel] = Strict) -> Any:
-    """Return the model of an object with these fields."""
+    """Return a model of an object with these fields."""
     kinds: Kinds = {}
     for name, kind in fields.items():
         kinds[name.rstrip("?")] = (kind | None, None) if name.endswith("?") else (kind, ...)
@@ -69,14 +69,14 @@ def _object(fields: Kinds, base: type[BaseModel] = Strict) -> Any:
 
 
 def _update(model: Any, **more: Any) -> Any:
-    """Return the body of an update: what is left out stays. `more` are fields besides."""
+    """Return the model of an update: all fields are optional. `more` adds some."""
     needed = {name: field.rebuild_annotation() for name, field in model.model_fields.items() if field.is_required()}
     fields: Kinds = {name: (kind, None) for name, kind in {**needed, **more}.items()}
     return create_model("Body", __base__=model, **fields)
 
 
 def _one_of(types: Types, **kinds: Any) -> Any:
-    """Return the model of one of several types, of whose fields some are of these kinds."""
+    """Return a model of one of several types; fields not in `kinds` may be anything."""
     made = _object({"type": Literal.__getitem__(tuple(types)), **{f"{name}?": kinds[name] for name in kinds}}, _OfTypes)
     made.fields = types
     return made
@@ -91,7 +91,7 @@ def _text(most: int | None = None, *, least: int = 0, like: str | None = None) -
 
 
 def _short(field: str, kind: Any, **more: Any) -> Any:
-    """Return an object of which one field may stand alone, as a text."""
+    """Return a type whose object may be given as the text of one field."""
     return Annotated[kind, BeforeValidator(lambda said: {field: said, **more} if isinstance(said, str) else said)]
 
 
@@ -219,7 +219,7 @@ _DREAM = {
 }
 _MEMORY = _object({"path": _text(least=1), "content": str, "metadata?": _METADATA})
 
-FORM = _object(  # the fields that are no files
+FORM = _object(  # the fields but files
     {
         "name?": str,
         "display_title?": _NAME,
@@ -262,7 +262,7 @@ def checked(model: type[BaseModel], body: object) -> Shape:
 def _refusal(error: ValidationError) -> Refusal:
     errors = error.errors(include_url=False)
     unknown = [each for each in errors if each["type"] in ("extra_forbidden", _UNKNOWN)]
-    first = (unknown or errors)[0]  # a slip in a field's name is why another one is missing
+    first = (unknown or errors)[0]  # a misspelt field is why another one is missing
     path = [str(part) for part in first["loc"]]
     if name := first.get("ctx", {}).get("name"):
         path.append(name)

@@ -1,4 +1,4 @@
-"""A request on its way through an operation: what it names, asks for, and is shown."""
+"""A request on its way through an operation: its ids, query, body and page."""
 
 import json
 import re
@@ -38,7 +38,7 @@ class Call:
 
     @property
     def known_until(self) -> float:
-        """What happened later is not visible on this replica."""
+        """The time until which this replica knows what happened."""
         return self.now - self.conditions.get("lagging", 0)
 
     # What the query asks (api/facts.md, 1.3 and 3.6). Each raises Refusal for a wrong value.
@@ -47,7 +47,7 @@ class Call:
         return dict(parse_qsl(self.request.query, keep_blank_values=True)).get(name)
 
     def all(self, name: str) -> set[str]:
-        """Return what is given, also of an array: `types[]=a&types[]=b`, or `types=a,b`."""
+        """Return all values: `types[]=a&types[]=b`, `types=a&types=b` or `types=a,b`."""
         if not name.endswith("[]"):
             return set(filter(None, [self.query(name)]))
         given = [value for key, value in parse_qsl(self.request.query) if key in (name, name[:-2])]

@@ -1,4 +1,4 @@
-"""What is special about agents, environments, work, credentials, dreams (api/facts.md, 4, 7.3)."""
+"""Special to agents, environments, work, credentials, dreams (api/facts.md, 4, 7.3)."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 _TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
 _LIMITED = {"type": "limited", "allow_mcp_servers": False, "allow_package_managers": False, "allowed_hosts": []}
 _PROBED = {"status_code": 200, "content_type": "application/json", "body": "{}", "body_truncated": False}
-_RECLAIM = 5000  # ms after which work that nobody acknowledged is given to someone else
+_RECLAIM = 5000  # ms until unacknowledged work goes to another worker
 _POLLING = 30  # seconds for which a worker counts as polling
 
 
@@ -38,7 +38,7 @@ class _Agents(Kind):
         call.world.keep("agents.versions", thing.id, at=call.now, **thing.fields)
 
     def retrieve(self, call: Call) -> Reply:
-        """Return an agent; those that deployments and sessions merely name exist too."""
+        """Return an agent, even one that deployments or sessions merely name."""
         [id], world, version = call.ids, call.world, call.query("version")
         if world.thing("agents", id) is None:
             users = [each.fields["agent"]["id"] for each in (*world.deployments.values(), *world.sessions.values())]
@@ -83,14 +83,14 @@ class _Work(Kind):
         return [item.fields for item in self.things(call).values() if item.fields["state"] == "queued"]
 
     def _of_worker(self, call: Call) -> Thing:
-        """Return the item that the path names. Raises Refusal when another worker has it."""
+        """Return the item in the path. Raises Refusal if another worker has it."""
         item, worker = self.known(call), call.request.headers.get("worker-id")
         if worker is not None and item.fields.get("_worker", worker) != worker:
             raise Refusal(409, "Another worker has this item.")
         return item
 
     def poll(self, call: Call) -> Reply:
-        """Give the oldest item that nobody has to a worker; null when there is none."""
+        """Give a worker the oldest item that nobody has; null if there is none."""
         call.number("block_ms", 1, least=1, most=999)  # it never waits
         reclaim = call.number("reclaim_older_than_ms", _RECLAIM) / 1000
         worker = call.request.headers.get("worker-id", "")
@@ -135,7 +135,7 @@ class _Work(Kind):
         return {**lease, "last_heartbeat": fields["latest_heartbeat_at"], "state": fields["state"]}
 
     def stop(self, call: Call) -> Reply:
-        """Ask the worker to stop; at once with `force`, or where no worker has begun."""
+        """Ask the worker to stop; stop at once with `force`, or if none has begun."""
         item, force = self.known(call), call.said().get("force")
         fields = item.fields
         fields["stop_requested_at"] = fields["stop_requested_at"] or stamp(call.now)
@@ -156,7 +156,7 @@ class _Vaults(Kind):
 @of("vaults.credentials")
 class _Credentials(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
-        """In an update, `auth` changes what it gives."""
+        """Merge `auth` in an update, without secrets. Its type cannot change."""
         if "auth" not in said:
             return
         known: Shape = old.fields["auth"] if old else {}
@@ -188,7 +188,7 @@ class _Dreams(Kind):
             raise Refusal(409, "Another dream is under way.")
 
     def changed(self, call: Call, thing: Thing, how: str) -> None:
-        """Let a dream go on by the clock: it runs after 1 s, and is completed 3 s later."""
+        """Schedule the dream: it runs after 1 s, completes 3 s later (at speed 1)."""
         world, fields = call.world, thing.fields
 
         def run(at: float) -> None:

@@ -16,7 +16,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.help import NOUNS
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH
 
-# What would give a command inside another profile, server, workspace or token than the sandbox's.
+# What would lead a command inside to another profile, server, workspace or token.
 MISLEADING = (
     "QODER_PROFILE",
     "QODER_REGION",
@@ -28,7 +28,7 @@ MISLEADING = (
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder for config and state, removed with the block. Raises UsageError."""
+    """Yield a folder for config and state, removed afterwards. Raises UsageError."""
     try:
         made = TemporaryDirectory(prefix="qoder-sandbox-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -41,9 +41,10 @@ def folder() -> Iterator[Path]:
 
 
 def variables(base: Mapping[str, str], *, base_url: str, token: str, folder: Path) -> dict[str, str]:
-    """Return what leads us and the official SDK (api/facts.md, 3.1 and 7.2) into the sandbox.
+    """Return what leads every client with the environment `base` into the sandbox.
 
-    `base` is the environment; what must not be set is empty.
+    qoder and the official SDK (api/facts.md, 3.1 and 7.2) get its server and token, and
+    config and state in `folder`. What must not be set is empty.
     """
     servers = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
     proxies = ("NO_PROXY",) if sys.platform == "win32" else ("NO_PROXY", "no_proxy")
@@ -74,7 +75,10 @@ def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str,
 
 
 def run(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run `command` to its end, passing signals on; return its exit code. Raises UsageError."""
+    """Run `command` and return its exit code; 128+N if signal N killed it.
+
+    Passes signals on meanwhile. Raises UsageError if it cannot be started.
+    """
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []  # signals that arrive before the child exists
 
@@ -108,7 +112,7 @@ def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[
 
 
 def _typed_at_our_terminal() -> bool:
-    """Return whether a SIGINT now comes from Ctrl-C, which the child gets as well."""
+    """Return whether a SIGINT now is a Ctrl-C, which the child gets as well."""
     if sys.platform == "win32":  # a console gives Ctrl-C to all its processes
         return True
     with suppress(OSError), open("/dev/tty", "rb", buffering=0) as terminal:
@@ -118,7 +122,7 @@ def _typed_at_our_terminal() -> bool:
 
 @contextmanager
 def _catching(act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` with each signal in the block; what was ignored stays so."""
+    """Call `act` with each signal in the block; what was ignored stays ignored."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     present = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {signum: signal.getsignal(signum) for signum in present}
@@ -137,5 +141,5 @@ def until_signal() -> int:
     arrived: list[int] = []
     with _catching(arrived.append):
         while not arrived:
-            time.sleep(0.2)  # a signal ends the sleep early, but for Windows
+            time.sleep(0.2)  # a signal ends it early, except on Windows
     return arrived[0]

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _MOST_OF_A_FILE = 5_000_000
 _MOST_OF_METADATA = 8 * 1024
 _MOST_OF_A_MEMORY = 100 * 1024
-_DEEPEST = 10**9  # what lists show folders below, unless told
+_DEEPEST = 10**9  # levels that lists show by default
 _LINK_LASTS = 600  # seconds
-_DIGEST = ("content", "content_sha256", "content_size_bytes")  # what is forgotten
+_DIGEST = ("content", "content_sha256", "content_size_bytes")  # what redaction removes
 
 # Forms.
 
 
 def _form(call: Call) -> list[tuple[str, Any]]:
-    """Return the parts of a form with their names. Raises Refusal for a body that is none."""
+    """Return a form's parts with their names. Raises Refusal if it is no form."""
     head = b"content-type: %s\r\n\r\n" % call.request.headers.get("content-type", "").encode()
     form = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + call.request.body)
     if not form.is_multipart():
@@ -48,7 +48,7 @@ def _bytes_of(part: Any) -> bytes:
 
 
 def _texts(parts: list[tuple[str, Any]]) -> Shape:
-    """Return the fields of a form that are no files; `metadata` is JSON. Raises Refusal."""
+    """Return a form's fields but files; `metadata` is JSON. Raises Refusal."""
     from qoder_cli.sandbox.bodies import FORM, checked
 
     plain = [(name, part) for name, part in parts if not part.get_filename()]
@@ -89,7 +89,7 @@ class _Files(Kind):
         super().leave(call, thing)
 
     def download(self, call: Call) -> Reply:
-        """Return where a file is fetched from without a token: here, for a while."""
+        """Return a link that fetches the file without a token."""
         file = self.known(call)
         if not file.fields["downloadable"]:
             raise Refusal(403, "The file is not downloadable.")
@@ -104,7 +104,7 @@ def _signature(world: World, id: str) -> str:
 
 
 def fetched(world: World, request: Request) -> bytes:
-    """Return the file that a link leads to; here it lasts. Raises Refusal for any other link."""
+    """Return the file behind a link, which never expires here. Raises Refusal."""
     id = request.path.removeprefix(BLOBS + "/")
     file = world.thing("files", id)
     if file is None or request.query != f"signature={_signature(world, id)}":
@@ -116,7 +116,7 @@ def fetched(world: World, request: Request) -> bytes:
 
 
 def _files_of_skill(parts: list[tuple[str, Any]]) -> "Files":
-    """Return the files of a skill by their paths, SKILL.md among them. Raises Refusal."""
+    """Return a skill's files by path. Raises Refusal, also without a SKILL.md."""
     from qoder_cli.nouns.skills import LARGEST, MAIN, Unfit, rooted, unzipped
 
     files: Files = {path: _bytes_of(part) for _, part in parts if (path := part.get_filename())}
@@ -143,7 +143,7 @@ def _is_relative(path: str) -> bool:
 
 
 def _front_matter(content: bytes) -> dict[str, str]:
-    """Return the plain fields at the top of a SKILL.md. Raises Refusal without a name."""
+    """Return SKILL.md's plain front matter fields. Raises Refusal without a name."""
     text = "\n".join(content.decode(errors="replace").splitlines())
     head = re.match(r"---\n(.*?)\n---(\n|$)", text, re.DOTALL)
     found = dict(re.findall(r"^(\w+): *[\"']?(.*?)[\"']?$", head[1] if head else "", re.MULTILINE))
@@ -182,7 +182,7 @@ class _SkillVersions(Kind):
 
 
 def _add_version(call: Call, skill: Thing, files: "Files") -> Thing:
-    """Keep a version of a skill; its number was never used before. Raises Refusal."""
+    """Add a version to a skill, under a new number. Raises Refusal."""
     told, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
     skill.fields["_name"] = told["name"]
     about: Shape = {"name": told["name"], "description": told.get("description", ""), "directory": told["name"]}
@@ -203,7 +203,7 @@ class _MemoryStores(Kind):
 
 
 class _Viewed(Kind):
-    """Shown with content where `view` is full, as one alone is."""
+    """Things shown with content if `view` is full, the default for a single one."""
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         shape = super().show(call, thing, verb)
@@ -277,7 +277,7 @@ def _refuse_stale(memory: Thing, sha256: str | None) -> None:
 
 
 def _measured(content: str) -> Shape:
-    """Return content with its digest and size. Raises Refusal when there is too much of it."""
+    """Return content with digest and size. Raises Refusal if it is too large."""
     raw = content.encode(errors="surrogatepass")
     if len(raw) > _MOST_OF_A_MEMORY:
         raise invalid("content has at most 100 KB.", "content")
@@ -285,7 +285,7 @@ def _measured(content: str) -> Shape:
 
 
 def _remember(call: Call, memory: Thing, how: str, **by: Any) -> None:
-    """Remember what a memory was made into."""
+    """Keep a version of a memory as it is."""
     fields, store_id = memory.fields, memory.fields["memory_store_id"]
     kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
     kept |= {name: fields[name] for name in _DIGEST if how != "deleted"} | by
@@ -294,7 +294,7 @@ def _remember(call: Call, memory: Thing, how: str, **by: Any) -> None:
 
 
 def dreamt(call: Call, dream: Shape) -> Shape:
-    """Return the output of a dream: a store with what it was given, and a summary of that."""
+    """Write a dream's summary, and to a new store its inputs. Return the output."""
     world, at = call.world, call.now
     sources = [each["memory_store_id"] for each in dream["inputs"] if each["type"] == "memory_store"]
     given = [memory.fields for source in sources for memory in _memories(world, source)]

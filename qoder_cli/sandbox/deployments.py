@@ -1,4 +1,4 @@
-"""What is special about deployments and their runs (api/facts.md, 1)."""
+"""Special to deployments and their runs (api/facts.md, 1)."""
 
 from collections.abc import Mapping
 
@@ -64,7 +64,7 @@ class _Runs(Kind):
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        """Return a run (api/facts.md, 1.3); the response to its trigger is more precise."""
+        """Return a run (api/facts.md, 1.3). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
         digits = 9 if verb == "run" else 6
         shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)
@@ -91,7 +91,7 @@ class _Runs(Kind):
 
 
 def _legacy_event(event: Shape) -> Shape:
-    """Return an initial event with its text as a plain string, as older servers have it."""
+    """Return an initial event with its text as a plain string, as on older servers."""
     content = event.get("content")
     if isinstance(content, list):
         content = "\n".join(block["text"] for block in content if block.get("type") == "text")

@@ -24,8 +24,8 @@ PLACES = (
 )
 _ALL_WRITES = {"trigger", "write", "send", "session-write"}
 
-# Word, and the value it takes. Statuses are words of their own: `503`, `503-bare`, `act-503`.
-# Only in process can a connection be refused.
+# Words and the values they take. Statuses are words, too: `503`, `503-bare`, `act-503`.
+# A connection can be refused only in process.
 DISRUPTIONS = {
     **dict.fromkeys(("refused", "drop-before", "drop-after", "hang-before", "hang-after"), "none"),
     **dict.fromkeys(("truncated", "garbage", "list", "not-a-run"), "none"),
@@ -33,13 +33,13 @@ DISRUPTIONS = {
     **dict.fromkeys(("html", "act-html"), "status"),
     "redirect": "text",
 }
-# A stranger comes once if not told otherwise.
+# A stranger comes once by default.
 CONDITIONS = {
     **dict.fromkeys(("stranger", "no-date", "no-idempotency", "echo-token", "silent"), "none"),
     **dict.fromkeys(("lagging", "half-written", "cut"), "seconds"),
     "skew": "offset",
 }
-# What each kind of value looks like, and how it is told of.
+# The kinds of values: their pattern and description.
 _VALUES = {
     "seconds": (r"=\d+(\.\d+)?", "seconds, for example {}=3"),
     "offset": (r"=[+-]?\d+(\.\d+)?", "seconds, for example {}=3"),
@@ -86,7 +86,7 @@ class Fault:
 
 
 def parse(text: str) -> Fault:
-    """Return the fault that `text` orders. Raises UsageError."""
+    """Parse a fault. Raises UsageError."""
     where, colon, rest = text.partition(":")
     if not colon or where not in PLACES:
         raise _wrong(text, f"WHERE is one of {', '.join(PLACES)}")
@@ -119,17 +119,17 @@ def _wrong(text: str, why: str) -> UsageError:
 
 
 class Faults:
-    """The faults on order for a server that answers by `answer`."""
+    """The faults on order, and the answers they spoil."""
 
     def __init__(self, *texts: str) -> None:
         self.on_order = [parse(text) for text in texts]
 
     def add(self, text: str) -> None:
-        """Order one more. Raises UsageError for a text that is not a fault."""
+        """Order a fault. Raises UsageError if it is none."""
         self.on_order.append(parse(text))
 
     def answer(self, world: World, request: Request) -> Answer:
-        """Return the answer to `request`, with what is on order for it gone wrong."""
+        """Return the answer to a request, spoilt by the faults due for it."""
         with world.lock:
             for fault in self.on_order:
                 if fault.what == "skew" and world.skew != float(fault.value):

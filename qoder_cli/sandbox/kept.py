@@ -1,4 +1,7 @@
-"""How things of each kind are kept, and shown where nothing was said of them (api/facts.md, 4)."""
+"""Things of each kind as they are kept, with defaults (api/facts.md, 1.2, 2.2 and 4).
+
+Key order is that of api/examples.jsonl.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,9 +16,9 @@ _DIGEST: Fields = {"content": None, "content_sha256": None, "content_size_bytes"
 
 
 class Form(NamedTuple):
-    """Things of one kind as they are shown, their fields in order."""
+    """A kind of thing, with its fields in the order shown."""
 
-    what: str  # what the ids of their operations begin with
+    what: str  # the beginning of their operations' ids
     type: str
     prefix: str  # of their ids
     empty: Mapping[str, Any]
@@ -27,7 +30,7 @@ class Form(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path of their list, `{}` for the id of what holds them."""
+        """The path of its list, with `{}` for the holder's id."""
         return self.what.replace(".", "/{}/")
 
     @property

@@ -1,7 +1,7 @@
-"""What anything that the API keeps can be asked for, whatever its kind (api/facts.md, 4).
+"""What every kind of thing can be asked for (api/facts.md, 4).
 
-An operation of `nouns/operations.tsv` is a method of its kind; catalog.py, contents.py,
-deployments.py and sessions.py have what is special.
+An operation of `nouns/operations.tsv` is a method of its kind's class. catalog.py,
+contents.py, deployments.py and sessions.py have what is special.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ _BOUNDS: dict[str, Callable[[float, float], bool]] = {
 _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 _OF_PAGES = (*_CURSORS, "limit", "order", "view", "depth", "path_prefix", "include_archived")
-_WHERE = {  # the field, and the one in it, that a filter of another name is about
+_WHERE = {  # filters not named as their field: the field, and one in it
     "ids[]": ("id",),
     "statuses[]": ("status",),
     "types[]": ("type",),
@@ -38,7 +38,7 @@ _SECRETS |= {"access_token", "refresh_token", "client_secret"}
 
 
 class Kind:
-    """Things of one kind. What raises Refusal here does so wherever it is overridden."""
+    """Things of one kind. A method that raises Refusal may do so in every override."""
 
     def __init__(self, form: Form) -> None:
         self.form = form
@@ -46,10 +46,10 @@ class Kind:
     # What is special: hooks.
 
     def guard(self, call: Call) -> None:
-        """Raise Refusal where such things cannot be asked for at all."""
+        """Raise Refusal if such things cannot be asked for at all."""
 
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
-        """Make fields of what was said; `old` is changed by it. Raises Refusal."""
+        """Complete the fields in place; `old` is None for a create. Raises Refusal."""
 
     def make(self, call: Call, fields: Shape) -> Thing:
         """Add a new thing; what is held knows what holds it."""
@@ -57,25 +57,25 @@ class Kind:
         return call.world.keep(self.form.what, *call.ids, at=call.now, **fields)
 
     def changed(self, call: Call, thing: Thing, how: str) -> None:
-        """Hear that a thing was created, modified or deleted."""
+        """React to a change; `how` is created, modified or deleted."""
 
     def leave(self, call: Call, thing: Thing) -> None:
-        """Delete a thing. Raises Refusal where it is in use."""
+        """Delete a thing. Raises Refusal if it is in use."""
         thing.deleted = call.now
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        """Return a thing as it is shown: where a replica lags, as before a young change."""
+        """Return a thing as shown: before a recent change, if the replica lags."""
         is_late = thing.changed > call.known_until and verb in ("list", "retrieve")
         fields = thing.before if is_late and thing.before is not None else thing.fields
         hidden = ["budget"] if fields.get("budget") is None else []  # api/facts.md, 7.2
         return {name: fields[name] for name in fields if not name.startswith("_") and name not in hidden}
 
     def things(self, call: Call) -> Mapping[str, Thing]:
-        """Return the list that a request is about, by their ids."""
+        """Return the list that a request is about, by id."""
         return call.world.things.get(self.form.path.format(*call.ids), {})
 
     def values(self, fields: Shape, name: str) -> Iterable[Any]:
-        """Return what a filter of this name is about in the fields of a thing."""
+        """Return the values of a thing that a filter is compared with."""
         if name == "has_error":
             return ["false" if fields["error"] is None else "true"]
         path = _WHERE.get(name, (self.form.name if name == "name" else name,))
@@ -94,21 +94,21 @@ class Kind:
         return thing.created <= until and (thing.deleted is None or thing.deleted > until)
 
     def known(self, call: Call, id: str = "") -> Thing:
-        """Return the thing that the path names, or the one with this id. Raises Refusal."""
+        """Return the thing in the path, or the one with this id. Raises Refusal."""
         found = self.things(call).get(id or call.ids[self.form.path.count("{}")])
         if found is None or not self.is_known(call, found):
             raise Refusal(404, f"{self.form.called} not found.")
         return found
 
     def unarchived(self, call: Call) -> Thing:
-        """Return the same. Raises Refusal also when it is archived."""
+        """Return the thing in the path. Raises Refusal, also if it is archived."""
         found = self.known(call)
         if found.archived is not None:
             raise Refusal(409, f"{self.form.called} is archived.")
         return found
 
     def keep(self, call: Call) -> Callable[[Shape], bool]:
-        """Return what tells whether fields pass the filters of the query. Raises Refusal."""
+        """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
         archived = call.truth("include_archived")
         call.truth("has_error")
@@ -135,11 +135,11 @@ class Kind:
     # What it can be asked for.
 
     def create(self, call: Call) -> Reply:
-        """Keep a new thing."""
+        """Create a thing."""
         return self.show(call, self.created(call, call.said()), "create")
 
     def created(self, call: Call, said: Shape) -> Thing:
-        """Return a new thing of what was said. Raises Refusal."""
+        """Return a new thing with these fields. Raises Refusal."""
         self.accept(call, said, None)
         fields = {name: value for name, value in said.items() if value is not None}
         if "metadata" in fields:
@@ -151,11 +151,11 @@ class Kind:
         return made
 
     def retrieve(self, call: Call) -> Reply:
-        """Return the thing that the path names."""
+        """Return the thing in the path."""
         return self.show(call, self.known(call), "retrieve")
 
     def update(self, call: Call) -> Reply:
-        """Change the given fields: metadata is merged, all else replaced (api/facts.md, 3.8)."""
+        """Change fields: metadata is merged, others replaced (api/facts.md, 3.8)."""
         thing, fields = self.unarchived(call), call.said()
         for name, value in fields.items():
             if value is None and name in self.form.empty:
@@ -168,7 +168,7 @@ class Kind:
         return self.show(call, thing, "update")
 
     def archive(self, call: Call) -> Reply:
-        """Archive a thing; to do it twice does no harm."""
+        """Archive a thing. Doing it twice does no harm."""
         thing = self.known(call)
         if thing.archived is None:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
@@ -182,11 +182,7 @@ class Kind:
         return {"id": thing.id, "type": f"{self.form.type}_deleted"}
 
     def page(self, call: Call) -> Reply:
-        """Return the page that the query asks for, of those that pass its filters.
-
-        `before_id` pages backwards. Older servers ignore a `page` cursor, and name no next one
-        (api/facts.md, 3.6).
-        """
+        """Return a page of the things that pass the query's filters."""
         keep, descending, back = self.keep(call), call.descending(default=self.form.order), False
         rest = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
         rest = sorted(rest, key=lambda thing: thing.created)[:: -1 if descending else 1]
@@ -219,7 +215,7 @@ KINDS = {what: Kind(form) for what, form in FORMS.items()}
 
 
 def of(*whats: str) -> Callable[[type[Kind]], type[Kind]]:
-    """Let a class be that of some kinds, by what the ids of their operations begin with."""
+    """Register a class for kinds, by the beginning of their operations' ids."""
 
     def known(kind: type[Kind]) -> type[Kind]:
         KINDS.update((what, kind(FORMS[what])) for what in whats)
@@ -229,7 +225,7 @@ def of(*whats: str) -> Callable[[type[Kind]], type[Kind]]:
 
 
 def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
-    """Return `metadata` with strings put in and nulls taken out. Raises Refusal beyond 16 keys."""
+    """Return changed metadata; null removes a key. Raises Refusal beyond 16 keys."""
     result = {key: value for key, value in {**metadata, **change}.items() if value is not None}
     if len(result) > 16:
         raise invalid("metadata has at most 16 keys.", "metadata")
@@ -237,7 +233,7 @@ def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dic
 
 
 def without_secrets(said: Shape) -> Shape:
-    """Return what was said as it is shown: its secrets are forgotten."""
+    """Return an object without its secrets, at any depth."""
     kept = {name: value for name, value in said.items() if name not in _SECRETS}
     inner = {name: without_secrets(value) for name, value in kept.items() if isinstance(value, dict)}
     return kept | inner

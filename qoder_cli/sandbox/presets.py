@@ -1,4 +1,4 @@
-"""The deployments that are there to try, each with a behaviour of its own."""
+"""Deployments to try, each with its own behaviour."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ _REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. A
 _ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
 _REJECTED = ("session_creation_rejected_error", "Too many of its runs are running.")
 
-AGENT = "agent_019e00000000700080000000000a9e27"  # of whoever behaves as the demo
+AGENT = "agent_019e00000000700080000000000a9e27"  # of all that behave as demo
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A deployment that exists from the start, named `title`, or else `word`."""
+    """A deployment that exists from the start, named `title` or else `word`."""
 
     word: str
     description: str
@@ -31,7 +31,7 @@ class Preset:
 
     @property
     def agent(self) -> str:
-        """Return the id of its agent, which is what makes it behave so."""
+        """The id of its agent, which decides how it behaves."""
         return AGENT if self.behaviour is DEMO else f"agent_{self.word}"
 
 
@@ -79,12 +79,12 @@ PRESETS = (
 
 
 def behaviour_of(agent_id: str) -> Behaviour:
-    """Return how the sessions of an agent behave."""
+    """Return how an agent's sessions behave."""
     return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), DEMO)
 
 
 def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
-    """Return how an agent with these tools behaves if it asks for a result or an approval."""
+    """Return how an agent behaves if one of these tools asks; None if none does."""
     for tool in tools:
         if tool["type"] == "custom":
             inputs = dict.fromkeys(tool["input_schema"].get("properties", {}) or ("input",), "sample")

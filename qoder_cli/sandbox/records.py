@@ -1,4 +1,4 @@
-"""What the world is made of: deployments, runs, their sessions, and the requests it has seen.
+"""What the world is made of: deployments, runs, sessions, and the requests it saw.
 
 All times are unix seconds of the server's own clock.
 """
@@ -43,7 +43,7 @@ def base36(number: int, length: int) -> str:
 
 @lru_cache(20_000)  # lists show the same thousands again and again
 def stamp(moment: float, *, digits: int = 0) -> str:
-    """Return a unix time in UTC, with 0, up to 6 or all 9 digits of a second."""
+    """Return a unix time as UTC text. Below 9 digits, trailing zeros are dropped."""
     whole, nanos = divmod(int(moment * 1_000_000_000), 1_000_000_000)
     fraction = f"{nanos:09d}"[:digits]
     if digits < 9:
@@ -57,7 +57,7 @@ Origin = Literal["request", "other", "schedule", "seed"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run truly ended: when, `completed`, `failed` or `skipped`, and why if it failed."""
+    """How a run truly ended; `type` and `message` say why it failed."""
 
     at: float
     status: Literal["completed", "failed", "skipped"]
@@ -67,7 +67,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A beat of a session, placed in time. `number` makes its event id."""
+    """A beat of a session at its time; `number` makes the event's id."""
 
     at: float
     number: int
@@ -76,7 +76,7 @@ class Moment:
 
 @dataclass(eq=False)
 class Thing:
-    """Anything that the API keeps. `fields` are as shown; those that begin with `_` never are."""
+    """Anything the API keeps. `fields` are as shown, except those beginning with `_`."""
 
     id: str  # what a path calls it
     fields: dict[str, Any]
@@ -91,7 +91,7 @@ class Thing:
         return at
 
     def change(self, at: float, **fields: Any) -> None:
-        """Change fields; for a while, a replica that lags still shows how they were."""
+        """Change fields. A lagging replica shows the old ones for a while."""
         self.before, self.changed = dict(self.fields), at
         self.fields.update(fields)
         if "updated_at" in self.fields:
@@ -123,13 +123,13 @@ class Deployment(Thing):
         return cron.upcoming(schedule["expression"], schedule["timezone"], after=after, count=count)
 
     def replan(self, after: float) -> None:
-        """Work out the next fire anew: fires that were missed are not made up for."""
+        """Compute the next fire. Missed ones are not made up."""
         self.next_fire = None if self.paused else next(iter(self.upcoming(after, count=1)), None)
 
 
 @dataclass(eq=False)
 class Session(Thing):
-    """A session, `speed` times as fast as its script. A client began it with `initial_events`."""
+    """A session, `speed` times as fast as its script, begun with `initial_events`."""
 
     speed: float = 1.0
     behaviour: Behaviour = DEMO
@@ -140,17 +140,17 @@ class Session(Thing):
         self._begin_turn()
 
     def _begin_turn(self) -> None:
-        self._questions = iter(self.behaviour.then)  # that this turn has not asked yet
+        self._questions = iter(self.behaviour.then)  # not asked yet in this turn
         self._answers: list[tuple[str, Beat, Fields]] = []  # to its calls
-        self._settled = 0  # of these, how many the agent knows
+        self._settled = 0  # how many of these the agent knows
 
     def called(self, prefix: str) -> str:
-        """Return the id of its only thread, or turn."""
+        """Return the id of its only thread or turn, with this prefix."""
         return prefix + self.id.removeprefix("sess_")
 
     @cached_property
     def moments(self) -> list[Moment]:
-        """Everything that happens in it, past and future, in order."""
+        """All that happens in it, past and future, in order."""
         if not self.initial_events:
             return []
         beats = said(self.behaviour.script, self.initial_events, heard=self.fields["deployment_id"] is None)
@@ -163,7 +163,7 @@ class Session(Thing):
             self.moments.append(Moment(now + beat.at / self.speed, len(self.moments), beat))
 
     def cancel(self, now: float, *events: Beat) -> bool:
-        """Stop its turn, and return whether one was going; `events` happen either way."""
+        """Stop the turn; return whether one was going. `events` happen either way."""
         going = self.going(now)
         if events or (going and self.cancelled is None):
             self.break_off(now, *events, *(CANCELLED if going else ()))
@@ -172,7 +172,7 @@ class Session(Thing):
         return going
 
     def say(self, now: float, events: Sequence[Fields]) -> None:
-        """Begin a turn with these events of a user."""
+        """Begin a turn with a user's events."""
         start = next((beat.at for beat in self.behaviour.script if beat.type == WORK), 0)
         turn = [replace(beat, at=beat.at - start) for beat in self.behaviour.script if beat.at >= start]
         self.cancelled = None
@@ -180,7 +180,7 @@ class Session(Thing):
         self.break_off(now, *said(tuple(turn), events, heard=True))
 
     def answer(self, now: float, answers: Sequence[Fields]) -> None:
-        """Take answers to calls that wait. The turn continues after all, else it asks again."""
+        """Take answers to waiting calls; continue once none waits, else ask again."""
         waiting = self.waiting(now)
         for answer in answers:
             call_id = answer_to(answer)
@@ -193,7 +193,7 @@ class Session(Thing):
         self.break_off(now, *(echo(answer) for answer in answers), *more)
 
     def waiting(self, now: float) -> dict[str, Moment]:
-        """Return the calls that wait for an answer, by their ids."""
+        """Return the calls that wait for an answer, by id."""
         past, stop = self.past(now), self._newest_status(now)
         fields = self.told(stop) if stop else {}
         ids = fields.get("stop_reason", {}).get("event_ids", [])
@@ -202,11 +202,11 @@ class Session(Thing):
         return {id: by_id[id] for id in ids if id not in told}
 
     def going(self, now: float) -> bool:
-        """Return whether a turn is under way, though it may wait."""
+        """Return whether a turn is under way, even if it waits."""
         return self.busy(now) or bool(self.waiting(now))
 
     def told(self, moment: Moment) -> dict[str, Any]:
-        """Return the fields of an event, with ids in the place of references."""
+        """Return an event's fields, with references replaced by ids."""
         before = self.moments[: moment.number]
         return {name: self._with_ids(value, before) for name, value in moment.beat.fields.items()}
 
@@ -227,7 +227,7 @@ class Session(Thing):
         return any(moment.at > now for moment in self.moments)
 
     def status(self, now: float) -> str:
-        """Return idle, running or terminated: there are no others (api/facts.md, 7.2)."""
+        """Return idle, running or terminated, nothing else (api/facts.md, 7.2)."""
         newest = self._newest_status(now)
         return newest.beat.type.removeprefix("session.status_") if newest else "idle"
 
@@ -236,11 +236,11 @@ class Session(Thing):
         return next(told, None)
 
     def starts(self) -> float | None:
-        """Return when its turn begins, or None when it was cancelled before that."""
+        """Return when its turn begins; None if cancelled before, or without one."""
         return next((moment.at for moment in self.moments if moment.beat.type == WORK), None)
 
     def ending(self, now: float) -> Ending | None:
-        """Return how its turn ended, or None; a session that asks has not ended."""
+        """Return how its turn ended, or None. One that asks has not ended."""
         message, worked = "", False
         for moment in self.past(now):
             kind, fields = moment.beat.type, moment.beat.fields
@@ -273,7 +273,7 @@ class Run(Thing):
     session: Session | None = None
 
     def ending(self, now: float) -> Ending | None:
-        """Return how it truly ended, or None while it goes on."""
+        """Return how it truly ended; None while it goes on."""
         if self.session is not None:
             return self.session.ending(now)
         if error := self.fields["error"]:
@@ -281,7 +281,7 @@ class Run(Thing):
         return Ending(self.created, "skipped")
 
     def status(self, now: float) -> str:
-        """Return its status on an older server: pending only where the turn waits."""
+        """Return its status on older servers: pending until a delayed turn begins."""
         if ending := self.ending(now):
             return ending.status
         starts = self.session.starts() if self.session else None
@@ -292,7 +292,7 @@ class Run(Thing):
 
 @dataclass(slots=True)
 class Seen:
-    """A request as the world saw it: when, what, and the ids of the runs that it started."""
+    """A request as the world saw it; `runs` are the ids of runs it started, also later."""
 
     at: float
     request: Request

@@ -1,4 +1,4 @@
-"""What is there to try besides deployments: the samples that the help of the commands names."""
+"""Samples to try besides deployments; the commands' help names them."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -23,7 +23,7 @@ _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md"
 
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
-    """Yield things: what they are, the id of what holds them, and their fields."""
+    """Yield things: their kind, the id of what holds them, their fields."""
     toolset, model = {"type": "agent_toolset_20260401"}, {"id": "ultimate"}
     writer: Fields = {"id": WRITER, "name": "writer", "model": model, "description": "Writes."}
     for n, system in enumerate(_SYSTEMS, 1):

@@ -1,6 +1,6 @@
-"""What happens in a session: beats on a time line, shared by every session that follows them.
+"""What happens in a session: beats on a time line, shared by all that follow them.
 
-A turn is in the usual order (api/facts.md, 2.6): running, the user's message, work, idle.
+A turn has the usual order (api/facts.md, 2.6): running, user's message, work, idle.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Stands for the id of the last earlier beat of this type, or of the one `back` before it."""
+    """Stands for the id of the last beat of this type, or the one `back` before it."""
 
     type: str
     back: int = 0
@@ -20,7 +20,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """An event `at` seconds after its session's creation, with `fields` beyond id and type."""
+    """An event `at` seconds after its session's creation; `fields` lack id and type."""
 
     at: float
     type: str
@@ -32,11 +32,11 @@ Script = tuple[Beat, ...]
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a run comes to: a session with a `script`, or an `error` (type and message), or a skip.
+    """What a run leads to: a session's `script`, an `error` (type, message), or a skip.
 
-    A script is one turn, and every message of a user begins it anew. It may end with a question; once that is
-    answered, the turn asks the next of `then`, or says what became of the calls and ends.
-    The current generation has no skipped runs: there `error` stands in.
+    A script is one turn; each message of a user begins it anew. If it ends with a question,
+    the answered turn asks the next of `then`, or reports on the calls and ends. The current
+    generation has no skipped runs: there `error` stands in.
     """
 
     script: Script = ()
@@ -58,7 +58,10 @@ def turn(
     reason: str = "end_turn",
     idles: bool = False,
 ) -> Script:
-    """Return a turn: it may idle before, thinks, uses a tool `steps` times, may say something."""
+    """Return a turn of `seconds`: it thinks, uses a tool `steps` times, may say a message.
+
+    With `idles` the session is idle before; most are not (api/facts.md, 7.2).
+    """
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
     beats += [*_open(start), Beat(start + length * 0.1, "agent.thinking")]
@@ -79,13 +82,13 @@ def exhausted(*, seconds: float) -> Script:
 
 
 def terminated(*, seconds: float) -> Script:
-    """Return a turn that an error ends together with its session."""
+    """Return a turn whose error also ends the session."""
     ends = [Beat(seconds, "session.thread_status_terminated"), Beat(seconds, "session.status_terminated")]
     return (*_thinking(seconds), _model_error(seconds * 0.9, "terminal"), *ends)
 
 
 def call(command: str) -> Beat:
-    """Return a tool use that needs an approval."""
+    """Return a tool use that needs approval."""
     return _tool_use(0, command, "ask")
 
 
@@ -95,12 +98,12 @@ def custom_call(name: str, **inputs: str) -> Beat:
 
 
 def asking(*calls: Beat, seconds: float) -> Script:
-    """Return a turn that stops to ask for an answer to each of the calls, which are of one type."""
+    """Return a turn that stops to ask about these calls, all of one type."""
     return (*_thinking(seconds), *_asks(seconds, calls))
 
 
 def going_on(*calls: Beat, seconds: float, message: str) -> Script:
-    """Return a turn that asks for 2 s, and continues without an answer (api/facts.md, 7.2)."""
+    """Return a turn that asks for 2 s, then goes on unanswered (api/facts.md, 7.2)."""
     at = seconds - 1
     result = _result(at, Ref(calls[-1].type), "Everything up-to-date")
     reply = Beat(at + 0.9, "agent.message", {"content": _text(message)})
@@ -108,9 +111,9 @@ def going_on(*calls: Beat, seconds: float, message: str) -> Script:
 
 
 def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then: Script) -> Script:
-    """Return how a turn continues: it asks `then`, or says what became of its calls.
+    """Return how a turn continues: it asks `then`, or reports on its calls and ends.
 
-    `answers` are all in this turn, with id and call; the first `settled` it knows already.
+    `answers` are all of this turn, with call id and call; the first `settled` are known.
     """
     results, told = [], []
     for call_id, call, answer in answers:
@@ -132,7 +135,7 @@ def answered(answers: Sequence[tuple[str, Beat, Fields]], *, settled: int, then:
 
 
 def said(script: Script, events: Sequence[Fields], *, heard: bool) -> Iterator[Beat]:
-    """Yield a turn that these events begin; if `heard`, the agent's message repeats their words."""
+    """Yield a turn begun by these events; if `heard`, the agent repeats their words."""
     for beat in script:
         if beat.type == "user.message":
             yield from (replace(echo(event), at=beat.at) for event in events)
@@ -143,7 +146,7 @@ def said(script: Script, events: Sequence[Fields], *, heard: bool) -> Iterator[B
 
 
 def echo(event: Fields) -> Beat:
-    """Return the event that a client sent, as it happens."""
+    """Return the beat of an event that a client sent."""
     return Beat(0, event["type"], {name: value for name, value in event.items() if name != "type"})
 
 
@@ -153,7 +156,7 @@ def answer_to(fields: Fields) -> Any:
 
 
 def words(*events: Fields) -> str:
-    """Return the text in the content of events."""
+    """Return the text in events' content."""
     blocks = [block for event in events for block in event.get("content") or []]
     return " ".join(block["text"] for block in blocks if block.get("type") == "text")
 
@@ -172,7 +175,7 @@ CANCELLED = idles(0.2, idle("cancelled"))
 
 
 def _open(start: float) -> Script:
-    """Return the beginning of a turn."""
+    """Return how a turn begins."""
     running, thread, request = _resume(start)
     return (running, thread, Beat(start, "user.message"), request)
 
@@ -201,7 +204,7 @@ def _thinking(seconds: float) -> Script:
 
 
 def _close(at: float, stop: Fields, *, failed: bool = False) -> Script:
-    """Return the end of a turn."""
+    """Return how a turn ends."""
     request: Fields = {"is_error": failed, "model_request_start_id": Ref("span.model_request_start")}
     if not failed:
         request = {**request, "model_usage": {"credits": 0.42}}

@@ -25,11 +25,11 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
 HOST = "127.0.0.1"
-_LONGEST_PAUSE = 0.02  # seconds until a stream looks for something unforeseen
+_LONGEST_PAUSE = 0.02  # seconds until a stream looks for the unforeseen
 
 
 class _Protocol(H11Protocol):
-    """Hands each request the connection it came over, so that a fault can break it."""
+    """Gives each request its connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -38,7 +38,7 @@ class _Protocol(H11Protocol):
 
 
 async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, send: Send) -> None:
-    """Respond to a request. A web page whose own name leads here is refused (DNS rebinding)."""
+    """Answer a request; refuse a web page whose own name leads here (DNS rebinding)."""
     http = HttpRequest(scope, receive)
     path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
     try:
@@ -66,7 +66,7 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
 
 
 async def _flow(answer: Answer, http: HttpRequest, connection: asyncio.Transport) -> AsyncIterator[bytes]:
-    """Yield a body as it comes to be."""
+    """Yield a body piece by piece."""
     longest = math.inf if answer.stream is None else _LONGEST_PAUSE
     try:
         for step in answer.steps():
@@ -80,13 +80,13 @@ async def _flow(answer: Answer, http: HttpRequest, connection: asyncio.Transport
 
 
 async def _until_gone(http: HttpRequest) -> None:
-    """Wait until the connection is closed, by whichever side."""
+    """Wait until either side closes the connection."""
     while (await http.receive())["type"] != "http.disconnect":
         pass
 
 
 class Server:
-    """A sandbox that listens at `base_url`, until `stop()` or the end of its `with` block."""
+    """A listening sandbox, until `stop()` or the end of `with`. Clients use `base_url`."""
 
     def __init__(self, world: World, faults: Faults, listener: socket.socket) -> None:
         self.world = world
@@ -98,7 +98,7 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._is_over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()  # the socket is listening already: nobody has to wait for the thread
+        self._thread.start()  # the socket listens already: nobody need wait for the thread
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -138,7 +138,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """Stop serving; whoever still hangs is cut off."""
+        """Stop serving; cut off whoever still hangs."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._is_over.set)
         self._thread.join(timeout=5)
@@ -146,7 +146,7 @@ class Server:
 
 
 def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Serve a world from a thread. Raises OSError for a taken port, UsageError for some faults."""
+    """Serve a world in a thread. Raises OSError for the port, UsageError for `refused`."""
     faults = faults or Faults()
     for fault in faults.on_order:
         if fault.what == "refused":  # a real server cannot refuse a single connection

@@ -1,4 +1,4 @@
-"""What is special about sessions, their events, threads, resources (api/facts.md, 2); models."""
+"""Special to sessions, events, threads, resources (api/facts.md, 2); and the models."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -49,7 +49,7 @@ class _Sessions(Kind):
         said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
     def _variables(self, call: Call, given: Shape | str) -> Shape:
-        """Return variables of a session: older servers want a text, newer ones an object."""
+        """Return variables as kept. Older servers take text, newer ones an object."""
         if given and isinstance(given, str) is not call.legacy:
             raise invalid("environment_variables: the other kind is expected.", "environment_variables")
         named = dict(assignments(given) or ()) if isinstance(given, str) else given
@@ -61,7 +61,7 @@ class _Sessions(Kind):
         return call.world.add_session(at=call.now, **fields)
 
     def changed(self, call: Call, thing: Thing, how: str) -> None:
-        """Let the workers of its environment know of a new session, where it has its own."""
+        """Queue work for a new session in a self-hosted environment."""
         id = thing.fields["environment_id"]
         environment = call.world.thing("environments", id)
         if how == "created" and environment is not None and environment.fields["config"]["type"] == "self_hosted":
@@ -88,7 +88,7 @@ class _Sessions(Kind):
         return shape
 
     def status(self, call: Call, session: Session) -> str:
-        """Return the status of a session; `canceling` is shown by older servers only."""
+        """Return a session's status; only older servers show `canceling`."""
         if call.legacy and session.cancelled is not None and session.busy(call.now):
             return "canceling"
         return session.status(call.now)
@@ -195,7 +195,7 @@ class _Events(Kind):
 
 
 def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
-    """Raise Refusal unless the answer is in the field of this generation (api/facts.md, 2.3)."""
+    """Check an answer, in this generation's field (api/facts.md, 2.3). Raises Refusal."""
     for name in ("result", "decision"):
         if name in event and name != wanted:
             raise unknown_field(name, f"{where}.{name}")

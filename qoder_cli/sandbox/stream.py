@@ -15,9 +15,9 @@ _WRITING = 0.1  # seconds that a delta takes
 def follow(
     world: World, session: Session, conditions: Mapping[str, float], *, position: int, deltas: Collection[str]
 ) -> Iterator[Step]:
-    """Yield what to send from event `position` on, and the seconds until there may be more.
+    """Yield what to send from event `position` on, and the seconds until more may come.
 
-    Types in `deltas` are previewed. It may be asked earlier: something unforeseen may happen.
+    Types in `deltas` are previewed. Callers may ask earlier, for the unforeseen.
     """
     sent_at = world.now()
     closes = sent_at + conditions.get("cut", math.inf)
@@ -52,7 +52,7 @@ def follow(
 
 
 def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
-    """Return an event as it is shown (api/facts.md, 2.6)."""
+    """Return an event as shown (api/facts.md, 2.6)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.told(moment)}
     if beat.type.startswith("session.thread_"):
@@ -66,7 +66,7 @@ def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
 
 
 def _frames(world: World, session: Session, moment: Moment, deltas: Collection[str]) -> Iterator[tuple[float, bytes]]:
-    """Yield the frames of an event, and when each is sent."""
+    """Yield an event's frames, each with the time to send it."""
     event = event_of(session, moment, legacy=world.generation == "legacy")
     previews = list(_previews(event)) if moment.beat.type in deltas else []
     before = session.moments[moment.number - 1].at if moment.number else session.created
@@ -77,7 +77,7 @@ def _frames(world: World, session: Session, moment: Moment, deltas: Collection[s
 
 
 def _previews(event: Shape) -> Iterator[Shape]:
-    """Yield what is streamed of a message before it is whole; of thinking, only that it began."""
+    """Yield the previews of a message; of thinking, only that it began."""
     yield {"type": "event_start", "event": {"id": event["id"], "type": event["type"]}}
     for index, block in enumerate(event.get("content", [])):
         words = block["text"].split(" ")

@@ -1,4 +1,4 @@
-"""A request and a response as plain values, for the server and the in-process transport alike."""
+"""Request and response as plain values, for the server and the in-process transport."""
 
 import json
 import uuid
@@ -22,7 +22,7 @@ _SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick
 
 
 class Refusal(Exception):
-    """The API refuses a request. `param` names the field at fault, `type` an unusual error."""
+    """A refused request. `param` names the field at fault, `type` an unusual error."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, type: str = "") -> None:
         super().__init__(message)
@@ -32,12 +32,12 @@ class Refusal(Exception):
 
 
 def invalid(message: str, param: str | None = None) -> Refusal:
-    """Return the refusal of a request that asks for something wrong: 400."""
+    """Return the refusal of a wrong request: 400."""
     return Refusal(400, message, param=param)
 
 
 def unknown_field(name: str, param: str) -> Refusal:
-    """Return the refusal of a field that the API does not have (api/facts.md, 7.3)."""
+    """Return the refusal of an unknown field (api/facts.md, 7.3)."""
     return invalid(f'Request body has an unknown field "{name}".', param)
 
 
@@ -47,7 +47,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it arrived. `path` is still percent-encoded; header names are lowercase."""
+    """A request. `path` is still percent-encoded; header names are lowercase."""
 
     method: str
     path: str
@@ -58,11 +58,11 @@ class Request:
 
     @property
     def id(self) -> str:
-        """Return its X-Request-Id, or one made for it."""
+        """Its X-Request-Id, or one made for it."""
         return self.headers.get("x-request-id") or self._id
 
     def segments(self) -> list[str]:
-        """Return the decoded path below the base path; nothing when it lies elsewhere."""
+        """Return the decoded path below the base path; empty if it is elsewhere."""
         if not self.path.startswith(BASE_PATH + "/"):
             return []
         return [unquote(part) for part in self.path.removeprefix(BASE_PATH + "/").split("/")]
@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, and how it is delivered; a slow one takes `seconds`."""
+    """A response and how it is delivered; a slow one takes `seconds`."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Answer:
         return json.loads(self.body)
 
     def steps(self) -> Iterator[Step]:
-        """Yield what to send, and the seconds to wait. Raises Broken."""
+        """Yield bytes to send and seconds to wait. Raises Broken."""
         if self.delivery == "slow" and self.stream is None:  # in drops of a byte or more
             size = len(self.body) or 1
             if self.seconds:
@@ -105,5 +105,5 @@ class Answer:
 
 
 def encode(value: object) -> bytes:
-    """Return `value` as compact UTF-8 JSON; a lone surrogate becomes its JSON escape."""
+    """Return compact UTF-8 JSON; a lone surrogate becomes its escape."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""The service as a model: everything it shows is computed from a clock that is passed in.
+"""The service as a model: all it shows is computed from a clock that is passed in.
 
-Nothing happens in the background: the events of a run are laid out when it starts, and exist once
-their time has come. Tests look at `requests`, `started()` and `ending()`.
+Nothing happens in the background: a run's events are laid out when it starts, and exist
+once their time has come. Tests look at `requests`, `started()` and `ending()`.
 """
 
 import random
@@ -47,7 +47,7 @@ T = TypeVar("T", bound=Thing)
 
 @dataclass(kw_only=True, eq=False)
 class World:
-    """The state of the service. Use `lock` where several threads read or change it."""
+    """The state of the service. Hold `lock` where several threads use it."""
 
     clock: Callable[[], float] = time.time  # unix seconds
     generation: Generation = "current"
@@ -86,7 +86,7 @@ class World:
         return self.clock() + self.skew
 
     def new_id(self, prefix: str) -> str:
-        """Return a fresh id: a prefix, the time, and what tells it from others of the same time."""
+        """Return a fresh id: prefix, time and random digits."""
         half = ID_LENGTH // 2
         return f"{prefix}_{base36(int(self.now() * 1000), half)}{base36(self._random.getrandbits(64), half)}"
 
@@ -96,16 +96,16 @@ class World:
         return self.agent_versions.get(agent_id) or (known.fields["version"] if known else 1)
 
     def thing(self, home: str, key: str) -> Thing | None:
-        """Return the thing of this name in a list, unless it is deleted."""
+        """Return a thing by its list and name; None if missing or deleted."""
         found = self.things.get(home, {}).get(key)
         return found if found and found.deleted is None else None
 
     def alive(self, home: str) -> list[Thing]:
-        """Return what a list has, oldest first."""
+        """Return a list's things, oldest first, without the deleted."""
         return [thing for thing in self.things.get(home, {}).values() if thing.deleted is None]
 
     def keep(self, what: str, held_by: str = "", *, at: float, **fields: Any) -> Thing:
-        """Add a thing, created `at`; `what` is what the ids of its operations begin with."""
+        """Add a thing, created `at`; `what` begins the ids of its operations."""
         return self._add(Thing, what, held_by, at=at, **fields)
 
     def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
@@ -123,12 +123,12 @@ class World:
         return known is not None and known.archived is not None
 
     def _behaviour(self, agent_id: str) -> Behaviour:
-        """Return how the sessions of an agent behave: as its tools want it, or as its id says."""
+        """Return how an agent's sessions behave: by its tools, else by its id."""
         known = self.thing("agents", agent_id)
         return (known and behaviour_with(known.fields["tools"])) or behaviour_of(agent_id)
 
     def refuse_taken(self, name: str, *, besides: Thing | None = None) -> None:
-        """Raise Refusal when an unarchived deployment has this name, and names are unique."""
+        """Raise Refusal if names are unique and an unarchived deployment has it."""
         others = (each for each in self.deployments.values() if each.archived is None and each is not besides)
         if self.unique_names and any(each.name == name for each in others):
             raise Refusal(409, "A deployment with this name already exists.")
@@ -213,11 +213,11 @@ class World:
         return run
 
     def pause(self, deployment: Deployment) -> None:
-        """Stop its schedule and forbid runs. Raises Refusal when it is so already, or archived."""
+        """Pause its schedule and refuse runs. Raises Refusal if paused or archived."""
         self._set_paused(deployment, "Deployment is already paused.", status="paused", reason={"type": "manual"})
 
     def unpause(self, deployment: Deployment) -> None:
-        """Undo that. Raises Refusal when it is not paused, or archived."""
+        """Undo a pause. Raises Refusal if it is not paused, or archived."""
         self._set_paused(deployment, "Deployment is not paused.", status="active", reason=None)
 
     def _set_paused(self, deployment: Deployment, already: str, *, status: str, reason: Any) -> None:
@@ -232,7 +232,7 @@ class World:
         self.change(deployment, {"archived_at": stamp(at), "name": f"{deployment.name}_archived_{int(at)}"}, at=at)
 
     def change(self, deployment: Deployment, fields: dict[str, Any], *, at: float | None = None) -> None:
-        """Change some of its fields. Raises Refusal when it is archived, or the name is taken."""
+        """Change fields. Raises Refusal if it is archived, or the name is taken."""
         self._refuse_archived(deployment)
         if "name" in fields:
             self.refuse_taken(fields["name"], besides=deployment)
@@ -240,16 +240,16 @@ class World:
         deployment.replan(deployment.changed)
 
     def delete(self, session: Session) -> None:
-        """Delete a session for good, whatever goes on in it: its run stays."""
+        """Delete a session for good, even a busy one. Its run stays."""
         session.deleted = self.now()
         session.break_off(self.now(), Beat(0, "session.deleted"))
 
     def postpone(self, seconds: float, act: Callable[[float], object]) -> None:
-        """Let `act` happen later; it is called with the time at which it was due."""
+        """Call `act` later, with the time at which it was due."""
         self.late.append((self.now() + seconds, act))
 
     def settle(self) -> None:
-        """Let everything happen whose time has come: late acts and schedules."""
+        """Do everything whose time has come: late acts and schedules."""
         while True:
             acts: list[tuple[float, Act]] = list(self.late)
             acts += [(d.next_fire, partial(self._fire, d)) for d in self.deployments.values() if d.next_fire]
@@ -263,12 +263,12 @@ class World:
     # Inspection: what tests ask.
 
     def note(self, request: Request) -> Seen:
-        """Remember a request, and return the entry that its consequences are written to."""
+        """Record a request; return the entry that takes its effects."""
         self.requests.append(Seen(self.now(), request))
         return self.requests[-1]
 
     def started(self, *, origin: Origin = "request") -> list[Run]:
-        """Return the runs that requests (or others) started so far, oldest first."""
+        """Return the runs of this origin started so far, oldest first."""
         with self.lock:
             self.settle()
             return [run for run in self.runs.values() if run.origin == origin]
@@ -278,12 +278,12 @@ class World:
         return self.runs[run_id].ending(self.now())
 
     def seed_deployments(self, count: int, *, behaviour: Behaviour = DEMO) -> list[Deployment]:
-        """Add `count` deployments, all with the same behaviour, and return them."""
+        """Add `count` deployments with the same behaviour."""
         with self.lock:
             return [self.add_deployment(name=f"seed-{n:04}", behaviour=behaviour) for n in range(count)]
 
     def seed_session(self) -> Session:
-        """Add the session that the samples belong to, a month old, and return it."""
+        """Add the session that the samples belong to, a month old."""
         agent = {"id": WRITER, "type": "agent", "version": 1}
         about: dict[str, Any] = {"environment_id": ENVIRONMENT, "initial_events": PROMPT, "title": TITLE}
         with self.lock:

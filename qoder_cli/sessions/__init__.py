@@ -1,1 +1,1 @@
-"""A session's events: heard, put into words, shown."""
+"""A session's events: heard, shown, answered."""

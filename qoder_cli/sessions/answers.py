@@ -1,7 +1,7 @@
-"""What a person says to a session's agent, each sent once: an answer to a call, a message, an interruption.
+"""Send answers, messages and interruptions to a session's agent, once each.
 
-No page says that a second answer is harmless, so none is sent by itself. A lost response is settled by the
-session's events: what was sent is among them, or the call waits no more.
+No page says that a second answer is harmless, so none is sent by itself. After a
+lost response, the events show what was sent, or that the call no longer waits.
 """
 
 import math
@@ -22,14 +22,14 @@ from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_text, newest_first
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
-RESENDS = 2  # of what does no harm twice
+RESENDS = 2  # of harmless repeats
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api/facts.md, 2.3)
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
 
 def message(said: str) -> Events:
-    """Return the one event that is a message to an agent."""
+    """Return a message to an agent, as one event in a list."""
     return [{"type": "user.message", "content": [{"type": "text", "text": said}]}]
 
 
@@ -51,7 +51,10 @@ def _thread(call: Call) -> dict[str, Any]:
 
 
 class SessionWrite(Write[Events]):
-    """Sends events to a session, once, and comes to these events as they were accepted."""
+    """Sends events to a session, once; the result is the events as accepted.
+
+    A lost response is settled by looking for them in the session's events.
+    """
 
     nothing = "nothing was sent"
     absent = "the session's events do not show it"
@@ -77,7 +80,7 @@ class SessionWrite(Write[Events]):
         return accepted
 
     def _may_be(self, accepted: dict[str, Any], sent: dict[str, Any]) -> bool:
-        """Return whether nothing that an accepted event says of itself is of another one."""
+        """Return whether nothing in an accepted event contradicts the one sent."""
         of_ours = {"session_id": self.session_id, "type": sent["type"]}
         of_ours |= {name: sent.get(name) for name in ANSWERS.values()}
         return all(accepted.get(name) in (None, value) for name, value in of_ours.items())
@@ -93,7 +96,7 @@ class SessionWrite(Write[Events]):
         )
 
     def seen(self) -> Events | None:
-        """Return what the events show of it, None for nothing. Raises ApiError, CannotBe."""
+        """Return what the events show of it, or None. Raises ApiError, CannotBe."""
         return None
 
     def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
@@ -110,28 +113,28 @@ class SessionWrite(Write[Events]):
 
 
 class Interruption(SessionWrite):
-    """Interrupts the turn of a session: nothing shows it, and it does no harm twice."""
+    """Interrupts a session's turn. Nothing shows it, and doing it twice is harmless."""
 
     def __init__(self, app: App, session_id: str) -> None:
         super().__init__(app, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
 
     def settle(self, error: ApiError, meaning: Meaning) -> None:
-        """Return at once."""
+        """Return None at once: nothing shows it."""
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         return LOOKS[resends] if resends < RESENDS else None
 
 
 class Message(SessionWrite):
-    """A message to a session, with whatever else it begins with."""
+    """A message to a session, or all of its first events."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:
         super().__init__(app, session_id, events, what=f"the message to session {session_id}")
         self._known: set[str] = set()
-        self._began = math.inf  # when it was sent first, by the server's clock
+        self._began = math.inf  # first sent, on the server's clock
 
     def request(self) -> Pending:
-        """Prepare an attempt, having noted which messages there are already."""
+        """Prepare an attempt; note which messages exist already."""
         self._known.update(map(event_key, self._messages(retry=True)))
         self._began = min(self._began, self.client.server_now())
         return super().request()
@@ -142,13 +145,13 @@ class Message(SessionWrite):
         return [event for event in listed if self._is_new(event) and message_text(event) == ours][-1:] or None
 
     def _is_new(self, event: dict[str, Any]) -> bool:
-        """Return whether an event was not there before, even on a replica that lagged."""
+        """Return whether an event is unknown, and not old: a replica may have hidden it."""
         at = event_at(event)
         is_older = at is not None and at < self._began - APART
         return event_key(event) not in self._known and not is_older
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
-        """Return messages, newest first: back to one of `until`, or the newest page."""
+        """Return messages, newest first: back to one of `until`, else one page."""
         pages = partial(
             self.client.pages, events_path(self.session_id), within=None if retry else READ_WITHIN, retry=retry
         )
@@ -161,20 +164,20 @@ class Message(SessionWrite):
 
 
 class Answers(SessionWrite):
-    """Answers to calls that wait, in one request; before each attempt, the same must still wait."""
+    """Answers to waiting calls, in one request. Before each attempt they must still wait."""
 
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
         self.calls = [call for call, _ in answers]
         what = f"what was said to {', '.join(call.id for call in self.calls)}"
         super().__init__(app, asked.session_id, [event for _, event in answers], what=what)
         self.asked = asked
-        self._asked_by = asked.key  # what said, when they were sent, that these calls wait
+        self._asked_by = asked.key  # the event that asked, as of sending
         self._not_sent = "; nothing was sent"
 
     def deliver(self) -> Events:
-        """Send them, and return the events accepted: none where the response was lost and the calls wait no more.
+        """Send them and return the events accepted, or none if lost and nothing waits.
 
-        Where the server names the older form, that is tried, once. Raises Rejected, and whatever `send` raises.
+        If the server names the older form, try that once. Raises Rejected, and what `send` raises.
         """
         events = self._deliver()
         self._app.known.answered |= dict.fromkeys((call.id for call in self.calls), self._asked_by)
@@ -198,7 +201,7 @@ class Answers(SessionWrite):
             raise
 
     def request(self) -> Pending:
-        """Prepare an attempt, unless what waits is not what was shown any more. Raises Rejected."""
+        """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
         self._look()
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
@@ -206,7 +209,7 @@ class Answers(SessionWrite):
         return super().request()
 
     def seen(self) -> Events | None:
-        """Return the answers as listed; none if the calls wait no more, whoever answered."""
+        """Return the answers listed; empty if nothing waits, whoever answered."""
         named = set(map(_call_of, self.events))
         self.asked = asked = look(self.client, self.session_id, until=[*named, str(self._asked_by)], retry=False)
         found = list(filter(None, map(self._shown_of, self.events)))
@@ -218,17 +221,17 @@ class Answers(SessionWrite):
         if others:
             why = f"{others[0]} no longer waits: {asked.became_of(others[0])} by somebody else"
             raise OutcomeUnknown(why) if found else CannotBe(why)
-        knows_as_much = any(event_key(event) == self._asked_by for event in asked.events)  # else a replica lags
+        knows_as_much = any(event_key(event) == self._asked_by for event in asked.events)  # else it lags
         still = {*asked.unreadable, *(call.id for call in asked.calls)}
         return [] if knows_as_much and not still & named and self._went_on() else None
 
     def _shown_of(self, ours: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the event among those of the newest look that says the same of the same call."""
+        """Return the newest look's event with the same answer to the same call."""
         said = (event for event in self.asked.events if event.get("type") == ours["type"])
         return next((event for event in said if _call_of(event) == _call_of(ours) and _agrees(event, ours)), None)
 
     def _went_on(self) -> bool:
-        """Return whether the agent went on as after these answers: not stopped, nothing denied run."""
+        """Return whether the agent went on, not stopped, and ran nothing denied."""
         newest = self.asked.newest
         denied = [event for event in self.events if _result(event) == "deny" and not self._shown_of(event)]
         has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
@@ -240,7 +243,7 @@ class Answers(SessionWrite):
         self.asked = look(self.client, self.session_id, until=[call.id for call in self.calls])
 
     def _gone(self) -> Rejected | None:
-        """Return the error of a call that does not wait as it was shown; None where all do."""
+        """Return the error for a call that does not wait as shown; None if all do."""
         waiting = {call.id: call for call in self.asked.calls}
         for call in self.calls:
             if call.id in self.asked.unreadable:
@@ -252,12 +255,12 @@ class Answers(SessionWrite):
         return None
 
     def _take_older_form(self) -> bool:
-        """Spell confirmations in the older form; return False if there is nothing to spell."""
+        """Rewrite confirmations in the older form. Return False if not possible."""
         if not all("result" in event for event in self.events):
             return False
         for event in self.events:
             event["decision"] = _OLDER_FORM[event.pop("result")]
-        self._key = str(uuid.uuid4())  # under the same one a server may answer as it did before
+        self._key = str(uuid.uuid4())  # a server may repeat its answer to the old one
         return True
 
 
@@ -266,14 +269,14 @@ def _call_of(event: dict[str, Any]) -> str:
 
 
 def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Return whether an answer says the same as ours, as far as the list shows what it says."""
+    """Return whether an answer says the same as ours, as far as it shows."""
     if "content" in event and message_text(event) != message_text(ours):
         return False
     return _result(event) in (None, _result(ours))
 
 
 def _result(event: dict[str, Any]) -> str | None:
-    """Return allow or deny of a confirmation in either form; None for any other event."""
+    """Return allow or deny of a confirmation in either form; None for others."""
     newer = {older: result for result, older in _OLDER_FORM.items()}
     decision = text(event.get("decision"))
     return text(event.get("result")) or newer.get(decision or "", decision)

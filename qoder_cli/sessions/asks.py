@@ -1,7 +1,7 @@
-"""What waits for a person: the calls that a session's agent has asked about (api/facts.md, 2.6).
+"""The calls that wait for a person (api/facts.md, 2.6).
 
-Whatever cannot be read in full counts as not readable, never as approved: a call that the session names and
-that is not among its events, that two events tell of differently, or with an id that nobody could type.
+A call that cannot be read in full counts as unreadable, never as approved: one that is
+not among the events, that two events show differently, or whose id nobody could type.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _ASKED_FOR = (*STATUSES, *KINDS, *ANSWERS)
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a tool that the agent wants to make, as its event tells of it."""
+    """A tool call that the agent wants to make, from its event."""
 
     session_id: str
     id: str  # of its event, by which it is answered
@@ -61,7 +61,7 @@ class Call:
 
     @property
     def shown(self) -> tuple[object, ...]:
-        """All that a person was shown of it: what an answer is bound to."""
+        """What a person was shown of it, to which an answer is bound."""
         return self.id, self.kind, self.name, self.thread, self.input_sha256
 
 
@@ -73,9 +73,9 @@ def _sorted(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one look shows: `calls` and `unreadable` ids wait, as the event `key` says.
+    """What a session waits for: `calls` and `unreadable` ids, by the event `key`.
 
-    `events` are those that were read, newest first.
+    `events` are those read, newest first.
     """
 
     session_id: str
@@ -86,7 +86,7 @@ class Asked:
 
     @property
     def newest(self) -> dict[str, Any]:
-        """The newest event that says how the session stands; empty when there is none."""
+        """The newest status event; empty if none."""
         return next((event for event in self.events if event.get("type") in STATUSES), {})
 
     @property
@@ -98,13 +98,13 @@ class Asked:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
 
     def answer_to(self, id: str) -> dict[str, Any] | None:
-        """Return the event that answers a call: what a person said, else the tool's result."""
+        """Return a call's answer: a person's, else the tool's result."""
         answers = [event for event in self.events if _answered(event) == id]
         of_people = [event for event in answers if str(event.get("type")).startswith("user.")]
         return next(iter(of_people or answers), None)
 
     def became_of(self, id: str) -> str:
-        """Return what became of a call that waits no more, in words."""
+        """Return in words what became of a call that no longer waits."""
         if (answer := self.answer_to(id)) is None:
             status = str(self.newest.get("type") or "").rpartition("_")[2] or "unknown"
             reason = stop_reason(self.newest)
@@ -117,11 +117,11 @@ class Asked:
 
 
 def look(client: "Client", session_id: str, *, until: Collection[str] = (), retry: bool = True) -> Asked:
-    """Return what a session waits for, read back at least to the keys `until`. Raises ApiError."""
+    """Return what a session waits for, read back to the keys `until`. Raises ApiError."""
     query = {"types[]": _ASKED_FOR, "limit": PAGE}
     within = None if retry else READ_WITHIN
     calls: dict[str, Call] = {}
-    doubtful: set[str] = set()  # calls of which two events tell differently
+    doubtful: set[str] = set()  # calls that two events show differently
 
     def pages(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for page in client.pages(events_path(session_id), query, within=within, retry=retry):
@@ -167,7 +167,7 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call]) -> Asked:
 
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """Return the calls since it began to run that say themselves that they wait, in turn."""
+    """Yield the ids of calls since the last start that say they wait, oldest first."""
     end = next((n for n, event in enumerate(events) if event.get("type") == RUNNING), len(events))
     for event in reversed(events[:end]):
         asks = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
@@ -183,13 +183,13 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-# What waits, as rows of a list; in a pipe the columns are only ever appended to.
+# The columns of what waits; in a pipe they are only ever appended.
 FIRST = ("call", "name", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A call that waits, a row of `pending`. `call` is None if it is unreadable."""
+    """A row of `pending`: a waiting call, None if unreadable, and its session."""
 
     id: str
     session: dict[str, Any]
@@ -218,7 +218,7 @@ class Waiting:
         return row
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON shows: the whole input, and the commands that answer, as words."""
+        """Return its JSON: the whole input, and the commands that answer, as words."""
         told = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
             told |= {"kind": call.kind, "input": call.input, "input_sha256": call.input_sha256}

@@ -1,4 +1,4 @@
-"""Following one session's event stream in a thread, through everything that can break it (api/facts.md, 2.5)."""
+"""Follow one session's event stream in a thread, reconnecting (api/facts.md, 2.5)."""
 
 import queue
 import re
@@ -18,37 +18,37 @@ from qoder_cli.sessions.story import REMEMBERED, events_path
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-PAUSES = (5.0, 15.0, 45.0)  # seconds before the stream is opened again; the last one from then on
-HEALTHY_AFTER = 5.0  # seconds that a stream must hold for the next pause to be the first again
-MOST_UNREAD = 1_000  # news that wait in the inbox
+PAUSES = (5.0, 15.0, 45.0)  # seconds before reopening the stream; the last one repeats
+HEALTHY_AFTER = 5.0  # seconds a stream must last to reset the pauses
+MOST_UNREAD = 1_000  # news in the inbox
 FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 _LAST = ("session.status_terminated", "session.deleted")  # after them a stream ends for good
-_PREVIEWS = ("event_start", "event_delta")  # parts of a message that comes whole later, under the same id
+_PREVIEWS = ("event_start", "event_delta")  # parts of a message, which comes whole later
 _NO_STREAM = (405, 501)
-_TICK = 0.2  # seconds after which a pause notices that it is not needed any more
-_READER_TICK = 0.01  # seconds, real ones: a thread is waited for, not the time
+_TICK = 0.2  # seconds until a pause notices that it was stopped
+_READER_TICK = 0.01  # real seconds: it waits for a thread, not for time
 
 
 class Frame(NamedTuple):
-    """A complete frame. `id` is None when it names none; the lines of `data` are joined by newlines."""
+    """A complete frame. `id` is None if it names none; lines of `data` are joined by newlines."""
 
     id: str | None
     event: str
     data: str
 
 
-# A comment, which is how a server shows that it is there, is "alive"; a "gap" is a frame that was skipped as too long.
+# A comment (the server's sign of life) is "alive"; a frame skipped as too long is a "gap".
 Item = Frame | Literal["alive", "gap"]
 Kind = Literal[
     "heard",  # a complete event, each once
-    "preview",  # a part of a message that is being made; it comes whole later, under the same id
-    "up",  # the stream is open: what happens from now on is heard, and since the last event heard before
-    "gap",  # something was missed: what happened since the last event must be read from the list
+    "preview",  # a part of a message being written; it comes whole later, with the same id
+    "up",  # the stream is open: all since the last event heard will come
+    "gap",  # something was missed: read the list from the last event on
     "alive",  # a sign of life
-    "down",  # the stream ended, could not be opened, or broke; unless `for_good`, it will be opened again
+    "down",  # the stream ended, broke or did not open; it is reopened unless `for_good`
 ]
 
 
@@ -64,11 +64,11 @@ class News:
 
 
 class Feed:
-    """Puts the events of one session's stream into `inbox`, from a thread of its own, from now or `after` on.
+    """Puts a session's stream into `inbox`, in a thread, from now or the event `after`.
 
-    It is opened again after 5, 15, 45, 45… s, and ends for good with the session, and where it is refused or
-    does not exist. Events of the types `deltas` are heard also while they are made. `path` is that of another
-    stream of the session, as a thread's is.
+    It reconnects after 5, 15, 45, 45… s. It ends for good with the session, or if the
+    stream is refused or missing. Messages of the types `deltas` are heard while being
+    written, too. `path` is another stream of the session, such as a thread's.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Feed:
             if self._is_left:
                 return
             if error and error.http_status == 409 and self._cursor is not None:
-                self._cursor, self._gap = None, True  # the server does not know this event any more
+                self._cursor, self._gap = None, True  # the server forgot this event
                 continue
             failures = 0 if self._clock.monotonic() - began >= HEALTHY_AFTER else failures
             self._inbox.put(News("down", self._session_id, error=error, for_good=self._over))
@@ -119,7 +119,7 @@ class Feed:
             failures += 1
 
     def _listen(self) -> ApiError | None:
-        """Follow one connection to its end, and return what ended it, or None for a proper end."""
+        """Follow one connection to its end. Return the error that ended it, or None."""
         try:
             after = {"last-event-id": self._cursor} if self._cursor else {}
             with self._client.open_stream(self._path, headers=after) as (_, chunks):
@@ -129,19 +129,19 @@ class Feed:
                     self._tell("gap")
                 for item in frames(chunks):
                     while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
-                        time.sleep(_READER_TICK)  # what is not read yet stays with the server
+                        time.sleep(_READER_TICK)  # unread data stays with the server
                     if self._is_left or self._take(item):
                         break
         except ApiError as error:
-            is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # what a proxy says may pass
+            is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # a proxy's error may pass
             self._over = is_refused or error.http_status in _NO_STREAM
             return error
-        except Exception as error:  # what stops this thread must be told to the one who waits
+        except Exception as error:  # whoever waits must hear of it
             return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
         return None
 
     def _take(self, frame: Item) -> bool:
-        """Report an item, and return whether the stream has nothing more to say."""
+        """Report an item. Return whether the stream is over."""
         if not isinstance(frame, Frame):
             self._tell(frame)
             return False
@@ -168,7 +168,7 @@ class Feed:
         return self._over
 
     def _event(self, frame: Frame) -> dict[str, Any]:
-        """Return the event of a frame, its id and type filled in where only the frame has them; empty if it is none."""
+        """Return a frame's event, completed with the frame's id and type; empty if invalid."""
         try:
             event = mapping(jsontext.parse(self._client.hide(frame.data)))
         except ValueError:
@@ -187,10 +187,10 @@ class Feed:
 
 
 def frames(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:
-    """Yield what a stream says, each as soon as it is complete; `limit` is the longest frame in bytes."""
+    """Yield what a stream says, as it completes; `limit` is the longest frame in bytes."""
     after_cr, at_start = False, True
-    line: list[bytes] = []  # the beginning of the line that is not complete yet
-    size = whole_size = 0  # of that line, and of the complete lines of the frame, comments not counted
+    line: list[bytes] = []  # of the incomplete line
+    size = whole_size = 0  # of that line; of the frame's lines but comments
     fields: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for chunk in filter(None, chunks):
         pieces = _LINE_END.split(chunk[1:] if after_cr and chunk[:1] == b"\n" else chunk)

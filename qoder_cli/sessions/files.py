@@ -1,4 +1,4 @@
-"""Files for a session: read here, uploaded once, put into the session."""
+"""A session's files and other resources: upload, add, list, remove."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
 
 class FileTyped(NamedTuple):
-    """A file as it was typed, PATH[:MOUNT] or file_…[:MOUNT], the latter without `content`."""
+    """A file typed as PATH[:MOUNT], or file_…[:MOUNT] without `content`."""
 
     name: str
     mount: str | None
@@ -25,7 +25,7 @@ class FileTyped(NamedTuple):
 
 
 def read_file(typed: str, option: str) -> FileTyped:
-    """Return the file that was typed, read. Raises UsageError if it cannot be read or is not text."""
+    """Return the file typed, read. Raises UsageError unless it is readable text."""
     found = _MOUNTED.fullmatch(typed)
     path, mount = (found[1], found[2]) if found and len(found[1]) > 1 else (typed, None)
     if path.startswith("file_") and "." not in path:
@@ -34,7 +34,7 @@ def read_file(typed: str, option: str) -> FileTyped:
 
 
 def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
-    """Return the resource that a file is, uploaded if it is not on the server yet."""
+    """Return a session's resource for a file, uploaded first if need be."""
     id = file.name
     if file.content is not None:
         id = upload(app, PurePath(file.name).name, file.content).deliver().id
@@ -43,7 +43,7 @@ def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
 
 
 def add(app: App, session_id: str, file: FileTyped) -> Resource:
-    """Put a file into a session, and return the resource that it is there. Raises QoderError."""
+    """Put a file into a session and return its resource. Raises QoderError."""
     body = resource_of(app, file)
 
     def is_it(found: Resource) -> bool:
@@ -60,13 +60,13 @@ def add(app: App, session_id: str, file: FileTyped) -> Resource:
 
 
 def listed(app: App, session_id: str, **how: Any) -> list[Resource]:
-    """Return the resources of a session; `how` is that of `Client.pages`. Raises ApiError."""
+    """Return a session's resources; `how` goes to `Client.pages`. Raises ApiError."""
     pages = app.client.pages(_path(session_id), {"limit": 100}, **how)
     return [Resource(mapping(row)) for page in pages for row in page["data"]]
 
 
 def remove(app: App, session_id: str, id: str) -> None:
-    """Take a resource out of a session. Raises QoderError, NotFound."""
+    """Remove a resource from a session. Raises QoderError, NotFound if unknown."""
     gone = Resource({"id": id, "type": "session_resource_deleted"})
 
     def look_again() -> Resource | None:
@@ -77,13 +77,13 @@ def remove(app: App, session_id: str, id: str) -> None:
 
 
 def renew(app: App, session_id: str, id: str, token: str) -> None:
-    """Give a repository of a session another token. Raises QoderError."""
+    """Give a repository a new token; harmless if repeated. Raises QoderError."""
     kind = mapping(app.client.get(_path(session_id, id))).get("type")
     field = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(kind))
     if field is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
     what, body = f"renewing the token of {id}", {field: token}
-    _write(app, session_id, id, what=what, body=body, shows=_is(id), settle=lambda: None)  # a token is never told
+    _write(app, session_id, id, what=what, body=body, shows=_is(id), settle=lambda: None)  # no token is shown
 
 
 def _is(id: str) -> Callable[[Resource], bool]:
@@ -95,7 +95,7 @@ def _path(session_id: str, *id: str) -> str:
 
 
 def _write(app: App, session_id: str, *id: str, what: str, **how: Any) -> Resource:
-    """Write a resource of a session, and return what came of it; `how` is that of `ObjectWrite`."""
+    """Write a session's resource and return it; `how` goes to `ObjectWrite`."""
     write = ObjectWrite[Resource](
         app.client,
         _path(session_id, *id),

@@ -1,7 +1,7 @@
-"""A call shown to a person, and the question about it.
+"""Show a call to a person, and ask about it.
 
-What a call says is another's text, perhaps written to be approved: it stands behind a margin on every
-line, nothing in it steers or hides, and the question comes last.
+Its text is another's, perhaps written to be approved: every line has a margin,
+nothing steers the terminal or hides, and the question comes last.
 """
 
 import unicodedata
@@ -22,17 +22,17 @@ MOST_ROWS = 200  # lines of the terminal
 _MARGIN = "  │ "
 _LONGEST_NAME = 100  # characters
 _TRIES = 3
-_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters that do not show as what they are
+_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters not shown
 
 
 def show_call(app: App, call: Call) -> None:
-    """Show a call with as much of its input as a person can read, and how much is not shown."""
+    """Show a call with its input; say how much of a very long one is left out."""
     whole = "\n".join(_lines(call.input))
     width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
     rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
     where = f" on thread {named(call.thread)}" if call.thread else ""
     told = f"session {named(call.session_id)} asks to run {named(call.name)} ({call.kind}, {named(call.id)}){where}:"
-    told = f"\n{_MARGIN}".join(_rows(told, width))  # a name fills no line of its own
+    told = f"\n{_MARGIN}".join(_rows(told, width))  # no name gets a line to itself
     app.err.tell(f"{told}\n" + "".join(f"{_MARGIN}{row}\n" for row in rows[:MOST_ROWS]))
     hidden = len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
     if hidden:
@@ -40,7 +40,7 @@ def show_call(app: App, call: Call) -> None:
 
 
 def _lines(given: Any) -> Iterator[str]:
-    """Yield the lines of an input: each field's name, and indented its text or JSON."""
+    """Yield a call's input: each field's name, then its text or JSON, indented."""
     if not isinstance(given, dict) or not given:
         yield from jsontext.dump(given, indent=2).split("\n")
         return
@@ -51,7 +51,7 @@ def _lines(given: Any) -> Iterator[str]:
 
 
 def _rows(line: str, width: int) -> list[str]:
-    """Return a line in rows that the terminal does not break anew, everything in it visible."""
+    """Return a line in rows that fit the terminal, every character visible."""
     from rich.cells import cell_len
 
     rows, room = [""], width
@@ -66,17 +66,17 @@ def _rows(line: str, width: int) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Return a text in which every character that does not show, or steers, is spelled out."""
+    """Return a text with invisible and steering characters spelled out."""
     return "".join(f"\\u{ord(one):04x}" if unicodedata.category(one) in _UNSEEN else one for one in text)
 
 
 def named(text: str) -> str:
-    """Return a name or an id of others as a message can have it: visible and not long."""
+    """Return another's name or id for a message: visible, and not too long."""
     return visible(shortened(text, _LONGEST_NAME))
 
 
 def ask(app: App, question: str, choices: str) -> str:
-    """Return the letter of the choice that a person types now. Raises UsageError."""
+    """Return the first letter of the choice a person types now. Raises UsageError."""
     _forget_keys(app)
     words = {*choices.split(), *(word[0] for word in choices.split())}
     for _ in range(_TRIES):
@@ -88,7 +88,7 @@ def ask(app: App, question: str, choices: str) -> str:
 
 
 def prompted(app: App, session_id: str) -> bool:
-    """Show what waits, ask, and send it; return whether nothing is left. Raises QoderError."""
+    """Show what waits, ask, and answer. Return whether to go on. Raises QoderError."""
     with app.progress.aside():
         try:
             asked = look(app.client, session_id)
@@ -118,7 +118,7 @@ def prompted(app: App, session_id: str) -> bool:
 
 
 def line_of(app: App, prompt: str) -> str:
-    """Return the line that a person types. Raises UsageError without a terminal."""
+    """Return the line that a person types. Raises UsageError if none comes."""
     app.err.tell(prompt)
     try:
         with keys(shown=True), signals.waiting():

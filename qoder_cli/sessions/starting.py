@@ -1,4 +1,4 @@
-"""A session to be started: what a command line, or likeness to another, says to the API."""
+"""Start a session: from options, or like a deployment or another session."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ from qoder_cli.sessions.story import Events, events_path
 Body = dict[str, Any]
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
-# What the service sets itself is refused (api/facts.md, 2.1).
+# Names that the service sets itself are refused (api/facts.md, 2.1).
 _VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What a session has of a resource that another can be given: a repository's token is never told.
+# The fields of a resource to copy to another session: no server shows a repository's token.
 _OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")
 _FIRST = {
     "user.message": ("type", "content"),
@@ -31,7 +31,7 @@ _FIRST = {
 
 
 def agent_of(app: App, typed: str, model: str | None) -> Any:
-    """Return the agent as a create names it: NAME or ID[@VERSION], or with another model."""
+    """Return the agent for a create, from NAME or ID, perhaps @VERSION, and `model`."""
     name, at, version = typed.rpartition("@")
     if not (at and _VERSION.fullmatch(version)):
         name, version = typed, ""
@@ -48,7 +48,7 @@ def with_model(agent: Any, model: str | None) -> Any:
 
 
 def variables(typed: Sequence[str]) -> dict[str, str]:
-    """Return the variables that were typed. Raises UsageError, which never tells a value."""
+    """Return the variables typed. Raises UsageError, which never shows a value."""
     found: dict[str, str] = {}
     for word in typed:
         name, equals, value = word.partition("=")
@@ -61,7 +61,7 @@ def variables(typed: Sequence[str]) -> dict[str, str]:
 
 
 def repository(typed: str, token: str | None) -> Body:
-    """Return the repository that was typed, URL[@REF][:MOUNT]. Raises UsageError."""
+    """Return the repository typed as URL[@REF][:MOUNT]. Raises UsageError."""
     found = _REPOSITORY.fullmatch(typed)
     url = urlsplit(found[1] if found else typed)
     if "@" in typed.partition("://")[2].partition("/")[0]:
@@ -89,21 +89,21 @@ def _with_token(resource: Body, token: str | None) -> Body:
 
 
 def memory(app: App, typed: str) -> Body:
-    """Return the memory store that was typed, STORE[:ro]."""
+    """Return the memory store typed as STORE[:ro]."""
     name = typed.removesuffix(":ro")
     access = {"access": "read_only"} if name != typed else {}
     return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
 def like_deployment(found: Deployment, token: str | None) -> Body:
-    """Return what a session needs to be as the runs of a deployment are."""
+    """Return the body of a session like a deployment's runs."""
     known, raw = found.raw.get("environment_variables"), found.raw
     pairs = known if isinstance(known, dict) else dict(assignments(text(known) or "") or ())
     return _like(raw, pairs, [_first_event(each) for each in raw.get("initial_events") or ()], token)
 
 
 def like_session(app: App, raw: Body, token: str | None) -> Body:
-    """Return what a session needs to be as another was when it began. Raises ApiError."""
+    """Return the body of a session like another when it began. Raises ApiError."""
     return _like(raw, mapping(raw.get("environment_variables")), list(_first_messages(app, str(raw["id"]))), token)
 
 
@@ -146,10 +146,10 @@ def _like(raw: Body, pairs: Mapping[str, str], events: Events, token: str | None
 
 
 def start(app: App, body: Body) -> tuple[Run, Events]:
-    """Create a session, and return it with what was sent to it afterwards. Raises QoderError.
+    """Create a session. Return it and the events sent afterwards. Raises QoderError.
 
-    A 400 that names `environment_variables` is met by the other form, one that names `initial_events` by
-    sending these once there is a session.
+    If a 400 names `environment_variables`, try their other form; if
+    `initial_events`, send these once there is a session.
     """
     later: Events = []
     while True:
@@ -181,7 +181,7 @@ def _names(error: ApiError, field: str) -> bool:
 
 
 def _as_text(pairs: Mapping[str, str], error: Rejected) -> str:
-    """Return variables as older servers take them. Raises the error where that cannot be."""
+    """Return variables as text, for older servers. Raises `error` if it cannot be."""
     if any("\n" in value or "\r" in value for value in pairs.values()):
         raise error
     separator = "\n" if any(";" in value for value in pairs.values()) else ";"

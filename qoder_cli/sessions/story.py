@@ -1,4 +1,4 @@
-"""Reading a session's events, whatever a server makes of cursors and order."""
+"""Read a session's events, whatever a server makes of cursors and order."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -26,18 +26,18 @@ Events = list[dict[str, Any]]
 Pages = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]  # from a query to pages
 
 PAGE = 100  # events; the API's limit
-REMEMBERED = 10_000  # events that are known when they come again
-BAD_CURSOR = (400, 404, 409, 410, 422)  # what a server may answer for one that it does not know
+REMEMBERED = 10_000  # events remembered, to skip repeats
+BAD_CURSOR = (400, 404, 409, 410, 422)  # possible answers to an unknown cursor
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
 FUTURE = 86400.0  # seconds that a run may seem to be created after now
 
 
-# What is said to a session, after which a turn begins.
+# Events sent to a session that begin a turn.
 SAID = ("user.message", "user.tool_confirmation", "user.custom_tool_result", "user.interrupt")
 
 
 def events_path(session_id: str) -> str:
-    """Return where a session's events are listed."""
+    """Return the path of a session's events."""
     return f"/sessions/{segment(session_id)}/events"
 
 
@@ -47,7 +47,7 @@ def events_of(page: dict[str, Any]) -> Events:
 
 
 def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
-    """Return the text of a message, with the `kinds` of what is no text."""
+    """Return a message's text: its text blocks, or an older server's string."""
     content = event.get("content")
     if isinstance(content, str):
         return content
@@ -71,7 +71,7 @@ def last_id(page: dict[str, Any], events: Events) -> str | None:
 
 
 def story_of(run: Run, now: float) -> SessionStory:
-    """Return an empty story of a run's session, in which nothing older than it counts."""
+    """Return an empty story of a run's session; older events will not count."""
     created = run.created or unix(run.raw.get("triggered_at"))
     if created is None or created > now + FUTURE:
         return SessionStory()
@@ -81,7 +81,8 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, from its beginning each time.
 
-    `read_to` is the last event read. `begin` makes the story of a turn instead.
+    `read_to` is the last event read. `begin` makes the story of a turn instead, which is
+    read beyond its first ending.
     """
 
     def __init__(self, client: "Client", run: Run, *, begin: Callable[[], SessionStory] | None = None) -> None:
@@ -94,11 +95,11 @@ class StoryReader:
         self._reads_on = begin is not None
 
     def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
-        """Read, to the first ending unless `to_the_end`, and return the story. Raises ApiError."""
+        """Read to the first ending, or `to_the_end`. Raises ApiError."""
         to_the_end = to_the_end or self._reads_on
         self._read(self._types, within, retry, to_the_end)
         if self.story.judged.idled_early and not self.story.judged.worked and not self.story.ending:
-            # It went idle and nothing says that it ever ran: only the agent's own events can tell.
+            # It went idle, and only the agent's own events can tell whether it ever ran.
             known, self.story = self.story, self._begin()
             try:
                 self._read((*self._types, *AGENT_EVENTS), within, retry, to_the_end)
@@ -121,10 +122,10 @@ class StoryReader:
 
 
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
-    """Yield the events that `query` asks for in portions, newest first, each once. Raises ApiError.
+    """Yield a query's events in portions, newest first, each once. Raises ApiError.
 
-    That order is believed as far as times bear it out; else all are read from the oldest on and turned
-    around.
+    The server's order is trusted while times confirm it; else all are read oldest
+    first and reversed.
     """
     seen: set[str] = set()
     oldest: float | None = None
@@ -146,7 +147,7 @@ def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
 
 
 def _descend(times: Sequence[float | None], before: float | None) -> bool:
-    """Return whether times never rise, from `before` on, and without that fall at least once."""
+    """Return whether times never rise after `before`; without it, whether they also fall."""
     known = [at for at in times if at is not None]
     if before is None:
         return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
@@ -154,10 +155,10 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
 
 
 class TurnStory(SessionStory):
-    """The part of a session's story that follows the events `after`, which were said to it.
+    """The part of a session's story after the events `after`, which were sent to it.
 
-    The events `known` before do not count. Where a list does not show what was said, the turn begins with the
-    first work that was not known. Without `after` it is the whole story, and its last ending counts.
+    Events `known` before do not count. If a list does not show `after`, the turn begins with
+    the first unknown work. Without `after` it is the whole story, and its last ending counts.
     """
 
     def __init__(self, *, known: Collection[str] = (), after: Collection[str] = ()) -> None:
@@ -187,7 +188,7 @@ class TurnStory(SessionStory):
 
     def _take(self, event: dict[str, Any], at: float | None) -> None:
         key = event_key(event)
-        if key in self._after:  # what was said is work that has begun
+        if key in self._after:  # it begins work
             self._told[key] = Told(key, "session.status_running", at, event)
         elif key not in self._known:
             super()._take(event, at)
@@ -202,5 +203,5 @@ class TurnStory(SessionStory):
 
 
 def keys(events: Iterable[dict[str, Any]]) -> set[str]:
-    """Return what tells events from all others."""
+    """Return the keys of events."""
     return set(map(event_key, events))

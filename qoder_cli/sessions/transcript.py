@@ -1,4 +1,4 @@
-"""A session's events as people read them. Pure: event in, text out; the table of cases is in test_logs.py."""
+"""A session's events as people read them. Pure; cases are in test_logs.py."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -12,20 +12,20 @@ from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.sessions.story import message_text
 
-RESULT_LIMIT = 2000  # characters shown of what a tool returned
-INPUT_LIMIT = 100  # characters shown of what a tool was given
+RESULT_LIMIT = 2000  # characters shown of a tool's output
+INPUT_LIMIT = 100  # characters shown of a tool's input
 _LABELS_WIDTH = 8
-WIDEST_LABEL = 24  # columns of a label on a terminal, and no more than a quarter of it
+WIDEST_LABEL = 24  # columns of a label, and at most a quarter of the terminal
 _BAR = " | "
 
-# Told only to those who ask for their type: what they say, another event says too, or nobody reads.
+# Shown only if their type is asked for: other events say the same, or nobody reads them.
 BOOKKEEPING = ("agent.thinking", "session.thread_", "session.updated", "session.usage", "span.")
 _COLOURS = {"agent": "green", "user": "bold", "error": "red", "failed": "red", "file": "green"}
 _PERMISSION = {"ask": " (waiting for approval)", "deny": " (denied)"}
 
 
 class Entry(NamedTuple):
-    """One event in a transcript: a word for who or what, and what it says."""
+    """One event in a transcript: a word for who or what, and its text."""
 
     label: str
     text: str
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
 
 def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
-    """Return what is to be read of an event; None for bookkeeping, but with `everything`."""
+    """Return an event's entry; None for bookkeeping, unless `everything` is wanted."""
     kind = text(event.get("type")) or ""
     if kind in _TOLD:
         return _TOLD[kind](event)
@@ -43,7 +43,7 @@ def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
 
 
 class Transcript:
-    """Writes entries for a terminal of some `width`, or for a pipe, with tabs, if None."""
+    """Writes entries for a terminal's `width`; if None, as `time<TAB>label<TAB>text`."""
 
     def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
         self._width = width
@@ -80,7 +80,7 @@ def _spoken(label: str) -> Callable[[dict[str, Any]], Entry]:
 
 
 def called(event: dict[str, Any]) -> str:
-    """Return what a tool call calls: the tool, behind the MCP server that has it."""
+    """Return the name of the tool called, after its MCP server: `server/tool`."""
     server = text(event.get("mcp_server_name"))
     return (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
 
@@ -91,7 +91,7 @@ def _tool_call(event: dict[str, Any]) -> Entry:
 
 
 def short(given: object) -> str:
-    """Return what a tool was given in one line: the only text there is, or JSON."""
+    """Return a tool's input in one line: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     only = values[0] if len(values) == 1 else None
     said = only if isinstance(only, str) else jsontext.dump(given) if given else ""
@@ -174,9 +174,9 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
 
 
 class Margin:
-    """Puts `label | ` before lines, if there are `labels`; of equal width on a terminal.
+    """Puts a label and a bar before lines, equally wide on a terminal, if it has `labels`.
 
-    `room` is the width left for the lines, None: any.
+    `room` is the width left for the lines, None for any.
     """
 
     def __init__(self, screen: Screen, labels: Iterable[str]) -> None:

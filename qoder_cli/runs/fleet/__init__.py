@@ -1,1 +1,1 @@
-"""Many runs: started together, watched through the lists, with one answer for all."""
+"""Many runs: started together, watched through lists, with one exit code."""

@@ -1,4 +1,7 @@
-"""Waiting for several runs: a few are polled one by one, many through the lists."""
+"""Wait for several runs: few are polled one by one, many through the lists.
+
+What more is wanted of ended runs is read meanwhile.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,20 +32,23 @@ from qoder_cli.runs.watch import Watch
 if TYPE_CHECKING:
     from qoder_cli.runs.fleet.launches import Launches
 
-AT_A_TIME = 6  # runs that are read of
+AT_A_TIME = 6  # runs to be read further
 
 
 def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Item]:
-    """Wait until each run has ended or the wait is over; return what became of each."""
+    """Wait for all runs, until the deadline or a signal. Return the results."""
     items: dict[Watch, Item] = {}
     wait = FleetWait(app, wanted, items.__setitem__)
-    with suppress(Signalled):  # it is the error of the items
+    with suppress(Signalled):  # the results tell of it
         wait.until_told(watches)
     return [items[watch] for watch in watches]
 
 
 class FleetWait(Wait):
-    """A wait for several runs, until `enough`; `tell` hears once what became of each."""
+    """A wait for several runs, until `enough`. `tell` gets each result, in this thread.
+
+    Functions put into the inbox are called in this thread too.
+    """
 
     def __init__(
         self,
@@ -58,13 +64,13 @@ class FleetWait(Wait):
         self._enough = enough
         self._coming: Launches | None = None
         self._told: set[Watch] = set()
-        self._left: dict[Watch, Item] = {}  # of which leave is to be taken before they are told
-        self._ended: dict[Watch, Item] = {}  # of which more is, or was, read
+        self._left: dict[Watch, Item] = {}  # to take leave of, then to tell
+        self._ended: dict[Watch, Item] = {}  # being read further, or were
         self._rounds = None if wanted.follow else Rounds(self, lambda: self.has_all)
         self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=self.listener.inbox, clock=app.clock)
 
     def until_told(self, watches: Sequence[Watch], coming: "Launches | None" = None) -> None:
-        """Return when all is told, also of those `coming`. Raises Signalled, when all is told too."""
+        """Return once all results are told; only then is Signalled raised."""
         self._coming = coming
         try:
             if coming:
@@ -88,7 +94,7 @@ class FleetWait(Wait):
     # The wait.
 
     def _poll_next(self) -> None:
-        """Wait until one run is to be polled, or all are, and do so."""
+        """Wait until a poll is due, of one run or of all, and do it."""
         expected = 0 if self.has_all or self._coming is None else self._coming.total
         if self._rounds and max(len(self.going), expected) > FEW:
             self._rounds.poll(list(self.going))
@@ -122,7 +128,7 @@ class FleetWait(Wait):
         if self._coming and not self.said:
             return "starting"
         if len(self.said) == 1 and self.has_all:
-            return next(iter(self.said.values())) or "waiting"  # its id is in the line above
+            return next(iter(self.said.values())) or "waiting"  # the line above has its id
         total, refused = len(self.said), 0
         if self._coming:
             total = self._coming.total
@@ -143,7 +149,7 @@ class FleetWait(Wait):
             self._tell(watch, item)
 
     def _tell_rest(self, watches: Sequence[Watch], signalled: Signalled | None) -> None:
-        """Tell of all runs but those that are read of; again, if a signal comes meanwhile."""
+        """Tell all results but those still being read; again after a signal."""
         if self._coming:
             self._coming.stop(LAST_WORDS if signalled else math.inf)
         for watch in [*watches, *self.said]:
@@ -162,7 +168,7 @@ class FleetWait(Wait):
             self._tell(watch, item)
 
     def _tell_read(self, within: float) -> None:
-        """Tell of each run as it is read, for so many seconds at most."""
+        """Tell results as they are read, for so many seconds at most."""
         clock, progress = self.app.clock, self.app.progress
         until = clock.monotonic() + within
         if self._reading.open:
@@ -174,7 +180,7 @@ class FleetWait(Wait):
         return read_more(self.app, self._ended[watch], self.wanted)
 
     def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
-        """Return what became of an ended run that was not read of before the wait ended."""
+        """Return the result of an ended run that was not read in full."""
         item = self._ended[watch]
         if item.error or item.run is None:
             return item

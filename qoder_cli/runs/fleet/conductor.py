@@ -1,4 +1,4 @@
-"""Several things at once: each printed when it is known, and one exit code for all."""
+"""Print the results of several runs as they come, with one exit code for all."""
 
 import shlex
 import sys
@@ -36,16 +36,16 @@ Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a 
 
 _STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
 _WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # None: it was not attempted
-LONGEST_HINT = 1000  # characters of a command within it
+LONGEST_HINT = 1000  # characters of a command in a hint
 LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
 IDS = "ids.txt"  # in the state folder
 _ALIKE = 10  # identical warnings
-MOST_PAGES = 5  # of sessions, to learn what the runs cost where they do not say so
-_WITHIN = 2.0  # seconds after which no further one is read
+MOST_PAGES = 5  # of sessions, to learn the costs of runs
+_WITHIN = 2.0  # seconds, then no more pages are read
 
 
 class Plan(NamedTuple):
-    """How several runs are to be started; the fields are the options of `deploy run`."""
+    """How to start several runs; the fields are options of `deploy run`."""
 
     wait: bool = True
     parallel: int = 1
@@ -54,13 +54,13 @@ class Plan(NamedTuple):
     fail_fast: bool = False
 
 
-WAIT = Plan()  # they are only waited for
+WAIT = Plan()  # start none, only wait
 
 
 class Conductor:
-    """Keeps what became of each thing that was named, prints it, and says at the end how all went.
+    """Collects and prints the result for each name, and sums up at the end.
 
-    It is enough when the output is gone or, with `--fail-fast`, when one did not go well.
+    It is enough once the output is gone or, with `--fail-fast`, once one failed.
     """
 
     def __init__(self, app: App, typed: Sequence[str], plan: Plan = WAIT, *, restart: Restart | None = None) -> None:
@@ -68,7 +68,7 @@ class Conductor:
         app.known.is_of_several = True
         self._typed = typed
         self._printed = printed(app, len(typed))
-        self._places: dict[Watch, list[int]] = {}  # in the input, of the runs that are waited for
+        self._places: dict[Watch, list[int]] = {}  # input places of runs waited for
         self._plan = plan
         self._restart = restart
         self._warnings = Warnings(app)
@@ -80,16 +80,16 @@ class Conductor:
         app.progress.board = lambda width, height: board(list(self._lines()), width=width, height=height)
 
     def expect(self, watch: Watch, *numbers: int) -> None:
-        """Hear for which things a run is waited for."""
+        """Note the places in the input for which a run is waited for."""
         self._places[watch] = list(numbers)
 
     def tell(self, watch: Watch, item: Item) -> None:
-        """Take in what became of a run that is waited for."""
+        """Take the result of a run that is waited for."""
         for number in self._places[watch]:
             self.put(number, item)
 
     def put(self, number: int, item: Item) -> None:
-        """Take in what became of a thing, once, and print what can be printed now."""
+        """Take the result for a place, once, and print what can be printed."""
         item = self._excused(item).with_(typed=self._typed[number])
         if self._printed.of(number) is None:
             self._app.known.ended(item, number=number)
@@ -107,7 +107,7 @@ class Conductor:
         return item.with_(error=None) if is_skipped and self._plan.on_skip == "ok" else item
 
     def _lines(self) -> Iterator[Line]:
-        """Yield a row of the board for each thing. Called from the thread that draws."""
+        """Yield the rows of the board. Called from the thread that draws."""
         watches = {number: watch for watch, numbers in dict(self._places).items() for number in numbers}
         for number, typed in enumerate(self._typed):
             item, watch = self._printed.of(number), watches.get(number)
@@ -128,7 +128,7 @@ class Conductor:
 
     @contextmanager
     def until_signalled(self) -> Iterator[None]:
-        """Let the work be ended by a signal, once all is told."""
+        """Catch a signal that ends this block. What has no result was not started."""
         try:
             yield
         except Signalled as signalled:
@@ -138,7 +138,7 @@ class Conductor:
                 self.put(number, not_started(typed))
 
     def conclude(self) -> int:
-        """Print the rest, say how all went, and return 0 or raise what decides the exit code."""
+        """Print the rest and a summary. Return 0 or raise the deciding error."""
         items = self._printed.results
         remember_runs(self._app.store, self._app.settings, [item.run for item in items if item.run])
         try:
@@ -150,7 +150,7 @@ class Conductor:
             self._sum_up(items, ask=False)
         error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
         broken = self._printed.broken
-        if broken is not None and not isinstance(error, Interrupted):  # a signal decides, whoever still listens
+        if broken is not None and not isinstance(error, Interrupted):  # a signal decides
             if not isinstance(broken, InternalError):
                 raise broken
             error = broken
@@ -160,7 +160,7 @@ class Conductor:
         raise last_words(self._app, error, items, verb=verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
-        """Say how the items went, how long it took and what it cost, if there is time to `ask`."""
+        """Print counts, time and cost; costs are requested only if `ask`."""
         if self._app.progress.is_quiet or len(items) < 2:
             return
         counts = Counter(item.word.replace("_", " ") for item in items)
@@ -172,7 +172,7 @@ class Conductor:
 
 
 def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
-    """Return the credits that the runs' sessions used, in words; None when no session says."""
+    """Return the credits that the runs used, in words; None if no session says."""
     runs = {item.run.session_id: item.run for item in items if item.run is not None and item.run.session_id}
     told: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
     silent = runs.keys() - told.keys()
@@ -189,11 +189,11 @@ def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
 
 
 def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
-    """Return what sessions say that they used, as far as their list can be read."""
+    """Return credits by session id, as far as the list of sessions shows them."""
     told: dict[str, object] = {}
     until = app.clock.monotonic() + _WITHIN
     query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
-    with suppress(ApiError, OverflowError):  # the latter at the edge of the calendar
+    with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
         if moments := [moment for each in created if (moment := parse_timestamp(each))]:
             query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
             query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
@@ -210,9 +210,9 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
 def last_words(
     app: App, error: QoderError, items: Sequence[Item], *, verb: str, restart: Restart | None = None
 ) -> QoderError:
-    """Return the error that decides the exit code, with what became of all, and the next command.
+    """Return the deciding error, with a summary and the next command.
 
-    `verb` says what became of those that succeeded; `restart` returns the command that starts some of them.
+    `verb` is what successful runs did; `restart` returns the command that starts some.
     """
     decided = next((item for item in items if item.error is error), None)
     is_stopped, several = isinstance(error, Interrupted), len(items) > 1
@@ -249,13 +249,13 @@ def _next_command(
     verb: str,
     restart: Restart | None,
 ) -> dict[str, Any]:
-    """Return what to do next: wait, else start the rest, else look at what is unknown."""
+    """Return the next command and hint: wait, start the rest, or check the unknown."""
     hints = [error.hint] if error.hint and error.next is None else []
     if len(unknown) == 1:
         hints = [f"check the runs of {unknown[0].typed} before starting it again (see its warning)"]
     elif unknown:
         hints = [f"check the runs of those {len(unknown)} before starting them again (see their warnings)"]
-    left: list[int] = []  # the places of those that were not started and can be, if others were
+    left: list[int] = []  # places to start, if any run was started
     if restart and any(item.run_id for item in items):
         left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
@@ -278,7 +278,7 @@ def _counted(count: int, one: str, several: str) -> str:
 
 
 def _shortened(command: Sequence[str], app: App) -> str | None:
-    """Return a command with its ids in a file, where it is too long for a line of a terminal."""
+    """Return a command with its ids in a file, if too long for a line; else None."""
     if len(shlex.join(command)) <= LONGEST_LINE:
         return None
     ids = list(takewhile(lambda word: not word.startswith("-"), command[3:]))
@@ -291,18 +291,18 @@ def _shortened(command: Sequence[str], app: App) -> str | None:
 
 
 class Warnings:
-    """Tells of each thing of which there is nothing but an error, as it becomes known."""
+    """Warns of each result that is only an error, as it comes."""
 
     def __init__(self, app: App) -> None:
         self._progress = app.progress
         self._counts: dict[tuple[str, str | None], int] = {}
 
     def take(self, item: Item) -> None:
-        """Warn of one that came to nothing; no more once many did in the same words."""
+        """Warn of a result without a run, at most ten times in the same words."""
         error = item.error
         has_run = item.run_id is not None and not item.is_unknown
         if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):
-            return  # those that ran out of time are in the next command
+            return  # those timed out are in the next command
         alike = self._counts[error.message, error.hint] = self._counts.get((error.message, error.hint), 0) + 1
         if alike <= _ALIKE:
             advice = error.advice

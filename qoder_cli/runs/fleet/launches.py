@@ -1,4 +1,4 @@
-"""Several runs started at a time, each by the protocol of one (`trigger`)."""
+"""Start several runs in parallel, each as `trigger` does, and tell each result."""
 
 import queue
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.watch import Watch
 
-Launched = tuple[Item, Watch | None]  # what became of an order, and the run if one was started
+Launched = tuple[Item, Watch | None]  # the result, and the run if it started
 
 
 class Launches:
-    """Starts runs, so many at a time, and tells the conductor of each in the caller's thread.
+    """Starts the ordered runs and tells the conductor, in the caller's thread.
 
-    A run to be waited for goes to `begin`; any other is read where its response is unclear.
+    A run to wait for goes to `begin`; any other is read again if the answer said too little.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Launches:
 
     @property
     def left(self) -> int:
-        """How many orders were not told of yet."""
+        """How many orders are still to be told of."""
         return len(self._pool.open)
 
     def start(self) -> None:
@@ -63,12 +63,12 @@ class Launches:
         self._pool.give(self._orders)
 
     def stop(self, within: float) -> None:
-        """Send nothing more, and tell of every order that is open, within so many seconds."""
+        """Send nothing more. Tell of every open order within so many seconds."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
     def _accept(self, number: int, launched: Launched) -> None:
-        """Tell of an order."""
+        """Tell the result of an order."""
         item, watch = launched
         if watch is not None:
             run_id, run = watch.observer.run_id, watch.run
@@ -83,7 +83,7 @@ class Launches:
             self._app.known.announce()
 
     def _given_up(self, number: int) -> Launched:
-        trigger = self._under_way.get(number)  # asked first: whoever leaves it has settled before
+        trigger = self._under_way.get(number)  # read first: a trigger that left it has settled
         if number in self._settled:
             return self._settled[number]
         if trigger is None or not trigger.may_have_acted:
@@ -96,7 +96,7 @@ class Launches:
         if self._conductor.is_fatal(self._settled[number][0]):
             self._pace.close()
         with suppress(Exception):  # the order is settled, whatever is learnt of it
-            # What the response did not say: why it was refused, or how a half-written run stands.
+            # What the response did not say: why it was refused, or the state of a half-written run.
             item, watch = self._settled[number]
             if isinstance(item.error, ApiError):
                 explained = explain_refusal(item.error, self._orders[number].deployment_id, self._app)
@@ -128,7 +128,7 @@ class Launches:
         return Item(typed, None, error), None
 
     def _item(self, watch: Watch) -> Item:
-        """Return a run that is not waited for, with an error only if it ended badly already."""
+        """Return the result for a run not waited for: an error if it ended badly."""
         error = ending_error(watch.run, self._app) if watch.run else None
         if error is not None and error.exit is Exit.NOT_YET:
             error = None

@@ -1,4 +1,4 @@
-"""Many at once: runs of several deployments started, or several runs awaited."""
+"""Start and await runs of several deployments, or await several runs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ _LISTED = 5  # names that an error lists
 def orders_for(
     typed: Sequence[str], like: Order, app: App, *, keep_going: bool, allow_duplicates: bool
 ) -> list[Order | QoderError]:
-    """Return an order `like` the one given for each deployment typed. Raises QoderError.
+    """Return an order for each deployment typed, like `like`. Raises QoderError.
 
-    With `keep_going` an unknown name is an error in its place.
+    With `keep_going`, an unknown name is an error in its place.
     """
     found = names.deployments(typed, app)
     if not allow_duplicates or like.key is not None:
@@ -81,9 +81,9 @@ def run_many(
     plan: Plan,
     wanted: Wanted | None,
 ) -> int:
-    """Start a run of each deployment, wait for them if `wanted`, and print what became of each.
+    """Start a run of each deployment, wait if `plan` says so, and print the results.
 
-    `orders` are in the order of `typed`, with errors for what cannot be. Returns 0 or raises.
+    `orders` match `typed`, with an error for what cannot be ordered. Return 0 or raise.
     """
     app.known.typed = typed
     app.pace_reads(READS_BESIDE_WRITES)
@@ -107,7 +107,7 @@ def run_many(
 
 
 def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequence[int]) -> list[str]:
-    """Return the command that gives some of the orders again, under the keys that they had."""
+    """Return the command that repeats some orders under the same keys."""
     orders = [order for number in numbers if isinstance(order := all_orders[number], Order)]
     ids = [order.deployment_id for order in orders]
     key = orders[0].key
@@ -119,7 +119,7 @@ def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequen
 
 
 def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
-    """Wait for the runs typed, and print each; return 0 or raise what decides the exit code."""
+    """Wait for the runs typed and print each. Return 0 or raise the deciding error."""
     for word in typed:
         ids.run(word)
     app.pace_reads()

@@ -1,4 +1,4 @@
-"""`deploy run --dry-run`: the request that each trigger would be, and why it would be refused."""
+"""`deploy run --dry-run`: show each trigger's request, and why it would be refused."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile
 
 
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> int:
-    """Print the requests, or why there is none; return 0 or raise why one would be refused."""
+    """Print the requests, or errors. Return 0 or raise why one would be refused."""
     from qoder_cli.runs.fleet.conductor import Warnings, last_words
 
     app.pace_reads()
@@ -59,7 +59,7 @@ def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) ->
 
 
 def _refusal(app: App, id: str) -> QoderError | None:
-    """Return why a run of a deployment would be refused; None when nothing is known against it."""
+    """Return the error that a run would be refused with; None if none is known."""
     try:
         found = find_deployment(app, id)
     except ApiError as error:

@@ -1,8 +1,8 @@
-"""Checking many runs at once through the lists, so that a check does not cost a request a run.
+"""Check many runs through the lists, with less than one request a run.
 
-`GET /deployment_runs` shows the status of runs; where they have none, `GET /sessions` shows which sessions
-are at rest, and only those are asked. Absence from a list says nothing: a run that it does not show is
-read by itself, and so is every run from time to time, because a list may hide what happened.
+`GET /deployment_runs` shows the status of runs. If it has none, `GET /sessions` shows
+which sessions rest, and only those runs are read. A run missing from a list is read by
+itself, and so is every run from time to time, because a list may hide what happened.
 """
 
 import math
@@ -25,36 +25,36 @@ from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
 
 PAGE = 100  # rows
-BARREN = 3  # pages in a row that show none of the runs, after which a list is not read on; more before the first
+BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
 BATCH = 40  # runs read by themselves in one call
 AT_A_TIME = 8  # requests
-FIRST_PAUSE = 0.5  # seconds between two reads of a run itself, doubling
-UNSEEN = 5.0  # the least seconds before a run is read itself that its list was read for and does not show
-STALE = 60.0  # seconds after which any run is read itself, and after which a list that was not worth it is read again
-APART = timedelta(minutes=10)  # runs created closer together than this share a request
-SPARE = 5  # runs at most that are read for that reason, in as many seconds
+FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
+UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
+STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
+APART = timedelta(minutes=10)  # runs created closer than this share a request
+SPARE = 5  # stale runs read at most, in as many seconds
 # Seconds between two reads of a session that rests, unchanged, without having ended; and of the lists while runs
 # wait to be read themselves.
 LONGEST_REST = 30.0
-_EARLY = 0.75  # of a pause after which it is over, because checks come earlier by as much
-# Sessions that have not come to rest; the last word is an older generation's (api/facts.md, 2.2).
+_EARLY = 0.75  # of a pause counts as all of it: checks come early
+# Sessions not at rest; the last word is an older generation's (api/facts.md, 2.2).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
 
 
 class _List:
-    """A list that shows many runs at once, and what is known of this server's."""
+    """A list that shows many runs, and what is known of it on this server."""
 
     def __init__(self, path: str, filters: dict[str, Any], slack: timedelta) -> None:
         self.path = path
         self.filters = filters
         self.is_refused = False  # this server does not give it
-        self.has_window = True  # this server takes a window of time
+        self.has_window = True  # this server takes a time window
         self.down: ApiError | None = None  # why it cannot be read now
-        self.skipped: dict[Watch, float] = {}  # until when it is not worth reading for a run
+        self.skipped: dict[Watch, float] = {}  # until when not to read it for a run
         self._slack = slack
 
     def window(self, cluster: "_Cluster") -> dict[str, str]:
-        """Return the query for rows of this time, in whole seconds."""
+        """Return the query for a cluster's time, in whole seconds."""
         if not self.has_window:
             return {}
         first, last = cluster[0][0], cluster[-1][0] + timedelta(seconds=1)
@@ -62,7 +62,7 @@ class _List:
         return {"created_at[gte]": since, "created_at[lte]": until}
 
     def mind(self, error: ApiError, *, has_window: bool) -> None:
-        """Do without it if the server does not give it so; raise what concerns every request."""
+        """Stop using the list, or its window, if refused. Raise what hits any request."""
         if has_window and error.http_status == 400:
             self.has_window = False
         elif error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
@@ -77,7 +77,7 @@ _Cluster = list[tuple[datetime, Watch]]  # runs that were created close together
 
 
 def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
-    """Return the runs in clusters; those without a time are in none."""
+    """Return the runs clustered by time; those without a time are left out."""
     clusters: list[_Cluster] = []
     dated = [(created, watch) for watch in watches if (created := _created(watch.run))]
     for created, watch in sorted(dated, key=itemgetter(0)):
@@ -89,19 +89,19 @@ def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
 
 
 def _is_told_by_session(watch: Watch) -> bool:
-    """Return whether only the run's session tells how it ended."""
+    """Return whether only the run's session knows how it ended."""
     return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
 
 
 def _created(run: Run | None) -> datetime | None:
-    """Return when a run was created; None at the edge of the calendar, too."""
+    """Return when a run was created; None if unknown or out of range."""
     moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
     return moment if moment and 1 < moment.year < 9999 else None
 
 
 @dataclass
 class _Record:
-    """When a run was read, the next pause, how it rested, and when a list showed it."""
+    """A run's last read, next pause and resting state, and when it was last listed."""
 
     read: float
     pause: float = FIRST_PAUSE
@@ -110,7 +110,7 @@ class _Record:
 
 
 class RollCall:
-    """Checks on watched runs; `hear` hears of each, with the error if reading it failed."""
+    """Checks on watched runs. `hear` gets each run, and the error of a failed read."""
 
     def __init__(self, wait: Wait, hear: Callable[[Watch, ApiError | None], None]) -> None:
         self._wait = wait
@@ -120,7 +120,7 @@ class RollCall:
         self._records: dict[Watch, _Record] = {}
         self._due: dict[Watch, bool] = {}  # to read themselves; True: first, for a list shows a rest
         self._searched = False  # whether the newest runs were read for mere ids
-        self._listed = self._spared = -math.inf  # when the lists, and when stale runs, were last read
+        self._listed = self._spared = -math.inf  # last reads of lists, of stale runs
         self._now = 0.0  # when the call began
 
     @property
@@ -128,9 +128,9 @@ class RollCall:
         return bool(self._due)
 
     def call(self, going: Sequence[Watch]) -> None:
-        """Check on runs. Raises ApiError when a list cannot be read now, Late."""
+        """Check on the runs. Raises ApiError if a list cannot be read now; Late."""
         self._now = now = self._wait.app.client.clock.monotonic()
-        self._runs.down = self._sessions.down = None  # what was down may be there again
+        self._runs.down = self._sessions.down = None  # it may work again
         if not self.is_behind or now - self._listed >= LONGEST_REST:
             self._listed = now
             self._add_due(going, self._read_lists(going))
@@ -143,7 +143,7 @@ class RollCall:
                 raise source.down
 
     def _read_lists(self, going: Sequence[Watch]) -> set[Watch]:
-        """Read the lists that cost less than the runs they show; return the runs read for."""
+        """Read the lists that are worth it. Return the runs read for."""
         if not self._searched:
             unread = [watch for watch in going if watch.run is None and not watch.over]
             self._try(self._runs, {}, unread)
@@ -161,7 +161,7 @@ class RollCall:
         return listed
 
     def _clusters(self, going: Sequence[Watch]) -> Iterator[tuple[_List, _Cluster]]:
-        """Yield each list with the runs to read it for, two or more at a time."""
+        """Yield each list with its runs, at least two: a single one is as cheap alone."""
         known = [watch for watch in going if watch.run and not watch.over]
         by_status = [watch for watch in known if not _is_told_by_session(watch)]
         stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
@@ -173,7 +173,7 @@ class RollCall:
                     yield source, cluster
 
     def _try(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
-        """Read a list for these runs, and return whether that was worth its requests."""
+        """Read a list for these runs. Return whether it was worth its requests."""
         try:
             return self._read_list(source, window, watches)
         except ApiError as error:
@@ -181,9 +181,9 @@ class RollCall:
             return True
 
     def _read_list(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
-        """Read a list until all are shown, or it would cost more than to read each by itself."""
+        """Read a list while that is cheaper than single reads. Return whether it was."""
         wanted = {watch.observer.run_id: watch for watch in watches}
-        if source is self._sessions:  # whose rows are no runs
+        if source is self._sessions:  # its rows are no runs
             wanted = {each.session_id: each for each in watches if each.session_id}
         pages = shown = barren = 0
         most_barren = max(BARREN, len(watches) // 10)  # newer runs may come first
@@ -199,7 +199,7 @@ class RollCall:
         return shown >= pages
 
     def _take(self, watch: Watch, row: dict[str, Any]) -> None:
-        """Take in a row of a list: a run, or its session."""
+        """Take a row of a list: a run, or its session."""
         record, run = self._record(watch), Run.read(row)
         if run is not None or _is_told_by_session(watch):
             record.listed = self._listed
@@ -211,7 +211,7 @@ class RollCall:
         elif text(row.get("status")) in _MOVING:
             record.rested = None
             if not _is_told_by_session(watch):
-                record.read = self._now  # session and status agree, which was the question
+                record.read = self._now  # session and status agree
         elif rests != record.rested or self._unread_for(watch) >= record.pause:
             if rests != record.rested:
                 record.rested, record.pause = rests, FIRST_PAUSE
@@ -221,7 +221,7 @@ class RollCall:
         self._hear(watch, None)
 
     def _add_due(self, going: Sequence[Watch], listed: set[Watch]) -> None:
-        """Add the runs to read themselves though nothing says that they ended."""
+        """Add runs that no list showed, and stale ones, to be read themselves."""
         left = [watch for watch in going if not watch.over and not self._due.get(watch)]
         left.sort(key=self._unread_for, reverse=True)
         alone = [watch for watch in left if self._record(watch).listed != self._listed]
@@ -238,7 +238,7 @@ class RollCall:
             self._due |= dict.fromkeys(stale, False)
 
     def _ask(self, watches: Sequence[Watch]) -> None:
-        """Read each run itself, until the server asks for a pause, or is not there."""
+        """Read each run itself, until the server is down or asks for a pause."""
         enough: list[ApiError] = []
 
         def look(watch: Watch) -> ApiError | None:
@@ -293,7 +293,7 @@ class Rounds:
         self._roll = RollCall(wait, self._hear)
         self._due = -math.inf
         self._pause = 0.0
-        self._trouble = ""  # what was last said to go wrong
+        self._trouble = ""  # the last trouble reported
         self._is_in_trouble = False  # in this round
         self._asked_pause = 0.0  # seconds, in this round
 
@@ -326,7 +326,7 @@ class Rounds:
         self._put_off(began, is_quick=is_quick)
 
     def _hear(self, watch: Watch, error: ApiError | None) -> None:
-        """Hear that a run was read, or why it could not be. Raises Late."""
+        """Take a run that was read, or the error. Raises Late."""
         self._wait.take(watch, error)
         if error is not None and not watch.over:
             self._say(error)
@@ -334,14 +334,14 @@ class Rounds:
             raise Late
 
     def _say(self, error: ApiError) -> None:
-        """Say once, of many runs, that polling goes wrong."""
+        """Report a polling error once, not for each run."""
         self._is_in_trouble, self._asked_pause = True, max(self._asked_pause, error.asked_pause)
         if error.message != self._trouble:
             self._trouble = error.message
             self._wait.app.progress.change(f"{error.message.rstrip('.')}; retrying")
 
     def _put_off(self, began: float, *, is_quick: bool) -> None:
-        """Plan the next round: soon if a run ended, at once if not all were asked."""
+        """Plan the next round: soon if a run ended, at once if some are unread."""
         first = self._wait.first_pause
         self._pause = first if is_quick else min(max(self._pause, first) * 2, self._wait.longest_pause)
         now, jitter = self._clock.monotonic(), self._clock.jitter()

@@ -1,1 +1,1 @@
-"""What happened in runs, and what happens now: one run, or many side by side."""
+"""The events of runs, past and to come: of one run, or of many."""

@@ -1,4 +1,4 @@
-"""`qoder run logs --follow`: what happens until a run has ended (api/facts.md, 2.4 and 2.5)."""
+"""`qoder run logs --follow`: events until the run ends (api/facts.md, 2.4 and 2.5)."""
 
 import math
 import queue
@@ -32,13 +32,13 @@ from qoder_cli.sessions.feed import Feed, News
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
 
-CHECK_EVERY = 60.0  # seconds after which the run itself is asked whether it has ended
+CHECK_EVERY = 60.0  # seconds between two checks whether the run has ended
 SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
 _THREAD_ENDS = (*ENDS, "session.thread_status_idle", "session.thread_status_terminated")
 
 
 def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
-    """Print what happens until the run has ended or, unless `on_ask` is wait, needs an answer."""
+    """Print events until the run ends or, unless `on_ask` is wait, needs an answer."""
     observer = any_observer(app, chosen)
     run = observer.read_once()
     try:
@@ -67,7 +67,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
 
 
 def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
-    """Print what happens until the run's first ending, or an ask. Raises NotFound, LostSight."""
+    """Print events until the run's end or an ask. Raises NotFound, LostSight."""
     follower = Follower(log)
     observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else ENDS
     try:
@@ -105,10 +105,10 @@ def _has_ended(watch: Watch, clock: Clock) -> bool:
 
 
 class Follower:
-    """Reads on from the last event of a log, by the stream or else by the list.
+    """Reads on from a log's last event: from the stream, or the list if it fails.
 
-    The list is read whenever a stream begins, and every few seconds while none is open or one is silent for
-    60 s. `preview` is told of messages while they are made.
+    The list is read when a stream begins, and every few seconds while none is open or it has been
+    silent for 60 s. `preview` gets messages being written.
     """
 
     def __init__(self, log: SessionLog, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -123,9 +123,9 @@ class Follower:
         self._failing_since: float | None = None
 
     def batches(self, wake_at: Callable[[], float]) -> Iterator[Events]:
-        """Yield new events for ever, and an empty batch at `wake_at()` (monotonic).
+        """Yield new events without end, and an empty batch at `wake_at()` (monotonic).
 
-        Raises AuthError, NotFound that lasts 30 s, any other ApiError that lasts 5 minutes.
+        Raises AuthError, NotFound after 30 s, any ApiError that lasts 5 minutes.
         """
         log = self._log
         deltas = ("agent.message",) if self._preview else ()
@@ -146,7 +146,7 @@ class Follower:
             feed.stop()
 
     def _react(self, news: News | None) -> Iterator[Events]:
-        """Take in news of the stream; None: there were none until the list was to be read."""
+        """Handle news of the stream; None means that the list is due first."""
         if news is None:
             self._delivers = False
         elif news.kind == "heard":
@@ -169,7 +169,7 @@ class Follower:
             yield from self.read_on()
 
     def read_on(self) -> Iterator[Events]:
-        """Yield what the list has beyond the last event, as far as it can be read now."""
+        """Yield the list's newer events. A read that fails is repeated later."""
         found = False
         try:
             for new in self._log.beyond():

@@ -1,4 +1,4 @@
-"""The log of one run: where its session's events are, and how they are printed."""
+"""Read and print the log of one run, or say why it has none."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,30 +21,30 @@ from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
 
 Event = dict[str, Any]
 
-FIRST_PAUSE = 1.0  # seconds between two looks at a session's list, doubling while nothing is new
-FEWEST = 10  # events that are asked for newest first: fewer do not show whether they are
-USAGE_WITHIN = 5.0  # seconds to be told what a session has cost, which is only the last line
+FIRST_PAUSE = 1.0  # seconds between two reads of the list, doubling while nothing is new
+FEWEST = 10  # events to ask for newest first; fewer do not prove the order
+USAGE_WITHIN = 5.0  # seconds for the cost, which is only the last line
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which events are wanted: of these `types` (none: all), since a time, of one `thread`."""
+    """The events to show: of `types` (none: all), since a time, of one `thread`."""
 
     types: tuple[str, ...] = ()
     since: datetime | None = None
     thread: str | None = None
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """Return whether an event is wanted; one without a time is, whatever `since` says."""
+        """Return whether an event is wanted; one without a time passes `since`."""
         if self.types and event.get("type") not in self.types:
             return False
         happened = parse_timestamp(event_time(event))
         return self.since is None or happened is None or happened >= self.since
 
     def query(self) -> dict[str, Any]:
-        """Return what asks a server for them, which it may ignore."""
+        """Return the query for them, which a server may ignore."""
         query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
-        if self.thread:  # its list takes no more than a limit and a cursor (api/facts.md, 2.4)
+        if self.thread:  # takes only limit and cursor (api/facts.md, 2.4)
             return {"limit": PAGE}
         if self.types:
             query["types[]"] = self.types
@@ -54,13 +54,13 @@ class Selection:
 
 
 class SessionLog:
-    """A session's events, read on from `last`; replicas may not know one that is `young`."""
+    """One session's events, read on from `last`. Replicas may not know a `young` one."""
 
     def __init__(self, client: Client, session_id: str, selection: Selection, *, young: bool = False) -> None:
         self.client = client
         self.session_id = session_id
         self.path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
-        if selection.thread:  # its stream does not stand below its events (api/facts.md, 2.1)
+        if selection.thread:  # its stream is not below events (api/facts.md, 2.1)
             thread = f"/sessions/{segment(session_id)}/threads/{segment(selection.thread)}"
             self.path, self.stream = f"{thread}/events", f"{thread}/stream"
         self.selection = selection
@@ -69,7 +69,7 @@ class SessionLog:
         self._known: dict[str, None] = {}  # events that were told as new
 
     def batches(self, tail: int | None) -> Iterator[Events]:
-        """Yield what happened by pages, oldest first; with `tail` the newest. Raises ApiError."""
+        """Yield past events, oldest first; with `tail`, the newest. Raises ApiError."""
         if tail is not None:
             yield self._newest(tail)
             return
@@ -79,7 +79,7 @@ class SessionLog:
             yield events
 
     def _newest(self, count: int) -> Events:
-        """Return the newest `count` of the wanted events, oldest first."""
+        """Return the newest `count` wanted events, oldest first; read few others."""
         found: Events = []
         query = self.selection.query()
         pages = max(-(-count // PAGE), 1)
@@ -92,7 +92,7 @@ class SessionLog:
         return found[:count][::-1]
 
     def beyond(self) -> Iterator[Events]:
-        """Yield what is new in the list beyond the last event, by pages. Raises ApiError."""
+        """Yield the list's new events after the last one. Raises ApiError."""
         cursor = {"after_id": self.last} if self.last else {}
         try:
             for page in self.client.pages(self.path, {**self.selection.query(), **cursor}, retry=False):
@@ -106,13 +106,13 @@ class SessionLog:
             raise
 
     def new_of(self, events: Events) -> Events:
-        """Return those of the events that were not told as new before, nor read last."""
+        """Return the events neither returned before nor read last."""
         if not self._known:
             is_new(event_key({"id": self.last}), self._known, most=REMEMBERED)
         return [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
 
     def heard(self, event: Event) -> Events:
-        """Return an event that the stream told of, if it is new; from there the list is read on."""
+        """Return a stream's event, if new. The list is then read on from it."""
         new = self.new_of([event])
         types = self.selection.types
         if new and (not types or event.get("type") in types):  # else the list does not have it
@@ -120,7 +120,7 @@ class SessionLog:
         return new
 
     def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield pages; while the session is young, wait up to 30 s until it is found."""
+        """Yield pages; wait up to 30 s for a young session to be found."""
         clock = self.client.clock
         until = clock.monotonic() + (LAGGING if self._young else 0.0)
         while True:
@@ -138,7 +138,7 @@ class SessionLog:
 
 
 class Printer:
-    """Prints events, in a `with` block; `data` is what JSON shows of one."""
+    """Prints events in the chosen format, in a `with` block; `data` makes their JSON."""
 
     def __init__(self, app: App, selection: Selection, *, data: Callable[[Event], Event] = lambda one: one) -> None:
         self._output = app.output
@@ -171,7 +171,7 @@ class Printer:
 
 
 class Showing:
-    """Shows on stderr what streams tell of sessions, and from the lists what no stream told."""
+    """Shows sessions' events on stderr: from streams, and from lists what they missed."""
 
     def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
         self._app = app
@@ -181,15 +181,15 @@ class Showing:
         self._logs: dict[str, SessionLog] = {}
 
     def name(self, session_id: str, label: str) -> None:
-        """Let the lines of a session begin with one of the labels, instead of its id."""
+        """Begin a session's lines with this label, instead of its id."""
         self._names[session_id] = label
 
     def hear(self, event: Event, *, session_id: str) -> None:
-        """Show an event of a session, unless it was shown before or is bookkeeping."""
+        """Show an event, unless it was shown before or is bookkeeping."""
         self._show(self._log(session_id).new_of([event]), session_id)
 
     def catch_up(self, session_id: str) -> None:
-        """Show what the list has beyond what it had before, as far as it can be read now."""
+        """Show new events from the list. What cannot be read now is read next time."""
         with suppress(ApiError):
             for events in self._log(session_id).beyond():
                 self._show(events, session_id)
@@ -206,7 +206,7 @@ class Showing:
 
 
 def credits_of(app: App, run: Run, selection: Selection) -> object:
-    """Return what the session has cost, for people; None where it cannot be told at once."""
+    """Return the session's credits, for people who read it all; None if unknown."""
     if app.output.format != "table" or selection.types or not run.session_id:
         return None
     if run.credits is not None:
@@ -218,7 +218,7 @@ def credits_of(app: App, run: Run, selection: Selection) -> object:
 
 
 def log_of(app: App, run: Run, selection: Selection) -> SessionLog:
-    """Return the log of a run's session. Raises NotYet or NotFound when it has none."""
+    """Return the log of a run's session. Raises NotYet or NotFound without one."""
     if run.session_id is None:
         raise _without_session(app, run)
     young = run.created is not None and app.client.server_now() - run.created < YOUNG
@@ -227,7 +227,7 @@ def log_of(app: App, run: Run, selection: Selection) -> SessionLog:
 
 @contextmanager
 def explained(run: Run) -> Iterator[None]:
-    """Explain a session that is not there."""
+    """Say of a NotFound in this block that the session was deleted."""
     try:
         yield
     except NotFound as error:
@@ -236,12 +236,12 @@ def explained(run: Run) -> Iterator[None]:
 
 
 def nothing_shown(run_id: str, selection: Selection) -> str:
-    """Return what is said of a log in which there was nothing to show."""
+    """Return the message for an empty log."""
     return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
 
 
 def following(app: App, run: Run, error: QoderError) -> QoderError:
-    """Return the error of a run that is still running, with the command that follows it."""
+    """Return the error of a run that goes on, with the command to follow it."""
     again = app.command(noun(run.id), "logs", run.id, "--follow", *app.known.wait_options)
     return going_on(error.with_(next=error.next or again), run, app)
 

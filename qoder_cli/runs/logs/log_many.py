@@ -1,4 +1,4 @@
-"""`qoder run logs` of several runs, in the order of the input, read ahead of what is shown."""
+"""`qoder run logs` of several runs: each log in the order typed, read ahead."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, expla
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.story import Events
 
-_BEHIND = ("input", "exit_code")  # the keys of an item that stand behind its events
-AT_A_TIME = 6  # runs that are read ahead of what is shown
-MOST_AHEAD = 10_000  # events that are held for it
-GIVE_UP_AFTER = 3  # logs in a row for which the server is not there: each is tried for 30 s
+_BEHIND = ("input", "exit_code")  # keys of an item after its events
+AT_A_TIME = 6  # runs read ahead of what is shown
+MOST_AHEAD = 10_000  # events held for that
+GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
 
 
 @dataclass
 class Log:
-    """The log of one run; once its batches were taken, `item` says why there are no more."""
+    """One run's log. `item` has the run and, once its batches are read, the error."""
 
     item: Item
     credits: object = None
@@ -33,12 +33,12 @@ class Log:
 
 
 def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
-    """Print the log of each run; return 0 or raise what decides the exit code."""
+    """Print the logs. Return 0 or raise the deciding error, a UsageError at once."""
     page: _Lines | _Array = _Lines(app, selection)
     if app.output.format == "json":
         page = _Array(app.output, selection)
     items: list[Item] = []
-    away = 0  # logs in a row for which the server was not there
+    away = 0  # logs in a row without a server
     for log in _read(app, typed, selection, tail):
         had_any = page.show(log, _to_the_end(log))
         item, error = log.item, log.item.error
@@ -64,7 +64,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
 
 
 def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
-    """Yield the logs in order, each with its first batch. Raises UsageError at once."""
+    """Yield the logs in order, read in threads, with a first batch. Raises UsageError."""
     app.connect()
     is_fresh = freshness(app)
     ids = names.runs(typed, app)
@@ -82,7 +82,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
             except ApiError:
                 if observer.run is None:
                     raise
-                run = observer.run  # without the status that only its session knows
+                run = observer.run  # without the status its session knows
             log.item = Item(word, run)
             batches = log_of(app, run, selection).batches(tail)
             with explained(run):
@@ -97,7 +97,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
 
 
 def _to_the_end(log: Log) -> Iterator[Events]:
-    """Yield the batches of a log; what breaks it becomes its error."""
+    """Yield a log's batches; an ApiError becomes its error."""
     if log.item.run is None:
         return
     try:
@@ -108,7 +108,7 @@ def _to_the_end(log: Log) -> Iterator[Events]:
 
 
 class _Lines:
-    """Prints logs one below the other: ids, JSON lines, or transcripts, each headed by its run."""
+    """Prints logs one by one: ids, JSON lines, or transcripts with headings."""
 
     def __init__(self, app: App, selection: Selection) -> None:
         self._app = app
@@ -137,7 +137,7 @@ class _Lines:
 
 
 class _Array:
-    """Prints logs as one JSON array, event by event: an item is the run with a key `events`."""
+    """Prints logs as one JSON array, by event; each item is a run with `events`."""
 
     def __init__(self, output: Output, selection: Selection) -> None:
         self._output = output
