@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qoder_cli.help.completion import FILES, script
-from tests.support.nursery import PATIENCE
+from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
 from tests.support.programs import need
 
 
@@ -57,7 +57,14 @@ def press_tab(shell: str, lines: list[str], folder: Path, **more: str) -> Sessio
     completion, typed = folder / FILES[shell], list[str]()
     completion.write_text(script(shell), encoding="utf-8")
     (folder / "letter.txt").touch()
-    env = {**environment(folder), "SCRIPT": str(completion), "TYPED": str(folder / "typed"), **more}
+    ours = f"{nursery().programs}/qoder-cli"
+    env = {
+        **environment(folder, ours),
+        **ENVIRONMENT,
+        "SCRIPT": str(completion),
+        "TYPED": str(folder / "typed"),
+        **more,
+    }
     if shell == "fish":
         command = ["fish", "--no-config", "-c", SETUP["fish"], str(completion), *lines]
         ran = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=True)
@@ -71,12 +78,14 @@ def press_tab(shell: str, lines: list[str], folder: Path, **more: str) -> Sessio
     return Session(offers, dict(zip(lines, typed, strict=False)), screen, started=(folder / "started").exists())
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return an environment with a home of its own, and a `qoder` that is another program, as the Qoder IDE's."""
+def environment(folder: Path, ours: str = f"'{sys.executable}' -m qoder_cli") -> dict[str, str]:
+    """Return an environment with a home of its own, and a `qoder` that is another program, as the Qoder IDE's.
+
+    `ours` is the command that `qoder-cli` is.
+    """
     programs = folder / "bin"
     programs.mkdir()
-    ours = f"exec '{sys.executable}' -m qoder_cli \"$@\""
-    commands = {"qoder": f"echo qoder >>'{folder}/started'", "qoder-cli": ours}
+    commands = {"qoder": f"echo qoder >>'{folder}/started'", "qoder-cli": f'exec {ours} "$@"'}
     for name, command in commands.items():
         (programs / name).write_text(f"#!/bin/sh\n{command}\n")
         (programs / name).chmod(0o755)
