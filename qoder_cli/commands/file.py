@@ -61,10 +61,10 @@ def upload(
 
 _FILE = NOUNS["file"]
 Files: Any = one_argument(_FILE, several=True)
-Folder = Annotated[Text, option("--output-dir -O", "DIR", "Folder for it (default: .).", values.folders)]
+Folder = Annotated[str, option("--output-dir -O", "DIR", "Folder for it.", values.folders)]
 
 
-def download(app: App, things: Files, output_dir: Folder = None) -> int:
+def download(app: App, things: Files, output_dir: Folder = ".") -> int:
     """Download files that agents made.
 
     Each keeps its name; an existing file is never replaced: the new one gets
@@ -73,7 +73,7 @@ def download(app: App, things: Files, output_dir: Folder = None) -> int:
 
     Examples:
       qoder file download report.md -O /tmp"""
-    folder = downloads.prepare_folder("." if output_dir is None else output_dir)
+    folder = downloads.prepare_folder(output_dir)
     targets = things_named(app, _FILE, things)
 
     class Downloads(Changes):

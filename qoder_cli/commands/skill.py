@@ -66,7 +66,7 @@ def download(
     app: App,
     skill: Skill,
     version: Annotated[int | None, typer.Option(min=1, metavar="N", help="This version (default: the latest).")] = None,
-    output_dir: Folder = None,
+    output_dir: Folder = ".",
 ) -> None:
     """Download a skill into a folder of its name.
 
@@ -76,7 +76,7 @@ def download(
     Examples:
       qoder skill download release-notes -O /tmp
       qoder skill download release-notes --version 1 -O /tmp"""
-    folder = downloads.prepare_folder("." if output_dir is None else output_dir)
+    folder = downloads.prepare_folder(output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])
     number = version or skills.number_of(skills.newest(raw))

@@ -28,29 +28,33 @@ _TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # a name that another was faster to t
 _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
-def prepare_folder(folder: str, option: str = "--output-dir") -> Path:
+def prepare_folder(folder: str = ".") -> Path:
     """Return the folder for files, made if it is missing. Raises UsageError."""
     if not folder:
-        raise UsageError(f"{option} is empty", hint="is a shell variable unset?")
+        raise UsageError("--output-dir is empty", hint="is a shell variable unset?")
     path = Path(folder)
     if names_token(folder) and not path.exists():
-        raise UsageError(f"{option} takes a folder, not a token", hint="set QODER_PAT to it")
+        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise UsageError(
-            f"{option} {folder}: {error.strerror or error}", hint="name a folder that can be written"
-        ) from None
+        why = f"--output-dir {folder}: {error.strerror or error}"
+        raise UsageError(why, hint="name a folder that can be written") from None
     return path
 
 
-def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[bytes]:
-    """Yield what is in a file: the storage host is asked without our token (api/facts.md, 4).
+def download(client: "Client", file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
+    """Fetch a file of this `size`, if that is known, into the folder, and return where it is.
 
-    Raises ApiError, also for more than `largest` bytes.
+    Raises ApiError, also for more than is allowed or less than was told, and what `save` raises.
     """
+    return save(_content(client, file_id, size), f"file {file_id}", name, folder)
+
+
+def _content(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
+    """Yield what is in a file: the storage host gets no token of ours (api/facts.md, 4)."""
     try:
         link = mapping(client.get(f"/files/{segment(file_id)}/content"))
     except AuthError as error:
@@ -58,24 +62,10 @@ def content_of(client: "Client", file_id: str, *, largest: int) -> Iterator[byte
             raise
         hint = "name a file that an agent made; what was uploaded usually cannot be downloaded"
         raise error.with_(hint=hint) from None
-    url = text(link.get("url"))
+    url, came = text(link.get("url")), 0
     if url is None:
         raise NoAnswer(f"no download link for file {file_id}")
-    yield from client.fetch_elsewhere(url, largest=largest)
-
-
-def download(client: "Client", file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
-    """Fetch a file of this `size`, if that is known, into the folder, and return where it is.
-
-    Raises what `content_of` and `save` raise, NoAnswer for less.
-    """
-    return save(_whole(client, file_id, size), f"file {file_id}", name, folder)
-
-
-def _whole(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
-    """Yield what is in a file. Raises NoAnswer where it ends too soon."""
-    came = 0
-    for chunk in content_of(client, file_id, largest=LARGEST_FILE):
+    for chunk in client.fetch_elsewhere(url, largest=LARGEST_FILE):
         came += len(chunk)
         yield chunk
     if isinstance(size, int) and came < size:

@@ -57,11 +57,6 @@ class Create(ObjectWrite[Resource]):
             look=app.looking(*words_of(noun, "list", *held_by)),
         )
 
-    @property
-    def mark(self) -> str:
-        """The key by which it is found again."""
-        return self._mark
-
     def request(self) -> "Pending":
         """Prepare an attempt."""
         self._began = self.client.clock.monotonic()
