@@ -198,7 +198,7 @@ def _list(app: App, noun: Noun, listed: "Operation", typed: Raw) -> None:
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
-    query: Raw = {"limit": page_size(wanted)} if noun.is_paged else {}
+    query: Raw = {}
     after = next((each for each in ("created_at[gte]", "created_at[gt]") if each in listed.query), "")
     query |= window.query(after, after.replace("g", "l", 1), slack=ROUNDED) if after else {}
     for parameter, (name_typed, _) in FILTERS.items():
@@ -225,6 +225,8 @@ def print_list(
 ) -> bool:
     """Print what matches of a list; return whether none was left out."""
     columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
+    if noun.is_paged:
+        query = {"limit": page_size(wanted)} | query
     # A version of an agent has the agent's id: its number tells it from the others.
     id = "version" if versions else "id"
     row, first = _row_of(noun, columns)
@@ -315,7 +317,7 @@ def versions_command(noun: Noun) -> Command:
     def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool) -> None:
         wanted = rows_wanted(limit, all=all)
         path = path_of(noun, id_of(ctx.obj, noun, thing, archived=True)) + "/versions"
-        print_list(ctx.obj, noun, path, {"limit": page_size(wanted)}, wanted, versions=True)
+        print_list(ctx.obj, noun, path, {}, wanted, versions=True)
 
     return declared(versions, doc, parameters)
 

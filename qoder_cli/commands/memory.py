@@ -15,7 +15,7 @@ from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.nouns.write import target_of
-from qoder_cli.output.listing import All, Limit, page_size, rows_wanted
+from qoder_cli.output.listing import All, Limit, rows_wanted
 
 Raw = dict[str, Any]
 
@@ -41,7 +41,7 @@ def ls(
       qoder memory ls project
       qoder memory ls project notes/ --json"""
     wanted = rows_wanted(limit, all=all)
-    query: Raw = {"limit": page_size(wanted)}
+    query: Raw = {}
     if folder := (prefix or "").lstrip("/"):
         memories.checked(folder.rstrip("/"))
         query["path_prefix"] = folder
@@ -93,10 +93,8 @@ def history(
     if one:
         show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, one))
         return
-    query: Raw = {"limit": page_size(wanted)}
     known = typed and memories.find(app, id, typed)
-    if known:
-        query["memory_id"] = known["id"]
+    query: Raw = {"memory_id": known["id"]} if known else {}
 
     def matches(raw: Raw) -> bool:
         if known:

@@ -38,7 +38,7 @@ def upload(
     Examples:
       qoder skill upload release-notes
       qoder skill upload release-notes.zip --title 'Release notes'"""
-    labels = pairs("--metadata", metadata)
+    labels = pairs(metadata)
     files = skills.read(path)
     name = skills.name_in(files, path)
     fields: dict[str, Any] = {"display_title": title or name, "metadata": labels}

@@ -72,7 +72,7 @@ def metadata_of(
     if not typed and not removed:
         return {}
     kept = {key: value for key, value in known.items() if key not in (removed or ())}
-    return {"metadata": kept | pairs("--metadata", typed)}
+    return {"metadata": kept | pairs(typed)}
 
 
 def declare_fields(fields: Mapping[str, Any]) -> "Declared":

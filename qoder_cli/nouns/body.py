@@ -66,18 +66,18 @@ def body_of(
     return body
 
 
-def pairs(option: str, typed: Sequence[str] | None) -> dict[str, str]:
-    """Return names and values of a repeatable option. Raises UsageError."""
+def pairs(typed: Sequence[str] | None) -> dict[str, str]:
+    """Return the metadata that was typed as KEY=VALUE. Raises UsageError."""
     split = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
-        hint = f"e.g. {option} team=core"
-        raise UsageError(f"{option}: expected KEY=VALUE, got {wrong[0][:80]!r}", hint=hint)
+        said = f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}"
+        raise UsageError(said, hint="e.g. --metadata team=core")
     return {key: value for key, _, value in split}
 
 
 def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
     """Return the metadata of an update, where null removes a key."""
-    return dict.fromkeys(removed or ()) | pairs("--metadata", typed) or None
+    return dict.fromkeys(removed or ()) | pairs(typed) or None
 
 
 def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:

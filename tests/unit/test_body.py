@@ -131,7 +131,7 @@ def test_metadata_of_an_update_is_merged() -> None:
     assert metadata_change(["a=1", "b=x=y"], ["c", "a"]) == {"c": None, "a": "1", "b": "x=y"}
     assert metadata_change(None, None) is None
     with pytest.raises(UsageError, match="--metadata: expected KEY=VALUE, got '='"):
-        pairs("--metadata", ["=a"])
+        pairs(["=a"])
 
 
 _VALUES = st.recursive(
