@@ -39,7 +39,9 @@ def check_typed(typed: Typed) -> None:
         said = "--network open and --allow-host cannot be used together"
         raise UsageError(said, hint="use --network limited")
     for host in typed["allow_host"] or ():
-        check_host(host)
+        if not _HOST.fullmatch(host):
+            hint = "for example api.example.com"
+            raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint=hint)
     for manager in MANAGERS:
         for name in typed[manager] or ():
             if not name or name.startswith("-") or re.search(r"\s", name):
@@ -47,14 +49,6 @@ def check_typed(typed: Typed) -> None:
                 raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
     if typed["setup"] is not None:
         check_config({"setup_script": typed["setup"]})
-
-
-def check_host(name: str) -> str:
-    """Return the name of a host that may be asked. Raises UsageError."""
-    if not _HOST.fullmatch(name):
-        hint = "for example api.example.com"
-        raise UsageError(f"--allow-host: {name[:60]!r} is not a host name", hint=hint)
-    return name
 
 
 def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:

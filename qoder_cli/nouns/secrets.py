@@ -9,7 +9,6 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
 from qoder_cli.base.model import mapping, text
 from qoder_cli.http.redact import by_shape
-from qoder_cli.nouns.environments import check_host
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
@@ -21,6 +20,8 @@ PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --env < FILE, or use --fr
 _CREDENTIAL = NOUNS["vault credential"]
 _SHORTEST_HIDDEN = 8  # characters; to hide a shorter one would hide other words with it
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
+# Unlike those of environments, these may be * or have an underscore, as names of services have.
+_HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 # What `by_shape` does not know: it looks for our tokens and those of code hosts.
 _SECRET = re.compile(r"(?i)\b(?:sk|rk|xox[a-z]|hf|npm|pypi)[-_][\w-]{16,}|\bAIza[\w-]{20,}|-----BEGIN")
 _KEPT = ("networking", "injection_location")  # of a credential, where its secret alone is changed
@@ -61,7 +62,10 @@ def server(url: str) -> str:
 
 def host(name: str) -> str:
     """Return a host that may be asked with the secret. Raises UsageError."""
-    return check_host(refuse_secret(name, "--allow-host"))
+    if not _HOST.fullmatch(refuse_secret(name, "--allow-host")):
+        hint = "e.g. --allow-host api.github.com"
+        raise UsageError(f"--allow-host: {name[:60]!r} is not a host", hint=hint)
+    return name
 
 
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:

@@ -65,6 +65,12 @@ def test_a_secret_is_put_under_a_new_name(qoder: Qoder, service: Service, format
     assert "creating credential GITHUB_TOKEN in vault_1 (profile default, api.qoder.com)" in ran.err
 
 
+@pytest.mark.parametrize("host", ["*", "*.example.com", "auth_proxy", "_api.example.com:8443"])
+def test_a_secret_may_go_to_any_host_and_to_names_of_services(qoder: Qoder, service: Service, host: str) -> None:
+    assert put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", host).code == 0
+    assert service.things[LIST][0]["auth"]["networking"] == {"type": "limited", "allowed_hosts": [host]}
+
+
 def test_a_secret_for_a_server_is_a_bearer_token(qoder: Qoder, service: Service) -> None:
     qoder.stdin = TOKEN
     assert put(qoder, "docs", "--mcp", "https://mcp.example.com/mcp").code == 0
@@ -170,6 +176,8 @@ WRONG = [
     ["GITHUB_TOKEN", "--env", "--from-env", "NOT_SET"],
     ["GITHUB_TOKEN", "--env", "--from-env", "s3cret value"],
     ["GITHUB_TOKEN", "--env", "--allow-host", "https://example.com/s"],
+    ["GITHUB_TOKEN", "--env", "--allow-host", "example.com:https"],
+    ["GITHUB_TOKEN", "--env", "--allow-host", "a" * 254],
 ]
 
 
