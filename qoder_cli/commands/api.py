@@ -143,7 +143,7 @@ def _method(method: str | None, path: str | None, words: list[str] | None) -> st
 
 def _body(
     app: App, method: str, texts: list[str], values: list[str], input: str | None, form: list[str]
-) -> "Body | None":
+) -> Body | None:
     typed = {"-f or -F": texts + values, "--input": input, "--form": form}
     given = [name for name, value in typed.items() if value]
     if input == "":
@@ -159,7 +159,7 @@ def _body(
     return body.of_form(form) if form else body.of_fields(texts, values)
 
 
-def _call(app: App, request: "Request", *, include: bool) -> None:
+def _call(app: App, request: Request, *, include: bool) -> None:
     call = Call(app, request)
     try:
         answer = call.make()
@@ -181,7 +181,7 @@ def _call(app: App, request: "Request", *, include: bool) -> None:
         raise error.with_(run_state="unknown", message=message) from None
 
 
-def _show(app: App, call: "Call", *, include: bool) -> None:
+def _show(app: App, call: Call, *, include: bool) -> None:
     if call.answer is not None:
         if include:
             show_head(app, call.answer)

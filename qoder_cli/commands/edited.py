@@ -145,7 +145,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
     return Exit.OK
 
 
-def _explained(ctx: typer.Context, noun: Noun, target: "Target", current: Raw, error: Rejected) -> Rejected:
+def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, error: Rejected) -> Rejected:
     """Show what someone else changed, and return the error."""
     app: App = ctx.obj
     newer = read(app, target)

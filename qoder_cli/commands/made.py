@@ -171,7 +171,7 @@ def _piped(columns: Sequence[str]) -> str:
     return fill(f"Piped: {', '.join(columns)}.", 76)
 
 
-def _list(app: App, noun: Noun, listed: "Operation", typed: Raw) -> None:
+def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
@@ -236,7 +236,7 @@ def print_list(
     return listing.left_out is None
 
 
-def _row_of(noun: Noun, columns: Sequence[str]) -> "tuple[Callable[[Raw], Fields], Sequence[str]]":
+def _row_of(noun: Noun, columns: Sequence[str]) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
     """Return what makes a row, and its columns as they get room."""
     if noun.words == "session":
         return (lambda raw: views.session_row(Run({**raw, "type": "session"}))), views.SESSION_FIRST
@@ -364,13 +364,13 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
     return change_things(app, noun, change, targets, asked, as_list=is_list(things), refused=refused)
 
 
-def need_a_yes(app: App, change: "Change", yes: bool) -> None:
+def need_a_yes(app: App, change: Change, yes: bool) -> None:
     """Raise UsageError where nobody said yes or can be asked."""
     if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
 
 
-def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> "list[Named]":
+def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> list[Named]:
     """Return what was typed, and read what a name stands for. Raises QoderError."""
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
@@ -390,7 +390,7 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
     return found
 
 
-def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> "list[Named]":
+def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> list[Named]:
     for word in words:
         ids.run(word)  # before anything is asked, all of them are checked
     found: list[Named] = []
@@ -405,8 +405,8 @@ def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> "list[Named]"
 def change_things(
     app: App,
     noun: Noun,
-    change: "Change",
-    targets: "Sequence[Named]",
+    change: Change,
+    targets: Sequence[Named],
     question: Callable[[Raw], str] | None = None,
     *,
     as_list: bool,
@@ -422,11 +422,11 @@ def change_things(
     columns = noun.columns if is_whole else ("id", "name", "status")
     whole, first = _row_of(noun, columns)
 
-    def row(raw: Raw) -> "Fields":
+    def row(raw: Raw) -> Fields:
         short = {"id": raw.get("id"), "name": name_of(raw), "status": change.participle}
         return whole(raw) if is_whole else short
 
-    def sheet(raw: Raw) -> "Fields":
+    def sheet(raw: Raw) -> Fields:
         return sheet_of(noun, raw, now=app.client.server_now())
 
     asked = question and is_wanted

@@ -103,7 +103,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def with_skills(app: "App", skills: Any, typed: Sequence[str]) -> list[Entry]:
+def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
     """Return an agent's skills with more, typed as ID or NAME, either with @VERSION.
 
     A known one changes only its version. Raises UsageError, ApiError.

@@ -36,7 +36,7 @@ _OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--
 
 
 def body_of(
-    app: "App",
+    app: App,
     noun: Noun,
     verb: str,
     options: Mapping[str, Any],
@@ -103,7 +103,7 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
     return UsageError(f"missing required option{plural}: {', '.join(told)}", hint=hint)
 
 
-def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> Raw:
+def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     """Return what a file says. Raises BadFiles, with all that is wrong in it."""
     from qoder_cli.files.load import Filler, trees
 
@@ -135,7 +135,7 @@ def _of_file(app: "App", noun: Noun, wanted: Operation, file: str) -> Raw:
     return body
 
 
-def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> Raw:
+def _settable(app: App, document: Node, wanted: Operation, file: str) -> Raw:
     """Return what can be set of an object of the API."""
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
@@ -148,7 +148,7 @@ def _settable(app: "App", document: "Node", wanted: Operation, file: str) -> Raw
     return body
 
 
-def _wrong(document: "Node", wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
+def _wrong(document: Node, wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
     """Yield what is wrong with fields; an object may have others, and nulls."""
     for name, node in document.items():
         field = str(name)

@@ -17,7 +17,7 @@ Raw = dict[str, Any]
 _LISTED = 10  # ids or names that an error has
 
 
-def id_of(app: "App", noun: Noun, typed: str, *held_by: str, archived: bool = False) -> str:
+def id_of(app: App, noun: Noun, typed: str, *held_by: str, archived: bool = False) -> str:
     """Return the id of what was typed, as `Names.id_of` does."""
     return Names(app, *held_by, archived=archived).id_of(noun, typed)
 
@@ -28,7 +28,7 @@ class Names:
     With `archived`, a name that nothing else has may be that of something archived.
     """
 
-    def __init__(self, app: "App", *held_by: str, archived: bool = False) -> None:
+    def __init__(self, app: App, *held_by: str, archived: bool = False) -> None:
         self._app = app
         self._held_by, self._archived = held_by, archived
         self._known: dict[str, list[Raw]] = {}
@@ -65,7 +65,7 @@ class Names:
         raise NotFound(f"no {noun.called} is named {typed!r}", hint=hint, next=next)
 
 
-def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:
+def alive(app: App, noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:
     """Yield a noun's things, each once, if it has an id of theirs. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
@@ -78,7 +78,7 @@ def alive(app: "App", noun: Noun, *held_by: str, archived: bool = False) -> Iter
                 yield each
 
 
-def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None = None) -> Raw:
+def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None) -> Raw:
     """Return one of a noun's things, by its id or name. Raises QoderError."""
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
@@ -97,7 +97,7 @@ def read_one(app: "App", noun: Noun, word: str, *held: str, version: int | None 
     return found
 
 
-def read_named(app: "App", noun: Noun, word: str, target: "Target") -> Raw:
+def read_named(app: App, noun: Noun, word: str, target: Target) -> Raw:
     """Return what a word was taken for. Raises NotFound for another name."""
     found = read(app, target)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
@@ -107,7 +107,7 @@ def read_named(app: "App", noun: Noun, word: str, target: "Target") -> Raw:
     return found
 
 
-def only_environment(app: "App") -> str:
+def only_environment(app: App) -> str:
     """Return the only environment. Raises UsageError unless there is one."""
     known = list(alive(app, NOUNS["env"]))
     if len(known) == 1:

@@ -291,7 +291,7 @@ class _NewVersion(ObjectWrite[Resource]):
             look=app.looking("skill", "versions", self._id),
         )
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         return as_form(self, self._parts)
 
     def _find(self) -> Resource | None:

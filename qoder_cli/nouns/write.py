@@ -38,7 +38,7 @@ class Create(ObjectWrite[Resource]):
     or the things themselves. What has no metadata cannot be told from someone else's.
     """
 
-    def __init__(self, app: "App", noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
+    def __init__(self, app: App, noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
         self._app, self._noun, self._held_by, self._files = app, noun, held_by, files
         self._mark = str(uuid.uuid4())
         self._began = app.clock.monotonic()
@@ -57,7 +57,7 @@ class Create(ObjectWrite[Resource]):
             look=app.looking(*words_of(noun, "list", *held_by)),
         )
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         """Prepare an attempt."""
         self._began = self.client.clock.monotonic()
         return as_form(self, self._files) if self._files else super().request()
@@ -101,7 +101,7 @@ class Create(ObjectWrite[Resource]):
         return None
 
 
-def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> "Pending":
+def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> Pending:
     """Prepare an attempt as a form: files, and fields as texts or JSON."""
     from qoder_cli.http.client import multipart
 
@@ -112,7 +112,7 @@ def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> "Pending":
 
 
 def update(
-    app: "App",
+    app: App,
     target: Target,
     body: Body,
     *,
