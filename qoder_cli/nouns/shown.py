@@ -1,16 +1,14 @@
 """What the columns of a noun show, and where the API has it (api/facts.md, section 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment, Run, array, mapping, text
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 from qoder_cli.output.views import deployment_fields, session_fields
-
-if TYPE_CHECKING:
-    from qoder_cli.app import App
 
 Raw = dict[str, Any]
 
@@ -181,7 +179,7 @@ def called(noun: Noun, raw: Raw) -> str:
     return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
 
 
-def show(app: "App", noun: Noun, raw: Raw) -> None:
+def show(app: App, noun: Noun, raw: Raw) -> None:
     """Print one of a noun's things in the format asked for."""
     from qoder_cli.local.remembered import remember
 
