@@ -140,17 +140,12 @@ class Store:
         self._unread: Exception | None = None  # why what is in memory is not all
         self._unwritten: list[Callable[[Connection], object]] = []
         self._patience = PATIENCE
-        try:
-            self._path: Path | RuntimeError = state_folder(env) / NAME
-        except RuntimeError as error:
-            self._path = error
+        self._env = env
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """The file. Raises RuntimeError when there is no home folder."""
-        if isinstance(self._path, RuntimeError):
-            raise self._path
-        return self._path
+        return state_folder(self._env) / NAME
 
     @cached_property
     def _locks(self) -> "KeyLocks":
