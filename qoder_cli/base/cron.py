@@ -59,17 +59,12 @@ class Cron:
     weekdays: frozenset[int]
     either_day: bool  # both day fields are restricted: one of them is enough
 
-    @property
-    def never(self) -> bool:
-        """Whether it can never fire, like one for the 30th of February."""
-        return not self.days
-
     def fires(self, *, after: float, zone: tzinfo) -> Iterator[float]:
         """Yield the unix times at which it fires, strictly after `after`, soonest first."""
         repeated: list[float] = []  # what comes again once the clock was turned back
         with suppress(OverflowError):  # the calendar ends with the year 9999
             begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
-            for wall in () if self.never else CronSim(self.text, begin):
+            for wall in CronSim(self.text, begin) if self.days else ():
                 first = wall.replace(tzinfo=zone).timestamp()
                 while repeated and repeated[0] < first:
                     yield repeated.pop(0)
@@ -173,7 +168,7 @@ def upcoming(expression: str, timezone: str, *, after: float, count: int = 5) ->
 def in_words(expression: str) -> str:
     """Return when an expression fires, in words: `every Monday at 09:00`. Raises ValueError."""
     meaning = parse(expression)
-    if meaning.never:
+    if not meaning.days:
         return "never: there is no such day"
     times, days, months = _times(meaning), _days(meaning), ""
     if len(meaning.months) < 12 and (len(meaning.days) == 31 or meaning.either_day):

@@ -32,10 +32,7 @@ MOST_PAGES = 30  # of 100 rows
 PAGE_WITHIN = 10.0  # seconds
 ALL_WITHIN = 45.0  # seconds
 STRETCH = 8  # dated rows that come newest first before that order is believed: two do by chance
-
-Until = Callable[[], float | None]
-
-_SMALLEST_LIMIT = 20  # rows; the API's default, which a page without a word about more may have been cut at
+_SMALLEST_LIMIT = 20  # rows; the API's default, at which a page that says nothing of more may have been cut
 
 
 class ObjectWrite(Write[T]):
@@ -148,7 +145,7 @@ class ReadBack:
         self._query = {"limit": 100, **(query or {})}
         self.is_whole = False
 
-    def rows(self, until: Until) -> Iterator[dict[str, Any]]:
+    def rows(self, until: Callable[[], float | None]) -> Iterator[dict[str, Any]]:
         """Yield the rows to the end of the page that passes the moment. Raises ApiError.
 
         `until` gives the moment in unix seconds of the server, None for the whole list; it is asked after each

@@ -93,13 +93,13 @@ def test_the_29th_of_february_is_waited_for_as_long_as_it_takes() -> None:
 
 @pytest.mark.parametrize("expression", ["0 0 30 2 *", "* * 31 2,4,6,9,11 *", "0 0 30-31 FEB */2"])
 def test_an_expression_that_never_fires_says_so(expression: str) -> None:
-    assert cron.parse(expression).never
+    assert not cron.parse(expression).days
     assert cron.upcoming(expression, "UTC", after=0.0) == []
 
 
 @pytest.mark.parametrize("expression", ["0 0 29 2 *", "0 0 30 2 1", "0 0 30 1,2 *", "* * * * *", "0 0 31 */2 *"])
 def test_one_that_fires_at_all_does_not(expression: str) -> None:
-    assert not cron.parse(expression).never
+    assert cron.parse(expression).days
     assert cron.upcoming(expression, "UTC", after=0.0, count=1)
 
 
@@ -162,7 +162,7 @@ def test_no_text_breaks_but_as_a_value_error(text: str) -> None:
     except ValueError:
         return
     fields = (parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays)
-    assert all(fields) or parsed.never
+    assert all(fields) or not parsed.days
 
 
 def test_names_are_numbers_by_another_word() -> None:
