@@ -45,10 +45,6 @@ class Result(Generic[T]):
         return int(self.error.exit if self.error else Exit.OK)
 
     @property
-    def is_failure(self) -> bool:
-        return self.attempted and self.error is not None
-
-    @property
     def said(self) -> str:
         """The error in words that name what was typed."""
         message = self.error.message if self.error else ""

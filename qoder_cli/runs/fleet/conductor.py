@@ -100,7 +100,7 @@ class Conductor:
 
     def is_fatal(self, item: Item) -> bool:
         """Return whether nothing more is to be started, or waited for, after it."""
-        return self._plan.fail_fast and self._excused(item).is_failure
+        return self._plan.fail_fast and item.attempted and self._excused(item).error is not None
 
     def _excused(self, item: Item) -> Item:
         is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED

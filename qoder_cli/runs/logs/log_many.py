@@ -59,7 +59,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
         return Exit.OK
     said = next(item.said for item in items if item.error is worst)
     if len(typed) > 1:
-        said = f"{sum(item.is_failure for item in items)} of {len(typed)} logs are incomplete: {said}"
+        said = f"{sum(item.error is not None for item in items)} of {len(typed)} logs are incomplete: {said}"
     raise last_words(worst, said)
 
 
