@@ -360,7 +360,9 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
 
     asked = None if typed["yes"] else question
     archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
-    refused = "; ".join(filter(None, (archive, about[:1].lower() + about[1:].rstrip("."))))
+    # What else is said about it would be true if it had been done.
+    why = about[:1].lower() + about[1:].rstrip(".") if about.startswith("The API refuses ") else ""
+    refused = "; ".join(filter(None, (archive, why)))
     return change_things(app, noun, change, targets, asked, as_list=is_list(things), refused=refused)
 
 

@@ -161,6 +161,14 @@ def test_what_cannot_be_read_back_is_unknown(qoder: Qoder, service: Service) -> 
     assert len(service.sent) == 1
 
 
+@pytest.mark.parametrize(("verb", "hint"), [("archive", None), ("delete", "archive it instead")])
+def test_a_refusal_says_nothing_that_is_not_so(qoder: Qoder, service: Service, verb: str, hint: str | None) -> None:
+    id = service.session()
+    service.faults.add("session-write:409")
+    ran = qoder("session", verb, id, "--yes", "--json")
+    assert (ran.code, ran.error["hint"]) == (6, hint)
+
+
 def test_another_who_was_faster_is_no_failure(qoder: Qoder, service: Service) -> None:
     id = service.session()
     service.before[f"POST /sessions/{id}/archive"] = [httpx.ReadError("reset")]
