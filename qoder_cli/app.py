@@ -64,7 +64,7 @@ class Known:
         if self.is_of_several:
             return None
         observed: Run | None = self.observed and self.observed.run
-        return observed or (self.started[-1] if self.started else None)
+        return observed or next(reversed(self.started), None)
 
 
 @dataclass(frozen=True, eq=False)

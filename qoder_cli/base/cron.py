@@ -61,10 +61,12 @@ class Cron:
 
     def fires(self, *, after: float, zone: tzinfo) -> Iterator[float]:
         """Yield the unix times at which it fires, strictly after `after`, soonest first."""
+        if not self.days:
+            return
         repeated: list[float] = []  # what comes again once the clock was turned back
         with suppress(OverflowError):  # the calendar ends with the year 9999
             begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
-            for wall in CronSim(self.text, begin) if self.days else ():
+            for wall in CronSim(self.text, begin):
                 first = wall.replace(tzinfo=zone).timestamp()
                 while repeated and repeated[0] < first:
                     yield repeated.pop(0)

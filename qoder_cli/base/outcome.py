@@ -329,7 +329,8 @@ def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], floa
     found: list[tuple[dict[str, Any], float | None]] = []
     last: float | None = None
     for event, at in zip(events, times, strict=True):
-        last = last if at is None else at
+        if at is not None:
+            last = at
         found.append((event, last))
     return found
 
@@ -358,7 +359,9 @@ def event_time(event: Mapping[str, Any]) -> str | None:
 def event_at(event: Mapping[str, Any]) -> float | None:
     """Return when an event happened, in unix seconds; None where it does not say."""
     at = unix(event.get("processed_at"))
-    return unix(event.get("created_at")) if at is None else at
+    if at is None:
+        at = unix(event.get("created_at"))
+    return at
 
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:

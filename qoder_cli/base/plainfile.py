@@ -40,11 +40,12 @@ def read_typed(path: str, stdin: IO[str] | None, most: int) -> bytes:
 def read_checked(path: str, stdin: IO[str] | None, most: int, *, option: str = "", hint: str = "send less") -> bytes:
     """Return what is in a file, in standard input for `-`. Raises UsageError, also for more bytes than `most`."""
     called = f"{option}: " if option else ""
-    name = "standard input" if path == "-" else path
+    name, fix = path, "check the file's name"
+    if path == "-":
+        name, fix = "standard input", "pipe into it, or name a file"
     try:
         content = read_typed(path, stdin, most + 1)
     except (OSError, ValueError) as error:
-        fix = "pipe into it, or name a file" if path == "-" else "check the file's name"
         raise UsageError(f"{called}cannot read {name}: {reason_of(error)}", hint=fix) from None
     if len(content) > most:
         raise UsageError(f"{called}{name} is larger than {most // 2**20} MiB", hint=hint)

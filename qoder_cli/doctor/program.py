@@ -32,7 +32,9 @@ def on_path(env: Mapping[str, str]) -> Finding:
         return warning("qoder", "not on PATH", fix=f"add {scripts} to PATH, or {instead}")
     if is_this(Path(first)):
         return Finding("qoder", f"{first} (this one)")
-    whose = "another installation" if _is_ours(Path(first)) else "another program, such as the Qoder IDE's launcher"
+    whose = "another program, such as the Qoder IDE's launcher"
+    if _is_ours(Path(first)):
+        whose = "another installation"
     return warning("qoder", f"the shell runs {first} ({whose})", fix=f"put {scripts} first on PATH, or {instead}")
 
 

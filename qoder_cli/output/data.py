@@ -131,11 +131,10 @@ class Output:
             pieces = wrapped(shown.text, terminal_width() - width)
             if len(pieces) == 1:
                 pieces = ["".join(self.screen.styled(text, style) for text, style in shown.pieces)]
-            label = "" if name == before else name
             for piece in pieces:
+                label = "" if name == before else name
                 drawn += f"{self.screen.styled(cut(label, width), 'dim')}{piece}".rstrip() + "\n"
-                label = ""
-            before = name
+                before = name
         return drawn
 
 

@@ -178,7 +178,8 @@ def read_base_url(text: str, *, source: str) -> str:
         number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
         if not 1 <= number <= 65535:
             raise UsageError(f"{source} has an invalid port", hint="use a number from 1 to 65535")
-        host += "" if number == {"http": 80, "https": 443}[scheme] else f":{number}"
+        if number != {"http": 80, "https": 443}[scheme]:
+            host += f":{number}"
     if {"", ".", ".."} & set(path.lower().replace("%2e", ".").split("/")[1:]):
         raise _no_url(source)
     return f"{scheme}://{host}{path or API_PATH}"
