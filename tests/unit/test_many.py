@@ -468,7 +468,7 @@ def test_parallel_has_bounds(current: Town, number: str) -> None:
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_parallel_is_how_many_are_under_way(current: Town, parallel: int) -> None:
     under_way: list[int] = []
-    counted = threading.Lock()
+    counted, all_came = threading.Lock(), threading.Event()
     most = 0
 
     def refuse(asked: Asked) -> None:
@@ -477,7 +477,10 @@ def test_parallel_is_how_many_are_under_way(current: Town, parallel: int) -> Non
             with counted:
                 under_way.append(1)
                 most = max(most, len(under_way))
-            current.clock.sleep(0.4)
+            if most >= parallel:
+                all_came.set()
+            all_came.wait(30)  # however slowly they come
+            current.clock.sleep(0.4)  # one too many would come meanwhile
             with counted:
                 under_way.pop()
 
