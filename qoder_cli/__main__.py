@@ -1,7 +1,7 @@
-"""The process around `main`: quiet from its first moment, and dead by the signal that stopped it."""
+"""The process around `main`: quiet from the start, killed by the signal that stops it."""
 
-# The builtin module, because `signal` imports others, and Ctrl-C may come that early: nothing was started, so dying by
-# it without a word is right, and Python's traceback is not.
+# The builtin module: `signal` imports others, and Ctrl-C may come that early. Nothing was
+# started, so die by it without a word, not with Python's traceback.
 import _signal  # type: ignore[import-not-found]  # typeshed does not describe it
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
@@ -17,10 +17,10 @@ from qoder_cli.base.errors import Exit, Signalled
 
 
 def run() -> None:
-    """Run the command line of this process, and end as its exit code says. Never returns."""
-    if "_QODER_COMPLETE" in os.environ and len(sys.argv) == 1:  # with words it is a command, whatever the environment
+    """Run this process's command line and exit with its code. Never returns."""
+    if "_QODER_COMPLETE" in os.environ and len(sys.argv) == 1:  # with words it is a command
         _complete()
-    gc.set_threshold(50_000)  # imports make many objects and no garbage; looking for it takes 8 % of a short command
+    gc.set_threshold(50_000)  # imports make no garbage; looking for it takes 8 % of a short command
     try:
         signals.listen()
         from qoder_cli.cli.main import main
@@ -41,7 +41,7 @@ def _complete() -> None:
 
 
 def _stopped_early(signalled: Signalled) -> int:
-    """Say that nothing was started, without what may have been half imported, and return the exit code."""
+    """Report that nothing was started, without half-imported modules. Return the code."""
     from qoder_cli.output.screen import Screen, format_typed, write_error
 
     error = signalled.in_words("interrupted; nothing was started")
@@ -56,7 +56,7 @@ def _end(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         silence(stream)
     if code == Exit.INTERRUPTED and os.name == "posix":
-        signals.die_by(signal.SIGINT)  # a child that exits 130 lets a shell loop go on; one that dies of it stops it
+        signals.die_by(signal.SIGINT)  # after exit 130 a shell loop would go on; this stops it
     sys.exit(code)
 
 

@@ -1,1 +1,1 @@
-"""Any operation of the API: which there are, what is sent, what comes back."""
+"""Any operation of the API: what is sent, and what comes back."""

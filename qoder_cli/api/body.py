@@ -1,4 +1,4 @@
-"""What is sent: JSON of fields or from a file, or a form with files; checked first."""
+"""Request bodies: JSON from fields or a file, or a form with files; checked first."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import read_checked
 
-LARGEST = 64 * 2**20  # bytes; send less; the API takes 4 to 32 MB, skills as a zip 50 MiB (api/facts.md, 3.7)
+LARGEST = 64 * 2**20  # bytes; the API takes 4 to 32 MB, zipped skills 50 MiB (api/facts.md, 3.7)
 JSON = "application/json"
 
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")  # a, a[b], a[b][c], a[], a[b][]
 _EXAMPLES = {"-f": "name=nightly", "-F": "budget=null", "--form": "file=@report.txt", "--query": "limit=5"}
-_UNDECODED = re.compile("[\ud800-\udfff]")  # what Python makes of bytes in a command line that are not UTF-8
+_UNDECODED = re.compile("[\ud800-\udfff]")  # from bytes in a command line that are not UTF-8
 
 
 class Body(NamedTuple):
@@ -25,7 +25,7 @@ class Body(NamedTuple):
 
 
 def split(typed: str, option: str) -> tuple[str, str]:
-    """Return name and value of what an option takes. Raises UsageError."""
+    """Return an option's NAME and VALUE. Raises UsageError."""
     name, sign, value = typed.partition("=")
     if not name or not sign:
         takes = "NAME=VALUE" if option == "--query" else "KEY=VALUE"
@@ -37,7 +37,7 @@ def split(typed: str, option: str) -> tuple[str, str]:
 
 
 def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
-    """Return the object that `-f key=text` and `-F key=json` describe. Raises UsageError."""
+    """Return the object for `-f key=text` and `-F key=json`. Raises UsageError."""
     body: dict[str, Any] = {}
     for typed in texts:
         name, text = split(typed, "-f")
@@ -55,7 +55,7 @@ def of_fields(texts: Sequence[str], values: Sequence[str]) -> Body:
 
 
 def of_file(path: str, *, stdin: IO[str] | None) -> Body:
-    """Return the JSON in a file, or on standard input for `-`, byte for byte. Raises UsageError."""
+    """Return the JSON of a file, or of stdin for `-`, unchanged. Raises UsageError."""
     content = _read("--input", path, stdin)
     try:
         jsontext.parse(content.decode())
@@ -66,7 +66,7 @@ def of_file(path: str, *, stdin: IO[str] | None) -> Body:
 
 
 def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
-    """Return a text as it was typed, that in a file for `@FILE`, that on standard input for `-`. Raises UsageError."""
+    """Return a text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
     if not typed:
         raise UsageError(f"{option} is empty", hint="is a shell variable unset? For no text at all: @/dev/null")
     if typed != "-" and not typed.startswith("@"):
@@ -81,9 +81,9 @@ def text_of(typed: str, *, stdin: IO[str] | None, option: str) -> str:
 
 
 def of_form(parts: Sequence[str]) -> Body:
-    """Return the multipart form that `name=text` and `name=@file` describe. Raises UsageError.
+    """Return the multipart form of `name=text` and `name=@file`. Raises UsageError.
 
-    A file goes by its name, one of several (`name[]=@file`) by its relative path: a skill's files are told apart so.
+    A file goes by its name, one of several (`name[]=@file`) by its relative path, for skills.
     """
     from qoder_cli.http.client import multipart
 

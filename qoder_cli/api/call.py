@@ -1,8 +1,8 @@
-"""One request of `qoder api`, sent as often as it may be, and never said to have done nothing when it may have.
+"""One request of `qoder api`, sent again only if that is safe.
 
-A GET is asked again as ever. A write is sent once: its 4xx did nothing, and no answer, one that is not the API's, or a
-5xx leave open what it did (exit 9), unless it certainly never reached the server (exit 7). With an idempotency key it
-is sent again as a GET is, under the same key: whether that is honoured is the server's affair (api/facts.md, 3.5).
+A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no answer, or one
+not the API's, nobody knows (exit 9), unless it certainly never arrived (exit 7). With a key
+it is retried like a GET, under that key, which a server may ignore (api/facts.md, 3.5).
 """
 
 from qoder_cli.api.request import Request
@@ -26,9 +26,9 @@ _NO_FEATURE = "feature_not_available"
 
 
 class Call(Write[Answer]):
-    """A request and what became of it; nothing settles it, for nothing is known of what was asked.
+    """A request and its result. A lost answer cannot be settled: the request may be any.
 
-    `answer` is the last complete answer, whatever it says; `is_done` is True once it says that all is done.
+    `answer` is the last complete answer; `is_done` is True once one says that all is done.
     """
 
     def __init__(self, app: App, request: Request) -> None:
@@ -43,9 +43,9 @@ class Call(Write[Answer]):
         self._request = request
 
     def make(self) -> Answer:
-        """Make it, and return the answer, which is 2xx and believable.
+        """Send it and return the answer, which is 2xx and believable.
 
-        Raises ApiError when nothing was changed, UsageError when writing is forbidden, and what `deliver` raises.
+        Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `deliver`.
         """
         if not self._request.is_write:
             return self.client.patiently(lambda: self.read(self.request().start().result(self.timeout)))
@@ -98,7 +98,7 @@ class Call(Write[Answer]):
 
 
 def explained(request: Request, error: ApiError) -> ApiError:
-    """Return an error with a better hint, where the table or the options have one."""
+    """Return an error with a better hint, if operations or options have one."""
     if isinstance(error, NotFound) or error.http_status == 405:
         methods = " or ".join(each.method for each in of_path(request.path))
         if request.operation is None:
@@ -111,7 +111,7 @@ def explained(request: Request, error: ApiError) -> ApiError:
 
 
 def _check(answer: Answer, operation: Operation | None, host: str) -> None:
-    """Raise NoAnswer for what cannot be the API's, as a page of a gateway."""
+    """Raise NoAnswer for what cannot be the API's, such as a gateway's page."""
     kind = answer.kind
     if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
         return

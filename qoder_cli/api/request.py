@@ -1,4 +1,4 @@
-"""What is asked of the API: method, path, query and headers as typed, checked."""
+"""A request: method, path, query and headers as typed, checked."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _OF_THE_CONNECTION = (
     "connection content-encoding content-length expect keep-alive proxy-connection te trailer transfer-encoding upgrade"
 )
-# Why each of these headers is not taken, or what to use instead.
+# Why each of these headers is refused, or what to use instead.
 _REFUSED = {
     "authorization": "the token comes from QODER_PAT or the config file",
     "proxy-authorization": "put a proxy's password into HTTPS_PROXY",
@@ -32,7 +32,7 @@ _REFUSED = {
     "idempotency-key": "use --idempotency-key",
     "x-idempotency-key": "use --idempotency-key",
     "qoder-workspace-id": "use --workspace",
-    # A gateway that heeds these makes a write of a GET, which is sent again, and is allowed with QODER_READ_ONLY.
+    # A gateway that heeds these makes a write of a GET, repeated and allowed with QODER_READ_ONLY.
     **dict.fromkeys(("x-http-method-override", "x-http-method", "x-method-override"), "use METHOD"),
     **dict.fromkeys(_OF_THE_CONNECTION.split(), "it belongs to the connection"),
 }
@@ -40,7 +40,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: `headers` are the caller's own, `key` an idempotency key."""
+    """A request; `headers` are the caller's own, `key` is an idempotency key."""
 
     method: str
     path: str  # below the base URL, percent-encoded as typed
@@ -59,13 +59,13 @@ class Request:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it asks for an event stream, by its operation or its Accept header."""
+        """Whether it asks for an event stream, by operation or Accept header."""
         known = self.operation is not None and self.operation.kind == "stream"
         return not self.is_write and (known or "text/event-stream" in self.headers.get("accept", ""))
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers to send, but for those that every request has."""
+        """The headers to send, besides those that every request has."""
         headers = {}
         if self.operation is not None and self.operation.kind == "binary":
             headers["accept"] = _ANYTHING
@@ -82,14 +82,14 @@ class Request:
 def read_headers(typed: Sequence[str]) -> dict[str, str]:
     """Return headers typed as `Name: value`, their names in lower case.
 
-    Raises UsageError for what is no header, is given twice, or is not for the caller to set.
+    Raises UsageError for what is no header, comes twice, or is not the caller's to set.
     """
     headers: dict[str, str] = {}
     for each in typed:
         name, sign, value = each.partition(":")
         name, value = name.strip().lower(), value.strip()
         if not sign or not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or len(each) > _LONGEST:
-            raise UsageError(  # what was typed is not shown: it may be a secret in the wrong place
+            raise UsageError(  # not shown: it may be a secret in the wrong place
                 "--header takes 'Name: value' of printable ASCII characters",
                 hint="for example: --header 'x-request-id: 7'",
             )
@@ -102,11 +102,11 @@ def read_headers(typed: Sequence[str]) -> dict[str, str]:
 
 
 def read_target(typed: str, *, base_url: str, query: Sequence[str] = ()) -> tuple[str, dict[str, list[str]]]:
-    """Return path and query of a PATH that was typed, with the `name=value` of --query behind its own query.
+    """Return the target of a PATH as typed, with --query added to its own query.
 
-    It is a path below the base URL, with or without `/v1` (api/facts.md, 3.1) or the base URL's own path, or a URL
-    that begins with the base URL. Raises UsageError for anything else: another host, `.` and `..` however encoded, a
-    placeholder that is left in it, what belongs in no URL.
+    PATH is below the base URL, with or without `/v1` (api/facts.md, 3.1) or the base URL's own
+    path, or a URL that begins with the base URL. Raises UsageError for anything else: another
+    host, `.` and `..` however encoded, a placeholder left in it, what belongs in no URL.
     """
     if not typed or len(typed) > _LONGEST:
         raise UsageError("PATH is empty or too long", hint=_EXAMPLE)
@@ -150,13 +150,13 @@ def _below(address: str, base_url: str) -> str:
 
 
 def _check(path: str) -> None:
-    """Refuse what a server could read as something else than what it looks like."""
+    """Raise UsageError for a path that a server could read differently."""
     if path in ("", "/"):
         raise _no_path("is empty", hint="use for example /deployments; to list the operations: qoder api --list")
     if _STRAY_PERCENT.search(path):
         raise _no_path("has a % that is not followed by two hexadecimal digits", hint="write a % itself as %25")
     decoded = path
-    while (once := unquote(decoded)) != decoded:  # some gateways decode a percent sign that is encoded, too
+    while (once := unquote(decoded)) != decoded:  # some gateways decode twice
         decoded = once
     if match := _PLACEHOLDER.search(decoded):
         raise _no_path(f"contains {match[0]}", hint="replace {…} by an id, for example /deployments/dep_123")

@@ -1,4 +1,4 @@
-"""Answers on standard output: byte for byte in a pipe, harmless on a terminal."""
+"""Print answers: byte for byte in a pipe, harmless on a terminal."""
 
 import codecs
 import io
@@ -18,7 +18,7 @@ from qoder_cli.output.data import Output
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.output.screen import inert, inert_lines
 
-# Cursors that would stand beside the one that asks for the next page (api/facts.md, 3.6).
+# Cursors that conflict with the one for the next page (api/facts.md, 3.6).
 _OTHER_CURSORS = ("before_id", "before", "after")
 
 
@@ -34,9 +34,9 @@ def show_head(app: App, answer: Answer) -> None:
 
 
 def show_body(app: App, answer: Answer) -> None:
-    """Print a body; with -q the ids in it.
+    """Print a body; with -q its ids.
 
-    On a terminal JSON is indented, text only shows, and what is neither is a warning.
+    On a terminal JSON is indented, text is inert, and anything else is a warning.
     """
     if app.flags.output == "id":
         _show_ids(app, answer.body)
@@ -65,10 +65,10 @@ def _show_ids(app: App, body: str) -> None:
 
 
 def show_pages(app: App, request: Request) -> None:
-    """Print the items of all pages, each page while the next is fetched: an array, or one a line.
+    """Print the items of all pages, one page ahead: an array, or one a line.
 
-    Raises UsageError for a query that only fits one page, before anything is sent; and ApiError: what was printed
-    before stands, and an array is not closed then.
+    Raises UsageError, before anything is sent, if the query fits only one page;
+    ApiError: what was printed stands, and an array stays open.
     """
     params: dict[str, Any] = dict(request.params)
     if other := next((name for name in _OTHER_CURSORS if name in params), None):

@@ -49,7 +49,7 @@ _PART = re.compile(r"(\*|(?P<first>\d{1,9}|[a-z]{3})(-(?P<last>\d{1,9}|[a-z]{3})
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression. Weekdays count from Sunday, 0; one that can never fire has no days."""
+    """A parsed expression. Weekdays count from Sunday, 0. One that never fires has no days."""
 
     text: str = field(compare=False)  # as cronsim reads it
     minutes: tuple[int, ...]
@@ -109,7 +109,7 @@ def parse(expression: str) -> Cron:
 
 
 def _checked(part: str, place: int) -> str:
-    """Return a part of the field at a place as cronsim has to read it. Raises ValueError."""
+    """Return one part of a field as cronsim reads it. Raises ValueError."""
     shape = _PART.fullmatch(part.lower())
     if shape is None:
         raise _invalid(part, place)
@@ -130,7 +130,7 @@ def _invalid(part: str, place: int, why: str = "") -> ValueError:
 
 
 def _for_cronsim(first: str | None, last: str | None, step: str | None, place: int) -> str:
-    """Return a part so that cronsim finds what is meant; it would not end `5-5/10` at 5."""
+    """Return a part that cronsim reads as meant: it would not end `5-5/10` at 5."""
     if first is None:
         return f"*/{step}" if step else "*"
     if place == _WEEKDAY and step and not last:
@@ -151,7 +151,7 @@ def _takes(part: str, place: int) -> bool:
 
 
 def zone(name: str) -> tzinfo:
-    """Return the IANA zone `name`; UTC needs no data. Raises ValueError if it is unknown."""
+    """Return the IANA zone `name`; UTC needs no time zone data. Raises ValueError if unknown."""
     if name in ("UTC", "Etc/UTC"):
         return UTC
     from zoneinfo import ZoneInfo  # costs more than the rest of this module

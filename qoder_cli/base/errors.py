@@ -38,7 +38,7 @@ RunState = Literal["none", "ended", "going", "unknown"]
 
 
 class Exit(IntEnum):
-    """Every exit code, with the sentence that help and README show for it."""
+    """The exit codes, each with its sentence in help and README."""
 
     meaning: str
 
@@ -77,8 +77,8 @@ _TOLD = ("run_id", "session_id", "run_state", "api_type", "http_status", "reques
 class QoderError(Exception):
     """An expected failure: what happened, what to do next, and the exit code.
 
-    `next` is the command that goes on, as words. `run_state` says how the run stands when the command
-    ends. What the server said is taken from `cause`, if another error is what it comes of.
+    `next` is the command to type next, as words. `run_state` is how the run stands when the command ends.
+    What the server said comes from `cause`, if another error caused this one.
     """
 
     exit = Exit.INTERNAL
@@ -117,7 +117,7 @@ class QoderError(Exception):
         self._is_made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to write to an error once it is made: who else holds it would see it change."""
+        """Refuse changes once made: others may hold this error."""
         if self._is_made and not name.startswith("__"):
             raise AttributeError(f"errors are never changed: use with_({name}=...)")
         super().__setattr__(name, value)
@@ -130,17 +130,17 @@ class QoderError(Exception):
 
     @property
     def type_name(self) -> str:
-        """What it is called in JSON, and wherever one word has to do."""
+        """Its name in JSON, and wherever one word has to do."""
         return (self.kind or self.exit).name.lower()
 
     @property
     def advice(self) -> str:
-        """What to do next, with the command that does it; empty when there is nothing to say."""
+        """The hint and the command to type next; empty if there are none."""
         command = self.shell or (shlex.join(self.next) if self.next else None)
         return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object under `error` in JSON: always the same keys, no token in any."""
+        """Return the object under `error` in JSON: always the same keys, never a token."""
         return {
             "type": self.type_name,
             "exit_code": int(self.exit),
@@ -164,7 +164,7 @@ class RunSkipped(QoderError):
 
 
 class ApiError(QoderError):
-    """The server, or the way to it, said no. `retry_after` is in seconds, if it was named."""
+    """An error from the server, or on the way to it. `retry_after` is in seconds, if given."""
 
     retryable = False  # whether asking again can help
     retry_after: float | None = None
@@ -172,7 +172,7 @@ class ApiError(QoderError):
 
     @property
     def asked_pause(self) -> float:
-        """The seconds for which the server asks to be left alone, as far as that is heeded."""
+        """The seconds to pause, as far as the server's request is heeded."""
         return min(self.retry_after or 0.0, LONGEST_RETRY_AFTER)
 
     def about(self, what: str) -> Self:
@@ -192,7 +192,7 @@ class Rejected(ApiError):
 
 
 class CannotBe(Rejected):
-    """What a write was to bring about cannot come about any more, for certain."""
+    """The wanted state can certainly not come about any more."""
 
 
 class Unavailable(ApiError):
@@ -201,7 +201,7 @@ class Unavailable(ApiError):
 
 
 class NoAnswer(Unavailable):
-    """Nothing that can be believed came back. `sent` is False when no connection was ever made."""
+    """No believable answer. `sent` is False if no connection was ever made."""
 
     sent = True
 
@@ -248,7 +248,7 @@ class Signalled(BaseException):
         return Exit.TERMINATED if self.signum == signal.SIGTERM else Exit.HUNG_UP
 
     def in_words(self, message: str, *, kind: Exit | None = None, **details: Any) -> Interrupted:
-        """Return the error that says `message` and exits with this signal's code."""
+        """Return the error for this signal, with this message."""
         return Interrupted(message, **details).with_(exit=self.exit, kind=kind)
 
 
@@ -257,5 +257,5 @@ class ReaderGone(BaseException):
 
 
 def first_by_rank(errors: Iterable[QoderError]) -> QoderError | None:
-    """Return the error that decides the exit code of several runs, or None when there is none."""
+    """Return the error that decides the exit code of several runs; None if there is none."""
     return min(errors, key=lambda error: RANKING.index(error.exit), default=None)

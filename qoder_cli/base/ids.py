@@ -1,4 +1,4 @@
-"""Words on the command line that name a deployment or a run, checked before any request."""
+"""Check the words that name things on the command line, before any request."""
 
 import re
 import unicodedata
@@ -41,12 +41,12 @@ _AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
 
 
 def file_id(typed: str) -> str:
-    """Return the file that was typed. Raises UsageError for what cannot be the id of one."""
+    """Return a file's id. Raises UsageError."""
     return _id(typed, prefix="file_", wanted="a file id (file_…)")
 
 
 def deployment(typed: str) -> str:
-    """Return the id or the name of a deployment that was typed. Raises UsageError."""
+    """Return a deployment's id or name. Raises UsageError."""
     wanted = "a deployment id (dep_…) or an exact name"
     is_id = id_or_name(typed, "dep_", "deployment", wanted)
     if not is_id and {".", ".."} & set(typed.split("/")):
@@ -55,13 +55,13 @@ def deployment(typed: str) -> str:
 
 
 def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
-    """Return whether an id was typed, and not a name. Raises UsageError for neither."""
+    """Return whether an id was typed, and not a name. Raises UsageError if it is neither."""
     _check_text(typed, kind, wanted)
     return _kind(typed) is not None and bool(_id(typed, prefix=prefix, wanted=wanted))
 
 
 def run(typed: str) -> str:
-    """Return what was typed for a run: an id, a session's, `last`, `DEPLOYMENT@last`. Raises UsageError."""
+    """Return what names a run: an id, a session's id, `last` or `DEPLOYMENT@last`. Raises UsageError."""
     if typed in LAST:
         return typed
     if of := deployment_of(typed):
@@ -72,7 +72,7 @@ def run(typed: str) -> str:
 
 
 def call(typed: str) -> str:
-    """Return the id of a tool's call that was typed, which is its event's. Raises UsageError."""
+    """Return the id of a tool call, which is that of its event. Raises UsageError."""
     wanted = "the id of a call (evt_…), as `qoder run pending` lists it"
     _check_text(typed, "call", wanted)
     if _kind(typed) not in (None, "event"):
@@ -81,38 +81,38 @@ def call(typed: str) -> str:
 
 
 def may_be_call(id: str) -> bool:
-    """Return whether the id of a call can be an argument of a command as it is."""
+    """Return whether a call's id can be passed as an argument."""
     return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-")
 
 
 def deployment_of(typed: str) -> str | None:
-    """Return what stands before `@last`, None where nothing does."""
+    """Return what stands before `@last`, or None."""
     of, _, last = typed.rpartition("@")
     return of if of and last == "last" else None
 
 
 def is_deployment(typed: str) -> bool:
-    """Return whether what was typed names a deployment, and not a run or a session."""
+    """Return whether the word names a deployment, and not a run or a session."""
     return typed not in LAST and not deployment_of(typed) and _kind(typed) in (None, "deployment")
 
 
 def called(typed: str, id: str) -> str:
-    """Return how a deployment is said back: as it was typed, and its id."""
+    """Return how a deployment is said back: as typed, and with its id."""
     return id if typed == id else f"{typed} ({id})"
 
 
 def noun(id: str) -> str:
-    """Return the noun of the commands about what has this id: `session` or `run`."""
+    """Return the noun whose commands take this id: `session` or `run`."""
     return "session" if id.startswith("sess_") else "run"
 
 
 def segment(name: str) -> str:
-    """Return an id or a name as one segment of a path, which dots alone would lead out of."""
+    """Return an id or a name as one path segment; dots alone would lead out of the path."""
     return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
 
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:
-    """Return an id that begins with the prefix and is made of what ids are. Raises UsageError."""
+    """Return an id with this prefix, made of what ids are made of. Raises UsageError."""
     needed = _KINDS[prefix]
     _check_text(typed, needed, wanted)
     kind = _kind(typed)
@@ -142,7 +142,7 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
 
 
 def _meant(typed: str, wanted: str) -> str:
-    """Return a hint for an id with something else around, behind or inside it."""
+    """Return a hint for an id with something else around or inside it."""
     bare = typed.strip(_AROUND)
     alone = NOT_OF_AN_ID.split(bare, maxsplit=1)[0]
     if _kind(bare) is None or alone in _KINDS:
@@ -162,12 +162,12 @@ def _check_text(typed: str, what: str, wanted: str) -> None:
 
 
 def _shown(typed: str) -> str:
-    """Return what was typed in quotes, readable in every script; what does not show is escaped."""
+    """Return the word in quotes, readable in any script; what would not show is escaped."""
     return repr(shortened(typed, 60))
 
 
 def _kind(typed: str) -> str | None:
-    """Return what the prefix of an id says that it is of, whatever was pasted before it."""
+    """Return what kind of thing the prefix of an id says, whatever was pasted before it."""
     bare = typed.lstrip(_AROUND)
     return next((kind for prefix, kind in _KINDS.items() if bare.startswith(prefix)), None)
 
@@ -177,7 +177,7 @@ def _a(kind: str) -> str:
 
 
 def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0.7) -> list[str]:
-    """Return the words most like what was typed, the best first; `alike` is from 0 to 1."""
+    """Return the words most like the typed one, best first; `alike` is how much, 0 to 1."""
     from difflib import get_close_matches
 
     words = list(words)

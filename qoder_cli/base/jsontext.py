@@ -1,7 +1,7 @@
-"""JSON that survives the way to standard output unchanged, and is harmless on a terminal.
+"""JSON that reaches standard output unchanged, and is harmless on a terminal.
 
-The standard parser turns `1.10` into `1.1`, `1E400` into `Infinity` and refuses integers of 5,000
-digits. Here a number that Python would write otherwise is kept as the text it came in.
+The standard parser turns `1.10` into `1.1`, `1E400` into `Infinity`, and refuses integers of 5,000 digits.
+Here a number that Python would write differently keeps its text.
 """
 
 import json
@@ -26,7 +26,7 @@ _COMMAND = re.compile(r"(?<=#)#(?=\w*\[)")
 
 @dataclass(frozen=True)
 class Number:
-    """A number as the server wrote it, where Python's own types would change it."""
+    """A number as the server wrote it, where Python would change it."""
 
     text: str
 
@@ -49,7 +49,7 @@ def parse(text: str) -> Any:
 
 
 def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
-    """Return JSON text: numbers as they came, no command to a terminal or a CI system."""
+    """Return `value` as JSON: numbers unchanged, and no commands to a terminal or a CI system."""
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, default=_marked)
     text = _STEERING.sub(_escape, text.replace(f'"{_MARK}', "").replace(f'{_MARK}"', ""))

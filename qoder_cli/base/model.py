@@ -1,7 +1,7 @@
-"""The server's objects: the fields we read, plus the raw object they came from.
+"""The server's objects: the raw object, and the fields we read of it.
 
-Plain code: importing pydantic alone costs more than the request (design.md, traps), and a field of an
-unexpected type must be tolerated.
+Plain code, because importing pydantic costs more than the request (design.md, traps), and because a field of
+an unexpected type must be tolerated.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Resource:
-    """Any object of the API, kept exactly as the server sent it."""
+    """Any object of the API, exactly as the server sent it."""
 
     raw: dict[str, Any]
 
@@ -64,7 +64,7 @@ class Run(Resource):
 
     @property
     def is_session(self) -> bool:
-        """Whether this is a session, whose last turn is shown as a run is."""
+        """Whether this is a session, whose last turn is shown like a run."""
         return self.raw.get("type") == "session"
 
     @property
@@ -72,7 +72,7 @@ class Run(Resource):
         return f"session {self.id}" if self.is_session else f"run {self.id}"
 
     def get(self, name: str) -> Any:
-        """Return a field, filled in or as sent. A session's own status is that of no turn."""
+        """Return a field, as filled in or as sent. A session's own status is not that of a turn."""
         sent = self.raw.get(name)
         if name in ("status", "error") and self.raw.get("type") == "session":
             sent = None
@@ -107,7 +107,7 @@ class Run(Resource):
 
     @property
     def created(self) -> float | None:
-        """When it was created, in unix seconds by the server's clock; None if it does not say."""
+        """When it was created, in unix seconds of the server's clock, or None."""
         return unix(self.raw.get("created_at"))
 
     @property
@@ -173,7 +173,7 @@ class Deployment(Resource):
 
     @property
     def state(self) -> str:
-        """What can be said in one word: archived, or the server's status."""
+        """Its state in one word: archived, or the server's status."""
         return "archived" if self.archived_at else text(self.raw.get("status")) or "unknown"
 
     @property
@@ -192,7 +192,7 @@ class Deployment(Resource):
 
 
 def is_new(key: str, known: dict[str, None], *, most: int) -> bool:
-    """Return whether a key is not `known` yet, and add it; the last `most` are kept."""
+    """Return whether a key is new, and remember it; the last `most` are kept."""
     if key in known:
         return False
     if len(known) >= 2 * most:
@@ -203,7 +203,7 @@ def is_new(key: str, known: dict[str, None], *, most: int) -> bool:
 
 
 def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the query parameter that asks for the page after this one; None at the end."""
+    """Return the query parameter and value for the next page; None at the end."""
     if following := text(page.get("next_page")):
         return "page", following
     if page.get("has_more") is not True:

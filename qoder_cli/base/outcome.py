@@ -50,7 +50,7 @@ class Standing(Enum):
 
 
 class Ending(NamedTuple):
-    """The first ending of a session; `status` is None where it cannot be known any more."""
+    """The first ending of a session; `status` is None if it can no longer be known."""
 
     status: str | None
     at: str | None = None
@@ -58,7 +58,7 @@ class Ending(NamedTuple):
 
 
 class Asks(NamedTuple):
-    """A `requires_action` that nothing has followed: its event's key, and the calls that wait."""
+    """A `requires_action` that is still open: its event's key, and the waiting calls."""
 
     key: str
     event_ids: list[str]
@@ -90,12 +90,12 @@ def is_going(run: Run) -> bool:
 
 
 def is_strange(run: Run) -> bool:
-    """Return whether the status is one that this program does not know."""
+    """Return whether this program does not know the status."""
     return run.status is not None and run.status not in FINAL | GOING
 
 
 def settle(run: Run) -> Run:
-    """Return the run with the status filled in that its own fields decide."""
+    """Return the run with its status filled in, if its own fields decide it."""
     if run.status is not None or run.derived:
         return run
     known = {Standing.ENDED: "failed", Standing.ASK_SESSION: "running"}
@@ -103,7 +103,7 @@ def settle(run: Run) -> Run:
 
 
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
-    """Return the run with what its session's first ending fills in, and `usage`."""
+    """Return the run with its session's first ending filled in, and `usage`."""
     derived: dict[str, Any] = {}
     if ending.status or run.raw.get("status") is not None:
         derived["status"] = ending.status  # None takes a status away that the session has overruled
@@ -120,7 +120,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
 
 
 def apply_asks(run: Run, asks: Asks) -> Run:
-    """Return a run that is going on with the calls in it that wait for an answer."""
+    """Return a running run with the calls that wait for an answer."""
     return Run(run.raw, {**settle(run).derived, "requires_action": {"event_ids": asks.event_ids}})
 
 
@@ -139,7 +139,7 @@ def verdict(run: Run) -> Exit:
 
 
 class Told(NamedTuple):
-    """One event of a story: its key, kind, time in unix seconds (None: none), and itself."""
+    """One event of a story: key, kind, time in unix seconds or None, and the event itself."""
 
     key: str
     kind: str
@@ -148,7 +148,7 @@ class Told(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """An ending that nothing has followed yet: its event's key, and what it means."""
+    """An ending with nothing after it yet: its event's key, and what it means."""
 
     key: str
     ending: Ending
@@ -168,11 +168,11 @@ _NOTHING_TOLD = Judgement([], None, worked=False, idled_early=False, rests=False
 
 
 class SessionStory:
-    """The events of a session that have been read, judged anew whenever more come in.
+    """The events of a session read so far, judged anew whenever more come in.
 
-    Each event counts once, in the order in which they were told, turned around where a portion comes newest
-    first; where times contradict it, they decide. Events older than `since` (unix seconds) are somebody
-    else's. Of the agent's events only what shows when work began is kept.
+    Each event counts once, in the order in which it was told; a portion that comes newest first is turned
+    around. Where times contradict that order, they decide. Events before `since` (unix seconds) do not count.
+    Of the agent's events, only what shows when work began is kept.
     """
 
     def __init__(self, *, since: float | None = None) -> None:
@@ -182,13 +182,13 @@ class SessionStory:
         self.judged = _NOTHING_TOLD
 
     def copy(self) -> Self:
-        """Return a story that knows the same and goes its own way from here."""
+        """Return an independent copy."""
         other = copy(self)
         other._told = dict(self._told)
         return other
 
     def tell(self, events: Iterable[object]) -> "SessionStory":
-        """Add some events, such as a page of a list, and return itself."""
+        """Add events, such as a page of a list. Return the story itself."""
         for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
         self.judged = _judge(self._ordered())
@@ -196,12 +196,12 @@ class SessionStory:
 
     @property
     def starts(self) -> frozenset[str]:
-        """The keys of the events it begins with, where that is not the beginning of the run."""
+        """The keys of the events that it begins with, if not at the run's beginning."""
         return frozenset()
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events that an ending can depend on, but for the agent's."""
+        """The events that an ending can depend on, except the agent's."""
         return [told.event for told in self._ordered() if told.event]
 
     def _take(self, event: dict[str, Any], at: float | None) -> None:
@@ -228,7 +228,7 @@ class SessionStory:
 
     @property
     def ending(self) -> Ending | None:
-        """The first ending; what comes later does not change a run. None when there is none yet."""
+        """The first ending; what follows does not change a run. None if there is none yet."""
         endings = self.judged.endings
         return endings[0].ending if endings else None
 
@@ -239,7 +239,7 @@ class SessionStory:
 
     @property
     def rest(self) -> Rest | None:
-        """The ending that the session rests at, a success only if all were; None while it works."""
+        """The ending it rests at, a success only if all were; None while it works."""
         endings = self.judged.endings
         if not endings or not self.judged.rests:
             return None
@@ -248,7 +248,7 @@ class SessionStory:
 
     @property
     def asks(self) -> Asks | None:
-        """What the agent waits for; None when it does not, or the run has ended."""
+        """What the agent waits for; None if nothing, or if the run has ended."""
         return None if self.judged.endings else self.judged.asks
 
     def _ordered(self) -> list[Told]:
@@ -315,13 +315,13 @@ _CAUSED = frozenset({"retries_exhausted", "session_terminated"})
 
 
 def event_key(event: Mapping[str, Any]) -> str:
-    """Return what tells an event from all others: its id, or its whole content without one."""
+    """Return what identifies an event: its id, or its whole content if it has none."""
     event_id = text(event.get("id"))
     return event_id or jsontext.dump(dict(sorted(event.items())))
 
 
 def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
-    """Return events oldest first, with their times in unix seconds, or that of the one before."""
+    """Return events oldest first, each with its time or that of the one before it."""
     times = list(map(event_at, events))
     known = [at for at in times if at is not None]
     if known and known[0] > known[-1]:
@@ -336,7 +336,7 @@ def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], floa
 
 
 def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events each once, oldest first: as they come, or as their times say."""
+    """Return events oldest first, each once: as they come, or by their times."""
     known: dict[str, tuple[dict[str, Any], float | None]] = {}
     for event, at in _placed(list(events)):
         known.setdefault(event_key(event), (event, at))
@@ -344,7 +344,7 @@ def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _by_time(placed: list[tuple[T, float | None]]) -> list[T]:
-    """Return what is placed in time as it comes, but as the times say where these contradict it."""
+    """Return items in the order in which they come, unless their times contradict it."""
     times = [at for _, at in placed if at is not None]
     if times != sorted(times):
         placed = sorted(placed, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
@@ -357,7 +357,7 @@ def event_time(event: Mapping[str, Any]) -> str | None:
 
 
 def event_at(event: Mapping[str, Any]) -> float | None:
-    """Return when an event happened, in unix seconds; None where it does not say."""
+    """Return when an event happened, in unix seconds, or None."""
     at = unix(event.get("processed_at"))
     if at is None:
         at = unix(event.get("created_at"))

@@ -1,4 +1,4 @@
-"""Files: read without ever waiting for somebody to write into a named pipe, and replaced at once."""
+"""Read files without ever blocking on a named pipe, replace them atomically; and where state is kept."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from qoder_cli.base.errors import UsageError
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
-    """Return the file, open for reading, also a pipe (`<(…)`). Raises OSError; ValueError for no path."""
+    """Open a file or a pipe (`<(…)`) for reading. Raises OSError, ValueError if it is no path."""
     file = open(path, "rb", opener=without_waiting)  # noqa: SIM115  # the caller closes it
     if hasattr(os, "O_NONBLOCK"):
         os.set_blocking(file.fileno(), True)
@@ -18,7 +18,7 @@ def open_at_once(path: str | Path) -> BinaryIO:
 
 
 def read_most(file: BinaryIO, most: int) -> bytes:
-    """Return so many bytes at most. Raises OSError, also for a pipe that nothing writes to."""
+    """Return at most so many bytes. Raises OSError, also for a pipe that nobody writes to."""
     data = file.read(most)
     if not data and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         raise BlockingIOError(errno.EAGAIN, "it is a named pipe that nothing writes to")
@@ -26,7 +26,7 @@ def read_most(file: BinaryIO, most: int) -> bytes:
 
 
 def read_typed(path: str, stdin: IO[str] | None, most: int) -> bytes:
-    """Return so many bytes at most of a file, or of `-`. Raises OSError, ValueError."""
+    """Return at most so many bytes of a file, or of standard input for `-`. Raises OSError, ValueError."""
     if path != "-":
         with open_at_once(path) as file:
             return read_most(file, most)
@@ -53,7 +53,7 @@ def read_checked(path: str, stdin: IO[str] | None, most: int, *, option: str = "
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put a file in the place of the one before at once, for its owner alone. Raises OSError."""
+    """Replace a file atomically, readable by its owner only. Raises OSError."""
     import tempfile
 
     handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 from the start
@@ -74,5 +74,5 @@ def reason_of(error: Exception) -> str:
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe with nobody at the other end is never waited for."""
+    """Open a file; never wait for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)

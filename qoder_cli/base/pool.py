@@ -1,7 +1,7 @@
-"""Several things at a time, in threads; a signal can be raised wherever one waits for them.
+"""Threads for several things at a time, in which a signal can be raised wherever one waits.
 
-Not concurrent.futures: its threads are waited for at the exit. Nor `threading.Event`: a signal raised in
-a wait for it may break its lock, which ends in RuntimeError or a thread that hangs. A `SimpleQueue` has none.
+Not concurrent.futures: its threads are waited for at exit. Not `threading.Event`: a signal raised while waiting
+for it may break its lock. A `SimpleQueue` has none.
 """
 
 import math
@@ -30,7 +30,7 @@ class Late(Exception):
 
 
 def begin(work: Callable[[], None]) -> None:
-    """Do work in a thread that ends with the process, and return at once. Raises Signalled."""
+    """Do work in a thread that ends with the process. Return at once. Raises Signalled."""
     try:
         threading.Thread(target=work, daemon=True).start()
     except RuntimeError as error:  # of the event by which a thread tells that it has started
@@ -64,7 +64,7 @@ class Task(Generic[R]):
             self._end.put(None)
 
     def wait(self, seconds: float) -> bool:
-        """Return whether the call has ended, within so many seconds. Raises Signalled."""
+        """Return whether the call has ended, after at most so many seconds. Raises Signalled."""
         with signals.waiting():
             while seconds > 0 and not self._has_ended:
                 try:
@@ -75,7 +75,7 @@ class Task(Generic[R]):
         return self._has_ended
 
     def result(self, within: float = math.inf) -> R:
-        """Return what the call returns, or raise it. Raises Late when it takes longer (seconds)."""
+        """Return the call's value, or raise its failure. Raises Late after so many seconds."""
         if not self.wait(within):
             raise Late
         if self._failure is not None:
@@ -83,7 +83,7 @@ class Task(Generic[R]):
         return self._results[0]
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
-        """Do as `result`; raise Late when `is_late` says so, asked five times a second."""
+        """Return `result`; raise Late once `is_late` says so, asked five times a second."""
         while not self.wait(TICK):
             if is_late():
                 raise Late
@@ -93,9 +93,9 @@ class Task(Generic[R]):
 def in_order(
     work: Callable[[T], R], items: Iterable[T], *, at_a_time: int, is_late: Callable[[], bool] = lambda: False
 ) -> Iterator[R]:
-    """Yield `work(item)` for each item, in their order, `at_a_time` of them begun before they are wanted.
+    """Yield `work(item)` in the order of the items, with up to `at_a_time` begun ahead.
 
-    A failure is raised in its place. When the caller stops early, no further one is begun.
+    A failure is raised in its place. If the caller stops early, no more are begun.
     """
     begun: deque[Task[R]] = deque()
     for item in items:
@@ -107,7 +107,7 @@ def in_order(
 
 
 class OneAhead(Generic[T]):
-    """An iterator whose next item can be got ready while the caller works on the current one."""
+    """An iterator that can prepare its next item while the caller works on the current one."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
@@ -123,10 +123,10 @@ class OneAhead(Generic[T]):
 
 
 class Pool(Generic[T, R]):
-    """Calls `work` with each thing that it is given, in up to `at_a_time` threads; `tell` hears of each, once.
+    """Calls `work` with each thing given, in up to `at_a_time` threads; `tell` hears each result once.
 
-    A call of `tell` goes into the inbox, for the caller to make in its own thread. If a signal comes while
-    one is told of, it is told of again.
+    Calls of `tell` go through the inbox, to be made in the caller's thread. If a signal comes during one, it is
+    made again.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Pool(Generic[T, R]):
             begin(self._work_off)
 
     def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
-        """Tell of each thing as it is done, until all are, or it is enough."""
+        """Tell each result as it comes, until all are told or it is enough."""
         while self.open and not is_enough():
             news = self._clock.take(self._inbox, TICK)
             if callable(news):
@@ -168,7 +168,7 @@ class Pool(Generic[T, R]):
             beat()
 
     def stop(self, within: float, give_up: Callable[[T], R]) -> None:
-        """Begin nothing more, and tell of all that is open: after so many seconds as `give_up` says."""
+        """Begin nothing more. After so many seconds, tell the rest as `give_up` says."""
         self._waiting.clear()
         until = self._clock.monotonic() + within
         while self._threads and self._clock.monotonic() < until:

@@ -1,7 +1,7 @@
-"""SIGINT, SIGTERM, SIGHUP: the first is raised where the program stands, the second ends it.
+"""SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
 
-Two within a tenth of a second are one: a supervisor may signal a process and then its group. Within
-`held` the first is raised only where the program waits, so that nothing learnt between is lost.
+Two within a tenth of a second count as one: a supervisor may signal a process and then its group. Within `held`,
+the first is raised only where the program waits, so that nothing learnt in between is lost.
 """
 
 import os
@@ -25,7 +25,7 @@ _waits: list[bool] = []
 
 
 def listen() -> None:
-    """Take over the signals; what the parent ignores (nohup, background jobs) stays ignored."""
+    """Take over the signals, except those that the parent ignores (nohup, background jobs)."""
     for signum in _ours():
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _on_signal)
@@ -34,7 +34,7 @@ def listen() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a signal be raised only in a `waiting`, or at the end of this block."""
+    """Raise a signal only in a `waiting`, or at the end of this block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -49,7 +49,7 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Let a signal be raised within this block, which loses nothing. Every wait is in one."""
+    """Let a signal be raised in this block, in which nothing can be lost. Every wait is in one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,18 +63,18 @@ def waiting() -> Iterator[None]:
 
 
 def begin_last_words() -> None:
-    """From now on the command only says how it ended: a first signal is too late."""
+    """Mark that the command only says how it ended: a first signal is too late."""
     _last_words.append(True)
 
 
 def deafen() -> None:
-    """Ignore what comes while the interpreter shuts down; the exit code is decided."""
+    """Ignore signals while the interpreter shuts down: the exit code is decided."""
     for signum in _ours():
         signal.signal(signum, signal.SIG_IGN)
 
 
 def die_by(signum: int) -> None:
-    """End this process by the signal, as if it had never been caught."""
+    """End this process by the signal, as if it was never caught."""
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 

@@ -1,4 +1,4 @@
-"""Time: the machine's clocks, durations and moments as people type them, timestamps as the server writes them."""
+"""Clocks, durations and moments as people type them, timestamps as the server writes them."""
 
 import re
 import time
@@ -38,7 +38,7 @@ def parse_duration(text: str, *, option: str) -> float:
 
 
 class Limits(NamedTuple):
-    """The longest wait and pause, in seconds (None: any); `spent` is gone before it begins."""
+    """The longest wait and pause, in seconds, None for any; `spent` is already used up."""
 
     timeout: float | None = None
     interval: float | None = None
@@ -46,7 +46,7 @@ class Limits(NamedTuple):
 
 
 def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Limits:
-    """Return the limits that were typed. Raises UsageError, also for limits without waiting."""
+    """Return the limits as typed. Raises UsageError, also if they are given without waiting."""
     if not wait and (timeout is not None or interval is not None):
         option = "--timeout" if timeout is not None else "--interval"
         raise UsageError(f"{option} only works with --wait", hint="add --wait, or drop it")
@@ -60,10 +60,10 @@ def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Lim
 
 
 def parse_when(text: str, *, option: str, now: datetime) -> datetime:
-    """Return the moment that `90m`, `7d` or `2w` ago was, or that a date or an RFC 3339 time names.
+    """Return the moment meant by an age (`90m`, `7d`, `2w`), a date or an RFC 3339 time.
 
-    `now` has a zone. A date is its local midnight, a time without a zone is local. Raises UsageError,
-    naming `option`, for anything else, also a bare number and the future.
+    `now` has a zone. A date is its local midnight; a time without a zone is local. Raises UsageError, naming
+    `option`, for anything else, also a bare number and the future.
     """
     typed = text.strip()
     shown = f"{option} {typed[:60]!a}"
@@ -85,7 +85,7 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
 
 
 def unix(text: object) -> float | None:
-    """Return an RFC 3339 timestamp, UTC by default (api/facts.md, 3.8), in unix seconds; None for what is none."""
+    """Return an RFC 3339 timestamp in unix seconds, or None. UTC is the default (api/facts.md, 3.8)."""
     if not isinstance(text, str) or not _TIMESTAMP.fullmatch(text.strip()):
         return None
     try:
@@ -96,7 +96,7 @@ def unix(text: object) -> float | None:
 
 
 def parse_timestamp(text: object) -> datetime | None:
-    """Return the moment of a timestamp in UTC; None for what is none, or lies outside of the years 1 to 9999."""
+    """Return the moment of a timestamp in UTC, or None."""
     seconds = unix(text)
     try:
         return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
@@ -105,7 +105,7 @@ def parse_timestamp(text: object) -> datetime | None:
 
 
 def milliseconds_between(start: object, end: object) -> int | None:
-    """Return the milliseconds between two timestamps; None when one is missing or they cross."""
+    """Return the milliseconds between two timestamps; None if one is missing or they cross."""
     begin, finish = unix(start), unix(end)
     if begin is None or finish is None or finish < begin:
         return None
@@ -113,7 +113,7 @@ def milliseconds_between(start: object, end: object) -> int | None:
 
 
 def local_time(text: str, *, zone: tzinfo | None = None) -> str:
-    """Return a server timestamp as local time to the second; another text unchanged."""
+    """Return a timestamp as local time to the second; any other text unchanged."""
     moment = parse_timestamp(text)
     if moment is None:
         return text
@@ -124,7 +124,7 @@ def local_time(text: str, *, zone: tzinfo | None = None) -> str:
 
 
 def local_zone_name() -> str:
-    """Return the name of the local time zone, as shown once beside a table."""
+    """Return the name of the local time zone."""
     try:
         return datetime.now(UTC).astimezone().tzname() or "local time"
     except ValueError:  # TZ names a zone that is days away
@@ -132,12 +132,12 @@ def local_zone_name() -> str:
 
 
 def utc_text(moment: datetime) -> str:
-    """Return a moment as a server's query takes it: RFC 3339 in UTC, in whole seconds."""
+    """Return a moment for a server's query: RFC 3339, UTC, whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def span(seconds: float) -> str:
-    """Return a duration as people read it: `0.4s`, `12s`, `3m 05s`, `2h 14m`, `3d 04h`."""
+    """Return a duration for people: `0.4s`, `12s`, `3m 05s`, `2h 14m`, `3d 04h`."""
     if seconds < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -151,11 +151,10 @@ def span(seconds: float) -> str:
 
 
 def next_of(inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
-    """Return the next thing that is put into an inbox within so many seconds. Raises queue.Empty.
+    """Return the next thing put into an inbox within so many seconds. Raises queue.Empty.
 
-    Before Python 3.13 a `get` whose time is over just as it begins may wait for ever, where the inbox was not found
-    empty before (Modules/_queuemodule.c: what is left of the time is then negative, which means no limit). So it is
-    looked into first.
+    Before Python 3.13 a `get` whose time is over as it begins may wait for ever: the time left is negative then,
+    which means no limit (Modules/_queuemodule.c). So it is looked into first.
     """
     import queue
 
@@ -166,7 +165,7 @@ def next_of(inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
 
 
 class Clock:
-    """The machine's clocks. `now` is unix time; `monotonic` never goes back; all are in seconds."""
+    """The machine's clocks, in seconds. `now` is unix time; `monotonic` never goes back."""
 
     def now(self) -> float:
         return time.time()
@@ -188,7 +187,7 @@ class Clock:
                 return None
 
     def jitter(self) -> float:
-        """Return a factor of 0.75 to 1, so that many clients do not ask in step."""
+        """Return a factor from 0.75 to 1, so that many clients do not poll in step."""
         import random
 
         return 0.75 + random.random() / 4

@@ -1,4 +1,4 @@
-"""Tokens, told by their shape: what is said of typed words never repeats one. Light: every line passes here."""
+"""Recognise tokens by their shape, so that no message repeats one. Kept light: every line passes here."""
 
 import re
 from functools import cache
@@ -28,7 +28,7 @@ NAMES = (
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern, compiled once it is needed: it takes a millisecond."""
+    """Return a pattern, compiled when first needed: that takes a millisecond."""
     return re.compile(pattern)
 
 
@@ -43,12 +43,12 @@ def is_token(text: str) -> bool:
 
 
 def names_token(path: str) -> bool:
-    """Return whether a path has what can only be a token; `pt-weekly` may be a folder."""
+    """Return whether a path contains what can only be a token; `pt-weekly` may be a folder."""
     return _compiled(_SURE).search(path) is not None
 
 
 def without_tokens(text: str) -> str:
-    """Return a text without tokens, and without user and password of URLs."""
+    """Return a text without tokens, and without the user and password of URLs."""
     if any(map(text.lower().__contains__, ("eyj", "pt-", "pt%2d", "pt\u2010", "pt\u2011"))):
         text = _compiled(_SHAPE).sub(REDACTED, text)
     if "@" in text or "%40" in text:
@@ -57,12 +57,12 @@ def without_tokens(text: str) -> str:
 
 
 def shortened(value: str, most: int) -> str:
-    """Return a text of so many characters at most, and `…` where some are left out."""
+    """Return at most so many characters of a text, with `…` if it was longer."""
     return value if len(value) <= most else value[:most] + "…"
 
 
 def shown(value: Any) -> Any:
-    """Return a JSON value of our own making as it may be shown: without tokens."""
+    """Return a JSON value without tokens."""
     if isinstance(value, str):
         return without_tokens(value)
     if isinstance(value, list):

@@ -1,1 +1,1 @@
-"""`--ci`: what CI systems are told of the runs of a command."""
+"""`--ci`: report a command's runs to the CI system."""

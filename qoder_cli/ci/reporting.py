@@ -1,7 +1,7 @@
-"""`--ci`: runs are reported to the CI system around a command, in the files that it names.
+"""`--ci`: report a command's runs to the CI system, in the files that it names.
 
-The ids come before waiting begins, so that a step that is killed leaves them; the endings last. What
-cannot be reported is a warning, and changes no exit code.
+The ids come before waiting begins, so that a killed step leaves them; the
+endings last. What cannot be reported is a warning, and changes no exit code.
 """
 
 import re
@@ -19,16 +19,16 @@ from qoder_cli.runs.awaiting import Item
 if TYPE_CHECKING:
     pass
 
-OFTEN = 1.0  # seconds between two reports of the ids of several runs
+OFTEN = 1.0  # seconds between two reports of several runs' ids
 LONGEST_RESULT = 10_000  # characters of a final message
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
 
 
 class Ci:
-    """What one command tells its CI system, in a `with` block around all that it does.
+    """Reports one command to its CI system, in a `with` block around all that it does.
 
-    One thing is told of by the first names of `KEYS["ci"]` in help.documented; several by arrays in the order of the
-    input. Only what changes is told again.
+    One run has the first names of `KEYS["ci"]` in help.documented; several have arrays
+    in the order of the input. Only changes are reported again.
     """
 
     def __init__(self, app: App, system: System) -> None:
@@ -60,23 +60,23 @@ class Ci:
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         error, known = _in_words(failure), self.known
         is_one = isinstance(known.typed, str)
-        if is_one and not known.items:  # nobody said what became of the one thing
+        if is_one and not known.items:  # the one thing has no result
             run = known.run
             if run is not None or error is not None:
                 known.ended(Item(str(known.typed), run, error))
             if run is None and error is not None and error.run_id is not None:
                 known.ids[0] = error.run_id, error.session_id
-        if not is_one and error is not None:  # what nobody reported was not attempted
+        if not is_one and error is not None:  # what has no result was not attempted
             for number in set(range(len(known.typed))) - known.items.keys() - known.ids.keys():
                 known.ended(Item(known.typed[number], None, None, attempted=False), number=number)
         if not known.items and not known.ids:
-            return  # nothing was asked for that can become of anything, as with --dry-run
+            return  # no runs, as with --dry-run
         self._tell_ids()
         self._tell_endings(Exit.OK if error is None else error.exit)
         self._system.sum_up([known.items[number] for number in sorted(known.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
-        if is_one and not isinstance(error, Interrupted):  # who stopped it waits no more
+        if is_one and not isinstance(error, Interrupted):  # whoever stopped it is gone
             self._tell_result()
 
     def _tell(self, values: Mapping[str, Value]) -> None:
@@ -114,7 +114,7 @@ class Ci:
 
 
 def reporting(app: App) -> Ci:
-    """Return what reports to the CI system that the environment names; warns when it names none."""
+    """Return the reporter for the CI system that runs this; warn if none is known."""
     for variable, system in (("GITHUB_ACTIONS", GitHub), ("GITLAB_CI", GitLab)):
         if app.env.get(variable) == "true":
             return Ci(app, system(app))

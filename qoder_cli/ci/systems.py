@@ -1,4 +1,4 @@
-"""How to report to each CI system: in files that it names, to GitHub also on standard error."""
+"""Report to a CI system: in files that it names, to GitHub also on stderr."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LONGEST_SHOWN = 200  # characters of an error in the summary
 LONGEST_MESSAGE = 2000  # characters of an annotation
-MOST_ROWS = 200  # of the summary, for which GitHub allows 1 MiB a step
+MOST_ROWS = 200  # of the summary; GitHub allows 1 MiB a step
 LARGEST_DOTENV = 64 * 1024  # bytes
 DOTENV = "qoder.env"
 LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
@@ -32,31 +32,31 @@ _WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no li
 _OF_ONE = {"run_id", "session_id", "status"}
 _OF_SEVERAL = {"run_ids"}
 
-# A text, or what each of several has, in the order in which they were named.
+# A text, or one value for each of several, in the order named.
 Value = str | Sequence[str | int | None]
 
 
 class System:
-    """A CI system, and what it can be told. This one is not known, and told nothing."""
+    """A CI system. This one is unknown, and told nothing."""
 
-    takes_text = False  # whether a value may have many lines
+    takes_text = False  # whether values may have several lines
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._warned: set[str] = set()  # what could not be written
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Hand on values by their names; a later value of a name replaces the earlier one."""
+        """Set values by name; a later value replaces an earlier one."""
 
     def sum_up(self, items: "Sequence[Item]") -> None:
-        """Show people what became of what was asked for."""
+        """Show people a summary of the results."""
 
     def complain(self, error: "QoderError") -> None:
         """Show people the error that the command ends with."""
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
-        """Warn, once, when the block cannot write something; `what` is how the warning names it."""
+        """Warn, once, if the block cannot write; `what` names it in the warning."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -99,14 +99,14 @@ class GitHub(System):
 
 
 class GitLab(System):
-    """GitLab CI: variables in qoder.env, to be named under `artifacts:reports:dotenv`."""
+    """GitLab CI: variables in qoder.env, for `artifacts:reports:dotenv`."""
 
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self._path = Path(app.env.get("CI_PROJECT_DIR") or ".") / DOTENV
 
     def tell(self, values: dict[str, Value]) -> None:
-        """Set variables, and take out an earlier command's; of several runs only ids: a report holds 5 KB."""
+        """Set variables, drop an earlier command's; of several runs only ids, to fit 5 KB."""
         told = {name: value for name, value in values.items() if isinstance(value, str)}
         gone = _OF_SEVERAL if told.keys() & _OF_ONE else _OF_ONE | (_OF_SEVERAL & values.keys())
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
@@ -119,7 +119,7 @@ class GitLab(System):
 
 
 def _output(name: str, value: Value) -> str:
-    """Return what sets an output; a word that nobody can know before ends several lines."""
+    """Return the text that sets an output; an unguessable word ends several lines."""
     text = value if isinstance(value, str) else json.dumps(value)
     if not re.search(r"[\r\n]", text):
         return f"{name}={text}\n"
@@ -154,7 +154,7 @@ def _row(item: "Item") -> str:
 
 
 def _cell(text: str | None) -> str:
-    """Return text that only shows in a Markdown table: no link, no markup, no HTML."""
+    """Return text that only shows in a Markdown table: no link, markup or HTML."""
     shown = inert(text or "-")
     return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
 

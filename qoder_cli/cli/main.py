@@ -20,13 +20,13 @@ from qoder_cli.help import ALIKE, ALIKE_TOLD, NOUNS, NOUNS_UNDERSTOOD, VERBS_UND
 from qoder_cli.output.screen import format_typed
 
 _FLAGS = {"max_content_width": 80}
-_DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what a person, an editor or a chat makes of two hyphens
-# The vendored click's UsageError, by way of its public child: typer._click is not ours to import.
+_DASHES = "-\u2012\u2013\u2014\u2015\u2212"  # what people, editors or chats make of two hyphens
+# Typer's own click.UsageError, through its public child: typer._click is private.
 _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 class _NoSuchCommand(UsageError):
-    """A word that is not the name of a command."""
+    """An unknown command."""
 
 
 def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[str]) -> list[str]:
@@ -46,7 +46,7 @@ def _write_help(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _write_sections(command: Any, ctx: Any, formatter: Any) -> None:
-    """Write what a command takes or a group has, and where more is."""
+    """Write arguments, options or commands, and where to read more."""
     for title, rows in command.sections(ctx):
         if rows:
             with formatter.section(title):
@@ -68,11 +68,11 @@ class Command(TyperCommand):
         return _parse(self, super().parse_args, ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the words of the usage line, without typer's braces."""
+        """Return the usage line's words, without typer's braces."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the lists of the help: titles, and rows of two columns."""
+        """Return the help's lists: titles, and rows of two columns."""
         lists: dict[str, list[Any]] = {"argument": [], "option": []}
         for param in self.get_params(ctx):
             if param not in shared_options() and (row := param.get_help_record(ctx)):
@@ -82,9 +82,9 @@ class Command(TyperCommand):
 
 
 class Tree(TyperGroup):
-    """A group whose commands are imported when they are typed.
+    """A group whose commands are imported only when typed.
 
-    Each is a function, the name of one, or its line of help and the commands of a group within.
+    Each is a function, the name of one, or its line of help and the commands of a group in it.
     """
 
     format_help_text = _write_help
@@ -122,7 +122,7 @@ class Tree(TyperGroup):
         return command and _build(cmd_name, function_of(command))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return name, command and the words that are left. Raises UsageError."""
+        """Return a command's name, the command, the words left. Raises UsageError."""
         understood = None if args[0] in self._listed else self._understood.get(args[0])
         name, *more = understood.split() if understood else args[:1]
         command = self.get_command(ctx, name)
@@ -154,10 +154,10 @@ def _show_contents(ctx: typer.Context) -> None:
 
 
 def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
-    """Refuse words that typer would read as something else than was meant. Raises UsageError.
+    """Refuse words that typer would misread. Raises UsageError.
 
-    `--idempotency-key --dry-run`, where a shell variable is empty, would start what was only to be
-    shown; a typographic dash makes an option a name; so would the fields behind `--json` be.
+    If a shell variable is empty, `--idempotency-key --dry-run` would start what was only to be
+    shown. An option with a typographic dash, and fields after `--json`, would be names.
     """
     options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
     takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}
@@ -178,7 +178,7 @@ def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
 
 @cache
 def shared_options() -> tuple[Any, ...]:
-    """Return the options that work everywhere, built once."""
+    """Return the global options, built once."""
     return tuple(_build("everywhere", everywhere, kind=TyperCommand).params)
 
 
@@ -191,7 +191,7 @@ def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] 
 
 @cache
 def load_noun(noun: str) -> Any:
-    """Return the command or the group behind a word of the contents page, built once."""
+    """Return the command or group behind a noun, built once."""
     module_name, help = NOUNS[noun]
     commands = import_module(module_name).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
@@ -206,7 +206,7 @@ def _summary(command: Any) -> str:
 
 
 def function_of(command: Callable[..., Any] | Untold | str) -> Callable[..., Any]:
-    """Return the function of a command, imported now if named as `module:function`."""
+    """Return a command's function; one named as `module:function` is imported now."""
     if isinstance(command, Untold):
         return command.command
     if not isinstance(command, str):
@@ -226,14 +226,14 @@ class _Root(Tree):
         return [(noun, about) for noun, (_, about) in NOUNS.items()]
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the contents page, with one line for the nouns that are alike."""
+        """Return the contents page; nouns that are alike share one line."""
         rows = [(name, ALIKE_TOLD if name == ALIKE[0] else about) for name, about in self.commands_told()]
         return [("Commands", [row for row in rows if row[0] not in ALIKE[1:]])]
 
 
 @cache
 def command_tree(program: str) -> Tree:
-    """Return the root of the tree, built once, with nothing imported yet."""
+    """Return the root of the tree, built once, with no command imported."""
     tree = _Root(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
@@ -265,10 +265,10 @@ def _version_option(version: Annotated[bool, _VERSION] = False) -> None:
 
 
 def main(argv: list[str] | None = None, app: App | None = None) -> int:
-    """Run one command line (without the program's name) and return its exit code.
+    """Run a command line (without the program's name) and return its exit code.
 
-    Nothing is raised: what goes wrong ends on stderr as one error. Interpreter-level consequences,
-    such as dying by the signal that stopped it, are left to `__main__`.
+    Nothing is raised: what goes wrong is one error on stderr. What happens to the process,
+    as dying by the signal that stopped it, is left to `__main__`.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     app = app or App.of_this_process()
@@ -294,7 +294,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
 
 
 def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
-    """Return the error that an exception is. Raises ReaderGone, Signalled."""
+    """Return the error for an exception. Raises ReaderGone, Signalled."""
     if isinstance(failure, _NoSuchCommand | _TyperUsageError):
         from qoder_cli.help.suggestions import explained
 
@@ -317,7 +317,7 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
 
 
 def _last_words(signalled: Signalled, app: App) -> QoderError:
-    """Say what a signal leaves behind, wherever it arrived; a wait says so itself."""
+    """Return the error for a signal, wherever it came; a wait has its own."""
     if not app.known.started:
         return signalled.in_words("interrupted; nothing was started")
     from qoder_cli.runs.ending import stopped_with

@@ -1,7 +1,7 @@
-"""Arguments and options of more than one command, the global ones, and how they are read.
+"""Arguments and options shared by commands, the global ones, and how they are read.
 
-The global ones work before and after the command's words; the last one given wins. `cli.main` hands
-them to every level of the tree.
+Global options work before and after the command's words; the last one wins. `cli.main`
+gives them to every level of the tree.
 """
 
 import re
@@ -24,16 +24,16 @@ from qoder_cli.settings.values import OnAsk, written
 if TYPE_CHECKING:
     from qoder_cli.runs.ending import Wanted
 
-Text = str | None  # the value of an option, None where it was not typed
+Text = str | None  # an option's value, None if not typed
 Texts = list[str] | None
 
-MOST = 10_000  # things one command takes: each is held, and shown, until the end
-_LARGEST_LIST = 4 * 2**20  # bytes on standard input; whatever sends more may never end
+MOST = 10_000  # things per command: each is held until the end
+_LARGEST_LIST = 4 * 2**20  # bytes of standard input; more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
 
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command in which a named tuple stands for the options that are its fields."""
+    """Return a command with the fields of each named tuple as its options."""
     own = signature(command).parameters
     folded = {name: each.annotation for name, each in own.items() if hasattr(each.annotation, "_fields")}
     if not folded and "app" not in own:
@@ -56,7 +56,7 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
-    """Return a command with these parameters: each its name, annotation and default."""
+    """Return a command with these parameters: name, annotation and default each."""
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
     told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
@@ -68,13 +68,13 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
 
 @dataclass(frozen=True)
 class Untold:
-    """A command for programs rather than people: it works, and no list has it."""
+    """A command for programs, not people: it works, but no list shows it."""
 
     command: Callable[..., Any]
 
 
 def argument(metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an argument of a command; `offered` is what completion offers for it."""
+    """Return an argument; `offered` is what completion offers."""
     return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)
 
 
@@ -84,16 +84,16 @@ def flag(names: str, help: str) -> Any:
 
 
 def option(names: str, metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an option that takes a value; `names` are separated by spaces."""
+    """Return an option with a value; spaces separate its `names`."""
     return typer.Option(*names.split(), metavar=metavar, help=help, autocompletion=offered)
 
 
 def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an option that may be repeated."""
+    """Return a repeatable option."""
     return option(name, metavar, f"{help} Repeatable.", offered)
 
 
-# What is named on a command line.
+# Names on a command line.
 _DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
 _DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
 _RUN = argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
@@ -112,7 +112,7 @@ RunsOrLast = Annotated[Texts, _RUNS]
 AllowEmpty = Annotated[bool, flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")]
 Yes = Annotated[bool, flag("--yes -y", "Skip the confirmation prompt.")]
 
-# What every command that waits takes.
+# Options of every command that waits.
 _TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
 _INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
 _SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
@@ -123,11 +123,11 @@ RequireSatisfied = Annotated[bool, _SATISFIED]
 Result = Annotated[bool, flag("--result", "Print the agent's final message instead of the run.")]
 WhenAsked = Annotated[OnAsk | None, typer.Option("--on-ask", show_default=False, help=_ON_ASK)]
 
-# What the commands take that say something to an agent.
+# Options of commands that say something to an agent.
 
 
 class Waiting(NamedTuple):
-    """What is to be waited for, as it was typed. These are the options, too."""
+    """What to wait for, as typed. These are the options, too."""
 
     wait: Annotated[bool, flag("--wait -w", "Wait for the outcome, and exit with it.")] = False
     follow: Annotated[bool, flag("--follow -f", "Like --wait, and stream the session's events to stderr.")] = False
@@ -145,9 +145,9 @@ def wanted_of(
     require_satisfied: bool = False,
     several: bool = False,
 ) -> "Wanted | None":
-    """Return what is wanted of a wait, as it was typed; None for no wait. Raises UsageError.
+    """Return what the wait shall be, as typed; None for no wait. Raises UsageError.
 
-    `wait`: there is one, whatever was typed; `several`: it is for more than one run.
+    With `wait` there always is one; with `several` it is for more than one run.
     """
     from qoder_cli.base.times import read_limits
     from qoder_cli.runs.ending import Wanted
@@ -164,7 +164,7 @@ def wanted_of(
 
 
 def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
-    """Return what to do when the agent asks. Raises UsageError where nobody is there."""
+    """Return what to do when the agent asks. Raises UsageError if nobody is there."""
     if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
@@ -173,7 +173,7 @@ def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = F
 
 
 def one_named(typed: str, app: App) -> str:
-    """Return what was typed, for `-` the one line of standard input. Raises UsageError."""
+    """Return what was typed, for `-` the one line of stdin. Raises UsageError."""
     words = named([typed], app)
     if len(words) != 1:
         raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
@@ -199,7 +199,7 @@ ReportToCi = Annotated[bool, _CI]
 def words_to_wait(
     *, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk | None = None
 ) -> tuple[str, ...]:
-    """Return the options that a command to resume the wait needs too."""
+    """Return the options that a command to resume this wait needs."""
     words = ["--result"] if result else []
     words += ["--require-satisfied"] if require_satisfied else []
     words += written("--on-ask", on_ask) if on_ask and on_ask != "stop" else []
@@ -207,7 +207,7 @@ def words_to_wait(
 
 
 def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[str]:
-    """Return the options that were given, as words; `without` are parameters."""
+    """Return the typed options as words; `without` are parameters."""
     words: list[str] = []
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))
@@ -219,14 +219,14 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
 
 
 def is_list(typed: Sequence[str]) -> bool:
-    """Return whether JSON is an array, be it of one (contract, section 3)."""
+    """Return whether JSON is an array, even of one (contract, section 3)."""
     return len(typed) > 1 or "-" in typed
 
 
 def or_last(typed: str | None, app: App) -> str:
-    """Return the run that was typed; where none was, `last`, said on stderr.
+    """Return the run that was typed, else `last`, told on stderr.
 
-    Raises UsageError in a script, where an empty variable must not stand for a run.
+    Raises UsageError in a script: an empty variable must not stand for a run.
     """
     if typed is not None:
         return typed
@@ -239,11 +239,11 @@ def or_last(typed: str | None, app: App) -> str:
 
 
 def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bool = False) -> list[str]:
-    """Return the words that were typed, with `-` replaced by the lines of standard input.
+    """Return the words as typed, with `-` replaced by the lines of standard input.
 
-    Blank lines, lines that start with `#`, spaces around a line and a byte order mark are ignored.
-    `what` names the things in errors. Raises UsageError when nothing is left (with `allow_empty` an
-    empty list is printed, and the command ends well), and for what is too much or no UTF-8.
+    Ignores blank lines, `#` comments, spaces around a line and a byte order mark.
+    `what` names the things in errors. Raises UsageError if nothing is left, for too much, and
+    for non-UTF-8. With `allow_empty` an empty list is printed, and the command exits 0.
     """
     words: list[str] = []
     for word in typed:
@@ -266,7 +266,7 @@ def confirmed(app: App, question: str) -> bool:
 
 @contextmanager
 def asking(app: App) -> Iterator[None]:
-    """Ask something meanwhile: what ends it early, as Ctrl-C does, leaves its line."""
+    """Ask in this block; if the question ends early, as by Ctrl-C, leave its line."""
     try:
         yield
     except BaseException:
@@ -275,7 +275,7 @@ def asking(app: App) -> Iterator[None]:
 
 
 def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
-    """Return a secret, and where it is from: a prompt, or standard input. Raises UsageError."""
+    """Return a secret and its source: a prompt, or standard input. Raises UsageError."""
     if not app.may_ask:
         try:
             return read_typed("-", app.stdin, most).decode(), "standard input"
@@ -329,7 +329,7 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
 
 
 def show_help(ctx: Any, screen: Screen) -> None:
-    """Write the help of a command, its headings bold where the screen has colour."""
+    """Write a command's help, with bold headings if the screen has colour."""
     bold = screen.styled(r"\1", "bold") + r"\2"
     screen.write(re.sub(r"(?m)^( *(?:[A-Z][a-z]+ )?[A-Z][a-z]+:)($| )", bold, ctx.get_help()) + "\n")
 

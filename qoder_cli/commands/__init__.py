@@ -1,1 +1,1 @@
-"""The commands: `deploy` and `run` name theirs, the other nouns are commands or have a few."""
+"""The commands. Each noun's module has them by their verbs, in COMMANDS."""

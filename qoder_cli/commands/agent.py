@@ -26,7 +26,7 @@ _ASK = "Tools that need approval before each use: names, all or none."
 
 
 class Typed(NamedTuple):
-    """What an agent is made of, as it was typed. These are the options, too."""
+    """An agent's fields as typed. These are the options, too."""
 
     name: edited.Name = None
     model: ModelTyped = None
@@ -98,7 +98,7 @@ def update(
 
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
-    """Return what a file and the plain options say. Raises UsageError."""
+    """Return what a file and plain options say. Raises UsageError."""
     agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
         agents.tool_names(f"--{name}", typed[name])

@@ -1,4 +1,4 @@
-"""`qoder api`: any endpoint of the API, and nothing written twice."""
+"""`qoder api`: any endpoint of the API, with no write sent twice."""
 
 from contextlib import suppress
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`qoder config`: the config file; of the environment only its place and the profile count."""
+"""`qoder config`: the config file. Of variables, QODER_CONFIG and QODER_PROFILE count."""
 
 from collections.abc import Callable
 from contextlib import suppress

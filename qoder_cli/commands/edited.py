@@ -1,4 +1,4 @@
-"""Things made or changed by a file and options: shown, sent and confirmed."""
+"""Create or change a thing by file and options; show, send and confirm it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying th
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
-    """Return a text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
+    """Return text as typed, of `@FILE`, or of stdin for `-`. Raises UsageError."""
     from qoder_cli.api.body import text_of
 
     if typed is None:
@@ -46,7 +46,7 @@ def text_typed(app: App, option: str, typed: str | None, file: str | None) -> st
 
 
 def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: str, **own: Any) -> Raw:
-    """Return the body of a file, `plain` options and `own` fields. Raises UsageError."""
+    """Return the body from file, `plain` options, `own` fields. Raises UsageError."""
     options = {name: typed[name] for name in plain} | own
     if "metadata" in typed:
         options["metadata"] = body.metadata_change(typed["metadata"], typed.get("remove_metadata"))
@@ -54,7 +54,7 @@ def body_of(app: App, noun: Noun, verb: str, typed: Mapping[str, Any], *plain: s
 
 
 def budget_of(typed: str | None, is_none: bool = False) -> Raw:
-    """Return the budget that was typed as a field. Raises UsageError."""
+    """Return the typed budget as a field. Raises UsageError."""
     from qoder_cli.deployments.typed import declare_fields
 
     if typed is None:
@@ -65,7 +65,7 @@ def budget_of(typed: str | None, is_none: bool = False) -> Raw:
 
 
 def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
-    """Create a thing, or show what would be sent, and print it."""
+    """Create a thing and print it, or show what would be sent."""
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         show(app, noun, body)
@@ -88,9 +88,9 @@ def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
 
 
 def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) -> Raw:
-    """Return the thing to be changed, by its id or name.
+    """Return the thing to change, by id or name.
 
-    Raises UsageError unless something `is_said` of how, Rejected if it is archived.
+    Raises UsageError unless a change `is_said`; Rejected if it is archived.
     """
     if not is_said:
         help = " ".join(words_of(noun, "update"))
@@ -106,10 +106,10 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
 
 
 def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str, dry_run: bool) -> int:
-    """Make a thing what is wanted, and print it as it is then.
+    """Make a thing as wanted and print it.
 
-    `current` is the thing as it was read. `wanted` has whole fields, but metadata is merged, and
-    null removes a key. Raises Rejected, having shown what someone else changed meanwhile.
+    `current` is the thing as read. `wanted` has whole fields, but metadata is merged, and null
+    removes a key. Raises Rejected, after showing what someone else changed meanwhile.
     """
     app: App = ctx.obj
     target = target_of(noun, *held, str(current["id"]))
@@ -164,6 +164,6 @@ def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, err
 
 
 def _tell(app: App, current: Raw, wanted: Raw) -> None:
-    """Show on stderr what goes and what comes: stdout has the thing."""
+    """Show the changes on stderr; stdout has the thing."""
     for each in difference(wanted, current).changes:
         app.err.tell("".join(f"  {line}\n" for line in told(each, Secrets())))

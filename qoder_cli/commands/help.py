@@ -1,4 +1,4 @@
-"""`qoder help`: what people read about once, made from the code that does it."""
+"""`qoder help`: topics that people read once, made from the code itself."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ def _command(words: list[str], root: Any) -> Any:
 
 
 def _text(topic: str, root: Any) -> str:
-    """Return what there is to read about one of TOPICS."""
+    """Return the text of one of TOPICS."""
     match topic:
         case "commands":
             told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]

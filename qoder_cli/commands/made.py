@@ -47,7 +47,7 @@ from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, page_siz
 
 Command = Callable[..., Any] | Untold
 Typed = tuple[str, Any, Any]  # a parameter: its name, annotation and default
-ROUNDED = timedelta(seconds=1)  # timestamps of servers are
+ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
 _SINCE = option("--since", "WHEN", "Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time.")
@@ -61,7 +61,7 @@ def _one(option: Any) -> Any:
     return Annotated[Text, option]
 
 
-# By the parameter of a list: the name and the kind of an option that filters.
+# A list's filters by query parameter: name and type of the option.
 FILTERS: dict[str, tuple[str, Any]] = {
     "name": ("name", _one(option("--name", "TEXT", "Only those with this name."))),
     "display_title": ("title", _one(option("--title", "TEXT", "Only those with this title."))),
@@ -77,12 +77,12 @@ FILTERS: dict[str, tuple[str, Any]] = {
     "created_at[lt]": ("until", _one(_UNTIL)),
     "include_archived": ("include_archived", Annotated[bool, flag("--include-archived", "Include archived ones.")]),
 }
-# Where an object has what is filtered by.
+# Where an object has the filtered value.
 _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["agent.id", "agent"]}
 
 
 def commands(words: str, **own: Command) -> dict[str, Command]:
-    """Return the commands of a noun: what its operations call for, and its own."""
+    """Return a noun's commands: those its operations call for, and its own."""
     noun = NOUNS[words]
     made: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
@@ -100,7 +100,7 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
-    """Return the argument that names one of a noun's things, or several."""
+    """Return the argument for one of a noun's things, or several."""
     if noun.words == "session":
         return Runs if several else OneRun
     metavar = noun.words.split()[-1].upper()
@@ -112,13 +112,13 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
 
 
 def held_by(noun: Noun) -> list[Typed]:
-    """Return the argument for what holds a noun's things, where something does."""
+    """Return the argument for what holds a noun's things, if anything does."""
     above = holder(noun)
     return [("holder", one_argument(above), Parameter.empty)] if above else []
 
 
 def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
-    """Take what holds the things out of what was typed. Raises QoderError."""
+    """Take the holder out of what was typed. Raises QoderError."""
     above = holder(noun)
     if above is None:
         return ()
@@ -223,11 +223,11 @@ def print_list(
     *,
     versions: bool = False,
 ) -> bool:
-    """Print what matches of a list; return whether none was left out."""
+    """Print a list's matches; return whether none was left out."""
     columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
     if noun.is_paged:
         query = {"limit": page_size(wanted)} | query
-    # A version of an agent has the agent's id: its number tells it from the others.
+    # Versions of an agent share its id: their numbers tell them apart.
     id = "version" if versions else "id"
     row, first = _row_of(noun, columns)
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
@@ -268,7 +268,7 @@ def _number(help: str) -> Any:
 
 
 def edit_command(noun: Noun, verb: str) -> Command:
-    """Return the command that creates things of plain fields, or updates one."""
+    """Return the command that creates or updates things, by plain fields."""
     done = operation(noun, verb)
     assert done is not None  # asked only for what the API has
     plain = [field for field in ("name", "display_name", "title", "description") if field in done.body]
@@ -287,7 +287,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
     parameters += [("metadata", edited.Metadata, None)]
     parameters += [] if is_new else [("remove_metadata", edited.RemoveMetadata, None)]
     parameters += [("budget", edited.Budget, None), ("no_budget", edited.NoBudget, False)] if has_budget else []
-    # What a session is made of may hold secrets: no file of it is shown back.
+    # A session's fields may hold secrets: no file of it is shown back.
     parameters += [] if noun.words == "session" else [("file", edited.File, None)]
     parameters += [("dry_run", edited.DryRun, False)]
 
@@ -367,13 +367,13 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
 
 
 def need_a_yes(app: App, change: Change, yes: bool) -> None:
-    """Raise UsageError where nobody said yes or can be asked."""
+    """Raise UsageError if nobody said yes or can be asked."""
     if not yes and not app.may_ask:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
 
 
 def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> list[Named]:
-    """Return what was typed, and read what a name stands for. Raises QoderError."""
+    """Return the things typed; one named is read. Raises QoderError."""
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
         return _sessions_named(app, noun, words)
@@ -394,7 +394,7 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
 
 def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> list[Named]:
     for word in words:
-        ids.run(word)  # before anything is asked, all of them are checked
+        ids.run(word)  # check all before any request
     found: list[Named] = []
     for word in words:
         try:
@@ -415,7 +415,7 @@ def change_things(
     refused: str = "",
     changes: "type[Changes] | None" = None,
 ) -> int:
-    """Change things, asking the `question` about each. Raises QoderError."""
+    """Change things; ask the `question` about each. Raises QoderError."""
 
     def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")

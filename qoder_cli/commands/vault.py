@@ -1,4 +1,4 @@
-"""`qoder vault`: secrets for agents; `put` takes one, but never as an argument."""
+"""`qoder vault`: secrets for agents; `put` takes one, never as an argument."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""What `qoder doctor` looks at. Each check returns findings, writes nothing, shows no secret."""
+"""The checks of `qoder doctor`. They return findings, write nothing, show no secret."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from qoder_cli.base.errors import Exit, QoderError
 
 @dataclass(frozen=True)
 class Finding:
-    """The check, what it found, for what is not ok a `fix`, and for what failed the exit code."""
+    """A check's result: what it found, a `fix` unless ok, an exit code if failed."""
 
     check: str
     found: str
@@ -22,15 +22,15 @@ class Finding:
 
 
 def warning(check: str, found: str, *, fix: str) -> Finding:
-    """Return something that may be in the way."""
+    """Return a finding that may cause trouble."""
     return Finding(check, found, "warning", fix)
 
 
 def failed(check: str, found: str, *, fix: str, exit: Exit = Exit.USAGE) -> Finding:
-    """Return something that is in the way: other commands end with this exit code (2, 4 or 7)."""
+    """Return a finding that ends other commands with this exit code (2, 4 or 7)."""
     return Finding(check, found, "failed", fix, exit)
 
 
 def broken(check: str, error: QoderError) -> Finding:
-    """Return the finding that an error is, with its exit code."""
+    """Return the finding for an error, with its exit code."""
     return failed(check, error.message, fix=error.hint or "fix the setting named above", exit=error.exit)

@@ -1,4 +1,4 @@
-"""What is set on this machine: the config file, what wins over what (contract, section 5), and the local state."""
+"""Check this machine: config file, what wins (contract, section 5), local state."""
 
 import os
 import shlex
@@ -23,13 +23,13 @@ from qoder_cli.settings.config import (
 from qoder_cli.settings.configfile import ANYONE_ELSE, ConfigFile, load, locate
 from qoder_cli.settings.values import mask
 
-OPEN_TOO_LONG = 600.0  # seconds; what has not been confirmed by then, `last` settles
+OPEN_TOO_LONG = 600.0  # seconds; `last` settles what is still unconfirmed then
 _WITHOUT = "`last` and --idempotency-key cannot see earlier runs"
 _ELSEWHERE = "fix its owner or permissions, or set QODER_STATE_DIR to a folder that you can write"
 
 
 def settings(app: App) -> tuple[Settings | None, list[Finding]]:
-    """Return the settings that commands use, None when they are invalid, and what was found of them and their file."""
+    """Return the settings, None if invalid, and findings on them and their file."""
     resolved, refused = None, []
     try:
         resolved = resolve(app.flags, app.env)
@@ -41,7 +41,7 @@ def settings(app: App) -> tuple[Settings | None, list[Finding]]:
         file = load(path)
     except UsageError as error:
         of_file = broken("config", error)
-        if resolved is None:  # it is needed, and may be all that is wrong
+        if resolved is None:  # the file is needed, and may be all that is wrong
             return None, [of_file, *(each for each in refused if each.found != of_file.found)]
         found = [warning("config", f"{of_file.found}; ignored", fix=of_file.fix or "")]
     else:
@@ -57,7 +57,7 @@ def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
     flags, env = app.flags, app.env
 
     def places(variables: tuple[str, ...], *keys: str, options: tuple[str, ...] = ()) -> list[str]:
-        """Return where a setting is given, in the order in which these win."""
+        """Return where a setting is given, in order of precedence."""
         given = [f"--{name.replace('_', '-')}" for name in options if getattr(flags, name) is not None]
         given += [name for name in variables if env.get(name)]
         return given + [file.key(resolved.profile, key) for key in keys if key in file.profile(resolved.profile)]
@@ -92,7 +92,7 @@ def _whence(winner: str, places: list[str]) -> str:
 
 
 def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
-    """Look at the folder, and at the store in it: who can read it, and whether every start here was confirmed."""
+    """Check the state folder and its store: access, and starts never confirmed."""
     try:
         path = state_folder(app.env)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""The program: version, Python, and which `qoder` the shell finds."""
+"""Check the program: its version, Python, and which `qoder` is on PATH."""
 
 import os
 import platform
@@ -17,13 +17,13 @@ _LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 
 
 def version() -> Iterator[Finding]:
-    """Return which program this is, and its Python."""
+    """Yield which program this is, and its Python."""
     yield Finding("version", f"qoder {__version__} in {Path(__file__).parent.parent}")
     yield Finding("python", f"{platform.python_version()} ({sys.executable}), {platform.system() or sys.platform}")
 
 
 def on_path(env: Mapping[str, str]) -> Finding:
-    """Find the `qoder` that a shell runs: the Qoder IDE ships a launcher of that name."""
+    """Find the `qoder` that a shell runs: the Qoder IDE's launcher has that name."""
     first, other = (shutil.which(name, path=env.get("PATH", "")) for name in ("qoder", "qoder-cli"))
     scripts, instead = sysconfig.get_path("scripts"), f"run: {shlex.quote(sys.executable)} -m qoder_cli"
     if other and is_this(Path(other)):
@@ -39,7 +39,7 @@ def on_path(env: Mapping[str, str]) -> Finding:
 
 
 def is_this(path: Path) -> bool:
-    """Return whether a launcher starts the installation that runs now."""
+    """Return whether a launcher starts this installation."""
     real = Path(os.path.realpath(path))
     scripts = os.path.realpath(sysconfig.get_path("scripts"))
     return str(real) == os.path.realpath(sys.argv[0]) or (str(real.parent) == scripts and _is_ours(real))

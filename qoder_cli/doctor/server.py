@@ -1,4 +1,4 @@
-"""The way to the server, whether it responds and accepts the token, its clock and generation."""
+"""Check the server: proxy, response, token, clock and generation."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
 
 
 def proxy(settings: "Settings", env: Mapping[str, str]) -> Finding:
-    """Return which proxy is in effect, without a password in it."""
+    """Return the proxy in effect, without its password."""
     from qoder_cli.http.proxy import goes_around, masked, named
 
     if is_loopback(settings.host):

@@ -1,6 +1,6 @@
 """What the program says of itself."""
 
-# A noun, the module that has its commands, and its line in `qoder --help`.
+# Nouns, the module of their commands, and their line in `qoder --help`.
 NOUNS = {
     "deploy": ("qoder_cli.commands.deploy", "Run and manage deployments"),
     "run": ("qoder_cli.commands.run", "Inspect runs, read their logs, wait for them"),

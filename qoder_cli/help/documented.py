@@ -30,20 +30,20 @@ THEN: dict[Exit, str] = {
 
 
 class Named(NamedTuple):
-    """A variable, a format or a key of JSON: its names, usually one, and what it means."""
+    """A variable, format or JSON key: its names, usually one, and the meaning."""
 
     names: tuple[str, ...]
     meaning: str
 
 
 def _named(text: str) -> tuple[Named, ...]:
-    """Return what a text lists: names, and behind two spaces their meaning."""
+    """Parse lines of names, two spaces and a meaning."""
     rows = [re.split("  +", line, maxsplit=1) for line in text.strip().splitlines()]
     return tuple(Named(tuple(names.split(", ")), meaning) for names, meaning in rows)
 
 
 def _sections(text: str) -> dict[str, tuple[Named, ...]]:
-    """Return what a text lists under titles (`TITLE:`), separated by blank lines."""
+    """Parse such lines under titles (`TITLE:`), separated by blank lines."""
     parts = (part.partition(":\n") for part in text.strip().split("\n\n"))
     return {title: _named(lines) for title, _, lines in parts}
 
@@ -99,7 +99,7 @@ jsonl  one object per line
 id  only the id
 """)
 
-# The keys of JSON by what has them; those of a deployment are the server's. `item` adds what each
+# Keys of JSON by object; those of a deployment are the server's. `item` adds what each
 # of several has, `apply` what `deploy apply` does.
 KEYS = _sections("""
 run:

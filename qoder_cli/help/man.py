@@ -1,4 +1,4 @@
-"""Man pages in roff: what `--help` says, and of the program what holds for all."""
+"""Man pages in roff, from `--help`; the program's has what holds for all."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ _MANUAL = "Qoder Cloud Agents"
 
 
 def pages(context: Any) -> Iterator[tuple[str, str]]:
-    """Yield names and texts of the pages of a command and of all below it."""
+    """Yield names and texts of the pages of a command and all below it."""
     command = context.command
     yield context.command_path.replace(" ", "-"), page(context)
     for word in command.list_commands(context) if hasattr(command, "list_commands") else ():
@@ -22,7 +22,7 @@ def pages(context: Any) -> Iterator[tuple[str, str]]:
 
 
 def page(context: Any) -> str:
-    """Return the page of a command, of a noun or of the program."""
+    """Return the page of a command, a noun or the program."""
     path, command = context.command_path, context.command
     summary, _, rest = (command.help or "").partition("\n")
     described, _, examples = rest.partition("Examples:\n")
@@ -65,7 +65,7 @@ def _verbatim(lines: Iterable[str]) -> list[str]:
 
 
 def _inert(text: str) -> str:
-    """Return text in which roff sees no requests, and hyphens can be pasted."""
+    """Return text without roff requests, with hyphens that can be pasted."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)

@@ -1,4 +1,4 @@
-"""The whole reference as data: the commands, and what is documented."""
+"""The whole reference as data: commands, and what `documented` has."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ JSON = dict[str, Any]
 
 
 def everything(root: Any) -> JSON:
-    """Return the whole reference, from the root of the command tree."""
+    """Return the whole reference, from the root of the tree."""
     told = {"program": "qoder", "version": __version__} | commands(root)
     return told | _exit_codes() | _environment() | _output()
 
 
 def of_topic(topic: str, root: Any) -> JSON:
-    """Return what there is about one of TOPICS."""
+    """Return the data of one of TOPICS."""
     of = {"exit-codes": _exit_codes, "environment": _environment, "output": _output}
     if topic in of:
         return of[topic]()
@@ -29,7 +29,7 @@ def of_topic(topic: str, root: Any) -> JSON:
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
-    """Return the commands below some words, and the options of all."""
+    """Return the commands below some words, and the global options."""
     leaves = list(_leaves(context_of(root, under)))
     everywhere = [param for param in root.command.params if param in leaves[0].command.params]
     return {
@@ -39,7 +39,7 @@ def commands(root: Any, under: Sequence[str] = ()) -> JSON:
 
 
 def context_of(root: Any, words: Sequence[str]) -> Any:
-    """Return the context of a command by its words. Raises UsageError."""
+    """Return a command's context, by its words. Raises UsageError."""
     context, left = root, list(words)
     while left:
         if not hasattr(context.command, "resolve_command"):
@@ -64,7 +64,7 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     text = context.command.help or ""
     _, _, examples = text.partition("Examples:\n")
     own = [param for param in context.command.params if not param.hidden and param not in everywhere]
-    needed: list[str] = []  # without which it refuses, though typer would not
+    needed: list[str] = []  # required by the command, not by typer
     if words == ["deploy", "create"]:
         from qoder_cli.deployments.typed import OPTIONS
         from qoder_cli.files.normal import REQUIRED
@@ -136,14 +136,14 @@ def _output() -> JSON:
 
 
 def columns() -> dict[str, list[str]]:
-    """Return the columns of a table in a pipe, in order, by what its rows are."""
+    """Return the columns of piped tables in order, by what the rows are."""
     from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 
     return {"run": [*RUN_COLUMNS], "deployment": [*DEPLOYMENT_COLUMNS], "apply": [*documented.APPLY_COLUMNS]}
 
 
 def fields() -> dict[str, list[str]]:
-    """Return the lines that one run or deployment has in a pipe, in order."""
+    """Return the line names of a piped run or deployment, in order."""
     from qoder_cli.base.model import Deployment, Run
     from qoder_cli.output.views import deployment_fields, run_fields
 

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, and what may have been meant."""
+"""What is wrong with a command line, and what may be meant."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from qoder_cli.base.ids import nearest
 from qoder_cli.help import ALIKE, VERBS_UNDERSTOOD
 from qoder_cli.http.redact import by_shape
 
-# Habits from other tools, and the hints. None names a command that takes something away.
+# Habits from other tools, and hints. None names a command that takes something away.
 _LOGIN = "to save a token: `qoder auth login`"
 _RUNS = "to list runs: `qoder run list`"
 _LOGS = "to read the log of a run: `qoder run logs RUN`; DEPLOYMENT@last is the latest run of a deployment"
@@ -20,7 +20,7 @@ _START = "to start a run: `qoder deploy run DEPLOYMENT`"
 _PREVIEW = "to preview the changes of a file: `qoder deploy apply -f FILE --dry-run`"
 _JQ = "pipe JSON to jq: --json | jq FILTER"
 
-# An unknown command, alone or behind the noun where it means something else.
+# Unknown commands, alone or behind a noun where they mean something else.
 COMMANDS: dict[str, str] = {
     "version": "to print the version: `qoder --version`",
     **dict.fromkeys(("init", "configure"), _LOGIN),
@@ -37,13 +37,13 @@ COMMANDS: dict[str, str] = {
     "docs": "for the help topics: `qoder help`",
 }
 
-# Not understood either, and what is typed behind one is never repeated.
+# Not understood either; what follows one is never repeated.
 NO_TOKEN = (
     "tokens are not accepted on the command line, where others can read them: set QODER_PAT, or run `qoder auth login`"
 )
 TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-token")
 
-# An unknown option, whatever the command.
+# Unknown options of any command.
 OPTIONS: dict[str, str] = {
     **dict.fromkeys(("--jq", "--query"), _JQ),
     "--watch": "to follow a run: `qoder run wait RUN --follow`, or start it with --follow",
@@ -56,7 +56,7 @@ OPTIONS: dict[str, str] = {
     "--failed": "to list failed runs: `qoder run list --status failed`",
 }
 
-# A value that is not one of those that there are, and what was meant.
+# Unknown values, and what was meant.
 VALUES: dict[str, str] = {
     **dict.fromkeys(("success", "succeeded", "successful", "done", "ok"), "completed"),
     **dict.fromkeys(("error", "failure"), "failed"),
@@ -75,7 +75,7 @@ SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words
 
 
 def meant(context: Any, typed: str, names: Sequence[str]) -> str:
-    """Return the hint for a word that is no command of a group with these `names`."""
+    """Return a hint for an unknown word in a group with these `names`."""
     path = context.command_path
     _, _, noun = path.partition(" ")
     if hint := COMMANDS.get(f"{noun} {typed}") or COMMANDS.get(typed):
@@ -100,7 +100,7 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
 
 
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
-    """Return the error for a mistake, without tokens that were typed."""
+    """Return the error for a mistake, without any typed tokens."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
     hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
@@ -114,7 +114,7 @@ def explained(mistake: Any, words: Sequence[str]) -> UsageError:
 
 
 def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
-    """Return what typer says of a mistake, which its `str` leaves out."""
+    """Return typer's mistake as our error; its `str` leaves the message out."""
     path = mistake.ctx.command_path
     see = f"see: {path} --help"
     param, option = getattr(mistake, "param", None), getattr(mistake, "option_name", None)
@@ -134,7 +134,7 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
         return _of_a_value(param, mistake, words, see)
     if not message.startswith("Got unexpected extra argument"):
         return UsageError(message, hint=see)
-    params = mistake.ctx.command.params  # what was typed is not repeated: it may be a token
+    params = mistake.ctx.command.params  # never repeat what was typed: it may be a token
     arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
     takes = " ".join(each.metavar for each in arguments)
     return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)

@@ -1,4 +1,4 @@
-"""A request under way, and what its response means, or the lack of one: the value, or the error (api/facts.md, 3.4)."""
+"""A request under way, and what its response means: a value or an error (api/facts.md, 3.4)."""
 
 import math
 import re
@@ -39,10 +39,10 @@ class Answer:
 
 
 class Pending(Task[Answer]):
-    """A request under way, in a thread: a deadline and Ctrl-C hold whatever the server does.
+    """A request in a thread of its own, so that deadlines and Ctrl-C hold whatever the server does.
 
-    httpx's timeouts are per read: a byte a second satisfies them. Giving up and sending exclude each other:
-    once a caller was told that nothing was sent, nothing will be.
+    httpx's timeouts are per read: a byte a second satisfies them. Giving up and sending exclude each other: once a
+    caller was told that nothing was sent, nothing will be.
     """
 
     def __init__(self, call: Callable[["Pending"], Answer]) -> None:
@@ -52,7 +52,7 @@ class Pending(Task[Answer]):
         self._lock = threading.Lock()
 
     def result(self, within: float = math.inf) -> Answer:
-        """Return the answer. Raises NoAnswer when there is none within so many seconds."""
+        """Return the answer. Raises NoAnswer if it takes longer than so many seconds."""
         try:
             return super().result(within)
         except Late:
@@ -62,7 +62,7 @@ class Pending(Task[Answer]):
             raise no_answer(message, sent=self._reached_server) from None
 
     def about_to_send(self) -> None:
-        """Note that the first byte goes out now. Raises NoAnswer when the caller has given up."""
+        """Note that the first byte goes out now. Raises NoAnswer if the caller has given up."""
         with self._lock:
             if self._given_up:
                 raise no_answer("stopped before anything was sent", sent=False)
@@ -70,13 +70,13 @@ class Pending(Task[Answer]):
 
 
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
-    """Return the error that a response is not JSON, as the parser says."""
+    """Return the error for a response that is not JSON."""
     hint = "check the base URL, and any proxy in between: qoder doctor"
     return no_answer(f"HTTP {answer.status} from {host}: the response is not JSON ({error})", hint=hint)
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
-    """Raise the ApiError that a response but 2xx means; `now` is the server's clock."""
+    """Raise the ApiError for a response but 2xx; `now` is the server's clock."""
     envelope: dict[str, Any] = {}
     with suppress(ValueError):
         envelope = mapping(jsontext.parse(answer.body))
@@ -97,7 +97,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
 
 
 def _said(answer: Answer, error: dict[str, Any]) -> str:
-    """Return what is said of an error, with the field that the API names (api/facts.md, 3.4)."""
+    """Return the server's message, with the field it names (api/facts.md, 3.4)."""
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
         try:
@@ -114,7 +114,7 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
-    """Return error class, hint and whether asking again can help, for a status but 2xx."""
+    """Return error class, hint and whether retrying can help, for a status but 2xx."""
     if status == 401:
         return AuthError, f"the token from {settings.token_source} was rejected: {settings.advice}", False
     if status == 403:
@@ -147,12 +147,12 @@ def _retry_after(value: str | None, now: float) -> float | None:
 
 
 def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
-    """Return the error of no believable answer; `sent`: the request can have been heard."""
+    """Return the error for no believable response; `sent` if the request may have arrived."""
     return NoAnswer(message, hint=hint).with_(sent=sent, retryable=retryable)
 
 
 def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
-    """Return the error of a failed transport, which says if the request can have been heard."""
+    """Return the error for a failed transport; `sent` if the request may have arrived."""
     import httpx
 
     said = re.sub(r"^\[Errno -?\d+\] ", "", str(failure)).rstrip(".") or type(failure).__name__
@@ -178,7 +178,7 @@ def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
 
 
 def http_date(value: str | None) -> datetime | None:
-    """Return the moment of a Date or Retry-After header; None when missing or nonsense."""
+    """Return the moment of a Date or Retry-After header, or None."""
     from email.utils import parsedate_to_datetime
 
     try:

@@ -1,9 +1,9 @@
-"""The write of one object: a lost answer is settled by reading the object back, or the list that it would be in.
+"""The write of one object. A lost answer is settled by reading back the object, or its list.
 
-A repeatable change (twice is the same as once, as pausing is) is sent again, at most twice, when reading
-back does not show it; and a 409 or 403 may mean that it is so already ("archived and locked",
-api/facts.md, 3.4). Another is sent again only after what certainly did nothing. What reading back does
-not show is exit 7 where the API itself answered with a 5xx, exit 9 where nobody said anything.
+A repeatable change, such as a pause, is sent again at most twice if reading back does not show it; a 409 or 403
+may mean that it is so already ("archived and locked", api/facts.md, 3.4). Any other is sent again only after
+what certainly did nothing. What reading back does not show is exit 7 if the API itself answered with a 5xx,
+exit 9 if nobody answered.
 """
 
 import uuid
@@ -36,7 +36,7 @@ _SMALLEST_LIMIT = 20  # rows; the API's default, at which a page that says nothi
 
 
 class ObjectWrite(Write[T]):
-    """The write of an object, or of a new one; a lost answer is settled by reading it back."""
+    """The write of an object, or of a new one. A lost answer is settled by reading it back."""
 
     can_tell = True
     absent = "reading it back does not show it"

@@ -1,4 +1,4 @@
-"""The only module that speaks HTTP: requests, retries, pages, streams. What an answer means is in `answers`."""
+"""The only module that speaks HTTP: requests, retries, pages, streams. `answers` says what a response means."""
 
 import os
 import re
@@ -104,18 +104,18 @@ class Client:
         return None if proxy is None or goes_around(host, os.environ) else proxy
 
     def server_now(self) -> float:
-        """Return the server's clock in unix seconds, by its Date headers; else ours."""
+        """Return the server's clock in unix seconds, from its Date headers; ours if there were none."""
         return self.clock.now() + (self.server_ahead or 0.0)
 
     def on_server_clock(self, moment: float) -> float | None:
-        """Return a moment of our monotonic clock in unix seconds of the server's, as late as it can have been;
-        None while no answer has told the time.
+        """Return a moment of our monotonic clock as unix seconds of the server, the latest it can
+        have been; None while no response told the time.
         """
         return None if self._date is None else moment + self._date[0]
 
     @property
     def server_ahead(self) -> float | None:
-        """By how many seconds the server's clock is ahead; None while no answer told the time."""
+        """By how many seconds the server's clock is ahead; None while unknown."""
         moment = self.on_server_clock(self.clock.monotonic())
         return None if moment is None else moment - self.clock.now()
 
@@ -128,7 +128,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Any:
-        """Return the JSON answer to a GET; one try takes `within` seconds. Raises ApiError."""
+        """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError."""
 
         def ask() -> Any:
             pending = self.prepare("GET", path, params=params, headers=headers)
@@ -137,9 +137,9 @@ class Client:
         return self.patiently(ask) if retry else ask()
 
     def patiently(self, ask: Callable[[], T]) -> T:
-        """Return what `ask` returns, asked again after connection errors, 408, 429 and most 5xx.
+        """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
 
-        At most 5 tries in 30 s, after 0.5 s doubling to 8 s, or as long as Retry-After says. Raises ApiError.
+        At most 5 tries in 30 s: after 0.5 s doubling to 8 s, or as Retry-After says. Raises ApiError.
         """
         began, tries = self.clock.monotonic(), 0
         while True:
@@ -198,10 +198,9 @@ class Client:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Open an event stream: give its head, and its bytes as they come.
+        """Open an event stream after the event `last_event_id`: its head, and its bytes as they come.
 
-        Raises ApiError: what an answer that is not 2xx means, and NoAnswer when there is no event stream, it
-        breaks, or nothing at all was heard for 75 s.
+        Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
         """
         if self.pace:
             self.pace.take()
@@ -239,7 +238,7 @@ class Client:
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
-        """Raise what goes wrong on the way, here or inside httpx, as NoAnswer."""
+        """Turn failures of the transport into NoAnswer."""
         try:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
@@ -252,7 +251,7 @@ class Client:
             raise no_answer("the command has ended", sent=False, retryable=False) from failure
 
     def hide(self, text: str) -> str:
-        """Return a text without our own token, which a server may echo anywhere."""
+        """Return a text without our token, which a server may echo."""
         return self._hide_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def _hide_bytes(self, content: bytes) -> bytes:
@@ -263,13 +262,13 @@ class Client:
 
     @property
     def _secret(self) -> bytes:
-        """Our own token; empty where it is so short that ordinary words would be hidden with it."""
+        """Our token; empty if so short that ordinary words would be hidden with it."""
         token = (self.settings.token or "").encode()
         return token if len(token) >= _SHORTEST_SECRET else b""
 
     @cached_property
     def _escaped_secret(self) -> re.Pattern[bytes]:
-        """The token as JSON may spell it: any character as `\u0041`, some behind a backslash."""
+        """A pattern for the token as JSON may spell it, with `\\u0041` for A."""
 
         def spelled(one: str) -> str:
             behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
@@ -320,17 +319,17 @@ class Client:
             self.progress.debug(f"{sign} {redact.body(content, headers.get('content-type', ''), token)}")
 
     def _note_clock(self, date: str | None, asked: float) -> None:
-        """Keep the server's clock less our monotonic one, by the Date that came fastest."""
+        """Keep the offset between the server's clock and ours, from the fastest response."""
         moment, now = http_date(date), self.clock.monotonic()
         took = now - asked
         if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):
             self._date = moment.timestamp() - now, took
 
     def fetch_elsewhere(self, url: str, *, largest: int) -> Iterator[bytes]:
-        """Yield the bytes behind a link to another host, which is asked without our token, and not in --debug.
+        """Yield the bytes behind a link to another host. No token is sent, and --debug does not show it.
 
-        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on this machine,
-        and for more than `largest` bytes.
+        Raises Unavailable for anything but a plain 200, for a link that is neither https nor on this machine, and
+        beyond `largest` bytes.
         """
         try:
             parts = urlsplit(url)
@@ -354,13 +353,13 @@ class Client:
                 ) from None
 
     def accept(self, answer: Answer) -> Answer:
-        """Return a 2xx answer; raise the ApiError that any other one means."""
+        """Return a 2xx response; raise the ApiError that any other means."""
         if not 200 <= answer.status < 300:
             refuse(answer, self.settings, now=self.server_now())
         return answer
 
     def understand(self, answer: Answer) -> Any:
-        """Return the JSON of a 2xx answer; raise the ApiError that any other one means (api/facts.md, 3.4)."""
+        """Return the JSON of a 2xx response; raise the ApiError of any other (api/facts.md, 3.4)."""
         host = self.settings.host
         if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
             raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
@@ -378,7 +377,7 @@ class Client:
         within: float | None = None,
         retry: bool = True,
     ) -> Iterator[dict[str, Any]]:
-        """Yield a list's pages, by `next_page` or `after_id` (api/facts.md, 3.6). Raises ApiError."""
+        """Yield a list's pages, by `next_page`, else `after_id` (api/facts.md, 3.6). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0
@@ -409,7 +408,7 @@ class Client:
 
 
 def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, bytes]]) -> tuple[bytes, str]:
-    """Return a form as it is sent, and its content type; a file is name, file name, content."""
+    """Return a form's bytes and content type; a file is name, file name, content."""
     parts = [(name, (file_name, content)) for name, file_name, content in files]
     request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
     return request.read(), request.headers["content-type"]
@@ -436,7 +435,7 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
 
 
 def _trust(url: str) -> Any:
-    """Return the TLS context, by SSL_CERT_FILE and SSL_CERT_DIR; it trusts nobody for http."""
+    """Return the TLS context, by SSL_CERT_FILE and SSL_CERT_DIR; for plain http, one that trusts nobody."""
     import ssl
 
     if url.startswith("http:"):
@@ -454,7 +453,7 @@ def _body(response: httpx.Response) -> bytes:
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:
-    """Yield the pieces of a body. Raises NoAnswer, saying why, for more bytes than `most`."""
+    """Yield a body in pieces. Raises NoAnswer beyond `most` bytes."""
     size = 0
     for piece in pieces:
         size += len(piece)

@@ -1,4 +1,4 @@
-"""How fast requests may follow each other, over all threads of this command; and how soon a failed one is retried."""
+"""How fast requests may follow each other, over all threads, and when a failed one is retried."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Closed(Exception):
 
 
 class Pace:
-    """Spaces requests evenly: each takes its turn before it is sent, unless it is closed."""
+    """Spaces requests evenly: each takes its turn before it is sent. Once closed, nobody gets one."""
 
     def __init__(self, clock: Clock, *, per_second: float) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def take(self, at_turn: Callable[[], None] = lambda: None) -> None:
-        """Wait for a turn and call `at_turn` in it. Raises Closed when there are none."""
+        """Wait for a turn and call `at_turn` in it. Raises Closed if there are none."""
         with self._queue:
             while True:
                 with self._lock:
@@ -58,7 +58,7 @@ class Pace:
 
 
 def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> float | None:
-    """Return the seconds to wait before trying again; None when that is pointless or enough."""
+    """Return the seconds to wait before retrying; None if that is pointless, or enough."""
     wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
     in_time = spent + wait <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < wait <= LONGEST_RETRY_AFTER)
     return wait if error.retryable and tries < TRIES and in_time else None

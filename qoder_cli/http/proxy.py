@@ -1,4 +1,4 @@
-"""The proxy between here and a server. httpx is told which, so that we can say which it is."""
+"""The proxy on the way to a server. httpx is told which, so that our messages name the right one."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ class Proxy(NamedTuple):
 
 
 def named(env: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy that the environment or the system names, None for none."""
+    """Return the proxy that the environment or the system names, or None."""
     for wanted in _VARIABLES:
         name, address = _variable(env, wanted)
         if address:
@@ -45,7 +45,7 @@ def named(env: Mapping[str, str]) -> Proxy | None:
 
 
 def goes_around(host: str, env: Mapping[str, str]) -> bool:
-    """Return whether NO_PROXY has a host, a domain that it is in, or everything."""
+    """Return whether NO_PROXY contains a host, a domain that it is in, or everything."""
     name = urlsplit(f"//{host}").hostname or ""
     entries = filter(None, map(str.strip, _variable(env, "NO_PROXY")[1].lower().split(",")))
     return any(entry in ("*", host, name) or name.endswith(f".{entry.removeprefix('.')}") for entry in entries)

@@ -1,4 +1,4 @@
-"""Taking secrets out of what `--debug` shows: by their names, and by their shapes."""
+"""Take secrets out of what `--debug` shows, by name and by shape."""
 
 import re
 from contextlib import suppress
@@ -31,7 +31,7 @@ _SECRET_FIELD = re.compile(rf'("[^"\\]{{0,60}}(?:{NAMES})[^"\\]{{0,60}}"\s*:\s*)
 
 
 def by_shape(text: str, secret: str | None = None) -> str:
-    """Return the text without tokens, secret parameters and fields, users of URLs, and `secret`."""
+    """Return a text without tokens, secret parameters and fields, users of URLs, and `secret`."""
     if secret:
         text = text.replace(secret, REDACTED)
     text = without_tokens(_SECRET_SHAPE.sub(REDACTED, text))

@@ -1,1 +1,1 @@
-"""What this machine remembers: one SQLite file of triggers and things seen, and key locks."""
+"""Local state: one SQLite file of triggers and things seen, and key locks."""

@@ -1,7 +1,7 @@
-"""One trigger at a time under one key, over all processes and threads of this machine.
+"""One trigger at a time under one key, over all processes of this machine.
 
-A key is a byte of one lock file; the system lets go of it when its process ends, and there is never a
-file to delete. `filelock` locks whole files, one for each key, and its import takes 13 ms.
+A key is a byte of one lock file: the system frees it when its process ends, and no file is
+left to delete. `filelock` locks whole files, one for each key, and its import takes 13 ms.
 """
 
 import os
@@ -11,19 +11,19 @@ import threading
 import zlib
 from pathlib import Path
 
-_held: set[tuple[int, str, int]] = set()  # process, file and byte: to the system, threads of a process are one
+_held: set[tuple[int, str, int]] = set()  # process, file, byte; the system sees no threads
 _guard = threading.Lock()
 
 
 class KeyLocks:
-    """The keys that this process holds, in a lock file that all processes of this user share."""
+    """The keys this process holds, in a lock file shared by the user's processes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: int | None = None  # opened once: to close any handle of it would let go of every key
+        self._file: int | None = None  # opened once: closing any handle frees all keys
 
     def take(self, key: str) -> bool:
-        """Hold a key if nobody does, and return whether that is so now. Raises OSError."""
+        """Hold a key unless somebody does. Return whether it is held. Raises OSError."""
         with _guard:
             place = self._place(key)
             if place in _held or not _lock(self._opened(), place[-1]):
@@ -39,7 +39,7 @@ class KeyLocks:
                 _unlock(self._file, place[-1])
 
     def _place(self, key: str) -> tuple[int, str, int]:
-        """Return what stands for a key; two that share a byte wait for each other."""
+        """Return process, file and byte of a key; those with one byte exclude each other."""
         return os.getpid(), str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF
 
     def _opened(self) -> int:

@@ -1,4 +1,4 @@
-"""The deployments, runs and other things that commands have seen, for completion and short ids.
+"""The things that commands have seen, for completion and short ids.
 
 They are in the store, by host and profile. What fails here is silent.
 """
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 Things = Iterable[tuple[Mapping[str, object], str | None]]  # the server's objects, and their names
 
-MOST = 300  # that are taken or offered at a time
+MOST = 300  # taken or offered at a time
 MOST_RUNS = 50  # the same, of runs
-MOST_KEPT = 1000  # of one noun, host and profile: a short id may be of an older run
+MOST_KEPT = 1000  # of a noun, host and profile; a short id may be an old run's
 _LONGEST = 256  # characters of a name
-_ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # anything else could mean something to a shell
+_ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # safe in a shell
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
 _MINE = "host = :host AND profile = :profile AND noun = :noun"
 _PUT = """
@@ -42,7 +42,7 @@ ORDER BY it.created DESC, it.id DESC LIMIT :most
 
 
 class Seen(NamedTuple):
-    """What was seen of a thing; a run has the name of its deployment. What is unknown is empty."""
+    """A thing seen; a run has its deployment's name. What is unknown is empty."""
 
     id: str
     name: str
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
 
 def seen(store: "Store", noun: str, *, profile: str | None, host: str | None = None) -> list[Seen]:
-    """Return what was seen of a noun with a profile, on one host or any, newest first; with None what was rehearsed."""
+    """Return what was seen of a noun, newest first; in sandboxes if no profile is given."""
     values = {"noun": noun, "profile": profile, "host": host, "most": MOST_RUNS if noun == "run" else MOST}
     rows = store.read(_FIND, values, quiet=True)
     found = [Seen(*[text(column) or "" for column in row]) for row in rows]
@@ -60,7 +60,7 @@ def seen(store: "Store", noun: str, *, profile: str | None, host: str | None = N
 
 
 def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
-    """Return the ids of runs on this host, triggered here or seen, that begin so."""
+    """Return the ids, with this prefix, of runs triggered or seen on this host."""
     query = (
         "SELECT id FROM seen WHERE noun = 'run' AND host = :host AND substr(id, 1, length(:prefix)) = :prefix"
         " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
@@ -69,12 +69,12 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
 
 
 def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:
-    """Remember runs by their deployment and the time they were triggered."""
+    """Remember runs, 50 at most."""
     remember(store, settings, "run", [(run.raw, None) for run in islice(runs, MOST_RUNS)])
 
 
 def remember(store: "Store", settings: "Settings", noun: str, things: Things, *, whole: bool = False) -> None:
-    """Remember what was seen of a noun; forget what is archived, with `whole` all others."""
+    """Remember things of a noun; forget archived ones, with `whole` all others too."""
     mine = {"host": settings.host, "profile": settings.profile, "noun": noun}
     found: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()
@@ -88,7 +88,7 @@ def remember(store: "Store", settings: "Settings", noun: str, things: Things, *,
             found[id] = {**mine, "id": id, **{key: _plain(value) for key, value in told.items()}}
 
     def put(connection: "Connection") -> None:
-        if settings.sandbox:  # those that are over: each has a port of its own
+        if settings.sandbox:  # of past sandboxes: each has its own port
             connection.execute(f"DELETE FROM seen WHERE host {_REHEARSED} AND host <> :host", mine)
         connection.executemany(_PUT, found.values())
         newest = f"SELECT id FROM seen WHERE {_MINE} ORDER BY created DESC, id DESC"
@@ -101,7 +101,7 @@ def remember(store: "Store", settings: "Settings", noun: str, things: Things, *,
 
 
 def _plain(value: object) -> str | None:
-    """Return text that only shows, is not too long and can be written; None where there is none."""
-    written = (text(value) or "").encode("utf-8", "backslashreplace").decode()  # JSON can have halves of surrogates
+    """Return text made inert, shortened and writable; None if it is empty."""
+    written = (text(value) or "").encode("utf-8", "backslashreplace").decode()  # lone surrogates
     shown = inert(written[: _LONGEST + 1]).strip()
     return shortened(shown, _LONGEST) or None

@@ -1,11 +1,11 @@
-"""What this machine remembers: the triggers that were sent from it, the deployments and the runs that were seen.
+"""The store: triggers sent from this machine, and deployments and runs seen.
 
-One SQLite file, `state.db`. A trigger is written down before it is sent, and afterwards what became of it;
-each change is one transaction. Write-ahead logging without a sync at each commit: a process may be killed
-at any moment and loses nothing; a machine that loses its power may lose the newest changes, never the file.
+One SQLite file, `state.db`. A trigger is recorded before it is sent, and its result
+afterwards; each change is one transaction. The write-ahead log is not synced at each commit:
+killing a process loses nothing, a power failure perhaps the newest changes, never the file.
 
-Nothing here is ever in the way. What cannot be written or read is one warning: changes are kept in memory,
-count in all answers, and are written with the first later change that can be, or at the end.
+The store is never in the way. A failed read or write is one warning: changes are kept in
+memory, count in all answers, and are written with a later change, or at the end.
 """
 
 import json
@@ -36,8 +36,8 @@ T = TypeVar("T")
 NAME = "state.db"
 VERSION = 2  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
-LAST_PATIENCE = 0.8  # seconds, once more, at its end, where something could not be written
-MOST_ATTEMPTS = 40_000  # twice as many as are kept at least; one command starts at most 10,000
+LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
+MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
 _LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key will not know"
 _LARGEST_JOURNAL = 52 * 2**20  # bytes; what follows is not ours
@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS seen (
 DROP TABLE IF EXISTS deployments;
 DROP TABLE IF EXISTS runs;
 DROP TABLE IF EXISTS things;
-"""  # the last three: version 1 had a table for each kind of what was seen
+"""  # the last three: version 1's tables of what was seen
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
 VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
@@ -92,7 +92,7 @@ _COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_a
 
 
 class Attempt(NamedTuple):
-    """One request that starts a run, which was sent or about to be."""
+    """One request to start a run, sent or about to be."""
 
     id: str
     at: float  # in unix seconds of this machine's clock
@@ -104,7 +104,7 @@ class Attempt(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An attempt and what became of it."""
+    """An attempt and its result."""
 
     attempt: Attempt
     run: str | None = None  # None while that is not known
@@ -117,9 +117,9 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """What this machine's user has triggered and seen; threads may share it.
+    """What this user has triggered and seen on this machine; threads may share it.
 
-    `warn` is told, once, what does not work without it. With `looking` nothing is changed on the disk.
+    `warn` is told, once, what fails without it. With `looking`, nothing on disk changes.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Store:
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._memory: Connection | None = None
-        self._unread: Exception | None = None  # why what is in memory is not all
+        self._unread: Exception | None = None  # why the tables in memory are incomplete
         self._unwritten: list[Callable[[Connection], object]] = []
         self._patience = PATIENCE
         self._env = env
@@ -154,7 +154,7 @@ class Store:
         return KeyLocks(self.path.with_name("keys.lock"))
 
     def close(self) -> None:
-        """Write what could not be written before, if it can be now, and let go of the file."""
+        """Write what could not be written before, if possible, and close the file."""
         with self._lock:
             if self._unwritten:
                 self._wait_for_others(LAST_PATIENCE)
@@ -179,7 +179,7 @@ class Store:
         return attempt
 
     def settle(self, attempt: Attempt, run_id: str) -> None:
-        """Write down the run that an answer named. An attempt that had adopted it is open again."""
+        """Record the run an answer named. Another attempt that adopted it is open again."""
         self._tell(attempt, f"started {run_id}")
         self._change(
             attempt,
@@ -191,12 +191,12 @@ class Store:
         )
 
     def settle_nothing(self, attempt: Attempt) -> None:
-        """Write down that certainly nothing was started. What is known to have a run keeps it."""
+        """Record that certainly nothing was started, unless a run is known."""
         self._tell(attempt, "started nothing")
         self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)
 
     def claim(self, attempt: Attempt, run_id: str) -> bool:
-        """Adopt a run that the list shows, and return whether it is this attempt's, and no other's, now."""
+        """Adopt a run from the list. Return whether it is this attempt's alone."""
         claimed = self._change(
             attempt,
             "UPDATE attempts SET run = :run, is_nothing = 0, is_adopted = is_adopted OR run IS NULL"
@@ -208,7 +208,7 @@ class Store:
         return claimed
 
     def _change(self, attempt: Attempt, *statements: str, insist: bool = False, **values: object) -> bool:
-        """Do this to an attempt, put if need be; return whether the last statement did it."""
+        """Run statements on a recorded attempt. Return whether the last changed a row."""
         values |= {"id": attempt.id, "host": attempt.host}
         return self.write(partial(_put, attempt=attempt, statements=statements, values=values), insist=insist)
 
@@ -217,7 +217,7 @@ class Store:
         return self._entries("host = ? AND at >= ? ORDER BY number", host, -1e300 if since is None else since)
 
     def sight(self, attempt: Attempt, runs: Iterable[str]) -> None:
-        """Write down runs that may be what an attempt started: a list may hide them later."""
+        """Record runs that an attempt may have started: a list may hide them later."""
         rows = [(attempt.id, run) for run in runs]
         self.write(lambda connection: connection.executemany("INSERT OR IGNORE INTO sightings VALUES (?, ?)", rows))
 
@@ -227,14 +227,14 @@ class Store:
         return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}
 
     def owners(self, host: str) -> dict[str, Entry]:
-        """Return what each run on this host is of, the first of several that it was named to."""
+        """Return each run's attempt on this host: the first, if answers named it to several."""
         entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
         return {entry.run: entry for entry in entries if entry.run}
 
     def last(self, *, profile: str, host: str) -> Entry | None:
-        """Return the newest attempt on this host, by profile, that may have started something.
+        """Return the profile's newest attempt on this host that may have started a run.
 
-        Where it is open but its key has a run, the attempt that has it: that is what the key answers with.
+        If it is open but its key has a run, return that run's attempt: the key answers with it.
         """
         newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
         entry = next(iter(self._entries(newest, host, profile)), None)
@@ -256,11 +256,11 @@ class Store:
     # Keys.
 
     def take_key(self, key: str, *, host: str) -> bool:
-        """Return whether the key is now held for this, and by no other process or thread."""
+        """Hold a key, unless another thread or process does. Return False then."""
         try:
             return self._locks.take(f"{host} {key}")
         except (OSError, RuntimeError) as error:
-            self.write(lambda connection: None)  # of the two things that are wrong it is told, where this is too
+            self.write(lambda connection: None)  # first, so that a failure here is the warning
             self._complain(f"cannot be locked ({error}); another start under the same key may go unnoticed")
             return True
 
@@ -271,7 +271,7 @@ class Store:
     # The file.
 
     def read(self, query: str, values: Sequence[object] | dict[str, Any] = (), *, quiet: bool = False) -> list[Any]:
-        """Return the rows of a query; a warning, unless `quiet`, where it cannot be."""
+        """Return a query's rows. If the file is unreadable, warn unless `quiet`."""
         with self._lock:
             if not self._unwritten:
                 try:
@@ -285,16 +285,16 @@ class Store:
             return memory.execute(query, values).fetchall()
 
     def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
-        """Return what `work` returns, which changes the file in one transaction, else the tables in memory.
+        """Do `work` in one transaction on the file, else in memory. Return its result.
 
-        What is done twice must be as if it were done once. A signal that comes meanwhile leaves it undone, but
-        with `insist` it is done later.
+        It must be idempotent. A signal meanwhile leaves it undone; with `insist`, it
+        is done later.
         """
         with self._lock:
             try:
                 if self._connection is None:
                     self._connection = _connect(self.path, self._patience)
-                with self._connection as connection:  # also when a signal comes in between, committed or rolled back
+                with self._connection as connection:  # commits or rolls back, signal or not
                     connection.execute("BEGIN IMMEDIATE")
                     for earlier in self._unwritten:
                         earlier(connection)
@@ -329,7 +329,7 @@ class Store:
         return self._connection
 
     def _in_memory(self) -> "Connection":
-        """Return the tables in memory: of what can be read the triggers, and the changes that were not written."""
+        """Return the tables in memory: readable triggers, and unwritten changes."""
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
             memory.executescript(_TABLES)
@@ -369,7 +369,7 @@ class Store:
 
 
 def _writable(text: str) -> str:
-    """Return text without halves of surrogate pairs, which JSON can have and no file."""
+    """Return text without lone surrogates, which JSON can have but no file."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -378,7 +378,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _sqlite3() -> Any:
-    """Return the module, which is imported once it is used: it takes some milliseconds."""
+    """Return the module, imported when first used: it takes some milliseconds."""
     import sqlite3
 
     return sqlite3
@@ -390,7 +390,7 @@ def _put(
     statements: Iterable[str] = (),
     values: Mapping[str, object] | Sequence[object] = (),
 ) -> bool:
-    """Write an attempt down, unless it is; return whether the last statement changed something."""
+    """Record an attempt, once; run statements. Return whether the last changed a row."""
     put = connection.execute(_PUT, attempt._asdict())
     if put.rowcount > 0 and (number := put.lastrowid or 0) % 1000 == 0:
         connection.execute("DELETE FROM attempts WHERE number <= ?", (number - MOST_ATTEMPTS,))
@@ -401,22 +401,22 @@ def _put(
 
 
 def _connect(path: Path, patience: float) -> "Connection":
-    """Return a connection to the file, made if missing. Raises OSError, sqlite3.Error."""
+    """Return a connection to the file, or to a new one. Raises OSError, sqlite3.Error."""
     sqlite3 = _sqlite3()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check(path)
-    with suppress(FileExistsError):  # for its owner alone from the beginning, and so are the files beside it
+    with suppress(FileExistsError):  # only its owner's from the start, with the files beside it
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     deadline = time.monotonic() + patience
     connection: Connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
-        version = _version(connection, path)  # before anything is changed of what may be another's
+        version = _version(connection, path)  # before changing what may be another's
         connection.execute("PRAGMA synchronous = NORMAL")
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
-            except sqlite3.OperationalError as error:  # SQLite does not wait by itself when another does just this
+            except sqlite3.OperationalError as error:  # SQLite does not wait here by itself
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
@@ -436,7 +436,7 @@ def _connect(path: Path, patience: float) -> "Connection":
 
 
 def _look(path: Path) -> "Connection | None":
-    """Return a connection that changes nothing; None without tables. Raises as `_connect`."""
+    """Return a read-only connection; None without tables. Raises as `_connect`."""
     if not os.path.lexists(path):
         return None
     _check(path)
@@ -457,7 +457,7 @@ def _look(path: Path) -> "Connection | None":
 
 
 def _check(path: Path) -> None:
-    """Raise OSError where a file that SQLite opens is none: for a pipe it would wait."""
+    """Raise OSError if SQLite would open what is no file, such as a pipe, and wait."""
     for name in _BESIDE:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):
@@ -480,7 +480,7 @@ def _has_journal(folder: Path) -> bool:
 
 
 def take_over(connection: "Connection", folder: Path) -> None:
-    """Take over the journal that version 0.1 kept in this folder: JSON lines, an intent and its settlement.
+    """Take over version 0.1's journal in a folder: JSON lines, intents and settlements.
 
     Garbage and other versions are ignored. The files stay, for an earlier version.
     """
@@ -510,7 +510,7 @@ def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def state_folder(env: Mapping[str, str]) -> Path:
-    """Return QODER_STATE_DIR, else STATE_DIRECTORY, else the system's. Raises RuntimeError."""
+    """Return QODER_STATE_DIR, STATE_DIRECTORY or the system's. Raises RuntimeError."""
     if folder := env.get("QODER_STATE_DIR"):
         if names_token(folder):
             raise RuntimeError("QODER_STATE_DIR holds a token, not the path of a folder")
@@ -528,7 +528,7 @@ def state_folder(env: Mapping[str, str]) -> Path:
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:
-    """Write a file into the folder for state, and return its path. Raises OSError, RuntimeError."""
+    """Write a file into the state folder, return its path. Raises OSError, RuntimeError."""
     path = state_folder(env) / name
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     replace_file(path, text.encode())

@@ -1,1 +1,1 @@
-"""The things of the API: its operations, the table of nouns, what each can do."""
+"""The API's things: its operations, the table of nouns, what each can do."""

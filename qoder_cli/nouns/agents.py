@@ -1,7 +1,7 @@
-"""An agent's tools, MCP servers and skills, as options say them (api/facts.md, 4).
+"""An agent's tools, MCP servers and skills, from options (api/facts.md, 4).
 
-An agent without `tools` has none, and an MCP server needs an entry of its own among them. All are
-arrays that an update replaces whole: here they are changed, and the rest kept.
+An agent without `tools` has none, and an MCP server needs an entry among them. An update
+replaces each of these arrays whole: here they are changed, and the rest kept.
 """
 
 import re
@@ -26,7 +26,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
-    """Return the tools that were typed. Raises UsageError."""
+    """Return the typed tools. Raises UsageError."""
     if typed is None:
         return ()
     names = tuple(dict.fromkeys(word.strip() for word in typed.split(",")))
@@ -39,9 +39,9 @@ def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
 
 
 def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[Entry]:
-    """Return an agent's tools with `names` in its toolset, and those of `asks` asking.
+    """Return an agent's tools with `names` in its toolset, and `asks` asking.
 
-    Other permissions stay. Raises UsageError for a tool that is to ask and is not there.
+    Other permissions stay. Raises UsageError for a tool that shall ask but is missing.
     """
     entries = _entries(tools)
     at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
@@ -58,7 +58,7 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
 
 
 def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
-    """Return MCP servers and tools with more; a known name gets another URL."""
+    """Return MCP servers and tools with more; a known name gets the new URL."""
     known = _entries(servers)
     names = [each.get("name") for each in known]
     for each in known:
@@ -68,20 +68,20 @@ def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[
 
 
 def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
-    """Return an agent's tools with what lets it use those of MCP servers."""
+    """Return tools with an entry for each of these MCP servers."""
     entries = _entries(tools)
     there = [each.get("mcp_server_name") for each in entries]
     return entries + [{"type": "mcp_toolset", "mcp_server_name": name} for name in servers if name not in there]
 
 
 def unusable(servers: Any, tools: Any) -> list[str]:
-    """Return the names of the servers whose tools the agent cannot use."""
+    """Return the names of servers whose tools the agent cannot use."""
     there = [each.get("mcp_server_name") for each in _entries(tools)]
     return [str(each.get("name")) for each in _entries(servers) if each.get("name") not in there]
 
 
 def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
-    """Return URLs by the names of MCP servers. Raises UsageError."""
+    """Return MCP servers' URLs by name. Raises UsageError."""
     found: dict[str, str] = {}
     for word in typed or ():
         name, _, url = word.partition("=")
@@ -104,7 +104,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
 
 
 def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
-    """Return an agent's skills with more, typed as ID or NAME, either with @VERSION.
+    """Return an agent's skills with more, typed as ID or NAME, perhaps with @VERSION.
 
     A known one changes only its version. Raises UsageError, ApiError.
     """
@@ -133,7 +133,7 @@ def _is_toolset(entry: Entry) -> bool:
 
 
 def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
-    """Return a toolset with these tools; the permissions stay."""
+    """Return a toolset with these tools; permissions stay."""
     policy = mapping(entry.get("default_config")).get("permission_policy")
     is_all = names == ("all",)
     kept = [{key: each.get(key) for key in ("name", "permission_policy")} for each in _configs(entry)]
@@ -146,12 +146,12 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
 
 
 def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
-    """Return a toolset of which more tools ask before each use."""
+    """Return a toolset in which more tools ask before each use."""
     configs, default = _configs(entry), dict(mapping(entry.get("default_config")))
     if asks == ("none",):
         configs = [_without_policy(each, "always_ask") for each in configs]
         default = _without_policy(default, "always_ask")
-    elif asks == ("all",):  # what never asked does, too
+    elif asks == ("all",):  # also those that never asked
         configs = [_without_policy(each, "always_allow") for each in configs]
         default["permission_policy"] = _ASKS
     else:
@@ -168,7 +168,7 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
 
 
 def _check_there(entry: Entry, names: Sequence[str]) -> None:
-    """Raise UsageError for a tool that is to ask and is not enabled."""
+    """Raise UsageError for a tool that shall ask but is not enabled."""
     enabled = array(entry.get("enabled_tools"))
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
     off += array(entry.get("disallowed_tools"))
@@ -179,7 +179,7 @@ def _check_there(entry: Entry, names: Sequence[str]) -> None:
 
 
 def _is_in(name: Any, names: Iterable[Any]) -> bool:
-    """Return whether a tool is among some: `web_fetch` and `WebFetch` are one."""
+    """Return whether a tool is among some; `web_fetch` is `WebFetch`."""
     return _plain(name) in map(_plain, names)
 
 

@@ -1,6 +1,6 @@
-"""The body of a create or an update: what a file says, and what options say, which win.
+"""The body of a create or update, from a file and from options, which win.
 
-`${VAR}` in a file is filled in. An object of the API, which says its type, is taken as it is,
+`${VAR}` in a file is expanded. An object of the API, with its `type`, is taken as it is,
 without what only the server sets.
 """
 
@@ -20,7 +20,7 @@ from qoder_cli.nouns.write import KEY
 
 Raw = dict[str, Any]
 
-# What fields are, by the tables of the API (api/facts.md, 4); of others the server judges.
+# Types of fields, by the API's tables (api/facts.md, 4). The server judges the others.
 _NAMES = ("name", "display_name", "display_title", "title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")
@@ -32,7 +32,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "model": (str | dict, "must be the id of a model, or a mapping of fields"),
     "version": (int, "must be a whole number"),
 }
-_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # others are their fields
+_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # else the field's name
 
 
 def body_of(
@@ -45,8 +45,8 @@ def body_of(
 ) -> Raw:
     """Return the body of a noun's `create` or `update`, checked.
 
-    `options` has every field that an option stands for, None where it was not typed. Metadata of
-    both is taken together. Raises UsageError, also for a required field that neither has.
+    `options` has every field that an option sets, None if not typed. Metadata is merged.
+    Raises UsageError, also for a missing required field.
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
@@ -67,7 +67,7 @@ def body_of(
 
 
 def pairs(typed: Sequence[str] | None) -> dict[str, str]:
-    """Return the metadata that was typed as KEY=VALUE. Raises UsageError."""
+    """Return KEY=VALUE pairs of an option. Raises UsageError."""
     split = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
         said = f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}"
@@ -76,12 +76,12 @@ def pairs(typed: Sequence[str] | None) -> dict[str, str]:
 
 
 def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
-    """Return the metadata of an update, where null removes a key."""
+    """Return an update's metadata, where null removes a key."""
     return dict.fromkeys(removed or ()) | pairs(typed) or None
 
 
 def check_typed(option: str, value: Any, *, is_prompt: bool = False) -> None:
-    """Raise UsageError for what is no UTF-8 or, but in a prompt, holds a token."""
+    """Raise UsageError for non-UTF-8 and, except in prompts, for a token."""
     text = json.dumps(value, ensure_ascii=False)
     if names_token(text) and not is_prompt:
         raise UsageError(f"{option}: a token was given; nothing was sent", hint="set QODER_PAT to it")
@@ -104,7 +104,7 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
 
 
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
-    """Return what a file says. Raises BadFiles, with all that is wrong in it."""
+    """Return what a file says. Raises BadFiles, with every problem in it."""
     from qoder_cli.files.load import Filler, trees
 
     problems: list[Problem] = []
@@ -124,7 +124,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
         else:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
-        known = {problem.path for problem in problems}  # what follows from them is not told
+        known = {problem.path for problem in problems}  # what follows from them is left out
         wrong = _wrong(document, wanted, is_create=is_create, is_object=is_object)
         problems += [problem for problem in wrong if problem.path not in known]
     except Problem as problem:
@@ -136,11 +136,11 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
 
 
 def _settable(app: App, document: Node, wanted: Operation, file: str) -> Raw:
-    """Return what can be set of an object of the API."""
+    """Return the settable fields of an API object."""
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
     if wanted.id == "agents.create":
-        body.setdefault("tools", [])  # it has none, which a new one would otherwise not mean
+        body.setdefault("tools", [])  # absent means none here, but not in a create
     if ignored := [field for field in plain if field not in wanted.body]:
         app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
     if isinstance(body.get("metadata"), dict):

@@ -1,4 +1,4 @@
-"""Changes of one thing or many, each by a write that may be repeated."""
+"""Changes of one thing or many, by writes that may be repeated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ _SHOWN = 3  # things that the first line names
 
 
 class Change(NamedTuple):
-    """What can be done to a thing, in words, and the state it is in then."""
+    """What can be done to a thing, in words, and its state afterwards."""
 
     verb: str
     doing: str
@@ -57,20 +57,20 @@ class Target(NamedTuple):
     id: str
     called: str
     look: tuple[str, ...]  # the words of a command
-    query: str = ""  # of its change: on what condition that is made
+    query: str = ""  # the condition of its change
 
     def is_it(self, raw: Raw) -> bool:
         """Return whether an object is this thing."""
         return self.id in (raw.get("id"), str(raw.get("version")))
 
 
-Named = tuple[str, Target | QoderError]  # what was typed, and what it names, or why nothing
+Named = tuple[str, Target | QoderError]  # a word, and what it names, or why nothing
 
 
 def read(app: App, target: Target, **how: Any) -> Raw:
-    """Return a thing as the server shows it; `how` is that of `Client.get`.
+    """Return a thing as the server shows it; `how` is passed to `Client.get`.
 
-    Raises ApiError, NotFound also for a response that is another one.
+    Raises ApiError; NotFound also if the response is another thing.
     """
     try:
         found = mapping(app.client.get(target.path, **how))
@@ -82,7 +82,7 @@ def read(app: App, target: Target, **how: Any) -> Raw:
 
 
 class Ending(ObjectWrite[Resource]):
-    """Makes a change of one thing."""
+    """Changes one thing."""
 
     def __init__(self, app: App, target: Target, change: Change) -> None:
         self._app, self._target, self._change = app, target, change
@@ -99,7 +99,7 @@ class Ending(ObjectWrite[Resource]):
         )
 
     def is_so(self, raw: Raw) -> bool:
-        """Return whether an object is the thing, and as it is to become."""
+        """Return whether an object is the thing, changed as wanted."""
         if not self._target.is_it(raw):
             return False
         if self._change.shows:
@@ -126,9 +126,9 @@ class Ending(ObjectWrite[Resource]):
 class Changes:
     """One change of several things, each printed as it becomes known.
 
-    `is_wanted` is asked about each, before any is changed. `row` makes a row with these `columns`,
-    of which the `first` get room before others, and `sheet` the fields of one thing. `refused` says
-    why the API may refuse it.
+    `is_wanted` is asked about each, as read, before any is changed. `row` makes a row of
+    `columns`, of which the `first` get room first, and `sheet` the fields of one thing.
+    `refused` says why the API may refuse it.
     """
 
     app: App
@@ -144,7 +144,7 @@ class Changes:
     _known: dict[Target, Result[Resource]] = field(default_factory=dict)
 
     def make(self, named: Sequence[Named], *, as_list: bool) -> int:
-        """Make the change; return 0 or raise what decides the exit code."""
+        """Make the change. Return 0 or raise what decides the exit code."""
         words: dict[Target, str] = {}
         for word, target in named:
             if isinstance(target, Target):
@@ -201,7 +201,7 @@ class Changes:
             raise printed.broken
 
     def _print_one(self, result: Result[Resource]) -> None:
-        """Print one thing; for a person one line is enough."""
+        """Print one thing; on a terminal, in one line."""
         output = self.app.output
         if (found := result.found) is None:
             return
@@ -213,7 +213,7 @@ class Changes:
             output.record(shown, data=found.as_json(), id=found.id)
 
     def _row(self, result: Result[Resource]) -> Fields:
-        """Return a row: of what is gone or failed, its id and a word."""
+        """Return a row; a deleted or failed thing has its id and a word."""
         if result.found is not None and self.change is not DELETE:
             return self.row(result.found.raw)
         id, word = without_tokens(result.typed), "not_attempted"
@@ -225,7 +225,7 @@ class Changes:
         return {**dict.fromkeys(self.columns), "id": id, column: Status(word)}
 
     def _result(self, named: Named) -> Result[Resource]:
-        """Return what became of a thing, changed now if it was not yet."""
+        """Return a thing's result, changed now if it was not yet."""
         word, target = named
         if isinstance(target, QoderError):
             return Result(word, error=target)
@@ -256,7 +256,7 @@ class Changes:
         return Result(target.id, written.value)
 
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
-        """Return what decides the exit code, and says what became of all."""
+        """Return the error that decides the exit code, and tells of all."""
         error = deciding_error(results)
         fine = sum(each.found is not None for each in results)
         so_far = f"{fine} of {len(results)} are {self.change.state}" if len(results) > 1 else None

@@ -1,4 +1,4 @@
-"""What is fetched into a folder: never over another file, half, or out of it."""
+"""Downloads into a folder: never over another file, in part, or outside it."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7)
 LONGEST_NAME = 255  # bytes of UTF-8: what ext4, APFS and NTFS allow
 MOST_OF_A_NAME = 10_000  # files
 
-# What belongs together at the end of a name, and stays when the rest is cut.
+# The end of a name, which stays when the rest is cut.
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
 # What Windows takes for a device, whatever follows a dot; folders are shared.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
@@ -29,7 +29,7 @@ _FORBIDDEN = '<>:"|?*'  # on Windows
 
 
 def prepare_folder(folder: str = ".") -> Path:
-    """Return the folder for files, made if it is missing. Raises UsageError."""
+    """Return the folder for files; create it if missing. Raises UsageError."""
     if not folder:
         raise UsageError("--output-dir is empty", hint="is a shell variable unset?")
     path = Path(folder)
@@ -46,15 +46,15 @@ def prepare_folder(folder: str = ".") -> Path:
 
 
 def download(client: "Client", file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
-    """Fetch a file of this `size`, if that is known, into the folder, and return where it is.
+    """Download a file, of this `size` if known, into the folder; return its path.
 
-    Raises ApiError, also for more than is allowed or less than was told, and what `save` raises.
+    Raises ApiError, also for more than allowed or less than told, and what `save` raises.
     """
     return save(_content(client, file_id, size), f"file {file_id}", name, folder)
 
 
 def _content(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
-    """Yield what is in a file: the storage host gets no token of ours (api/facts.md, 4)."""
+    """Yield a file's bytes; the storage host gets no token of ours (api/facts.md, 4)."""
     try:
         link = mapping(client.get(f"/files/{segment(file_id)}/content"))
     except AuthError as error:
@@ -73,13 +73,13 @@ def _content(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
 
 
 def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:
-    """Put content into a new file of the folder, whole or not at all, and return where it is.
+    """Write content to a new file in the folder, whole or not at all; return its path.
 
     What has the name already is kept, and this one gets a number. Raises UsageError.
     """
     part = part_of(folder)
     try:
-        with part.open("xb") as stream:  # its mode is the umask's, which mkstemp's is not
+        with part.open("xb") as stream:  # with the umask's mode, unlike mkstemp
             for chunk in content:
                 stream.write(chunk)
         return move(part, folder, name)
@@ -101,7 +101,7 @@ def unsaved(what: str, folder: Path, error: OSError) -> UsageError:
 
 
 def move(part: Path, folder: Path, name: str) -> Path:
-    """Give it its name, or a free one with a number. Raises OSError, UsageError."""
+    """Give it its name, or a free numbered one. Raises OSError, UsageError."""
     is_folder = part.is_dir()
     for free in _names(safe_name(name)):
         target = folder / free
@@ -122,7 +122,7 @@ def move(part: Path, folder: Path, name: str) -> Path:
 
 
 def safe_name(name: str) -> str:
-    """Return a name of the server as one here: no path and no device."""
+    """Return a server's name as a file name here: no path and no device."""
     base = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join("_" if one in _FORBIDDEN or not one.isprintable() else one for one in base)
     safe = shown.strip(". ") or "file"
@@ -130,7 +130,7 @@ def safe_name(name: str) -> str:
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield a name, then with a number, each short enough for a file."""
+    """Yield a name, then numbered ones, each short enough for a file."""
     found = _SUFFIX.search(name)
     suffix = found[0] if found and found.start() > 0 else ""
     stem = name.removesuffix(suffix)

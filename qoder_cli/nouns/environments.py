@@ -1,7 +1,7 @@
-"""The config of an environment, as options say it (api/facts.md, 4 and 7.3).
+"""An environment's config, from options (api/facts.md, 4 and 7.3).
 
-The API replaces it whole, refuses an empty one, and takes one without `networking` to be limited:
-so it is always said.
+The API replaces it whole, refuses an empty one, and takes one without `networking` as
+limited: so `networking` is always sent.
 """
 
 import copy
@@ -28,7 +28,7 @@ def options_typed(typed: Typed) -> list[str]:
 
 
 def check_typed(typed: Typed) -> None:
-    """Raise UsageError for what is wrong whatever the environment is."""
+    """Raise UsageError for what is wrong in any environment."""
     options = options_typed(typed)
     if typed["self_hosted"] and options:
         raise UsageError(
@@ -52,7 +52,7 @@ def check_typed(typed: Typed) -> None:
 
 
 def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
-    """Return the whole config with what was typed. Raises UsageError."""
+    """Return the whole config, changed as typed. Raises UsageError."""
     config = dict(mapping(known))
     kind = "self_hosted" if typed["self_hosted"] else config.get("type") or "cloud"
     if kind == "self_hosted":
@@ -83,7 +83,7 @@ def check_config(config: Any) -> None:
 
 
 def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
-    """Return the network; what it is to allow makes it a limited one."""
+    """Return the network; an allowed host makes it limited."""
     if typed["network"] == "open":
         return {"type": "unrestricted"}
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited

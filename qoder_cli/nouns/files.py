@@ -1,4 +1,4 @@
-"""Files for the API, which takes texts alone: checked, uploaded once."""
+"""Files for the API, which takes only text: checked, uploaded once."""
 
 import re
 from collections.abc import Mapping
@@ -40,5 +40,5 @@ def check_name(name: str) -> str:
 
 
 def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Create:
-    """Return the write that uploads a file with some fields, once."""
+    """Return the write that uploads a file, with some fields."""
     return Create(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])

@@ -1,4 +1,4 @@
-"""Memories: named by paths, changed only as they were read (api/facts.md, 4, 7.3)."""
+"""Memories: named by path, changed only as read (api/facts.md, 4, 7.3)."""
 
 import re
 from hashlib import sha256
@@ -25,7 +25,7 @@ Raw = dict[str, Any]
 
 
 def checked(typed: str) -> str:
-    """Return the path, without a leading slash, or the id. Raises UsageError."""
+    """Return a path, without leading slashes, or an id. Raises UsageError."""
     path = typed.lstrip("/")
     if not path.strip():
         raise UsageError("the path of the memory is empty", hint="is a shell variable unset?")
@@ -37,20 +37,20 @@ def checked(typed: str) -> str:
 
 
 def version_checked(typed: str) -> str:
-    """Return the id of a version that was typed. Raises UsageError."""
+    """Return a version's id. Raises UsageError."""
     if not _VERSION.fullmatch(typed) or names_token(typed):
         raise UsageError("not the id of a version", hint="see those of a memory: qoder memory history STORE PATH")
     return typed
 
 
 def find(app: App, store: str, typed: str) -> Raw | None:
-    """Return a memory and its content, None where there is none. Raises ApiError."""
+    """Return a memory with content; None if missing. Raises ApiError."""
     if _ID.fullmatch(typed):
         return _there(app, store, typed)
     query = {"path_prefix": typed, "limit": 100}
     for page in app.client.pages(path_of(ENTRY, store), query):
         for each in map(mapping, page["data"]):
-            # What is below a folder comes as one item of another type.
+            # All below a folder is one item of another type.
             is_one = each.get("type") in (None, ENTRY.called) and text(each.get("id"))
             if is_one and path_in(each) == typed:
                 known = _there(app, store, str(each["id"]))
@@ -60,12 +60,12 @@ def find(app: App, store: str, typed: str) -> Raw | None:
 
 
 def path_in(raw: Raw) -> str:
-    """Return the path that a memory or a version of one shows."""
+    """Return the path in a memory, or in a version of one."""
     return str(raw.get("path")).lstrip("/")
 
 
 def _there(app: App, store: str, id: str) -> Raw | None:
-    """Return a memory by its id, None where there is none. Raises ApiError."""
+    """Return a memory by id; None if missing. Raises ApiError."""
     try:
         return whole(app, ENTRY, store, id)
     except NotFound as error:
@@ -75,12 +75,12 @@ def _there(app: App, store: str, id: str) -> Raw | None:
 
 
 def whole(app: App, noun: Noun, store: str, id: str) -> Raw:
-    """Return a memory or a version with its content. Raises ApiError."""
+    """Return a memory or version with content. Raises ApiError."""
     return read(app, target_of(noun, store, id), params={"view": "full"})
 
 
 def found(app: App, store: str, typed: str) -> Raw:
-    """Return a memory and its content. Raises NotFound, ApiError."""
+    """Return a memory with content. Raises NotFound, ApiError."""
     raw = find(app, store, typed)
     if raw is None:
         look = app.looking("memory", "ls", store)
@@ -97,12 +97,12 @@ def digest(raw: Raw) -> str:
 
 
 def sha256_of(content: str) -> str:
-    """Return the digest of a text, as the API has it."""
+    """Return a text's digest, as the API writes it."""
     return sha256(content.encode()).hexdigest()
 
 
 def target_as_read(store: str, raw: Raw) -> Target:
-    """Return a memory, to be changed only as it was read. Raises NoAnswer."""
+    """Return a memory, to change only as it was read. Raises NoAnswer."""
     target = target_of(ENTRY, store, str(raw["id"]))
     look = ("memory", "cat", store, target.id)
     return target._replace(
@@ -111,10 +111,10 @@ def target_as_read(store: str, raw: Raw) -> Target:
 
 
 def write(app: App, store: str, typed: str, content: str) -> Raw:
-    """Write a memory, anew or over what was read, and return it.
+    """Write a memory, new or over what was read, and return it.
 
-    Nothing is sent for what it says already. Raises Rejected, having shown what somebody else wrote
-    in between; other QoderErrors.
+    Sends nothing if it says so already. Raises Rejected, after showing what someone else
+    wrote meanwhile; other QoderErrors.
     """
     known = find(app, store, typed)
     if known is None and _ID.fullmatch(typed):
@@ -137,7 +137,7 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
 
 
 def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None) -> Rejected:
-    """Show what somebody else wrote, and return the error."""
+    """Show what someone else wrote; return the error."""
     if theirs is not None and (content := text(theirs.get("content"))):
         app.progress.note(f"{typed} now says (sha256 {digest(theirs)}):", always=True)
         for line in content[:_SHOWN].splitlines():

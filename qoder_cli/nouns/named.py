@@ -1,4 +1,4 @@
-"""Things that are named by their id or by their exact name."""
+"""Things named by their id or exact name."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +23,9 @@ def id_of(app: App, noun: Noun, typed: str, *held_by: str, archived: bool = Fals
 
 
 class Names:
-    """Names that are looked up once a command: each noun is listed at most once.
+    """Looks up names; each noun is listed at most once per command.
 
-    With `archived`, a name that nothing else has may be that of something archived.
+    With `archived`, a name that nothing else has may be that of an archived thing.
     """
 
     def __init__(self, app: App, *held_by: str, archived: bool = False) -> None:
@@ -35,9 +35,9 @@ class Names:
         self._ids: dict[tuple[str, str], str] = {}
 
     def id_of(self, noun: Noun, typed: str) -> str:
-        """Return the id of what was typed: an id as it is, a name by listing the noun's things.
+        """Return the id of what was typed: an id unchanged, a name by listing.
 
-        Raises UsageError, also for a name that several have, NotFound with the nearest names.
+        Raises UsageError for neither or an ambiguous name, NotFound with the nearest.
         """
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
         if ids.id_or_name(typed, noun.prefix, noun.called, wanted):
@@ -66,7 +66,7 @@ class Names:
 
 
 def alive(app: App, noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:
-    """Yield a noun's things, each once, if it has an id of theirs. Raises ApiError."""
+    """Yield a noun's things, each once, if its id is of their kind. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
@@ -79,7 +79,7 @@ def alive(app: App, noun: Noun, *held_by: str, archived: bool = False) -> Iterat
 
 
 def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None) -> Raw:
-    """Return one of a noun's things, by its id or name. Raises QoderError."""
+    """Return one of a noun's things, by id or name. Raises QoderError."""
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
     if version is None:
@@ -98,7 +98,7 @@ def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = 
 
 
 def read_named(app: App, noun: Noun, word: str, target: Target) -> Raw:
-    """Return what a word was taken for. Raises NotFound for another name."""
+    """Return the thing a word was taken for. Raises NotFound if renamed."""
     found = read(app, target)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
@@ -108,7 +108,7 @@ def read_named(app: App, noun: Noun, word: str, target: Target) -> Raw:
 
 
 def only_environment(app: App) -> str:
-    """Return the only environment. Raises UsageError unless there is one."""
+    """Return the only environment's id. Raises UsageError unless there is one."""
     known = list(alive(app, NOUNS["env"]))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")

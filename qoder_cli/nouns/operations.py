@@ -9,7 +9,7 @@ Kind = Literal["model", "page", "stream", "binary"]  # of the answer
 
 
 class Operation(NamedTuple):
-    """One operation; `path` has ids as `{names}`, the lists are names."""
+    """One operation. `path` has ids as `{names}`; the lists are names."""
 
     id: str
     method: str
@@ -50,19 +50,19 @@ def search(words: Iterable[str]) -> Iterator[Operation]:
 
 
 def of_path(path: str) -> list[Operation]:
-    """Return the operations with a path; `/work/poll` is none with an id in it."""
+    """Return a path's operations; `/work/poll` is not one of `/work/{id}`."""
     found = [operation for operation in all_operations() if operation.has_path(path)]
     fewest = min((operation.path.count("{") for operation in found), default=0)
     return [operation for operation in found if operation.path.count("{") == fewest]
 
 
 def find(method: str, path: str) -> Operation | None:
-    """Return the operation with a method and a path, if there is one."""
+    """Return the operation of a method and path, or None."""
     return next((operation for operation in of_path(path) if operation.method == method), None)
 
 
 def readable(path: str) -> str | None:
-    """Return the path that shows what a write did: its own, one above, its plural."""
+    """Return the path that shows a write: its plural, its own, or one above."""
     steps = path.split("/")
     above = ("/".join(steps[:length]) for length in range(len(steps), 1, -1))
     return next((each for each in (f"{path}s", *above) if find("GET", each)), None)

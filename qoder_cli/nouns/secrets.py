@@ -1,4 +1,4 @@
-"""The secrets of a vault: never shown, put in place of the one before."""
+"""A vault's secrets: never shown, new or in place of the old one."""
 
 import re
 from typing import Any
@@ -18,26 +18,26 @@ from qoder_cli.settings.values import is_loopback, read_token
 LARGEST = 64 * 2**10  # bytes of a secret
 PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --env < FILE, or use --from-env VAR"
 _CREDENTIAL = NOUNS["vault credential"]
-_SHORTEST_HIDDEN = 8  # characters; to hide a shorter one would hide other words with it
+_SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 # Unlike those of environments, these may be * or have an underscore, as names of services have.
 _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
-# What `by_shape` does not know: it looks for our tokens and those of code hosts.
+# Beyond `by_shape`, which knows our tokens and those of code hosts.
 _SECRET = re.compile(r"(?i)\b(?:sk|rk|xox[a-z]|hf|npm|pypi)[-_][\w-]{16,}|\bAIza[\w-]{20,}|-----BEGIN")
-_KEPT = ("networking", "injection_location")  # of a credential, where its secret alone is changed
+_KEPT = ("networking", "injection_location")  # of a credential whose secret alone changes
 
 Raw = dict[str, Any]
 
 
 def refuse_secret(word: str, what: str) -> str:
-    """Return a word. Raises UsageError for what looks like a secret."""
+    """Return a word. Raises UsageError if it looks like a secret."""
     if by_shape(word) != word or _SECRET.search(word):
         raise UsageError(f"{what} looks like a secret, which is never an argument; nothing was sent", hint=PIPE_IT)
     return word
 
 
 def variable(word: str, what: str) -> str:
-    """Return the name of a variable. Raises UsageError, not repeating it."""
+    """Return a variable's name. Raises UsageError, without repeating it."""
     if not _VARIABLE.fullmatch(refuse_secret(word, what)):
         hint = "use letters, digits and _, e.g. GITHUB_TOKEN"
         raise UsageError(f"{what} is not the name of an environment variable", hint=hint)
@@ -61,7 +61,7 @@ def server(url: str) -> str:
 
 
 def host(name: str) -> str:
-    """Return a host that may be asked with the secret. Raises UsageError."""
+    """Return a host to which the secret may go. Raises UsageError."""
     if not _HOST.fullmatch(refuse_secret(name, "--allow-host")):
         hint = "e.g. --allow-host api.github.com"
         raise UsageError(f"--allow-host: {name[:60]!r} is not a host", hint=hint)
@@ -69,7 +69,7 @@ def host(name: str) -> str:
 
 
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
-    """Return a secret without its last newline, shown nowhere. Raises UsageError."""
+    """Return a secret without its last newline, hidden in output. Raises UsageError."""
     secret = re.sub(r"\r?\n\Z", "", text)
     lines = {secret, *secret.splitlines()}
     lines |= {jsontext.dump(line)[1:-1] for line in lines}
@@ -90,9 +90,10 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
 
 
 def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
-    """Put a secret into a vault under a name, and return its credential.
-     `auth` has the secret and its type. Raises UsageError for a name that several have, or one of
-    another type has; other QoderErrors.
+    """Put a secret into a vault under a name; return its credential.
+
+    `auth` has the secret and its type. Raises UsageError if several have the name, or one
+    of another type; other QoderErrors.
     """
     named = [each for each in alive(app, _CREDENTIAL, vault) if name in (each["id"], *_names(each))]
     if len(named) > 1:
@@ -116,7 +117,7 @@ def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
         kept["secret_name"] = found_at(known, "auth.secret_name") or name
         auth = {key: value for key, value in auth.items() if key != "secret_name"}
     try:
-        # Nothing shows whether a secret was replaced, and to do it twice does no harm.
+        # Nothing shows whether a secret was replaced; doing it twice does no harm.
         target, body = target_of(_CREDENTIAL, vault, id), {"auth": {**kept, **auth}}
         return update(app, target, body, shows=target.is_it, is_told=False)
     except (Rejected, NotFound) as error:
@@ -142,7 +143,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 
 def why_invalid(found: Raw) -> str:
-    """Return what a validation says of why (api/facts.md, 7.3)."""
+    """Return why, as a validation says it (api/facts.md, 7.3)."""
     told = {
         "status": found.get("status"),
         "refresh": found_at(found, "refresh.status"),

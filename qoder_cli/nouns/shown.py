@@ -1,4 +1,4 @@
-"""What the columns of a noun show, and where the API has it (api/facts.md, section 4)."""
+"""What a noun's columns show, and where the API has it (api/facts.md, section 4)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,12 +19,12 @@ Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it abs
 
 
 def _text(kind: Callable[[str], Any]) -> Look:
-    """Return what shows a text, and nothing else, as one kind of it."""
+    """Return a look that shows text alone, as this kind."""
     return lambda value: kind(value) if text(value) else None
 
 
 def _plain(value: Any) -> Any:
-    """Return what is plain as it is, and what else there is as a line of JSON."""
+    """Return plain values as they are, others as one line of JSON."""
     if value in (None, "", [], {}):
         return None
     return Words(jsontext.dump(value)) if isinstance(value, dict | list) else value
@@ -35,7 +35,7 @@ def _joined(names: Sequence[Any]) -> Any:
 
 
 def _named(*keys: str) -> Look:
-    """Return what lists objects, each by the first of some keys that it has."""
+    """Return a look that lists objects by the first key that each has."""
 
     def told(value: Any) -> Any:
         found = map(mapping, array(value))
@@ -103,7 +103,7 @@ def _keys(value: Any) -> Any:
 _id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))
 _name = _text(lambda name: Words(name, least=20))
 
-# How columns look, and where each comes from: the first of some keys that is there (`a.b` is one
+# How columns look, and their keys, of which the first one present counts (`a.b` is one
 # within another), or the field of its name.
 _LOOKS: dict[Look, str] = {
     _id: "id parent=parent_thread_id memory=memory_id session=scope.id,session_id,data.id",
@@ -141,7 +141,7 @@ _COLUMNS = {
 
 
 def found_at(raw: Raw, key: str) -> Any:
-    """Return what stands at `a.b`; None where nothing does."""
+    """Return the value at `a.b`, or None."""
     value: Any = raw
     for part in key.split("."):
         value = mapping(value).get(part)
@@ -149,7 +149,7 @@ def found_at(raw: Raw, key: str) -> Any:
 
 
 def fields(raw: Raw, columns: Sequence[str]) -> Fields:
-    """Return what an object shows in some columns; absent ones are None."""
+    """Return what an object shows in these columns; absent ones are None."""
     shown: Fields = {}
     for name in columns:
         keys, look = _COLUMNS.get(name, ([name], _plain))
@@ -159,7 +159,7 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 
 def sheet_of(noun: Noun, raw: Raw, *, now: float | None = None) -> Fields:
-    """Return all that a thing shows; `now`, in unix seconds, is for a deployment's fires."""
+    """Return all that a thing shows; `now`, unix seconds, dates a deployment's fires."""
     if noun.words == "deploy":
         return deployment_fields(Deployment(raw), now=now)
     if noun.words == "session":
@@ -168,13 +168,13 @@ def sheet_of(noun: Noun, raw: Raw, *, now: float | None = None) -> Fields:
 
 
 def name_of(raw: Raw) -> str | None:
-    """Return what a thing is called."""
+    """Return a thing's name, or None."""
     found = (text(found_at(raw, key)) for key in NAMES)
     return next(filter(None, found), None)
 
 
 def called(noun: Noun, raw: Raw) -> str:
-    """Return how a question says a thing: what it is, its name, its id."""
+    """Return a thing as a question names it: noun, name, id."""
     name = name_of(raw) if noun.has_name else text(raw.get("title"))
     return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
 

@@ -33,23 +33,23 @@ MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
 _MOST = 10_000  # files
 _LONGEST = 1024  # characters of a path
-_READ_SINGLY = 50  # skills whose names their lists do not tell
+_READ_SINGLY = 50  # skills, if lists lack names
 _IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _NUMBER = re.compile("[0-9]{1,18}")
 _DRIVE = re.compile("[A-Za-z]:")
 _FORM = re.compile(r"\bfiles?\b")
-# What zipfile raises for what is none, is broken, or is made as it does not know.
+# What zipfile raises for what is no zip, is broken, or made in an unknown way.
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
 
 class Unfit(Exception):
-    """What is not a skill that can be uploaded, or unpacked; it says why."""
+    """Not a skill that can be uploaded or unpacked; the message says why."""
 
 
 def read(path: str) -> Files:
-    """Return the files of a skill in a folder or a zip. Raises UsageError."""
+    """Return a skill's files, from a folder or a zip. Raises UsageError."""
     try:
         if os.path.isdir(path):
             files = _checked(_of_folder(Path(path)))
@@ -69,7 +69,7 @@ def read(path: str) -> Files:
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in a folder. Raises Unfit for a link or a device, OSError."""
+    """Yield a folder's files. Raises Unfit for a link or a device, OSError."""
     left = LARGEST
     for place, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not _is_ignored(name))
@@ -93,7 +93,7 @@ def _fail(error: OSError) -> None:
 
 
 def unzipped(content: bytes, most: int) -> Files:
-    """Return the files in a zip, of at most so many bytes. Raises Unfit."""
+    """Return a zip's files, of at most so many bytes. Raises Unfit."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _checked(_members(archive, most))
@@ -117,7 +117,7 @@ def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]
         if member.is_dir():
             _check(name.rstrip("/"))
             continue
-        with archive.open(member) as file:  # which gives no more than was declared
+        with archive.open(member) as file:  # gives no more than was declared
             content = file.read(member.file_size + 1)
         if len(content) != member.file_size:
             raise Unfit(f"has {name!r}, which is not as large as it says")
@@ -125,7 +125,7 @@ def _members(archive: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]
 
 
 def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
-    """Return files by their names. Raises Unfit for what is unsafe to unpack anywhere."""
+    """Return files by name. Raises Unfit if any system could not unpack them safely."""
     files: dict[str, bytes] = {}
     known: set[str] = set()
     for name, content in members:
@@ -157,7 +157,7 @@ def _is_ignored(name: str) -> bool:
 
 
 def rooted(files: Files) -> Files:
-    """Return the files below the root of a zip, or below its one folder."""
+    """Return a zip's files below its root, or below its only folder."""
     tops = {name.partition("/")[0] for name in files}
     if MAIN in files or len(tops) != 1 or f"{min(tops)}/{MAIN}" not in files:
         return files
@@ -165,7 +165,7 @@ def rooted(files: Files) -> Files:
 
 
 def zipped(files: Files) -> bytes:
-    """Return the zip of some files: of the same files always the same."""
+    """Return a zip of files; the same files give the same bytes."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
@@ -176,7 +176,7 @@ def zipped(files: Files) -> bytes:
 
 
 def name_in(files: Files, path: str) -> str:
-    """Return the name that the front matter of SKILL.md gives. Raises UsageError."""
+    """Return the name in SKILL.md's front matter. Raises UsageError."""
     from qoder_cli.files.yamlread import trees
 
     name, why = None, "does not begin with front matter between two lines of ---"
@@ -205,7 +205,7 @@ def find(app: App, name: str) -> Raw | None:
     for some in (titled, [each for each in silent if each not in titled and newest(each) is not None]):
         if not named and len(some) > _READ_SINGLY:
             app.progress.warn(f"only the names of {_READ_SINGLY} of {len(some)} skills were compared")
-        # A title is no name: that of its version is, where it has one.
+        # A title is no name; its version's name is, if it has one.
         named = named or [
             each for each in some[:_READ_SINGLY] if newest(each) is None or _version(app, each).get("name") == name
         ]
@@ -220,7 +220,7 @@ def _source(raw: Raw) -> str | None:
 
 
 def newest(raw: Raw) -> str | None:
-    """Return the number of a skill's newest version, as it is in paths."""
+    """Return a skill's newest version, as it is in paths, or None."""
     found = raw.get("latest_version")
     return None if found in (None, "") else str(found)
 
@@ -230,7 +230,7 @@ def _version(app: App, skill: Raw) -> Raw:
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return the zip of a version, which is not JSON (api/facts.md, 4). Raises ApiError."""
+    """Return a version's zip, which is not JSON (api/facts.md, 4). Raises ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
@@ -254,9 +254,9 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
 
 
 def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) -> Raw:
-    """Add a version to a skill, or create one with some fields, once, and return what was made.
+    """Add a version to a skill, or create one with these fields; return what was made.
 
-    Files are sent as the official SDK does, or as one zip if the API asks so (api/facts.md, 4).
+    Files are sent as the official SDK does, or as one zip if the API asks (api/facts.md, 4).
     Raises QoderError.
     """
 
@@ -276,7 +276,7 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
 
 
 class _NewVersion(ObjectWrite[Resource]):
-    """Adds a version. None is marked as ours; a newer one with our files is as good."""
+    """Adds a version. None is marked as ours; a newer one with our files will do."""
 
     def __init__(self, app: App, skill: Raw, files: Files, parts: list[Part]) -> None:
         self._app, self._files, self._parts = app, files, parts
@@ -310,14 +310,14 @@ class _NewVersion(ObjectWrite[Resource]):
 
 
 def number_of(version: Any) -> int:
-    """Return the number of a version; 0 where it has none that can be one."""
+    """Return a version's number; 0 if it has none."""
     return int(version) if _NUMBER.fullmatch(str(version)) else 0
 
 
 def unpack(content: bytes, name: str, folder: Path) -> Path:
-    """Unpack a zip into a new folder within one, whole or not at all, and return where it is.
+    """Unpack a zip into a new folder within one, whole or not at all; return its path.
 
-    Raises NoAnswer for what is unsafe to unpack, UsageError for what cannot be written.
+    Raises NoAnswer if it is unsafe to unpack, UsageError if it cannot be written.
     """
     try:
         files = rooted(unzipped(content, UNPACKED))

@@ -1,7 +1,7 @@
-"""One row for each noun, from which its commands, their help and completion are made.
+"""One row per noun, from which its commands, their help and completion are made.
 
-Paths, filters and fields of a body are those of `operations.tsv`; here stands what a person needs
-to be told. What is special about a noun is in a file of its own below `commands/`.
+Paths, filters and body fields are in `operations.tsv`; here is what a person is told.
+What is special about a noun is in a file of its own below `commands/`.
 """
 
 import re
@@ -15,32 +15,32 @@ from qoder_cli.output.views import DEPLOYMENT_COLUMNS, SESSION_COLUMNS
 
 
 class Noun(NamedTuple):
-    """What there is to know of a kind of thing. Columns are those of `nouns.shown`."""
+    """A kind of thing. Columns are those of `nouns.shown`."""
 
     words: str  # before the verb: `agent`, `env work`
     called: str  # by a person, in a sentence
-    operations: str  # what the ids of its operations begin with
+    operations: str  # the beginning of its operations' ids
     prefix: str  # of its ids; "" where these are numbers
     columns: tuple[str, ...]  # of a list, only ever appended to
     sample: str  # one that the sandbox has, for the examples
     sample_of: str = ""  # what holds that
     more: tuple[str, ...] = ()  # what `get` shows besides
-    created: str = ""  # what help says of creating one from plain fields
-    archived: str = ""  # what archiving means, a sentence for help and for the question
+    created: str = ""  # what help says of `create` from plain fields
+    archived: str = ""  # what archiving means: a sentence for help and question
     deleted: str = ""  # the same for deleting
     numbered: tuple[str, ...] = ()  # columns of its versions
-    statuses: tuple[str, ...] = ()  # that a list can be asked for; any word where none is told
-    has_name: bool = True  # whether it can be named instead of its id
+    statuses: tuple[str, ...] = ()  # to filter a list by; empty allows any word
+    has_name: bool = True  # whether a name can replace the id
     is_paged: bool = True
 
     @property
     def plural(self) -> str:
-        """What several of them are called."""
+        """Its name in the plural."""
         return re.sub("ys$", "ies", f"{self.called}s")
 
 
 def noun(words: str, called: str, operations: str, prefix: str, *, columns: str, **more: Any) -> Noun:
-    """Return a row, whose columns are words of one text."""
+    """Return a row; its columns are words of one text."""
     more |= {name: tuple(more[name].split()) for name in ("more", "numbered", "statuses") if name in more}
     return Noun(words, called, operations, prefix, tuple(columns.split()), **more)
 
@@ -169,7 +169,7 @@ NOUNS = {each.words: each for each in _ROWS}
 
 @cache
 def operation(noun: Noun, verb: str) -> Operation | None:
-    """Return the operation that does this to a noun's things, if there is one."""
+    """Return the operation that does this to a noun's things, or None."""
     wanted = f"{noun.operations}.{verb}"
     return next((each for each in all_operations() if each.id == wanted), None)
 
@@ -180,7 +180,7 @@ def holder(noun: Noun) -> Noun | None:
 
 
 def path_of(noun: Noun, *ids: str) -> str:
-    """Return the path of a list, or of a thing; the ids of holders come first."""
+    """Return the path of a list or a thing; the ids of holders come first."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     path = re.sub(r"\{\w+\}", "{}", listed.path)
@@ -190,11 +190,11 @@ def path_of(noun: Noun, *ids: str) -> str:
 
 
 def words_of(noun: Noun, verb: str, *ids: str) -> tuple[str, ...]:
-    """Return the words of a command about a noun."""
+    """Return a command about a noun, as words."""
     return (*noun.words.split(), verb, *ids)
 
 
 def has_id(noun: Noun, raw: dict[str, Any]) -> bool:
-    """Return whether an object has an id of a noun's things."""
+    """Return whether an object has an id of this noun."""
     id = text(raw.get("id")) or ""
     return id.startswith(noun.prefix) and NOT_OF_AN_ID.search(id) is None

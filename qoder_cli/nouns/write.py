@@ -1,4 +1,4 @@
-"""Creating and changing: settled by reading back, what is new by our mark."""
+"""Creating and changing: settled by reading back, new things by our mark."""
 
 import math
 import uuid
@@ -22,11 +22,11 @@ Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 KEY = "qoder_key"  # of the metadata
 SLACK = 120.0  # seconds by which more of the list is asked for
-_READ_SINGLY = 20  # things of which the list does not tell the metadata
+_READ_SINGLY = 20  # things listed without metadata
 
 
 def target_of(noun: Noun, *ids: str) -> Target:
-    """Return the thing whose id comes last; those of its holders come first."""
+    """Return the thing whose id comes last, after those of its holders."""
     look = words_of(noun, "get", *ids)
     return Target(path_of(noun, *ids), ids[-1], f"{noun.called} {ids[-1]}", look)
 
@@ -34,8 +34,8 @@ def target_of(noun: Noun, *ids: str) -> Target:
 class Create(ObjectWrite[Resource]):
     """Creates a thing, once; with `files`, as a form.
 
-    It carries a key of ours in its metadata, by which a lost answer is settled: the list shows it,
-    or the things themselves. What has no metadata cannot be told from someone else's.
+    A key of ours in its metadata settles a lost answer: the list shows it, or the things do.
+    What has no metadata cannot be told from someone else's.
     """
 
     def __init__(self, app: App, noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
@@ -63,7 +63,7 @@ class Create(ObjectWrite[Resource]):
         return as_form(self, self._files) if self._files else super().request()
 
     def _is_ours(self, found: Resource) -> bool:
-        """Return whether an answer can be it: its kind, our mark, its name."""
+        """Return whether an answer may be it: by kind, mark and name."""
         sent, raw, noun = self.body or {}, found.raw, self._noun
         marks = {KEY: self._mark} if self._is_marked else {}
         told = {key: (text(raw.get(key)), text(sent.get(key))) for key in ("path", *NAMES)}
@@ -72,7 +72,7 @@ class Create(ObjectWrite[Resource]):
         return (found.id.startswith(noun.prefix) or raw.get("type") == noun.called) and not is_other
 
     def _find(self) -> Resource | None:
-        """Return the one with our mark. Raises OutcomeUnknown where none can tell."""
+        """Return the one with our mark. Raises OutcomeUnknown if nobody can tell."""
         if not self._is_marked:
             raise OutcomeUnknown(f"nothing marks a {self._noun.called} as ours")
         since = self.client.on_server_clock(self._began)
@@ -81,7 +81,7 @@ class Create(ObjectWrite[Resource]):
         if since is not None and listed is not None and "created_at[gte]" in listed.query:
             query["created_at[gte]"] = utc_text(datetime.fromtimestamp(since - SLACK, UTC))
         reading = ReadBack(self.client, path_of(self._noun, *self._held_by), query)
-        silent = []  # those of which the list does not tell the metadata
+        silent = []  # those listed without metadata
         for row in reading.rows(lambda: self.client.on_server_clock(self._began)):
             if mapping(row.get("metadata")).get(KEY) == self._mark:
                 if not has_id(self._noun, row):
@@ -120,12 +120,12 @@ def update(
     before: Body | None = None,
     is_told: bool = True,
 ) -> Body:
-    """Change a thing, and return it as it is then.
+    """Change a thing and return it as it is then.
 
-    `shows` tells whether an object has the change; by default, whether each field is as it was
-    sent. With `before`, the thing as it was read, a lost answer is told from the change of someone
-    else, which is never overwritten; without it, to do it twice must do no harm. Nothing is read
-    back unless the change `is_told`. Raises QoderError: a stale `version` is a 409.
+    `shows` tests whether an object has the change; by default each field is as sent. With
+    `before`, the thing as read, someone else's change is told apart and never overwritten;
+    without, repeating it must do no harm. Nothing is read back unless `is_told`. Raises
+    QoderError: a stale `version` is a 409.
     """
 
     def is_so(raw: Body) -> bool:
@@ -160,7 +160,7 @@ def update(
 
 
 def _steps(before: Body | None, found: Body) -> int | None:
-    """Return by how many versions a thing is newer; None where it has none."""
+    """Return by how many versions a thing is newer; None if it has none."""
     versions = ((before or {}).get("version"), found.get("version"))
     was, now = (version if isinstance(version, int) else None for version in versions)
     return None if was is None or now is None else now - was
@@ -174,7 +174,7 @@ def _has_gone(before: Body, found: Body, body: Body) -> bool:
 
 
 def differing(found: Body, body: Body) -> Body:
-    """Return what of a body is not shown yet; metadata is merged (api/facts.md, 3.8)."""
+    """Return what of a body is not shown; metadata is merged (api/facts.md, 3.8)."""
     known = mapping(found.get("metadata"))
     left = {name: body[name] for name in body if name not in ("metadata", "version")}
     left = {name: value for name, value in left.items() if not covers(found.get(name), value)}
@@ -183,7 +183,7 @@ def differing(found: Body, body: Body) -> Body:
 
 
 def covers(found: Any, sent: Any) -> bool:
-    """Return whether a value shows all that was sent: servers fill in defaults."""
+    """Return whether a value shows all that was sent; servers add defaults."""
     found, sent = telling(found), telling(sent)
     if isinstance(found, dict) and isinstance(sent, dict):
         return all(covers(found.get(key), value) for key, value in sent.items())
@@ -208,7 +208,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def telling(value: Any) -> Any:
-    """Return a value without what is empty or a known default (api/facts.md, 4)."""
+    """Return a value without empty parts and known defaults (api/facts.md, 4)."""
     if isinstance(value, dict):
         kept = {key: telling(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)}
         if "default_config" in kept:

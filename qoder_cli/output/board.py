@@ -1,4 +1,4 @@
-"""The live table of a wait for many runs: a row each, the worst where not all fit, and totals."""
+"""The live table of a wait for many runs: the worst if not all fit, and totals."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ LONGEST_LABEL = 40  # columns, beside which a run's id is shown
 LONGEST_WORD = 20  # columns
 _GAP = 2  # columns
 _UNCOLOURED = frozenset({"pending", "running", "to start", "not started"})
-# What a person has to see first; anything that is not named here went wrong.
+# The last are shown first, and before them any other word: it went wrong.
 _WORST_LAST = ("completed", "not started", "to start", "pending", "running", "skipped")
 
 
 class Line(NamedTuple):
-    """One row: what was typed, its run, how it stands in a word, for how long (seconds)."""
+    """One row: what was typed, its run, a word for its status, and its seconds."""
 
     label: str
     run_id: str | None
@@ -30,9 +30,9 @@ class Line(NamedTuple):
 
 
 def board(lines: Sequence[Line], *, height: int, width: int) -> list["Text"]:
-    """Return the lines of the table, `height` lines at most.
+    """Return the table, `height` lines at most.
 
-    The word and the time are always shown; where the terminal is narrow, the run's id goes first, then labels are cut.
+    Word and time are always shown. If narrow, the ids go first, then labels are cut.
     """
     from rich.text import Text
 
@@ -51,7 +51,7 @@ def board(lines: Sequence[Line], *, height: int, width: int) -> list["Text"]:
 def _rows(lines: Sequence[Line], width: int) -> Iterator["Text"]:
     from rich.text import Text
 
-    # Here and not as it is written: a row must not become longer than the terminal is wide.
+    # Made harmless here, not when written: a row must not outgrow the terminal.
     labels, words = [commandless(inert(line.label)) for line in lines], [inert(line.word) for line in lines]
     lasted = ["" if line.seconds is None else span(line.seconds) for line in lines]
     ids = ["" if line.run_id in (None, line.label) else inert(str(line.run_id)) for line in lines]

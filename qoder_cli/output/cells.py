@@ -1,4 +1,4 @@
-"""Values that know how they look: as plain text in a pipe, as a cell on a terminal."""
+"""Values that know how they look: plain text in a pipe, a cell on a terminal."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -20,14 +20,14 @@ class Words(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A timestamp as sent; on a terminal in local time, or how long before `now` (unix)."""
+    """A timestamp as sent; on a terminal in local time, or its age at `now` (unix seconds)."""
 
     text: str
     now: float | None = None
 
 
 class Fire(NamedTuple):
-    """A moment to come, as sent; on a terminal in local time and in its schedule's zone."""
+    """A moment to come, as sent; on a terminal in local time and its schedule's zone."""
 
     text: str
     zone: str | None
@@ -46,13 +46,13 @@ class Status(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Statuses, the newest last: signs on a terminal, letters in a pipe. None: unknown."""
+    """Statuses, newest last: signs on a terminal, letters in a pipe. None: unknown."""
 
     words: tuple[str | None, ...]
 
 
 class Durations(NamedTuple):
-    """Durations, the newest last: bars on a terminal, seconds in a pipe. None: there is none."""
+    """Durations, newest last: bars on a terminal, seconds in a pipe. None: unknown."""
 
     milliseconds: tuple[int | None, ...]
 
@@ -72,7 +72,7 @@ class Cell(NamedTuple):
         return "".join(text for text, _ in self.pieces)
 
 
-Fields = dict[str, Any]  # column or key -> str, number, one of the above, a list of them, or None when absent
+Fields = dict[str, Any]  # key -> str, number, one of the above, a list of them, or None
 
 COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped": "yellow", "paused": "yellow"}
 _SIGNS = {"completed": "✓", "failed": "✗", "skipped": "–", "running": "…", "pending": "…"}
@@ -81,7 +81,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def plain(value: Any) -> str:
-    """Return a value as it stands in a pipe; `-` for an absent one."""
+    """Return a value as text for a pipe; `-` if it is absent."""
     match value:
         case None:
             return "-"
@@ -100,7 +100,7 @@ def plain(value: Any) -> str:
 
 
 def cell(value: Any) -> Cell:
-    """Return a value as it stands on a terminal."""
+    """Return a value as a cell for a terminal."""
     match value:
         case Id(text):
             return Cell(((inert(text), ""),), "id")
@@ -150,7 +150,7 @@ def _ago(text: str, now: float) -> str:
 
 
 def _elsewhere(text: str, zone: str | None) -> str:
-    """Return the moment on a zone's clocks; nothing if they show the same, or it is unknown."""
+    """Return the time in a zone; empty if it is local time, or no known zone."""
     from zoneinfo import ZoneInfo
 
     moment = parse_timestamp(text)

@@ -1,4 +1,4 @@
-"""Data on standard output, in the format asked for: drawn, in columns, as JSON, or as ids."""
+"""Print data in the chosen format: drawn, in columns, as JSON, or as ids."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WIDE_SHOWS_ALL = "-o wide shows all"
-# What a field is called on a terminal, where that is not its key.
+# Names of fields on a terminal, if not their keys.
 _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
 
 
 class Output:
-    """Prints one object or many; `is_wide` is a table of every column."""
+    """Prints one object or a list; `is_wide` is a table of every column."""
 
     def __init__(self, screen: Screen, format: Format) -> None:
         self.screen = screen
@@ -42,9 +42,9 @@ class Output:
         return 2 if self.screen.is_terminal else None
 
     def record(self, fields: Fields, *, data: dict[str, Any] | None = None, id: str = "") -> None:
-        """Print one object: `data` (or the fields) as JSON, the fields as a table, or the id.
+        """Print one object: as JSON (`data` or the fields), a table, or its id.
 
-        A field that is a list gets a line for each of its values.
+        A field that is a list has a line for each value.
         """
         match self.format:
             case "json":
@@ -66,10 +66,10 @@ class Output:
         first: Sequence[str] | None = None,
         remedy: str = WIDE_SHOWS_ALL,
     ) -> "Rows[T]":
-        """Return a list to be printed as it comes, in a `with` block.
+        """Return the printer of a list that comes in batches, for a `with` block.
 
-        `fields` and `data` are what an item shows in a table and in JSON; `id` is the field that the format id prints,
-        `first` the fields in the order in which they get room on a terminal, and `remedy` says what shows the others.
+        `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
+        `first` are the fields in the order they get room; `remedy` says what shows the rest.
         """
         return Rows(self, fields, data, id, None if self.is_wide else first, remedy)
 
@@ -81,12 +81,12 @@ class Output:
         id: str,
         first: Sequence[str] | None = None,
     ) -> None:
-        """Print a list: `data` (or the rows) as JSON, the rows as a table, or the `id`s."""
+        """Print a list: as JSON (`data` or the rows), a table, or the `id`s."""
         with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
     def content(self, content: bytes) -> None:
-        """Print what is in a file as it is; on a terminal what steers that does not."""
+        """Print a file's bytes as they are; on a terminal, made harmless."""
         if self.screen.is_terminal:
             shown = inert_lines(content.decode("utf-8", "replace"))
             self.screen.write_exactly(shown if shown.endswith("\n") else shown + "\n")
@@ -94,21 +94,21 @@ class Output:
             self.screen.write_exactly(content)
 
     def document(self, value: Any) -> str:
-        """Return a JSON document, indented on a terminal, without a newline at its end."""
+        """Return a JSON document, indented on a terminal, without a last newline."""
         return jsontext.dump(value, indent=self.indent, ascii_only=self._ascii_only)
 
     def line(self, value: Any) -> str:
         return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
-        """Return the faint line below what is drawn: the zone of its times, and more."""
+        """Return the faint line below a drawing: its times' zone, and more."""
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
         said = " · ".join([*zone, *more])
         return self.screen.styled(said, "dim") + "\n" if said else ""
 
     @property
     def _ascii_only(self) -> bool:
-        return sys.platform == "win32" and not self.screen.is_terminal  # pipes there are re-read in another code page
+        return sys.platform == "win32" and not self.screen.is_terminal  # pipes there use another code page
 
     def _sheet(self, fields: Fields) -> str:
         lines = [
@@ -145,11 +145,11 @@ def present(fields: Fields) -> Fields:
 
 @dataclass(eq=False)
 class Rows(Generic[T]):
-    """A list that is printed batch after batch, in constant memory, in a `with` block.
+    """A list printed batch by batch, in constant memory, in a `with` block.
 
-    JSON is one array, begun with the first batch (or at the end, when there was none) and closed when the block ends
-    well: cut short by an error it stays unclosed, and before the first batch nothing at all is written. In a pipe a
-    table is tab-separated, without header; an absent field is `-`. On a terminal the first batch fixes the columns.
+    JSON is one array, begun with the first batch, at the latest at the end, and closed if
+    the block ends well; an error leaves it open. In a pipe a table is tab-separated,
+    without header; an absent field is `-`. On a terminal the first batch fixes the columns.
     """
 
     _output: Output
@@ -160,7 +160,7 @@ class Rows(Generic[T]):
     _remedy: str
     _begun: bool = False
     _grid: "Grid | None" = None
-    _times: list[Any] = field(default_factory=list)  # one of those shown, if there was any
+    _times: list[Any] = field(default_factory=list)  # one of those shown, if any
 
     def __enter__(self) -> Self:
         return self

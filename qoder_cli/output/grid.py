@@ -1,4 +1,4 @@
-"""How text fits into the columns of a terminal, of which a character may take two; and a table."""
+"""Fit text into a terminal's columns (a character may take two); draw tables."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -11,9 +11,9 @@ GAP = "  "
 _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
 _LONGEST_SHORT_ID = 20  # columns
 _TELLING_WORDS = 28  # columns, in which the type of an error stands
-_SHORTEST_WORDS = 8  # columns, where not even the least is left
+_SHORTEST_WORDS = 8  # columns, if even the least has no room
 
-Styled = Callable[[str, str], str]  # text and a style's name, or none -> the text in that style, where there is colour
+Styled = Callable[[str, str], str]  # text, style name or "" -> styled text
 
 
 def columns(text: str) -> int:
@@ -24,13 +24,13 @@ def columns(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Return a text in exactly `width` columns: filled up with spaces, or cut at its end."""
+    """Return a text in exactly `width` columns: padded, or cut at the end."""
     missing = width - columns(text)
     return text + " " * missing if missing >= 0 else _sized(text, width - 1) + ELLIPSIS
 
 
 def cut_inside(text: str, width: int) -> str:
-    """Return a text in exactly `width` columns: filled up, or without a piece of its middle."""
+    """Return a text in exactly `width` columns: padded, or cut in the middle."""
     if columns(text) <= width:
         return cut(text, width)
     head = _sized(text, width // 2)
@@ -39,7 +39,7 @@ def cut_inside(text: str, width: int) -> str:
 
 
 def wrapped(line: str, width: int) -> list[str]:
-    """Return a line in pieces that fit the width, broken at spaces only, however long a word is."""
+    """Return a line in pieces of the width, broken only at spaces."""
     pieces, room = [""], width
     for word in re.findall(r"\s*\S+|\s+$", line):
         length = columns(word)
@@ -59,13 +59,13 @@ def _sized(text: str, width: int) -> str:
 
 
 class _Column:
-    """A column: what its values want, the least they can do with, and what they get."""
+    """A column: the width its values want, need, and get."""
 
     def __init__(self, name: str, cells: Sequence[Cell]) -> None:
         self.header = name.replace("_", " ")
         self.has_words = any(cell.kind == "words" for cell in cells)
         self.wanted = max(columns(text) for text in (self.header, *(cell.text for cell in cells)))
-        # An id is cut behind what tells it apart, which is enough to name it; else in the middle.
+        # An id is cut after what tells it apart, or if that is long, in the middle.
         self._apart = _apart(cell.text for cell in cells if cell.kind == "id") + len(ELLIPSIS)
         self.width = max(columns(self.header), *map(self._least, cells))
 
@@ -93,9 +93,9 @@ def _apart(ids: Iterable[str]) -> int:
 class Grid:
     """The columns of a table.
 
-    `first` names them in the order in which they get room; without it all are shown whole, however wide the terminal.
-    Where there is no room, ids are shortened and words are cut before a column goes; nothing else ever is cut: a value
-    that is wider than its column moves the rest of its line.
+    `first` is the order in which they get room; without it all are shown whole.
+    For room, ids are shortened and words cut before a column goes. Nothing else
+    is cut: a value wider than its column moves the rest of its line.
     """
 
     def __init__(
@@ -134,15 +134,15 @@ class Grid:
         return GAP.join(drawn).rstrip(" ") + "\n"
 
     def left_out(self, remedy: str) -> list[str]:
-        """Return what to say of the columns that are not shown, and of what was cut."""
+        """Return the notes on hidden columns and on what was cut."""
         hidden = [column.header for n, column in enumerate(self._columns) if n not in self._shown]
         said = [f"hidden: {', '.join(hidden)}"] if hidden else []
         return [*said, remedy] if hidden or self._has_cut else []
 
     def _fit(self, order: Sequence[int], width: int) -> None:
-        """Choose the columns for which there is room; the first always has it. What is left over goes to words.
+        """Choose the columns that fit; the first always does. Words get what is left.
 
-        The last of these, which says why, gets the beginning of what it says before others are whole.
+        The last column of words, which says why, shows its beginning before others are whole.
         """
         chosen, room = [order[0]], width - self._columns[order[0]].width
         for n in order[1:]:

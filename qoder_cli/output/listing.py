@@ -1,4 +1,4 @@
-"""Lists: the server's pages, filtered and cut here, each shown while the next is fetched."""
+"""Lists: the server's pages, filtered here, shown while the next is fetched."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
@@ -28,9 +28,9 @@ _REMEMBERED = 1000  # ids; what so many new arrivals push back is not shown twic
 
 
 def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int | None:
-    """Return how many rows are shown at most, None for all: 20 unless a limit, --all or (`bounded`) a time is given.
+    """Return the most rows to show, None for all: 20 without a limit, --all or a time.
 
-    Raises UsageError for a limit together with --all.
+    A time is given if `bounded`. Raises UsageError for a limit with --all.
     """
     if limit is not None and all:
         raise UsageError("--limit and --all cannot be used together", hint="pass only one of them")
@@ -38,18 +38,18 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
 
 
 def page_size(limit: int | None) -> int:
-    """Return the size of page that reaches a limit with the fewest requests and rows."""
+    """Return the page size that reaches a limit with the fewest requests and rows."""
     return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
 
 
 @dataclass(eq=False)
 class Listing(Generic[T]):
-    """The rows that were asked for, out of the pages of a list.
+    """The rows wanted from the pages of a list.
 
-    `matches` filters objects as they were sent, and `sure` says that the server does so too. `read` makes rows of those
-    that match: as many, or fewer if it `sifts`; when it is `slow`, rows are given out one by one. Objects that were
-    shown already, by their `key`, are ignored: new arrivals may push them onto the next page. No more than one page is
-    asked for ahead, and none when no more is needed.
+    `matches` filters objects as sent; if `sure`, the server filters so too. `read`
+    makes rows of those that match: fewer if it `sifts`, one by one if it is `slow`.
+    Objects with a `key` already shown are ignored: new arrivals may push them onto
+    the next page. At most one page is fetched ahead, and none if no more is needed.
 
     Afterwards `shown` counts rows, and `left_out` says whether rows were left out.
     """
@@ -66,7 +66,7 @@ class Listing(Generic[T]):
     shown: int = 0
     left_out: Literal["more match", "more may match"] | None = None
     _known: dict[str, None] = field(default_factory=dict)
-    _strange: int = 0  # what was no object
+    _strange: int = 0  # items that are no objects
 
     def __post_init__(self, pages: Iterable[Mapping[str, Any]]) -> None:
         self._pages = OneAhead(iter(pages))
@@ -78,7 +78,7 @@ class Listing(Generic[T]):
                 rows.show(batch)
 
     def conclude(self, progress: "Progress", *, none: str) -> None:
-        """Say on stderr what is to be said about the list; `none` if it had no rows."""
+        """Say on stderr what was ignored or left out; `none` if it had no rows."""
         if self._strange:
             progress.warn(f"ignored {self._strange} items in the server's list that are not objects")
         if self.left_out:

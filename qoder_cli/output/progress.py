@@ -1,4 +1,4 @@
-"""What stderr says while something runs: progress is not output."""
+"""Progress, notes and warnings on stderr: none is output."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-_MARGIN = 3  # lines of the terminal that the board leaves free: for the status line, and for what came before
-HEARTBEAT = 30.0  # seconds between signs of life where there is no terminal
+_MARGIN = 3  # lines that the board leaves free, for the status line and earlier output
+HEARTBEAT = 30.0  # seconds between signs of life without a terminal
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 
 
 class Progress:
     """Notes, warnings, and the status line of a wait.
 
-    On a terminal the status line is animated; elsewhere, and unless it `moves`, each change is a line, with a heartbeat
-    every 30 s. A `board` stands above the status line of a wait, drawn again and again for a width and a height. When
-    `is_quiet`, only warnings are said. When `rings`, a terminal's bell rings after a long wait.
+    On a terminal the status line is animated; elsewhere, or unless it `moves`, each change is a
+    line, with a heartbeat every 30 s. A `board`, drawn for a width and a height, stands above it.
+    If `is_quiet`, only warnings are shown. If `rings`, a terminal's bell rings after a long wait.
     """
 
     def __init__(self, screen: Screen, *, clock: Clock, quiet: bool, rings: bool = False) -> None:
@@ -42,7 +42,7 @@ class Progress:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Take the status line away for as long as the block writes to the same terminal."""
+        """Hide the status line while the block writes to the terminal."""
         if self._live is None:
             yield
             return
@@ -50,10 +50,10 @@ class Progress:
         try:
             yield
         finally:
-            self._start_live()  # a new one: the old one would go up to where it began, over what was written
+            self._start_live()  # a new one: the old one would overwrite
 
     def note(self, text: str, *, always: bool = False) -> None:
-        """Say one line; unless quiet, or `always`."""
+        """Print one line, `always` or unless quiet."""
         if always or not self.is_quiet:
             self._line(self._screen.worded(inert(text)))
 
@@ -70,9 +70,9 @@ class Progress:
 
     @contextmanager
     def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
-        """Show, while the block runs, what is waited for, for how long, and what Ctrl-C leads to.
+        """Show in this block what is waited for, how long, and what Ctrl-C does.
 
-        A `status` that is a function is called whenever it is shown; on a terminal from another thread.
+        A `status` function is called whenever it is shown, on a terminal from another thread.
         """
         self._status = (lambda: status) if isinstance(status, str) else status
         self._began = self._last_line = self._clock.monotonic()
@@ -92,12 +92,12 @@ class Progress:
             self._screen.tell("\a")
 
     def change(self, news: str) -> None:
-        """Say what has changed in the wait, unless a terminal shows it anyway."""
+        """Print what has changed in the wait, unless a terminal shows it anyway."""
         if self._live is None and not self.is_quiet:
             self._line(inert(news))
 
     def beat(self) -> None:
-        """Give a sign of life, if none was given for 30 s and nobody sees the status line."""
+        """Print a sign of life after 30 s without one, if no status line shows."""
         if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
             self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
@@ -114,7 +114,7 @@ class Progress:
         from rich.console import Console
         from rich.live import Live
 
-        # The screen as the text file that rich writes to; it writes at once.
+        # The screen as a text file for rich, written at once.
         file = SimpleNamespace(
             write=self._screen.tell,
             flush=lambda: None,
@@ -136,15 +136,15 @@ class Progress:
             console=console,
             transient=True,  # it goes when the wait is over
             refresh_per_second=8 if self.board is None else 4,
-            redirect_stdout=False,  # standard output is data, and not rich's to touch
+            redirect_stdout=False,  # standard output is data
             redirect_stderr=False,
         )
         self._live.start()
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
-        """Go up, for rich, over the rows that a narrower terminal has wrapped what was drawn into.
+        """Go up, for rich, over rows that a narrowed terminal has wrapped.
 
-        Most terminals wrap anew when they are resized; rich goes up over as many rows as it has drawn.
+        Most terminals wrap anew when resized; rich goes up over as many rows as it drew.
         """
         from rich.control import Control
         from rich.segment import ControlType

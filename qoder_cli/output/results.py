@@ -1,4 +1,4 @@
-"""What came of each thing that was asked for, printed as it comes; one exit code for all."""
+"""Results for several things, printed as they come, with one exit code."""
 
 import dataclasses
 import re
@@ -23,9 +23,9 @@ T = TypeVar("T", bound=Resource)
 
 @dataclass(frozen=True)
 class Result(Generic[T]):
-    """What was typed, what came of it as far as it is known, the error, and whether it was attempted at all.
+    """The result for one thing typed: what was found, the error, whether it was attempted.
 
-    It was not if something else ended the command first. `more` goes with what was found into JSON.
+    It was not if something else ended the command first. `more` goes into its JSON.
     """
 
     typed: str
@@ -39,20 +39,20 @@ class Result(Generic[T]):
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of this one; None when it was not attempted."""
+        """Its exit code; None if it was not attempted."""
         if not self.attempted:
             return None
         return int(self.error.exit if self.error else Exit.OK)
 
     @property
     def said(self) -> str:
-        """The error in words that name what was typed."""
+        """The error's message, naming what was typed."""
         message = self.error.message if self.error else ""
         named = re.search(rf"(?<![\w-]){re.escape(self.typed)}(?![\w-])", message)
         return message if named else f"{self.typed}: {message}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON array (contract, 3): what was found or the error, and what was typed."""
+        """Return its JSON (contract, 3): what was found or the error, and the input."""
         if self.found is not None:
             found = self.found.as_json()
         else:
@@ -64,14 +64,14 @@ R = TypeVar("R", bound=Result[Any])
 
 
 def deciding_error(results: Iterable[Result[Any]]) -> QoderError | None:
-    """Return the error that decides the exit code of several things; None when all went well."""
+    """Return the error that decides the exit code; None if all went well."""
     return first_by_rank(each.error for each in results if each.error and each.attempted)
 
 
 def last_words(error: QoderError, *parts: str | None, is_unknown: bool = False, **changes: Any) -> QoderError:
-    """Return the error that ends a command for several things; `parts` say what became of all.
+    """Return the error that ends a command for several things, summed up in `parts`.
 
-    With `is_unknown` nobody can say of some what was done: where a signal stopped that, the error is called so.
+    With `is_unknown`, nobody knows what some did: an Interrupted error gets that exit code.
     """
     if is_unknown and isinstance(error, Interrupted):
         changes["kind"] = Exit.OUTCOME_UNKNOWN
@@ -79,11 +79,11 @@ def last_words(error: QoderError, *parts: str | None, is_unknown: bool = False, 
 
 
 class Printed(Generic[R]):
-    """Prints results: JSON lines as they come, everything else in the order of the input.
+    """Prints results: JSON lines as they come, everything else in input order.
 
-    JSON is one array, closed by `end`; cut short by an error it stays unclosed (contract, section 3). What has no id is
-    not among the ids. `row` makes the row of a table of a result, `first` are its columns in the order in which they
-    get room. When the output cannot be written any more, `broken` says why, and nothing further is tried.
+    JSON is one array, closed by `end`; an error leaves it open (contract, section 3). As ids, only
+    results with one are printed. `row` makes a result's table row; `first` are the columns in the
+    order they get room. Once the output cannot be written, `broken` says why, and no more is tried.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Printed(Generic[R]):
         return self._results[number]
 
     def put(self, number: int, result: R) -> None:
-        """Take in, once, what became of the thing with this number, and print what can be."""
+        """Take the result with this number, once, and print what can be printed."""
         if self._results[number] is None:
             self._results[number] = result
             self._come.append(result)
@@ -142,4 +142,4 @@ class Printed(Generic[R]):
         shown = [each for each in ready if each.found is not None or self._output.format != "id"]
         with self._progress.aside() if self._output.screen.is_terminal else nullcontext():
             self._rows.show(shown)
-            self._shown += len(ready)  # after the printing: if a signal comes in between, the next time prints it
+            self._shown += len(ready)  # afterwards: a signal in between repeats the print

@@ -1,6 +1,6 @@
-"""Standard output and standard error: UTF-8 bytes, `\\n`, no BOM, each judged apart for terminal and colour.
+"""Standard output and standard error: UTF-8, `\\n`, no BOM, with or without colour.
 
-And the one error that ends standard error. Light, for it may be all that ever runs.
+Also the error that ends standard error. Light: it may be all that ever runs.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import IO, Any, BinaryIO, Literal, TextIO, get_args
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
 
-# Control characters, bidirectional controls, line separators and lone surrogates: what a server's text may do to a
+# Control characters, bidirectional controls, line separators, lone surrogates: harmful to a
 # terminal, or to a line that a script reads.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # What CI systems take for a command when a step writes it: GitHub Actions and Gitea `::` behind nothing but spaces, and
@@ -31,25 +31,25 @@ _STYLES = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
 def inert(text: str) -> str:
-    """Return text that only shows: what steers a terminal becomes `\\n`, `\\t` or `\\u001b`."""
+    """Return text that cannot steer a terminal, with `\\n`, `\\t`, `\\u001b` spelled out."""
     return _STEERING.sub(lambda match: _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}", text)
 
 
 def inert_lines(text: str) -> str:
-    """Return text of several lines that only shows: all but its line breaks and tabs is made inert."""
+    """Return text made inert, but for its line breaks and tabs."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(inert, line.split("\t"))) for line in lines)
 
 
 def commandless(text: str) -> str:
-    """Return text without commands of a CI system: `::` that begins a line is `: :`, `##[` is `## [`."""
+    """Return text without CI commands: `::` at a line's start as `: :`, `##[` as `## [`."""
     if "::" not in text and "##" not in text:
         return text
     return _COMMAND.sub(lambda command: command[0].replace("::", ": :").replace("##", "## "), text)
 
 
 class Screen:
-    """One of the two streams. `binary` is None for a closed one: what is written is dropped."""
+    """One of the two streams. `binary` is None if closed: what is written is dropped."""
 
     def __init__(
         self, binary: BinaryIO | None, *, is_terminal: bool = False, color: bool = False, moves: bool = True
@@ -64,7 +64,7 @@ class Screen:
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
-        """Return the screen for one of the interpreter's streams; the environment decides on colour."""
+        """Return the screen for one of Python's streams; the environment sets colour."""
         if stream is None:
             return cls(None)
         is_terminal, is_dumb = stream.isatty(), env.get("TERM") == "dumb"
@@ -80,20 +80,20 @@ class Screen:
         return screen
 
     def keep_secrets(self, tokens: Iterable[str]) -> None:
-        """Never show tokens here, also as JSON spells them: they may be typed as anything."""
+        """Never show these tokens here, also as JSON spells them."""
         for token in tokens:
             self._secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
 
     def write(self, text: str) -> None:
-        """Write lines at once, without secrets, and without what a CI system takes for a command, on every machine.
+        """Write lines at once, without secrets and CI commands, on every machine.
 
-        JSON is not changed: it is written without any (`jsontext.dump`).
-        Raises ReaderGone when the reader went away, InternalError when it cannot be written (a full disk).
+        JSON is not changed: `jsontext.dump` writes none. Raises ReaderGone if the
+        reader went away, InternalError if it cannot be written (a full disk).
         """
         self.write_exactly(commandless(text))
 
     def write_exactly(self, data: str | bytes) -> None:
-        """Write bytes as they are, text without secrets, at once. Raises what `write` raises."""
+        """Write bytes as they are, text without secrets. Raises what `write` raises."""
         self.has_written = True
         if self._binary is None:
             return
@@ -112,7 +112,7 @@ class Screen:
 
     @property
     def reader_is_gone(self) -> bool:
-        """Whether nobody reads a pipe any more; anything else, and Windows, shows that only when written to."""
+        """Whether a pipe's reader is gone; False if only writing would show it."""
         if not self.is_piped or self._binary is None or sys.platform == "win32":
             return False
         import select
@@ -122,9 +122,9 @@ class Screen:
         return bool(poll.poll(0))
 
     def tell(self, text: str, *, is_command: bool = False) -> None:
-        """Write what is only for the eye, without tokens, and without CI commands unless it `is_command`.
+        """Write for people, without tokens and, unless it `is_command`, CI commands.
 
-        When nobody can read it, it is dropped.
+        If nobody can read it, it is dropped.
         """
         text = without_tokens(text)
         try:
@@ -133,7 +133,7 @@ class Screen:
             self._binary = None
 
     def worded(self, text: str) -> str:
-        """Return a message in lines that end between words, where this is a terminal."""
+        """Return a message broken between words, if this is a terminal."""
         if not self.is_terminal:
             return text
         from textwrap import fill
@@ -160,7 +160,7 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
 
 
 def format_typed(words: Sequence[str]) -> Format:
-    """Return the format that a command line asks for, read without parsing the rest of it."""
+    """Return the format a command line asks for, without parsing the rest of it."""
     typed: Format = "table"
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--":
@@ -178,7 +178,7 @@ def format_typed(words: Sequence[str]) -> Format:
 
 
 def silence(stream: TextIO | None) -> None:
-    """Flush a stream; if nobody takes it, point it at nothing: the interpreter flushes it once more."""
+    """Flush a stream; if that fails, redirect it to null, as Python flushes it again."""
     if stream is None:
         return
     try:
@@ -190,9 +190,9 @@ def silence(stream: TextIO | None) -> None:
 
 @contextmanager
 def _terminal_with(change: Callable[[Any, list[Any]], None]) -> Iterator[int | None]:
-    """Change a terminal's attributes while the block runs; what is yielded is the terminal, None where there is none.
+    """Change a terminal's attributes in this block. Yield its descriptor, or None.
 
-    Nothing is changed in the background, where the system would stop a process that tries; nor on Windows.
+    Nothing is changed in the background, where the system would stop us, nor on Windows.
     """
     try:
         import termios
@@ -221,7 +221,7 @@ def _terminal_with(change: Callable[[Any, list[Any]], None]) -> Iterator[int | N
 
 
 def keys(*, shown: bool) -> AbstractContextManager[object]:
-    """Let the terminal echo what is typed meanwhile, or not: an Enter would move what is drawn."""
+    """Let a terminal echo keys in a block, or not: an Enter would move what is drawn."""
 
     def echo(termios: Any, attributes: list[Any]) -> None:
         attributes[3] = attributes[3] & ~termios.ECHO | (termios.ECHO * shown)
@@ -230,7 +230,7 @@ def keys(*, shown: bool) -> AbstractContextManager[object]:
 
 
 def is_ready(stream: IO[str], *, within: float) -> bool:
-    """Return whether a terminal has a line within so many seconds; False where there is no telling (Windows)."""
+    """Return whether a terminal has a line within so many seconds; on Windows False."""
     import select
 
     with suppress(OSError, ValueError):
@@ -240,9 +240,9 @@ def is_ready(stream: IO[str], *, within: float) -> bool:
 
 @contextmanager
 def single_keys() -> Iterator[Callable[[], bytes]]:
-    """Hear single keys while the block runs, unseen; what it gives returns those typed since, without waiting.
+    """Read single keys in this block, unseen. Yield a function that returns new ones.
 
-    Ctrl-C and Ctrl-Z mean what they do. Nothing is heard in the background, nor on Windows.
+    It does not wait. Ctrl-C and Ctrl-Z work. Nothing is read in the background, nor on Windows.
     """
     import select
 
@@ -261,7 +261,7 @@ def single_keys() -> Iterator[Callable[[], bytes]]:
 
 
 def terminal_width() -> int:
-    """Return the terminal's width in columns; where it is narrower than the least, lines run over."""
+    """Return the terminal's width in columns: 80 if unknown, 20 at least."""
     from shutil import get_terminal_size
 
     return max(get_terminal_size((80, 24)).columns, NARROWEST)

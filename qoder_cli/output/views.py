@@ -1,4 +1,4 @@
-"""What a run, a session or a deployment shows, as fields: declared here, drawn by `output`."""
+"""The fields that runs, sessions and deployments show."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
 
-_RESERVED = "cas_config"  # the older generation's own key among the metadata (api/facts.md, 1.4)
+_RESERVED = "cas_config"  # the older servers' own key in metadata (api/facts.md, 1.4)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
 
 
 def run_fields(run: Run) -> Fields:
-    """Return everything a run shows, in order; absent fields are None."""
+    """Return all fields of a run, in order; absent ones are None."""
     waiting = status_from = None
     if "requires_action" in run.derived:
         waiting = ", ".join(mapping(run.get("requires_action")).get("event_ids") or ["an answer"])
@@ -43,7 +43,7 @@ def run_fields(run: Run) -> Fields:
 
 
 def turn_fields(session: Run) -> Fields:
-    """Return what a session shows of itself and of a turn, in order; absent fields are None."""
+    """Return the fields of a session and its turn, in order; absent ones are None."""
     fields = run_fields(session)
     known = ("status", "requires_action", "error_type", "error_message", "deployment", "agent")
     return {
@@ -56,7 +56,7 @@ def turn_fields(session: Run) -> Fields:
 
 
 def evaluation_fields(session: dict[str, Any]) -> Fields:
-    """Return how a session's outcomes were evaluated, a line for each; absent when none was."""
+    """Return the evaluations of a session's outcomes, a line each."""
     lines = []
     for one in evaluations(session):
         said = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
@@ -64,7 +64,7 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     return {"outcome": lines} if lines else {}
 
 
-# In a pipe, in this order, and only ever appended to.
+# In a pipe, in this order; only ever appended.
 RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
     "requires_action",
@@ -74,15 +74,15 @@ RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "tr
 
 
 def run_row(run: Run) -> Fields:
-    """Return a run as one row of a list in a pipe."""
+    """Return a run as a row of a list in a pipe."""
     fields = run_fields(run)
     return {name: fields[name] for name in RUN_COLUMNS}
 
 
 def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool) -> Fields:
-    """Return a run as one row of a list on a terminal at `now` (unix seconds), `names` being those of deployments.
+    """Return a run as a row of a list on a terminal at `now` (unix seconds).
 
-    What is wide has local times, and the deployment's id beside its name.
+    `names` are deployments', by id. If `is_wide`, it has local times and the deployment's id.
     """
     row = run_row(run)
     name = names.get(run.deployment_id or "")
@@ -107,10 +107,10 @@ def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool)
 
 
 def missing_row(typed: str, word: str) -> Fields:
-    """Return the row of a run that could not be read: what was typed, and one word for why.
+    """Return the row of a run that could not be read: what was typed, and why in a word.
 
-    What was typed stands below what it is the id of, so that the first column has ids of runs alone; a deployment's
-    name and everything else below `deployment`.
+    A session's id stands under `session`, what is no id under `deployment`: the first
+    column has only ids of runs.
     """
     kinds = {"drun_": "id", "sess_": "session"}
     column = next((column for prefix, column in kinds.items() if typed.startswith(prefix)), "deployment")
@@ -130,9 +130,9 @@ DEPLOYMENT_FIRST = (
 
 
 def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fields:
-    """Return what a deployment shows, in order; absent fields are None, lists have a line a value.
+    """Return a deployment's fields, in order; absent ones are None, lists have a line a value.
 
-    With `now` (unix seconds) the next fires are worked out from there where the server tells none.
+    With `now` (unix seconds), next fires are worked out if the server tells none.
     """
     raw, schedule = deployment.raw, deployment.schedule
     zone = text(schedule.get("timezone"))
@@ -170,7 +170,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
 
 
 def deployment_row(deployment: Deployment) -> Fields:
-    """Return a deployment as one row of a list; the columns are only ever appended to."""
+    """Return a deployment as a row of a list; columns are only ever appended."""
     fields = deployment_fields(deployment)
     fields["name"] = Words(deployment.name or "-", least=20)
     fields["next_run"] = _moment(next(iter(deployment.next_fires), None))
@@ -183,7 +183,7 @@ SESSION_FIRST = ("id", "title", "status", "created", "agent", "deployment", "cre
 
 
 def session_fields(session: Run) -> Fields:
-    """Return what a session shows, with the outcome of its latest turn; absent fields are None."""
+    """Return a session's fields, with its latest turn's outcome; absent ones are None."""
     raw, turn = session.raw, run_fields(session)
     budget = mapping(raw.get("budget")).get("max_credit_cost")
     model = mapping(raw.get("agent")).get("model")
@@ -210,7 +210,7 @@ def session_fields(session: Run) -> Fields:
 
 
 def session_row(session: Run) -> Fields:
-    """Return a session as one row of a list; the columns are only ever appended to."""
+    """Return a session as a row of a list; columns are only ever appended."""
     fields = session_fields(session)
     return {name: fields[name] for name in SESSION_COLUMNS}
 
@@ -219,7 +219,7 @@ RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
 
 
 def resource_row(resource: Resource) -> Fields:
-    """Return a resource of a session as one row of a list; none of its fields is a secret."""
+    """Return a session's resource as a row of a list; no field of it is a secret."""
     raw = resource.raw
     what = text(raw.get("file_id")) or text(raw.get("memory_store_id")) or _without_login(raw.get("url"))
     checkout = mapping(raw.get("checkout"))
@@ -239,7 +239,7 @@ def _agent(agent: Any) -> str | None:
 
 
 def _variable_names(variables: Any) -> str | None:
-    """Return the names alone, as values may be secrets; `;` or newlines part them (api/facts.md, 1.2)."""
+    """Return names only: values may be secrets. `;` or newlines part them (api/facts.md, 1.2)."""
     names = list(mapping(variables))
     for pair in (text(variables) or "").replace("\n", ";").split(";"):
         names += [pair.partition("=")[0].strip()] if pair.strip() else []

@@ -1,1 +1,1 @@
-"""Flags, variables and the config file: which server is asked with which token."""
+"""Flags, variables and the config file: which server to ask, with which token."""

@@ -1,4 +1,4 @@
-"""Which server is asked, with which token: option, then environment, then file, then default (contract, 5).
+"""Which server and token to use: option, environment, file, default (contract, 5).
 
 A token is kept out of every repr, message and traceback here.
 """
@@ -26,7 +26,7 @@ from qoder_cli.settings.values import (
     read_workspace,
 )
 
-# In the order in which they win.
+# In order of precedence.
 TOKEN_VARIABLES = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_PAT_FILE")
 BASE_URL_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
 SERVER_VARIABLES = (*BASE_URL_VARIABLES, "QODER_REGION")
@@ -44,10 +44,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command works with: the server and the token, each with where it came from.
+    """The settings of a command; server and token with their sources.
 
-    `base_url` has no trailing slash; `request_timeout` is in seconds, None for the defaults. `advice` says how to get a
-    token where `token` is None, and how another is used where the server refuses it; `warnings` are for stderr, once.
+    `base_url` has no trailing slash; `request_timeout` is in seconds, None for defaults.
+    `advice` is how to get a token, or another if it is refused; `warnings` are for stderr, once.
     """
 
     base_url: str
@@ -68,15 +68,15 @@ class Settings:
 
     @property
     def whereabouts(self) -> str:
-        """Where a write goes, as it is told before it is sent."""
+        """Where a write goes, for the note before it is sent."""
         return f"(profile {self.profile}, {self.host})"
 
 
 def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
     """Return the settings for one invocation. A missing token is no failure here.
 
-    With `may_create` the profile of `--profile` need not exist yet. Raises UsageError for a bad value, for a
-    config file that is needed and cannot be used, and for a profile that does not exist.
+    With `may_create`, the profile need not exist yet. Raises UsageError for a bad
+    value, an unknown profile, or a config file that is needed but unusable.
     """
     if flags.base_url is not None and flags.region is not None:
         raise UsageError("--region and --base-url cannot be used together", hint="remove one of them")
@@ -89,7 +89,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     name = profile_name(flags, env)
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
-    if by_profile:  # what would have mattered without it
+    if by_profile:  # what would count without it
         names = list(TOKEN_VARIABLES)
         names += SERVER_VARIABLES if asked is None else ()
         names += [WORKSPACE_VARIABLE] if flags.workspace is None else []
@@ -143,13 +143,13 @@ def profile_name(flags: Flags, env: Mapping[str, str]) -> str:
 
 
 def own_server(file: ConfigFile, profile: str) -> Found:
-    """Return a profile's own base URL, where its token may go. Raises UsageError for a bad one."""
+    """Return a profile's own base URL, to which its token may go. Raises UsageError."""
     values = {file.key(profile, key): file.profile(profile).get(key) for key in ("base_url", "region")}
     return _server_of(values) or Found(REGIONS["global"], "default")
 
 
 def _server_of(values: Mapping[str, str | None]) -> Found | None:
-    """Return the server of a base URL, else of a region; each by what messages call it, None if unset."""
+    """Return the server of a base URL, else of a region, each by its source; or None."""
     (url_source, url), (region_source, region) = values.items()
     if url is not None:
         return Found(read_base_url(url, source=url_source), url_source)
@@ -161,7 +161,7 @@ def _server_of(values: Mapping[str, str | None]) -> Found | None:
 def _first_of(
     names: Sequence[str], env: Mapping[str, str], read: Callable[[str], str]
 ) -> tuple[Found | None, list[str]]:
-    """Return the value of the first variable that is set, and a warning if others differ."""
+    """Return the first variable's value, and a warning if others differ."""
     given = [name for name in names if env.get(name)]
     if not given:
         return None, []
@@ -169,7 +169,7 @@ def _first_of(
     for name in given[1:]:
         try:
             value = read(name)
-        except UsageError:  # a variable that does not count may be broken
+        except UsageError:  # an unused variable may be broken
             value = ""
         if value != found.value:
             differing.append(name)
@@ -210,7 +210,7 @@ def _file(env: Mapping[str, str], *, required: bool) -> ConfigFile:
     except UsageError:
         if required:
             raise
-        return ConfigFile(Path())  # without a home, someone with everything in the environment needs no file
+        return ConfigFile(Path())  # no home: the environment has all
     return load(path)
 
 
@@ -226,7 +226,7 @@ def _request_timeout(flags: Flags) -> float | None:
 
 
 def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
-    """Return how to get a token, or another: a saved one does not count beside a variable."""
+    """Return how to get a token, or another; a variable overrides a saved one."""
     import shlex
 
     login = "run: " + shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])

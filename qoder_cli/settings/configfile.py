@@ -1,6 +1,4 @@
-"""The config file: where it is, reading it, and changing it without losing what people wrote. It is TOML,
-with a section `[profiles.NAME]` for each profile and the keys `token`, `region`, `base_url`, `workspace_id`.
-"""
+"""The config file: TOML, `token`, `region`, `base_url`, `workspace_id` in `[profiles.NAME]`."""
 
 import os
 import re
@@ -16,15 +14,15 @@ from qoder_cli.base.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
 KEYS = ("token", "region", "base_url", "workspace_id")
-LONGEST_WAIT = 5.0  # seconds for somebody else to finish a change, which takes milliseconds
-_LARGEST = 2**20  # bytes; a config file is a few lines, and this ends a read from /dev/zero
+LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds
+_LARGEST = 2**20  # bytes; this ends a read from /dev/zero
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What the config file says. A missing file is an empty one; empty values count as not set."""
+    """The config file. A missing one is empty; empty values are not set."""
 
     path: Path
     profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
@@ -32,18 +30,18 @@ class ConfigFile:
     text: str = field(default="", repr=False)
 
     def profile(self, name: str) -> Mapping[str, str]:
-        """Return what a profile sets, by the names in KEYS; nothing for one that does not exist."""
+        """Return what a profile sets, by KEYS; empty if it does not exist."""
         return self.profiles.get(name, {})
 
     def key(self, profile: str, key: str) -> str:
         return f"profiles.{profile}.{key} in {self.path}"
 
     def require(self, profile: str, *, may_create: bool = False, from_variable: bool = False) -> None:
-        """Raise UsageError unless the profile exists, or may be created and has a sound name.
+        """Raise UsageError unless the profile exists, or may be created and has a valid name.
 
         `default` always exists. `from_variable` says that QODER_PROFILE named it.
         """
-        if names_token(profile):  # it would be shown, and kept, wherever a profile is
+        if names_token(profile):  # it would be shown and kept as a name
             raise UsageError(
                 "a token cannot be the name of a profile", hint="set QODER_PAT to it, or: qoder auth login"
             )
@@ -63,9 +61,9 @@ class ConfigFile:
 
 
 def locate(env: Mapping[str, str]) -> Path:
-    """Return where the config file is or would be: QODER_CONFIG, else the user's config folder.
+    """Return the config file's path: QODER_CONFIG, else in the user's config folder.
 
-    Raises UsageError when there is no home folder to find it in.
+    Raises UsageError if there is no home folder, or the path is a token.
     """
     named = env.get("QODER_CONFIG")
     if not named:
@@ -73,12 +71,12 @@ def locate(env: Mapping[str, str]) -> Path:
 
         try:
             named = str(platformdirs.user_config_path("qoder", appauthor=False) / "config.toml")
-        except RuntimeError:  # newer versions raise where older ones leave the `~`
+        except RuntimeError:  # newer versions raise, older ones leave `~`
             named = "~/.config/qoder/config.toml"
-    elif names_token(named) and not os.path.exists(named):  # it would become the name of a file
+    elif names_token(named) and not os.path.exists(named):  # it would name a file
         raise UsageError("QODER_CONFIG holds a token, not the path of a file", hint="set QODER_PAT to it")
     path = os.path.expanduser(named)
-    if path.startswith("~"):  # what expanduser leaves when it knows no home
+    if path.startswith("~"):  # expanduser knows no home
         raise UsageError(
             f"cannot find the config file {path}: HOME is not set",
             hint="set HOME, or QODER_CONFIG to the path of a config file, or use QODER_PAT without a file",
@@ -87,10 +85,10 @@ def locate(env: Mapping[str, str]) -> Path:
 
 
 def load(path: Path) -> ConfigFile:
-    """Return what the file at `path` says.
+    """Return the content of the file at `path`.
 
-    Raises UsageError, naming the file, when it cannot be read, is not UTF-8 or not TOML (with the line), or
-    holds something else than text where text belongs. Unknown keys and a file open to others are warnings.
+    Raises UsageError if it cannot be read, is not UTF-8 or not TOML (with the line), or
+    has a value that is no text. Unknown keys and a file open to others are warnings.
     """
     try:
         with open_at_once(path) as stream:
@@ -129,14 +127,14 @@ def load(path: Path) -> ConfigFile:
 
 
 def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
-    """Set the given keys of a profile, and remove those whose value is None; everything else stays.
+    """Set these keys of a profile, and remove those that are None; all else stays.
 
-    It is read, edited and replaced in one step, readable by its owner only, while nobody else may: two changes at once
-    both count. Raises UsageError when it cannot be read or written, or somebody else is at it for 5 s; then it is as it
-    was.
+    The file is replaced in one step under a lock, readable by its owner only, so
+    that two changes at once both count. Raises UsageError if it cannot be read or
+    written, or is locked for 5 s; then it is as it was.
     """
     load(path).require(profile, may_create=True)
-    if path.exists() and not path.is_file():  # /dev/null can be read, as an empty one, but must not be replaced
+    if path.exists() and not path.is_file():  # /dev/null must not be replaced
         raise _unusable(path, "is not a regular file; nothing was changed", hint="set QODER_CONFIG to a file")
     target = Path(os.path.realpath(path))
     import filelock
@@ -144,7 +142,7 @@ def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
 
     try:
         _make_private_folder(target.parent)
-        # The system lets go of the lock when its holder dies, however it does.
+        # The system frees the lock when its holder dies.
         with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
             file = load(path)
             edited = _edited(file.text, profile, values)
@@ -182,7 +180,7 @@ def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, st
 
 
 def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys that mean nothing, each with the one that may be meant."""
+    """Yield the unknown keys, each with the one that may be meant."""
     for key, value in document.items():
         if key in KEYS:
             yield _suggested(key, f"profiles.{DEFAULT_PROFILE}.{key}")
@@ -200,7 +198,7 @@ def _suggested(key: str, *near: str) -> str:
 
 
 def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:
-    """Return the text with the changes made, comments and layout kept; None where tomlkit cannot."""
+    """Return the text changed, with comments and layout; None if tomlkit cannot."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
     from tomlkit.items import InlineTable
@@ -221,7 +219,7 @@ def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | 
 
 
 def _differs_only(before: str, after: str, profile: str, values: Mapping[str, str | None]) -> bool:
-    """Return whether the texts say the same but for these values: no writer's mistake reaches the disk."""
+    """Return whether the texts differ only in these values: no mistake is written."""
     import tomllib
 
     expected = tomllib.loads(before)

@@ -1,4 +1,4 @@
-"""What people write: options as they were typed; tokens, regions and base URLs, read by rule (contract, section 5).
+"""Read options, tokens, regions and base URLs as typed (contract, section 5).
 
 No message here repeats what it refuses: it may be a token in the wrong place.
 """
@@ -12,10 +12,10 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import has_token, is_token
 from qoder_cli.output.screen import Format
 
-# What options of `deploy run` choose between.
+# The choices of options of `deploy run`.
 OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost
 OnSkip = Literal["fail", "ok"]  # when the run is skipped
-OnLeave = Literal["detach", "cancel"]  # what to do with a run that is still running when its wait ends
+OnLeave = Literal["detach", "cancel"]  # when a wait ends before its run
 OnAsk = Literal["stop", "wait", "prompt"]  # when the agent waits for an answer
 
 API_PATH = "/api/v1/cloud"
@@ -23,13 +23,13 @@ REGIONS = {  # api/facts.md, 3.1
     "global": "https://api.qoder.com" + API_PATH,
     "cn": "https://api.qoder.com.cn" + API_PATH,
 }
-LONGEST_TOKEN = 16 * 1024  # characters; a header of more is refused by most servers
+LONGEST_TOKEN = 16 * 1024  # characters; most servers refuse longer headers
 _LONGEST_URL = 2048
 _LONGEST_WORKSPACE = 256
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 _LAST_NEWLINE = re.compile(r"\r?\n\Z")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
-# Narrower than RFC 3986, so that no other reader of the same text can see another host in it.
+# Narrower than RFC 3986, so that no other reader can see another host in the text.
 _URL = re.compile(
     r"(?:(?P<scheme>https?)://)?"
     r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.?)"
@@ -42,13 +42,13 @@ _NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragmen
 
 
 def written(option: str, value: str) -> list[str]:
-    """Return an option as the words of a command; a value that looks like an option is bound to it."""
+    """Return an option as words; a value that looks like an option is bound to it."""
     return [f"{option}={value}"] if value.startswith("-") else [option, value]
 
 
 @dataclass
 class Flags:
-    """The shared options as given on the command line; None and False when not given."""
+    """The shared options, as typed; None and False if not given."""
 
     output: Format = "table"
     profile: str | None = None
@@ -62,7 +62,7 @@ class Flags:
     debug: bool = False
 
     def selectors(self) -> list[str]:
-        """Return the options that select profile, host, format and how much is said, for a command to type next."""
+        """Return the options that repeat profile, server and format in a next command."""
         words: list[str] = []
         for option, value in (
             ("--profile", self.profile),
@@ -76,12 +76,12 @@ class Flags:
 
 
 def is_on(env: Mapping[str, str], name: str) -> bool:
-    """Return whether a variable switches something on: set, and neither empty nor 0."""
+    """Return whether a variable is set, and neither empty nor 0."""
     return env.get(name, "") not in ("", "0")
 
 
 def origin(base_url: str) -> str:
-    """Return the scheme, host and port of a base URL: what a token belongs to."""
+    """Return scheme, host and port of a base URL: what a token belongs to."""
     return "/".join(base_url.split("/")[:3])
 
 
@@ -91,7 +91,7 @@ def host_of(base_url: str) -> str:
 
 
 def mask(token: str) -> str:
-    """Return what may be shown of a token: its kind and last four characters, nothing of a short one."""
+    """Return a masked token: kind and last four characters; nothing of a short one."""
     if len(token) < 12:
         return "****"
     return f"{'pt-' if token.startswith('pt-') else ''}****{token[-4:]}"
@@ -100,8 +100,8 @@ def mask(token: str) -> str:
 def read_token(text: str, *, source: str) -> str:
     """Return the token in a text, without one newline at its end.
 
-    Raises UsageError, never showing the text, when it is empty or longer than 16 KiB, or has spaces, control
-    or non-ASCII characters. Its shape is not judged: service tokens are JWTs (api/facts.md, 3.2).
+    Raises UsageError, never showing the text, if it is empty, over 16 KiB, or has spaces, control
+    or non-ASCII characters. Any shape will do: service tokens are JWTs (api/facts.md, 3.2).
     """
     token = _LAST_NEWLINE.sub("", text)
     if not token:
@@ -114,7 +114,7 @@ def read_token(text: str, *, source: str) -> str:
         raise UsageError(f"the token from {source} begins with a quote", hint="remove the quotes around the token")
     if odd := _NOT_PRINTABLE.search(token):
         names = {" ": "a space", "\r": "a line break", "\n": "a line break"}
-        what = names.get(odd[0], "a control character")  # which is never shown
+        what = names.get(odd[0], "a control character")  # never shown
         if not odd[0].isascii():
             what = "a character that is not ASCII"
         hint = "copy the token again, without anything around it"
@@ -123,21 +123,21 @@ def read_token(text: str, *, source: str) -> str:
 
 
 def refuse_token(text: str, *, source: str) -> None:
-    """Raise UsageError, never showing the text, when it has a token in it where something else belongs."""
+    """Raise UsageError, never showing the text, if it contains a token."""
     if has_token(text):
         what = f"{source} contains a token, or a user name and password; nothing was sent"
         raise UsageError(what, hint="set QODER_PAT to it, or: qoder auth login")
 
 
 def read_region(text: str, *, source: str) -> str:
-    """Return a region's name. Raises UsageError for any that is not known."""
+    """Return a region's name. Raises UsageError if it is unknown."""
     if text not in REGIONS:
         raise UsageError(f"{source} must be {' or '.join(REGIONS)}", hint="for another server, use --base-url")
     return text
 
 
 def read_workspace(text: str, *, source: str) -> str:
-    """Return a workspace id. Raises UsageError for a token, and for what cannot be sent as a header."""
+    """Return a workspace id. Raises UsageError for a token, or what no header takes."""
     refuse_token(text, source=source)
     if len(text) > _LONGEST_WORKSPACE or not text or _NOT_PRINTABLE.search(text):
         raise UsageError(f"{source} must be 1 to {_LONGEST_WORKSPACE} printable ASCII characters without spaces")
@@ -145,11 +145,11 @@ def read_workspace(text: str, *, source: str) -> str:
 
 
 def read_base_url(text: str, *, source: str) -> str:
-    """Return a base URL in one spelling: scheme and host in lowercase, no default port, no trailing slash.
+    """Return a base URL in one spelling: lowercase host, no default port, no final slash.
 
-    A missing scheme is https (http on loopback), a missing path the API's. Raises UsageError for anything
-    that is not plainly a server: user names, queries, fragments, other schemes, bad ports; and for plain http
-    to another machine.
+    A missing scheme is https (http on loopback), a missing path the API's. Raises
+    UsageError for what is not plainly a server: user names, queries, fragments, other
+    schemes, bad ports; and for plain http to another machine.
     """
     for sign, what in _NOT_IN_A_URL.items():
         if sign in text:
@@ -161,8 +161,8 @@ def read_base_url(text: str, *, source: str) -> str:
     match = _URL.fullmatch(text) if len(text) <= _LONGEST_URL else None
     if match is None:
         raise _no_url(source)
-    # To look up a host that is a token would tell it to a name server; `pt-portal.example.com` is none, and a JSON web
-    # token has dots in it.
+    # A token as host would reach a name server. `pt-portal.example.com` is none; a JSON web
+    # token has dots.
     host_is_token = is_token(match["host"]) and ("." not in match["host"] or match["host"].startswith("eyJ"))
     if host_is_token or has_token(match["path"] or ""):
         refuse_token(text, source=source)
@@ -190,7 +190,7 @@ def _no_url(source: str) -> UsageError:
 
 
 def _host(host: str, source: str) -> str:
-    """Return the host in one spelling; one that ends in a number is an IPv4 address, written in full."""
+    """Return the host in one spelling; one that ends in a number must be full IPv4."""
     bracketed, numeric = host.startswith("["), host.rstrip(".").rpartition(".")[2].isdigit()
     if not bracketed and not numeric:
         return host

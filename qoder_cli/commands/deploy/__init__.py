@@ -1,4 +1,4 @@
-"""`qoder deploy`: its commands, each imported when it is typed."""
+"""`qoder deploy`: its commands, each imported when typed."""
 
 COMMANDS = {
     "run": "qoder_cli.commands.deploy.run:run",

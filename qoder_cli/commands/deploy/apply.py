@@ -91,7 +91,7 @@ def apply(
 
 
 def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
-    """Show what is to be written, and where unless a question will."""
+    """Show what will be written; with --yes, also where. Raises UsageError."""
     from qoder_cli.deployments.step import show_changes
 
     if app.settings.read_only:
@@ -161,7 +161,7 @@ def _apply(app: App, steps: Sequence["Step"]) -> int:
         _print_applied(app, items())
     except Signalled as late:  # while it was printed
         signalled = late
-    except InternalError as unwritten:  # a full disk does not make undone what was done
+    except InternalError as unwritten:  # a full disk does not undo a write
         raise last_words(unwritten, _so_far(items()), unwritten.message) from None
     return _conclude(items(), signalled)
 

@@ -30,7 +30,7 @@ _PROMPT = typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the a
 
 
 class Fields(NamedTuple):
-    """The fields of a deployment that can be typed. These are the options, too."""
+    """A deployment's fields as typed. These are the options, too."""
 
     name: Name = None
     agent: AgentTyped = None
@@ -44,7 +44,7 @@ class Fields(NamedTuple):
     budget: Annotated[Text, option("--budget", "CREDITS", "Maximum credits per run.")] = None
 
     def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
-        """Return schedule and metadata whole, with what is known of them already."""
+        """Return schedule and metadata whole, with what is known already."""
         wanted = schedule_of(self.schedule, self.timezone, schedule)
         return wanted | metadata_of(self.metadata, removed, metadata)
 
@@ -121,7 +121,7 @@ def update(
     )
     if not typed:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
-    declare_fields(typed)  # what is wrong is told before anything is asked
+    declare_fields(typed)  # errors first, before any request
     current = find_deployment(app, names.deployment(deployment, app))
     known = settable(current)
     fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
@@ -174,7 +174,7 @@ def _print(app: App, applied: "Applied") -> None:
 
 
 def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
-    """Print what is known of the deployment, and return the last words."""
+    """Print what is known of the deployment; return the last words."""
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             _print(app, applied)

@@ -23,7 +23,7 @@ from qoder_cli.cli.options import (
 )
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
-PARALLEL = 8  # runs that are started at a time
+PARALLEL = 8  # runs started at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
 _LOST = "If the response is lost: adopt the run that was started, resend the request, or fail."

@@ -1,4 +1,4 @@
-"""What shows deployments: `qoder deploy list`, `get` and `export`."""
+"""`qoder deploy list`, `get` and `export`: they show deployments."""
 
 from collections import Counter
 

@@ -21,7 +21,7 @@ Several = list[str] | None
 
 
 class Typed(NamedTuple):
-    """What an environment is, as it was typed. These are the options, too."""
+    """An environment's fields as typed. These are the options, too."""
 
     name: edited.Name = None
     network: Annotated[Literal["open", "limited"] | None, _NETWORK] = None

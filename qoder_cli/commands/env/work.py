@@ -1,4 +1,4 @@
-"""`qoder env work`: what waits for workers of one's own (api/facts.md, 4 and 7.3)."""
+"""`qoder env work`: work for your own workers (api/facts.md, 4 and 7.3)."""
 
 import re
 from typing import Annotated, Any
@@ -138,10 +138,10 @@ def heartbeat(
         parse=lambda value: Resource({"id": target.id, **mapping(value)}),
         what=f"the heartbeat of {target.id}",
         shows=lambda found: "last_heartbeat" in found.raw,
-        settle=None,  # that of another worker looks the same
+        settle=None,  # another worker's looks the same
         look=app.looking(*target.look),
     )
-    found = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which it has from here
+    found = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which was added here
     app.output.record({key: value for key, value in found.items() if key != "type"}, data=found, id=target.id)
 
 

@@ -1,4 +1,4 @@
-"""`qoder run`: its commands, each imported when it is typed."""
+"""`qoder run`: its commands, each imported when typed."""
 
 COMMANDS = {
     "list": "qoder_cli.commands.run.list:list_runs",

@@ -48,7 +48,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
         known.update(zip(typed, sessions_of(typed, app), strict=True))
     else:
         known = names.runs(typed, app)
-    requested: dict[Key, Observer | Item] = {}  # by run, which several words may mean
+    requested: dict[Key, Observer | Item] = {}  # by run; several words may mean one
     for word in typed:
         if known[word] not in requested:
             requested[known[word]] = _request(app, word, known[word], yes=yes)
@@ -68,7 +68,7 @@ def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowE
 
 
 def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
-    """Request it; return what reads the run then, or what became of it."""
+    """Request it; return the run's observer, or an Item if not sent."""
     if isinstance(known, QoderError):
         return Item(typed, None, known)
     observer = None
@@ -98,13 +98,13 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     if not yes and not confirmed(app, f"Cancel {found.called}{of}?"):
         raise UsageError(f"nothing was cancelled; {found.called} keeps running")
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
-    with suppress(OutcomeUnknown):  # whether it was heard shows in whether the run stops
+    with suppress(OutcomeUnknown):  # the run stops if it was heard
         Cancel(app.client, found.session_id).send()
     return True
 
 
 def _judged(app: App, item: Item) -> Item:
-    """Return what became of it: success is that it stopped, however it ended."""
+    """Return its result: stopped is a success, however it ended."""
     if item.run is not None and not is_going(item.run):
         return item.with_(error=None)
     if isinstance(item.error, Interrupted):

@@ -29,7 +29,7 @@ LONGEST_RESOLVED = 100  # rows
 
 
 class Status(StrEnum):
-    """What can be asked for: an enum, because typer takes no list of a Literal."""
+    """The statuses to filter by: an enum, as typer takes no list of a Literal."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -41,8 +41,8 @@ class Status(StrEnum):
 Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
-# By how much triggered_at and created_at differ at most: a window is asked for by the one, so much
-# wider, and kept to here by the other.
+# The most by which triggered_at and created_at differ. The server filters by the one,
+# so much wider; here the other decides.
 APART = timedelta(hours=1)
 _ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
@@ -55,7 +55,7 @@ class Window(NamedTuple):
 
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
-        """Return the window that was typed. Raises UsageError."""
+        """Return the typed window. Raises UsageError."""
         if since is None and until is None:
             return cls(None, None)
         now = datetime.fromtimestamp(app.clock.now(), UTC)
@@ -71,12 +71,12 @@ class Window(NamedTuple):
         return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
 
     def has(self, moment: object) -> bool:
-        """Return whether a timestamp as the server wrote it lies within."""
+        """Return whether a server's timestamp lies within."""
         at = parse_timestamp(moment)
         return at is not None and self.holds(at)
 
     def query(self, after: str, before: str, *, slack: timedelta) -> dict[str, Any]:
-        """Return the two parameters of a request, wider by the slack."""
+        """Return two parameters of a request, widened by `slack`."""
         query = {}
         if self.since is not None:
             query[after] = utc_text(self.since - slack)
@@ -141,7 +141,7 @@ def list_runs(
     if of is not None and window.since is not None:
         pages = _down_to(window.since, pages)
 
-    asks = resolve  # sessions, for what their runs do not say (contract, section 3)
+    asks = resolve  # sessions, for what runs lack (contract, section 3)
     if app.output.format == "id" and not statuses:
         asks = False  # no status is shown and none is needed
     elif asks is None:
@@ -152,7 +152,7 @@ def list_runs(
     undated = 0
 
     def matches(item: Object) -> bool:
-        """Return whether a run is wanted, whatever the server was asked for."""
+        """Return whether a run is wanted, whatever the server filtered."""
         nonlocal undated
         if trigger not in (None, mapping(item.get("trigger_context")).get("type")):
             return False
@@ -195,7 +195,7 @@ def list_runs(
 
 
 def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
-    """Return path and query, with the filters that both generations document."""
+    """Return path and query, with filters that both generations document."""
     if of is not None:
         path = f"/deployments/{segment(of)}/runs"
         return path, window.query("triggered_after", "triggered_before", slack=APART)
@@ -206,12 +206,12 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
 
 
 def _row(app: App) -> Callable[[Run], Fields]:
-    """Return what makes a row, on a terminal with names of deployments."""
+    """Return what makes a row; on a terminal with names of deployments."""
     if not app.output.is_drawn:
         return run_row
     known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
     count = Counter(each.name for each in known)
-    # A name that two have, or that looks like an id, does not tell which is meant.
+    # A name that two have, or that looks like an id, would be ambiguous.
     telling = (each for each in known if count[each.name] == 1 and not each.name.startswith("dep_"))
     names = {each.id: each.name for each in telling if each.name}
     now = app.client.server_now()
@@ -219,10 +219,10 @@ def _row(app: App) -> Callable[[Run], Fields]:
 
 
 def _newest_first(data: list[Any]) -> list[Any]:
-    """Return a list that is one page in the order of creation, the newest first.
+    """Return a one-page list in order of creation, newest first.
 
-    The order of the list of all runs is not documented; the one example has the newest first
-    (api/facts.md, 1.3). A longer list is taken to be so too: sorting it would mean to hold it all.
+    The order of all runs is not documented; the one example has the newest first (api/facts.md,
+    1.3). A longer list is taken to be so too: sorting it would mean holding it all.
     """
     moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
     if None in moments:
@@ -231,10 +231,10 @@ def _newest_first(data: list[Any]) -> list[Any]:
 
 
 def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[str, Any] | None:
-    """Return the query for the second page where a server filters by status, else None.
+    """Return the second page's query if the server filters by status, else None.
 
-    Only the older generation does, whose runs have a status and whose cursors are ids, which mean
-    the same whatever the filter (api/facts.md, 1.3).
+    Only older servers do: their runs have a status, and their cursors are ids, which mean
+    the same with any filter (api/facts.md, 1.3).
     """
     name, value = next_cursor(first) or ("", "")
     shows_status = any(text(mapping(item).get("status")) for item in first["data"])

@@ -34,7 +34,7 @@ from qoder_cli.runs.turn import is_of_sessions, session_of
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.log import Selection
 
-MOST_OF_TAIL = 10_000  # events, which are held in memory to be turned around
+MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
 _LAST = "Show only the last N events of a run."
 _TAIL = typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help=_LAST)
@@ -100,7 +100,7 @@ def logs(
 
         typed = named(runs, app, allow_empty=allow_empty)
         for word in typed:
-            ids.run(word)  # before anything is asked, all of them are checked
+            ids.run(word)  # check all before any request
         app.pace_reads()
         return show_many(app, typed, selection, tail)
     chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]

@@ -1,4 +1,4 @@
-"""What answers an agent: `qoder run approve`, `deny`, `answer` and `send`."""
+"""`qoder run approve`, `deny`, `answer` and `send`: what answers an agent."""
 
 from typing import Annotated, NamedTuple
 
@@ -17,7 +17,7 @@ _RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads std
 
 
 class Chosen(NamedTuple):
-    """The calls that are meant, as they were typed. These are the options, too."""
+    """The calls that are meant, as typed. These are the options, too."""
 
     calls: Annotated[Texts, _CALLS] = None
     all: Annotated[bool, flag("--all", "All calls that wait in this session.")] = False

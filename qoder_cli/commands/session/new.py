@@ -108,7 +108,7 @@ def new(
 
 
 def _token(app: App, is_piped: bool) -> str | None:
-    """Return the token, kept out of all that is written. Raises UsageError."""
+    """Return the token, hidden in all output. Raises UsageError."""
     token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
     if is_piped:
         if app.stdin is None or app.stdin.isatty():
@@ -123,7 +123,7 @@ def _token(app: App, is_piped: bool) -> str | None:
 
 
 def _body(app: App, typed: Raw, said: str | None, token: str | None) -> Raw:
-    """Return the body; all files are read before any request. Raises QoderError."""
+    """Return the body; read all files before any request. Raises QoderError."""
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
     resources = [starting.repository(each, token) for each in typed["repositories"] or ()]

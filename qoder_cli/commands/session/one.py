@@ -1,4 +1,4 @@
-"""What is about one session: `qoder session get`, `chat` and `files`."""
+"""`qoder session get`, `chat` and `files`: about one session."""
 
 from typing import Annotated
 

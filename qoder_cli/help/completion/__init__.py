@@ -1,7 +1,7 @@
-"""What TAB offers in bash, zsh, fish and PowerShell: the program answers, by typer's completion.
+"""What TAB offers in bash, zsh, fish and PowerShell: the program answers, through typer.
 
-`scripts/` has what asks it. Typer's own are not used: its zsh script evaluates what is printed, so
-that a deployment's name could be a command, and its bash script expands patterns in it.
+`scripts/` has what asks it. Typer's own are not used: its zsh script evaluates what is
+printed, so a deployment's name could be a command; its bash script expands patterns in it.
 """
 
 import os
@@ -22,19 +22,19 @@ _PLACES = {
 
 
 def script(shell: str) -> str:
-    """Return the completion script of one of SHELLS."""
+    """Return a shell's completion script."""
     return (Path(__file__).with_name("scripts") / FILES[shell]).read_text("utf-8")
 
 
 def places(shell: str, env: Mapping[str, str]) -> list[Path]:
-    """Return the files to install for a shell, if it has a folder for them. Raises UsageError."""
+    """Return the files to install for a shell, if it has a folder. Raises UsageError."""
     if shell not in _PLACES:
         return []
     variable, default, folder, names = _PLACES[shell]
     base = Path(env.get(variable) or "")
     if not base.is_absolute():
         home = env["HOME"] if "HOME" in env else os.path.expanduser("~")
-        if not os.path.isabs(home):  # it is set to nothing, or expanduser knows none
+        if not os.path.isabs(home):  # HOME is empty, or expanduser knows none
             raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
         base = Path(home, default)
     return [base / folder / name for name in names]

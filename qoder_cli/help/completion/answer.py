@@ -1,9 +1,9 @@
-"""The answer to a completion script: what can follow the line that is typed, up to the cursor.
+"""The answer to a completion script: what can follow the line, up to the cursor.
 
-The scripts set `_QODER_COMPLETE`, `_QODER_LINE` to the line up to the cursor, and `_QODER_REST` to
-what stands behind it, where a shell tells that. Lines are answered: `words`, or `files`, `folders`,
-`programs` for what the shell knows itself; what stands before the value in the word under the
-cursor (`--region=`); the value so far; and each value, with what is told of it behind a tab.
+Scripts set `_QODER_COMPLETE`, `_QODER_LINE` to the line up to the cursor and, if known,
+`_QODER_REST` to the rest, and run the program without words. It prints lines: `words`, or
+`files`, `folders`, `programs` for what the shell knows; what precedes the value in the word
+(`--region=`, or nothing); the value so far; each word, a tab, its description. Else nothing.
 """
 
 import re
@@ -22,7 +22,7 @@ from qoder_cli.output.screen import Screen, inert
 LINE = "_QODER_LINE"
 REST = "_QODER_REST"
 
-# Typer's reader of a line, by way of a public module: typer._click is not ours to import.
+# Typer's line reader, through a public module: typer._click is private.
 _typer: Any = typer.completion
 _typer.completion_init()
 _CURSOR = "\0"
@@ -32,7 +32,7 @@ _KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
 
 @dataclass
 class Asked:
-    """Stands for the `App` of an invocation while a line is completed."""
+    """Stands in for the `App` while a line is completed."""
 
     tree: Any
     env: Mapping[str, str]
@@ -43,24 +43,24 @@ class Asked:
     err: Screen = field(default_factory=lambda: Screen(None))
 
     def offers(self, incomplete: str) -> list[tuple[str, str]]:
-        """Return what can replace `incomplete`. Raises what typer raises."""
+        """Return what can replace `incomplete`. Raises as typer does."""
         reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
         items = reader.get_completions(list(self.words), incomplete)
         return [(item.value, item.help or "") for item in items]
 
     def inside_sandbox(self, words: list[str], incomplete: str) -> list[tuple[str, str]]:
-        """Return what can follow words of our own behind `sandbox --`."""
+        """Return what can follow our own words after `sandbox --`."""
         inside = Asked(self.tree, {**self.env, "QODER_SANDBOX": "inside"}, words)
         return inside.offers(incomplete)
 
 
 def item(value: str, about: str) -> Any:
-    """Return one thing to offer, as typer's commands and parameters return it."""
+    """Return one thing to offer, as typer's commands and parameters do."""
     return _typer.shell_completion.CompletionItem(value, help=about)
 
 
 def respond(tree: Any, env: Mapping[str, str], stdout: TextIO) -> None:
-    """Answer a script. Whatever fails is no answer: nobody who presses TAB can mend it."""
+    """Answer a script. Failures are silent: nobody who presses TAB can mend them."""
     with suppress(Exception):
         stdout.buffer.write(_answer(tree, env).encode())
         stdout.buffer.flush()

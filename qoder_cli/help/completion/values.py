@@ -1,7 +1,7 @@
-"""What TAB offers for the value of a parameter: functions for typer's `autocompletion`.
+"""What TAB offers for a parameter's value: functions for typer's `autocompletion`.
 
-Each takes typer's context and the word so far, and returns words, or pairs of a word and what is
-told beside it. None asks a server, and none reads a token.
+Each takes typer's context and the word so far, and returns words, or pairs of a word and
+its description. None asks a server or reads a token.
 """
 
 import re
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Offer = str | tuple[str, str]
 
-# Told beside the word so far, these let the shell offer what it knows itself.
+# As a description, these let the shell offer what it knows.
 FILES = "\0files"
 FOLDERS = "\0folders"
 PROGRAMS = "\0programs"
@@ -27,7 +27,7 @@ _PROFILE = re.compile(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9][A-Za-z0-9._
 _LARGEST_CONFIG = 2**20  # bytes
 _OWN_NAMES = ("qoder", "qoder-cli")
 
-# Where the words stand that a parameter can be, by its name in Python.
+# Where a parameter's fixed words are, by its Python name.
 _WORDS = {
     "region": "qoder_cli.settings.values:REGIONS",
     "method": "qoder_cli.http.answers:METHODS",
@@ -38,7 +38,7 @@ _WORDS = {
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words that a parameter of this name can be, if they are fixed."""
+    """Return a parameter's fixed words, if it has any."""
     if name not in _WORDS:
         return []
     module, _, variable = _WORDS[name].partition(":")
@@ -46,7 +46,7 @@ def words_of(name: str) -> list[str]:
 
 
 def one_of(name: str, besides: str = "") -> Callable[[str], list[str]]:
-    """Return what offers the words of a parameter, but for one."""
+    """Return what offers a parameter's words, but for one."""
 
     def offer(incomplete: str) -> list[str]:
         return [word for word in words_of(name) if word != besides]
@@ -55,7 +55,7 @@ def one_of(name: str, besides: str = "") -> Callable[[str], list[str]]:
 
 
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer what the key that was typed before can be set to."""
+    """Offer values for the key typed before."""
     _, _, key = str(ctx.params.get("key")).rpartition(".")
     return words_of(key) if key == "region" else []
 
@@ -71,7 +71,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
 
 
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
-    """Return what offers things of a noun by id; by name once that is begun."""
+    """Return what offers a noun's things by id, and by name once begun."""
 
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
         for each in _seen(ctx, noun):
@@ -86,7 +86,7 @@ deployments = things("deploy")
 
 
 def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
-    """Return what was seen of a noun, without a host where there is one."""
+    """Return what was seen of a noun; hosts only if there are several."""
     from qoder_cli.local.remembered import seen
     from qoder_cli.local.store import Store
     from qoder_cli.settings.configfile import DEFAULT_PROFILE
@@ -100,7 +100,7 @@ def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
 
 
 def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer the profiles of the config file. Only the heads of its sections are looked at."""
+    """Offer the config file's profiles. Only its section heads are read."""
     from qoder_cli.settings.configfile import locate
 
     path = locate(ctx.obj.env)
@@ -112,7 +112,7 @@ def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offer topics and commands to read about."""
+    """Offer topics and commands."""
     from qoder_cli.help.documented import TOPICS
 
     root: Any = ctx.find_root().command
@@ -120,7 +120,7 @@ def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offer the commands below the one that was typed as a topic."""
+    """Offer the commands below the topic typed before."""
     group: Any = ctx.find_root().command
     for word in [ctx.params["topic"], *(ctx.params.get("verb") or [])]:
         _, group, _ = group.resolve_command(ctx.find_root(), [word])
@@ -138,7 +138,7 @@ def folders(incomplete: str) -> list[Offer]:
 
 
 def command_inside(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offer what can follow `sandbox --`: a program, and behind our own its words."""
+    """Offer what can follow `sandbox --`: a program, and after our own its words."""
     words = ctx.params.get("command") or []
     if "--" not in ctx.obj.words:
         return ["--"]
