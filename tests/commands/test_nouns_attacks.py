@@ -117,6 +117,7 @@ def test_an_id_of_a_list_that_cannot_be_one_is_never_written_to(qoder: Qoder, li
     liar.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
     ran = qoder("env", verb, "staging", "--yes")
     assert (ran.code, liar.writes) == (5, []), ran.err
+    assert "no environment is named 'staging'" in ran.err  # and nothing was asked by such an id
 
 
 def test_the_digest_of_a_memory_stays_one_value_of_the_query(qoder: Qoder, liar: Liar) -> None:

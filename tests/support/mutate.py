@@ -50,6 +50,7 @@ TESTS = {
     "nouns/write.py": NOUNS,
     "nouns/change.py": NOUNS,
     "nouns/named.py": NOUNS,
+    "nouns/table.py": NOUNS,
 }  # of each file: in one process, and quick
 SLOW = "processes or kill_9 or locked or disk_that_fills or forked"  # starts processes, or waits in real time
 
@@ -85,7 +86,8 @@ TABLE = [Mutation(*each) for each in (
     ("nouns/change.py", "if self._change is DELETE and error.enveloped:", "if self._change is DELETE:"),
     ("nouns/named.py", "if len(found) > 1:", "if False:"),
     ("nouns/named.py", "found = [each for each in found if not each.get(\"archived_at\")] or found", "pass"),
-    ("nouns/named.py", "return id.startswith(noun.prefix) and", "return"),
+    ("nouns/named.py", "if has_id(noun, each) and each", "if each"),
+    ("nouns/table.py", "return id.startswith(noun.prefix) and", "return"),
     # The trigger: what is sent again, and what its key has started.
     ("runs/trigger.py", "if meaning is Meaning.DOUBTFUL or resends == RESENDS:", "if resends == RESENDS:"),
     ("runs/trigger.py", "RESENDS = 2", "RESENDS = 3"),
@@ -183,7 +185,7 @@ TABLE = [Mutation(*each) for each in (
      "isinstance(error, WaitTimeout | Interrupted)"),
     ("runs/ending.py", "if is_going(run) and isinstance(error, ApiError):", "if False:"),
     ("runs/ending.py", "cancel.retries = False", "cancel.retries = True"),
-    ("runs/ending.py", '"going" if run or len(run_ids) > 1 else "unknown"', '"going"'),
+    ("runs/ending.py", 'run_state="going" if run else "unknown",', 'run_state="going",'),
     # What is remembered.
     ("local/store.py", " AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = :host AND id <> :id)",
      ""),
@@ -204,9 +206,9 @@ TABLE = [Mutation(*each) for each in (
     ("sessions/asks.py", "self.thread, self.input_sha256\n", "self.thread\n"),
     ("sessions/asks.py", "self.name, self.thread, self.input", "self.name, self.input"),
     ("sessions/asks.py", " if id not in answered]", "]"),
-    ("sessions/asks.py", "        tuple(id for id in waiting if id not in found),\n", "        (),\n"),
+    ("sessions/asks.py", "tuple(id for id in waiting if id not in calls)", "()"),
     ("sessions/asks.py", "if idle is None or not keys.issuperset(until):", "if idle is None:"),
-    ("sessions/asks.py", "{id for id in waiting if id not in doubtful and", "{id for id in waiting if"),
+    ("sessions/asks.py", "calls.items() if id not in doubtful and", "calls.items() if"),
     ("sessions/asks.py", 'if text(event.get("session_id")) not in (None, session_id):', "if False:"),
     ("sessions/asks.py", 'event.get("evaluated_permission") == "ask" or',
      'event.get("evaluated_permission") != "deny" or'),
@@ -214,8 +216,9 @@ TABLE = [Mutation(*each) for each in (
     ("sessions/asks.py", "(named := waiting_calls(idle)) and keys.issuperset(named)",
      "(named := waiting_calls(idle))"),
     ("sessions/answers.py", "if waiting[call.id].shown != call.shown:", "if False:"),
-    ("sessions/answers.py", '"""Return None: it is not."""\n        return None',
-     '"""Return None: it is not."""\n        return super().resend_after(error, meaning, resends, spent)'),
+    ("sessions/answers.py", "    def stopped_after(self, signalled: Signalled",
+     "    def resend_after(self, *how: object) -> float:\n        return 0.0\n\n"
+     "    def stopped_after(self, signalled: Signalled"),
     ("sessions/answers.py", "raise gone.with_(message=gone.message + self._not_sent)", "pass"),
     ("sessions/answers.py", '                return Rejected(f"{call.id} cannot be read any more")',
      "                continue"),
