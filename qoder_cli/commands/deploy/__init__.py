@@ -2,12 +2,12 @@
 
 COMMANDS = {
     "run": "qoder_cli.commands.deploy.run:run",
-    "list": "qoder_cli.commands.deploy.shown:list_deployments",
-    "get": "qoder_cli.commands.deploy.shown:get",
+    "list": "qoder_cli.commands.deploy.list:list_deployments",
+    "get": "qoder_cli.commands.deploy.get:get",
     "create": "qoder_cli.commands.deploy.edit:create",
     "update": "qoder_cli.commands.deploy.edit:update",
     "apply": "qoder_cli.commands.deploy.apply:apply",
-    "export": "qoder_cli.commands.deploy.shown:export",
+    "export": "qoder_cli.commands.deploy.export:export",
     "pause": "qoder_cli.commands.deploy.state:pause",
     "unpause": "qoder_cli.commands.deploy.state:unpause",
     "archive": "qoder_cli.commands.deploy.state:archive",

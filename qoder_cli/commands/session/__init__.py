@@ -7,14 +7,14 @@ _SESSION = NOUNS["session"]
 
 COMMANDS = {
     "new": "qoder_cli.commands.session.new:new",
-    "chat": "qoder_cli.commands.session.one:chat",
+    "chat": "qoder_cli.commands.session.chat:chat",
     "list": made.list_command(_SESSION),
-    "get": "qoder_cli.commands.session.one:get",
+    "get": "qoder_cli.commands.session.get:get",
     "update": made.edit_command(_SESSION, "update"),
     "archive": made.change_command(_SESSION, "archive"),
     "delete": made.change_command(_SESSION, "delete"),
     "threads": made.list_command(NOUNS["session thread"]),
     "thread": ("Look at threads one by one, or archive them", made.commands("session thread")),
-    "files": "qoder_cli.commands.session.one:files",
+    "files": "qoder_cli.commands.session.files:files",
     **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
 }

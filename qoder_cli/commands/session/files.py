@@ -1,49 +1,13 @@
-"""`qoder session get`, `chat` and `files`: about one session."""
+"""`qoder session files`: what is in a session."""
 
 from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Resource
-from qoder_cli.cli.options import OneRun, RunOrLast, Text, Texts, Yes, confirmed, option, or_last, several
-from qoder_cli.output.views import RESOURCE_FIRST, resource_row, session_fields
+from qoder_cli.cli.options import OneRun, Text, Texts, Yes, confirmed, option, several
+from qoder_cli.output.views import RESOURCE_FIRST, resource_row
 from qoder_cli.sessions import files as mounted
-
-
-def get(app: App, run: RunOrLast = None) -> None:
-    """Show a session, and how its latest turn ended.
-
-    RUN is a session (sess_…), or a run, whose session is meant. JSON is the
-    server's object; a key `turn` tells how the latest turn ended, or what it
-    waits for. Exits 0 in any state, 5 if it does not exist.
-
-    Examples:
-      qoder session get sess_demo
-      qoder session get last --json | jq .usage.total_credits"""
-    from qoder_cli.runs.answering import target_of
-    from qoder_cli.runs.turn import any_observer
-
-    found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
-    app.output.record(session_fields(found), data=found.as_json(), id=found.id)
-
-
-def chat(app: App, run: RunOrLast = None) -> int:
-    """Talk with the agent of a session, at a terminal.
-
-    Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
-    agent keeps working, and the command to come back is printed. When the
-    agent asks, you decide on the spot. Scripts use `session send`.
-
-    Examples:
-      qoder session chat sess_demo
-      qoder session chat last"""
-    from qoder_cli.runs.answering import target_of
-    from qoder_cli.runs.chat import chat as talk
-    from qoder_cli.runs.chat import require_terminal
-
-    require_terminal(app)
-    return talk(app, target_of(or_last(run, app), app).session_id)
-
 
 _ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
 _REMOVE = several("--remove", "ID", "Take a resource (sesr_…) out of it.")

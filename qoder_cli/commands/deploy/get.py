@@ -1,0 +1,36 @@
+"""`qoder deploy get`: a deployment and its recent runs."""
+
+from qoder_cli.app import App
+from qoder_cli.cli.options import OneDeployment
+from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.local.remembered import remember
+from qoder_cli.output.views import deployment_fields
+from qoder_cli.runs import names
+
+
+def get(app: App, deployment: OneDeployment) -> None:
+    """Show a deployment and its recent runs.
+
+    The last 20 runs are drawn as one symbol each (newest on the right) above
+    a bar for their duration. JSON is the server's object, without runs. Exits
+    0 in any state, 5 if it does not exist.
+
+    Examples:
+      qoder deploy get dep_demo
+      qoder deploy get nightly-report --json | jq -r .schedule.expression"""
+    id = names.deployment(deployment, app)
+    found = find_deployment(app, id)
+    fields = deployment_fields(found, now=app.clock.now())
+    if app.output.format == "table":
+        from qoder_cli.runs.listed import recent_runs
+
+        words = fields.pop("schedule_words")
+        fields |= recent_runs(app, id)
+        if app.output.is_drawn:
+            before = list(fields).index("schedule") + 1
+            lines = list(fields.items())
+            fields = dict([*lines[:before], ("runs", words), *lines[before:]])
+        else:
+            fields["schedule_words"] = words  # in a pipe, lines are only ever appended
+    app.output.record(fields, data=found.as_json(), id=found.id)
+    remember(app.store, app.settings, "deploy", [(found.raw, found.name)])

@@ -1,0 +1,6 @@
+"""`qoder deploy list`, as the table has it."""
+
+from qoder_cli.commands.made import list_command
+from qoder_cli.nouns.table import NOUNS
+
+list_deployments = list_command(NOUNS["deploy"])
