@@ -47,17 +47,18 @@ def file_id(typed: str) -> str:
 
 def deployment(typed: str) -> str:
     """Return a deployment's id or name. Raises UsageError."""
-    wanted = "a deployment id (dep_…) or an exact name"
-    is_id = id_or_name(typed, "dep_", "deployment", wanted)
-    if not is_id and {".", ".."} & set(typed.split("/")):
-        raise UsageError(f"{_shown(typed)} is a path, not a deployment", hint=f"give {wanted}")
+    id_or_name(typed, "dep_", "deployment", "a deployment id (dep_…) or an exact name")
     return typed
 
 
 def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
     """Return whether an id was typed, and not a name. Raises UsageError if it is neither."""
     _check_text(typed, kind, wanted)
-    return _kind(typed) is not None and bool(_id(typed, prefix=prefix, wanted=wanted))
+    if _kind(typed) is not None:
+        return bool(_id(typed, prefix=prefix, wanted=wanted))
+    if {".", ".."} & set(typed.split("/")):
+        raise UsageError(f"{_shown(typed)} is a path, not {_a(kind)}", hint=f"give {wanted}")
+    return False
 
 
 def run(typed: str) -> str:

@@ -36,7 +36,7 @@ from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
 from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target
-from qoder_cli.nouns.named import Names, id_of, read_named, read_one
+from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.nouns.shown import called, fields, found_at, name_of, sheet_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
@@ -175,21 +175,18 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     held = holder_of(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
-    if typed.get("deployment") is not None:
-        from qoder_cli.runs import names
-
-        typed["deployment"] = names.deployment(typed["deployment"], app)
-    if typed.get("agent") is not None:
-        typed["agent"] = id_of(app, NOUNS["agent"], typed["agent"])
+    for field, words in (("deployment", "deploy"), ("agent", "agent")):
+        if typed.get(field) is not None:
+            typed[field] = id_of(app, NOUNS[words], typed[field])
     statuses, name = typed.get("status"), typed.get("name")
     places = [each for each in _PLACES if typed.get(each) is not None]
     if isinstance(statuses, str):
         statuses = [statuses]
-    seen: list[tuple[Raw, str | None]] = []  # what is remembered
+    seen: list[Kept] = []  # what is remembered
 
     def matches(raw: Raw) -> bool:
         if len(seen) < MOST:
-            seen.append(({key: raw.get(key) for key in ("id", "archived_at", "created_at")}, name_of(raw)))
+            seen.append(kept(raw))
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
             and (not statuses or raw.get("status") in statuses)
@@ -378,9 +375,7 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
     if noun.words == "session":
         return _sessions_named(app, noun, words)
     if noun.words == "deploy":
-        from qoder_cli.runs import names as known
-
-        found_ids = zip(words, known.deployments(words, app), strict=True)
+        found_ids = zip(words, Names(app).ids_of(noun, words), strict=True)
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in found_ids]
     names = Names(app, *held, archived=True)
     found: list[Named] = []

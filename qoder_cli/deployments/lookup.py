@@ -10,10 +10,7 @@ from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment
 
-SUGGEST_FROM = 200  # newest deployments to search for near names
-SUGGESTIONS = 3
-_NEAR_NAME = 0.6
-_NEAR_ID = 0.85  # ids of the same minute share half of their characters
+_SUGGEST_FROM = 200  # newest deployments to search for near names
 
 
 def read_deployment(app: App, id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
@@ -56,9 +53,12 @@ def explain_missing(error: NotFound, id: str, app: App) -> NotFound:
     if id not in error.message:
         error = error.about(f"deployment {id}")
     with suppress(ApiError):
-        newest = islice(read_all(app, retry=False), SUGGEST_FROM)
+        from qoder_cli.nouns.named import advice
+        from qoder_cli.nouns.table import NOUNS
+
+        newest = islice(read_all(app, retry=False), _SUGGEST_FROM)
         known = {each.id: each.name or "" for each in newest}
-        return error.with_(hint=nearest(id, known, error.hint or asked(app)))
+        return error.with_(**advice(app, NOUNS["deploy"], id, known))
     return error
 
 
@@ -89,23 +89,3 @@ def refusal_of(found: Deployment, app: App) -> Rejected | None:
         f"deployment {found.id} is paused{because}",
         hint=f"resume it first: {shlex.join(app.command('deploy', 'unpause', found.id))}{fires}",
     )
-
-
-def asked(app: App) -> str:
-    """Return which server and profile were asked, for a hint."""
-    return f"(looked on {app.settings.host}, profile {app.settings.profile})"
-
-
-def nearest(typed: str, known: dict[str, str], asked: str) -> str:
-    """Return a hint with the nearest of `known` (name by id), and who was `asked`."""
-    from qoder_cli.base.ids import nearest as near
-
-    known = {id: name for id, name in known.items() if id != typed}  # lists may be ahead
-    by_name = {name.lower(): id for id, name in known.items()}
-    near_ids = near(typed, known, most=SUGGESTIONS, alike=_NEAR_ID)
-    near_names = near(typed.removeprefix("dep_").lower(), by_name, most=SUGGESTIONS, alike=_NEAR_NAME)
-    found = list(dict.fromkeys([*near_ids, *(by_name[name] for name in near_names)]))[:SUGGESTIONS]
-    words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in found)
-    if words:
-        return f"did you mean {words}? {asked}"
-    return f"list deployments: qoder deploy list{' ' if asked.startswith('(') else '; '}{asked}"

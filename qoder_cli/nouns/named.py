@@ -1,20 +1,23 @@
 """Things named by their id or exact name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import NotFound, UsageError
+from qoder_cli.base.errors import NotFound, QoderError, UsageError
 from qoder_cli.base.model import mapping, text
+from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
 from qoder_cli.nouns.write import target_of
 
 Raw = dict[str, Any]
+Kept = tuple[Raw, str | None]
 
 _LISTED = 10  # ids or names that an error has
+_SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
 def id_of(app: App, noun: Noun, typed: str, *held_by: str, archived: bool = False) -> str:
@@ -31,38 +34,67 @@ class Names:
     def __init__(self, app: App, *held_by: str, archived: bool = False) -> None:
         self._app = app
         self._held_by, self._archived = held_by, archived
-        self._known: dict[str, list[Raw]] = {}
-        self._ids: dict[tuple[str, str], str] = {}
+        self._known: dict[str, list[Kept]] = {}
+        self._said: set[str] = set()
 
     def id_of(self, noun: Noun, typed: str) -> str:
-        """Return the id of what was typed: an id unchanged, a name by listing.
+        """Return the id of what was typed, as `ids_of` does, and say a name's. Raises its error."""
+        [found] = self.ids_of(noun, [typed])
+        if isinstance(found, QoderError):
+            raise found
+        if typed != found and found not in self._said:
+            self._said.add(found)
+            self._app.progress.note(f"{typed} is {found}")
+        return found
 
-        Raises UsageError for neither or an ambiguous name, NotFound with the nearest.
+    def ids_of(self, noun: Noun, typed: Sequence[str]) -> list[str | QoderError]:
+        """Return ids unchanged, and for each name its id or error.
+
+        Raises UsageError for what is neither, before any request; ApiError.
         """
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
-        if ids.id_or_name(typed, noun.prefix, noun.called, wanted):
-            return typed
-        if not noun.has_name:
-            raise UsageError(f"{typed[:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
-        if noun.words not in self._known:
-            self._known[noun.words] = list(alive(self._app, noun, *self._held_by, archived=self._archived))
-        if (noun.words, typed) not in self._ids:
-            found = self._ids[noun.words, typed] = self._meant(noun, typed, self._known[noun.words])
-            self._app.progress.note(f"{typed} is {found}")
-        return self._ids[noun.words, typed]
+        names = [word for word in typed if not ids.id_or_name(word, noun.prefix, noun.called, wanted)]
+        if names and not noun.has_name:
+            raise UsageError(f"{names[0][:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
+        if names and noun.words not in self._known:
+            found = alive(self._app, noun, *self._held_by, archived=self._archived)
+            self._known[noun.words] = things = [kept(raw) for raw in found]
+            remember(self._app.store, self._app.settings, noun.words, things, whole=not self._held_by)
+        known = self._known.get(noun.words, [])
+        unknown = set(names) - {name for _, name in known}
+        near_to = {raw["id"]: name or "" for raw, name in known if len(unknown) <= _SUGGESTED_FOR}
+        meant: dict[str, str | QoderError] = {}
+        for name in dict.fromkeys(names):
+            these = [raw for raw, its in known if its == name]
+            match [raw["id"] for raw in these if not raw["archived_at"]] or [raw["id"] for raw in these]:
+                case [only]:
+                    meant[name] = only
+                case []:
+                    how = advice(self._app, noun, name, near_to, *self._held_by)
+                    meant[name] = NotFound(f"no {noun.called} is named {name!r}", **how)
+                case several:
+                    listed = ", ".join(several[:_LISTED]) + (" and more" if len(several) > _LISTED else "")
+                    why = f"{len(several)} {noun.plural} are named {name!r}: {listed}"
+                    meant[name] = UsageError(why, hint="use an id")
+        return [meant.get(word, word) for word in typed]
 
-    def _meant(self, noun: Noun, typed: str, known: list[Raw]) -> str:
-        found = [each for each in known if name_of(each) == typed]
-        found = [each for each in found if not each.get("archived_at")] or found
-        if len(found) > 1:
-            hint = f"use an id: {', '.join(each['id'] for each in found[:_LISTED])}"
-            raise UsageError(f"{len(found)} {noun.plural} are named {typed!r}", hint=hint)
-        if found:
-            return str(found[0]["id"])
-        near = ids.nearest(typed, [name for each in known if (name := name_of(each))], most=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"use an id ({noun.prefix}…)"
-        next = self._app.looking(*words_of(noun, "list", *self._held_by))
-        raise NotFound(f"no {noun.called} is named {typed!r}", hint=hint, next=next)
+
+def kept(raw: Raw) -> Kept:
+    """Return what is remembered of a thing, and its name."""
+    return {key: raw.get(key) for key in ("id", "archived_at", "created_at")}, name_of(raw)
+
+
+def advice(app: App, noun: Noun, typed: str, known: dict[str, str], *held_by: str) -> dict[str, Any]:
+    """Return an error's hint: the nearest of `known` (name by id), or else the list."""
+    known = {id: name for id, name in known.items() if id != typed}  # lists may be ahead
+    by_name = {name.lower(): id for id, name in known.items()}
+    near = ids.nearest(typed, known, most=3, alike=0.85)  # ids of a minute are half alike
+    near_names = ids.nearest(typed.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
+    if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
+        words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in near)
+        return {"hint": f"did you mean {words}? {app.settings.asked}"}
+    look = app.looking(*words_of(noun, "list", *held_by))
+    return {"hint": f"to see what there is {app.settings.asked}", "next": look}
 
 
 def alive(app: App, noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:

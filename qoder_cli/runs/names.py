@@ -1,7 +1,7 @@
 """Find the ids of what people type: names, sessions, `last` and `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, TypeVar
 
 from qoder_cli.app import App
@@ -20,10 +20,9 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import span, unix
-from qoder_cli.deployments.lookup import asked, explain_missing, nearest, read_all
+from qoder_cli.deployments.lookup import explain_missing
 
-_SUGGESTED_FOR = 10  # unknown names; near names for more would take long
-_LISTED = 10  # ids in an error about an ambiguous name
+_LISTED = 10  # ids in an error about an ambiguous one
 AT_A_TIME = 8  # requests
 _SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at most
 
@@ -43,32 +42,12 @@ def deployment(typed: str, app: App) -> str:
 
 def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
     """Return the id or error for each, with one listing. Raises UsageError, ApiError."""
-    names = {word for word in typed if not ids.deployment(word).startswith("dep_")}
-    known: dict[str, str] = {}
-    if names:
-        from qoder_cli.local.remembered import MOST, remember
+    if all(ids.deployment(word).startswith("dep_") for word in typed):
+        return list(typed)
+    from qoder_cli.nouns.named import Names
+    from qoder_cli.nouns.table import NOUNS
 
-        others = read_all(app)
-        newest = list(islice(others, MOST))
-        known = {each.id: each.name or "" for each in chain(newest, others)}
-        remember(app.store, app.settings, "deploy", [(each.raw, each.name) for each in newest], whole=True)
-    ids_of: dict[str, list[str]] = {}
-    for id, name in known.items():
-        ids_of.setdefault(name, []).append(id)
-    near_to = known if len(names - ids_of.keys()) <= _SUGGESTED_FOR else {}
-    found: dict[str, str | QoderError] = {}
-    for name in names:
-        match ids_of.get(name, []):
-            case [only]:
-                found[name] = only
-            case []:
-                hint = nearest(name, near_to, asked(app))
-                found[name] = NotFound(f"no deployment is named {name!r}", hint=hint)
-            case several:
-                listed = ", ".join(several[:_LISTED]) + (" and more" if len(several) > _LISTED else "")
-                why = f"{len(several)} deployments are named {name!r}: {listed}"
-                found[name] = UsageError(why, hint="use an id")
-    return [found.get(word, word) for word in typed]
+    return Names(app).ids_of(NOUNS["deploy"], typed)
 
 
 def run(typed: str, app: App, *, timeout: float | None = None) -> str:
@@ -193,7 +172,7 @@ class _Finder:
             raise error.about(f"session {id}") from None
         if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
-            raise NotFound(why, hint=f"use qoder session; {asked(self._app)}")
+            raise NotFound(why, hint=f"use qoder session; {self._app.settings.asked}")
         return session
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:
@@ -214,5 +193,7 @@ class _Finder:
 
         failure = self._or_error(look)
         for id in wanted:
-            missing = NotFound(f"no run of deployment {deployment_id} has the session {id}", hint=asked(self._app))
+            missing = NotFound(
+                f"no run of deployment {deployment_id} has the session {id}", hint=self._app.settings.asked
+            )
             self.found[id] = failure or missing

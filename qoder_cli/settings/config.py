@@ -71,6 +71,11 @@ class Settings:
         """Where a write goes, for the note before it is sent."""
         return f"(profile {self.profile}, {self.host})"
 
+    @property
+    def asked(self) -> str:
+        """Which server and profile were asked, for a hint."""
+        return f"(looked on {self.host}, profile {self.profile})"
+
 
 def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
     """Return the settings for one invocation. A missing token is no failure here.

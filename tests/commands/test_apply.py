@@ -268,8 +268,8 @@ def test_names_of_nothing_or_of_two_are_told_with_their_lines(desk: Desk) -> Non
     assert (ran.code, desk.writes) == (2, [])
     lines = ran.error["message"].splitlines()
     assert lines[0] == "3 problems in deployment files; nothing was sent"
-    assert re.search(r"a.yaml:1: agent: 2 agents are named 'twin'; use an id: agent_\w+, agent_\w+$", lines[1])
-    assert lines[2].endswith("a.yaml:1: environment: no environment is named 'defaults'; did you mean 'default'?")
+    assert re.search(r"a.yaml:1: agent: 2 agents are named 'twin': agent_\w+, agent_\w+; use an id$", lines[1])
+    assert "a.yaml:1: environment: no environment is named 'defaults'; did you mean 'default' (env_" in lines[2]
     assert "a.yaml:6: vaults: no vault is named 'nothing'" in lines[3]
 
 

@@ -128,7 +128,7 @@ def test_a_name_of_nothing_or_of_two_changes_nothing(
     ran = desk.qoder("deploy", verb, *before, *words, "--json")
     assert (ran.code, ran.error["message"][: len(message)], desk.writes) == (code, message, [])
     if "twin" in words:
-        assert ran.error["hint"].count("agent_") == 2
+        assert ran.error["message"].count("agent_") == 2
 
 
 def test_the_message_may_come_from_standard_input(desk: Desk) -> None:

@@ -97,7 +97,8 @@ def test_a_name_that_is_not_there_suggests_the_nearest(qoder: Qoder, world: Worl
 def test_a_name_like_no_other_says_where_to_look(qoder: Qoder, world: World) -> None:
     ran = qoder("run", "list", "quux-quux-quux", "--json")
     assert (ran.code, ran.error["message"]) == (5, "no deployment is named 'quux-quux-quux'")
-    assert "qoder deploy list" in ran.error["hint"]
+    assert ran.error["next"][:3] == ["qoder", "deploy", "list"]
+    assert "profile default" in ran.error["hint"]
 
 
 @pytest.mark.parametrize("words", [["deploy", "get"], ["run", "list"]])

@@ -8,7 +8,6 @@ from functools import partial
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
-from qoder_cli.deployments.lookup import asked
 from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
@@ -63,14 +62,14 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
         return unknown[0]
     said = []
     for error in unknown[:_LISTED]:
-        near = (error.hint or "").removesuffix(asked(app)).strip()
+        near = (error.hint or "").removesuffix(app.settings.asked).strip()
         said.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
     listed = "; ".join(said)
     more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
     kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
     return kind(
         f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
-        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {asked(app)}",
+        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {app.settings.asked}",
     )
 
 
