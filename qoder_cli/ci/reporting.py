@@ -6,7 +6,7 @@ endings last. What cannot be reported is a warning, and changes no exit code.
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import typer
 
@@ -15,9 +15,6 @@ from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, Qo
 from qoder_cli.base.outcome import is_going
 from qoder_cli.ci.systems import GitHub, GitLab, System, Value
 from qoder_cli.runs.awaiting import Item
-
-if TYPE_CHECKING:
-    pass
 
 OFTEN = 1.0  # seconds between two reports of several runs' ids
 LONGEST_RESULT = 10_000  # characters of a final message

@@ -296,18 +296,18 @@ def _names_of_stdin(app: App, what: str) -> list[str]:
     if app.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         app.progress.note(f"enter ids of {what}, one per line; finish with {end}")
-    data = b""
     try:
         data = read_typed("-", app.stdin, _LARGEST_LIST + 1)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read standard input: {reason_of(error)}", hint=_PIPE_IDS) from None
+    if len(data) > _LARGEST_LIST:
+        raise UsageError(f"standard input is larger than {_LARGEST_LIST // 2**20} MiB", hint=_PIPE_IDS)
+    try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         why = f"line {number:,} of standard input is not UTF-8"
         raise UsageError(why, hint="save the file as UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read standard input: {reason_of(error)}", hint=_PIPE_IDS) from None
-    if len(data) > _LARGEST_LIST:
-        raise UsageError(f"standard input is larger than {_LARGEST_LIST // 2**20} MiB", hint=_PIPE_IDS)
     names = (line.removeprefix("\ufeff").strip() for line in lines)
     return [name for name in names if name and not name.startswith("#")]
 

@@ -63,7 +63,7 @@ def _one(option: Any) -> Any:
 
 # A list's filters by query parameter: name and type of the option.
 FILTERS: dict[str, tuple[str, Any]] = {
-    "name": ("name", _one(option("--name", "TEXT", "Only those with this name."))),
+    "name": ("name", _one(option("--name", "TEXT", "Only those with this in their name."))),
     "display_title": ("title", _one(option("--title", "TEXT", "Only those with this title."))),
     "source": ("source", _one(option("--source", "SOURCE", "Only those from custom or qoder."))),
     "scope_id": ("session", _one(option("--session", "ID", "Only those that this session (sess_…) made."))),

@@ -120,7 +120,7 @@ def creating(declared: Declared) -> Step:
 def changing(
     declared: Declared, current: Deployment, known: Sequence[Deployment], *, repin: bool, send_secrets: bool = False
 ) -> Step:
-    """Return the step that changes a deployment, or its error; `known` are the others."""
+    """Return the step that changes one of the `known`, with an error if it cannot."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)

@@ -1,8 +1,8 @@
-"""Read and check deployment files. Leads to PyYAML and pydantic.
+"""Read and check deployment files.
 
-`${VAR}` in texts, not in keys, is filled in once from the environment. `${VAR:-text}`
-is the text if VAR is unset or empty. `$${` is `${`; any other `$` is a `$`. An object
-of the API (`"type": "deployment"`) is taken as it is: it was not written for us.
+`${VAR}` in texts, not in keys, is filled in once from the environment.
+`${VAR:-text}` is the text if VAR is unset or empty. `$${` is `${`; any other
+`$` is a `$`. An object of the API (`"type": "deployment"`) is taken as it is.
 """
 
 import re

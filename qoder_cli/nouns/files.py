@@ -16,7 +16,7 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
-    """Return the text in a file, or on standard input for `-`. Raises UsageError."""
+    """Return a text file's bytes, or standard input's for `-`. Raises UsageError."""
     said = f"{option}: " if option else ""
     called = "standard input" if path == "-" else path
     content = read_checked(path, stdin, LARGEST, option=option, hint="split it")

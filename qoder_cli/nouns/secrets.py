@@ -129,7 +129,7 @@ def _names(raw: Raw) -> tuple[Any, Any]:
 
 
 def validated(app: App, vault: str, id: str) -> Raw:
-    """Return what the API finds of an OAuth credential. Raises ApiError."""
+    """Return what the API finds on trying an OAuth credential. Raises ApiError."""
     path = f"{target_of(_CREDENTIAL, vault, id).path}/mcp_oauth_validate"
     client = app.client
 

@@ -240,7 +240,7 @@ class _Memories(_Viewed):
         _remember(call, thing, how)
 
     def things(self, call: Call) -> Mapping[str, Thing]:
-        """Return the memories; in a list, folders for those deeper than `depth` below the prefix."""
+        """Return the memories; a list has folders for those deeper than `depth`."""
         known = super().things(call)
         if not call.operation.id.endswith(".list"):
             return known

@@ -52,7 +52,7 @@ class Kind:
         """Complete the fields in place; `old` is None for a create. Raises Refusal."""
 
     def make(self, call: Call, fields: Shape) -> Thing:
-        """Add a new thing; what is held knows what holds it."""
+        """Add a new thing, with the id of what holds it."""
         fields |= {f"{self.form.what.partition('.')[0][:-1]}_id": id for id in call.ids}
         return call.world.keep(self.form.what, *call.ids, at=call.now, **fields)
 

@@ -105,7 +105,7 @@ class Server:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        """Serve as `uvicorn.Server` does, which would look only ten times a second whether it is to stop."""
+        """Serve like `uvicorn.Server`, which checks only ten times a second whether to stop."""
         config = uvicorn.Config(
             partial(_app, self.world, self.faults),
             interface="asgi3",
@@ -124,7 +124,7 @@ class Server:
         await self._is_over.wait()
         with suppress(NotImplementedError):  # Windows
             self._loop.remove_reader(self._listener)
-        for _ in range(4):  # turns of the loop: whoever was just accepted is known two later, and gone one later
+        for _ in range(4):  # turns of the loop: the newest connection is known after two, gone after three
             for connection in list(state.connections):
                 assert isinstance(connection, _Protocol)
                 connection.transport.abort()

@@ -122,7 +122,8 @@ class Feed:
         """Follow one connection to its end. Return the error that ended it, or None."""
         try:
             after = {"last-event-id": self._cursor} if self._cursor else {}
-            with self._client.open_stream(self._path, headers=after) as (_, chunks):
+            asked = {"event_deltas[]": self._deltas} if self._deltas else None
+            with self._client.open_stream(self._path, params=asked, headers=after) as (_, chunks):
                 self._tell("up")
                 if self._gap:
                     self._gap = False

@@ -47,7 +47,7 @@ def events_of(page: dict[str, Any]) -> Events:
 
 
 def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
-    """Return a message's text: its text blocks, or an older server's string."""
+    """Return a message's text, with the `kinds` of other blocks. Older servers send a string."""
     content = event.get("content")
     if isinstance(content, str):
         return content
@@ -81,8 +81,8 @@ def story_of(run: Run, now: float) -> SessionStory:
 class StoryReader:
     """Reads the story of a run's session, from its beginning each time.
 
-    `read_to` is the last event read. `begin` makes the story of a turn instead, which is
-    read beyond its first ending.
+    `read_to` is the last event read. `begin` makes the story of a turn instead,
+    which is read beyond its first ending.
     """
 
     def __init__(self, client: "Client", run: Run, *, begin: Callable[[], SessionStory] | None = None) -> None:

@@ -116,6 +116,19 @@ def test_it_tells_of_events_and_ends_with_the_session() -> None:
     assert (request.headers["accept"], streams.cursors) == ("text/event-stream", ["evt_0"])
 
 
+def test_messages_that_are_being_written_are_asked_for_and_heard() -> None:
+    """A server sends parts of messages to those who ask (api/facts.md, 2.5)."""
+    start = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
+    streams = Streams([frame(start), frame(event(1))])
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    Feed(client_on(streams, streams.clock), SESSION, inbox=inbox, deltas=["agent.message"]).start()
+    assert kinds(list(until_over(inbox)))[:3] == ["up", "preview", "heard"]
+    assert [request.url.params.get_list("event_deltas[]") for request in streams.asked] == [["agent.message"]] * 2
+    streams = Streams()
+    streams.follow()
+    assert not streams.asked[0].url.params
+
+
 @pytest.mark.parametrize(
     "breaks", [[], [httpx.ReadError("reset")], [httpx.ReadTimeout("")], [b'id: evt_2\ndata: {"id": "ev']]
 )

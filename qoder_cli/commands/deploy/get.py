@@ -20,7 +20,7 @@ def get(app: App, deployment: OneDeployment) -> None:
       qoder deploy get nightly-report --json | jq -r .schedule.expression"""
     id = names.deployment(deployment, app)
     found = find_deployment(app, id)
-    fields = deployment_fields(found, now=app.clock.now())
+    fields = deployment_fields(found, now=app.client.server_now())
     if app.output.format == "table":
         from qoder_cli.runs.listed import recent_runs
 

@@ -1,4 +1,4 @@
-"""`qoder deploy list`, as the table has it."""
+"""`qoder deploy list`, made from its row in the table."""
 
 from qoder_cli.commands.made import list_command
 from qoder_cli.nouns.table import NOUNS

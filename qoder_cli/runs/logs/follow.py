@@ -107,8 +107,8 @@ def _has_ended(watch: Watch, clock: Clock) -> bool:
 class Follower:
     """Reads on from a log's last event: from the stream, or the list if it fails.
 
-    The list is read when a stream begins, and every few seconds while none is open or it has been
-    silent for 60 s. `preview` gets messages being written.
+    The list is read when a stream begins, and every few seconds while none is
+    open or it has been silent for 60 s. `preview` gets messages being written.
     """
 
     def __init__(self, log: SessionLog, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
