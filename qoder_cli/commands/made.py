@@ -12,7 +12,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Deployment, Run, text
+from qoder_cli.base.model import text
 from qoder_cli.cli.options import (
     AllowEmpty,
     OneRun,
@@ -38,11 +38,9 @@ from qoder_cli.local.remembered import MOST, remember
 from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.operations import Operation
-from qoder_cli.nouns.shown import called, fields, found_at, name_of, sheet_of, show
+from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
 from qoder_cli.nouns.write import target_of
-from qoder_cli.output import views
-from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, page_size, rows_wanted
 
 Command = Callable[..., Any] | Untold
@@ -226,20 +224,11 @@ def print_list(
         query = {"limit": page_size(wanted)} | query
     # Versions of an agent share its id: their numbers tell them apart.
     id = "version" if versions else "id"
-    row, first = _row_of(noun, columns)
+    row, first = row_of(noun, columns)
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
     listing.print(app.output.rows(fields=row, data=dict, id=id, first=first))
     listing.conclude(app.progress, none=f"no {what} found")
     return listing.left_out is None
-
-
-def _row_of(noun: Noun, columns: Sequence[str]) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
-    """Return what makes a row, and its columns as they get room."""
-    if noun.words == "session":
-        return (lambda raw: views.session_row(Run({**raw, "type": "session"}))), views.SESSION_FIRST
-    if noun.words == "deploy":
-        return (lambda raw: views.deployment_row(Deployment(raw))), views.DEPLOYMENT_FIRST
-    return (lambda raw: fields(raw, columns)), columns
 
 
 def get_command(noun: Noun) -> Command:
@@ -415,19 +404,7 @@ def change_things(
     def is_wanted(raw: Raw) -> bool:
         return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
 
-    is_whole = noun.words in ("session", "deploy")
-    columns = noun.columns if is_whole else ("id", "name", "status")
-    whole, first = _row_of(noun, columns)
-
-    def row(raw: Raw) -> Fields:
-        short = {"id": raw.get("id"), "name": name_of(raw), "status": change.participle}
-        return whole(raw) if is_whole else short
-
-    def sheet(raw: Raw) -> Fields:
-        return sheet_of(noun, raw, now=app.client.server_now())
-
-    asked = question and is_wanted
-    made = (changes or Changes)(app, change, asked, row, sheet, columns, first, refused)
+    made = (changes or Changes)(app, noun, change, question and is_wanted, refused)
     if noun.words == "deploy":
         made.missing = lambda error, target: explain_missing(error, target.id, app)
     return made.make(targets, as_list=as_list)

@@ -19,6 +19,8 @@ from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
+from qoder_cli.nouns.shown import name_of, row_of, sheet_of
+from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Status
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
@@ -126,18 +128,14 @@ class Ending(ObjectWrite[Resource]):
 class Changes:
     """One change of several things, each printed as it becomes known.
 
-    `is_wanted` is asked about each, as read, before any is changed. `row` makes a row of
-    `columns`, of which the `first` get room first, and `sheet` the fields of one thing.
-    `refused` says why the API may refuse it.
+    `is_wanted` is asked about each, as read, before any is changed. `refused` says why the
+    API may refuse it.
     """
 
     app: App
+    noun: Noun
     change: Change
     is_wanted: Callable[[Raw], bool] | None
-    row: Callable[[Raw], Fields]
-    sheet: Callable[[Raw], Fields]
-    columns: Sequence[str]
-    first: Sequence[str]
     refused: str = ""
     missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
     _signalled: Signalled | None = None
@@ -190,8 +188,23 @@ class Changes:
             self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
     def _print(self, named: Sequence[Named]) -> None:
+        is_whole = self.noun.words in ("session", "deploy")
+        columns = self.noun.columns if is_whole else ("id", "name", "status")
+        whole, first = row_of(self.noun, columns)
+
+        def row(result: Result[Resource]) -> Fields:
+            found, error = result.found, result.error
+            if found and is_whole and self.change is not DELETE:
+                return whole(found.raw)
+            word = error.type_name if error else "not_attempted"
+            told: Fields = {"id": without_tokens(result.typed)}
+            if found:
+                told, word = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
+            told |= dict.fromkeys(("status", "state"), Status(word))
+            return {column: told.get(column) for column in columns}
+
         output, progress = self.app.output, self.app.progress
-        printed = Printed[Result[Resource]](output, progress, len(named), row=self._row, first=self.first)
+        printed = Printed[Result[Resource]](output, progress, len(named), row=row, first=first)
         for number, each in enumerate(named):
             printed.put(number, self._result(each))
             if printed.broken:
@@ -209,20 +222,10 @@ class Changes:
             name = text(found.raw.get("name"))
             self.app.out.write(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
         else:
-            shown: Fields = dict(found.raw) if self.change is DELETE else self.sheet(found.raw)
+            shown: Fields = dict(found.raw)
+            if self.change is not DELETE:
+                shown = sheet_of(self.noun, found.raw, now=self.app.client.server_now())
             output.record(shown, data=found.as_json(), id=found.id)
-
-    def _row(self, result: Result[Resource]) -> Fields:
-        """Return a row; a deleted or failed thing has its id and a word."""
-        if result.found is not None and self.change is not DELETE:
-            return self.row(result.found.raw)
-        id, word = without_tokens(result.typed), "not_attempted"
-        if result.found:
-            id, word = result.found.id, self.change.participle
-        elif result.error:
-            word = result.error.type_name
-        column = next(each for each in self.columns if each in ("status", "state"))
-        return {**dict.fromkeys(self.columns), "id": id, column: Status(word)}
 
     def _result(self, named: Named) -> Result[Resource]:
         """Return a thing's result, changed now if it was not yet."""
