@@ -113,6 +113,9 @@ class Feed:
             if error and error.http_status == 409 and self._cursor is not None:
                 self._cursor, self._gap = None, True  # the server forgot this event
                 continue
+            if error and error.http_status == 400 and self._deltas:
+                self._deltas = ()  # an older server may not know them
+                continue
             failures = 0 if self._clock.monotonic() - began >= HEALTHY_AFTER else failures
             self._inbox.put(News("down", self._session_id, error=error, for_good=self._over))
             self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], error.asked_pause if error else 0.0))

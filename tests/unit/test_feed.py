@@ -129,6 +129,15 @@ def test_messages_that_are_being_written_are_asked_for_and_heard() -> None:
     assert not streams.asked[0].url.params
 
 
+def test_a_server_that_knows_of_no_parts_is_asked_without_them_at_once() -> None:
+    streams = Streams(api_error(400, "invalid_request_error", "Unknown query parameter."), [frame(event(1))])
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    Feed(client_on(streams, streams.clock), SESSION, inbox=inbox, deltas=["agent.message"]).start()
+    assert kinds(list(until_over(inbox)))[:2] == ["up", "heard"]
+    assert [bool(request.url.params) for request in streams.asked] == [True, False, False]
+    assert streams.times[1] == streams.times[0]
+
+
 @pytest.mark.parametrize(
     "breaks", [[], [httpx.ReadError("reset")], [httpx.ReadTimeout("")], [b'id: evt_2\ndata: {"id": "ev']]
 )
