@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,12 @@ def download(client: "Client", file_id: str, name: str, folder: Path, *, size: o
 
     Raises ApiError, also for more than allowed or less than told, and what `save` raises.
     """
-    return save(_content(client, file_id, size), f"file {file_id}", name, folder)
+
+    def write(part: Path) -> None:
+        with part.open("xb") as stream:
+            stream.writelines(_content(client, file_id, size))
+
+    return save(write, f"file {file_id}", name, folder)
 
 
 def _content(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
@@ -72,35 +77,22 @@ def _content(client: "Client", file_id: str, size: object) -> Iterator[bytes]:
         raise NoAnswer(f"file {file_id} was cut: {came:,} of {size:,} bytes came", hint="try again")
 
 
-def save(content: Iterable[bytes], what: str, name: str, folder: Path) -> Path:
-    """Write content to a new file in the folder, whole or not at all; return its path.
+def save(write: Callable[[Path], None], what: str, name: str, folder: Path) -> Path:
+    """Have a new file or folder written, whole or not at all; return its path.
 
     What has the name already is kept, and this one gets a number. Raises UsageError.
     """
-    part = part_of(folder)
     try:
-        with part.open("xb") as stream:  # with the umask's mode, unlike mkstemp
-            for chunk in content:
-                stream.write(chunk)
-        return move(part, folder, name)
+        # On the same disk; what is made in it has the mode of the umask.
+        with tempfile.TemporaryDirectory(prefix=".qoder-", dir=folder, ignore_cleanup_errors=True) as made:
+            write(Path(made) / "part")
+            return _move(Path(made) / "part", folder, name)
     except OSError as error:
-        raise unsaved(what, folder, error) from None
-    finally:
-        part.unlink(missing_ok=True)
+        reason = f"{what} cannot be saved in {folder}: {error.strerror or error}"
+        raise UsageError(reason, hint="free some space, or name another folder") from None
 
 
-def part_of(folder: Path) -> Path:
-    """Return a name in the folder for what is not whole yet."""
-    return folder / f".qoder-{os.urandom(8).hex()}.part"
-
-
-def unsaved(what: str, folder: Path, error: OSError) -> UsageError:
-    """Return the error that something cannot be written."""
-    reason = f"{what} cannot be saved in {folder}: {error.strerror or error}"
-    return UsageError(reason, hint="free some space, or name another folder")
-
-
-def move(part: Path, folder: Path, name: str) -> Path:
+def _move(part: Path, folder: Path, name: str) -> Path:
     """Give it its name, or a free numbered one. Raises OSError, UsageError."""
     is_folder = part.is_dir()
     for free in _names(safe_name(name)):

@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -326,16 +325,13 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
                 raise Unfit(f"has {part!r}, which not every system takes as a name")
     except Unfit as error:
         raise NoAnswer(f"the response {error}") from None
-    part_folder = downloads.part_of(folder)
-    try:
+
+    def write(part: Path) -> None:
+        part.mkdir()
         for path, held in files.items():
-            target = part_folder / path
+            target = part / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 file.write(held)
-        part_folder.mkdir(exist_ok=True)
-        return downloads.move(part_folder, folder, name)
-    except OSError as error:
-        raise downloads.unsaved(f"skill {name}", folder, error) from None
-    finally:
-        shutil.rmtree(part_folder, ignore_errors=True)
+
+    return downloads.save(write, f"skill {name}", name, folder)
