@@ -12,9 +12,11 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import text
+from qoder_cli.base.model import mapping, text
 from qoder_cli.cli.options import (
     AllowEmpty,
+    Deployments,
+    OneDeployment,
     OneRun,
     Runs,
     Text,
@@ -101,6 +103,8 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
     if noun.words == "session":
         return Runs if several else OneRun
+    if noun.words == "deploy":
+        return Deployments if several else OneDeployment
     metavar = noun.words.split()[-1].upper()
     wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
@@ -313,7 +317,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     about, end = noun.deleted, "deleted, 5 if it does not exist"
     if verb == "archive":
         about, end = noun.archived, "(or already was) archived, 6 if the API refuses"
-    about += f"\nAsks before each one; scripts need --yes. Exits 0 if it is\n{end}."
+    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*held_by(noun), ("things", one_argument(noun, several=True), Parameter.empty)]
@@ -342,6 +346,11 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
     def question(raw: Raw) -> str:
         what = f"version {version} of {targets[0][0]}?" if version else f"{called(noun, raw)}? {about}"
         running = "It is running. " if raw.get("status") == "running" else ""
+        if noun.words == "deploy":
+            from qoder_cli.base.cron import words_of as fires_of
+
+            fires = fires_of(mapping(raw.get("schedule")))
+            running = f"Its schedule: {fires}. " if fires else ""
         return f"{what} {running}This cannot be undone."
 
     asked = None if typed["yes"] else question

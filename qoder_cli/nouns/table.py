@@ -51,6 +51,8 @@ _ROWS = (
         columns=" ".join(DEPLOYMENT_COLUMNS),
         statuses="active paused",
         sample="nightly-report",
+        archived="It can never be run or changed again, its schedule stops,"
+        " and it is renamed to NAME_archived_TIMESTAMP.",
     ),
     noun(
         *("agent", "agent", "agents", "agent_"),

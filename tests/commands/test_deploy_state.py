@@ -529,8 +529,9 @@ def test_a_person_is_shown_what_will_become_of_it(
     asked_for = questions(True)
     ran = qoder("deploy", "archive", "nightly-report", "--json")
     assert asked_for == [
-        "Archive 'nightly-report' (dep_scheduled)? Its schedule (every day at 09:00 (UTC)) stops. It can never be run "
-        "or changed again, and is renamed to 'nightly-report_archived_TIMESTAMP'. This cannot be undone."
+        "Archive deployment 'nightly-report' (dep_scheduled)? It can never be run or changed again, its schedule "
+        "stops, and it is renamed to NAME_archived_TIMESTAMP. Its schedule: every day at 09:00 (UTC). "
+        "This cannot be undone."
     ]
     assert ran.err == "archiving nightly-report (dep_scheduled) (profile default, api.qoder.com)\n"
     assert (ran.code, state(world, "dep_scheduled")) == (0, "archived")
@@ -569,7 +570,7 @@ def test_each_of_several_is_asked_for_before_any_is_archived(
     assert ran.code == 5
     assert [item["exit_code"] for item in ran.json] == [0, 2, 0, 5, 0, 0]
     assert [text.partition("?")[0] for text in asked_for] == [
-        f"Archive '{name}' (dep_{name})" for name in ("demo", "minute", "slow")
+        f"Archive deployment '{name}' (dep_{name})" for name in ("demo", "minute", "slow")
     ]
     assert "archiving dep_demo, dep_slow (profile default" in ran.err
     assert asked(world) == ["/deployments/dep_demo/archive", "/deployments/dep_slow/archive"]

@@ -6,11 +6,10 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.cron import words_of
 from qoder_cli.base.model import Deployment
-from qoder_cli.cli.options import AllowEmpty, Deployments, Yes, is_list
-from qoder_cli.commands.made import change_things, need_a_yes, things_named
-from qoder_cli.nouns.change import ARCHIVE, Change
+from qoder_cli.cli.options import AllowEmpty, Deployments, is_list
+from qoder_cli.commands.made import change_command, change_things, things_named
+from qoder_cli.nouns.change import Change
 from qoder_cli.nouns.table import NOUNS
 
 Raw = dict[str, Any]
@@ -24,8 +23,6 @@ def _is(state: str) -> Callable[[Raw], bool]:
 
 PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"))
 UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
-
-Question = Callable[[Raw], str] | None
 
 
 def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
@@ -55,27 +52,9 @@ def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpt
     return _change(ctx.obj, UNPAUSE, deployments, allow_empty)
 
 
-def archive(app: App, deployments: Deployments, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
-    """Archive deployments. This cannot be undone.
-
-    It cannot be run or changed any more, its schedule stops, and its name
-    becomes free (it is renamed to NAME_archived_TIMESTAMP). Asks before each
-    one; scripts need --yes. Exits 0 if it is (or already was) archived.
-
-    Examples:
-      qoder deploy archive dep_archived --yes"""
-    need_a_yes(app, ARCHIVE, yes)
-
-    def question(raw: Raw) -> str:
-        found = Deployment(raw)
-        name, words = found.name or "-", words_of(found.schedule)
-        stops = f"Its schedule ({words}) stops. " if words else ""
-        never = f"It can never be run or changed again, and is renamed to '{name}_archived_TIMESTAMP'."
-        return f"'{name}' ({found.id})? {stops}{never} This cannot be undone."
-
-    return _change(app, ARCHIVE, deployments, allow_empty, None if yes else question)
-
-
-def _change(app: App, change: Change, typed: list[str], allow_empty: bool, question: Question = None) -> int:
+def _change(app: App, change: Change, typed: list[str], allow_empty: bool) -> int:
     targets = things_named(app, _DEPLOY, typed, allow_empty=allow_empty)
-    return change_things(app, _DEPLOY, change, targets, question, as_list=is_list(typed))
+    return change_things(app, _DEPLOY, change, targets, as_list=is_list(typed))
+
+
+archive = change_command(_DEPLOY, "archive")
