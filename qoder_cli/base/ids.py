@@ -36,6 +36,7 @@ _KINDS = {
 # What ids are made of: a prefix, and hexadecimal or base-36 digits (api/facts.md, 7). Allowed is what stands in a path
 # as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
 NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")
+_AT_VERSION = re.compile(r"(.+)@([1-9][0-9]{0,8})", re.DOTALL)  # writer@3
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
 
@@ -57,7 +58,7 @@ def id_or_name(typed: str, prefix: str, kind: str, wanted: str) -> bool:
     if _kind(typed) is not None:
         return bool(_id(typed, prefix=prefix, wanted=wanted))
     if {".", ".."} & set(typed.split("/")):
-        raise UsageError(f"{_shown(typed)} is a path, not {_a(kind)}", hint=f"give {wanted}")
+        raise UsageError(f"{_shown(typed)} is a path, not {a(kind)}", hint=f"give {wanted}")
     return False
 
 
@@ -77,7 +78,7 @@ def call(typed: str) -> str:
     wanted = "the id of a call (evt_…), as `qoder run pending` lists it"
     _check_text(typed, "call", wanted)
     if _kind(typed) not in (None, "event"):
-        raise UsageError(f"{_shown(typed)} is {_a(_kind(typed) or '')}, not a call", hint=f"give {wanted}")
+        raise UsageError(f"{_shown(typed)} is {a(_kind(typed) or '')}, not a call", hint=f"give {wanted}")
     return typed
 
 
@@ -90,6 +91,12 @@ def deployment_of(typed: str) -> str | None:
     """Return what stands before `@last`, or None."""
     of, _, last = typed.rpartition("@")
     return of if of and last == "last" else None
+
+
+def with_version(typed: str) -> tuple[str, int | None]:
+    """Return what stands before `@3` and that version, None without one."""
+    found = _AT_VERSION.fullmatch(typed)
+    return (found[1], int(found[2])) if found else (typed, None)
 
 
 def is_deployment(typed: str) -> bool:
@@ -124,22 +131,20 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
             hint = f"give the id alone: {alone[0]}"
         elif prefix == "drun_" and odd is None:  # a name
             hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
-        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id", hint=hint)
+        raise UsageError(f"{_shown(typed)} is not {a(needed)} id", hint=hint)
     if names_token(typed):  # no id has one, and what is taken for an id is written down
-        raise UsageError(
-            f"a token was given instead of {_a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}"
-        )
+        raise UsageError(f"a token was given instead of {a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}")
     if kind == needed:
         if odd is None:
             return typed
         what = "a space" if odd[0] == " " else _shown(odd[0])
-        raise UsageError(f"{_shown(typed)} is not {_a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
+        raise UsageError(f"{_shown(typed)} is not {a(needed)} id: it contains {what}", hint=_meant(typed, wanted))
     hint = f"give {wanted}"
     if odd is None and (kind, needed) == ("deployment", "run"):
         hint = f"for its latest run: {typed}@last"
     elif odd is None and kind in ("run", "session") and needed == "deployment":
         hint = f"to see its deployment: qoder run get {typed}"
-    raise UsageError(f"{_shown(typed)} is {_a(kind)}, not {_a(needed)}", hint=hint)
+    raise UsageError(f"{_shown(typed)} is {a(kind)}, not {a(needed)}", hint=hint)
 
 
 def _meant(typed: str, wanted: str) -> str:
@@ -173,7 +178,8 @@ def _kind(typed: str) -> str | None:
     return next((kind for prefix, kind in _KINDS.items() if bare.startswith(prefix)), None)
 
 
-def _a(kind: str) -> str:
+def a(kind: str) -> str:
+    """Return a word with its article."""
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 

@@ -243,7 +243,7 @@ def get_command(noun: Noun) -> Command:
         parameters.append(("version", _number("This version instead of the latest."), None))
         examples.append(_example(noun, "get", noun.sample, "--version", "1"))
     about = "JSON is the server's object. Exits 5 if it does not exist."
-    doc = _doc(f"Show {_a(noun)}.", about, *examples)
+    doc = _doc(f"Show {ids.a(noun.called)}.", about, *examples)
 
     def get(ctx: typer.Context, **typed: Any) -> None:
         held = holder_of(ctx.obj, noun, typed)
@@ -266,11 +266,11 @@ def edit_command(noun: Noun, verb: str) -> Command:
     if is_new:
         about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
         about += "\nExits 9 if the response was lost and it is not found."
-        doc = _doc(f"Create {_a(noun)}.", about, _example(noun, verb, "--name", "team"))
+        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, "--name", "team"))
     else:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
-        doc = _doc(f"Update {_a(noun)}. Only what you pass is changed.", about, example)
+        doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
     options = {"name": edited.Name, "title": edited.Title, "description": edited.Description}
     parameters += [(field.removeprefix("display_"), options[field.removeprefix("display_")], None) for field in plain]
@@ -300,7 +300,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
 
 def versions_command(noun: Noun) -> Command:
     """Return the command that lists the versions of one of a noun's things."""
-    first = f"List the versions of {_a(noun)}, newest first (20 by default)."
+    first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
     doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
     parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
 
@@ -417,7 +417,3 @@ def change_things(
     if noun.words == "deploy":
         made.missing = lambda error, target: explain_missing(error, target.id, app)
     return made.make(targets, as_list=as_list)
-
-
-def _a(noun: Noun) -> str:
-    return f"an {noun.called}" if noun.called[0] in "aeiou" else f"a {noun.called}"

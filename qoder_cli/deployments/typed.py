@@ -1,18 +1,17 @@
 """Read a deployment from options, and check it like a file."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import with_version
 from qoder_cli.nouns.body import check_typed, pairs
 
 if TYPE_CHECKING:
     from qoder_cli.files.load import Declared
 
 ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for the one it has
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 # The option of each field, for error messages.
 OPTIONS = {
@@ -36,8 +35,9 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     """Return a file's fields for the options `typed`. Raises UsageError."""
     known = {name: value for name, value in typed.items() if value not in (None, ())}
     fields = {field: known[field] for field in OPTIONS if field in known and field not in ("schedule", "metadata")}
-    id, at, version = str(fields.get("agent")).rpartition("@")
-    if at and id.startswith("agent_") and not _VERSION.fullmatch(version):  # a name may have an @
+    agent = str(fields.get("agent"))
+    id, at, version = agent.rpartition("@")
+    if at and id.startswith("agent_") and not with_version(agent)[1]:  # a name may have an @
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":

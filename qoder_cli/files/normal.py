@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
+from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment, mapping
 
@@ -46,7 +47,6 @@ _INSIDE = {
 }
 _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DIGITS = re.compile(r"[1-9][0-9]{0,8}")
-_AT_VERSION = re.compile(r"(.+)@([1-9][0-9]{0,8})", re.DOTALL)  # writer@3
 _ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -113,8 +113,9 @@ def assignments(text: str) -> list[tuple[str, str]] | None:
 
 
 def _agent(agent: Any) -> Any:
-    if isinstance(agent, str) and (found := _AT_VERSION.fullmatch(agent)):
-        agent = {"id": found[1], "version": int(found[2])}
+    if isinstance(agent, str):
+        id, version = with_version(agent)
+        agent = {"id": id, "version": version} if version else agent
     if not isinstance(agent, dict):
         return agent
     if set(agent) <= {"id", "type"} and isinstance(agent.get("id"), str) and agent.get("type", "agent") == "agent":

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import id_of
@@ -22,7 +23,6 @@ Entry = dict[str, Any]
 TOOLSET = "agent_toolset_20260401"
 _ASKS = {"type": "always_ask"}
 _TOOL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
@@ -110,16 +110,14 @@ def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
     """
     known = _entries(skills)
     for word in typed:
-        name, at, version = word.rpartition("@")
-        if not (at and _VERSION.fullmatch(version)):
-            name, version = word, ""
+        name, version = with_version(word)
         id = id_of(app, NOUNS["skill"], name)
         there = [each for each in known if each.get("skill_id") == id]
         if there and not version:
             continue
         source = read(app, target_of(NOUNS["skill"], id)).get("source")
         kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
-        entry = {"type": kind, "skill_id": id, **({"version": version} if version else {})}
+        entry = {"type": kind, "skill_id": id, **({"version": str(version)} if version else {})}
         known = [entry if each in there else each for each in known] + ([] if there else [entry])
     return known
 

@@ -14,7 +14,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.base.plainfile import open_at_once, read_most, read_typed, reason_of
+from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.answers import Pending
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite
@@ -53,10 +53,7 @@ def read(path: str) -> Files:
         if os.path.isdir(path):
             files = _checked(_of_folder(Path(path)))
         else:
-            content = read_typed(path, None, LARGEST + 1)
-            if len(content) > LARGEST:
-                raise Unfit(f"is larger than {LARGEST // 2**20} MiB")
-            files = rooted(unzipped(content, LARGEST))
+            files = rooted(unzipped(read_checked(path, None, LARGEST), LARGEST))
         if MAIN not in files:
             raise Unfit(f"has no {MAIN} at its root")
     except Unfit as error:
@@ -96,10 +93,8 @@ def unzipped(content: bytes, most: int) -> Files:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _checked(_members(archive, most))
-    except _BROKEN as error:
-        raise Unfit(f"is not a zip that can be read ({error})") from None
     except Exception as error:
-        if type(error).__module__ not in ("zlib", "_lzma", "struct"):
+        if not isinstance(error, _BROKEN) and type(error).__module__ not in ("zlib", "_lzma", "struct"):
             raise
         raise Unfit(f"is not a zip that can be read ({error})") from None
 

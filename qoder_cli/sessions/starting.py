@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, UsageError
+from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Run, mapping, text
 from qoder_cli.files.normal import assignments
 from qoder_cli.nouns.named import id_of
@@ -17,7 +18,6 @@ from qoder_cli.sessions.story import Events, events_path
 
 Body = dict[str, Any]
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 # Names that the service sets itself are refused (api/facts.md, 2.1).
 _VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
@@ -32,10 +32,8 @@ _FIRST = {
 
 def agent_of(app: App, typed: str, model: str | None) -> Any:
     """Return the agent for a create, from NAME or ID, perhaps @VERSION, and `model`."""
-    name, at, version = typed.rpartition("@")
-    if not (at and _VERSION.fullmatch(version)):
-        name, version = typed, ""
-    agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **({"version": int(version)} if version else {})}
+    name, version = with_version(typed)
+    agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **({"version": version} if version else {})}
     return with_model(agent, model) if version or model else agent["id"]
 
 
