@@ -82,7 +82,7 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
         except (UsageError, NotFound) as error:
             if not one.source or error.http_status:  # an option is wrong, or the list is not there
                 raise
-            text = "; ".join(filter(None, (error.message, error.hint)))
+            text = "; ".join(filter(None, (error.message, error.advice)))
             problems.append(Problem(text, line=one.line, path=(field,)).told(one.source))
             return typed
 
