@@ -5,12 +5,15 @@ import itertools
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder, Ran
 from tests.support.asking import Event, Server, call, refusal
 from tests.support.interrupting import caught
@@ -491,16 +494,28 @@ class Signalling(httpx.BaseTransport):
     def __init__(self, server: Server, at: int, when: str, signum: int) -> None:
         self.server, self.at, self.when, self.signum = server, at, when, signum
         self.asked = 0
+        self.is_over = False
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Let no signal come any more: a stream is asked for by a thread that outlives its command."""
+        with self._lock:
+            self.is_over = True
+
+    def _raise(self) -> None:
+        with self._lock:
+            if not self.is_over:
+                signal.raise_signal(self.signum)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.asked += 1
         if self.asked != self.at:
             return self.server.handle_request(request)
         if self.when == "before":
-            signal.raise_signal(self.signum)
+            self._raise()
         answer = self.server.handle_request(request)
         if self.when != "before":
-            signal.raise_signal(self.signum)
+            self._raise()
         if self.when == "lost":
             raise httpx.ReadError("reset")
         return answer
@@ -518,9 +533,11 @@ def test_a_signal_at_each_request(qoder: Qoder, server: Server, command: str, wh
         server.taken.clear()
         server.posted.clear()
         asks(server, command)
-        qoder.transport = Signalling(server, at, when, signal.SIGTERM)
+        qoder.transport = wire = Signalling(server, at, when, signal.SIGTERM)
         with caught(signal.SIGTERM):
             ran = qoder("session", *words, "--json")
+            with suppress(Signalled):
+                wire.stop()
         heard.add(ran.code)
         check(ran, server)
         if ran.code == 0:
