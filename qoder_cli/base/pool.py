@@ -146,6 +146,7 @@ class Pool(Generic[T, R]):
         self._waiting: deque[T] = deque()
         self._done: dict[T, R] = {}
         self._threads = 0
+        self._under_way = 0  # threads with something to do
         self._hiring = threading.Lock()
         self.open: dict[T, None] = {}  # what is not told of yet, in the order in which it was given
 
@@ -171,7 +172,7 @@ class Pool(Generic[T, R]):
         """Begin nothing more. After so many seconds, tell the rest as `give_up` says."""
         self._waiting.clear()
         until = self._clock.monotonic() + within
-        while self._threads and self._clock.monotonic() < until:
+        while self._under_way and self._clock.monotonic() < until:
             self._clock.take(self._inbox, TICK)  # what it holds is told of below
         for thing in list(self.open):
             self._hear_of(thing, self._done[thing] if thing in self._done else give_up(thing))
@@ -186,16 +187,21 @@ class Pool(Generic[T, R]):
     def _work_off(self) -> None:
         while True:
             with self._hiring:
-                if not self._waiting:
+                self._under_way += 1  # before it is taken, for `stop` asks after it has left nothing to take
+                try:
+                    thing = self._waiting.popleft()
+                except IndexError:
+                    self._under_way -= 1
                     self._threads -= 1
                     return
-                thing = self._waiting.popleft()
             try:
                 self._done[thing] = self._work(thing)
+                news = partial(self._hear_of, thing, self._done[thing])
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
-                self._inbox.put(partial(_raise, bug))
-            else:
-                self._inbox.put(partial(self._hear_of, thing, self._done[thing]))
+                news = partial(_raise, bug)
+            with self._hiring:
+                self._under_way -= 1
+            self._inbox.put(news)
 
 
 def _raise(bug: BaseException) -> NoReturn:
