@@ -104,9 +104,10 @@ def _serving(app: App, generation: Generation, speed: float, port: int, orders: 
 
     try:
         from qoder_cli.sandbox.server import serve
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError:
         command = shlex.join([sys.executable or "python3", "-m", "pip", "install", "starlette", "uvicorn"])
-        raise UsageError(f"the sandbox is not installed: {error}", hint=f"install it: {command}") from None
+        why = "the sandbox needs starlette and uvicorn, which are not installed"
+        raise UsageError(why, hint=f"install them: {command}") from None
     faults = Faults(*orders)
     try:
         serving = serve(World(generation=generation, speed=speed), faults=faults, port=port)
