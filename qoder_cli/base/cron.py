@@ -171,7 +171,7 @@ def in_words(expression: str) -> str:
     """Return when an expression fires, in words: `every Monday at 09:00`. Raises ValueError."""
     meaning = parse(expression)
     if not meaning.days:
-        return "never: there is no such day"
+        return "never: no such day exists"
     times, days, months = _times(meaning), _days(meaning), ""
     if len(meaning.months) < 12 and (len(meaning.days) == 31 or meaning.either_day):
         months = f" in {_months(meaning)}"

@@ -223,7 +223,7 @@ class SessionStory:
         self._told[key] = Told(key, kind, at, {} if is_work else event)
 
     def is_since(self, at: float | None) -> bool:
-        """Return whether what happened at a time (None: unknown) may be of the run: it is not known to be older."""
+        """Return whether something may belong to the run: it is not older, or its time is unknown (None)."""
         return at is None or self._since is None or at >= self._since
 
     @property

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import UsageError
 
 
 def open_at_once(path: str | Path) -> BinaryIO:
-    """Open a file or a pipe (`<(…)`) for reading. Raises OSError, ValueError if it is no path."""
+    """Open a file or a pipe (`<(…)`) for reading. Raises OSError, ValueError for a bad path."""
     file = open(path, "rb", opener=without_waiting)  # noqa: SIM115  # the caller closes it
     if hasattr(os, "O_NONBLOCK"):
         os.set_blocking(file.fileno(), True)

@@ -36,7 +36,7 @@ def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[s
         return parse(ctx, args)
     except _TyperUsageError as mistake:
         # The base class has no `ctx`; every usage mistake has, and its message needs one.
-        mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]
+        mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]  # see above
         raise
 
 

@@ -106,7 +106,7 @@ def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assignments(text: str) -> list[tuple[str, str]] | None:
-    """Return names and values of `K=V` pairs in a text; None if some is no pair."""
+    """Return names and values of `K=V` pairs in a text; None if one is malformed."""
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
     found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
     return [(name, value) for name, value in found] if len(found) == len(pieces) else None

@@ -50,7 +50,7 @@ def search(words: Iterable[str]) -> Iterator[Operation]:
 
 
 def of_path(path: str) -> list[Operation]:
-    """Return a path's operations; `/work/poll` is not one of `/work/{id}`."""
+    """Return a path's operations; the word `poll` is not taken for an id of work."""
     found = [operation for operation in all_operations() if operation.has_path(path)]
     fewest = min((operation.path.count("{") for operation in found), default=0)
     return [operation for operation in found if operation.path.count("{") == fewest]

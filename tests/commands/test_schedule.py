@@ -51,7 +51,7 @@ TABLE = {
     "0 0 1,31 * *": "at 00:00 on days 1 and 31 of every month (if there is such a day)",
     "0 0 31 12 *": "at 00:00 on day 31 of December",
     "0 0 29 2 *": "at 00:00 on day 29 of February (if there is such a day)",
-    "0 0 30 2 *": "never: there is no such day",
+    "0 0 30 2 *": "never: no such day exists",
     "0 12 1 1,7 *": "at 12:00 on day 1 of January and July",
     "0 0 2-31/7 * *": "at 00:00 on days 2, 9, 16, 23 and 30 of every month (if there is such a day)",
     "0 6 1 * 5": "at 06:00 on day 1 of every month and on every Friday",
