@@ -1,13 +1,13 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
@@ -22,6 +22,9 @@ from qoder_cli.output.cells import Fields
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
 from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
 from qoder_cli.runs import names
+
+if TYPE_CHECKING:
+    from qoder_cli.runs.listed import Resolver
 
 Page = dict[str, Any]
 
@@ -127,26 +130,20 @@ def list_runs(
     # The server cannot be asked for less than every run (api/facts.md, 1.3).
     filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
     query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
-    pages = app.client.pages(path, query)
     try:
-        first = next(pages)
+        first, pages = _pages(app, path, query, statuses)
     except NotFound as error:
         raise explain_missing(error, of, app) if of else error from None
     is_whole = next_cursor(first) is None
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
-    if narrowed := _narrowed(first, query, statuses):
-        pages = app.client.pages(path, narrowed)
-    pages = chain([first], pages)
     if of is not None and window.since is not None:
         pages = _down_to(window.since, pages)
 
-    asks = resolve  # sessions, for what runs lack (contract, section 3)
+    is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
+    asks = bool(statuses) or is_short if resolve is None else resolve  # sessions (contract, section 3)
     if app.output.format == "id" and not statuses:
         asks = False  # no status is shown and none is needed
-    elif asks is None:
-        is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
-        asks = is_short or bool(statuses)
     resolver = Resolver(app.client, ask=asks)
     adopted = app.store.adopted(app.settings.host)
     undated = 0
@@ -164,9 +161,7 @@ def list_runs(
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
         runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
-        for run in runs:
-            if not statuses or run.status in statuses:
-                yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
+        return _of_status(runs, statuses, adopted)
 
     listing = Listing(
         pages,
@@ -177,21 +172,42 @@ def list_runs(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    # A list of failed runs says why before it says anything else.
-    urgent = ("id", "deployment", "error") if statuses == {"failed"} else ()
-    order = tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
-    listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=order))
+    listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=_first(statuses)))
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")
+    _warn_of_unread(app, resolver, statuses)
+    typed = [*(("--status", each) for each in status or ()), ("--trigger", trigger), ("--since", since)]
+    filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
+    listing.conclude(app.progress, none=f"no runs match {filters}" if filters else "no runs found")
+
+
+def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tuple[Page, Iterable[Page]]:
+    """Return a list's first page and all its pages. Raises ApiError."""
+    pages = app.client.pages(path, query)
+    first = next(pages)
+    if narrowed := _narrowed(first, query, statuses):
+        pages = app.client.pages(path, narrowed)
+    return first, chain([first], pages)
+
+
+def _first(statuses: set[str]) -> tuple[str, ...]:
+    """Return the columns in order; a list of failed runs says why before anything else."""
+    urgent = ("id", "deployment", "error") if statuses == {"failed"} else ()
+    return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
+
+
+def _of_status(runs: Iterable[Run], statuses: set[str], adopted: Container[str]) -> Iterator[Run]:
+    for run in runs:
+        if not statuses or run.status in statuses:
+            yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
+
+
+def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
     if resolver.unread:
         what = "ignored" if statuses else "status unknown for"
         why = "their sessions could not be read" if resolver.asks else "--no-resolve"
         app.progress.warn(f"{what} {resolver.unread} runs: {why}")
-    typed: list[tuple[str, Any]] = [("--status", each) for each in status or ()]
-    typed += [("--trigger", trigger), ("--since", since), ("--until", until)]
-    filters = " ".join(f"{option} {value}" for option, value in typed if value is not None)
-    listing.conclude(app.progress, none=f"no runs match {filters}" if filters else "no runs found")
 
 
 def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
