@@ -320,6 +320,20 @@ def test_if_idle_costs_five_requests_at_most(
     assert ("POST /api/v1/cloud/deployments/dep_1/run" in server.asked) == (going is None)
 
 
+def test_if_idle_starts_nothing_where_a_session_at_work_is_listed_again_at_rest(qoder: Qoder) -> None:
+    class Twice(Deployment):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            answer = super().handle_request(request)
+            if not request.url.path.endswith("/sessions"):
+                return answer
+            again = {"id": "sess_3", "status": "idle", "deployment_id": "dep_1"}
+            return httpx.Response(200, json=page(*answer.json()["data"], again))
+
+    qoder.transport = Twice(moving=3, filters=False)
+    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
+    assert (ran.code, ran.json["id"]) == (3, "drun_3")
+
+
 def test_if_idle_starts_nothing_where_it_cannot_be_known(qoder: Qoder) -> None:
     qoder.clock.sleep = lambda seconds: None  # type: ignore[method-assign]  # time stands still
     qoder.transport = Deployment(lists=False)
