@@ -161,7 +161,7 @@ class Pool(Generic[T, R]):
             begin(self._work_off)
 
     def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
-        """Tell each result as it comes, until all are told or it is enough."""
+        """Report each result as it comes, until all are reported or `is_enough`."""
         while self.open and not is_enough():
             news = self._clock.take(self._inbox, TICK)
             if callable(news):

@@ -35,8 +35,9 @@ def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[s
     try:
         return parse(ctx, args)
     except _TyperUsageError as mistake:
-        # The base class has no `ctx`; every usage mistake has, and its message needs one.
-        mistake.ctx = getattr(mistake, "ctx", None) or ctx  # type: ignore[attr-defined]  # see above
+        # Every usage mistake has a `ctx`, which its message needs, but the base class declares none.
+        told: Any = mistake
+        told.ctx = getattr(mistake, "ctx", None) or ctx
         raise
 
 

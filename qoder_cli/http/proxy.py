@@ -1,4 +1,4 @@
-"""The proxy on the way to a server. httpx is told which, so that our messages name the right one."""
+"""The proxy on the way to a server. We choose it and pass it to httpx, so that our messages name the right one."""
 
 import re
 import sys

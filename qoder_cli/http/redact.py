@@ -45,7 +45,7 @@ def header(name: str, value: str, secret: str | None = None) -> str:
 
 
 def body(content: bytes, kind: str = "", secret: str | None = None) -> str:
-    """Return a body without secrets, cut at 2,000 characters; of a form, and of what is no text, only its size."""
+    """Return a body without secrets, cut at 2,000 characters; of a form or of binary data, only the size."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

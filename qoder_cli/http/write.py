@@ -183,7 +183,7 @@ class Write(ABC, Generic[T]):
 
     @property
     def may_have_acted(self) -> bool:
-        """Whether an attempt was sent that is not known to have done nothing."""
+        """Whether an attempt was sent that may have had an effect."""
         return self._is_sending or self._has_failed or self.is_lost
 
     def send(self) -> Written[T]:

@@ -223,7 +223,7 @@ FORM = _object(  # the fields but files
     {
         "name?": str,
         "display_title?": _NAME,
-        "metadata?": Annotated[_METADATA, Json()],  # type: ignore[type-arg]  # of METADATA
+        "metadata?": Annotated[_METADATA, Json],
         "expires_in_seconds?": _text(like="^[1-9][0-9]{0,8}$"),
     }
 )

@@ -122,7 +122,7 @@ class Server:
         state = ServerState()
         listening = await self._loop.create_server(partial(_Protocol, config, state, {}), sock=self._listener)
         await self._is_over.wait()
-        with suppress(NotImplementedError):  # Windows
+        with suppress(NotImplementedError):  # on Windows the loop has no readers to remove
             self._loop.remove_reader(self._listener)
         for _ in range(4):  # turns of the loop: the newest connection is known after two, gone after three
             for connection in list(state.connections):

@@ -35,6 +35,6 @@ def places(shell: str, env: Mapping[str, str]) -> list[Path]:
     if not base.is_absolute():
         home = env["HOME"] if "HOME" in env else os.path.expanduser("~")
         if not os.path.isabs(home):  # HOME is empty, or expanduser knows none
-            raise UsageError("there is no home folder to install in", hint="set HOME, or leave out --install")
+            raise UsageError("no home folder to install in", hint="set HOME, or leave out --install")
         base = Path(home, default)
     return [base / folder / name for name in names]
