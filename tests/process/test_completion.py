@@ -371,7 +371,7 @@ def test_a_folder_that_cannot_be_written(qoder: Qoder, home: Path) -> None:
 def test_without_a_home_nothing_is_installed(qoder: Qoder, where: str) -> None:
     qoder.env["HOME"] = where
     ran = qoder("completion", "bash", "--install")
-    assert (ran.code, "there is no home folder" in ran.err) == (Exit.USAGE, True)
+    assert (ran.code, "no home folder to install in" in ran.err) == (Exit.USAGE, True)
 
 
 def test_powershell_has_no_folder_to_install_in(qoder: Qoder, home: Path) -> None:
