@@ -13,7 +13,7 @@ from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.times import Clock
 from qoder_cli.output.screen import Screen, write_error
-from qoder_cli.settings.values import Flags, is_on
+from qoder_cli.settings.values import Flags, is_on, repeated
 
 if TYPE_CHECKING:
     import httpx

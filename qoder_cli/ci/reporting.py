@@ -95,7 +95,7 @@ class Ci:
         self._tell({"statuses": statuses, "exit_codes": codes, "exit_code": str(code)})
 
     def _tell_result(self) -> None:
-        run = self.known.items[0].run if self.known.items else None
+        run = self.known.items[0].found if self.known.items else None
         was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):
             return

@@ -143,7 +143,7 @@ def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
 
 
 def _row(item: "Item") -> str:
-    run = item.run
+    run = item.found
     error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
     code = "" if item.exit_code is None else str(item.exit_code)
     cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]

@@ -48,40 +48,38 @@ class Item(Result[Run]):
     """The result for one run, or for one that was to be."""
 
     @property
-    def run(self) -> Run | None:
-        return self.found
-
-    @property
     def run_id(self) -> str | None:
-        return self.run.id if self.run else self.error.run_id if self.error else None
+        if self.found is not None:
+            return self.found.id
+        return self.error.run_id if self.error else None
 
     @property
     def goes_on(self) -> bool:
         """Whether there is a run that may still be running."""
-        if self.run is not None:
-            return is_going(self.run)
+        if self.found is not None:
+            return is_going(self.found)
         error = self.error
         return isinstance(error, WaitTimeout) or bool(error and error.run_id and error.run_state != "ended")
 
     @property
     def is_unknown(self) -> bool:
         """Whether nobody knows if a run was started."""
-        return self.run is None and self.exit_code == Exit.OUTCOME_UNKNOWN
+        return self.found is None and self.exit_code == Exit.OUTCOME_UNKNOWN
 
     @property
     def word(self) -> str:
-        if self.run is not None:
-            return self.run.status or "gone"
+        if self.found is not None:
+            return self.found.status or "gone"
         if not self.attempted:
             return "not_started"
         return self.error.type_name if self.error else "pending"
 
     def row(self) -> Fields:
-        return missing_row(without_tokens(self.typed), self.word) if self.run is None else run_row(self.run)
+        return missing_row(without_tokens(self.typed), self.word) if self.found is None else run_row(self.found)
 
     def drawn_row(self) -> Fields:
         """Return the row for a terminal, with the deployment as it was typed."""
-        names_run = self.run is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
+        names_run = self.found is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
         return self.row() if names_run else {**self.row(), "deployment": Words(self.typed)}
 
 
@@ -101,7 +99,7 @@ def asks_more(wanted: Wanted, item: Item) -> bool:
     """Whether more is to be read of a run that has ended."""
     if not wanted.result and (not wanted.require_satisfied or item.error is not None):
         return False
-    return item.run is not None and not is_going(item.run)
+    return item.found is not None and not is_going(item.found)
 
 
 def read_more(app: App, item: Item, wanted: Wanted) -> Item:
@@ -109,18 +107,18 @@ def read_more(app: App, item: Item, wanted: Wanted) -> Item:
     if not asks_more(wanted, item):
         return item
     try:
-        if wanted.require_satisfied and item.error is None and item.run is not None:
-            id = item.run.session_id
+        if wanted.require_satisfied and item.error is None and item.found is not None:
+            id = item.found.session_id
             session = mapping(app.client.get(f"/sessions/{segment(id)}")) if id else {}
             results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
             if results != {"satisfied"}:
                 why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"
-                said, hint = f"run {item.run.id} completed, but {why}", f"see: qoder run get {item.run.id}"
-                item = item.with_(error=RunFailed(said, hint=hint, **naming(item.run, "ended")))
-        if wanted.result and item.run is not None:
+                said, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
+                item = item.with_(error=RunFailed(said, hint=hint, **naming(item.found, "ended")))
+        if wanted.result and item.found is not None:
             from qoder_cli.runs.result import final_message
 
-            item = item.with_(more={"result": final_message(app, item.run)})
+            item = item.with_(more={"result": final_message(app, item.found)})
     except ApiError as error:
         return item.with_(error=item.error or unreadable(item, error, wanted, app))
     return item
@@ -133,7 +131,7 @@ def unread(run: Run, signalled: Signalled) -> QoderError:
 
 def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderError:
     """Return the error of a run that has ended, when the rest cannot be read."""
-    if (run := item.run) is None:
+    if (run := item.found) is None:
         return error
     again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
     return LostSight(
@@ -198,10 +196,10 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
     pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
 
     def leave(item: Item) -> Item:
-        if item.error is None or item.run is None or not is_left(item.error, item.run):
+        if item.error is None or item.found is None or not is_left(item.error, item.found):
             return item
         pace.take()
-        return item.with_(error=take_leave(item.error, item.run, app))
+        return item.with_(error=take_leave(item.error, item.found, app))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
@@ -215,24 +213,24 @@ def finish(app: App, item: Item, *, result: bool = False) -> int:
     """Print one result, or the run's final message. Return 0 or raise its error."""
     app.known.ended(item)
     try:
-        if item.run is not None:
+        if item.found is not None:
             failure = _show(app, item, result)
             if failure and not item.error:
                 item = item.with_(error=failure)
     except Signalled as signalled:
-        if item.run is not None:
-            item = item.with_(error=unread(item.run, signalled))
+        if item.found is not None:
+            item = item.with_(error=unread(item.found, signalled))
     except (ReaderGone, InternalError):
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
     app.known.ended(item)
     if item.error is not None:
-        raise item.error if result else beside_record(item.error, item.run, app)
+        raise item.error if result else beside_record(item.error, item.found, app)
     return Exit.OK
 
 
 def _show(app: App, item: Item, result: bool) -> QoderError | None:
-    run, error = item.run, None
+    run, error = item.found, None
     assert run is not None  # whoever calls this has a run to show
     if result and not is_going(run):
         from qoder_cli.runs.result import show_result

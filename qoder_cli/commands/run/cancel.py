@@ -105,7 +105,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
 
 def _judged(app: App, item: Item) -> Item:
     """Return its result: stopped is a success, however it ended."""
-    if item.run is not None and not is_going(item.run):
+    if item.found is not None and not is_going(item.found):
         return item.with_(error=None)
     if isinstance(item.error, Interrupted):
         return item

@@ -182,13 +182,13 @@ class FleetWait(Wait):
     def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
         """Return the result of an ended run that was not read in full."""
         item = self._ended[watch]
-        if item.error or item.run is None:
+        if item.error or item.found is None:
             return item
         error: QoderError
         if signalled:
-            error = unread(item.run, signalled)
+            error = unread(item.found, signalled)
         elif self._enough():
-            error = NotYet(f"run {item.run.id} has ended, but nothing more was read of it after another failed")
+            error = NotYet(f"run {item.found.id} has ended, but nothing more was read of it after another failed")
         else:
             error = unreadable(item, NoAnswer("there was no time left"), self.wanted, self.app)
         return item.with_(error=error)

@@ -112,9 +112,9 @@ class Conductor:
         for number, typed in enumerate(self._typed):
             item, watch = self._printed.of(number), watches.get(number)
             if item is not None:
-                lasted = item.run.duration_ms if item.run else None
+                lasted = item.found.duration_ms if item.found else None
                 seconds = None if lasted is None else lasted / 1000
-                yield Line(typed, item.run.id if item.run else None, item.word.replace("_", " "), seconds)
+                yield Line(typed, item.found.id if item.found else None, item.word.replace("_", " "), seconds)
             elif watch is None:
                 yield Line(typed, None, "to start", None)
             else:
@@ -140,7 +140,7 @@ class Conductor:
     def conclude(self) -> int:
         """Print the rest and a summary. Return 0 or raise the deciding error."""
         items = self._printed.results
-        remember_runs(self._app.store, self._app.settings, [item.run for item in items if item.run])
+        remember_runs(self._app.store, self._app.settings, [item.found for item in items if item.found])
         try:
             self._printed.end()
             self._sum_up(items, ask=not self._signalled and self._printed.broken is None)
@@ -173,7 +173,7 @@ class Conductor:
 
 def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
     """Return the credits that the runs used, in words; None if no session says."""
-    runs = {item.run.session_id: item.run for item in items if item.run is not None and item.run.session_id}
+    runs = {item.found.session_id: item.found for item in items if item.found is not None and item.found.session_id}
     told: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
     silent = runs.keys() - told.keys()
     if silent and ask:
@@ -219,7 +219,7 @@ def last_words(
     running = [item.run_id or item.typed for item in items if item.goes_on]
     unknown = [item for item in items if item.is_unknown]
     fine = [item for item in items if item.attempted and item.error is None]
-    completed = sum(item.run is not None and item.run.status == "completed" for item in items)
+    completed = sum(item.found is not None and item.found.status == "completed" for item in items)
     went = "succeeded" if verb == "completed" and completed != len(fine) else verb
     parts = [f"{len(fine)} of {len(items)} runs {went}", decided.said if decided and several else error.message]
     if is_stopped:

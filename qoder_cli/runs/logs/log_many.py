@@ -45,8 +45,8 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
         items.append(item)
         away = away + 1 if isinstance(error, Unavailable) else 0
         if error is None:
-            if item.run and not had_any:
-                app.progress.note(nothing_shown(item.run.id, selection))
+            if item.found and not had_any:
+                app.progress.note(nothing_shown(item.found.id, selection))
         elif len(typed) > 1:
             is_refused = isinstance(error, AuthError) and error.http_status == 401  # as all would be
             if is_refused or away == GIVE_UP_AFTER:
@@ -98,10 +98,10 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
 
 def _to_the_end(log: Log) -> Iterator[Events]:
     """Yield a log's batches; an ApiError becomes its error."""
-    if log.item.run is None:
+    if log.item.found is None:
         return
     try:
-        with explained(log.item.run):
+        with explained(log.item.found):
             yield from log.batches
     except ApiError as error:
         log.item = log.item.with_(error=error)
@@ -116,7 +116,7 @@ class _Lines:
         self._between = ""
 
     def show(self, log: Log, events: Iterator[Events]) -> bool:
-        run = log.item.run
+        run = log.item.found
         run_id = run.id if run else None
         with Printer(self._app, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
             for number, batch in enumerate(events):
