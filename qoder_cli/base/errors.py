@@ -38,34 +38,26 @@ RunState = Literal["none", "ended", "going", "unknown"]
 
 
 class Exit(IntEnum):
-    """The exit codes, each with its sentence in help and README."""
+    """The exit codes; `help.documented` says what each means."""
 
-    meaning: str
-
-    def __new__(cls, code: int, meaning: str) -> Self:
-        member = int.__new__(cls, code)
-        member._value_ = code
-        member.meaning = meaning
-        return member
-
-    OK = 0, "success: the run was accepted or, with --wait, completed"
-    RUN_FAILED = 1, "the run failed or never started"
-    USAGE = 2, "invalid option, argument, file or config; nothing was sent"
-    RUN_SKIPPED = 3, "the run was skipped, or --if-idle found one running"
-    AUTH = 4, "missing or rejected token (401, 403)"
-    NOT_FOUND = 5, "no such deployment or run (404)"
-    REJECTED = 6, "the server refused (409 and every other 4xx)"
-    UNAVAILABLE = 7, "server unreachable or response invalid; nothing was started"
-    NOT_YET = 8, "still running (run get --exit-status, run result), or changes pending (apply --exit-code)"
-    OUTCOME_UNKNOWN = 9, "unknown whether it happened; check before repeating it"
-    LOST_SIGHT = 10, "lost track of the run; it may still be running"
-    NEEDS_ANSWER = 11, "the run waits for an answer from a person"
-    INTERNAL = 70, "internal error, or output could not be written"
-    WAIT_TIMEOUT = 124, "timed out; the run keeps running"
-    HUNG_UP = 129, "the terminal was closed (SIGHUP)"
-    INTERRUPTED = 130, "Ctrl-C; a run that was started keeps running"
-    CLOSED_PIPE = 141, "output pipe closed"
-    TERMINATED = 143, "SIGTERM; a run that was started keeps running"
+    OK = 0
+    RUN_FAILED = 1
+    USAGE = 2
+    RUN_SKIPPED = 3
+    AUTH = 4
+    NOT_FOUND = 5
+    REJECTED = 6
+    UNAVAILABLE = 7
+    NOT_YET = 8
+    OUTCOME_UNKNOWN = 9
+    LOST_SIGHT = 10
+    NEEDS_ANSWER = 11
+    INTERNAL = 70
+    WAIT_TIMEOUT = 124
+    HUNG_UP = 129
+    INTERRUPTED = 130
+    CLOSED_PIPE = 141
+    TERMINATED = 143
 
 
 # The first that applies is the exit code of several runs (contract, section 4); of USAGE it says nothing, which one of

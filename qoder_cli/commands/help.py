@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import RANKING, Exit, UsageError
+from qoder_cli.base.errors import RANKING, UsageError
 from qoder_cli.cli.options import Text, Texts, argument, flag, show_help
 from qoder_cli.help import reference
 from qoder_cli.help.completion import values
-from qoder_cli.help.documented import FORMATS, KEYS, TOPICS, VARIABLES, Named
+from qoder_cli.help.documented import FORMATS, KEYS, MEANING, TOPICS, VARIABLES, Named
 
 WIDTH = 80  # columns of a text
 _TOPIC = argument("TOPIC", "commands, options, exit-codes, environment, output, or a command.", values.topics)
@@ -79,7 +79,7 @@ def _text(topic: str, root: Any) -> str:
             formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
             return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
         case "exit-codes":
-            rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", code.meaning) for code in Exit)
+            rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", meaning) for code, meaning in MEANING.items())
             return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
         case "environment":
             return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)

@@ -5,9 +5,30 @@ from typing import NamedTuple
 
 from qoder_cli.base.errors import Exit
 
-# What a script should do about an exit code.
+# What an exit code means.
+MEANING = {
+    Exit.OK: "success: the run was accepted or, with --wait, completed",
+    Exit.RUN_FAILED: "the run failed or never started",
+    Exit.USAGE: "invalid option, argument, file or config; nothing was sent",
+    Exit.RUN_SKIPPED: "the run was skipped, or --if-idle found one running",
+    Exit.AUTH: "missing or rejected token (401, 403)",
+    Exit.NOT_FOUND: "no such deployment or run (404)",
+    Exit.REJECTED: "the server refused (409 and every other 4xx)",
+    Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
+    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-code)",
+    Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
+    Exit.LOST_SIGHT: "lost track of the run; it may still be running",
+    Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
+    Exit.INTERNAL: "internal error, or output could not be written",
+    Exit.WAIT_TIMEOUT: "timed out; the run keeps running",
+    Exit.HUNG_UP: "the terminal was closed (SIGHUP)",
+    Exit.INTERRUPTED: "Ctrl-C; a run that was started keeps running",
+    Exit.CLOSED_PIPE: "output pipe closed",
+    Exit.TERMINATED: "SIGTERM; a run that was started keeps running",
+}
+# What a script should do about it.
 _WAIT = "wait again: `qoder run wait last`"
-THEN: dict[Exit, str] = {
+THEN = {
     Exit.OK: "continue",
     Exit.RUN_FAILED: "see why: `qoder run result last`, `qoder run logs last`",
     Exit.USAGE: "correct the command, file or environment",

@@ -6,8 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from qoder_cli import __version__
-from qoder_cli.base.errors import Exit
-from qoder_cli.help.documented import VARIABLES
+from qoder_cli.help.documented import MEANING, VARIABLES
 from qoder_cli.help.reference import context_of
 
 _MANUAL = "Qoder Cloud Agents"
@@ -39,7 +38,10 @@ def page(context: Any) -> str:
         options = [row for param in command.params if (row := param.get_help_record(context))]
         sections += [
             ("Global options", options),
-            ("Exit status", [(f"{code.value}", f"{code.name.lower()}: {code.meaning}") for code in Exit]),
+            (
+                "Exit status",
+                [(f"{code.value}", f"{code.name.lower()}: {meaning}") for code, meaning in MEANING.items()],
+            ),
             ("Environment", [(", ".join(each.names), each.meaning) for each in VARIABLES]),
         ]
     for title, rows in sections:

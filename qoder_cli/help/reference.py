@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from qoder_cli import __version__
-from qoder_cli.base.errors import RANKING, Exit, UsageError
+from qoder_cli.base.errors import RANKING, UsageError
 from qoder_cli.help import documented
 from qoder_cli.help.completion.values import words_of
 
@@ -116,8 +116,8 @@ def _words(param: Any) -> list[str]:
 
 def _exit_codes() -> JSON:
     codes = [
-        {"code": code.value, "name": code.name.lower(), "meaning": code.meaning, "then": documented.THEN[code]}
-        for code in Exit
+        {"code": code.value, "name": code.name.lower(), "meaning": meaning, "then": documented.THEN[code]}
+        for code, meaning in documented.MEANING.items()
     ]
     return {"exit_codes": codes, "exit_codes_of_several": list(RANKING)}
 

@@ -11,7 +11,6 @@ import pytest
 
 import qoder_cli
 from qoder_cli.base import errors
-from qoder_cli.base.errors import Exit
 from qoder_cli.help import NOUNS, documented, suggestions
 
 HOUSE = Path(qoder_cli.__file__).parent
@@ -114,9 +113,9 @@ def texts() -> list[Text]:
     paths = [path for room in ROOMS for path in sorted((HOUSE / room).rglob("*.py"))]
     found = [text for path in paths if str(path.relative_to(HOUSE)) not in NOT_YET for text in _messages(path)]
     told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in documented.KEYS.values() for each in keys)]
-    meanings = [each.meaning for each in told] + [code.meaning for code in Exit] + list(documented.THEN.values())
-    meanings += [about for _, about in NOUNS.values()] + list(documented.TOPICS.values())
-    found += [Text("help/documented.py, base/errors.py", text, False) for text in meanings]
+    meanings = [each.meaning for each in told] + [*documented.MEANING.values(), *documented.THEN.values()]
+    meanings += [about for about, _ in NOUNS.values()] + list(documented.TOPICS.values())
+    found += [Text("help/documented.py", text, False) for text in meanings]
     suggested = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values(), suggestions.NO_TOKEN]
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
