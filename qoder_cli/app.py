@@ -55,8 +55,8 @@ class Known:
     def ended(self, item: Any, *, number: int = 0) -> None:
         """Take in what became of one."""
         self.items[number] = item
-        if item.run is not None:
-            self.ids[number] = item.run.id, item.run.session_id
+        if item.found is not None:
+            self.ids[number] = item.found.id, item.found.session_id
 
     @property
     def run(self) -> "Run | None":
@@ -165,7 +165,7 @@ class App:
 
     def command(self, *words: str) -> list[str]:
         """Return a command to type next, with the options for profile, host and format."""
-        return [self.program, *words, *self.flags.selectors()]
+        return [self.program, *words, *repeated(self.flags, output=self.flags.output)]
 
     def wait_again(self, *runs: str) -> list[str]:
         """Return the command that resumes this wait."""
@@ -173,8 +173,9 @@ class App:
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with, as a table even with -q."""
-        command = self.command(*words)
-        return command[:-2] if self.flags.output == "id" else command
+        if self.flags.output == "id":
+            return [self.program, *words, *repeated(self.flags)]
+        return self.command(*words)
 
     def show_run(self, run: "Run", **more: Any) -> None:
         from qoder_cli.base.outcome import is_going

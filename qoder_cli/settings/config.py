@@ -5,7 +5,7 @@ A token is kept out of every repr, message and traceback here.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qoder_cli.base.errors import UsageError
@@ -24,6 +24,7 @@ from qoder_cli.settings.values import (
     read_region,
     read_token,
     read_workspace,
+    repeated,
 )
 
 # In order of precedence.
@@ -234,7 +235,7 @@ def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
     """Return how to get a token, or another; a variable overrides a saved one."""
     import shlex
 
-    login = "run: " + shlex.join(["qoder", "auth", "login", *replace(flags, output="table").selectors()])
+    login = "run: " + shlex.join(["qoder", "auth", "login", *repeated(flags)])
     if env.get("QODER_SANDBOX"):
         return "set QODER_PAT to the token that `qoder sandbox` printed"
     if token is None and flags.profile is None:

@@ -61,18 +61,15 @@ class Flags:
     no_input: bool = False
     debug: bool = False
 
-    def selectors(self) -> list[str]:
-        """Return the options that repeat profile, server and format in a next command."""
-        words: list[str] = []
-        for option, value in (
-            ("--profile", self.profile),
-            ("--region", self.region),
-            ("--base-url", self.base_url),
-            ("--workspace", self.workspace),
-        ):
-            words += written(option, value) if value is not None else []
-        words += ["--no-progress"] if self.no_progress else []
-        return words + (["-o", self.output] if self.output != "table" else [])
+
+def repeated(flags: Flags, *, output: Format = "table") -> list[str]:
+    """Return the options for a next command: the same profile and server, and this format."""
+    words: list[str] = []
+    for name in ("profile", "region", "base_url", "workspace"):
+        value = getattr(flags, name)
+        words += written("--" + name.replace("_", "-"), value) if value is not None else []
+    words += ["--no-progress"] if flags.no_progress else []
+    return words + (["-o", output] if output != "table" else [])
 
 
 def is_on(env: Mapping[str, str], name: str) -> bool:
