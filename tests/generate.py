@@ -45,7 +45,7 @@ def commands(told: Reference) -> str:
         noun = command["path"][0]
         groups.setdefault(noun if len(command["path"]) > 1 else "", []).append(command)
     alone = ", ".join(f"<code>{command['path'][0]}</code>" for command in groups[""])
-    titles = {noun: f"<code>qoder {noun}</code> {NOUNS.get(noun, ('', ''))[1]}" for noun in groups} | {"": alone}
+    titles = {noun: f"<code>qoder {noun}</code> {NOUNS.get(noun, ('', ''))[0]}" for noun in groups} | {"": alone}
     folded = "".join(
         f"<details>\n<summary>{titles[noun]}</summary>\n\n{_commands(group)}\n</details>\n"
         for noun, group in sorted(groups.items(), key=lambda item: item[0] == "")

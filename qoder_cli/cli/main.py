@@ -16,7 +16,7 @@ from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import Untold, everywhere, show_help, unfolded
-from qoder_cli.help import ALIKE, ALIKE_TOLD, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
+from qoder_cli.help import CONTENTS, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed
 
 _FLAGS = {"max_content_width": 80}
@@ -85,13 +85,22 @@ class Command(TyperCommand):
 class Tree(TyperGroup):
     """A group whose commands are imported only when typed.
 
-    Each is a function, the name of one, or its line of help and the commands of a group in it.
+    Each is a function, the name of one, or of a group its line of help and its commands (their
+    module, for a noun). `contents` are the lines of its help, if they are not one for each.
     """
 
     format_help_text = _write_help
     format_options = _write_sections
 
-    def __init__(self, name: str, help: str, commands: Mapping[str, Any], understood: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        commands: Mapping[str, Any],
+        understood: Mapping[str, str] = VERBS_UNDERSTOOD,
+        *,
+        contents: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(
             name=name,
             help=help,
@@ -104,6 +113,7 @@ class Tree(TyperGroup):
         )
         self._listed = commands
         self._understood = understood
+        self._contents = contents
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] in self._listed:  # no option stands before it
@@ -117,10 +127,10 @@ class Tree(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
         command = self._listed.get(cmd_name)
-        if isinstance(command, tuple):
-            about, commands = command
-            return Tree(cmd_name, about + ".", commands, VERBS_UNDERSTOOD)
-        return command and _build(cmd_name, function_of(command))
+        if not isinstance(command, tuple):
+            return command and _build(cmd_name, function_of(command))
+        about, commands = command
+        return _noun(cmd_name) if isinstance(commands, str) else Tree(cmd_name, about + ".", commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command's name, the command, the words left. Raises UsageError."""
@@ -146,7 +156,7 @@ class Tree(TyperGroup):
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        return [("Commands", self.commands_told())]
+        return [("Commands", [*(self._contents or dict(self.commands_told())).items()])]
 
 
 def _show_contents(ctx: typer.Context) -> None:
@@ -191,13 +201,13 @@ def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] 
 
 
 @cache
-def load_noun(noun: str) -> Any:
+def _noun(noun: str) -> Any:
     """Return the command or group behind a noun, built once."""
-    module_name, help = NOUNS[noun]
-    commands = import_module(module_name).COMMANDS
+    about, module = NOUNS[noun]
+    commands = import_module(module).COMMANDS
     if noun in commands:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(commands[noun]))
-    return Tree(noun, help + ".", commands, VERBS_UNDERSTOOD)
+    return Tree(noun, about + ".", commands)
 
 
 def _summary(command: Any) -> str:
@@ -217,25 +227,10 @@ def function_of(command: Callable[..., Any] | Untold | str) -> Callable[..., Any
     return function
 
 
-class _Root(Tree):
-    """The root, whose contents page fits a terminal of 24 lines."""
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return load_noun(cmd_name) if cmd_name in NOUNS else None
-
-    def commands_told(self) -> list[tuple[str, str]]:
-        return [(noun, about) for noun, (_, about) in NOUNS.items()]
-
-    def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        """Return the contents page; nouns that are alike share one line."""
-        rows = [(name, ALIKE_TOLD if name == ALIKE[0] else about) for name, about in self.commands_told()]
-        return [("Commands", [row for row in rows if row[0] not in ALIKE[1:]])]
-
-
 @cache
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, built once, with no command imported."""
-    tree = _Root(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD)
+    tree = Tree(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD, contents=CONTENTS)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

@@ -1,30 +1,34 @@
 """What the program says of itself."""
 
-# Nouns, the module of their commands, and their line in `qoder --help`.
+# Nouns, their line in completion and `qoder help commands`, and the module of their commands.
 NOUNS = {
-    "deploy": ("qoder_cli.commands.deploy", "Run and manage deployments"),
-    "run": ("qoder_cli.commands.run", "Inspect runs, read their logs, wait for them"),
-    "session": ("qoder_cli.commands.session", "Start, list, change and end sessions, talk to their agents"),
-    "agent": ("qoder_cli.commands.agent", "Manage agents: their models, tools and instructions"),
-    "env": ("qoder_cli.commands.env", "Manage the environments that sessions run in"),
-    "file": ("qoder_cli.commands.file", "Upload files, download what agents made"),
-    "vault": ("qoder_cli.commands.vault", "Keep secrets for agents"),
-    "skill": ("qoder_cli.commands.skill", "Upload and manage skills"),
-    "memory": ("qoder_cli.commands.memory", "Read and write what agents remember"),
-    "dream": ("qoder_cli.commands.dream", "Have memories tidied up"),
-    "model": ("qoder_cli.commands.model", "List the models that agents can use"),
-    "auth": ("qoder_cli.commands.auth", "Log in, log out, show which token is in use"),
-    "config": ("qoder_cli.commands.config", "Read and edit the config file"),
-    "api": ("qoder_cli.commands.api", "Call any API endpoint directly"),
-    "doctor": ("qoder_cli.commands.doctor", "Diagnose setup problems"),
-    "sandbox": ("qoder_cli.commands.sandbox", "Run commands against a local fake server"),
-    "completion": ("qoder_cli.commands.completion", "Print or install shell completion"),
-    "help": ("qoder_cli.commands.help", "Help topics: commands, options, exit-codes, environment, output"),
+    "deploy": ("Run and manage deployments", "qoder_cli.commands.deploy"),
+    "run": ("Inspect runs, read their logs, wait for them", "qoder_cli.commands.run"),
+    "session": ("Start, list, change and end sessions, talk to their agents", "qoder_cli.commands.session"),
+    "agent": ("Manage agents: their models, tools and instructions", "qoder_cli.commands.agent"),
+    "env": ("Manage the environments that sessions run in", "qoder_cli.commands.env"),
+    "file": ("Upload files, download what agents made", "qoder_cli.commands.file"),
+    "vault": ("Keep secrets for agents", "qoder_cli.commands.vault"),
+    "skill": ("Upload and manage skills", "qoder_cli.commands.skill"),
+    "memory": ("Read and write what agents remember", "qoder_cli.commands.memory"),
+    "dream": ("Have memories tidied up", "qoder_cli.commands.dream"),
+    "model": ("List the models that agents can use", "qoder_cli.commands.model"),
+    "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
+    "config": ("Read and edit the config file", "qoder_cli.commands.config"),
+    "api": ("Call any API endpoint directly", "qoder_cli.commands.api"),
+    "doctor": ("Diagnose setup problems", "qoder_cli.commands.doctor"),
+    "sandbox": ("Run commands against a local fake server", "qoder_cli.commands.sandbox"),
+    "completion": ("Print or install shell completion", "qoder_cli.commands.completion"),
+    "help": ("Help topics: commands, options, exit-codes, environment, output", "qoder_cli.commands.help"),
 }
 
-# What agents are made of, with the same verbs: these share a line, that of the first.
+# What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
+# share the line of the first.
 ALIKE = ("agent", "env", "file", "vault", "skill", "memory", "dream", "model")
-ALIKE_TOLD = "Agents; likewise env, file, vault, skill, memory, dream, model"
+CONTENTS = {
+    **{noun: about for noun, (about, _) in NOUNS.items() if noun not in ALIKE[1:]},
+    ALIKE[0]: f"Agents; likewise {', '.join(ALIKE[1:])}",
+}
 
 # What people type for these; understood, and not shown.
 NOUNS_UNDERSTOOD = {

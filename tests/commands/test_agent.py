@@ -14,7 +14,7 @@ from qoder_cli.nouns import agents
 from qoder_cli.nouns.write import covers, same
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.things import LOSSES, Things, refusal, register
+from tests.support.things import LOSSES, Things, refusal
 
 TOOLSET = {"type": "agent_toolset_20260401"}
 ASKS = {"permission_policy": {"type": "always_ask"}}
@@ -38,8 +38,7 @@ UPDATE = ("agent", "update", "helper")
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Things:
-    register(monkeypatch, agent="Manage agents")
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
     made = Things(qoder, request.param)
     made.keep("agents", WRITER)
     made.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})

@@ -14,7 +14,7 @@ from qoder_cli.nouns.environments import MANAGERS, changed, check_typed
 from qoder_cli.nouns.write import covers, same
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.things import LOSSES, Things, register
+from tests.support.things import LOSSES, Things
 
 OPEN = {"type": "cloud", "networking": {"type": "unrestricted"}}
 LIMITED = {"type": "limited", "allowed_hosts": ["example.com"], "allow_mcp_servers": True}
@@ -38,8 +38,7 @@ UPDATE = ("env", "update", "data")
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Things:
-    register(monkeypatch, env="Manage environments")
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
     made = Things(qoder, request.param)
     made.keep("environments", DATA)
     return made

@@ -90,7 +90,7 @@ def test_the_program_offers(line: str) -> None:
 
 
 def test_what_is_offered_says_what_it_is() -> None:
-    assert offered("qoder ", {})["deploy"] == NOUNS["deploy"][1]
+    assert offered("qoder ", {})["deploy"] == NOUNS["deploy"][0]
     assert offered("qoder run ", {})["wait"] == "Wait for runs to finish; exit with their outcome"
     assert offered("qoder deploy run --wai", {}) == {"--wait": "Wait for the outcome, and exit with it"}
     assert offered("qoder help exit", {}) == {"exit-codes": TOPICS["exit-codes"]}

@@ -42,7 +42,7 @@ def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple
 
 _ALL = {
     path: command
-    for noun, (module, _) in NOUNS.items()
+    for noun, (_, module) in NOUNS.items()
     for path, command in _below((noun,), import_module(module).COMMANDS)
 }
 COMMANDS = {path: function_of(command) for path, command in _ALL.items()}

@@ -2,14 +2,10 @@
 
 import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import httpx
-import pytest
 
-from qoder_cli.cli import main
-from qoder_cli.help import NOUNS
 from qoder_cli.sandbox.records import Thing
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN, Qoder
@@ -92,12 +88,3 @@ class Things(Service):
         answer = WorldTransport.handle_request(self, httpx.Request("POST", url, json=body | version, headers=headers))
         assert answer.status_code == 200, answer.read()
         self.defaults(known)
-
-
-def register(monkeypatch: pytest.MonkeyPatch, **nouns: str) -> None:
-    """Make commands of nouns known: those that are not yet."""
-    for noun, about in nouns.items():
-        if noun not in NOUNS:
-            monkeypatch.setitem(NOUNS, noun, (f"qoder_cli.commands.{noun}", about))
-            # It is built once: the one of this test goes with it.
-            monkeypatch.setattr(main, "command_tree", cache(main.command_tree.__wrapped__))
