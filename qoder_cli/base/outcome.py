@@ -175,6 +175,8 @@ class SessionStory:
     Of the agent's events, only what shows when work began is kept.
     """
 
+    types: Sequence[str] = ENDING_EVENTS  # what it takes in, besides the agent's own
+
     def __init__(self, *, since: float | None = None) -> None:
         self._since = since
         self._told: dict[str, Told] = {}
@@ -193,6 +195,11 @@ class SessionStory:
             self._take(event, at)
         self.judged = _judge(self._ordered())
         return self
+
+    def restart(self) -> list[dict[str, Any]]:
+        """Forget all events, to be told them in another order. Return those that `events` has."""
+        known, self._told, self._work_began = self.events, {}, None
+        return known
 
     @property
     def starts(self) -> frozenset[str]:

@@ -51,8 +51,8 @@ class Resolver:
             return with_asks(self._client, settle(run)) if self.asks else settle(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
-            # Usage would cost one more request for each row, and no list shows it.
-            reader = Observer(self._client, str(run.raw.get("id")), run=run, with_usage=False)
+            reader = Observer(self._client, str(run.raw.get("id")), run=run)
+            reader.take_session({})  # usage would cost one more request for each row, and no list shows it
             try:
                 reader.reread(run)
                 return reader.run or run

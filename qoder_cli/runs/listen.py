@@ -50,8 +50,9 @@ class Listener:
             if ear is not None:
                 ear.feed.stop()
         elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
-            feed = Feed(self._client, session_id, inbox=self.inbox, after=watch.observer.read_to)
-            self._ears[session_id] = _Ear(feed, story=watch.observer.story.copy())
+            known = watch.observer.known
+            feed = Feed(self._client, session_id, inbox=self.inbox, after=known.read_to)
+            self._ears[session_id] = _Ear(feed, story=known.story.copy())
             feed.start()
 
     def hears(self, watch: Watch) -> bool:

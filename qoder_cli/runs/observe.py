@@ -24,7 +24,7 @@ from qoder_cli.base.outcome import (
     settle,
     standing,
 )
-from qoder_cli.sessions.story import StoryReader, story_of
+from qoder_cli.sessions.story import read_story, story_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -47,7 +47,9 @@ HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 class SessionKnown:
     """What is known of a run's session. Times are the monotonic clock's."""
 
-    reader: StoryReader
+    session_id: str
+    story: SessionStory
+    read_to: str | None = None  # the id of the last event read, from which a stream can go on
     asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
     asked_until: float = 0.0  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
@@ -62,6 +64,8 @@ class Observer:
     `is_fresh`: a run that the server does not show may not have reached every replica yet.
     """
 
+    reads_on = False  # whether its session's story goes beyond the first ending
+
     def __init__(
         self,
         client: "Client",
@@ -70,15 +74,13 @@ class Observer:
         run: Run | None = None,
         adopted: bool = False,
         is_fresh: Callable[[str], bool] = lambda run_id: False,
-        with_usage: bool = True,
     ) -> None:
         self.run_id = run_id
         self.adopted = adopted
         self._is_fresh = is_fresh
-        self._with_usage = with_usage  # whether to ask what the session used
-        self._session: dict[str, Any] | None = None  # as a list showed it at rest, which saves asking what it used
+        self._session: dict[str, Any] | None = None  # see take_session
         self._client = client
-        self._known: SessionKnown | None = None
+        self.known = SessionKnown("", SessionStory())
         self._going_since: float | None = None
         self._warned: set[str] = set()
         self.run: Run | None = None
@@ -89,34 +91,23 @@ class Observer:
     def _keep(self, run: Run) -> None:
         self.run = replace(run, adopted=True) if self.adopted else run
         self.ended = not is_going(run)
-
-    @property
-    def read_to(self) -> str | None:
-        """The id of the last event read, from which a stream can go on."""
-        return self._known.reader.read_to if self._known else None
-
-    @property
-    def story(self) -> SessionStory:
-        if self._known:
-            return self._known.reader.story
-        return story_of(self.run, self._client.server_now()) if self.run else SessionStory()
+        self._session_of(run)
 
     @property
     def asks_since(self) -> float | None:
         """Since when the agent has waited for an answer, by the monotonic clock; None if it does not."""
-        known = self._known
-        return known.asks[1] if known and known.asks and not self.ended else None
+        asks = self.known.asks
+        return asks[1] if asks and not self.ended else None
 
     @property
     def needs_answer(self) -> bool:
         """Whether the agent has waited so long that it will not go on by itself."""
         since = self.asks_since
-        return since is not None and self._known is not None and self._known.asked_until - since >= ASKS_FOR
+        return since is not None and self.known.asked_until - since >= ASKS_FOR
 
     def forget_asks(self) -> None:
         """Assume that the ask was answered: if it still stands, it counts as new."""
-        if self._known:
-            self._known.asks = None
+        self.known.asks = None
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError."""
@@ -137,8 +128,8 @@ class Observer:
     def _put(self, run: Run) -> None:
         """Keep a reading, with what its session waits for."""
         self._keep(settle(run))
-        if self._known and self._known.asks and not self.ended:
-            self._keep(apply_asks(run, self._known.asks[0]))
+        if self.known.asks and not self.ended:
+            self._keep(apply_asks(run, self.known.asks[0]))
 
     def take(self, run: Run) -> None:
         """Take a run from a list. Only `look` deals with a status that lags behind its session."""
@@ -149,7 +140,7 @@ class Observer:
                 self._going_since = self._client.clock.monotonic()
 
     def take_session(self, session: dict[str, Any] | None) -> None:
-        """Take a session at rest from a list; None if it went on."""
+        """Take a session at rest from a list, which saves asking what it used; None if it went on."""
         self._session = session
 
     def reread(self, run: Run) -> bool:
@@ -188,9 +179,8 @@ class Observer:
             try:
                 return self.look(retry=True)
             except NotFound as error:
-                is_missing = self._known is not None and self._known.missing is not None
                 is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
-                if is_late or not (self.may_lag or is_missing):
+                if is_late or not (self.may_lag or self.known.missing):
                     raise
                 self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
             clock.sleep(pause)
@@ -215,7 +205,8 @@ class Observer:
     def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
         known = self._session_of(run)
         try:
-            ending = self._read_story(known, within, retry).ending
+            self._read_story(known, within, retry)
+            ending = known.story.ending
         except NotFound as error:
             if not error.enveloped:
                 raise  # it is not the API's own, and says nothing at all
@@ -225,7 +216,7 @@ class Observer:
             known.missing = since, times + 1
             if now - since < LAGGING or times + 1 < GONE_READS:
                 raise error.with_(retryable=True) from None  # in a while it is settled
-            ending = self.story.ending or SESSION_DELETED
+            ending = known.story.ending or SESSION_DELETED
         if ending is not None:
             self._conclude(run, ending)
         elif known.asks:
@@ -236,17 +227,14 @@ class Observer:
         self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
     def _session_of(self, run: Run) -> SessionKnown:
-        if self._known is None or self._known.reader.session_id != run.session_id:
-            self._known = SessionKnown(self._reader(run))
-        return self._known
+        if run.session_id and run.session_id != self.known.session_id:
+            self.known = SessionKnown(run.session_id, story_of(run, self._client.server_now()))
+        return self.known
 
-    def _reader(self, run: Run) -> StoryReader:
-        return StoryReader(self._client, run)
-
-    def _read_story(
-        self, known: SessionKnown, within: float | None, retry: bool, *, to_the_end: bool = False
-    ) -> SessionStory:
-        story = known.reader.read(within=within, retry=retry, to_the_end=to_the_end)
+    def _read_story(self, known: SessionKnown, within: float | None, retry: bool, *, whole: bool = False) -> None:
+        story, whole = known.story, whole or self.reads_on
+        read_to = read_story(self._client, known.session_id, story, within=within, retry=retry, whole=whole)
+        known.read_to = read_to or known.read_to
         now = self._client.clock.monotonic()
         asks, rest = story.asks, story.rest
         if asks is None or known.asks is None or known.asks[0].key != asks.key:
@@ -254,7 +242,6 @@ class Observer:
         if rest is None or known.rests is None or known.rests[0].key != rest.key:
             known.rests = (rest, now) if rest else None
         known.asked_until, known.missing = now, None
-        return story
 
     def _age(self, run: Run) -> float:
         """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
@@ -262,7 +249,7 @@ class Observer:
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
         """Return what the session used, if it says so at once: it decides nothing."""
-        if ending is SESSION_DELETED or not self._with_usage:
+        if ending is SESSION_DELETED:
             return {}
         if self._session is not None:
             return mapping(self._session.get("usage"))
@@ -281,16 +268,15 @@ class Observer:
         self._mind_strange(run)
         if self._going_since is None:
             self._going_since = now
-        minded = self._known.minded if self._known else 0.0
-        due = max(self._going_since, minded) + DISAGREEMENT_AFTER
-        if self._known and self._known.asks and self._known.asks[1] + ASKS_FOR > minded:
-            due = min(due, self._known.asks[1] + ASKS_FOR)
+        known = self._session_of(run)
+        due = max(self._going_since, known.minded) + DISAGREEMENT_AFTER
+        if known.asks and known.asks[1] + ASKS_FOR > known.minded:
+            due = min(due, known.asks[1] + ASKS_FOR)
         if now < due or not run.session_id:
             return
-        known = self._session_of(run)
         known.minded = now
         try:
-            self._read_story(known, within, retry, to_the_end=True)
+            self._read_story(known, within, retry, whole=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
         if known.rests and now - known.rests[1] >= DISAGREEMENT_AFTER:

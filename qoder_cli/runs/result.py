@@ -11,7 +11,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, in_order, verdict
 from qoder_cli.http.client import Client
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.story import SAID, StoryReader, events_path, message_text, newest_first
+from qoder_cli.sessions.story import SAID, events_path, message_text, newest_first, read_story, story_of
 
 
 def final_message(app: App, run: Run) -> str | None:
@@ -39,9 +39,10 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
         return
     path = events_path(run.session_id)
     if run.is_session and app.known.observed:  # the turn that the command is about
-        story = app.known.observed.story
+        story = app.known.observed.known.story
     else:
-        story = StoryReader(app.client, run).read(within=None, retry=True)
+        story = story_of(run, app.client.server_now())
+        read_story(app.client, run.session_id, story, within=None, retry=True)
     ending = story.ending_key
     starts = SAID if story.starts else ()
     query = {"types[]": (kind, *starts, *(() if ending is None else ENDS)), "limit": 100}

@@ -1,8 +1,7 @@
 """A session's turns, observed and waited for like runs."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -18,9 +17,9 @@ from qoder_cli.base.outcome import (
     is_going,
     waits_for_answer,
 )
-from qoder_cli.runs.observe import USAGE_WITHIN, Observer, observer_of
+from qoder_cli.runs.observe import USAGE_WITHIN, Observer, SessionKnown, observer_of
 from qoder_cli.sessions.asks import look
-from qoder_cli.sessions.story import StoryReader, TurnStory, keys
+from qoder_cli.sessions.story import TurnStory, keys, read_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -46,14 +45,13 @@ def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
 
 
 class SessionObserver(Observer):
-    """Reads how a turn of a session ends; `begin` makes the story of that turn."""
+    """Reads how a turn of a session ends, whose `story` goes beyond the first ending."""
 
-    def __init__(self, client: "Client", session: dict[str, Any], begin: Callable[[], SessionStory]) -> None:
+    reads_on = True
+
+    def __init__(self, client: "Client", session: dict[str, Any], story: SessionStory) -> None:
         super().__init__(client, str(session["id"]), run=Run(session))
-        self._begin = begin
-
-    def _reader(self, run: Run) -> StoryReader:
-        return StoryReader(self._client, run, begin=self._begin)
+        self.known = SessionKnown(self.run_id, story)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))
@@ -76,8 +74,8 @@ def turn_observer(
 
     `known` are earlier events. Of a session that `is_new`, the first turn is meant.
     """
-    begin = SessionStory if is_new else partial(TurnStory, known=known, after=after)
-    observer = app.known.observed = SessionObserver(app.client, session, begin)
+    story = SessionStory() if is_new else TurnStory(known=known, after=after)
+    observer = app.known.observed = SessionObserver(app.client, session, story)
     return observer
 
 
@@ -104,5 +102,6 @@ def with_asks(client: "Client", run: Run) -> Run:
 
 def events_so_far(app: App, session_id: str) -> set[str]:
     """Return the keys of events that can begin or end a turn. Raises ApiError."""
-    reader = StoryReader(app.client, Run({"id": session_id, "type": "session"}), begin=TurnStory)
-    return keys(reader.read(within=None, retry=True).events)
+    story = TurnStory()
+    read_story(app.client, session_id, story, within=None, retry=True, whole=True)
+    return keys(story.events)

@@ -78,47 +78,38 @@ def story_of(run: Run, now: float) -> SessionStory:
     return SessionStory(since=created - APART)
 
 
-class StoryReader:
-    """Reads the story of a run's session, from its beginning each time.
+def read_story(
+    client: "Client", session_id: str, story: SessionStory, *, within: float | None, retry: bool, whole: bool = False
+) -> str | None:
+    """Tell a story what its session's list shows, to the first ending or the `whole`.
 
-    `read_to` is the last event read. `begin` makes the story of a turn instead,
-    which is read beyond its first ending.
+    Return the id of the last event read. Raises ApiError; what was read by then is told.
     """
 
-    def __init__(self, client: "Client", run: Run, *, begin: Callable[[], SessionStory] | None = None) -> None:
-        self.session_id = run.session_id or ""
-        self._begin = begin or (lambda: story_of(run, client.server_now()))
-        self.story = self._begin()
-        self.read_to: str | None = None
-        self._client = client
-        self._types = (*ENDING_EVENTS, *(SAID if begin else ()))
-        self._reads_on = begin is not None
-
-    def read(self, *, within: float | None, retry: bool, to_the_end: bool = False) -> SessionStory:
-        """Read to the first ending, or `to_the_end`. Raises ApiError."""
-        to_the_end = to_the_end or self._reads_on
-        self._read(self._types, within, retry, to_the_end)
-        if self.story.judged.idled_early and not self.story.judged.worked and not self.story.ending:
-            # It went idle, and only the agent's own events can tell whether it ever ran.
-            known, self.story = self.story, self._begin()
-            try:
-                self._read((*self._types, *AGENT_EVENTS), within, retry, to_the_end)
-            finally:
-                self.story.tell(known.events)
-        return self.story
-
-    def _read(self, types: tuple[str, ...], within: float | None, retry: bool, to_the_end: bool) -> None:
-        query = {"types[]": types, "limit": PAGE, "order": "asc"}
+    def read(types: Sequence[str]) -> str | None:
+        query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
         times: list[float] = []
-        for page in self._client.pages(events_path(self.session_id), query, within=within, retry=retry):
+        read_to: str | None = None
+        for page in client.pages(events_path(session_id), query, within=within, retry=retry):
             events = events_of(page)
-            self.story.tell(events)
-            self.read_to = last_id(page, events) or self.read_to
+            story.tell(events)
+            read_to = last_id(page, events) or read_to
             times += [at for at in map(event_at, events) if at is not None]
             # Where times bear out that the oldest comes first, nothing later can precede the ending.
             is_upward = times == sorted(times) and times[:1] < times[-1:]
-            if self.story.ending and is_upward and not to_the_end:
+            if story.ending and is_upward and not whole:
                 break
+        return read_to
+
+    read_to = read(story.types)
+    if story.judged.idled_early and not story.judged.worked and not story.ending:
+        # It went idle, and only the agent's own events can tell whether it ever ran.
+        known = story.restart()
+        try:
+            read_to = read((*story.types, *AGENT_EVENTS))
+        finally:
+            story.tell(known)
+    return read_to
 
 
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
@@ -160,6 +151,8 @@ class TurnStory(SessionStory):
     Events `known` before do not count. If a list does not show `after`, the turn begins with
     the first unknown work. Without `after` it is the whole story, and its last ending counts.
     """
+
+    types = (*ENDING_EVENTS, *SAID)
 
     def __init__(self, *, known: Collection[str] = (), after: Collection[str] = ()) -> None:
         super().__init__()
