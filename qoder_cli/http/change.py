@@ -8,7 +8,7 @@ exit 9 if nobody answered.
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.errors import CannotBe as CannotBe
@@ -35,6 +35,14 @@ STRETCH = 8  # dated rows that come newest first before that order is believed: 
 _SMALLEST_LIMIT = 20  # rows; the API's default, at which a page that says nothing of more may have been cut
 
 
+class Sent(NamedTuple):
+    """What a write sends; `body` is JSON, `{}` when None."""
+
+    method: str
+    path: str
+    body: Any
+
+
 class ObjectWrite(Write[T]):
     """The write of an object, or of a new one. A lost answer is settled by reading it back."""
 
@@ -58,7 +66,7 @@ class ObjectWrite(Write[T]):
         repeatable: bool = False,
         pace: Pace | None = None,
     ) -> None:
-        """Prepare it; `body` is its JSON, `{}` when None.
+        """Prepare it.
 
         `what` says what it does, as in "pausing dep_1". `parse` returns the T of a JSON answer, None for what
         is none. `shows` tells whether it is as it was to become. `settle` reads it back with one request:
@@ -67,7 +75,7 @@ class ObjectWrite(Write[T]):
         then a 5xx leaves it unknown, too. `look` is the command to look with.
         """
         super().__init__(client, pace=pace)
-        self.method, self.path, self.body = method, path, body
+        self.sent = Sent(method, path, body)
         self._parse = parse
         self._what = what
         self._shows = shows
@@ -79,7 +87,7 @@ class ObjectWrite(Write[T]):
         self.key = str(uuid.uuid4())
 
     def request(self) -> "Pending":
-        return self.client.prepare(self.method, self.path, body=self.body, headers={"idempotency-key": self.key})
+        return self.client.prepare(**self.sent._asdict(), headers={"idempotency-key": self.key})
 
     def read(self, answer: "Answer") -> T:
         found: T | None = self._parse(self.client.understand(answer))
@@ -107,7 +115,7 @@ class ObjectWrite(Write[T]):
     def already(self, error: ApiError) -> T | None:
         if self._read_it is None:
             return None
-        if self.method == "DELETE" and error.http_status == 404:
+        if self.sent.method == "DELETE" and error.http_status == 404:
             return self._read_it() if self.may_have_acted else None
         if not self._repeatable or error.http_status not in (403, 409):
             return None

@@ -289,7 +289,7 @@ class _NewVersion(ObjectWrite[Resource]):
         return as_form(self, self._parts)
 
     def _find(self) -> Resource | None:
-        for page in self.client.pages(self.path, {"limit": 100}, within=READ_WITHIN, retry=False):
+        for page in self.client.pages(self.sent.path, {"limit": 100}, within=READ_WITHIN, retry=False):
             for row in map(mapping, page["data"]):
                 number = str(row.get("version"))
                 if number_of(number) > self._before and self._is_ours(number):

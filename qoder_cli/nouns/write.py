@@ -64,7 +64,7 @@ class Create(ObjectWrite[Resource]):
 
     def _is_ours(self, found: Resource) -> bool:
         """Return whether an answer may be it: by kind, mark and name."""
-        sent, raw, noun = self.body or {}, found.raw, self._noun
+        sent, raw, noun = self.sent.body or {}, found.raw, self._noun
         marks = {KEY: self._mark} if self._is_marked else {}
         told = {key: (text(raw.get(key)), text(sent.get(key))) for key in ("path", *NAMES)}
         told |= {key: (text(mapping(raw.get("metadata")).get(key)), mark) for key, mark in marks.items()}
@@ -105,10 +105,11 @@ def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> Pending:
     """Prepare an attempt as a form: files, and fields as texts or JSON."""
     from qoder_cli.http.client import multipart
 
-    texts = {name: [text(value) or jsontext.dump(value)] for name, value in (write.body or {}).items()}
+    method, path, body = write.sent
+    texts = {name: [text(value) or jsontext.dump(value)] for name, value in (body or {}).items()}
     content, form = multipart(texts, files)
     headers = {"content-type": form, "idempotency-key": write.key}
-    return write.client.prepare(write.method, write.path, content=content, headers=headers)
+    return write.client.prepare(method, path, content=content, headers=headers)
 
 
 def update(
