@@ -48,7 +48,7 @@ class Call(Write[Answer]):
         Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `deliver`.
         """
         if not self._request.is_write:
-            return self.client.patiently(lambda: self.read(self.request().start().result(self.timeout)))
+            return self.client.patiently(lambda: self.read(self.client.send(self.request(), self.timeout)))
         return self.deliver()
 
     def request(self) -> Pending:

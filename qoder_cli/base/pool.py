@@ -40,9 +40,16 @@ def begin(work: Callable[[], None]) -> None:
 
 
 class Task(Generic[R]):
-    """One call in a thread of its own, and what comes of it."""
+    """One call in a thread of its own, and what comes of it.
+
+    Before what cannot be undone, the call may `commit`: that and giving up on it exclude each
+    other, so who was told that nothing happened can rely on it.
+    """
 
     def __init__(self, call: Callable[[], R]) -> None:
+        self.is_committed = False
+        self._is_given_up = False
+        self._deciding = threading.Lock()
         self._call = call
         self._end = SimpleQueue[None]()  # has something in it from the end on
         self._has_ended = False
@@ -74,9 +81,18 @@ class Task(Generic[R]):
                     seconds -= _LONGEST_WAIT
         return self._has_ended
 
+    def commit(self) -> None:
+        """Note, within the call, that it does now what it is for. Raises Late if nobody waits any more."""
+        with self._deciding:
+            if self._is_given_up:
+                raise Late
+            self.is_committed = True
+
     def result(self, within: float = math.inf) -> R:
-        """Return the call's value, or raise its failure. Raises Late after so many seconds."""
+        """Return the call's value, or raise its failure. After so many seconds, give up and raise Late."""
         if not self.wait(within):
+            with self._deciding:
+                self._is_given_up = True
             raise Late
         if self._failure is not None:
             raise self._failure

@@ -2,8 +2,6 @@
 
 import math
 import re
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,35 +36,17 @@ class Answer:
     kind: str  # the media type in lowercase; empty when the server names none
 
 
-class Pending(Task[Answer]):
-    """A request in a thread of its own, so that deadlines and Ctrl-C hold whatever the server does.
+# A request in a thread of its own, so that deadlines and Ctrl-C hold whatever the server does: httpx's
+# timeouts are per read, and a byte a second satisfies them. It commits as its first byte goes out.
+Pending = Task[Answer]
 
-    httpx's timeouts are per read: a byte a second satisfies them. Giving up and sending exclude each other: once a
-    caller was told that nothing was sent, nothing will be.
-    """
 
-    def __init__(self, call: Callable[["Pending"], Answer]) -> None:
-        super().__init__(lambda: call(self))
-        self._reached_server = False
-        self._given_up = False
-        self._lock = threading.Lock()
-
-    def result(self, within: float = math.inf) -> Answer:
-        """Return the answer. Raises NoAnswer if it takes longer than so many seconds."""
-        try:
-            return super().result(within)
-        except Late:
-            with self._lock:
-                self._given_up = True
-            message = f"no complete response within {span(within)}"
-            raise no_answer(message, sent=self._reached_server) from None
-
-    def about_to_send(self) -> None:
-        """Note that the first byte goes out now. Raises NoAnswer if the caller has given up."""
-        with self._lock:
-            if self._given_up:
-                raise no_answer("stopped before anything was sent", sent=False)
-            self._reached_server = True
+def answer_to(request: Pending, within: float) -> Answer:
+    """Return the answer to a request that was started. Raises ApiError; NoAnswer after so many seconds."""
+    try:
+        return request.result(within)
+    except Late:
+        raise no_answer(f"no complete response within {span(within)}", sent=request.is_committed) from None
 
 
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:

@@ -14,11 +14,11 @@ from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknow
 from qoder_cli.base.errors import CannotBe as CannotBe
 from qoder_cli.base.model import Resource, mapping
 from qoder_cli.base.times import unix
+from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
 if TYPE_CHECKING:
-    from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.http.client import Client
 
 T = TypeVar("T", bound=Resource)
@@ -86,10 +86,10 @@ class ObjectWrite(Write[T]):
             self.can_tell, self.absent = False, "nothing shows it"
         self.key = str(uuid.uuid4())
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         return self.client.prepare(**self.sent._asdict(), headers={"idempotency-key": self.key})
 
-    def read(self, answer: "Answer") -> T:
+    def read(self, answer: Answer) -> T:
         found: T | None = self._parse(self.client.understand(answer))
         if found is None or not self._shows(found):
             raise NoAnswer("the response does not show the change")

@@ -20,6 +20,7 @@ from qoder_cli.http.answers import (
     WITHOUT_BODY,
     Answer,
     Pending,
+    answer_to,
     broken,
     http_date,
     no_answer,
@@ -131,8 +132,7 @@ class Client:
         """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError."""
 
         def ask() -> Any:
-            pending = self.prepare("GET", path, params=params, headers=headers)
-            return self.understand(pending.start().result(within or self.request_timeout))
+            return self.understand(self.send(self.prepare("GET", path, params=params, headers=headers), within))
 
         return self.patiently(ask) if retry else ask()
 
@@ -188,7 +188,12 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         http = self._http if method == "GET" else self._http_for_writes
-        return Pending(lambda mine: self._exchange(http, request, mine))
+        pending = Pending(lambda: self._exchange(http, request, pending))
+        return pending
+
+    def send(self, request: Pending, within: float | None = None) -> Answer:
+        """Send a request and return the answer, within so many seconds. Raises ApiError."""
+        return answer_to(request.start(), within or self.request_timeout)
 
     @contextmanager
     def open_stream(
@@ -279,11 +284,11 @@ class Client:
     def _exchange(self, http: httpx.Client, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
             if event.endswith("send_request_headers.started"):
-                pending.about_to_send()
+                pending.commit()
 
         request.extensions["trace"] = trace
         if self._transport is not None:  # one of a test does not say when it sends
-            pending.about_to_send()
+            pending.commit()
         if self._debug:
             self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()

@@ -31,10 +31,10 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import segment
 from qoder_cli.base.times import span
+from qoder_cli.http.answers import Answer, Pending, answer_to
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
-    from qoder_cli.http.answers import Answer, Pending
     from qoder_cli.http.client import Client
 
 T = TypeVar("T")
@@ -110,11 +110,11 @@ class Write(ABC, Generic[T]):
     # What a kind of write says of itself.
 
     @abstractmethod
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         """Prepare an attempt. Raises UsageError if writing is forbidden."""
 
     @abstractmethod
-    def read(self, answer: "Answer") -> T:
+    def read(self, answer: Answer) -> T:
         """Return what was wanted, from an answer that shows it. Raises ApiError for any other."""
 
     @abstractmethod
@@ -253,7 +253,7 @@ class Write(ABC, Generic[T]):
         self.did_nothing()
         self._is_sending = False
 
-    def _answered(self, pending: "Pending") -> Written[T]:
+    def _answered(self, pending: Pending) -> Written[T]:
         """Send an attempt and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
         try:
             return self._heard(pending.start(), self.timeout)
@@ -268,8 +268,8 @@ class Write(ABC, Generic[T]):
                 pass  # the signal decides how the command ends
             raise
 
-    def _heard(self, pending: "Pending", within: float) -> Written[T]:
-        value = self.read(pending.result(within))
+    def _heard(self, pending: Pending, within: float) -> Written[T]:
+        value = self.read(answer_to(pending, within))
         self.done(value)
         return self._done(value, "answered")
 
@@ -339,10 +339,10 @@ class Cancel(Write[Any]):
         super().__init__(client, timeout=timeout)
         self._path = f"/sessions/{segment(session_id)}/cancel"
 
-    def request(self) -> "Pending":
+    def request(self) -> Pending:
         return self.client.prepare("POST", self._path, timeout=self.timeout)
 
-    def read(self, answer: "Answer") -> Any:
+    def read(self, answer: Answer) -> Any:
         return self.client.understand(answer)
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:

@@ -134,7 +134,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
     client = app.client
 
     def ask() -> Raw:
-        return mapping(client.understand(client.prepare("POST", path).start().result(client.request_timeout)))
+        return mapping(client.understand(client.send(client.prepare("POST", path))))
 
     found = client.patiently(ask)
     if text(found.get("status")) is None:

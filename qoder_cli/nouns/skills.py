@@ -229,8 +229,7 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
     def ask() -> bytes:
-        pending = client.prepare("GET", path, headers={"accept": "*/*"})
-        return client.accept(pending.start().result(client.request_timeout)).content
+        return client.accept(client.send(client.prepare("GET", path, headers={"accept": "*/*"}))).content
 
     return client.patiently(ask) if retry else ask()
 

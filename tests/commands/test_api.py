@@ -23,8 +23,8 @@ from qoder_cli.api.request import read_headers, read_target
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
+from qoder_cli.base.pool import Task
 from qoder_cli.cli.main import main
-from qoder_cli.http.answers import Pending
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
 from qoder_cli.nouns.operations import Operation, all_operations, find, readable
@@ -1107,15 +1107,15 @@ def test_what_is_said_of_a_write_is_true(
 def test_a_signal_during_a_write_says_what_is_known(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, late: Callable[[], httpx.Response], code: int, kind: str
 ) -> None:
-    result, waits = Pending.result, []
+    result, waits = Task.result, []
 
-    def interrupted(pending: Pending, within: float) -> Any:
+    def interrupted(pending: Task[Any], within: float) -> Any:
         waits.append(within)
         if len(waits) == 1:
             raise Signalled(signal.SIGINT)
         return result(pending, within)
 
-    monkeypatch.setattr(Pending, "result", interrupted)
+    monkeypatch.setattr(Task, "result", interrupted)
     qoder.wire.on(*PAUSE, lambda request: late())
     ran = qoder("api", *PAUSE, "--json")
     assert (ran.code, ran.error["type"], waits) == (code, kind, [60.0, 2.0])

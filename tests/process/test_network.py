@@ -229,7 +229,7 @@ def test_a_write_never_goes_over_a_connection_that_has_idled(monkeypatch: pytest
         client = Client(Settings(url, "here", token=TOKEN), clock=Clock(), progress=progress)
         for pause, method in ((0, "GET"), (1.2, "GET"), (0, "POST"), (0, "POST"), (1.2, "POST")):
             clock.sleep(pause)
-            client.prepare(method, "/x").start().result(PATIENCE)
+            client.send(client.prepare(method, "/x"), PATIENCE)
         client.close()
         server.shutdown()
     reads = {port for method, port in _KeepingAlive.came if method == "GET"}

@@ -303,7 +303,7 @@ def follow_run(deployment: str, *faults: str, after_first: bool = True) -> tuple
     world = World(clock=clock.now, seed=1)
     client = client_on(WorldTransport(world, faults=Faults(*faults), sleep=clock.sleep), clock)
     client._http.headers["authorization"] = f"Bearer {world.token}"
-    run = client.understand(client.prepare("POST", f"/deployments/{deployment}/run").start().result(10))
+    run = client.understand(client.send(client.prepare("POST", f"/deployments/{deployment}/run"), 10))
     path = f"/sessions/{run['session_id']}/events"
     clock.time += 0.04  # its turn has just begun
     first = client.get(path)["data"][0]

@@ -40,7 +40,7 @@ def test_a_call_is_waited_for_no_longer_than_is_said() -> None:
 
 def test_a_response_leaves_memory_once_nobody_has_it() -> None:
     """It may be a page of thousands: they must not gather until garbage is looked for."""
-    pending = Pending(lambda mine: Answer(200, httpx.Headers(), b"{}", "{}", "")).start()
+    pending = Pending(lambda: Answer(200, httpx.Headers(), b"{}", "{}", "")).start()
     left = weakref.ref(pending.result())
     gc.disable()
     try:
@@ -103,3 +103,27 @@ def test_a_task_is_waited_for_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -
     assert task.wait(1e-6) is False
     go_on.set()
     assert task.result(10.0) is True
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_giving_up_on_a_call_and_what_it_is_for_exclude_each_other(is_early: bool) -> None:
+    """Who gives up before a request goes out says that nothing was sent: then nothing may be."""
+    go_on, has_committed, done = threading.Event(), threading.Event(), list[str]()
+
+    def call() -> None:
+        if is_early:
+            go_on.wait(30)
+        task.commit()
+        done.append("sent")
+        has_committed.set()
+        go_on.wait(30)
+
+    task = Task(call).start()
+    if not is_early:
+        assert has_committed.wait(30)
+    with pytest.raises(pool.Late):
+        task.result(0.01)
+    told = task.is_committed
+    go_on.set()
+    assert task.wait(30)
+    assert (told, done) == ((False, []) if is_early else (True, ["sent"]))

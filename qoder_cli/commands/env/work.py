@@ -104,8 +104,8 @@ def poll(
     query = {name: value for name, value in asked.items() if value is not None}
     path = f"{path_of(_WORK, id_of(app, _ENV, env))}/poll"
     client = app.client
-    pending = client.prepare("GET", path, params=query, headers={"worker-id": worker})
-    answer = client.accept(pending.start().result(client.request_timeout))
+    request = client.prepare("GET", path, params=query, headers={"worker-id": worker})
+    answer = client.accept(client.send(request))
     found = None if answer.status in WITHOUT_BODY else client.understand(answer)
     if found is not None:
         if not has_id(_WORK, mapping(found)):
