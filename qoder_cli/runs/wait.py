@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError
-from qoder_cli.base.pool import TICK, Late, Task
+from qoder_cli.base.errors import ApiError, QoderError
+from qoder_cli.base.pool import Late, Task
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.ending import Wanted, timed_out, unanswered
 from qoder_cli.runs.listen import Listener
@@ -19,14 +19,14 @@ FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
 LONGEST_PAUSE = 5.0
 HEARING_PAUSE = 30.0  # the same while an event stream would tell of the end
 LAST_LOOK = 5.0  # seconds that a request may take beyond the deadline
-SLICE = 30.0  # seconds of sleep between two signs of life
-GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
 FEW = 8  # runs that are polled one by one
 ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 
 
 class Wait:
     """A wait for one run. Its timeout counts from the start of the last run; 0 polls once."""
+
+    longest_sleep = 30.0  # seconds between two signs of life
 
     def __init__(self, app: App, wanted: Wanted, listener: Listener) -> None:
         self.app, self.wanted, self.listener = app, wanted, listener
@@ -79,9 +79,7 @@ class Wait:
             self._awake_at = self.app.clock.monotonic()
             look = Task(partial(watch.observer.look, within=self.patience())).start()
             try:
-                while not look.wait(TICK) and not self.must_stop():
-                    pass  # it listens meanwhile
-                look.result(0.0)
+                look.result_unless(self.must_stop)  # it listens meanwhile
             except Late:
                 pass
             except ApiError as error:
@@ -106,44 +104,43 @@ class Wait:
         if watch.over or not is_first or len(self.said) <= FEW:  # not a line for each of a thousand
             self._say(watch, "waits for an answer" if watch.observer.asks_since else watch.run.status or "gone")
         if self.wanted.on_ask != "wait" and watch.observer.needs_answer:
-            if (why_over := unanswered(watch.observer, self.wanted, self.app)) is not None:
-                watch.end(why_over)
-            self.conclude(watch)
+            self.conclude(watch, unanswered(watch.observer, self.wanted, self.app))
 
-    def conclude(self, watch: Watch) -> None:
+    def conclude(self, watch: Watch, error: QoderError | None = None) -> None:
+        """End the wait for a run if it has ended, or for an error."""
+        if error is not None:
+            watch.end(error)
         if watch.over and watch in self.going:
             del self.going[watch]
             self.on_over(watch)
 
+    def time_out(self, watch: Watch) -> None:
+        self.conclude(watch, timed_out(watch.observer.run_id, watch.run, self.limits.timeout))
+
     def on_over(self, watch: Watch) -> None:
         """Called once the wait for a run is over."""
-
-    def time_out(self, watch: Watch) -> None:
-        watch.end(timed_out(watch.observer.run_id, watch.run, self.limits.timeout))
-        self.conclude(watch)
 
     def _put_off(self, watch: Watch, pause: float) -> None:
         """Plan the next poll, rarely while the stream would tell of the end."""
         now = self.app.clock.monotonic()
-        if self.listener.hears(watch) and not watch.is_alert(now):
-            watch.put_off(now, HEARING_PAUSE, next_pause=self.first_pause)
-            return
-        if self.listener.is_open(watch) and not watch.is_alert(now):
-            pause = max(pause, self.longest_pause)  # most likely the end is heard before
+        if not watch.is_alert(now):
+            if self.listener.hears(watch):
+                watch.put_off(now, HEARING_PAUSE, next_pause=self.first_pause)
+                return
+            if self.listener.is_open(watch):
+                pause = max(pause, self.longest_pause)  # most likely the end is heard before
         doubled = min(watch.pause * 2, max(self.longest_pause, len(self.said) / READS_PER_SECOND))
         watch.put_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
 
     def sleep_until(self, due: float) -> bool:
         """Sleep, at most until the deadline. Return False if something came in first."""
-        clock, longest = self.app.clock, GLANCE if self.app.out.is_piped else SLICE
-        until = min(due, self._deadline)
-        while (seconds := min(until - clock.monotonic(), longest)) > 0:
+        clock, until = self.app.clock, min(due, self._deadline)
+        while (seconds := min(until - clock.monotonic(), self.longest_sleep)) > 0:
             self._awake_at = clock.monotonic()
             news = clock.take(self.listener.inbox, seconds)
             if (news is not None and self.hear(news)) or self.is_enough():
                 return False
-            self._awake_at += seconds
-            self._mind_sleep()
+            self._mind_sleep(seconds)
             self.app.progress.beat()
         return True
 
@@ -156,10 +153,10 @@ class Wait:
         self.app.progress.beat()
         return self.is_late or self.is_enough()
 
-    def _mind_sleep(self) -> None:
-        """Note the time. A long gap means that this machine was suspended, or the process stopped."""
+    def _mind_sleep(self, meant: float = 0.0) -> None:
+        """Note the time. A much longer gap than was meant: this machine, or the process, was stopped."""
         now = self.app.clock.monotonic()
-        asleep, self._awake_at = now - self._awake_at, now
+        asleep, self._awake_at = now - self._awake_at - meant, now
         if asleep > ASLEEP:
             for watch in self.going:
                 watch.oversleep(asleep)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qoder_cli.runs.fleet.launches import Launches
 
 AT_A_TIME = 6  # runs to be read further
+GLANCE = 1.0  # seconds between two looks whether standard output is still read
 
 
 def wait_for_all(app: App, watches: Sequence[Watch], wanted: Wanted) -> list[Item]:
@@ -60,6 +61,8 @@ class FleetWait(Wait):
         labels: Sequence[str] = (),
     ) -> None:
         super().__init__(app, wanted, listener_of(app, wanted, labels=labels))
+        if app.out.is_piped:  # its reader may go away
+            self.longest_sleep = GLANCE
         self._on_item = tell
         self._enough = enough
         self._coming: Launches | None = None
