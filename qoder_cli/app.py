@@ -45,6 +45,7 @@ class Known:
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions, by place among these
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.awaiting.Item
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
+    take_turn: Callable[[], None] = lambda: None  # waits before a read, where it makes very many
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls answered, with what said that they wait
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
@@ -119,7 +120,12 @@ class App:
         from qoder_cli.http.client import Client
 
         return Client(
-            self.settings, clock=self.clock, progress=self.progress, transport=self.transport, debug=self.flags.debug
+            self.settings,
+            clock=self.clock,
+            progress=self.progress,
+            transport=self.transport,
+            debug=self.flags.debug,
+            take_turn=lambda: self.known.take_turn(),
         )
 
     @cached_property
@@ -155,7 +161,7 @@ class App:
         """Space this command's reads from now on, because it makes very many."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        self.client.pace = Pace(self.clock, per_second=per_second or READS_PER_SECOND)
+        self.known.take_turn = Pace(self.clock, per_second=per_second or READS_PER_SECOND).take
 
     @property
     def may_ask(self) -> bool:

@@ -27,7 +27,7 @@ from qoder_cli.http.answers import (
     not_json,
     refuse,
 )
-from qoder_cli.http.pace import Pace, next_try
+from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.output.progress import Progress
 from qoder_cli.settings.config import Settings
@@ -67,13 +67,15 @@ class Client:
         progress: Progress,
         transport: httpx.BaseTransport | None = None,
         debug: bool = False,
+        take_turn: Callable[[], None] = lambda: None,
     ) -> None:
+        """Prepare connections; `take_turn` is called before each read. Raises AuthError, UsageError."""
         if settings.token is None:
             raise AuthError(f"not logged in to {settings.host}", hint=settings.advice)
         self.settings = settings
         self.clock = clock
         self.progress = progress
-        self.pace: Pace | None = None  # of reads, in a command that makes very many
+        self._take_turn = take_turn
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
@@ -176,8 +178,8 @@ class Client:
             )
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
-        if method == "GET" and self.pace:
-            self.pace.take()
+        if method == "GET":
+            self._take_turn()
         longest = timeout or self.request_timeout
         request = self._http.build_request(
             method,
@@ -207,8 +209,7 @@ class Client:
 
         Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
         """
-        if self.pace:
-            self.pace.take()
+        self._take_turn()
         request = self._http.build_request(
             "GET",
             self.settings.base_url + path,

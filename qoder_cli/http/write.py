@@ -335,8 +335,11 @@ class Write(ABC, Generic[T]):
 class Cancel(Write[Any]):
     """Asks a session to stop. Only the session's stopping settles it."""
 
-    def __init__(self, client: "Client", session_id: str, *, timeout: float | None = None) -> None:
+    def __init__(
+        self, client: "Client", session_id: str, *, timeout: float | None = None, retries: bool = True
+    ) -> None:
         super().__init__(client, timeout=timeout)
+        self.retries = retries
         self._path = f"/sessions/{segment(session_id)}/cancel"
 
     def request(self) -> Pending:

@@ -204,9 +204,7 @@ def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
     from qoder_cli.http.write import Cancel
 
     try:
-        cancel = Cancel(app.client, run.session_id, timeout=CANCEL_WITHIN)
-        cancel.retries = False
-        cancel.send()
+        Cancel(app.client, run.session_id, timeout=CANCEL_WITHIN, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

@@ -75,7 +75,7 @@ class Wait:
     def poll(self, watch: Watch) -> None:
         """Read a run, judge it and plan the next poll."""
         if not (watch.looked and self.left < -LAST_LOOK):
-            watch.due = math.inf  # from now on what is heard calls for another look
+            watch.begin_look()
             self._awake_at = self.app.clock.monotonic()
             look = Task(partial(watch.observer.look, within=self.patience())).start()
             try:

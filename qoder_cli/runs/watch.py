@@ -55,6 +55,10 @@ class Watch:
         self.began = self._heard = now
         self.pause = pause
 
+    def begin_look(self) -> None:
+        """Poll no more, until put off; from now on what is heard calls for another look."""
+        self.due = math.inf
+
     def call(self, now: float, *, is_quick: bool) -> None:
         """Poll now, because something was heard; if `is_quick`, often until it can be read too."""
         self.due = now

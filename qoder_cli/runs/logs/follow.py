@@ -95,7 +95,7 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
 def _has_ended(watch: Watch, clock: Clock) -> bool:
     if clock.monotonic() < watch.due:
         return False
-    watch.due = math.inf
+    watch.begin_look()
     with suppress(ApiError):
         watch.observer.look()
     now = clock.monotonic()
