@@ -382,7 +382,7 @@ class Place:
         self.world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN, speed=speed)
         self.faults = Faults(*faults)
         qoder.transport = WorldTransport(self.world, faults=self.faults, sleep=qoder.clock.sleep)
-        qoder.clock.patience = 1.0  # real seconds: it is the stream's thread that lets the time pass
+        qoder.clock.patience = 20.0  # real seconds: it is the stream's thread that lets the time pass
         self._qoder = qoder
         self.run = qoder("deploy", "run", run, "-q").out.strip()
 
@@ -631,7 +631,7 @@ def test_what_a_stream_left_out_is_read_from_the_list(qoder: Qoder, refused: boo
         return next(pages, page())
 
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, listed, repeat=True).on(*SESSION, {})
-    qoder.clock.patience = 1.0
+    qoder.clock.patience = 20.0
     ran = qoder("run", "logs", "drun_1", "--follow", "-o", "jsonl")
     over.set()
     assert lines_of(ran) == [*WORK, says("missed", 8), *told]
