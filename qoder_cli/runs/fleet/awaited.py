@@ -69,7 +69,7 @@ class FleetWait(Wait):
         self._told: set[Watch] = set()
         self._left: dict[Watch, Item] = {}  # to take leave of, then to tell
         self._ended: dict[Watch, Item] = {}  # being read further, or were
-        self._rounds = None if wanted.follow else Rounds(self, lambda: self.has_all)
+        self._rounds = None if wanted.follow else Rounds(self)
         self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=self.listener.inbox, clock=app.clock)
 
     def until_told(self, watches: Sequence[Watch], coming: "Launches | None" = None) -> None:
@@ -100,7 +100,7 @@ class FleetWait(Wait):
         """Wait until a poll is due, of one run or of all, and do it."""
         expected = 0 if self.has_all or self._coming is None else self._coming.total
         if self._rounds and max(len(self.going), expected) > FEW:
-            self._rounds.poll(list(self.going))
+            self._rounds.poll(list(self.going), has_all=self.has_all)
         elif not self.going:
             self.sleep_until(math.inf)
         else:

@@ -6,7 +6,7 @@ itself, and so is every run from time to time, because a list may hide what happ
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
 UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
 STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
 APART = timedelta(minutes=10)  # runs created closer than this share a request
-SPARE = 5  # stale runs read at most, in as many seconds
+SPARE = 5  # stale runs read at most in a round
 # Seconds between two reads of a session that rests, unchanged, without having ended; and of the lists while runs
 # wait to be read themselves.
 LONGEST_REST = 30.0
@@ -40,26 +40,28 @@ _EARLY = 0.75  # of a pause counts as all of it: checks come early
 # Sessions not at rest; the last word is an older generation's (api/facts.md, 2.2).
 _MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
 
+_Cluster = list[tuple[datetime, Watch]]  # runs that were created close together, by their times
+
 
 class _List:
-    """A list that shows many runs, and what is known of it on this server."""
+    """A list that shows many runs, and what this server gives of it."""
 
-    def __init__(self, path: str, filters: dict[str, Any], slack: timedelta) -> None:
+    def __init__(self, path: str, slack: timedelta, **filters: Any) -> None:
         self.path = path
         self.filters = filters
-        self.is_refused = False  # this server does not give it
-        self.has_window = True  # this server takes a time window
+        self.slack = slack  # between a run's time and its row's
+        self.is_refused = False
+        self.has_window = True  # it takes a time window
+        self.is_searched = False  # its newest rows were read for mere ids
         self.down: ApiError | None = None  # why it cannot be read now
         self.skipped: dict[Watch, float] = {}  # until when not to read it for a run
-        self._slack = slack
 
-    def window(self, cluster: "_Cluster") -> dict[str, str]:
+    def window(self, cluster: _Cluster) -> dict[str, str]:
         """Return the query for a cluster's time, in whole seconds."""
         if not self.has_window:
             return {}
-        first, last = cluster[0][0], cluster[-1][0] + timedelta(seconds=1)
-        since, until = utc_text(first - self._slack), utc_text(last + self._slack)
-        return {"created_at[gte]": since, "created_at[lte]": until}
+        since, until = cluster[0][0] - self.slack, cluster[-1][0] + timedelta(seconds=1) + self.slack
+        return {"created_at[gte]": utc_text(since), "created_at[lte]": utc_text(until)}
 
     def mind(self, error: ApiError, *, has_window: bool) -> None:
         """Stop using the list, or its window, if refused. Raise what hits any request."""
@@ -73,13 +75,10 @@ class _List:
             self.is_refused = True
 
 
-_Cluster = list[tuple[datetime, Watch]]  # runs that were created close together, by their times
-
-
 def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
     """Return the runs clustered by time; those without a time are left out."""
     clusters: list[_Cluster] = []
-    dated = [(created, watch) for watch in watches if (created := _created(watch.run))]
+    dated = [(created, watch) for watch in watches if watch.run and (created := _created(watch.run))]
     for created, watch in sorted(dated, key=itemgetter(0)):
         if clusters and created - clusters[-1][-1][0] <= APART:
             clusters[-1].append((created, watch))
@@ -88,15 +87,15 @@ def _clusters_of(watches: Sequence[Watch]) -> list[_Cluster]:
     return clusters
 
 
+def _created(run: Run) -> datetime | None:
+    """Return when a run was created; None if unknown or out of range."""
+    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at"))
+    return moment if moment and 1 < moment.year < 9999 else None
+
+
 def _is_told_by_session(watch: Watch) -> bool:
     """Return whether only the run's session knows how it ended."""
     return watch.run is not None and standing(Run(watch.run.raw)) is Standing.ASK_SESSION
-
-
-def _created(run: Run | None) -> datetime | None:
-    """Return when a run was created; None if unknown or out of range."""
-    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at")) if run else None
-    return moment if moment and 1 < moment.year < 9999 else None
 
 
 @dataclass
@@ -109,45 +108,78 @@ class _Record:
     listed: float = math.nan
 
 
-class RollCall:
-    """Checks on watched runs. `hear` gets each run, and the error of a failed read."""
+class Rounds:
+    """Polls all runs of a wait in rounds."""
 
-    def __init__(self, wait: Wait, hear: Callable[[Watch, ApiError | None], None]) -> None:
+    def __init__(self, wait: Wait) -> None:
         self._wait = wait
-        self._hear = hear
-        self._runs = _List("/deployment_runs", {}, timedelta(seconds=1))
-        self._sessions = _List("/sessions", {"include_archived": "true"}, timedelta(minutes=1))
+        self._runs = _List("/deployment_runs", timedelta(seconds=1))
+        self._sessions = _List("/sessions", timedelta(minutes=1), include_archived="true")
         self._records: dict[Watch, _Record] = {}
-        self._due: dict[Watch, bool] = {}  # to read themselves; True: first, for a list shows a rest
-        self._searched = False  # whether the newest runs were read for mere ids
-        self._listed = self._spared = -math.inf  # last reads of lists, of stale runs
-        self._now = 0.0  # when the call began
+        self._unread: dict[Watch, bool] = {}  # to read themselves; True: first, for a list shows a rest
+        self._now = 0.0  # when the round began
+        self._listed = -math.inf  # when the lists were last read
+        self._due, self._pause = -math.inf, 0.0  # of the next round
+        self._trouble = ""  # the last trouble reported
 
-    @property
-    def is_behind(self) -> bool:
-        return bool(self._due)
+    def poll(self, watches: Sequence[Watch], *, has_all: bool) -> None:
+        """Check on the runs once that is due; soon again unless the wait `has_all` that are to come."""
+        wait = self._wait
+        if not wait.sleep_until(self._due):
+            return
+        is_last = wait.left <= 0
+        if not wait.is_late:
+            with suppress(Late):
+                self._poll(watches, has_all=has_all)
+        is_through = all(watch.looked for watch in watches) or not self._unread
+        if is_last and (wait.limits.timeout or is_through):  # --timeout 0 polls each once
+            for watch in watches:
+                wait.time_out(watch)
 
-    def call(self, going: Sequence[Watch]) -> None:
-        """Check on the runs. Raises ApiError if a list cannot be read now; Late."""
-        self._now = now = self._wait.app.client.clock.monotonic()
+    def _poll(self, watches: Sequence[Watch], *, has_all: bool) -> None:
+        """Check on the runs, and plan the next round: soon if a run ended, at once if some are unread."""
+        wait, clock = self._wait, self._wait.app.clock
+        self._now = clock.monotonic()
+        errors: list[ApiError] = []
+        is_quick = False
+        try:
+            self._check(watches, errors)
+            is_quick = not has_all or any(watch.over for watch in watches)
+        except ApiError as error:
+            for watch in watches:
+                watch.bear(error, clock.monotonic())
+                wait.conclude(watch)
+            errors.append(error)
+        for message in [error.message for error in errors] or [""]:
+            if message and message != self._trouble:  # once, not for each run
+                wait.app.progress.change(f"{message.rstrip('.')}; retrying")
+            self._trouble = message
+        first = wait.first_pause
+        self._pause = first if is_quick else min(max(self._pause, first) * 2, wait.longest_pause)
+        now, jitter = clock.monotonic(), clock.jitter()
+        due = max(now + first * jitter, self._now + self._pause * jitter)
+        asked_pause = max((error.asked_pause for error in errors), default=0.0)
+        self._due = max(now if self._unread else due, now + asked_pause)
+
+    def _check(self, going: Sequence[Watch], errors: list[ApiError]) -> None:
+        """Check on the runs; those of single reads join the `errors`. Raises ApiError, Late."""
         self._runs.down = self._sessions.down = None  # it may work again
-        if not self.is_behind or now - self._listed >= LONGEST_REST:
-            self._listed = now
-            self._add_due(going, self._read_lists(going))
-        batch = sorted(self._due, key=lambda watch: not self._due[watch])[:BATCH]
+        if not self._unread or self._now - self._listed >= LONGEST_REST:
+            self._listed = self._now
+            self._add_unread(going, self._read_lists(going))
+        batch = sorted(self._unread, key=lambda watch: not self._unread[watch])[:BATCH]
         for watch in batch:
-            del self._due[watch]
-        self._ask([watch for watch in batch if not watch.over])
+            del self._unread[watch]
+        self._read([watch for watch in batch if not watch.over], errors)
         for source in (self._runs, self._sessions):
             if source.down:
                 raise source.down
 
     def _read_lists(self, going: Sequence[Watch]) -> set[Watch]:
         """Read the lists that are worth it. Return the runs read for."""
-        if not self._searched:
-            unread = [watch for watch in going if watch.run is None and not watch.over]
-            self._try(self._runs, {}, unread)
-            self._searched = self._runs.down is None
+        if not self._runs.is_searched:
+            self._try(self._runs, {}, [watch for watch in going if watch.run is None])
+            self._runs.is_searched = self._runs.down is None
         listed: set[Watch] = set()
         for source, cluster in self._clusters(going):
             if source.down or source.is_refused:
@@ -164,8 +196,8 @@ class RollCall:
         """Yield each list with its runs, at least two: a single one is as cheap alone."""
         known = [watch for watch in going if watch.run and not watch.over]
         by_status = [watch for watch in known if not _is_told_by_session(watch)]
-        stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
         by_session = [watch for watch in known if _is_told_by_session(watch)]
+        stuck = [watch for watch in by_status if self._unread_for(watch) >= STALE]
         for source, watches in ((self._runs, by_status), (self._sessions, by_session + stuck)):
             worth = [each for each in watches if source.skipped.get(each, -math.inf) <= self._now]
             for cluster in _clusters_of(worth):
@@ -173,30 +205,37 @@ class RollCall:
                     yield source, cluster
 
     def _try(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
-        """Read a list for these runs. Return whether it was worth its requests."""
-        try:
-            return self._read_list(source, window, watches)
-        except ApiError as error:
-            source.mind(error, has_window=bool(window))
-            return True
-
-    def _read_list(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
-        """Read a list while that is cheaper than single reads. Return whether it was."""
+        """Read a list for runs while that is cheaper than single reads. Return whether it was, or cannot be told."""
         wanted = {watch.observer.run_id: watch for watch in watches}
         if source is self._sessions:  # its rows are no runs
             wanted = {each.session_id: each for each in watches if each.session_id}
         pages = shown = barren = 0
         most_barren = max(BARREN, len(watches) // 10)  # newer runs may come first
         rows = self._rows(source, window)
-        while wanted and barren < most_barren and pages < len(watches) and (page := next(rows, None)) is not None:
-            pages += 1
-            found = [(wanted.pop(id), row) for row in page if (id := text(row.get("id"))) in wanted]
-            barren += 1
-            if found:
-                shown, barren, most_barren = shown + len(found), 0, BARREN
-            for watch, row in found:
-                self._take(watch, row)
+        try:
+            while wanted and barren < most_barren and pages < len(watches) and (page := next(rows, None)) is not None:
+                pages += 1
+                found = [(wanted.pop(id), row) for row in page if (id := text(row.get("id"))) in wanted]
+                barren += 1
+                if found:
+                    shown, barren, most_barren = shown + len(found), 0, BARREN
+                for watch, row in found:
+                    self._take(watch, row)
+        except ApiError as error:
+            source.mind(error, has_window=bool(window))
+            return True
         return shown >= pages
+
+    def _rows(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a list as objects. Raises ApiError, Late."""
+        query = {"limit": PAGE, **source.filters, **window}
+        pages = self._wait.app.client.pages(source.path, query, within=self._wait.patience(), retry=False)
+        while (page := Task(partial(next, pages, None)).start().result_unless(self._wait.must_stop)) is not None:
+            rows = list(map(mapping, page["data"]))
+            if not all(text(row.get("id")) for row in rows):
+                raise NoAnswer("the response is not a page of a list")
+            yield rows
+            self._go_on()
 
     def _take(self, watch: Watch, row: dict[str, Any]) -> None:
         """Take a row of a list: a run, or its session."""
@@ -216,13 +255,14 @@ class RollCall:
             if rests != record.rested:
                 record.rested, record.pause = rests, FIRST_PAUSE
             watch.observer.take_session(row)
-            self._due[watch] = True
+            self._unread[watch] = True
             return
-        self._hear(watch, None)
+        self._wait.take(watch)
+        self._go_on()
 
-    def _add_due(self, going: Sequence[Watch], listed: set[Watch]) -> None:
+    def _add_unread(self, going: Sequence[Watch], listed: set[Watch]) -> None:
         """Add runs that no list showed, and stale ones, to be read themselves."""
-        left = [watch for watch in going if not watch.over and not self._due.get(watch)]
+        left = [watch for watch in going if not watch.over and not self._unread.get(watch)]
         left.sort(key=self._unread_for, reverse=True)
         alone = [watch for watch in left if self._record(watch).listed != self._listed]
         longest = max(self._wait.longest_pause, len(alone) / READS_PER_SECOND)
@@ -231,13 +271,10 @@ class RollCall:
             if watch in listed:
                 pause = max(pause, UNSEEN)
             if self._unread_for(watch) >= pause * _EARLY:
-                self._due[watch] = False
-        stale = [watch for watch in left[:SPARE] if self._unread_for(watch) >= STALE]
-        if stale and self._now - self._spared >= SPARE * _EARLY:
-            self._spared = self._now
-            self._due |= dict.fromkeys(stale, False)
+                self._unread[watch] = False
+        self._unread |= {watch: False for watch in left[:SPARE] if self._unread_for(watch) >= STALE}
 
-    def _ask(self, watches: Sequence[Watch]) -> None:
+    def _read(self, watches: Sequence[Watch], errors: list[ApiError]) -> None:
         """Read each run itself, until the server is down or asks for a pause."""
         enough: list[ApiError] = []
 
@@ -252,16 +289,24 @@ class RollCall:
                 return error
             return None
 
-        errors = in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._wait.must_stop)
-        for watch, error in zip(watches, errors, strict=True):
+        looks = in_order(look, watches, at_a_time=AT_A_TIME, is_late=self._wait.must_stop)
+        for watch, error in zip(watches, looks, strict=True):
             record = self._record(watch)
             record.read = self._now
             record.pause = min(record.pause * 2, LONGEST_REST)
             if not watch.over:
                 watch.observer.take_session(None)  # a rest in between is not what the run used
             if isinstance(error, Unavailable):  # the others are due again after a pause
-                self._due = {each: True for each, rests in self._due.items() if rests}
-            self._hear(watch, error)
+                self._unread = {each: True for each, rests in self._unread.items() if rests}
+            self._wait.take(watch, error)
+            if error is not None and not watch.over:
+                errors.append(error)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Raise Late if the wait is to stop."""
+        if self._wait.must_stop():
+            raise Late
 
     def _record(self, watch: Watch) -> _Record:
         first_read = -math.inf if watch.run is None else self._now
@@ -269,82 +314,3 @@ class RollCall:
 
     def _unread_for(self, watch: Watch) -> float:
         return self._now - self._record(watch).read
-
-    def _rows(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a list as objects. Raises ApiError, Late."""
-        query = {"limit": PAGE, **source.filters, **window}
-        pages = self._wait.app.client.pages(source.path, query, within=self._wait.patience(), retry=False)
-        while (page := Task(partial(next, pages, None)).start().result_unless(self._wait.must_stop)) is not None:
-            rows = list(map(mapping, page["data"]))
-            if not all(text(row.get("id")) for row in rows):
-                raise NoAnswer("the response is not a page of a list")
-            yield rows
-            if self._wait.must_stop():
-                raise Late
-
-
-class Rounds:
-    """Polls all runs of a wait in rounds."""
-
-    def __init__(self, wait: Wait, has_all: Callable[[], bool]) -> None:
-        self._wait = wait
-        self._has_all = has_all  # whether no more runs are to come
-        self._clock = wait.app.clock
-        self._roll = RollCall(wait, self._hear)
-        self._due = -math.inf
-        self._pause = 0.0
-        self._trouble = ""  # the last trouble reported
-        self._is_in_trouble = False  # in this round
-        self._asked_pause = 0.0  # seconds, in this round
-
-    def poll(self, watches: Sequence[Watch]) -> None:
-        if not self._wait.sleep_until(self._due):
-            return
-        is_last = self._wait.left <= 0
-        if not self._wait.is_late:
-            with suppress(Late):
-                self._poll(watches)
-        is_through = all(watch.looked for watch in watches) or not self._roll.is_behind
-        if is_last and (self._wait.limits.timeout or is_through):  # --timeout 0 polls each once
-            for watch in watches:
-                self._wait.time_out(watch)
-
-    def _poll(self, watches: Sequence[Watch]) -> None:
-        began, has_failed = self._clock.monotonic(), False
-        self._is_in_trouble, self._asked_pause = False, 0.0
-        try:
-            self._roll.call(watches)
-        except ApiError as error:
-            has_failed = True
-            for watch in watches:
-                watch.bear(error, self._clock.monotonic())
-                self._wait.conclude(watch)
-            self._say(error)
-        if not self._is_in_trouble:
-            self._trouble = ""
-        is_quick = not has_failed and (any(watch.over for watch in watches) or not self._has_all())
-        self._put_off(began, is_quick=is_quick)
-
-    def _hear(self, watch: Watch, error: ApiError | None) -> None:
-        """Take a run that was read, or the error. Raises Late."""
-        self._wait.take(watch, error)
-        if error is not None and not watch.over:
-            self._say(error)
-        if self._wait.must_stop():
-            raise Late
-
-    def _say(self, error: ApiError) -> None:
-        """Report a polling error once, not for each run."""
-        self._is_in_trouble, self._asked_pause = True, max(self._asked_pause, error.asked_pause)
-        if error.message != self._trouble:
-            self._trouble = error.message
-            self._wait.app.progress.change(f"{error.message.rstrip('.')}; retrying")
-
-    def _put_off(self, began: float, *, is_quick: bool) -> None:
-        """Plan the next round: soon if a run ended, at once if some are unread."""
-        first = self._wait.first_pause
-        self._pause = first if is_quick else min(max(self._pause, first) * 2, self._wait.longest_pause)
-        now, jitter = self._clock.monotonic(), self._clock.jitter()
-
-        due = max(now + first * jitter, began + self._pause * jitter)
-        self._due = max(now if self._roll.is_behind else due, now + self._asked_pause)
