@@ -244,6 +244,42 @@ def test_the_result_is_found_however_the_session_is_listed(qoder: Qoder, server:
     assert qoder("run", "result", "drun_1").out == "the result\n"
 
 
+def test_work_without_times_is_placed_where_the_list_has_it(qoder: Qoder) -> None:
+    """Only the agent's message, which is asked for last, tells which of the two is the end."""
+    told = [idle("end_turn", 6), says("done", 7), idle("end_turn", 8)]
+    for each in told:
+        del each["processed_at"]
+
+    def listed(request: httpx.Request) -> Any:
+        return page(*(each for each in told if each["type"] in request.url.params.get_list("types[]")))
+
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, listed, listed).on(*SESSION, {})
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+
+
+def test_an_error_that_a_later_read_leaves_out_still_counts(qoder: Qoder) -> None:
+    """A replica may lag behind the one that was asked before."""
+    exhausted = event("error", 8, error={"type": "model_error", "retry_status": {"type": "exhausted"}})
+    end = event("status_idle", 30)
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(exhausted, end), page(says("working", 1), end)).on(*SESSION, {})
+    ran = qoder("run", "get", "drun_1", "--json")
+    assert (ran.json["status"], ran.json["error"]["type"]) == ("failed", "model_error")
+
+
+def test_a_session_whose_next_turn_stands_on_a_later_page_is_at_work(qoder: Qoder) -> None:
+    """A turn is the newest: its session's first ending is an earlier one's."""
+    session = {"id": "sess_1", "type": "session", "status": "running", "created_at": CURRENT["created_at"]}
+    first = {**page(*WORK, idle("end_turn", 9)), "has_more": True, "next_page": "p2"}
+
+    def listed(request: httpx.Request) -> Any:
+        return page(ON) if "page" in request.url.params else first
+
+    qoder.wire.tells_of_asks = True
+    qoder.wire.on(*SESSION, session, repeat=True).on(*EVENTS, listed, repeat=True)
+    ran = qoder("session", "wait", "sess_1", "--timeout", "5s", "--json")
+    assert (ran.code, ran.json["turn"]["status"]) == (124, "running")
+
+
 def test_an_empty_list_may_be_null(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, {"data": None, "has_more": False})
     assert qoder("run", "get", "drun_1", "--json").json["status"] == "running"

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from qoder_cli.base import pool, signals
-from qoder_cli.base.errors import Signalled
+from qoder_cli.base.errors import NoAnswer, Signalled
 from qoder_cli.base.pool import Task
 from qoder_cli.base.times import Clock
-from qoder_cli.http.answers import Answer, Pending
+from qoder_cli.http.answers import Answer, Pending, answer_to
 from tests.support.processes import until
 
 
@@ -110,20 +110,20 @@ def test_giving_up_on_a_call_and_what_it_is_for_exclude_each_other(is_early: boo
     """Who gives up before a request goes out says that nothing was sent: then nothing may be."""
     go_on, has_committed, done = threading.Event(), threading.Event(), list[str]()
 
-    def call() -> None:
+    def call() -> Answer:
         if is_early:
             go_on.wait(30)
         task.commit()
         done.append("sent")
         has_committed.set()
         go_on.wait(30)
+        return Answer(200, httpx.Headers(), b"{}", "{}", "")
 
-    task = Task(call).start()
+    task = Pending(call).start()
     if not is_early:
         assert has_committed.wait(30)
-    with pytest.raises(pool.Late):
-        task.result(0.01)
-    told = task.is_committed
+    with pytest.raises(NoAnswer) as late:
+        answer_to(task, 0.01)
     go_on.set()
     assert task.wait(30)
-    assert (told, done) == ((False, []) if is_early else (True, ["sent"]))
+    assert (late.value.sent, done) == ((False, []) if is_early else (True, ["sent"]))
