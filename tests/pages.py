@@ -19,7 +19,7 @@ from qoder_cli.cli.main import command_tree, main
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.help.reference import everything
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.presets import PRESETS
+from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.world import World
 from tests.generate import README
 from tests.matrix import WithoutStreams

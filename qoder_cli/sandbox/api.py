@@ -8,10 +8,8 @@ from urllib.parse import unquote
 from qoder_cli.nouns.operations import Operation, of_path
 from qoder_cli.sandbox import catalog as catalog  # each of these registers its kinds
 from qoder_cli.sandbox import contents
-from qoder_cli.sandbox import deployments as deployments
 from qoder_cli.sandbox import sessions as sessions
-from qoder_cli.sandbox.call import Call, Conditions, Reply
-from qoder_cli.sandbox.kinds import KINDS
+from qoder_cli.sandbox.kinds import KINDS, Call, Conditions, Reply
 from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode, unknown_field
 from qoder_cli.sandbox.world import World

@@ -1,274 +1,266 @@
-"""What callers may write in create and update (api/facts.md, 1.2, 2.1, 2.3, 4, 7.3)."""
+"""What callers may write in create and update (api/facts.md, 1.2, 2.1, 2.3, 4, 7.3).
 
-from types import GenericAlias
-from typing import Annotated, Any, ClassVar, Literal, Self
+`nouns/operations.tsv` names the fields of a body, and which are needed; `_RULES` says what each
+may be. A rule is a type (`object` is anything), a pattern, a set of words, `[rule, least, most]`
+for a list, a function that returns what is kept, or `{…}` for an object. In an object, `?` ends
+the names of fields that may be left out, or null, and `*` stands for all others. If its `type` is
+a table, that has the fields of each type.
+"""
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Json,
-    StringConstraints,
-    ValidationError,
-    create_model,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from functools import cache, partial
+from typing import Any
 
 from qoder_cli.base import cron
-from qoder_cli.files.check import AgentId, AgentRef, Assignments, Budget, Schedule, Strict
-from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
+from qoder_cli.files.normal import assignments
+from qoder_cli.nouns.operations import Operation, all_operations
+from qoder_cli.sandbox.wire import Shape, invalid, unknown_field
 
-Kinds = dict[str, Any]  # what fields may be; `?` marks those that may be left out, or null
-Types = dict[str, tuple[str, ...]]  # names of fields by type, with `?` as well
+Rule = Any
 
-_UNKNOWN = "unknown_field"
-
-
-def _without_names(expression: str) -> str:
-    cron.parse(expression)
-    if any(map(str.isalpha, expression)):
-        raise ValueError("months and days of the week are numbers")  # names are not documented
-    return expression
+_CALLED = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_MANY = 10**6
 
 
-class _Schedule(Schedule):
-    expression: Annotated[str, AfterValidator(_without_names)]
+def body_of(operation: Operation, body: Shape, *, needed: Collection[str]) -> Shape:
+    """Return the fields that a body sets. Raises Refusal, naming the field at fault."""
+    return _object(_fields(operation), body, "", needed=needed)
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+@cache
+def _fields(operation: Operation) -> dict[str, Rule]:
+    """Return the rules of a body. An update may set to null what its create may leave out."""
+    what, _, verb = operation.id.rpartition(".")
+    create = next((each for each in all_operations() if each.id == f"{what}.create"), operation)
+    fields: dict[str, Rule] = {}
+    for name in operation.body:
+        keys = (f"{operation.id}.{name}", f"{what}.{name}", name)
+        is_needed = name in create.required or (verb == "update" and name not in create.body)
+        fields[name + "?" * (not is_needed)] = next(_RULES[key] for key in keys if key in _RULES)
+    return {name: rule for name, rule in fields.items() if rule is not None}
 
 
-class _OfTypes(_Open):
-    """One of several types, each with its fields."""
-
-    fields: ClassVar[Types]
-    type: str
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        given = {name: value for name, value in self if name in self.model_fields_set and name != "type"}
-        unknown = given.keys() - {name.rstrip("?") for name in self.fields[self.type]}
-        if unknown:
-            raise PydanticCustomError(_UNKNOWN, "unknown field", {"name": min(unknown)})
-        missing = [name for name in self.fields[self.type] if not name.endswith("?") and not given.get(name)]
-        if missing:
-            raise PydanticCustomError("missing", "missing", {"name": missing[0]})
-        return self
-
-
-def _object(fields: Kinds, base: type[BaseModel] = Strict) -> Any:
-    """Return a model of an object with these fields."""
-    kinds: Kinds = {}
-    for name, kind in fields.items():
-        kinds[name.rstrip("?")] = (kind | None, None) if name.endswith("?") else (kind, ...)
-    return create_model("Body", __base__=base, **kinds)
+def _checked(rule: Rule, value: Any, at: str) -> Any:
+    """Return a value as it is kept; `at` is its path. Raises Refusal."""
+    if isinstance(rule, dict):
+        return _object(rule, value, at)
+    if isinstance(rule, list):
+        kind, least, most = rule
+        _must(isinstance(value, list) and least <= len(value) <= most, f"a list of {least} to {most}", at)
+        return [_checked(kind, each, f"{at}.{n}") for n, each in enumerate(value)]
+    if isinstance(rule, set):
+        _must(isinstance(value, str) and value in rule, f"one of {', '.join(sorted(rule))}", at)
+    elif isinstance(rule, re.Pattern):
+        _must(isinstance(value, str) and rule.fullmatch(value), f"a text like {rule.pattern}", at)
+    elif not isinstance(rule, type):
+        return rule(value, at)
+    elif rule is not object:
+        _must(type(value) is rule, _CALLED[rule], at)
+    return value
 
 
-def _update(model: Any, **more: Any) -> Any:
-    """Return the model of an update: all fields are optional. `more` adds some."""
-    needed = {name: field.rebuild_annotation() for name, field in model.model_fields.items() if field.is_required()}
-    fields: Kinds = {name: (kind, None) for name, kind in {**needed, **more}.items()}
-    return create_model("Body", __base__=model, **fields)
+def _must(fits: object, be: str, at: str) -> None:
+    if not fits:
+        raise invalid(f"{at} must be {be}.", at)
 
 
-def _one_of(types: Types, **kinds: Any) -> Any:
-    """Return a model of one of several types; fields not in `kinds` may be anything."""
-    made = _object({"type": Literal.__getitem__(tuple(types)), **{f"{name}?": kinds[name] for name in kinds}}, _OfTypes)
-    made.fields = types
-    return made
+def _object(fields: Mapping[str, Rule], value: Any, at: str, *, needed: Collection[str] | None = None) -> Shape:
+    """Return an object with these fields; `needed` are by default those without `?`."""
+    _must(isinstance(value, dict), _CALLED[dict], at)
+    if isinstance(types := fields.get("type"), dict):
+        type = _object({"type": set(types), "*": object}, value, at)["type"]
+        fields = {"type": str, **types[type]}
+    before, known = f"{at}." if at else "", {name.rstrip("?"): name for name in fields}
+    for name in value:  # first: a misspelt field is why another one is missing
+        if name not in known and "*" not in known:
+            raise unknown_field(name, before + name)
+    for name in fields if needed is None else needed:
+        if not name.endswith(("?", "*")) and name not in value:
+            raise invalid(f"Missing required field: {before}{name}", before + name)
+    kept: Shape = {}
+    for name, inner in value.items():
+        key = known.get(name) or known["*"]
+        is_null = inner is None and key.endswith("?")
+        kept[name] = None if is_null else _checked(fields[key], inner, before + name)
+    return kept
 
 
-def _list(kind: Any, *, least: int = 0, most: int | None = None) -> Any:
-    return Annotated[GenericAlias(list, (kind,)), Field(min_length=least, max_length=most)]
+def _given(value: Any, at: str) -> Any:
+    _must(value, "given", at)
+    return value
 
 
-def _text(most: int | None = None, *, least: int = 0, like: str | None = None) -> Any:
-    return Annotated[str, StringConstraints(min_length=least, max_length=most, pattern=like)]
+def _any(*names: str) -> Mapping[str, Rule]:
+    return {f"{name}?": object for name in names}
 
 
-def _short(field: str, kind: Any, **more: Any) -> Any:
-    """Return a type whose object may be given as the text of one field."""
-    return Annotated[kind, BeforeValidator(lambda said: {field: said, **more} if isinstance(said, str) else said)]
+def _short(field: str, rule: Rule, **more: Any) -> Rule:
+    """Return the rule for an object that may be given as the text of one field."""
+    return lambda value, at: _checked(rule, {field: value, **more} if isinstance(value, str) else value, at)
 
 
-_NAME, _ENVIRONMENT_ID = _text(256, least=1), _text(like="^env_")
-_METADATA = GenericAlias(dict, (_text(64), _text(512) | None))  # a null deletes a key
-_RUBRIC = _one_of(  # api/facts.md, 3.7
-    {"text": ("content",), "file": ("file_id",)}, content=_text(262_144), file_id=_text(like="^file_")
-)
-_EVENT_TYPES = {
-    "user.message": ("content",),
-    "user.interrupt": ("session_thread_id?",),
-    "user.tool_confirmation": ("tool_use_id", "result?", "decision?", "deny_message?", "session_thread_id?"),
-    "user.custom_tool_result": ("custom_tool_use_id", "content?", "is_error?", "session_thread_id?"),
-    "user.define_outcome": ("description", "rubric", "max_iterations?"),
-    "system.message": ("content",),
-}
-_EVENT = _one_of(  # `decision` is for `result` on older servers
-    _EVENT_TYPES,
-    content=_list(_object({"type": str}, _Open), least=1),
-    result=Literal["allow", "deny"],
-    decision=Literal["approve", "deny"],
-    rubric=_RUBRIC,
-)
-_INITIAL = ("user.message", "user.define_outcome", "system.message")
-_INITIAL_EVENT = _one_of({type: _EVENT_TYPES[type] for type in _INITIAL}, rubric=_RUBRIC)
-_RESOURCE = _one_of(
-    {
-        "file": ("file_id", "mount_path?"),
-        "github_repository": ("url", "mount_path?", "checkout?", "authorization_token?"),
-        "git_repository": ("url", "mount_path?", "checkout?", "password?"),
-        "memory_store": ("memory_store_id", "access?", "instructions?"),
+def _read(by: Callable[[str], object]) -> Rule:
+    """Return the rule for a text that `by` can read."""
+
+    def check(value: Any, at: str) -> Any:
+        try:
+            by(_checked(str, value, at))
+        except ValueError as error:
+            raise invalid(f"{at}: {error}", at) from None
+        return value
+
+    return check
+
+
+def _pairs(text: str) -> None:
+    if assignments(text) is None:
+        raise ValueError("it must be pairs of names and values")
+
+
+def _metadata(value: Any, at: str) -> Shape:
+    """Return metadata, which may be JSON in a form; a null deletes a key."""
+    if isinstance(value, str):
+        value = json.loads(_read(json.loads)(value, at))
+    kept = _object({"*?": re.compile("(?s).{0,512}")}, value, at)
+    _must(max(map(len, kept), default=0) <= 64, "an object with keys of at most 64 characters", at)
+    return kept
+
+
+def _variables(value: Any, at: str) -> Any:
+    """Return a session's variables: text or an object, by the generation."""
+    return value if isinstance(value, str) else _object({"*": str}, value, at)
+
+
+_NAME, _TEXT = re.compile("(?s).{1,256}"), re.compile("(?s).+")
+_AGENT_ID, _STORE_ID = re.compile("agent_.+"), {"memory_store_id": str}
+_OBJECTS, _NAMES = [dict, 0, _MANY], [str, 0, _MANY]
+_RUBRIC = {  # api/facts.md, 3.7
+    "type": {
+        "text": {"content": re.compile("(?s).{1,262144}")},
+        "file": {"file_id": re.compile("file_.*")},
     }
-)
-_GIVEN = {  # to every session
-    "resources?": _list(_RESOURCE, most=500),
-    "vault_ids?": _list(str, most=50),
-    "budget?": Budget,
-    "metadata?": _METADATA,
 }
-_DEPLOYMENT = {
-    "name": _NAME,
-    "agent": _short("id", AgentRef, type="agent"),
-    "environment_id": _ENVIRONMENT_ID,
-    "initial_events": _list(_INITIAL_EVENT, least=1, most=50),
-    "description?": _text(2048),
-    "environment_variables?": Assignments,
-    "schedule?": _Schedule,
-    **_GIVEN,
+_OUTCOME = {"description": _given, "rubric": _RUBRIC, **_any("max_iterations")}
+_BLOCKS = [{"type": str, "*": object}, 1, _MANY]
+_ANSWER = {  # `decision` is for `result` on older servers
+    "tool_use_id": _given,
+    "result?": {"allow", "deny"},
+    "decision?": {"approve", "deny"},
+    **_any("deny_message", "session_thread_id"),
 }
-_SESSION_AGENT = _one_of(
-    {
-        "agent": ("id", "version?"),
-        "agent_with_overrides": ("id", "version?", "model?", "system?", "tools?", "mcp_servers?", "skills?"),
+_EVENT = {
+    "type": {
+        "user.message": {"content": _BLOCKS},
+        "system.message": {"content": _BLOCKS},
+        "user.define_outcome": _OUTCOME,
+        "user.interrupt": _any("session_thread_id"),
+        "user.tool_confirmation": _ANSWER,
+        "user.custom_tool_result": {
+            "custom_tool_use_id": _given,
+            "content?": _BLOCKS,
+            **_any("is_error", "session_thread_id"),
+        },
+    }
+}
+_INITIAL = {
+    "type": {
+        "user.message": {"content": _given},
+        "system.message": {"content": _given},
+        "user.define_outcome": _OUTCOME,
+    }
+}
+_RESOURCE = {
+    "type": {
+        "file": {"file_id": _given, **_any("mount_path")},
+        "github_repository": {"url": _given, **_any("mount_path", "checkout", "authorization_token")},
+        "git_repository": {"url": _given, **_any("mount_path", "checkout", "password")},
+        "memory_store": {"memory_store_id": _given, **_any("access", "instructions")},
+    }
+}
+_VERSION = {"id": _AGENT_ID, "version?": int}
+_OVERRIDES = _any("model", "system", "tools", "mcp_servers", "skills")
+_PERMISSION = {"permission_policy?": dict, "*": object}
+_TOOLSET = {
+    **dict.fromkeys(("enabled_tools?", "disallowed_tools?"), _NAMES),
+    "configs?": [{**_PERMISSION, "name": str}, 0, _MANY],
+    "default_config?": _PERMISSION,
+}
+_TOOL = {
+    "type": {
+        **dict.fromkeys(("agent_toolset_20260401", "browser_toolset_20260714"), _TOOLSET),
+        "mcp_toolset": {"mcp_server_name": _given, **_TOOLSET},
+        "custom": {"name": _given, "description": _given, "input_schema": dict},
+    }
+}
+_CLOUD = {
+    "networking?": {
+        "type?": {"limited", "unrestricted"},
+        **_any("allow_mcp_servers", "allow_package_managers", "allowed_hosts"),
     },
-    id=AgentId,
-    version=Annotated[int, Field(ge=1)],
-)
-_EITHER_VARIABLES = dict[str, str] | str  # by the generation
-_SESSION = {
-    "agent": _short("id", _SESSION_AGENT, type="agent"),
-    "environment_id": _ENVIRONMENT_ID,
-    "title?": str,
-    "environment_variables?": _EITHER_VARIABLES,
-    "initial_events?": _list(_EVENT, most=50),
-    **_GIVEN,
+    "packages?": _any("type", "apt", "cargo", "gem", "go", "npm", "pip"),
+    "setup_script?": re.compile("(?s).{0,65536}"),
 }
-_SESSION_UPDATE = {
-    "agent": _update(_object({"tools": list[Shape], "mcp_servers": list[Shape]})),
-    "title?": str,
-    "environment_variables?": _EITHER_VARIABLES,
-    "budget?": Budget,
-    "metadata?": _METADATA,
-}
-_SET = ("enabled_tools?", "disallowed_tools?", "configs?", "default_config?")
-_PERMISSION = {"permission_policy?": Shape}
-_TOOL = _one_of(
-    {
-        **dict.fromkeys(("agent_toolset_20260401", "browser_toolset_20260714"), _SET),
-        "mcp_toolset": ("mcp_server_name", *_SET),
-        "custom": ("name", "description", "input_schema"),
+_AUTHS = {
+    "static_bearer": dict.fromkeys(("token", "mcp_server_url"), _given),
+    "environment_variable": {
+        **dict.fromkeys(("secret_name", "secret_value"), _given),
+        **_any("networking", "injection_location"),
     },
-    input_schema=Shape,
-    default_config=_object(_PERMISSION, _Open),
-    configs=_list(_object({**_PERMISSION, "name": str}, _Open)),
-    enabled_tools=list[str],
-    disallowed_tools=list[str],
-)
-_MODEL = _short("id", _object({"id": _text(least=1)}, _Open))
-_AGENT = {
-    "name": _NAME,
-    "model": _MODEL,
-    **dict.fromkeys(("description?", "system?"), str),
-    **dict.fromkeys(("skills?", "mcp_servers?"), list[Any]),
-    "tools?": _list(_TOOL),
-    "multiagent?": _object({"agents": _list(Any, least=1, most=21)}, _Open),  # 20, and an adviser
-    "metadata?": _METADATA,
+    "mcp_oauth": {
+        **dict.fromkeys(("access_token", "mcp_server_url"), _given),
+        **_any("expires_at", "refresh"),
+    },
 }
-_NETWORK = {
-    "type?": Literal["limited", "unrestricted"],
-    **dict.fromkeys(("allow_mcp_servers?", "allow_package_managers?", "allowed_hosts?"), Any),
-}
-_PACKAGES = dict.fromkeys(("type?", "apt?", "cargo?", "gem?", "go?", "npm?", "pip?"), Any)
-_CONFIG = _one_of(
-    {"cloud": ("networking?", "packages?", "setup_script?"), "self_hosted": ()},
-    networking=_object(_NETWORK),
-    packages=_object(_PACKAGES),
-    setup_script=_text(64 * 1024),
-)
-_DESCRIBED = {"name": _NAME, "description?": str, "metadata?": _METADATA}
-_ENVIRONMENT = {**_DESCRIBED, "config?": _CONFIG, "scope?": Literal["organization", "account"]}
-_AUTHS: Types = {
-    "static_bearer": ("token", "mcp_server_url"),
-    "environment_variable": ("secret_name", "secret_value", "networking?", "injection_location?"),
-    "mcp_oauth": ("access_token", "mcp_server_url", "expires_at?", "refresh?"),
-}
-_ANY_OF_AUTHS = {type: tuple(f"{name.rstrip('?')}?" for name in names) for type, names in _AUTHS.items()}
-_CREDENTIAL = {"auth": _one_of(_AUTHS), "display_name?": _NAME, "metadata?": _METADATA}
-_DREAM = {
-    "inputs": _list(
-        _one_of({"memory_store": ("memory_store_id",), "sessions": ("session_ids?",)}, memory_store_id=str), least=1
+_RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; None: not taken yet
+    **dict.fromkeys(("name", "display_name", "display_title"), _NAME),
+    **dict.fromkeys(("description", "system", "title", "instructions"), str),
+    **dict.fromkeys(("content", "content_sha256", "files.name"), str),
+    **dict.fromkeys(("skills", "mcp_servers"), list),
+    **dict.fromkeys(("file", "files[]", "mount_path"), object),
+    "metadata": _metadata,
+    "environment_id": re.compile("env_.*"),
+    "resources": [_RESOURCE, 0, 500],
+    "vault_ids": [str, 0, 50],
+    "budget": {
+        "type": {"limit"},
+        "max_credit_cost": re.compile(r"(?=.*[1-9])[0-9]{1,12}(\.[0-9]{1,2})?"),
+    },
+    "schedule": {  # names of months and days are not documented
+        "type": {"cron"},
+        "expression": _read(lambda text: cron.parse(re.sub("[A-Za-z]", "?", text))),
+        "timezone": _read(cron.zone),
+    },
+    "deployments.agent": _short("id", {**_VERSION, "type": {"agent"}}, type="agent"),
+    "deployments.initial_events": [_INITIAL, 1, 50],
+    "deployments.description": re.compile("(?s).{0,2048}"),
+    "deployments.environment_variables": _read(_pairs),
+    "sessions.agent": _short(
+        "id",
+        {"type": {"agent": _VERSION, "agent_with_overrides": {**_VERSION, **_OVERRIDES}}},
+        type="agent",
     ),
-    "model": _MODEL,
-    "instructions?": str,
-    "output_behavior?": _one_of({"create_new": (), "update_existing": ("memory_store_id",)}, memory_store_id=str),
+    "sessions.initial_events": [_EVENT, 0, 50],
+    "sessions.environment_variables": _variables,
+    "sessions.update.agent": partial(_object, {"tools": _OBJECTS, "mcp_servers": _OBJECTS}, needed=()),
+    "sessions.update.vault_ids": None,
+    "events": [_EVENT, 1, _MANY],
+    "type": {"file"},
+    "file_id": _given,
+    "version": int,
+    "model": _short("id", {"id": _TEXT, "*": object}),
+    "tools": [_TOOL, 0, _MANY],
+    "multiagent": {"agents": [object, 1, 21], "*": object},  # 20, and an adviser
+    "scope": {"organization", "account"},
+    "config": {"type": {"cloud": _CLOUD, "self_hosted": {}}},
+    "force": bool,
+    "auth": {"type": _AUTHS},
+    "vaults.credentials.update.auth": {
+        "type": {type: _any(*(name.rstrip("?") for name in names)) for type, names in _AUTHS.items()}
+    },
+    "inputs": [{"type": {"memory_store": _STORE_ID, "sessions": _any("session_ids")}}, 1, _MANY],
+    "output_behavior": {"type": {"create_new": {}, "update_existing": _STORE_ID}},
+    "path": _TEXT,
+    "expires_in_seconds": re.compile("[1-9][0-9]{0,8}"),
 }
-_MEMORY = _object({"path": _text(least=1), "content": str, "metadata?": _METADATA})
-
-FORM = _object(  # the fields but files
-    {
-        "name?": str,
-        "display_title?": _NAME,
-        "metadata?": Annotated[_METADATA, Json],
-        "expires_in_seconds?": _text(like="^[1-9][0-9]{0,8}$"),
-    }
-)
-BODIES = {
-    "agents.create": _object(_AGENT),
-    "agents.update": _update(_object(_AGENT), version=int),
-    "deployments.create": _object(_DEPLOYMENT),
-    "deployments.update": _update(_object(_DEPLOYMENT)),
-    "dreams.create": _object(_DREAM),
-    "environments.create": _object(_ENVIRONMENT),
-    "environments.update": _update(_object(_ENVIRONMENT)),
-    "environments.work.update": _object({"metadata": _METADATA}),
-    "environments.work.stop": _object({"force?": bool}),
-    "memory_stores.create": _object(_DESCRIBED),
-    "memory_stores.update": _update(_object(_DESCRIBED)),
-    "memory_stores.memories.create": _MEMORY,
-    "memory_stores.memories.update": _update(_MEMORY, content_sha256=str),
-    "sessions.create": _object(_SESSION),
-    "sessions.update": _update(_object(_SESSION_UPDATE)),
-    "sessions.events.send": _object({"events": _list(_EVENT, least=1)}),
-    "sessions.resources.add": _RESOURCE,
-    "vaults.create": _object({"display_name": _NAME, "metadata?": _METADATA}),
-    "vaults.credentials.create": _object(_CREDENTIAL),
-    "vaults.credentials.update": _update(_object({"auth": _one_of(_ANY_OF_AUTHS), "metadata?": _METADATA})),
-}
-
-
-def checked(model: type[BaseModel], body: object) -> Shape:
-    """Return the fields that `body` sets. Raises Refusal, naming the field."""
-    try:
-        return model.model_validate(body).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        raise _refusal(error) from None
-
-
-def _refusal(error: ValidationError) -> Refusal:
-    errors = error.errors(include_url=False)
-    unknown = [each for each in errors if each["type"] in ("extra_forbidden", _UNKNOWN)]
-    first = (unknown or errors)[0]  # a misspelt field is why another one is missing
-    path = [str(part) for part in first["loc"]]
-    if name := first.get("ctx", {}).get("name"):
-        path.append(name)
-    param = ".".join(path)
-    if unknown:
-        return unknown_field(path[-1], param)
-    if first["type"] == "missing":
-        return invalid(f"Missing required field: {param}", param)
-    return invalid(f"{param or 'Request body'}: {first['msg']}", param or None)

@@ -8,10 +8,9 @@ from email.policy import HTTP
 from hashlib import blake2s, sha256
 from typing import TYPE_CHECKING, Any, cast
 
-from qoder_cli.sandbox.call import Call, Reply
-from qoder_cli.sandbox.kept import BY
-from qoder_cli.sandbox.kinds import KINDS, Kind, of
-from qoder_cli.sandbox.records import Thing, stamp
+from qoder_cli.sandbox.bodies import body_of
+from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
+from qoder_cli.sandbox.records import BY, Thing, stamp
 from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
@@ -47,15 +46,13 @@ def _bytes_of(part: Any) -> bytes:
     return cast(bytes, part.get_payload(decode=True) or b"")
 
 
-def _texts(parts: list[tuple[str, Any]]) -> Shape:
+def _texts(call: Call, parts: list[tuple[str, Any]]) -> Shape:
     """Return a form's fields but files; `metadata` is JSON. Raises Refusal."""
-    from qoder_cli.sandbox.bodies import FORM, checked
-
     plain = [(name, part) for name, part in parts if not part.get_filename()]
     texts: Shape = {name: _bytes_of(part).decode(errors="replace") for name, part in plain}
     if len(texts.get("metadata", "")) > _MOST_OF_METADATA:
         raise invalid("metadata has at most 8 KB.", "metadata")
-    return checked(FORM, texts)
+    return body_of(call.operation, texts, needed=())
 
 
 # Files.
@@ -65,7 +62,7 @@ def _texts(parts: list[tuple[str, Any]]) -> Shape:
 class _Files(Kind):
     def upload(self, call: Call) -> Reply:
         parts = _form(call)
-        texts, file = _texts(parts), next((part for name, part in parts if name == "file"), None)
+        texts, file = _texts(call, parts), next((part for name, part in parts if name == "file"), None)
         if file is None or not file.get_filename():
             raise invalid("Missing required field: file", "file")
         content, name = _bytes_of(file), texts.get("name") or file.get_filename()
@@ -156,7 +153,7 @@ def _front_matter(content: bytes) -> dict[str, str]:
 class _Skills(Kind):
     def create(self, call: Call) -> Reply:
         parts = _form(call)
-        files, texts = _files_of_skill(parts), _texts(parts)
+        files, texts = _files_of_skill(parts), _texts(call, parts)
         name = _front_matter(files["SKILL.md"])["name"]
         title = texts.get("display_title") or name
         made = self.created(call, {"display_title": title, "metadata": texts.get("metadata")})

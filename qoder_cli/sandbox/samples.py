@@ -1,10 +1,100 @@
-"""Samples to try besides deployments; the commands' help names them."""
+"""What there is from the start: deployments to try, each with its own behaviour, and samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from qoder_cli.sandbox.records import ENVIRONMENT
+from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
+from qoder_cli.sandbox.scripts import Behaviour, asking, call, custom_call, exhausted, going_on, terminated, turn
+
+_REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. All checks pass."
+_ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
+_REJECTED = ("session_creation_rejected_error", "Too many of its runs are running.")
+
+DEMO = Behaviour(turn(seconds=3, message=_REPORT))
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A deployment that exists from the start, named `title` or else `word`."""
+
+    word: str
+    description: str
+    behaviour: Behaviour = DEMO
+    title: str = ""
+    archived: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)  # fields
+
+    @property
+    def id(self) -> str:
+        return f"dep_{self.word}"
+
+    @property
+    def agent(self) -> str:
+        """The id of its agent, which decides how it behaves."""
+        return AGENT if self.behaviour is DEMO else f"agent_{self.word}"
+
+
+_MINUTE = Behaviour(turn(seconds=60, steps=9, message=_REPORT))
+_BUDGET = Behaviour(turn(seconds=3, reason="budget_reached"))
+_SLOW = Behaviour(turn(seconds=8, start=5, message=_REPORT, idles=True))
+_STATUS, _PUSH, _CLEAN = call("git status"), call("git push origin main"), call("rm -rf build")
+_ASK = Behaviour(asking(_PUSH, seconds=2))
+_ASK_MANY = Behaviour(asking(_STATUS, _PUSH, _CLEAN, seconds=2))
+_ASK_THRICE = Behaviour(asking(_STATUS, seconds=2), then=((_PUSH,), (_CLEAN,)))
+_SELF_ASK = Behaviour(going_on(_PUSH, seconds=6, message=_REPORT))
+_CUSTOM = Behaviour(asking(custom_call("ask_owner", question="Which version is next?"), seconds=2))
+_IDLE = Behaviour(turn(seconds=3, message=_REPORT, idles=True))
+
+_THIRTY_CENTS = {"budget": {"type": "limit", "max_credit_cost": "0.30"}}
+_NINE = {"schedule": {"expression": "0 9 * * *", "timezone": "UTC"}}
+_PAUSED = {"status": "paused", "paused_reason": {"type": "manual"}}
+_FAILS = "Fails in 3 s: the model calls fail until the retries are used up."
+_NEVER_STARTS = "Never starts: the trigger answers 200 with an error, because the environment is archived."
+_SKIPS = "Skipped because too many runs are running. The current API has no skips: there the session is rejected."
+_WAITS = "Its session idles for 5 s before the turn starts; completes in 8 s."
+_IDLES = "Its session says that it is idle before the turn starts; completes in 3 s."
+_FIRES = "Fires every day at 09:00 UTC; started by hand it behaves as demo."
+
+PRESETS = (
+    Preset("demo", "Completes in about 3 s, with a final message."),
+    Preset("minute", "Completes in 60 s.", _MINUTE),
+    Preset("fail", _FAILS, Behaviour(exhausted(seconds=3))),
+    Preset("terminated", "Fails in 3 s: an error terminates its session.", Behaviour(terminated(seconds=3))),
+    Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED)),
+    Preset("skip", _SKIPS, Behaviour(error=_REJECTED, skipped=True)),
+    Preset("ask", "Asks after 2 s whether it may push; once answered, completes in 1 s.", _ASK),
+    Preset("askmany", "Asks after 2 s about three calls at once, as ask.", _ASK_MANY),
+    Preset("askthrice", "Asks three times, about a call each, as ask.", _ASK_THRICE),
+    Preset("selfask", "Asks after 3 s, and continues by itself 2 s later; completes in 6 s.", _SELF_ASK),
+    Preset("custom", "Calls a custom tool after 2 s; once it has the result, completes in 1 s.", _CUSTOM),
+    Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, more=_THIRTY_CENTS),
+    Preset("silent", "Completes in 3 s without any message.", Behaviour(turn(seconds=3))),
+    Preset("slow", _WAITS, _SLOW),
+    Preset("idle", _IDLES, _IDLE),
+    Preset("paused", "Paused: cannot be run until it is unpaused.", more=_PAUSED),
+    Preset("archived", "Archived for good, although its status is still active.", title="old-report", archived=True),
+    Preset("scheduled", _FIRES, title="nightly-report", more=_NINE),
+)
+
+
+def behaviour_of(agent_id: str) -> Behaviour:
+    """Return how an agent's sessions behave."""
+    return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), DEMO)
+
+
+def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
+    """Return how an agent behaves if one of these tools asks; None if none does."""
+    for tool in tools:
+        if tool["type"] == "custom":
+            inputs = dict.fromkeys(tool["input_schema"].get("properties", {}) or ("input",), "sample")
+            return Behaviour(asking(custom_call(tool["name"], **inputs), seconds=2))
+        configs = [tool.get("default_config") or {}, *(tool.get("configs") or ())]
+        if any(each.get("permission_policy") == {"type": "always_ask"} for each in configs):
+            return _ASK
+    return None
+
 
 Fields = dict[str, Any]
 

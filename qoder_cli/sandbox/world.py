@@ -14,26 +14,11 @@ from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
+from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
-from qoder_cli.sandbox.kept import FORMS
-from qoder_cli.sandbox.presets import DEMO, PRESETS, behaviour_of, behaviour_with
-from qoder_cli.sandbox.records import (
-    ENVIRONMENT,
-    ID_LENGTH,
-    PROMPT,
-    TITLE,
-    Deployment,
-    Ending,
-    Origin,
-    Run,
-    Seen,
-    Session,
-    Thing,
-    base36,
-    stamp,
-)
-from qoder_cli.sandbox.samples import SESSION, WRITER, samples
-from qoder_cli.sandbox.scripts import Beat, Behaviour
+from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Seen, Thing, base36, stamp
+from qoder_cli.sandbox.samples import DEMO, PRESETS, SESSION, WRITER, behaviour_of, behaviour_with, samples
+from qoder_cli.sandbox.scripts import Beat, Behaviour, Ending, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
@@ -43,6 +28,65 @@ MONTH = 30 * 86400  # seconds
 
 Act = Callable[[float], object]
 T = TypeVar("T", bound=Thing)
+
+
+# Who started a run: a request, someone else, the schedule, or nobody (it was always there).
+Origin = Literal["request", "other", "schedule", "seed"]
+
+
+@dataclass(eq=False)
+class Deployment(Thing):
+    """A deployment: what it starts, and when."""
+
+    behaviour: Behaviour = DEMO
+    last_run: float | None = None
+    total_runs: int = 0
+    next_fire: float | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.fields["name"])
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.fields["status"] == "paused")
+
+    def upcoming(self, after: float, *, count: int = 5) -> list[float]:
+        """Return when the schedule fires next, also while paused (api/facts.md, 1.2)."""
+        schedule = self.fields["schedule"]
+        if schedule is None or self.archived is not None:
+            return []
+        return cron.upcoming(schedule["expression"], schedule["timezone"], after=after, count=count)
+
+    def replan(self, after: float) -> None:
+        """Compute the next fire. Missed ones are not made up."""
+        self.next_fire = None if self.paused else next(iter(self.upcoming(after, count=1)), None)
+
+
+@dataclass(eq=False, kw_only=True)
+class Run(Thing):
+    """A run of a deployment: with a session, with an error, or skipped."""
+
+    deployment: Deployment
+    origin: Origin
+    session: Session | None = None
+
+    def ending(self, now: float) -> Ending | None:
+        """Return how it truly ended; None while it goes on."""
+        if self.session is not None:
+            return self.session.ending(now)
+        if error := self.fields["error"]:
+            return Ending(self.created, "failed", error["type"], error["message"])
+        return Ending(self.created, "skipped")
+
+    def status(self, now: float) -> str:
+        """Return its status on older servers: pending until a delayed turn begins."""
+        if ending := self.ending(now):
+            return ending.status
+        starts = self.session.starts() if self.session else None
+        if starts is not None and max(now, self.created + 0.1) < starts:
+            return "pending"
+        return "running"
 
 
 @dataclass(kw_only=True, eq=False)

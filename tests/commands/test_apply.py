@@ -15,9 +15,10 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
-from qoder_cli.sandbox.records import ENVIRONMENT, Deployment
+from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import GENERATIONS
+from qoder_cli.sandbox.world import Deployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
 from tests.support.desk import ACTED, EVENTS, HOST, LIST, LOST, Desk

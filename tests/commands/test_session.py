@@ -9,7 +9,7 @@ import pytest
 
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.chat import Page
-from qoder_cli.sandbox.presets import AGENT
+from qoder_cli.sandbox.records import AGENT
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.sessions import ENVIRONMENT, Service

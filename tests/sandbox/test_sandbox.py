@@ -23,7 +23,7 @@ from qoder_cli.commands.sandbox import sandbox as sandbox_command
 from qoder_cli.sandbox import faults
 from qoder_cli.sandbox.child import variables
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.presets import PRESETS, Preset
+from qoder_cli.sandbox.samples import PRESETS, Preset
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Request
 from qoder_cli.sandbox.world import World

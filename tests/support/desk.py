@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.records import Deployment
 from qoder_cli.sandbox.wire import BASE_PATH
-from qoder_cli.sandbox.world import World
+from qoder_cli.sandbox.world import Deployment, World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.inprocess import WorldTransport
 

@@ -1,7 +1,6 @@
 """Runs that were always there."""
 
-from qoder_cli.sandbox.records import Run
-from qoder_cli.sandbox.world import World
+from qoder_cli.sandbox.world import Run, World
 
 
 def seed_runs(world: World, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[Run]:

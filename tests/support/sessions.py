@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.presets import AGENT
+from qoder_cli.sandbox.records import AGENT
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
