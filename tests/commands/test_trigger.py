@@ -28,6 +28,15 @@ def test_the_one_run_that_can_be_it_is_adopted(qoder: Qoder, lost: Any) -> None:
     assert qoder.wire.asked("POST") == ["/api/v1/cloud/deployments/dep_1/run"]
 
 
+@pytest.mark.parametrize(("words", "seconds"), [((), 60.0), (("--request-timeout", "5"), 5.0)])
+def test_a_server_gets_a_minute_to_start_a_run_unless_told_otherwise(
+    qoder: Qoder, words: tuple[str, ...], seconds: float
+) -> None:
+    qoder.wire.on(*TRIGGER, DONE)
+    assert qoder("deploy", "run", "dep_1", *words).code == 0
+    assert qoder.wire.requests[0].extensions["timeout"]["read"] == seconds
+
+
 @EACH
 def test_without_a_candidate_it_is_exit_9_with_the_command_that_repeats_it(qoder: Qoder, lost: Any) -> None:
     qoder.wire.on(*TRIGGER, lost)
