@@ -116,7 +116,7 @@ def noun(id: str) -> str:
 
 def segment(name: str) -> str:
     """Return an id or a name as one path segment; dots alone would lead out of the path."""
-    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+    return quote(name, safe="", errors="surrogatepass") if name.strip(".") else name.replace(".", "%2E")
 
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:

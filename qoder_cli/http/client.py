@@ -181,9 +181,9 @@ class Client:
         if method == "GET":
             self._take_turn()
         longest = timeout or self.request_timeout
-        request = self._http.build_request(
+        request = self._request(
             method,
-            self.settings.base_url + path,
+            path,
             params=params,
             content=content,
             headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
@@ -192,6 +192,13 @@ class Client:
         http = self._http if method == "GET" else self._http_for_writes
         pending = Pending(lambda: self._exchange(http, request, pending))
         return pending
+
+    def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
+        """Return a request. Raises NoAnswer for an id or a cursor of the server that no URL can hold."""
+        try:
+            return self._http.build_request(method, self.settings.base_url + path, **parts)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise no_answer(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
         """Send a request and return the answer, within so many seconds. Raises ApiError."""
@@ -210,9 +217,9 @@ class Client:
         Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
         """
         self._take_turn()
-        request = self._http.build_request(
+        request = self._request(
             "GET",
-            self.settings.base_url + path,
+            path,
             params=params,
             headers={
                 "accept": "text/event-stream",

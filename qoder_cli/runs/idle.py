@@ -15,7 +15,7 @@ from qoder_cli.http.client import Client
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.listed import pages_of_runs
 from qoder_cli.runs.observe import YOUNG
-from qoder_cli.sessions.story import PAGE, events_path, is_last, story_of
+from qoder_cli.sessions.story import PAGE, is_last, pages_of_events, story_of
 
 MOST_REQUESTS = 5
 NEWEST = 100  # runs: one page
@@ -118,6 +118,6 @@ class _Stories:
             return False
         self.left -= 1
         query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
-        page = next(self._client.pages(events_path(session_id), query))
+        page = next(pages_of_events(self._client, session_id, query))
         story.tell(page["data"])
         return is_last(page)

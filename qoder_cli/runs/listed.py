@@ -10,6 +10,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import Standing, settle, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
+from qoder_cli.http.answers import no_answer
 from qoder_cli.http.client import Client
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
 from qoder_cli.runs.observe import Observer
@@ -23,7 +24,10 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Iterator[list[Run]]:
     """Yield a deployment's runs, newest first, in pages (at most 100). Raises ApiError."""
     for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
-        yield [run for item in page["data"] if (run := Run.read(item))]
+        runs = [run for item in page["data"] if (run := Run.read(item))]
+        if any(run.deployment_id not in (None, deployment_id) for run in runs):
+            raise no_answer(f"the response shows the runs of another deployment than {deployment_id}")
+        yield runs
 
 
 class Resolver:

@@ -11,7 +11,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, in_order, verdict
 from qoder_cli.http.client import Client
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.story import SAID, events_path, message_text, newest_first, read_story, story_of
+from qoder_cli.sessions.story import SAID, message_text, newest_first, pages_of_events, read_story, story_of
 
 
 def final_message(app: App, run: Run) -> str | None:
@@ -37,7 +37,6 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
     """Yield events of a type, newest first, from the ending, if any, to the beginning."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
-    path = events_path(run.session_id)
     if run.is_session and app.known.observed:  # the turn that the command is about
         story = app.known.observed.known.story
     else:
@@ -48,7 +47,8 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
     query = {"types[]": (kind, *starts, *(() if ending is None else ENDS)), "limit": 100}
     reached = ending is None
     met: list[dict[str, Any]] = []
-    for events in newest_first(partial(app.client.pages, path), query):
+    pages = partial(pages_of_events, app.client, run.session_id)
+    for events in newest_first(pages, query):
         for event in events:
             reached = reached or event_key(event) == ending
             if event_key(event) in story.starts:

@@ -19,7 +19,7 @@ from qoder_cli.base.outcome import event_at, event_key, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
-from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_text, newest_first
+from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_text, newest_first, pages_of_events
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of harmless repeats
@@ -152,9 +152,8 @@ class Message(SessionWrite):
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""
-        pages = partial(
-            self.client.pages, events_path(self.session_id), within=None if retry else READ_WITHIN, retry=retry
-        )
+        within = None if retry else READ_WITHIN
+        pages = partial(pages_of_events, self.client, self.session_id, within=within, retry=retry)
         found: Events = []
         for events in newest_first(pages, {"types[]": ("user.message",), "limit": PAGE}):
             found += [event for event in events if event.get("type") == "user.message"]

@@ -14,9 +14,8 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ENDS, RUNNING, event_key, event_time, stop_reason, waiting_calls
 from qoder_cli.base.times import unix
-from qoder_cli.http.answers import no_answer
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
-from qoder_cli.sessions.story import PAGE, Events, events_of, events_path, newest_first
+from qoder_cli.sessions.story import PAGE, Events, events_of, newest_first, pages_of_events
 from qoder_cli.sessions.transcript import called, short
 
 if TYPE_CHECKING:
@@ -124,10 +123,8 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
     doubtful: set[str] = set()  # calls that two events show differently
 
     def pages(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for page in client.pages(events_path(session_id), query, within=within, retry=retry):
+        for page in pages_of_events(client, session_id, query, within=within, retry=retry):
             for event in events_of(page):
-                if text(event.get("session_id")) not in (None, session_id):
-                    raise no_answer(f"the response shows the events of another session than {session_id}")
                 id = text(event.get("id"))
                 if id and _is_call(event, id):
                     call = Call.of(session_id, event)

@@ -14,7 +14,7 @@ from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 from qoder_cli.sessions.answers import Message
-from qoder_cli.sessions.story import Events, events_path
+from qoder_cli.sessions.story import Events, pages_of_events
 
 Body = dict[str, Any]
 
@@ -106,7 +106,7 @@ def like_session(app: App, raw: Body, token: str | None) -> Body:
 
 
 def _first_messages(app: App, id: str) -> Iterator[Body]:
-    page = next(app.client.pages(events_path(id), {"limit": 100, "order": "asc"}))
+    page = next(pages_of_events(app.client, id, {"limit": 100, "order": "asc"}))
     for event in map(mapping, page["data"]):
         kind = str(event.get("type"))
         if kind in _FIRST:

@@ -18,6 +18,7 @@ from qoder_cli.base.outcome import (
     in_order,
 )
 from qoder_cli.base.times import unix
+from qoder_cli.http.answers import no_answer
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -60,6 +61,25 @@ def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
     return said
 
 
+def pages_of_events(
+    client: "Client",
+    session_id: str,
+    query: Mapping[str, Any],
+    *,
+    path: str | None = None,
+    within: float | None = None,
+    retry: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Yield the pages of a session's events, or of a thread's at `path`. Raises ApiError.
+
+    What names another session, as older events may (api/facts.md, 2.4), is no answer.
+    """
+    for page in client.pages(path or events_path(session_id), query, within=within, retry=retry):
+        if any(text(event.get("session_id")) not in (None, session_id) for event in events_of(page)):
+            raise no_answer(f"the response shows the events of another session than {session_id}")
+        yield page
+
+
 def is_last(page: dict[str, Any]) -> bool:
     """Return whether no page follows."""
     return page.get("has_more") is not True and not text(page.get("next_page"))
@@ -90,7 +110,7 @@ def read_story(
         query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
         times: list[float] = []
         read_to: str | None = None
-        for page in client.pages(events_path(session_id), query, within=within, retry=retry):
+        for page in pages_of_events(client, session_id, query, within=within, retry=retry):
             events = events_of(page)
             story.tell(events)
             read_to = last_id(page, events) or read_to

@@ -298,7 +298,34 @@ def test_a_session_that_changes_has_a_story_of_its_own(qoder: Qoder) -> None:
     assert (ran.code, ran.json["status"]) == (124, "running")
 
 
+@pytest.mark.parametrize("words", [("run", "get", "drun_1"), ("run", "result", "drun_1"), ("run", "logs", "drun_1")])
+def test_the_events_of_another_session_say_nothing_of_a_run(qoder: Qoder, words: tuple[str, ...]) -> None:
+    """A proxy may answer with what it kept of another request."""
+    others = [{**each, "session_id": "sess_2"} for each in (*WORK, says("done", 8), idle("end_turn", 9))]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*others), repeat=True)
+    ran = qoder(*words, "--json")
+    assert (ran.code, "another session" in ran.error["message"], "done" in ran.out) == (7, True, False)
+
+
+@pytest.mark.parametrize(
+    ("session_id", "code"), [("sess_\udc80", 9), ("sess_" + "1" * 70_000, 10)], ids=["odd", "long"]
+)
+def test_a_session_that_no_url_can_hold_is_no_bug(qoder: Qoder, session_id: str, code: int) -> None:
+    """Half a character can be asked for, and is not found."""
+    qoder.wire.on(*TRIGGER, {**CURRENT, "session_id": session_id})
+    if code == 9:
+        qoder.wire.on("GET", "/sessions/sess_%ED%B2%80/events", api_error(404, "not_found_error", "None."), repeat=True)
+    ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
+    assert (ran.code, ran.json["id"], ran.error["run_id"]) == (code, "drun_1", "drun_1")
+
+
 # --if-idle
+
+
+def test_if_idle_does_not_take_the_runs_of_another_deployment_for_its_own(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, page({**DONE, "deployment_id": "dep_2"}))
+    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
+    assert (ran.code, "another deployment" in ran.error["message"]) == (7, True)
 
 
 def history(count: int, **fields: Any) -> list[dict[str, Any]]:

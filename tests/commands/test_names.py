@@ -144,6 +144,12 @@ def test_a_run_id_is_taken_as_it_is_without_asking(qoder: Qoder) -> None:
     assert qoder.wire.requests == []
 
 
+def test_the_last_of_a_deployment_is_no_other_deployments(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS_OF_1, page({**LEGACY, "deployment_id": "dep_2", "status": "completed"}))
+    ran = qoder("run", "wait", "dep_1@last", "--json")
+    assert (ran.code, ran.out, "another deployment" in ran.error["message"]) == (7, "", True)
+
+
 @pytest.mark.parametrize("typed", ["last", "@last"])
 def test_last_is_the_newest_triggered_here(qoder: Qoder, world: World, typed: str) -> None:
     started = qoder("deploy", "run", "dep_demo", "-q").out.strip()

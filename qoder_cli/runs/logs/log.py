@@ -16,7 +16,17 @@ from qoder_cli.http.client import Client
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.observe import LAGGING, YOUNG
-from qoder_cli.sessions.story import BAD_CURSOR, PAGE, REMEMBERED, Events, events_of, events_path, last_id, newest_first
+from qoder_cli.sessions.story import (
+    BAD_CURSOR,
+    PAGE,
+    REMEMBERED,
+    Events,
+    events_of,
+    events_path,
+    last_id,
+    newest_first,
+    pages_of_events,
+)
 from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
 
 Event = dict[str, Any]
@@ -68,6 +78,9 @@ class SessionLog:
         self.last: str | None = None
         self._known: dict[str, None] = {}  # events that were told as new
 
+    def _pages(self, query: Mapping[str, Any], *, retry: bool = True) -> Iterator[dict[str, Any]]:
+        return pages_of_events(self.client, self.session_id, query, path=self.path, retry=retry)
+
     def batches(self, tail: int | None) -> Iterator[Events]:
         """Yield past events, oldest first; with `tail`, the newest. Raises ApiError."""
         if tail is not None:
@@ -95,7 +108,7 @@ class SessionLog:
         """Yield the list's new events after the last one. Raises ApiError."""
         cursor = {"after_id": self.last} if self.last else {}
         try:
-            for page in self.client.pages(self.path, {**self.selection.query(), **cursor}, retry=False):
+            for page in self._pages({**self.selection.query(), **cursor}, retry=False):
                 events = events_of(page)
                 new = self.new_of(events)
                 self.last = last_id(page, events) or self.last
@@ -124,7 +137,7 @@ class SessionLog:
         clock = self.client.clock
         until = clock.monotonic() + (LAGGING if self._young else 0.0)
         while True:
-            pages = self.client.pages(self.path, query)
+            pages = self._pages(query)
             try:
                 first = next(pages)
             except NotFound:
