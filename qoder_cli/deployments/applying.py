@@ -20,10 +20,10 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import Pool
-from qoder_cli.base.times import parse_timestamp
+from qoder_cli.base.times import unix
 from qoder_cli.deployments.changes import LATEST
-from qoder_cli.deployments.lookup import read_deployment
-from qoder_cli.deployments.planning import archived, there_already
+from qoder_cli.deployments.lookup import alive, read_deployment
+from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.normal import settable
 from qoder_cli.http.change import READ_WITHIN, ObjectWrite, ReadBack
@@ -55,7 +55,7 @@ def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied],
 
     def work(number: int) -> Applied:
         try:
-            return apply(app, steps[number], pace, or_find=True)
+            return apply(app, steps[number], pace)
         except Closed:
             return give_up(steps[number])
 
@@ -72,17 +72,14 @@ def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied],
     return None
 
 
-def apply(app: App, step: Step, pace: Pace, *, or_find: bool = False) -> Applied:
-    """Write a step's changes and read them back. Raises only Closed.
-
-    With `or_find`, what someone else has just created will do, if it is as wanted.
-    """
+def apply(app: App, step: Step, pace: Pace) -> Applied:
+    """Write a step's changes and read them back. Raises only Closed."""
     if not step.is_open:
         return without_writing(step)
     try:
         if step.current is not None:
             return _changed(app, step, step.current, pace)
-        return _created(app, step, pace, or_find=or_find)
+        return _created(app, step, pace)
     except Closed:
         raise
     except QoderError as error:
@@ -136,23 +133,18 @@ def _written(app: App, step: Step, path: str, **how: Any) -> Applied:
     return _verified(app, step, step.write.send().value)
 
 
-def _created(app: App, step: Step, pace: Pace, *, or_find: bool) -> Applied:
+def _created(app: App, step: Step, pace: Pace) -> Applied:
     asked = app.clock.monotonic()
-    try:
-        return _written(
-            app,
-            step,
-            "/deployments",
-            what=f"creating {step.name}",
-            shows=lambda found: _is_ours(step, found),
-            settle=lambda: _created_since(app, step, asked),
-            look=app.looking("deploy", "list"),
-            pace=pace,
-        )
-    except Rejected as refused:
-        if or_find and refused.http_status == 409 and (there := there_already(app, step)):
-            return there
-        raise
+    return _written(
+        app,
+        step,
+        "/deployments",
+        what=f"creating {step.name}",
+        shows=lambda found: _is_ours(step, found),
+        settle=lambda: _created_since(app, step, asked),
+        look=app.looking("deploy", "list"),
+        pace=pace,
+    )
 
 
 def _is_ours(step: Step, found: Deployment) -> bool:
@@ -161,11 +153,7 @@ def _is_ours(step: Step, found: Deployment) -> bool:
         (mapping(fields.get("agent")).get("id", fields.get("agent")), fields.get("environment_id"))
         for fields in (step.declared.fields, settable(found))
     )
-    return _is_named(found, step) and wanted == kept
-
-
-def _is_named(found: Deployment, step: Step) -> bool:
-    return found.name == step.declared.name and not found.archived_at
+    return bool(alive([found], step.declared.name)) and wanted == kept
 
 
 def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
@@ -178,12 +166,10 @@ def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
         return app.client.on_server_clock(asked)
 
     reading = ReadBack(app.client, "/deployments")
-    named = [each for each in map(Deployment.read, reading.rows(since)) if each and _is_named(each, step)]
-    new, from_then = [], since()
-    for each in named:
-        made = parse_timestamp(each.raw.get("created_at"))
-        if from_then is None or made is None or made.timestamp() >= math.floor(from_then):
-            new.append(each)
+    new = alive(filter(None, map(Deployment.read, reading.rows(since))), step.declared.name)
+    if (from_then := since()) is not None:
+        told = [(each, unix(each.raw.get("created_at"))) for each in new]
+        new = [each for each, made in told if made is None or made >= math.floor(from_then)]
     if len(new) > 1:
         raise OutcomeUnknown(f"{len(new)} deployments of this name are new: {', '.join(each.id for each in new)}")
     if new:

@@ -129,13 +129,8 @@ def secrets_of(wanted: Mapping[str, Any]) -> list[Change]:
     ]
 
 
-def creation(wanted: Mapping[str, Any]) -> list[Change]:
-    """Return the values of a new deployment as changes."""
-    return [change for name, value in comparable(wanted).items() for change in _differing(name, ABSENT, value)]
-
-
 def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Change]:
-    if name != "agent" or not isinstance(after, str):
+    if name != "agent" or not isinstance(after, str) or before is ABSENT:
         yield from _differing(name, before, after)
         return
     pinned = {"id": before} if isinstance(before, str) else mapping(before)

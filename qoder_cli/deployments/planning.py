@@ -11,13 +11,12 @@ from qoder_cli.base.errors import ApiError, CannotBe, NotFound, QoderError, Reje
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
-from qoder_cli.deployments.changes import creation, difference
+from qoder_cli.deployments.changes import difference
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
-from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
+from qoder_cli.deployments.step import Applied, Step
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, settable
 from qoder_cli.files.tree import BadFiles, Problem
-from qoder_cli.http.change import LOOKS
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
@@ -114,7 +113,7 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
 def creating(declared: Declared) -> Step:
     """Return the step that creates a deployment."""
     said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
-    return Step(declared, None, creation(said), said)  # empty ones may not be known
+    return Step(declared, None, difference(said, {}).changes, said)  # empty ones may not be known
 
 
 def changing(
@@ -162,17 +161,11 @@ def look_again(app: App, steps: Sequence[Step]) -> None:
     new = [step for step in steps if step.is_open and step.current is None]
     known = list(read_all(app)) if new else []
     for step in new:
-        if named := alive(known, step.declared.name):
-            step.error = created_meanwhile(step, named)
-
-
-def created_meanwhile(step: Step, there: Sequence[Deployment]) -> Rejected:
-    """Return the error that someone else created one of this name."""
-    return Rejected(
-        f"{step.name} was created by someone else in the meantime ({', '.join(found.id for found in there)}); "
-        "nothing was changed",
-        hint="apply again to see what differs from it",
-    )
+        if there := ", ".join(found.id for found in alive(known, step.declared.name)):
+            step.error = Rejected(
+                f"{step.name} was created by someone else in the meantime ({there}); nothing was changed",
+                hint="apply again to see what differs from it",
+            )
 
 
 def at_latest(
@@ -203,21 +196,6 @@ def at_latest(
             fields = {**declared[number].fields, "agent": {**agent, "version": now}}
             anew[number] = replace(declared[number], fields=fields)
     return anew
-
-
-def there_already(app: App, step: Step) -> Applied | None:
-    """Return the result of a create whose name is taken, if the list shows it."""
-    named: list[Deployment] = []
-    began = app.clock.monotonic()
-    for look in (0.0, *LOOKS):  # until one shows: replicas lag
-        app.clock.sleep(max(began + look - app.clock.monotonic(), 0.0))
-        with suppress(ApiError):
-            if named := alive(read_all(app), step.declared.name):
-                break
-    if len(named) == 1 and not step.differs(named[0]):
-        app.progress.note(f"{step.name} ({named[0].id}) was already created as requested, by someone else")
-        return without_writing(replace(step, current=named[0], changes=()))
-    return result_of(step, "failed", error=created_meanwhile(step, named)) if named else None
 
 
 def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:

@@ -1115,28 +1115,14 @@ def test_what_was_written_and_cannot_be_read_back_is_done_with_a_warning(qoder: 
     assert "weekly (dep_1) was created, but could not be read back: HTTP 403 from localhost:1: Write only." in ran.err
 
 
-@pytest.mark.parametrize("words", [[], ["--json"]])
-def test_one_that_someone_creates_just_before_as_it_is_wanted_is_unchanged(desk: Desk, words: list[str]) -> None:
-    theirs = someone_creates(desk, description="Same")
-    ran = desk.apply_these({**NEW, "description": "Same"}, words=tuple(words))
-    [weekly] = desk.named("weekly")
-    assert (ran.code, weekly.id, theirs) == (0, weekly.id, [weekly.id])
-    assert f"weekly ({weekly.id}) was already created as requested, by someone else\n" in ran.err
-    if words:
-        [item] = ran.json
-        assert (item["id"], item["action"], item["changes"], item["exit_code"]) == (weekly.id, "unchanged", [], 0)
-    else:
-        assert ran.out.split("\t")[:3] == ["weekly", weekly.id, "unchanged"]
-
-
-def test_one_that_someone_creates_just_before_and_otherwise_is_exit_6(desk: Desk) -> None:
-    theirs = someone_creates(desk, description="Theirs")
+@pytest.mark.parametrize("description", ["Theirs", "Mine"])
+def test_one_that_someone_creates_just_before_is_exit_6(desk: Desk, description: str) -> None:
+    theirs = someone_creates(desk, description=description)
     ran = desk.apply_these({**NEW, "description": "Mine"}, words=("--json",))
     assert (ran.code, actions(ran), len(desk.writes)) == (6, [("failed", 6)], 1)
-    assert (
-        ran.error["message"] == f"weekly was created by someone else in the meantime ({theirs[0]}); nothing was changed"
-    )
-    assert ran.err.count("warning: weekly was created by someone else in the meantime") == 1
+    assert [one.id for one in desk.named("weekly")] == theirs
+    assert ran.error["http_status"] == 409
+    assert ran.error["message"] in ran.err.partition("warning: weekly: ")[2]
 
 
 @pytest.mark.parametrize("words", [[], ["--no-progress"]])

@@ -26,7 +26,7 @@ AT_A_TIME = 8
 def _work() -> Iterator[None]:
     """Let a step be a function and what it is called with; threads that are left behind still find it so."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(applying, "apply", lambda app, step, pace, or_find: step[0](step[1], pace))
+        patch.setattr(applying, "apply", lambda app, step, pace: step[0](step[1], pace))
         patch.setattr(applying, "give_up", lambda step: f"gave up {step[1]}")
         yield
 

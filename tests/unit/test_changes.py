@@ -16,7 +16,6 @@ from qoder_cli.deployments.changes import (
     Change,
     Difference,
     Secrets,
-    creation,
     difference,
     told,
 )
@@ -218,7 +217,7 @@ def test_what_is_not_what_a_server_fills_in_differs() -> None:
     assert change == ("initial_events[0].max_iterations", 5, ABSENT)
     [change] = changed({"resources": [FILE]}, server={"resources": [{**FILE, "mount_path": "/data"}]}).changes
     assert change == ("resources[0].mount_path", "/data", ABSENT)
-    shown = creation({"initial_events": [{**OUTCOME, "max_iterations": 3}]})
+    shown = difference({"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {}).changes
     assert ("initial_events[0].max_iterations", ABSENT, 3) in shown
 
 
@@ -284,7 +283,7 @@ def test_what_the_server_never_tells_is_sent_and_not_shown() -> None:
     repository = {"type": "git_repository", "url": "https://x", "password": "hunter2"}
     for found in (
         changed({"resources": [repository]}),
-        Difference({"resources": [repository]}, creation({"resources": [repository]})),
+        Difference({"resources": [repository]}, difference({"resources": [repository]}, {}).changes),
     ):
         assert found.body == {"resources": [repository]}
         assert [change.path for change in found.changes if "password" in change.path] == []
@@ -342,7 +341,7 @@ def test_what_is_sent_makes_the_server_match_any_file(
 @given(wanted=WANTED)
 def test_a_creation_shows_each_value_that_is_not_empty(wanted: dict[str, Any]) -> None:
     fields = spelled_out(wanted)
-    changes = creation(fields)
+    changes = difference(fields, {}).changes
     assert all(change.before is ABSENT for change in changes)
     assert {change.path.partition(".")[0].partition("[")[0] for change in changes} == {
         name for name, value in fields.items() if value not in (None, "", [], {})
