@@ -14,7 +14,7 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.http import redact
 from qoder_cli.http.answers import Answer
-from qoder_cli.output.data import Output
+from qoder_cli.output.data import Output, Rows
 from qoder_cli.output.listing import LARGEST_PAGE
 from qoder_cli.output.screen import inert, inert_lines
 
@@ -80,7 +80,7 @@ def show_pages(app: App, request: Request) -> None:
         params.setdefault("limit", LARGEST_PAGE)
     pages = OneAhead(app.client.pages(request.path, params, headers=request.all_headers))
     output = Output(app.out, "json" if app.output.format == "table" else app.flags.output)
-    with output.rows(fields=mapping, data=lambda item: item, id="id") as rows:
+    with Rows(output, fields=mapping, data=lambda item: item) as rows:
         while (page := pages.take()) is not None:
             pages.prepare()
             rows.show(page["data"])

@@ -43,6 +43,7 @@ from qoder_cli.nouns.operations import Operation
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
 from qoder_cli.nouns.write import target_of
+from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, page_size, rows_wanted
 
 Command = Callable[..., Any] | Untold
@@ -230,7 +231,7 @@ def print_list(
     id = "version" if versions else "id"
     row, first = row_of(noun, columns)
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
-    listing.print(app.output.rows(fields=row, data=dict, id=id, first=first))
+    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first))
     listing.conclude(app.progress, none=f"no {what} found")
     return listing.left_out is None
 

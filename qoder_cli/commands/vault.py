@@ -113,7 +113,7 @@ def check(app: App, vault: Vault) -> int:
     oauth = [each for each in alive(app, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
     invalid = []
     columns = ("id", "name", "status", "why")
-    rows: Rows[tuple[Raw, Raw]] = app.output.rows(fields=lambda row: row[0], data=lambda row: row[1], first=columns)
+    rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=columns)
     with rows:
         for each in oauth:
             found = secrets.validated(app, id, str(each["id"]))

@@ -17,7 +17,7 @@ from qoder_cli.deployments.changes import Change, Secrets, difference, secrets_o
 from qoder_cli.files.load import Declared
 from qoder_cli.files.normal import WRITE_ONLY, settable
 from qoder_cli.http.write import Write
-from qoder_cli.output.cells import Fields, Fire, Status, cell
+from qoder_cli.output.cells import Fields, Moment, Status, cell
 from qoder_cli.output.results import Result
 from qoder_cli.output.screen import inert
 
@@ -181,7 +181,7 @@ def _foreseen(app: App, step: Step) -> Iterator[str]:
         return
     paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
     yield inert(f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):")
-    yield from (f"  {cell(Fire(fire, schedule['timezone'])).text}" for fire in fires)
+    yield from (f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires)
 
 
 def _new(step: Step, name: str) -> Any:

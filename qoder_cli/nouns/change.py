@@ -22,6 +22,7 @@ from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Status
+from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
 
@@ -203,8 +204,8 @@ class Changes:
             told |= dict.fromkeys(("status", "state"), Status(word))
             return {column: told.get(column) for column in columns}
 
-        output, progress = self.app.output, self.app.progress
-        printed = Printed[Result[Resource]](output, progress, len(named), row=row, first=first)
+        rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first)
+        printed = Printed(rows, self.app.progress, len(named))
         for number, each in enumerate(named):
             printed.put(number, self._result(each))
             if printed.broken:

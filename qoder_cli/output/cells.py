@@ -20,17 +20,11 @@ class Words(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A timestamp as sent; on a terminal in local time, or its age at `now` (unix seconds)."""
+    """A timestamp as sent; on a terminal its age at `now` (unix seconds), or local time and that of its `zone`."""
 
     text: str
     now: float | None = None
-
-
-class Fire(NamedTuple):
-    """A moment to come, as sent; on a terminal in local time and its schedule's zone."""
-
-    text: str
-    zone: str | None
+    zone: str | None = None
 
 
 class Milliseconds(NamedTuple):
@@ -85,7 +79,7 @@ def plain(value: Any) -> str:
     match value:
         case None:
             return "-"
-        case Id(text) | Moment(text, _) | Fire(text, _) | Words(text, _) | Status(text):
+        case Id(text) | Moment(text) | Words(text) | Status(text):
             return inert(text)
         case Milliseconds(milliseconds):
             return f"{milliseconds / 1000:.3f}"
@@ -106,10 +100,10 @@ def cell(value: Any) -> Cell:
             return Cell(((inert(text), ""),), "id")
         case Words(text, least):
             return Cell(((inert(text), ""),), "words", least)
-        case Moment(text, now):
-            return _one(inert(local_time(text)) if now is None else _ago(text, now))
-        case Fire(text, zone):
+        case Moment(text, None, zone):
             return _one(inert(local_time(text)), _elsewhere(text, zone))
+        case Moment(text, now) if now is not None:
+            return _one(_ago(text, now))
         case Milliseconds(milliseconds):
             return _one(span(milliseconds / 1000))
         case Status(word):
@@ -129,7 +123,7 @@ def cell(value: Any) -> Cell:
 
 def has_time(value: Any) -> bool:
     """Return whether a value is shown in local time."""
-    return isinstance(value, Fire) or (isinstance(value, Moment) and value.now is None)
+    return isinstance(value, Moment) and value.now is None
 
 
 def _one(text: str, faint: str = "") -> Cell:
@@ -151,11 +145,13 @@ def _ago(text: str, now: float) -> str:
 
 def _elsewhere(text: str, zone: str | None) -> str:
     """Return the time in a zone; empty if it is local time, or no known zone."""
+    if not zone:
+        return ""
     from zoneinfo import ZoneInfo
 
     moment = parse_timestamp(text)
     try:
-        there = local_time(text, zone=ZoneInfo(zone or ""))
+        there = local_time(text, zone=ZoneInfo(zone))
     except (ValueError, OSError, LookupError):  # no such zone, or no database of them
         return ""
     return f"  {there} {zone}" if moment and there != local_time(text) else ""

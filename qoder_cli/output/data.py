@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -57,22 +57,6 @@ class Output:
                 text = self._sheet(present(fields))
         self.screen.write(text)
 
-    def rows(
-        self,
-        *,
-        fields: Callable[[T], Fields],
-        data: Callable[[T], dict[str, Any]],
-        id: str = "id",
-        first: Sequence[str] | None = None,
-        remedy: str = WIDE_SHOWS_ALL,
-    ) -> "Rows[T]":
-        """Return the printer of a list that comes in batches, for a `with` block.
-
-        `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
-        `first` are the fields in the order they get room; `remedy` says what shows the rest.
-        """
-        return Rows(self, fields, data, id, None if self.is_wide else first, remedy)
-
     def records(
         self,
         rows: Sequence[Fields],
@@ -82,7 +66,7 @@ class Output:
         first: Sequence[str] | None = None,
     ) -> None:
         """Print a list: as JSON (`data` or the rows), a table, or the `id`s."""
-        with self.rows(fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
+        with Rows(self, fields=itemgetter(0), data=itemgetter(1), id=id, first=first) as printed:
             printed.show(list(zip(rows, rows if data is None else data, strict=True)))
 
     def content(self, content: bytes) -> None:
@@ -150,14 +134,18 @@ class Rows(Generic[T]):
     JSON is one array, begun with the first batch, at the latest at the end, and closed if
     the block ends well; an error leaves it open. In a pipe a table is tab-separated,
     without header; an absent field is `-`. On a terminal the first batch fixes the columns.
+
+    `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
+    `first` are the fields in the order they get room; `remedy` says what shows the rest.
     """
 
-    _output: Output
-    _fields: Callable[[T], Fields]
-    _data: Callable[[T], dict[str, Any]]
-    _id: str
-    _first: Sequence[str] | None
-    _remedy: str
+    output: Output
+    _: KW_ONLY
+    fields: Callable[[T], Fields]
+    data: Callable[[T], dict[str, Any]]
+    id: str = "id"
+    first: Sequence[str] | None = None
+    remedy: str = WIDE_SHOWS_ALL
     _begun: bool = False
     _grid: "Grid | None" = None
     _times: list[Any] = field(default_factory=list)  # one of those shown, if any
@@ -169,31 +157,31 @@ class Rows(Generic[T]):
         if failure is not None:
             return
         end = ""
-        if self._output.format == "json":
-            before = "\n" if self._begun and self._output.indent else ""
+        if self.output.format == "json":
+            before = "\n" if self._begun and self.output.indent else ""
             end = ("" if self._begun else "[") + before + "]\n"
         elif self._grid is not None:
-            end = self._output.footer(self._times, *self._grid.left_out(self._remedy))
+            end = self.output.footer(self._times, *self._grid.left_out(self.remedy))
         if end:
-            self._output.screen.write(end)
+            self.output.screen.write(end)
 
     def show(self, batch: Sequence[T]) -> None:
         if batch:
-            self._output.screen.write(self._text(batch))
+            self.output.screen.write(self._text(batch))
             self._begun = True
 
     def _text(self, batch: Sequence[T]) -> str:
-        match self._output.format:
+        match self.output.format:
             case "json":
-                array = self._output.document([self._data(item) for item in batch])
+                array = self.output.document([self.data(item) for item in batch])
                 return ("," if self._begun else "[") + array[1:].removesuffix("]").removesuffix("\n")
             case "jsonl":
-                return "".join([self._output.line(self._data(item)) for item in batch])
+                return "".join([self.output.line(self.data(item)) for item in batch])
             case "id":
-                ids = (self._fields(item).get(self._id) for item in batch)
+                ids = (self.fields(item).get(self.id) for item in batch)
                 return "".join(plain(each) + "\n" for each in ids if each)
-        rows = map(self._fields, batch)
-        if self._output.is_drawn:
+        rows = map(self.fields, batch)
+        if self.output.is_drawn:
             return self._drawn(list(rows))
         return "".join("\t".join(map(plain, row.values())) + "\n" for row in rows)
 
@@ -203,8 +191,9 @@ class Rows(Generic[T]):
         cells = [[cell(value) for value in row.values()] for row in rows]
         header = ""
         if self._grid is None:
-            styled = self._output.screen.styled
-            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=self._first, styled=styled)
+            first = None if self.output.is_wide else self.first
+            styled = self.output.screen.styled
+            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled)
             header = self._grid.header()
         self._times = self._times or [value for row in rows for value in row.values() if has_time(value)][:1]
         return header + "".join(map(self._grid.row, cells))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from qoder_cli.base.errors import Exit, InternalError, Interrupted, QoderError, ReaderGone, first_by_rank
 from qoder_cli.base.model import Resource
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.output.cells import Fields
-from qoder_cli.output.data import WIDE_SHOWS_ALL
+from qoder_cli.output.data import Rows
 
 if TYPE_CHECKING:
-    from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
 
 T = TypeVar("T", bound=Resource)
@@ -82,28 +80,19 @@ class Printed(Generic[R]):
     """Prints results: JSON lines as they come, everything else in input order.
 
     JSON is one array, closed by `end`; an error leaves it open (contract, section 3). As ids, only
-    results with one are printed. `row` makes a result's table row; `first` are the columns in the
-    order they get room. Once the output cannot be written, `broken` says why, and no more is tried.
+    results with one are printed. Once the output cannot be written, `broken` says why, and no more
+    is tried.
     """
 
-    def __init__(
-        self,
-        output: "Output",
-        progress: "Progress",
-        count: int,
-        *,
-        row: Callable[[R], Fields],
-        first: Sequence[str],
-        remedy: str = WIDE_SHOWS_ALL,
-    ) -> None:
+    def __init__(self, rows: Rows[R], progress: "Progress", count: int) -> None:
         self.broken: ReaderGone | InternalError | None = None
         self._results: list[R | None] = [None] * count
-        self._output = output
+        self._rows = rows
+        self._output = rows.output
         self._progress = progress
         self._come: list[R] = []  # in the order in which they came
         self._shown = 0  # how many are printed
         self._has_end = False
-        self._rows = output.rows(fields=row, data=lambda each: each.as_json(), first=first, remedy=remedy)
 
     @property
     def results(self) -> list[R]:

@@ -7,7 +7,7 @@ from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
 from qoder_cli.base.outcome import GOING, evaluations, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.tokens import shortened
-from qoder_cli.output.cells import Fields, Fire, Id, Milliseconds, Moment, Status, Words
+from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Status, Words
 
 _RESERVED = "cas_config"  # the older servers' own key in metadata (api/facts.md, 1.4)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
@@ -157,7 +157,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "schedule": text(schedule.get("expression")),
         "timezone": zone,
         "last_run": _moment(schedule.get("last_run_at")),
-        "next_run": [Fire(fire, zone) for fire in fires],
+        "next_run": [Moment(fire, zone=zone) for fire in fires],
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits a run",

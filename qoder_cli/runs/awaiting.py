@@ -23,6 +23,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.output.cells import Fields, Words
+from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed, Result
 from qoder_cli.output.views import missing_row, run_row
 from qoder_cli.runs.ending import (
@@ -92,7 +93,8 @@ def printed(app: App, count: int) -> Printed[Item]:
     """Return a printer for `count` runs."""
     row = Item.drawn_row if app.output.is_drawn else Item.row
     remedy = "qoder run get shows all of a run"
-    return Printed(app.output, app.progress, count, row=row, first=_FIRST, remedy=remedy)
+    rows = Rows[Item](app.output, fields=row, data=Item.as_json, first=_FIRST, remedy=remedy)
+    return Printed(rows, app.progress, count)
 
 
 def asks_more(wanted: Wanted, item: Item) -> bool:

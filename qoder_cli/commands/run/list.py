@@ -19,6 +19,7 @@ from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
 from qoder_cli.output.cells import Fields
+from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
 from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
 from qoder_cli.runs import names
@@ -172,7 +173,7 @@ def list_runs(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(app.output.rows(fields=_row(app), data=Run.as_json, first=_first(statuses)))
+    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses)))
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")

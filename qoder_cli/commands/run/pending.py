@@ -38,7 +38,7 @@ def pending(
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     found = waiting.in_targets(app, named(runs, app)) if runs else waiting.everywhere(app, since)
     now = app.client.server_now()
-    rows: Rows[Waiting] = app.output.rows(fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST)
+    rows = Rows[Waiting](app.output, fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST)
     any_waits = False
     with rows:
         for batch in found:

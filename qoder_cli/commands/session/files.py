@@ -6,6 +6,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Resource
 from qoder_cli.cli.options import OneRun, Text, Texts, Yes, confirmed, option, several
+from qoder_cli.output.data import Rows
 from qoder_cli.output.views import RESOURCE_FIRST, resource_row
 from qoder_cli.sessions import files as mounted
 
@@ -52,7 +53,7 @@ def files(
     if renew is not None:
         mounted.renew(app, id, renew, token)
         app.progress.note(f"renewed the token of {renew}")
-    rows = app.output.rows(fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
+    rows = Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
     with rows:
         rows.show(mounted.listed(app, id))
     return Exit.OK

@@ -13,6 +13,7 @@ from qoder_cli.base.model import Run, is_new, mapping, text
 from qoder_cli.base.outcome import event_key, event_time, is_going
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.http.client import Client
+from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.observe import LAGGING, YOUNG
@@ -157,7 +158,7 @@ class Printer:
         self._output = app.output
         self._selection = selection
         self.shown = False
-        self._rows = app.output.rows(fields=lambda event: {"id": event.get("id")}, data=data)
+        self._rows = Rows[Event](app.output, fields=lambda event: {"id": event.get("id")}, data=data)
         self._transcript = Transcript(width=terminal_width() if app.out.is_terminal else None, styled=app.out.styled)
 
     def __enter__(self) -> "Printer":
