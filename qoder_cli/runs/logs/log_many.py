@@ -6,9 +6,7 @@ from itertools import chain
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError
-from qoder_cli.base.model import Run
 from qoder_cli.base.pool import in_order
-from qoder_cli.output.data import Output
 from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
@@ -34,13 +32,11 @@ class Log:
 
 def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
     """Print the logs. Return 0 or raise the deciding error, a UsageError at once."""
-    page: _Lines | _Array = _Lines(app, selection)
-    if app.output.format == "json":
-        page = _Array(app.output, selection)
+    show = _in_array if app.output.format == "json" else _as_lines
     items: list[Item] = []
     away = 0  # logs in a row without a server
     for log in _read(app, typed, selection, tail):
-        had_any = page.show(log, _to_the_end(log))
+        had_any = show(app, log, _to_the_end(log), selection)
         item, error = log.item, log.item.error
         items.append(item)
         away = away + 1 if isinstance(error, Unavailable) else 0
@@ -52,8 +48,8 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
             if is_refused or away == GIVE_UP_AFTER:
                 raise error.with_(message=f"gave up: {item.said}")
             app.progress.warn(item.said)
-    if isinstance(page, _Array):
-        page.close()
+    if show is _in_array:
+        app.out.write("]\n" if app.output.indent is None else "\n]\n")
     worst = deciding_error(items)
     if worst is None:
         return Exit.OK
@@ -107,67 +103,42 @@ def _to_the_end(log: Log) -> Iterator[Events]:
         log.item = log.item.with_(error=error)
 
 
-class _Lines:
-    """Prints logs one by one: ids, JSON lines, or transcripts with headings."""
-
-    def __init__(self, app: App, selection: Selection) -> None:
-        self._app = app
-        self._selection = selection
-        self._between = ""
-
-    def show(self, log: Log, events: Iterator[Events]) -> bool:
-        run = log.item.found
-        run_id = run.id if run else None
-        with Printer(self._app, self._selection, data=lambda event: {**event, "run_id": run_id}) as printer:
-            for number, batch in enumerate(events):
-                if run and number == 0 and self._app.output.format == "table":
-                    self._head(run)
-                printer.show(batch)
-            if log.item.error is None:
-                printer.sum_up(log.credits)
-        if log.item.error and self._app.output.format == "jsonl":
-            self._app.output.record({}, data={**log.item.with_(found=None).as_json(), "run_id": run_id})
-        return printer.shown
-
-    def _head(self, run: Run) -> None:
-        about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
-        head = inert(f"==> {run.id} ({about}) <==")
-        self._app.out.write(f"{self._between}{self._app.out.styled(head, 'bold')}\n")
-        self._between = "\n"
+def _as_lines(app: App, log: Log, events: Iterator[Events], selection: Selection) -> bool:
+    """Print a log: ids, JSON lines, or a transcript below a heading. Return whether it had any events."""
+    run, format = log.item.found, app.output.format
+    run_id = run.id if run else None
+    with Printer(app, selection, data=lambda event: {**event, "run_id": run_id}) as printer:
+        for number, batch in enumerate(events):
+            if run and number == 0 and format == "table":
+                head = inert(f"==> {run.id} ({run.deployment_id or 'no deployment'}, {run.status or 'unknown'}) <==")
+                app.out.write(("\n" if app.out.has_written else "") + app.out.styled(head, "bold") + "\n")
+            printer.show(batch)
+        if log.item.error is None:
+            printer.sum_up(log.credits)
+    if log.item.error and format == "jsonl":
+        app.output.record({}, data={**log.item.with_(found=None).as_json(), "run_id": run_id})
+    return printer.shown
 
 
-class _Array:
-    """Prints logs as one JSON array, by event; each item is a run with `events`."""
+def _in_array(app: App, log: Log, events: Iterator[Events], selection: Selection) -> bool:
+    """Print a run with its `events` as an item of one JSON array. Return whether it had any."""
+    indent = app.output.indent
 
-    def __init__(self, output: Output, selection: Selection) -> None:
-        self._output = output
-        self._selection = selection
-        self._comma = "["
-
-    def show(self, log: Log, events: Iterator[Events]) -> bool:
-        found = log.item.as_json()
-        for name in ("events", *_BEHIND):
-            found.pop(name, None)
-        opening = self._nested({**found, "events": []}, depth=1)
-        self._output.screen.write(self._comma + self._line(1) + opening[: opening.rindex("]")])
-        comma = ""
-        for batch in events:
-            wanted = [self._line(3) + self._nested(event, depth=3) for event in batch if self._selection.takes(event)]
-            if wanted:
-                self._output.screen.write(comma + ",".join(wanted))
-                comma = ","
-        told = log.item.as_json()  # now it is known whether all could be read
-        closing = self._nested({name: told[name] for name in _BEHIND}, depth=1).removeprefix("{")
-        self._output.screen.write((self._line(2) if comma else "") + "]," + closing)
-        self._comma = ","
-        return bool(comma)
-
-    def close(self) -> None:
-        self._output.screen.write(self._line(0) + "]\n")
-
-    def _line(self, depth: int) -> str:
-        indent = self._output.indent
+    def line(depth: int) -> str:
         return "" if indent is None else "\n" + " " * indent * depth
 
-    def _nested(self, value: Event, *, depth: int) -> str:
-        return self._output.document(value).replace("\n", self._line(depth))
+    def nested(value: Event, depth: int) -> str:
+        return app.output.document(value).replace("\n", line(depth))
+
+    found = {name: value for name, value in log.item.as_json().items() if name not in ("events", *_BEHIND)}
+    opening = nested({**found, "events": []}, 1)
+    app.out.write(("," if app.out.has_written else "[") + line(1) + opening[: opening.rindex("]")])
+    comma = ""
+    for batch in events:
+        if wanted := [line(3) + nested(event, 3) for event in batch if selection.takes(event)]:
+            app.out.write(comma + ",".join(wanted))
+            comma = ","
+    told = log.item.as_json()  # now it is known whether all could be read
+    closing = nested({name: told[name] for name in _BEHIND}, 1).removeprefix("{")
+    app.out.write((line(2) if comma else "") + "]," + closing)
+    return bool(comma)
