@@ -67,8 +67,7 @@ class FleetWait(Wait):
         self._enough = enough
         self._coming: Launches | None = None
         self._told: set[Watch] = set()
-        self._left: dict[Watch, Item] = {}  # to take leave of, then to tell
-        self._ended: dict[Watch, Item] = {}  # being read further, or were
+        self._items: dict[Watch, Item] = {}  # of those over; not told yet if read further or to take leave of
         self._rounds = None if wanted.follow else Rounds(self)
         self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=self.listener.inbox, clock=app.clock)
 
@@ -142,33 +141,34 @@ class FleetWait(Wait):
     # What became of each.
 
     def on_over(self, watch: Watch) -> None:
-        item = item_of(watch, self.app)
-        if isinstance(item.error, WaitTimeout) and self.app.known.on_leave == "cancel":
-            self._left[watch] = item
-        elif asks_more(self.wanted, item):
-            self._ended[watch] = item
+        self._items[watch] = item = item_of(watch, self.app)
+        if asks_more(self.wanted, item):
             self._reading.give([watch])
-        else:
+        elif not (isinstance(item.error, WaitTimeout) and self.app.known.on_leave == "cancel"):
             self._tell(watch, item)
 
     def _tell_rest(self, watches: Sequence[Watch], signalled: Signalled | None) -> None:
         """Tell all results but those still being read; again after a signal."""
         if self._coming:
             self._coming.stop(LAST_WORDS if signalled else math.inf)
-        for watch in [*watches, *self.said]:
-            if watch in self._told or watch in self._left or watch in self._ended:
-                continue
+        for watch in self._left(watches):
             if signalled:
-                self._left[watch] = interrupted(watch, signalled, self.wanted, self.app)
-            elif watch.over:
-                self.on_over(watch)
-            else:
+                self._items[watch] = interrupted(watch, signalled, self.wanted, self.app)
+            elif not watch.over:
                 said = f"run {watch.observer.run_id} keeps running (stopped waiting after another failed)"
                 state: RunState = "going" if watch.run else "unknown"
                 watch.end(NotYet(said, hint="to wait for it", run_state=state))
-                self._left[watch] = item_of(watch, self.app)
-        for watch, item in zip(self._left, take_leave_of(list(self._left.values()), self.app), strict=True):
+                self._items[watch] = item_of(watch, self.app)
+            elif watch not in self._items:
+                self.on_over(watch)
+        left = self._left(watches)
+        for watch, item in zip(left, take_leave_of([self._items[each] for each in left], self.app), strict=True):
             self._tell(watch, item)
+
+    def _left(self, watches: Sequence[Watch]) -> list[Watch]:
+        """Return the runs that are neither told of nor being read further."""
+        all = dict.fromkeys([*watches, *self.said])
+        return [each for each in all if each not in self._told and each not in self._reading.open]
 
     def _tell_read(self, within: float) -> None:
         """Tell results as they are read, for so many seconds at most."""
@@ -180,11 +180,11 @@ class FleetWait(Wait):
         self._reading.stop(0.0, self._unread)
 
     def _read(self, watch: Watch) -> Item:
-        return read_more(self.app, self._ended[watch], self.wanted)
+        return read_more(self.app, self._items[watch], self.wanted)
 
     def _unread(self, watch: Watch, signalled: Signalled | None = None) -> Item:
         """Return the result of an ended run that was not read in full."""
-        item = self._ended[watch]
+        item = self._items[watch]
         if item.error or item.found is None:
             return item
         error: QoderError

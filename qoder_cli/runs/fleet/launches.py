@@ -1,9 +1,7 @@
 """Start several runs in parallel, each as `trigger` does, and tell each result."""
 
-import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, InternalError, QoderError
@@ -16,32 +14,26 @@ from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
 
+Orders = Sequence[Order | QoderError]
 Launched = tuple[Item, Watch | None]  # the result, and the run if it started
 
 
 class Launches:
     """Starts the ordered runs and tells the conductor, in the caller's thread.
 
-    A run to wait for goes to `begin`; any other is read again if the answer said too little.
+    A run to wait for joins the wait; any other is read again if the answer said too little.
     """
 
-    def __init__(
-        self,
-        app: App,
-        orders: Sequence[Order | QoderError],
-        plan: Plan,
-        conductor: Conductor,
-        *,
-        inbox: "queue.SimpleQueue[Any]",
-        begin: Callable[[Watch], None],
-    ) -> None:
+    def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor, wait: Wait) -> None:
         self._app = app
         self._orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
         self._conductor = conductor
-        self._begin = begin
+        self._begin = wait.begin
+        inbox = wait.listener.inbox
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}

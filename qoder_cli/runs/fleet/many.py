@@ -14,7 +14,7 @@ from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.fleet.awaited import FleetWait
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
-from qoder_cli.runs.fleet.launches import Launches
+from qoder_cli.runs.fleet.launches import Launches, Orders
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order, check_key
 from qoder_cli.runs.watch import Watch
@@ -73,13 +73,7 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
     )
 
 
-def run_many(
-    app: App,
-    typed: Sequence[str],
-    orders: Sequence[Order | QoderError],
-    plan: Plan,
-    wanted: Wanted | None,
-) -> int:
+def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> int:
     """Start a run of each deployment, wait if `plan` says so, and print the results.
 
     `orders` match `typed`, with an error for what cannot be ordered. Return 0 or raise.
@@ -95,7 +89,7 @@ def run_many(
     app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
     wait = FleetWait(app, wanted or Wanted(), conductor.tell, enough=conductor.is_enough, labels=typed)
-    launches = Launches(app, orders, plan, conductor, inbox=wait.listener.inbox, begin=wait.begin)
+    launches = Launches(app, orders, plan, conductor, wait)
     with conductor.until_signalled():
         for number, order in enumerate(orders):
             if isinstance(order, QoderError):
@@ -105,7 +99,7 @@ def run_many(
     return conductor.conclude()
 
 
-def _restart(app: App, all_orders: Sequence[Order | QoderError], numbers: Sequence[int]) -> list[str]:
+def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
     """Return the command that repeats some orders under the same keys."""
     orders = [order for number in numbers if isinstance(order := all_orders[number], Order)]
     ids = [order.deployment_id for order in orders]
