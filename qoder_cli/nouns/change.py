@@ -31,6 +31,20 @@ Raw = dict[str, Any]
 _SHOWN = 3  # things that the first line names
 
 
+class Target(NamedTuple):
+    """One thing of the server. The id of a version is its number."""
+
+    path: str
+    id: str
+    called: str
+    look: tuple[str, ...]  # the words of a command
+    query: str = ""  # the condition of its change
+
+    def is_it(self, raw: Raw) -> bool:
+        """Return whether an object is this thing."""
+        return self.id in (raw.get("id"), str(raw.get("version")))
+
+
 class Change(NamedTuple):
     """What can be done to a thing, in words, and its state afterwards."""
 
@@ -44,6 +58,11 @@ class Change(NamedTuple):
     shows: Callable[[Raw], bool] | None = None  # whether a thing is so
     reads: Callable[[Raw], bool] | None = None  # the same, of what is read back
 
+    def is_so(self, target: Target, raw: Raw) -> bool:
+        """Return whether an object is this thing, changed as wanted."""
+        is_changed = bool(raw.get(f"{self.state}_at")) or self.state in (raw.get("status"), raw.get("state"))
+        return target.is_it(raw) and (self.shows(raw) if self.shows else is_changed)
+
 
 def _is_deleted(raw: Raw) -> bool:
     return str(raw.get("type")).endswith("_deleted")
@@ -51,20 +70,6 @@ def _is_deleted(raw: Raw) -> bool:
 
 ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archived")
 DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted", shows=_is_deleted)
-
-
-class Target(NamedTuple):
-    """One thing of the server. The id of a version is its number."""
-
-    path: str
-    id: str
-    called: str
-    look: tuple[str, ...]  # the words of a command
-    query: str = ""  # the condition of its change
-
-    def is_it(self, raw: Raw) -> bool:
-        """Return whether an object is this thing."""
-        return self.id in (raw.get("id"), str(raw.get("version")))
 
 
 Named = tuple[str, Target | QoderError]  # a word, and what it names, or why nothing
@@ -84,45 +89,40 @@ def read(app: App, target: Target, **how: Any) -> Raw:
     return found
 
 
-class Ending(ObjectWrite[Resource]):
-    """Changes one thing."""
+def writing(
+    app: App, target: Target, doing: str, body: Raw | None = None, *, below: str = "", **how: Any
+) -> ObjectWrite[Resource]:
+    """Return the write that may be repeated of a thing, or `below` it; `how` is passed to `ObjectWrite`."""
+    what, look = f"{doing} {target.id}", app.looking(*target.look)
+    return ObjectWrite(app.client, target.path + below, body, what=what, look=look, repeatable=True, **how)
 
-    def __init__(self, app: App, target: Target, change: Change) -> None:
-        self._app, self._target, self._change = app, target, change
-        super().__init__(
-            app.client,
-            target.path + change.path + target.query,
-            change.body,
-            method=change.method,
-            what=f"{change.doing} {target.id}",
-            shows=lambda found: self.is_so(found.raw),
-            settle=self._look_again,
-            look=app.looking(*target.look),
-            repeatable=True,
-        )
 
-    def is_so(self, raw: Raw) -> bool:
-        """Return whether an object is the thing, changed as wanted."""
-        if not self._target.is_it(raw):
-            return False
-        if self._change.shows:
-            return self._change.shows(raw)
-        state = self._change.state
-        return bool(raw.get(f"{state}_at")) or state in (raw.get("status"), raw.get("state"))
+def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
+    """Return the write that changes one thing."""
 
-    def _look_again(self) -> Resource | None:
+    def look_again() -> Resource | None:
         try:
-            found = read(self._app, self._target, within=READ_WITHIN, retry=False)
+            found = read(app, target, within=READ_WITHIN, retry=False)
         except NotFound as error:
-            if self._change is DELETE and error.enveloped:
-                return Resource({"id": self._target.id, "type": "deleted"})
+            if change is DELETE and error.enveloped:
+                return Resource({"id": target.id, "type": "deleted"})
             raise
-        if found.get("archived_at") and self._change not in (ARCHIVE, DELETE):
-            when, participle = found["archived_at"], self._change.participle
-            said = f"{self._target.id} was archived on {when}, so it cannot be {participle}"
+        if found.get("archived_at") and change not in (ARCHIVE, DELETE):
+            said = f"{target.id} was archived on {found['archived_at']}, so it cannot be {change.participle}"
             raise CannotBe(said, hint="create another; archiving cannot be undone")
-        is_so = self.is_so(found) and (self._change.reads is None or self._change.reads(found))
+        is_so = change.is_so(target, found) and (change.reads is None or change.reads(found))
         return Resource(found) if is_so else None
+
+    return writing(
+        app,
+        target,
+        change.doing,
+        change.body,
+        below=change.path + target.query,
+        method=change.method,
+        shows=lambda found: change.is_so(target, found.raw),
+        settle=look_again,
+    )
 
 
 @dataclass(eq=False)
@@ -165,7 +165,7 @@ class Changes:
 
     def prepare(self, target: Target) -> ObjectWrite[Resource]:
         """Return the write that changes a thing."""
-        return Ending(self.app, target, self.change)
+        return ending(self.app, target, self.change)
 
     def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
         try:
@@ -174,7 +174,7 @@ class Changes:
             missing = isinstance(error, NotFound) and self.missing(error, target)
             self._known[target] = Result(target.id, error=missing or error)
             return
-        if Ending(self.app, target, self.change).is_so(current):
+        if self.change.is_so(target, current):
             self._known[target] = Result(target.id, Resource(current))
             self.app.progress.note(f"{target.id} is already {self.change.state}")
         elif not is_wanted(current):

@@ -16,12 +16,11 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
 from qoder_cli.files.tree import Problem
-from qoder_cli.http.answers import Pending
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.nouns import downloads
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
-from qoder_cli.nouns.write import Create, Part, as_form
+from qoder_cli.nouns.write import Create, Form, Part
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
@@ -253,10 +252,8 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     Raises QoderError.
     """
 
-    def write(parts: list[Part]) -> ObjectWrite[Resource]:
-        if skill is None:
-            return Create(app, _SKILL, fields, files=parts)
-        return _NewVersion(app, skill, files, parts)
+    def write(parts: list[Part]) -> Form:
+        return _new_version(app, skill, files, parts) if skill else Create(app, _SKILL, fields, files=parts)
 
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     try:
@@ -268,38 +265,34 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
 
 
-class _NewVersion(ObjectWrite[Resource]):
-    """Adds a version. None is marked as ours; a newer one with our files will do."""
+def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Form:
+    """Return the write of a version. None is marked as ours; a newer one with our files will do."""
+    id, before = str(skill["id"]), number_of(newest(skill))
+    path = f"{path_of(_SKILL, id)}/versions"
 
-    def __init__(self, app: App, skill: Raw, files: Files, parts: list[Part]) -> None:
-        self._app, self._files, self._parts = app, files, parts
-        self._id, self._before = str(skill["id"]), number_of(newest(skill))
-        super().__init__(
-            app.client,
-            f"{path_of(_SKILL, self._id)}/versions",
-            parse=lambda value: Resource(mapping(value)) if mapping(value).get("version") else None,
-            what=f"adding a version to {self._id}",
-            shows=lambda found: number_of(found.raw.get("version")) > self._before,
-            settle=self._find,
-            look=app.looking("skill", "versions", self._id),
-        )
+    def is_ours(number: str) -> bool:
+        try:
+            return rooted(unzipped(content_of(app, id, number, retry=False), UNPACKED)) == files
+        except Unfit as error:
+            raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
-    def request(self) -> Pending:
-        return as_form(self, self._parts)
-
-    def _find(self) -> Resource | None:
-        for page in self.client.pages(self.sent.path, {"limit": 100}, within=READ_WITHIN, retry=False):
+    def find() -> Resource | None:
+        for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False):
             for row in map(mapping, page["data"]):
-                number = str(row.get("version"))
-                if number_of(number) > self._before and self._is_ours(number):
+                if number_of(row.get("version")) > before and is_ours(str(row["version"])):
                     return Resource(row)
         return None
 
-    def _is_ours(self, number: str) -> bool:
-        try:
-            return rooted(unzipped(content_of(self._app, self._id, number, retry=False), UNPACKED)) == self._files
-        except Unfit as error:
-            raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
+    return Form(
+        app.client,
+        path,
+        parts=parts,
+        parse=lambda value: Resource(mapping(value)) if mapping(value).get("version") else None,
+        what=f"adding a version to {id}",
+        shows=lambda found: number_of(found.raw.get("version")) > before,
+        settle=find,
+        look=app.looking("skill", "versions", id),
+    )
 
 
 def number_of(version: Any) -> int:

@@ -10,10 +10,10 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import OutcomeUnknown
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.times import unix, utc_text
 from qoder_cli.http.answers import Pending
 from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite, ReadBack
-from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.change import Target, read, writing
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
 
@@ -31,7 +31,25 @@ def target_of(noun: Noun, *ids: str) -> Target:
     return Target(path_of(noun, *ids), ids[-1], f"{noun.called} {ids[-1]}", look)
 
 
-class Create(ObjectWrite[Resource]):
+class Form(ObjectWrite[Resource]):
+    """A write that goes as a form if it has files: its fields are texts or JSON."""
+
+    def __init__(self, *args: Any, parts: Sequence[Part] = (), **how: Any) -> None:
+        super().__init__(*args, **how)
+        self._parts = parts
+
+    def request(self) -> Pending:
+        if not self._parts:
+            return super().request()
+        from qoder_cli.http.client import multipart
+
+        texts = {name: [text(value) or jsontext.dump(value)] for name, value in (self.sent.body or {}).items()}
+        content, form = multipart(texts, self._parts)
+        headers = {"content-type": form, "idempotency-key": self.key}
+        return self.client.prepare(self.sent.method, self.sent.path, content=content, headers=headers)
+
+
+class Create(Form):
     """Creates a thing, once; with `files`, as a form.
 
     A key of ours in its metadata settles a lost answer: the list shows it, or the things do.
@@ -39,7 +57,7 @@ class Create(ObjectWrite[Resource]):
     """
 
     def __init__(self, app: App, noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
-        self._app, self._noun, self._held_by, self._files = app, noun, held_by, files
+        self._app, self._noun, self._held_by = app, noun, held_by
         self._mark = str(uuid.uuid4())
         self._began = app.clock.monotonic()
         made = operation(noun, "create") or operation(noun, "upload")
@@ -50,6 +68,7 @@ class Create(ObjectWrite[Resource]):
             app.client,
             path_of(noun, *held_by),
             body,
+            parts=files,
             parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
             what=f"creating the {noun.called}",
             shows=self._is_ours,
@@ -60,7 +79,7 @@ class Create(ObjectWrite[Resource]):
     def request(self) -> Pending:
         """Prepare an attempt."""
         self._began = self.client.clock.monotonic()
-        return as_form(self, self._files) if self._files else super().request()
+        return super().request()
 
     def _is_ours(self, found: Resource) -> bool:
         """Return whether an answer may be it: by kind, mark and name."""
@@ -87,8 +106,8 @@ class Create(ObjectWrite[Resource]):
                 if not has_id(self._noun, row):
                     raise OutcomeUnknown(f"the list shows it without the id of a {self._noun.called}")
                 return Resource(row)
-            created = parse_timestamp(row.get("created_at"))
-            is_older = since and created and created.timestamp() < math.floor(since) - 1
+            created = unix(row.get("created_at"))
+            is_older = since and created and created < math.floor(since) - 1
             if not isinstance(row.get("metadata"), dict) and has_id(self._noun, row) and not is_older:
                 silent.append(str(row["id"]))
         for id in silent[:_READ_SINGLY]:
@@ -99,17 +118,6 @@ class Create(ObjectWrite[Resource]):
         if len(silent) > _READ_SINGLY or not reading.is_whole:
             raise OutcomeUnknown(f"the list of {self._noun.plural} could not be read back to the attempt")
         return None
-
-
-def as_form(write: ObjectWrite[Resource], files: Sequence[Part]) -> Pending:
-    """Prepare an attempt as a form: files, and fields as texts or JSON."""
-    from qoder_cli.http.client import multipart
-
-    method, path, body = write.sent
-    texts = {name: [text(value) or jsontext.dump(value)] for name, value in (body or {}).items()}
-    content, form = multipart(texts, files)
-    headers = {"content-type": form, "idempotency-key": write.key}
-    return write.client.prepare(method, path, content=content, headers=headers)
 
 
 def update(
@@ -147,24 +155,14 @@ def update(
             raise OutcomeUnknown(said) if write.may_have_acted else CannotBe(said)
         return None
 
-    write = ObjectWrite[Resource](
-        app.client,
-        target.path,
-        body,
-        what=f"updating {target.id}",
-        shows=is_answered,
-        settle=look_again if is_told else None,
-        look=app.looking(*target.look),
-        repeatable=True,
-    )
+    write = writing(app, target, "updating", body, shows=is_answered, settle=look_again if is_told else None)
     return write.deliver().raw
 
 
 def _steps(before: Body | None, found: Body) -> int | None:
     """Return by how many versions a thing is newer; None if it has none."""
-    versions = ((before or {}).get("version"), found.get("version"))
-    was, now = (version if isinstance(version, int) else None for version in versions)
-    return None if was is None or now is None else now - was
+    was, now = (before or {}).get("version"), found.get("version")
+    return now - was if isinstance(was, int) and isinstance(now, int) else None
 
 
 def _has_gone(before: Body, found: Body, body: Body) -> bool:

@@ -1,7 +1,6 @@
 """A session's files and other resources: upload, add, list, remove."""
 
 import re
-from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -10,8 +9,11 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN
+from qoder_cli.nouns.change import DELETE, Target, ending, writing
 from qoder_cli.nouns.files import read_text, upload
+from qoder_cli.nouns.write import update
+from qoder_cli.sessions.starting import TOKENS
 
 _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
@@ -49,59 +51,38 @@ def add(app: App, session_id: str, file: FileTyped) -> Resource:
     def is_it(found: Resource) -> bool:
         return found.raw.get("file_id") == body["file_id"] and file.mount in (None, found.raw.get("mount_path"))
 
-    return _write(
+    write = writing(
         app,
-        session_id,
-        what=f"adding {body['file_id']} to {session_id}",
-        body=body,
+        _target(session_id)._replace(id=body["file_id"]),
+        "adding",
+        body,
         shows=lambda found: bool(text(found.raw.get("id"))),
         settle=lambda: next(filter(is_it, listed(app, session_id, within=READ_WITHIN, retry=False)), None),
     )
+    return write.deliver()
 
 
 def listed(app: App, session_id: str, **how: Any) -> list[Resource]:
     """Return a session's resources; `how` goes to `Client.pages`. Raises ApiError."""
-    pages = app.client.pages(_path(session_id), {"limit": 100}, **how)
+    pages = app.client.pages(_target(session_id).path, {"limit": 100}, **how)
     return [Resource(mapping(row)) for page in pages for row in page["data"]]
 
 
 def remove(app: App, session_id: str, id: str) -> None:
     """Remove a resource from a session. Raises QoderError, NotFound if unknown."""
-    gone = Resource({"id": id, "type": "session_resource_deleted"})
-
-    def look_again() -> Resource | None:
-        return None if any(each.raw.get("id") == id for each in listed(app, session_id)) else gone
-
-    what = f"removing {id} from {session_id}"
-    _write(app, session_id, id, what=what, method="DELETE", shows=_is(id), settle=look_again)
+    ending(app, _target(session_id, id), DELETE).deliver()
 
 
 def renew(app: App, session_id: str, id: str, token: str) -> None:
     """Give a repository a new token; harmless if repeated. Raises QoderError."""
-    kind = mapping(app.client.get(_path(session_id, id))).get("type")
-    field = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(kind))
-    if field is None:
+    target = _target(session_id, id)
+    kind = mapping(app.client.get(target.path)).get("type")
+    if (field := TOKENS.get(str(kind))) is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    what, body = f"renewing the token of {id}", {field: token}
-    _write(app, session_id, id, what=what, body=body, shows=_is(id), settle=lambda: None)  # no token is shown
+    update(app, target, {field: token}, shows=target.is_it, is_told=False)  # no token is shown
 
 
-def _is(id: str) -> Callable[[Resource], bool]:
-    return lambda found: found.raw.get("id") == id
-
-
-def _path(session_id: str, *id: str) -> str:
-    return "/".join(["/sessions", segment(session_id), "resources", *map(segment, id)])
-
-
-def _write(app: App, session_id: str, *id: str, what: str, **how: Any) -> Resource:
-    """Write a session's resource and return it; `how` goes to `ObjectWrite`."""
-    write = ObjectWrite[Resource](
-        app.client,
-        _path(session_id, *id),
-        what=what,
-        look=app.looking("session", "files", session_id),
-        repeatable=True,
-        **how,
-    )
-    return write.deliver()
+def _target(session_id: str, *id: str) -> Target:
+    """Return a session's resource; without an id, all of them."""
+    path = "/".join(["/sessions", segment(session_id), "resources", *map(segment, id)])
+    return Target(path, "".join(id), "resource", ("session", "files", session_id))

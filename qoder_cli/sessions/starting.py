@@ -21,6 +21,7 @@ Body = dict[str, Any]
 # Names that the service sets itself are refused (api/facts.md, 2.1).
 _VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
+TOKENS = {"github_repository": "authorization_token", "git_repository": "password"}  # fields of repositories
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The fields of a resource to copy to another session: no server shows a repository's token.
 _OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")
@@ -82,7 +83,7 @@ def repository(typed: str, token: str | None) -> Body:
 
 
 def _with_token(resource: Body, token: str | None) -> Body:
-    name = {"github_repository": "authorization_token", "git_repository": "password"}.get(str(resource.get("type")))
+    name = TOKENS.get(str(resource.get("type")))
     return {**resource, name: token} if name and token else resource
 
 
