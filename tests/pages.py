@@ -129,8 +129,8 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
         world.start(made[name], trigger="schedule" if name in CRONS else "manual")
         clock.time += ago * MINUTES
     for name, cron in CRONS.items():  # only now: a schedule fires for all the time that has passed
-        world.change(made[name], {"schedule": {"expression": cron, "timezone": "Europe/Berlin"}})
-    world.pause(made["docs-sync"])
+        made[name].change(world.now(), schedule={"expression": cron, "timezone": "Europe/Berlin"})
+    made["docs-sync"].change(world.now(), status="paused", paused_reason={"type": "manual"})
     return world
 
 

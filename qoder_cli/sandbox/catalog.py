@@ -14,8 +14,9 @@ from qoder_cli.sandbox.world import Deployment, Run
 @of("deployments")
 class _Deployments(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
-        if "name" in said:
-            call.world.refuse_taken(said["name"], besides=old)
+        others = (each for each in call.world.deployments.values() if each.archived is None and each is not old)
+        if call.world.unique_names and said.get("name") in {each.name for each in others}:
+            raise Refusal(409, "A deployment with this name already exists.")
         if agent := said.get("agent"):
             said["agent"] = {**agent, "version": agent.get("version") or call.world.latest_version(agent["id"])}
         if "resources" in said:
@@ -23,9 +24,6 @@ class _Deployments(Kind):
 
     def make(self, call: Call, fields: Shape) -> Thing:
         return call.world.add_deployment(**fields)
-
-    def changed(self, call: Call, thing: Thing, how: str) -> None:
-        call.world.deployments[thing.id].replan(call.now)
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         """Return a deployment (api/facts.md, 1.2 and 1.4)."""
@@ -43,17 +41,26 @@ class _Deployments(Kind):
         return shape
 
     def archive(self, call: Call) -> Reply:
-        """Archive, pause or unpause a deployment."""
-        deployment = call.world.deployments[self.known(call).id]
-        getattr(call.world, call.operation.id.rpartition(".")[2])(deployment)
+        deployment = call.world.deployments[self.unarchived(call).id]
+        deployment.archive(call.now)
         return self.show(call, deployment, "archive")
 
-    pause = unpause = archive
+    def pause(self, call: Call) -> Reply:
+        return self._become(call, "paused", {"type": "manual"}, "Deployment is already paused.")
+
+    def unpause(self, call: Call) -> Reply:
+        return self._become(call, "active", None, "Deployment is not paused.")
+
+    def _become(self, call: Call, status: str, reason: object, already: str) -> Reply:
+        deployment = self.unarchived(call)
+        if deployment.fields["status"] == status:
+            raise Refusal(409, already)
+        deployment.change(call.now, status=status, paused_reason=reason)
+        return self.show(call, deployment, "update")
 
     def run(self, call: Call) -> Reply:
         """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
-        deployment = call.world.deployments[self.known(call).id]
-        run = call.world.start(deployment, origin="request", at=call.now)
+        run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.seen.runs.append(run.id)
         return KINDS["deployment_runs"].show(call, run, "run")
 

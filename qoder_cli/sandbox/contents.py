@@ -6,7 +6,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import HTTP
 from hashlib import blake2s, sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qoder_cli.sandbox.bodies import body_of
 from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
@@ -28,31 +28,34 @@ _DIGEST = ("content", "content_sha256", "content_size_bytes")  # what redaction 
 # Forms.
 
 
-def _form(call: Call) -> list[tuple[str, Any]]:
-    """Return a form's parts with their names. Raises Refusal if it is no form."""
+class _Part(NamedTuple):
+    """A file in a form."""
+
+    field: str
+    path: str
+    type: str
+    content: bytes
+
+
+def _form(call: Call) -> tuple[Shape, list[_Part]]:
+    """Return a form's fields, of which `metadata` is JSON, and its files. Raises Refusal."""
     head = b"content-type: %s\r\n\r\n" % call.request.headers.get("content-type", "").encode()
     form = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + call.request.body)
     if not form.is_multipart():
         raise invalid("The body must be multipart/form-data.")
-    found = form.iter_parts()
-    parts = [(str(part.get_param("name", header="content-disposition")), part) for part in found]
-    for name, _ in parts:
+    texts, files = Shape(), list[_Part]()
+    for part in form.iter_parts():
+        name, path = str(part.get_param("name", header="content-disposition")), part.get_filename()
+        content = cast(bytes, part.get_payload(decode=True) or b"")
         if name not in (*call.operation.body, "files", "file"):
             raise unknown_field(name, name)
-    return parts
-
-
-def _bytes_of(part: Any) -> bytes:
-    return cast(bytes, part.get_payload(decode=True) or b"")
-
-
-def _texts(call: Call, parts: list[tuple[str, Any]]) -> Shape:
-    """Return a form's fields but files; `metadata` is JSON. Raises Refusal."""
-    plain = [(name, part) for name, part in parts if not part.get_filename()]
-    texts: Shape = {name: _bytes_of(part).decode(errors="replace") for name, part in plain}
+        if path:
+            files.append(_Part(name, path, part.get_content_type(), content))
+        else:
+            texts[name] = content.decode(errors="replace")
     if len(texts.get("metadata", "")) > _MOST_OF_METADATA:
         raise invalid("metadata has at most 8 KB.", "metadata")
-    return body_of(call.operation, texts, needed=())
+    return body_of(call.operation, texts, needed=()), files
 
 
 # Files.
@@ -61,11 +64,11 @@ def _texts(call: Call, parts: list[tuple[str, Any]]) -> Shape:
 @of("files")
 class _Files(Kind):
     def upload(self, call: Call) -> Reply:
-        parts = _form(call)
-        texts, file = _texts(call, parts), next((part for name, part in parts if name == "file"), None)
-        if file is None or not file.get_filename():
+        texts, parts = _form(call)
+        file = next((part for part in parts if part.field == "file"), None)
+        if file is None:
             raise invalid("Missing required field: file", "file")
-        content, name = _bytes_of(file), texts.get("name") or file.get_filename()
+        content, name = file.content, texts.get("name") or file.path
         if len(content) > _MOST_OF_A_FILE:
             raise Refusal(413, "A file has at most 5 MB.")
         try:
@@ -75,7 +78,7 @@ class _Files(Kind):
         if not 1 <= len(name.encode()) <= 255:
             raise invalid("name must have 1 to 255 bytes.", "name")
         lasts = texts.get("expires_in_seconds")
-        fields = {"filename": name, "mime_type": file.get_content_type(), "size_bytes": len(content)}
+        fields = {"filename": name, "mime_type": file.type, "size_bytes": len(content)}
         fields |= {"metadata": texts.get("metadata"), "expires_at": lasts and stamp(call.now + int(lasts))}
         return self.show(call, self.created(call, {**fields, "_content": content}), "create")
 
@@ -112,11 +115,11 @@ def fetched(world: World, request: Request) -> bytes:
 # Skills.
 
 
-def _files_of_skill(parts: list[tuple[str, Any]]) -> "Files":
+def _files_of_skill(parts: list[_Part]) -> "Files":
     """Return a skill's files by path. Raises Refusal, also without a SKILL.md."""
     from qoder_cli.nouns.skills import LARGEST, MAIN, Unfit, rooted, unzipped
 
-    files: Files = {path: _bytes_of(part) for _, part in parts if (path := part.get_filename())}
+    files: Files = {part.path: part.content for part in parts}
     try:
         for content in files.values():
             if len(files) == 1 and content.startswith(b"PK\x03\x04"):
@@ -152,8 +155,8 @@ def _front_matter(content: bytes) -> dict[str, str]:
 @of("skills")
 class _Skills(Kind):
     def create(self, call: Call) -> Reply:
-        parts = _form(call)
-        files, texts = _files_of_skill(parts), _texts(call, parts)
+        texts, parts = _form(call)
+        files = _files_of_skill(parts)
         name = _front_matter(files["SKILL.md"])["name"]
         title = texts.get("display_title") or name
         made = self.created(call, {"display_title": title, "metadata": texts.get("metadata")})
@@ -168,7 +171,7 @@ class _Skills(Kind):
 @of("skills.versions")
 class _SkillVersions(Kind):
     def create(self, call: Call) -> Reply:
-        skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call))
+        skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
         return self.show(call, _add_version(call, skill, files), "create")
 

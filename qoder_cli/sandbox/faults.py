@@ -172,18 +172,18 @@ class _Visit:
 
     def _let_a_stranger_in(self) -> None:
         """Let someone else act first, without what marks a request as ours."""
-        where, segments = api.where(self.request), self.request.segments()
-        deployment = self.world.deployments.get(segments[1]) if len(segments) > 1 else None
-        unmarked = {k: v for k, v in self.request.headers.items() if k != "idempotency-key"}
-        same = replace(self.request, headers=unmarked)
+        where, same = api.where(self.request), self.request
+        operation, ids = api.find(same)
+        same = replace(same, headers={k: v for k, v in same.headers.items() if k != "idempotency-key"})
+        deployment = self.world.deployments.get(ids[0]) if ids else None
         with suppress(Refusal, ValueError):
-            if deployment is None and segments[0] != "deployments":
+            if not operation.id.startswith("deployments."):
                 body = {k: v for k, v in json.loads(same.body).items() if k != "metadata"}
                 same = replace(same, body=encode(body))
             if deployment is None or ("write" in where and "update" not in where):
                 api.perform(self.world, same, Seen(0, same), self.world.now(), {})
             elif "update" in where:
-                self.world.change(deployment, {"description": "Changed by someone else."})
+                deployment.change(self.world.now(), description="Changed by someone else.")
             else:
                 self.world.start(deployment, origin="other")
 

@@ -68,11 +68,11 @@ def turn(
     """
     length = seconds - start
     beats = [Beat(0, "session.status_idle", idle("end_turn"))] if idles else []
-    beats += [*_open(start), Beat(start + length * 0.1, "agent.thinking")]
+    beats += _open(start, thinks=start + length * 0.1)
     output = "4f2a91c Retry uploads once\nb07d3e8 Describe the retry"
     for step in range(steps):
         at = start + length * (0.2 + 0.6 * step / steps)
-        beats.append(_tool_use(at, "git log --oneline --since=yesterday", "allow"))
+        beats.append(call("git log --oneline --since=yesterday", at=at, permission="allow"))
         beats.append(_result(at + length * 0.4 / steps, Ref("agent.tool_use"), output))
     if message is not None:
         beats.append(Beat(start + length * 0.9, "agent.message", {"content": _text(message)}))
@@ -82,18 +82,19 @@ def turn(
 def exhausted(*, seconds: float) -> Script:
     """Return a turn whose model calls fail until the retries are used up."""
     errors = [_model_error(seconds * 0.5, "retrying"), _model_error(seconds * 0.9, "exhausted")]
-    return (*_thinking(seconds), *errors, *_close(seconds, idle("retries_exhausted"), failed=True))
+    return (*_open(thinks=seconds * 0.3), *errors, *_close(seconds, idle("retries_exhausted"), failed=True))
 
 
 def terminated(*, seconds: float) -> Script:
     """Return a turn whose error also ends the session."""
     ends = [Beat(seconds, "session.thread_status_terminated"), Beat(seconds, "session.status_terminated")]
-    return (*_thinking(seconds), _model_error(seconds * 0.9, "terminal"), *ends)
+    return (*_open(thinks=seconds * 0.3), _model_error(seconds * 0.9, "terminal"), *ends)
 
 
-def call(command: str) -> Beat:
-    """Return a tool use that needs approval."""
-    return _tool_use(0, command, "ask")
+def call(command: str, *, at: float = 0, permission: str = "ask") -> Beat:
+    """Return a tool use, by default one that needs approval."""
+    fields = {"name": "Bash", "input": {"command": command}, "evaluated_permission": permission}
+    return Beat(at, "agent.tool_use", fields)
 
 
 def custom_call(name: str, **inputs: str) -> Beat:
@@ -103,7 +104,7 @@ def custom_call(name: str, **inputs: str) -> Beat:
 
 def asking(*calls: Beat, seconds: float) -> Script:
     """Return a turn that stops to ask about these calls, all of one type."""
-    return (*_thinking(seconds), *_asks(seconds, calls))
+    return (*_open(thinks=seconds * 0.3), *_asks(seconds, calls))
 
 
 def going_on(*calls: Beat, seconds: float, message: str) -> Script:
@@ -178,10 +179,10 @@ def idles(at: float, stop: Fields) -> Script:
 CANCELLED = idles(0.2, idle("cancelled"))
 
 
-def _open(start: float) -> Script:
+def _open(start: float = _START, *, thinks: float) -> Script:
     """Return how a turn begins."""
     running, thread, request = _resume(start)
-    return (running, thread, Beat(start, "user.message"), request)
+    return (running, thread, Beat(start, "user.message"), request, Beat(thinks, "agent.thinking"))
 
 
 def _resume(start: float) -> Script:
@@ -203,21 +204,12 @@ def _result(at: float, call_id: str | Ref, text: str, *, is_error: bool = False)
     return Beat(at, "agent.tool_result", {"tool_use_id": call_id, "content": _text(text), "is_error": is_error})
 
 
-def _thinking(seconds: float) -> Script:
-    return (*_open(_START), Beat(seconds * 0.3, "agent.thinking"))
-
-
 def _close(at: float, stop: Fields, *, failed: bool = False) -> Script:
     """Return how a turn ends."""
     request: Fields = {"is_error": failed, "model_request_start_id": Ref("span.model_request_start")}
     if not failed:
         request = {**request, "model_usage": {"credits": 0.42}}
     return (Beat(at, "span.model_request_end", request), *idles(at, stop))
-
-
-def _tool_use(at: float, command: str, permission: str) -> Beat:
-    fields = {"name": "Bash", "input": {"command": command}, "evaluated_permission": permission}
-    return Beat(at, "agent.tool_use", fields)
 
 
 def _text(text: str) -> list[dict[str, str]]:
@@ -331,17 +323,18 @@ class Session(Thing):
 
     def told(self, moment: Moment) -> dict[str, Any]:
         """Return an event's fields, with references replaced by ids."""
-        before = self.moments[: moment.number]
-        return {name: self._with_ids(value, before) for name, value in moment.beat.fields.items()}
 
-    def _with_ids(self, value: Any, before: list[Moment]) -> Any:
-        if isinstance(value, Ref):
-            return self.event_id([m for m in before if m.beat.type == value.type][-1 - value.back])
-        if isinstance(value, dict):
-            return {key: self._with_ids(inner, before) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [self._with_ids(inner, before) for inner in value]
-        return value
+        def with_ids(value: Any) -> Any:
+            if isinstance(value, Ref):
+                before = [each for each in self.moments[: moment.number] if each.beat.type == value.type]
+                return self.event_id(before[-1 - value.back])
+            if isinstance(value, dict):
+                return {key: with_ids(inner) for key, inner in value.items()}
+            if isinstance(value, list):
+                return [with_ids(inner) for inner in value]
+            return value
+
+        return {name: with_ids(value) for name, value in moment.beat.fields.items()}
 
     def past(self, now: float) -> list[Moment]:
         return [moment for moment in self.moments if moment.at <= now]

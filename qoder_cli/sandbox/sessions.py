@@ -8,7 +8,7 @@ from typing import Any
 from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of, without_secrets
 from qoder_cli.sandbox.records import Thing, stamp
-from qoder_cli.sandbox.scripts import Moment, Session, answer_to, echo
+from qoder_cli.sandbox.scripts import Beat, Moment, Session, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
@@ -153,7 +153,9 @@ class _Sessions(Kind):
             call.world.keep("environments.work", id, at=call.now, environment_id=id, data=data)
 
     def leave(self, call: Call, thing: Thing) -> None:
-        call.world.delete(call.world.sessions[thing.id])
+        """Delete a session for good, even a busy one. Its run stays."""
+        super().leave(call, thing)
+        call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         """Return a session (api/facts.md, 2.2 and 7.2)."""

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
-from urllib.parse import unquote
 
 Generation = Literal["legacy", "current"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
@@ -18,7 +17,7 @@ BLOBS = "/blobs"  # where files are fetched from, without a token
 Delivery = Literal["whole", "drop", "hang", "slow", "cut", "refuse"]
 Shape = dict[str, Any]  # an object, as it is sent
 Step = bytes | float  # what to send, or the seconds to wait before the next
-_SHORTEST_PAUSE = 0.005  # seconds between two drops of a slow body: timers tick no faster
+_MOST_DROPS = 200  # of a slow body: timers tick no faster than some milliseconds
 
 
 class Refusal(Exception):
@@ -61,12 +60,6 @@ class Request:
         """Its X-Request-Id, or one made for it."""
         return self.headers.get("x-request-id") or self._id
 
-    def segments(self) -> list[str]:
-        """Return the decoded path below the base path; empty if it is elsewhere."""
-        if not self.path.startswith(BASE_PATH + "/"):
-            return []
-        return [unquote(part) for part in self.path.removeprefix(BASE_PATH + "/").split("/")]
-
     @property
     def wants_stream(self) -> bool:
         return "text/event-stream" in self.headers.get("accept", "")
@@ -89,9 +82,7 @@ class Answer:
     def steps(self) -> Iterator[Step]:
         """Yield bytes to send and seconds to wait. Raises Broken."""
         if self.delivery == "slow" and self.stream is None:  # in drops of a byte or more
-            size = len(self.body) or 1
-            if self.seconds:
-                size = max(round(_SHORTEST_PAUSE * size / self.seconds), 1)
+            size = len(self.body) // _MOST_DROPS + 1
             starts = range(0, len(self.body), size)
             for start in starts:
                 yield self.seconds / len(starts)

@@ -18,7 +18,7 @@ from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Seen, Thing, base36, stamp
 from qoder_cli.sandbox.samples import DEMO, PRESETS, SESSION, WRITER, behaviour_of, behaviour_with, samples
-from qoder_cli.sandbox.scripts import Beat, Behaviour, Ending, Session
+from qoder_cli.sandbox.scripts import Behaviour, Ending, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
@@ -50,6 +50,14 @@ class Deployment(Thing):
     @property
     def paused(self) -> bool:
         return bool(self.fields["status"] == "paused")
+
+    def change(self, at: float, **fields: Any) -> None:
+        super().change(at, **fields)
+        self.replan(at)
+
+    def archive(self, at: float) -> None:
+        """Archive it for good: its name is freed, its status stays."""
+        self.change(at, archived_at=stamp(at), name=f"{self.name}_archived_{int(at)}")
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
         """Return when the schedule fires next, also while paused (api/facts.md, 1.2)."""
@@ -121,7 +129,7 @@ class World:
             about = {"name": preset.title or preset.word, "description": preset.description, **preset.more}
             made = self.add_deployment(id=preset.id, at=at, agent=agent, initial_events=PROMPT, **about)
             if preset.archived:
-                self.archive(made, at=at + 86400)
+                made.archive(at + 86400)
         for what, held_by, fields in samples():
             self.keep(what, held_by, at=month_ago, **fields)
 
@@ -171,12 +179,6 @@ class World:
         known = self.thing("agents", agent_id)
         return (known and behaviour_with(known.fields["tools"])) or behaviour_of(agent_id)
 
-    def refuse_taken(self, name: str, *, besides: Thing | None = None) -> None:
-        """Raise Refusal if names are unique and an unarchived deployment has it."""
-        others = (each for each in self.deployments.values() if each.archived is None and each is not besides)
-        if self.unique_names and any(each.name == name for each in others):
-            raise Refusal(409, "A deployment with this name already exists.")
-
     # Acts: what requests, other people and the schedule do.
 
     def add_deployment(
@@ -221,8 +223,7 @@ class World:
     ) -> Run:
         """Start a run, by default now and as someone else. Raises Refusal."""
         deployment = self.deployments[deployment] if isinstance(deployment, str) else deployment
-        self._refuse_archived(deployment)
-        if deployment.paused:
+        if deployment.archived is not None or deployment.paused:
             raise Refusal(409, "Deployment is not active.")
         at = self.now() if at is None else at
         said, behaviour = deployment.fields, deployment.behaviour
@@ -255,38 +256,6 @@ class World:
             run.fields["error"] = {"type": error[0], "message": error[1]}
         deployment.last_run, deployment.total_runs = at, deployment.total_runs + 1
         return run
-
-    def pause(self, deployment: Deployment) -> None:
-        """Pause its schedule and refuse runs. Raises Refusal if paused or archived."""
-        self._set_paused(deployment, "Deployment is already paused.", status="paused", reason={"type": "manual"})
-
-    def unpause(self, deployment: Deployment) -> None:
-        """Undo a pause. Raises Refusal if it is not paused, or archived."""
-        self._set_paused(deployment, "Deployment is not paused.", status="active", reason=None)
-
-    def _set_paused(self, deployment: Deployment, already: str, *, status: str, reason: Any) -> None:
-        self._refuse_archived(deployment)
-        if deployment.fields["status"] == status:
-            raise Refusal(409, already)
-        self.change(deployment, {"status": status, "paused_reason": reason})
-
-    def archive(self, deployment: Deployment, *, at: float | None = None) -> None:
-        """Archive it for good: its name is freed, its status stays. Raises Refusal."""
-        at = self.now() if at is None else at
-        self.change(deployment, {"archived_at": stamp(at), "name": f"{deployment.name}_archived_{int(at)}"}, at=at)
-
-    def change(self, deployment: Deployment, fields: dict[str, Any], *, at: float | None = None) -> None:
-        """Change fields. Raises Refusal if it is archived, or the name is taken."""
-        self._refuse_archived(deployment)
-        if "name" in fields:
-            self.refuse_taken(fields["name"], besides=deployment)
-        deployment.change(self.now() if at is None else at, **fields)
-        deployment.replan(deployment.changed)
-
-    def delete(self, session: Session) -> None:
-        """Delete a session for good, even a busy one. Its run stays."""
-        session.deleted = self.now()
-        session.break_off(self.now(), Beat(0, "session.deleted"))
 
     def postpone(self, seconds: float, act: Callable[[float], object]) -> None:
         """Call `act` later, with the time at which it was due."""
@@ -341,8 +310,4 @@ class World:
         error = run.fields["error"]
         if error is not None and error["type"] not in _PASSING:
             reason = {"type": "error", "error": {"type": error["type"]}}
-            self.change(deployment, {"status": "paused", "paused_reason": reason})
-
-    def _refuse_archived(self, deployment: Deployment) -> None:
-        if deployment.archived is not None:
-            raise Refusal(409, "Deployment is archived.")
+            deployment.change(self.now(), status="paused", paused_reason=reason)

@@ -535,7 +535,7 @@ def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk) -> None:
     assert "fires" not in desk.apply(file).err
     assert "fires" not in desk.apply_these({"name": "weekly", "description": "New"}).err
     assert "fires" not in desk.apply_these({"name": "weekly", "schedule": None}).err
-    desk.world.pause(weekly)
+    weekly.change(desk.world.now(), status="paused", paused_reason={"type": "manual"})
     ran = desk.apply_these({"name": "weekly", "schedule": {**SCHEDULE, "timezone": "Asia/Tokyo"}})
     assert "  fires at 09:00 on weekdays (Asia/Tokyo), once it is unpaused; next, in local time (JST):\n" in ran.err
     assert "    2027-01-18 09:00:00\n" in ran.err  # said once where both clocks show the same
@@ -679,7 +679,7 @@ def test_what_someone_else_has_changed_as_it_is_wanted_is_unchanged(
     weekly = desk.add(name="weekly")
 
     def meanwhile() -> bool:
-        desk.world.change(weekly, {"description": "As wanted"})
+        weekly.change(desk.world.now(), description="As wanted")
         return True
 
     questions(meanwhile)
@@ -695,8 +695,8 @@ def test_what_was_changed_while_the_question_stood_is_left_alone(
     gone = desk.add(name="gone")
 
     def meanwhile() -> bool:
-        desk.world.change(weekly, {"description": "By someone else"})
-        desk.world.archive(gone)
+        weekly.change(desk.world.now(), description="By someone else")
+        gone.archive(desk.world.now())
         return True
 
     questions(meanwhile)
@@ -977,7 +977,7 @@ def test_one_that_is_archived_while_its_answer_is_lost_is_exit_6(desk: Desk) -> 
 
     def someone_else() -> None:
         if weekly.archived is None:
-            desk.world.archive(weekly)
+            weekly.archive(desk.world.now())
 
     desk.qoder.clock.at_sleep = someone_else
     ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
