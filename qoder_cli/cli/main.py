@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from itertools import pairwise, takewhile
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -252,11 +252,11 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
 
 
 _VERSION = typer.Option(
-    "--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False
+    False, "--version", help="Print the version.", callback=_show_version, is_eager=True, expose_value=False
 )
 
 
-def _version_option(version: Annotated[bool, _VERSION] = False) -> None:
+def _version_option(version: bool = _VERSION) -> None:
     """Declare the option that only the root has."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -49,7 +49,8 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(ctx: typer.Context, **typed: Any) -> Any:
         for name, options in folded.items():
-            typed[name] = options(**{field: typed.pop(field) for field in options._fields if field not in own})
+            told = {field: typed.pop(field) for field in options._fields if field not in own}
+            typed[name] = options(**dict.fromkeys(options._fields) | told)
         return command(ctx.obj if "app" in own else ctx, **typed)
 
     return declared(run, command.__doc__ or "", parameters)
@@ -73,19 +74,19 @@ class Untold:
     command: Callable[..., Any]
 
 
-def argument(metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an argument; `offered` is what completion offers."""
-    return typer.Argument(metavar=metavar, help=help, autocompletion=offered, show_default=False)
+def argument(metavar: str, help: str, offered: Any = None, default: Any = ...) -> Any:
+    """Return an argument, required without a `default`; `offered` is what completion offers."""
+    return typer.Argument(default, metavar=metavar, help=help, autocompletion=offered, show_default=False)
 
 
-def flag(names: str, help: str) -> Any:
+def flag(names: str, help: str, default: bool | None = False) -> Any:
     """Return an option that is on or off."""
-    return typer.Option(*names.split(), help=help)
+    return typer.Option(default, *names.split(), help=help)
 
 
-def option(names: str, metavar: str, help: str, offered: Any = None) -> Any:
-    """Return an option with a value; spaces separate its `names`."""
-    return typer.Option(*names.split(), metavar=metavar, help=help, autocompletion=offered)
+def option(names: str, metavar: str | None, help: str, offered: Any = None, default: Any = None, **limits: Any) -> Any:
+    """Return an option with a value; spaces separate its `names`, by default the parameter's."""
+    return typer.Option(default, *names.split(), metavar=metavar, help=help, autocompletion=offered, **limits)
 
 
 def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
@@ -94,46 +95,34 @@ def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
 
 
 # Names on a command line.
-_DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
-_DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
-_RUN = argument("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
-_RUNS = argument("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
-_AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", values.things("agent"))
-_MODEL = option("--model", "ID", "Model; see qoder model list.", values.things("model"))
-AgentTyped = Annotated[Text, _AGENT]
-ModelTyped = Annotated[Text, _MODEL]
-OneDeployment = Annotated[str, _DEPLOYMENT]
-Deployments = Annotated[list[str], _DEPLOYMENTS]
-OneRun = Annotated[str, _RUN]
-RunOrLast = Annotated[Text, _RUN]
-Runs = Annotated[list[str], _RUNS]
-RunsOrLast = Annotated[Texts, _RUNS]
+ONE_DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
+DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
+_ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
+_MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
+ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
+RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
+AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", values.things("agent"))
+MODEL = option("--model", "ID", "Model; see qoder model list.", values.things("model"))
 
-AllowEmpty = Annotated[bool, flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")]
-Yes = Annotated[bool, flag("--yes -y", "Skip the confirmation prompt.")]
+ALLOW_EMPTY = flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")
+YES = flag("--yes -y", "Skip the confirmation prompt.")
 
 # Options of every command that waits.
-_TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
-_INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
-_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
+TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
+INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
+REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
 _ON_ASK = "When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt)."
-Timeout = Annotated[Text, _TIMEOUT]
-Interval = Annotated[Text, _INTERVAL]
-RequireSatisfied = Annotated[bool, _SATISFIED]
-Result = Annotated[bool, flag("--result", "Print the agent's final message instead of the run.")]
-WhenAsked = Annotated[OnAsk | None, typer.Option("--on-ask", show_default=False, help=_ON_ASK)]
-
-# Options of commands that say something to an agent.
+ON_ASK = option("--on-ask", None, _ON_ASK)
 
 
 class Waiting(NamedTuple):
     """What to wait for, as typed. These are the options, too."""
 
-    wait: Annotated[bool, flag("--wait -w", "Wait for the outcome, and exit with it.")] = False
-    follow: Annotated[bool, flag("--follow -f", "Like --wait, and stream the session's events to stderr.")] = False
-    result: Annotated[bool, flag("--result", "Like --wait, and print the agent's final message.")] = False
-    timeout: Timeout = None
-    on_ask: WhenAsked = None
+    wait: bool = flag("--wait -w", "Wait for the outcome, and exit with it.")
+    follow: bool = flag("--follow -f", "Like --wait, and stream the session's events to stderr.")
+    result: bool = flag("--result", "Like --wait, and print the agent's final message.")
+    timeout: Text = TIMEOUT
+    on_ask: OnAsk | None = ON_ASK
 
 
 def wanted_of(
@@ -187,13 +176,8 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
         ctx.with_resource(reporting(ctx.obj))  # around all that the command does
 
 
-_CI = typer.Option(
-    "--ci",
-    help="Report run ids and status to GitHub Actions or GitLab.",
-    callback=_report_to_ci,
-    expose_value=False,
-)
-ReportToCi = Annotated[bool, _CI]
+_CI = "Report run ids and status to GitHub Actions or GitLab."
+CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=False)
 
 
 def words_to_wait(
@@ -340,35 +324,29 @@ def _show_help(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-def _global(flags: str, help: str, **settings: Any) -> Any:
-    return typer.Option(
-        *flags.split(), help=help, callback=_remember, expose_value=False, show_default=False, **settings
-    )
+def _global(flags: str, help: str, metavar: str | None = None, **more: Any) -> Any:
+    more |= {"callback": _remember, "expose_value": False, "show_default": False}
+    return typer.Option(None, *flags.split(), metavar=metavar, help=help, **more)
 
 
-_OUTPUT = _global("-o --output", "table, wide, json, jsonl or id.", metavar="FORMAT")
-_FORMAT = _global("--format", "Same as -o.", metavar="FORMAT", hidden=True)
-_PROFILE = _global("--profile", "Profile of the config file to use.", metavar="NAME", autocompletion=values.profiles)
-_REGION = _global("--region", "global or cn.", metavar="REGION", autocompletion=values.one_of("region"))
-_PATIENCE = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", metavar="D")
-_HELP = typer.Option("-h", "--help", help="Show help.", callback=_show_help, is_eager=True, expose_value=False)
+_HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_help, is_eager=True, expose_value=False)
 
 
 def everywhere(
-    output: Annotated[Format | None, _OUTPUT] = None,
-    format: Annotated[Format | None, _FORMAT] = None,
-    json: Annotated[bool, _global("--json", "Same as -o json.")] = False,
-    quiet: Annotated[bool, _global("-q --quiet", "Print only ids; same as -o id.")] = False,
-    profile: Annotated[Text, _PROFILE] = None,
-    region: Annotated[Text, _REGION] = None,
-    base_url: Annotated[Text, _global("--base-url", "API base URL.", metavar="URL")] = None,
-    workspace: Annotated[Text, _global("--workspace", "Workspace id to send.", metavar="ID")] = None,
-    request_timeout: Annotated[Text, _PATIENCE] = None,
-    no_progress: Annotated[bool, _global("--no-progress", "Print only warnings and errors on stderr.")] = False,
-    bell: Annotated[bool, _global("--bell", "Ring the bell after a wait of over 10 s.")] = False,
-    no_input: Annotated[bool, _global("--no-input", "Never prompt.")] = False,
-    debug: Annotated[bool, _global("--debug", "Log requests and responses, secrets removed.")] = False,
-    no_color: Annotated[bool, _global("--no-color", "Disable colour.")] = False,
-    help: Annotated[bool, _HELP] = False,
+    output: Format | None = _global("-o --output", "table, wide, json, jsonl or id.", "FORMAT"),
+    format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
+    json: bool = _global("--json", "Same as -o json."),
+    quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),
+    profile: Text = _global("--profile", "Profile of the config file to use.", "NAME", autocompletion=values.profiles),
+    region: Text = _global("--region", "global or cn.", "REGION", autocompletion=values.one_of("region")),
+    base_url: Text = _global("--base-url", "API base URL.", "URL"),
+    workspace: Text = _global("--workspace", "Workspace id to send.", "ID"),
+    request_timeout: Text = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", "D"),
+    no_progress: bool = _global("--no-progress", "Print only warnings and errors on stderr."),
+    bell: bool = _global("--bell", "Ring the bell after a wait of over 10 s."),
+    no_input: bool = _global("--no-input", "Never prompt."),
+    debug: bool = _global("--debug", "Log requests and responses, secrets removed."),
+    no_color: bool = _global("--no-color", "Disable colour."),
+    help: bool = _HELP,
 ) -> None:
     """Declare the options that work before and after every command's words."""

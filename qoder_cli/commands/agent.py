@@ -1,14 +1,14 @@
 """`qoder agent`: agents, created and updated by their options."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import ModelTyped, Text, Texts, option, several
+from qoder_cli.cli.options import MODEL, Text, Texts, option, several
 from qoder_cli.commands import edited, made
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
@@ -19,7 +19,6 @@ from qoder_cli.nouns.write import covers
 Raw = dict[str, Any]
 
 _AGENT = NOUNS["agent"]
-Agent: Any = made.one_argument(_AGENT)
 _SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))
 _TOOLS = "all, none, or names, e.g. Bash,Read. A new agent has all."
 _ASK = "Tools that need approval before each use: names, all or none."
@@ -28,17 +27,17 @@ _ASK = "Tools that need approval before each use: names, all or none."
 class Typed(NamedTuple):
     """An agent's fields as typed. These are the options, too."""
 
-    name: edited.Name = None
-    model: ModelTyped = None
-    description: edited.Description = None
-    system: Annotated[Text, option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")] = None
-    tools: Annotated[Text, option("--tools", "TOOLS", _TOOLS)] = None
-    ask: Annotated[Text, option("--ask", "TOOLS", _ASK)] = None
-    mcp: Annotated[Texts, several("--mcp", "NAME=URL", "MCP server, with all its tools.")] = None
-    skills: Annotated[Texts, _SKILLS] = None
-    metadata: edited.Metadata = None
-    file: edited.File = None
-    dry_run: edited.DryRun = False
+    name: Text = edited.NAME
+    model: Text = MODEL
+    description: Text = edited.DESCRIPTION
+    system: Text = option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")
+    tools: Text = option("--tools", "TOOLS", _TOOLS)
+    ask: Text = option("--ask", "TOOLS", _ASK)
+    mcp: Texts = several("--mcp", "NAME=URL", "MCP server, with all its tools.")
+    skills: Texts = _SKILLS
+    metadata: Texts = edited.METADATA
+    file: Text = edited.FILE
+    dry_run: bool = edited.DRY_RUN
 
 
 def create(app: App, typed: Typed) -> int:
@@ -66,9 +65,10 @@ def create(app: App, typed: Typed) -> int:
 
 def update(
     ctx: typer.Context,
-    agent: Agent,
+    agent: str = made.one_argument(_AGENT),
+    *,
     typed: Typed,
-    remove_metadata: edited.RemoveMetadata = None,
+    remove_metadata: Texts = edited.REMOVE_METADATA,
 ) -> int:
     """Update an agent. Only what you pass is changed.
 

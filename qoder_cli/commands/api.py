@@ -1,7 +1,6 @@
 """`qoder api`: any endpoint of the API, with no write sent twice."""
 
 from contextlib import suppress
-from typing import Annotated
 
 import typer
 
@@ -18,33 +17,27 @@ from qoder_cli.http.answers import METHODS, WITH_BODY
 from qoder_cli.nouns.operations import search
 from qoder_cli.output.cells import Words
 
-_METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"))
-_PATH = argument("PATH", "Request path, e.g. /deployments/dep_1.")
-_TEXTS = several("-f", "KEY=TEXT", "String field in the body.")
-_VALUES = several("-F", "KEY=JSON", "JSON field in the body.")
+_METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"), default=None)
 _INPUT = option("--input", "FILE|-", "Send this JSON unchanged; - reads stdin.", values.files)
-_FORM = several("--form", "KEY=@FILE", "Upload a form with this file.")
-_QUERY = several("--query", "NAME=VALUE", "Query parameter.")
-_HEADER = several("--header", "NAME:VALUE", "Request header.")
 _KEY = option("--idempotency-key", "KEY", "Allow retries of a write under this key.")
 _EXAMPLE = "for example: qoder api GET /deployments; to list endpoints: qoder api --list"
 
 
 def api(
     app: App,
-    method: Annotated[Text, _METHOD] = None,
-    path: Annotated[Text, _PATH] = None,
-    words: Annotated[Texts, typer.Argument(metavar="WORDS", hidden=True)] = None,
-    text_fields: Annotated[Texts, _TEXTS] = None,
-    json_fields: Annotated[Texts, _VALUES] = None,
-    input: Annotated[Text, _INPUT] = None,
-    form: Annotated[Texts, _FORM] = None,
-    query: Annotated[Texts, _QUERY] = None,
-    header: Annotated[Texts, _HEADER] = None,
-    paginate: Annotated[bool, flag("--paginate", "Fetch all pages as one array.")] = False,
-    include: Annotated[bool, flag("--include -i", "Print status line and headers first.")] = False,
-    idempotency_key: Annotated[Text, _KEY] = None,
-    list_: Annotated[bool, flag("--list", "List endpoints matching all WORDS.")] = False,
+    method: Text = _METHOD,
+    path: Text = argument("PATH", "Request path, e.g. /deployments/dep_1.", default=None),
+    words: Texts = typer.Argument(None, metavar="WORDS", hidden=True),
+    text_fields: Texts = several("-f", "KEY=TEXT", "String field in the body."),
+    json_fields: Texts = several("-F", "KEY=JSON", "JSON field in the body."),
+    input: Text = _INPUT,
+    form: Texts = several("--form", "KEY=@FILE", "Upload a form with this file."),
+    query: Texts = several("--query", "NAME=VALUE", "Query parameter."),
+    header: Texts = several("--header", "NAME:VALUE", "Request header."),
+    paginate: bool = flag("--paginate", "Fetch all pages as one array."),
+    include: bool = flag("--include -i", "Print status line and headers first."),
+    idempotency_key: Text = _KEY,
+    list_: bool = flag("--list", "List endpoints matching all WORDS."),
 ) -> int:
     """Call any API endpoint.
 

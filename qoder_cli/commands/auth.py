@@ -1,7 +1,7 @@
 """`qoder auth`: save a token, remove it, show which is in use."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
@@ -20,8 +20,8 @@ _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder
 
 def login(
     app: App,
-    with_token: Annotated[bool, flag("--with-token", "Read the token from standard input.")] = False,
-    yes: Annotated[bool, flag("--yes -y", "Overwrite a token saved for another server without asking.")] = False,
+    with_token: bool = flag("--with-token", "Read the token from standard input."),
+    yes: bool = flag("--yes -y", "Overwrite a token saved for another server without asking."),
 ) -> None:
     """Save an access token.
 

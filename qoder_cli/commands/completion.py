@@ -4,7 +4,6 @@ import os
 import shlex
 from itertools import count
 from pathlib import Path
-from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -15,8 +14,8 @@ from qoder_cli.help.completion import MADE_BY, SHELLS, places, script, values
 
 def completion(
     app: App,
-    shell: Annotated[str, argument("SHELL", "bash, zsh, fish or powershell.", values.one_of("shell"))],
-    install: Annotated[bool, flag("--install", "Install it in the standard location.")] = False,
+    shell: str = argument("SHELL", "bash, zsh, fish or powershell.", values.one_of("shell")),
+    install: bool = flag("--install", "Install it in the standard location."),
 ) -> None:
     """Print or install a shell completion script.
 

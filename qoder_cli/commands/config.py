@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
@@ -22,10 +21,9 @@ _READERS: dict[str, Callable[..., str]] = {
     "workspace_id": read_workspace,
 }
 _KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
-_Key = Annotated[str, argument("KEY", _KEYS, values.one_of("key"))]
-_NO_TOKEN = values.one_of("key", besides="token")  # it is never an argument
-_KeyToSet = Annotated[str, argument("KEY", _KEYS.replace(", token", ""), _NO_TOKEN)]
-_Value = Annotated[Text, argument("VALUE", "The new value.", values.value_of_key)]
+_KEY = argument("KEY", _KEYS, values.one_of("key"))
+_KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setting"))
+_VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
 
 
 def list_(app: App) -> None:
@@ -50,7 +48,7 @@ def list_(app: App) -> None:
         app.progress.note(f"no settings yet ({without_tokens(where)})")
 
 
-def get(app: App, key: _Key) -> None:
+def get(app: App, key: str = _KEY) -> None:
     """Print one value of the config file.
 
     Reads profile `default` unless --profile is given. Tokens are masked. Exits
@@ -69,7 +67,7 @@ def get(app: App, key: _Key) -> None:
     _print(app, key, _shown(key, value))
 
 
-def set_(app: App, key: _KeyToSet, value: _Value = None) -> None:
+def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
     """Set one value in the config file.
 
     Writes to profile `default`, or to that of --profile, which is created if
@@ -79,7 +77,7 @@ def set_(app: App, key: _KeyToSet, value: _Value = None) -> None:
     Examples:
       qoder config set region cn
       qoder config set profiles.work.workspace_id ws_1"""
-    profile, key = _address(app, key)
+    profile, key = _address(app, setting)
     if key == "token":
         why = "tokens cannot be passed as arguments: they would end up in your shell history"
         raise UsageError(why, hint="pipe it in: qoder auth login --with-token < FILE")
@@ -92,7 +90,7 @@ def set_(app: App, key: _KeyToSet, value: _Value = None) -> None:
     _warn_of_consequences(app, file, profile, key)
 
 
-def unset(app: App, key: _Key) -> None:
+def unset(app: App, key: str = _KEY) -> None:
     """Remove one value from the config file.
 
     Removes it from profile `default`, or from that of --profile. Exits 0 even

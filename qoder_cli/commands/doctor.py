@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
@@ -14,7 +13,7 @@ _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 def doctor(
     app: App,
-    offline: Annotated[bool, flag("--offline", "Skip checks that contact the server.")] = False,
+    offline: bool = flag("--offline", "Skip checks that contact the server."),
 ) -> int:
     """Check your setup and suggest fixes.
 

@@ -1,29 +1,26 @@
 """`qoder dream`: dreams, which tidy memories up."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import ModelTyped, Text, Texts, is_list, option, several
+from qoder_cli.cli.options import MODEL, Text, Texts, is_list, option, several
 from qoder_cli.commands import edited, made
 from qoder_cli.nouns.change import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
 _DREAM = NOUNS["dream"]
-Dreams: Any = made.one_argument(_DREAM, several=True)
-_FROM = several("--from", "STORE|SESSION", "Memory store or session (sess_…).")
 _INSTRUCTIONS = option("--instructions", "TEXT|@FILE|-", "What to look for; - reads stdin.")
-_INTO = option("--into", "STORE", "Memory store to write to; default: a new one.")
 
 
 def create(
     app: App,
-    sources: Annotated[Texts, _FROM] = None,
-    model: ModelTyped = None,
-    instructions: Annotated[Text, _INSTRUCTIONS] = None,
-    into: Annotated[Text, _INTO] = None,
-    file: edited.File = None,
-    dry_run: edited.DryRun = False,
+    sources: Texts = several("--from", "STORE|SESSION", "Memory store or session (sess_…)."),
+    model: Text = MODEL,
+    instructions: Text = _INSTRUCTIONS,
+    into: Text = option("--into", "STORE", "Memory store to write to; default: a new one."),
+    file: Text = edited.FILE,
+    dry_run: bool = edited.DRY_RUN,
 ) -> int:
     """Have memories and sessions gone through, and memories written from them.
 
@@ -52,7 +49,7 @@ def create(
     return edited.create(app, _DREAM, body, dry_run=dry_run)
 
 
-def cancel(app: App, things: Dreams) -> int:
+def cancel(app: App, things: list[str] = made.one_argument(_DREAM, several=True)) -> int:
     """Cancel dreams that have not ended.
 
     What a dream has written by then stays. Exits 0 if it is (or already was)

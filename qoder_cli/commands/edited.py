@@ -1,14 +1,14 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import Text, Texts, flag, option, options_typed, several
+from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, told
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import body
@@ -21,16 +21,15 @@ from qoder_cli.nouns.write import update as change
 
 Raw = dict[str, Any]
 
-Name = Annotated[Text, option("--name", "NAME", "Name.")]
-Description = Annotated[Text, option("--description", "TEXT", "Description.")]
-Title = Annotated[Text, option("--title", "TEXT", "Title.")]
-Budget = Annotated[Text, option("--budget", "CREDITS", "Maximum credits.")]
-NoBudget = Annotated[bool, flag("--no-budget", "Remove the budget.")]
-Metadata = Annotated[Texts, several("--metadata", "KEY=VALUE", "Set a metadata key.")]
-RemoveMetadata = Annotated[Texts, several("--remove-metadata", "KEY", "Remove a metadata key.")]
-_FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
-File = Annotated[Text, _FILE]
-DryRun = Annotated[bool, flag("--dry-run", "Show the changes without applying them.")]
+NAME = option("--name", "NAME", "Name.")
+DESCRIPTION = option("--description", "TEXT", "Description.")
+TITLE = option("--title", "TEXT", "Title.")
+BUDGET = option("--budget", "CREDITS", "Maximum credits.")
+NO_BUDGET = flag("--no-budget", "Remove the budget.")
+METADATA = several("--metadata", "KEY=VALUE", "Set a metadata key.")
+REMOVE_METADATA = several("--remove-metadata", "KEY", "Remove a metadata key.")
+FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
+DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:

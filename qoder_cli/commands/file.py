@@ -1,15 +1,15 @@
 """`qoder file`: texts for agents, and what they made."""
 
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import parse_duration
-from qoder_cli.cli.options import Text, argument, is_list, option
+from qoder_cli.cli.options import Text, Texts, argument, is_list, option
 from qoder_cli.commands import made
-from qoder_cli.commands.edited import Metadata
+from qoder_cli.commands.edited import METADATA
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import downloads, files
@@ -22,10 +22,10 @@ from qoder_cli.output.results import Result
 
 def upload(
     app: App,
-    paths: Annotated[list[str], argument("PATH...", "Text files; - is standard input.", values.files)],
-    name: Annotated[Text, option("--name", "NAME", "Name for it; by default that of the file.")] = None,
-    metadata: Metadata = None,
-    expires: Annotated[Text, option("--expires", "D", "Let it expire after this long, e.g. 90m, 24h.")] = None,
+    paths: list[str] = argument("PATH...", "Text files; - is standard input.", values.files),
+    name: Text = option("--name", "NAME", "Name for it; by default that of the file."),
+    metadata: Texts = METADATA,
+    expires: Text = option("--expires", "D", "Let it expire after this long, e.g. 90m, 24h."),
 ) -> int:
     """Upload text files, for agents to read.
 
@@ -60,11 +60,10 @@ def upload(
 
 
 _FILE = NOUNS["file"]
-Files: Any = one_argument(_FILE, several=True)
-Folder = Annotated[str, option("--output-dir -O", "DIR", "Folder for it.", values.folders)]
+FOLDER = option("--output-dir -O", "DIR", "Folder for it.", values.folders, default=".")
 
 
-def download(app: App, things: Files, output_dir: Folder = ".") -> int:
+def download(app: App, things: list[str] = one_argument(_FILE, several=True), output_dir: str = FOLDER) -> int:
     """Download files that agents made.
 
     Each keeps its name; an existing file is never replaced: the new one gets

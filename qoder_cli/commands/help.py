@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -14,14 +14,14 @@ from qoder_cli.help.completion import values
 from qoder_cli.help.documented import FORMATS, KEYS, MEANING, TOPICS, VARIABLES, Named
 
 WIDTH = 80  # columns of a text
-_TOPIC = argument("TOPIC", "commands, options, exit-codes, environment, output, or a command.", values.topics)
+_TOPIC = "commands, options, exit-codes, environment, output, or a command."
 
 
 def help(
     ctx: typer.Context,
-    topic: Annotated[Text, _TOPIC] = None,
-    verb: Annotated[Texts, typer.Argument(metavar="VERB", hidden=True, autocompletion=values.verbs)] = None,
-    man: Annotated[bool, flag("--man", "Print the man page instead, in roff.")] = False,
+    topic: Text = argument("TOPIC", _TOPIC, values.topics, default=None),
+    verb: Texts = typer.Argument(None, metavar="VERB", hidden=True, autocompletion=values.verbs),
+    man: bool = flag("--man", "Print the man page instead, in roff."),
 ) -> None:
     """Show help for a command or topic.
 

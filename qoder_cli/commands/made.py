@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from inspect import Parameter
 from textwrap import fill
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import typer
 
@@ -14,15 +13,15 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import mapping, text
 from qoder_cli.cli.options import (
-    AllowEmpty,
-    Deployments,
-    OneDeployment,
-    OneRun,
-    Runs,
+    ALLOW_EMPTY,
+    DEPLOYMENTS,
+    ONE_DEPLOYMENT,
+    ONE_RUN,
+    RUNS,
+    YES,
     Text,
     Texts,
     Untold,
-    Yes,
     argument,
     confirmed,
     declared,
@@ -44,10 +43,10 @@ from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, holder, operation, path_of, words_of
 from qoder_cli.nouns.write import target_of
 from qoder_cli.output.data import Rows
-from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, page_size, rows_wanted
+from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
 Command = Callable[..., Any] | Untold
-Typed = tuple[str, Any, Any]  # a parameter: its name, annotation and default
+Typed = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
@@ -57,26 +56,29 @@ _STATUS = several("--status", "STATUS", "Only those with this status.")
 _OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only those of this deployment (id or name).", values.deployments)
 _OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).", values.things("agent"))
 
-
-def _one(option: Any) -> Any:
-    return Annotated[Text, option]
-
-
-# A list's filters by query parameter: name and type of the option.
-FILTERS: dict[str, tuple[str, Any]] = {
-    "name": ("name", _one(option("--name", "TEXT", "Only those with this in their name."))),
-    "display_title": ("title", _one(option("--title", "TEXT", "Only those with this title."))),
-    "source": ("source", _one(option("--source", "SOURCE", "Only those from custom or qoder."))),
-    "scope_id": ("session", _one(option("--session", "ID", "Only those that this session (sess_…) made."))),
-    "deployment_id": ("deployment", _one(_OF_DEPLOYMENT)),
-    "agent_id": ("agent", _one(_OF_AGENT)),
-    "status": ("status", _one(_STATUS)),
-    "statuses[]": ("status", Annotated[Texts, _STATUS]),
-    "created_at[gte]": ("since", _one(_SINCE)),
-    "created_at[gt]": ("since", _one(_SINCE)),
-    "created_at[lte]": ("until", _one(_UNTIL)),
-    "created_at[lt]": ("until", _one(_UNTIL)),
-    "include_archived": ("include_archived", Annotated[bool, flag("--include-archived", "Include archived ones.")]),
+# A list's filters by query parameter.
+FILTERS: dict[str, Typed] = {
+    "name": ("name", Text, option("--name", "TEXT", "Only those with this in their name.")),
+    "display_title": ("title", Text, option("--title", "TEXT", "Only those with this title.")),
+    "source": ("source", Text, option("--source", "SOURCE", "Only those from custom or qoder.")),
+    "scope_id": ("session", Text, option("--session", "ID", "Only those that this session (sess_…) made.")),
+    "deployment_id": ("deployment", Text, _OF_DEPLOYMENT),
+    "agent_id": ("agent", Text, _OF_AGENT),
+    "status": ("status", Text, _STATUS),
+    "statuses[]": ("status", Texts, _STATUS),
+    "created_at[gte]": ("since", Text, _SINCE),
+    "created_at[gt]": ("since", Text, _SINCE),
+    "created_at[lte]": ("until", Text, _UNTIL),
+    "created_at[lt]": ("until", Text, _UNTIL),
+    "include_archived": ("include_archived", bool, flag("--include-archived", "Include archived ones.")),
+}
+_LIMITS: tuple[Typed, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
+# The plain fields, and metadata.
+_EDITED: dict[str, Typed] = {
+    "name": ("name", Text, edited.NAME),
+    "title": ("title", Text, edited.TITLE),
+    "description": ("description", Text, edited.DESCRIPTION),
+    "metadata": ("metadata", Texts, edited.METADATA),
 }
 # Where an object has the filtered value.
 _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["agent.id", "agent"]}
@@ -103,21 +105,21 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
     if noun.words == "session":
-        return Runs if several else OneRun
+        return RUNS if several else ONE_RUN
     if noun.words == "deploy":
-        return Deployments if several else OneDeployment
+        return DEPLOYMENTS if several else ONE_DEPLOYMENT
     metavar = noun.words.split()[-1].upper()
     wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
         help = f"{noun.plural.capitalize()} ({wanted}); - reads them from stdin."
-        return Annotated[list[str], argument(f"{metavar}...", help, values.things(noun.words))]
-    return Annotated[str, argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))]
+        return argument(f"{metavar}...", help, values.things(noun.words))
+    return argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))
 
 
 def held_by(noun: Noun) -> list[Typed]:
     """Return the argument for what holds a noun's things, if anything does."""
     above = holder(noun)
-    return [("holder", one_argument(above), Parameter.empty)] if above else []
+    return [("holder", str, one_argument(above))] if above else []
 
 
 def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
@@ -144,26 +146,24 @@ def list_command(noun: Noun) -> Command:
     """Return the command that lists a noun's things."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
-    filters = dict(FILTERS[name] for name in FILTERS if name in listed.query)
+    filters = {filter[0]: filter for name, filter in FILTERS.items() if name in listed.query}
     if noun.statuses:
         filters["status"] = _status_of(noun, is_one="status" in listed.query)
-    parameters = held_by(noun)
-    parameters += [(name, type, False if name == "include_archived" else None) for name, type in filters.items()]
-    parameters += [("limit", Limit, None), ("all", All, False)] if noun.is_paged else []
+    parameters = [*held_by(noun), *filters.values(), *(_LIMITS if noun.is_paged else ())]
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
     example = _example(noun, "list")
     doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
     return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
-def _status_of(noun: Noun, *, is_one: bool) -> Any:
+def _status_of(noun: Noun, *, is_one: bool) -> Typed:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {each.upper(): each for each in noun.statuses})
-    listed, annotated = cast(Any, list), cast(Any, Annotated)
+    listed = cast(Any, list)
     help = f"Only those with this status: {', '.join(noun.statuses)}."
     if is_one:
-        return annotated[kind | None, option("--status", "STATUS", help)]
-    return annotated[listed[kind] | None, several("--status", "STATUS", help)]
+        return "status", kind | None, option("--status", "STATUS", help)
+    return "status", listed[kind] | None, several("--status", "STATUS", help)
 
 
 def _doc(first: str, about: str, *examples: str) -> str:
@@ -201,7 +201,7 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     query: Raw = {}
     after = next((each for each in ("created_at[gte]", "created_at[gt]") if each in listed.query), "")
     query |= window.query(after, after.replace("g", "l", 1), slack=ROUNDED) if after else {}
-    for parameter, (name_typed, _) in FILTERS.items():
+    for parameter, (name_typed, *_) in FILTERS.items():
         value = typed.get(name_typed)
         if parameter in listed.query and not parameter.startswith("created_at") and value:
             query[parameter] = "true" if value is True else value
@@ -238,10 +238,10 @@ def print_list(
 
 def get_command(noun: Noun) -> Command:
     """Return the command that shows one of a noun's things."""
-    parameters = [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
+    parameters = [*held_by(noun), ("thing", str, one_argument(noun))]
     examples = [_example(noun, "get", noun.sample)]
     if noun.numbered:
-        parameters.append(("version", _number("This version instead of the latest."), None))
+        parameters.append(_version("This version instead of the latest."))
         examples.append(_example(noun, "get", noun.sample, "--version", "1"))
     about = "JSON is the server's object. Exits 5 if it does not exist."
     doc = _doc(f"Show {ids.a(noun.called)}.", about, *examples)
@@ -254,8 +254,8 @@ def get_command(noun: Noun) -> Command:
     return declared(get, doc, parameters)
 
 
-def _number(help: str) -> Any:
-    return Annotated[int | None, typer.Option("--version", min=1, metavar="N", help=help)]
+def _version(help: str) -> Typed:
+    return "version", int | None, option("--version", "N", help, min=1)
 
 
 def edit_command(noun: Noun, verb: str) -> Command:
@@ -272,15 +272,14 @@ def edit_command(noun: Noun, verb: str) -> Command:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
-    parameters = [] if is_new else [*held_by(noun), ("thing", one_argument(noun), Parameter.empty)]
-    options = {"name": edited.Name, "title": edited.Title, "description": edited.Description}
-    parameters += [(field.removeprefix("display_"), options[field.removeprefix("display_")], None) for field in plain]
-    parameters += [("metadata", edited.Metadata, None)]
-    parameters += [] if is_new else [("remove_metadata", edited.RemoveMetadata, None)]
-    parameters += [("budget", edited.Budget, None), ("no_budget", edited.NoBudget, False)] if has_budget else []
+    parameters = [] if is_new else [*held_by(noun), ("thing", str, one_argument(noun))]
+    parameters += [_EDITED[field.removeprefix("display_")] for field in plain]
+    parameters += [_EDITED["metadata"]]
+    parameters += [] if is_new else [("remove_metadata", Texts, edited.REMOVE_METADATA)]
+    parameters += [("budget", Text, edited.BUDGET), ("no_budget", bool, edited.NO_BUDGET)] if has_budget else []
     # A session's fields may hold secrets: no file of it is shown back.
-    parameters += [] if noun.words == "session" else [("file", edited.File, None)]
-    parameters += [("dry_run", edited.DryRun, False)]
+    parameters += [] if noun.words == "session" else [("file", Text, edited.FILE)]
+    parameters += [("dry_run", bool, edited.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> int:
         said: Raw = {field: typed[field.removeprefix("display_")] for field in plain}
@@ -303,7 +302,7 @@ def versions_command(noun: Noun) -> Command:
     """Return the command that lists the versions of one of a noun's things."""
     first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
     doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
-    parameters = [("thing", one_argument(noun), Parameter.empty), ("limit", Limit, None), ("all", All, False)]
+    parameters = [("thing", str, one_argument(noun)), *_LIMITS]
 
     def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool) -> None:
         wanted = rows_wanted(limit, all=all)
@@ -321,10 +320,10 @@ def change_command(noun: Noun, verb: str) -> Command:
     about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
-    parameters = [*held_by(noun), ("things", one_argument(noun, several=True), Parameter.empty)]
+    parameters = [*held_by(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
-        parameters.append(("version", _number("Only this version, of one."), None))
-    parameters += [("yes", Yes, False), ("allow_empty", AllowEmpty, False)]
+        parameters.append(_version("Only this version, of one."))
+    parameters += [("yes", bool, YES), ("allow_empty", bool, ALLOW_EMPTY)]
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 

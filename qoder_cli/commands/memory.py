@@ -1,11 +1,11 @@
 """`qoder memory`: memory stores and what they hold."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
-from qoder_cli.cli.options import Text, Yes, argument, is_list, named, option
+from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
 from qoder_cli.commands import made
 from qoder_cli.commands.made import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
@@ -15,23 +15,23 @@ from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.nouns.write import target_of
-from qoder_cli.output.listing import All, Limit, rows_wanted
+from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
 
 Raw = dict[str, Any]
 
 STORE = NOUNS["memory"]
-Store: Any = one_argument(STORE)
-_PATH = argument("PATH", "Path, for example notes/today.md, or id (mem_…).")
-Path = Annotated[str, _PATH]
+_STORE = one_argument(STORE)
+_PATH_TOLD = ("PATH", "Path, for example notes/today.md, or id (mem_…).")
+_PATH, _PATH_OR_ALL = argument(*_PATH_TOLD), argument(*_PATH_TOLD, default=None)
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "What it shall say; default: standard input.")
 
 
 def ls(
     app: App,
-    store: Store,
-    prefix: Annotated[Text, argument("PREFIX", "Only those whose paths begin so.")] = None,
-    limit: Limit = None,
-    all: All = False,
+    store: str = _STORE,
+    prefix: Text = argument("PREFIX", "Only those whose paths begin so.", default=None),
+    limit: int | None = LIMIT,
+    all: bool = ALL,
 ) -> None:
     """List the memories of a store (20 by default).
 
@@ -49,7 +49,7 @@ def ls(
     print_list(app, memories.ENTRY, path, query, wanted, lambda raw: memories.path_in(raw).startswith(folder))
 
 
-def cat(app: App, store: Store, path: Path) -> None:
+def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     """Print what a memory says.
 
     Exactly as it is, but on a terminal, where nothing in it can steer it. In
@@ -71,11 +71,11 @@ def cat(app: App, store: Store, path: Path) -> None:
 
 def history(
     app: App,
-    store: Store,
-    path: Annotated[Text, _PATH] = None,
-    version: Annotated[Text, option("--version", "ID", "Show this version (memver_…) alone.")] = None,
-    limit: Limit = None,
-    all: All = False,
+    store: str = _STORE,
+    path: Text = _PATH_OR_ALL,
+    version: Text = option("--version", "ID", "Show this version (memver_…) alone."),
+    limit: int | None = LIMIT,
+    all: bool = ALL,
 ) -> None:
     """List the versions of a memory, or of all in a store (20 by default).
 
@@ -104,7 +104,7 @@ def history(
     print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches)
 
 
-def write(app: App, store: Store, path: Path, message: Annotated[Text, _MESSAGE] = None) -> None:
+def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MESSAGE) -> None:
     """Write a memory: a new one, or over the one with this path.
 
     What somebody else wrote since it was read a moment before is shown and
@@ -128,9 +128,9 @@ def write(app: App, store: Store, path: Path, message: Annotated[Text, _MESSAGE]
 
 def remove(
     app: App,
-    store: Store,
-    paths: Annotated[list[str], argument("PATH...", "Paths or ids (mem_…); - reads them from stdin.")],
-    yes: Yes = False,
+    store: str = _STORE,
+    paths: list[str] = argument("PATH...", "Paths or ids (mem_…); - reads them from stdin."),
+    yes: bool = YES,
 ) -> int:
     """Remove memories. Their versions stay in the history.
 
@@ -154,9 +154,9 @@ def remove(
 
 def redact(
     app: App,
-    store: Store,
-    versions: Annotated[list[str], argument("VERSION...", "Ids of versions (memver_…); - reads them from stdin.")],
-    yes: Yes = False,
+    store: str = _STORE,
+    versions: list[str] = argument("VERSION...", "Ids of versions (memver_…); - reads them from stdin."),
+    yes: bool = YES,
 ) -> int:
     """Take the content out of versions of memories, for good.
 

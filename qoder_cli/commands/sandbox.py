@@ -5,13 +5,11 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import Texts, argument, several
+from qoder_cli.cli.options import Texts, argument, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.sandbox.child import environment, folder, run, until_signal, variables
 from qoder_cli.sandbox.wire import Generation
@@ -21,20 +19,18 @@ if TYPE_CHECKING:
 
 
 _INSIDE = "The command to run inside. Without one, serve until Ctrl-C."
-_COMMAND = argument("-- COMMAND...", _INSIDE, values.command_inside)
 _GENERATION = "API version: legacy (runs have a status) or current (they do not)."
 _SEED = "Add N deployments like dep_demo, named seed-0000, …."
-_FAULT = several("--fault", "WHERE:WHAT[=VALUE][*TIMES]", "Inject a fault.")
 
 
 def sandbox(
     app: App,
-    command: Annotated[Texts, _COMMAND] = None,
-    generation: Annotated[Generation, typer.Option(help=_GENERATION)] = "current",
-    speed: Annotated[float, typer.Option(metavar="N", help="Speed up sessions N times.")] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port (0 picks a free one).")] = 0,
-    deployments: Annotated[int, typer.Option(min=0, max=10_000, metavar="N", help=_SEED)] = 0,
-    fault: Annotated[Texts, _FAULT] = None,
+    command: Texts = argument("-- COMMAND...", _INSIDE, values.command_inside, default=None),
+    generation: Generation = option("--generation", None, _GENERATION, default="current"),
+    speed: float = option("--speed", "N", "Speed up sessions N times.", default=1.0),
+    port: int = option("--port", "N", "Port (0 picks a free one).", default=0, min=0, max=65535),
+    deployments: int = option("--deployments", "N", _SEED, default=0, min=0, max=10_000),
+    fault: Texts = several("--fault", "WHERE:WHAT[=VALUE][*TIMES]", "Inject a fault."),
 ) -> int:
     """Run a command against a local fake server.
 

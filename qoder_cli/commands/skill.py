@@ -1,16 +1,14 @@
 """`qoder skill`: skills, uploaded and downloaded."""
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
-from qoder_cli.cli.options import Text, argument
+from qoder_cli.cli.options import Text, Texts, argument, option
 from qoder_cli.commands import made
-from qoder_cli.commands.edited import Metadata
-from qoder_cli.commands.file import Folder
+from qoder_cli.commands.edited import METADATA
+from qoder_cli.commands.file import FOLDER
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import downloads, skills
 from qoder_cli.nouns.body import pairs
@@ -19,14 +17,13 @@ from qoder_cli.nouns.shown import fields, name_of, show
 from qoder_cli.nouns.table import NOUNS
 
 _SKILL = NOUNS["skill"]
-Skill: Any = made.one_argument(_SKILL)
 
 
 def upload(
     app: App,
-    path: Annotated[str, argument("DIR|ZIP", "Folder, or zip, with SKILL.md at its root.", values.files)],
-    title: Annotated[Text, typer.Option(metavar="TEXT", help="Title of a new skill; default: its name.")] = None,
-    metadata: Metadata = None,
+    path: str = argument("DIR|ZIP", "Folder, or zip, with SKILL.md at its root.", values.files),
+    title: Text = option("--title", "TEXT", "Title of a new skill; default: its name."),
+    metadata: Texts = METADATA,
 ) -> None:
     """Upload a skill: a new one, or a new version of the one with its name.
 
@@ -64,9 +61,9 @@ def upload(
 
 def download(
     app: App,
-    skill: Skill,
-    version: Annotated[int | None, typer.Option(min=1, metavar="N", help="This version (default: the latest).")] = None,
-    output_dir: Folder = ".",
+    skill: str = made.one_argument(_SKILL),
+    version: int | None = option("--version", "N", "This version (default: the latest).", min=1),
+    output_dir: str = FOLDER,
 ) -> None:
     """Download a skill into a folder of its name.
 

@@ -1,6 +1,6 @@
 """`qoder vault`: secrets for agents; `put` takes one, never as an argument."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Rejected, UsageError
@@ -17,20 +17,18 @@ from qoder_cli.output.data import Rows
 Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
-Vault: Any = made.one_argument(_VAULT)
-_MCP = "It is sent to this MCP server, as a bearer token."
-_HOST = "With --env: only for requests to it."
+_ONE = made.one_argument(_VAULT)
 _FROM = "Take it from this variable instead of stdin or a prompt."
 
 
 def put(
     app: App,
-    vault: Vault,
-    names: Annotated[list[str], argument("NAME", "Name; with --env that of the variable.")],
-    env: Annotated[bool, flag("--env", "Agents find it in the environment variable NAME.")] = False,
-    mcp: Annotated[Text, option("--mcp", "URL", _MCP)] = None,
-    allow_host: Annotated[Texts, several("--allow-host", "HOST", _HOST)] = None,
-    from_env: Annotated[Text, option("--from-env", "VAR", _FROM)] = None,
+    vault: str = _ONE,
+    names: list[str] = argument("NAME", "Name; with --env that of the variable."),
+    env: bool = flag("--env", "Agents find it in the environment variable NAME."),
+    mcp: Text = option("--mcp", "URL", "It is sent to this MCP server, as a bearer token."),
+    allow_host: Texts = several("--allow-host", "HOST", "With --env: only for requests to it."),
+    from_env: Text = option("--from-env", "VAR", _FROM),
 ) -> None:
     """Put a secret into a vault: a new one, or in place of the one before.
 
@@ -80,7 +78,7 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
     return secret_of(app, secrets.LARGEST + 3, f"Secret for {name}")
 
 
-def get(app: App, vault: Vault) -> None:
+def get(app: App, vault: str = _ONE) -> None:
     """Show a vault and its credentials. Secrets are never shown.
 
     JSON is the server's object, with its `credentials`.
@@ -100,7 +98,7 @@ def _line(raw: Raw) -> Any:
     return Words("  ".join(str(getattr(value, "text", value)) for value in shown.values() if value is not None))
 
 
-def check(app: App, vault: Vault) -> int:
+def check(app: App, vault: str = _ONE) -> int:
     """Check the OAuth credentials of a vault.
 
     The API tries each, and renews it if it can; others cannot be checked. JSON

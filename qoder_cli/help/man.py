@@ -36,14 +36,9 @@ def page(context: Any) -> str:
     sections = list(command.sections(context))
     if not context.parent:
         options = [row for param in command.params if (row := param.get_help_record(context))]
-        sections += [
-            ("Global options", options),
-            (
-                "Exit status",
-                [(f"{code.value}", f"{code.name.lower()}: {meaning}") for code, meaning in MEANING.items()],
-            ),
-            ("Environment", [(", ".join(each.names), each.meaning) for each in VARIABLES]),
-        ]
+        codes = [(f"{code.value}", f"{code.name.lower()}: {meaning}") for code, meaning in MEANING.items()]
+        variables = [(", ".join(each.names), each.meaning) for each in VARIABLES]
+        sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
         lines += [f".SH {title.upper()}"] if rows else []
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]

@@ -1,6 +1,6 @@
 """The whole reference as data: commands, and what `documented` has."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
@@ -13,19 +13,43 @@ from qoder_cli.help.completion.values import words_of
 JSON = dict[str, Any]
 
 
+# The keys of `everything` that a topic has.
+_OF_TOPICS = {
+    "commands": ("commands", "everywhere"),
+    "options": ("everywhere",),
+    "exit-codes": ("exit_codes", "exit_codes_of_several"),
+    "environment": ("environment",),
+    "output": ("formats", "keys", "columns", "fields"),
+}
+
+
 def everything(root: Any) -> JSON:
     """Return the whole reference, from the root of the tree."""
-    told = {"program": "qoder", "version": __version__} | commands(root)
-    return told | _exit_codes() | _environment() | _output()
+    return {
+        "program": "qoder",
+        "version": __version__,
+        **commands(root),
+        "exit_codes": [
+            {"code": code.value, "name": code.name.lower(), "meaning": meaning, "then": documented.THEN[code]}
+            for code, meaning in documented.MEANING.items()
+        ],
+        "exit_codes_of_several": list(RANKING),
+        "environment": _plain(documented.VARIABLES),
+        "formats": _plain(documented.FORMATS),
+        "keys": {of: _plain(those) for of, those in documented.KEYS.items()},
+        "columns": columns(),
+        "fields": fields(),
+    }
 
 
 def of_topic(topic: str, root: Any) -> JSON:
     """Return the data of one of TOPICS."""
-    of = {"exit-codes": _exit_codes, "environment": _environment, "output": _output}
-    if topic in of:
-        return of[topic]()
-    told = commands(root)
-    return told if topic == "commands" else {"everywhere": told["everywhere"]}
+    told = everything(root)
+    return {key: told[key] for key in _OF_TOPICS[topic]}
+
+
+def _plain(those: Iterable[documented.Named]) -> list[JSON]:
+    return [each._asdict() for each in those]
 
 
 def commands(root: Any, under: Sequence[str] = ()) -> JSON:
@@ -70,13 +94,12 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
         from qoder_cli.files.normal import REQUIRED
 
         needed = [OPTIONS[field] for field in REQUIRED]
-    refused = {"token"} if words == ["config", "set"] else set()  # a token is never an argument
     arguments = [
         {
             "name": param.metavar or param.name.upper(),
             "required": param.required,
             "repeatable": param.nargs == -1,
-            "values": [word for word in _words(param) if word not in refused],
+            "values": _words(param),
             "help": param.help,
         }
         for param in own
@@ -112,27 +135,6 @@ def _option(param: Any, needed: Collection[str] = ()) -> JSON:
 def _words(param: Any) -> list[str]:
     choices = [str(choice) for choice in getattr(param.type, "choices", ())]
     return choices or words_of(param.name)
-
-
-def _exit_codes() -> JSON:
-    codes = [
-        {"code": code.value, "name": code.name.lower(), "meaning": meaning, "then": documented.THEN[code]}
-        for code, meaning in documented.MEANING.items()
-    ]
-    return {"exit_codes": codes, "exit_codes_of_several": list(RANKING)}
-
-
-def _environment() -> JSON:
-    return {"environment": [each._asdict() for each in documented.VARIABLES]}
-
-
-def _output() -> JSON:
-    return {
-        "formats": [each._asdict() for each in documented.FORMATS],
-        "keys": {of: [each._asdict() for each in those] for of, those in documented.KEYS.items()},
-        "columns": columns(),
-        "fields": fields(),
-    }
 
 
 def columns() -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from itertools import islice
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import typer
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from qoder_cli.output.data import Rows
     from qoder_cli.output.progress import Progress
 
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Show N at most (default 20).")]
-All = Annotated[bool, typer.Option("--all", help="Show all of them.")]
+LIMIT = typer.Option(None, "--limit", "-n", min=1, metavar="N", help="Show N at most (default 20).")
+ALL = typer.Option(False, "--all", help="Show all of them.")
 
 T = TypeVar("T")
 Object = dict[str, Any]  # one of the server's objects, as it was sent

@@ -13,7 +13,8 @@ from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, replace
 from qoder_cli.base.tokens import is_token, names_token
 
 DEFAULT_PROFILE = "default"
-KEYS = ("token", "region", "base_url", "workspace_id")
+SETTINGS = ("region", "base_url", "workspace_id")
+KEYS = ("token", *SETTINGS)
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds
 _LARGEST = 2**20  # bytes; this ends a read from /dev/zero
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)

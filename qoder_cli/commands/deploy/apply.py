@@ -1,40 +1,30 @@
 """`qoder deploy apply`: deployments made what files say."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
-from qoder_cli.cli.options import Texts, Yes, argument, confirmed, flag
-from qoder_cli.commands.edited import DryRun
+from qoder_cli.cli.options import YES, Texts, argument, confirmed, flag, several
+from qoder_cli.commands.edited import DRY_RUN
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
 
-_FILES = argument("FILE...", "Files, folders or - for stdin.", values.files)
-_MORE_FILES = typer.Option(
-    *("--file", "--filename", "-f"),
-    metavar="FILE",
-    help="The same as FILE. Repeatable.",
-    autocompletion=values.files,
-)
+_FILES = argument("FILE...", "Files, folders or - for stdin.", values.files, default=None)
 
 
 def apply(
     app: App,
-    files: Annotated[Texts, _FILES] = None,
-    more_files: Annotated[Texts, _MORE_FILES] = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    exit_code: Annotated[bool, flag("--exit-code", "Like --dry-run, but exit 8 if anything would change.")] = False,
-    repin: Annotated[bool, flag("--repin", "Re-pin agents without a version to their latest version.")] = False,
-    send_secrets: Annotated[
-        bool, flag("--send-secrets", "Always send resource tokens, even if nothing else changed.")
-    ] = False,
+    files: Texts = _FILES,
+    more_files: Texts = several("--file --filename -f", "FILE", "The same as FILE.", values.files),
+    yes: bool = YES,
+    dry_run: bool = DRY_RUN,
+    exit_code: bool = flag("--exit-code", "Like --dry-run, but exit 8 if anything would change."),
+    repin: bool = flag("--repin", "Re-pin agents without a version to their latest version."),
+    send_secrets: bool = flag("--send-secrets", "Always send resource tokens, even if nothing else changed."),
 ) -> int:
     """Create or update deployments from files.
 

@@ -2,15 +2,13 @@
 
 import shlex
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import AgentTyped, OneDeployment, Text, Texts, flag, option
-from qoder_cli.commands.edited import Description, DryRun, Metadata, Name, NoBudget, RemoveMetadata
+from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
+from qoder_cli.commands.edited import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
@@ -23,25 +21,23 @@ from qoder_cli.runs import names
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
 
-_ZONE = option("--timezone", "ZONE", "Time zone of the schedule, e.g. Europe/Berlin.")
 _ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
-_PROMPT = typer.Option("--message", "-m", metavar="TEXT", help="Prompt for the agent; - reads stdin.")
 
 
 class Fields(NamedTuple):
     """A deployment's fields as typed. These are the options, too."""
 
-    name: Name = None
-    agent: AgentTyped = None
-    environment: Annotated[Text, _ENV] = None
-    message: Annotated[Text, _PROMPT] = None
-    description: Description = None
-    schedule: Annotated[Text, option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")] = None
-    timezone: Annotated[Text, _ZONE] = None
-    vaults: Annotated[Texts, _VAULT] = None
-    metadata: Metadata = None
-    budget: Annotated[Text, option("--budget", "CREDITS", "Maximum credits per run.")] = None
+    name: Text = NAME
+    agent: Text = AGENT
+    environment: Text = _ENV
+    message: Text = option("--message -m", "TEXT", "Prompt for the agent; - reads stdin.")
+    description: Text = DESCRIPTION
+    schedule: Text = option("--schedule", "CRON", "Cron expression, e.g. '0 9 * * 1-5'.")
+    timezone: Text = option("--timezone", "ZONE", "Time zone of the schedule, e.g. Europe/Berlin.")
+    vaults: Texts = _VAULT
+    metadata: Texts = METADATA
+    budget: Text = option("--budget", "CREDITS", "Maximum credits per run.")
 
     def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
         """Return schedule and metadata whole, with what is known already."""
@@ -49,7 +45,7 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, said: Fields, dry_run: DryRun = False) -> int:
+def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> int:
     """Create a deployment. Fails if the name is taken.
 
     Requires --name, --agent, --environment and --message. With --schedule it
@@ -84,13 +80,14 @@ def create(app: App, said: Fields, dry_run: DryRun = False) -> int:
 
 def update(
     app: App,
-    deployment: OneDeployment,
+    deployment: str = ONE_DEPLOYMENT,
+    *,
     said: Fields,
-    no_schedule: Annotated[bool, flag("--no-schedule", "Remove the schedule.")] = False,
-    no_vault: Annotated[bool, flag("--no-vault", "Remove all vaults.")] = False,
-    remove_metadata: RemoveMetadata = None,
-    no_budget: NoBudget = False,
-    dry_run: DryRun = False,
+    no_schedule: bool = flag("--no-schedule", "Remove the schedule."),
+    no_vault: bool = flag("--no-vault", "Remove all vaults."),
+    remove_metadata: Texts = REMOVE_METADATA,
+    no_budget: bool = NO_BUDGET,
+    dry_run: bool = DRY_RUN,
 ) -> int:
     """Update a deployment. Only the settings you pass are changed.
 

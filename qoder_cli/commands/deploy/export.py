@@ -5,13 +5,13 @@ from collections import Counter
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, QoderError, first_by_rank
 from qoder_cli.base.pool import in_order
-from qoder_cli.cli.options import AllowEmpty, Deployments, is_list, named
+from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list, named
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.files.normal import settable
 from qoder_cli.runs import names
 
 
-def export(app: App, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
+def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
     """Export deployments as files for `deploy apply`.
 
     Writes one commented YAML document for each, or JSON with --json (then

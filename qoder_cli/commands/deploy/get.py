@@ -1,14 +1,14 @@
 """`qoder deploy get`: a deployment and its recent runs."""
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import OneDeployment
+from qoder_cli.cli.options import ONE_DEPLOYMENT
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.local.remembered import remember
 from qoder_cli.output.views import deployment_fields
 from qoder_cli.runs import names
 
 
-def get(app: App, deployment: OneDeployment) -> None:
+def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
     """Show a deployment and its recent runs.
 
     The last 20 runs are drawn as one symbol each (newest on the right) above

@@ -1,17 +1,15 @@
 """`qoder deploy run`: start runs of deployments."""
 
-from typing import Annotated
-
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import (
-    AllowEmpty,
-    Deployments,
-    Interval,
-    ReportToCi,
-    RequireSatisfied,
+    ALLOW_EMPTY,
+    CI,
+    DEPLOYMENTS,
+    INTERVAL,
+    REQUIRE_SATISFIED,
     Text,
     Waiting,
     flag,
@@ -31,30 +29,29 @@ _IF_IDLE = flag("--if-idle", "Start nothing while another run is running (checke
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
 _PARALLEL = "Start up to N deployments at once; 20 per second at most."
-_FAIL_FAST = flag("--fail-fast", "Stop starting and waiting after the first failure.")
-_KEEP_GOING = flag("--keep-going", "Start the others even if some names are unknown.")
 _DUPLICATES = flag("--allow-duplicates", "Start a deployment once for each time it is listed.")
 _DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
 
 
 def run(
     ctx: typer.Context,
-    deployments: Deployments,
+    deployments: list[str] = DEPLOYMENTS,
+    *,
     waiting: Waiting,
-    require_satisfied: RequireSatisfied = False,
-    interval: Interval = None,
-    idempotency_key: Annotated[Text, _KEY] = None,
-    on_lost: Annotated[OnLost, typer.Option(help=_LOST)] = "adopt",
-    if_idle: Annotated[bool, _IF_IDLE] = False,
-    on_skip: Annotated[OnSkip, typer.Option(help=_SKIP)] = "fail",
-    on_leave: Annotated[OnLeave, typer.Option(help=_LEAVE)] = "detach",
-    parallel: Annotated[int, typer.Option(min=1, max=100, metavar="N", help=_PARALLEL)] = PARALLEL,
-    fail_fast: Annotated[bool, _FAIL_FAST] = False,
-    keep_going: Annotated[bool, _KEEP_GOING] = False,
-    allow_duplicates: Annotated[bool, _DUPLICATES] = False,
-    allow_empty: AllowEmpty = False,
-    dry_run: Annotated[bool, _DRY_RUN] = False,
-    ci: ReportToCi = False,
+    require_satisfied: bool = REQUIRE_SATISFIED,
+    interval: Text = INTERVAL,
+    idempotency_key: Text = _KEY,
+    on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt"),
+    if_idle: bool = _IF_IDLE,
+    on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail"),
+    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
+    parallel: int = option("--parallel", "N", _PARALLEL, default=PARALLEL, min=1, max=100),
+    fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
+    keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown."),
+    allow_duplicates: bool = _DUPLICATES,
+    allow_empty: bool = ALLOW_EMPTY,
+    dry_run: bool = _DRY_RUN,
+    ci: bool = CI,
 ) -> int:
     """Start a run of one or more deployments.
 

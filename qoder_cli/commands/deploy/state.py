@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.model import Deployment
-from qoder_cli.cli.options import AllowEmpty, Deployments, is_list
+from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list
 from qoder_cli.commands.made import change_command, change_things, things_named
 from qoder_cli.nouns.change import Change
 from qoder_cli.nouns.table import NOUNS
@@ -25,7 +25,7 @@ PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_
 UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
 
 
-def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
+def pause(ctx: typer.Context, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
     """Pause deployments. Schedules stop and new runs are refused.
 
     Exits 0 if it is (or already was) paused, 6 if it is archived. Runs in
@@ -40,7 +40,7 @@ def pause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty 
     return _change(ctx.obj, PAUSE, deployments, allow_empty)
 
 
-def unpause(ctx: typer.Context, deployments: Deployments, allow_empty: AllowEmpty = False) -> int:
+def unpause(ctx: typer.Context, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
     """Resume paused deployments.
 
     Exits 0 if it is (or already was) active, 6 if it is archived. Scheduled

@@ -1,40 +1,38 @@
 """`qoder env create` and `update`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.model import mapping
-from qoder_cli.cli.options import Text, flag, option, several
+from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.made import one_argument
 from qoder_cli.nouns.environments import changed, check_config, check_typed, options_typed
 from qoder_cli.nouns.table import NOUNS
 
 _ENV = NOUNS["env"]
-Env: Any = one_argument(_ENV)
-_NETWORK = typer.Option("--network", help="What it can reach: open is everything, limited what is allowed.")
+_NETWORK = option("--network", None, "What it can reach: open is everything, limited what is allowed.")
 _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
-Several = list[str] | None
 
 
 class Typed(NamedTuple):
     """An environment's fields as typed. These are the options, too."""
 
-    name: edited.Name = None
-    network: Annotated[Literal["open", "limited"] | None, _NETWORK] = None
-    allow_host: Annotated[Several, several("--allow-host", "HOST", "Allow this host; implies limited.")] = None
-    pip: Annotated[Several, several("--pip", "PACKAGE", "Python package.")] = None
-    apt: Annotated[Several, several("--apt", "PACKAGE", "Debian package.")] = None
-    npm: Annotated[Several, several("--npm", "PACKAGE", "Node.js package.")] = None
-    setup: Annotated[Text, _SETUP] = None
-    self_hosted: Annotated[bool, flag("--self-hosted", "Its sessions run on workers of your own.")] = False
-    description: edited.Description = None
-    metadata: edited.Metadata = None
-    file: edited.File = None
-    dry_run: edited.DryRun = False
+    name: Text = edited.NAME
+    network: Literal["open", "limited"] | None = _NETWORK
+    allow_host: Texts = several("--allow-host", "HOST", "Allow this host; implies limited.")
+    pip: Texts = several("--pip", "PACKAGE", "Python package.")
+    apt: Texts = several("--apt", "PACKAGE", "Debian package.")
+    npm: Texts = several("--npm", "PACKAGE", "Node.js package.")
+    setup: Text = _SETUP
+    self_hosted: bool = flag("--self-hosted", "Its sessions run on workers of your own.")
+    description: Text = edited.DESCRIPTION
+    metadata: Texts = edited.METADATA
+    file: Text = edited.FILE
+    dry_run: bool = edited.DRY_RUN
 
 
 def create(app: App, typed: Typed) -> int:
@@ -61,9 +59,10 @@ def create(app: App, typed: Typed) -> int:
 
 def update(
     ctx: typer.Context,
-    env: Env,
+    env: str = one_argument(_ENV),
+    *,
     typed: Typed,
-    remove_metadata: edited.RemoveMetadata = None,
+    remove_metadata: Texts = edited.REMOVE_METADATA,
 ) -> int:
     """Update an environment. Only what you pass is changed.
 

@@ -1,10 +1,8 @@
 """`qoder env work`: work for your own workers (api/facts.md, 4 and 7.3)."""
 
 import re
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
-
-import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
@@ -20,8 +18,8 @@ from qoder_cli.nouns.table import NOUNS, has_id, path_of
 from qoder_cli.nouns.write import target_of
 
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
-Env: Any = one_argument(_ENV)
-Work: Any = Annotated[str, argument("WORK", "Work item (work_…).")]
+_OF_ENV = one_argument(_ENV)
+_ONE = argument("WORK", "Work item (work_…).")
 
 _BLOCK = "Wait so many milliseconds for work."
 _RECLAIM = "Take over what was not acknowledged for so long."
@@ -42,7 +40,7 @@ def _stops(raw: dict[str, Any]) -> bool:
 _STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping", shows=_stops)
 
 
-def stats(app: App, env: Env) -> None:
+def stats(app: App, env: str = _OF_ENV) -> None:
     """Show how much work waits in an environment, and how many workers ask.
 
     Examples:
@@ -54,9 +52,9 @@ def stats(app: App, env: Env) -> None:
 
 def stop(
     app: App,
-    env: Env,
-    work: Work,
-    force: Annotated[bool, flag("--force", "At once, without letting its worker end it.")] = False,
+    env: str = _OF_ENV,
+    work: str = _ONE,
+    force: bool = flag("--force", "At once, without letting its worker end it."),
 ) -> int:
     """Stop a work item.
 
@@ -68,7 +66,7 @@ def stop(
     return _change(app, env, work, change)
 
 
-def ack(app: App, env: Env, work: Work) -> int:
+def ack(app: App, env: str = _OF_ENV, work: str = _ONE) -> int:
     """Acknowledge a work item, for a worker that polled it.
 
     Examples:
@@ -87,10 +85,10 @@ def _target(app: App, env: str, work: str) -> Target:
 
 def poll(
     app: App,
-    env: Env,
-    worker: Annotated[str, option("--worker", "ID", "What this worker is called.")],
-    block_ms: Annotated[int | None, typer.Option(min=1, max=999, metavar="N", help=_BLOCK)] = None,
-    reclaim_older_than_ms: Annotated[int | None, typer.Option(min=1, metavar="N", help=_RECLAIM)] = None,
+    env: str = _OF_ENV,
+    worker: str = option("--worker", "ID", "What this worker is called.", default=...),
+    block_ms: int | None = option("--block-ms", "N", _BLOCK, min=1, max=999),
+    reclaim_older_than_ms: int | None = option("--reclaim-older-than-ms", "N", _RECLAIM, min=1),
 ) -> None:
     """Ask for a work item, as a worker. JSON is null when nothing waits.
 
@@ -119,10 +117,10 @@ def poll(
 
 def heartbeat(
     app: App,
-    env: Env,
-    work: Work,
-    expected: Annotated[str, option("--expected", "TIME", _EXPECTED)] = NO_HEARTBEAT,
-    ttl: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="How long the lease shall last.")] = None,
+    env: str = _OF_ENV,
+    work: str = _ONE,
+    expected: str = option("--expected", "TIME", _EXPECTED, default=NO_HEARTBEAT),
+    ttl: int | None = option("--ttl", "SECONDS", "How long the lease shall last.", min=1),
 ) -> None:
     """Tell that a work item is still being worked on.
 

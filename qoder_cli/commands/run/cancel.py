@@ -10,7 +10,7 @@ from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, Qod
 from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.cli.options import AllowEmpty, Runs, Yes, confirmed, is_list, named
+from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, named
 from qoder_cli.http.write import Cancel
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
@@ -26,7 +26,7 @@ Key = str | QoderError  # the id of a run, or why there is none
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
-def cancel(ctx: typer.Context, runs: Runs, yes: Yes = False, allow_empty: AllowEmpty = False) -> int:
+def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> int:
     """Cancel runs and wait for them to stop.
 
     Exits 0 once they have stopped, or if they already had; 9 when a run is

@@ -1,14 +1,13 @@
 """`qoder run get`: the status of a run."""
 
 from contextlib import suppress
-from typing import Annotated
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import RunOrLast, Text, flag, option, or_last
+from qoder_cli.cli.options import RUN_OR_LAST, Text, flag, option, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.cells import Fields
@@ -20,14 +19,13 @@ from qoder_cli.runs.turn import with_asks
 
 _EXIT_STATUS = flag("--exit-status", "Exit with the run's outcome; 8 while it is running.")
 _OF_THIS = "Exit 5 unless it is a run of this deployment (id or name)."
-_OF = option("--deployment", "DEPLOYMENT", _OF_THIS, values.deployments)
 
 
 def get(
     app: App,
-    run: RunOrLast = None,
-    exit_status: Annotated[bool, _EXIT_STATUS] = False,
-    deployment: Annotated[Text, _OF] = None,
+    run: Text = RUN_OR_LAST,
+    exit_status: bool = _EXIT_STATUS,
+    deployment: Text = option("--deployment", "DEPLOYMENT", _OF_THIS, values.deployments),
 ) -> int:
     """Show a run's status and details.
 

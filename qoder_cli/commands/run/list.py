@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, UsageError
@@ -20,7 +20,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.output.listing import LARGEST_PAGE, All, Limit, Listing, Object, page_size, rows_wanted
+from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
 from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
 from qoder_cli.runs import names
 
@@ -92,24 +92,23 @@ class Window(NamedTuple):
 ALWAYS = Window(None, None)
 
 
-_OF = argument("DEPLOYMENT", "Only runs of this deployment (id or name).", values.deployments)
+_OF = argument("DEPLOYMENT", "Only runs of this deployment (id or name).", values.deployments, default=None)
 _STATUS = several("--status", "STATUS", f"Only runs with this status: {', '.join(Status)}.")
 _TRIGGER = option("--trigger", "HOW", "Only runs triggered this way: manual, schedule or retry.")
 _SINCE = option("--since", "WHEN", "Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time.")
-_UNTIL = option("--until", "WHEN", "Only runs created until then.")
-_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.")
+_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
 
 
 def list_runs(
     app: App,
-    deployment: Annotated[Text, _OF] = None,
-    status: Annotated[list[Status] | None, _STATUS] = None,
-    trigger: Annotated[Trigger | None, _TRIGGER] = None,
-    since: Annotated[Text, _SINCE] = None,
-    until: Annotated[Text, _UNTIL] = None,
-    limit: Limit = None,
-    all: All = False,
-    resolve: Annotated[bool | None, _RESOLVE] = None,
+    deployment: Text = _OF,
+    status: list[Status] | None = _STATUS,
+    trigger: Trigger | None = _TRIGGER,
+    since: Text = _SINCE,
+    until: Text = option("--until", "WHEN", "Only runs created until then."),
+    limit: int | None = LIMIT,
+    all: bool = ALL,
+    resolve: bool | None = _RESOLVE,
 ) -> None:
     """List runs, newest first (20 by default).
 

@@ -1,7 +1,7 @@
 """`qoder run logs`: what the agent said and did."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,11 +13,11 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
 from qoder_cli.base.times import parse_when
 from qoder_cli.cli.options import (
-    AllowEmpty,
-    RunsOrLast,
+    ALLOW_EMPTY,
+    ON_ASK,
+    RUNS_OR_LAST,
     Text,
     Texts,
-    WhenAsked,
     flag,
     is_list,
     named,
@@ -30,29 +30,28 @@ from qoder_cli.cli.options import (
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs import names
 from qoder_cli.runs.turn import is_of_sessions, session_of
+from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
     from qoder_cli.runs.logs.log import Selection
 
 MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
-_LAST = "Show only the last N events of a run."
-_TAIL = typer.Option(min=0, max=MOST_OF_TAIL, metavar="N", help=_LAST)
-_TYPES = several("--type", "TYPE", "Only events of this type, e.g. agent.message.")
+_TAIL = option("--tail", "N", "Show only the last N events of a run.", min=0, max=MOST_OF_TAIL)
 _SINCE = option("--since", "WHEN", "Only events since: an age (90m, 7d), a date or a time.")
 _THREAD = option("--thread", "ID", "Only what this thread said and did (sthr_…, see session threads).")
 
 
 def logs(
     ctx: typer.Context,
-    runs: RunsOrLast = None,
-    follow: Annotated[bool, flag("--follow -f", "Keep streaming until the run finishes.")] = False,
-    on_ask: WhenAsked = None,
-    tail: Annotated[int | None, _TAIL] = None,
-    types: Annotated[Texts, _TYPES] = None,
-    since: Annotated[Text, _SINCE] = None,
-    thread: Annotated[Text, _THREAD] = None,
-    allow_empty: AllowEmpty = False,
+    runs: Texts = RUNS_OR_LAST,
+    follow: bool = flag("--follow -f", "Keep streaming until the run finishes."),
+    on_ask: OnAsk | None = ON_ASK,
+    tail: int | None = _TAIL,
+    types: Texts = several("--type", "TYPE", "Only events of this type, e.g. agent.message."),
+    since: Text = _SINCE,
+    thread: Text = _THREAD,
+    allow_empty: bool = ALLOW_EMPTY,
 ) -> int:
     """Show what the agent said and did.
 

@@ -1,23 +1,19 @@
 """`qoder run pending`: what waits for an answer."""
 
-from typing import Annotated
-
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, NeedsAnswer, UsageError
-from qoder_cli.cli.options import RunsOrLast, flag, named, option
+from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.asks import FIRST, Waiting
 
-_SINCE = option("--since", "WHEN", "Without RUN: look at sessions created since, e.g. 90m, 7d or a date.")
+_SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
 
 
 def pending(
-    ctx: typer.Context,
-    runs: RunsOrLast = None,
-    since: Annotated[str, _SINCE] = "24h",
-    exit_status: Annotated[bool, flag("--exit-status", "Exit 11 if anything waits.")] = False,
+    app: App,
+    runs: Texts = RUNS_OR_LAST,
+    since: str = option("--since", "WHEN", _SINCE, default="24h"),
+    exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
 ) -> int:
     """List the calls that wait for an answer.
 
@@ -33,8 +29,7 @@ def pending(
       qoder session pending --since 7d --exit-status"""
     from qoder_cli.runs import answering as waiting
 
-    app: App = ctx.obj
-    if runs and ctx.get_parameter_source("since") is not None and since != "24h":
+    if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     found = waiting.in_targets(app, named(runs, app)) if runs else waiting.everywhere(app, since)
     now = app.client.server_now()

@@ -1,35 +1,32 @@
 """`qoder run approve`, `deny`, `answer` and `send`: what answers an agent."""
 
-from typing import Annotated, NamedTuple
-
-import typer
+from typing import NamedTuple
 
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import OneRun, Text, Texts, Waiting, Yes, argument, flag, one_named, option, wanted_of
+from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, Waiting, argument, flag, one_named, option, wanted_of
 
-_CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.")
-_CALL = argument("CALL", "Id of the call (evt_…), as `pending` lists it.")
+_CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.", default=None)
 _SAME = "Refuse (exit 6) unless the input is the one with this hash. Once for each call."
-_RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads stdin.")
+_RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
 
 
 class Chosen(NamedTuple):
     """The calls that are meant, as typed. These are the options, too."""
 
-    calls: Annotated[Texts, _CALLS] = None
-    all: Annotated[bool, flag("--all", "All calls that wait in this session.")] = False
-    yes: Yes = False
-    input_sha256: Annotated[Texts, typer.Option(metavar="HEX", help=_SAME)] = None
+    calls: Texts = _CALLS
+    all: bool = flag("--all", "All calls that wait in this session.")
+    yes: bool = YES
+    input_sha256: Texts = option("--input-sha256", "HEX", _SAME)
 
 
 def approve(
     app: App,
-    run: OneRun,
-    chosen: Chosen,
+    run: str = ONE_RUN,
     *,
+    chosen: Chosen,
     waiting: Waiting,
 ) -> int:
     """Allow calls that the agent wants to make.
@@ -51,10 +48,10 @@ def approve(
 
 def deny(
     app: App,
-    run: OneRun,
-    chosen: Chosen,
-    because: Annotated[Text, option("--because", "TEXT", "Tell the agent why.")] = None,
+    run: str = ONE_RUN,
     *,
+    chosen: Chosen,
+    because: Text = option("--because", "TEXT", "Tell the agent why."),
     waiting: Waiting,
 ) -> int:
     """Refuse calls that the agent wants to make.
@@ -79,10 +76,10 @@ def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, bec
 
 def answer(
     app: App,
-    run: OneRun,
-    call: Annotated[str, _CALL],
-    result: Annotated[str, _RESULT],
-    error: Annotated[bool, flag("--error", "The tool failed, and this says why.")] = False,
+    run: str = ONE_RUN,
+    call: str = argument("CALL", "Id of the call (evt_…), as `pending` lists it."),
+    result: str = _RESULT,
+    error: bool = flag("--error", "The tool failed, and this says why."),
     *,
     waiting: Waiting,
 ) -> int:
@@ -103,10 +100,10 @@ def answer(
 
 def send(
     app: App,
-    run: OneRun,
-    message: Annotated[str, option("--message -m", "TEXT|@FILE|-", "What to say; - reads stdin.")],
-    interrupt: Annotated[bool, flag("--interrupt", "Interrupt what the agent is doing first.")] = False,
-    when_idle: Annotated[bool, flag("--when-idle", "Wait until the agent is idle first.")] = False,
+    run: str = ONE_RUN,
+    message: str = option("--message -m", "TEXT|@FILE|-", "What to say; - reads stdin.", default=...),
+    interrupt: bool = flag("--interrupt", "Interrupt what the agent is doing first."),
+    when_idle: bool = flag("--when-idle", "Wait until the agent is idle first."),
     *,
     waiting: Waiting,
 ) -> int:

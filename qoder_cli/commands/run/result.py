@@ -1,25 +1,22 @@
 """`qoder run result`: what the agent said in the end, and what it delivered."""
 
-from typing import Annotated
-
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import RunOrLast, Text, option, or_last
+from qoder_cli.cli.options import RUN_OR_LAST, Text, option, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
 from qoder_cli.runs.turn import any_observer, is_of_sessions
 
 _DOWNLOAD = "Also download the files it delivered into this folder."
-_FOLDER = option("--output-dir", "DIR", _DOWNLOAD, values.folders)
 
 
 def result(
     ctx: typer.Context,
-    run: RunOrLast = None,
-    output_dir: Annotated[Text, _FOLDER] = None,
+    run: Text = RUN_OR_LAST,
+    output_dir: Text = option("--output-dir", "DIR", _DOWNLOAD, values.folders),
 ) -> int:
     """Print the agent's final message; optionally download its files.
 

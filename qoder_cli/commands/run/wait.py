@@ -1,21 +1,21 @@
 """`qoder run wait`: wait for runs to finish."""
 
-from typing import Annotated
-
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import (
-    AllowEmpty,
-    Interval,
-    ReportToCi,
-    RequireSatisfied,
-    Result,
-    RunsOrLast,
-    Timeout,
+    ALLOW_EMPTY,
+    CI,
+    INTERVAL,
+    ON_ASK,
+    REQUIRE_SATISFIED,
+    RUNS_OR_LAST,
+    TIMEOUT,
+    Text,
+    Texts,
     Waiting,
-    WhenAsked,
+    flag,
     is_list,
     named,
     or_last,
@@ -25,19 +25,20 @@ from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_and_show
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import any_observer, is_of_sessions
+from qoder_cli.settings.values import OnAsk
 
 
 def wait(
     ctx: typer.Context,
-    runs: RunsOrLast = None,
-    timeout: Timeout = None,
-    interval: Interval = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream the session's events to stderr.")] = False,
-    result: Result = False,
-    require_satisfied: RequireSatisfied = False,
-    on_ask: WhenAsked = None,
-    allow_empty: AllowEmpty = False,
-    ci: ReportToCi = False,
+    runs: Texts = RUNS_OR_LAST,
+    timeout: Text = TIMEOUT,
+    interval: Text = INTERVAL,
+    follow: bool = flag("--follow -f", "Stream the session's events to stderr."),
+    result: bool = flag("--result", "Print the agent's final message instead of the run."),
+    require_satisfied: bool = REQUIRE_SATISFIED,
+    on_ask: OnAsk | None = ON_ASK,
+    allow_empty: bool = ALLOW_EMPTY,
+    ci: bool = CI,
 ) -> int:
     """Wait for runs to finish; exit with their outcome.
 

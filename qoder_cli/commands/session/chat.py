@@ -1,10 +1,10 @@
 """`qoder session chat`: talk with the agent of a session."""
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import RunOrLast, or_last
+from qoder_cli.cli.options import RUN_OR_LAST, Text, or_last
 
 
-def chat(app: App, run: RunOrLast = None) -> int:
+def chat(app: App, run: Text = RUN_OR_LAST) -> int:
     """Talk with the agent of a session, at a terminal.
 
     Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the

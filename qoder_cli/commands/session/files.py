@@ -1,27 +1,24 @@
 """`qoder session files`: what is in a session."""
 
-from typing import Annotated
-
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, UsageError
 from qoder_cli.base.model import Resource
-from qoder_cli.cli.options import OneRun, Text, Texts, Yes, confirmed, option, several
+from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, confirmed, option, several
 from qoder_cli.output.data import Rows
 from qoder_cli.output.views import RESOURCE_FIRST, resource_row
 from qoder_cli.sessions import files as mounted
 
 _ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
-_REMOVE = several("--remove", "ID", "Take a resource (sesr_…) out of it.")
 _RENEW = option("--renew", "ID", "Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN.")
 
 
 def files(
     app: App,
-    run: OneRun,
-    add: Annotated[Texts, _ADD] = None,
-    remove: Annotated[Texts, _REMOVE] = None,
-    renew: Annotated[Text, _RENEW] = None,
-    yes: Yes = False,
+    run: str = ONE_RUN,
+    add: Texts = _ADD,
+    remove: Texts = several("--remove", "ID", "Take a resource (sesr_…) out of it."),
+    renew: Text = _RENEW,
+    yes: bool = YES,
 ) -> int:
     """List the files, repositories and memory stores of a session.
 

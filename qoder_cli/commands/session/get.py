@@ -1,11 +1,11 @@
 """`qoder session get`: a session, and how its latest turn ended."""
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import RunOrLast, or_last
+from qoder_cli.cli.options import RUN_OR_LAST, Text, or_last
 from qoder_cli.output.views import session_fields
 
 
-def get(app: App, run: RunOrLast = None) -> None:
+def get(app: App, run: Text = RUN_OR_LAST) -> None:
     """Show a session, and how its latest turn ended.
 
     RUN is a session (sess_…), or a run, whose session is meant. JSON is the

@@ -1,6 +1,6 @@
 """`qoder session new`: start a session."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -8,8 +8,8 @@ from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.cli.options import AgentTyped, Text, Texts, Waiting, flag, option, several, wanted_of
-from qoder_cli.commands.edited import Budget, Title, budget_of
+from qoder_cli.cli.options import AGENT, Text, Texts, Waiting, flag, option, several, wanted_of
+from qoder_cli.commands.edited import BUDGET, TITLE, budget_of
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
@@ -26,32 +26,28 @@ Raw = dict[str, Any]
 
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "What the agent shall do; - reads stdin.")
 _ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
-_VAULT = several("--vault", "VAULT", "Vault id or name.", values.things("vault"))
-_FILE = several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…).")
 _REPO = several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
 _WITH_TOKEN = flag("--with-repo-token", "Read the token of the repositories from standard input.")
 _OF_STORE = "Memory store id or name; :ro forbids writing."
-_MEMORY = several("--memory", "STORE[:ro]", _OF_STORE, values.things("memory"))
-_MODEL = option("--model", "ID", "Model for this session alone.", values.things("model"))
 _LIKE = option("--like", "RUN", "Begin as a run, a session or a deployment did; other options override.")
 
 
 def new(
     ctx: typer.Context,
-    message: Annotated[Text, _MESSAGE] = None,
-    agent: AgentTyped = None,
-    environment: Annotated[Text, _ENV] = None,
-    title: Title = None,
-    vaults: Annotated[Texts, _VAULT] = None,
-    files: Annotated[Texts, _FILE] = None,
-    repositories: Annotated[Texts, _REPO] = None,
-    with_repo_token: Annotated[bool, _WITH_TOKEN] = False,
-    memories: Annotated[Texts, _MEMORY] = None,
-    variables: Annotated[Texts, several("--var", "NAME=VALUE", "Environment variable.")] = None,
-    budget: Budget = None,
-    model: Annotated[Text, _MODEL] = None,
-    like: Annotated[Text, _LIKE] = None,
-    chat: Annotated[bool, flag("--chat -c", "Then talk with the agent, at a terminal.")] = False,
+    message: Text = _MESSAGE,
+    agent: Text = AGENT,
+    environment: Text = _ENV,
+    title: Text = TITLE,
+    vaults: Texts = several("--vault", "VAULT", "Vault id or name.", values.things("vault")),
+    files: Texts = several("--file", "PATH[:MOUNT]", "Text file to upload, or a file id (file_…)."),
+    repositories: Texts = _REPO,
+    with_repo_token: bool = _WITH_TOKEN,
+    memories: Texts = several("--memory", "STORE[:ro]", _OF_STORE, values.things("memory")),
+    variables: Texts = several("--var", "NAME=VALUE", "Environment variable."),
+    budget: Text = BUDGET,
+    model: Text = option("--model", "ID", "Model for this session alone.", values.things("model")),
+    like: Text = _LIKE,
+    chat: bool = flag("--chat -c", "Then talk with the agent, at a terminal."),
     *,
     waiting: Waiting,
 ) -> int:

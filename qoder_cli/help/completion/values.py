@@ -32,6 +32,7 @@ _WORDS = {
     "region": "qoder_cli.settings.values:REGIONS",
     "method": "qoder_cli.http.answers:METHODS",
     "key": "qoder_cli.settings.configfile:KEYS",
+    "setting": "qoder_cli.settings.configfile:SETTINGS",
     "topic": "qoder_cli.help.documented:TOPICS",
     "shell": "qoder_cli.help.completion:SHELLS",
 }
@@ -45,18 +46,14 @@ def words_of(name: str) -> list[str]:
     return list(getattr(import_module(module), variable))
 
 
-def one_of(name: str, besides: str = "") -> Callable[[str], list[str]]:
-    """Return what offers a parameter's words, but for one."""
-
-    def offer(incomplete: str) -> list[str]:
-        return [word for word in words_of(name) if word != besides]
-
-    return offer
+def one_of(name: str) -> Callable[[str], list[str]]:
+    """Return what offers a parameter's words."""
+    return lambda incomplete: words_of(name)
 
 
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer values for the key typed before."""
-    _, _, key = str(ctx.params.get("key")).rpartition(".")
+    _, _, key = str(ctx.params.get("setting")).rpartition(".")
     return words_of(key) if key == "region" else []
 
 
