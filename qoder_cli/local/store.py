@@ -19,7 +19,6 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.model import mapping, text
@@ -88,7 +87,11 @@ _SETTLE_OLD = """
 UPDATE attempts AS mine SET run = :run, is_nothing = :nothing WHERE id = :id
 AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = mine.host AND id <> :id)
 """  # the first that claimed a run has it
-_COLUMNS = "id, at, ahead, profile, host, deployment, key, run, is_nothing, is_adopted"
+_TYPES = {"at": "REAL", "ahead": "REAL"}  # the others' is TEXT; a damaged file may have any in their place
+_COLUMNS = ", ".join(
+    f"CAST({name} AS {_TYPES.get(name, 'TEXT')})"
+    for name in ("id", "at", "ahead", "profile", "host", "deployment", "key", "run")
+)
 
 
 class Attempt(NamedTuple):
@@ -224,7 +227,7 @@ class Store:
     def sighted(self, attempts: Iterable[Attempt]) -> set[str]:
         ids = [attempt.id for attempt in attempts]
         marks = ", ".join("?" * len(ids))
-        return {run for (run,) in self.read(f"SELECT run FROM sightings WHERE attempt IN ({marks})", ids)}
+        return {run for (run,) in self.read(f"SELECT CAST(run AS TEXT) FROM sightings WHERE attempt IN ({marks})", ids)}
 
     def owners(self, host: str) -> dict[str, Entry]:
         """Return each run's attempt on this host: the first, if answers named it to several."""
@@ -249,7 +252,7 @@ class Store:
         return frozenset(entry.run for entry in self._entries("host = ? AND is_adopted", host) if entry.run)
 
     def _entries(self, which: str, *values: str | float) -> list[Entry]:
-        query = f"SELECT {_COLUMNS} FROM attempts AS mine WHERE {which}"
+        query = f"SELECT {_COLUMNS}, is_nothing, is_adopted FROM attempts WHERE {which}"
         rows = self.read(query, values)
         return [Entry(Attempt(*row[:7]), row[7], bool(row[8]), bool(row[9])) for row in rows]
 
@@ -279,10 +282,14 @@ class Store:
                         return connection.execute(query, values).fetchall()
                 except _failures():
                     self._wait_for_others(0.0)
-            memory = self._in_memory()
+            rows: list[Any] = []
+            try:
+                rows = self._in_memory().execute(query, values).fetchall()
+            except _failures() as error:  # what was read is damaged
+                self._unread = error
             if self._unread and not quiet:
                 self._complain(f"cannot be read ({self._unread}); {_WITHOUT} of earlier runs")
-            return memory.execute(query, values).fetchall()
+            return rows
 
     def write(self, work: "Callable[[Connection], T]", *, quiet: bool = False, insist: bool = False) -> T:
         """Do `work` in one transaction on the file, else in memory. Return its result.
@@ -374,7 +381,7 @@ def _writable(text: str) -> str:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    return OSError, RuntimeError, _sqlite3().Error
+    return OSError, RuntimeError, UnicodeError, _sqlite3().Error  # Unicode: in SQLite's words of a damaged file
 
 
 def _sqlite3() -> Any:
@@ -442,7 +449,7 @@ def _look(path: Path) -> "Connection | None":
     _check(path)
     log = Path(f"{path}-wal")
     how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
-    url = f"file:{quote(str(path))}?{how}"
+    url = f"{path.absolute().as_uri()}?{how}"
     connection: Connection = _sqlite3().connect(
         url, uri=True, timeout=_LOOK_PATIENCE, isolation_level=None, check_same_thread=False
     )

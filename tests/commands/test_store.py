@@ -23,8 +23,10 @@ from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Entry, Store, state_folder
 from tests.conftest import Qoder
 from tests.support.nursery import nursery
+from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
 from tests.support.stored import entries_in
+from tests.support.wire import api_error
 
 HOST = "api.qoder.com"
 LINUX = sys.platform == "linux"
@@ -480,11 +482,19 @@ def garbage_in_the_middle(path: Path) -> None:
         file.write(b"\xab" * (path.stat().st_size - 4096))
 
 
+def not_even_text(path: Path) -> None:
+    """Damage the tables' columns, which SQLite repeats in what it says is wrong."""
+    with closing(store_in(path.parent)) as store:
+        begin(store)
+    path.write_bytes(path.read_bytes().replace(b"at REAL NOT NULL", b"at REAL NOT \xffULL"))
+
+
 IN_THE_WAY: dict[str, Callable[[Path], object]] = {
     "folder": Path.mkdir,
     "text": text_file,
     "cut": cut,
     "garbage": garbage_in_the_middle,
+    "not even text": not_even_text,
     "newer": newer,
     "another's": of_another_program,
     "state folder is a file": in_a_file,
@@ -523,6 +533,30 @@ def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> N
     assert warning.startswith("warning: the store of triggers cannot be written (")
     assert warning.endswith("`last` and --idempotency-key will not know of this run")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", ["at = 'soon', ahead = 'much'", "run = x'00ff'", "deployment = x'00ff'"])
+def test_a_row_that_is_damaged_is_no_bug(qoder: Qoder, tmp_path: Path, damage: str) -> None:
+    """A flipped bit can make a text of a number, or bytes of a text."""
+    with closing(store_in(tmp_path)) as store:
+        store.settle(begin(store, profile="default"), "drun_1")
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+        connection.execute(f"UPDATE attempts SET {damage}")
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path)
+    qoder.wire.on(*RUN, api_error(404, "not_found_error", "None."), repeat=True)
+    for typed in ("drun_1", "last"):
+        assert qoder("run", "wait", typed, "--json").code == 5
+    qoder.wire.on(*TRIGGER, DONE)
+    assert qoder("deploy", "run", "dep_1", "--json").code == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a name may have any bytes")
+@pytest.mark.parametrize("name", ["{}/caf\udce9", "/{}", "{}/50%#?"])
+def test_whatever_its_folder_is_called(tmp_path: Path, name: str) -> None:
+    folder = Path(name.format(tmp_path))
+    with closing(store_in(folder)) as store:
+        begin(store)
+    assert len(entries_in(folder)) == 1
 
 
 UNPRIVILEGED = """
