@@ -1,1 +1,285 @@
-"""`--ci`: report a command's runs to the CI system."""
+"""`--ci`: report a command's runs to the CI system, in the files that it names.
+
+The ids come before waiting begins, so that a killed step leaves them; the
+endings last. What cannot be reported is a warning, and changes no exit code.
+"""
+
+import itertools
+import json
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import typer
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
+from qoder_cli.base.outcome import is_going
+from qoder_cli.base.plainfile import reason_of, without_waiting
+from qoder_cli.base.times import span
+from qoder_cli.base.tokens import shortened
+from qoder_cli.output.screen import inert, inert_lines
+from qoder_cli.runs.awaiting import Item
+
+OFTEN = 1.0  # seconds between two reports of several runs' ids
+LONGEST_RESULT = 10_000  # characters of a final message
+LONGEST_SHOWN = 200  # characters of an error in the summary
+LONGEST_MESSAGE = 2000  # characters of an annotation
+MOST_ROWS = 200  # of the summary; GitHub allows 1 MiB a step
+LARGEST_DOTENV = 64 * 1024  # bytes
+DOTENV = "qoder.env"
+LONGEST_VALUE = 4000  # characters; GitLab allows a dotenv report 5 KB
+
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.@:-]{0,255}", re.ASCII)
+_HEAD = "| Run | Deployment | Status | Duration | Exit | Error |\n|---|---|---|---|---|---|\n"
+_PUNCTUATION = re.compile("[!-/:-@\\[-`{-~]")
+_WORD = re.compile(r"-|[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")  # no markup, and no link
+# What several runs are told as; the name for one, and what it is where it is unknown.
+_OF_ONE = {"run_ids": ("run_id", ""), "session_ids": ("session_id", ""), "statuses": ("status", "unknown")}
+
+# A text, or one value for each of several, in the order named.
+Value = str | Sequence[str | int | None]
+
+
+class Ci:
+    """Reports one command to its CI system, in a `with` block around all that it does.
+
+    One run has the first names of `KEYS["ci"]` in help.documented; several have arrays
+    in the order of the input. Only changes are reported again.
+    """
+
+    def __init__(self, app: App, system: "System") -> None:
+        self._app = app
+        self.known = app.known
+        self._system = system
+        self._told: dict[str, Value] = {}
+        self._told_at = float("-inf")
+
+    def _announce(self) -> None:
+        known = self.known.ids.keys() | self.known.items.keys()
+        is_due = self._app.clock.monotonic() - self._told_at >= OFTEN
+        if isinstance(self.known.typed, str) or len(known) == len(self.known.typed) or is_due:
+            self._tell_runs()
+
+    def _tell_runs(self, code: int | None = None) -> None:
+        """Tell the ids; at the end, with the exit code, what became of each."""
+        self._told_at = self._app.clock.monotonic()
+        is_one, known = isinstance(self.known.typed, str), self.known
+        numbers = range(1) if is_one else range(len(known.typed))
+        ids = [known.ids.get(number, (None, None)) for number in numbers]
+        told: dict[str, Value] = {"run_ids": [plain(run) for run, _ in ids]}
+        told["session_ids"] = [plain(session) for _, session in ids]
+        if code is not None:
+            items = [known.items.get(number) for number in numbers]
+            told["statuses"] = [item and (plain(item.word) or "unknown") for item in items]
+            told["exit_codes"] = [item and item.exit_code for item in items]
+        if is_one:
+            told = {name: str(told[names][0] or empty) for names, (name, empty) in _OF_ONE.items() if names in told}
+        if code is not None:
+            told["exit_code"] = str(code)
+        self._tell(told)
+
+    def __enter__(self) -> Self:
+        self.known.announce = self._announce
+        return self
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        error, known = _in_words(failure), self.known
+        is_one = isinstance(known.typed, str)
+        if is_one and not known.items:  # the one thing has no result
+            run = known.run
+            if run is not None or error is not None:
+                known.ended(Item(str(known.typed), run, error))
+            if run is None and error is not None and error.run_id is not None:
+                known.ids[0] = error.run_id, error.session_id
+        if not is_one and error is not None:  # what has no result was not attempted
+            for number in set(range(len(known.typed))) - known.items.keys() - known.ids.keys():
+                known.ended(Item(known.typed[number], None, None, attempted=False), number=number)
+        if not known.items and not known.ids:
+            return  # no runs, as with --dry-run
+        self._tell_runs(Exit.OK if error is None else error.exit)
+        self._system.sum_up([known.items[number] for number in sorted(known.items)])
+        if error is not None and error.exit is not Exit.CLOSED_PIPE:
+            self._system.complain(error)
+        if is_one and not isinstance(error, Interrupted):  # whoever stopped it is gone
+            self._tell_result()
+
+    def _tell(self, values: Mapping[str, Value]) -> None:
+        new = {name: value for name, value in values.items() if self._told.get(name) != value}
+        if new:
+            self._told |= new
+            self._system.tell(new)
+
+    def _tell_result(self) -> None:
+        run = self.known.items[0].found if self.known.items else None
+        was_asked = "client" in vars(self._app)  # the server, about this run
+        if run is None or is_going(run) or not (self._system.takes_text and was_asked):
+            return
+        from qoder_cli.runs.result import final_message
+
+        try:
+            message = final_message(self._app, run)
+        except ApiError as error:
+            self._app.progress.warn(f"--ci: cannot read the final message: {error.message}")
+            return
+        if message:
+            self._tell({"result": message[:LONGEST_RESULT]})
+
+
+def reporting(app: App) -> Ci:
+    """Return the reporter for the CI system that runs this; warn if none is known."""
+    for variable, system in (("GITHUB_ACTIONS", GitHub), ("GITLAB_CI", GitLab)):
+        if app.env.get(variable) == "true":
+            return Ci(app, system(app))
+    app.progress.warn("--ci has no effect: neither GitHub Actions nor GitLab detected")
+    return Ci(app, System(app))
+
+
+def plain(text: str | None) -> str | None:
+    """Return an id or a status that is one plain word, None for anything else."""
+    return text if text is not None and _PLAIN.fullmatch(text) else None
+
+
+def _in_words(failure: BaseException | None) -> QoderError | None:
+    match failure:
+        case None | typer.Exit():
+            return None
+        case QoderError():
+            return failure
+        case Signalled():
+            return failure.in_words("interrupted")
+        case ReaderGone():
+            return InternalError("output pipe closed").with_(exit=Exit.CLOSED_PIPE)
+        case _:
+            return InternalError(f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}")
+
+
+class System:
+    """A CI system. This one is unknown, and told nothing."""
+
+    takes_text = False  # whether values may have several lines
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._warned: set[str] = set()  # what could not be written
+
+    def tell(self, values: dict[str, Value]) -> None:
+        """Set values by name; a later value replaces an earlier one."""
+
+    def sum_up(self, items: Sequence[Item]) -> None:
+        """Show people a summary of the results."""
+
+    def complain(self, error: QoderError) -> None:
+        """Show people the error that the command ends with."""
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Warn, once, if the block cannot write; `what` names it in the warning."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self._warn(what, f"cannot write {what}: {reason_of(error)}")
+
+    def _warn(self, what: str, text: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            self._app.progress.warn(f"--ci: {text}")
+
+
+class GitHub(System):
+    """GitHub Actions: step outputs (arrays as JSON), a summary table, an annotation."""
+
+    takes_text = True
+
+    def tell(self, values: dict[str, Value]) -> None:
+        self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
+
+    def sum_up(self, items: Sequence[Item]) -> None:
+        if not items:
+            return
+        text = f"\n{_HEAD}{''.join(map(_row, items[:MOST_ROWS]))}"
+        if len(items) > MOST_ROWS:
+            text += f"\n{len(items) - MOST_ROWS} more are not shown.\n"
+        self._append("GITHUB_STEP_SUMMARY", text)
+
+    def complain(self, error: QoderError) -> None:
+        """Annotate the step. The runner reads such lines from standard error too."""
+        title = _data(f"qoder: {error.type_name}, exit code {int(error.exit)}").replace(":", "%3A").replace(",", "%2C")
+        message = "\n".join(filter(None, (error.message, error.advice)))[:LONGEST_MESSAGE]
+        self._app.err.tell(f"::error title={title}::{_data(inert_lines(message))}\n", is_command=True)
+
+    def _append(self, variable: str, text: str) -> None:
+        with self._writing(variable):
+            if not (path := self._app.env.get(variable)):
+                raise ValueError("not set")
+            with open(path, "ab", opener=without_waiting) as file:
+                file.write(text.encode("utf-8", "replace"))
+
+
+class GitLab(System):
+    """GitLab CI: variables in qoder.env, for `artifacts:reports:dotenv`."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self._path = Path(app.env.get("CI_PROJECT_DIR") or ".") / DOTENV
+
+    def tell(self, values: dict[str, Value]) -> None:
+        """Set variables, drop an earlier command's; of several runs only ids, to fit 5 KB."""
+        told = {name: value for name, value in values.items() if isinstance(value, str)}
+        of_one = {name for name, _ in _OF_ONE.values()}
+        gone = {"run_ids"} if told.keys() & of_one else of_one | ({"run_ids"} & values.keys())
+        run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
+        if len(run_ids) > LONGEST_VALUE:
+            self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
+        elif run_ids:
+            told["run_ids"] = run_ids
+        with self._writing(DOTENV):
+            _set(self._path, told, gone)
+
+
+def _output(name: str, value: Value) -> str:
+    """Return the text that sets an output; an unguessable word ends several lines."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if not re.search(r"[\r\n]", text):
+        return f"{name}={text}\n"
+    end = f"end_{secrets.token_hex(16)}"
+    return f"{name}<<{end}\n{text}\n{end}\n"
+
+
+def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
+    variables = {f"QODER_{name.upper()}": value for name, value in values.items()}
+    if path.exists() and (not path.is_file() or path.stat().st_size > LARGEST_DOTENV):
+        raise ValueError("it is not a file of variables")
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    replaced = {*variables, *(f"QODER_{name.upper()}" for name in gone)}
+    others = [line for line in lines if line.partition("=")[0] not in replaced]
+    if others == lines and not values:
+        return
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    beside.write_text("\n".join([*others, *map("=".join, variables.items()), ""]), "utf-8", newline="\n")
+    beside.replace(path)
+
+
+def _row(item: Item) -> str:
+    run = item.found
+    error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
+    code = "" if item.exit_code is None else str(item.exit_code)
+    cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]
+    if run is not None:
+        cells[1] = run.deployment_id or item.typed
+        cells[3] = None if run.duration_ms is None else span(run.duration_ms / 1000)
+    return f"| {' | '.join(map(_cell, cells))} |\n"
+
+
+def _cell(text: str | None) -> str:
+    """Return text that only shows in a Markdown table: no link, markup or HTML."""
+    shown = inert(text or "-")
+    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -171,7 +171,7 @@ def one_named(typed: str, app: App) -> str:
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
-        from qoder_cli.ci.reporting import reporting
+        from qoder_cli.ci import reporting
 
         ctx.with_resource(reporting(ctx.obj))  # around all that the command does
 

@@ -43,10 +43,10 @@ def doctor(
 
 
 def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
-    from qoder_cli.doctor import machine, program, server
+    from qoder_cli.doctor import machine, server
 
     env = app.env
-    yield from program.version()
+    yield from machine.version()
     settings, found = machine.settings(app)
     yield from found
     if settings is not None:
@@ -57,7 +57,7 @@ def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
                 answers = list(server.server(app, settings))
             yield from answers
     yield from machine.memory(app, settings)
-    yield program.on_path(env)
+    yield machine.on_path(env)
 
 
 def _show(app: App, findings: list[Finding]) -> None:

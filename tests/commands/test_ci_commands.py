@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.ci.reporting import Ci
+from qoder_cli.ci import Ci
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS
@@ -300,7 +300,7 @@ def test_several_that_are_only_looked_at_tell_nothing(qoder: Qoder, output: Path
 def test_the_ids_of_several_are_told_before_the_waiting_though_one_is_refused(
     qoder: Qoder, output: Path, world: World, refused: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qoder_cli.ci.reporting.OFTEN", 1e9)
+    monkeypatch.setattr("qoder_cli.ci.OFTEN", 1e9)
     told: list[str] = []
     tell = Ci._announce
 

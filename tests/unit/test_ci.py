@@ -17,12 +17,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qoder_cli import ci as ci_systems
 from qoder_cli.app import App, Known
 from qoder_cli.base.errors import NotFound, NotYet, OutcomeUnknown, QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.ci import systems as ci_systems
-from qoder_cli.ci.reporting import Ci, reporting
-from qoder_cli.ci.systems import System
+from qoder_cli.ci import Ci, System, reporting
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.awaiting import Item
 from tests.support.nursery import PATIENCE
@@ -403,7 +402,7 @@ while True:
 REPORT = """import io, os, resource, sys
 from qoder_cli.app import App
 from qoder_cli.base.model import Run
-from qoder_cli.ci.reporting import reporting
+from qoder_cli.ci import reporting
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.awaiting import Item
 path = sys.argv[1]
