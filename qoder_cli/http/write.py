@@ -197,6 +197,7 @@ class Write(ABC, Generic[T]):
                 pending = self.request()
                 self._take_turn()
                 self.begin()
+                self._heed_signal()
                 try:
                     return self._answered(pending)
                 except ApiError as error:
@@ -252,6 +253,15 @@ class Write(ABC, Generic[T]):
     def _note_nothing(self) -> None:
         self.did_nothing()
         self._is_sending = False
+
+    def _heed_signal(self) -> None:
+        """Raise the signal that came before this attempt is sent, such as while the store was locked."""
+        try:
+            with signals.waiting():
+                pass
+        except Signalled:
+            self._note_nothing()
+            raise
 
     def _answered(self, pending: Pending) -> Written[T]:
         """Send an attempt and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""

@@ -455,6 +455,25 @@ threading.Thread.start = slowly
         assert alone.qoder("run", "get", "last", "-q").out == f"{run.id}\n"
 
 
+def test_a_signal_before_the_trigger_leaves_keeps_it_from_leaving(alone: Shell) -> None:
+    """The store may have been locked for a second meanwhile."""
+    early = """
+import os, signal
+from qoder_cli.local.store import Store
+begin = Store.begin
+def interrupted(self, **told):
+    os.kill(os.getpid(), signal.SIGINT)
+    return begin(self, **told)
+Store.begin = interrupted
+"""
+    with sandbox("current", speed=1) as server:
+        shell = alone.enter(server)
+        ended = shell.begin("deploy", "run", "dep_minute", "--json", prologue=early).end()
+        assert (ended.code, ended.error["run_state"]) == (-signal.SIGINT, "none")
+        assert server.world.started() == []
+        assert shell.qoder("run", "get", "last").code == 5
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_the_trigger_waits_a_moment_for_the_answer(signum: int, alone: Shell) -> None:
     held = Held()
