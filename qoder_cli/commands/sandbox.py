@@ -3,8 +3,6 @@
 import math
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
@@ -82,7 +80,7 @@ def sandbox(
       silent                event streams stay open and send nothing"""
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
-    with folder() as own, _serving(app, generation, speed, port, fault or []) as server:
+    with folder() as own, _serve(app, generation, speed, port, fault or []) as server:
         server.world.seed_deployments(deployments)
         inside = variables(app.env, base_url=server.base_url, token=server.world.token, folder=own)
         if command:
@@ -92,9 +90,8 @@ def sandbox(
         return 128 + until_signal()
 
 
-@contextmanager
-def _serving(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Iterator[Server]":
-    """Serve, and say that nothing is real. Raises UsageError."""
+def _serve(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Server":
+    """Return a server, and say that nothing in it is real. Raises UsageError."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
 
@@ -106,18 +103,17 @@ def _serving(app: App, generation: Generation, speed: float, port: int, orders: 
         raise UsageError(why, hint=f"install them: {command}") from None
     faults = Faults(*orders)
     try:
-        serving = serve(World(generation=generation, speed=speed), faults=faults, port=port)
+        server = serve(World(generation=generation, speed=speed), faults=faults, port=port)
     except OSError as error:
         hint = "omit --port to use a free one"
         raise UsageError(f"--port {port} cannot be used: {error.strerror}", hint=hint) from None
-    with serving as server:
-        how = [f"{generation} API"]
-        if speed != 1:
-            how.append(f"speed {speed:g}")
-        if orders:
-            how.append(f"faults: {', '.join(map(str, faults.on_order))}")
-        app.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
-        yield server
+    how = [f"{generation} API"]
+    if speed != 1:
+        how.append(f"speed {speed:g}")
+    if orders:
+        how.append(f"faults: {', '.join(map(str, faults.on_order))}")
+    app.err.tell(f"sandbox at {server.origin} ({', '.join(how)}); nothing here is real or charged\n")
+    return server
 
 
 COMMANDS = {"sandbox": sandbox}

@@ -10,7 +10,6 @@ from qoder_cli.sandbox import catalog as catalog  # each of these registers its 
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox import sessions as sessions
 from qoder_cli.sandbox.kinds import KINDS, Call, Conditions, Reply
-from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode, unknown_field
 from qoder_cli.sandbox.world import World
 
@@ -34,8 +33,8 @@ _of_path = lru_cache(1000)(of_path)
 _METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where called otherwise
 
 
-def perform(world: World, request: Request, seen: Seen, now: float, conditions: Conditions) -> Answer:
-    """Return the answer to a request at `now`; note its effects in `seen`."""
+def perform(world: World, request: Request, now: float, conditions: Conditions) -> Answer:
+    """Return the answer to a request that acts at `now`."""
     try:
         if request.path.startswith(BLOBS + "/") and request.method == "GET":
             return _answer(world, request, 200, contents.fetched(world, request))
@@ -44,7 +43,7 @@ def perform(world: World, request: Request, seen: Seen, now: float, conditions: 
             raise Refusal(403, "This token has no permission for cloud agents.")
         if scheme != "Bearer" or token != world.token:
             raise Refusal(401, "Invalid API key or token.")  # api/facts.md, 3.2
-        return _once(Call(world, request, *find(request), seen, now, conditions))
+        return _once(Call(world, request, *find(request), now, conditions))
     except Refusal as refusal:
         return refused(world, request, refusal, conditions)
 
@@ -119,7 +118,7 @@ def dated(world: World) -> dict[str, str]:
 
 def _once(call: Call) -> Answer:
     """Do the operation, once per idempotency key (api/facts.md, 3.5)."""
-    world, request, key = call.world, call.request, call.seen.key
+    world, request, key = call.world, call.request, call.request.key
     if request.method != "POST" or not key or not world.honour_key or "no-idempotency" in call.conditions:
         reply = _act(call)
         return _answer(world, request, call.status, reply)

@@ -10,7 +10,7 @@ a table, that has the fields of each type.
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from qoder_cli.base import cron
@@ -92,6 +92,10 @@ def _given(value: Any, at: str) -> Any:
     return value
 
 
+def _all(*names: str) -> Mapping[str, Rule]:
+    return dict.fromkeys(names, _given)
+
+
 def _any(*names: str) -> Mapping[str, Rule]:
     return {f"{name}?": object for name in names}
 
@@ -128,59 +132,49 @@ def _metadata(value: Any, at: str) -> Shape:
     return kept
 
 
-def _variables(value: Any, at: str) -> Any:
-    """Return a session's variables: text or an object, by the generation."""
-    return value if isinstance(value, str) else _object({"*": str}, value, at)
-
-
 _NAME, _TEXT = re.compile("(?s).{1,256}"), re.compile("(?s).+")
 _AGENT_ID, _STORE_ID = re.compile("agent_.+"), {"memory_store_id": str}
 _OBJECTS, _NAMES = [dict, 0, _MANY], [str, 0, _MANY]
-_RUBRIC = {  # api/facts.md, 3.7
-    "type": {
-        "text": {"content": re.compile("(?s).{1,262144}")},
-        "file": {"file_id": re.compile("file_.*")},
-    }
-}
-_OUTCOME = {"description": _given, "rubric": _RUBRIC, **_any("max_iterations")}
+_CONTENT = re.compile("(?s).{1,262144}")  # api/facts.md, 3.7
+_RUBRIC = {"type": {"text": {"content": _CONTENT}, "file": {"file_id": re.compile("file_.*")}}}
 _BLOCKS = [{"type": str, "*": object}, 1, _MANY]
-_ANSWER = {  # `decision` is for `result` on older servers
-    "tool_use_id": _given,
-    "result?": {"allow", "deny"},
-    "decision?": {"approve", "deny"},
-    **_any("deny_message", "session_thread_id"),
-}
+
+
+def _initial(content: Rule) -> Mapping[str, Rule]:
+    """Return the events that a run may begin with, by their types."""
+    outcome = {"description": _given, "rubric": _RUBRIC, **_any("max_iterations")}
+    return {
+        "user.define_outcome": outcome,
+        "user.message": {"content": content},
+        "system.message": {"content": content},
+    }
+
+
 _EVENT = {
     "type": {
-        "user.message": {"content": _BLOCKS},
-        "system.message": {"content": _BLOCKS},
-        "user.define_outcome": _OUTCOME,
+        **_initial(_BLOCKS),
         "user.interrupt": _any("session_thread_id"),
-        "user.tool_confirmation": _ANSWER,
+        "user.tool_confirmation": {  # `decision` is for `result` on older servers
+            **{"tool_use_id": _given, "result?": {"allow", "deny"}, "decision?": {"approve", "deny"}},
+            **_any("deny_message", "session_thread_id"),
+        },
         "user.custom_tool_result": {
-            "custom_tool_use_id": _given,
-            "content?": _BLOCKS,
+            **{"custom_tool_use_id": _given, "content?": _BLOCKS},
             **_any("is_error", "session_thread_id"),
         },
     }
 }
-_INITIAL = {
-    "type": {
-        "user.message": {"content": _given},
-        "system.message": {"content": _given},
-        "user.define_outcome": _OUTCOME,
-    }
-}
 _RESOURCE = {
     "type": {
-        "file": {"file_id": _given, **_any("mount_path")},
-        "github_repository": {"url": _given, **_any("mount_path", "checkout", "authorization_token")},
-        "git_repository": {"url": _given, **_any("mount_path", "checkout", "password")},
-        "memory_store": {"memory_store_id": _given, **_any("access", "instructions")},
+        "file": {**_all("file_id"), **_any("mount_path")},
+        "github_repository": {**_all("url"), **_any("mount_path", "checkout", "authorization_token")},
+        "git_repository": {**_all("url"), **_any("mount_path", "checkout", "password")},
+        "memory_store": {**_all("memory_store_id"), **_any("access", "instructions")},
     }
 }
 _VERSION = {"id": _AGENT_ID, "version?": int}
 _OVERRIDES = _any("model", "system", "tools", "mcp_servers", "skills")
+_AGENTS = {"agent": _VERSION, "agent_with_overrides": {**_VERSION, **_OVERRIDES}}
 _PERMISSION = {"permission_policy?": dict, "*": object}
 _TOOLSET = {
     **dict.fromkeys(("enabled_tools?", "disallowed_tools?"), _NAMES),
@@ -190,8 +184,8 @@ _TOOLSET = {
 _TOOL = {
     "type": {
         **dict.fromkeys(("agent_toolset_20260401", "browser_toolset_20260714"), _TOOLSET),
-        "mcp_toolset": {"mcp_server_name": _given, **_TOOLSET},
-        "custom": {"name": _given, "description": _given, "input_schema": dict},
+        "mcp_toolset": {**_all("mcp_server_name"), **_TOOLSET},
+        "custom": {**_all("name", "description"), "input_schema": dict},
     }
 }
 _CLOUD = {
@@ -203,15 +197,9 @@ _CLOUD = {
     "setup_script?": re.compile("(?s).{0,65536}"),
 }
 _AUTHS = {
-    "static_bearer": dict.fromkeys(("token", "mcp_server_url"), _given),
-    "environment_variable": {
-        **dict.fromkeys(("secret_name", "secret_value"), _given),
-        **_any("networking", "injection_location"),
-    },
-    "mcp_oauth": {
-        **dict.fromkeys(("access_token", "mcp_server_url"), _given),
-        **_any("expires_at", "refresh"),
-    },
+    "static_bearer": _all("token", "mcp_server_url"),
+    "environment_variable": {**_all("secret_name", "secret_value"), **_any("networking", "injection_location")},
+    "mcp_oauth": {**_all("access_token", "mcp_server_url"), **_any("expires_at", "refresh")},
 }
 _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; None: not taken yet
     **dict.fromkeys(("name", "display_name", "display_title"), _NAME),
@@ -233,17 +221,13 @@ _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; Non
         "timezone": _read(cron.zone),
     },
     "deployments.agent": _short("id", {**_VERSION, "type": {"agent"}}, type="agent"),
-    "deployments.initial_events": [_INITIAL, 1, 50],
+    "deployments.initial_events": [{"type": _initial(_given)}, 1, 50],
     "deployments.description": re.compile("(?s).{0,2048}"),
     "deployments.environment_variables": _read(_pairs),
-    "sessions.agent": _short(
-        "id",
-        {"type": {"agent": _VERSION, "agent_with_overrides": {**_VERSION, **_OVERRIDES}}},
-        type="agent",
-    ),
+    "sessions.agent": _short("id", {"type": _AGENTS}, type="agent"),
     "sessions.initial_events": [_EVENT, 0, 50],
-    "sessions.environment_variables": _variables,
-    "sessions.update.agent": partial(_object, {"tools": _OBJECTS, "mcp_servers": _OBJECTS}, needed=()),
+    "sessions.environment_variables": object,  # by the generation
+    "sessions.update.agent": {"tools?": _OBJECTS, "mcp_servers?": _OBJECTS},
     "sessions.update.vault_ids": None,
     "events": [_EVENT, 1, _MANY],
     "type": {"file"},

@@ -61,7 +61,7 @@ class _Deployments(Kind):
     def run(self, call: Call) -> Reply:
         """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
-        call.seen.runs.append(run.id)
+        call.request.runs.append(run.id)
         return KINDS["deployment_runs"].show(call, run, "run")
 
 

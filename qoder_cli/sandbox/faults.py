@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox import api
-from qoder_cli.sandbox.records import Seen
 from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
 
@@ -146,7 +145,7 @@ class Faults:
             if disruption and disruption.what == "refused":
                 return Answer(0, delivery="refuse")  # nothing that the world sees
             conditions = {fault.what: float(fault.value or 1) for fault in lasting}
-            return _Visit(world, request, world.note(request), conditions).answer(disruption)
+            return _Visit(world, world.note(request), conditions).answer(disruption)
 
 
 @dataclass(slots=True)
@@ -155,7 +154,6 @@ class _Visit:
 
     world: World
     request: Request
-    seen: Seen
     conditions: dict[str, float]
 
     def answer(self, disruption: Fault | None) -> Answer:
@@ -168,20 +166,21 @@ class _Visit:
 
     def _act(self, due: float | None = None) -> Answer:
         now = self.world.now() if due is None else due
-        return api.perform(self.world, self.request, self.seen, now, self.conditions)
+        return api.perform(self.world, self.request, now, self.conditions)
 
     def _let_a_stranger_in(self) -> None:
         """Let someone else act first, without what marks a request as ours."""
         where, same = api.where(self.request), self.request
         operation, ids = api.find(same)
-        same = replace(same, headers={k: v for k, v in same.headers.items() if k != "idempotency-key"})
+        unmarked = {k: v for k, v in same.headers.items() if k != "idempotency-key"}
+        same = replace(same, headers=unmarked, runs=[])
         deployment = self.world.deployments.get(ids[0]) if ids else None
         with suppress(Refusal, ValueError):
             if not operation.id.startswith("deployments."):
                 body = {k: v for k, v in json.loads(same.body).items() if k != "metadata"}
                 same = replace(same, body=encode(body))
             if deployment is None or ("write" in where and "update" not in where):
-                api.perform(self.world, same, Seen(0, same), self.world.now(), {})
+                api.perform(self.world, same, self.world.now(), {})
             elif "update" in where:
                 deployment.change(self.world.now(), description="Changed by someone else.")
             else:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 from qoder_cli.base.times import unix
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.records import FORMS, Form, Seen, Thing, stamp
+from qoder_cli.sandbox.records import FORMS, Form, Thing, stamp
 from qoder_cli.sandbox.wire import Refusal, Request, Shape, Step, invalid
 from qoder_cli.sandbox.world import World
 
@@ -35,7 +35,6 @@ class Call:
     request: Request
     operation: Operation
     ids: list[str]
-    seen: Seen
     now: float
     conditions: Conditions
     status: int = 200  # of a success

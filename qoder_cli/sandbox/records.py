@@ -6,11 +6,11 @@ All times are unix seconds of the server's own clock. Key order is that of api/e
 import string
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from qoder_cli.sandbox.wire import Request, Shape
+from qoder_cli.sandbox.wire import Shape
 
 AGENT = "agent_019e00000000700080000000000a9e27"  # of all that behave as demo
 ENVIRONMENT = "env_019e0000000070008000000000000e27"
@@ -155,24 +155,3 @@ class Thing:
         self.fields.update(fields)
         if "updated_at" in self.fields:
             self.fields["updated_at"] = stamp(at)
-
-
-@dataclass(slots=True)
-class Seen:
-    """A request as the world saw it; `runs` are the ids of runs it started, also later."""
-
-    at: float
-    request: Request
-    runs: list[str] = field(default_factory=list)
-
-    @property
-    def method(self) -> str:
-        return self.request.method
-
-    @property
-    def path(self) -> str:
-        return self.request.path
-
-    @property
-    def key(self) -> str | None:
-        return self.request.headers.get("idempotency-key")

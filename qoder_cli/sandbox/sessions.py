@@ -96,6 +96,7 @@ def _frame(event_id: str, data: Shape) -> bytes:
     return f"id: {event_id}\nevent: {data['type']}\ndata: ".encode() + encode(data) + b"\n\n"
 
 
+_VARIABLE = re.compile(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*")
 _AGENT = {
     "name": "sandbox-agent",
     "description": "Rehearses; nothing it does is real.",
@@ -134,11 +135,11 @@ class _Sessions(Kind):
 
     def _variables(self, call: Call, given: Shape | str) -> Shape:
         """Return variables as kept. Older servers take text, newer ones an object."""
-        if given and isinstance(given, str) is not call.legacy:
+        if given and type(given) is not {True: str, False: dict}[call.legacy]:
             raise invalid("environment_variables: the other kind is expected.", "environment_variables")
         named = dict(assignments(given) or ()) if isinstance(given, str) else given
-        if not all(re.fullmatch(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*", name) for name in named):
-            raise invalid("environment_variables: a name is not allowed.", "environment_variables")
+        if not all(_VARIABLE.fullmatch(name) and isinstance(value, str) for name, value in named.items()):
+            raise invalid("environment_variables: a name or value is not allowed.", "environment_variables")
         return named
 
     def make(self, call: Call, fields: Shape) -> Thing:

@@ -46,19 +46,28 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request. `path` is still percent-encoded; header names are lowercase."""
+    """A request. `path` is still percent-encoded; header names are lowercase.
+
+    The world notes when it came, and the ids of the runs that it started, also later.
+    """
 
     method: str
     path: str
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    at: float = 0.0
+    runs: list[str] = field(default_factory=list)
     _id: str = field(default_factory=lambda: str(uuid.uuid4()), compare=False)
 
     @property
     def id(self) -> str:
         """Its X-Request-Id, or one made for it."""
         return self.headers.get("x-request-id") or self._id
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("idempotency-key")
 
     @property
     def wants_stream(self) -> bool:

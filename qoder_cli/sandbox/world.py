@@ -10,13 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
-from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Seen, Thing, base36, stamp
+from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Thing, base36, stamp
 from qoder_cli.sandbox.samples import DEMO, PRESETS, SESSION, WRITER, behaviour_of, behaviour_with, samples
 from qoder_cli.sandbox.scripts import Behaviour, Ending, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request
@@ -111,7 +111,7 @@ class World:
     unique_names: bool = True  # archiving frees a name (api/facts.md, 1.2 and 3.4)
     seed: InitVar[int | None] = None  # makes ids repeatable
     agent_versions: dict[str, int] = field(default_factory=dict)  # the latest, if not 1
-    requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
+    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
     things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list
     answered: dict[str, tuple[object, int, Any]] = field(default_factory=dict)  # by key
@@ -275,9 +275,9 @@ class World:
 
     # Inspection: what tests ask.
 
-    def note(self, request: Request) -> Seen:
-        """Record a request; return the entry that takes its effects."""
-        self.requests.append(Seen(self.now(), request))
+    def note(self, request: Request) -> Request:
+        """Record a request; return it as one that takes its effects."""
+        self.requests.append(replace(request, at=self.now(), runs=[]))
         return self.requests[-1]
 
     def started(self, *, origin: Origin = "request") -> list[Run]:

@@ -27,7 +27,7 @@ def _serve(generation: Generation, wires: Connection) -> None:
     wires.send(serve(world, faults=Faults(f"any:slow={LATENCY}*inf")).base_url)
     while True:
         wires.recv()
-        wires.send([(seen.at, seen.request.method, seen.request.path) for seen in world.requests])
+        wires.send([(seen.at, seen.method, seen.path) for seen in world.requests])
         world.requests.clear()
 
 

@@ -36,7 +36,7 @@ def _serve(generation: Generation, deployments: int, runs: int, wires: Connectio
                 begun = [world.start(long, origin="request", at=world.now()).id for _ in range(runs)]
                 wires.send(begun)
             case "requests":
-                wires.send([(seen.at, seen.request.method, seen.request.path) for seen in world.requests])
+                wires.send([(seen.at, seen.method, seen.path) for seen in world.requests])
 
 
 def _run(words: list[str], base_url: str, typed: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:

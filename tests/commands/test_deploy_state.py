@@ -66,7 +66,7 @@ def test_it_is_done_with_one_request(qoder: Qoder, world: World, verb: str) -> N
     assert state(world, PLAIN[verb]) == STATES[verb]
     [seen] = world.requests
     assert (seen.method, seen.path) == ("POST", f"{BASE_PATH}/deployments/{PLAIN[verb]}/{verb}")
-    assert (seen.request.body, seen.request.headers["content-type"]) == (b"{}", "application/json")
+    assert (seen.body, seen.headers["content-type"]) == (b"{}", "application/json")
     assert seen.key
     assert ran.json["id"] == PLAIN[verb]
     assert ran.json["status"] == ("paused" if verb == "pause" else "active")

@@ -46,7 +46,7 @@ def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
 
 def asked(world: World, path: str = "/deployment_runs") -> list[dict[str, str]]:
     """Return the query of every request for a path."""
-    return [dict(parse_qsl(seen.request.query)) for seen in world.requests if seen.path == BASE_PATH + path]
+    return [dict(parse_qsl(seen.query)) for seen in world.requests if seen.path == BASE_PATH + path]
 
 
 def newest_first(world: World) -> list[str]:

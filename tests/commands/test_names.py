@@ -163,7 +163,7 @@ def test_the_last_of_a_deployment_is_the_newest_whoever_started_it(qoder: Qoder,
     newest = world.start("dep_scheduled", trigger="schedule", at=world.now() - 60)
     world.start("dep_demo")
     assert names.run(typed, state_of(qoder)) == newest.id
-    assert world.requests[-1].request.query == "limit=1"
+    assert world.requests[-1].query == "limit=1"
 
 
 def test_a_name_may_end_like_that_itself(qoder: Qoder, world: World) -> None:

@@ -49,7 +49,7 @@ def test_a_message_is_sent_and_the_reply_appears_as_it_is_made(shell: Shell, ser
     session = [*server.world.sessions.values()][-1]  # the newest
     said = [moment for moment in session.past(server.world.now()) if moment.beat.type == "user.message"]
     assert [moment.beat.fields["content"][0]["text"] for moment in said] == [WIDE]
-    streams = [seen.request for seen in server.world.requests if seen.path.endswith("/stream")]
+    streams = [seen for seen in server.world.requests if seen.path.endswith("/stream")]
     assert {request.query for request in streams} == {"event_deltas%5B%5D=agent.message"}
 
 

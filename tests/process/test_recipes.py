@@ -67,7 +67,7 @@ def test_a_script_approves_what_it_knows_and_denies_the_rest(tmp_path: Path) -> 
         ended = Shell(tmp_path, server).quick().run("bash", "-euo", "pipefail", "-c", script)
         asked = server.world.requests
     assert ended.code == 0, ended.err
-    sent = [seen.request.body for seen in asked if seen.method == "POST" and seen.request.path.endswith("/events")]
+    sent = [seen.body for seen in asked if seen.method == "POST" and seen.path.endswith("/events")]
     assert [json.loads(body)["events"][0]["result"] for body in sent] == ["allow", "deny", "deny"]
 
 

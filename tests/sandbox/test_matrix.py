@@ -159,7 +159,7 @@ class Machine(RuleBasedStateMachine):
     def started_by_key(self) -> dict[str, set[str]]:
         started: dict[str, set[str]] = defaultdict(set)
         for seen in self.world.requests:
-            if seen.runs and (key := seen.request.headers.get("idempotency-key")):
+            if seen.runs and (key := seen.headers.get("idempotency-key")):
                 started[key] |= set(seen.runs)
         return started
 

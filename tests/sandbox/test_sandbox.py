@@ -865,7 +865,7 @@ def test_the_log_says_what_was_asked_and_what_it_started(desk: Desk) -> None:
     desk.post("/deployments/dep_demo/run", **{"Idempotency-Key": "k"})
     (seen,) = desk.world.requests
     assert (seen.method, seen.path, seen.key) == ("POST", "/api/v1/cloud/deployments/dep_demo/run", "k")
-    assert seen.request.body == b"{}"
+    assert seen.body == b"{}"
     assert seen.runs == [run.id for run in desk.world.started()]
 
 

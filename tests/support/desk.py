@@ -67,12 +67,12 @@ class Desk:
     @property
     def asked(self) -> list[str]:
         """Every request, in order; a write with its body."""
-        return [self._told(seen.request) for seen in self.world.requests]
+        return [self._told(seen) for seen in self.world.requests]
 
     @property
     def writes(self) -> list[Any]:
         """The bodies that were sent, with where to."""
-        sent = [seen.request for seen in self.world.requests if seen.method == "POST"]
+        sent = [seen for seen in self.world.requests if seen.method == "POST"]
         return [(request.path.removeprefix(BASE_PATH), json.loads(request.body)) for request in sent]
 
     @staticmethod
