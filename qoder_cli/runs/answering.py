@@ -213,18 +213,17 @@ def decide(
     if not taken and not every:
         raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
     if taken and not yes:
-        taken = [call for call in taken if _is_confirmed(app, call, verb)]
+        waiting, taken = taken, []
+        for call in waiting:
+            show_call(app, call)
+            if ask(app, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y":
+                taken.append(call)
         if not taken:
             raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
     if not taken:
         app.progress.note(f"nothing waits in session {target.session_id}", always=True)
     answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
     return deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
-
-
-def _is_confirmed(app: App, call: Call, verb: str) -> bool:
-    show_call(app, call)
-    return ask(app, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y"
 
 
 _RESULTS = {"approve": "allow", "deny": "deny"}

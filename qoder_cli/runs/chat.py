@@ -229,26 +229,17 @@ class Page:
         self._screen.write(self._screen.styled(cut(line, room) if columns(line) > room else line, style) + "\n")
 
     def _write(self, said: str) -> None:
-        """Write the agent's text, wrapped at the terminal's width."""
-        room, pieces = terminal_width() - 1, []
+        """Write the agent's text, wrapped at the terminal's width; a word is broken where it is longer than a line."""
+        room, shown = terminal_width() - 1, ""
         for piece in re.findall(r"\n|[^\S\n]+|\S+", inert_lines(said).expandtabs(4)):
+            if self._column and piece != "\n" and self._column + columns(piece) > room:
+                shown, self._column = shown + "\n", 0
+                piece = piece.lstrip()
+            for character in piece:
+                width = columns(character)
+                if self._column + width > room:
+                    shown, self._column = shown + "\n", 0
+                shown, self._column = shown + character, self._column + width
             if piece == "\n":
                 self._column = 0
-            else:
-                if self._column and self._column + columns(piece) > room:
-                    pieces.append("\n")
-                    self._column = 0
-                    piece = piece.lstrip()
-                piece = self._fitted(piece, room)
-            pieces.append(piece)
-        self._screen.write("".join(pieces))
-
-    def _fitted(self, piece: str, room: int) -> str:
-        """Return a word, broken where it is longer than a line."""
-        fitted = ""
-        for character in piece:
-            width = columns(character)
-            if self._column + width > room:
-                fitted, self._column = fitted + "\n", 0
-            fitted, self._column = fitted + character, self._column + width
-        return fitted
+        self._screen.write(shown)

@@ -229,27 +229,7 @@ def last_words(
         parts.append(f"cancellation was requested for {_counted(cancelled, 'run', 'runs')}")
     if is_stopped and unknown:
         parts.append(f"{len(unknown)} unknown (may have started)")
-    told: dict[str, Any] = _next_command(app, error, items, running, unknown, verb=verb, restart=restart)
-    if told["next"] and not app.output.is_json:
-        told["shell"] = _shortened(told["next"], app)
-    if several:
-        told |= {"run_id": None, "session_id": None}
-    if unknown or running:
-        told["run_state"] = "unknown" if unknown else "going"
-    return results.last_words(error, *parts, is_unknown=bool(unknown), **told)
-
-
-def _next_command(
-    app: App,
-    error: QoderError,
-    items: Sequence[Item],
-    running: Sequence[str],
-    unknown: Sequence[Item],
-    *,
-    verb: str,
-    restart: Restart | None,
-) -> dict[str, Any]:
-    """Return the next command and hint: wait, start the rest, or check the unknown."""
+    told: dict[str, Any] = {"next": error.next, "hint": error.hint}
     hints = [error.hint] if error.hint and error.next is None else []
     if len(unknown) == 1:
         hints = [f"check the runs of {unknown[0].typed} before starting it again (see its warning)"]
@@ -263,14 +243,20 @@ def _next_command(
             said = f"{_counted(len(left), 'was', 'were')} not started"
             command = shlex.join(restart(left))
             hints.append(f"{said}; to start them: {command}" if len(command) <= LONGEST_HINT else said)
-        return {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
-    if restart and left and error.exit in _STARTS_NOTHING:
-        return {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
-    if len(unknown) == 1 and unknown[0].error:
-        return {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
-    if unknown:
-        return {"next": app.looking("run", "list"), "hint": hints[0]}
-    return {"next": error.next, "hint": error.hint}
+        told = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
+    elif restart and left and error.exit in _STARTS_NOTHING:
+        told = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
+    elif len(unknown) == 1 and unknown[0].error:
+        told = {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
+    elif unknown:
+        told = {"next": app.looking("run", "list"), "hint": hints[0]}
+    if told["next"] and not app.output.is_json:
+        told["shell"] = _shortened(told["next"], app)
+    if several:
+        told |= {"run_id": None, "session_id": None}
+    if unknown or running:
+        told["run_state"] = "unknown" if unknown else "going"
+    return results.last_words(error, *parts, is_unknown=bool(unknown), **told)
 
 
 def _counted(count: int, one: str, several: str) -> str:
