@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import IO, Any, BinaryIO, Literal, TextIO, get_args
 
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone
@@ -189,44 +189,46 @@ def silence(stream: TextIO | None) -> None:
 
 
 @contextmanager
-def _terminal_with(change: Callable[[Any, list[Any]], None]) -> Iterator[int | None]:
-    """Change a terminal's attributes in this block. Yield its descriptor, or None.
+def keys(*, shown: bool, one_by_one: bool = False) -> Iterator[Callable[[], bytes]]:
+    """Let a terminal echo keys in this block, or not: an Enter would move what is drawn.
 
-    Nothing is changed in the background, where the system would stop us, nor on Windows.
+    Yield a function that returns the keys typed since, without waiting, if they come `one_by_one`. Ctrl-C and Ctrl-Z
+    work. Nothing is changed in the background, where the system would stop us, nor on Windows.
     """
     try:
         import termios
     except ImportError:
-        yield None
+        yield bytes
         return
     try:
         terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
         before = termios.tcgetattr(terminal)
     except (OSError, ValueError, termios.error):
-        yield None
+        yield bytes
         return
+    changed = [*before[:6], [*before[6]]]
+    changed[3] = changed[3] & ~termios.ECHO | (termios.ECHO * shown)
+    if one_by_one:
+        changed[3] &= ~termios.ICANON
+        changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
 
     def set_to(attributes: list[Any]) -> None:
         with suppress(OSError, termios.error):
             if os.tcgetpgrp(terminal) == os.getpgrp():
                 termios.tcsetattr(terminal, termios.TCSANOW, attributes)
 
-    changed = [*before[:6], [*before[6]]]
-    change(termios, changed)
+    def typed() -> bytes:
+        import select
+
+        if not select.select([terminal], [], [], 0)[0]:
+            return b""
+        return os.read(terminal, 1024)
+
     set_to(changed)
     try:
-        yield terminal
+        yield typed
     finally:
         set_to(before)
-
-
-def keys(*, shown: bool) -> AbstractContextManager[object]:
-    """Let a terminal echo keys in a block, or not: an Enter would move what is drawn."""
-
-    def echo(termios: Any, attributes: list[Any]) -> None:
-        attributes[3] = attributes[3] & ~termios.ECHO | (termios.ECHO * shown)
-
-    return _terminal_with(echo)
 
 
 def is_ready(stream: IO[str], *, within: float) -> bool:
@@ -236,28 +238,6 @@ def is_ready(stream: IO[str], *, within: float) -> bool:
     with suppress(OSError, ValueError):
         return bool(select.select([stream], [], [], within)[0])
     return False
-
-
-@contextmanager
-def single_keys() -> Iterator[Callable[[], bytes]]:
-    """Read single keys in this block, unseen. Yield a function that returns new ones.
-
-    It does not wait. Ctrl-C and Ctrl-Z work. Nothing is read in the background, nor on Windows.
-    """
-    import select
-
-    def one_by_one(termios: Any, attributes: list[Any]) -> None:
-        attributes[3] &= ~(termios.ECHO | termios.ICANON)
-        attributes[6][termios.VMIN], attributes[6][termios.VTIME] = 1, 0
-
-    with _terminal_with(one_by_one) as terminal:
-
-        def typed() -> bytes:
-            if terminal is None or not select.select([terminal], [], [], 0)[0]:
-                return b""
-            return os.read(terminal, 1024)
-
-        yield typed
 
 
 def terminal_width() -> int:

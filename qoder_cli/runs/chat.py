@@ -10,7 +10,7 @@ from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected,
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
 from qoder_cli.output.grid import columns, cut, wrapped
-from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, single_keys, terminal_width
+from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, keys, terminal_width
 from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
@@ -123,13 +123,13 @@ class Talk:
         """Show events until the agent rests; hear Esc, and pass on its questions."""
         clock = self._app.clock
         heard_at = clock.monotonic()
-        with single_keys() as typed:
+        with keys(shown=False, one_by_one=True) as typed:
             for events in batches:
                 for event in events:
                     heard_at = clock.monotonic()
                     self._take(event)
-                if keys := typed():
-                    self._press(keys)
+                if pressed := typed():
+                    self._press(pressed)
                 is_due = self._asks_at is not None and clock.monotonic() >= self._asks_at
                 if not self.works or is_due:
                     break
@@ -156,10 +156,10 @@ class Talk:
         elif kind in ENDS:
             self.works, self.is_over = False, kind != "session.status_idle"
 
-    def _press(self, keys: bytes) -> None:
-        if _CTRL_D in keys:
+    def _press(self, pressed: bytes) -> None:
+        if _CTRL_D in pressed:
             raise EOFError
-        if keys == _ESC:
+        if pressed == _ESC:
             self.page.end_line()
             self._app.progress.note("interrupting")
             try:
