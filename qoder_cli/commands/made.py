@@ -12,25 +12,8 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import mapping, text
-from qoder_cli.cli.options import (
-    ALLOW_EMPTY,
-    DEPLOYMENTS,
-    ONE_DEPLOYMENT,
-    ONE_RUN,
-    RUNS,
-    YES,
-    Text,
-    Texts,
-    Untold,
-    argument,
-    confirmed,
-    declared,
-    flag,
-    is_list,
-    named,
-    option,
-    several,
-)
+from qoder_cli.cli import options
+from qoder_cli.cli.options import Text, Texts, argument, confirmed, declared, flag, is_list, named, option, several
 from qoder_cli.commands import edited
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.deployments.lookup import explain_missing
@@ -45,7 +28,7 @@ from qoder_cli.nouns.write import target_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
-Command = Callable[..., Any] | Untold
+Command = Callable[..., Any] | options.Untold
 Typed = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
@@ -73,7 +56,7 @@ FILTERS: dict[str, Typed] = {
     "include_archived": ("include_archived", bool, flag("--include-archived", "Include archived ones.")),
 }
 _LIMITS: tuple[Typed, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
-# The plain fields, and metadata.
+_PLAIN = ("name", "display_name", "title", "description")
 _EDITED: dict[str, Typed] = {
     "name": ("name", Text, edited.NAME),
     "title": ("title", Text, edited.TITLE),
@@ -105,9 +88,9 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
     if noun.words == "session":
-        return RUNS if several else ONE_RUN
+        return options.RUNS if several else options.ONE_RUN
     if noun.words == "deploy":
-        return DEPLOYMENTS if several else ONE_DEPLOYMENT
+        return options.DEPLOYMENTS if several else options.ONE_DEPLOYMENT
     metavar = noun.words.split()[-1].upper()
     wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
@@ -262,7 +245,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
     """Return the command that creates or updates things, by plain fields."""
     done = operation(noun, verb)
     assert done is not None  # asked only for what the API has
-    plain = [field for field in ("name", "display_name", "title", "description") if field in done.body]
+    plain = {field: field.removeprefix("display_") for field in _PLAIN if field in done.body}  # to parameters
     is_new, has_budget = verb == "create", "budget" in done.body
     if is_new:
         about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
@@ -273,8 +256,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*held_by(noun), ("thing", str, one_argument(noun))]
-    parameters += [_EDITED[field.removeprefix("display_")] for field in plain]
-    parameters += [_EDITED["metadata"]]
+    parameters += [_EDITED[name] for name in (*plain.values(), "metadata")]
     parameters += [] if is_new else [("remove_metadata", Texts, edited.REMOVE_METADATA)]
     parameters += [("budget", Text, edited.BUDGET), ("no_budget", bool, edited.NO_BUDGET)] if has_budget else []
     # A session's fields may hold secrets: no file of it is shown back.
@@ -282,7 +264,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
     parameters += [("dry_run", bool, edited.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> int:
-        said: Raw = {field: typed[field.removeprefix("display_")] for field in plain}
+        said: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:
             said |= edited.budget_of(typed["budget"], typed["no_budget"])
         body = edited.body_of(ctx.obj, noun, verb, typed, **said)
@@ -323,7 +305,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     parameters = [*held_by(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
-    parameters += [("yes", bool, YES), ("allow_empty", bool, ALLOW_EMPTY)]
+    parameters += [("yes", bool, options.YES), ("allow_empty", bool, options.ALLOW_EMPTY)]
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 
@@ -353,12 +335,12 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
             running = f"Its schedule: {fires}. " if fires else ""
         return f"{what} {running}This cannot be undone."
 
-    asked = None if typed["yes"] else question
     archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
     # What else is said about it would be true if it had been done.
     why = about[:1].lower() + about[1:].rstrip(".") if about.startswith("The API refuses ") else ""
     refused = "; ".join(filter(None, (archive, why)))
-    return change_things(app, noun, change, targets, asked, as_list=is_list(things), refused=refused)
+    many, yes = is_list(things), typed["yes"]
+    return change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)
 
 
 def need_a_yes(app: App, change: Change, yes: bool) -> None:
@@ -402,18 +384,19 @@ def change_things(
     noun: Noun,
     change: Change,
     targets: Sequence[Named],
-    question: Callable[[Raw], str] | None = None,
+    question: Callable[[Raw], str] = str,
     *,
     as_list: bool,
+    yes: bool = True,
     refused: str = "",
     changes: "type[Changes] | None" = None,
 ) -> int:
-    """Change things; ask the `question` about each. Raises QoderError."""
+    """Change things; without a `yes` ask the `question` about each. Raises QoderError."""
 
     def is_wanted(raw: Raw) -> bool:
-        return question is None or confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
+        return confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
 
-    made = (changes or Changes)(app, noun, change, question and is_wanted, refused)
+    made = (changes or Changes)(app, noun, change, None if yes else is_wanted, refused)
     if noun.words == "deploy":
         made.missing = lambda error, target: explain_missing(error, target.id, app)
     return made.make(targets, as_list=as_list)

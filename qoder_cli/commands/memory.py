@@ -147,9 +147,8 @@ def remove(
     def question(raw: Raw) -> str:
         return f"memory '{raw.get('path')}' ({raw.get('id')})?"
 
-    asked, many = None if yes else question, is_list(paths)
-    refused = "check what it says now: it was written meanwhile"
-    return change_things(app, memories.ENTRY, DELETE, targets, asked, as_list=many, refused=refused)
+    many, refused = is_list(paths), "check what it says now: it was written meanwhile"
+    return change_things(app, memories.ENTRY, DELETE, targets, question, yes=yes, as_list=many, refused=refused)
 
 
 def redact(
@@ -175,8 +174,8 @@ def redact(
         what = f"version {raw.get('id')} of memory '{raw.get('path')}'"
         return f"{what}? Its content cannot be brought back."
 
-    asked, many = None if yes else question, is_list(versions)
-    return change_things(app, memories.VERSION, memories.REDACT, targets, asked, as_list=many)
+    many = is_list(versions)
+    return change_things(app, memories.VERSION, memories.REDACT, targets, question, yes=yes, as_list=many)
 
 
 COMMANDS = made.commands("memory", ls=ls, cat=cat, write=write, remove=remove, history=history, redact=redact)

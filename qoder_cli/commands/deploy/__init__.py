@@ -2,7 +2,7 @@
 
 COMMANDS = {
     "run": "qoder_cli.commands.deploy.run:run",
-    "list": "qoder_cli.commands.deploy.list:list_deployments",
+    "list": "qoder_cli.commands.deploy.state:list_deployments",
     "get": "qoder_cli.commands.deploy.get:get",
     "create": "qoder_cli.commands.deploy.edit:create",
     "update": "qoder_cli.commands.deploy.edit:update",

@@ -4,21 +4,8 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import (
-    ALLOW_EMPTY,
-    CI,
-    DEPLOYMENTS,
-    INTERVAL,
-    REQUIRE_SATISFIED,
-    Text,
-    Waiting,
-    flag,
-    is_list,
-    named,
-    option,
-    options_typed,
-    wanted_of,
-)
+from qoder_cli.cli import options
+from qoder_cli.cli.options import Text, Waiting, flag, is_list, named, option, options_typed, wanted_of
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
 PARALLEL = 8  # runs started at a time
@@ -35,11 +22,11 @@ _DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused;
 
 def run(
     ctx: typer.Context,
-    deployments: list[str] = DEPLOYMENTS,
+    deployments: list[str] = options.DEPLOYMENTS,
     *,
     waiting: Waiting,
-    require_satisfied: bool = REQUIRE_SATISFIED,
-    interval: Text = INTERVAL,
+    require_satisfied: bool = options.REQUIRE_SATISFIED,
+    interval: Text = options.INTERVAL,
     idempotency_key: Text = _KEY,
     on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt"),
     if_idle: bool = _IF_IDLE,
@@ -49,9 +36,9 @@ def run(
     fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
     keep_going: bool = flag("--keep-going", "Start the others even if some names are unknown."),
     allow_duplicates: bool = _DUPLICATES,
-    allow_empty: bool = ALLOW_EMPTY,
+    allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,
-    ci: bool = CI,
+    ci: bool = options.CI,
 ) -> int:
     """Start a run of one or more deployments.
 

@@ -1,14 +1,12 @@
-"""`qoder deploy pause`, `unpause` and `archive`, of one deployment or many."""
+"""`qoder deploy list`, `pause`, `unpause` and `archive`."""
 
 from collections.abc import Callable
 from typing import Any
 
-import typer
-
 from qoder_cli.app import App
 from qoder_cli.base.model import Deployment
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list
-from qoder_cli.commands.made import change_command, change_things, things_named
+from qoder_cli.commands.made import change_command, change_things, list_command, things_named
 from qoder_cli.nouns.change import Change
 from qoder_cli.nouns.table import NOUNS
 
@@ -25,7 +23,7 @@ PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_
 UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
 
 
-def pause(ctx: typer.Context, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
+def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
     """Pause deployments. Schedules stop and new runs are refused.
 
     Exits 0 if it is (or already was) paused, 6 if it is archived. Runs in
@@ -37,10 +35,10 @@ def pause(ctx: typer.Context, deployments: list[str] = DEPLOYMENTS, allow_empty:
     Examples:
       qoder deploy pause nightly-report
       echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status"""
-    return _change(ctx.obj, PAUSE, deployments, allow_empty)
+    return _change(app, PAUSE, deployments, allow_empty)
 
 
-def unpause(ctx: typer.Context, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
+def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
     """Resume paused deployments.
 
     Exits 0 if it is (or already was) active, 6 if it is archived. Scheduled
@@ -49,7 +47,7 @@ def unpause(ctx: typer.Context, deployments: list[str] = DEPLOYMENTS, allow_empt
     Examples:
       qoder deploy unpause nightly-report
       qoder deploy unpause nightly-report --json | jq -r .status"""
-    return _change(ctx.obj, UNPAUSE, deployments, allow_empty)
+    return _change(app, UNPAUSE, deployments, allow_empty)
 
 
 def _change(app: App, change: Change, typed: list[str], allow_empty: bool) -> int:
@@ -57,4 +55,5 @@ def _change(app: App, change: Change, typed: list[str], allow_empty: bool) -> in
     return change_things(app, _DEPLOY, change, targets, as_list=is_list(typed))
 
 
+list_deployments = list_command(_DEPLOY)
 archive = change_command(_DEPLOY, "archive")

@@ -12,21 +12,8 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
 from qoder_cli.base.times import parse_when
-from qoder_cli.cli.options import (
-    ALLOW_EMPTY,
-    ON_ASK,
-    RUNS_OR_LAST,
-    Text,
-    Texts,
-    flag,
-    is_list,
-    named,
-    option,
-    or_last,
-    several,
-    when_asked,
-    words_to_wait,
-)
+from qoder_cli.cli import options
+from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs import names
 from qoder_cli.runs.turn import is_of_sessions, session_of
@@ -44,14 +31,14 @@ _THREAD = option("--thread", "ID", "Only what this thread said and did (sthr_…
 
 def logs(
     ctx: typer.Context,
-    runs: Texts = RUNS_OR_LAST,
+    runs: Texts = options.RUNS_OR_LAST,
     follow: bool = flag("--follow -f", "Keep streaming until the run finishes."),
-    on_ask: OnAsk | None = ON_ASK,
+    on_ask: OnAsk | None = options.ON_ASK,
     tail: int | None = _TAIL,
     types: Texts = several("--type", "TYPE", "Only events of this type, e.g. agent.message."),
     since: Text = _SINCE,
     thread: Text = _THREAD,
-    allow_empty: bool = ALLOW_EMPTY,
+    allow_empty: bool = options.ALLOW_EMPTY,
 ) -> int:
     """Show what the agent said and did.
 

@@ -4,23 +4,8 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import (
-    ALLOW_EMPTY,
-    CI,
-    INTERVAL,
-    ON_ASK,
-    REQUIRE_SATISFIED,
-    RUNS_OR_LAST,
-    TIMEOUT,
-    Text,
-    Texts,
-    Waiting,
-    flag,
-    is_list,
-    named,
-    or_last,
-    wanted_of,
-)
+from qoder_cli.cli import options
+from qoder_cli.cli.options import Text, Texts, Waiting, flag, is_list, named, or_last, wanted_of
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_and_show
 from qoder_cli.runs.observe import observer_of
@@ -30,15 +15,15 @@ from qoder_cli.settings.values import OnAsk
 
 def wait(
     ctx: typer.Context,
-    runs: Texts = RUNS_OR_LAST,
-    timeout: Text = TIMEOUT,
-    interval: Text = INTERVAL,
+    runs: Texts = options.RUNS_OR_LAST,
+    timeout: Text = options.TIMEOUT,
+    interval: Text = options.INTERVAL,
     follow: bool = flag("--follow -f", "Stream the session's events to stderr."),
     result: bool = flag("--result", "Print the agent's final message instead of the run."),
-    require_satisfied: bool = REQUIRE_SATISFIED,
-    on_ask: OnAsk | None = ON_ASK,
-    allow_empty: bool = ALLOW_EMPTY,
-    ci: bool = CI,
+    require_satisfied: bool = options.REQUIRE_SATISFIED,
+    on_ask: OnAsk | None = options.ON_ASK,
+    allow_empty: bool = options.ALLOW_EMPTY,
+    ci: bool = options.CI,
 ) -> int:
     """Wait for runs to finish; exit with their outcome.
 

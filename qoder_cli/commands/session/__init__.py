@@ -1,15 +1,54 @@
 """`qoder session`: its commands, and those that runs have too."""
 
+from qoder_cli.app import App
+from qoder_cli.cli.options import RUN_OR_LAST, Text, or_last
 from qoder_cli.commands import made, run
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.output.views import session_fields
 
 _SESSION = NOUNS["session"]
 
+
+def get(app: App, run: Text = RUN_OR_LAST) -> None:
+    """Show a session, and how its latest turn ended.
+
+    RUN is a session (sess_…), or a run, whose session is meant. JSON is the
+    server's object; a key `turn` tells how the latest turn ended, or what it
+    waits for. Exits 0 in any state, 5 if it does not exist.
+
+    Examples:
+      qoder session get sess_demo
+      qoder session get last --json | jq .usage.total_credits"""
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.runs.turn import any_observer
+
+    found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
+    app.output.record(session_fields(found), data=found.as_json(), id=found.id)
+
+
+def chat(app: App, run: Text = RUN_OR_LAST) -> int:
+    """Talk with the agent of a session, at a terminal.
+
+    Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
+    agent keeps working, and the command to come back is printed. When the
+    agent asks, you decide on the spot. Scripts use `session send`.
+
+    Examples:
+      qoder session chat sess_demo
+      qoder session chat last"""
+    from qoder_cli.runs.answering import target_of
+    from qoder_cli.runs.chat import chat as talk
+    from qoder_cli.runs.chat import require_terminal
+
+    require_terminal(app)
+    return talk(app, target_of(or_last(run, app), app).session_id)
+
+
 COMMANDS = {
     "new": "qoder_cli.commands.session.new:new",
-    "chat": "qoder_cli.commands.session.chat:chat",
+    "chat": chat,
     "list": made.list_command(_SESSION),
-    "get": "qoder_cli.commands.session.get:get",
+    "get": get,
     "update": made.edit_command(_SESSION, "update"),
     "archive": made.change_command(_SESSION, "archive"),
     "delete": made.change_command(_SESSION, "delete"),
