@@ -181,13 +181,8 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
             and (window == ALWAYS or window.has(raw.get("created_at")))
         )
 
-    query: Raw = {}
-    after = next((each for each in ("created_at[gte]", "created_at[gt]") if each in listed.query), "")
-    query |= window.query(after, after.replace("g", "l", 1), slack=ROUNDED) if after else {}
-    for parameter, (name_typed, *_) in FILTERS.items():
-        value = typed.get(name_typed)
-        if parameter in listed.query and not parameter.startswith("created_at") and value:
-            query[parameter] = "true" if value is True else value
+    sent = {**typed, **window.query("since", "until", slack=ROUNDED)}
+    query: Raw = {each: sent[of] for each, (of, *_) in FILTERS.items() if each in listed.query and sent.get(of)}
     if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api/facts.md, 1.2)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]

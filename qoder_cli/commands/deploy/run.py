@@ -77,9 +77,9 @@ def run(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
+    typed = deployments
     if as_list:
-        from qoder_cli.runs.fleet.conductor import Plan
-        from qoder_cli.runs.fleet.many import orders_for, run_many
+        from qoder_cli.runs.fleet.many import orders_for
 
         if waiting.result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
@@ -87,19 +87,19 @@ def run(
         typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
         app.known.typed = typed
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
-        if dry_run:
-            from qoder_cli.runs.fleet.rehearsal import show_requests
-
-            return show_requests(app, typed, orders, as_list=True)
-        plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast)
-        return run_many(app, typed, orders, plan, wanted)
-    app.known.typed = deployments[0]
-    id = names.deployment(deployments[0], app)
-    order = replace(order, deployment_id=id, typed=deployments[0])
+    else:
+        app.known.typed = typed[0]
+        order = replace(order, deployment_id=names.deployment(typed[0], app), typed=typed[0])
+        orders = [order]
     if dry_run:
         from qoder_cli.runs.fleet.rehearsal import show_requests
 
-        return show_requests(app, deployments, [order], as_list=False)
+        return show_requests(app, typed, orders, as_list=as_list)
+    if as_list:
+        from qoder_cli.runs.fleet.conductor import Plan
+        from qoder_cli.runs.fleet.many import run_many
+
+        return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
     return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
 
 

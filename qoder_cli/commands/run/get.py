@@ -5,7 +5,7 @@ from contextlib import suppress
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.model import mapping
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RUN_OR_LAST, Text, flag, option, or_last
 from qoder_cli.help.completion import values
@@ -41,7 +41,12 @@ def get(
     if deployment is not None:
         _check_is_of(app, id, names.deployment(deployment, app))
     found = with_asks(app.client, observer_of(app, id).read_once())
-    app.show_run(found, **(_evaluated(app, found) if app.output.format == "table" else {}))
+    evaluated: Fields = {}
+    if app.output.format == "table" and found.session_id and not is_going(found):
+        with suppress(ApiError):
+            session = app.client.get(f"/sessions/{segment(found.session_id)}", retry=False)
+            evaluated = evaluation_fields(mapping(session))
+    app.show_run(found, **evaluated)
     remember_runs(app.store, app.settings, [found])
     if exit_status and (error := ending_error(found, app)):
         raise error
@@ -57,11 +62,3 @@ def _check_is_of(app: App, id: str, deployment: str) -> None:
         raise error.about(f"run {id} of deployment {deployment}") from None
     if (found.get("id"), found.get("deployment_id")) != (id, deployment):
         raise NotFound(f"run {id} is not one of deployment {deployment}")
-
-
-def _evaluated(app: App, run: Run) -> Fields:
-    if run.session_id is None or is_going(run):
-        return {}
-    with suppress(ApiError):
-        return evaluation_fields(mapping(app.client.get(f"/sessions/{segment(run.session_id)}", retry=False)))
-    return {}

@@ -22,13 +22,7 @@ class Chosen(NamedTuple):
     input_sha256: Texts = option("--input-sha256", "HEX", _SAME)
 
 
-def approve(
-    app: App,
-    run: str = ONE_RUN,
-    *,
-    chosen: Chosen,
-    waiting: Waiting,
-) -> int:
+def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> int:
     """Allow calls that the agent wants to make.
 
     Shows each call with its input and asks first; scripts name the calls (or

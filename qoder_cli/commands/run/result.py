@@ -45,14 +45,15 @@ def result(
     found = any_observer(app, id).read_once()
     if is_going(found):
         raise not_ended(found, app)
-    files = []
+    files: list[str] | None = None
     if folder is not None:
+        files = []
         for id, name in results.delivered_files(app, found):
             files.append(str(downloads.download(app.client, id, name, folder)))
             app.progress.note(f"saved {files[-1]}")
         if not files:
             app.progress.note(f"{found.called} delivered no files")
-    results.show_result(app, found, files=files if folder is not None else None)
+    results.show_result(app, found, files=files)
     if error := ending_error(found, app):
         raise error
     return Exit.OK
