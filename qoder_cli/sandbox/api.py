@@ -119,18 +119,16 @@ def dated(world: World) -> dict[str, str]:
 def _once(call: Call) -> Answer:
     """Do the operation, once per idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.request.key
-    if request.method != "POST" or not key or not world.honour_key or "no-idempotency" in call.conditions:
-        reply = _act(call)
-        return _answer(world, request, call.status, reply)
-    is_form = request.headers.get("content-type", "").startswith("multipart/")
-    asked = (request.path, request.body if is_form else call.body())
-    if key in world.answered:
-        past, status, reply = world.answered[key]
+    asked, honoured = (request.path, request.body), world.honour_key and "no-idempotency" not in call.conditions
+    if request.method == "POST" and key and honoured:
+        if key not in world.answered:
+            reply = _act(call)
+            world.answered[key] = asked, call.status, reply
+        past, call.status, reply = world.answered[key]
         if past != asked:
             raise Refusal(409, "Idempotency key reused with a different request body.")
-        return _answer(world, request, status, reply)
-    reply = _act(call)
-    world.answered[key] = asked, call.status, reply
+    else:
+        reply = _act(call)
     return _answer(world, request, call.status, reply)
 
 

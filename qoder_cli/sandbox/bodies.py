@@ -72,19 +72,21 @@ def _object(fields: Mapping[str, Rule], value: Any, at: str, *, needed: Collecti
     if isinstance(types := fields.get("type"), dict):
         type = _object({"type": set(types), "*": object}, value, at)["type"]
         fields = {"type": str, **types[type]}
-    before, known = f"{at}." if at else "", {name.rstrip("?"): name for name in fields}
+    if needed is None:
+        needed = fields
+    paths = {name: f"{at}.{name}".removeprefix(".") for name in (*value, *needed)}
+    known = {name.rstrip("?"): name for name in fields}
     for name in value:  # first: a misspelt field is why another one is missing
         if name not in known and "*" not in known:
-            raise unknown_field(name, before + name)
-    for name in fields if needed is None else needed:
+            raise unknown_field(name, paths[name])
+    for name in needed:
         if not name.endswith(("?", "*")) and name not in value:
-            raise invalid(f"Missing required field: {before}{name}", before + name)
-    kept: Shape = {}
+            raise invalid(f"Missing required field: {paths[name]}", paths[name])
     for name, inner in value.items():
         key = known.get(name) or known["*"]
-        is_null = inner is None and key.endswith("?")
-        kept[name] = None if is_null else _checked(fields[key], inner, before + name)
-    return kept
+        if inner is not None or not key.endswith("?"):
+            value[name] = _checked(fields[key], inner, paths[name])
+    return dict(value)
 
 
 def _given(value: Any, at: str) -> Any:
@@ -102,7 +104,13 @@ def _any(*names: str) -> Mapping[str, Rule]:
 
 def _short(field: str, rule: Rule, **more: Any) -> Rule:
     """Return the rule for an object that may be given as the text of one field."""
-    return lambda value, at: _checked(rule, {field: value, **more} if isinstance(value, str) else value, at)
+
+    def check(value: Any, at: str) -> Any:
+        if isinstance(value, str):
+            value = {field: value, **more}
+        return _checked(rule, value, at)
+
+    return check
 
 
 def _read(by: Callable[[str], object]) -> Rule:

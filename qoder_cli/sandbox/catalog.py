@@ -76,7 +76,7 @@ class _Runs(Kind):
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         """Return a run (api/facts.md, 1.3). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
-        digits = 9 if verb == "run" else 6
+        digits = {"run": 9}.get(verb, 6)
         shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)
         if is_half_written:
             shape |= {"session_id": None, "error": None}
@@ -260,8 +260,10 @@ class _Work(Kind):
 @of("vaults")
 class _Vaults(Kind):
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        more: Shape = {"credentials": []} if verb == "create" else {}
-        return super().show(call, thing, verb) | more
+        shape = super().show(call, thing, verb)
+        if verb == "create":
+            shape["credentials"] = []
+        return shape
 
 
 @of("vaults.credentials")
@@ -281,10 +283,17 @@ class _Credentials(Kind):
         if auth["type"] != "mcp_oauth":
             raise invalid("Only credentials of the type mcp_oauth can be validated.")
         has_token = "refresh" in auth
-        valid = {"type": "vault_credential_validation", "status": "valid", "validated_at": stamp(call.now)}
-        ids = {"credential_id": credential.id, "vault_id": call.ids[0], "has_refresh_token": has_token}
-        refresh = {"status": "refreshed" if has_token else "no_refresh_token", "http_response": None}
-        return {**valid, **ids, "refresh": refresh, "mcp_probe": {"method": "initialize", "http_response": _PROBED}}
+        refreshed = {True: "refreshed", False: "no_refresh_token"}[has_token]
+        return {
+            "type": "vault_credential_validation",
+            "status": "valid",
+            "validated_at": stamp(call.now),
+            "credential_id": credential.id,
+            "vault_id": call.ids[0],
+            "has_refresh_token": has_token,
+            "refresh": {"status": refreshed, "http_response": None},
+            "mcp_probe": {"method": "initialize", "http_response": _PROBED},
+        }
 
 
 @of("dreams")

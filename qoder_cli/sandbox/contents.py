@@ -164,8 +164,9 @@ class _Skills(Kind):
         return self.show(call, made, "create")
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        numbers = [each.id for each in call.world.alive(f"skills/{thing.id}/versions")]
-        return super().show(call, thing, verb) | {"latest_version": numbers[-1] if numbers else None}
+        versions = call.world.alive(f"skills/{thing.id}/versions")
+        numbers = [version.id for version in reversed(versions)]
+        return super().show(call, thing, verb) | {"latest_version": next(iter(numbers), None)}
 
 
 @of("skills.versions")

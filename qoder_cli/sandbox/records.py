@@ -130,7 +130,10 @@ def stamp(moment: float, *, digits: int = 0) -> str:
     fraction = f"{nanos:09d}"[:digits]
     if digits < 9:
         fraction = fraction.rstrip("0")
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + (f".{fraction}" if fraction else "") + "Z"
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+    if fraction:
+        text += f".{fraction}"
+    return f"{text}Z"
 
 
 @dataclass(eq=False)

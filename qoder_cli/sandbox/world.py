@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
@@ -19,7 +20,7 @@ from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Thing, base36, stamp
 from qoder_cli.sandbox.samples import DEMO, PRESETS, SESSION, WRITER, behaviour_of, behaviour_with, samples
 from qoder_cli.sandbox.scripts import Behaviour, Ending, Session
-from qoder_cli.sandbox.wire import Generation, Refusal, Request
+from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape
 
 # Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
@@ -163,9 +164,10 @@ class World:
     def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
         form = FORMS[what]
         shown = {"id": fields.get("id") or self.new_id(form.prefix), "type": form.type}
-        empty = {name: value.copy() if isinstance(value, list | dict) else value for name, value in form.empty.items()}
-        dates = {name: None if name == "archived_at" else stamp(at, digits=form.digits) for name in form.dated}
-        whole = {**shown, **empty, **dates, **fields}
+        empty = {name: copy(value) for name, value in form.empty.items()}
+        text = stamp(at, digits=form.digits)
+        dates = {"created_at": text, "updated_at": text, "archived_at": None}
+        whole = {**shown, **empty, **{name: dates[name] for name in form.dated}, **fields}
         made = make(str(whole[form.key]), whole, at)
         self.things.setdefault(form.path.format(held_by), {})[made.id] = made
         return made
@@ -185,7 +187,9 @@ class World:
         self, *, at: float | None = None, behaviour: Behaviour | None = None, **fields: Any
     ) -> Deployment:
         """Add a deployment, created `at` (default: now)."""
-        made = self._add(Deployment, "deployments", at=self.now() if at is None else at, **fields)
+        if at is None:
+            at = self.now()
+        made = self._add(Deployment, "deployments", at=at, **fields)
         made.behaviour = behaviour or self._behaviour(made.fields["agent"]["id"])
         made.replan(self.now())
         return made
@@ -203,7 +207,8 @@ class World:
         behaviour = behaviour or self._behaviour(agent["id"])
         if known := self.thing(f"agents/{agent['id']}/versions", str(agent["version"])):
             fields["agent"] = {**known.fields, **agent}
-        behaviour = behaviour if behaviour.script else DEMO
+        if not behaviour.script:
+            behaviour = DEMO
         make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
         return self._add(make, "sessions", at=at, **fields)
 
@@ -222,12 +227,15 @@ class World:
         at: float | None = None,
     ) -> Run:
         """Start a run, by default now and as someone else. Raises Refusal."""
-        deployment = self.deployments[deployment] if isinstance(deployment, str) else deployment
+        if isinstance(deployment, str):
+            deployment = self.deployments[deployment]
         if deployment.archived is not None or deployment.paused:
             raise Refusal(409, "Deployment is not active.")
         at = self.now() if at is None else at
         said, behaviour = deployment.fields, deployment.behaviour
-        context = {"type": trigger} | ({"scheduled_at": stamp(at)} if trigger == "schedule" else {})
+        context: Shape = {"type": trigger}
+        if trigger == "schedule":
+            context["scheduled_at"] = stamp(at)
         same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(said["agent"])}
         make = partial(Run, deployment=deployment, origin=origin)
         run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
