@@ -182,7 +182,8 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
         )
 
     sent = {**typed, **window.query("since", "until", slack=ROUNDED)}
-    query: Raw = {each: sent[of] for each, (of, *_) in FILTERS.items() if each in listed.query and sent.get(of)}
+    taken = {of: each for each, (of, *_) in reversed(FILTERS.items()) if each in listed.query}
+    query: Raw = {each: sent[of] for of, each in taken.items() if sent.get(of)}
     if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api/facts.md, 1.2)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]

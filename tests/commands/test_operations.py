@@ -329,3 +329,10 @@ def test_a_delete_of_what_is_in_use_says_what_can_be_done(tmp_path: Path, genera
     ran = qoder("env", "delete", "default", "--yes", "--json")
     assert (ran.code, ran.error["http_status"]) == (6, 409)
     assert ran.error["hint"].startswith("archive it instead; the API refuses while any session refers to it")
+
+
+def test_one_bound_of_a_window_is_one_parameter(qoder: Qoder) -> None:
+    service = Recorder(qoder, "current")
+    assert qoder("session", "list", "--since", "1h", "--until", "1m").code == 0
+    [(_, _, query, _)] = service.requests
+    assert sorted(name for name in query if "created" in name) == ["created_at[gte]", "created_at[lte]"]
