@@ -52,12 +52,7 @@ _TIMES = re.compile(r"(.*)\*(\d{1,6}|inf)", re.DOTALL)
 _LONGEST = 1e10  # seconds; a clock further off cannot be written as a date
 
 _HTML = b"<!doctype html><html><head><title>%d</title></head><body><h1>Bad gateway</h1></body></html>"
-_DELIVERIES: dict[str, Delivery] = {
-    **dict.fromkeys(("drop-before", "drop-after"), "drop"),
-    **dict.fromkeys(("hang-before", "hang-after"), "hang"),
-    "truncated": "cut",
-    "slow": "slow",
-}
+_DELIVERIES: dict[str, Delivery] = {"drop": "drop", "hang": "hang", "truncated": "cut", "slow": "slow"}
 _GARBAGE = {
     "garbage": b'{"id": "drun_", "type": deployment_run',
     "list": b"[]",
@@ -159,13 +154,12 @@ class _Visit:
     def answer(self, disruption: Fault | None) -> Answer:
         if "stranger" in self.conditions:
             self._let_a_stranger_in()
-        answer = self._disrupt(disruption) if disruption else self._act()
+        answer = self._disrupt(disruption)
         if "no-date" in self.conditions:
             return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
 
-    def _act(self, due: float | None = None) -> Answer:
-        now = self.world.now() if due is None else due
+    def _act(self, now: float) -> Answer:
         return api.perform(self.world, self.request, now, self.conditions)
 
     def _let_a_stranger_in(self) -> None:
@@ -188,7 +182,7 @@ class _Visit:
 
     def _fail(self, acts: str | None, status: str, bare: str | None, *, retry_after: str) -> Answer:
         if acts:
-            self._act()
+            self._act(self.world.now())
         refusal = Refusal(int(status), "Refused by a fault of the sandbox.")
         answer = api.refused(self.world, self.request, refusal, self.conditions)
         if bare:
@@ -197,7 +191,9 @@ class _Visit:
             answer = replace(answer, headers={**answer.headers, "retry-after": retry_after})
         return answer
 
-    def _disrupt(self, fault: Fault) -> Answer:
+    def _disrupt(self, fault: Fault | None) -> Answer:
+        if fault is None:
+            return self._act(self.world.now())
         word, value = fault.what, fault.value
         if word == "slow":
             self.conditions["behind"] = float(value)
@@ -208,10 +204,12 @@ class _Visit:
             return Answer(0, delivery="drop")
         if word == "redirect":
             return Answer(302, {"location": value, **api.dated(self.world)})
-        answer = Answer(0) if word in ("drop-before", "hang-before", "html") else self._act()
+        answer = Answer(0)
+        if word not in ("drop-before", "hang-before", "html"):
+            answer = self._act(self.world.now())
         if word in ("html", "act-html"):
             status = int(value or 502)
             return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
         if word in _GARBAGE:
             return replace(answer, status=200, body=_GARBAGE[word], stream=None)
-        return replace(answer, delivery=_DELIVERIES[word], seconds=float(value or 0))
+        return replace(answer, delivery=_DELIVERIES[word.partition("-")[0]], seconds=float(value or 0))

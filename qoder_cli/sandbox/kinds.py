@@ -64,7 +64,7 @@ class Call:
         value = self.query(name)
         if value not in (None, "true", "false"):
             raise invalid(f"{name} must be true or false.", name)
-        return None if value is None else value == "true"
+        return {"true": True, "false": False}.get(value or "")
 
     def moment(self, name: str) -> float | None:
         """Return an RFC 3339 timestamp as unix seconds, or None."""
@@ -160,8 +160,10 @@ class Kind:
         """Return a thing as shown: before a recent change, if the replica lags."""
         is_late = thing.changed > call.known_until and verb in ("list", "retrieve")
         fields = thing.before if is_late and thing.before is not None else thing.fields
-        hidden = ["budget"] if fields.get("budget") is None else []  # api/facts.md, 7.2
-        return {name: fields[name] for name in fields if not name.startswith("_") and name not in hidden}
+        shown = {name: value for name, value in fields.items() if not name.startswith("_")}
+        if shown.get("budget") is None:  # api/facts.md, 7.2
+            shown.pop("budget", None)
+        return shown
 
     def things(self, call: Call) -> Mapping[str, Thing]:
         """Return the list that a request is about, by id."""
@@ -296,12 +298,17 @@ class Kind:
         passing = ((thing.id, shape) for thing, shape in shown if keep(thing.fields | shape))
         found = list(islice(passing, limit + 1))
         page = found[:limit]
-        cursor = (_BACK if back else "") + page[-1][0] if len(found) > limit else None
-        page = page[:: -1 if back else 1]
-        first, last = (page[0][0], page[-1][0]) if page else (None, None)
-        whole: Shape = {"data": [shape for _, shape in page], "first_id": first, "last_id": last}
-        whole["has_more"] = cursor is not None
-        return whole if call.legacy else {**whole, "next_page": cursor}
+        has_more, cursor = len(found) > limit, None
+        if has_more:
+            cursor = _BACK * back + page[-1][0]
+        if back:
+            page.reverse()
+        ids = [id for id, _ in page]
+        whole: Shape = {"data": [shape for _, shape in page], "has_more": has_more}
+        whole |= {"first_id": next(iter(ids), None), "last_id": next(reversed(ids), None)}
+        if not call.legacy:
+            whole["next_page"] = cursor
+        return whole
 
 
 KINDS = {what: Kind(form) for what, form in FORMS.items()}

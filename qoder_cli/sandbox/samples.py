@@ -15,6 +15,18 @@ _REJECTED = ("session_creation_rejected_error", "Too many of its runs are runnin
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
 
 
+UNKNOWN_AGENT = {
+    "name": "sandbox-agent",
+    "description": "Rehearses; nothing it does is real.",
+    "model": {"id": "ultimate", "effective_context_window": 200_000},
+    "system": "",
+    "tools": [{"type": "agent_toolset_20260401"}],
+    "skills": [],
+    "mcp_servers": [],
+    "multiagent": None,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """A deployment that exists from the start, named `title` or else `word`."""

@@ -61,8 +61,7 @@ def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.told(moment)}
     if beat.type.startswith("session.thread_"):
-        named = session.fields["agent"].get("name", "sandbox-agent")
-        shape |= {"session_thread_id": session.called("sthr_"), "agent_name": named}
+        shape |= {"session_thread_id": session.called("sthr_"), "agent_name": session.fields["agent"]["name"]}
     shape["processed_at"] = at
     if legacy:
         turn_id = session.called("turn_")
@@ -97,16 +96,6 @@ def _frame(event_id: str, data: Shape) -> bytes:
 
 
 _VARIABLE = re.compile(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*")
-_AGENT = {
-    "name": "sandbox-agent",
-    "description": "Rehearses; nothing it does is real.",
-    "model": {"id": "ultimate", "effective_context_window": 200_000},
-    "system": "",
-    "tools": [{"type": "agent_toolset_20260401"}],
-    "skills": [],
-    "mcp_servers": [],
-    "multiagent": None,
-}
 
 
 def _session(call: Call) -> Session:
@@ -166,7 +155,6 @@ class _Sessions(Kind):
         active = max(0.0, last - (last if started is None else started))
         worked = sum(moment.beat.type.startswith("agent.") for moment in past)
         shape |= {
-            "agent": shape["agent"] | _AGENT | shape["agent"],
             "status": self.status(call, thing),
             "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - thing.created, 9)},
             "usage": {"total_credits": worked * 17 / 100 if worked else 0},

@@ -18,7 +18,16 @@ from typing import Any, Literal, TypeVar, cast
 from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Thing, base36, stamp
-from qoder_cli.sandbox.samples import DEMO, PRESETS, SESSION, WRITER, behaviour_of, behaviour_with, samples
+from qoder_cli.sandbox.samples import (
+    DEMO,
+    PRESETS,
+    SESSION,
+    UNKNOWN_AGENT,
+    WRITER,
+    behaviour_of,
+    behaviour_with,
+    samples,
+)
 from qoder_cli.sandbox.scripts import Behaviour, Ending, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape
 
@@ -205,8 +214,8 @@ class World:
         """Add a session, created `at`."""
         agent = fields["agent"]
         behaviour = behaviour or self._behaviour(agent["id"])
-        if known := self.thing(f"agents/{agent['id']}/versions", str(agent["version"])):
-            fields["agent"] = {**known.fields, **agent}
+        known = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
+        fields["agent"] = {**agent, **UNKNOWN_AGENT, **getattr(known, "fields", {}), **agent}
         if not behaviour.script:
             behaviour = DEMO
         make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
@@ -248,14 +257,12 @@ class World:
             run.session = self.add_session(
                 at=at,
                 behaviour=behaviour,
-                environment_id=said["environment_id"],
                 environment_variables=dict(assignments(said["environment_variables"]) or ()),
                 resources=[self.new_resource(resource, at=at) for resource in said["resources"]],
-                vault_ids=said["vault_ids"],
                 initial_events=said["initial_events"] or PROMPT,
                 title=TITLE,
-                budget=said["budget"],
                 **same,
+                **{name: said[name] for name in ("environment_id", "vault_ids", "budget")},
             )
             run.fields["session_id"] = run.session.id
         elif error is None and (not behaviour.skipped or self.generation == "current"):
