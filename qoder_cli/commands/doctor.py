@@ -43,21 +43,21 @@ def doctor(
 
 
 def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
-    from qoder_cli.doctor import machine, server
+    from qoder_cli.doctor import checks
 
     env = app.env
-    yield from machine.version()
-    settings, found = machine.settings(app)
+    yield from checks.version()
+    settings, found = checks.settings(app)
     yield from found
     if settings is not None:
-        yield server.proxy(settings, env)
-        yield server.certificates(env)
+        yield checks.proxy(settings, env)
+        yield checks.certificates(env)
         if not offline:
             with app.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
-                answers = list(server.server(app, settings))
+                answers = list(checks.server(app, settings))
             yield from answers
-    yield from machine.memory(app, settings)
-    yield machine.on_path(env)
+    yield from checks.memory(app, settings)
+    yield checks.on_path(env)
 
 
 def _show(app: App, findings: list[Finding]) -> None:

@@ -16,14 +16,11 @@ from qoder_cli.sandbox.world import World
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
 
 ERROR_TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
-    405: "invalid_request_error",
     409: "conflict_error",
     413: "request_too_large_error",
-    422: "invalid_request_error",
     429: "rate_limit_error",
     501: "feature_not_available",
     529: "overloaded_error",

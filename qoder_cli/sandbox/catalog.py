@@ -10,6 +10,11 @@ from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
 from qoder_cli.sandbox.world import Deployment, Run
 
+_PAUSES = {
+    "deployments.pause": ("paused", {"type": "manual"}, "already paused"),
+    "deployments.unpause": ("active", None, "not paused"),
+}
+
 
 @of("deployments")
 class _Deployments(Kind):
@@ -46,17 +51,15 @@ class _Deployments(Kind):
         return self.show(call, deployment, "archive")
 
     def pause(self, call: Call) -> Reply:
-        return self._become(call, "paused", {"type": "manual"}, "Deployment is already paused.")
-
-    def unpause(self, call: Call) -> Reply:
-        return self._become(call, "active", None, "Deployment is not paused.")
-
-    def _become(self, call: Call, status: str, reason: object, already: str) -> Reply:
+        """Pause or unpause a deployment."""
         deployment = self.unarchived(call)
+        status, reason, already = _PAUSES[call.operation.id]
         if deployment.fields["status"] == status:
-            raise Refusal(409, already)
+            raise Refusal(409, f"Deployment is {already}.")
         deployment.change(call.now, status=status, paused_reason=reason)
         return self.show(call, deployment, "update")
+
+    unpause = pause
 
     def run(self, call: Call) -> Reply:
         """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""

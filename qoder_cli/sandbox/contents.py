@@ -208,10 +208,8 @@ class _Viewed(Kind):
 
     def show(self, call: Call, thing: Thing, verb: str) -> Shape:
         shape = super().show(call, thing, verb)
-        view = call.query("view") or ("full" if verb == "retrieve" else "basic")
-        if view not in ("basic", "full"):
-            raise invalid("view must be basic or full.", "view")
-        if view == "basic":
+        view = call.word("view", "basic", "full")
+        if (view or verb) not in ("full", "retrieve"):
             del shape["content"]
         return shape
 

@@ -60,11 +60,12 @@ class Call:
         given = [value for key, value in parse_qsl(self.request.query) if key in (name, name[:-2])]
         return {part for value in given for part in value.split(",") if part}
 
-    def truth(self, name: str) -> bool | None:
+    def word(self, name: str, *words: str) -> str | None:
+        """Return one of these words, or None."""
         value = self.query(name)
-        if value not in (None, "true", "false"):
-            raise invalid(f"{name} must be true or false.", name)
-        return {"true": True, "false": False}.get(value or "")
+        if value not in (None, *words):
+            raise invalid(f"{name} must be {' or '.join(words)}.", name)
+        return value
 
     def moment(self, name: str) -> float | None:
         """Return an RFC 3339 timestamp as unix seconds, or None."""
@@ -82,13 +83,6 @@ class Call:
         if not value.isascii() or not value.isdigit() or not least <= int(value[:10]) <= most:
             raise invalid(f"{name} must be between {least} and {most}.", name)
         return int(value)
-
-    def descending(self, *, default: str) -> bool:
-        """Return whether the newest comes first: `order` is asc or desc."""
-        order = self.query("order")
-        if order not in (None, "asc", "desc"):
-            raise invalid("order must be asc or desc.", "order")
-        return (order or default) == "desc"
 
     # What the body says.
 
@@ -205,8 +199,8 @@ class Kind:
     def keep(self, call: Call) -> Callable[[Shape], bool]:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
-        archived = call.truth("include_archived")
-        call.truth("has_error")
+        archived = call.word("include_archived", "true", "false")
+        call.word("has_error", "true", "false")
         if call.legacy and self.form.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")
         limits, wanted = list[tuple[str, float]](), list[tuple[str, set[str]]]()
@@ -217,7 +211,7 @@ class Kind:
                 wanted.append((name, given))
 
         def passes(fields: Shape) -> bool:
-            if fields.get("archived_at") is not None and archived is not True:
+            if fields.get("archived_at") is not None and archived != "true":
                 return False
             if limits:
                 at = unix(fields.get("processed_at") or fields.get("created_at")) or 0
@@ -278,9 +272,11 @@ class Kind:
 
     def page(self, call: Call) -> Reply:
         """Return a page of the things that pass the query's filters."""
-        keep, descending, back = self.keep(call), call.descending(default=self.form.order), False
+        keep, order, back = self.keep(call), call.word("order", "asc", "desc"), False
         rest = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
-        rest = sorted(rest, key=lambda thing: thing.created)[:: -1 if descending else 1]
+        rest.sort(key=lambda thing: thing.created)
+        if (order or self.form.order) == "desc":
+            rest.reverse()
         limit = call.number("limit", 20, least=1, most=100)
         given = [(cursor, value) for cursor in _CURSORS if (value := call.query(cursor)) is not None]
         if len(given) > 1:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.doctor import machine
+from qoder_cli.doctor import checks
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
 from tests.conftest import TOKEN, Qoder, Ran
@@ -522,9 +522,9 @@ def test_qoder_cli_is_recommended_only_where_it_is_this_program(
 @posix
 def test_the_program_that_was_started_is_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = put(tmp_path, "qoder", "anything") / "qoder"
-    assert not machine.is_this(started)
+    assert not checks.is_this(started)
     monkeypatch.setattr(sys, "argv", [str(started)])
-    assert machine.is_this(started)
+    assert checks.is_this(started)
 
 
 def test_the_profile_of_the_environment_and_two_servers_are_told_of(qoder: Qoder) -> None:

@@ -20,8 +20,8 @@ import pytest
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.commands.sandbox import sandbox as sandbox_command
+from qoder_cli.commands.sandbox import variables
 from qoder_cli.sandbox import faults
-from qoder_cli.sandbox.child import variables
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.samples import PRESETS, Preset
 from qoder_cli.sandbox.server import Server, serve

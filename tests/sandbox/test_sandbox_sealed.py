@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.commands import sandbox as command
 from qoder_cli.help.documented import VARIABLES
-from qoder_cli.sandbox import child
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.support.network import listening
@@ -36,8 +36,8 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 def inside(base: Mapping[str, str], folder: Path = Path("/own")) -> dict[str, str]:
     """Return the environment of a command in a sandbox."""
-    led = child.variables(base, base_url=BASE_URL, token="pt-sandbox", folder=folder)
-    return child.environment(base, led)
+    led = command.variables(base, base_url=BASE_URL, token="pt-sandbox", folder=folder)
+    return command.environment(base, led)
 
 
 # The environment.
@@ -77,7 +77,7 @@ def test_every_variable_that_leads_out_is_turned_around() -> None:
 
 def test_a_variable_of_ours_is_turned_around_or_harmless() -> None:
     ours = {name for each in VARIABLES for name in each.names if name.startswith("QODER_")}
-    led = child.variables({}, base_url=BASE_URL, token="pt-sandbox", folder=Path("/own"))
+    led = command.variables({}, base_url=BASE_URL, token="pt-sandbox", folder=Path("/own"))
     assert ours <= set(led) | HARMLESS
 
 
@@ -108,8 +108,8 @@ def test_without_a_place_for_its_own_files_nothing_starts(monkeypatch: pytest.Mo
     def none(**settings: object) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(child, "TemporaryDirectory", none)
-    with pytest.raises(UsageError, match="No usable temporary directory"), child.folder():
+    monkeypatch.setattr(command, "TemporaryDirectory", none)
+    with pytest.raises(UsageError, match="No usable temporary directory"), command._folder():
         pass
 
 
@@ -195,7 +195,7 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
         if alone:
             with started(sandbox("--speed", "50"), env=env) as process:
                 assert process.stdout is not None
-                exports = [process.stdout.readline() for _ in range(len(child.variables({}, **NOWHERE)))]
+                exports = [process.stdout.readline() for _ in range(len(command.variables({}, **NOWHERE)))]
                 pasted = "".join(exports) + shlex.join([*words, str(elsewhere)])
                 code, out, err = run(["sh", "-c", pasted], env)
                 process.terminate()  # so that it removes what is its own
