@@ -84,40 +84,36 @@ class Launches:
         return Item(self._orders[number].typed, None, error), None
 
     def _launch(self, number: int) -> Launched:
-        self._settled[number] = self._launched(number)
-        if self._conductor.is_fatal(self._settled[number][0]):
-            self._pace.close()
-        with suppress(Exception):  # the order is settled, whatever is learnt of it
-            # What the response did not say: why it was refused, or the state of a half-written run.
-            item, watch = self._settled[number]
-            if isinstance(item.error, ApiError):
-                explained = explain_refusal(item.error, self._orders[number].deployment_id, self._app)
-                self._settled[number] = item.with_(error=explained), None
-            if watch and not self._plan.wait:
-                watch.observer.read_if_unclear()
-                self._settled[number] = self._item(watch), watch
-        self._under_way.pop(number, None)
-        return self._settled[number]
-
-    def _launched(self, number: int) -> Launched:
-        order, typed = self._orders[number], self._orders[number].typed
+        order, typed, watch = self._orders[number], self._orders[number].typed, None
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
-                return Item(typed, going, already_going(going, self._app)), None
-            run = trigger.start()
-            watch = Watch(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
-            return self._item(watch), watch
+                item = Item(typed, going, already_going(going, self._app))
+            else:
+                run = trigger.start()
+                watch = Watch(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
+                item = self._item(watch)
         except Closed:
-            return not_started(typed), None
-        except QoderError as known:
-            error = known
+            item = not_started(typed)
+        except QoderError as error:
+            item = Item(typed, None, error)
         except Exception as bug:  # else its order would be open for ever
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
-            error = InternalError(why)
+            item = Item(typed, None, InternalError(why))
             if trigger.may_have_acted:
-                error = trigger.doubt(why, None, is_absent=True)
-        return Item(typed, None, error), None
+                item = Item(typed, None, trigger.doubt(why, None, is_absent=True))
+        self._settled[number] = item, watch
+        if self._conductor.is_fatal(item):
+            self._pace.close()
+        with suppress(Exception):  # the order is settled, whatever is learnt of it
+            # What the response did not say: why it was refused, or the state of a half-written run.
+            if isinstance(item.error, ApiError):
+                item = item.with_(error=explain_refusal(item.error, order.deployment_id, self._app))
+            if watch and not self._plan.wait:
+                watch.observer.read_if_unclear()
+                item = self._item(watch)
+        self._under_way.pop(number, None)
+        return item, watch
 
     def _item(self, watch: Watch) -> Item:
         """Return the result for a run not waited for: an error if it ended badly."""

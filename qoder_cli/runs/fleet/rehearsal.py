@@ -22,19 +22,17 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
     from qoder_cli.runs.fleet.conductor import Warnings, last_words
 
     app.pace_reads()
+    is_ids = app.output.format == "id"
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
     refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
-    warnings = Warnings(app)
-    items: list[Item] = []
-    rows: list[tuple[Fields, dict[str, Any]]] = []
-    for word, order in zip(typed, orders, strict=True):
-        item = Item(word, None, order if isinstance(order, QoderError) else refusals[order.deployment_id])
-        items.append(item)
-        if as_list:
-            warnings.take(item)
-        if item.error is None or app.output.format != "id":
-            rows.append(_shown(app, item, order, as_list=as_list))
+    errors = [order if isinstance(order, QoderError) else refusals[order.deployment_id] for order in orders]
+    items = [Item(word, None, error) for word, error in zip(typed, errors, strict=True)]
+    told = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
+    rows = [_shown(app, item, order, as_list=as_list) for item, order in told]
     if as_list:
+        warnings = Warnings(app)
+        for item in items:
+            warnings.take(item)
         app.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
     for fields, data in [] if as_list else rows:
         app.output.record(fields, data=data, id=data["deployment"])
@@ -49,7 +47,10 @@ def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) ->
     data: dict[str, Any] = {"dry_run": True, **told}
     fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": told["input"]}
     if isinstance(order, Order):
-        data = _request(app, order)
+        settings = app.client.settings  # the client's: a missing token is found here too
+        url = f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run"
+        request = ("POST", url, order.key or "(generated)", settings.token_source, settings.profile)
+        data = dict(zip(_FIELDS, (True, *request, {}, order.deployment_id), strict=True))
         fields = {**data, "body": "{}"}
         if item.error is not None:
             data["error"] = told["error"]
@@ -66,11 +67,3 @@ def _refusal(app: App, id: str) -> QoderError | None:
         return error
     refused = refusal_of(found, app)
     return refused and refused.with_(message=f"{refused.message}; a run would be refused")
-
-
-def _request(app: App, order: Order) -> dict[str, Any]:
-    settings = app.client.settings  # the client's: a missing token is found here too
-    url = f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run"
-    key, source = order.key or "(generated)", settings.token_source
-    values: tuple[Any, ...] = (True, "POST", url, key, source, settings.profile, {}, order.deployment_id)
-    return dict(zip(_FIELDS, values, strict=True))
