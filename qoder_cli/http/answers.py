@@ -157,6 +157,11 @@ def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
     return no_answer(f"cannot connect to {where}: {said}", sent=False, hint=hint)
 
 
+def is_kept(headers: "httpx.Headers") -> bool:
+    """Return whether a cache has kept a response for a second or more (RFC 9111, 5.1)."""
+    return str(headers.get("age", "0")).strip() != "0"
+
+
 def http_date(value: str | None) -> datetime | None:
     """Return the moment of a Date or Retry-After header, or None."""
     from email.utils import parsedate_to_datetime

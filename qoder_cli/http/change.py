@@ -162,7 +162,7 @@ class ReadBack:
         began = self._client.clock.monotonic()
         created: list[float] = []
         page: dict[str, Any] = {}
-        pages = self._client.pages(self._path, self._query, within=PAGE_WITHIN, retry=False)
+        pages = self._client.pages(self._path, self._query, within=PAGE_WITHIN, retry=False, fresh=True)
         for number, page in enumerate(pages, 1):
             for row in map(mapping, page["data"]):
                 if (at := unix(row.get("created_at"))) is not None:

@@ -23,6 +23,7 @@ from qoder_cli.http.answers import (
     answer_to,
     broken,
     http_date,
+    is_kept,
     no_answer,
     not_json,
     refuse,
@@ -82,6 +83,7 @@ class Client:
         headers = {
             "authorization": f"Bearer {settings.token}",
             "accept": "application/json",
+            "cache-control": "no-cache",  # what a proxy has kept tells of the past
             "user-agent": f"qoder-cli/{__version__}",
         }
         if settings.workspace_id:
@@ -130,11 +132,19 @@ class Client:
         headers: Mapping[str, str] | None = None,
         within: float | None = None,
         retry: bool = True,
+        fresh: bool = False,
     ) -> Any:
-        """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError."""
+        """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
+
+        If it is to be `fresh`, one that a proxy has kept is no answer.
+        """
 
         def ask() -> Any:
-            return self.understand(self.send(self.prepare("GET", path, params=params, headers=headers), within))
+            answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
+            value = self.understand(answer)
+            if fresh and is_kept(answer.headers):
+                raise no_answer("the response is an old one that a proxy has kept")
+            return value
 
         return self.patiently(ask) if retry else ask()
 
@@ -233,7 +243,7 @@ class Client:
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = self._http.send(request, stream=True)
-        self._note_clock(response.headers.get("date"), asked)
+        self._note_clock(response.headers, asked)
         try:
             is_accepted = 200 <= response.status_code < 300
             with self._transport_failures():
@@ -302,7 +312,7 @@ class Client:
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = http.send(request, stream=True)
-            self._note_clock(response.headers.get("date"), asked)
+            self._note_clock(response.headers, asked)
             try:
                 return self._answer(request, response, _body(response))
             finally:
@@ -331,9 +341,11 @@ class Client:
         if content:
             self.progress.debug(f"{sign} {redact.body(content, headers.get('content-type', ''), token)}")
 
-    def _note_clock(self, date: str | None, asked: float) -> None:
+    def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
-        moment, now = http_date(date), self.clock.monotonic()
+        if is_kept(headers):
+            return
+        moment, now = http_date(headers.get("date")), self.clock.monotonic()
         took = now - asked
         if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):
             self._date = moment.timestamp() - now, took
@@ -389,13 +401,14 @@ class Client:
         headers: Mapping[str, str] | None = None,
         within: float | None = None,
         retry: bool = True,
+        fresh: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Yield a list's pages, by `next_page`, else `after_id` (api/facts.md, 3.6). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0
         while True:
-            page = self.get(path, query, headers=headers, within=within, retry=retry)
+            page = self.get(path, query, headers=headers, within=within, retry=retry, fresh=fresh)
             if isinstance(page, dict) and page.get("data", ...) is None:
                 page["data"] = []  # how some servers spell an empty list
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):

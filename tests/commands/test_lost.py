@@ -223,6 +223,19 @@ def test_a_full_page_that_does_not_say_whether_more_follow_permits_nothing(qoder
     assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
 
 
+def test_a_list_that_a_proxy_has_kept_permits_nothing_and_tells_no_time(qoder: Qoder) -> None:
+    def kept(request: httpx.Request) -> Any:
+        assert request.headers["cache-control"] == "no-cache"
+        answer = listed(fresh(6, created=at(-3600)), at=NOW - 3600)
+        answer.headers["age"] = "3600"
+        return answer
+
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    qoder.wire.on(*RUNS, kept, repeat=True)
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, sent_once(qoder), "has kept" in ran.error["message"]) == (9, True, True)
+
+
 def test_a_list_of_something_else_permits_nothing(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, ENVELOPED)
     shows(qoder, {"id": 7, "created_at": at(0)})
