@@ -40,7 +40,7 @@ class Typed(NamedTuple):
     dry_run: bool = edited.DRY_RUN
 
 
-def create(app: App, typed: Typed) -> int:
+def create(app: App, typed: Typed) -> None:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
@@ -60,7 +60,7 @@ def create(app: App, typed: Typed) -> int:
     body |= _arrays(app, typed._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
-    return edited.create(app, _AGENT, body, dry_run=typed.dry_run)
+    edited.create(app, _AGENT, body, dry_run=typed.dry_run)
 
 
 def update(
@@ -69,7 +69,7 @@ def update(
     *,
     typed: Typed,
     remove_metadata: Texts = edited.REMOVE_METADATA,
-) -> int:
+) -> None:
     """Update an agent. Only what you pass is changed.
 
     --mcp, --skill, --ask and --metadata keep what is there; --tools replaces
@@ -94,7 +94,7 @@ def update(
     if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
-    return edited.update(ctx, _AGENT, current, wanted, dry_run=typed.dry_run)
+    edited.update(ctx, _AGENT, current, wanted, dry_run=typed.dry_run)
 
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:

@@ -10,7 +10,7 @@ from qoder_cli.api.call import Call, explained
 from qoder_cli.api.request import Request, read_headers, read_target
 from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
+from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY
@@ -38,7 +38,7 @@ def api(
     include: bool = flag("--include -i", "Print status line and headers first."),
     idempotency_key: Text = _KEY,
     list_: bool = flag("--list", "List endpoints matching all WORDS."),
-) -> int:
+) -> None:
     """Call any API endpoint.
 
     Prints the response body unchanged; on a terminal, JSON is indented and
@@ -97,10 +97,9 @@ def api(
             app.progress.note(f"qoder {' '.join(request.operation.command)} does the same; see its --help")
     except ApiError as error:
         raise explained(request, error) from None
-    return Exit.OK
 
 
-def _list(app: App, words: list[str]) -> int:
+def _list(app: App, words: list[str]) -> None:
     found = list(search(words))
     app.output.records(
         [
@@ -115,7 +114,6 @@ def _list(app: App, words: list[str]) -> int:
     )
     if not found:
         app.progress.note("note: no endpoint matches all of these words (searched id, method and path)")
-    return Exit.OK
 
 
 def _method(method: str | None, path: str | None, words: list[str] | None) -> str:

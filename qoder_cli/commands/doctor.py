@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit
 from qoder_cli.cli.options import flag
 from qoder_cli.doctor import Finding
 
@@ -14,7 +13,7 @@ _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 def doctor(
     app: App,
     offline: bool = flag("--offline", "Skip checks that contact the server."),
-) -> int:
+) -> None:
     """Check your setup and suggest fixes.
 
     Checks the config file, which token and server are used and why, the
@@ -39,7 +38,6 @@ def doctor(
         raise errors[0].with_(message=f"{len(errors)} checks failed; the first: {errors[0].message}")
     if errors:
         raise errors[0]
-    return Exit.OK
 
 
 def _findings(app: App, *, offline: bool) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ def create(
     into: Text = option("--into", "STORE", "Memory store to write to; default: a new one."),
     file: Text = edited.FILE,
     dry_run: bool = edited.DRY_RUN,
-) -> int:
+) -> None:
     """Have memories and sessions gone through, and memories written from them.
 
     Requires --from and --model, as options or in a file. It costs credits.
@@ -46,10 +46,10 @@ def create(
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
     fields = {"model": model, "instructions": told, "inputs": inputs or None, "output_behavior": output}
     body = edited.body_of(app, _DREAM, "create", {"file": file}, **fields)
-    return edited.create(app, _DREAM, body, dry_run=dry_run)
+    edited.create(app, _DREAM, body, dry_run=dry_run)
 
 
-def cancel(app: App, things: list[str] = made.one_argument(_DREAM, several=True)) -> int:
+def cancel(app: App, things: list[str] = made.one_argument(_DREAM, several=True)) -> None:
     """Cancel dreams that have not ended.
 
     What a dream has written by then stays. Exits 0 if it is (or already was)
@@ -60,7 +60,7 @@ def cancel(app: App, things: list[str] = made.one_argument(_DREAM, several=True)
     targets = made.things_named(app, _DREAM, things)
     change = Change("cancel", "cancelling", "cancelled", "POST", "/cancel", "canceled")
     refused = "see how it ended: qoder dream get"
-    return made.change_things(app, _DREAM, change, targets, as_list=is_list(things), refused=refused)
+    made.change_things(app, _DREAM, change, targets, as_list=is_list(things), refused=refused)
 
 
 COMMANDS = made.commands("dream", create=create, cancel=cancel)

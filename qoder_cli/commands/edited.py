@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, InternalError, Rejected, UsageError
+from qoder_cli.base.errors import InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, told
@@ -63,12 +63,12 @@ def budget_of(typed: str | None, is_none: bool = False) -> Raw:
     return dict(declare_fields({"budget": typed}).fields)
 
 
-def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
+def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
     """Create a thing and print it, or show what would be sent."""
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         show(app, noun, body)
-        return Exit.OK
+        return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
     made = Create(app, noun, body).deliver().raw
@@ -77,7 +77,6 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> int:
         show(app, noun, made)
     except InternalError as error:  # a full disk does not undo it
         raise error.with_(message=f"{noun.called} {made['id']} was created, but {error.message}") from error
-    return Exit.OK
 
 
 def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
@@ -104,7 +103,7 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
     return current
 
 
-def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str, dry_run: bool) -> int:
+def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str, dry_run: bool) -> None:
     """Make a thing as wanted and print it.
 
     `current` is the thing as read. `wanted` has whole fields, but metadata is merged, and null
@@ -120,7 +119,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
     if not body:
         app.progress.note(f"{target.called} is already up to date")
         show(app, noun, current)
-        return Exit.OK
+        return
     if "metadata" in body:
         body["metadata"] = {key: value for key, value in added.items() if had.get(key) != value}
     updated = operation(noun, "update")
@@ -132,7 +131,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
         _tell(app, current, differs)
     if dry_run:
         show(app, noun, {**current, **differs})
-        return Exit.OK
+        return
     try:
         found = change(app, target, body, before=current)
     except Rejected as error:
@@ -141,7 +140,6 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
         raise _explained(ctx, noun, target, current, error) from None
     _warn_of_other(app, found, body)
     show(app, noun, found)
-    return Exit.OK
 
 
 def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, error: Rejected) -> Rejected:

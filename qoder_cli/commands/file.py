@@ -26,7 +26,7 @@ def upload(
     name: Text = option("--name", "NAME", "Name for it; by default that of the file."),
     metadata: Texts = METADATA,
     expires: Text = option("--expires", "D", "Let it expire after this long, e.g. 90m, 24h."),
-) -> int:
+) -> None:
     """Upload text files, for agents to read.
 
     The API takes UTF-8 texts of up to about 5 MB. All files are read before
@@ -56,14 +56,14 @@ def upload(
             return files.upload(app, names[target.id], contents[target.id], fields)
 
     change = Change("upload", "uploading", "uploaded", "POST", "", "uploaded")
-    return change_things(app, NOUNS["file"], change, targets, as_list=len(paths) > 1, changes=Uploads)
+    change_things(app, NOUNS["file"], change, targets, as_list=len(paths) > 1, changes=Uploads)
 
 
 _FILE = NOUNS["file"]
 FOLDER = option("--output-dir -O", "DIR", "Folder for it.", values.folders, default=".")
 
 
-def download(app: App, things: list[str] = one_argument(_FILE, several=True), output_dir: str = FOLDER) -> int:
+def download(app: App, things: list[str] = one_argument(_FILE, several=True), output_dir: str = FOLDER) -> None:
     """Download files that agents made.
 
     Each keeps its name; an existing file is never replaced: the new one gets
@@ -92,7 +92,7 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
             return Result(target.id, Resource({**raw, "path": str(path)}))
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
-    return change_things(app, _FILE, change, targets, as_list=is_list(things), changes=Downloads)
+    change_things(app, _FILE, change, targets, as_list=is_list(things), changes=Downloads)
 
 
 COMMANDS = made.commands("file", upload=upload, download=download)

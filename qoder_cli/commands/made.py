@@ -259,7 +259,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
     parameters += [] if noun.words == "session" else [("file", Text, edited.FILE)]
     parameters += [("dry_run", bool, edited.DRY_RUN)]
 
-    def edit(ctx: typer.Context, **typed: Any) -> int:
+    def edit(ctx: typer.Context, **typed: Any) -> None:
         said: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:
             said |= edited.budget_of(typed["budget"], typed["no_budget"])
@@ -271,7 +271,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
         if noun.words == "session" and body:
             thing = _session_of(ctx.obj, thing)
         current = edited.read_current(ctx.obj, noun, thing, *held, is_said=bool(body))
-        return edited.update(ctx, noun, current, body, *held, dry_run=typed["dry_run"])
+        edited.update(ctx, noun, current, body, *held, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)
 
@@ -305,7 +305,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 
-def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
+def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
     change: Change = ARCHIVE if verb == "archive" else DELETE
     about = noun.archived if verb == "archive" else noun.deleted
     things, version = typed["things"], typed.get("version")
@@ -336,7 +336,7 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> int:
     why = about[:1].lower() + about[1:].rstrip(".") if about.startswith("The API refuses ") else ""
     refused = "; ".join(filter(None, (archive, why)))
     many, yes = is_list(things), typed["yes"]
-    return change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)
+    change_things(app, noun, change, targets, question, yes=yes, as_list=many, refused=refused)
 
 
 def need_a_yes(app: App, change: Change, yes: bool) -> None:
@@ -386,7 +386,7 @@ def change_things(
     yes: bool = True,
     refused: str = "",
     changes: "type[Changes] | None" = None,
-) -> int:
+) -> None:
     """Change things; without a `yes` ask the `question` about each. Raises QoderError."""
 
     def is_wanted(raw: Raw) -> bool:
@@ -395,4 +395,4 @@ def change_things(
     made = (changes or Changes)(app, noun, change, None if yes else is_wanted, refused)
     if noun.words == "deploy":
         made.missing = lambda error, target: explain_missing(error, target.id, app)
-    return made.make(targets, as_list=as_list)
+    made.make(targets, as_list=as_list)

@@ -131,7 +131,7 @@ def remove(
     store: str = _STORE,
     paths: list[str] = argument("PATH...", "Paths or ids (mem_…); - reads them from stdin."),
     yes: bool = YES,
-) -> int:
+) -> None:
     """Remove memories. Their versions stay in the history.
 
     Asks before each one; scripts need --yes. What somebody else wrote
@@ -148,7 +148,7 @@ def remove(
         return f"memory '{raw.get('path')}' ({raw.get('id')})?"
 
     many, refused = is_list(paths), "check what it says now: it was written meanwhile"
-    return change_things(app, memories.ENTRY, DELETE, targets, question, yes=yes, as_list=many, refused=refused)
+    change_things(app, memories.ENTRY, DELETE, targets, question, yes=yes, as_list=many, refused=refused)
 
 
 def redact(
@@ -156,7 +156,7 @@ def redact(
     store: str = _STORE,
     versions: list[str] = argument("VERSION...", "Ids of versions (memver_…); - reads them from stdin."),
     yes: bool = YES,
-) -> int:
+) -> None:
     """Take the content out of versions of memories, for good.
 
     For a secret that was remembered by mistake: write the memory anew first,
@@ -175,7 +175,7 @@ def redact(
         return f"{what}? Its content cannot be brought back."
 
     many = is_list(versions)
-    return change_things(app, memories.VERSION, memories.REDACT, targets, question, yes=yes, as_list=many)
+    change_things(app, memories.VERSION, memories.REDACT, targets, question, yes=yes, as_list=many)
 
 
 COMMANDS = made.commands("memory", ls=ls, cat=cat, write=write, remove=remove, history=history, redact=redact)

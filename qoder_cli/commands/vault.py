@@ -3,7 +3,7 @@
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, Rejected, UsageError
+from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, secret_of, several
 from qoder_cli.commands import made
@@ -98,7 +98,7 @@ def _line(raw: Raw) -> Any:
     return Words("  ".join(str(getattr(value, "text", value)) for value in shown.values() if value is not None))
 
 
-def check(app: App, vault: str = _ONE) -> int:
+def check(app: App, vault: str = _ONE) -> None:
     """Check the OAuth credentials of a vault.
 
     The API tries each, and renews it if it can; others cannot be checked. JSON
@@ -125,7 +125,6 @@ def check(app: App, vault: str = _ONE) -> int:
         app.progress.note("note: no OAuth credentials found")
     if invalid:
         raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create these anew: their owner has to log in again")
-    return Exit.OK
 
 
 COMMANDS = {

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
-    Exit,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -142,8 +141,8 @@ class Changes:
     _signalled: Signalled | None = None
     _known: dict[Target, Result[Resource]] = field(default_factory=dict)
 
-    def make(self, named: Sequence[Named], *, as_list: bool) -> int:
-        """Make the change. Return 0 or raise what decides the exit code."""
+    def make(self, named: Sequence[Named], *, as_list: bool) -> None:
+        """Make the change. Raises what decides the exit code."""
         words: dict[Target, str] = {}
         for word, target in named:
             if isinstance(target, Target):
@@ -161,7 +160,6 @@ class Changes:
             self._signalled = signalled
         if error := self._deciding(list(map(self._result, named))):
             raise error
-        return Exit.OK
 
     def prepare(self, target: Target) -> ObjectWrite[Resource]:
         """Return the write that changes a thing."""

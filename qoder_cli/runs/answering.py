@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, Exit, NotFound, Rejected, UsageError, WaitTimeout
+from qoder_cli.base.errors import ApiError, NotFound, Rejected, UsageError, WaitTimeout
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
@@ -195,7 +195,7 @@ def decide(
     hashes: Sequence[str],
     because: str | None = None,
     wanted: Wanted | None,
-) -> int:
+) -> None:
     """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
     calls = [ids.call(each) for each in dict.fromkeys(calls)]
     if calls and every:
@@ -223,7 +223,7 @@ def decide(
     if not taken:
         app.progress.note(f"nothing waits in session {target.session_id}", always=True)
     answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
-    return deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
+    deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
 
 
 _RESULTS = {"approve": "allow", "deny": "deny"}
@@ -238,7 +238,7 @@ def deliver(
     *,
     said: str,
     wanted: Wanted | None,
-) -> int:
+) -> None:
     """Send answers to waiting calls, if any. Print the result, or wait."""
     goes_on = target.run is not None and is_going(target.run)
     turn = _before(app, target) if wanted and answers and not goes_on else None
@@ -258,16 +258,16 @@ def deliver(
         app.progress.note(f"these still wait: {_listed(still)}")
     if wanted is not None:
         return wait_and_show(app, _following(app, target, turn, events), wanted)
-    return _show(app, target, [call.id for call, _ in answers], said, still, events)
+    _show(app, target, [call.id for call, _ in answers], said, still, events)
 
 
-def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> int:
+def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> None:
     """Send a custom tool's result, and print what was done. Raises QoderError."""
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=[id])
     [call] = chosen(app, target, asked, [id], "answer")
     answers = [(call, custom_result(call, said, is_error=is_error))]
-    return deliver(app, target, asked, answers, said="answered", wanted=wanted)
+    deliver(app, target, asked, answers, said="answered", wanted=wanted)
 
 
 def _wait_out(app: App, observer: Observer, wanted: Wanted) -> None:
@@ -285,7 +285,7 @@ class ToSay(NamedTuple):
     when_idle: bool
 
 
-def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> int:
+def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> None:
     """Send a message to a session. Print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
@@ -324,14 +324,14 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
             app.clock.sleep(BUSY_PAUSE)
     if waits and wanted:
         return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
-    return _show(app, target, [], "", [], events)
+    _show(app, target, [], "", [], events)
 
 
-def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> int:
-    """Print what was done with calls (`said`) and which still wait. Return 0."""
+def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> None:
+    """Print what was done with calls (`said`) and which still wait."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in calls))
-        return Exit.OK
+        return
     data = {
         "run_id": target.run.id if target.run else None,
         "session_id": target.session_id,
@@ -343,7 +343,6 @@ def _show(app: App, target: Target, calls: list[str], said: str, still: list[str
     if calls:
         fields[said] = calls
     app.output.record({**fields, "still_waiting": still}, data=data)
-    return Exit.OK
 
 
 def _listed(those: Sequence[str]) -> str:

@@ -206,13 +206,13 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
 
-def wait_and_show(app: App, observer: Observer, wanted: Wanted) -> int:
-    """Wait for a run and print the result. Return 0 or raise its error."""
-    return finish(app, wait_for(app, observer, wanted), result=wanted.result)
+def wait_and_show(app: App, observer: Observer, wanted: Wanted) -> None:
+    """Wait for a run and print the result. Raises its error."""
+    finish(app, wait_for(app, observer, wanted), result=wanted.result)
 
 
-def finish(app: App, item: Item, *, result: bool = False) -> int:
-    """Print one result, or the run's final message. Return 0 or raise its error."""
+def finish(app: App, item: Item, *, result: bool = False) -> None:
+    """Print one result, or the run's final message. Raises its error."""
     app.known.ended(item)
     try:
         if item.found is not None:
@@ -228,7 +228,6 @@ def finish(app: App, item: Item, *, result: bool = False) -> int:
     app.known.ended(item)
     if item.error is not None:
         raise item.error if result else beside_record(item.error, item.found, app)
-    return Exit.OK
 
 
 def _show(app: App, item: Item, result: bool) -> QoderError | None:

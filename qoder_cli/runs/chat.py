@@ -36,7 +36,7 @@ def require_terminal(app: App) -> None:
         raise UsageError("a chat requires a terminal", hint=hint)
 
 
-def chat(app: App, session_id: str) -> int:
+def chat(app: App, session_id: str) -> None:
     """Chat until the person leaves or the session ends. Raises QoderError."""
     session = Run(session_to_talk_to(app, session_id))
     title = text(session.raw.get("title"))
@@ -65,7 +65,6 @@ def chat(app: App, session_id: str) -> int:
         working = "; the agent keeps working" if talk.works else ""
         app.progress.note(f"left session {session_id}{working}", always=True)
         app.progress.note(f"to come back: {' '.join(app.command('session', 'chat', session_id))}", always=True)
-    return Exit.OK
 
 
 class Talk:

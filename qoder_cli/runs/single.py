@@ -11,10 +11,10 @@ from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
 
 
-def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_skip: OnSkip) -> int:
-    """Start a run, wait for it if `wanted`, and print it. Return 0 or raise its error."""
+def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_skip: OnSkip) -> None:
+    """Start a run, wait for it if `wanted`, and print it. Raises its error."""
     if if_idle and _is_busy(app, order, on_skip):
-        return Exit.OK
+        return
     what = called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
     trigger = Trigger(app, order)
@@ -45,7 +45,7 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
     item = wait_for(app, observer, wanted)
     if on_skip == "ok" and item.exit_code == Exit.RUN_SKIPPED:
         item = item.with_(error=None)
-    return finish(app, item, result=wanted.result)
+    finish(app, item, result=wanted.result)
 
 
 def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
@@ -65,7 +65,7 @@ def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
         raise
 
 
-def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
+def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> None:
     """Print a run that is not waited for. It may have failed or been skipped already."""
     observer.read_if_unclear()
     run = observer.run
@@ -77,4 +77,3 @@ def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> int:
     app.show_run(run)
     if error is not None:
         raise beside_record(error, run, app)
-    return Exit.OK

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, InternalError, NotYet, Signalled, UsageError, first_by_rank
+from qoder_cli.base.errors import InternalError, NotYet, Signalled, UsageError, first_by_rank
 from qoder_cli.cli.options import YES, Texts, argument, confirmed, flag, several
 from qoder_cli.commands.edited import DRY_RUN
 from qoder_cli.help.completion import values
@@ -25,7 +25,7 @@ def apply(
     exit_code: bool = flag("--exit-code", "Like --dry-run, but exit 8 if anything would change."),
     repin: bool = flag("--repin", "Re-pin agents without a version to their latest version."),
     send_secrets: bool = flag("--send-secrets", "Always send resource tokens, even if nothing else changed."),
-) -> int:
+) -> None:
     """Create or update deployments from files.
 
     Files are YAML or JSON with one or more deployments; of a folder, all files
@@ -70,14 +70,14 @@ def apply(
             would = f"{sum(step.is_open for step in steps)} of {len(steps)} deployments would change"
             command = app.command("deploy", "apply", *paths, *options, "--yes")
             raise NotYet(would, hint="to apply", next=command)
-        return Exit.OK
+        return
     if is_open and not yes:
         if not app.may_ask:
             raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
         if not confirmed(app, f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"):
             raise UsageError("cancelled; nothing was applied")
         look_again(app, steps)
-    return _apply(app, steps)
+    _apply(app, steps)
 
 
 def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
@@ -121,7 +121,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _apply(app: App, steps: Sequence["Step"]) -> int:
+def _apply(app: App, steps: Sequence["Step"]) -> None:
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
 
@@ -153,7 +153,7 @@ def _apply(app: App, steps: Sequence["Step"]) -> int:
         signalled = late
     except InternalError as unwritten:  # a full disk does not undo a write
         raise last_words(unwritten, _so_far(items()), unwritten.message) from None
-    return _conclude(items(), signalled)
+    _conclude(items(), signalled)
 
 
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
@@ -163,7 +163,7 @@ def _print_applied(app: App, items: Sequence["Applied"]) -> None:
     app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
 
 
-def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
+def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> None:
     if signalled is not None:
         stopped, hint, said = signalled.in_words("stopped by a signal"), "run the command again to finish", None
         if unknown := sum(item.action == "unknown" for item in items):
@@ -171,7 +171,7 @@ def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> int:
         raise last_words(stopped, stopped.message, _so_far(items), said, is_unknown=unknown > 0, hint=hint)
     error = deciding_error(items)
     if error is None:
-        return Exit.OK
+        return
     raise last_words(error, _so_far(items) if len(items) > 1 else None, error.message)
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands.edited import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA
@@ -45,7 +45,7 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> int:
+def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> None:
     """Create a deployment. Fails if the name is taken.
 
     Requires --name, --agent, --environment and --message. With --schedule it
@@ -75,7 +75,7 @@ def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> int:
             f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
             hint=f"choose another name, or update it: {update}",
         )
-    return _write(app, creating(declared), dry_run=dry_run, doing="creating")
+    _write(app, creating(declared), dry_run=dry_run, doing="creating")
 
 
 def update(
@@ -88,7 +88,7 @@ def update(
     remove_metadata: Texts = REMOVE_METADATA,
     no_budget: bool = NO_BUDGET,
     dry_run: bool = DRY_RUN,
-) -> int:
+) -> None:
     """Update a deployment. Only the settings you pass are changed.
 
     --agent without a version pins the latest. --vault replaces all vaults,
@@ -126,10 +126,10 @@ def update(
     [declared] = with_ids(app, [declare_fields(fields)])
     [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
     step = changing(pinned, current, known_ones, repin=said.agent is not None)
-    return _write(app, step, dry_run=dry_run, doing="changing")
+    _write(app, step, dry_run=dry_run, doing="changing")
 
 
-def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
+def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     from qoder_cli.deployments.applying import apply, give_up
     from qoder_cli.deployments.step import show_changes, warn_of_plan, without_writing
 
@@ -147,7 +147,7 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
         if planned.found or app.output.format != "id":  # what is not there has no id to print
             id = planned.found.id if planned.found else ""
             app.output.record(planned.row(), data=planned.as_json(), id=id)
-        return Exit.OK
+        return
     applied = None
     try:
         applied = apply(app, step, Pace(app.clock, per_second=WRITES_PER_SECOND))
@@ -161,7 +161,6 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> int:
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error
-    return Exit.OK
 
 
 def _print(app: App, applied: "Applied") -> None:

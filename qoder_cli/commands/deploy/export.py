@@ -3,7 +3,7 @@
 from collections import Counter
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, QoderError, first_by_rank
+from qoder_cli.base.errors import QoderError, first_by_rank
 from qoder_cli.base.pool import in_order
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list, named
 from qoder_cli.deployments.lookup import find_deployment
@@ -11,7 +11,7 @@ from qoder_cli.files.normal import settable
 from qoder_cli.runs import names
 
 
-def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
+def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Export deployments as files for `deploy apply`.
 
     Writes one commented YAML document for each, or JSON with --json (then
@@ -39,9 +39,8 @@ def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = A
             app.output.records(files, id="id")
         else:
             app.output.record(files[0], id=ids[0])
-        return Exit.OK
+        return
     having = Counter(deployment.name for deployment in known.values())
     for number, deployment in enumerate(known.values()):
         written = as_file(deployment, by_id=having[deployment.name] > 1)
         app.out.write_exactly(("---\n" if number else "") + written)
-    return Exit.OK

@@ -39,7 +39,7 @@ def run(
     allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,
     ci: bool = options.CI,
-) -> int:
+) -> None:
     """Start a run of one or more deployments.
 
     Returns as soon as the run is accepted. With --wait the exit code is the
@@ -100,7 +100,7 @@ def run(
         from qoder_cli.runs.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
-    return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
+    run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")

@@ -23,7 +23,7 @@ PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_
 UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
 
 
-def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
+def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Pause deployments. Schedules stop and new runs are refused.
 
     Exits 0 if it is (or already was) paused, 6 if it is archived. Runs in
@@ -35,10 +35,10 @@ def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = AL
     Examples:
       qoder deploy pause nightly-report
       echo dep_scheduled | qoder deploy pause - -o jsonl | jq -r .status"""
-    return _change(app, PAUSE, deployments, allow_empty)
+    _change(app, PAUSE, deployments, allow_empty)
 
 
-def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> int:
+def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Resume paused deployments.
 
     Exits 0 if it is (or already was) active, 6 if it is archived. Scheduled
@@ -47,12 +47,12 @@ def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = 
     Examples:
       qoder deploy unpause nightly-report
       qoder deploy unpause nightly-report --json | jq -r .status"""
-    return _change(app, UNPAUSE, deployments, allow_empty)
+    _change(app, UNPAUSE, deployments, allow_empty)
 
 
-def _change(app: App, change: Change, typed: list[str], allow_empty: bool) -> int:
+def _change(app: App, change: Change, typed: list[str], allow_empty: bool) -> None:
     targets = things_named(app, _DEPLOY, typed, allow_empty=allow_empty)
-    return change_things(app, _DEPLOY, change, targets, as_list=is_list(typed))
+    change_things(app, _DEPLOY, change, targets, as_list=is_list(typed))
 
 
 list_deployments = list_command(_DEPLOY)

@@ -35,7 +35,7 @@ class Typed(NamedTuple):
     dry_run: bool = edited.DRY_RUN
 
 
-def create(app: App, typed: Typed) -> int:
+def create(app: App, typed: Typed) -> None:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
@@ -54,7 +54,7 @@ def create(app: App, typed: Typed) -> int:
         is_open = networking["type"] == "unrestricted"
         told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {told}")
-    return edited.create(app, _ENV, body, dry_run=typed.dry_run)
+    edited.create(app, _ENV, body, dry_run=typed.dry_run)
 
 
 def update(
@@ -63,7 +63,7 @@ def update(
     *,
     typed: Typed,
     remove_metadata: Texts = edited.REMOVE_METADATA,
-) -> int:
+) -> None:
     """Update an environment. Only what you pass is changed.
 
     Hosts, packages and metadata are added to those that are there; `config` in
@@ -82,7 +82,7 @@ def update(
         if "config" in body and config.get("type") != "self_hosted":
             config = {"networking": known.get("networking"), **config}
         body["config"] = changed(config, said, is_new=False)
-    return edited.update(ctx, _ENV, current, body, dry_run=typed.dry_run)
+    edited.update(ctx, _ENV, current, body, dry_run=typed.dry_run)
 
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

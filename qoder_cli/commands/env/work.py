@@ -55,7 +55,7 @@ def stop(
     env: str = _OF_ENV,
     work: str = _ONE,
     force: bool = flag("--force", "At once, without letting its worker end it."),
-) -> int:
+) -> None:
     """Stop a work item.
 
     Exits 0 if it is stopping, or has stopped already.
@@ -63,19 +63,19 @@ def stop(
     Examples:
       qoder env work stop workers work_demo"""
     change = _STOP._replace(body={"force": True}, reads=_has_stopped) if force else _STOP
-    return _change(app, env, work, change)
+    _change(app, env, work, change)
 
 
-def ack(app: App, env: str = _OF_ENV, work: str = _ONE) -> int:
+def ack(app: App, env: str = _OF_ENV, work: str = _ONE) -> None:
     """Acknowledge a work item, for a worker that polled it.
 
     Examples:
       qoder env work ack workers work_demo"""
-    return _change(app, env, work, _ACK)
+    _change(app, env, work, _ACK)
 
 
-def _change(app: App, env: str, work: str, change: Change) -> int:
-    return change_things(app, _WORK, change, [(work, _target(app, env, work))], as_list=False)
+def _change(app: App, env: str, work: str, change: Change) -> None:
+    change_things(app, _WORK, change, [(work, _target(app, env, work))], as_list=False)
 
 
 def _target(app: App, env: str, work: str) -> Target:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, UsageError
+from qoder_cli.base.errors import Interrupted, NotYet, OutcomeUnknown, QoderError, UsageError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
@@ -26,7 +26,7 @@ Key = str | QoderError  # the id of a run, or why there is none
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
-def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> int:
+def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Cancel runs and wait for them to stop.
 
     Exits 0 once they have stopped, or if they already had; 9 when a run is
@@ -64,7 +64,6 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     out.end()
     if failure := out.broken or deciding_error(out.results):
         raise failure
-    return Exit.OK
 
 
 def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, NotFound
+from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping
 from qoder_cli.base.outcome import is_going
@@ -26,7 +26,7 @@ def get(
     run: Text = RUN_OR_LAST,
     exit_status: bool = _EXIT_STATUS,
     deployment: Text = option("--deployment", "DEPLOYMENT", _OF_THIS, values.deployments),
-) -> int:
+) -> None:
     """Show a run's status and details.
 
     Exits 0 whatever the run's status, unless --exit-status is given: then
@@ -50,7 +50,6 @@ def get(
     remember_runs(app.store, app.settings, [found])
     if exit_status and (error := ending_error(found, app)):
         raise error
-    return Exit.OK
 
 
 def _check_is_of(app: App, id: str, deployment: str) -> None:

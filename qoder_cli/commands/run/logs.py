@@ -7,7 +7,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import Exit, NoAnswer, UsageError
+from qoder_cli.base.errors import NoAnswer, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
@@ -39,7 +39,7 @@ def logs(
     since: Text = _SINCE,
     thread: Text = _THREAD,
     allow_empty: bool = options.ALLOW_EMPTY,
-) -> int:
+) -> None:
     """Show what the agent said and did.
 
     When piped, each line is time, speaker and text separated by tabs;
@@ -96,7 +96,6 @@ def logs(
         follow_run(app, chosen, selection, tail, when_asked(app, on_ask, follow=follow))
     else:
         _show(app, chosen, selection, tail)
-    return Exit.OK
 
 
 def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> None:

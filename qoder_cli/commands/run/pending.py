@@ -1,7 +1,7 @@
 """`qoder run pending`: what waits for an answer."""
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, NeedsAnswer, UsageError
+from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.asks import FIRST, Waiting
@@ -14,7 +14,7 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
-) -> int:
+) -> None:
     """List the calls that wait for an answer.
 
     Without RUN it looks at all idle sessions of the last 24 hours, with one
@@ -43,4 +43,3 @@ def pending(
         app.progress.note("nothing waits for an answer")
     elif exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
-    return Exit.OK

@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
     input_sha256: Texts = option("--input-sha256", "HEX", _SAME)
 
 
-def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> int:
+def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> None:
     """Allow calls that the agent wants to make.
 
     Shows each call with its input and asks first; scripts name the calls (or
@@ -37,7 +37,7 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -
       qoder run approve last
       qoder run approve last --all --yes --wait --result
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
-    return _decide(app, run, chosen, waiting, "approve")
+    _decide(app, run, chosen, waiting, "approve")
 
 
 def deny(
@@ -47,7 +47,7 @@ def deny(
     chosen: Chosen,
     because: Text = option("--because", "TEXT", "Tell the agent why."),
     waiting: Waiting,
-) -> int:
+) -> None:
     """Refuse calls that the agent wants to make.
 
     The agent hears of it and continues without. Everything else is as with
@@ -56,16 +56,16 @@ def deny(
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
       qoder session deny sess_demo evt_1 --yes --wait"""
-    return _decide(app, run, chosen, waiting, "deny", because)
+    _decide(app, run, chosen, waiting, "deny", because)
 
 
-def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> int:
+def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> None:
     from qoder_cli.runs.answering import decide
 
     calls, every, yes, hashes = chosen
     wanted, run = wanted_of(app, waiting), one_named(run, app)
     calls, hashes = calls or [], hashes or []
-    return decide(app, run, calls, verb=verb, every=every, yes=yes, hashes=hashes, because=because, wanted=wanted)
+    decide(app, run, calls, verb=verb, every=every, yes=yes, hashes=hashes, because=because, wanted=wanted)
 
 
 def answer(
@@ -76,7 +76,7 @@ def answer(
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
     waiting: Waiting,
-) -> int:
+) -> None:
     """Give the result of a custom tool that the agent called.
 
     Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
@@ -89,7 +89,7 @@ def answer(
 
     wanted = wanted_of(app, waiting)
     said = text_of(result, stdin=app.stdin, option="--result")
-    return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)
+    answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)
 
 
 def send(
@@ -100,7 +100,7 @@ def send(
     when_idle: bool = flag("--when-idle", "Wait until the agent is idle first."),
     *,
     waiting: Waiting,
-) -> int:
+) -> None:
     """Send a message to a session, which continues with it.
 
     The outcome of a run does not change by what is said later: with --wait
@@ -120,4 +120,4 @@ def send(
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     to_say = ToSay(message, said, when_idle)
-    return send_message(app, one_named(run, app), to_say, wanted, interrupts=interrupt, waits=waits)
+    send_message(app, one_named(run, app), to_say, wanted, interrupts=interrupt, waits=waits)

@@ -3,7 +3,6 @@
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RUN_OR_LAST, Text, option, or_last
 from qoder_cli.help.completion import values
@@ -17,7 +16,7 @@ def result(
     ctx: typer.Context,
     run: Text = RUN_OR_LAST,
     output_dir: Text = option("--output-dir", "DIR", _DOWNLOAD, values.folders),
-) -> int:
+) -> None:
     """Print the agent's final message; optionally download its files.
 
     Standard output is the message as plain text, or empty if there is none;
@@ -56,4 +55,3 @@ def result(
     results.show_result(app, found, files=files)
     if error := ending_error(found, app):
         raise error
-    return Exit.OK

@@ -24,7 +24,7 @@ def wait(
     on_ask: OnAsk | None = options.ON_ASK,
     allow_empty: bool = options.ALLOW_EMPTY,
     ci: bool = options.CI,
-) -> int:
+) -> None:
     """Wait for runs to finish; exit with their outcome.
 
     Exit codes: 0 completed, 1 failed or never started, 3 skipped, 10 lost
@@ -60,4 +60,4 @@ def wait(
     began = app.clock.monotonic()
     run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
     app.known.begun(run_id)
-    return wait_and_show(app, observer_of(app, run_id), wanted.since(began, app.clock))
+    wait_and_show(app, observer_of(app, run_id), wanted.since(began, app.clock))

@@ -26,7 +26,7 @@ def get(app: App, run: Text = RUN_OR_LAST) -> None:
     app.output.record(session_fields(found), data=found.as_json(), id=found.id)
 
 
-def chat(app: App, run: Text = RUN_OR_LAST) -> int:
+def chat(app: App, run: Text = RUN_OR_LAST) -> None:
     """Talk with the agent of a session, at a terminal.
 
     Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
@@ -41,7 +41,7 @@ def chat(app: App, run: Text = RUN_OR_LAST) -> int:
     from qoder_cli.runs.chat import require_terminal
 
     require_terminal(app)
-    return talk(app, target_of(or_last(run, app), app).session_id)
+    talk(app, target_of(or_last(run, app), app).session_id)
 
 
 COMMANDS = {

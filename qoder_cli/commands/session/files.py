@@ -1,7 +1,7 @@
 """`qoder session files`: what is in a session."""
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource
 from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, confirmed, option, several
 from qoder_cli.output.data import Rows
@@ -19,7 +19,7 @@ def files(
     remove: Texts = several("--remove", "ID", "Take a resource (sesr_…) out of it."),
     renew: Text = _RENEW,
     yes: bool = YES,
-) -> int:
+) -> None:
     """List the files, repositories and memory stores of a session.
 
     Repositories and memory stores can only be given when a session starts.
@@ -53,4 +53,3 @@ def files(
     rows = Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
     with rows:
         rows.show(mounted.listed(app, id))
-    return Exit.OK

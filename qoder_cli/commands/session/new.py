@@ -7,7 +7,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import Exit, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import AGENT, Text, Texts, Waiting, flag, option, several, wanted_of
 from qoder_cli.commands.edited import BUDGET, TITLE, budget_of
 from qoder_cli.deployments.lookup import find_deployment
@@ -50,7 +50,7 @@ def new(
     chat: bool = flag("--chat -c", "Then talk with the agent, at a terminal."),
     *,
     waiting: Waiting,
-) -> int:
+) -> None:
     """Start a session with an agent.
 
     Without --message the session is idle until you send one. With --wait,
@@ -100,7 +100,6 @@ def new(
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
         return wait_and_show(app, observer, wanted.since(began, app.clock))
     app.output.record(session_fields(session), data=session.as_json(), id=session.id)
-    return Exit.OK
 
 
 def _token(app: App, is_piped: bool) -> str | None:

@@ -137,8 +137,8 @@ class Conductor:
             if self._printed.of(number) is None:
                 self.put(number, not_started(typed))
 
-    def conclude(self) -> int:
-        """Print the rest and a summary. Return 0 or raise the deciding error."""
+    def conclude(self) -> None:
+        """Print the rest and a summary. Raises the deciding error."""
         items = self._printed.results
         remember_runs(self._app.store, self._app.settings, [item.found for item in items if item.found])
         try:
@@ -155,7 +155,7 @@ class Conductor:
                 raise broken
             error = broken
         if error is None:
-            return Exit.OK
+            return
         verb = "completed" if self._plan.wait else "started"
         raise last_words(self._app, error, items, verb=verb, restart=self._restart)
 

@@ -73,10 +73,10 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
     )
 
 
-def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> int:
+def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> None:
     """Start a run of each deployment, wait if `plan` says so, and print the results.
 
-    `orders` match `typed`, with an error for what cannot be ordered. Return 0 or raise.
+    `orders` match `typed`, with an error for what cannot be ordered. Raises the deciding error.
     """
     app.known.typed = typed
     app.pace_reads(READS_BESIDE_WRITES)
@@ -96,7 +96,7 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
                 conductor.put(number, Item("", None, order))
         if not conductor.is_enough():
             wait.until_told([], launches)
-    return conductor.conclude()
+    conductor.conclude()
 
 
 def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
@@ -111,8 +111,8 @@ def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
     return app.command("deploy", "run", *ids, *words)
 
 
-def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
-    """Wait for the runs typed and print each. Return 0 or raise the deciding error."""
+def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
+    """Wait for the runs typed and print each. Raises the deciding error."""
     for word in typed:
         ids.run(word)
     app.pace_reads()
@@ -137,4 +137,4 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> int:
             conductor.expect(watch, *numbers)
             watches.append(watch)
         FleetWait(app, wanted, conductor.tell, enough=conductor.is_enough, labels=typed).until_told(watches)
-    return conductor.conclude()
+    conductor.conclude()

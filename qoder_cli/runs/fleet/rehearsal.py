@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, QoderError
+from qoder_cli.base.errors import ApiError, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.lookup import find_deployment, refusal_of
@@ -17,8 +17,8 @@ AT_A_TIME = 8  # deployments that are read
 _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile", "body", "deployment")
 
 
-def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> int:
-    """Print the requests, or errors. Return 0 or raise why one would be refused."""
+def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> None:
+    """Print the requests, or errors. Raises why one would be refused."""
     from qoder_cli.runs.fleet.conductor import Warnings, last_words
 
     app.pace_reads()
@@ -38,7 +38,6 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
         app.output.record(fields, data=data, id=data["deployment"])
     if (error := deciding_error(items)) is not None:
         raise last_words(app, error, items, verb="would be started") if as_list else error
-    return Exit.OK
 
 
 def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:

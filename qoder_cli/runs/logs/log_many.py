@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, Exit, QoderError, Unavailable, UsageError
+from qoder_cli.base.errors import ApiError, AuthError, QoderError, Unavailable, UsageError
 from qoder_cli.base.pool import in_order
 from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
@@ -30,8 +30,8 @@ class Log:
     batches: Iterator[Events] = field(default_factory=lambda: iter(()))
 
 
-def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> int:
-    """Print the logs. Return 0 or raise the deciding error, a UsageError at once."""
+def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> None:
+    """Print the logs. Raises the deciding error, a UsageError at once."""
     show = _in_array if app.output.format == "json" else _as_lines
     items: list[Item] = []
     away = 0  # logs in a row without a server
@@ -52,7 +52,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
         app.out.write("]\n" if app.output.indent is None else "\n]\n")
     worst = deciding_error(items)
     if worst is None:
-        return Exit.OK
+        return
     said = next(item.said for item in items if item.error is worst)
     if len(typed) > 1:
         said = f"{sum(item.error is not None for item in items)} of {len(typed)} logs are incomplete: {said}"
