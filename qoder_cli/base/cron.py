@@ -19,7 +19,6 @@ from cronsim import CronSim, CronSimError
 from qoder_cli.base.model import text
 from qoder_cli.base.tokens import shortened
 
-_WEEKDAY = 4  # the place of that field
 _ANY_DAY = datetime(2000, 1, 1)
 _LONGEST_REPEAT = timedelta(days=1)  # by which a clock was ever turned back, at most
 _MONDAY_TO_FRIDAY = frozenset(range(1, 6))
@@ -27,12 +26,13 @@ _FEW = 3  # times of a day that are listed even where they are evenly spaced
 _MANY = 8  # times of a day that are no longer listed
 
 
-_FIELDS = (  # the name of each, and what it takes
-    ("minute", "0 to 59"),
-    ("hour", "0 to 23"),
-    ("day of the month", "1 to 31"),
-    ("month", "1 to 12 or jan to dec"),
-    ("day of the week", "0 to 7 or sun to sat"),
+_MONTHS, _WEEKDAYS = "jan feb mar apr may jun jul aug sep oct nov dec", "sun mon tue wed thu fri sat"
+_FIELDS = (  # the name of each, what it takes, its lowest and highest number, and names in their order
+    ("minute", "0 to 59", 0, 59, ""),
+    ("hour", "0 to 23", 0, 23, ""),
+    ("day of the month", "1 to 31", 1, 31, ""),
+    ("month", "1 to 12 or jan to dec", 1, 12, _MONTHS),
+    ("day of the week", "0 to 7 or sun to sat", 0, 7, _WEEKDAYS),
 )
 _SHORTCUTS = {
     "@hourly": "0 * * * *",
@@ -109,45 +109,30 @@ def parse(expression: str) -> Cron:
 
 
 def _checked(part: str, place: int) -> str:
-    """Return one part of a field as cronsim reads it. Raises ValueError."""
+    """Return one part of a field as cronsim reads it: `*`, `*/2`, or numbers. Raises ValueError."""
+    name, takes, low, high, names = _FIELDS[place]
+    invalid = f"invalid {name} {shortened(part, 20)!r} ({takes}"
     shape = _PART.fullmatch(part.lower())
     if shape is None:
-        raise _invalid(part, place)
-    first, last, step = shape["first"], shape["last"], shape["step"]
-    if any(end and not _takes(end, place) for end in (first, last)):
-        raise _invalid(part, place)
-    if step and int(step) < 1:
-        raise _invalid(part, place, "; a step is at least 1")
-    read = _for_cronsim(first, last, step, place)
-    if not _takes(read, place):
-        raise _invalid(part, place, "; a range goes from low to high")
-    return read
-
-
-def _invalid(part: str, place: int, why: str = "") -> ValueError:
-    name, takes = _FIELDS[place]
-    return ValueError(f"invalid {name} {shortened(part, 20)!r} ({takes}{why})")
-
-
-def _for_cronsim(first: str | None, last: str | None, step: str | None, place: int) -> str:
-    """Return a part that cronsim reads as meant: it would not end `5-5/10` at 5."""
-    if first is None:
-        return f"*/{step}" if step else "*"
-    if place == _WEEKDAY and step and not last:
-        last = first if first == "7" else "6"  # an open range ends before the second Sunday
-    if place == _WEEKDAY and last == "sun" and first not in ("0", "sun"):
-        last = "7"
-    if last is None or last == first:
-        return first
-    return f"{first}-{last}/{step}" if step else f"{first}-{last}"
-
-
-def _takes(part: str, place: int) -> bool:
-    try:
-        CronSim(" ".join(part if at == place else "*" for at in range(5)), _ANY_DAY)
-    except CronSimError:
-        return False
-    return True
+        raise ValueError(f"{invalid})")
+    known = {word: number for number, word in enumerate(names.split(), low)}
+    ends = [known.get(end, int(end) if end.isdigit() else -1) for end in shape.group("first", "last") if end]
+    if not all(low <= end <= high for end in ends):
+        raise ValueError(f"{invalid})")
+    step = int(shape["step"] or 1)
+    if step < 1:
+        raise ValueError(f"{invalid}; a step is at least 1)")
+    if not ends:
+        return part
+    if names == _WEEKDAYS:
+        high = max(6, ends[0])  # an open range ends before the second Sunday
+        ends[1:] = [7 if shape["last"] == "sun" and ends[0] else end for end in ends[1:]]
+    first, last = ends[0], ends[-1]
+    if shape["step"] and not shape["last"]:
+        last = high
+    if first > last:
+        raise ValueError(f"{invalid}; a range goes from low to high)")
+    return ",".join(map(str, range(first, last + 1, step)))
 
 
 def zone(name: str) -> tzinfo:

@@ -25,6 +25,8 @@ TABLE = {
     "0 * * * *": "every hour",
     "5 * * * *": "every hour from 00:05",
     "5,35 * * * *": "every 30 minutes from 00:05",
+    "5/15 * * * *": "every 15 minutes from 00:05",
+    "0 9 * * 1/2": "at 09:00 on Mondays, Wednesdays and Fridays",
     "*/45 * * * *": "every day at minutes 0 and 45 of every hour",
     "*/7 * * * *": "every day at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour",
     "*/11 * * * *": "every day at minutes 0, 11, 22, 33, 44 and 55 of every hour",

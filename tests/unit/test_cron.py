@@ -37,6 +37,9 @@ def fires(expression: str, zone: str, *, after: datetime, count: int = 5) -> lis
         ("0 0 29 * 4", ["Mon 29.03. 00:00 +0200", "Thu 01.04. 00:00 +0200", "Thu 08.04. 00:00 +0200"]),
         # one of them starts with a star: both have to match
         ("0 0 */2 * 4", ["Thu 01.04. 00:00 +0200", "Thu 15.04. 00:00 +0200", "Thu 29.04. 00:00 +0200"]),
+        # a step without a range goes on to the end of the field, a range of one number is that number
+        ("0 8/8 * * *", ["Sat 27.03. 16:00 +0100", "Sun 28.03. 08:00 +0200", "Sun 28.03. 16:00 +0200"]),
+        ("0 07-7/8 * * *", ["Sun 28.03. 07:00 +0200", "Mon 29.03. 07:00 +0200", "Tue 30.03. 07:00 +0200"]),
         ("0 0 31 * *", ["Wed 31.03. 00:00 +0200", "Mon 31.05. 00:00 +0200", "Sat 31.07. 00:00 +0200"]),
     ],
 )
