@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -14,15 +15,19 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, UsageError, first_by_rank
+from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
+from qoder_cli.base.model import Run
 from qoder_cli.cli.options import named
 from qoder_cli.output.screen import Screen
+from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.fleet.conductor import last_words
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.conftest import Ran
+from tests.conftest import Qoder, Ran
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
+from tests.support.one_run import DONE
 from tests.support.stored import entries_in
 from tests.support.wire import api_error
 
@@ -844,3 +849,12 @@ def test_an_item_that_was_not_attempted_has_no_exit_code() -> None:
 
     item = Item("dep_1", None, NotYet("not begun"), attempted=False).as_json()
     assert (item["input"], item["exit_code"], item["id"]) == ("dep_1", None, None)
+
+
+def test_a_signal_when_all_that_were_started_have_ended_says_so(qoder: Qoder) -> None:
+    screen = Screen(io.BytesIO())
+    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock)
+    ended, not_begun = Item("dep_1", Run(DONE)), Item("dep_2", None, NotYet("not started"), attempted=False)
+    error = Signalled(signal.SIGINT).in_words("stopped")
+    assert last_words(app, error, [ended, not_begun], verb="completed").run_state == "ended"
+    assert last_words(app, error, [not_begun, not_begun], verb="completed").run_state == "none"
