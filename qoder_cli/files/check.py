@@ -1,7 +1,7 @@
 """Check a deployment against the documented limits (api/facts.md, 1.2), in the normal form of normal.py.
 
-A rule is `object` (anything), a `_Text`, a range of numbers, a tuple of words, `[rule, least, most]`
-for a list, a `_Table`, `{…}` for a mapping of fields, or a function that returns the rule for a
+A rule is `object` (anything), a `Text`, a range of numbers, a tuple of words, `[rule, least, most]`
+for a list, a `Table`, `{…}` for a mapping of fields, or a function that returns the rule for a
 value. In `{…}`, `?` ends the names of fields that may be absent, and `*` allows others.
 """
 
@@ -22,7 +22,7 @@ from qoder_cli.files.tree import Node, Path, Problem, spelled
 Rule = Any
 
 _MOST = 1000  # problems of one deployment that are told: looking for near names takes time
-_MANY = 10**9
+MANY = 10**9
 _NO_TEXT, _NO_LIST, _NO_MAPPING = "must be text", "must be a list", "must be a mapping of fields"
 _MISSING, _UNKNOWN, _EMPTY = "is required", "unknown field", "is empty"
 _EVENTS = ("user.message", "user.define_outcome", "system.message")
@@ -36,32 +36,32 @@ class _Wrong(NamedTuple):
     shown: str = ""
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """A text. A test raises ValueError with what is wrong and, perhaps, words that show the text."""
 
     least: int = 0
-    most: int = _MANY
+    most: int = MANY
     tests: tuple[Callable[[str], object], ...] = ()
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """A mapping of any names."""
 
-    name: _Text
+    name: Text
     value: Rule
-    most: int = _MANY
+    most: int = MANY
 
 
 def _wrong(rule: Rule, value: Any, path: Path) -> Iterator[_Wrong]:
     """Yield what is wrong with a value, and all in it."""
     text = ""
-    if isinstance(rule, _Text):
+    if isinstance(rule, Text):
         yield from _wrong_text(rule, value, path)
-    elif isinstance(rule, dict | _Table) and not isinstance(value, dict):
+    elif isinstance(rule, dict | Table) and not isinstance(value, dict):
         text = _NO_MAPPING
     elif isinstance(rule, dict):
         yield from _wrong_fields(rule, value, path)
-    elif isinstance(rule, _Table):
+    elif isinstance(rule, Table):
         found = [wrong for name in value for wrong in _wrong(rule.name, name, (*path, name))]
         found += [wrong for name, item in value.items() for wrong in _wrong(rule.value, item, (*path, name))]
         yield from found
@@ -90,7 +90,7 @@ def _wrong(rule: Rule, value: Any, path: Path) -> Iterator[_Wrong]:
         yield _Wrong(path, text)
 
 
-def _wrong_text(rule: _Text, value: Any, path: Path) -> Iterator[_Wrong]:
+def _wrong_text(rule: Text, value: Any, path: Path) -> Iterator[_Wrong]:
     if not isinstance(value, str):
         yield _Wrong(path, _NO_TEXT)
     elif not rule.least <= len(value) <= rule.most:
@@ -122,25 +122,25 @@ def _wrong_fields(fields: Mapping[str, Rule], value: Mapping[str, Any], path: Pa
         yield from (_Wrong((*path, name), _UNKNOWN) for name in unknown)
 
 
-def _must(be: Callable[[str], object], or_else: str, *, least: int = 0, most: int = _MANY) -> _Text:
+def _must(be: Callable[[str], object], or_else: str, *, least: int = 0, most: int = MANY) -> Text:
     """Return the rule for texts that pass a test; `or_else` says what is wrong."""
 
     def test(text: str) -> None:
         if not be(text):
             raise ValueError(or_else)
 
-    return _Text(least, most, (test,))
+    return Text(least, most, (test,))
 
 
-def _matches(pattern: str, or_else: str) -> _Text:
+def _matches(pattern: str, or_else: str) -> Text:
     return _must(re.compile(pattern, re.DOTALL).fullmatch, or_else)
 
 
-def _id(prefix: str) -> _Text:
+def _id(prefix: str) -> Text:
     return _matches(f"{prefix}.+", f"must be an id that begins with {prefix}")
 
 
-def _id_or_name(prefix: str, kind: str) -> _Text:
+def _id_or_name(prefix: str, kind: str) -> Text:
     def test(text: str) -> None:
         wanted = f"an id ({prefix}…) or a name"
         try:
@@ -149,7 +149,7 @@ def _id_or_name(prefix: str, kind: str) -> _Text:
         except UsageError as error:
             raise ValueError(f"must be {wanted}", f"must be {wanted}: {error.message}") from None
 
-    return _Text(tests=(test,))
+    return Text(tests=(test,))
 
 
 def _alone(id: str) -> None:
@@ -187,30 +187,31 @@ def _meant(wrong: Any, words: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _or_null(rule: Rule) -> Rule:
+def or_null(rule: Rule) -> Rule:
+    """Return the rule for a value that may be null."""
     return lambda value: object if value is None else rule
 
 
 def _block(value: Any) -> Rule:
-    return {"type": _Text(), "*": object} | ({"text": _Text()} if mapping(value).get("type") == "text" else {})
+    return {"type": Text(), "*": object} | ({"text": Text()} if mapping(value).get("type") == "text" else {})
 
 
 def _event(value: Any) -> Rule:
     return _OUTCOME if mapping(value).get("type") == _EVENTS[1] else _MESSAGE
 
 
-_MESSAGE = {"type": _EVENTS, "content": [_block, 1, _MANY], "*": object}
+_MESSAGE = {"type": _EVENTS, "content": [_block, 1, MANY], "*": object}
 _OUTCOME = {  # the agent's goal, and how it is judged (api/facts.md, 2.3)
     "type": object,
-    "description": _Text(1),
-    "rubric": _Table(_Text(), object),
+    "description": Text(1),
+    "rubric": Table(Text(), object),
     "max_iterations?": range(1, 21),
     "*": object,
 }
 _RESOURCE = {  # for the session (api/facts.md, 1.2 and 4); the server judges it
     "type": ("file", "github_repository", "git_repository", "memory_store"),
     **dict.fromkeys(("file_id?", "mount_path?", "url?", "checkout?"), object),
-    **dict.fromkeys(("authorization_token?", "password?"), _or_null(_Text())),
+    **dict.fromkeys(("authorization_token?", "password?"), or_null(Text())),
     **dict.fromkeys(("memory_store_id?", "access?", "instructions?", "*"), object),
 }
 _CREDITS = _matches(
@@ -222,37 +223,38 @@ _VARIABLES = _must(
     lambda text: assignments(text) is not None,
     "must be NAME=VALUE pairs, each on a line of its own or with ; between them",
 )
-_VARIABLE = _Table(
+_VARIABLE = Table(
     _matches(ENV_NAME, "is not a valid variable name: no =, ; or line break, and no space around it"),
     _matches(r"[^;\r\n]*", "must not contain a line break or ;, which the API cannot carry"),
 )
 _INSIDE: dict[str, dict[str, Rule]] = {
-    "agent": {"id": _AGENT, "type": ("agent",), "version?": range(1, _MANY)},
+    "agent": {"id": _AGENT, "type": ("agent",), "version?": range(1, MANY)},
     "schedule": {
         "type": ("cron",),
-        "expression": _Text(tests=(_cron_expression,)),
-        "timezone": _Text(tests=(_time_zone,)),
+        "expression": Text(tests=(_cron_expression,)),
+        "timezone": Text(tests=(_time_zone,)),
     },
     "budget": {"type": ("limit",), "max_credit_cost": _CREDITS},
 }
 _DEPLOYMENT: dict[str, Rule] = {  # all that a file may have; an update may have any one of them
-    "id?": _Text(0, 256, (*_id("dep_").tests, _alone)),
+    "id?": Text(0, 256, (*_id("dep_").tests, _alone)),
     "name?": _must(str.strip, "is blank", most=256),
-    "description?": _or_null(_Text(most=2048)),
+    "description?": or_null(Text(most=2048)),
     "agent?": lambda value: _AGENT if isinstance(value, str) else _INSIDE["agent"],
     "environment_id?": _id("env_"),
     "environment?": _id_or_name("env_", "environment"),
     "environment_variables?": lambda value: _VARIABLES if isinstance(value, str) else _VARIABLE,
-    "schedule?": _or_null(_INSIDE["schedule"]),
-    "message?": _Text(1),  # short for one user.message; normal.py has written out right ones
+    "schedule?": or_null(_INSIDE["schedule"]),
+    "message?": Text(1),  # short for one user.message; normal.py has written out right ones
     "initial_events?": [_event, 1, 50],
     "resources?": [_RESOURCE, 0, 500],
     "vault_ids?": [_id("vault_"), 0, 50],
     "vaults?": [_id_or_name("vault_", "vault"), 0, 50],
-    "metadata?": _Table(_must(lambda key: key != RESERVED, "is read-only; remove it", most=64), _Text(0, 512), 16),
-    "budget?": _or_null(_INSIDE["budget"]),
+    "metadata?": Table(_must(lambda key: key != RESERVED, "is read-only; remove it", most=64), Text(0, 512), 16),
+    "budget?": or_null(_INSIDE["budget"]),
 }
 _SHAPES = {
+    "model": "must be the id of a model, or a mapping of fields",
     "agent": "must be an agent's id or name, or a mapping of id and version",
     "environment_variables": "must be a mapping of names and values, or a text of NAME=VALUE lines",
     "schedule": "must be a mapping of expression and timezone, or null",
@@ -260,13 +262,13 @@ _SHAPES = {
 }
 
 
-def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
+def check(fields: Mapping[str, Any], said: Node, *, at: Path = (), rules: Rule = _DEPLOYMENT) -> list[Problem]:
     """Return all problems of fields in normal form, with lines and fields of the file.
 
     `said` is the tree they came from, which knows the lines; `at` is its place in the
     document. No problem shows anything that came from a variable.
     """
-    return [_problem(wrong, said, at) for wrong in islice(_wrong(_DEPLOYMENT, dict(fields), ()), _MOST)]
+    return [_problem(wrong, said, at) for wrong in islice(_wrong(rules, dict(fields), ()), _MOST)]
 
 
 def _problem(wrong: _Wrong, said: Node, at: Path) -> Problem:
