@@ -1,5 +1,6 @@
 """`qoder auth`: save a token, remove it, show which is in use."""
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +139,9 @@ def _region_of(base_url: str) -> str | None:
 def _check(app: App, settings: Settings) -> None:
     from qoder_cli.http.client import Client
 
-    client = Client(settings, clock=app.clock, progress=app.progress, transport=app.transport)
     try:
-        _ask_for_a_page(client)
+        with closing(Client(settings, clock=app.clock, progress=app.progress, transport=app.transport)) as client:
+            _ask_for_a_page(client)
     except ApiError as error:
         hint, region = error.hint, _region_of(settings.base_url)
         if isinstance(error, AuthError):
@@ -149,8 +150,6 @@ def _check(app: App, settings: Settings) -> None:
             other = next(name for name in REGIONS if name != region)
             hint = f"tokens only work in their own region: try --region {other}, or create a new one"
         raise error.with_(message=f"{error.message.rstrip('.')}; nothing was saved", hint=hint) from None
-    finally:
-        client.close()
 
 
 def _ask_for_a_page(client: "Client") -> None:

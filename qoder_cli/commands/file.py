@@ -1,10 +1,11 @@
 """`qoder file`: texts for agents, and what they made."""
 
 from pathlib import PurePath
+from types import SimpleNamespace
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound, QoderError, Signalled, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import parse_duration
 from qoder_cli.cli.options import Text, Texts, argument, is_list, option
@@ -12,12 +13,14 @@ from qoder_cli.commands import made
 from qoder_cli.commands.edited import METADATA
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
+from qoder_cli.http.write import Written
 from qoder_cli.nouns import downloads, files
 from qoder_cli.nouns.body import pairs
-from qoder_cli.nouns.change import Change, Changes, Target, read
+from qoder_cli.nouns.change import Change, Target, read
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
-from qoder_cli.output.results import Result
+
+_FILE = NOUNS["file"]
 
 
 def upload(
@@ -51,15 +54,13 @@ def upload(
     contents = {path: files.read_text(path, stdin=app.stdin) for path in names}
     targets = [(path, Target("/files", path, path, ("file", "list"))) for path in paths]
 
-    class Uploads(Changes):
-        def prepare(self, target: Target) -> Create:
-            return files.upload(app, names[target.id], contents[target.id], fields)
+    def prepare(target: Target) -> Create:
+        return files.upload(app, names[target.id], contents[target.id], fields)
 
     change = Change("upload", "uploading", "uploaded", "POST", "", "uploaded")
-    change_things(app, NOUNS["file"], change, targets, as_list=len(paths) > 1, changes=Uploads)
+    change_things(app, _FILE, change, targets, as_list=len(paths) > 1, prepare=prepare)
 
 
-_FILE = NOUNS["file"]
 FOLDER = option("--output-dir -O", "DIR", "Folder for it.", values.folders, default=".")
 
 
@@ -75,24 +76,18 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
     folder = downloads.prepare_folder(output_dir)
     targets = things_named(app, _FILE, things)
 
-    class Downloads(Changes):
-        def _changed(self, target: Target) -> Result[Resource]:
-            try:
-                raw = read(app, target)
-                name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
-                path = downloads.download(app.client, target.id, name, folder, size=size)
-            except NotFound as error:
-                return Result(target.id, error=error.about(target.called))
-            except QoderError as error:
-                return Result(target.id, error=error)
-            except Signalled as signalled:
-                self._signalled = signalled
-                return Result(target.id, attempted=False)
-            app.progress.note(f"saved {path}")
-            return Result(target.id, Resource({**raw, "path": str(path)}))
+    def save(target: Target) -> Written[Resource]:
+        raw = read(app, target)
+        name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
+        path = downloads.download(app.client, target.id, name, folder, size=size)
+        app.progress.note(f"saved {path}")
+        return Written(Resource({**raw, "path": str(path)}), "answered")
+
+    def prepare(target: Target) -> SimpleNamespace:  # as a write
+        return SimpleNamespace(send=lambda: save(target), result=None, may_have_acted=False)
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
-    change_things(app, _FILE, change, targets, as_list=is_list(things), changes=Downloads)
+    change_things(app, _FILE, change, targets, as_list=is_list(things), prepare=prepare)
 
 
 COMMANDS = made.commands("file", upload=upload, download=download)

@@ -19,7 +19,7 @@ from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
-from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target
+from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.operations import Operation
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
@@ -385,14 +385,15 @@ def change_things(
     as_list: bool,
     yes: bool = True,
     refused: str = "",
-    changes: "type[Changes] | None" = None,
+    prepare: Callable[[Target], Any] | None = None,
 ) -> None:
     """Change things; without a `yes` ask the `question` about each. Raises QoderError."""
 
     def is_wanted(raw: Raw) -> bool:
         return confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
 
-    made = (changes or Changes)(app, noun, change, None if yes else is_wanted, refused)
+    prepare = prepare or (lambda target: ending(app, target, change))
+    made = Changes(app, noun, change, None if yes else is_wanted, prepare, refused)
     if noun.words == "deploy":
         made.missing = lambda error, target: explain_missing(error, target.id, app)
     made.make(targets, as_list=as_list)

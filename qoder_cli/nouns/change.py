@@ -128,14 +128,15 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
 class Changes:
     """One change of several things, each printed as it becomes known.
 
-    `is_wanted` is asked about each, as read, before any is changed. `refused` says why the
-    API may refuse it.
+    `is_wanted` is asked about each, as read, before any is changed; `prepare` returns the write
+    that changes one. `refused` says why the API may refuse it.
     """
 
     app: App
     noun: Noun
     change: Change
     is_wanted: Callable[[Raw], bool] | None
+    prepare: Callable[[Target], Any]
     refused: str = ""
     missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
     _signalled: Signalled | None = None
@@ -160,10 +161,6 @@ class Changes:
             self._signalled = signalled
         if error := self._deciding(list(map(self._result, named))):
             raise error
-
-    def prepare(self, target: Target) -> ObjectWrite[Resource]:
-        """Return the write that changes a thing."""
-        return ending(self.app, target, self.change)
 
     def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
         try:

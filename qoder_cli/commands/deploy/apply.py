@@ -58,8 +58,14 @@ def apply(
     is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
     if only_look:
         show_changes(app, steps)
+    elif is_open and app.settings.read_only:
+        raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
     elif is_open:
-        _announce(app, steps, yes=yes)
+        if yes:
+            names = _few([step.name for step in steps if step.is_open])
+            app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
+        if not (yes and app.progress.is_quiet):
+            show_changes(app, steps)
     _tell_what_is_left(app, steps, paths)
     if only_look:
         _print_applied(app, list(map(without_writing, steps)))
@@ -78,19 +84,6 @@ def apply(
             raise UsageError("cancelled; nothing was applied")
         look_again(app, steps)
     _apply(app, steps)
-
-
-def _announce(app: App, steps: Sequence["Step"], *, yes: bool) -> None:
-    """Show what will be written; with --yes, also where. Raises UsageError."""
-    from qoder_cli.deployments.step import show_changes
-
-    if app.settings.read_only:
-        raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
-    if yes:
-        names = _few([step.name for step in steps if step.is_open])
-        app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
-    if not (yes and app.progress.is_quiet):
-        show_changes(app, steps)
 
 
 def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:

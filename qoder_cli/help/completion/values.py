@@ -124,14 +124,11 @@ def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
     return list(group.commands_told())
 
 
-def files(incomplete: str) -> list[Offer]:
-    """Let the shell offer files."""
-    return [(incomplete, FILES)]
+def _left_to_the_shell(kind: str) -> Callable[[str], list[Offer]]:
+    return lambda incomplete: [(incomplete, kind)]
 
 
-def folders(incomplete: str) -> list[Offer]:
-    """Let the shell offer folders."""
-    return [(incomplete, FOLDERS)]
+files, folders = _left_to_the_shell(FILES), _left_to_the_shell(FOLDERS)
 
 
 def command_inside(ctx: typer.Context, incomplete: str) -> list[Offer]:
