@@ -127,3 +127,18 @@ def test_giving_up_on_a_call_and_what_it_is_for_exclude_each_other(is_early: boo
     go_on.set()
     assert task.wait(30)
     assert (late.value.sent, done) == ((False, []) if is_early else (True, ["sent"]))
+
+
+def test_a_call_is_waited_for_as_long_as_it_is_not_late() -> None:
+    go_on, asked = threading.Event(), list[bool]()
+
+    def is_late() -> bool:
+        asked.append(len(asked) > 1)
+        if asked[-1]:
+            go_on.set()
+        return False
+
+    assert Task(go_on.wait).start().result_unless(is_late) is True
+    assert asked == [False, False, True]
+    with pytest.raises(pool.Late):
+        Task(threading.Event().wait).start().result_unless(lambda: True)
