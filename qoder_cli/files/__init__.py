@@ -1,4 +1,4 @@
 """Deployment files: load.py reads, export.py writes, normal.py compares them.
 
-Only load.py leads to PyYAML.
+Only load.py leads to PyYAML and pydantic.
 """

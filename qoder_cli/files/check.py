@@ -1,16 +1,16 @@
-"""Check a deployment against the documented limits (api/facts.md, 1.2), in the normal form of normal.py.
+"""Check a deployment against the documented limits (api/facts.md, 1.2).
 
-A rule is `object` (anything), a `Text`, a range of numbers, a tuple of words, `[rule, least, most]`
-for a list, a `Table`, `{…}` for a mapping of fields, or a function that returns the rule for a
-value. In `{…}`, `?` ends the names of fields that may be absent, and `*` allows others.
+The models have the normal form of normal.py.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import UsageError
@@ -19,152 +19,62 @@ from qoder_cli.base.model import mapping
 from qoder_cli.files.normal import ENV_NAME, READ_ONLY, RESERVED, assignments
 from qoder_cli.files.tree import Node, Path, Problem, spelled
 
-Rule = Any
-
 _MOST = 1000  # problems of one deployment that are told: looking for near names takes time
-MANY = 10**9
-_NO_TEXT, _NO_LIST, _NO_MAPPING = "must be text", "must be a list", "must be a mapping of fields"
-_MISSING, _UNKNOWN, _EMPTY = "is required", "unknown field", "is empty"
-_EVENTS = ("user.message", "user.define_outcome", "system.message")
+
+# A ValueError that a validator raises has what is wrong, and, second, words which show the text:
+# only for one that did not come from a variable.
 
 
-class _Wrong(NamedTuple):
-    """What is wrong; `shown` are words that show the value, unless it came from a variable."""
+def _must(be: Callable[[str], object], or_else: str) -> AfterValidator:
+    """Return a validator that texts must pass; `or_else` says what is wrong."""
 
-    path: Path
-    text: str
-    shown: str = ""
-
-
-class Text(NamedTuple):
-    """A text. A test raises ValueError with what is wrong and, perhaps, words that show the text."""
-
-    least: int = 0
-    most: int = MANY
-    tests: tuple[Callable[[str], object], ...] = ()
-
-
-class Table(NamedTuple):
-    """A mapping of any names."""
-
-    name: Text
-    value: Rule
-    most: int = MANY
-
-
-def _wrong(rule: Rule, value: Any, path: Path) -> Iterator[_Wrong]:
-    """Yield what is wrong with a value, and all in it."""
-    text = ""
-    if isinstance(rule, Text):
-        yield from _wrong_text(rule, value, path)
-    elif isinstance(rule, dict | Table) and not isinstance(value, dict):
-        text = _NO_MAPPING
-    elif isinstance(rule, dict):
-        yield from _wrong_fields(rule, value, path)
-    elif isinstance(rule, Table):
-        found = [wrong for name in value for wrong in _wrong(rule.name, name, (*path, name))]
-        found += [wrong for name, item in value.items() for wrong in _wrong(rule.value, item, (*path, name))]
-        yield from found
-        text = f"has more than {rule.most} entries" if len(value) > rule.most and not found else ""
-    elif isinstance(rule, list):
-        inner, least, most = rule
-        if not isinstance(value, list):
-            text = _NO_LIST
-        elif not least <= len(value) <= most:
-            text = f"has more than {most} entries" if value else _EMPTY
-        else:
-            for index, item in enumerate(value):
-                yield from _wrong(inner, item, (*path, index))
-    elif isinstance(rule, range):
-        if not isinstance(value, int) or isinstance(value, bool):
-            text = "must be a whole number"
-        elif value not in rule:
-            text = f"must be at least {rule[0]}" if value < rule[0] else f"must be at most {rule[-1]}"
-    elif isinstance(rule, tuple):
-        if value not in rule:
-            said = re.sub(", ([^,]*)$", r" or \1", f"must be {', '.join(map(repr, rule))}")
-            yield _Wrong(path, said, said + _meant(value, rule[1:] and rule))
-    elif rule is not object:
-        yield from _wrong(rule(value), value, path)
-    if text:
-        yield _Wrong(path, text)
-
-
-def _wrong_text(rule: Text, value: Any, path: Path) -> Iterator[_Wrong]:
-    if not isinstance(value, str):
-        yield _Wrong(path, _NO_TEXT)
-    elif not rule.least <= len(value) <= rule.most:
-        yield _Wrong(path, f"has more than {rule.most} characters" if value else _EMPTY)
-    else:
-        try:
-            for test in rule.tests:
-                test(value)
-        except ValueError as error:
-            yield _Wrong(path, *error.args)
-
-
-def _wrong_fields(fields: Mapping[str, Rule], value: Mapping[str, Any], path: Path) -> Iterator[_Wrong]:
-    rules = {key.rstrip("?"): rule for key, rule in fields.items() if key != "*"}
-    missing = [name for name in rules if name not in value]
-    needed = [name for name in missing if name in fields]
-    unknown = [name for name in value if name not in rules]
-    for name in unknown if "*" in fields else ():  # first: a misspelt field would be missing
-        near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
-        if near:
-            yield _Wrong(path, f"unknown field {name[:60]}; did you mean {near[0]}?")
-            return
-    for name, rule in rules.items():
-        if name in value:
-            yield from _wrong(rule, value[name], (*path, name))
-        elif name in needed:
-            yield _Wrong((*path, name), _MISSING)
-    if "*" not in fields:
-        yield from (_Wrong((*path, name), _UNKNOWN) for name in unknown)
-
-
-def _must(be: Callable[[str], object], or_else: str, *, least: int = 0, most: int = MANY) -> Text:
-    """Return the rule for texts that pass a test; `or_else` says what is wrong."""
-
-    def test(text: str) -> None:
+    def check(text: str) -> str:
         if not be(text):
             raise ValueError(or_else)
+        return text
 
-    return Text(least, most, (test,))
+    return AfterValidator(check)
 
 
-def _matches(pattern: str, or_else: str) -> Text:
+def _matches(pattern: str, or_else: str) -> AfterValidator:
     return _must(re.compile(pattern, re.DOTALL).fullmatch, or_else)
 
 
-def _id(prefix: str) -> Text:
+def _id(prefix: str) -> AfterValidator:
     return _matches(f"{prefix}.+", f"must be an id that begins with {prefix}")
 
 
-def _id_or_name(prefix: str, kind: str) -> Text:
-    def test(text: str) -> None:
+def _id_or_name(prefix: str, kind: str) -> AfterValidator:
+    """Return a validator for an id or a name."""
+
+    def check(text: str) -> str:
         wanted = f"an id ({prefix}…) or a name"
+        if text.startswith(prefix) and text != prefix:
+            return text  # an id, whatever it is made of
         try:
-            if not text.startswith(prefix) or text == prefix:  # else an id, whatever it is made of
-                id_or_name(text, prefix, kind, wanted)
+            id_or_name(text, prefix, kind, wanted)
         except UsageError as error:
             raise ValueError(f"must be {wanted}", f"must be {wanted}: {error.message}") from None
+        return text
 
-    return Text(tests=(test,))
+    return AfterValidator(check)
 
 
-def _alone(id: str) -> None:
+def _alone(id: str) -> str:
     if odd := NOT_OF_AN_ID.search(id):
         raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
+    return id
 
 
-def _cron_expression(expression: str) -> None:
+def _cron_expression(expression: str) -> str:
     try:
         cron.parse(expression)
     except ValueError as error:
         raise ValueError("invalid cron expression", str(error)) from None
+    return expression
 
 
-def _time_zone(name: str) -> None:
+def _time_zone(name: str) -> str:
     try:
         cron.zone(name)
     except ValueError as error:
@@ -172,6 +82,7 @@ def _time_zone(name: str) -> None:
             near = get_close_matches(name.lower(), known, n=1)
             meant = f"; did you mean {known[near[0]]}?" if near else ""
             raise ValueError("unknown time zone", f"{error}{meant}") from None
+    return name
 
 
 @cache
@@ -181,127 +92,255 @@ def _zones() -> dict[str, str]:
     return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
 
 
-def _meant(wrong: Any, words: Iterable[str]) -> str:
-    """Return a suggestion for a mistyped word, or nothing."""
-    near = get_close_matches(wrong, words, n=1) if isinstance(wrong, str) else []
-    return f"; did you mean {near[0]}?" if near else ""
+class Strict(BaseModel):
+    """Accepts no fields but its own."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
 
 
-def or_null(rule: Rule) -> Rule:
-    """Return the rule for a value that may be null."""
-    return lambda value: object if value is None else rule
+class _Open(BaseModel):
+    """Accepts unknown fields, unless they look like a slip."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    @model_validator(mode="before")  # before: a misspelt field would be missing
+    @classmethod
+    def _no_slips(cls, said: Any) -> Any:
+        missing = {name: field for name, field in cls.model_fields.items() if name not in mapping(said)}
+        needed = [name for name, field in missing.items() if field.is_required()]
+        for name in filter(lambda name: name not in cls.model_fields, mapping(said)):
+            near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
+            if near:
+                raise ValueError(f"unknown field {name[:60]}; did you mean {near[0]}?")
+        return said
 
 
-def _block(value: Any) -> Rule:
-    return {"type": Text(), "*": object} | ({"text": Text()} if mapping(value).get("type") == "text" else {})
+_UNSET: Any = None  # defaults are not checked: only what the file has
+
+AgentId = Annotated[str, _id("agent_")]
+_Text = Annotated[str, Field(min_length=1)]
 
 
-def _event(value: Any) -> Rule:
-    return _OUTCOME if mapping(value).get("type") == _EVENTS[1] else _MESSAGE
+class AgentRef(Strict):
+    """An agent, with or without a version."""
+
+    id: AgentId
+    type: Literal["agent"]
+    version: Annotated[int, Field(ge=1)] = _UNSET
 
 
-_MESSAGE = {"type": _EVENTS, "content": [_block, 1, MANY], "*": object}
-_OUTCOME = {  # the agent's goal, and how it is judged (api/facts.md, 2.3)
-    "type": object,
-    "description": Text(1),
-    "rubric": Table(Text(), object),
-    "max_iterations?": range(1, 21),
-    "*": object,
-}
-_RESOURCE = {  # for the session (api/facts.md, 1.2 and 4); the server judges it
-    "type": ("file", "github_repository", "git_repository", "memory_store"),
-    **dict.fromkeys(("file_id?", "mount_path?", "url?", "checkout?"), object),
-    **dict.fromkeys(("authorization_token?", "password?"), or_null(Text())),
-    **dict.fromkeys(("memory_store_id?", "access?", "instructions?", "*"), object),
-}
-_CREDITS = _matches(
-    r"(?=.*[1-9])[0-9]{1,12}(\.[0-9]{1,2})?",
-    "must be an amount above 0, with at most 12 digits before the point and 2 after it",
-)
-_AGENT = _id_or_name("agent_", "agent")
-_VARIABLES = _must(
-    lambda text: assignments(text) is not None,
-    "must be NAME=VALUE pairs, each on a line of its own or with ; between them",
-)
-_VARIABLE = Table(
-    _matches(ENV_NAME, "is not a valid variable name: no =, ; or line break, and no space around it"),
-    _matches(r"[^;\r\n]*", "must not contain a line break or ;, which the API cannot carry"),
-)
-_INSIDE: dict[str, dict[str, Rule]] = {
-    "agent": {"id": _AGENT, "type": ("agent",), "version?": range(1, MANY)},
-    "schedule": {
-        "type": ("cron",),
-        "expression": Text(tests=(_cron_expression,)),
-        "timezone": Text(tests=(_time_zone,)),
-    },
-    "budget": {"type": ("limit",), "max_credit_cost": _CREDITS},
-}
-_DEPLOYMENT: dict[str, Rule] = {  # all that a file may have; an update may have any one of them
-    "id?": Text(0, 256, (*_id("dep_").tests, _alone)),
-    "name?": _must(str.strip, "is blank", most=256),
-    "description?": or_null(Text(most=2048)),
-    "agent?": lambda value: _AGENT if isinstance(value, str) else _INSIDE["agent"],
-    "environment_id?": _id("env_"),
-    "environment?": _id_or_name("env_", "environment"),
-    "environment_variables?": lambda value: _VARIABLES if isinstance(value, str) else _VARIABLE,
-    "schedule?": or_null(_INSIDE["schedule"]),
-    "message?": Text(1),  # short for one user.message; normal.py has written out right ones
-    "initial_events?": [_event, 1, 50],
-    "resources?": [_RESOURCE, 0, 500],
-    "vault_ids?": [_id("vault_"), 0, 50],
-    "vaults?": [_id_or_name("vault_", "vault"), 0, 50],
-    "metadata?": Table(_must(lambda key: key != RESERVED, "is read-only; remove it", most=64), Text(0, 512), 16),
-    "budget?": or_null(_INSIDE["budget"]),
-}
+class Schedule(Strict):
+    """A schedule; an update replaces all of it."""
+
+    type: Literal["cron"]
+    expression: Annotated[str, AfterValidator(_cron_expression)]
+    timezone: Annotated[str, AfterValidator(_time_zone)]
+
+
+_Credits = Annotated[
+    str,
+    _matches(
+        r"(?=.*[1-9])[0-9]{1,12}(\.[0-9]{1,2})?",
+        "must be an amount above 0, with at most 12 digits before the point and 2 after it",
+    ),
+]
+
+
+class Budget(Strict):
+    """What a run may cost."""
+
+    type: Literal["limit"]
+    max_credit_cost: _Credits
+
+
+class _TextBlock(_Open):
+    type: Literal["text"]
+    text: str
+
+
+class _OtherBlock(_Open):
+    """Any other content block: an image, a document, a kind to come."""
+
+    type: str
+
+
+_Block = Annotated[
+    Annotated[_TextBlock, Tag("[text block]")] | Annotated[_OtherBlock, Tag("[block]")],
+    Discriminator(lambda value: "[text block]" if mapping(value).get("type") == "text" else "[block]"),
+]
+
+
+class _Message(_Open):
+    type: Literal["user.message", "system.message"]
+    content: Annotated[list[_Block], Field(min_length=1)]
+
+
+class _DefineOutcome(_Open):
+    """The agent's goal, and how it is judged (api/facts.md, 2.3)."""
+
+    type: Literal["user.define_outcome"]
+    description: _Text
+    rubric: dict[str, Any]
+    max_iterations: Annotated[int, Field(ge=1, le=20)] = _UNSET
+
+
+class _Resource(_Open):
+    """A resource for the session (api/facts.md, 1.2 and 4); the server judges it."""
+
+    type: Literal["file", "github_repository", "git_repository", "memory_store"]
+    file_id: Any = _UNSET
+    mount_path: Any = _UNSET
+    url: Any = _UNSET
+    checkout: Any = _UNSET
+    authorization_token: str | None = _UNSET
+    password: str | None = _UNSET
+    memory_store_id: Any = _UNSET
+    access: Any = _UNSET
+    instructions: Any = _UNSET
+
+
+# A text or a mapping: told apart first, so that only problems of that one are reported.
+_TEXT, _MAPPING = "[text]", "[mapping]"
+_BY_TYPE = Discriminator(lambda value: _TEXT if isinstance(value, str) else _MAPPING)
+_AgentNamed = Annotated[str, _id_or_name("agent_", "agent")]
+
+
+class _NamedAgent(AgentRef):
+    """An agent by its id or its name, with or without a version."""
+
+    id: _AgentNamed
+
+
+_Agent = Annotated[Annotated[_AgentNamed, Tag(_TEXT)] | Annotated[_NamedAgent, Tag(_MAPPING)], _BY_TYPE]
+
+_NAMES_ONE = "is not a valid variable name: no =, ; or line break, and no space around it"
+_CANNOT_CARRY = "must not contain a line break or ;, which the API cannot carry"
+_NO_PAIRS = "must be NAME=VALUE pairs, each on a line of its own or with ; between them"
+Assignments = Annotated[str, _must(lambda text: assignments(text) is not None, _NO_PAIRS)]
+_Variables = dict[
+    Annotated[str, _matches(ENV_NAME, _NAMES_ONE)],
+    Annotated[str, _matches(r"[^;\r\n]*", _CANNOT_CARRY)],
+]
+_EnvironmentVariables = Annotated[
+    Annotated[Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
+    _BY_TYPE,
+]
+_MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RESERVED, "is read-only; remove it")]
+
+
+class _Deployment(Strict):
+    """All fields that a file may have; an update may have any one of them."""
+
+    id: Annotated[str, Field(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
+    name: Annotated[str, Field(max_length=256), _must(str.strip, "is blank")] = _UNSET
+    description: Annotated[str, Field(max_length=2048)] | None = _UNSET
+    agent: _Agent = _UNSET
+    environment_id: Annotated[str, _id("env_")] = _UNSET
+    environment: Annotated[str, _id_or_name("env_", "environment")] = _UNSET
+    environment_variables: _EnvironmentVariables = _UNSET
+    schedule: Schedule | None = _UNSET
+    message: _Text = _UNSET  # short for one user.message; normal.py has written out right ones
+    initial_events: Annotated[
+        list[Annotated[_Message | _DefineOutcome, Field(discriminator="type")]],
+        Field(min_length=1, max_length=50),
+    ] = _UNSET
+    resources: Annotated[list[_Resource], Field(max_length=500)] = _UNSET
+    vault_ids: Annotated[list[Annotated[str, _id("vault_")]], Field(max_length=50)] = _UNSET
+    vaults: Annotated[list[Annotated[str, _id_or_name("vault_", "vault")]], Field(max_length=50)] = _UNSET
+    metadata: Annotated[dict[_MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = _UNSET
+    budget: Budget | None = _UNSET
+
+
+_INSIDE: dict[str, type[BaseModel]] = {"agent": AgentRef, "schedule": Schedule, "budget": Budget}
+_EVENTS = ("user.message", "user.define_outcome", "system.message")
+_TYPES = (*_EVENTS, *get_args(_Resource.model_fields["type"].annotation))
 _SHAPES = {
-    "model": "must be the id of a model, or a mapping of fields",
-    "agent": "must be an agent's id or name, or a mapping of id and version",
-    "environment_variables": "must be a mapping of names and values, or a text of NAME=VALUE lines",
-    "schedule": "must be a mapping of expression and timezone, or null",
-    "budget": "must be an amount in credits, or null",
+    "agent": "an agent's id or name, or a mapping of id and version",
+    "environment_variables": "a mapping of names and values, or a text of NAME=VALUE lines",
+    "schedule": "a mapping of expression and timezone, or null",
+    "budget": "an amount in credits, or null",
+}
+_WORDS = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "string_too_long": "has more than {max_length} characters",
+    "string_too_short": "is empty",
+    "too_long": "has more than {max_length} entries",
+    "too_short": "is empty",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "union_tag_not_found": f"needs a type: {_EVENTS[0]}, {_EVENTS[1]} or {_EVENTS[2]}",
+    "union_tag_invalid": "the type must be {expected_tags}",
 }
 
 
-def check(fields: Mapping[str, Any], said: Node, *, at: Path = (), rules: Rule = _DEPLOYMENT) -> list[Problem]:
+def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
     """Return all problems of fields in normal form, with lines and fields of the file.
 
     `said` is the tree they came from, which knows the lines; `at` is its place in the
     document. No problem shows anything that came from a variable.
     """
-    return [_problem(wrong, said, at) for wrong in islice(_wrong(rules, dict(fields), ()), _MOST)]
+    try:
+        _Deployment.model_validate(dict(fields))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        return [_problem(detail, said, at) for detail in details[:_MOST]]
+    return []
 
 
-def _problem(wrong: _Wrong, said: Node, at: Path) -> Problem:
+def _problem(detail: ErrorDetails, said: Node, at: Path) -> Problem:
     """Return the problem, at its place in the file, which may have a short form."""
     path: Path = ()
-    node, text = said, wrong.text
-    for step in wrong.path:
+    node = said
+    for step in detail["loc"]:
         if child := node.child(step):
             node = child
             path += (step,)
-    if text == _MISSING and isinstance(node.content, dict):
-        path += wrong.path[-1:]
-    elif text == _UNKNOWN:
-        text = _unknown(path)
-    elif text == _NO_MAPPING:
-        text = _SHAPES.get(spelled(path), text)
-    elif text == _NO_LIST and node.content == "":  # a text is allowed too
-        text = _EMPTY
-    elif text == _NO_TEXT and node.content is None:
-        text += ", not null"
-    elif text == _NO_TEXT and not isinstance(node.content, dict | list):
-        text += "; put it in quotes"
-    elif not node.has_filled():
-        text = wrong.shown or text
-    return Problem(text, line=node.line, path=(*at, *path))
+    if detail["type"] == "missing" and isinstance(node.content, dict):
+        path += detail["loc"][-1:]
+    return Problem(_in_words(detail, path, node), line=node.line, path=(*at, *path))
+
+
+def _in_words(detail: ErrorDetails, path: Path, node: Node) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown(path)
+    if kind == "value_error":
+        words = context["error"].args
+        return str(words[0] if node.has_filled() else words[-1])
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "must be " + _SHAPES.get(spelled(path), "a mapping of fields")
+    if kind == "list_type" and node.content == "":  # a text is allowed too
+        return "is empty"
+    text = _WORDS.get(kind, "is not valid").format_map(context)
+    if kind == "string_type":
+        if node.content is None:
+            text += ", not null"
+        elif not isinstance(node.content, dict | list):
+            text += "; put it in quotes"
+    return text + _meant(context, node)
+
+
+def _meant(context: Mapping[str, Any], node: Node) -> str:
+    """Return a suggestion for a mistyped type, or nothing."""
+    if node.has_filled() or not isinstance(wrong := context.get("tag", node.content), str):
+        return ""
+    expected = str(context.get("expected", context.get("expected_tags", "")))
+    near = get_close_matches(wrong, [choice for choice in _TYPES if choice in expected], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _unknown(path: Path) -> str:
-    name, fields = str(path[-1]), _DEPLOYMENT
+    name = str(path[-1])
+    model: type[BaseModel] = _Deployment
     if len(path) > 1:
-        fields = _INSIDE.get(str(path[0]), _DEPLOYMENT)
+        model = _INSIDE.get(str(path[0]), _Deployment)
     elif name in READ_ONLY:
         return "is read-only; remove it"
-    elif parent := next((one for one, inside in _INSIDE.items() if {name, f"{name}?"} & set(inside)), None):
-        return f"{_UNKNOWN}; did you mean {parent}.{name}?"
-    return _UNKNOWN + _meant(name.lower(), [key.rstrip("?") for key in fields])
+    elif parent := next((one for one, inside in _INSIDE.items() if name in inside.model_fields), None):
+        return f"unknown field; did you mean {parent}.{name}?"
+    near = get_close_matches(name.lower(), model.model_fields, n=1)
+    return f"unknown field; did you mean {near[0]}?" if near else "unknown field"

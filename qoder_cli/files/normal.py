@@ -8,7 +8,7 @@
     resources, vault_ids, metadata   null is empty
     budget                 {type, max_credit_cost} with two decimals, as "100.00"
 
-What has an unexpected type stays as it is, for check.py to refuse.
+What has an unexpected type stays as it is, for the models to refuse.
 """
 
 import re

@@ -24,7 +24,14 @@ Raw = dict[str, Any]
 _NAMES = ("name", "display_name", "display_title", "title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")
-_MAPPINGS = ("config", "auth", "output_behavior")
+_MAPPINGS = ("metadata", "config", "auth", "output_behavior")
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(_TEXTS, (str, "must be text")),
+    **dict.fromkeys(_LISTS, (list, "must be a list")),
+    **dict.fromkeys(_MAPPINGS, (dict, "must be a mapping of fields")),
+    "model": (str | dict, "must be the id of a model, or a mapping of fields"),
+    "version": (int, "must be a whole number"),
+}
 _OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # else the field's name
 
 
@@ -141,29 +148,32 @@ def _settable(app: App, document: Node, wanted: Operation, file: str) -> Raw:
     return body
 
 
-def _wrong(document: Node, wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator[Problem]:
+def _wrong(document: Node, wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
     """Yield what is wrong with fields; an object may have others, and nulls."""
-    from qoder_cli.files.check import MANY, Table, Text, check, or_null
-
-    mapping, items = Table(Text(), object), [object, 0, MANY]
-    kinds = {
-        **dict.fromkeys(_TEXTS, Text()),
-        **dict.fromkeys(_LISTS, items),
-        **dict.fromkeys(_MAPPINGS, mapping),
-        "metadata": Table(Text(), Text() if is_create else or_null(Text())),
-        "model": lambda value: Text() if isinstance(value, str) else mapping,
-        "version": range(-MANY, MANY),
-    }
-    said = {}
     for name, node in document.items():
-        field, text = str(name), ""
+        field = str(name)
         if field not in wanted.body:
+            if is_object:
+                continue
             near = "".join(f"; did you mean {each}?" for each in nearest(field, wanted.body))
             text = f"unknown field{near} (known: {', '.join(wanted.body)})"
-        elif node.content is not None:
-            said[field] = node.plain()
-        elif is_create or field in ("name", "version"):
-            text = "must not be null"
-        if text and not is_object:
+        elif node.content is None:
+            may_be_null = is_object or (not is_create and field not in ("name", "version"))
+            text = "" if may_be_null else "must not be null"
+        else:
+            text = _wrong_value(field, node.content)
+        if text:
             yield Problem(text, line=node.line, path=(field,))
-    yield from check(said, document, rules={f"{field}?": kinds.get(field, object) for field in wanted.body})
+    if (metadata := document.child("metadata")) is not None and isinstance(metadata.content, dict):
+        for key, value in metadata.items():
+            if not isinstance(value.content, str) and not (value.content is None and not is_create):
+                text, path = "must be text; put it in quotes", ("metadata", key)
+                yield Problem(text, line=value.line, path=path)
+
+
+def _wrong_value(field: str, value: Any) -> str:
+    kind, told = _KINDS.get(field, (object, ""))
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return ""
+    is_plain = kind is str and not isinstance(value, dict | list)
+    return told + ("; put it in quotes" if is_plain else "")

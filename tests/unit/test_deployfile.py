@@ -488,10 +488,10 @@ def test_nor_does_it_hint_at_it(text: str, secret: str, problem: str) -> None:
         (f"initial_events: [{', '.join(['{type: user.message, content: a}'] * 51)}]", [
             "2: initial_events: has more than 50 entries"]),
         ("initial_events:\n- type: user.mesage\n  content: a", [
-            "3: initial_events[0].type: must be 'user.message', 'user.define_outcome' or 'system.message'; "
+            "3: initial_events[0]: the type must be 'user.message', 'system.message', 'user.define_outcome'; "
             "did you mean user.message?"]),
         ("initial_events:\n- content: a", [
-            "3: initial_events[0].type: is required"]),
+            "3: initial_events[0]: needs a type: user.message, user.define_outcome or system.message"]),
         ("initial_events:\n- a", ["3: initial_events[0]: must be a mapping of fields"]),
         ("initial_events:\n- type: user.message", ["3: initial_events[0].content: is required"]),
         ("initial_events:\n- type: user.message\n  content: ''", ["4: initial_events[0].content: is empty"]),
