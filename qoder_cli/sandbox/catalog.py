@@ -23,7 +23,7 @@ class _Deployments(Kind):
         if call.world.unique_names and said.get("name") in {each.name for each in others}:
             raise Refusal(409, "A deployment with this name already exists.")
         if agent := said.get("agent"):
-            said["agent"] = {**agent, "version": agent.get("version") or call.world.latest_version(agent["id"])}
+            said["agent"] = call.world.pinned(agent)
         if "resources" in said:
             said["resources"] = list(map(without_secrets, said["resources"] or ()))
 
@@ -157,8 +157,7 @@ class _Agents(Kind):
         if world.thing("agents", id) is None:
             users = [each.fields["agent"]["id"] for each in (*world.deployments.values(), *world.sessions.values())]
             if id in world.agent_versions or id in users:
-                known = {"name": id, "version": world.latest_version(id), "archived_at": None}
-                return {"id": id, "type": "agent", **self.form.empty, **known}
+                return self.form.empty | world.pinned({"id": id, "name": id, "archived_at": None})
         if version is None:
             return super().retrieve(call)
         self.known(call)
@@ -316,7 +315,7 @@ class _Dreams(Kind):
 
         def run(at: float) -> None:
             if fields["status"] == "pending":
-                agent = {"id": WRITER, "type": "agent", "version": world.latest_version(WRITER)}
+                agent = world.pinned({"id": WRITER})
                 session = world.add_session(at=at, agent=agent, environment_id=ENVIRONMENT, initial_events=PROMPT)
                 fields.update(status="running", session_id=session.id)
 

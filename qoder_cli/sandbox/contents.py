@@ -217,8 +217,8 @@ class _Viewed(Kind):
 @of("memory_stores.memories")
 class _Memories(_Viewed):
     def guard(self, call: Call) -> None:
-        if call.request.method != "GET" and call.world.is_archived("memory_stores", call.ids[0]):
-            raise Refusal(409, "Memory store is archived.")
+        if call.request.method != "GET":
+            KINDS["memory_stores"].unarchived(call)
 
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
         known, path = said.pop("content_sha256", None), said.get("path")

@@ -168,8 +168,6 @@ class Kind:
         if name == "has_error":
             return ["false" if fields["error"] is None else "true"]
         path = _WHERE.get(name, (self.form.name if name == "name" else name,))
-        if path[0] not in fields:
-            path = (name,)
         value: Any = fields
         for step in path:
             value = (value or {}).get(step)

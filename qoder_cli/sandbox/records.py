@@ -5,7 +5,6 @@ All times are unix seconds of the server's own clock. Key order is that of api/e
 
 import string
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ class Form(NamedTuple):
     what: str  # the beginning of their operations' ids
     type: str
     prefix: str  # of their ids
-    empty: Mapping[str, Any]
+    empty: Shape
     dated: tuple[str, ...] = _WHOLE
     key: str = "id"  # the field that names one in a path
     name: str = "name"  # the field that a filter by name means

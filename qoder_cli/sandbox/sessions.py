@@ -113,12 +113,10 @@ class _Sessions(Kind):
         if old is not None:
             said |= {"agent": old.fields["agent"] | said.get("agent", {})}
             return
-        agent, world = said["agent"], call.world
-        version = agent.get("version") or world.latest_version(agent["id"])
-        said["agent"] = {**agent, "type": "agent", "version": version}
-        for home, id in (("agents", agent["id"]), ("environments", said["environment_id"])):
-            if world.is_archived(home, id):
-                raise Refusal(409, f"{home[:-1].capitalize()} is archived.")
+        world = call.world
+        said["agent"] = world.pinned(said["agent"])
+        if what := world.archived_of(said["agent"]["id"], said["environment_id"]):
+            raise Refusal(409, f"{what.capitalize()} is archived.")
         resources = map(without_secrets, said.get("resources") or ())
         said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 

@@ -152,10 +152,11 @@ class World:
         half = ID_LENGTH // 2
         return f"{prefix}_{base36(int(self.now() * 1000), half)}{base36(self._random.getrandbits(64), half)}"
 
-    def latest_version(self, agent_id: str) -> int:
-        """Return the version that an agent without one is pinned to."""
-        known = self.thing("agents", agent_id)
-        return self.agent_versions.get(agent_id) or (known.fields["version"] if known else 1)
+    def pinned(self, agent: Shape) -> Shape:
+        """Return an agent with the version that it has, or the latest."""
+        id, known = agent["id"], self.thing("agents", agent["id"])
+        version = agent.get("version") or self.agent_versions.get(id)
+        return {**agent, "type": "agent", "version": version or (known.fields["version"] if known else 1)}
 
     def thing(self, home: str, key: str) -> Thing | None:
         """Return a thing by its list and name; None if missing or deleted."""
@@ -181,9 +182,13 @@ class World:
         self.things.setdefault(form.path.format(held_by), {})[made.id] = made
         return made
 
-    def is_archived(self, home: str, key: str) -> bool:
-        known = self.thing(home, key)
-        return known is not None and known.archived is not None
+    def archived_of(self, agent_id: str, environment_id: str) -> str | None:
+        """Return which of them is archived, agent or environment (api/facts.md, 1.3); None if neither."""
+        for what, id in (("agent", agent_id), ("environment", environment_id)):
+            known = self.thing(f"{what}s", id)
+            if known is not None and known.archived is not None:
+                return what
+        return None
 
     def _behaviour(self, agent_id: str) -> Behaviour:
         """Return how an agent's sessions behave: by its tools, else by its id."""
@@ -248,12 +253,10 @@ class World:
         same: dict[str, Any] = {"deployment_id": deployment.id, "agent": dict(said["agent"])}
         make = partial(Run, deployment=deployment, origin=origin)
         run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
-        needs = {"agent": said["agent"]["id"], "environment": said["environment_id"]}
         error = None
-        for what, id in needs.items():
-            if error is None and self.is_archived(f"{what}s", id):  # api/facts.md, 1.3
-                error = f"{what}_archived_error", f"The deployment's {what} is archived."
-        if error is None and behaviour.script:
+        if what := self.archived_of(said["agent"]["id"], said["environment_id"]):
+            error = f"{what}_archived_error", f"The deployment's {what} is archived."
+        elif behaviour.script:
             run.session = self.add_session(
                 at=at,
                 behaviour=behaviour,
@@ -265,7 +268,7 @@ class World:
                 **{name: said[name] for name in ("environment_id", "vault_ids", "budget")},
             )
             run.fields["session_id"] = run.session.id
-        elif error is None and (not behaviour.skipped or self.generation == "current"):
+        elif not behaviour.skipped or self.generation == "current":
             error = behaviour.error
         if error is not None:
             run.fields["error"] = {"type": error[0], "message": error[1]}
