@@ -1,7 +1,7 @@
 """One deployment of a plan: as wanted, as it is, and the result."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -156,7 +156,12 @@ def show_changes(app: App, steps: Sequence[Step]) -> None:
         for line in (line for change in step.changes for line in told(change, step.secrets)):
             style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
             app.err.tell(f"  {app.err.styled(line, style)}\n")
-        app.err.tell("".join(f"  {line}\n" for line in _foreseen(app, step)))
+        schedule = _new(step, "schedule")
+        if fires := _fires(app, schedule):
+            paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
+            said = f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):"
+            shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
+            app.err.tell("".join(f"  {line}\n" for line in (inert(said), *shown)))
 
 
 def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
@@ -171,17 +176,6 @@ def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
         schedule = _new(step, "schedule")
         if schedule and not _fires(app, schedule):
             app.progress.warn(f"{step.known}: this schedule never fires (no such date)")
-
-
-def _foreseen(app: App, step: Step) -> Iterator[str]:
-    """Yield the next fires of a new or changed schedule, in lines."""
-    schedule = _new(step, "schedule")
-    fires = _fires(app, schedule)
-    if not fires:
-        return
-    paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
-    yield inert(f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):")
-    yield from (f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires)
 
 
 def _new(step: Step, name: str) -> Any:

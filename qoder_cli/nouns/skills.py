@@ -193,15 +193,11 @@ def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one. Raises UsageError for several."""
     ours = [each for each in alive(app, _SKILL) if _source(each) in (None, "custom")]
     named = [each for each in ours if each.get("name") == name]
-    silent = [each for each in ours if "name" not in each]
-    titled = [each for each in silent if each.get("display_title") == name]
-    for some in (titled, [each for each in silent if each not in titled and newest(each) is not None]):
-        if not named and len(some) > _READ_SINGLY:
-            app.progress.warn(f"only the names of {_READ_SINGLY} of {len(some)} skills were compared")
-        # A title is no name; its version's name is, if it has one.
-        named = named or [
-            each for each in some[:_READ_SINGLY] if newest(each) is None or _version(app, each).get("name") == name
-        ]
+    silent = sorted((each for each in ours if "name" not in each), key=lambda each: each.get("display_title") != name)
+    if not named:
+        if len(silent) > _READ_SINGLY:
+            app.progress.warn(f"only the names of {_READ_SINGLY} of {len(silent)} skills were compared")
+        named = [each for each in silent[:_READ_SINGLY] if _name_of(app, each) == name]
     if len(named) > 1:
         found = ", ".join(str(each["id"]) for each in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")
@@ -218,8 +214,12 @@ def newest(raw: Raw) -> str | None:
     return None if found in (None, "") else str(found)
 
 
-def _version(app: App, skill: Raw) -> Raw:
-    return mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(newest(skill) or '')}"))
+def _name_of(app: App, skill: Raw) -> Any:
+    """Return the name of a skill's newest version; without one, its title."""
+    version = newest(skill)
+    if version is None:
+        return skill.get("display_title")
+    return mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(version)}")).get("name")
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.base.model import Deployment, Run, mapping, text
-from qoder_cli.files.normal import assignments
+from qoder_cli.base.model import Deployment, Run, mapping
+from qoder_cli.files.normal import VARIABLES, assignments, settable
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
@@ -96,14 +96,12 @@ def memory(app: App, typed: str) -> Body:
 
 def like_deployment(found: Deployment, token: str | None) -> Body:
     """Return the body of a session like a deployment's runs."""
-    known, raw = found.raw.get("environment_variables"), found.raw
-    pairs = known if isinstance(known, dict) else dict(assignments(text(known) or "") or ())
-    return _like(raw, pairs, [_first_event(each) for each in raw.get("initial_events") or ()], token)
+    return _like(found.raw, found.raw.get("initial_events"), token)
 
 
 def like_session(app: App, raw: Body, token: str | None) -> Body:
     """Return the body of a session like another when it began. Raises ApiError."""
-    return _like(raw, mapping(raw.get("environment_variables")), list(_first_messages(app, str(raw["id"]))), token)
+    return _like(raw, list(_first_messages(app, str(raw["id"]))), token)
 
 
 def _first_messages(app: App, id: str) -> Iterator[Body]:
@@ -111,37 +109,25 @@ def _first_messages(app: App, id: str) -> Iterator[Body]:
     for event in map(mapping, page["data"]):
         kind = str(event.get("type"))
         if kind in _FIRST:
-            yield _first_event(event)
+            yield event
         elif kind.startswith("agent.") or kind in ("session.status_idle", "session.status_terminated"):
             return
 
 
-def _first_event(event: Any) -> Body:
-    known = mapping(event)
-    kept = {name: known[name] for name in _FIRST.get(str(known.get("type")), known) if known.get(name) is not None}
-    if isinstance(kept.get("content"), str):
-        kept["content"] = [{"type": "text", "text": kept["content"]}]
-    return kept
+def _like(raw: Body, events: Any, token: str | None) -> Body:
+    said = settable(Deployment({**raw, "initial_events": events or []}))
+    if isinstance(variables := said[VARIABLES], str):
+        said[VARIABLES] = dict(assignments(variables) or ())
+    resources = [_only(_OF_RESOURCE, each) for each in map(mapping, said["resources"])]
+    said["resources"] = [_with_token(each, token) for each in resources]
+    first = [each for each in map(mapping, said["initial_events"]) if each.get("type") in _FIRST]
+    said["initial_events"] = [_only(_FIRST[each["type"]], each) for each in first]
+    kept = ("agent", "environment_id", VARIABLES, "resources", "vault_ids", "budget", "initial_events")
+    return {name: said[name] for name in kept if said.get(name)}
 
 
-def _like(raw: Body, pairs: Mapping[str, str], events: Events, token: str | None) -> Body:
-    agent = mapping(raw.get("agent"))
-    pinned = {name: agent[name] for name in ("id", "version") if agent.get(name) is not None}
-    resources = [
-        _with_token({name: each[name] for name in _OF_RESOURCE if each.get(name) is not None}, token)
-        for each in map(mapping, raw.get("resources") or ())
-    ]
-    budget = mapping(raw.get("budget"))
-    said: Body = {
-        "agent": {**pinned, "type": "agent"} if pinned else raw.get("agent"),
-        "environment_id": raw.get("environment_id"),
-        "environment_variables": dict(pairs),
-        "resources": resources,
-        "vault_ids": raw.get("vault_ids"),
-        "budget": {name: budget[name] for name in ("type", "max_credit_cost") if name in budget},
-        "initial_events": [event for event in events if event.get("type") in _FIRST],
-    }
-    return {name: value for name, value in said.items() if value}
+def _only(names: Sequence[str], fields: Body) -> Body:
+    return {name: fields[name] for name in names if fields.get(name) is not None}
 
 
 def start(app: App, body: Body) -> tuple[Run, Events]:
