@@ -92,7 +92,7 @@ def _zones() -> dict[str, str]:
     return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
 
 
-class Strict(BaseModel):
+class _Strict(BaseModel):
     """Accepts no fields but its own."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -117,21 +117,10 @@ class _Open(BaseModel):
 
 _UNSET: Any = None  # defaults are not checked: only what the file has
 
-AgentId = Annotated[str, _id("agent_")]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class AgentRef(Strict):
-    """An agent, with or without a version."""
-
-    id: AgentId
-    type: Literal["agent"]
-    version: Annotated[int, Field(ge=1)] = _UNSET
-
-
-class Schedule(Strict):
-    """A schedule; an update replaces all of it."""
-
+class _Schedule(_Strict):
     type: Literal["cron"]
     expression: Annotated[str, AfterValidator(_cron_expression)]
     timezone: Annotated[str, AfterValidator(_time_zone)]
@@ -146,9 +135,7 @@ _Credits = Annotated[
 ]
 
 
-class Budget(Strict):
-    """What a run may cost."""
-
+class _Budget(_Strict):
     type: Literal["limit"]
     max_credit_cost: _Credits
 
@@ -205,30 +192,30 @@ _BY_TYPE = Discriminator(lambda value: _TEXT if isinstance(value, str) else _MAP
 _AgentNamed = Annotated[str, _id_or_name("agent_", "agent")]
 
 
-class _NamedAgent(AgentRef):
-    """An agent by its id or its name, with or without a version."""
-
+class _AgentRef(_Strict):
     id: _AgentNamed
+    type: Literal["agent"]
+    version: Annotated[int, Field(ge=1)] = _UNSET
 
 
-_Agent = Annotated[Annotated[_AgentNamed, Tag(_TEXT)] | Annotated[_NamedAgent, Tag(_MAPPING)], _BY_TYPE]
+_Agent = Annotated[Annotated[_AgentNamed, Tag(_TEXT)] | Annotated[_AgentRef, Tag(_MAPPING)], _BY_TYPE]
 
 _NAMES_ONE = "is not a valid variable name: no =, ; or line break, and no space around it"
 _CANNOT_CARRY = "must not contain a line break or ;, which the API cannot carry"
 _NO_PAIRS = "must be NAME=VALUE pairs, each on a line of its own or with ; between them"
-Assignments = Annotated[str, _must(lambda text: assignments(text) is not None, _NO_PAIRS)]
+_Assignments = Annotated[str, _must(lambda text: assignments(text) is not None, _NO_PAIRS)]
 _Variables = dict[
     Annotated[str, _matches(ENV_NAME, _NAMES_ONE)],
     Annotated[str, _matches(r"[^;\r\n]*", _CANNOT_CARRY)],
 ]
 _EnvironmentVariables = Annotated[
-    Annotated[Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
+    Annotated[_Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
     _BY_TYPE,
 ]
 _MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RESERVED, "is read-only; remove it")]
 
 
-class _Deployment(Strict):
+class _Deployment(_Strict):
     """All fields that a file may have; an update may have any one of them."""
 
     id: Annotated[str, Field(max_length=256), _id("dep_"), AfterValidator(_alone)] = _UNSET
@@ -238,7 +225,7 @@ class _Deployment(Strict):
     environment_id: Annotated[str, _id("env_")] = _UNSET
     environment: Annotated[str, _id_or_name("env_", "environment")] = _UNSET
     environment_variables: _EnvironmentVariables = _UNSET
-    schedule: Schedule | None = _UNSET
+    schedule: _Schedule | None = _UNSET
     message: _Text = _UNSET  # short for one user.message; normal.py has written out right ones
     initial_events: Annotated[
         list[Annotated[_Message | _DefineOutcome, Field(discriminator="type")]],
@@ -248,10 +235,10 @@ class _Deployment(Strict):
     vault_ids: Annotated[list[Annotated[str, _id("vault_")]], Field(max_length=50)] = _UNSET
     vaults: Annotated[list[Annotated[str, _id_or_name("vault_", "vault")]], Field(max_length=50)] = _UNSET
     metadata: Annotated[dict[_MetadataKey, Annotated[str, Field(max_length=512)]], Field(max_length=16)] = _UNSET
-    budget: Budget | None = _UNSET
+    budget: _Budget | None = _UNSET
 
 
-_INSIDE: dict[str, type[BaseModel]] = {"agent": AgentRef, "schedule": Schedule, "budget": Budget}
+_INSIDE: dict[str, type[BaseModel]] = {"agent": _AgentRef, "schedule": _Schedule, "budget": _Budget}
 _EVENTS = ("user.message", "user.define_outcome", "system.message")
 _TYPES = (*_EVENTS, *get_args(_Resource.model_fields["type"].annotation))
 _SHAPES = {
