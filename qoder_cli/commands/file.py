@@ -14,7 +14,7 @@ from qoder_cli.commands.edited import METADATA
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
 from qoder_cli.http.write import Written
-from qoder_cli.nouns import downloads, files
+from qoder_cli.nouns import files
 from qoder_cli.nouns.body import pairs
 from qoder_cli.nouns.change import Change, Target, read
 from qoder_cli.nouns.table import NOUNS
@@ -73,13 +73,13 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
 
     Examples:
       qoder file download report.md -O /tmp"""
-    folder = downloads.prepare_folder(output_dir)
+    folder = files.prepare_folder(output_dir)
     targets = things_named(app, _FILE, things)
 
     def save(target: Target) -> Written[Resource]:
         raw = read(app, target)
         name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
-        path = downloads.download(app.client, target.id, name, folder, size=size)
+        path = files.download(app, target.id, name, folder, size=size)
         app.progress.note(f"saved {path}")
         return Written(Resource({**raw, "path": str(path)}), "answered")
 

@@ -10,8 +10,9 @@ from qoder_cli.commands import made
 from qoder_cli.commands.edited import METADATA
 from qoder_cli.commands.file import FOLDER
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import downloads, skills
+from qoder_cli.nouns import skills
 from qoder_cli.nouns.body import pairs
+from qoder_cli.nouns.files import prepare_folder
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import fields, name_of, show
 from qoder_cli.nouns.table import NOUNS
@@ -73,7 +74,7 @@ def download(
     Examples:
       qoder skill download release-notes -O /tmp
       qoder skill download release-notes --version 1 -O /tmp"""
-    folder = downloads.prepare_folder(output_dir)
+    folder = prepare_folder(output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])
     number = version or skills.number_of(skills.newest(raw))

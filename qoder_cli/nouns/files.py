@@ -1,18 +1,34 @@
-"""Files for the API, which takes only text: checked, uploaded once."""
+"""Files for the API, which takes only text, and from it: never over another, in part, or outside a folder."""
 
+import errno
+import os
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import AuthError, NoAnswer, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import mapping, text
 from qoder_cli.base.plainfile import read_checked
+from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
-LONGEST_NAME = 255  # bytes (api/facts.md, 7.2)
+LONGEST_NAME = 255  # bytes (api/facts.md, 7.2); also what ext4, APFS and NTFS allow
 _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7)
+MOST_OF_A_NAME = 10_000  # files
+
+# The end of a name, which stays when the rest is cut.
+_SUFFIX = re.compile(r"(?:\.tar)?\.[^.]{1,24}$", re.IGNORECASE)
+# What Windows takes for a device, whatever follows a dot; folders are shared.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|$)", re.IGNORECASE)
+_TAKEN = (errno.ENOTEMPTY, errno.ENOTDIR)  # a name that another was faster to take
+_FORBIDDEN = '<>:"|?*'  # on Windows
 
 
 def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
@@ -42,3 +58,107 @@ def check_name(name: str) -> str:
 def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Create:
     """Return the write that uploads a file, with some fields."""
     return Create(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
+
+
+def prepare_folder(folder: str = ".") -> Path:
+    """Return the folder for files; create it if missing. Raises UsageError."""
+    if not folder:
+        raise UsageError("--output-dir is empty", hint="is a shell variable unset?")
+    path = Path(folder)
+    if names_token(folder) and not path.exists():
+        raise UsageError("--output-dir takes a folder, not a token", hint="set QODER_PAT to it")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        why = f"--output-dir {folder}: {error.strerror or error}"
+        raise UsageError(why, hint="name a folder that can be written") from None
+    return path
+
+
+def download(app: App, file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
+    """Download a file, of this `size` if known, into the folder; return its path.
+
+    Raises ApiError, also for more than allowed or less than told, and what `save` raises.
+    """
+
+    def write(part: Path) -> None:
+        with part.open("xb") as stream:
+            stream.writelines(_content(app, file_id, size))
+
+    return save(write, f"file {file_id}", name, folder)
+
+
+def _content(app: App, file_id: str, size: object) -> Iterator[bytes]:
+    """Yield a file's bytes; the storage host gets no token of ours (api/facts.md, 4)."""
+    try:
+        link = mapping(app.client.get(f"/files/{segment(file_id)}/content"))
+    except AuthError as error:
+        if error.http_status != 403:
+            raise
+        hint = "name a file that an agent made; what was uploaded usually cannot be downloaded"
+        raise error.with_(hint=hint) from None
+    url, came = text(link.get("url")), 0
+    if url is None:
+        raise NoAnswer(f"no download link for file {file_id}")
+    for chunk in app.client.fetch_elsewhere(url, largest=LARGEST_FILE):
+        came += len(chunk)
+        yield chunk
+    if isinstance(size, int) and came < size:
+        raise NoAnswer(f"file {file_id} was cut: {came:,} of {size:,} bytes came", hint="try again")
+
+
+def save(write: Callable[[Path], None], what: str, name: str, folder: Path) -> Path:
+    """Have a new file or folder written, whole or not at all; return its path.
+
+    What has the name already is kept, and this one gets a number. Raises UsageError.
+    """
+    try:
+        # On the same disk; what is made in it has the mode of the umask.
+        with tempfile.TemporaryDirectory(prefix=".qoder-", dir=folder, ignore_cleanup_errors=True) as made:
+            write(Path(made) / "part")
+            return _move(Path(made) / "part", folder, name)
+    except OSError as error:
+        reason = f"{what} cannot be saved in {folder}: {error.strerror or error}"
+        raise UsageError(reason, hint="free some space, or name another folder") from None
+
+
+def _move(part: Path, folder: Path, name: str) -> Path:
+    """Give it its name, or a free numbered one. Raises OSError, UsageError."""
+    is_folder = part.is_dir()
+    for free in _names(safe_name(name)):
+        target = folder / free
+        if os.path.lexists(target):
+            continue  # also a link that leads nowhere
+        try:
+            if not is_folder:
+                target.open("xb").close()  # the name is ours now
+            os.replace(part, target)
+        except OSError as error:
+            if isinstance(error, FileExistsError) or (is_folder and error.errno in _TAKEN):
+                continue
+            if not is_folder:
+                target.unlink(missing_ok=True)
+            raise
+        return target
+    raise UsageError(f"{folder} has {MOST_OF_A_NAME:,} files of one name", hint="name another folder")
+
+
+def safe_name(name: str) -> str:
+    """Return a server's name as a file name here: no path and no device."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join("_" if one in _FORBIDDEN or not one.isprintable() else one for one in base)
+    safe = shown.strip(". ") or "file"
+    return f"_{safe}" if _DEVICE.match(safe) else safe
+
+
+def _names(name: str) -> Iterator[str]:
+    """Yield a name, then numbered ones, each short enough for a file."""
+    found = _SUFFIX.search(name)
+    suffix = found[0] if found and found.start() > 0 else ""
+    stem = name.removesuffix(suffix)
+    for number in range(1, MOST_OF_A_NAME + 1):
+        end = suffix if number == 1 else f"-{number}{suffix}"
+        size = LONGEST_NAME - len(end.encode())
+        yield stem.encode()[:size].decode(errors="ignore") + end

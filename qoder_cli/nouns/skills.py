@@ -17,7 +17,7 @@ from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.change import READ_WITHIN
-from qoder_cli.nouns import downloads
+from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.nouns.write import Create, Form, Part
@@ -308,7 +308,7 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
     try:
         files = rooted(unzipped(content, UNPACKED))
         for part in {part for path in files for part in path.split("/")}:
-            if downloads.safe_name(part) != part:
+            if safe_name(part) != part:
                 raise Unfit(f"has {part!r}, which not every system takes as a name")
     except Unfit as error:
         raise NoAnswer(f"the response {error}") from None
@@ -321,4 +321,4 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
             with target.open("xb") as file:
                 file.write(held)
 
-    return downloads.save(write, f"skill {name}", name, folder)
+    return save(write, f"skill {name}", name, folder)

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qoder_cli.nouns import downloads
-from qoder_cli.nouns.downloads import LONGEST_NAME, safe_name
+from qoder_cli.nouns import files
+from qoder_cli.nouns.files import LONGEST_NAME, safe_name
 from tests.conftest import Qoder, Ran
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, delivers
@@ -124,13 +124,13 @@ def test_a_file_may_be_read_by_whom_the_umask_lets(qoder: Qoder, folder: Path, u
 def test_a_file_of_just_the_size_that_is_allowed_is_saved(
     qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloads, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(files, "LARGEST_FILE", 1000)
     assert fetch(qoder, folder, "a.txt", content=b"x" * 1000).code == 0
     assert (folder / "a.txt").stat().st_size == 1000
 
 
 def test_a_file_that_is_too_large_leaves_nothing(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(files, "LARGEST_FILE", 1000)
     ran = fetch(qoder, folder, "a.txt", content=b"x" * 1001, fails=True)
     assert (ran.code, ran.error["message"]) == (7, "the file is larger than 1,000 bytes")
     assert list(folder.iterdir()) == []

@@ -32,7 +32,7 @@ def result(
       qoder run result last
       qoder run result last --output-dir /tmp/delivered
       qoder run result last --json | jq -r .result"""
-    from qoder_cli.nouns import downloads
+    from qoder_cli.nouns import files as downloads
     from qoder_cli.runs import names
     from qoder_cli.runs import result as results
     from qoder_cli.runs.answering import sessions_of
@@ -48,7 +48,7 @@ def result(
     if folder is not None:
         files = []
         for id, name in results.delivered_files(app, found):
-            files.append(str(downloads.download(app.client, id, name, folder)))
+            files.append(str(downloads.download(app, id, name, folder)))
             app.progress.note(f"saved {files[-1]}")
         if not files:
             app.progress.note(f"{found.called} delivered no files")
