@@ -21,6 +21,8 @@ from qoder_cli.sandbox.wire import Shape, invalid, unknown_field
 Rule = Any
 
 _CALLED = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_SECRETS = {"authorization_token", "password", "token", "secret_value"}  # not kept
+_SECRETS |= {"access_token", "refresh_token", "client_secret"}
 _MANY = 10**6
 
 
@@ -86,7 +88,7 @@ def _object(fields: Mapping[str, Rule], value: Any, at: str, *, needed: Collecti
         key = known.get(name) or known["*"]
         if inner is not None or not key.endswith("?"):
             value[name] = _checked(fields[key], inner, paths[name])
-    return dict(value)
+    return {name: inner for name, inner in value.items() if name not in _SECRETS & known.keys()}
 
 
 def _given(value: Any, at: str) -> Any:
@@ -204,10 +206,12 @@ _CLOUD = {
     "packages?": _any("type", "apt", "cargo", "gem", "go", "npm", "pip"),
     "setup_script?": re.compile("(?s).{0,65536}"),
 }
+_CLIENT = {**_any("client_secret"), "*": object}
+_REFRESH = {**_any("refresh_token"), "token_endpoint_auth?": _CLIENT, "*": object}
 _AUTHS = {
     "static_bearer": _all("token", "mcp_server_url"),
     "environment_variable": {**_all("secret_name", "secret_value"), **_any("networking", "injection_location")},
-    "mcp_oauth": {**_all("access_token", "mcp_server_url"), **_any("expires_at", "refresh")},
+    "mcp_oauth": {**_all("access_token", "mcp_server_url"), **_any("expires_at"), "refresh?": _REFRESH},
 }
 _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; None: not taken yet
     **dict.fromkeys(("name", "display_name", "display_title"), _NAME),
@@ -249,7 +253,9 @@ _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; Non
     "force": bool,
     "auth": {"type": _AUTHS},
     "vaults.credentials.update.auth": {
-        "type": {type: _any(*(name.rstrip("?") for name in names)) for type, names in _AUTHS.items()}
+        "type": {
+            type: {f"{name.rstrip('?')}?": rule for name, rule in fields.items()} for type, fields in _AUTHS.items()
+        }
     },
     "inputs": [{"type": {"memory_store": _STORE_ID, "sessions": _any("session_ids")}}, 1, _MANY],
     "output_behavior": {"type": {"create_new": {}, "update_existing": _STORE_ID}},

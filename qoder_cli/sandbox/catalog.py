@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from qoder_cli.sandbox import contents
-from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of, without_secrets
+from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
@@ -24,8 +24,6 @@ class _Deployments(Kind):
             raise Refusal(409, "A deployment with this name already exists.")
         if agent := said.get("agent"):
             said["agent"] = call.world.pinned(agent)
-        if "resources" in said:
-            said["resources"] = list(map(without_secrets, said["resources"] or ()))
 
     def make(self, call: Call, fields: Shape) -> Thing:
         return call.world.add_deployment(**fields)
@@ -277,7 +275,7 @@ class _Credentials(Kind):
         known: Shape = old.fields["auth"] if old else {}
         if known.get("type", said["auth"]["type"]) != said["auth"]["type"]:
             raise invalid("auth.type cannot change.", "auth.type")
-        said["auth"] = {**known, **without_secrets(said["auth"])}
+        said["auth"] = {**known, **said["auth"]}
 
     def mcp_oauth_validate(self, call: Call) -> Reply:
         credential = self.unarchived(call)

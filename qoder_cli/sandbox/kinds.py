@@ -120,8 +120,6 @@ _WHERE = {  # filters not named as their field: the field, and one in it
     "scope_id": ("scope", "id"),
     **{name: ("created_by", name) for name in ("session_id", "api_key_id", "service_account_id")},
 }
-_SECRETS = {"authorization_token", "password", "token", "secret_value"}
-_SECRETS |= {"access_token", "refresh_token", "client_secret"}
 
 
 class Kind:
@@ -324,10 +322,3 @@ def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dic
     if len(result) > 16:
         raise invalid("metadata has at most 16 keys.", "metadata")
     return result
-
-
-def without_secrets(said: Shape) -> Shape:
-    """Return an object without its secrets, at any depth."""
-    kept = {name: value for name, value in said.items() if name not in _SECRETS}
-    inner = {name: without_secrets(value) for name, value in kept.items() if isinstance(value, dict)}
-    return kept | inner

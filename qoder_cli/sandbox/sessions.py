@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from qoder_cli.files.normal import assignments
-from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of, without_secrets
+from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
 from qoder_cli.sandbox.records import Thing, stamp
 from qoder_cli.sandbox.scripts import Beat, Moment, Session, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
@@ -117,7 +117,7 @@ class _Sessions(Kind):
         said["agent"] = world.pinned(said["agent"])
         if what := world.archived_of(said["agent"]["id"], said["environment_id"]):
             raise Refusal(409, f"{what.capitalize()} is archived.")
-        resources = map(without_secrets, said.get("resources") or ())
+        resources = said.get("resources") or ()
         said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
     def _variables(self, call: Call, given: Shape | str) -> Shape:
