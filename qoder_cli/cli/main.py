@@ -204,10 +204,9 @@ def _build(name: str, function: Callable[..., Any], *, kind: type[TyperCommand] 
 def _noun(noun: str) -> Any:
     """Return the command or group behind a noun, built once."""
     about, module = NOUNS[noun]
-    commands = import_module(module).COMMANDS
-    if noun in commands:  # the noun is a command itself, as `sandbox`
-        return _build(noun, function_of(commands[noun]))
-    return Tree(noun, about + ".", commands)
+    if ":" in module:  # the noun is a command itself, as `sandbox`
+        return _build(noun, function_of(module))
+    return Tree(noun, about + ".", import_module(module).COMMANDS)
 
 
 def _summary(command: Any) -> str:

@@ -297,19 +297,15 @@ def _names_of_stdin(app: App, what: str) -> list[str]:
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
-    if value is None or value is False:
+    formats = {"format": value, "json": "json", "quiet": "id"}
+    if value in (None, False):
         return
-    match param.name:
-        case "output" | "format":
-            ctx.obj.flags.output = value
-        case "json":
-            ctx.obj.flags.output = "json"
-        case "quiet":
-            ctx.obj.flags.output = "id"
-        case "no_color":
-            ctx.obj.out.color = ctx.obj.err.color = False
-        case name:
-            setattr(ctx.obj.flags, str(name), value)
+    if param.name == "no_color":
+        ctx.obj.out.color = ctx.obj.err.color = False
+    elif param.name in formats:
+        ctx.obj.flags.output = formats[param.name]
+    else:
+        setattr(ctx.obj.flags, str(param.name), value)
 
 
 def show_help(ctx: Any, screen: Screen) -> None:

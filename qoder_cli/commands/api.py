@@ -177,6 +177,3 @@ def _show(app: App, call: Call, *, include: bool) -> None:
         if include:
             show_head(app, call.answer)
         show_body(app, call.answer)
-
-
-COMMANDS = {"api": api}

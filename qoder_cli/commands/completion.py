@@ -70,6 +70,3 @@ def _what_is_left(shell: str, path: Path) -> str:
     if shell == "zsh":
         return f"if TAB does nothing in a new shell, add to ~/.zshrc, above compinit: fpath=({folder} $fpath)"
     return "open a new shell to use it"
-
-
-COMMANDS = {"completion": completion}

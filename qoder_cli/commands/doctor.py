@@ -69,6 +69,3 @@ def _show(app: App, findings: list[Finding]) -> None:
         lines.append(f"{_SIGNS[each.status]} {each.found}")
         lines += [f"  fix: {each.fix}"] if each.fix else []
     app.output.record(sheet)
-
-
-COMMANDS = {"doctor": doctor}

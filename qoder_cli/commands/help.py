@@ -176,6 +176,3 @@ def _listed(those: Iterable[Named], width: int) -> str:
 
 def _row(name: str, meaning: str, width: int | None = None) -> str:
     return _filled(name + meaning, indent=" " * (width or len(name))) + "\n"
-
-
-COMMANDS = {"help": help}

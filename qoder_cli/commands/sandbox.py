@@ -252,6 +252,3 @@ def _until_signal() -> int:
         while not arrived:
             time.sleep(0.2)  # a signal ends it early, except on Windows
     return arrived[0]
-
-
-COMMANDS = {"sandbox": sandbox}

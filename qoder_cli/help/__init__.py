@@ -1,6 +1,6 @@
 """What the program says of itself."""
 
-# Nouns, their line in completion and `qoder help commands`, and the module of their commands.
+# Nouns, their line in completion and `qoder help commands`, and the module of their commands, or the one command.
 NOUNS = {
     "deploy": ("Run and manage deployments", "qoder_cli.commands.deploy"),
     "run": ("Inspect runs, read their logs, wait for them", "qoder_cli.commands.run"),
@@ -15,11 +15,11 @@ NOUNS = {
     "model": ("List the models that agents can use", "qoder_cli.commands.model"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
     "config": ("Read and edit the config file", "qoder_cli.commands.config"),
-    "api": ("Call any API endpoint directly", "qoder_cli.commands.api"),
-    "doctor": ("Diagnose setup problems", "qoder_cli.commands.doctor"),
-    "sandbox": ("Run commands against a local fake server", "qoder_cli.commands.sandbox"),
-    "completion": ("Print or install shell completion", "qoder_cli.commands.completion"),
-    "help": ("Help topics: commands, options, exit-codes, environment, output", "qoder_cli.commands.help"),
+    "api": ("Call any API endpoint directly", "qoder_cli.commands.api:api"),
+    "doctor": ("Diagnose setup problems", "qoder_cli.commands.doctor:doctor"),
+    "sandbox": ("Run commands against a local fake server", "qoder_cli.commands.sandbox:sandbox"),
+    "completion": ("Print or install shell completion", "qoder_cli.commands.completion:completion"),
+    "help": ("Help topics: commands, options, exit-codes, environment, output", "qoder_cli.commands.help:help"),
 }
 
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these

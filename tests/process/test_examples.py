@@ -40,10 +40,12 @@ def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple
             yield words, command
 
 
+def _of_noun(noun: str, module: str) -> Mapping[str, Any]:
+    return {noun: module} if ":" in module else import_module(module).COMMANDS
+
+
 _ALL = {
-    path: command
-    for noun, (_, module) in NOUNS.items()
-    for path, command in _below((noun,), import_module(module).COMMANDS)
+    path: command for noun, (_, module) in NOUNS.items() for path, command in _below((noun,), _of_noun(noun, module))
 }
 COMMANDS = {path: function_of(command) for path, command in _ALL.items()}
 UNTOLD = {path for path, command in _ALL.items() if isinstance(command, Untold)}
