@@ -34,13 +34,10 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
     """Yield the deployments, newest first, archived ones only if told. Raises ApiError."""
-    query: dict[str, str | int] = {"limit": 100}
-    if archived:
-        query["include_archived"] = "true"
+    query = {"limit": 100} | ({"include_archived": "true"} if archived else {})
     for page in app.client.pages("/deployments", query, retry=retry):
-        for found in filter(None, map(Deployment.read, page["data"])):
-            if archived or found.archived_at is None:
-                yield found
+        known = filter(None, map(Deployment.read, page["data"]))
+        yield from (each for each in known if archived or each.archived_at is None)
 
 
 def alive(known: Iterable[Deployment], name: str | None) -> list[Deployment]:

@@ -53,12 +53,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def settable(deployment: Deployment) -> dict[str, Any]:
     """Return a server's deployment in normal form: all that files can set, with defaults."""
-    fields, _ = without_read_only(_sendable(deployment.raw))
-    known = {**EMPTY, **{name: value for name, value in fields.items() if name in SETTABLE}}
+    fields = _sendable(deployment.raw)
+    known = EMPTY | {name: fields[name] for name in SETTABLE if name in fields}
     for name, inside in _INSIDE.items():
         if isinstance(known.get(name), dict):
             known[name] = {key: value for key, value in known[name].items() if key in inside}
-    known["metadata"] = {key: value for key, value in mapping(known["metadata"]).items() if isinstance(value, str)}
+    labels = mapping(known["metadata"]).items()
+    known["metadata"] = {key: value for key, value in labels if isinstance(value, str) and key != RESERVED}
     return comparable(spelled_out(known))
 
 

@@ -146,23 +146,18 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
 def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
     """Return a toolset in which more tools ask before each use."""
     configs, default = _configs(entry), dict(mapping(entry.get("default_config")))
-    if asks == ("none",):
-        configs = [_without_policy(each, "always_ask") for each in configs]
-        default = _without_policy(default, "always_ask")
-    elif asks == ("all",):  # also those that never asked
-        configs = [_without_policy(each, "always_allow") for each in configs]
-        default["permission_policy"] = _ASKS
+    if gone := {"none": "always_ask", "all": "always_allow"}.get(asks[0]):  # all: also what never asked
+        *configs, default = (_without_policy(each, gone) for each in (*configs, default))
+        default |= {"permission_policy": _ASKS} if asks[0] == "all" else {}
     else:
         _check_there(entry, asks)
         policy = {"permission_policy": _ASKS}
-        for at, each in enumerate(configs):
-            configs[at] = each | (policy if _is_in(each.get("name"), asks) else {})
+        configs = [each | (policy if _is_in(each.get("name"), asks) else {}) for each in configs]
         known = [each.get("name") for each in configs]
         configs += [{"name": name, **policy} for name in asks if not _is_in(name, known)]
     configs = [each for each in configs if set(each) != {"name"}]
     changed = {**entry, "configs": configs, "default_config": default}
-    empty = [key for key in ("configs", "default_config") if not changed[key]]
-    return {key: value for key, value in changed.items() if key not in empty}
+    return {key: value for key, value in changed.items() if value or key not in ("configs", "default_config")}
 
 
 def _check_there(entry: Entry, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from qoder_cli.nouns.write import Create
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
 LONGEST_NAME = 255  # bytes (api/facts.md, 7.2); also what ext4, APFS and NTFS allow
-_UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7)
 MOST_OF_A_NAME = 10_000  # files
 
@@ -48,7 +48,7 @@ def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> b
 def check_name(name: str) -> str:
     """Return a name for a file. Raises UsageError."""
     hint = "give it another one: --name NAME"
-    if not name.strip() or _UNSEEN.search(name):
+    if not name.strip() or UNSEEN.search(name):
         raise UsageError(f"{name!r} is not a name for a file", hint=hint)
     if len(name.encode()) > LONGEST_NAME:
         raise UsageError(f"the name {name[:40]}… is longer than {LONGEST_NAME} bytes", hint=hint)

@@ -10,6 +10,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.change import Change, Target, read
+from qoder_cli.nouns.files import UNSEEN
 from qoder_cli.nouns.table import NOUNS, Noun, path_of
 from qoder_cli.nouns.write import Create, target_of, update
 
@@ -17,7 +18,6 @@ LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
 ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
-_UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _VERSION = re.compile("[A-Za-z0-9][A-Za-z0-9._~-]{0,255}")
 _SHOWN = 2000  # characters of what somebody else wrote
 
@@ -31,7 +31,7 @@ def checked(typed: str) -> str:
         raise UsageError("the path of the memory is empty", hint="is a shell variable unset?")
     if names_token(path):
         raise UsageError("a token was given instead of the path of a memory", hint="set QODER_PAT to it")
-    if _UNSEEN.search(path) or {"", ".", ".."} & set(path.split("/")):
+    if UNSEEN.search(path) or {"", ".", ".."} & set(path.split("/")):
         raise UsageError(f"{typed[:60]!r} is not the path of a memory", hint="use a path like notes/today.md")
     return path
 
@@ -45,15 +45,24 @@ def version_checked(typed: str) -> str:
 
 def find(app: App, store: str, typed: str) -> Raw | None:
     """Return a memory with content; None if missing. Raises ApiError."""
+
+    def there(id: str) -> Raw | None:
+        try:
+            return whole(app, ENTRY, store, id)
+        except NotFound as error:
+            if error.enveloped:
+                return None
+            raise
+
     if _ID.fullmatch(typed):
-        return _there(app, store, typed)
+        return there(typed)
     query = {"path_prefix": typed, "limit": 100}
     for page in app.client.pages(path_of(ENTRY, store), query):
         for each in map(mapping, page["data"]):
             # All below a folder is one item of another type.
             is_one = each.get("type") in (None, ENTRY.called) and text(each.get("id"))
             if is_one and path_in(each) == typed:
-                known = _there(app, store, str(each["id"]))
+                known = there(str(each["id"]))
                 if known is not None and path_in(known) == typed:  # a list may lag
                     return known
     return None
@@ -62,16 +71,6 @@ def find(app: App, store: str, typed: str) -> Raw | None:
 def path_in(raw: Raw) -> str:
     """Return the path in a memory, or in a version of one."""
     return str(raw.get("path")).lstrip("/")
-
-
-def _there(app: App, store: str, id: str) -> Raw | None:
-    """Return a memory by id; None if missing. Raises ApiError."""
-    try:
-        return whole(app, ENTRY, store, id)
-    except NotFound as error:
-        if error.enveloped:
-            return None
-        raise
 
 
 def whole(app: App, noun: Noun, store: str, id: str) -> Raw:
