@@ -148,21 +148,16 @@ _OBJECTS, _NAMES = [dict, 0, _MANY], [str, 0, _MANY]
 _CONTENT = re.compile("(?s).{1,262144}")  # api/facts.md, 3.7
 _RUBRIC = {"type": {"text": {"content": _CONTENT}, "file": {"file_id": re.compile("file_.*")}}}
 _BLOCKS = [{"type": str, "*": object}, 1, _MANY]
-
-
-def _initial(content: Rule) -> Mapping[str, Rule]:
-    """Return the events that a run may begin with, by their types."""
-    outcome = {"description": _given, "rubric": _RUBRIC, **_any("max_iterations")}
-    return {
-        "user.define_outcome": outcome,
-        "user.message": {"content": content},
-        "system.message": {"content": content},
-    }
-
-
+_MESSAGE, _ANY_MESSAGE = {"content": _BLOCKS}, _all("content")
+_FIRST = {
+    "user.define_outcome": {"description": _given, "rubric": _RUBRIC, **_any("max_iterations")},
+    "user.message": _MESSAGE,
+}
+_INITIAL = {**_FIRST, "user.message": _ANY_MESSAGE, "system.message": _ANY_MESSAGE}
 _EVENT = {
     "type": {
-        **_initial(_BLOCKS),
+        **_FIRST,
+        "system.message": _MESSAGE,
         "user.interrupt": _any("session_thread_id"),
         "user.tool_confirmation": {  # `decision` is for `result` on older servers
             **{"tool_use_id": _given, "result?": {"allow", "deny"}, "decision?": {"approve", "deny"}},
@@ -233,11 +228,11 @@ _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; Non
         "timezone": _read(cron.zone),
     },
     "deployments.agent": _short("id", {**_VERSION, "type": {"agent"}}, type="agent"),
-    "deployments.initial_events": [{"type": _initial(_given)}, 1, 50],
+    "deployments.initial_events": [{"type": _INITIAL}, 1, 50],
     "deployments.description": re.compile("(?s).{0,2048}"),
     "deployments.environment_variables": _read(_pairs),
     "sessions.agent": _short("id", {"type": _AGENTS}, type="agent"),
-    "sessions.initial_events": [_EVENT, 0, 50],
+    "sessions.initial_events": [{"type": _FIRST}, 0, 50],
     "sessions.environment_variables": object,  # by the generation
     "sessions.update.agent": {"tools?": _OBJECTS, "mcp_servers?": _OBJECTS},
     "sessions.update.vault_ids": None,

@@ -28,10 +28,10 @@ class _Deployments(Kind):
     def make(self, call: Call, fields: Shape) -> Thing:
         return call.world.add_deployment(**fields)
 
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+    def show(self, call: Call, thing: Thing) -> Shape:
         """Return a deployment (api/facts.md, 1.2 and 1.4)."""
         assert isinstance(thing, Deployment)
-        shape = super().show(call, thing, verb)
+        shape = super().show(call, thing)
         if (schedule := shape["schedule"]) is not None:
             shape["schedule"] = {name: schedule[name] for name in ("expression", "timezone")} | {"type": "cron"}
             if thing.last_run is not None:
@@ -46,7 +46,7 @@ class _Deployments(Kind):
     def archive(self, call: Call) -> Reply:
         deployment = call.world.deployments[self.unarchived(call).id]
         deployment.archive(call.now)
-        return self.show(call, deployment, "archive")
+        return self.show(call, deployment)
 
     def pause(self, call: Call) -> Reply:
         """Pause or unpause a deployment."""
@@ -55,7 +55,7 @@ class _Deployments(Kind):
         if deployment.fields["status"] == status:
             raise Refusal(409, f"Deployment is {already}.")
         deployment.change(call.now, status=status, paused_reason=reason)
-        return self.show(call, deployment, "update")
+        return self.show(call, deployment)
 
     unpause = pause
 
@@ -63,7 +63,7 @@ class _Deployments(Kind):
         """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.request.runs.append(run.id)
-        return KINDS["deployment_runs"].show(call, run, "run")
+        return KINDS["deployment_runs"].show(call, run)
 
 
 @of("deployment_runs", "deployments.runs")
@@ -74,10 +74,10 @@ class _Runs(Kind):
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+    def show(self, call: Call, thing: Thing) -> Shape:
         """Return a run (api/facts.md, 1.3). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
-        digits = {"run": 9}.get(verb, 6)
+        digits = {"run": 9}.get(call.verb, 6)
         shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)
         if is_half_written:
             shape |= {"session_id": None, "error": None}
@@ -210,7 +210,7 @@ class _Work(Kind):
             taken = fields.get("_taken")
             if taken is None or taken + reclaim <= call.now:
                 fields.update(_taken=call.now, _worker=worker)
-                return self.show(call, self.known(call, fields["id"]), "poll")
+                return self.show(call, self.known(call, fields["id"]))
         return None
 
     def stats(self, call: Call) -> Reply:
@@ -226,7 +226,7 @@ class _Work(Kind):
         if item.fields["state"] != "queued":
             raise Refusal(409, f"The item is {item.fields['state']}.")
         item.fields.update(state="starting", acknowledged_at=stamp(call.now))
-        return self.show(call, item, "ack")
+        return self.show(call, item)
 
     def heartbeat(self, call: Call) -> Reply:
         """Extend the lease of a worker that knows the last heartbeat."""
@@ -254,14 +254,14 @@ class _Work(Kind):
             fields.update(state="stopped", stopped_at=stamp(call.now))
         elif fields["state"] != "stopped":
             fields["state"] = "stopping"
-        return self.show(call, item, "stop")
+        return self.show(call, item)
 
 
 @of("vaults")
 class _Vaults(Kind):
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        shape = super().show(call, thing, verb)
-        if verb == "create":
+    def show(self, call: Call, thing: Thing) -> Shape:
+        shape = super().show(call, thing)
+        if call.verb == "create":
             shape["credentials"] = []
         return shape
 
@@ -331,4 +331,4 @@ class _Dreams(Kind):
         if dream.fields["status"] not in ("pending", "running"):
             raise Refusal(409, "The dream has ended.")
         dream.fields.update(status="canceled", ended_at=stamp(call.now))
-        return self.show(call, dream, "cancel")
+        return self.show(call, dream)

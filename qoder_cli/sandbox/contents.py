@@ -80,7 +80,7 @@ class _Files(Kind):
         lasts = texts.get("expires_in_seconds")
         fields = {"filename": name, "mime_type": file.type, "size_bytes": len(content)}
         fields |= {"metadata": texts.get("metadata"), "expires_at": lasts and stamp(call.now + int(lasts))}
-        return self.show(call, self.created(call, {**fields, "_content": content}), "create")
+        return self.show(call, self.created(call, {**fields, "_content": content}))
 
     def leave(self, call: Call, thing: Thing) -> None:
         active = (each for each in call.world.alive("sessions") if each.archived is None)
@@ -161,12 +161,12 @@ class _Skills(Kind):
         title = texts.get("display_title") or name
         made = self.created(call, {"display_title": title, "metadata": texts.get("metadata")})
         _add_version(call, made, files)
-        return self.show(call, made, "create")
+        return self.show(call, made)
 
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+    def show(self, call: Call, thing: Thing) -> Shape:
         versions = call.world.alive(f"skills/{thing.id}/versions")
         numbers = [version.id for version in reversed(versions)]
-        return super().show(call, thing, verb) | {"latest_version": next(iter(numbers), None)}
+        return super().show(call, thing) | {"latest_version": next(iter(numbers), None)}
 
 
 @of("skills.versions")
@@ -174,7 +174,7 @@ class _SkillVersions(Kind):
     def create(self, call: Call) -> Reply:
         skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
-        return self.show(call, _add_version(call, skill, files), "create")
+        return self.show(call, _add_version(call, skill, files))
 
     def download(self, call: Call) -> Reply:
         from qoder_cli.nouns.skills import zipped
@@ -196,20 +196,20 @@ def _add_version(call: Call, skill: Thing, files: "Files") -> Thing:
 
 @of("memory_stores")
 class _MemoryStores(Kind):
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+    def show(self, call: Call, thing: Thing) -> Shape:
         memories = _memories(call.world, thing.id)
         size = sum(memory.fields["content_size_bytes"] for memory in memories)
         status = "active" if thing.archived is None else "archived"
-        return super().show(call, thing, verb) | {"status": status, "entry_count": len(memories), "total_size": size}
+        return super().show(call, thing) | {"status": status, "entry_count": len(memories), "total_size": size}
 
 
 class _Viewed(Kind):
     """Things shown with content if `view` is full, the default for a single one."""
 
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
-        shape = super().show(call, thing, verb)
+    def show(self, call: Call, thing: Thing) -> Shape:
+        shape = super().show(call, thing)
         view = call.word("view", "basic", "full")
-        if (view or verb) not in ("full", "retrieve"):
+        if (view or call.verb) not in ("full", "retrieve"):
             del shape["content"]
         return shape
 

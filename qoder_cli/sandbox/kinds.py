@@ -44,6 +44,10 @@ class Call:
         return self.world.generation == "legacy"
 
     @property
+    def verb(self) -> str:
+        return self.operation.id.rpartition(".")[2]
+
+    @property
     def known_until(self) -> float:
         """The time until which this replica knows what happened."""
         return self.now - self.conditions.get("lagging", 0)
@@ -148,9 +152,9 @@ class Kind:
         """Delete a thing. Raises Refusal if it is in use."""
         thing.deleted = call.now
 
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+    def show(self, call: Call, thing: Thing) -> Shape:
         """Return a thing as shown: before a recent change, if the replica lags."""
-        is_late = thing.changed > call.known_until and verb in ("list", "retrieve")
+        is_late = thing.changed > call.known_until and call.request.method == "GET"
         fields = thing.before if is_late and thing.before is not None else thing.fields
         shown = {name: value for name, value in fields.items() if not name.startswith("_")}
         if shown.get("budget") is None:  # api/facts.md, 7.2
@@ -221,7 +225,7 @@ class Kind:
 
     def create(self, call: Call) -> Reply:
         """Create a thing."""
-        return self.show(call, self.created(call, call.said()), "create")
+        return self.show(call, self.created(call, call.said()))
 
     def created(self, call: Call, said: Shape) -> Thing:
         """Return a new thing with these fields. Raises Refusal."""
@@ -237,7 +241,7 @@ class Kind:
 
     def retrieve(self, call: Call) -> Reply:
         """Return the thing in the path."""
-        return self.show(call, self.known(call), "retrieve")
+        return self.show(call, self.known(call))
 
     def update(self, call: Call) -> Reply:
         """Change fields: metadata is merged, others replaced (api/facts.md, 3.8)."""
@@ -250,14 +254,14 @@ class Kind:
         self.accept(call, fields, thing)
         thing.change(call.now, **fields)
         self.changed(call, thing, "modified")
-        return self.show(call, thing, "update")
+        return self.show(call, thing)
 
     def archive(self, call: Call) -> Reply:
         """Archive a thing. Doing it twice does no harm."""
         thing = self.known(call)
         if thing.archived is None:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
-        return self.show(call, thing, "archive")
+        return self.show(call, thing)
 
     def delete(self, call: Call) -> Reply:
         """Delete a thing for good."""
@@ -286,7 +290,7 @@ class Kind:
             if place is None:
                 raise invalid("The cursor is not valid.", param)
             rest = rest[:place][::-1] if back else rest[place + 1 :]
-        shown = ((thing, self.show(call, thing, "list")) for thing in rest)
+        shown = ((thing, self.show(call, thing)) for thing in rest)
         passing = ((thing.id, shape) for thing, shape in shown if keep(thing.fields | shape))
         found = list(islice(passing, limit + 1))
         page = found[:limit]

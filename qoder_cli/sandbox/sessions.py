@@ -105,9 +105,6 @@ def _session(call: Call) -> Session:
 @of("sessions")
 class _Sessions(Kind):
     def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
-        for n, event in enumerate(said.get("initial_events") or ()):
-            if event["type"] not in ("user.message", "user.define_outcome"):
-                raise invalid("A session begins with messages or outcomes.", f"initial_events.{n}.type")
         if "environment_variables" in said:
             said["environment_variables"] = self._variables(call, said["environment_variables"] or {})
         if old is not None:
@@ -145,10 +142,10 @@ class _Sessions(Kind):
         super().leave(call, thing)
         call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
-    def show(self, call: Call, thing: Thing, verb: str) -> Shape:
+    def show(self, call: Call, thing: Thing) -> Shape:
         """Return a session (api/facts.md, 2.2 and 7.2)."""
         assert isinstance(thing, Session)
-        past, shape = thing.past(call.now), super().show(call, thing, verb)
+        past, shape = thing.past(call.now), super().show(call, thing)
         started, last = thing.starts(), past[-1].at if past else thing.created
         active = max(0.0, last - (last if started is None else started))
         worked = sum(moment.beat.type.startswith("agent.") for moment in past)
@@ -192,7 +189,7 @@ class _Sessions(Kind):
 class _Threads(Kind):
     def things(self, call: Call) -> Mapping[str, Thing]:
         session = _session(call)
-        whole = KINDS["sessions"].show(call, session, "thread")
+        whole = KINDS["sessions"].show(call, session)
         agent = {name: whole["agent"][name] for name in ("id", "type", "version", "name")}
         id = session.called("sthr_")
         shape: Shape = {"id": id, "type": "session_thread", "session_id": session.id, "agent": agent}
