@@ -20,7 +20,7 @@ class Words(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A timestamp as sent; on a terminal its age at `now` (unix seconds), or local time and that of its `zone`."""
+    """A timestamp; on a terminal its age at `now`, or in local time and its `zone`."""
 
     text: str
     now: float | None = None

@@ -92,7 +92,7 @@ class Output:
 
     @property
     def _ascii_only(self) -> bool:
-        return sys.platform == "win32" and not self.screen.is_terminal  # pipes there use another code page
+        return sys.platform == "win32" and not self.screen.is_terminal  # another code page
 
     def _sheet(self, fields: Fields) -> str:
         lines = [

@@ -192,8 +192,8 @@ def silence(stream: TextIO | None) -> None:
 def keys(*, shown: bool, one_by_one: bool = False) -> Iterator[Callable[[], bytes]]:
     """Let a terminal echo keys in this block, or not: an Enter would move what is drawn.
 
-    Yield a function that returns the keys typed since, without waiting, if they come `one_by_one`. Ctrl-C and Ctrl-Z
-    work. Nothing is changed in the background, where the system would stop us, nor on Windows.
+    Yield a function that returns at once the keys typed since, if they come `one_by_one`. Nothing
+    is changed in the background, where the system would stop us, nor on Windows.
     """
     try:
         import termios

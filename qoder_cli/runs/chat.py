@@ -150,7 +150,7 @@ class Talk:
         if kind == RUNNING or kind in ("user.tool_confirmation", "user.custom_tool_result"):
             self._asks_at = None
         elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
-            # A call marked as asked waits for a person; past any other, the session may go on by itself.
+            # Only a call marked as asked waits for a person; past others it may go on by itself.
             self._asks_at = self._app.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
         elif kind in ENDS:
             self.works, self.is_over = False, kind != "session.status_idle"
@@ -228,7 +228,7 @@ class Page:
         self._screen.write(self._screen.styled(cut(line, room) if columns(line) > room else line, style) + "\n")
 
     def _write(self, said: str) -> None:
-        """Write the agent's text, wrapped at the terminal's width; a word is broken where it is longer than a line."""
+        """Write the agent's text, wrapped; only a word longer than a line is broken."""
         room, shown = terminal_width() - 1, ""
         for piece in re.findall(r"\n|[^\S\n]+|\S+", inert_lines(said).expandtabs(4)):
             if self._column and piece != "\n" and self._column + columns(piece) > room:

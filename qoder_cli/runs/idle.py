@@ -87,7 +87,7 @@ def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, A
     except ApiError:
         return {}, False
     rows = list(map(mapping, page["data"]))
-    rows.sort(key=lambda row: text(row.get("status")) not in AT_REST)  # of two with one id, the one at work counts
+    rows.sort(key=lambda row: text(row.get("status")) not in AT_REST)  # the one at work counts
     found = {id: row for row in rows if (id := text(row.get("id")))}
     return found, is_last(page) and len(found) == len(rows)
 

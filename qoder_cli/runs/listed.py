@@ -56,7 +56,7 @@ class Resolver:
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
             reader = Observer(self._client, str(run.raw.get("id")), run=run)
-            reader.take_session({})  # usage would cost one more request for each row, and no list shows it
+            reader.take_session({})  # no list shows what it used
             try:
                 reader.reread(run)
                 return reader.run or run

@@ -26,7 +26,7 @@ from qoder_cli.http.client import Client
 from qoder_cli.local.store import Attempt, Entry, Store
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
-MORE_LOOKS = (16.0, 30.0)  # the same, before anything is sent again or said to have started nothing: lists lag
+MORE_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
 ABOUT = 60.0  # seconds by which a clock may be off, and a run still be ours
 ACTED = 120.0  # seconds after which a trigger has acted, as far as one look can tell
@@ -65,7 +65,7 @@ def age(client: Client, attempt: Attempt) -> float:
 
 
 def dated(client: Client, attempt: Attempt) -> Attempt:
-    """Return an attempt with the server's clock, as it is ahead now if the attempt never heard of it."""
+    """Return an attempt with the server's clock: its own, else as it is ahead now."""
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
 
@@ -87,7 +87,7 @@ def _narrow(attempt: Attempt) -> _Window | None:
 
 
 def _wide(attempt: Attempt) -> _Window | None:
-    """Return the window outside which a run is ruled out, on both clocks; None if one is unknown."""
+    """Return the window outside which a run is ruled out; None if a clock is unknown."""
     if attempt.ahead is None:
         return None
     clocks = (attempt.at, attempt.at + attempt.ahead)
@@ -133,7 +133,7 @@ class _Search:
         return self._is_whole and not self._possible(self._store.owners(self._host))
 
     def settled(self) -> Run | None:
-        """Return the one run that is ours, claimed; None if no run can be. Raises OutcomeUnknown."""
+        """Return our run, claimed; None if no run can be ours. Raises OutcomeUnknown."""
         if self._problem is not None:
             raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
         owners = self._store.owners(self._host)
@@ -177,7 +177,7 @@ class _Search:
 
         def is_possible(run: Run) -> bool:
             owner, created = owners.get(run.id), run.created
-            # Another's guess does not prove that the run is theirs; the answer to their trigger does.
+            # Another's guess does not prove that it is theirs; the answer to their trigger does.
             is_another = owner is not None and owner.attempt.id not in mine and not owner.adopted
             may_be_in_time = created is None or any(window is None or window.holds(created) for window in windows)
             context = run.raw.get("trigger_context")
@@ -211,7 +211,7 @@ def _listed(runs: Sequence[Run]) -> str:
 
 
 def last_run(app: App) -> str:
-    """Return the id of the newest run triggered here. Settles an open attempt first. Raises QoderError."""
+    """Return the newest run triggered here, once an open attempt is settled. Raises QoderError."""
     client, settings = app.client, app.client.settings
     entry = app.store.last(profile=settings.profile, host=settings.host)
     if entry is None:

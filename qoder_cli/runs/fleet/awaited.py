@@ -67,7 +67,7 @@ class FleetWait(Wait):
         self._enough = enough
         self._coming: Launches | None = None
         self._told: set[Watch] = set()
-        self._items: dict[Watch, Item] = {}  # of those over; not told yet if read further or to take leave of
+        self._items: dict[Watch, Item] = {}  # of those over
         self._rounds = None if wanted.follow else Rounds(self)
         self._reading = Pool(self._read, self._tell, at_a_time=AT_A_TIME, inbox=self.listener.inbox, clock=app.clock)
 

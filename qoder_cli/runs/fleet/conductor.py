@@ -283,7 +283,7 @@ class Warnings:
 
     def __init__(self, app: App) -> None:
         self._progress = app.progress
-        self._counts: dict[tuple[str, str | None], int] = {}
+        self._counts = Counter[tuple[str, str | None]]()
 
     def take(self, item: Item) -> None:
         """Warn of a result without a run, at most ten times in the same words."""
@@ -291,7 +291,9 @@ class Warnings:
         has_run = item.run_id is not None and not item.is_unknown
         if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):
             return  # those timed out are in the next command
-        alike = self._counts[error.message, error.hint] = self._counts.get((error.message, error.hint), 0) + 1
+        said = error.message, error.hint
+        self._counts[said] += 1
+        alike = self._counts[said]
         if alike <= _ALIKE:
             advice = error.advice
             self._progress.warn(item.said + (f" (hint: {advice})" if advice else ""))

@@ -33,8 +33,7 @@ UNSEEN = 5.0  # seconds at least until a run missing from its list is read itsel
 STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
 APART = timedelta(minutes=10)  # runs created closer than this share a request
 SPARE = 5  # stale runs read at most in a round
-# Seconds between two reads of a session that rests, unchanged, without having ended; and of the lists while runs
-# wait to be read themselves.
+# Seconds between two reads of a session that rests unchanged, and of lists while runs are unread.
 LONGEST_REST = 30.0
 _EARLY = 0.75  # of a pause counts as all of it: checks come early
 # Sessions not at rest; the last word is an older generation's (api/facts.md, 2.2).
@@ -116,14 +115,14 @@ class Rounds:
         self._runs = _List("/deployment_runs", timedelta(seconds=1))
         self._sessions = _List("/sessions", timedelta(minutes=1), include_archived="true")
         self._records: dict[Watch, _Record] = {}
-        self._unread: dict[Watch, bool] = {}  # to read themselves; True: first, for a list shows a rest
+        self._unread: dict[Watch, bool] = {}  # to be read; True: first, for they rest
         self._now = 0.0  # when the round began
         self._listed = -math.inf  # when the lists were last read
         self._due, self._pause = -math.inf, 0.0  # of the next round
         self._trouble = ""  # the last trouble reported
 
     def poll(self, watches: Sequence[Watch], *, has_all: bool) -> None:
-        """Check on the runs once that is due; soon again unless the wait `has_all` that are to come."""
+        """Check on the runs once that is due. Unless the wait `has_all`, do so soon again."""
         wait = self._wait
         if not wait.sleep_until(self._due):
             return
@@ -137,7 +136,7 @@ class Rounds:
                 wait.time_out(watch)
 
     def _poll(self, watches: Sequence[Watch], *, has_all: bool) -> None:
-        """Check on the runs, and plan the next round: soon if a run ended, at once if some are unread."""
+        """Check on the runs and plan the next round: soon if one ended or is unread."""
         wait, clock = self._wait, self._wait.app.clock
         self._now = clock.monotonic()
         errors: list[ApiError] = []
@@ -205,22 +204,24 @@ class Rounds:
                     yield source, cluster
 
     def _try(self, source: _List, window: dict[str, str], watches: Sequence[Watch]) -> bool:
-        """Read a list for runs while that is cheaper than single reads. Return whether it was, or cannot be told."""
+        """Read a list while that is cheaper than single reads. Return whether it was, or failed."""
         wanted = {watch.observer.run_id: watch for watch in watches}
         if source is self._sessions:  # its rows are no runs
             wanted = {each.session_id: each for each in watches if each.session_id}
         pages = shown = barren = 0
         most_barren = max(BARREN, len(watches) // 10)  # newer runs may come first
-        rows = self._rows(source, window)
+        if not wanted:
+            return True
         try:
-            while wanted and barren < most_barren and pages < len(watches) and (page := next(rows, None)) is not None:
-                pages += 1
+            for page in self._rows(source, window):
+                pages, barren = pages + 1, barren + 1
                 found = [(wanted.pop(id), row) for row in page if (id := text(row.get("id"))) in wanted]
-                barren += 1
                 if found:
                     shown, barren, most_barren = shown + len(found), 0, BARREN
                 for watch, row in found:
                     self._take(watch, row)
+                if not wanted or barren >= most_barren or pages >= len(watches):
+                    break
         except ApiError as error:
             source.mind(error, has_window=bool(window))
             return True

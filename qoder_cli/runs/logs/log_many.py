@@ -44,7 +44,7 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
             if item.found and not had_any:
                 app.progress.note(nothing_shown(item.found.id, selection))
         elif len(typed) > 1:
-            is_refused = isinstance(error, AuthError) and error.http_status == 401  # as all would be
+            is_refused = isinstance(error, AuthError) and error.http_status == 401
             if is_refused or away == GIVE_UP_AFTER:
                 raise error.with_(message=f"gave up: {item.said}")
             app.progress.warn(item.said)
@@ -104,7 +104,7 @@ def _to_the_end(log: Log) -> Iterator[Events]:
 
 
 def _as_lines(app: App, log: Log, events: Iterator[Events], selection: Selection) -> bool:
-    """Print a log: ids, JSON lines, or a transcript below a heading. Return whether it had any events."""
+    """Print a log, as a transcript below a heading. Return whether it had any events."""
     run, format = log.item.found, app.output.format
     run_id = run.id if run else None
     with Printer(app, selection, data=lambda event: {**event, "run_id": run_id}) as printer:
@@ -130,7 +130,9 @@ def _in_array(app: App, log: Log, events: Iterator[Events], selection: Selection
     def nested(value: Event, depth: int) -> str:
         return app.output.document(value).replace("\n", line(depth))
 
-    found = {name: value for name, value in log.item.as_json().items() if name not in ("events", *_BEHIND)}
+    found = log.item.as_json()
+    for name in ("events", *_BEHIND):
+        found.pop(name, None)
     opening = nested({**found, "events": []}, 1)
     app.out.write(("," if app.out.has_written else "[") + line(1) + opening[: opening.rindex("]")])
     comma = ""
