@@ -49,8 +49,7 @@ def give_up(step: Step) -> Applied:
 def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
     """Apply steps, several at a time. Return the signal that ended this, if any.
 
-    `on_done` gets each step's place and result, in this thread, also of steps
-    that a signal stopped. A call that the signal interrupts is made again.
+    `on_done` gets each step's place and result, in this thread; an interrupted call is made again.
     """
 
     def work(number: int) -> Applied:

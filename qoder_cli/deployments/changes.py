@@ -29,10 +29,9 @@ _MOST_COMPARED = 4000  # lines; comparing more takes seconds
 
 
 class Secrets:
-    """The places of a deployment's secrets, such as `environment_variables.TOKEN`.
+    """The places of variables filled from `${VAR}`, and of tokens of resources.
 
-    They are variables filled from `${VAR}`, and tokens of resources. Nothing is searched
-    for by its text: a value may be an ordinary word, such as `error` (contract, section 3).
+    Nothing is searched for by its text: a value may be an ordinary word (contract, section 3).
     """
 
     def __init__(self, places: Collection[str] = ()) -> None:

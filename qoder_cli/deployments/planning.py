@@ -29,8 +29,7 @@ _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them
 def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
     """Return a step for each deployment, with all names resolved from one listing.
 
-    Raises BadFiles if a create lacks fields, a name is ambiguous, or two files
-    mean one deployment; ApiError.
+    Raises BadFiles if fields lack, a name is ambiguous, or two files mean one deployment; ApiError.
     """
     app.connect()
     declared = with_ids(app, declared)
@@ -66,8 +65,7 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
 def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     """Return deployments with ids for the names of agents, environments and vaults.
 
-    Each noun is listed once, if at all. Raises BadFiles for unknown or ambiguous
-    names in files; UsageError and NotFound for those in options; ApiError.
+    Raises BadFiles for wrong names in files; UsageError, NotFound for those in options; ApiError.
     """
     names = Names(app)
     problems: list[str] = []
@@ -173,9 +171,8 @@ def at_latest(
 ) -> list[Declared]:
     """Return deployments with the latest version of an agent they have without one.
 
-    So nothing is sent if that is pinned already. Each agent is read once. If it
-    cannot be read, as no page promises (api/facts.md, 4: GET /agents/{id}), or is
-    older than the pin (a replica lags), the bare id is sent, which pins the latest.
+    So nothing is sent if that is pinned already. Where an agent cannot be read, or is older
+    than the pin (a replica lags), the bare id is sent, which pins the latest.
     """
 
     def latest_of(id: str) -> Any:

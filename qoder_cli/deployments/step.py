@@ -30,17 +30,13 @@ Action = Literal[
 
 @dataclass
 class Step:
-    """One declared deployment, and what to do about it.
-
-    `current` is the deployment as it is, None to create it; `changes` are the
-    differences, and `body` sends them; `error` says why it cannot be done.
-    """
+    """One declared deployment, and what to do about it."""
 
     declared: Declared
-    current: Deployment | None = None
+    current: Deployment | None = None  # as it is; None to create it
     changes: Sequence[Change] = ()
-    body: Mapping[str, Any] | None = None
-    error: QoderError | None = None
+    body: Mapping[str, Any] | None = None  # which sends them
+    error: QoderError | None = None  # why it cannot be done
     write: Write[Deployment] | None = None  # once it is under way
 
     @property

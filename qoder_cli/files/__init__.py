@@ -1,4 +1,1 @@
-"""Deployment files: load.py reads, export.py writes, normal.py compares them.
-
-Only load.py leads to PyYAML and pydantic.
-"""
+"""Deployment files: load.py reads (with PyYAML, pydantic), export.py writes, normal.py compares."""

@@ -1,7 +1,4 @@
-"""Check a deployment against the documented limits (api/facts.md, 1.2).
-
-The models have the normal form of normal.py.
-"""
+"""Check a deployment in its normal form against the documented limits (api/facts.md, 1.2)."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -39,10 +39,7 @@ def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
 
 
 def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[Entry]:
-    """Return an agent's tools with `names` in its toolset, and `asks` asking.
-
-    Other permissions stay. Raises UsageError for a tool that shall ask but is missing.
-    """
+    """Return tools with `names` in the toolset, of which `asks` ask. Raises UsageError."""
     entries = _entries(tools)
     at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
     others = [each for each in entries if not _is_toolset(each)]
@@ -104,10 +101,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
 
 
 def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
-    """Return an agent's skills with more, typed as ID or NAME, perhaps with @VERSION.
-
-    A known one changes only its version. Raises UsageError, ApiError.
-    """
+    """Return skills with those typed as NAME[@VERSION]. Raises UsageError, ApiError."""
     known = _entries(skills)
     for word in typed:
         name, version = with_version(word)

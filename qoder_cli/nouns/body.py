@@ -43,10 +43,9 @@ def body_of(
     *,
     file: str | None = None,
 ) -> Raw:
-    """Return the body of a noun's `create` or `update`, checked.
+    """Return the body of a noun's `create` or `update`, checked. Raises UsageError.
 
     `options` has every field that an option sets, None if not typed. Metadata is merged.
-    Raises UsageError, also for a missing required field.
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has

@@ -75,10 +75,7 @@ Named = tuple[str, Target | QoderError]  # a word, and what it names, or why not
 
 
 def read(app: App, target: Target, **how: Any) -> Raw:
-    """Return a thing as the server shows it; `how` is passed to `Client.get`.
-
-    Raises ApiError; NotFound also if the response is another thing.
-    """
+    """Return a thing as `Client.get` reads it. Raises ApiError, NotFound also for another thing."""
     try:
         found = mapping(app.client.get(target.path, **how))
     except NotFound as error:

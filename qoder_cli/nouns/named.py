@@ -48,10 +48,7 @@ class Names:
         return found
 
     def ids_of(self, noun: Noun, typed: Sequence[str]) -> list[str | QoderError]:
-        """Return ids unchanged, and for each name its id or error.
-
-        Raises UsageError for what is neither, before any request; ApiError.
-        """
+        """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
         names = [word for word in typed if not ids.id_or_name(word, noun.prefix, noun.called, wanted)]
         if names and not noun.has_name:

@@ -90,10 +90,9 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
 
 
 def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
-    """Put a secret into a vault under a name; return its credential.
+    """Put a secret, `auth` with its type, into a vault under a name; return its credential.
 
-    `auth` has the secret and its type. Raises UsageError if several have the name, or one
-    of another type; other QoderErrors.
+    Raises UsageError if several have the name, or one of another type; other QoderErrors.
     """
     named = [each for each in alive(app, _CREDENTIAL, vault) if name in (each["id"], *_names(each))]
     if len(named) > 1:

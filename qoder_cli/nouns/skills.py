@@ -246,15 +246,12 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
 
 
 def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) -> Raw:
-    """Add a version to a skill, or create one with these fields; return what was made.
-
-    Files are sent as the official SDK does, or as one zip if the API asks (api/facts.md, 4).
-    Raises QoderError.
-    """
+    """Add a version to a skill, or create one; return what was made. Raises QoderError."""
 
     def write(parts: list[Part]) -> Form:
         return _new_version(app, skill, files, parts) if skill else Create(app, _SKILL, fields, files=parts)
 
+    # As the official SDK sends them, or as one zip if the API asks for it (api/facts.md, 4).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     try:
         return write(parts).deliver().raw

@@ -51,10 +51,7 @@ def _thread(call: Call) -> dict[str, Any]:
 
 
 class SessionWrite(Write[Events]):
-    """Sends events to a session, once; the result is the events as accepted.
-
-    A lost response is settled by looking for them in the session's events.
-    """
+    """Sends events to a session, once, and looks for them there if the response is lost."""
 
     nothing = "nothing was sent"
     absent = "the session's events do not show it"

@@ -72,10 +72,7 @@ def _sorted(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a session waits for: `calls` and `unreadable` ids, by the event `key`.
-
-    `events` are those read, newest first.
-    """
+    """What a session waits for by the event `key`; `events` are those read, newest first."""
 
     session_id: str
     calls: tuple[Call, ...] = ()

@@ -133,8 +133,7 @@ def _only(names: Sequence[str], fields: Body) -> Body:
 def start(app: App, body: Body) -> tuple[Run, Events]:
     """Create a session. Return it and the events sent afterwards. Raises QoderError.
 
-    If a 400 names `environment_variables`, try their other form; if
-    `initial_events`, send these once there is a session.
+    A 400 that names `environment_variables` or `initial_events` is met by sending these otherwise.
     """
     later: Events = []
     while True:

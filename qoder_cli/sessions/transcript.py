@@ -174,10 +174,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
 
 
 class Margin:
-    """Puts a label and a bar before lines, equally wide on a terminal, if it has `labels`.
-
-    `room` is the width left for the lines, None for any.
-    """
+    """Puts a label and a bar before lines, if it has `labels`; `room` is the width left for them."""
 
     def __init__(self, screen: Screen, labels: Iterable[str]) -> None:
         self._screen = screen
