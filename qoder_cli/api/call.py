@@ -19,7 +19,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_answer, not_json
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Write, meaning_of
-from qoder_cli.nouns.operations import Operation, of_path, readable
+from qoder_cli.nouns.table import Operation, of_path, readable
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
 _NO_FEATURE = "feature_not_available"

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from qoder_cli.api.body import Body, split
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import is_token
-from qoder_cli.nouns.operations import Operation, find
+from qoder_cli.nouns.table import Operation, find
 from qoder_cli.settings.values import API_PATH, host_of, origin, read_base_url
 
 _LONGEST = 8000  # characters of a path, and of a header

@@ -14,7 +14,7 @@ from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeU
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
 from qoder_cli.http.answers import METHODS, WITH_BODY
-from qoder_cli.nouns.operations import search
+from qoder_cli.nouns.table import search
 from qoder_cli.output.cells import Words
 
 _METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"), default=None)

@@ -180,15 +180,15 @@ def at_latest(
             return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
         return None
 
-    pinned: list[dict[str, Any]] = []  # the agent of each, if named without a version
-    for one, current in zip(declared, found, strict=True):
+    anew, pinned = list(declared), {}  # the agents named without a version, by place
+    for number, current in enumerate(found):
         agent = mapping(settable(current).get("agent")) if isinstance(current, Deployment) else {}
-        pinned.append(agent if agent.get("id") == one.fields.get("agent") else {})
-    ids = sorted({agent["id"] for agent in pinned if agent})
+        if agent and agent.get("id") == declared[number].fields.get("agent"):
+            pinned[number] = agent
+    ids = sorted({agent["id"] for agent in pinned.values()})
     latest = dict(zip(ids, in_order(latest_of, ids, at_a_time=AT_A_TIME), strict=True))
-    anew = list(declared)
-    for number, agent in enumerate(pinned):
-        now, then = latest.get(agent.get("id", "")), agent.get("version")
+    for number, agent in pinned.items():
+        now, then = latest[agent["id"]], agent.get("version")
         if isinstance(now, int) and isinstance(then, int) and now >= then:
             fields = {**declared[number].fields, "agent": {**agent, "version": now}}
             anew[number] = replace(declared[number], fields=fields)
@@ -204,14 +204,12 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
     except ApiError as unread:
         app.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
-    told = list(items)
-    for number, item in enumerate(items):
-        if item.action != "created" or item.error is not None or item.found is None:
-            continue
-        if others := [each.id for each in alive(known, item.step.declared.name) if each.id != item.found.id]:
-            error = Rejected(
-                f"{item.known} was created, and someone else created another of this name: {', '.join(others)}",
-                hint="archive the one you do not want: qoder deploy archive ID",
-            )
-            told[number] = item.with_(error=error)
-    return told
+
+    def checked(item: Applied) -> Applied:
+        others = [each.id for each in alive(known, item.step.declared.name) if item.found and each.id != item.found.id]
+        if not others or item.action != "created" or item.error is not None:
+            return item
+        said = f"{item.known} was created, and someone else created another of this name: {', '.join(others)}"
+        return item.with_(error=Rejected(said, hint="archive the one you do not want: qoder deploy archive ID"))
+
+    return list(map(checked, items))

@@ -14,8 +14,7 @@ from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files import source
 from qoder_cli.files.tree import BadFiles, Node, Problem
-from qoder_cli.nouns.operations import Operation
-from qoder_cli.nouns.table import Noun, operation
+from qoder_cli.nouns.table import Noun, Operation, operation
 from qoder_cli.nouns.write import KEY
 
 Raw = dict[str, Any]

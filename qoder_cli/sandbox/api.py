@@ -5,7 +5,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from urllib.parse import unquote
 
-from qoder_cli.nouns.operations import Operation, of_path
+from qoder_cli.nouns.table import Operation, of_path
 from qoder_cli.sandbox import catalog as catalog  # each of these registers its kinds
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox import sessions as sessions

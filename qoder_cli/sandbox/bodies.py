@@ -15,7 +15,7 @@ from typing import Any
 
 from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
-from qoder_cli.nouns.operations import Operation, all_operations
+from qoder_cli.nouns.table import Operation, all_operations
 from qoder_cli.sandbox.wire import Shape, invalid, unknown_field
 
 Rule = Any

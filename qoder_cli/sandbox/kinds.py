@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from qoder_cli.base.times import unix
-from qoder_cli.nouns.operations import Operation
+from qoder_cli.nouns.table import Operation
 from qoder_cli.sandbox.bodies import body_of
 from qoder_cli.sandbox.records import FORMS, Form, Thing, stamp
 from qoder_cli.sandbox.wire import Refusal, Request, Shape, Step, invalid

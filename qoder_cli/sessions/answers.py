@@ -35,19 +35,16 @@ def message(said: str) -> Events:
 
 def confirmation(call: Call, result: str, because: str | None = None) -> dict[str, Any]:
     """Return the event that allows or denies a call."""
-    event: dict[str, Any] = {"type": "user.tool_confirmation", "tool_use_id": call.id, "result": result}
-    return event | ({"deny_message": because} if because else {}) | _thread(call)
+    said = {"tool_use_id": call.id, "result": result, "deny_message": because, "session_thread_id": call.thread}
+    return {"type": "user.tool_confirmation", **{name: value for name, value in said.items() if value}}
 
 
 def custom_result(call: Call, said: str, *, is_error: bool) -> dict[str, Any]:
     """Return the event that answers a call of a custom tool."""
+    thread = {"session_thread_id": call.thread} if call.thread else {}
     content = [{"type": "text", "text": said}]
-    event = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id, "content": content, "is_error": is_error}
-    return event | _thread(call)
-
-
-def _thread(call: Call) -> dict[str, Any]:
-    return {"session_thread_id": call.thread} if call.thread else {}
+    event = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id, "content": content}
+    return {**event, "is_error": is_error, **thread}
 
 
 class SessionWrite(Write[Events]):

@@ -27,7 +27,7 @@ from qoder_cli.base.pool import Task
 from qoder_cli.cli.main import main
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
-from qoder_cli.nouns.operations import Operation, all_operations, find, readable
+from qoder_cli.nouns.table import Operation, all_operations, find, readable
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.nouns.operations import Operation, all_operations
+from qoder_cli.nouns.table import Operation, all_operations
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support.sandbox_desk import BODY, Desk
 from tests.support.seeds import seed_runs
