@@ -105,30 +105,27 @@ def read_story(
 
     Return the id of the last event read. Raises ApiError; what was read by then is told.
     """
-
-    def read(types: Sequence[str]) -> str | None:
-        query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
-        times: list[float] = []
-        read_to: str | None = None
-        for page in pages_of_events(client, session_id, query, within=within, retry=retry):
-            events = events_of(page)
-            story.tell(events)
-            read_to = last_id(page, events) or read_to
-            times += [at for at in map(event_at, events) if at is not None]
-            # Where times bear out that the oldest comes first, nothing later can precede the ending.
-            is_upward = times == sorted(times) and times[:1] < times[-1:]
-            if story.ending and is_upward and not whole:
+    read_to: str | None = None
+    known: Events = []
+    try:
+        for types in (story.types, (*story.types, *AGENT_EVENTS)):
+            query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
+            times: list[float] = []
+            for page in pages_of_events(client, session_id, query, within=within, retry=retry):
+                events = events_of(page)
+                story.tell(events)
+                read_to = last_id(page, events) or read_to
+                times += [at for at in map(event_at, events) if at is not None]
+                # Where times bear out that the oldest comes first, nothing later can precede the ending.
+                is_upward = times == sorted(times) and times[:1] < times[-1:]
+                if story.ending and is_upward and not whole:
+                    break
+            if known or story.ending or story.judged.worked or not story.judged.idled_early:
                 break
-        return read_to
-
-    read_to = read(story.types)
-    if story.judged.idled_early and not story.judged.worked and not story.ending:
-        # It went idle, and only the agent's own events can tell whether it ever ran.
-        known = story.restart()
-        try:
-            read_to = read((*story.types, *AGENT_EVENTS))
-        finally:
-            story.tell(known)
+            # It went idle, and only the agent's own events can tell whether it ever ran.
+            known = story.restart()
+    finally:
+        story.tell(known)
     return read_to
 
 

@@ -173,7 +173,7 @@ TABLE = [Mutation(*each) for each in (
     ("runs/observe.py", "self.known.asked_until - since >= ASKS_FOR", "self.known.asked_until - since >= 0.0"),
     ("sessions/story.py", "if story.ending and is_upward and not whole:", "if story.ending and not whole:"),
     ("sessions/story.py", "known = story.restart()", "known = story.events"),
-    ("sessions/story.py", "            story.tell(known)\n", "            pass\n"),
+    ("sessions/story.py", "        story.tell(known)\n", "        pass\n"),
     ("runs/turn.py", "    reads_on = True\n", "    reads_on = False\n"),
     ("base/outcome.py", "                elif not worked:\n", "                elif False:\n"),
     ("base/outcome.py", "worked, fatal_error, rests = True, None, False", "worked, rests = True, False"),
