@@ -21,9 +21,9 @@ LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 class Progress:
     """Notes, warnings, and the status line of a wait.
 
-    On a terminal the status line is animated; elsewhere, or unless it `moves`, each change is a
-    line, with a heartbeat every 30 s. A `board`, drawn for a width and a height, stands above it.
-    If `is_quiet`, only warnings are shown. If `rings`, a terminal's bell rings after a long wait.
+    On a terminal the status line is animated; elsewhere each change is a line, with a heartbeat
+    every 30 s. If `is_quiet`, only warnings are shown. If `rings`, a terminal's bell rings after
+    a long wait.
     """
 
     def __init__(self, screen: Screen, *, clock: Clock, quiet: bool, rings: bool = False) -> None:
@@ -31,14 +31,18 @@ class Progress:
         self._clock = clock
         self.is_quiet = quiet
         self._rings = rings
-        self.moves = screen.is_animated
-        self.board: Callable[[int, int], list[Text]] | None = None
+        self._moves = screen.is_animated
+        self._board: Callable[[int, int], list[Text]] | None = None
         self._live: Live | None = None
         self._status: Callable[[], str] = str
         self._leaving = ""
         self._drawn: list[int] = []  # columns of the lines that the terminal shows
         self._lines: list[Text] = []  # that it is shown next
         self._began = self._last_line = 0.0
+
+    def draw(self, board: "Callable[[int, int], list[Text]]", *, moves: bool) -> None:
+        """Draw a board, for a width and a height, above the status line; unless it `moves`, print changes."""
+        self._board, self._moves = board, self._moves and moves
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -76,8 +80,8 @@ class Progress:
         """
         self._status = (lambda: status) if isinstance(status, str) else status
         self._began = self._last_line = self._clock.monotonic()
-        self._leaving = leaving or ("the run keeps running" if self.board is None else "the runs keep running")
-        if self.is_quiet or not self.moves:
+        self._leaving = leaving or ("the run keeps running" if self._board is None else "the runs keep running")
+        if self.is_quiet or not self._moves:
             yield
         else:
             with keys(shown=False):
@@ -135,7 +139,7 @@ class Progress:
             get_renderable=self._picture,
             console=console,
             transient=True,  # it goes when the wait is over
-            refresh_per_second=8 if self.board is None else 4,
+            refresh_per_second=8 if self._board is None else 4,
             redirect_stdout=False,  # standard output is data
             redirect_stderr=False,
         )
@@ -166,5 +170,5 @@ class Progress:
         line.append(f" {inert(self._status())} {span(seconds)}")
         line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
         width, height = self._live.console.size if self._live else (0, 0)
-        self._lines = [*(self.board(width, height - _MARGIN) if self.board else []), line]
+        self._lines = [*(self._board(width, height - _MARGIN) if self._board else []), line]
         return Group(*self._lines)

@@ -101,6 +101,12 @@ class Printed(Generic[R]):
     def of(self, number: int) -> R | None:
         return self._results[number]
 
+    def is_unread(self) -> bool:
+        """Return whether nothing more can be printed, or nobody reads it."""
+        if self.broken is None and self._output.screen.reader_is_gone:
+            self.broken = ReaderGone()
+        return self.broken is not None
+
     def put(self, number: int, result: R) -> None:
         """Take the result with this number, once, and print what can be printed."""
         if self._results[number] is None:

@@ -17,7 +17,6 @@ from qoder_cli.base.errors import (
     InternalError,
     Interrupted,
     QoderError,
-    ReaderGone,
     Signalled,
     WaitTimeout,
 )
@@ -75,9 +74,10 @@ class Conductor:
         self._failed = False
         self._signalled: Signalled | None = None
         self._began = app.clock.monotonic()
-        if app.out.is_piped:
-            app.progress.moves = False
-        app.progress.board = lambda width, height: board(list(self._lines()), width=width, height=height)
+        app.progress.draw(
+            lambda width, height: board(list(self._lines()), width=width, height=height),
+            moves=not app.out.is_piped,
+        )
 
     def expect(self, watch: Watch, *numbers: int) -> None:
         """Note the places in the input for which a run is waited for."""
@@ -122,9 +122,7 @@ class Conductor:
                 yield Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
 
     def is_enough(self) -> bool:
-        if self._printed.broken is None and self._app.out.reader_is_gone:
-            self._printed.broken = ReaderGone()
-        return self._printed.broken is not None or self._failed
+        return self._printed.is_unread() or self._failed
 
     @contextmanager
     def until_signalled(self) -> Iterator[None]:
