@@ -25,7 +25,7 @@ from qoder_cli.runs.awaiting import (
     unreadable,
 )
 from qoder_cli.runs.ending import Wanted
-from qoder_cli.runs.fleet.roll import Rounds
+from qoder_cli.runs.fleet.rounds import Rounds
 from qoder_cli.runs.wait import FEW, LAST_LOOK, Wait
 from qoder_cli.runs.watch import Watch
 

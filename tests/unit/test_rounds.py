@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qoder_cli.base.pool import Task
-from qoder_cli.runs.fleet import roll
+from qoder_cli.runs.fleet import rounds
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
@@ -32,7 +32,7 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few dozen runs fill as many pages as hundreds do."""
-    monkeypatch.setattr(roll, "PAGE", 25)
+    monkeypatch.setattr(rounds, "PAGE", 25)
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -155,7 +155,7 @@ def test_ids_that_the_newest_runs_do_not_show_are_each_read_once(crowd: Crowd) -
     crowd.wait(known)
     assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
     assert len(crowd.asked_for("/deployment_runs/")) == 62
-    assert len([asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]) <= 62 // 10 + roll.BARREN
+    assert len([asked for asked in crowd.server.asked if asked.path == "/deployment_runs"]) <= 62 // 10 + rounds.BARREN
     assert crowd.busiest <= 20
 
 
@@ -578,7 +578,7 @@ def test_timeout_0_checks_each_of_many_once_however_long_that_takes(crowd: Crowd
     crowd.wait(ids, "--timeout", "0")
     assert (crowd.code, crowd.codes) == (124, {0: 20, 124: 80})
     assert crowd.busiest <= 20
-    assert 100 <= len(crowd.asked_for("/deployment_runs/")) <= 100 + roll.BATCH
+    assert 100 <= len(crowd.asked_for("/deployment_runs/")) <= 100 + rounds.BATCH
 
 
 def test_what_was_never_heard_of_is_named_in_the_command_that_goes_on(crowd: Crowd) -> None:
