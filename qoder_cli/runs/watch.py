@@ -60,10 +60,16 @@ class Watch:
         self.due = math.inf
 
     def call(self, now: float, *, is_quick: bool) -> None:
-        """Poll now, because something was heard; if `is_quick`, often until it can be read too."""
-        self.due = now
-        if is_quick:
-            self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
+        """Poll now, because something was heard; if `is_quick`, often until it can be read too.
+
+        What is heard again meanwhile, as of a stream that repeats itself, is no reason to poll more often.
+        """
+        if not self.is_alert(now):
+            self.due = now
+            if is_quick:
+                self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
+        elif self.due == math.inf:
+            self.due, self.pause = now + self.pause, self.pause * 2
 
     def is_alert(self, now: float) -> bool:
         return now < self._alert_until

@@ -1,5 +1,6 @@
 """Hearing the end of a run: what a stream says, and what is done about it."""
 
+import math
 import queue
 from types import SimpleNamespace
 from typing import Any
@@ -180,3 +181,15 @@ def test_an_end_that_was_heard_is_looked_for_quickly_where_the_run_lags_behind(
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *[LEGACY] * 4, DONE)
     assert qoder("deploy", "run", "dep_1", "--wait").code == 0
     assert sum(qoder.clock.slept) < 5
+
+
+def test_an_end_that_is_heard_again_and_again_is_looked_for_ever_more_rarely() -> None:
+    clock, polls = FakeClock(), 0
+    watch = watching(clock)
+    watch.begin(clock.time, 0.5)
+    for _ in range(1000):  # a hundred times a second
+        watch.call(clock.time, is_quick=True)
+        if watch.due <= clock.time:
+            polls, watch.due = polls + 1, math.inf
+        clock.time += 0.01
+    assert polls < 20
