@@ -41,11 +41,11 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":
-        from qoder_cli.files import source
+        from qoder_cli.files.load import STDIN, read
         from qoder_cli.files.tree import Problem
 
         try:
-            fields["message"] = source.read(source.STDIN, stdin=app.stdin)
+            fields["message"] = read(STDIN, stdin=app.stdin)
         except Problem as problem:
             raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
     return fields

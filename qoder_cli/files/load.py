@@ -5,6 +5,7 @@
 `$` is a `$`. An object of the API (`"type": "deployment"`) is taken as it is.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,12 +13,17 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from qoder_cli.base import jsontext
+from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import NAMES
-from qoder_cli.files import jsonread, source, yamlread
+from qoder_cli.files import jsonread, yamlread
 from qoder_cli.files.check import check
 from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
 
+LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
+STDIN = "-"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 MOST_PROBLEMS = 1000  # reported of one file
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
 _DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
@@ -79,7 +85,7 @@ class _Loader:
         told_before = len(self.told)
         found: list[Declared] = []
         try:
-            for file in source.files(path):
+            for file in _files(path):
                 found += self._of_file(file)
             if not found and len(self.told) == told_before:
                 raise Problem("contains no deployment")
@@ -90,10 +96,10 @@ class _Loader:
     def _of_file(self, file: str) -> Iterator[Declared]:
         problems: list[Problem] = []
         try:
-            if (identity := source.identity(file)) in self._files:
+            if (identity := _identity(file)) in self._files:
                 raise Problem("appears twice")
             self._files.add(identity)
-            for tree in trees(file, source.read(file, stdin=self.stdin), problems):
+            for tree in trees(file, read(file, stdin=self.stdin), problems):
                 documents: list[tuple[Path, Node]] = [((), tree)]
                 if isinstance(tree.content, list):
                     documents = [((index,), item) for index, item in enumerate(tree.content)]
@@ -164,6 +170,63 @@ def _is_servers(document: Node) -> bool:
     return kind is not None and kind.content == "deployment"
 
 
+def _files(path: str) -> Iterator[str]:
+    """Yield a path's files: itself, or the YAML and JSON files in a folder, by name.
+
+    Hidden files and subfolders are ignored. Raises Problem for a folder that cannot
+    be listed or has none.
+    """
+    if path == STDIN or not os.path.isdir(path):
+        yield path
+        return
+    named = [os.path.join(path, name) for name in _names_in(path) if name.lower().endswith(_SUFFIXES)]
+    found = [file for file in named if not os.path.isdir(file)]
+    if not found:
+        more = "; subfolders are ignored" if folders_in(path) else ""
+        raise Problem(f"has no .yaml, .yml or .json file{more}")
+    yield from found
+
+
+def folders_in(path: str) -> list[str]:
+    """Return the names of the subfolders that are ignored, but for hidden ones."""
+    with suppress(Problem):
+        if path != STDIN and os.path.isdir(path):
+            return [name for name in _names_in(path) if os.path.isdir(os.path.join(path, name))]
+    return []
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise Problem(f"cannot be listed: {reason_of(error)}") from None
+
+
+def _identity(path: str) -> str:
+    """Return what is equal for two paths of one file. Raises Problem."""
+    try:
+        return path if path == STDIN else os.path.realpath(path)
+    except ValueError:  # a NUL inside
+        raise Problem("is not a valid path") from None
+
+
+def read(path: str, *, stdin: IO[str] | None) -> str:
+    """Return the text of a file, or of stdin for `-`, of at most 4 MB. Raises Problem."""
+    try:
+        data = read_typed(path, stdin, LONGEST + 1)
+    except (OSError, ValueError) as error:
+        raise Problem(f"cannot be read: {reason_of(error)}") from None
+    if len(data) > LONGEST:
+        raise Problem(f"is larger than {LONGEST // 2**20} MB, the limit for a file")
+    if data.startswith(_UTF_16):
+        raise Problem("is UTF-16; save it as UTF-8", line=1)
+    try:
+        return data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Problem(f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8", line=line) from None
+
+
 def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
     """Return a text's documents: JSON by file name or content, else YAML."""
     if file.lower().endswith(".json"):
@@ -215,7 +278,7 @@ class Filler:
 
     env: Mapping[str, str]
     problems: list[Problem]
-    _room: int = source.LONGEST  # characters; what aliases repeat counts each time
+    _room: int = LONGEST  # characters; what aliases repeat counts each time
 
     def fill(self, node: Node, path: Path) -> Node:
         """Return the tree, filled in. Raises Problem if it gets too long."""

@@ -12,7 +12,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import names_token
-from qoder_cli.files import source
 from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.nouns.table import Noun, Operation, operation
 from qoder_cli.nouns.write import KEY
@@ -103,12 +102,12 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
 
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     """Return what a file says. Raises BadFiles, with every problem in it."""
-    from qoder_cli.files.load import Filler, trees
+    from qoder_cli.files.load import Filler, read, trees
 
     problems: list[Problem] = []
     body: Raw = {}
     try:
-        documents = list(trees(file, source.read(file, stdin=app.stdin), problems))
+        documents = list(trees(file, read(file, stdin=app.stdin), problems))
         documents = [each for each in documents if each.content is not None]
         if len(documents) != 1 or not isinstance(documents[0].content, dict):
             more = documents[1].line if len(documents) > 1 else 0

@@ -848,17 +848,17 @@ def test_a_file_or_standard_input_is_named_once(tmp_path: Path) -> None:
 
 
 def test_standard_input_that_is_closed_is_said_to_be() -> None:
-    with pytest.raises(UsageError, match="-: standard input is closed"):
+    with pytest.raises(UsageError, match="-: cannot be read: it is closed"):
         load(["-"], stdin=None, env={})
     (closed := io.StringIO()).close()
-    with pytest.raises(UsageError, match="-: standard input is closed"):
+    with pytest.raises(UsageError, match="-: cannot be read: I/O operation on closed file"):
         load(["-"], stdin=closed, env={})
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_a_named_pipe_without_a_writer_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
-    assert told_of(pipe) == [f"{pipe}: is a pipe that nothing writes to"]
+    assert told_of(pipe) == [f"{pipe}: cannot be read: it is a named pipe that nothing writes to"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no paths of open files on this system")

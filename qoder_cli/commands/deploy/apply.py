@@ -88,7 +88,7 @@ def apply(
 
 def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:
     from qoder_cli.deployments.step import warn_of_plan
-    from qoder_cli.files.source import folders_in
+    from qoder_cli.files.load import folders_in
 
     for path in paths:
         if folders := folders_in(path):
