@@ -140,7 +140,9 @@ class Faults:
             if disruption and disruption.what == "refused":
                 return Answer(0, delivery="refuse")  # nothing that the world sees
             conditions = {fault.what: float(fault.value or 1) for fault in lasting}
-            return _Visit(world, world.note(request), conditions).answer(disruption)
+            noted = replace(request, at=world.now(), runs=[])
+            world.requests.append(noted)
+            return _Visit(world, noted, conditions).answer(disruption)
 
 
 @dataclass(slots=True)

@@ -85,9 +85,6 @@ class Answer:
     seconds: float = 0.0
     stream: Iterator[Step] | None = None  # a body without an end of its own
 
-    def json(self) -> Any:
-        return json.loads(self.body)
-
     def steps(self) -> Iterator[Step]:
         """Yield bytes to send and seconds to wait. Raises Broken."""
         if self.delivery == "slow" and self.stream is None:  # in drops of a byte or more

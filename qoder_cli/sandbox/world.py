@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
@@ -292,11 +292,6 @@ class World:
             act(due)
 
     # Inspection: what tests ask.
-
-    def note(self, request: Request) -> Request:
-        """Record a request; return it as one that takes its effects."""
-        self.requests.append(replace(request, at=self.now(), runs=[]))
-        return self.requests[-1]
 
     def started(self, *, origin: Origin = "request") -> list[Run]:
         """Return the runs of this origin started so far, oldest first."""

@@ -142,7 +142,7 @@ class Canned(asyncio.Protocol):
 
 def _asked(world: World, path: str, query: str) -> Any:
     request = Request("GET", f"{BASE_PATH}/{path}", query, {"authorization": f"Bearer {TOKEN}"})
-    return Faults().answer(world, request).json()
+    return json.loads(Faults().answer(world, request).body)
 
 
 def _pages(world: World, noun: str, rows: int) -> dict[str, bytes]:
