@@ -13,7 +13,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
 from qoder_cli.help.completion import values
-from qoder_cli.http.answers import METHODS, WITH_BODY
+from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
 from qoder_cli.nouns.table import search
 from qoder_cli.output.cells import Words
 
@@ -155,12 +155,12 @@ def _call(app: App, request: Request, *, include: bool) -> None:
     try:
         answer = call.make()
     except (ApiError, OutcomeUnknown, Interrupted):
-        if include or call.is_done:  # it can be done when a signal came
+        if call.answer and (include or call.is_done):  # it can be done when a signal came
             with suppress(InternalError):  # a full disk is the smaller trouble
-                _show(app, call, include=include)
+                _show(app, call.answer, include=include)
         raise
     try:
-        _show(app, call, include=include)
+        _show(app, answer, include=include)
     except Signalled as signalled:
         if request.is_write:
             raise call.stopped_after(signalled, answer) from None
@@ -172,8 +172,7 @@ def _call(app: App, request: Request, *, include: bool) -> None:
         raise error.with_(run_state="unknown", message=message) from None
 
 
-def _show(app: App, call: Call, *, include: bool) -> None:
-    if call.answer is not None:
-        if include:
-            show_head(app, call.answer)
-        show_body(app, call.answer)
+def _show(app: App, answer: Answer, *, include: bool) -> None:
+    if include:
+        show_head(app, answer)
+    show_body(app, answer)

@@ -32,16 +32,8 @@ Page = dict[str, Any]
 LONGEST_RESOLVED = 100  # rows
 
 
-class Status(StrEnum):
-    """The statuses to filter by: an enum, as typer takes no list of a Literal."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
+# To filter by: an enum, as typer takes no list of a Literal.
+Status = StrEnum("Status", "PENDING RUNNING COMPLETED FAILED SKIPPED")
 Trigger = Literal["manual", "schedule", "retry"]
 _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 
@@ -60,15 +52,12 @@ class Window(NamedTuple):
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
         """Return the typed window. Raises UsageError."""
-        if since is None and until is None:
-            return cls(None, None)
         now = datetime.fromtimestamp(app.clock.now(), UTC)
         first = parse_when(since, option="--since", now=now) if since is not None else None
         last = parse_when(until, option="--until", now=now) if until is not None else None
-        window = cls(first, last)
-        if window.since and window.until and window.since > window.until:
+        if first and last and first > last:
             raise UsageError("--since is later than --until", hint="swap them")
-        return window
+        return cls(first, last)
 
     def holds(self, moment: datetime) -> bool:
         """Return whether a moment lies within."""

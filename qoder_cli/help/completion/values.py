@@ -54,7 +54,7 @@ def one_of(name: str) -> Callable[[str], list[str]]:
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer values for the key typed before."""
     _, _, key = str(ctx.params.get("setting")).rpartition(".")
-    return words_of(key) if key == "region" else []
+    return words_of(key)
 
 
 def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
