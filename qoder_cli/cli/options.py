@@ -33,7 +33,7 @@ _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)
 
 
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command with the fields of each named tuple as its options."""
+    """Return a command with the fields of each named tuple as its options, but those that it has itself."""
     own = signature(command).parameters
     folded = {name: each.annotation for name, each in own.items() if hasattr(each.annotation, "_fields")}
     if not folded and "app" not in own:
@@ -41,9 +41,8 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
     parameters: list[tuple[str, Any, Any]] = []
     for name, each in own.items():
         if options := folded.get(name):
-            for field, default in options._field_defaults.items():
-                if field not in own:
-                    parameters.append((field, options.__annotations__[field], default))
+            fields = [field for field in options._fields if field not in own]
+            parameters += [(field, options.__annotations__[field], options._field_defaults[field]) for field in fields]
         elif name not in ("app", "ctx"):
             parameters.append((name, each.annotation, each.default))
 
@@ -57,7 +56,7 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
-    """Return a command with these parameters: name, annotation and default each."""
+    """Return a command with these parameters: name, type, and option or argument each."""
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
     told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
@@ -85,7 +84,10 @@ def flag(names: str, help: str, default: bool | None = False) -> Any:
 
 
 def option(names: str, metavar: str | None, help: str, offered: Any = None, default: Any = None, **limits: Any) -> Any:
-    """Return an option with a value; spaces separate its `names`, by default the parameter's."""
+    """Return an option with a value; spaces separate its `names`, `limits` are those of a number.
+
+    Without a `metavar` help shows the words that it takes.
+    """
     return typer.Option(default, *names.split(), metavar=metavar, help=help, autocompletion=offered, **limits)
 
 
