@@ -116,8 +116,11 @@ def dated(world: World) -> dict[str, str]:
 def _once(call: Call) -> Answer:
     """Do the operation, once per idempotency key (api/facts.md, 3.5)."""
     world, request, key = call.world, call.request, call.request.key
-    asked, honoured = (request.path, request.body), world.honour_key and "no-idempotency" not in call.conditions
+    honoured = world.honour_key and "no-idempotency" not in call.conditions
     if request.method == "POST" and key and honoured:
+        asked: tuple[str, object] = request.path, request.body
+        if not request.headers.get("content-type", "").startswith("multipart/"):
+            asked = request.path, call.body()
         if key not in world.answered:
             reply = _act(call)
             world.answered[key] = asked, call.status, reply
