@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, Signalled
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import ENDS, is_going
+from qoder_cli.base.outcome import ENDS, is_going, stop_reason
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.listen import SILENT
@@ -73,8 +73,9 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
     try:
         for events in follower.batches(lambda: watch.due):
             printer.show(events)
-            if any(event.get("type") in ends for event in events):
-                watch.call(app.clock.monotonic(), is_quick=True)
+            if told := [event for event in events if event.get("type") in ends]:
+                is_quick = stop_reason(told[-1]) != "requires_action"
+                watch.call(app.clock.monotonic(), is_quick=is_quick)
             if _has_ended(watch, app.clock):
                 break
             if on_ask != "wait" and observer.needs_answer:
