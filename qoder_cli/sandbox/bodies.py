@@ -96,6 +96,20 @@ def _given(value: Any, at: str) -> Any:
     return value
 
 
+def _block(value: Any, at: str) -> Any:
+    kept = _object({"type": str, "*": object}, value, at)
+    return _object({"text": str, "*": object}, kept, at) if kept["type"] == "text" else kept
+
+
+def _schema(value: Any, at: str) -> Any:
+    return _checked(dict, _given(value, at), at)
+
+
+def _version(value: Any, at: str) -> Any:
+    _must(type(value) is int and value > 0, "a whole number from 1 on", at)
+    return value
+
+
 def _all(*names: str) -> Mapping[str, Rule]:
     return dict.fromkeys(names, _given)
 
@@ -147,7 +161,7 @@ _AGENT_ID, _STORE_ID = re.compile("agent_.+"), {"memory_store_id": str}
 _OBJECTS, _NAMES = [dict, 0, _MANY], [str, 0, _MANY]
 _CONTENT = re.compile("(?s).{1,262144}")  # api/facts.md, 3.7
 _RUBRIC = {"type": {"text": {"content": _CONTENT}, "file": {"file_id": re.compile("file_.*")}}}
-_BLOCKS = [{"type": str, "*": object}, 1, _MANY]
+_BLOCKS = [_block, 1, _MANY]
 _MESSAGE, _ANY_MESSAGE = {"content": _BLOCKS}, _all("content")
 _FIRST = {
     "user.define_outcome": {"description": _given, "rubric": _RUBRIC, **_any("max_iterations")},
@@ -177,7 +191,7 @@ _RESOURCE = {
         "memory_store": {**_all("memory_store_id"), **_any("access", "instructions")},
     }
 }
-_VERSION = {"id": _AGENT_ID, "version?": int}
+_VERSION = {"id": _AGENT_ID, "version?": _version}
 _OVERRIDES = _any("model", "system", "tools", "mcp_servers", "skills")
 _AGENTS = {"agent": _VERSION, "agent_with_overrides": {**_VERSION, **_OVERRIDES}}
 _PERMISSION = {"permission_policy?": dict, "*": object}
@@ -190,7 +204,7 @@ _TOOL = {
     "type": {
         **dict.fromkeys(("agent_toolset_20260401", "browser_toolset_20260714"), _TOOLSET),
         "mcp_toolset": {**_all("mcp_server_name"), **_TOOLSET},
-        "custom": {**_all("name", "description"), "input_schema": dict},
+        "custom": {**_all("name", "description"), "input_schema": _schema},
     }
 }
 _CLOUD = {

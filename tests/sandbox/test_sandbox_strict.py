@@ -116,6 +116,28 @@ def test_a_field_that_there_is_not_is_refused_by_name(desk: Desk, operation: Ope
     assert desk.refused("POST", path, json=body) == (400, "invalid_request_error", "tunnel_id")
 
 
+TELLS = {"type": "user.message", "content": [{"type": "text", "text": 7}]}
+CUSTOM = {"type": "custom", "name": "page", "description": "Pages.", "input_schema": {}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "change", "param"),
+    [
+        ("sessions.create", {"agent": {"type": "agent", "id": "agent_1", "version": 0}}, "agent.version"),
+        ("deployments.create", {"agent": {"type": "agent", "id": "agent_1", "version": True}}, "agent.version"),
+        ("agents.create", {"tools": [CUSTOM]}, "tools.0.input_schema"),
+        ("sessions.events.send", {"events": [TELLS]}, "events.0.content.0.text"),
+        ("sessions.create", {"initial_events": [TELLS]}, "initial_events.0.content.0.text"),
+    ],
+)
+def test_a_value_that_a_field_cannot_have_is_refused_by_name(
+    desk: Desk, operation: str, change: dict[str, Any], param: str
+) -> None:
+    [served] = [each for each in all_operations() if each.id == operation]
+    body = {**BODIES.get(operation, {}), **change}
+    assert desk.refused("POST", path_for(desk, served), json=body) == (400, "invalid_request_error", param)
+
+
 @pytest.mark.parametrize(
     "operation",
     [each for each in all_operations() if {"limit"} & set(each.query) and each.id != "models.list"],
