@@ -314,7 +314,7 @@ class Client:
             response = http.send(request, stream=True)
             self._note_clock(response.headers, asked)
             try:
-                return self._answer(request, response, _body(response))
+                return self._answer(request, response, _body(response, pending.commit))
             finally:
                 response.close()
                 # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
@@ -473,9 +473,16 @@ def _trust(url: str) -> Any:
         raise UsageError(f"cannot read the certificates: {error}", hint=hint) from None
 
 
-def _body(response: httpx.Response) -> bytes:
+def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> bytes:
+    """Return a whole body. `heed` is called at each piece, for one that drips never ends by itself."""
+
+    def pieces() -> Iterator[bytes]:
+        for piece in response.iter_bytes():
+            heed()
+            yield piece
+
     why = f"the response is larger than {BODY_LIMIT // 2**20} MiB"
-    return b"".join(_limited(response.iter_bytes(), BODY_LIMIT, why))
+    return b"".join(_limited(pieces(), BODY_LIMIT, why))
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:

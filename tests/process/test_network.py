@@ -4,6 +4,7 @@ import io
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -195,6 +196,33 @@ def test_a_thread_that_outlives_the_command_asks_nothing_and_says_nothing() -> N
     with pytest.raises(NoAnswer) as caught:
         client.get("/deployments")
     assert (caught.value.sent, caught.value.message, written.getvalue()) == (False, "the command has ended", b"")
+
+
+class _Dripping(httpx.SyncByteStream):
+    """A body that goes on and on, a space at a time."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            time.sleep(0.01)
+            yield b" "
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_an_answer_that_drips_for_ever_is_left_with_its_connection() -> None:
+    """Of a hundred that stayed open nothing more could be asked."""
+    body = _Dripping()
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=body))
+    progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
+    settings = Settings("https://api.example", "here", token=TOKEN)
+    client = Client(settings, clock=Clock(), progress=progress, transport=transport)
+    with pytest.raises(NoAnswer):
+        client.get("/deployments", within=0.1, retry=False)
+    assert body.closed.wait(PATIENCE)
 
 
 class _KeepingAlive(BaseHTTPRequestHandler):
