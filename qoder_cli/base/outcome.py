@@ -155,16 +155,20 @@ class Rest(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What events mean that are taken in their order; `idled_early` is an idle before any known work."""
+    """What events mean that are taken in their order.
+
+    `is_unclear`: only the agent's own events can tell whether an idle before any known work was
+    an ending, for nothing else was one, or another idle or an error stands before it.
+    """
 
     endings: list[Rest]
     asks: Asks | None
     worked: bool
-    idled_early: bool
+    is_unclear: bool
     rests: bool  # whether an ending was the last, but for errors and other endings
 
 
-_NOTHING_TOLD = Judgement([], None, worked=False, idled_early=False, rests=False)
+_NOTHING_TOLD = Judgement([], None, worked=False, is_unclear=False, rests=False)
 
 
 class SessionStory:
@@ -265,7 +269,7 @@ class SessionStory:
 def _judge(story: Iterable[Told]) -> Judgement:
     endings: list[Rest] = []
     asks: Asks | None = None
-    worked = idled_early = rests = False
+    worked = idled_early = is_unclear = rests = False
     last_error: dict[str, Any] | None = None
     fatal_error: dict[str, Any] | None = None
     for key, kind, _, event in story:
@@ -292,7 +296,9 @@ def _judge(story: Iterable[Told]) -> Judgement:
                 elif reason is not None and reason not in _TURN_DONE:
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
-                    idled_early = True  # a new session may be so before it starts (api/facts.md, 1.7)
+                    # A new session may be so before it starts (api/facts.md, 1.7), once.
+                    is_unclear = is_unclear or idled_early or last_error is not None
+                    idled_early = True
                 elif reason is None and fatal_error is not None:
                     ending = Ending("failed", at, fatal_error)
                 else:
@@ -300,7 +306,8 @@ def _judge(story: Iterable[Told]) -> Judgement:
         if ending is not None:
             endings.append(Rest(key, ending))
             rests = True
-    return Judgement(endings, asks, worked, idled_early, rests)
+    is_unclear = is_unclear or (idled_early and not worked and not endings)
+    return Judgement(endings, asks, worked, is_unclear, rests)
 
 
 def _explained(reason: str, last_error: dict[str, Any] | None) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class _Stories:
             return error.enveloped and is_old  # a missing session does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:
-        if self._tell(session_id, story, ENDING_EVENTS) and story.judged.idled_early and not story.judged.worked:
+        if self._tell(session_id, story, ENDING_EVENTS) and story.judged.is_unclear:
             # Only the agent's own events show whether it ever worked.
             self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))
         return story.ending is not None

@@ -120,7 +120,7 @@ def read_story(
                 is_upward = times == sorted(times) and times[:1] < times[-1:]
                 if story.ending and is_upward and not whole:
                     break
-            if known or story.ending or story.judged.worked or not story.judged.idled_early:
+            if known or not story.judged.is_unclear:
                 break
             # It went idle, and only the agent's own events can tell whether it ever ran.
             known = story.restart()

@@ -11,7 +11,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
+from tests.support.one_run import CURRENT, DONE, EVENTS, FIRST_IDLE, LEGACY, RUN, SESSION, TRIGGER, WORK, event, idle
 from tests.support.result import says
 from tests.support.wire import api_error, page
 
@@ -255,6 +255,31 @@ def test_work_without_times_is_placed_where_the_list_has_it(qoder: Qoder) -> Non
 
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, listed, listed).on(*SESSION, {})
     assert qoder("run", "get", "drun_1", "--json").json["status"] == "completed"
+
+
+TOLD = {  # of a turn that no status begins, what it came to, and its error
+    "end_turn": ([FIRST_IDLE, idle("end_turn", 20)], "completed", None),
+    "exhausted": (
+        [event("error", 8, error={"type": "x", "retry_status": {"type": "exhausted"}}), event("status_idle", 9)],
+        *("failed", "x"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_first_turn_that_no_status_began_is_not_taken_for_none(qoder: Qoder, name: str) -> None:
+    """A later turn, with a status, must not stand for it: the agent's own events tell that it worked."""
+    first, status, error = TOLD[name]
+    story = [says("working", -3), *first, event("status_running", 40), idle("cancelled", 50)]
+    if status == "failed":
+        story[-1] = idle("end_turn", 50)
+
+    def listed(request: httpx.Request) -> Any:
+        return page(*(each for each in story if each["type"] in request.url.params.get_list("types[]")))
+
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, listed, listed).on(*SESSION, {})
+    ran = qoder("run", "get", "drun_1", "--json").json
+    assert (ran["status"], (ran["error"] or {}).get("type")) == (status, error)
 
 
 def test_an_error_that_a_later_read_leaves_out_still_counts(qoder: Qoder) -> None:

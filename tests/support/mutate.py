@@ -175,6 +175,8 @@ TABLE = [Mutation(*each) for each in (
     ("sessions/story.py", "known = story.restart()", "known = story.events"),
     ("sessions/story.py", "        story.tell(known)\n", "        pass\n"),
     ("runs/turn.py", "    reads_on = True\n", "    reads_on = False\n"),
+    ("base/outcome.py", "is_unclear or idled_early or last_error is not None", "is_unclear or idled_early"),
+    ("base/outcome.py", "is_unclear or idled_early or last_error is not None", "is_unclear or last_error is not None"),
     ("base/outcome.py", "                elif not worked:\n", "                elif False:\n"),
     ("base/outcome.py", "worked, fatal_error, rests = True, None, False", "worked, rests = True, False"),
     ("base/outcome.py", 'in ("exhausted", "terminal")', 'in ("exhausted",)'),

@@ -174,12 +174,12 @@ def test_a_story_does_not_depend_on_how_it_is_told(kinds: list[Any], with_ids: b
     story = SessionStory()
     for page in pages:
         story.tell(page)
-    assert (story.ending, story.asks, story.rest, story.judged.worked, story.judged.idled_early) == (
+    assert (story.ending, story.asks, story.rest, story.judged.worked, story.judged.is_unclear) == (
         straight.ending,
         straight.asks,
         straight.rest,
         straight.judged.worked,
-        straight.judged.idled_early,
+        straight.judged.is_unclear,
     )
 
 
