@@ -164,6 +164,11 @@ class App:
         self.known.take_turn = Pace(self.clock, per_second=per_second or READS_PER_SECOND).take
 
     @property
+    def is_piped_into(self) -> bool:
+        """Whether standard input is there, and is no terminal."""
+        return self.stdin is not None and not self.stdin.isatty()
+
+    @property
     def may_ask(self) -> bool:
         """Whether a question can be asked: a terminal at both ends, and nothing forbids it."""
         forbidden = self.flags.no_input or is_on(self.env, "QODER_NO_INPUT") or is_on(self.env, "CI")

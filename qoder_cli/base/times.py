@@ -59,13 +59,13 @@ def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Lim
     return limits
 
 
-def parse_when(text: str, *, option: str, now: datetime) -> datetime:
+def parse_when(text: str, *, option: str, now: float) -> datetime:
     """Return the moment meant by an age (`90m`, `7d`, `2w`), a date or an RFC 3339 time.
 
-    `now` has a zone. A date is its local midnight; a time without a zone is local. Raises UsageError, naming
-    `option`, for anything else, also a bare number and the future.
+    `now` is in unix seconds. A date is its local midnight; a time without a zone is local. Raises
+    UsageError, naming `option`, for anything else, also a bare number and the future.
     """
-    typed = text.strip()
+    typed, latest = text.strip(), datetime.fromtimestamp(now, UTC)
     shown = f"{option} {typed[:60]!a}"
     if typed.isascii() and typed.isdigit():
         raise UsageError(f"{shown} needs a unit", hint=_HINT)
@@ -74,12 +74,12 @@ def parse_when(text: str, *, option: str, now: datetime) -> datetime:
         raise UsageError(f"{shown} is not an age, a date or a time", hint=_HINT)
     try:
         if age:
-            moment = now - timedelta(**{unit: int(part) for unit, part in age.groupdict("0").items()})
+            moment = latest - timedelta(**{unit: int(part) for unit, part in age.groupdict("0").items()})
         else:
             moment = datetime.fromisoformat(typed.upper()).astimezone()
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
-    if moment > now:
+    if moment > latest:
         raise UsageError(f"{shown} is in the future", hint="write a zone: times without one are local")
     return moment
 

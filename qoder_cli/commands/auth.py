@@ -38,8 +38,7 @@ def login(
       qoder auth login
       qoder auth login --profile work --region cn
       qoder auth login --with-token < token.txt"""
-    is_piped = app.stdin is not None and not app.stdin.isatty()
-    if with_token and not is_piped:
+    if with_token and not app.is_piped_into:
         raise UsageError("--with-token expects the token on standard input", hint=_PIPE_IT)
     if not with_token and not app.may_ask:
         raise UsageError("cannot prompt for a token (no terminal, or prompts are disabled)", hint=_PIPE_IT)

@@ -115,7 +115,7 @@ def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MES
       qoder memory write project conventions.md -m 'Releases are on Monday.'
       qoder memory write project conventions.md -m @notes.md"""
     typed = memories.checked(path)
-    if message is None and (app.stdin is None or app.stdin.isatty()):
+    if message is None and not app.is_piped_into:
         raise UsageError("missing option -m", hint="pass -m TEXT, -m @FILE, or pipe the text in")
     content = text_of("-" if message is None else message, stdin=app.stdin, option="-m")
     check_typed("-m", content, is_prompt=True)

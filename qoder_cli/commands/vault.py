@@ -72,8 +72,7 @@ def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:
         if not app.env.get(variable):
             raise UsageError(f"--from-env: {variable} is not set", hint="set it, or pipe the secret in")
         return app.env[variable], variable
-    is_piped = app.stdin is not None and not app.stdin.isatty()
-    if not is_piped and not app.may_ask:
+    if not app.is_piped_into and not app.may_ask:
         raise UsageError("the secret is missing, and cannot be asked for here", hint=secrets.PIPE_IT)
     return secret_of(app, secrets.LARGEST + 3, f"Secret for {name}")
 

@@ -1,7 +1,7 @@
 """Answer an agent's calls, and send it messages, as a command does."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -83,8 +83,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
 
     A session that cannot be read is a warning, and an error at the end.
     """
-    now = datetime.fromtimestamp(app.clock.now(), UTC)
-    start = parse_when(since, option="--since", now=now)
+    start = parse_when(since, option="--since", now=app.clock.now())
     app.pace_reads()
     looked, failures = 0, list[ApiError]()
 

@@ -732,7 +732,7 @@ NOW = datetime(2026, 6, 14, 12, 0, tzinfo=UTC)
     ],
 )
 def test_what_is_a_moment(typed: str, moment: datetime) -> None:
-    assert parse_when(typed, option="--since", now=NOW) == moment
+    assert parse_when(typed, option="--since", now=NOW.timestamp()) == moment
 
 
 @pytest.mark.parametrize(
@@ -758,6 +758,6 @@ def test_what_is_a_moment(typed: str, moment: datetime) -> None:
 )
 def test_what_is_no_moment(typed: str, told: str) -> None:
     with pytest.raises(UsageError, match=told) as caught:
-        parse_when(typed, option="--since", now=NOW)
+        parse_when(typed, option="--since", now=NOW.timestamp())
     assert caught.value.message.startswith("--since ")
     assert len(caught.value.message) < 150

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
@@ -52,7 +52,7 @@ class Window(NamedTuple):
     @classmethod
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
         """Return the typed window. Raises UsageError."""
-        now = datetime.fromtimestamp(app.clock.now(), UTC)
+        now = app.clock.now()
         first = parse_when(since, option="--since", now=now) if since is not None else None
         last = parse_when(until, option="--until", now=now) if until is not None else None
         if first and last and first > last:

@@ -1,6 +1,5 @@
 """`qoder run logs`: what the agent said and did."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -70,8 +69,8 @@ def logs(
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
-    now = datetime.fromtimestamp(app.clock.now(), UTC)
-    selection = Selection(tuple(words), None if since is None else parse_when(since, option="--since", now=now), thread)
+    start = None if since is None else parse_when(since, option="--since", now=app.clock.now())
+    selection = Selection(tuple(words), start, thread)
     runs = runs or [or_last(None, app)]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
         raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session threads")

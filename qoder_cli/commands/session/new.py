@@ -106,7 +106,7 @@ def _token(app: App, is_piped: bool) -> str | None:
     """Return the token, hidden in all output. Raises UsageError."""
     token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
     if is_piped:
-        if app.stdin is None or app.stdin.isatty():
+        if app.stdin is None or not app.is_piped_into:
             raise UsageError("--with-repo-token expects the token on standard input", hint="pipe it in")
         token = app.stdin.read(4096).strip()
     if is_piped and not (token and token.isascii() and token.isprintable()):
