@@ -223,6 +223,21 @@ def test_a_full_page_that_does_not_say_whether_more_follow_permits_nothing(qoder
     assert (qoder("deploy", "run", "dep_1").code, sent_once(qoder)) == (9, True)
 
 
+def test_the_date_of_what_a_proxy_has_kept_makes_no_run_ours(qoder: Qoder) -> None:
+    """By that date our attempt was made long ago, before somebody else's run began."""
+
+    def shown(request: httpx.Request) -> Any:
+        if qoder.clock.time > NOW + 1:
+            return listed(fresh(6, created=at(-100)), date="")
+        kept = listed(at=NOW - 300)
+        kept.headers["age"] = "300"
+        return kept
+
+    qoder.wire.on(*TRIGGER, LOST["cut"]).on(*RUNS, shown, repeat=True)
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, "sent no Date header" in ran.error["message"]) == (9, True)
+
+
 def test_a_list_that_a_proxy_has_kept_permits_nothing_and_tells_no_time(qoder: Qoder) -> None:
     def kept(request: httpx.Request) -> Any:
         assert request.headers["cache-control"] == "no-cache"

@@ -16,7 +16,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import ASKS_FOR, LONGEST_SILENCE, Observer
 from qoder_cli.runs.wait import Wait
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.watch import QUICK_PAUSE, Watch
 from qoder_cli.settings.config import Settings
 from qoder_cli.settings.values import OnAsk
 from tests.support.asking import Server, call
@@ -194,3 +194,19 @@ def test_what_is_asked_still_after_an_answer_is_asked_anew() -> None:
     observer.forget_asks()  # the list lags, and shows it for a while longer
     observer.look()
     assert (observer.asks_since, observer.needs_answer) == (clock.monotonic(), False)
+
+
+def test_what_is_heard_again_puts_no_poll_off_and_calls_for_none_at_once() -> None:
+    """As on a stream that repeats the end many times a second."""
+    clock = FakeClock()
+    settings = Settings("https://api.example", "here", token="pt-0123456789")
+    progress = Progress(Screen(None), clock=clock, quiet=True)
+    watch = Watch(Observer(Client(settings, clock=clock, progress=progress), "drun_1"))
+    watch.begin(0.0, 0.5)
+    watch.call(1.0, is_quick=True)
+    watch.call(1.05, is_quick=True)
+    assert watch.due == 1.0
+    watch.begin_look()
+    for moment in (1.1, 1.15):
+        watch.call(moment, is_quick=True)
+        assert watch.due == 1.1 + QUICK_PAUSE
