@@ -107,7 +107,8 @@ class _Stories:
             return error.enveloped and is_old  # a missing session does not work
 
     def ended(self, session_id: str, story: SessionStory) -> bool:
-        if self._tell(session_id, story, ENDING_EVENTS) and story.judged.is_unclear:
+        is_whole = self._tell(session_id, story, ENDING_EVENTS)
+        if is_whole and story.judged.is_unclear and not story.ending:
             # Only the agent's own events show whether it ever worked.
             self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))
         return story.ending is not None
