@@ -165,7 +165,7 @@ class App:
 
     @property
     def is_piped_into(self) -> bool:
-        """Whether standard input is there, and is no terminal."""
+        """Whether standard input is open and not a terminal."""
         return self.stdin is not None and not self.stdin.isatty()
 
     @property

@@ -464,7 +464,7 @@ def _look(path: Path) -> "Connection | None":
 
 
 def _check(path: Path) -> None:
-    """Raise OSError if SQLite would open what is no file, such as a pipe, and wait."""
+    """Raise OSError unless SQLite would open a regular file. On a pipe it would wait."""
     for name in _BESIDE:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):
@@ -531,7 +531,7 @@ def state_folder(env: Mapping[str, str]) -> Path:
         path = user_state_path("qoder", appauthor=False)
         if path.is_absolute():  # older versions leave a `~` that stands for nothing
             return path
-    raise RuntimeError("there is no home folder; set HOME or QODER_STATE_DIR")
+    raise RuntimeError("no home folder was found; set HOME or QODER_STATE_DIR")
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:

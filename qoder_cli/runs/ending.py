@@ -80,7 +80,7 @@ def ending_error(run: Run, app: App) -> QoderError | None:
 
 
 def not_ended(run: Run, app: App) -> QoderError:
-    """Return the error that a run goes on, and how to wait for it or answer it."""
+    """Return the error for a run that is still going: how to wait for it or answer it."""
     if waits_for_answer(run):
         pending = app.command(noun(run.id), "pending", run.id)
         return going_on(NotYet(f"{run.called} waits for an answer", hint=_TO_ANSWER, next=pending), run, app)
@@ -88,7 +88,7 @@ def not_ended(run: Run, app: App) -> QoderError:
 
 
 def going_on(error: QoderError, run: Run, app: App) -> QoderError:
-    """Return the error for a run that goes on, with the command to wait for it."""
+    """Return the error with the command to wait for a run that is still going."""
     run_state: RunState = "going" if error.run_state == "none" else error.run_state
     return error.with_(next=error.next or app.wait_again(run.id), **naming(run, run_state))
 

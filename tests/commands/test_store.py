@@ -804,7 +804,7 @@ def test_without_a_home_folder_a_run_is_started_with_one_warning(
     ran = qoder(*words, "-q")
     assert (ran.code, ran.out) == (0, "drun_1\n")
     [warning] = [line for line in ran.err.splitlines() if line.startswith("warning:")]
-    assert "there is no home folder; set HOME or QODER_STATE_DIR" in warning
+    assert "no home folder was found; set HOME or QODER_STATE_DIR" in warning
     assert "will not know of this run" in warning
     assert list(tmp_path.iterdir()) == []
 
