@@ -78,7 +78,8 @@ class Command(TyperCommand):
         for param in self.get_params(ctx):
             if param not in shared_options() and (row := param.get_help_record(ctx)):
                 about = re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", row[1]).replace("x>=", "at least ")
-                lists[param.param_type_name].append((row[0], about))
+                names = re.sub(r"\[(\w+(?:\|\w+)+)\]", r"<\1>", row[0])  # as newer versions of typer write it
+                lists[param.param_type_name].append((names, about))
         return [("Arguments", lists["argument"]), ("Options", lists["option"])]
 
 
