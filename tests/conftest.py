@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from qoder_cli.app import App
 from qoder_cli.base import pool
 from qoder_cli.cli.main import main
+from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
 from tests.support.wire import FakeClock, Wire
 
@@ -183,6 +184,29 @@ class Qoder:
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
         return ran
+
+
+_stores: list[Store] = []  # made since the last test ended
+_prepare = Store.__init__
+
+
+def _noted(store: Store, *given: Any, **named: Any) -> None:
+    _prepare(store, *given, **named)
+    _stores.append(store)
+
+
+pytest.MonkeyPatch().setattr(Store, "__init__", _noted)  # for all tests, whatever makes one
+
+
+@pytest.fixture(autouse=True)
+def _stores_are_closed() -> Iterator[None]:
+    """Close what a test leaves open: from Python 3.13 on, SQLite complains of it, in whatever test comes then."""
+    yield
+    while _stores:
+        store = _stores.pop()
+        for connection in filter(None, (store._connection, store._memory)):
+            connection.close()
+        store._connection = store._memory = None  # one that outlives the test opens it again
 
 
 @pytest.fixture

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SOME = 2  # steps of each server
 
 
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
 def test_killed_or_interrupted_at_any_step_it_starts_no_run_twice_and_loses_none() -> None:
     # Of its own, because it forks: a process of the suite has threads.
     ended = subprocess.run(
