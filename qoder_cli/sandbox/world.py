@@ -90,7 +90,7 @@ class Run(Thing):
     session: Session | None = None
 
     def ending(self, now: float) -> Ending | None:
-        """Return how it truly ended; None while it goes on."""
+        """Return how it really ended, None while it is running."""
         if self.session is not None:
             return self.session.ending(now)
         if error := self.fields["error"]:

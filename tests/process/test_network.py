@@ -199,7 +199,7 @@ def test_a_thread_that_outlives_the_command_asks_nothing_and_says_nothing() -> N
 
 
 class _Dripping(httpx.SyncByteStream):
-    """A body that goes on and on, a space at a time."""
+    """A body that never ends: one space at a time."""
 
     def __init__(self) -> None:
         self.closed = threading.Event()
