@@ -31,7 +31,7 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     Raises ApiError; RunSkipped if a session works that belongs to none of the newest 100 runs.
     """
     client = app.client
-    newest = next(pages_of_runs(client, deployment_id, NEWEST))
+    newest = next(pages_of_runs(client, deployment_id, NEWEST, fresh=True))
     runs = sorted(newest, key=lambda run: run.created or math.inf, reverse=True)
     open_runs = []
     for run in runs:
@@ -81,7 +81,7 @@ def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, A
     """Return the sessions listed at work, by id, and whether these are all."""
     query = {"deployment_id": deployment_id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
     try:
-        page = next(client.pages("/sessions", query))
+        page = next(client.pages("/sessions", query, fresh=True))
     except AuthError:
         raise
     except ApiError:
@@ -119,6 +119,6 @@ class _Stories:
             return False
         self.left -= 1
         query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
-        page = next(pages_of_events(self._client, session_id, query))
+        page = next(pages_of_events(self._client, session_id, query, fresh=True))
         story.tell(page["data"])
         return is_last(page)

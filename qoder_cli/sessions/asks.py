@@ -120,7 +120,7 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
     doubtful: set[str] = set()  # calls that two events show differently
 
     def pages(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for page in pages_of_events(client, session_id, query, within=within, retry=retry):
+        for page in pages_of_events(client, session_id, query, within=within, retry=retry, fresh=True):
             for event in events_of(page):
                 id = text(event.get("id"))
                 if id and _is_call(event, id):

@@ -69,12 +69,13 @@ def pages_of_events(
     path: str | None = None,
     within: float | None = None,
     retry: bool = True,
+    fresh: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield the pages of a session's events, or of a thread's at `path`. Raises ApiError.
 
     What names another session, as older events may (api/facts.md, 2.4), is no answer.
     """
-    for page in client.pages(path or events_path(session_id), query, within=within, retry=retry):
+    for page in client.pages(path or events_path(session_id), query, within=within, retry=retry, fresh=fresh):
         if any(text(event.get("session_id")) not in (None, session_id) for event in events_of(page)):
             raise no_answer(f"the response shows the events of another session than {session_id}")
         yield page

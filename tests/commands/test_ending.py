@@ -353,6 +353,26 @@ def test_if_idle_does_not_take_the_runs_of_another_deployment_for_its_own(qoder:
     assert (ran.code, "another deployment" in ran.error["message"]) == (7, True)
 
 
+def test_if_idle_believes_no_list_of_runs_that_a_proxy_has_kept(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, lambda _: httpx.Response(200, json=page(DONE), headers={"age": "60"}), repeat=True)
+    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
+    assert (ran.code, "has kept" in ran.error["message"]) == (7, True)
+
+
+def test_if_idle_believes_no_list_of_sessions_that_a_proxy_has_kept(qoder: Qoder) -> None:
+    """It shows none at work, as it was a minute ago."""
+
+    class Kept(Deployment):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/sessions"):
+                return httpx.Response(200, json=page(), headers={"age": "60"})
+            return super().handle_request(request)
+
+    qoder.transport = server = Kept(moving=3)
+    assert qoder("deploy", "run", "dep_1", "--if-idle").code == 3
+    assert not any(asked.startswith("POST") for asked in server.asked)
+
+
 def history(count: int, **fields: Any) -> list[dict[str, Any]]:
     """Return runs of sessions that only these tell the ending of, newest first."""
     at = "2026-06-14T0{}:{:02}:00Z"
