@@ -26,6 +26,18 @@ def array(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+_OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
+
+
+def created_at(raw: Mapping[str, Any]) -> float | None:
+    """Return when an object was created, in unix seconds of the server's clock; None if it does not say.
+
+    A time before 2020 is none: nobody filled it in.
+    """
+    created = unix(raw.get("created_at"))
+    return created if created is not None and created >= _OLDEST else None
+
+
 def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     raw = mapping(value)
     id = text(raw.get("id"))
@@ -107,8 +119,8 @@ class Run(Resource):
 
     @property
     def created(self) -> float | None:
-        """When it was created, in unix seconds of the server's clock, or None."""
-        return unix(self.raw.get("created_at"))
+        """When it was created, as `created_at` tells."""
+        return created_at(self.raw)
 
     @property
     def triggered_at(self) -> str | None:

@@ -13,6 +13,7 @@ NOUNS = {
     "memory": ("Read and write what agents remember", "qoder_cli.commands.memory"),
     "dream": ("Have memories tidied up", "qoder_cli.commands.dream"),
     "model": ("List the models that agents can use", "qoder_cli.commands.model"),
+    "key": ("Free an idempotency key whose start is in doubt", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
     "config": ("Read and edit the config file", "qoder_cli.commands.config"),
     "api": ("Call any API endpoint directly", "qoder_cli.commands.api:api"),

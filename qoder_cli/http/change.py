@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.errors import CannotBe as CannotBe
-from qoder_cli.base.model import Resource, mapping
-from qoder_cli.base.times import unix
+from qoder_cli.base.model import Resource, created_at, mapping
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
@@ -32,7 +31,6 @@ MOST_PAGES = 30  # of 100 rows
 PAGE_WITHIN = 10.0  # seconds
 ALL_WITHIN = 45.0  # seconds
 STRETCH = 8  # dated rows that come newest first before that order is believed: two do by chance
-_SMALLEST_LIMIT = 20  # rows; the API's default, at which a page that says nothing of more may have been cut
 
 
 class Sent(NamedTuple):
@@ -143,8 +141,8 @@ class ReadBack:
     """The rows of one list, read back past a moment; `is_whole` says whether it got there.
 
     Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may permit a
-    write. So the order is believed only after a stretch of it was seen; until then the list is read to its end, and one
-    that does not say that it has ended was not read back.
+    write. So the order is believed only after a stretch of it was seen; until then the list is read to its end. One
+    that does not say in the documented way whether more follows was not read back.
     """
 
     def __init__(self, client: "Client", path: str, query: Mapping[str, Any] | None = None) -> None:
@@ -165,9 +163,11 @@ class ReadBack:
         pages = self._client.pages(self._path, self._query, within=PAGE_WITHIN, retry=False, fresh=True)
         for number, page in enumerate(pages, 1):
             for row in map(mapping, page["data"]):
-                if (at := unix(row.get("created_at"))) is not None:
+                if (at := created_at(row)) is not None:
                     created.append(at)
                 yield row
+            if not tells_more(page):
+                return
             moment = until()
             is_told = len(created) >= STRETCH and created == sorted(created, reverse=True)
             if moment is not None and is_told and created[-1] < min(created[0], moment):
@@ -175,5 +175,16 @@ class ReadBack:
                 return
             if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:
                 return
-        says_something = page.get("has_more") is False or "next_page" in page
-        self.is_whole = says_something or len(page.get("data") or ()) < _SMALLEST_LIMIT
+        self.is_whole = True
+
+
+def tells_more(page: Mapping[str, Any]) -> bool:
+    """Return whether a page says, in the documented way, whether more follows (api/facts.md, 3.6).
+
+    By `has_more`, a boolean, or by `next_page`, a cursor or null; what is there must be of its type.
+    """
+    if "has_more" in page and not isinstance(page["has_more"], bool):
+        return False
+    if "next_page" in page and not isinstance(page["next_page"], str | None):
+        return False
+    return "has_more" in page or "next_page" in page

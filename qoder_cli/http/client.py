@@ -423,7 +423,7 @@ class Client:
             before = page["data"]
             cursor = next_cursor(page)
             if cursor is None:
-                if page.get("has_more") is True:
+                if page.get("has_more") not in (None, False):
                     raise no_answer("the list is incomplete: the server reports more pages but no cursor")
                 return
             if cursor[1] in seen:

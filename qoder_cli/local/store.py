@@ -198,6 +198,23 @@ class Store:
         self._tell(attempt, "started nothing")
         self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)
 
+    def free_key(self, key: str, *, host: str) -> None:
+        """Let a key start a run again, by a person's decision: what is open under it counts as nothing started.
+
+        Its runs stay known as started here.
+        """
+        statements = (
+            "UPDATE attempts SET is_nothing = 1 WHERE key = :key AND host = :host AND run IS NULL",
+            "UPDATE attempts SET key = '' WHERE key = :key AND host = :host",
+        )
+        values = {"key": key, "host": host}
+
+        def free(connection: "Connection") -> None:
+            for statement in statements:
+                connection.execute(statement, values)
+
+        self.write(free, insist=True)
+
     def claim(self, attempt: Attempt, run_id: str) -> bool:
         """Adopt a run from the list. Return whether it is this attempt's alone."""
         claimed = self._change(
@@ -233,6 +250,11 @@ class Store:
         """Return each run's attempt on this host: the first, if answers named it to several."""
         entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
         return {entry.run: entry for entry in entries if entry.run}
+
+    def owner(self, run_id: str, *, host: str) -> Entry | None:
+        """Return the attempt that an answer named as a run's; None if there is none, or only a guess."""
+        found = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
+        return found[0] if found else None
 
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the profile's newest attempt on this host that may have started a run.

@@ -5,11 +5,13 @@ The list is read in two ways, never one:
     narrowly, to adopt a run      a manual run, created by the server's clock in whole seconds not before the attempt
                                   and at most 120 s after it, that no other trigger of this machine has
     widely, to send again, or     every run that cannot be ruled out: of a trigger that does not read as a schedule's,
-    to say that nothing started   undated, or created about the time of the attempt on either clock, and not certainly
-                                  another trigger's; a list that was not read back to the attempt rules nothing out
+    to say that nothing started   not certainly another trigger's, and undated, or created since the attempt on either
+                                  clock, however much later; a list that was not read back to the attempt, or that
+                                  shows another deployment's runs, rules nothing out
 
 Exactly one narrow reading, to the end of the look, is adopted: one that shows early may be a stranger's while ours is
-still on its way. The wide reading forgives nothing, for it is what permits a second run.
+still on its way. The wide reading forgives nothing, for it is what permits a second run. A server may act late, so only
+a person can end the doubt that a later run leaves: `run wait last --forget`, `key free`.
 """
 
 import math
@@ -29,7 +31,7 @@ LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is
 MORE_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
 ABOUT = 60.0  # seconds by which a clock may be off, and a run still be ours
-ACTED = 120.0  # seconds after which a trigger has acted, as far as one look can tell
+FORGET = "qoder run wait last --forget"  # what ends the doubt about the newest attempt
 CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
 _NAMED = 5  # runs that an error lists
 
@@ -40,13 +42,10 @@ def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly
     """Return the run that one of several attempts at a trigger started, claimed for it.
 
     If `thoroughly`, None means that nothing was started, as far as the list can tell; else that none shows yet.
-    Attempts over two minutes old need one look. Raises OutcomeUnknown if a run may be ours but need not be, or
-    if the list cannot be read back; Signalled.
+    Raises OutcomeUnknown if a run may be ours but need not be, or if the list cannot be read back; Signalled.
     """
     search = _Search(client, store, attempts)
     looks: tuple[float, ...] = (*LOOKS, *MORE_LOOKS) if thoroughly else LOOKS
-    if min(age(client, attempt) for attempt in attempts()) > ACTED:
-        looks = (0.0,)
     began = client.clock.monotonic()
     for look in looks:
         if look in MORE_LOOKS and not search.is_worth_more:
@@ -86,12 +85,11 @@ def _narrow(attempt: Attempt) -> _Window | None:
     return _Window(math.floor(sent), sent + ADOPT_WITHIN)
 
 
-def _wide(attempt: Attempt) -> _Window | None:
-    """Return the window outside which a run is ruled out; None if a clock is unknown."""
+def earliest(attempt: Attempt) -> float:
+    """Return the time before which no run can be the attempt's, on either clock; -inf if one is unknown."""
     if attempt.ahead is None:
-        return None
-    clocks = (attempt.at, attempt.at + attempt.ahead)
-    return _Window(min(clocks) - ABOUT, max(clocks) + ADOPT_WITHIN)
+        return -math.inf
+    return min(attempt.at, attempt.at + attempt.ahead) - ABOUT
 
 
 class _Search:
@@ -103,34 +101,32 @@ class _Search:
         self._attempts = attempts
         self._shown: dict[str, Run] = {}
         self._problem: ApiError | None = None
-        self._is_whole = False
+        self._gap: str | None = None  # why the newest look rules nothing out
         newest = attempts()[-1]
         self._deployment, self._host = newest.deployment, newest.host
 
     def look(self) -> None:
-        self._problem, self._is_whole = None, False
+        self._problem = self._gap = None
         reading = ReadBack(self._client, f"/deployments/{segment(self._deployment)}/runs")
-        all_are_runs = True
         try:
-            for row in reading.rows(self._reach):
+            for row in reading.rows(lambda: min(map(earliest, self._attempts()))):
                 run = Run.read(row)
                 if run is None:
-                    all_are_runs = False
-                elif run.deployment_id in (None, self._deployment):
+                    self._gap = "the run list shows something that is not a run"
+                elif run.deployment_id not in (None, self._deployment):
+                    self._gap = f"the run list shows runs of another deployment than {self._deployment}"
+                else:
                     self._shown[run.id] = run
         except ApiError as error:
             self._problem = error
-        self._is_whole = reading.is_whole and all_are_runs
-
-    def _reach(self) -> float | None:
-        windows = [_wide(attempt) for attempt in self._attempts()]
-        return None if None in windows else min(window.first for window in windows if window)
+        if not reading.is_whole:
+            self._gap = self._gap or "the run list could not be read back far enough"
 
     @property
     def is_worth_more(self) -> bool:
         if self._problem is not None:
             return self._problem.retryable
-        return self._is_whole and not self._possible(self._store.owners(self._host))
+        return self._gap is None and not self._possible(self._store.owners(self._host))
 
     def settled(self) -> Run | None:
         """Return our run, claimed; None if no run can be ours. Raises OutcomeUnknown."""
@@ -145,14 +141,14 @@ class _Search:
         if gone:
             names = ", ".join(gone[:_NAMED])
             raise OutcomeUnknown(f"run {names} was listed before and may be it, and is not listed any more")
-        if not self._is_whole:
+        if self._gap is not None:
             shown = f"; these may be it: {_listed(possible)}" if possible else ""
-            raise OutcomeUnknown(f"the run list could not be read back far enough{shown}")
+            raise OutcomeUnknown(f"{self._gap}{shown}")
         if not possible:
             return None
         ours = [run for run in possible if self._is_ours(run, owners)]
         # Nothing but its age could tell that a possible run is not ours, and it does not.
-        likely = [run for run in possible if (created := run.created) is None or self._in_time(created)]
+        likely = [run for run in possible if (created := self._created(run)) is None or self._in_time(created)]
         if len(ours) != 1 or likely != ours:
             names, count = _listed(likely or possible), len(likely or possible)
             if any(attempt.ahead is None for attempt in self._attempts()):
@@ -164,32 +160,35 @@ class _Search:
             raise OutcomeUnknown(why)
         [run] = ours
         self._mind_rivals(run)
-        created = run.created or 0.0  # it is ours by its time
+        created = self._created(run) or 0.0  # it is ours by its time
         held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
         if not self._store.claim(held[-1], run.id):  # the newest that can have started it
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run
 
+    def _created(self, run: Run) -> float | None:
+        """Return when a run was created, on the server's clock; None if undated, or in the future on both clocks."""
+        latest = max(self._client.clock.now(), self._client.server_now()) + ABOUT
+        return run.created if run.created is not None and run.created <= latest else None
+
     def _possible(self, owners: dict[str, Entry]) -> list[Run]:
         """Return the runs that may be ours, read widely."""
         mine = {attempt.id for attempt in self._attempts()}
-        windows = [_wide(attempt) for attempt in self._attempts()]
+        since = min(map(earliest, self._attempts()))
 
         def is_possible(run: Run) -> bool:
-            owner, created = owners.get(run.id), run.created
+            owner, created = owners.get(run.id), self._created(run)
             # Another's guess does not prove that it is theirs; the answer to their trigger does.
             is_another = owner is not None and owner.attempt.id not in mine and not owner.adopted
-            may_be_in_time = created is None or any(window is None or window.holds(created) for window in windows)
-            context = run.raw.get("trigger_context")
-            is_scheduled = (text(context) or text(mapping(context).get("type"))) == "schedule"
-            return may_be_in_time and not (is_another or is_scheduled)
+            is_earlier = created is not None and created < since
+            return not (is_earlier or is_another or is_scheduled(run))
 
         return [run for run in self._shown.values() if is_possible(run)]
 
     def _is_ours(self, run: Run, owners: dict[str, Entry]) -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"
         is_free = run.id not in owners or owners[run.id].attempt.id in {attempt.id for attempt in self._attempts()}
-        created = run.created
+        created = self._created(run)
         return is_manual and is_free and created is not None and self._in_time(created)
 
     def _in_time(self, created: float) -> bool:
@@ -198,12 +197,18 @@ class _Search:
     def _mind_rivals(self, run: Run) -> None:
         """Raise OutcomeUnknown if an open trigger of another command may have started the run."""
         mine = {attempt.id for attempt in self._attempts()}
-        since = min(attempt.at for attempt in self._attempts()) - ACTED
+        since = min(attempt.at for attempt in self._attempts()) - ADOPT_WITHIN
         for entry in self._store.entries(self._host, since=since):
             other = entry.attempt
             is_other = other.id not in mine and other.deployment == self._deployment
             if entry.open and is_other and other.at > since:
                 raise OutcomeUnknown(f"run {run.id} may be it, or may belong to another command on this machine")
+
+
+def is_scheduled(run: Run) -> bool:
+    """Return whether a run says that a schedule started it."""
+    context = run.raw.get("trigger_context")
+    return (text(context) or text(mapping(context).get("type"))) == "schedule"
 
 
 def _listed(runs: Sequence[Run]) -> str:
@@ -212,22 +217,20 @@ def _listed(runs: Sequence[Run]) -> str:
 
 def last_run(app: App) -> str:
     """Return the newest run triggered here, once an open attempt is settled. Raises QoderError."""
-    client, settings = app.client, app.client.settings
-    entry = app.store.last(profile=settings.profile, host=settings.host)
-    if entry is None:
-        why = f"no run was started from this machine (profile {settings.profile}, {settings.host})"
-        raise NotFound(why, hint="use a run id, or DEPLOYMENT@last")
+    client = app.client
+    entry = newest_attempt(app)
     if entry.run:
         return entry.run
     attempt = entry.attempt
-    what = f"the attempt to start {attempt.deployment} {span(age(client, attempt))} ago"
+    what = _called(app, attempt)
     look = app.command("run", "list", attempt.deployment)
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
         run = look_for_run(client, app.store, lambda: [dated(client, attempt)], thoroughly=True)
     except OutcomeUnknown as error:
         why = f"unknown whether {what} started a run: {error.message}"
-        raise OutcomeUnknown(why, hint="check the deployment's runs", next=look, run_state="unknown") from error
+        hint = f"if none of the deployment's runs is yours, end the doubt: {FORGET}; to list them"
+        raise OutcomeUnknown(why, hint=hint, next=look, run_state="unknown") from error
     if run is not None:
         return run.id
     if age(client, dated(client, attempt)) > CERTAIN:
@@ -239,3 +242,17 @@ def last_run(app: App) -> str:
         next=app.command("run", "wait", "last"),
         run_state="unknown",
     )
+
+
+def newest_attempt(app: App) -> Entry:
+    """Return the newest attempt of this profile. Raises NotFound."""
+    settings = app.settings
+    entry = app.store.last(profile=settings.profile, host=settings.host)
+    if entry is None:
+        why = f"no run was started from this machine (profile {settings.profile}, {settings.host})"
+        raise NotFound(why, hint="use a run id, or DEPLOYMENT@last")
+    return entry
+
+
+def _called(app: App, attempt: Attempt) -> str:
+    return f"the attempt to start {attempt.deployment} {span(age(app.client, attempt))} ago"

@@ -5,6 +5,7 @@ settles it is the run list (`lost`). A 5xx of the API itself is sent again at mo
 list rules out a run of ours; a lost answer never by itself.
 """
 
+import shlex
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,11 +18,11 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import span
 from qoder_cli.base.tokens import has_token
-from qoder_cli.http.answers import Answer, Pending
+from qoder_cli.http.answers import Answer, Pending, is_kept
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import CERTAIN, LOOKS, MORE_LOOKS, age, dated, look_for_run
+from qoder_cli.runs.lost import CERTAIN, FORGET, LOOKS, MORE_LOOKS, age, dated, earliest, is_scheduled, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
 from qoder_cli.settings.values import OnLost, written
 
@@ -101,12 +102,36 @@ class Trigger(Write[Run]):
         run = Run.read(self.client.understand(answer))
         if run is None:
             raise NoAnswer("the response is not a run")
-        return self._mine(run)
+        self._mine(run)
+        if why := self._not_ours(run, answer):
+            raise NoAnswer(f"the response is {why} ({run.id})")
+        return run
+
+    def _not_ours(self, run: Run, answer: Answer) -> str | None:
+        """Return why a run in an answer cannot be the one that this command has just started; None if it can.
+
+        A key that was typed may have started its run long ago, and the server answers with that one again.
+        """
+        if is_kept(answer.headers):
+            return "one that a proxy has kept"
+        if is_scheduled(run):
+            return "a run that a schedule started"
+        owner = self._app.store.owner(run.id, host=self.client.settings.host)
+        if owner is not None and owner.attempt.key != self._key:
+            return "a run that another command of this machine started"
+        first = self._placed(next(iter(self._sent)))
+        if self._order.key is None and run.created is not None and run.created < earliest(first):
+            return "a run from before this command"
+        return None
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
         said = f"unknown whether a run of {self.deployment_id} was started: {why}"
-        hint, next = "check the deployment's runs before starting another", self._to_look
+        end_doubt = FORGET if self._order.key is None else shlex.join(["qoder", "key", "free", self._key])
+        hint, next = (
+            f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them",
+            self._to_look,
+        )
         if is_absent:
             hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
         return OutcomeUnknown(said, hint=hint, next=next, run_state="unknown", cause=cause)
@@ -234,7 +259,7 @@ class Trigger(Write[Run]):
         except OutcomeUnknown as unsettled:
             raise self.unknown(why, unsettled.message) from unsettled
         for attempt in list(self._earlier):  # where the list shows none, it started nothing once that is certain
-            if age(self.client, dated(self.client, attempt)) > CERTAIN:
+            if run is None and age(self.client, dated(self.client, attempt)) > CERTAIN:
                 self._app.store.settle_nothing(attempt)
                 self._earlier.remove(attempt)
         self.is_lost = bool(self._earlier)

@@ -1,9 +1,12 @@
 """What the run list permits after a lost answer, on servers whose clocks, lists and words are not as documented."""
 
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -61,6 +64,18 @@ def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
         return httpx.Response(200, json=page(*part, more=more), headers=headers)
 
     qoder.wire.on(*RUNS, answer, repeat=True)
+
+
+def late_by(qoder: Qoder, seconds: float, answer: Any) -> Callable[[httpx.Request], Any]:
+    """Return what answers after so many seconds."""
+
+    def respond(request: httpx.Request) -> Any:
+        qoder.clock.time += seconds
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return respond
 
 
 def sent_once(qoder: Qoder) -> bool:
@@ -134,7 +149,7 @@ def test_a_list_that_lags_is_waited_for_before_a_5xx_is_sent_again(qoder: Qoder,
 
 
 def test_a_5xx_that_started_nothing_is_sent_again_after_30_seconds(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, ENVELOPED, LEGACY)
+    qoder.wire.on(*TRIGGER, ENVELOPED, fresh(7))
     shows(qoder, fresh(6, created=at(-61)), fresh(5, trigger="schedule"))
     assert qoder("deploy", "run", "dep_1").code == 0
     assert sum(qoder.clock.slept) == 30.0
@@ -149,10 +164,10 @@ def test_a_run_of_the_minute_before_keeps_a_5xx_from_being_sent_again(qoder: Qod
 
 
 def test_the_run_of_another_trigger_here_does_not(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, fresh(6), ENVELOPED, LEGACY)
+    qoder.wire.on(*TRIGGER, fresh(6), ENVELOPED, fresh(7))
     assert qoder("deploy", "run", "dep_1").code == 0
     shows(qoder, fresh(6))
-    assert qoder("deploy", "run", "dep_1", "-q").out == "drun_1\n"
+    assert qoder("deploy", "run", "dep_1", "-q").out == "drun_7\n"
 
 
 def test_but_one_that_another_trigger_here_only_adopted_does(qoder: Qoder) -> None:
@@ -265,7 +280,7 @@ def test_without_the_servers_clock_nothing_is_ruled_out_by_its_time(qoder: Qoder
 
 @pytest.mark.parametrize(("created", "code"), [(0, 0), (120, 0), (121, 9), (-1, 9)])
 def test_only_what_was_created_within_two_minutes_is_adopted(qoder: Qoder, created: float, code: int) -> None:
-    qoder.wire.on(*TRIGGER, CUT)
+    qoder.wire.on(*TRIGGER, late_by(qoder, 119, CUT))
     shows(qoder, fresh(7, created=at(created)))
     if code == 0:
         qoder.wire.on(*EVENTS, page())
@@ -481,7 +496,7 @@ def test_an_unsettled_attempt_that_is_old_enough_does_not_hold_up_its_key_for_ev
 
 def test_one_that_is_not_old_enough_leaves_it_open_whether_something_was_started(qoder: Qoder) -> None:
     killed(qoder, "--idempotency-key", "night-1")
-    qoder.clock.time += 599
+    qoder.clock.time += 569
     shows(qoder)
     qoder.wire.on(*TRIGGER, (403, {"type": "error", "error": {"type": "permission_error", "message": "No."}}))
     ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
@@ -492,7 +507,7 @@ def test_an_attempt_of_now_is_looked_for_long_enough_whatever_its_key_began_with
     killed(qoder, "--idempotency-key", "night-1")
     qoder.clock.time += 300
     qoder.wire.on(*TRIGGER, CUT)
-    shows_after(qoder, 5.0, fresh(7, created=at(300)))
+    shows_after(qoder, 35.0, fresh(7, created=at(330)))  # it was sent again after 30 s
     qoder.wire.on(*EVENTS, page())
     ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
     assert (ran.code, ran.json["id"], len(qoder.wire.asked("POST"))) == (0, "drun_7", 2)
@@ -582,3 +597,98 @@ def test_a_run_that_was_listed_once_and_is_not_any_more_may_still_be_ours(
         ran = qoder(*words)
         assert (ran.code, ran.error["run_state"]) == (9, "unknown")
         assert "drun_7" in ran.error["message"]
+
+
+# Wide means wide: a server may act late, and lists may say odd things.
+
+
+@pytest.mark.parametrize("late", [121, 150, 3600])
+def test_deploy_run_repeats_no_lost_start_while_a_later_run_may_be_its(qoder: Qoder, late: float) -> None:
+    key = ("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert qoder(*key).code == 9
+    forget_list(qoder)
+    qoder.clock.time += late
+    shows(qoder, fresh(7, created=at(late)))
+    ran = qoder(*key)
+    assert (ran.code, sent_once(qoder), "drun_7" in ran.error["message"]) == (9, True, True)
+    assert "qoder key free night-1" in ran.error["hint"]
+
+
+def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -> None:
+    killed(qoder)
+    qoder.clock.time += 660
+    shows(qoder, fresh(7, created=at(150)))
+    for _ in range(2):  # it is not written down either
+        ran = qoder("run", "wait", "last", "--json")
+        assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+        assert "qoder run wait last --forget" in ran.error["hint"]
+
+
+def test_a_key_of_long_ago_is_sent_again_only_after_the_whole_look(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 3600
+    shows_after(qoder, 20.0, fresh(7, created=at(1)))
+    qoder.wire.on(*EVENTS, page())
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--json")
+    assert (ran.code, ran.json["id"], sent_once(qoder)) == (0, "drun_7", True)
+
+
+NO_DATES = ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2019-12-31T23:59:59Z", "2199-01-01T00:00:00Z"]
+
+
+@pytest.mark.parametrize("created", NO_DATES)
+def test_a_run_whose_time_cannot_be_true_forbids_a_second_one(qoder: Qoder, created: str) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    shows(qoder, fresh(7, created=created))
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, sent_once(qoder), "drun_7" in ran.error["message"]) == (9, True, True)
+
+
+@pytest.mark.parametrize("created", NO_DATES[:3])
+def test_a_list_that_ends_a_page_with_such_a_time_was_not_read_back(qoder: Qoder, created: str) -> None:
+    """Newer runs fill the first page; ours is on the second."""
+    newer = [fresh(2000 + number, created=at(120 - number), trigger="schedule") for number in range(99)]
+    odd = fresh(1999, created=created, trigger="schedule")
+    qoder.wire.on(*TRIGGER, late_by(qoder, 60, ENVELOPED))
+    paged(qoder, [*newer, odd, fresh(7, created=at(0))])
+    qoder.wire.on(*EVENTS, page())
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.json["id"], sent_once(qoder)) == (0, "drun_7", True)
+
+
+UNTOLD = {
+    "of another deployment": page({**fresh(8), "deployment_id": "dep_2"}),
+    "has_more is a word": {**page(), "has_more": "false"},
+    "has_more is null": {**page(), "has_more": None},
+    "has_more is a number": {**page(), "has_more": 0},
+    "next_page is a number": {**page(), "next_page": 0},
+    "nothing of more": {"data": []},
+}
+
+
+@pytest.mark.parametrize("body", UNTOLD.values(), ids=UNTOLD.keys())
+def test_a_list_that_does_not_say_that_it_is_whole_permits_nothing(qoder: Qoder, body: dict[str, Any]) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    date = {"date": formatdate(NOW, usegmt=True)}
+    qoder.wire.on(*RUNS, lambda request: httpx.Response(200, json=body, headers=date), repeat=True)
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.error["run_state"], sent_once(qoder)) == (9, "unknown", True)
+
+
+def test_of_two_attempts_under_a_key_the_one_not_adopted_stays_in_doubt(qoder: Qoder) -> None:
+    killed(qoder, "--idempotency-key", "night-1")
+    qoder.clock.time += 300
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1").code == 9
+    forget_list(qoder)
+    qoder.clock.time += 600
+    shows_ours(qoder, fresh(7, created=at(331)), fresh(8, created=at(700)))
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "-q").out == "drun_7\n"
+    with closing(sqlite3.connect(Path(qoder.env["QODER_STATE_DIR"]) / "state.db")) as store:
+        assert store.execute("SELECT run, is_nothing FROM attempts ORDER BY number").fetchall() == [
+            (None, 0),
+            ("drun_7", 0),
+        ]

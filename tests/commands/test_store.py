@@ -546,7 +546,7 @@ def test_a_row_that_is_damaged_is_no_bug(qoder: Qoder, tmp_path: Path, damage: s
     qoder.wire.on(*RUN, api_error(404, "not_found_error", "None."), repeat=True)
     for typed in ("drun_1", "last"):
         assert qoder("run", "wait", typed, "--json").code == 5
-    qoder.wire.on(*TRIGGER, DONE)
+    qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"})
     assert qoder("deploy", "run", "dep_1", "--json").code == 0
 
 

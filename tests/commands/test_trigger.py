@@ -1,6 +1,7 @@
 """The trigger protocol: a run is never started twice by accident and never lost."""
 
 import signal
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_a_gateways_answer_is_a_lost_one_whatever_its_envelope(qoder: Qoder, sta
 @pytest.mark.parametrize(("seconds", "waited", "code"), [("40", 40.0, 0), ("3", 30.0, 0), ("120", 30.0, 7)])
 def test_the_pause_that_a_5xx_asks_for_is_kept(qoder: Qoder, seconds: str, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": seconds})
-    qoder.wire.on(*TRIGGER, busy, *([LEGACY] if code == 0 else []))
+    qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
     shows(qoder)
     assert qoder("deploy", "run", "dep_1").code == code
     assert sum(qoder.clock.slept) == waited
@@ -165,7 +166,7 @@ def test_on_lost_fail_neither_looks_nor_sends(qoder: Qoder) -> None:
 
 
 def test_on_lost_resend_sends_again_where_there_is_no_candidate(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, LOST["cut"], LEGACY)
+    qoder.wire.on(*TRIGGER, LOST["cut"], fresh(7))
     shows(qoder)
     assert qoder("deploy", "run", "dep_1", "--on-lost", "resend").code == 0
 
@@ -489,3 +490,58 @@ def test_if_idle_starts_when_all_have_ended(qoder: Qoder) -> None:
 def test_on_skip_ok_makes_a_skipped_run_exit_0(qoder: Qoder, wait: list[str]) -> None:
     qoder.wire.on(*TRIGGER, {**LEGACY, "status": "skipped", "session_id": None})
     assert qoder("deploy", "run", "dep_1", "--on-skip", "ok", *wait).code == 0
+
+
+# What answers a trigger, and is not the run that it started.
+
+
+def kept(run: dict[str, Any]) -> httpx.Response:
+    """Return an answer that a proxy has kept for half a minute."""
+    return httpx.Response(200, json=run, headers={"age": "30"})
+
+
+def dated(run: dict[str, Any]) -> httpx.Response:
+    return httpx.Response(200, json=run, headers={"date": formatdate(NOW, usegmt=True)})
+
+
+NOT_OURS = {
+    "a run from 61 seconds before": dated(fresh(6, created="2027-01-15T07:58:59Z")),
+    "one that a proxy has kept": kept(fresh(6)),
+    "the run of a schedule": dated(fresh(6, trigger="schedule")),
+    "the run of a schedule, as a word": dated({**fresh(6), "trigger_context": "schedule"}),
+}
+
+
+@pytest.mark.parametrize("answer", NOT_OURS.values(), ids=NOT_OURS.keys())
+@pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
+def test_deploy_run_believes_no_answer_with_somebody_elses_run(qoder: Qoder, answer: Any, is_listed: bool) -> None:
+    qoder.wire.on(*TRIGGER, answer)
+    if is_listed:
+        shows_ours(qoder, fresh(7), fresh(6, created="2027-01-15T07:58:59Z"))
+        ran = qoder("deploy", "run", "dep_1", "--json")
+        assert (ran.code, ran.json["id"], ran.json["adopted"]) == (0, "drun_7", True)
+    else:
+        shows(qoder, fresh(6, created="2027-01-15T07:58:59Z"))
+        assert qoder("deploy", "run", "dep_1", "--json").code == 9
+    assert len(qoder.wire.asked("POST")) == 1
+
+
+@pytest.mark.parametrize("key", [(), ("--idempotency-key", "night-1")], ids=["own key", "typed key"])
+def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qoder, key: tuple[str, ...]) -> None:
+    qoder.wire.on(*TRIGGER, fresh(6), fresh(6))
+    assert qoder("deploy", "run", "dep_1").code == 0
+    shows(qoder, fresh(6))
+    assert qoder("deploy", "run", "dep_1", *key).code == 9
+
+
+@pytest.mark.parametrize("answer", [fresh(6, created="2027-01-15T07:00:00Z"), {**fresh(6), "created_at": None}])
+def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any]) -> None:
+    """On another machine, or before this one lost its state: the server keeps keys for a day (api/facts.md, 3.5)."""
+    qoder.wire.on(*TRIGGER, dated(answer))
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "-q").out == "drun_6\n"
+
+
+def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LOST["cut"], lambda request: dated(fresh(6, created="2027-01-15T07:59:01Z")))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"

@@ -22,6 +22,8 @@ def wait(
     result: bool = flag("--result", "Print the agent's final message instead of the run."),
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: OnAsk | None = options.ON_ASK,
+    forget: bool = flag("--forget", "With `last`: end the doubt whether it was started."),
+    yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     ci: bool = options.CI,
 ) -> None:
@@ -32,11 +34,23 @@ def wait(
     the run keeps running). With several runs, the worst one.
     On a terminal RUN defaults to `last`.
 
+    If it is unknown whether `last` was started (exit 9), check the deployment's
+    runs. If none is yours, --forget makes the start count as never happened,
+    so that it can be repeated. It asks first; scripts need --yes.
+
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     app: App = ctx.obj
     runs = runs or [or_last(None, app)]
+    if forget:
+        if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
+            raise UsageError("--forget only works with the run `last`", hint="qoder run wait last --forget")
+        from qoder_cli.commands.key import forget_newest
+
+        return forget_newest(app, yes=yes)
+    if yes:
+        raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")
     as_list = is_list(runs)
     waiting = Waiting(True, follow, result, timeout, on_ask)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
