@@ -1,74 +1,47 @@
 """`--if-idle`: find a run of a deployment that is going, in at most five requests.
 
-In doubt, a run counts as going: a run too many costs more than one too few. Not a lock.
+Going is read from lists by status, whatever the history: the runs that are running or pending, where runs have a
+status, else the deployment's sessions that are running or rescheduling. A session at rest may wait for an answer:
+the newest three are asked. What cannot be told starts nothing. Not a lock.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped, Unavailable
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import AGENT_EVENTS, ENDING_EVENTS, SessionStory, Standing, settle, standing
-from qoder_cli.http.client import Client
+from qoder_cli.base.outcome import (
+    AGENT_EVENTS,
+    ENDING_EVENTS,
+    GOING,
+    SessionStory,
+    Standing,
+    apply_asks,
+    settle,
+    standing,
+)
+from qoder_cli.http.change import tells_more
 from qoder_cli.runs.ending import going_on
-from qoder_cli.runs.listed import pages_of_runs
-from qoder_cli.runs.observe import YOUNG
-from qoder_cli.sessions.story import PAGE, is_last, pages_of_events, story_of
+from qoder_cli.sessions.story import PAGE, events_of, events_path, is_last, story_of
 
 MOST_REQUESTS = 5
-NEWEST = 100  # runs: one page
+NEWEST = 100  # rows: one page
+ASKED = 3  # sessions at rest
 GONE_AFTER = 300.0  # seconds of a run's age after which a session that is not found is gone
-MOVING = ("running", "rescheduling")  # what is asked for; but those at rest, any may be at work
+MOVING = ("running", "rescheduling")  # what is asked for; any other word but those at rest may be at work, too
 AT_REST = ("idle", "terminated", "archived")
 
 
 def find_going(app: App, deployment_id: str) -> Run | None:
     """Return a run of the deployment that is going, or may be; None if it is idle.
 
-    A run whose session rests may wait for an answer: the newest are asked, as the requests allow.
-    Raises ApiError; RunSkipped if a session works that belongs to none of the newest 100 runs.
+    Raises ApiError, with exit code 7 where it cannot be told; RunSkipped if a session works whose run is not
+    among the newest 100.
     """
-    client = app.client
-    newest = next(pages_of_runs(client, deployment_id, NEWEST, fresh=True))
-    runs = sorted(newest, key=lambda run: run.created or math.inf, reverse=True)
-    open_runs = []
-    for run in runs:
-        match standing(run):
-            case Standing.GOING | Standing.HALF_WRITTEN:
-                return settle(run)
-            case Standing.ASK_SESSION:
-                open_runs.append(run)
-    stories = _Stories(client, left=MOST_REQUESTS - 1)
-    if len(open_runs) <= stories.left:
-        return next((settle(run) for run in open_runs if not stories.has_ended(run)), None)
-    stories.left -= 1
-    sessions, is_all = _sessions(client, deployment_id)
-    moving = {id: row for id, row in sessions.items() if text(row.get("status")) not in AT_REST}
-    old = client.server_now() - YOUNG  # younger runs' sessions may not be listed yet
-
-    def may_move(run: Run) -> bool:
-        """Return whether its session is, or may be, at work."""
-        is_seen = is_all or run.session_id in sessions
-        return run.session_id in moving or not is_seen or (run.created or math.inf) > old
-
-    for run in sorted(open_runs, key=may_move, reverse=True):
-        if (stories.left or may_move(run)) and not stories.has_ended(run):
-            return settle(run)
-    known = {run.session_id for run in runs}
-    for session_id, row in moving.items():
-        is_other = row.get("deployment_id") == deployment_id and session_id not in known
-        if is_other and not stories.ended(session_id, SessionStory()):
-            raise RunSkipped(
-                f"nothing was started: session {session_id} of {deployment_id} is running, and does not belong to "
-                f"the newest {NEWEST} runs",
-                hint="to see it",
-                next=app.command("run", "list", deployment_id),
-                session_id=session_id,
-                run_state="unknown",
-            )
-    return None
+    return _Lists(app, deployment_id).going()
 
 
 def already_going(run: Run, app: App) -> QoderError:
@@ -77,48 +50,163 @@ def already_going(run: Run, app: App) -> QoderError:
     return going_on(error, run, app)
 
 
-def _sessions(client: Client, deployment_id: str) -> tuple[dict[str, dict[str, Any]], bool]:
-    """Return the sessions listed at work, by id, and whether these are all."""
-    query = {"deployment_id": deployment_id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
-    try:
-        page = next(client.pages("/sessions", query, fresh=True))
-    except AuthError:
-        raise
-    except ApiError:
-        return {}, False
-    rows = list(map(mapping, page["data"]))
-    rows.sort(key=lambda row: text(row.get("status")) not in AT_REST)  # the one at work counts
-    found = {id: row for row in rows if (id := text(row.get("id")))}
-    return found, is_last(page) and len(found) == len(rows)
+class _Lists:
+    """Reads the lists of one deployment, while requests are left."""
 
+    def __init__(self, app: App, deployment_id: str) -> None:
+        self._app = app
+        self._id = deployment_id
+        self._left = MOST_REQUESTS
 
-class _Stories:
-    """Asks sessions for their first ending, while requests are `left`."""
+    def going(self) -> Run | None:
+        newest, is_whole = self._runs()
+        if going := next((run for run in newest if standing(run) in (Standing.GOING, Standing.HALF_WRITTEN)), None):
+            return settle(going)
+        have_status = any(run.status is not None for run in newest)
+        if have_status and not is_whole:
+            for status in sorted(GOING):
+                if going := self._first_run(status):
+                    return settle(going)
+        by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
+        if not by_session and (is_whole or have_status):
+            return None
+        if not is_whole and not _is_newest_first(newest):
+            self._cannot_tell("the run list is not in its order")
+        if going := self._in_moving_session(newest):
+            return settle(going)
+        for run in by_session[:ASKED]:
+            if going := self._unended(run):
+                return going
+        return None
 
-    def __init__(self, client: Client, *, left: int) -> None:
-        self._client = client
-        self.left = left
+    def _runs(self, **filters: str) -> tuple[list[Run], bool]:
+        """Return the first page of the runs, newest first, and whether that is all. Raises ApiError."""
+        page = self._page(f"/deployments/{segment(self._id)}/runs", {"limit": NEWEST, **filters})
+        runs = []
+        for row in page["data"]:
+            if (run := Run.read(row)) is None:
+                self._cannot_tell("the run list shows something that is not a run")
+            if run.deployment_id not in (None, self._id):
+                self._cannot_tell("the run list shows runs of another deployment")
+            runs.append(run)
+        if not tells_more(page):
+            self._cannot_tell("the run list does not say whether it is complete")
+        return runs, is_last(page)
 
-    def has_ended(self, run: Run) -> bool:
+    def _first_run(self, status: str) -> Run | None:
+        """Return a run with this status; None if there is none."""
         try:
-            return self.ended(run.session_id or "", story_of(run, self._client.server_now()))
+            runs, is_whole = self._runs(status=status)
+        except AuthError:
+            raise
+        except ApiError as error:
+            self._cannot_tell(error.message, error)
+        if going := next((run for run in runs if standing(run) is Standing.GOING), None):
+            return going
+        if runs:
+            self._cannot_tell("the run list cannot be filtered by status")
+        if not is_whole:
+            self._cannot_tell("the run list is incomplete")
+        return None
+
+    def _in_moving_session(self, newest: list[Run]) -> Run | None:
+        """Return the run whose session is at work; None if no session of the deployment is.
+
+        Raises RunSkipped for a session at work without a run here.
+        """
+        query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
+        try:
+            page = self._page("/sessions", query)
+        except AuthError:
+            raise
+        except ApiError as error:
+            self._cannot_tell(error.message, error)
+        runs = {run.session_id: run for run in reversed(newest) if run.session_id}
+        why = None
+        for session in map(mapping, page["data"]):
+            id, status = text(session.get("id")), text(session.get("status"))
+            is_ours = session.get("deployment_id") == self._id or id in runs
+            if id and is_ours and status and status not in AT_REST:
+                if id in runs:
+                    return runs[id]
+                self._skip_for(id)
+            if text(session.get("deployment_id")) is None:
+                why = why or "the list of sessions does not name their deployments"
+            elif not is_ours:
+                why = why or "the list of sessions cannot be filtered by deployment"
+            else:
+                why = why or "the list of sessions cannot be filtered by status"
+        if not (tells_more(page) and is_last(page)):
+            why = why or "the list of sessions is incomplete"
+        if why:
+            self._cannot_tell(why)
+        return None
+
+    def _unended(self, run: Run) -> Run | None:
+        """Return a run that has not ended by its session's events, with what it waits for; None if it has."""
+        story = story_of(run, self._app.client.server_now())
+        try:
+            self._tell(story, run.session_id or "", ENDING_EVENTS)
+            if story.ending is None and story.judged.is_unclear:  # only the agent's own events show that it worked
+                self._tell(story, run.session_id or "", (*ENDING_EVENTS, *AGENT_EVENTS))
         except NotFound as error:
-            is_old = self._client.server_now() - (run.created or math.inf) > GONE_AFTER
-            return error.enveloped and is_old  # a missing session does not work
+            age = self._app.client.server_now() - (run.created or math.inf)
+            is_gone = error.enveloped and age > GONE_AFTER  # and what is gone does not work
+            return None if is_gone else settle(run)
+        except AuthError:
+            raise
+        except ApiError as error:
+            self._cannot_tell(error.message, error)
+        if story.ending is not None:
+            return None
+        return apply_asks(run, story.asks) if story.asks else settle(run)
 
-    def ended(self, session_id: str, story: SessionStory) -> bool:
-        is_whole = self._tell(session_id, story, ENDING_EVENTS)
-        if is_whole and story.judged.is_unclear and not story.ending:
-            # Only the agent's own events show whether it ever worked.
-            self._tell(session_id, story, (*ENDING_EVENTS, *AGENT_EVENTS))
-        return story.ending is not None
+    def _tell(self, story: SessionStory, session_id: str, types: Sequence[str]) -> None:
+        """Add a session's events, to the first ending. Raises ApiError."""
+        query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
+        for page in self._pages(events_path(session_id), query):
+            events = events_of(page)
+            if any(text(event.get("session_id")) not in (None, session_id) for event in events):
+                self._cannot_tell(f"the response shows the events of another session than {session_id}")
+            story.tell(events)
+            if story.ending is not None:
+                return
 
-    def _tell(self, session_id: str, story: SessionStory, types: Sequence[str]) -> bool:
-        """Add a story's first page of events. Return whether that is all."""
-        if not self.left:
-            return False
-        self.left -= 1
-        query: dict[str, Any] = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
-        page = next(pages_of_events(self._client, session_id, query, fresh=True))
-        story.tell(page["data"])
-        return is_last(page)
+    def _page(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the first page of a list. Raises ApiError."""
+        return next(self._pages(path, query))
+
+    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a list that no proxy has kept, while requests are left. Raises ApiError."""
+        pages = self._app.client.pages(path, query, fresh=True)
+        is_over = False
+        while not is_over:
+            if not self._left:
+                self._cannot_tell(f"that takes more than {MOST_REQUESTS} requests")
+            self._left -= 1
+            page = next(pages)
+            is_over = is_last(page)
+            yield page
+
+    def _cannot_tell(self, why: str, cause: ApiError | None = None) -> NoReturn:
+        said = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
+        next = self._app.command("run", "list", self._id)
+        raise Unavailable(said, hint="try again later, or look at its runs", next=next, cause=cause).with_(
+            retryable=False
+        ) from cause
+
+    def _skip_for(self, session_id: str) -> NoReturn:
+        raise RunSkipped(
+            f"nothing was started: session {session_id} of {self._id} is running, and does not belong to "
+            f"the newest {NEWEST} runs",
+            hint="to see it",
+            next=self._app.command("session", "get", session_id),
+            session_id=session_id,
+            run_state="unknown",
+        )
+
+
+def _is_newest_first(runs: list[Run]) -> bool:
+    """Return whether their times bear out that the newest comes first."""
+    created = [run.created or 0.0 for run in runs]
+    return 0.0 not in created and created == sorted(created, reverse=True)

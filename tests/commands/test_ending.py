@@ -347,116 +347,168 @@ def test_a_session_that_no_url_can_hold_is_no_bug(qoder: Qoder, session_id: str,
 # --if-idle
 
 
-def test_if_idle_does_not_take_the_runs_of_another_deployment_for_its_own(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS, page({**DONE, "deployment_id": "dep_2"}))
-    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
-    assert (ran.code, "another deployment" in ran.error["message"]) == (7, True)
-
-
-def test_if_idle_believes_no_list_of_runs_that_a_proxy_has_kept(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS, lambda _: httpx.Response(200, json=page(DONE), headers={"age": "60"}), repeat=True)
-    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
-    assert (ran.code, "has kept" in ran.error["message"]) == (7, True)
-
-
-def test_if_idle_believes_no_list_of_sessions_that_a_proxy_has_kept(qoder: Qoder) -> None:
-    """It shows none at work, as it was a minute ago."""
-
-    class Kept(Deployment):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            if request.url.path.endswith("/sessions"):
-                return httpx.Response(200, json=page(), headers={"age": "60"})
-            return super().handle_request(request)
-
-    qoder.transport = server = Kept(moving=3)
-    assert qoder("deploy", "run", "dep_1", "--if-idle").code == 3
-    assert not any(asked.startswith("POST") for asked in server.asked)
-
-
-def history(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Return runs of sessions that only these tell the ending of, newest first."""
-    at = "2026-06-14T0{}:{:02}:00Z"
-    numbers = reversed(range(count))
-    return [
-        {**CURRENT, "id": f"drun_{n}", "session_id": f"sess_{n}", "created_at": at.format(n // 60, n % 60), **fields}
-        for n in numbers
-    ]
-
-
-def of_session(number: int, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in one.items() if key != "processed_at"} for one in events]
-
-
 class Deployment(httpx.BaseTransport):
-    """A deployment with 100 runs of history, whose sessions are idle but for those in `moving` and `asking`."""
+    """A deployment with a history of ended runs, newest first, but for those `going` and `asking`.
 
-    def __init__(self, *, moving: int = -1, asking: int = -1, filters: bool = True, lists: bool = True) -> None:
-        self.moving, self.asking, self.filters, self.lists = moving, asking, filters, lists
+    `told` changes the page of a list before it is sent; the list is "runs", "running", "pending" or "sessions".
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        generation: Generation = "current",
+        going: int = -1,
+        asking: int = -1,
+        told: Callable[[str, dict[str, Any]], Any] = lambda which, body: body,
+    ) -> None:
+        self.count, self.generation, self.going, self.asking, self.told = count, generation, going, asking, told
         self.asked: list[str] = []
 
+    @property
+    def started(self) -> bool:
+        return "POST /deployments/dep_1/run" in self.asked
+
+    def run(self, number: int) -> dict[str, Any]:
+        at = f"2026-06-14T0{number // 60}:{number % 60:02}:00Z"
+        run = {**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}", "created_at": at}
+        if self.generation == "current":
+            return run
+        return {**run, "status": "running" if number in (self.going, self.asking) else "completed"}
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(f"{request.method} {request.url.path}")
         path, query = request.url.path.removeprefix("/api/v1/cloud"), request.url.params
+        self.asked.append(f"{request.method} {path}")
         if request.method == "POST":
-            return httpx.Response(200, json=LEGACY)
+            return httpx.Response(200, json={**self.run(0), "id": "drun_new", "session_id": "sess_new"})
         if path.endswith("/runs"):
-            return httpx.Response(200, json=page(*history(100)))
+            status = query.get("status")
+            runs = [self.run(number) for number in reversed(range(self.count))]
+            runs = [run for run in runs if status in (None, run.get("status"))]
+            return self.respond(status or "runs", page(*runs[:100], more=len(runs) > 100))
         if path == "/sessions":
-            rows = [
-                {"id": f"sess_{n}", "status": "running" if n == self.moving else "idle", "deployment_id": "dep_1"}
-                for n in reversed(range(100))
-            ]
-            rows = [row for row in rows if not self.filters or row["status"] in query.get_list("statuses[]")]
-            return httpx.Response(200, json=page(*rows)) if self.lists else httpx.Response(501)
+            moving = [{"id": f"sess_{self.going}", "status": "running", "deployment_id": "dep_1"}]
+            return self.respond("sessions", page(*(moving if self.going >= 0 else [])))
         number = int(path.split("/")[2].removeprefix("sess_"))
-        last = [WAITS] if number == self.asking else [] if number == self.moving else [END]
-        return httpx.Response(200, json=page(*of_session(number, *WORK, *last)))
+        last = [WAITS] if number == self.asking else [END]
+        events = [{key: value for key, value in one.items() if key != "processed_at"} for one in (*WORK, *last)]
+        return self.respond("events", page(*events))
+
+    def respond(self, which: str, body: dict[str, Any]) -> httpx.Response:
+        told = self.told(which, body)
+        return told if isinstance(told, httpx.Response) else httpx.Response(200, json=told)
 
 
-@pytest.mark.parametrize("filters", [True, False])
-@pytest.mark.parametrize(
-    ("asked", "going"),
-    [({}, None), ({"moving": 99}, 99), ({"moving": 3}, 3), ({"asking": 99}, 99), ({"asking": 97}, 97)],
-)
-def test_if_idle_costs_five_requests_at_most(
-    qoder: Qoder, filters: bool, asked: dict[str, int], going: int | None
+IF_IDLE = ("deploy", "run", "dep_1", "--if-idle", "--json")
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100, 101, 250])
+def test_deploy_run_if_idle_starts_after_five_requests_at_most(
+    qoder: Qoder, generation: Generation, count: int
 ) -> None:
-    qoder.transport = server = Deployment(**asked, filters=filters)  # type: ignore[arg-type]  # numbers and truths
-    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
-    assert (ran.code, ran.json["id"]) == ((0, "drun_1") if going is None else (3, f"drun_{going}"))
-    assert len([each for each in server.asked if each.startswith("GET")]) <= 5
-    assert ("POST /api/v1/cloud/deployments/dep_1/run" in server.asked) == (going is None)
+    qoder.transport = server = Deployment(count, generation=generation)
+    assert qoder(*IF_IDLE).json["id"] == "drun_new"
+    assert len(server.asked) - 1 <= 5
 
 
-def test_if_idle_starts_nothing_where_a_session_at_work_is_listed_again_at_rest(qoder: Qoder) -> None:
-    class Twice(Deployment):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            answer = super().handle_request(request)
-            if not request.url.path.endswith("/sessions"):
-                return answer
-            again = {"id": "sess_3", "status": "idle", "deployment_id": "dep_1"}
-            return httpx.Response(200, json=page(*answer.json()["data"], again))
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("on_skip", [(), ("--on-skip", "ok")], ids=["fail", "ok"])
+@pytest.mark.parametrize("count", [1, 100, 250])
+@pytest.mark.parametrize("place", ["newest", "oldest"])
+def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
+    qoder: Qoder, generation: Generation, count: int, place: str, on_skip: tuple[str, ...]
+) -> None:
+    number = count - 1 if place == "newest" else 0
+    qoder.transport = server = Deployment(count, generation=generation, going=number)
+    ran = qoder(*IF_IDLE, *on_skip)
+    assert (ran.code, server.started) == (0 if on_skip else 3, False)
+    assert len(server.asked) <= 5
+    if generation == "current" and count == 250 and place == "oldest":  # no list names the run of a session
+        assert ran.out == ""
+        assert on_skip or ran.error["session_id"] == "sess_0"
+    else:
+        assert ran.json["id"] == f"drun_{number}"
 
-    qoder.transport = Twice(moving=3, filters=False)
-    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
-    assert (ran.code, ran.json["id"]) == (3, "drun_3")
+
+@pytest.mark.parametrize("age", [1, 2, 3])
+def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
+    qoder.transport = server = Deployment(150, asking=150 - age)
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, ran.json["id"], server.started) == (3, f"drun_{150 - age}", False)
+    assert ran.json["requires_action"] == {"event_ids": ["evt_call"]}
 
 
-def test_if_idle_starts_nothing_where_it_cannot_be_known(qoder: Qoder) -> None:
-    qoder.clock.sleep = lambda seconds: None  # type: ignore[method-assign]  # time stands still
-    qoder.transport = Deployment(lists=False)
-    assert qoder("deploy", "run", "dep_1", "--if-idle").code == 3
+def test_deploy_run_if_idle_does_not_ask_older_ones(qoder: Qoder) -> None:
+    qoder.transport = Deployment(150, asking=146)
+    assert qoder(*IF_IDLE).code == 0
 
 
-def test_if_idle_finds_a_session_whose_run_is_not_listed(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS, page(*history(5))).on(
-        *SESSIONS, page({"id": "sess_x", "status": "running", "deployment_id": "dep_1"})
-    )
-    for n in (4, 3):
-        qoder.wire.on("GET", f"/sessions/sess_{n}/events", page(*of_session(n, *WORK, END)))
-    qoder.wire.on("GET", "/sessions/sess_2/events", page(*of_session(2, *WORK, END)))
-    ran = qoder("deploy", "run", "dep_1", "--if-idle", "--json")
-    assert (ran.code, ran.out, ran.error["session_id"]) == (3, "", "sess_x")
+def rows(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a page with these fields in each row."""
+    return {**body, "data": [{**row, **fields} for row in body["data"]]}
+
+
+OTHER = {"id": "sess_x", "status": "running", "deployment_id": "dep_2"}
+NOT_TOLD: dict[str, tuple[Generation, str, Callable[[dict[str, Any]], Any]]] = {
+    "runs of another deployment": ("current", "runs", lambda body: rows(body, deployment_id="dep_2")),
+    "rows that are no runs": ("current", "runs", lambda body: rows(body, id=7, type="x")),
+    "a kept list of runs": ("current", "runs", lambda body: httpx.Response(200, json=body, headers={"age": "60"})),
+    "runs, has_more a word": ("current", "runs", lambda body: {**body, "has_more": "false"}),
+    "runs, oldest first": ("current", "runs", lambda body: {**body, "data": body["data"][::-1]}),
+    "sessions without deployment": ("current", "sessions", lambda body: page({"id": "sess_x", "status": "running"})),
+    "sessions of all deployments": ("current", "sessions", lambda body: page(OTHER)),
+    "sessions at rest": (
+        "current",
+        "sessions",
+        lambda body: page({**OTHER, "deployment_id": "dep_1", "status": "idle"}),
+    ),
+    "sessions without status": ("current", "sessions", lambda body: page({"id": "sess_x", "deployment_id": "dep_1"})),
+    "a list of sessions cut short": ("current", "sessions", lambda body: {**body, "next_page": "more"}),
+    "sessions, has_more a word": ("current", "sessions", lambda body: {**body, "has_more": "true"}),
+    "a kept list of sessions": (
+        "current",
+        "sessions",
+        lambda _: httpx.Response(200, json=page(), headers={"age": "6"}),
+    ),
+    "no list of sessions": ("current", "sessions", lambda body: httpx.Response(501)),
+    "sessions refused": ("current", "sessions", lambda body: httpx.Response(400, json={})),
+    "events of another session": ("current", "events", lambda body: rows(body, session_id="sess_other")),
+    "no events": ("current", "events", lambda body: httpx.Response(501)),
+    "runs by status refused": ("legacy", "running", lambda body: httpx.Response(400, json={})),
+    "runs by status, ended": ("legacy", "running", lambda body: page(DONE)),
+    "runs by status cut short": ("legacy", "pending", lambda body: {**body, "has_more": True, "last_id": "drun_5"}),
+}
+
+
+@pytest.mark.parametrize("on_skip", [(), ("--on-skip", "ok")], ids=["fail", "ok"])
+@pytest.mark.parametrize(("generation", "which", "told"), NOT_TOLD.values(), ids=NOT_TOLD.keys())
+def test_deploy_run_if_idle_starts_nothing_where_it_cannot_be_told(
+    qoder: Qoder, generation: Generation, which: str, told: Callable[[Any], Any], on_skip: tuple[str, ...]
+) -> None:
+    server = Deployment(150, generation=generation, told=lambda each, body: told(body) if each == which else body)
+    qoder.transport = server
+    ran = qoder(*IF_IDLE, *on_skip)
+    assert (ran.code, ran.error["run_state"], ran.out, server.started) == (7, "none", "", False)
+
+
+@pytest.mark.parametrize("which", ["sessions without deployment", "sessions of all deployments", "sessions at rest"])
+def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tell_all(qoder: Qoder, which: str) -> None:
+    _, _, told = NOT_TOLD[which]
+    moving = {"id": "sess_3", "status": "rescheduling", "deployment_id": "dep_1"}
+
+    def with_moving(each: str, body: dict[str, Any]) -> Any:
+        return page(*told(body)["data"], moving) if each == "sessions" else body
+
+    qoder.transport = server = Deployment(100, told=with_moving)
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, ran.json["id"], server.started) == (3, "drun_3", False)
+
+
+def test_deploy_run_if_idle_of_a_deployment_that_is_not_there_is_exit_5(qoder: Qoder) -> None:
+    gone = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
+    qoder.transport = Deployment(0, told=lambda which, body: gone)
+    assert qoder(*IF_IDLE).code == 5
 
 
 # A stream that does not deliver

@@ -481,7 +481,7 @@ def test_if_idle_prints_the_run_that_is_going(qoder: Qoder, words: list[str], co
 def test_if_idle_starts_when_all_have_ended(qoder: Qoder) -> None:
     from tests.support.one_run import EVENTS, WORK, idle
 
-    qoder.wire.on(*RUNS, page(CURRENT, DONE)).on(*EVENTS, page(*WORK, idle("end_turn")))
+    qoder.wire.on(*RUNS, page(CURRENT, DONE)).on("GET", "/sessions", page()).on(*EVENTS, page(*WORK, idle("end_turn")))
     qoder.wire.on(*TRIGGER, LEGACY)
     assert qoder("deploy", "run", "dep_1", "--if-idle").code == 0
 
