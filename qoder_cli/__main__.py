@@ -11,9 +11,12 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
+from typing import Any
 
 from qoder_cli.base import signals
-from qoder_cli.base.errors import Exit, Signalled
+from qoder_cli.base.errors import Exit, Signalled, broken_down
+from qoder_cli.output.screen import Screen, format_typed, silence, write_error
 
 
 def run() -> None:
@@ -21,13 +24,19 @@ def run() -> None:
     if "_QODER_COMPLETE" in os.environ and len(sys.argv) == 1:  # with words it is a command
         _complete()
     gc.set_threshold(50_000)  # imports make no garbage; looking for it takes 8 % of a short command
+    app: Any = None
     try:
-        signals.listen()
-        from qoder_cli.cli.main import main
+        try:
+            signals.listen()
+            from qoder_cli.app import App
+            from qoder_cli.cli.main import main
 
-        code = main()
-    except Signalled as signalled:  # before `main` could begin
-        code = _stopped_early(signalled)
+            app = App.of_this_process()
+            code = main(app=app)
+        except Signalled as signalled:  # before `main` could begin
+            code = _stopped_early(signalled)
+    except Exception as failure:
+        code = _broke_down(failure, app)
     _end(code)
 
 
@@ -42,16 +51,33 @@ def _complete() -> None:
 
 def _stopped_early(signalled: Signalled) -> int:
     """Report that nothing was started, without half-imported modules. Return the code."""
-    from qoder_cli.output.screen import Screen, format_typed, write_error
-
     error = signalled.in_words("interrupted; nothing was started")
     write_error(error, Screen.of(sys.stderr, os.environ), format_typed(sys.argv[1:]))
     return error.exit
 
 
-def _end(code: int) -> None:
-    from qoder_cli.output.screen import silence
+def _broke_down(failure: Exception, app: Any) -> int:
+    """Report an exception that `main` could not put into words, with the run that may go on. Return 70.
 
+    Program files may be gone, as during an upgrade, or no file can be opened. So nothing new is imported here, and
+    what fails is left out.
+    """
+    signals.begin_last_words()
+    error = broken_down(failure)
+    with suppress(Exception):
+        error = broken_down(failure, app.known.run_ids)
+        error = error.with_(next=app.wait_again(*app.known.run_ids)) if app.known.run_ids else error
+    with suppress(Exception):
+        if app.known.run and app.output.is_json and not app.out.has_written:
+            app.show_run(app.known.run)
+    try:
+        app.report(error)
+    except Exception:
+        write_error(error, Screen(sys.stderr.buffer), "table")
+    return error.exit
+
+
+def _end(code: int) -> None:
     signals.deafen()
     for stream in (sys.stdout, sys.stderr):
         silence(stream)

@@ -60,6 +60,11 @@ class Known:
             self.ids[number] = item.found.id, item.found.session_id
 
     @property
+    def run_ids(self) -> list[str]:
+        """The ids of the runs that the command is about, as far as they are known."""
+        return [self.run.id] if self.run else [id for id, _ in self.ids.values()]
+
+    @property
     def run(self) -> "Run | None":
         """The newest reading of the one run that the command is about; None if there is none."""
         if self.is_of_several:

@@ -26,7 +26,7 @@ ReaderGone                     standard output was closed by its reader: exit 14
 
 import shlex
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Literal, Self
 
@@ -246,6 +246,18 @@ class Signalled(BaseException):
 
 class ReaderGone(BaseException):
     """The reader of standard output went away, as in `qoder … | head -1`."""
+
+
+def broken_down(failure: BaseException, runs: Sequence[str] = ()) -> InternalError:
+    """Return the error for an exception that nobody expected, with the runs that may go on."""
+    what = f"internal error (a bug in qoder, or its files changed while it ran): {type(failure).__name__}: {failure}"
+    if not runs:
+        return InternalError(what, hint="check whether a run was started: qoder run wait last", run_state="unknown")
+    if len(runs) == 1:
+        return InternalError(
+            f"{what}; run {runs[0]} may go on", hint="to wait for it", run_id=runs[0], run_state="unknown"
+        )
+    return InternalError(f"{what}; {len(runs)} runs may go on", hint="to wait for them", run_state="unknown")
 
 
 def first_by_rank(errors: Iterable[QoderError]) -> QoderError | None:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from itertools import pairwise, takewhile
@@ -14,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import Exit, InternalError, QoderError, ReaderGone, Signalled, UsageError
+from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
 from qoder_cli.cli.options import Untold, everywhere, show_help, unfolded
 from qoder_cli.help import CONTENTS, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed
@@ -263,8 +264,8 @@ def _version_option(version: bool = _VERSION) -> None:
 def main(argv: list[str] | None = None, app: App | None = None) -> int:
     """Run a command line (without the program's name) and return its exit code.
 
-    Nothing is raised: what goes wrong is one error on stderr. What happens to the process,
-    as dying by the signal that stopped it, is left to `__main__`.
+    What goes wrong is one error on stderr. What happens to the process, as dying by the signal
+    that stopped it, is left to `__main__`, and so is an exception while that error is made.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     app = app or App.of_this_process()
@@ -285,7 +286,8 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     except ReaderGone:
         signals.begin_last_words()
         code = Exit.CLOSED_PIPE
-    app.close()
+    with suppress(Exception):  # all has been said
+        app.close()
     return code
 
 
@@ -307,9 +309,9 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         from traceback import format_exception
 
         app.err.tell("".join(format_exception(failure)))
-    what = f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}"
-    hint = "check whether a run was started: qoder run wait last; --debug prints a traceback"
-    return InternalError(what, hint=hint, run_state="unknown")
+    runs = app.known.run_ids
+    error = broken_down(failure, runs)
+    return error.with_(next=app.wait_again(*runs)) if runs else error
 
 
 def _last_words(signalled: Signalled, app: App) -> QoderError:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("signals, pipes and terminals as POSIX has them", allow_module_level=True)
 
+import qoder_cli
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import (
@@ -963,3 +965,63 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(alone: Shel
     ended = alone.enter(lasting["current"]).run(*staged(in_a_callback), *words)
     assert (ended.code, ended.error["type"]) == (143, "terminated")
     assert ended.error["run_id"] == ended.json["id"]
+
+
+# What a program meets whose files are exchanged, or that can open no more, while its run goes on.
+
+NO_LAST_WORDS = {
+    "the module of last words is gone": """
+from qoder_cli.runs import ending
+def gone(error, run, app):
+    raise ModuleNotFoundError("No module named 'qoder_cli.runs.ending' \x1b[31m")
+ending.complete = gone
+""",
+    "nothing can be imported any more": """
+import sys
+from qoder_cli.runs import awaiting, ending, wait
+class Full:
+    def find_spec(*args):
+        raise OSError(24, "Too many open files")
+ended = wait.Wait.until_over
+def then_full(self, watch):
+    ended(self, watch)
+    sys.meta_path[:] = [Full]
+    ending.complete = None
+wait.Wait.until_over = then_full
+""",
+}
+
+
+@both
+@pytest.mark.parametrize("format", ["json", "table"])
+@pytest.mark.parametrize("prologue", NO_LAST_WORDS.values(), ids=NO_LAST_WORDS.keys())
+def test_deploy_run_names_its_run_with_exit_70_where_its_last_words_fail(
+    alone: Shell, servers: Servers, generation: Generation, prologue: str, format: str
+) -> None:
+    ended = alone.enter(servers[generation]).run(
+        *staged(prologue), "deploy", "run", "dep_fail", "--wait", "-o", format, "--no-progress"
+    )
+    assert ended.code == 70
+    run_id = next(word for word in ended.err.replace('"', " ").split() if word.startswith("drun_"))
+    assert f"qoder run wait {run_id}" in ended.err.replace('","', " ")
+    assert "\x1b" not in ended.err
+    if format == "json":
+        assert (ended.error["run_id"], ended.error["type"]) == (run_id, "internal")
+        assert not ended.out or ended.json["id"] == run_id
+
+
+def test_deploy_run_outlives_an_upgrade_or_ends_in_70_with_its_run(
+    alone: Shell, servers: Servers, tmp_path: Path
+) -> None:
+    """As `pip install -U` does: the files of the package go while it waits."""
+    package = tmp_path / "lib" / "qoder_cli"
+    shutil.copytree(Path(qoder_cli.__file__).parent, package)
+    shell = alone.enter(servers["current"])
+    shell.env["PYTHONPATH"] = str(package.parent)
+    for format in ("table", "json", "id"):
+        going = shell.start(*MODULE, "deploy", "run", "dep_demo", "--wait", "-o", format).says("run drun_")
+        package.rename(tmp_path / "lib" / "gone")
+        ended = going.end()
+        assert ended.code in (0, 70)
+        assert "drun_" in ended.out + (ended.err if ended.code == 0 else ended.errors[0] if ended.errors else ended.err)
+        (tmp_path / "lib" / "gone").rename(package)
