@@ -162,11 +162,11 @@ class App:
 
         self.progress.debug(by_shape(text))
 
-    def pace_reads(self, per_second: float | None = None) -> None:
+    def pace_reads(self) -> None:
         """Space this command's reads from now on, because it makes very many."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        self.known.take_turn = Pace(self.clock, per_second=per_second or READS_PER_SECOND).take
+        self.known.take_turn = Pace(self.clock, per_second=READS_PER_SECOND).take
 
     @property
     def is_piped_into(self) -> bool:

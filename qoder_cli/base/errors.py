@@ -255,9 +255,9 @@ def broken_down(failure: BaseException, runs: Sequence[str] = ()) -> InternalErr
         return InternalError(what, hint="check whether a run was started: qoder run wait last", run_state="unknown")
     if len(runs) == 1:
         return InternalError(
-            f"{what}; run {runs[0]} may go on", hint="to wait for it", run_id=runs[0], run_state="unknown"
+            f"{what}; run {runs[0]} may still be running", hint="to wait for it", run_id=runs[0], run_state="unknown"
         )
-    return InternalError(f"{what}; {len(runs)} runs may go on", hint="to wait for them", run_state="unknown")
+    return InternalError(f"{what}; {len(runs)} runs may still be running", hint="to wait for them", run_state="unknown")
 
 
 def first_by_rank(errors: Iterable[QoderError]) -> QoderError | None:

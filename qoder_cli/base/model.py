@@ -104,10 +104,13 @@ class Run(Resource):
 
     @property
     def error(self) -> dict[str, Any]:
+        """Its error; empty if there is none. An object without a type and a message is none."""
         error = self.get("error")
-        if isinstance(error, dict) or not error:
-            return mapping(error)
-        return {"type": "unknown_error", "message": error if isinstance(error, str) else str(error)}
+        if isinstance(error, dict):
+            return error if any(error.get(name) for name in ("type", "message")) else {}
+        if isinstance(error, str) and not error.strip():
+            return {}
+        return {"type": "unknown_error", "message": str(error)} if error else {}
 
     @property
     def error_type(self) -> str | None:

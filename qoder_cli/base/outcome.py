@@ -79,7 +79,7 @@ def standing(run: Run) -> Standing:
     if status is not None:
         ended = status in FINAL or (status not in GOING and run.completed_at is not None)
         return Standing.ENDED if ended else Standing.GOING
-    if run.error or (run.raw.get("error") is not None and not run.session_id):
+    if run.error:
         return Standing.ENDED
     return Standing.ASK_SESSION if run.session_id else Standing.HALF_WRITTEN
 

@@ -33,7 +33,7 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         entries = app.store.of_key(key, host=host)
         if not entries:
             why = f"the key {key!r} was not used on this machine (for {host})"
-            raise NotFound(why, hint="a key that was not used is free")
+            raise NotFound(why, hint="use it: a key that was not used is free")
         _warn_of_runs(app, entries)
         _confirm(app, f"Free the key {key}? `deploy run` can start another run under it.", yes=yes)
         app.store.free_key(key, host=host)

@@ -51,6 +51,7 @@ CONNECT_TIMEOUT = 10.0  # seconds
 MOST_REPEATS = 10  # of a page, in a row, until a list is given up that has no end
 FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
+_CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
 _REDACTED = b"[redacted]"
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
@@ -257,7 +258,7 @@ class Client:
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         with self._transport_failures():
-            yield from veiled(response.iter_bytes(), self._secret)
+            yield from veiled(_decoded(response), self._secret)
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
@@ -370,7 +371,7 @@ class Client:
                     if response.status_code != 200:
                         raise no_answer(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     why = f"the file is larger than {largest:,} bytes"
-                    yield from _limited(response.iter_bytes(), largest, why)
+                    yield from _limited(_decoded(response), largest, why)
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
                     f"cannot download the file from {parts.hostname}: {type(failure).__name__}",
@@ -455,6 +456,7 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
         # What httpx says of an address may be the user name, or a piece of the password, in it.
         reason = error if isinstance(error, ImportError) else "it is not a valid address"
         raise UsageError(f"cannot use the proxy {proxy}: {reason}", hint=proxy.fix) from None
+    client.headers["accept-encoding"] = "gzip, deflate"
     # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return client
@@ -477,12 +479,24 @@ def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> 
     """Return a whole body. `heed` is called at each piece, for one that drips never ends by itself."""
 
     def pieces() -> Iterator[bytes]:
-        for piece in response.iter_bytes():
+        for piece in _decoded(response):
             heed()
             yield piece
 
     why = f"the response is larger than {BODY_LIMIT // 2**20} MiB"
     return b"".join(_limited(pieces(), BODY_LIMIT, why))
+
+
+def _decoded(response: httpx.Response) -> Iterator[bytes]:
+    """Yield a body as it comes in, decoded.
+
+    Raises NoAnswer for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can become
+    gigabytes at once, before anybody can count them.
+    """
+    codings = [coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")]
+    if len(codings) > 1 or codings[0] not in _CODINGS:
+        raise no_answer(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
+    return response.iter_bytes()
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:

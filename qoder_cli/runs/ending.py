@@ -10,6 +10,7 @@ from qoder_cli.base.errors import (
     InternalError,
     Interrupted,
     NeedsAnswer,
+    NoAnswer,
     NotYet,
     OutcomeUnknown,
     QoderError,
@@ -21,7 +22,7 @@ from qoder_cli.base.errors import (
     UsageError,
     WaitTimeout,
 )
-from qoder_cli.base.ids import noun
+from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
 from qoder_cli.base.times import Clock, Limits, span
@@ -193,6 +194,15 @@ def is_left(error: QoderError, run: Run) -> bool:
     return isinstance(error, WaitTimeout | Interrupted) and is_going(run)
 
 
+def _session_now(app: App, run: Run) -> str:
+    """Return the session that a run names now, which may not be the one it named before. Raises ApiError."""
+    path = f"/deployment_runs/{segment(run.id)}"
+    again = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))
+    if again is None or again.id != run.id or again.session_id is None:
+        raise NoAnswer(f"the response is not run {run.id}, or names no session")
+    return again.session_id
+
+
 def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
     """Cancel a run that is left, if it is ours and --on-leave says so. Return the error."""
     if app.known.on_leave != "cancel" or not is_left(error, run):
@@ -204,7 +214,8 @@ def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
     from qoder_cli.http.write import Cancel
 
     try:
-        Cancel(app.client, run.session_id, timeout=CANCEL_WITHIN, retries=False).send()
+        session_id = run.session_id if run.is_session else _session_now(app, run)
+        Cancel(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

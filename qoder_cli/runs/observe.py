@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
@@ -39,6 +39,8 @@ LONGEST_LAG_PAUSE = 8.0
 GONE_READS = 3  # times that the API must say that there is no such session, besides for how long
 LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (api/facts.md, 7.3)
 ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is held not to go on by itself
+SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
+MOST_MOVES = 4  # sessions that a run may name, one after the other, in one look
 HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 
@@ -54,7 +56,18 @@ class SessionKnown:
     asked_until: float = 0.0  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
     missing: tuple[float, int] | None = None  # since when, and how often, it was not found
+    events: int = 0  # how many its story has
+    news: float = 0.0  # when there were last more of them
+    confirmed: float = 0.0  # when the run was last read to see whether it still names this session
     minded: float = 0.0  # when it was last read because the run's status does not move
+
+
+class _Told(NamedTuple):
+    """What a session told of its run: its first ending, or the API's own 404; `is_silent` after a minute of no news."""
+
+    ending: Ending | None = None
+    error: NotFound | None = None
+    is_silent: bool = False
 
 
 class Observer:
@@ -110,19 +123,43 @@ class Observer:
         self.known.asks = None
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
-        """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError."""
+        """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
+
+        Before its session decides, the run is read again: it may name another one by now (contract, section 1).
+        """
         raw = Run(self.run.raw) if self.run else None
-        if raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN):
+        is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
+        if raw is None or is_read:
             raw = self._read_run(within, retry)
-        self._put(raw)
-        match standing(raw):
-            case Standing.ASK_SESSION:
-                self._ask_session(raw, within, retry)
-            case Standing.GOING:
-                self._mind_disagreement(raw, within, retry)
-            case _:
-                self._mind_strange(raw)
+        for _ in range(MOST_MOVES):
+            self._put(raw)
+            if standing(raw) is not Standing.ASK_SESSION:
+                break
+            told = self._ask_session(raw, within, retry)
+            if told.ending is None and told.error is None and not told.is_silent:
+                return self._settled(raw, told)
+            again = raw if is_read else self._read_again(raw, within, retry)
+            if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
+                return self._settled(raw, told)
+            raw, is_read = again, False
+        else:
+            raise NoAnswer(f"run {self.run_id} names another session each time it is read")
+        if standing(raw) is Standing.GOING:
+            self._mind_disagreement(raw, within, retry)
+        else:
+            self._mind_strange(raw)
         assert self.run is not None  # it was put there above
+        return self.run
+
+    def _settled(self, run: Run, told: "_Told") -> Run:
+        """Take in what a run's session told. Raises its error."""
+        if told.error is not None:
+            raise told.error
+        if told.ending is not None:
+            self._conclude(run, told.ending)
+        elif self.known.asks:
+            self._keep(apply_asks(run, self.known.asks[0]))
+        assert self.run is not None  # it was put there before
         return self.run
 
     def _put(self, run: Run) -> None:
@@ -148,7 +185,7 @@ class Observer:
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended
         try:
-            self._ask_session(run, None, True)
+            self._settled(run, self._ask_session(run, None, True))
         except NotFound as error:
             if error.enveloped and self._age(run) > LONGEST_RUN:
                 self._keep(apply_ending(run, SESSION_DELETED))
@@ -202,11 +239,16 @@ class Observer:
             raise NoAnswer(f"the response is not run {self.run_id}")
         return run
 
-    def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
+    def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
+        """Return the run as it is now, before its session decides. Raises ApiError."""
+        self.known.confirmed = self._client.clock.monotonic()
+        return self._read_run(within, retry)
+
+    def _ask_session(self, run: Run, within: float | None, retry: bool) -> "_Told":
+        """Read the story of a run's session. Raises ApiError, but for a 404 of the API's own, which is told."""
         known = self._session_of(run)
         try:
             self._read_story(known, within, retry)
-            ending = known.story.ending
         except NotFound as error:
             if not error.enveloped:
                 raise  # it is not the API's own, and says nothing at all
@@ -215,12 +257,10 @@ class Observer:
             since, times = known.missing or (now, 0)
             known.missing = since, times + 1
             if now - since < LAGGING or times + 1 < GONE_READS:
-                raise error.with_(retryable=True) from None  # in a while it is settled
-            ending = known.story.ending or SESSION_DELETED
-        if ending is not None:
-            self._conclude(run, ending)
-        elif known.asks:
-            self._keep(apply_asks(run, known.asks[0]))
+                return _Told(error=error.with_(retryable=True))  # in a while it is settled
+            return _Told(known.story.ending or SESSION_DELETED)
+        now = self._client.clock.monotonic()
+        return _Told(known.story.ending, is_silent=now - max(known.news, known.confirmed) >= SILENT)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
@@ -228,7 +268,8 @@ class Observer:
 
     def _session_of(self, run: Run) -> SessionKnown:
         if run.session_id and run.session_id != self.known.session_id:
-            self.known = SessionKnown(run.session_id, story_of(run, self._client.server_now()))
+            now = self._client.clock.monotonic()
+            self.known = SessionKnown(run.session_id, story_of(run, self._client.server_now()), news=now)
         return self.known
 
     def _read_story(self, known: SessionKnown, within: float | None, retry: bool, *, whole: bool = False) -> None:
@@ -236,6 +277,8 @@ class Observer:
         read_to = read_story(self._client, known.session_id, story, within=within, retry=retry, whole=whole)
         known.read_to = read_to or known.read_to
         now = self._client.clock.monotonic()
+        if len(story.events) != known.events:
+            known.events, known.news = len(story.events), now
         asks, rest = story.asks, story.rest
         if asks is None or known.asks is None or known.asks[0].key != asks.key:
             known.asks = (asks, now) if asks else None

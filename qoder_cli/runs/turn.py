@@ -53,6 +53,9 @@ class SessionObserver(Observer):
         super().__init__(client, str(session["id"]), run=Run(session))
         self.known = SessionKnown(self.run_id, story)
 
+    def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
+        return run  # a session is asked for by its own id
+
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))
         with suppress(ApiError):

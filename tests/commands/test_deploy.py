@@ -148,11 +148,12 @@ def test_a_signal_while_waiting_names_the_run_that_goes_on(qoder: Qoder, started
 
 
 def test_the_four_formats_side_by_side(qoder: Qoder) -> None:
-    for _ in range(4):
+    printed = []
+    for words in ([], ["--json"], ["-o", "jsonl"], ["-q"]):
+        qoder.env["QODER_STATE_DIR"] += "-of-another-machine"  # to which the same run can be new
         qoder.wire.on(*TRIGGER, DONE)
-    table, document, line, only_id = (
-        qoder("deploy", "run", "dep_1", *words).out for words in ([], ["--json"], ["-o", "jsonl"], ["-q"])
-    )
+        printed.append(qoder("deploy", "run", "dep_1", *words).out)
+    table, document, line, only_id = printed
     assert only_id == "drun_1\n"
     assert json.loads(document) == json.loads(line) == DONE
     rows = dict(row.split("\t") for row in table.splitlines())
@@ -362,7 +363,7 @@ def test_quiet_says_nothing_on_stderr(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, DONE)
     assert qoder("deploy", "run", "dep_1", "--wait", "--no-progress").err == ""
     qoder.env["QODER_NO_PROGRESS"] = "1"
-    qoder.wire.on(*TRIGGER, DONE)
+    qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"})
     assert qoder("deploy", "run", "dep_1", "--wait").err == ""
 
 
@@ -389,7 +390,7 @@ def test_the_token_is_hidden_even_when_the_server_echoes_it(qoder: Qoder) -> Non
 def test_server_text_is_inert_in_a_table_and_whole_in_json(qoder: Qoder) -> None:
     nasty = "[bold]\x1b[31mred\u202e\n\ttab\x9b"
     failed = {**CURRENT, "session_id": None, "error": {"type": "x", "message": nasty}}
-    qoder.wire.on(*TRIGGER, failed, failed)
+    qoder.wire.on(*TRIGGER, failed, {**failed, "id": "drun_2"})
     table = qoder("deploy", "run", "dep_1")
     assert "error_message\t[bold]\\u001b[31mred\\u202e\\n\\ttab\\u009b\n" in table.out
     assert not {"\x1b", "\u202e", "\x9b"} & set(table.out + table.err)

@@ -30,7 +30,7 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> list[FakeFeed]:
 
 def watching(clock: FakeClock, number: int = 1, **fields: Any) -> Watch:
     run = Run({**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}", **fields})
-    client: Any = SimpleNamespace(server_now=clock.now)  # nothing is asked of it
+    client: Any = SimpleNamespace(server_now=clock.now, clock=clock)  # nothing is asked of it
     return Watch(Observer(client, run.id, run=run))
 
 

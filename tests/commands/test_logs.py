@@ -761,3 +761,15 @@ def test_what_is_no_moment(typed: str, told: str) -> None:
         parse_when(typed, option="--since", now=NOW.timestamp())
     assert caught.value.message.startswith("--since ")
     assert len(caught.value.message) < 150
+
+
+def test_run_logs_follow_of_one_type_leaves_soon_after_the_end_where_there_is_no_stream(qoder: Qoder) -> None:
+    began = qoder.clock.time
+
+    def run(request: httpx.Request) -> Any:
+        return DONE if qoder.clock.time > began + 20 else LEGACY
+
+    qoder.wire.on(*RUN, run, repeat=True).on(*EVENTS, page(*WORK, says("working", 8)), repeat=True)
+    ran = qoder("run", "logs", "drun_1", "--follow", "--type", "agent.message", "-o", "jsonl")
+    assert (ran.code, len(lines_of(ran))) == (0, 1)
+    assert qoder.clock.time - began < 20 + 6

@@ -1,10 +1,12 @@
 """Proxies and certificates, with real sockets on this machine and a real process."""
 
+import gzip
 import io
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -147,6 +149,36 @@ def test_a_header_may_have_any_bytes(
         ran = qoder(*words.split(), "--debug")
     assert (ran.code, printed in ran.out, bool(heard)) == (0, True, True), ran.err
     assert not any(b"cookie:" in request.lower() for request in heard)
+
+
+BOMB = gzip.compress(gzip.compress(b" " * 2**30))  # a gigabyte, of about a thousand bytes
+
+
+@pytest.mark.parametrize("layers", ["gzip, gzip", "gzip\r\ncontent-encoding: gzip", "br", "zstd", "x-unknown"])
+@pytest.mark.parametrize("words", ["run get drun_1", "api GET /deployments/dep_1", "deploy run dep_1"])
+def test_a_body_in_layers_of_compression_is_no_answer(qoder: Qoder, words: str, layers: str) -> None:
+    answer = ANSWER.replace(b"\r\n\r\n", f"\r\ncontent-encoding: {layers}\r\n\r\n".encode()) % (len(BOMB), BOMB)
+    with listening(answer) as (port, _):
+        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
+        qoder.transport = httpx.HTTPTransport()
+        tracemalloc.start()
+        try:
+            ran = qoder(*words.split())
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (ran.code, "is encoded in an unknown way" in ran.err) == (9 if words.startswith("deploy") else 7, True)
+    assert most < 2**25
+
+
+def test_a_compressed_answer_is_read(qoder: Qoder) -> None:
+    body = gzip.compress(RUN)
+    answer = ANSWER.replace(b"\r\n\r\n", b"\r\ncontent-encoding: gzip\r\n\r\n") % (len(body), body)
+    with listening(answer) as (port, heard):
+        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
+        qoder.transport = httpx.HTTPTransport()
+        assert qoder("deploy", "run", "dep_1", "-q").out == "drun_1\n"
+    assert b"accept-encoding: gzip, deflate\r\n" in heard[0].lower()
 
 
 def closed_port() -> int:

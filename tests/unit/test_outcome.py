@@ -280,7 +280,7 @@ RUNS = {
     "never started": ({"error": {"type": "x"}, "session_id": None}, Standing.ENDED, Exit.RUN_FAILED),
     "an error in words": ({"error": "No capacity.", "session_id": None}, Standing.ENDED, Exit.RUN_FAILED),
     "an error in words, with a session": ({"error": "Boom.", "session_id": "s"}, Standing.ENDED, Exit.RUN_FAILED),
-    "an empty error": ({"error": {}, "session_id": None}, Standing.ENDED, Exit.RUN_FAILED),
+    "an empty error": ({"error": {}, "session_id": None}, Standing.HALF_WRITTEN, Exit.NOT_YET),
     "an empty error, with a session": ({"error": {}, "session_id": "s"}, Standing.ASK_SESSION, Exit.NOT_YET),
     "session": ({"session_id": "sess_1", "error": None}, Standing.ASK_SESSION, Exit.NOT_YET),
     "half-written": ({"session_id": None, "error": None}, Standing.HALF_WRITTEN, Exit.NOT_YET),
@@ -346,3 +346,28 @@ def test_every_example_of_a_run_reads_as_its_variant_says(example: dict[str, Any
     words = {Exit.OK: "completed", Exit.RUN_FAILED: "failed", Exit.RUN_SKIPPED: "skipped"}
     expected = next((word for word in words.values() if word in example["variant"]), None)
     assert words.get(verdict(run)) == expected
+
+
+NO_ERRORS: list[Any] = [None, {}, "", " ", [], False, 0, {"type": None}, {"type": "", "message": ""}, {"code": 7}]
+ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}, ["x"], True]
+
+
+@pytest.mark.parametrize("error", NO_ERRORS, ids=repr)
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"session_id": "sess_1"}, Standing.ASK_SESSION),
+        ({}, Standing.HALF_WRITTEN),
+        ({"status": "running"}, Standing.GOING),
+    ],
+)
+def test_an_error_that_says_nothing_is_none(error: Any, fields: dict[str, Any], expected: Standing) -> None:
+    run = Run({**RUN, **fields, "error": error})
+    assert (standing(run), run.error_type, run.error_message) == (expected, None, None)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("fields", [{"session_id": "sess_1"}, {}])
+def test_an_error_with_a_type_or_a_message_is_a_failure(error: Any, fields: dict[str, Any]) -> None:
+    run = Run({**RUN, **fields, "error": error})
+    assert (standing(run), verdict(settle(run)), bool(run.error_type)) == (Standing.ENDED, Exit.RUN_FAILED, True)

@@ -94,8 +94,12 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     if found.session_id is None:
         raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
     of = f" of {found.deployment_id}" if found.deployment_id else ""
-    if not yes and not confirmed(app, f"Cancel {found.called}{of}?"):
-        raise UsageError(f"nothing was cancelled; {found.called} keeps running")
+    if not yes:
+        if not confirmed(app, f"Cancel {found.called}{of}?"):
+            raise UsageError(f"nothing was cancelled; {found.called} keeps running")
+        found = observer.read_once()  # the answer may have taken long
+    if not is_going(found) or found.session_id is None:
+        return False
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
     with suppress(OutcomeUnknown):  # the run stops if it was heard
         Cancel(app.client, found.session_id).send()

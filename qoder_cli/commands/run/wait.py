@@ -44,10 +44,11 @@ def wait(
     app: App = ctx.obj
     runs = runs or [or_last(None, app)]
     if forget:
-        if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
-            raise UsageError("--forget only works with the run `last`", hint="qoder run wait last --forget")
         from qoder_cli.commands.key import forget_newest
+        from qoder_cli.runs.lost import FORGET
 
+        if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
+            raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {FORGET}")
         return forget_newest(app, yes=yes)
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")

@@ -8,7 +8,6 @@ from functools import partial
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
-from qoder_cli.http.pace import READS_BESIDE_WRITES
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
@@ -79,7 +78,7 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     `orders` match `typed`, with an error for what cannot be ordered. Raises the deciding error.
     """
     app.known.typed = typed
-    app.pace_reads(READS_BESIDE_WRITES)
+    app.pace_reads()
     words = [
         ids.called(word, order.deployment_id) if isinstance(order, Order) else word
         for word, order in zip(typed, orders, strict=True)

@@ -24,7 +24,7 @@ from qoder_cli.runs.logs.log import (
     following,
     log_of,
 )
-from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE
+from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
 from qoder_cli.runs.turn import any_observer
 from qoder_cli.runs.wait import ASLEEP, LONGEST_PAUSE
 from qoder_cli.runs.watch import Watch
@@ -50,12 +50,15 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         log = log_of(app, run, selection)
         if not observer.ended:
             app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
-        with explained(run), Printer(app, selection) as printer:
-            for events in log.batches(tail):
-                printer.show(events)
-            watch = Watch(observer)
-            if not (observer.ended or _has_ended(watch, app.clock)):
-                _follow_on(app, watch, log, printer, on_ask)
+        with Printer(app, selection) as printer:
+            while True:
+                with explained(run):
+                    _follow_session(app, Watch(observer), log, printer, tail=tail, on_ask=on_ask)
+                run = observer.run or run
+                if not _has_moved(observer, log):
+                    break
+                app.progress.note(f"run {run.id} now has session {run.session_id}; following that one")
+                log, tail = log_of(app, run, selection), None
             printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure
         if on_ask != "wait" and observer.run and observer.needs_answer:
             raise following(app, observer.run, needs_answer(observer.run, app))
@@ -64,6 +67,28 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
             raise
         words = f"stopped following; {noun(chosen)} {chosen} keeps running"
         raise following(app, run, signalled.in_words(words, hint="to follow it again")) from None
+
+
+def _has_moved(observer: Observer, log: SessionLog) -> bool:
+    """Return whether the run names another session than the one that is followed."""
+    return observer.run is not None and observer.run.session_id not in (None, log.session_id)
+
+
+def _follow_session(
+    app: App, watch: Watch, log: SessionLog, printer: Printer, *, tail: int | None, on_ask: OnAsk
+) -> None:
+    """Print a session's events until its run ends, asks or names another session. Raises NotFound, LostSight."""
+    try:
+        for events in log.batches(tail):
+            printer.show(events)
+        if not (watch.observer.ended or _has_ended(watch, app.clock, CHECK_EVERY)):
+            _follow_on(app, watch, log, printer, on_ask)
+    except NotFound:
+        if not watch.observer.ended:
+            with suppress(ApiError):
+                watch.observer.look()
+        if not _has_moved(watch.observer, log):
+            raise
 
 
 def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
@@ -76,8 +101,11 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
             if told := [event for event in events if event.get("type") in ends]:
                 is_quick = stop_reason(told[-1]) != "requires_action"
                 watch.call(app.clock.monotonic(), is_quick=is_quick)
-            if _has_ended(watch, app.clock):
+            tells_of_the_end = follower.delivers or not log.selection.types
+            if _has_ended(watch, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
                 break
+            if _has_moved(observer, log):
+                return
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.question import prompted
 
@@ -93,14 +121,16 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
         raise following(app, observer.run, watch.lost(error, "to follow it again")) from error
 
 
-def _has_ended(watch: Watch, clock: Clock) -> bool:
+def _has_ended(watch: Watch, clock: Clock, every: float) -> bool:
+    """Return whether the run has ended; it is asked for when that is due, in so many seconds again."""
+    watch.due = min(watch.due, clock.monotonic() + every)
     if clock.monotonic() < watch.due:
         return False
     watch.begin_look()
     with suppress(ApiError):
         watch.observer.look()
     now = clock.monotonic()
-    pause = watch.pause if watch.is_alert(now) else CHECK_EVERY
+    pause = watch.pause if watch.is_alert(now) else every
     watch.put_off(now, pause, next_pause=pause * 2)
     return watch.over
 
@@ -118,7 +148,7 @@ class Follower:
         self._clock = log.client.clock
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._has_noted = False  # whether it was said that there is no stream
-        self._delivers = False  # whether a stream is open that tells of events
+        self.delivers = False  # whether a stream is open that tells of events
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE
         self._failing_since: float | None = None
@@ -149,21 +179,21 @@ class Follower:
     def _react(self, news: News | None) -> Iterator[Events]:
         """Handle news of the stream; None means that the list is due first."""
         if news is None:
-            self._delivers = False
+            self.delivers = False
         elif news.kind == "heard":
-            self._delivers = True
+            self.delivers = True
             yield self._log.heard(news.event)
         elif news.kind == "preview" and self._preview:
             self._preview(news.event)
         elif news.kind == "down":
-            self._delivers = False
+            self.delivers = False
             self._due = self._clock.monotonic() + self._pause
             if news.error and not self._has_noted:
                 broke = f"the event stream broke ({news.error.message})"
                 why = "there is no event stream" if news.for_good else broke
                 self._log.client.progress.note(f"{why}; falling back to polling")
                 self._has_noted = True
-        if self._delivers:
+        if self.delivers:
             self._pause, self._failing_since = FIRST_PAUSE, None
             self._due = self._clock.monotonic() + SILENT
         if news is None or news.kind in ("up", "gap"):
@@ -179,7 +209,7 @@ class Follower:
             self._failing_since = None
         except ApiError as error:
             self._bear(error)
-        is_relied_on = self._delivers and self._failing_since is None
+        is_relied_on = self.delivers and self._failing_since is None
         self._due = self._clock.monotonic() + (SILENT if is_relied_on else self._pause)
         self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
 
