@@ -1119,6 +1119,7 @@ def test_a_signal_during_a_write_says_what_is_known(
     qoder.wire.on(*PAUSE, lambda request: late())
     ran = qoder("api", *PAUSE, "--json")
     assert (ran.code, ran.error["type"], waits) == (code, kind, [60.0, 2.0])
+    assert "waiting up to 2 s for the response" in ran.err
     assert (ran.out != "") == ("is done (HTTP" in ran.error["message"])
     if kind == "outcome_unknown":
         assert ran.error["next"][:4] == ["qoder", "api", "GET", "/deployments/dep_1"]

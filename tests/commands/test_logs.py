@@ -643,7 +643,7 @@ def test_what_a_stream_left_out_is_read_from_the_list(qoder: Qoder, refused: boo
 def test_a_process_follows_over_real_sockets(tmp_path: Path) -> None:
     with sandbox("current", "stream:cut=0.4") as server:
         shell = Shell(tmp_path, server)
-        line = "qoder deploy run dep_minute -q | xargs qoder run logs --follow -o jsonl"
+        line = 'qoder run logs "$(qoder deploy run dep_minute -q)" --follow -o jsonl'
         followed = shell.run("sh", "-c", line).out.splitlines()
         listed = shell.qoder("run", "logs", "last", "-o", "jsonl").out.splitlines()
     assert followed == listed

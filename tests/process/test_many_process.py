@@ -164,7 +164,7 @@ def test_whatever_hangs_the_ids_are_told_and_the_time_is_kept(alone: Shell) -> N
 def test_whatever_hangs_a_reader_that_has_enough_is_noticed(alone: Shell) -> None:
     with sandbox("current", *HANGS, speed=1) as server:
         line = "qoder deploy run dep_minute dep_slow dep_nostart --wait -o jsonl | head -n1"
-        ended = alone.enter(server).bash(f"timeout 20 {line}; echo ${{PIPESTATUS[0]}}")
+        ended = alone.enter(server).bash(f"{line}; echo ${{PIPESTATUS[0]}}")
         assert (json.loads(ended.out.splitlines()[0])["input"], ended.out.splitlines()[1:]) == ("dep_nostart", ["141"])
 
 
@@ -255,7 +255,9 @@ def test_a_full_disk_names_the_runs_that_go_on(alone: Shell) -> None:
         assert set(ended.error["next"][3:-2]) == started == journaled(alone)[0]
 
 
-@pytest.mark.parametrize("source", ["yes dep_demo", "yes ''", "tr '\\0' x < /dev/zero"])
+@pytest.mark.parametrize(
+    "source", ["while echo dep_demo; do :; done", "while echo; do :; done", "tr '\\0' x < /dev/zero"]
+)
 def test_a_pipe_that_never_ends_is_refused(source: str, alone: Shell) -> None:
     alone.env["QODER_PAT"] = "pt-0123456789abcdef"
     codes, ended = _in_bash(alone, f"{source} | qoder deploy run - --base-url http://127.0.0.1:1")
