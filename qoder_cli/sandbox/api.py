@@ -10,7 +10,7 @@ from qoder_cli.sandbox import catalog as catalog  # each of these registers its 
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox import sessions as sessions
 from qoder_cli.sandbox.kinds import KINDS, Call, Conditions, Reply
-from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, FORWARD_PATH, Answer, Refusal, Request, encode, unknown_field
+from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, Answer, Refusal, Request, encode, unknown_field
 from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
@@ -48,19 +48,15 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
 def find(request: Request) -> tuple[Operation, list[str]]:
     """Return a request's operation and the ids in its path.
 
-    Raises Refusal: 501 for another API of the service, 405 for another method, or 404.
+    Raises Refusal: 501, for a 404 or 405 would say that the API has no such operation, and it has more than these
+    (api/facts.md, 7.3).
     """
     path = request.path.removeprefix(BASE_PATH)
-    near = _of_path(path) if path != request.path else []
-    for operation in near:
+    for operation in _of_path(path) if path != request.path else ():
         if operation.method == request.method:
             parts = zip(operation.path.split("/"), path.split("/"), strict=True)
             return operation, [unquote(word) for part, word in parts if part.startswith("{")]
-    if request.path.startswith(FORWARD_PATH + "/"):
-        raise Refusal(501, "the sandbox does not serve this operation")
-    if near:
-        raise Refusal(405, "Method not allowed.")
-    raise Refusal(404, "Not found.")
+    raise Refusal(501, f"The sandbox does not serve {request.method} {request.path}.")
 
 
 def where(request: Request) -> tuple[str, ...]:

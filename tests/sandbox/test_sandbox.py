@@ -76,7 +76,7 @@ def test_a_token_may_be_good_and_have_no_permission(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/deployments/dep_none", "/deployments/dep_none/runs", "/deployment_runs/drun_none", "/sessions/x"],
+    ["/deployments/dep_none", "/deployments/dep_none/runs", "/deployment_runs/drun_none", "/sessions/x"],
 )
 def test_what_does_not_exist_is_404(desk: Desk, path: str) -> None:
     assert desk.refused("GET", path) == (404, "not_found_error", None)
