@@ -110,10 +110,17 @@ class App:
 
     @cached_property
     def settings(self) -> "Settings":
-        """Token, base URL, profile and the rest, with their sources. Raises UsageError."""
+        """Token, base URL, profile and the rest, with their sources.
+
+        Raises UsageError, also in a sandbox whose state would be kept outside of it.
+        """
         from qoder_cli.settings.config import resolve
 
         settings = resolve(self.flags, self.env)
+        if settings.sandbox:
+            from qoder_cli.local.store import check_seal
+
+            check_seal(self.env)  # here: before a request is sent and the store opened
         self.keep_secrets(settings.token)
         for warning in settings.warnings:
             self.progress.warn(warning)

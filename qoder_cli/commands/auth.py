@@ -9,6 +9,7 @@ from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.cli.options import confirmed, flag, secret_of
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.settings.configfile import ConfigFile, change, load, locate
+from qoder_cli.settings.seal import refuse_outside
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ def login(
     settings = resolve(app.flags, app.env, may_create=True)  # the profile may be new
     for warning in settings.warnings:
         app.progress.warn(warning)
-    if settings.sandbox:
-        what = f"this overwrites profile {settings.profile} with the sandbox's server and token"
-        app.progress.warn(f"{what}; set QODER_CONFIG to avoid that")
     file = load(locate(app.env))
+    refuse_outside(file.path, app.env)  # before anything is asked
     _keep_apart(app, file, settings, yes=yes)
     region = _region_of(settings.base_url)
     if region:
@@ -58,7 +57,7 @@ def login(
     _check(app, replace(settings, token=token, token_source="the token just given"))
     server = {"region": region, "base_url": None if region else settings.base_url}
     workspace = {"workspace_id": settings.workspace_id} if settings.workspace_id else {}
-    change(file.path, settings.profile, {"token": token, **server, **workspace})
+    change(file.path, settings.profile, {"token": token, **server, **workspace}, env=app.env)
     app.progress.note(f"saved the token for {settings.host} in profile {settings.profile} of {file.path}")
     _warn_of_overrides(app, settings)
 
@@ -75,7 +74,7 @@ def logout(app: App) -> None:
     file, profile = load(locate(app.env)), profile_name(app.flags, app.env)
     file.require(profile, from_variable=app.flags.profile is None)
     if "token" in file.profile(profile):
-        change(file.path, profile, {"token": None})
+        change(file.path, profile, {"token": None}, env=app.env)
         app.progress.note(f"token removed from profile {profile} of {file.path}")
         pages = " or ".join(_PAT_PAGES.values())
         app.progress.note(f"the token itself is still valid; revoke it at {pages}")

@@ -10,6 +10,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import replace_file
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import MADE_BY, SHELLS, places, script, values
+from qoder_cli.settings.seal import refuse_outside
 
 
 def completion(
@@ -42,6 +43,8 @@ def completion(
     if not (paths := places(shell, app.env)):
         hint = f"add to $PROFILE: qoder completion {shell} | Out-String | iex"
         raise UsageError("PowerShell has no completion folder", hint=hint)
+    for path in paths:
+        refuse_outside(path, app.env)
     for path in paths:
         _write(app, path, text)
         app.progress.note(f"wrote {path}")

@@ -85,7 +85,7 @@ def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
         raise UsageError(f"missing value for {key}", hint=f"pass it: qoder config set {key} VALUE")
     file = _file(app, may_create=True)
     spelled = _READERS[key](value, source=key)
-    change(file.path, profile, {key: spelled})
+    change(file.path, profile, {key: spelled}, env=app.env)
     app.progress.note(f"set {file.key(profile, key)} = {spelled}")
     _warn_of_consequences(app, file, profile, key)
 
@@ -104,7 +104,7 @@ def unset(app: App, key: str = _KEY) -> None:
     if key not in file.profile(profile):
         app.progress.note(f"{file.key(profile, key)} is not set")
         return
-    change(file.path, profile, {key: None})
+    change(file.path, profile, {key: None}, env=app.env)
     app.progress.note(f"removed {file.key(profile, key)}")
     _warn_of_consequences(app, file, profile, key)
 

@@ -20,6 +20,7 @@ from qoder_cli.cli.options import Texts, argument, option, several
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import values
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Generation
+from qoder_cli.settings.seal import seal
 
 if TYPE_CHECKING:
     from qoder_cli.sandbox.server import Server
@@ -44,7 +45,8 @@ def sandbox(
     Exits with the exit code of the command after `--` (2 if it cannot be run).
     Without a command, serves until Ctrl-C and prints the variables to export.
     Nothing is real or charged: inside, qoder and the official SDK reach no
-    other server, and use a temporary config and state.
+    other server, and use a temporary config and state. What the sandbox does
+    not serve is refused with 501.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
@@ -61,6 +63,12 @@ def sandbox(
     continues by itself. dep_paused and dep_archived refuse to run;
     dep_scheduled has a schedule. A session of agent_ask and the like behaves
     as the runs of dep_ask do.
+
+    Sealed: inside, qoder refuses to write to a config or state outside the
+    sandbox's folder, and to install completion (exit 2). Variables that name
+    another account, key, profile or state are unset.
+    Not sealed: what `env -i` removes or a login shell's profile sets again
+    (`sh -l`, `su -`, `sudo`), other programs, files that you name.
 
     Faults. WHERE names the requests: trigger, run, list, deployment, session,
     events, stream, agent or any; for changes to deployments create, update,
@@ -90,6 +98,7 @@ def sandbox(
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
     with _folder() as own, _serve(app, generation, speed, port, fault or []) as server:
+        seal(own, server.base_url)
         server.world.seed_deployments(deployments)
         inside = variables(app.env, base_url=server.base_url, token=server.world.token, folder=own)
         if command:
@@ -125,13 +134,16 @@ def _serve(app: App, generation: Generation, speed: float, port: int, orders: li
     return server
 
 
-# What would lead a command inside to another profile, server, workspace or token.
+# What would lead a command inside to another profile, server, workspace, token, account or state.
 MISLEADING = (
     "QODER_PROFILE",
     "QODER_REGION",
     "QODER_WORKSPACE_ID",
     "QODER_PAT_FILE",
     "QODER_SA_KEY",  # the official SDK exchanges it for a token, always at a real server
+    "QODER_SA_KEY_FILE",
+    "QODER_KEYS",
+    "STATE_DIRECTORY",
 )
 
 

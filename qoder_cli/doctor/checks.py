@@ -19,7 +19,7 @@ from qoder_cli.base.model import mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, broken, failed, warning
-from qoder_cli.local.store import Store, state_folder
+from qoder_cli.local.store import Store, check_seal, state_folder
 from qoder_cli.settings.config import (
     PROFILE_VARIABLE,
     SERVER_VARIABLES,
@@ -113,6 +113,11 @@ def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
         path = state_folder(app.env)
     except RuntimeError:
         yield warning("state", f"it has no place: HOME is not set; {_WITHOUT}", fix="set HOME or QODER_STATE_DIR")
+        return
+    try:
+        check_seal(app.env)
+    except UsageError as error:
+        yield broken("state", error)
         return
     nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
     mode = stat.S_IMODE(os.lstat(nearest).st_mode)

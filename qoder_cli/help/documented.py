@@ -96,7 +96,7 @@ QODER_READ_ONLY  set to 1: refuse everything but reading
 QODER_NO_PROGRESS  set to 1: print only warnings and errors on stderr
 QODER_BELL  set to 1: same as --bell
 QODER_NO_INPUT, CI  set to 1 or anything but 0: never prompt
-QODER_SANDBOX  set by `qoder sandbox`; nothing inside reaches a real server or changes a real config
+QODER_SANDBOX  set by `qoder sandbox`; nothing inside reaches a real server or changes a real config or state
 GITHUB_ACTIONS  true: --ci writes outputs and annotations of GitHub Actions
 GITHUB_OUTPUT, GITHUB_STEP_SUMMARY  files that --ci writes to
 GITLAB_CI  true: --ci writes variables of GitLab

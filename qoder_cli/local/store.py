@@ -24,6 +24,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_most, replace_file
 from qoder_cli.base.tokens import names_token
+from qoder_cli.settings.seal import refuse_outside
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -554,6 +555,17 @@ def state_folder(env: Mapping[str, str]) -> Path:
         if path.is_absolute():  # older versions leave a `~` that stands for nothing
             return path
     raise RuntimeError("no home folder was found; set HOME or QODER_STATE_DIR")
+
+
+def check_seal(env: Mapping[str, str]) -> None:
+    """Raise UsageError if this is inside a sandbox, and its state would be written elsewhere."""
+    try:
+        folder = state_folder(env)
+    except RuntimeError:  # it has no place, and is not written
+        return
+    links = [each for each in folder.iterdir() if each.is_symlink()] if folder.is_dir() else []
+    for path in (folder / NAME, *links):
+        refuse_outside(path, env)
 
 
 def keep(env: Mapping[str, str], name: str, text: str) -> Path:

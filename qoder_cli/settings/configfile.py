@@ -11,6 +11,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.plainfile import open_at_once, read_most, reason_of, replace_file
 from qoder_cli.base.tokens import is_token, names_token
+from qoder_cli.settings.seal import refuse_outside
 
 DEFAULT_PROFILE = "default"
 SETTINGS = ("region", "base_url", "workspace_id")
@@ -127,13 +128,15 @@ def load(path: Path) -> ConfigFile:
     return ConfigFile(path, profiles, tuple(warnings), text)
 
 
-def change(path: Path, profile: str, values: Mapping[str, str | None]) -> None:
+def change(path: Path, profile: str, values: Mapping[str, str | None], *, env: Mapping[str, str]) -> None:
     """Set these keys of a profile, and remove those that are None; all else stays.
 
     The file is replaced in one step under a lock, readable by its owner only, so
     that two changes at once both count. Raises UsageError if it cannot be read or
-    written, or is locked for 5 s; then it is as it was.
+    written, is locked for 5 s, or lies outside the sandbox that `env` names; then
+    it is as it was.
     """
+    refuse_outside(path, env)
     load(path).require(profile, may_create=True)
     if path.exists() and not path.is_file():  # /dev/null must not be replaced
         raise _unusable(path, "is not a regular file; nothing was changed", hint="set QODER_CONFIG to a file")

@@ -29,7 +29,7 @@ def wait_for(deployment: str, generation: Generation, *faults: str) -> Waited:
     """Trigger and await one run, and measure."""
     world = World(generation=generation)
     with serve(world, faults=Faults(*faults)) as server:
-        environment = {**os.environ, "QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
+        environment = {**os.environ, "QODER_BASE_URL": server.base_url, "QODER_SANDBOX": "", "QODER_PAT": world.token}
         command = [sys.executable, "-m", "qoder_cli", "deploy", "run", deployment, "--wait", "-q"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         ended = time.time()

@@ -13,6 +13,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.settings.configfile import load
+from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.wire import api_error, page
 
@@ -315,19 +316,28 @@ def test_a_config_file_that_cannot_be_written_is_one_error(qoder: Qoder, tmp_pat
     assert "nothing was changed" in ran.errors[0]
 
 
-def test_inside_the_sandbox_it_says_what_is_saved(qoder: Qoder) -> None:
+def test_login_inside_the_sandbox_saves_in_its_own_config(qoder: Qoder, tmp_path: Path) -> None:
     qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
+    seal(tmp_path, HERE)
     accept(qoder)
     ran = log_in(qoder)
-    assert ran.code == 0
-    assert "warning: this overwrites profile default with the sandbox's server and token" in ran.err
+    assert (ran.code, "warning" in ran.err) == (0, False)
     assert profiles(qoder) == {"default": {"token": TOKEN, "base_url": HERE}}
 
 
-def test_inside_the_sandbox_a_real_token_stays(qoder: Qoder) -> None:
+def test_login_inside_the_sandbox_asks_nothing_before_it_refuses_a_real_config(qoder: Qoder) -> None:
+    qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
+    ran = log_in(qoder, "--yes")
+    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert f"{file_of(qoder)} is outside the folder of this sandbox" in ran.errors[0]
+    assert not file_of(qoder).exists()
+
+
+def test_inside_the_sandbox_a_real_token_stays(qoder: Qoder, tmp_path: Path) -> None:
     real = '[profiles.default]\ntoken = "pt-real-0123456789"\n'
     saved(qoder, real)
     qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
+    seal(tmp_path, HERE)
     assert log_in(qoder).code == 2
     assert file_of(qoder).read_text() == real
 
@@ -495,6 +505,7 @@ def test_the_way_to_another_token_is_one_that_counts(
     (tmp_path / "token").write_text(TOKEN)
     saved(qoder, "".join(f'[profiles.{name}]\ntoken = "{TOKEN}"\n' for name in ("default", "work")))
     qoder.env |= {name: value.replace("FILE", str(tmp_path / "token")) for name, value in env.items()}
+    seal(tmp_path, HERE)
     qoder.wire.on(*path, answer)
     ran = qoder(*words.split(), *options, "--json")
     assert ran.code == 4

@@ -649,8 +649,8 @@ def test_without_a_home_there_is_nothing_to_change(qoder: Qoder, words: list[str
 
 def test_comments_and_unknown_keys_are_kept(config: Path) -> None:
     text = '# mine\n[other]\nx = 1  # one\n\n[profiles.work] # job\nregion = "cn" # far\nteam = "blue"\n'
-    change(written(config, text), "work", {"token": "pt-1", "region": "global"})
-    change(config, "home", {"base_url": HERE})
+    change(written(config, text), "work", {"token": "pt-1", "region": "global"}, env={})
+    change(config, "home", {"base_url": HERE}, env={})
     after = config.read_text()
     for kept in ("# mine\n", "x = 1  # one\n", "[profiles.work] # job\n", "# far\n", 'team = "blue"\n'):
         assert kept in after
@@ -683,7 +683,7 @@ def test_whatever_the_layout_a_change_is_that_change_only(config: Path, before: 
     expected = {name: dict(values) for name, values in load(config).profiles.items()}
     expected.setdefault("work", {}).update(token="pt-1")
     expected["work"].pop("region", None)
-    change(config, "work", {"token": "pt-1", "region": None})
+    change(config, "work", {"token": "pt-1", "region": None}, env={})
     assert load(config).profiles == expected
     assert tomllib.loads(config.read_text()).get("other") == tomllib.loads(before).get("other")
 
@@ -694,18 +694,18 @@ def test_a_mistake_of_the_toml_writer_does_not_reach_the_file(
 ) -> None:
     monkeypatch.setattr("tomlkit.dumps", lambda document: broken)
     written(config, TWO_PROFILES)
-    assert "cannot be edited safely" in refused(lambda: change(config, "work", {"token": "pt-1"})).message
+    assert "cannot be edited safely" in refused(lambda: change(config, "work", {"token": "pt-1"}, env={})).message
     assert config.read_text() == TWO_PROFILES
 
 
 @POSIX
 def test_the_file_and_its_folder_are_private(tmp_path: Path) -> None:
     config = tmp_path / "new" / "deep" / "config.toml"
-    change(config, "default", {"token": TOKEN})
+    change(config, "default", {"token": TOKEN}, env={})
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in (config.parent, config.parent.parent)] == [0o700] * 2
     config.chmod(0o644)
-    change(config, "default", {"region": "cn"})
+    change(config, "default", {"region": "cn"}, env={})
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
 
 
@@ -718,7 +718,7 @@ def test_a_symlink_stays_one(config: Path, tmp_path: Path, exists: bool) -> None
         written(target, "# mine\n")
     config.parent.mkdir()
     config.symlink_to(target)
-    change(config, "default", {"region": "cn"})
+    change(config, "default", {"region": "cn"}, env={})
     assert config.is_symlink()
     assert target.read_text().startswith("# mine\n" if exists else "[profiles")
     assert load(target).profile("default") == {"region": "cn"}
@@ -747,7 +747,7 @@ def test_a_change_that_cannot_be_written_leaves_everything_as_it_was(
         raise error
 
     monkeypatch.setattr(function, fail)
-    said = refused(lambda: change(config, "default", {"token": TOKEN})).message
+    said = refused(lambda: change(config, "default", {"token": TOKEN}, env={})).message
     assert f"cannot write the config file {config}: {error.strerror}" in said
     assert config.read_text() == TWO_PROFILES
     assert left_in(config.parent) == [config.name]
@@ -759,14 +759,16 @@ def test_an_interruption_leaves_no_token_lying_about(config: Path, monkeypatch: 
 
     monkeypatch.setattr("os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        change(config, "default", {"token": TOKEN})
+        change(config, "default", {"token": TOKEN}, env={})
     assert left_in(config.parent) == []
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "file", "x")
     config = tmp_path / "file" / "qoder" / "config.toml"
-    assert "cannot write the config file" in refused(lambda: change(config, "default", {"region": "cn"})).message
+    assert (
+        "cannot write the config file" in refused(lambda: change(config, "default", {"region": "cn"}, env={})).message
+    )
 
 
 @POSIX

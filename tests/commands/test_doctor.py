@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from qoder_cli.doctor import checks
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
+from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.wire import api_error, page
 
@@ -31,6 +32,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="file modes and shells as 
 def healthy(qoder: Qoder) -> None:
     """Let the server answer as one does that is well."""
     qoder.wire.on(*DEPLOYMENTS, {**page({"id": "dep_1"}), "next_page": None}).on(*RUNS, page({"id": "drun_1"}))
+
+
+def enter_sandbox(qoder: Qoder, folder: Path) -> None:
+    """Lead commands into a sandbox, whose folder this is."""
+    qoder.env["QODER_SANDBOX"] = "http://127.0.0.1:9/api/v1/cloud"
+    seal(folder, qoder.env["QODER_SANDBOX"])
 
 
 def found(ran: Ran) -> dict[str, dict[str, Any]]:
@@ -143,8 +150,9 @@ def test_a_token_of_another_host_is_not_there(qoder: Qoder) -> None:
     assert findings["server"]["found"] == "skipped: no token"
 
 
-def test_what_restricts_commands_is_told(qoder: Qoder) -> None:
-    qoder.env |= {"QODER_READ_ONLY": "1", "QODER_SANDBOX": "http://127.0.0.1:9/api/v1/cloud"}
+def test_what_restricts_commands_is_told(qoder: Qoder, tmp_path: Path) -> None:
+    enter_sandbox(qoder, tmp_path)
+    qoder.env["QODER_READ_ONLY"] = "1"
     findings = looked(qoder, "--offline")
     assert "only reads" in findings["read_only"]["found"]
     assert "nothing real" in findings["inside_sandbox"]["found"]
@@ -164,9 +172,9 @@ def test_a_broken_config_file_is_a_finding(qoder: Qoder, text: str) -> None:
     assert "server" not in findings
 
 
-def test_a_broken_file_that_is_not_needed_is_a_warning(qoder: Qoder) -> None:
+def test_a_broken_file_that_is_not_needed_is_a_warning(qoder: Qoder, tmp_path: Path) -> None:
     configured(qoder, "[broken")
-    qoder.env["QODER_SANDBOX"] = "http://127.0.0.1:9/api/v1/cloud"
+    enter_sandbox(qoder, tmp_path)
     assert looked(qoder, "--offline")["config"]["status"] == "warning"
 
 
@@ -578,7 +586,7 @@ if os.name == "posix":
         assert (ended.code, ended.err) == (0, "")
         assert rows["generation"]["found"].startswith(generation)
         assert "(this one)" in rows["qoder"]["found"]
-        assert not [*tmp_path.iterdir()]  # nothing was written
+        assert [each.name for each in tmp_path.iterdir()] == ["sandbox.url"]  # nothing was written
 
     def test_nothing_but_a_path_is_needed(tmp_path: Path) -> None:
         shell = Shell(tmp_path)

@@ -103,12 +103,12 @@ def test_a_change_made_while_another_reads_is_not_lost(config: Path, monkeypatch
     done: list[int] = []
 
     def change_b() -> None:
-        change(config, "b", {"region": "cn"})
+        change(config, "b", {"region": "cn"}, env={})
         done.append(1)
 
     other = threading.Thread(target=change_b)
     monkeypatch.setattr(configfile, "_edited", slow)
-    change(config, "a", {"region": "cn"})
+    change(config, "a", {"region": "cn"}, env={})
     other.join()
     assert set(load(config).profiles) == {"a", "b"}
 
@@ -130,7 +130,7 @@ def test_a_holder_that_died_is_in_nobodys_way(config: Path) -> None:
     with held(config) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        change(config, "default", {"region": "cn"})
+        change(config, "default", {"region": "cn"}, env={})
     assert load(config).profile("default") == {"region": "cn"}
 
 
@@ -140,8 +140,8 @@ def test_two_paths_of_one_file_have_one_lock(config: Path, monkeypatch: pytest.M
     link = config.parent.parent / "link.toml"
     link.symlink_to(config)
     with held(config), pytest.raises(UsageError, match="another qoder"):
-        change(link, "default", {"region": "cn"})
-    change(link, "default", {"region": "cn"})
+        change(link, "default", {"region": "cn"}, env={})
+    change(link, "default", {"region": "cn"}, env={})
     assert (link.is_symlink(), load(config).profile("default")) == (True, {"region": "cn"})
 
 
@@ -157,6 +157,6 @@ def test_a_folder_that_nobody_may_write_to_is_said_to_be_so(config: Path, monkey
 
     monkeypatch.setattr("os.open", denied)  # root may write anywhere
     with pytest.raises(UsageError, match=r"cannot write the config file .*: Permission denied; nothing was changed"):
-        change(config, "default", {"region": "cn"})
+        change(config, "default", {"region": "cn"}, env={})
     monkeypatch.undo()
     assert load(config).profile("default") == {"region": "global"}

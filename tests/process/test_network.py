@@ -24,6 +24,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Settings
+from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN as PLANTED
 from tests.conftest import Qoder, Ran
 from tests.support.network import listening
@@ -114,6 +115,7 @@ def test_loopback_is_never_proxied(tmp_path: Path) -> None:
     with listening(b"") as (port, heard), serve(world) as server:
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{port}")
         inside = {"QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
+        seal(tmp_path, server.base_url)
         ran = qoder(tmp_path, "deploy", "get", "dep_demo", "-q", **proxies, **inside)
     assert (ran.code, ran.out, heard) == (0, "dep_demo\n", [])
 

@@ -101,10 +101,11 @@ def test_what_the_network_does_not_answer(alone: Shell) -> None:
 
 def test_the_next_command_finds_the_run_whose_answer_was_lost_to_a_signal(tmp_path: Path) -> None:
     with sandbox("current", "trigger:hang-after") as current, sandbox("legacy", "trigger:hang-after") as legacy:
+        for name in ("int", "term"):
+            (tmp_path / name).mkdir()
         shells = {signal.SIGINT: Shell(tmp_path / "int", current), signal.SIGTERM: Shell(tmp_path / "term", legacy)}
         going = {}
         for (signum, shell), server in zip(shells.items(), (current, legacy), strict=True):
-            shell.home.mkdir()
             going[signum] = shell.begin("deploy", "run", "dep_demo", "--wait", "--json", prologue=IMPATIENT)
             until(server.world.started, "a run")
             going[signum].signal(signum)
@@ -884,11 +885,11 @@ def test_no_home_and_no_folders(shell: Shell) -> None:
 
 
 def test_a_home_that_cannot_be_written(shell: Shell) -> None:
-    shell.env |= dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "QODER_STATE_DIR"), NOWHERE)
+    shell.env |= {**dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "QODER_STATE_DIR"), NOWHERE), "QODER_SANDBOX": ""}
     ended = shell.qoder("deploy", "run", "dep_demo", "--json")
     assert (ended.code, ended.json["deployment_id"]) == (0, "dep_demo")
     assert len([line for line in ended.err.splitlines() if line.startswith("warning:")]) == 1  # the store
-    written = shell.qoder("config", "set", "region", "cn", "--json", env={"QODER_SANDBOX": ""})
+    written = shell.qoder("config", "set", "region", "cn", "--json")
     assert (written.code, written.error["type"]) == (2, "usage")
 
 

@@ -26,6 +26,7 @@ from qoder_cli.local.remembered import (
 )
 from qoder_cli.local.store import VERSION, Store
 from qoder_cli.output.screen import Screen, inert_lines
+from qoder_cli.settings.seal import seal
 from tests.completions import FOLDER, offered
 from tests.conftest import TOKEN
 from tests.support.nursery import PATIENCE
@@ -43,6 +44,9 @@ def folder(tmp_path: Path) -> Path:
 def state_in(folder: Path, **env: str) -> App:
     """Return a state whose folder for state this is."""
     base = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml", "QODER_STATE_DIR": str(folder)}
+    if url := env.get("QODER_SANDBOX"):
+        folder.mkdir(exist_ok=True)
+        seal(folder, url)
     return App(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -49,12 +50,15 @@ def test_every_variable_that_leads_out_is_turned_around() -> None:
         "HOME": "/home/me",
         **dict.fromkeys((*SERVERS, "QODER_FORWARD_BASE_URL"), "https://api.qoder.com/api/v1/cloud"),
         **dict.fromkeys((*TOKENS, "QODER_SA_KEY"), REAL),
+        "QODER_SA_KEY_FILE": "/key",
+        "QODER_KEYS": "postgresql://keys.example/keys",
         "QODER_PAT_FILE": "/token",
         "QODER_REGION": "cn",
         "QODER_PROFILE": "work",
         "QODER_WORKSPACE_ID": "ws_1",
         "QODER_CONFIG": "/home/me/config.toml",
         "QODER_STATE_DIR": "/home/me/state",
+        "STATE_DIRECTORY": "/var/lib/qoder",
         "QODER_NO_INPUT": "1",
     }
     env = inside(outside)
@@ -206,6 +210,93 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
     assert heard == []
     assert snapshot(tmp_path) == before
     assert REAL not in out + err
+
+
+# Ways in which a command inside may come to write a real file, as changes of its environment; `$own` is the sandbox's
+# folder, `$home` the real one.
+NEW_CONFIGS = ("QODER_CONFIG=$home/new/config.toml", "QODER_CONFIG=$own/state/../../$name.toml")
+CONFIGS = (
+    "QODER_CONFIG=$home/config/qoder/config.toml",
+    "-u QODER_CONFIG",  # XDG_CONFIG_HOME is the real one
+    "-u QODER_CONFIG -u XDG_CONFIG_HOME HOME=$home/other",
+    "QODER_CONFIG=$own/link.toml",
+    "QODER_CONFIG=$own/linked/config.toml",
+)
+STATES = (
+    "QODER_STATE_DIR=$home/state/qoder",
+    "-u QODER_STATE_DIR",
+    "-u QODER_STATE_DIR STATE_DIRECTORY=$home/state/qoder",
+    "-u QODER_STATE_DIR -u XDG_STATE_HOME HOME=$home/other",
+    "QODER_STATE_DIR=$home/new",
+    "QODER_STATE_DIR=$own/state-linked",
+    "QODER_STATE_DIR=$own/linked-db",
+    "QODER_STATE_DIR=$own/linked-lock",
+    "QODER_STATE_DIR=$home/ended/state",  # the folder of another sandbox
+    "QODER_SANDBOX=http://localhost:1/api/v1/cloud",
+)
+LINKS = """
+own=${QODER_CONFIG%/*} home=$1 name=${own##*/}
+ln -s "$home/config/qoder/config.toml" "$own/link.toml"
+ln -s "$home/config/qoder" "$own/linked"
+ln -s "$home/state/qoder" "$own/state-linked"
+mkdir "$own/linked-db" "$own/linked-lock"
+ln -s "$home/state/qoder/state.db" "$own/linked-db/state.db"
+ln -s "$home/state/qoder/keys.lock" "$own/linked-lock/keys.lock"
+printf %s "$QODER_PAT" > "$own/token"
+"""
+SETS = ("config set region cn", "auth login --with-token --yes < $own/token")
+REMOVES = ("config unset region", "auth logout")
+REMEMBERS = ("deploy run dep_demo -q", "deploy run dep_demo --idempotency-key k -q", "deploy list -q", "run get last")
+OUT = [  # what is changed in the environment, and what is typed
+    *product((*NEW_CONFIGS, *CONFIGS), SETS),
+    *product(CONFIGS, REMOVES),
+    *product(STATES, REMEMBERS),
+    *product(["XDG_DATA_HOME=$home/data"], ["completion bash --install", "completion fish --install"]),
+]
+
+
+@needs_signals
+def test_a_write_out_of_the_sandbox_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    env = outside(home, "http://127.0.0.1:9")
+    for folder in ("state/qoder", "other/.config/qoder", "ended/state"):
+        (home / folder).mkdir(parents=True)
+    for config in (home / "config/qoder/config.toml", home / "other/.config/qoder/config.toml"):
+        config.write_text(f'[profiles.default]\ntoken = "{REAL}"\nregion = "global"\n')
+    (home / "ended/sandbox.url").write_text("http://127.0.0.1:9/api/v1/cloud")
+    for name in ("state.db", "keys.lock"):
+        (home / "state/qoder" / name).touch()
+    before = {str(path): path.stat().st_mtime_ns for path in home.rglob("*")}, snapshot(tmp_path)
+    qoder = shlex.quote(str(nursery().programs / "qoder"))
+    lines = [f"env {way} {qoder} {words}; echo $?" for way, words in OUT]
+    script = LINKS + "\n".join(lines)
+    code, out, err = run(sandbox("--", "sh", "-c", script, "sh", str(home)), env)
+    assert code == 0, err
+    assert dict(zip(lines, out.splitlines(), strict=True)) == dict.fromkeys(lines, "2")
+    assert err.count("is outside the folder of this sandbox; nothing was sent or written") == len(lines)
+    assert err.count("hint: ") == len(lines)
+    assert "starting a run" not in err
+    assert ({str(path): path.stat().st_mtime_ns for path in home.rglob("*")}, snapshot(tmp_path)) == before
+
+
+@needs_signals
+def test_other_files_in_the_sandbox_s_folder_may_be_named(tmp_path: Path) -> None:
+    line = "own=${QODER_CONFIG%/*}; export QODER_CONFIG=$own/a/b.toml QODER_STATE_DIR=$own/c XDG_DATA_HOME=$own/d"
+    qoder = shlex.quote(str(nursery().programs / "qoder"))
+    lines = ["set -e", line, f"{qoder} config set region cn", f"{qoder} deploy run dep_demo -q > id"]
+    lines += [f'test "$(cat id)" = "$({qoder} run get last -q)"', f"{qoder} completion bash --install"]
+    env = outside(tmp_path, "http://127.0.0.1:9")
+    code, _, err = run(sandbox("--", "sh", "-c", "\n".join(['cd "${QODER_CONFIG%/*}"', *lines])), env)
+    assert code == 0, err
+
+
+@needs_signals
+def test_doctor_names_a_state_outside_the_sandbox(tmp_path: Path) -> None:
+    env = outside(tmp_path, "http://127.0.0.1:9")
+    line = f"QODER_STATE_DIR={tmp_path}/state {nursery().programs}/qoder doctor -q; echo $?; "
+    code, out, err = run(sandbox("--", "sh", "-c", line), env)
+    assert (code, out.splitlines()[-1]) == (0, "2"), out
+    assert f"state: {tmp_path}/state/state.db is outside the folder of this sandbox" in err
 
 
 NOWHERE: dict[str, Any] = {"base_url": BASE_URL, "token": "pt-sandbox", "folder": Path("/own")}

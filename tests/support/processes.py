@@ -23,6 +23,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import Answer, Generation, Request
 from qoder_cli.sandbox.world import World
+from qoder_cli.settings.seal import seal
 from tests.support.nursery import PATIENCE as PATIENCE
 from tests.support.nursery import Process, is_ordinary, nursery
 
@@ -245,7 +246,8 @@ class Shell:
             self.enter(server)
 
     def enter(self, server: Server) -> "Shell":
-        """Lead what is started from now on into a sandbox, and return itself."""
+        """Lead what is started from now on into a sandbox, whose folder this home is, and return itself."""
+        seal(self.home, server.base_url)
         variables = ("QODER_BASE_URL", "QODER_SANDBOX")
         self.env |= {**dict.fromkeys(variables, server.base_url), "QODER_PAT": server.world.token}
         return self
