@@ -12,13 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import Texts, argument, option, several
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import values
+from qoder_cli.sandbox import watchdog
 from qoder_cli.sandbox.wire import BASE_PATH, FORWARD_PATH, Generation
 from qoder_cli.settings.seal import seal
 
@@ -66,9 +67,12 @@ def sandbox(
 
     Sealed: inside, qoder refuses to write to a config or state outside the
     sandbox's folder, and to install completion (exit 2). Variables that name
-    another account, key, profile or state are unset.
+    another account, key, profile or state are unset. When the sandbox is
+    killed, even with -9, the command ends too, with the processes it started.
     Not sealed: what `env -i` removes or a login shell's profile sets again
-    (`sh -l`, `su -`, `sudo`), other programs, files that you name.
+    (`sh -l`, `su -`, `sudo`), other programs, files that you name, processes
+    that have left the command's family (daemons), and on Windows a command
+    that is killed within its first moment.
 
     Faults. WHERE names the requests: trigger, run, list, deployment, session,
     events, stream, agent or any; for changes to deployments create, update,
@@ -97,31 +101,32 @@ def sandbox(
       silent                event streams stay open and send nothing"""
     if not 0 < speed < math.inf:
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
-    with _folder() as own, _serve(app, generation, speed, port, fault or []) as server:
+    with _folder() as own, _listen(app, generation, speed, port, fault or []) as server:
         seal(own, server.base_url)
         server.world.seed_deployments(deployments)
         inside = variables(app.env, base_url=server.base_url, token=server.world.token, folder=own)
         if command:
-            return _run(command, environment(app.env, inside))
+            return _run(command, environment(app.env, inside), server)
+        server.start()
         app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
         app.err.tell("paste these lines into another shell; press Ctrl-C here to stop\n")
         return 128 + _until_signal()
 
 
-def _serve(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Server":
-    """Return a server, and say that nothing in it is real. Raises UsageError."""
+def _listen(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Server":
+    """Return a server that is to be started, and say that nothing in it is real. Raises UsageError."""
     from qoder_cli.sandbox.faults import Faults
     from qoder_cli.sandbox.world import World
 
     try:
-        from qoder_cli.sandbox.server import serve
+        from qoder_cli.sandbox.server import listen
     except ModuleNotFoundError:
         command = shlex.join([sys.executable or "python3", "-m", "pip", "install", "starlette", "uvicorn"])
         why = "the sandbox needs starlette and uvicorn, which are not installed"
         raise UsageError(why, hint=f"install them: {command}") from None
     faults = Faults(*orders)
     try:
-        server = serve(World(generation=generation, speed=speed), faults=faults, port=port)
+        server = listen(World(generation=generation, speed=speed), faults=faults, port=port)
     except OSError as error:
         hint = "omit --port to use a free one"
         raise UsageError(f"--port {port} cannot be used: {error.strerror}", hint=hint) from None
@@ -195,7 +200,7 @@ def environment(base: Mapping[str, str], inside: Mapping[str, str]) -> dict[str,
     return {name: value for name, value in env.items() if value or name not in MISLEADING}
 
 
-def _run(command: Sequence[str], env: Mapping[str, str]) -> int:
+def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> int:
     """Run `command` and return its exit code; 128+N if signal N killed it.
 
     Passes signals on meanwhile. Raises UsageError if it cannot be started.
@@ -209,20 +214,47 @@ def _run(command: Sequence[str], env: Mapping[str, str]) -> int:
         elif not (signum == signal.SIGINT and _typed_at_our_terminal()):  # it has told the child
             child.send_signal(signum)  # does nothing once the child has been waited for
 
-    with _catching(pass_on):
-        child = _start(command, env)
+    with _catching(pass_on), _watchdog() as line:
+        child = _start(command, env, line)
+        server.start()  # only now: to fork a process with several threads may hang it
         for signum in early:
             child.send_signal(signum)
         code = child.wait()
     return 128 - code if code < 0 else code
 
 
-def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    program = command[0]
+@contextmanager
+def _watchdog() -> Iterator[int]:
+    """Watch over the command: it ends with this process, even by kill -9. Yield the pipe to write its number to."""
+    reader, line = os.pipe()  # both ends are ours, too: to write can never fail
+    settings: dict[str, Any] = {"stdin": reader, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if sys.platform == "win32":  # apart: what ends our group or closes our console does not end it
+        settings["creationflags"] = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        settings["start_new_session"] = True
+    try:
+        with subprocess.Popen([sys.executable or "python3", "-IS", watchdog.__file__], **settings):
+            try:
+                yield line
+                os.write(line, b"ended\n")
+            finally:
+                os.close(line)
+    finally:
+        os.close(reader)
+
+
+def _start(command: Sequence[str], env: Mapping[str, str], line: int) -> "subprocess.Popen[bytes]":
+    """Start it; its process writes its number to `line` before all else. Raises UsageError."""
+    program, told = command[0], dict[str, Any]()
     if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
         program = which(program, path=env["PATH"]) or program
+    else:
+        told = {"preexec_fn": lambda: os.write(line, b"%d\n" % os.getpid())}
     try:
-        return subprocess.Popen([program, *command[1:]], env=dict(env))
+        child: subprocess.Popen[bytes] = subprocess.Popen([program, *command[1:]], env=dict(env), **told)
+        if sys.platform == "win32":
+            os.write(line, b"%d\n" % child.pid)
+        return child
     except (OSError, ValueError) as error:  # ValueError: a null byte
         why = getattr(error, "strerror", None) or str(error)
         if isinstance(error, FileNotFoundError):

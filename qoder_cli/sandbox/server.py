@@ -86,7 +86,7 @@ async def _until_gone(http: HttpRequest) -> None:
 
 
 class Server:
-    """A listening sandbox, until `stop()` or the end of `with`. Clients use `base_url`."""
+    """A listening sandbox, from `start()` until `stop()` or the end of `with`. Clients use `base_url`."""
 
     def __init__(self, world: World, faults: Faults, listener: socket.socket) -> None:
         self.world = world
@@ -98,7 +98,11 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._is_over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()  # the socket listens already: nobody need wait for the thread
+
+    def start(self) -> "Server":
+        """Answer from now on, and return itself. The socket listens already: nobody need wait for the thread."""
+        self._thread.start()
+        return self
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -138,15 +142,25 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """Stop serving; cut off whoever still hangs."""
+        """Stop serving, if it has started; cut off whoever still hangs."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._is_over.set)
-        self._thread.join(timeout=5)
+            self._thread.join(timeout=5)
+        elif self._thread.ident is None:
+            self._loop.close()
         self._listener.close()
 
 
 def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Serve a world in a thread. Raises OSError for the port, UsageError for `refused`."""
+    """Serve a world in a thread. Raises as `listen`."""
+    return listen(world, faults=faults, port=port).start()
+
+
+def listen(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
+    """Return a server that takes connections, and answers once it is started.
+
+    Raises OSError for the port, UsageError for `refused`.
+    """
     faults = faults or Faults()
     for fault in faults.on_order:
         if fault.what == "refused":  # a real server cannot refuse a single connection

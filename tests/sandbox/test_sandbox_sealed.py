@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -18,10 +20,12 @@ import pytest
 from qoder_cli.base.errors import UsageError
 from qoder_cli.commands import sandbox as command
 from qoder_cli.help.documented import VARIABLES
+from qoder_cli.sandbox import watchdog
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.support.network import listening
 from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
+from tests.support.processes import staged, until
 from tests.support.sandbox_desk import needs_signals, sandbox, started
 
 BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
@@ -297,6 +301,61 @@ def test_doctor_names_a_state_outside_the_sandbox(tmp_path: Path) -> None:
     code, out, err = run(sandbox("--", "sh", "-c", line), env)
     assert (code, out.splitlines()[-1]) == (0, "2"), out
     assert f"state: {tmp_path}/state/state.db is outside the folder of this sandbox" in err
+
+
+# Its end.
+
+# Prints a line, and starts another that has a session of its own.
+WAITS = "import time; print('inside', flush=True); time.sleep(600)"
+FAMILY = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {WAITS!r}], start_new_session=True)\n{WAITS}"
+# Kills the sandbox as soon as the command's process is there.
+KILLED_AT_ONCE = """
+import os, subprocess
+class Popen(subprocess.Popen):
+    def __init__(self, command, **settings):
+        super().__init__(command, **settings)
+        if "-c" in command:
+            os.kill(os.getpid(), 9)
+subprocess.Popen = Popen
+"""
+
+
+@needs_signals
+def test_what_runs_inside_ends_when_the_sandbox_is_killed() -> None:
+    with started(sandbox("--", sys.executable, "-c", FAMILY)) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["inside\n"] * 2
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=PATIENCE)  # its end comes when nothing has the pipe any more
+
+
+@needs_signals
+def test_what_runs_inside_ends_also_when_the_sandbox_is_killed_as_it_begins() -> None:
+    words = ["sandbox", "--", sys.executable, "-c", FAMILY]
+    with started([*staged(KILLED_AT_ONCE), *words]) as process:
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+
+
+@needs_signals
+def test_what_a_command_leaves_running_when_it_ends_is_left_running(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    line = 'cat "$1/pipe" > "$1/part" && mv "$1/part" "$1/said" & exit 3'
+    with started(sandbox("--", "sh", "-c", line, "sh", str(tmp_path)), stdout=subprocess.DEVNULL) as process:
+        assert process.wait(PATIENCE) == 3
+    (tmp_path / "pipe").write_text("still here")
+    until(lambda: (tmp_path / "said").exists(), "what was left running has read the pipe")
+    assert (tmp_path / "said").read_text() == "still here"
+
+
+@needs_signals
+def test_without_proc_the_processes_are_those_that_ps_lists() -> None:
+    program = shutil.which("ps")
+    if program is None:
+        pytest.skip("ps is not installed")
+    listed = dict(watchdog._of_ps())
+    assert listed[os.getpid()][0] == os.getppid()
+    assert listed[os.getpid()][1]
 
 
 NOWHERE: dict[str, Any] = {"base_url": BASE_URL, "token": "pt-sandbox", "folder": Path("/own")}
