@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from email.utils import formatdate
 from typing import Any, Literal, NamedTuple
@@ -186,6 +186,10 @@ ANSWERS: dict[str, bool] = {
     **dict.fromkeys(("408", "400 json", "403 empty", "302", "307", "308"), True),
     **dict.fromkeys((*ENVELOPED_4XX, "429", "connect"), False),
 }
+# Whole answers that are a run, and not the one that was asked for: whether something keeps them, or mixes them up.
+KEPT = ("old run", "kept", "scheduled", "another's")
+OLD = {"old run": -600.0, "kept": -30.0, "scheduled": -1.0}  # seconds after the trigger at which it was created
+AGE = "30"  # seconds that a kept answer says that it was kept
 # 3xx and 4xx that are not the API's: how long the list is looked at before the refusal stands.
 REFUSALS = frozenset(
     [f"{status} html" for status in (400, 401, 403, 404, 407, 409, 413)]
@@ -228,6 +232,48 @@ WAYS: dict[str, tuple[Any, ...]] = {
     "session": ("there", "late", "changes"),
     "stream": ("absent", "silent", "heartbeats", "held back", "works", "replays", "404"),
 }  # fmt: skip
+# What was thought of later: played by itself, and not yet with the rest.
+ATTACKS: dict[str, tuple[Any, ...]] = {
+    "answer": KEPT,
+    "acts": (20.0, 100.0, 150.0, 300.0),
+    "created": ("year 1", "1970", "a year ahead"),
+    # Rows of another deployment between ours, in their place, or in their place for the first 10 s.
+    "foreign": ("mixed in", "instead", "instead at first"),
+    # How a page says whether there are more: as text, as a number; or always the same, whatever is so.
+    "more": ("text", "number", "null", "always 'false'", "always 0", "always 'true'"),
+    "paging": ("next_page null",),
+    # The run names another session from 3 s on, in which it goes on; the first is gone, says no more, or ends.
+    "session": ("moves, gone", "moves, silent", "moves, deleted", "moves, failed", "moves, completed"),
+}
+MOVES = 3.0  # seconds after which a run that moves names its last session
+GOES_ON = 10.0  # seconds by which its work is later there
+
+
+YEAR = 365 * 86400.0  # seconds
+_TIMES = {"nonsense": "a moment ago", "year 1": "0001-01-01T00:00:00Z", "1970": "1970-01-01T00:00:00Z"}
+_MORE: dict[str, Callable[[bool], object]] = {
+    "true or false": lambda more: more,
+    "text": lambda more: str(more).lower(),
+    "number": int,
+    "null": lambda more: None,
+    "always 'false'": lambda more: "false",
+    "always 0": lambda more: 0,
+    "always 'true'": lambda more: "true",
+}
+_FIRST = "_first"  # ends the id of the session that a run has left
+# What happens in that.
+_LEFT: dict[str, tuple[Beat, ...]] = {
+    "moves, gone": (),
+    "moves, silent": (),
+    "moves, deleted": (Beat(4.3, "session.deleted"),),
+    "moves, failed": (_says(3.9), _idle(4.3, BROKE)),
+    "moves, completed": (_says(3.9), _idle(4.3, DONE)),
+}
+
+
+def may_act(answer: str) -> bool:
+    """Return whether a server that answers a trigger so may have acted."""
+    return answer in KEPT or ANSWERS[answer]
 
 
 @dataclass(frozen=True)
@@ -265,6 +311,8 @@ class Server:
     missing: Any = None
     session: Any = "there"
     stream: Any = "absent"
+    foreign: Any = "none"
+    more: Any = "true or false"
 
     @property
     def oddities(self) -> dict[str, Any]:
@@ -276,15 +324,28 @@ class Server:
         """Whether the truth can be told at all: contradictions, and what nobody could see through, are left out."""
         loses_order = self.telling != "asked" or self.ids != "there" or self.events in ("overlap", "repeated")
         return not (
-            (self.acts is not None and not ANSWERS[self.answer])  # the API's own refusal is the truth
+            (self.acts is not None and not may_act(self.answer))  # the API's own refusal is the truth
             or (self.answer == "ok" and self.acts != 0.0)
             or (self.answer == "other deployment" and self.acts is None)
+            # Nothing tells an old run from a new one: it says no time, or clocks differ by more than its age.
+            or (self.answer in KEPT and (self.created != "text" or self._is_off))
             or (self.times_of_events == "absent" and (loses_order or self.earlier))
             or (self.earlier and self.created != "text")  # nothing says which events are older than the run
             or (self.earlier and self.script in ("idle at first, never runs",))
             # Whether such a run went on with its session, or ended before, nobody can tell.
             or (self.status == "stuck" and "chats on" in self.script)
         )
+
+    @property
+    def _is_off(self) -> bool:
+        """Whether some clock is off by more than a moment, so that an old run can look new."""
+        off = (self.ahead, self.date, self.step[1] if self.step else 0.0)
+        return any(not isinstance(by, float) or abs(by) > 3.0 for by in off)
+
+    @property
+    def moves(self) -> bool:
+        """Whether its runs change their session for good."""
+        return str(self.session).startswith("moves")
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.oddities.items()) or "honest"
@@ -303,6 +364,7 @@ class Run:
     command: int = 0
     cancelled: float | None = None
     heard: bool = False  # an answer to a trigger was sent whole, with it in it
+    delay: float = 0.0  # seconds by which its script begins later
 
     @property
     def session(self) -> str:
@@ -310,8 +372,9 @@ class Run:
 
     def truth(self, now: float) -> str | None:
         """How it has ended by now: completed, failed, unknown; None while it goes on."""
-        ended = self.since + self.script.at <= now
-        if self.cancelled is not None and not (ended and self.since + self.script.at <= self.cancelled):
+        ends = self.since + self.delay + self.script.at
+        ended = ends <= now
+        if self.cancelled is not None and not (ended and ends <= self.cancelled):
             return "failed"
         return self.script.ending if ended else None
 
@@ -344,7 +407,9 @@ class Hostile(httpx.BaseTransport):
         self.posts: list[Post] = []
         self.requests: list[tuple[float, str, str]] = []
         self.named: set[str] = set()  # the runs of others that a command named
+        self.began: dict[int, float] = {}  # when each command began
         self.ended = 0.0  # when the last command that starts something came to its end
+        self.settled: set[int] = set()  # the commands that have said that nothing was started, when they might
         self.closed = False
         self.lock = threading.RLock()
         self._now = now
@@ -378,12 +443,16 @@ class Hostile(httpx.BaseTransport):
         return self._only is None or deployment in self._only
 
     def _add(self, deployment: str, origin: Any, since: float, script: Script, post: Post | None = None) -> Run:
-        run = Run(f"drun_{len(self.runs) + 1:032x}", deployment, origin, since, script)
+        run = Run(f"drun_{len(self.runs) + 1:032x}", deployment, origin, since, script, delay=self._delay)
         if post is not None:
             run.key, run.command = post.key, post.command
             post.runs.append(run.id)
         self.runs.append(run)
         return run
+
+    @property
+    def _delay(self) -> float:
+        return GOES_ON if self.server.moves else 0.0
 
     def _settle(self) -> None:
         """Let happen what was due by now."""
@@ -408,7 +477,7 @@ class Hostile(httpx.BaseTransport):
                 return None
         script = SCRIPTS[server.script]
         if after > 0:
-            run = Run("", post.deployment, "ours", 0.0, script, post.key, post.command)
+            run = Run("", post.deployment, "ours", 0.0, script, post.key, post.command, delay=self._delay)
             self._late.append((self._now() + after, run, post))
             return None
         run = self._add(post.deployment, "ours", self._now(), script, post)
@@ -469,18 +538,36 @@ class Hostile(httpx.BaseTransport):
         if not any(one.deployment == deployment for one in self.posts):
             self._strangers(deployment)
         self.posts.append(post)
-        answered = self._answered[deployment] = self._answered.get(deployment, 0) + 1
-        answer = server.answer if answered <= server.times and self.bad(deployment) else "ok"
+        answer = "ok"
+        if server.answer != "another's" or self._earlier(post):
+            answered = self._answered[deployment] = self._answered.get(deployment, 0) + 1
+            answer = server.answer if answered <= server.times and self.bad(deployment) else "ok"
         if answer == "ok":
             run = self._act(post, 0.0)
             if run is None:  # under this key one is on its way
                 return _refusal(409, "a request with this key is under way", "conflict_error")
             run.heard = True
             return _json(200, self._shape(run, fresh=True))
+        other = self._kept(answer, post) if answer in KEPT else None
         run = None
-        if server.acts is not None and ANSWERS[answer]:
+        if server.acts is not None and may_act(answer):
             run = self._act(post, server.acts)
+        if other is not None:
+            other.heard = True
+            return _json(200, self._shape(other, fresh=True), {"age": AGE} if answer == "kept" else {})
         return self._bad_answer(request, answer, run, deployment)
+
+    def _earlier(self, post: Post) -> Run | None:
+        """Return a run that an earlier command of this machine has started of the same deployment."""
+        mine = (run for run in self.runs if run.origin == "ours" and run.deployment == post.deployment)
+        return next((run for run in mine if run.command < post.command), None)
+
+    def _kept(self, answer: str, post: Post) -> Run | None:
+        """Return the run that is answered in the place of the one that was asked for."""
+        if answer == "another's":
+            return self._earlier(post)
+        origin = "schedule" if answer == "scheduled" else "stranger"
+        return self._add(post.deployment, origin, post.at + OLD[answer], SCRIPTS["completes"])
 
     def _bad_answer(self, request: httpx.Request, answer: str, run: Run | None, deployment: str) -> httpx.Response:
         status, _, form = answer.partition(" ")
@@ -538,13 +625,13 @@ class Hostile(httpx.BaseTransport):
 
     def _cancel(self, session: str) -> httpx.Response:
         run = self._run_of(session)
-        if run is None:
+        if run is None or self._has_left(run, session):
             return _refusal(404, "no such session", "not_found_error")
         run.cancelled = self._now() if run.cancelled is None else run.cancelled
         return _json(202, {"id": session, "type": "session", "status": "canceling"})
 
     def _run_of(self, session: str) -> Run | None:
-        session = session.removesuffix("b")
+        session = session.removesuffix(_FIRST).removesuffix("b")
         return next((run for run in self.runs if run.session.removesuffix("b") == session), None)
 
     def _read(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
@@ -561,12 +648,12 @@ class Hostile(httpx.BaseTransport):
                 return _json(200, self._shape(run)) if run else _refusal(404, "no such run", "not_found_error")
             case ["sessions", session]:
                 run = self._run_of(session)
-                gone = self._missing(run)
-                return gone or _json(200, self._session(run) if run else {})
+                gone = self._missing(run, session)
+                return gone or _json(200, self._session(run, session) if run else {})
             case ["sessions", session, "events"]:
                 run = self._run_of(session)
                 return (
-                    self._missing(run) or self._events(request, run)
+                    self._missing(run, session) or self._events(request, run, session)
                     if run
                     else _refusal(404, "none", "not_found_error")
                 )
@@ -585,6 +672,12 @@ class Hostile(httpx.BaseTransport):
         elif server.order == "shuffled":
             random.Random(3).shuffle(shown)
         items = [self._shape(run) for run in shown]
+        if server.foreign != "none" and (server.foreign != "instead at first" or first is None or now - first < 10):
+            foreign = [
+                {**item, "id": item["id"].replace("drun_", "drun_f"), "deployment_id": "dep_f"} for item in items
+            ]
+            both = [row for rows in zip(items, foreign, strict=True) for row in rows]
+            items = both if server.foreign == "mixed in" else foreign
         return _json(200, self._page(request, items, server.paging))
 
     def _page(self, request: httpx.Request, items: list[Shape], paging: str) -> Shape:
@@ -617,6 +710,9 @@ class Hostile(httpx.BaseTransport):
         }
         if self.server.generation == "current" or paging in ("repeated", "next_page only", "stuck cursor"):
             shape["next_page"] = following
+        if paging == "next_page null":
+            shape["next_page"] = None
+        shape["has_more"] = _MORE[self.server.more](has_more)
         if paging in ("next_page only", "neither"):
             del shape["has_more"]
         if paging in ("has_more only", "neither"):
@@ -641,9 +737,12 @@ class Hostile(httpx.BaseTransport):
             "type": "deployment_run",
             "deployment_id": run.deployment,
             "agent": {"id": "agent_1", "type": "agent", "version": 1},
-            "created_at": {"text": stamp, "null": None, "number": math.floor(created), "nonsense": "a moment ago"}.get(
-                server.created
-            ),
+            "created_at": {
+                "null": None,
+                "number": math.floor(created),
+                **_TIMES,
+                "a year ahead": self._stamp(created + YEAR),
+            }.get(server.created, stamp),
             "session_id": self._session_id(run, now),
             "error": None,
             "trigger_context": self._context(run),
@@ -658,9 +757,18 @@ class Hostile(httpx.BaseTransport):
     def _session_id(self, run: Run, now: float) -> str | None:
         if self.server.session == "late" and now - run.since < 3:
             return None
+        if self.server.moves and not self._has_moved(run, now):
+            return run.session + _FIRST
         self._reads += 1
         changed = self.server.session == "changes" and self._reads % 2
         return run.session + ("b" if changed else "")
+
+    def _has_moved(self, run: Run, now: float) -> bool:
+        """Return whether a run that moves names its last session; one that was stopped before never does."""
+        return now - run.since >= MOVES and not (run.cancelled is not None and run.cancelled < run.since + MOVES)
+
+    def _has_left(self, run: Run, session: str) -> bool:
+        return session.endswith(_FIRST) and self._has_moved(run, self._now())
 
     def _context(self, run: Run) -> object:
         if run.origin == "schedule":
@@ -686,15 +794,18 @@ class Hostile(httpx.BaseTransport):
         if "created_at" in shape:
             fields["triggered_at"] = shape["created_at"]
         if truth in ("completed", "failed"):
-            fields["completed_at"] = self._stamp(run.since + min(run.script.at, now) + self.server.ahead, 6)
+            ended = run.since + run.delay + min(run.script.at, now)
+            fields["completed_at"] = self._stamp(ended + self.server.ahead, 6)
         if truth == "failed":
             fields["error"] = {"type": "unknown_error", "message": "It failed."}
         if shape["session_id"] is None:
             fields["status"] = "pending"
         return fields
 
-    def _missing(self, run: Run | None) -> httpx.Response | None:
+    def _missing(self, run: Run | None, session: str) -> httpx.Response | None:
         """Return what is answered instead of a session, for as long as it is."""
+        if run is not None and self.server.session == "moves, gone" and self._has_left(run, session):
+            return _refusal(404, "no such session", "not_found_error")
         if run is None or self.server.missing is None:
             return None
         kind, seconds = self.server.missing
@@ -704,13 +815,13 @@ class Hostile(httpx.BaseTransport):
             return _refusal(404, "no such session", "not_found_error")
         return httpx.Response(int(kind[:3]), html="<html>This is not the API</html>")
 
-    def _session(self, run: Run) -> Shape:
+    def _session(self, run: Run, session: str) -> Shape:
         now = self._now()
-        past = [event for event in self._past(run) if event["type"].startswith("session.status")]
+        past = [event for event in self._past(run, session=session) if event["type"].startswith("session.status")]
         at_rest = bool(past) and past[-1]["type"] != "session.status_running"
         status = "idle" if at_rest or self.server.status == "idle" else "running"
         return {
-            "id": run.session,
+            "id": session,
             "type": "session",
             "status": status,
             "deployment_id": run.deployment,
@@ -719,10 +830,12 @@ class Hostile(httpx.BaseTransport):
             "updated_at": self._stamp(now + self.server.ahead),
         }
 
-    def _past(self, run: Run, now: float | None = None) -> list[Shape]:
+    def _past(self, run: Run, now: float | None = None, *, session: str = "") -> list[Shape]:
         """Return what has happened in the session by now, oldest first, as it is told."""
         now = self._now() if now is None else now
-        beats = list(run.script.beats)
+        beats = [b._replace(at=b.at + run.delay) for b in run.script.beats]
+        if session.endswith(_FIRST):
+            beats = [_running(0.9), *_LEFT[self.server.session]]
         if self.server.earlier:
             beats = [b._replace(at=b.at - 300) for b in (*_WORK, _idle(20.0, DONE))] + beats
         if run.cancelled is not None:
@@ -732,7 +845,8 @@ class Hostile(httpx.BaseTransport):
         for n, beat in enumerate(beats):
             if run.since + beat.at > now:
                 continue
-            event: Shape = {"id": f"evt_{run.id[-6:]}_{n:06d}", "type": beat.type, **beat.fields}
+            of = "0" if session.endswith(_FIRST) else ""
+            event: Shape = {"id": f"evt_{run.id[-6:]}_{of}{n:06d}", "type": beat.type, **beat.fields}
             if self.server.ids == "absent":
                 del event["id"]
             elif self.server.ids == "number":
@@ -742,9 +856,9 @@ class Hostile(httpx.BaseTransport):
             told.append(event)
         return told
 
-    def _events(self, request: httpx.Request, run: Run) -> httpx.Response:
+    def _events(self, request: httpx.Request, run: Run, session: str) -> httpx.Response:
         server, query = self.server, request.url.params
-        every = self._past(run)
+        every = self._past(run, session=session)
         wanted = set(query.get_list("types[]"))
         events = every
         if wanted and server.types == "honoured":
@@ -767,15 +881,15 @@ class Hostile(httpx.BaseTransport):
         if server.stream in ("absent", "404") or run is None:
             return _refusal(501 if server.stream == "absent" else 404, "no streams", "feature_not_available")
         after = request.headers.get("last-event-id")
-        body = _Stream(self, run, after)
+        body = _Stream(self, run, session, after)
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body, request=request)
 
 
 class _Stream(httpx.SyncByteStream):
     """An event stream, in one of the ways to be one."""
 
-    def __init__(self, server: Hostile, run: Run, after: str | None) -> None:
-        self._server, self._run, self._after = server, run, after
+    def __init__(self, server: Hostile, run: Run, session: str, after: str | None) -> None:
+        self._server, self._run, self._session, self._after = server, run, session, after
         self._open = True
 
     def close(self) -> None:
@@ -786,7 +900,7 @@ class _Stream(httpx.SyncByteStream):
         began = beat = server._now()
         sent = set()
         if how != "replays":
-            past = server._past(self._run, began)
+            past = server._past(self._run, began, session=self._session)
             ids = [event.get("id") for event in past]
             known = ids.index(self._after) + 1 if self._after in ids and self._after else len(past)
             sent = {json.dumps(event) for event in past[:known]}
@@ -797,7 +911,8 @@ class _Stream(httpx.SyncByteStream):
                 yield b": heartbeat\n\n"
             if how in ("works", "replays"):
                 with server.lock:
-                    news = [one for one in server._past(self._run, now) if json.dumps(one) not in sent]
+                    past = server._past(self._run, now, session=self._session)
+                    news = [one for one in past if json.dumps(one) not in sent]
                 for event in news:
                     sent.add(json.dumps(event))
                     name = f"id: {event['id']}\n" if "id" in event else ""
@@ -813,8 +928,9 @@ def _refusal(status: int, message: str, kind: str = "api_error") -> httpx.Respon
     return _json(status, _envelope(kind, message))
 
 
-def _json(status: int, value: object) -> httpx.Response:
-    return httpx.Response(status, content=json.dumps(value).encode(), headers={"content-type": "application/json"})
+def _json(status: int, value: object, headers: Mapping[str, str] = NOTHING) -> httpx.Response:
+    told = {"content-type": "application/json", **headers}
+    return httpx.Response(status, content=json.dumps(value).encode(), headers=told)
 
 
 def _cut(status: int, text: str, request: httpx.Request) -> httpx.Response:

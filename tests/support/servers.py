@@ -1,9 +1,9 @@
 """What becomes of commands against every server of `tests.support.hostile`, judged by the server's own truth.
 
-`python -m tests.support.servers [WORD…]` prints what breaks, `--draw COUNT [SEED]` the simplest servers that break it,
-found by chance; `tests.matrix` prints its table. A cell is a server and a flow:
-what somebody types, one line after the other. After each line it is judged, and at the very end `run get last`, when
-all that is late has come.
+`python -m tests.support.servers [WORD…]` prints what breaks, `--attacks [WORD…]` what the ways of `ATTACKS` break,
+`--draw COUNT [SEED]` the simplest servers that break it, found by chance; `tests.matrix` prints its table. A cell is a
+server and a flow: what somebody types, one line after the other. After each line it is judged, and at the very end
+`run get last`, when all that is late has come.
 """
 
 import io
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,19 @@ from qoder_cli.app import App
 from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from tests.support.hostile import ANSWERS, DEPLOYMENT, REFUSALS, SCRIPTS, WAYS, Hostile, Run, Server, SplitClock
+from tests.support.hostile import (
+    ANSWERS,
+    ATTACKS,
+    DEPLOYMENT,
+    KEPT,
+    REFUSALS,
+    SCRIPTS,
+    WAYS,
+    Hostile,
+    Run,
+    Server,
+    SplitClock,
+)
 
 Words = tuple[str, ...]
 RUN: Words = ("deploy", "run", DEPLOYMENT, "--json")
@@ -44,6 +56,27 @@ FLOWS: dict[str, tuple[tuple[float, Words], ...]] = {
     "key": ((0, KEY), (5, KEY), (300, KEY)),
     "cancel": ((0, RUN), (1, ("run", "cancel", "last", "--yes", "--json"))),
     "two": ((0, RUN), (1, RUN)),
+}
+NEXT: Words = ()  # what the error before says is next, if that starts or waits
+# All that can be said of a lost answer, under a key and without, repeated or settled sooner or later.
+LOST_FLOWS: dict[str, tuple[tuple[float, Words], ...]] = {
+    f"{on_lost}{', key' if key else ''}, {name}": tuple(
+        (pause, (*(KEY if key else WAIT), "--on-lost", on_lost) if words is WAIT else words) for pause, words in lines
+    )
+    for on_lost in ("adopt", "resend", "fail")
+    for key, name, lines in (
+        (False, "last", ((0, WAIT), (20, LAST), (660, LAST))),
+        (False, "last at 11 min", ((0, WAIT), (660, LAST))),
+        (False, "next", ((0, WAIT), (5, NEXT), (200, NEXT), (20, LAST))),
+        (False, "next at 80 s", ((0, WAIT), (80, NEXT), (20, LAST))),
+        (False, "next at 130 s", ((0, WAIT), (130, NEXT), (20, LAST))),
+        (False, "next at 11 min", ((0, WAIT), (660, NEXT), (20, LAST))),
+        (True, "again", ((0, WAIT), (5, WAIT), (300, WAIT), (20, LAST))),
+        (True, "again at 80 s", ((0, WAIT), (80, WAIT), (20, LAST))),
+        (True, "again at 130 s", ((0, WAIT), (130, WAIT), (20, LAST))),
+        (True, "again at 11 min", ((0, WAIT), (660, WAIT), (20, LAST))),
+        (False, "two", ((0, WAIT), (1, WAIT), (20, LAST))),
+    )
 }
 AT_LAST: Words = ("run", "get", "last", "--json")
 LATER = 700.0  # seconds after which all that is late has come, and `last` is certain
@@ -119,11 +152,16 @@ def play(cell: Cell, folder: Path, *, show: bool = False) -> Verdict:
         server = replace(server, script="goes on")  # there is something to cancel
     clock = SplitClock(server.step, phase=server.phase, streams=server.stream != "absent")
     hostile = Hostile(server, now=lambda: clock.time, let_pass=clock.let_pass)
-    lines = [*FLOWS[cell.flow], (LATER, AT_LAST)]
+    lines = [*(FLOWS | LOST_FLOWS)[cell.flow], (LATER, AT_LAST)]
+    said = _Said(0, {}, "", ())
     try:
         for number, (pause, words) in enumerate(lines):
             clock.let_pass(pause)
+            words = words or said.next
+            if not words:
+                continue
             hostile.command = number
+            hostile.began[number] = clock.time
             asked = len(hostile.requests)
             code, out, err = run_against(hostile, clock, folder, *words)
             if show:
@@ -166,6 +204,12 @@ class _Said:
         return dict(error["error"]) if isinstance(error, dict) and "error" in error else {}
 
     @property
+    def next(self) -> Words:
+        """What it says is next, if that starts something or waits for it."""
+        words = tuple(self.error.get("next") or ())[1:]
+        return words if words[:2] in (("deploy", "run"), ("run", "wait")) else ()
+
+    @property
     def run(self) -> str | None:
         """The run that it names."""
         return self.document.get("id") or self.error.get("run_id")
@@ -183,7 +227,8 @@ def judge(
     if "Traceback" in said.err or said.code == 70:
         wrong.append(Wrong("crash", said.err[-300:]))
     ours = hostile.ours(number) if said.starts else []
-    counted = hostile.ours() if flow == "key" else ours
+    is_one_key = not flow.endswith("two")  # whatever its commands start is one start, repeated
+    counted = hostile.ours() if is_one_key and said.starts else ours
     if said.starts and len(counted) > 1:
         wrong.append(Wrong("twice", f"{len(counted)} runs", _borne_twice(hostile, counted)))
     named = hostile.find(said.run) if said.run else None
@@ -192,6 +237,8 @@ def judge(
     unseen = all(not hostile.is_visible(run, looked) for run in counted or hostile.ours())
     if said.starts:
         hostile.ended = now
+    if said.starts and said.code in _NOTHING and _borne_nothing(hostile, counted):
+        hostile.settled.add(number)
     if said.starts and counted and (said.code in _NOTHING or said.error.get("run_state") == "none"):
         borne = _borne_nothing(hostile, counted)
         wrong.append(Wrong("nothing", f"exit {said.code}: {said.error.get('message', '')[:150]}", borne))
@@ -206,9 +253,15 @@ def judge(
     if said.run and named is None and hostile.server.answer != "other deployment":
         wrong.append(Wrong("lost", f"names {said.run}, which is none"))
     says_none = said.code == 5 or (said.code == 9 and said.error.get("run_state") == "none")
-    if not said.starts and says_none and not said.run and hostile.ours() and flow != "two":
-        borne = _borne_nothing(hostile, hostile.ours())
+    if not said.starts and says_none and not said.run and hostile.ours() and is_one_key:
+        # What was said, when it might be, is not asked again; until then what is listed forbids to say so.
+        borne = _borne_nothing(hostile, hostile.ours()) and (unseen or bool(hostile.settled))
         wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}", borne))
+    if said.starts and named is not None and not is_one_key and named.origin == "ours" and named.command != number:
+        wrong.append(Wrong("adopted", f"another command's, exit {said.code}"))
+    is_kept = hostile.server.answer in KEPT and (flow == "key" or ", key" in flow)
+    if is_kept and named is not None:  # who chose the key may have started it elsewhere, or have a schedule do it
+        hostile.named.add(named.id)
     if named is not None and named.origin != "ours" and named.id not in hostile.named:
         if not _may_adopt(hostile, named, unseen):
             wrong.append(Wrong("adopted", f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"))
@@ -238,7 +291,7 @@ def _judge_ending(hostile: Hostile, said: _Said, named: Run | None, now: float) 
 def _borne_nothing(hostile: Hostile, runs: list[Run]) -> bool:
     """Whether the contract allows to say that these were not started: none was to be seen by then, for long."""
     patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
-    last = max(post.at for post in hostile.posts)
+    last = max((post.at for post in hostile.posts), default=-math.inf)
     unseen = not any(hostile.is_visible(run, hostile.ended) for run in runs)
     return unseen and hostile.ended - last >= patience and hostile.server.down == 0
 
@@ -248,7 +301,8 @@ def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
     sent = [(post, run) for post in hostile.posts for run in runs if run.id in post.runs]
     for (earlier, run), (later, _) in pairwise(sent):
         readable = hostile.posts[0].at + hostile.server.down < later.at
-        long_enough = later.at - earlier.at >= LONG_LOOK or later.command != earlier.command
+        looked_for = later.at - max(earlier.at, hostile.began[later.command]) >= LONG_LOOK
+        long_enough = looked_for or earlier.command in hostile.settled
         if hostile.is_visible(run, later.at) or not readable or not long_enough:
             return False
     return True
@@ -276,7 +330,7 @@ def _shows_only_a_strangers(hostile: Hostile) -> bool:
 
 
 LIST_WAYS = ("ahead", "date", "step", "phase", "lag", "forgets", "order", "older", "newer", "created", "context",
-             "paging", "down", "empty", "strangers", "acts")  # fmt: skip
+             "paging", "down", "empty", "strangers", "foreign", "more", "acts")  # fmt: skip
 SESSION_WAYS = ("telling", "events", "types", "ids", "times_of_events", "status", "missing", "session", "earlier",
                 "stream", "empty", "created")  # fmt: skip
 
@@ -353,7 +407,7 @@ def _cells() -> Iterator[Cell]:
                 yield Cell(Server(generation, True, answer, acts), "resend")
             for flow in ("cancel", "fail", "key"):
                 yield Cell(Server(answer=answer, acts=acts), flow)
-    odd = [{name: value} for name in LIST_WAYS[:-1] for value in WAYS[name][1:]]
+    odd = [{name: value} for name in LIST_WAYS[:-1] for value in WAYS.get(name, ())[1:]]
     for n, way in enumerate([*odd, *COMBINED]):
         for m, (answer, acts) in enumerate(LOSSES, n):
             server = replace(Server(answer=answer, acts=acts, generation=WAYS["generation"][n % 2]), **way)
@@ -376,6 +430,65 @@ def _cells() -> Iterator[Cell]:
     chance = random.Random(11)
     for _ in range(500):
         yield draw(chance)
+
+
+# Answers to a trigger that is acted upon later.
+LATE = ("reset", "hang", "503", "504", "500", "502 html")
+LATE_WAYS: tuple[dict[str, Any], ...] = (
+    {"order": "oldest", "older": 150}, {"order": "shuffled", "newer": 110}, {"created": "null"}, {"context": "null"},
+    {"context": "retry"}, {"date": "absent"}, {"date": 10.0}, {"ahead": 7200.0}, {"lag": 10.0}, {"down": 5.0},
+    {"strangers": (3.3,)}, {"strangers": (130.0,)}, {"foreign": "mixed in"}, {"more": "text"}, {"created": "1970"},
+    {"created": "year 1"}, {"created": "a year ahead"}, {"step": (2.0, -10.0)}, {"times": 3}, {"times": 9},
+)  # fmt: skip
+MORE_WAYS: tuple[dict[str, Any], ...] = (
+    {}, {"order": "oldest", "older": 150}, {"order": "shuffled", "older": 150}, {"newer": 110}, {"newer": 260},
+)  # fmt: skip
+MOVING_WAYS: tuple[dict[str, Any], ...] = (
+    {}, {"telling": "newest first"}, {"types": "ignored"}, {"events": "after_id ignored"}, {"ids": "absent"},
+    {"missing": ("404 html", 45.0)}, {"answer": "reset"},
+)  # fmt: skip
+ENDINGS = ("completes", "fails", "fails late", "completes late", "terminated", "asks, and goes on", "asks for ever",
+           "goes on", "fails, is deleted", "idle at first")  # fmt: skip
+
+
+@cache
+def attack_cells() -> tuple[Cell, ...]:
+    """Return every cell of the ways of ATTACKS, each once, in a fixed order."""
+    return tuple(dict.fromkeys(cell for cell in _attack_cells() if cell.server.is_fair))
+
+
+def _attack_cells() -> Iterator[Cell]:
+    flows = list(LOST_FLOWS)
+    generations = WAYS["generation"]
+    for answer, acts, flow in product(LATE, ATTACKS["acts"], flows):
+        for n, keys in enumerate((False, True)):
+            yield Cell(Server(generations[n], keys, answer, acts), flow)
+    for n, (way, acts) in enumerate(product(LATE_WAYS, ATTACKS["acts"])):
+        for m, flow in enumerate(flows, n):
+            yield Cell(replace(Server(generations[m % 2], answer=LATE[m % len(LATE)], acts=acts), **way), flow)
+    for created, (n, (answer, acts)) in product(ATTACKS["created"], enumerate(LOSSES)):
+        for m in range(6):
+            server = Server(generations[m % 2], answer=answer, acts=acts, created=created)
+            yield Cell(server, flows[(5 * m + n) % len(flows)])
+    for created, script, generation in product(ATTACKS["created"], SCRIPTS, generations):
+        yield Cell(Server(generation, created=created, script=script), "wait")
+    for foreign, way, (n, (answer, acts)) in product(ATTACKS["foreign"], MORE_WAYS, enumerate(LOSSES)):
+        for m in range(3):
+            server = replace(Server(generations[(n + m) % 2], answer=answer, acts=acts, foreign=foreign), **way)
+            yield Cell(server, flows[(11 * m + n) % len(flows)])
+    for more, paging, way in product(ATTACKS["more"], ("honest", "has_more only", "next_page null"), MORE_WAYS):
+        for n, (answer, acts) in enumerate(LOSSES):
+            server = Server(generations[n % 2], answer=answer, acts=acts, more=more, paging=paging)
+            yield Cell(replace(server, **way), flows[(7 * n) % len(flows)])
+    for more, script in product(ATTACKS["more"], ENDINGS):
+        yield Cell(Server(script=script, more=more), "wait")
+    for kept, acts in product(KEPT, (0.0, None, 3.0, 20.0, 150.0)):
+        for n, flow in enumerate(("wait", "plain", "two", "cancel", *flows)):
+            yield Cell(Server(generations[n % 2], answer=kept, acts=acts, times=1 + n % 3), flow)
+    for session, script, way in product(ATTACKS["session"], ENDINGS, MOVING_WAYS):
+        for flow in ("wait", "plain", "cancel"):
+            yield Cell(replace(Server(session=session, script=script), **way), flow)
+        yield Cell(replace(Server("legacy", session=session, script=script, status="stuck"), **way), "wait")
 
 
 def draw(chance: random.Random, most: int = 6) -> Cell:
@@ -422,7 +535,7 @@ def smallest(cell: Cell) -> dict[str, Cell]:
         small = cell
         for name in cell.server.oddities:
             for flow in dict.fromkeys(("wait", small.flow)):
-                simpler = Cell(replace(small.server, **{name: WAYS[name][0]}), flow)
+                simpler = Cell(replace(small.server, **{name: getattr(Server(), name)}), flow)
                 if simpler.server.is_fair and promise in play_alone(simpler).broken:
                     small = simpler
                     break
@@ -447,5 +560,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--draw"]:
         print_smallest(int(sys.argv[2]), int((*sys.argv[3:], "1")[0]))
     else:
-        chosen = [cell for cell in cells() if all(word in str(cell) for word in sys.argv[1:])]
-        print(table(play_all(chosen), examples=12))
+        words = [word for word in sys.argv[1:] if word != "--attacks"]
+        every = cells() if words == sys.argv[1:] else attack_cells()
+        print(table(play_all([cell for cell in every if all(word in str(cell) for word in words)]), examples=12))
