@@ -1,8 +1,8 @@
-"""The fault matrix of the trigger protocol with fifty at once: `python -m tests.matrix_many [WORD...]`.
+"""The fault matrix of the trigger protocol with fifty at once: `python -m tests.matrix_many [--attacks] [WORD...]`.
 
 A cell is one `qoder deploy run - --wait -o jsonl` of fifty deployments, of which all, every third or one meet a fault
 of `tests.matrix` when they are triggered, or that meets faults while it waits, on a clock that is faster than a real
-one; or a server of `tests.support.hostile`, whose every list is bad. Words
+one; or a server of `tests.support.hostile`, whose every list is bad (with `--attacks`, in the ways of ATTACKS). Words
 choose the cells that have one of them in their name. What must never be: a deployment started twice, a run started that
 the answer neither names nor calls unknown, an answer that says of a run that was started that it was not.
 """
@@ -32,7 +32,7 @@ from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.matrix import AT_THE_TRIGGER, WHILE_WAITING, WORLDS, Generation
 from tests.support.hasty import HastyClock
-from tests.support.hostile import LATENCY, REFUSALS, Hostile, Server
+from tests.support.hostile import ATTACKS, LATENCY, OLD, REFUSALS, Hostile, Server
 from tests.support.inprocess import WorldTransport
 
 COUNT = 50
@@ -111,6 +111,7 @@ class Outcome:
     items: dict[str, dict[str, Any]]
     started: dict[str, list[str]]
     endings: Mapping[str, str | None]
+    others: frozenset[str] = frozenset()  # runs that a trigger was answered with, and that it had not started
 
     @property
     def twice(self) -> list[str]:
@@ -128,12 +129,13 @@ class Outcome:
 
     @property
     def lied(self) -> list[str]:
-        """The deployments of which it is said that nothing was started, or that a run completed, and it is not so."""
+        """The deployments of which is said what is not so: nothing was started, it completed, the run is theirs."""
         nothing = [d for d, runs in self.started.items() if runs and self._code(d) in (None, 2, 3, 4, 5, 6, 7)]
         success = [d for d, item in self.items.items() if item["exit_code"] == 0 and not self._completed(item)]
         ours = {run for runs in self.started.values() for run in runs}
         wrong = [d for d, item in self.items.items() if item["exit_code"] == 1 and self._ending(item) != "failed"]
-        return nothing + success + [d for d in wrong if self.items[d].get("id") in ours]
+        taken = [d for d, item in self.items.items() if item.get("id") in self.others]
+        return nothing + success + taken + [d for d in wrong if self.items[d].get("id") in ours]
 
     @property
     def unknown(self) -> int:
@@ -182,6 +184,19 @@ def hostile_cells() -> Iterator[HostileCell]:
         yield HostileCell(server, ("adopt", "resend")[n // 2 % 2])
     for script, way in itertools.product(SESSIONS, BAD_STORIES):
         yield HostileCell(replace(Server(script=script), **way), "adopt")
+
+
+def attack_cells() -> Iterator[HostileCell]:
+    """Yield every cell of a server that is bad in a way of `tests.support.hostile.ATTACKS`."""
+    lists: list[dict[str, Any]] = [{name: value} for name in ("created", "foreign") for value in ATTACKS[name]]
+    lists += [{"more": more, "paging": "next_page null", "newer": 110} for more in ATTACKS["more"]]
+    for n, (way, (answer, acts)) in enumerate(itertools.product(lists, LOSSES)):
+        server = replace(Server(GENERATIONS[n % 2], answer=answer, acts=acts), **way)
+        yield HostileCell(server, ("adopt", "resend")[n // 2 % 2])
+    for kept, acts, generation in itertools.product(OLD, (0.0, None), GENERATIONS):
+        yield HostileCell(Server(generation, answer=kept, acts=acts), "adopt")
+    for session, script, generation in itertools.product(ATTACKS["session"], SESSIONS, GENERATIONS):
+        yield HostileCell(Server(generation, session=session, script=script), "adopt")
 
 
 def cells() -> Iterator[Cell]:
@@ -242,7 +257,8 @@ def play_hostile(cell: HostileCell, folder: Path, *, count: int = COUNT, speed: 
     started: dict[str, list[str]] = {id: [] for id in ids}
     for run in hostile.ours():
         started[run.deployment].append(run.id)
-    return Outcome(code, items, started, {run.id: run.truth(ended) for run in hostile.runs})
+    others = frozenset(run.id for run in hostile.runs if run.heard and run.origin != "ours")
+    return Outcome(code, items, started, {run.id: run.truth(ended) for run in hostile.runs}, others)
 
 
 def _deploy(
@@ -311,13 +327,14 @@ def _play_alone(cell: AnyCell) -> Outcome:
         return play(cell, Path(folder)) if isinstance(cell, Cell) else play_hostile(cell, Path(folder))
 
 
-def play_all(words: Sequence[str], *, processes: int) -> dict[AnyCell, Outcome]:
+def play_all(words: Sequence[str], *, processes: int, attacks: bool = False) -> dict[AnyCell, Outcome]:
     """Run the cells of which a fault has one of the words in its name (all, without words), several at a time."""
-    every: list[AnyCell] = [*cells(), *hostile_cells()]
+    every: list[AnyCell] = [*attack_cells()] if attacks else [*cells(), *hostile_cells()]
     wanted = [cell for cell in every if not words or any(word in str(cell) for word in words)]
     with ProcessPoolExecutor(processes) as pool:
         return dict(zip(wanted, pool.map(_play_alone, wanted), strict=True))
 
 
 if __name__ == "__main__":
-    print(table(play_all(sys.argv[1:], processes=os.cpu_count() or 1)))
+    words = [word for word in sys.argv[1:] if word != "--attacks"]
+    print(table(play_all(words, processes=os.cpu_count() or 1, attacks=words != sys.argv[1:])))

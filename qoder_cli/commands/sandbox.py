@@ -86,15 +86,20 @@ def sandbox(
       hang-before           no response, ever
     WHAT, after the server has acted:
       act-503 act-503-bare act-html drop-after hang-after    as above
-      late=S                drops the connection, acts S seconds later
+      late=S late-503=S     drops the connection, or 503; acts S seconds later
       slow=S                responds byte by byte, taking S seconds
       truncated garbage     half of the response; broken JSON
       list not-a-run        [] as the response; an object of another kind
+      old=S                 someone else's run, created S seconds ago
+      kept=S                the same with Age: S, and the server never acts
       stranger              someone else does the same just before
     Lasting conditions:
       skew=S no-date        the server's clock is S seconds off; no Date header
       lagging=S             what is younger than S seconds is not visible yet
       half-written=S        such young runs have neither session nor error
+      moving=S              such young runs name a session that is not found
+      undated year=N        runs were created at no time, or in year N
+      foreign               between a deployment's runs are those of another
       no-idempotency        the Idempotency-Key is ignored
       echo-token            errors repeat the token
       cut=S                 event streams close after S seconds

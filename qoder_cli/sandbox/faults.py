@@ -7,7 +7,7 @@ Seconds are real, whatever the speed of the world.
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -23,31 +23,35 @@ PLACES = (
 )
 _ALL_WRITES = {"trigger", "write", "send", "session-write"}
 
-# Words and the values they take. Statuses are words, too: `503`, `503-bare`, `act-503`.
+# Words and the values they take. Statuses are words, too: `503`, `503-bare`, `act-503`, `late-503`.
 # A connection can be refused only in process.
 DISRUPTIONS = {
     **dict.fromkeys(("refused", "drop-before", "drop-after", "hang-before", "hang-after"), "none"),
     **dict.fromkeys(("truncated", "garbage", "list", "not-a-run"), "none"),
-    **dict.fromkeys(("late", "slow"), "seconds"),
+    **dict.fromkeys(("late", "slow", "old", "kept"), "seconds"),
     **dict.fromkeys(("html", "act-html"), "status"),
     "redirect": "text",
 }
 # A stranger comes once by default.
 CONDITIONS = {
     **dict.fromkeys(("stranger", "no-date", "no-idempotency", "echo-token", "silent"), "none"),
-    **dict.fromkeys(("lagging", "half-written", "cut"), "seconds"),
+    **dict.fromkeys(("lagging", "half-written", "cut", "moving"), "seconds"),
+    **dict.fromkeys(("undated", "foreign"), "none"),
     "skew": "offset",
+    "year": "year",
 }
 # The kinds of values: their pattern and description.
 _VALUES = {
     "seconds": (r"=\d+(\.\d+)?", "seconds, for example {}=3"),
     "offset": (r"=[+-]?\d+(\.\d+)?", "seconds, for example {}=3"),
+    "year": (r"=\d{1,4}", "a year, for example {}=1970"),
     "text": ("=.+", "a URL, for example {}=https://example.com/"),
     "status": (r"=?([2345]\d\d)?", "a status, for example {}=502"),
     "none": ("", "no value"),
 }
 
-_STATUS = re.compile(r"(act-)?([45]\d\d)(-bare)?")
+_STATUS = re.compile(r"(act-|late-)?([45]\d\d)(-bare)?")
+_OF_A_TRIGGER = ("old", "kept")  # what only runs are answered with
 _TIMES = re.compile(r"(.*)\*(\d{1,6}|inf)", re.DOTALL)
 _LONGEST = 1e10  # seconds; a clock further off cannot be written as a date
 
@@ -73,8 +77,10 @@ class Fault:
         return f"{self.where}:{self.what}" + (f"={self.value}" if self.value else "")
 
     def meets(self, where: Collection[str]) -> bool:
-        """Return whether it is due for a request. A stranger comes only with writes."""
+        """Return whether it is due for a request. A stranger comes only with writes, another run to triggers."""
         if self.what == "skew" or (self.what == "stranger" and not _ALL_WRITES & set(where)):
+            return False
+        if self.what in _OF_A_TRIGGER and "trigger" not in where:
             return False
         return self.times > 0 and self.where in (*where, "any")
 
@@ -89,10 +95,10 @@ def parse(text: str) -> Fault:
     what, equals, value = rest.partition("=")
     if not (value.isascii() and value.isprintable()):
         raise _wrong(text, "VALUE is printable ASCII")
-    if not _STATUS.fullmatch(what):
-        kind = (DISRUPTIONS | CONDITIONS).get(what)
+    if not _STATUS.fullmatch(what) or what.startswith("late-"):
+        kind = "seconds" if _STATUS.fullmatch(what) else (DISRUPTIONS | CONDITIONS).get(what)
         if kind is None:
-            words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", *CONDITIONS]
+            words = [*DISRUPTIONS, "503", "503-bare", "act-503", "act-503-bare", "late-503", *CONDITIONS]
             raise _wrong(text, f"WHAT is one of {', '.join(words[1:])}")
         pattern, example = _VALUES[kind]
         fits = re.fullmatch(pattern, equals + value)
@@ -182,8 +188,11 @@ class _Visit:
             else:
                 self.world.start(deployment, origin="other")
 
-    def _fail(self, acts: str | None, status: str, bare: str | None, *, retry_after: str) -> Answer:
-        if acts:
+    def _fail(self, acts: str | None, status: str, bare: str | None, *, value: str) -> Answer:
+        retry_after = "" if acts == "late-" else value
+        if acts == "late-":
+            self.world.postpone(float(value), self._act)
+        elif acts:
             self._act(self.world.now())
         refusal = Refusal(int(status), "Refused by a fault of the sandbox.")
         answer = api.refused(self.world, self.request, refusal, self.conditions)
@@ -193,6 +202,15 @@ class _Visit:
             answer = replace(answer, headers={**answer.headers, "retry-after": retry_after})
         return answer
 
+    def _other_run(self, seconds: float, headers: Mapping[str, str]) -> Answer:
+        """Answer a trigger with someone else's run of the same deployment, started some seconds ago."""
+        unmarked = {k: v for k, v in self.request.headers.items() if k != "idempotency-key"}
+        same = replace(self.request, headers=unmarked, runs=[])
+        answer = api.perform(self.world, same, self.world.now() - seconds, self.conditions)
+        for id in same.runs:
+            self.world.runs[id].origin = "other"
+        return replace(answer, headers={**answer.headers, **headers})
+
     def _disrupt(self, fault: Fault | None) -> Answer:
         if fault is None:
             return self._act(self.world.now())
@@ -200,7 +218,11 @@ class _Visit:
         if word == "slow":
             self.conditions["behind"] = float(value)
         if matched := _STATUS.fullmatch(word):
-            return self._fail(*matched.groups(), retry_after=value)
+            return self._fail(*matched.groups(), value=value)
+        if word in _OF_A_TRIGGER:
+            if word == "old":
+                self._act(self.world.now())
+            return self._other_run(float(value), {"age": value} if word == "kept" else {})
         if word == "late":
             self.world.postpone(float(value), self._act)
             return Answer(0, delivery="drop")

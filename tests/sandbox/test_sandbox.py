@@ -692,6 +692,12 @@ MISHAPS: list[tuple[str, bool, type[Exception] | int]] = [
     ("skew=-3600", True, 200),
     ("lagging=5", True, 200),
     ("half-written=5", True, 200),
+    ("moving=5", True, 200),
+    ("undated", True, 200),
+    ("year=1970", True, 200),
+    ("foreign", True, 200),
+    ("old=600", True, 200),
+    ("kept=30", False, 200),
     ("no-idempotency", True, 200),
     ("stranger", True, 200),
     ("cut=3", True, 200),
@@ -791,6 +797,60 @@ def test_a_late_act_and_a_second_try_under_one_key(honoured: bool, started: int)
     assert len(desk.world.started()) == started
 
 
+def test_a_late_server_may_answer_with_an_error(desk: Desk) -> None:
+    desk.faults.add("trigger:late-504=150")
+    answer = desk.post("/deployments/dep_demo/run")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (504, "api_error")
+    assert "retry-after" not in answer.headers
+    desk.clock.sleep(149)
+    assert desk.get("/deployment_runs")["data"] == []
+    desk.clock.sleep(2)
+    (run,) = desk.get("/deployment_runs")["data"]
+    assert run["created_at"][:19] == "2026-06-14T08:56:36"
+
+
+@pytest.mark.parametrize(("what", "age", "started"), [("old=600", None, 1), ("kept=30", "30", 0)])
+def test_a_trigger_may_be_answered_with_another_run(desk: Desk, what: str, age: str | None, started: int) -> None:
+    desk.faults.add(f"any:{what}")
+    assert "age" not in desk.http.get("/deployments/dep_demo").headers
+    answer = desk.post("/deployments/dep_demo/run", **{"Idempotency-Key": "k"})
+    assert answer.headers.get("age") == age
+    [other] = desk.world.started(origin="other")
+    assert (answer.json()["id"], START - other.created) == (other.id, float(what.partition("=")[2]))
+    assert len(desk.world.started()) == started
+    assert desk.post("/deployments/dep_demo/run", **{"Idempotency-Key": "k"}).json()["id"] != other.id
+
+
+def test_a_moving_run_names_a_session_that_is_not_found_at_first(desk: Desk) -> None:
+    desk.faults.add("any:moving=3")
+    run = desk.run()
+    assert desk.status(f"/sessions/{run['session_id']}") == 404
+    desk.clock.sleep(3.01)
+    moved = desk.get(f"/deployment_runs/{run['id']}")
+    assert moved["session_id"] != run["session_id"]
+    assert desk.get(f"/sessions/{moved['session_id']}")["deployment_id"] == "dep_demo"
+
+
+@pytest.mark.parametrize(
+    ("fault", "begins"), [("undated", None), ("year=1", "0001-06-14T"), ("year=1970", "1970-06-14T")]
+)
+def test_when_runs_were_created_may_be_told_wrongly(desk: Desk, fault: str, begins: str | None) -> None:
+    desk.faults.add(f"any:{fault}")
+    told = [desk.run(), desk.get("/deployments/dep_demo/runs")["data"][0]]
+    for run in told:
+        times = {run[name] for name in ("created_at", "triggered_at") if name in run}
+        assert {time and time[:11] for time in times} == {begins}
+
+
+def test_a_list_may_have_rows_of_another_deployment(desk: Desk) -> None:
+    run = desk.run()
+    desk.faults.add("list:foreign")
+    ours, foreign = desk.get("/deployments/dep_demo/runs")["data"]
+    assert (ours["id"], foreign["deployment_id"]) == (run["id"], "dep_foreign")
+    assert desk.status(f"/deployment_runs/{foreign['id']}") == 404
+    assert len(desk.get("/deployment_runs")["data"]) == 1
+
+
 def test_a_late_act_on_what_was_paused_meanwhile_does_nothing(desk: Desk) -> None:
     desk.faults.add("trigger:late=10")
     with pytest.raises(httpx.RemoteProtocolError):
@@ -886,6 +946,9 @@ def test_the_log_says_what_was_asked_and_what_it_started(desk: Desk) -> None:
         ("any:429=a\nb", "printable"),
         ("any:503*00", "TIMES"),
         ("any:skew=5*2", "TIMES"),
+        ("any:late-503", "late-503=3"),
+        ("any:year=19700", "year=1970"),
+        ("any:year=-1", "year=1970"),
         ("any:skew=99999999999", "skew=3"),
     ],
 )
