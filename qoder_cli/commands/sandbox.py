@@ -230,7 +230,10 @@ def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> in
 
 @contextmanager
 def _watchdog() -> Iterator[int]:
-    """Watch over the command: it ends with this process, even by kill -9. Yield the pipe to write its number to."""
+    """Watch over the command: it ends with this process, even by kill -9. Yield the pipe to write its number to.
+
+    Raises UsageError if no process can be started.
+    """
     reader, line = os.pipe()  # both ends are ours, too: to write can never fail
     settings: dict[str, Any] = {"stdin": reader, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     if sys.platform == "win32":  # apart: what ends our group or closes our console does not end it
@@ -243,7 +246,10 @@ def _watchdog() -> Iterator[int]:
                 yield line
                 os.write(line, b"ended\n")
             finally:
-                os.close(line)
+                os.close(line)  # before it is waited for
+    except OSError as error:
+        hint = "try again later, or raise the limit of processes: ulimit -u"
+        raise UsageError(f"cannot start a process: {error.strerror}", hint=hint) from None
     finally:
         os.close(reader)
 

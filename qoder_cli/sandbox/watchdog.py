@@ -43,7 +43,7 @@ def _of_proc() -> Iterator[tuple[int, tuple[int, str]]]:
 def _of_ps() -> Iterator[tuple[int, tuple[int, str]]]:
     if sys.platform == "win32":  # there nothing lists them; `taskkill` knows the tree
         return
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,lstart="], capture_output=True, text=True)
+    listed = subprocess.run(["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "lstart="], capture_output=True, text=True)
     for line in listed.stdout.splitlines():
         pid, parent, started = line.split(maxsplit=2)
         yield int(pid), (int(parent), started)

@@ -121,6 +121,15 @@ def test_without_a_place_for_its_own_files_nothing_starts(monkeypatch: pytest.Mo
         pass
 
 
+def test_where_no_process_can_be_started_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*given: object, **settings: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", none)
+    with pytest.raises(UsageError, match="cannot start a process: Resource"), command._watchdog():
+        pass
+
+
 # Real processes.
 
 
