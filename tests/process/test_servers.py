@@ -192,6 +192,13 @@ SETTLED = [
 ]
 
 
+SETTLED += [
+    broken("wait", "the run is not read again where its session is gone or silent", session=session, script=script)
+    for session in ("moves, gone", "moves, silent", "moves, deleted")
+    for script in ("completes", "fails")
+]
+
+
 @pytest.mark.parametrize("cell", SETTLED)
 def test_what_can_be_told_is_told(cell: Cell, tmp_path: Path) -> None:
     verdict = play(cell, tmp_path)

@@ -346,6 +346,8 @@ def unsettled(hostile: Hostile, said: _Said, now: float) -> str | None:
     named = hostile.find(said.run) if said.run else None
     if named is None or said.code not in (9, 10, 124):
         return None
+    if said.code == 9 and server.moves:
+        return f"9: session={server.session!r}"
     if said.code == 124 and named.script.asks and named.since + 80 < now and server.missing is None:
         return "124: asks, " + (_oddities(server, SESSION_WAYS) or "nothing odd")
     if said.code == 10 and (server.missing is None or server.missing[1] < 60):
