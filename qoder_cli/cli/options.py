@@ -6,8 +6,7 @@ gives them to every level of the tree.
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import Interrupted, UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.help.completion import values
+from qoder_cli.output.prompt import choice_of, interrupted_with
 from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
@@ -244,24 +244,15 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     return words
 
 
-def confirmed(app: App, question: str) -> bool:
-    """Return whether a person says yes."""
-    with asking(app):
-        return typer.confirm(inert(question), err=True)
-
-
-@contextmanager
-def asking(app: App) -> Iterator[None]:
-    """Ask in this block; if the question ends early, as by Ctrl-C, leave its line."""
-    try:
-        yield
-    except BaseException:
-        app.err.tell("\n")
-        raise
+def confirmed(app: App, question: str, *, nothing: str) -> bool:
+    """Return whether a person says yes. Raises UsageError, or Interrupted, which say that `nothing` was done."""
+    with interrupted_with(nothing):
+        asked = f"{inert(question)} [y/N]:"
+        return choice_of(app.stdin, app.err, asked, "yes no", nothing=nothing, default="n") == "y"
 
 
 def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
-    """Return a secret and its source: a prompt, or standard input. Raises UsageError."""
+    """Return a secret and its source: a prompt, or standard input. Raises UsageError, Interrupted."""
     if not app.may_ask:
         try:
             return read_typed("-", app.stdin, most).decode(), "standard input"
@@ -270,10 +261,14 @@ def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
     from getpass import getpass
 
     try:
-        with asking(app):
-            return getpass(f"{prompt} (not shown): "), "the prompt"
+        with interrupted_with("nothing was saved"):
+            return getpass(f"{prompt} (not shown): "), "the prompt"  # it drops what was typed before
     except EOFError:
+        app.err.tell("\n")
         return "", "the prompt"
+    except Interrupted:
+        app.err.tell("\n")
+        raise
 
 
 def _names_of_stdin(app: App, what: str) -> list[str]:

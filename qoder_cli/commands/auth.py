@@ -126,7 +126,7 @@ def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) ->
     what = f"profile {settings.profile} already holds a token for {host_of(home)}"
     if not app.may_ask:
         raise UsageError(f"{what}; nothing was changed", hint="pass --yes to replace it, or use --profile NAME")
-    if not confirmed(app, f"{what}. Replace it with one for {settings.host}?"):
+    if not confirmed(app, f"{what}. Replace it with one for {settings.host}?", nothing="nothing was changed"):
         raise UsageError("nothing was changed", hint="to keep both, use --profile NAME")
 
 

@@ -389,7 +389,8 @@ def change_things(
     """Change things; without a `yes` ask the `question` about each. Raises QoderError."""
 
     def is_wanted(raw: Raw) -> bool:
-        return confirmed(app, f"{change.verb.capitalize()} {question(raw)}")
+        asked, nothing = f"{change.verb.capitalize()} {question(raw)}", f"nothing was {change.participle}"
+        return confirmed(app, asked, nothing=nothing)  # all are asked about before any is changed
 
     prepare = prepare or (lambda target: ending(app, target, change))
     made = Changes(app, noun, change, None if yes else is_wanted, prepare, refused)

@@ -84,6 +84,12 @@ class Screen:
         for token in tokens:
             self._secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
 
+    def veiled(self, text: str) -> str:
+        """Return a text without the secrets kept here."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, REDACTED)
+        return text
+
     def write(self, text: str) -> None:
         """Write lines at once, without secrets and CI commands, on every machine.
 
@@ -98,9 +104,7 @@ class Screen:
         if self._binary is None:
             return
         if isinstance(data, str):
-            for secret in sorted(self._secrets, key=len, reverse=True):
-                data = data.replace(secret, REDACTED)
-            data = data.encode("utf-8", "replace")
+            data = self.veiled(data).encode("utf-8", "replace")
         try:
             self._binary.write(data)
             self._binary.flush()
@@ -127,8 +131,12 @@ class Screen:
         If nobody can read it, it is dropped.
         """
         text = without_tokens(text)
+        self.show(text if is_command else commandless(text))
+
+    def show(self, text: str) -> None:
+        """Write as it is, without secrets, what a person decides by. If nobody can read it, it is dropped."""
         try:
-            self.write_exactly(text if is_command else commandless(text))
+            self.write_exactly(text)
         except (ReaderGone, InternalError):
             self._binary = None
 

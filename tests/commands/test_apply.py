@@ -47,14 +47,14 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     asked: list[str] = []
 
     def answering(answer: Any) -> list[str]:
-        def confirm(text: str, **_: Any) -> bool:
-            asked.append(text)
+        def choice_of(stdin: Any, screen: Any, text: str, choices: str, **_: Any) -> str:
+            asked.append(text.removesuffix(" [y/N]:"))
             if isinstance(answer, BaseException):
                 raise answer
-            return bool(answer() if callable(answer) else answer)
+            return "y" if (answer() if callable(answer) else answer) else "n"
 
         monkeypatch.setattr(App, "may_ask", True)
-        monkeypatch.setattr(typer, "confirm", confirm)
+        monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
         return asked
 
     return answering
@@ -661,7 +661,7 @@ def test_a_person_is_asked_having_seen_what_differs(desk: Desk, questions: Calla
     [
         (False, 2, "cancelled; nothing was applied"),
         (typer.Abort(), 2, "no answer was given"),
-        (Signalled(signal.SIGINT), 130, "interrupted; nothing was started"),
+        (Signalled(signal.SIGINT), 130, "interrupted; nothing was applied"),
     ],
 )
 def test_no_means_no(

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-import typer
 
 from qoder_cli.app import App
 from qoder_cli.settings.configfile import load
@@ -276,19 +275,19 @@ def test_a_person_is_asked_before_a_token_of_another_host_is_replaced(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, answer: bool
 ) -> None:
     saved(qoder, OTHER_HOST)
-    asked: list[tuple[str, bool]] = []
+    asked: list[str] = []
 
-    def confirm(question: str, *, err: bool) -> bool:
-        asked.append((question, err))
-        return answer
+    def choice_of(stdin: Any, screen: Any, question: str, choices: str, **_: Any) -> str:
+        asked.append(question)
+        return "y" if answer else "n"
 
-    monkeypatch.setattr(typer, "confirm", confirm)
+    monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
     if answer:
         accept(qoder)
     ran = qoder("auth", "login", "--region", "cn")
     assert ran.code == (0 if answer else 2)
     question = "profile default already holds a token for 127.0.0.1:8080. Replace it with one for api.qoder.com.cn?"
-    assert asked == [(question, True)]
+    assert asked == [f"{question} [y/N]:"]
     assert profiles(qoder)["default"]["token"] == (TOKEN if answer else "pt-old-0123456789")
 
 

@@ -308,6 +308,24 @@ def test_one_that_cannot_be_cancelled_does_not_stop_the_others(qoder: Qoder) -> 
     assert (ran.code, ran.error["type"]) == (5, "not_found")
 
 
+def test_ctrl_c_at_the_second_question_asks_no_third_and_says_what_was_done(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies = iter(["y", Signalled(signal.SIGINT)])
+
+    def choice_of(*_: Any, **__: Any) -> str:
+        if isinstance(reply := next(replies), BaseException):
+            raise reply
+        return reply
+
+    monkeypatch.setattr(App, "may_ask", True)
+    monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
+    qoder.wire.on(*RUN, LEGACY).on(*CANCEL, (202, {})).on("GET", "/deployment_runs/drun_2", OTHER)
+    ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
+    message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"
+    assert (ran.code, ran.error["message"]) == (130, message)
+
+
 def test_a_run_that_several_words_mean_is_cancelled_once(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY)
     qoder("deploy", "run", "dep_1")

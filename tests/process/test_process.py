@@ -580,22 +580,25 @@ def test_what_the_parent_ignores_is_ignored(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "question"),
+    ("command", "question", "so"),
     [
-        ("qoder deploy archive dep_demo", "cannot be undone. [y/N]:"),
-        ("qoder deploy run dep_minute -q && qoder run cancel last", "Cancel run"),
-        ("qoder auth login", "(not shown):"),
+        ("qoder deploy archive dep_demo", "cannot be undone. [y/N]:", "nothing was archived"),
+        ("qoder deploy run dep_minute -q && qoder run cancel last", "Cancel run", "was not cancelled"),
+        ("qoder auth login", "(not shown):", "nothing was saved"),
     ],
 )
-def test_ctrl_c_at_a_question_begins_a_new_line(command: str, question: str, alone: Shell) -> None:
+def test_ctrl_c_at_a_question_begins_a_new_line_and_says_what_is_so(
+    command: str, question: str, so: str, alone: Shell
+) -> None:
     with (
         sandbox("current", speed=1) as server,  # a run that is still going when it is to be cancelled
         Terminal(alone.enter(server), "bash", "--norc", "-c", command) as terminal,
     ):
         terminal.shows(question).type("\x03")
         assert terminal.end() == -signal.SIGINT
-    assert terminal.screen[-1].startswith("error: interrupted")
-    assert question in terminal.screen[-2]
+    assert so in " ".join(terminal.screen[-2:])
+    error = next(n for n, line in enumerate(terminal.screen) if line.startswith("error: interrupted"))
+    assert question in terminal.screen[error - 1]
     assert "archiving" not in terminal.raw  # it asks before it announces
 
 

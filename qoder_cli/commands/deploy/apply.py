@@ -80,7 +80,8 @@ def apply(
     if is_open and not yes:
         if not app.may_ask:
             raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
-        if not confirmed(app, f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"):
+        question = f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"
+        if not confirmed(app, question, nothing="nothing was applied"):
             raise UsageError("cancelled; nothing was applied")
         look_again(app, steps)
     _apply(app, steps)

@@ -50,8 +50,14 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         known = names.runs(typed, app)
     requested: dict[Key, Observer | Item] = {}  # by run; several words may mean one
     for word in typed:
-        if known[word] not in requested:
+        if known[word] in requested:
+            continue
+        try:
             requested[known[word]] = _request(app, word, known[word], yes=yes)
+        except Interrupted as stopped:  # at a question
+            before = sum(isinstance(each, Observer) for each in requested.values())
+            so_far = f"; the cancellation of {before} was requested before" if before else ""
+            raise stopped.with_(message=stopped.message + so_far) from None
     watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
     wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
     waited = iter(wait_for_all(app, watches, wanted) if watches else [])
@@ -76,6 +82,8 @@ def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Obs
         if _ask(app, observer, typed, yes=yes):
             return observer
         return Item(typed, observer.run, None)
+    except Interrupted:
+        raise
     except QoderError as error:
         return Item(typed, getattr(observer, "run", None), error)
 
@@ -95,7 +103,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
         raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
     of = f" of {found.deployment_id}" if found.deployment_id else ""
     if not yes:
-        if not confirmed(app, f"Cancel {found.called}{of}?"):
+        if not confirmed(app, f"Cancel {found.called}{of}?", nothing=f"{found.called} was not cancelled"):
             raise UsageError(f"nothing was cancelled; {found.called} keeps running")
         found = observer.read_once()  # the answer may have taken long
     if not is_going(found) or found.session_id is None:

@@ -43,7 +43,7 @@ def files(
         made = mounted.add(app, id, file)
         app.progress.note(f"added {file.name} to {id} as {made.id}")
     for word in remove or ():
-        if not yes and not confirmed(app, f"Remove {word} from session {id}?"):
+        if not yes and not confirmed(app, f"Remove {word} from session {id}?", nothing=f"{word} was not removed"):
             raise UsageError(f"cancelled; {word} was not removed")
         mounted.remove(app, id, word)
         app.progress.note(f"removed {word} from {id}")
