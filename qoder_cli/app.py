@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from qoder_cli.settings.values import OnLeave
 
 
-_TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN")  # of tokens
+# Variables that hold tokens.
+_TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QODER_REPO_TOKEN", "QODER_SA_KEY")
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 

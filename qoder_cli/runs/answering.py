@@ -12,6 +12,8 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
 from qoder_cli.output.cells import Fields, Id
+from qoder_cli.output.prompt import interrupted_with
+from qoder_cli.output.visible import visible
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
@@ -19,7 +21,7 @@ from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
 from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
-from qoder_cli.sessions.question import ask, named, show_call, visible
+from qoder_cli.sessions.question import HIDDEN, ask, hides_secret, named, show_call
 from qoder_cli.sessions.story import Events, keys
 
 AT_A_TIME = 8  # sessions
@@ -67,8 +69,16 @@ def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) 
 def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
         return {"answer": target.command(app, "answer", call.id, "--result", "-")}
-    shown = ("--input-sha256", call.input_sha256, "--yes")
-    return {verb: target.command(app, verb, call.id, *shown) for verb in ("approve", "deny")}
+    shown = ("--input-sha256", call.sha256, "--yes")
+    verbs = ("deny",) if hides_secret(app, call) else ("approve", "deny")
+    return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
+
+
+def warn_of_hidden(app: App, those: Sequence[Waiting]) -> None:
+    """Say which waiting calls cannot be shown whole, because a secret in them is hidden."""
+    for call in filter(None, (each.call for each in those)):
+        if hides_secret(app, call):
+            app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
 
 def in_targets(app: App, typed: Sequence[str]) -> Iterator[list[Waiting]]:
@@ -206,23 +216,48 @@ def decide(
     target = target_of(typed, app)
     asked = look(app.client, target.session_id, until=calls)
     taken = chosen(app, target, asked, calls, verb)
-    if hashes and sorted(call.input_sha256 for call in taken) != sorted(each.lower() for each in hashes):
+    if hashes and sorted(call.sha256 for call in taken) != sorted(each.lower() for each in hashes):
         why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
-        raise Rejected(why, hint="see it again: qoder run pending")
+        raise Rejected(why, hint="see it again: qoder run pending --json")
     if not taken and not every:
         raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
+    if verb == "approve":
+        _mind_hidden(app, target, taken, yes=yes, is_bound=bool(hashes))
     if taken and not yes:
-        waiting, taken = taken, []
-        for call in waiting:
-            show_call(app, call)
-            if ask(app, f"{verb} {named(call.id)}? [y]es [n]o", "yes no") == "y":
-                taken.append(call)
-        if not taken:
-            raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
+        taken = _asked_about(app, taken, verb)
     if not taken:
         app.progress.note(f"nothing waits in session {target.session_id}", always=True)
     answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
     deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
+
+
+def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
+    """Refuse to approve what cannot be shown whole; with a bare `yes`, only warn. Raises UsageError."""
+    for call in calls:
+        if not hides_secret(app, call):
+            continue
+        what = f"{named(call.id)} {HIDDEN}"
+        if yes and not is_bound:
+            app.progress.warn(f"{what}; it is approved without having been shown whole")
+            continue
+        if not yes:
+            show_call(app, call)
+        hint, next = "only its id and --yes alone approve it, unseen; to deny it", target.command(app, "deny", call.id)
+        raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
+
+
+def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
+    """Return the calls to which a person says yes, each shown first. Raises UsageError if there are none."""
+    taken = []
+    with interrupted_with("nothing was sent"):
+        for call in calls:
+            long = show_call(app, call)
+            question = f"{verb} {named(call.id)}, {long}?" if long else f"{verb} {named(call.id)}?"
+            if ask(app, f"{question} [y]es [n]o", "yes no") == "y":
+                taken.append(call)
+    if not taken:
+        raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
+    return taken
 
 
 _RESULTS = {"approve": "allow", "deny": "deny"}

@@ -10,6 +10,7 @@ from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected,
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
 from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.prompt import PASTED, line_of
 from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, keys, terminal_width
 from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
@@ -17,12 +18,11 @@ from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
 from qoder_cli.sessions.answers import Interruption, Message, message
 from qoder_cli.sessions.asks import KINDS, look
-from qoder_cli.sessions.question import line_of, prompted
+from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.story import Events, message_text
 from qoder_cli.sessions.transcript import entry
 
 TICK = 0.1  # seconds between two looks for a key
-PASTED = 0.05  # seconds; lines that follow sooner were pasted
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events
 _ESC, _CTRL_D = b"\x1b", b"\x04"
@@ -102,7 +102,7 @@ class Talk:
         """Return what is typed; lines pasted together are one message. Raises EOFError."""
         stdin = self._app.stdin
         try:
-            said = line_of(self._app, "> ")
+            said = line_of(stdin, self._app.err, "> ", nothing="nothing was sent")
         except UsageError:  # Ctrl-D
             raise EOFError from None
         while stdin and is_ready(stdin, within=PASTED):

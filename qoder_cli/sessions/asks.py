@@ -14,9 +14,11 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ENDS, RUNNING, event_key, event_time, stop_reason, waiting_calls
 from qoder_cli.base.times import unix
+from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
+from qoder_cli.output.visible import visible
 from qoder_cli.sessions.story import PAGE, Events, events_of, newest_first, pages_of_events
-from qoder_cli.sessions.transcript import called, short
+from qoder_cli.sessions.transcript import called
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -53,15 +55,28 @@ class Call:
         kind, thread = KINDS[str(event.get("type"))], text(event.get("session_thread_id"))
         return cls(session_id, str(event["id"]), kind, called(event), event.get("input"), thread, event)
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """All that decides what it does, as `pending` tells it in JSON."""
+        names = {name: text(self.event.get(name)) for name in ("name", "mcp_server_name")}
+        return {"kind": self.kind, **names, "thread": self.thread, "input": self.input}
+
     @cached_property
-    def input_sha256(self) -> str:
-        """The SHA-256 of the input as JSON: keys sorted, no spaces, UTF-8."""
-        return hashlib.sha256(jsontext.dump(_sorted(self.input)).encode()).hexdigest()
+    def sha256(self) -> str:
+        """The SHA-256 of `told` as JSON: keys sorted, no spaces, UTF-8."""
+        return hashlib.sha256(jsontext.dump(_sorted(self.told)).encode()).hexdigest()
 
     @property
-    def shown(self) -> tuple[object, ...]:
+    def shown(self) -> tuple[str, str]:
         """What a person was shown of it, to which an answer is bound."""
-        return self.id, self.kind, self.name, self.thread, self.input_sha256
+        return self.id, self.sha256
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether everything that names what it does, and where, is text that can be shown; and an id to type."""
+        places = [self.event.get(name) for name in ("mcp_server_name", "session_thread_id")]
+        is_named = text(self.event.get("name")) is not None
+        return is_named and all(isinstance(each, str | None) for each in places) and ids.may_be_call(self.id)
 
 
 def _sorted(value: Any) -> Any:
@@ -134,7 +149,7 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
         events += [event for event in portion if event.get("type") in _ASKED_FOR]
         if _is_enough(events, until):
             break
-    readable = {id: call for id, call in calls.items() if id not in doubtful and ids.may_be_call(id)}
+    readable = {id: call for id, call in calls.items() if id not in doubtful and call.is_readable}
     return _asked(session_id, events, readable)
 
 
@@ -177,8 +192,15 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
+def _in_a_line(given: Any) -> str:
+    """Return a call's input as a row shows it: the only text in it, or JSON."""
+    values = list(given.values()) if isinstance(given, dict) else [given]
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else jsontext.dump(given)
+
+
 # The columns of what waits; in a pipe they are only ever appended.
-FIRST = ("call", "name", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
+FIRST = ("call", "name", "length", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
+_MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
 
 
 @dataclass(frozen=True)
@@ -201,10 +223,12 @@ class Waiting:
             "kind": "unreadable",
             **dict.fromkeys(("name", "input", "asked", "waits")),
             "credits": Run(self.session).credits,
+            "length": None,
         }
         if call:
-            name, given = Words(call.name, least=14), Words(short(call.input), least=12)
-            row |= {"kind": call.kind, "name": name, "input": given}
+            said = _in_a_line(call.input)
+            name, given = Words(visible(call.name), least=14), Words(visible(shortened(said, _MOST_SHOWN)), least=12)
+            row |= {"kind": call.kind, "name": name, "input": given, "length": len(said)}
             if asked := event_time(call.event):
                 row["asked"] = Moment(asked)
             if since := unix(asked):
@@ -215,9 +239,7 @@ class Waiting:
         """Return its JSON: the whole input, and the commands that answer, as words."""
         told = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
-            told |= {"kind": call.kind, "input": call.input, "input_sha256": call.input_sha256}
-            told |= {name: text(call.event.get(name)) for name in ("name", "mcp_server_name")}
-            told |= {"thread": call.thread, "asked_at": event_time(call.event)}
+            told |= {**call.told, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
         return {
             "run_id": self.run_id,
             "session_id": self.session.get("id"),

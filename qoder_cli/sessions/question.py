@@ -1,73 +1,83 @@
 """Show a call to a person, and ask about it.
 
-Its text is another's, perhaps written to be approved: every line has a margin,
+Its text is another's, perhaps written to be approved: it is shown as it is, every line has a margin,
 nothing steers the terminal or hides, and the question comes last.
 """
 
-import unicodedata
+import re
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
+from shutil import get_terminal_size
 
 from qoder_cli.app import App
-from qoder_cli.base import jsontext, signals
-from qoder_cli.base.errors import ApiError, Rejected, UsageError
-from qoder_cli.base.tokens import shortened
-from qoder_cli.output.screen import NARROWEST, keys, terminal_width
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import ApiError, Rejected
+from qoder_cli.base.tokens import REDACTED, shortened
+from qoder_cli.output.prompt import choice_of, fresh_line_of
+from qoder_cli.output.screen import NARROWEST, terminal_width
+from qoder_cli.output.visible import pictures, quoted, visible
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look
 
 MOST_SHOWN = 10_000  # characters of an input
 MOST_ROWS = 200  # lines of the terminal
 _MARGIN = "  │ "
+_GOES_ON = "  ┆ "  # the margin of a row that continues a line: no text can draw it
+_INDENT = "    "  # of such a row; a field's name has none, and its value two spaces
 _LONGEST_NAME = 100  # characters
-_TRIES = 3
-_UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # categories of characters not shown
+_LONGEST_ASKED = 40  # characters of a name in a question
+_PLAIN = re.compile(r"[\w.-]+")
+_NOTHING = "nothing was sent"
+HIDDEN = f"holds a secret of yours, or {REDACTED}, which stands for one here"
 
 
-def show_call(app: App, call: Call) -> None:
-    """Show a call with its input; say how much of a very long one is left out."""
-    whole = "\n".join(_lines(call.input))
+def show_call(app: App, call: Call) -> str:
+    """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
+    whole = app.err.veiled("\n".join(_lines(call.input)))
     width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
     rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
     where = f" on thread {named(call.thread)}" if call.thread else ""
     told = f"session {named(call.session_id)} asks to run {named(call.name)} ({call.kind}, {named(call.id)}){where}:"
-    told = f"\n{_MARGIN}".join(_rows(told, width))  # no name gets a line to itself
-    app.err.tell(f"{told}\n" + "".join(f"{_MARGIN}{row}\n" for row in rows[:MOST_ROWS]))
-    hidden = len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
-    if hidden:
-        app.progress.warn(f"{hidden:,} characters of the input of this call are not shown; --json prints all of it")
+    first, *more = _rows(app.err.veiled(told), width)  # no name gets a line to itself
+    shown = [first.removeprefix(_MARGIN), *more, *rows[:MOST_ROWS]]
+    app.err.show("".join(f"{row}\n" for row in shown))
+    cut = len(call.name[_LONGEST_NAME:]) + len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
+    if cut:
+        app.progress.warn(f"{cut:,} characters of this call are not shown; --json prints all of it")
+    if not cut and len(shown) < get_terminal_size((80, 24)).lines:
+        return ""
+    return f"a call of {quoted(shortened(call.name, _LONGEST_ASKED))} with {len(whole):,} characters"
 
 
-def _lines(given: Any) -> Iterator[str]:
+def hides_secret(app: App, call: Call) -> bool:
+    """Return whether a call cannot be shown whole, for it holds a secret of ours, or what stands for one."""
+    whole = "\n".join((call.name, call.thread or "", *_lines(call.input)))
+    return REDACTED in whole or app.err.veiled(whole) != whole
+
+
+def _lines(given: object) -> Iterator[str]:
     """Yield a call's input: each field's name, then its text or JSON, indented."""
     if not isinstance(given, dict) or not given:
         yield from jsontext.dump(given, indent=2).split("\n")
         return
     for key, value in given.items():
         said = value if isinstance(value, str) else jsontext.dump(value, indent=2)
-        yield jsontext.dump(key)[1:-1]
+        yield key if _PLAIN.fullmatch(key) else jsontext.dump(key)  # no name can draw a value
         yield from (f"  {line}" for line in said.split("\n"))
 
 
 def _rows(line: str, width: int) -> list[str]:
-    """Return a line in rows that fit the terminal, every character visible."""
+    """Return a line in rows that fit the terminal, each behind its margin, every character visible."""
     from rich.cells import cell_len
 
-    rows, room = [""], width
-    for character in map(visible, line.replace("\t", "    ")):
-        taken = max(cell_len(character), 1)
+    rows, room = [_MARGIN], width
+    for picture in pictures(line.replace("\t", "    ")):
+        taken = max(cell_len(picture), 1)
         if taken > room:
-            rows.append("")
-            room = width
-        rows[-1] += character
+            rows.append(_GOES_ON + _INDENT)
+            room = width - len(_INDENT)
+        rows[-1] += picture
         room -= taken
     return rows
-
-
-def visible(text: str) -> str:
-    """Return a text with invisible and steering characters spelled out."""
-    return "".join(f"\\u{ord(one):04x}" if unicodedata.category(one) in _UNSEEN else one for one in text)
 
 
 def named(text: str) -> str:
@@ -77,14 +87,7 @@ def named(text: str) -> str:
 
 def ask(app: App, question: str, choices: str) -> str:
     """Return the first letter of the choice a person types now. Raises UsageError."""
-    _forget_keys(app)
-    words = {*choices.split(), *(word[0] for word in choices.split())}
-    for _ in range(_TRIES):
-        reply = line_of(app, f"{question} ")
-        letter = reply.strip().lower()
-        if letter and letter in words:
-            return letter[0]
-    raise UsageError("no choice was made; nothing was sent", hint="type one of the letters in brackets")
+    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING)
 
 
 def prompted(app: App, session_id: str) -> bool:
@@ -100,14 +103,19 @@ def prompted(app: App, session_id: str) -> bool:
             if app.known.answered.get(call.id) == asked.key:
                 app.progress.note(f"{named(call.id)} was answered, which does not show yet")
                 continue
-            show_call(app, call)
-            if call.kind == "custom":
+            long = show_call(app, call)
+            if hides_secret(app, call):
+                app.progress.warn(f"{named(call.id)} {HIDDEN}; it is not asked about, for it cannot be shown whole")
+            if call.kind == "custom" or hides_secret(app, call):
                 is_left = True
                 continue
-            reply = ask(app, "allow? [y]es [n]o [w]hy not [s]top", "yes no why stop")
+            question = f"allow {long}?" if long else "allow?"
+            reply = ask(app, f"{question} [y]es [n]o [w]hy not [s]top", "yes no why stop")
             if reply == "s":
                 return False
-            because = line_of(app, "why not? ").strip() if reply == "w" else None
+            because = None
+            if reply == "w":
+                because = fresh_line_of(app.stdin, app.err, "why not? ", nothing=_NOTHING).strip()
             answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
         try:
             if answers:
@@ -115,29 +123,3 @@ def prompted(app: App, session_id: str) -> bool:
         except Rejected as error:
             app.progress.warn(error.message)
         return bool(answers) or not is_left
-
-
-def line_of(app: App, prompt: str) -> str:
-    """Return the line that a person types. Raises UsageError if none comes."""
-    app.err.tell(prompt)
-    try:
-        with keys(shown=True), signals.waiting():
-            line = app.stdin.readline() if app.stdin else ""
-    except OSError:
-        line = ""
-    except BaseException:
-        app.err.tell("\n")
-        raise
-    if not line.endswith("\n"):
-        app.err.tell("\n")
-        raise UsageError("no answer was given; nothing was sent", hint="run it in a terminal, or pass --yes")
-    return line.rstrip("\r\n")
-
-
-def _forget_keys(app: App) -> None:
-    try:
-        import termios
-    except ImportError:
-        return
-    with suppress(OSError, ValueError, termios.error):
-        termios.tcflush(app.stdin.fileno() if app.stdin else 0, termios.TCIFLUSH)

@@ -1,6 +1,5 @@
 """A server that tells the truth badly, against the commands that answer an agent: none of the promises may break."""
 
-import hashlib
 import itertools
 import json
 import re
@@ -15,7 +14,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder, Ran
-from tests.support.asking import Event, Server, call, refusal
+from tests.support.asking import Event, Server, call, refusal, sha256_of
 from tests.support.interrupting import caught
 
 DONE_NOTHING = (2, 4, 5, 6, 7)
@@ -573,7 +572,7 @@ def test_ids_of_another_kind(qoder: Qoder, server: Server, id: str) -> None:
 @pytest.mark.parametrize("order", list(itertools.product((0, 1, 2), repeat=2)), ids=str)
 def test_hashes_of_several_calls(qoder: Qoder, server: Server, order: tuple[int, ...]) -> None:
     server.session("sess_1", call(1), call(2), call(3))
-    hashes = [hashlib.sha256(f'{{"command":"echo {n + 1}"}}'.encode()).hexdigest().upper() for n in order]
+    hashes = [sha256_of(call(n + 1)).upper() for n in order]
     words = [word for each in hashes for word in ("--input-sha256", each)]
     ran = qoder("session", "approve", "sess_1", "evt_2", "evt_1", "--yes", "--json", *words)
     assert (ran.code, len(server.posted)) == ((0, 1) if sorted(order) == [0, 1] else (6, 0))

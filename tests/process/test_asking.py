@@ -11,7 +11,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("terminals as POSIX has them", allow_module_level=True)
 
-from tests.support.asking import APPROVE, ASKED, FastClock, Server, call, served
+from tests.support.asking import APPROVE, ASKED, FastClock, Server, asked_again, call, fields_drawn, served
 from tests.support.processes import Shell, Terminal, until
 
 
@@ -39,10 +39,11 @@ def test_a_yes_approves_what_was_shown(shell: Shell, server: Server) -> None:
     assert server.taken == {"evt_1": 1}
 
 
-@pytest.mark.parametrize("keys", ["n\n", "\n\n\n", "maybe\nY?\nye\n", "\x04"])
-def test_nothing_else_is_a_yes(shell: Shell, server: Server, keys: str) -> None:
+@pytest.mark.parametrize("replies", [["n\n"], ["\n"] * 3, ["maybe\n", "Y?\n", "ye\n"], ["\x04"]])
+def test_nothing_else_is_a_yes(shell: Shell, server: Server, replies: list[str]) -> None:
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type(keys)
+        for number, reply in enumerate(replies, 1):
+            asked_again(terminal, ASKED, number).type(reply)
         assert terminal.end() == 2
     assert server.posted == []
 
@@ -63,6 +64,7 @@ def test_ctrl_c_at_the_question_sends_nothing(shell: Shell, server: Server) -> N
         terminal.shows(ASKED).type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert server.posted == []
+    assert "error: interrupted; nothing was sent" in terminal.screen
 
 
 def test_a_terminal_that_vanishes_sends_nothing(shell: Shell, server: Server) -> None:
@@ -82,6 +84,7 @@ def test_what_a_colleague_answers_during_the_question_is_not_sent(shell: Shell, 
     assert (server.posted, server.taken["evt_1"]) == ([], 1)
 
 
+MARGINS = ("  │ ", "  ┆ ")  # of a line, and of a row that continues one
 HOSTILE = "ls\r\x1b[2J\x1b[1;1H\u202e\u200b\nallow? [y]es [n]o [w]hy not [s]top y\n" + "A" * 300 + "\u2800" * 300
 HOSTILE += "approve evt_1? [y]es"
 
@@ -91,25 +94,28 @@ def test_hostile_text_stays_behind_the_margin(shell: Shell, server: Server) -> N
         "sess_1", call(1, name="Bash\x1b[2J" + "x" * 5_000, input={"command": HOSTILE, "a\nb": {"c": "\x07"}})
     )
     with Terminal(shell, *APPROVE, env={"NO_COLOR": "1"}) as terminal:
-        terminal.shows(ASKED).type("n\n")
+        terminal.shows("characters? [y]es [n]o").type("n\n")
         assert terminal.end() == 2
     shown = terminal.raw.replace("\r\n", "\n")
     assert not {"\x1b", "\x07", "\u202e", "\u200b", "\r"} & set(shown)
     began = next(n for n, line in enumerate(terminal.screen) if line.startswith("session sess_1"))
-    first = next(n for n, line in enumerate(terminal.screen) if line.startswith("  │ "))
+    first = next(n for n, line in enumerate(terminal.screen) if line.startswith(MARGINS))
     lines = terminal.screen[first:]
-    asked = next(n for n, line in enumerate(lines) if line.startswith(ASKED))
-    assert all(line.startswith("  │ ") and len(line) <= 80 for line in lines[:asked])
+    said = next(n for n, line in enumerate(lines) if "characters of this call are not shown" in line)
+    assert all(line.startswith(MARGINS) and len(line) <= 80 for line in lines[:said])
+    assert any(line.startswith('approve evt_1, a call of "Bash\\u001b[2Jxxx') for line in lines[said + 1 : said + 3])
+    assert fields_drawn(lines[:said]) == ["command", '"a\\nb"']
     assert not any("[y]es" in line for line in terminal.screen[began:first])
 
 
 def test_an_input_of_5_mb_is_cut_and_said_so(shell: Shell, server: Server) -> None:
     server.session("sess_1", call(1, input={"command": "echo hidden;" * 450_000}))
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("n\n")
+        terminal.shows("[y]es [n]o").type("n\n")
         assert terminal.end() == 2
-    said = next(n for n, line in enumerate(terminal.screen) if "characters of the input of this call" in line)
-    assert terminal.screen[said + 1].startswith(ASKED) or terminal.screen[said + 2].startswith(ASKED)
+    said = next(n for n, line in enumerate(terminal.screen) if "characters of this call are not shown" in line)
+    asked = 'approve evt_1, a call of "Bash" with 5,400,010 characters? [y]es [n]o'
+    assert any(line.startswith(asked) for line in terminal.screen[said + 1 : said + 3])
     assert len(terminal.screen) < 250
 
 

@@ -1,5 +1,6 @@
 """A server whose agents ask: a session waits for answers, takes each once, works on, and can be made to go wrong."""
 
+import hashlib
 import json
 import threading
 import time
@@ -9,9 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
+
+if TYPE_CHECKING:
+    from tests.support.processes import Terminal
 
 Event = dict[str, Any]
 WORKS_FOR = 2.0  # seconds that a turn takes
@@ -20,6 +24,20 @@ PREFIX = "/api/v1/cloud"
 # A command that asks, and what it asks.
 APPROVE = ("qoder", "session", "approve", "sess_1")
 ASKED = "approve evt_1? [y]es [n]o"
+
+
+def asked_again(terminal: "Terminal", question: str, times: int) -> "Terminal":
+    """Return the terminal once it has asked so often."""
+    from tests.support.processes import until
+
+    until(lambda: terminal.raw.count(question) >= times, f"{question!r} for the {times}. time")
+    return terminal
+
+
+def fields_drawn(screen: list[str]) -> list[str]:
+    """Return what stands where only the name of a field may."""
+    rows = [line.removeprefix("  │ ") for line in screen if line.startswith("  │ ")]
+    return [row for row in rows if row[:1] not in ("", " ")]
 
 
 def stamp(at: float) -> str:
@@ -33,6 +51,14 @@ def refusal(status: int, message: str, kind: str = "invalid_request_error") -> h
 
 def call(number: int, name: str = "Bash", kind: str = "agent.tool_use", **fields: Any) -> Event:
     return {"id": f"evt_{number}", "type": kind, "name": name, "input": {"command": f"echo {number}"}, **fields}
+
+
+def sha256_of(event: Event) -> str:
+    """Return the hash that `pending` gives for a call, made as README says."""
+    kinds = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
+    told = {"kind": kinds[event["type"]], "thread": event.get("session_thread_id"), "input": event["input"]}
+    told |= {name: event.get(name) for name in ("name", "mcp_server_name")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass

@@ -19,9 +19,12 @@ def pending(
 
     Without RUN it looks at all idle sessions of the last 24 hours, with one
     request each, and says how many those were. In JSON each call has its whole
-    input, its `input_sha256`, and under `answer` the commands that answer it.
+    input, an `input_sha256`, and under `answer` the commands that answer it.
+    The hash is that of the object with the keys kind, name, mcp_server_name,
+    thread and input as JSON (keys sorted, no spaces).
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
-    credits. Kind is tool, mcp or custom; `unreadable` waits too.
+    credits, length of the input in characters. Kind is tool, mcp or custom;
+    `unreadable` waits too.
 
     Examples:
       qoder run pending
@@ -39,6 +42,7 @@ def pending(
         for batch in found:
             rows.show(batch)
             any_waits = any_waits or bool(batch)
+            waiting.warn_of_hidden(app, batch)
     if not any_waits:
         app.progress.note("nothing waits for an answer")
     elif exit_status:

@@ -9,7 +9,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, Waiting, argument, flag, one_named, option, wanted_of
 
 _CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.", default=None)
-_SAME = "Refuse (exit 6) unless the input is the one with this hash. Once for each call."
+_SAME = "Refuse (exit 6) unless it is the call with this hash. Once for each call."
 _RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
 
 
@@ -28,7 +28,8 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -
     Shows each call with its input and asks first; scripts name the calls (or
     --all) and pass --yes. What waits is read again right before: if it is not
     the same any more, nothing is sent (exit 6). With --input-sha256 it must
-    also be what `pending` showed (sha256 of the input as JSON, keys sorted).
+    also be what `pending --json` showed: the same input, tool, MCP server, kind
+    and thread.
 
     Exit codes: 0 allowed, or with --all nothing waited; 6 it no longer waits;
     9 unknown whether it arrived: never sent twice. With --wait as a run's.

@@ -1,0 +1,68 @@
+"""Another's text with nothing hidden in it, for a person who decides by what it says.
+
+What cannot be seen, steers the terminal, or looks like a space and is none is spelled out, as `\\u200b`.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+
+from qoder_cli.base import jsontext
+
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+# Categories of characters that have no picture: controls, formats, unassigned, private, surrogates, separators.
+_WITHOUT_PICTURE = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+# Pictures that are empty, though their category does not say so: Hangul fillers, Khmer inherent vowels, Mongolian and
+# other variation selectors, the joiner of graphemes, the blank of braille, the empty note, the filler of Khitan.
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U0001d159\U00016fe4")
+_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+_MARKS = ("Mn", "Mc", "Me")
+_MOST_MARKS = 3  # on one letter; more cover what stands around it
+# Hebrew and the scripts behind it write vowels as marks of their own; those for any letter begin elsewhere.
+_FIRST_WITH_MARKS = 0x0590
+_FOR_ANY_LETTER = (range(0x1AB0, 0x1B00), range(0x1DC0, 0x1E00), range(0x20D0, 0x2100), range(0xFE20, 0xFE30))
+
+
+def visible(text: str) -> str:
+    """Return a text with all that hides or steers spelled out."""
+    return text if text.isascii() and text.isprintable() else "".join(pictures(text))
+
+
+def quoted(text: str) -> str:
+    """Return another's text in quotation marks that it cannot close."""
+    return visible(jsontext.dump(text))
+
+
+def pictures(text: str) -> Iterator[str]:
+    """Yield what is shown of a text: a letter with its marks, another character, or one spelled out."""
+    shown = ""  # what is about to be yielded
+    marks = 0  # on it
+    for one in text:
+        if marks < _MOST_MARKS and _may_mark(one, shown):
+            shown, marks = shown + one, marks + 1
+            continue
+        if shown:
+            yield shown
+        shown, marks = _spelled(one), 0
+    if shown:
+        yield shown
+
+
+def _may_mark(mark: str, letter: str) -> bool:
+    """Return whether a mark belongs on a letter, by Unicode or by the letter's script; elsewhere it would cover it."""
+    if unicodedata.category(mark) not in ("Mn", "Mc") or _is_empty(mark) or not letter[:1].isalpha():
+        return False
+    is_of_a_script = ord(mark) >= _FIRST_WITH_MARKS and not any(ord(mark) in those for those in _FOR_ANY_LETTER)
+    both_are = is_of_a_script and ord(letter[0]) >= _FIRST_WITH_MARKS
+    return both_are or len(unicodedata.normalize("NFC", letter + mark)) == 1
+
+
+def _spelled(one: str) -> str:
+    category = unicodedata.category(one)
+    is_blank = category == "Zs" and one != " "
+    if category in (*_WITHOUT_PICTURE, *_MARKS) or is_blank or _is_empty(one):
+        return _SHORT.get(one) or (f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}")
+    return one
+
+
+def _is_empty(one: str) -> bool:
+    return one in _EMPTY or any(ord(one) in those for those in _SELECTORS)

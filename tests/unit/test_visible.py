@@ -1,0 +1,51 @@
+"""What another wrote, where a person decides by it: nothing in it hides."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.output.visible import pictures, quoted, visible
+
+HIDING = [
+    *("\xa0", "\u1680", *map(chr, range(0x2000, 0x2010)), "\u202f", "\u205f", "\u3000"),  # blanks, and none at all
+    *("\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u17b4", "\U0001d159", "\u180e", "\u00ad"),  # empty pictures
+    *("\u061c", "\u202e", "\u2066", "\u2069", "\ufeff", "\u2060", "\U000e0041", "\u2028", "\u2029"),  # steering
+    *("\u034f", "\ufe0f", "\ufe00", "\U000e0100", "\u0338", "\u20dd", "\u0489"),  # what covers or follows another
+    *("\x00", "\x1b", "\x7f", "\x85", "\ud800", "\ue000", "\u0378"),
+]
+
+
+@pytest.mark.parametrize("hiding", HIDING, ids=ascii)
+@pytest.mark.parametrize("before", ["", "rm", "ק", "界", " "], ids=ascii)
+def test_what_hides_is_spelled_out(hiding: str, before: str) -> None:
+    shown = visible(f"{before}{hiding}x")
+    assert hiding not in shown
+    assert (f"\\u{ord(hiding):04x}" if ord(hiding) < 0x10000 else f"\\U{ord(hiding):08x}") in shown
+
+
+@pytest.mark.parametrize(
+    "word", ["Räume", "Ra\u0308ume", "e\u0323\u0302", "你好", "שָׁלוֹם", "हिन्दी", "นี้", "か\u3099", "👩", "→ ½"]
+)
+def test_what_people_write_is_shown_as_it_is(word: str) -> None:
+    assert visible(word) == word
+
+
+def test_marks_that_pile_up_are_spelled_out() -> None:
+    assert visible("ก" + "\u0e49" * 9).count("\\u0e49") == 6
+
+
+@given(st.text())
+def test_whatever_is_written_is_seen(text: str) -> None:
+    shown = visible(text)
+    assert shown == visible(shown)
+    assert "".join(pictures(text)) == shown
+    assert all(one == " " or unicodedata.category(one)[0] not in "CZ" for one in shown)
+
+
+@given(st.text(alphabet='"\\ [y]es\n\u202e'))
+def test_a_quotation_ends_where_it_is_meant_to(text: str) -> None:
+    shown = quoted(text)
+    assert shown[0] == shown[-1] == '"'
+    assert '"' not in shown[1:-1].replace("\\\\", "").replace('\\"', "")
