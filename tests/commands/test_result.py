@@ -311,12 +311,12 @@ def test_one_that_cannot_be_cancelled_does_not_stop_the_others(qoder: Qoder) -> 
 def test_ctrl_c_at_the_second_question_asks_no_third_and_says_what_was_done(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replies = iter(["y", Signalled(signal.SIGINT)])
+    replies = ["y"]
 
     def choice_of(*_: Any, **__: Any) -> str:
-        if isinstance(reply := next(replies), BaseException):
-            raise reply
-        return reply
+        if not replies:
+            raise Signalled(signal.SIGINT)
+        return replies.pop()
 
     monkeypatch.setattr(App, "may_ask", True)
     monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
