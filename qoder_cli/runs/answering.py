@@ -30,6 +30,7 @@ MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
 FEW = 8  # sessions at a time; no list shows their state
 _LISTED = 10  # ids in a message
+_OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
 
 
 class Target(NamedTuple):
@@ -85,13 +86,13 @@ def in_targets(app: App, typed: Sequence[str]) -> Iterator[list[Waiting]]:
     """Yield what waits in each session typed. Raises QoderError."""
     for target in [target_of(word, app) for word in typed]:
         session = session_of(app, target.session_id)
-        yield waiting_in(app, target, look(app.client, target.session_id), session)
+        yield waiting_in(app, target, look(app.client, target.session_id, behind=True), session)
 
 
 def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
-    """Yield what waits in the idle sessions created `since`. Raises ApiError.
+    """Yield what waits in the sessions created `since`. Raises ApiError.
 
-    A session that cannot be read is a warning, and an error at the end.
+    Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
     """
     start = parse_when(since, option="--since", now=app.clock.now())
     app.pace_reads()
@@ -100,12 +101,12 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
         id = str(session["id"])
         try:
-            return waiting_in(app, Target(id), look(app.client, id), session)
+            return waiting_in(app, Target(id), look(app.client, id, behind=True), session)
         except ApiError as error:
             return error
 
     with app.progress.waiting(lambda: f"looked at {looked} sessions", leaving="nothing is changed"):
-        for found in in_order(read, _idle_sessions(app, start), at_a_time=AT_A_TIME):
+        for found in in_order(read, _open_sessions(app, start), at_a_time=AT_A_TIME):
             looked += 1
             app.progress.beat()
             if isinstance(found, NotFound) and found.enveloped:
@@ -117,19 +118,19 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
             elif found:
                 with app.progress.aside():
                     yield found
-    app.progress.note(f"looked at {looked} idle sessions created since {utc_text(start)}")
+    app.progress.note(f"looked at {looked} sessions created since {utc_text(start)}")
     if failures:
         app.progress.warn(f"{len(failures)} sessions could not be read")
         raise failures[0]
 
 
-def _idle_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
+def _open_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
-    query = {"statuses[]": ("idle",), "created_at[gte]": utc_text(start), "limit": 100}
+    query = {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}
     for page in app.client.pages("/sessions", query):
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
-            is_meant = session.get("status") in (None, "idle") and not session.get("archived_at")
+            is_meant = session.get("status") in (None, *_OPEN) and not session.get("archived_at")
             if id and id not in seen and is_meant and (created is None or created >= start):
                 seen.add(id)
                 yield session
@@ -214,7 +215,7 @@ def decide(
     if not (yes or app.may_ask):
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
     target = target_of(typed, app)
-    asked = look(app.client, target.session_id, until=calls)
+    asked = look(app.client, target.session_id, until=calls, behind=True)
     taken = chosen(app, target, asked, calls, verb)
     if hashes and sorted(call.sha256 for call in taken) != sorted(each.lower() for each in hashes):
         why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
@@ -287,7 +288,7 @@ def deliver(
             said = "answered"
             app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
     sent = {call.id for call, _ in answers}
-    still = [id for id in (*(call.id for call in asked.calls), *asked.unreadable) if id not in sent]
+    still = [id for id in asked.waiting if id not in sent]
     if still:
         app.progress.note(f"these still wait: {_listed(still)}")
     if wanted is not None:
@@ -298,7 +299,7 @@ def deliver(
 def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> None:
     """Send a custom tool's result, and print what was done. Raises QoderError."""
     target = target_of(typed, app)
-    asked = look(app.client, target.session_id, until=[id])
+    asked = look(app.client, target.session_id, until=[id], behind=True)
     [call] = chosen(app, target, asked, [id], "answer")
     answers = [(call, custom_result(call, said, is_error=is_error))]
     deliver(app, target, asked, answers, said="answered", wanted=wanted)
@@ -344,7 +345,7 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
             if error.http_status != 409:
                 raise
             if not to_say.when_idle:
-                if look(app.client, target.session_id).key is None:
+                if not look(app.client, target.session_id).is_open:
                     raise error.with_(hint="to send it once the agent is idle", next=again) from error
                 next = target.command(app, "pending")
                 raise error.with_(hint="answer what it waits for first", next=next) from error

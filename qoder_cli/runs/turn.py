@@ -98,8 +98,8 @@ def with_asks(client: "Client", run: Run) -> Run:
         return run
     with suppress(ApiError):
         asked = look(client, run.session_id, retry=False)
-        if asked.key is not None:
-            return apply_asks(run, Asks(asked.key, [*(call.id for call in asked.calls), *asked.unreadable]))
+        if asked.key is not None and asked.is_open:
+            return apply_asks(run, Asks(asked.key, asked.waiting))
     return run
 
 

@@ -7,15 +7,15 @@ lost response, the events show what was sent, or that the call no longer waits.
 import math
 import re
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoAnswer, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.base.model import array, mapping, text
-from qoder_cli.base.outcome import event_at, event_key, stop_reason
+from qoder_cli.base.outcome import event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
@@ -25,6 +25,7 @@ LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events 
 RESENDS = 2  # of harmless repeats
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api/facts.md, 2.3)
+_NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
 
@@ -164,8 +165,9 @@ class Answers(SessionWrite):
         what = f"what was said to {', '.join(call.id for call in self.calls)}"
         super().__init__(app, asked.session_id, [event for _, event in answers], what=what)
         self.asked = asked
-        self._asked_by = asked.key  # the event that asked, as of sending
+        self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._not_sent = "; nothing was sent"
+        self._recorded = ""  # what the server made of one, if it is not what was sent
 
     def deliver(self) -> Events:
         """Send them and return the events accepted, or none if lost and nothing waits.
@@ -173,7 +175,7 @@ class Answers(SessionWrite):
         If the server names the older form, try that once. Raises Rejected, and what `send` raises.
         """
         events = self._deliver()
-        self._app.known.answered |= dict.fromkeys((call.id for call in self.calls), self._asked_by)
+        self._app.known.answered |= {call.id: self._asked_by.get(call.id) for call in self.calls}
         return events
 
     def _deliver(self) -> Events:
@@ -198,42 +200,64 @@ class Answers(SessionWrite):
         self._look()
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
-        self._asked_by, self._not_sent = self.asked.key, ""
+        self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
         return super().request()
+
+    def _may_be(self, accepted: dict[str, Any], sent: dict[str, Any]) -> bool:
+        return super()._may_be(accepted, sent) and _results(accepted) <= _results(sent)
+
+    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+        unknown = super().doubt(why, cause, is_absent=is_absent)
+        if not self._recorded:
+            return unknown
+        stop = self._app.command("session", "cancel", self.session_id)
+        return unknown.with_(message=self._recorded, hint="to stop the agent", next=stop)
 
     def seen(self) -> Events | None:
         """Return the answers listed; empty if nothing waits, whoever answered."""
         named = set(map(_call_of, self.events))
-        self.asked = asked = look(self.client, self.session_id, until=[*named, str(self._asked_by)], retry=False)
+        asked_by = {self._asked_by[id] for id in named}
+        self.asked = asked = look(self.client, self.session_id, until=[*named, *asked_by], retry=False, behind=True)
         found = list(filter(None, map(self._shown_of, self.events)))
         if len(found) == len(named):
             return found
-        open_ = [event for event in self.events if not self._shown_of(event)]
-        answered = [(event, asked.answer_to(_call_of(event))) for event in open_]
-        others = [_call_of(event) for event, other in answered if other and other.get("type") == event["type"]]
-        if others:
-            why = f"{others[0]} no longer waits: {asked.became_of(others[0])} by somebody else"
-            raise OutcomeUnknown(why) if found else CannotBe(why)
-        knows_as_much = any(event_key(event) == self._asked_by for event in asked.events)  # else it lags
-        still = {*asked.unreadable, *(call.id for call in asked.calls)}
-        return [] if knows_as_much and not still & named and self._went_on() else None
+        for event in self.events:
+            if not self._shown_of(event) and (other := next(self._answers_to(event), None)):
+                raise OutcomeUnknown(self._otherwise(event, other))
+        knows_as_much = asked_by <= set(map(event_key, asked.events))  # else it lags
+        return [] if knows_as_much and not named & set(asked.waiting) and self._went_on() else None
+
+    def _answers_to(self, ours: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield what the newest look shows of answers of this kind to the same call, since it asked."""
+        id = _call_of(ours)
+        for event in self.asked.since(self._asked_by.get(id, "")):
+            if event.get("type") == ours["type"] and _call_of(event) == id:
+                yield event
 
     def _shown_of(self, ours: dict[str, Any]) -> dict[str, Any] | None:
         """Return the newest look's event with the same answer to the same call."""
-        said = (event for event in self.asked.events if event.get("type") == ours["type"])
-        return next((event for event in said if _call_of(event) == _call_of(ours) and _agrees(event, ours)), None)
+        return next((event for event in self._answers_to(ours) if _agrees(event, ours)), None)
+
+    def _otherwise(self, ours: dict[str, Any], other: dict[str, Any]) -> str:
+        """Return in words, and note, that a call was answered otherwise than was sent: by whom, no event says."""
+        wanted, so = (_PARTICIPLES.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
+        at = event_time(other)
+        wanted = f"was to be {wanted}" if wanted in _PARTICIPLES.values() else "was answered"
+        self._recorded = f"{_call_of(ours)} {wanted}, but the server shows that it is {so}"
+        self._recorded += f" since {at}, by this answer or somebody else's" if at else ", by this answer or another"
+        return self._recorded
 
     def _went_on(self) -> bool:
         """Return whether the agent went on, not stopped, and ran nothing denied."""
         newest = self.asked.newest
-        denied = [event for event in self.events if _result(event) == "deny" and not self._shown_of(event)]
+        denied = [event for event in self.events if "deny" in _results(event) and not self._shown_of(event)]
         has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
         goes_on = ("session.status_running", "session.status_idle")
         reasons = (None, "end_turn", "stop_sequence", "requires_action")
         return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
 
     def _look(self) -> None:
-        self.asked = look(self.client, self.session_id, until=[call.id for call in self.calls])
+        self.asked = look(self.client, self.session_id, until=[call.id for call in self.calls], behind=True)
 
     def _gone(self) -> Rejected | None:
         """Return the error for a call that does not wait as shown; None if all do."""
@@ -257,6 +281,9 @@ class Answers(SessionWrite):
         return True
 
 
+_PARTICIPLES = {"allow": "approved", "deny": "denied"}
+
+
 def _call_of(event: dict[str, Any]) -> str:
     return str(event.get(ANSWERS[str(event["type"])]))
 
@@ -265,11 +292,10 @@ def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
     """Return whether an answer says the same as ours, as far as it shows."""
     if "content" in event and message_text(event) != message_text(ours):
         return False
-    return _result(event) in (None, _result(ours))
+    return _results(event) <= _results(ours)
 
 
-def _result(event: dict[str, Any]) -> str | None:
-    """Return allow or deny of a confirmation in either form; None for others."""
-    newer = {older: result for result, older in _OLDER_FORM.items()}
-    decision = text(event.get("decision"))
-    return text(event.get("result")) or newer.get(decision or "", decision)
+def _results(event: dict[str, Any]) -> set[str]:
+    """Return what a confirmation says, allow or deny, in either form; nothing for others."""
+    said = {text(event.get("result")), text(event.get("decision"))} - {None}
+    return {_NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in said}

@@ -8,11 +8,12 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import ENDS, RUNNING, event_key, event_time, stop_reason, waiting_calls
+from qoder_cli.base.outcome import ENDS, RUNNING, event_key, event_time, in_order, stop_reason, waiting_calls
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
@@ -35,7 +36,14 @@ ANSWERS = {
     "agent.tool_result": "tool_use_id",
     "agent.mcp_tool_result": "mcp_tool_use_id",
 }
-_ASKED_FOR = (*STATUSES, *KINDS, *ANSWERS)
+# Of a thread; the main one has them too (api/facts.md, 2.6).
+THREAD_STATUSES = (
+    "session.thread_status_running",
+    "session.thread_status_idle",
+    "session.thread_status_rescheduled",
+    "session.thread_status_terminated",
+)
+_ASKED_FOR = (*STATUSES, *THREAD_STATUSES, *KINDS, *ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,16 @@ def _sorted(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a session waits for by the event `key`; `events` are those read, newest first."""
+    """What a session waits for; `events` are those read, newest first.
+
+    `key` is that of the event by which it waits, None if it does not; `asked_by` has it for each call that waits.
+    """
 
     session_id: str
     calls: tuple[Call, ...] = ()
     unreadable: tuple[str, ...] = ()
     key: str | None = None
+    asked_by: Mapping[str, str] = field(default_factory=dict)
     events: Events = field(default_factory=list)
 
     @property
@@ -105,8 +117,23 @@ class Asked:
         """Whether the agent works, or waits for an answer."""
         return self.newest.get("type") == RUNNING or self.key is not None
 
+    @property
+    def waiting(self) -> list[str]:
+        """The ids of the calls that wait."""
+        return [*(call.id for call in self.calls), *self.unreadable]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something waits, named or not, and was not answered."""
+        return bool(self.waiting) or (self.key is not None and not any(map(_answered, self.since(self.key))))
+
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
+
+    def since(self, key: str) -> Events:
+        """Return the events after the one with this key; none if it is not there."""
+        place = next((n for n, event in enumerate(self.events) if event_key(event) == key), 0)
+        return self.events[:place]
 
     def answer_to(self, id: str) -> dict[str, Any] | None:
         """Return a call's answer: a person's, else the tool's result."""
@@ -127,9 +154,13 @@ class Asked:
         return f"it was {done} at {at}" if at else f"it was {done}"
 
 
-def look(client: "Client", session_id: str, *, until: Collection[str] = (), retry: bool = True) -> Asked:
-    """Return what a session waits for, read back to the keys `until`. Raises ApiError."""
-    query = {"types[]": _ASKED_FOR, "limit": PAGE}
+def look(
+    client: "Client", session_id: str, *, until: Collection[str] = (), retry: bool = True, behind: bool = False
+) -> Asked:
+    """Return what a session waits for, read back to the keys `until`. Raises ApiError.
+
+    With `behind`, also what sub-agents wait for while the main thread works on.
+    """
     within = None if retry else READ_WITHIN
     calls: dict[str, Call] = {}
     doubtful: set[str] = set()  # calls that two events show differently
@@ -144,13 +175,25 @@ def look(client: "Client", session_id: str, *, until: Collection[str] = (), retr
                         doubtful.add(id)
             yield page
 
+    def read(types: Collection[str]) -> Iterator[Events]:
+        for portion in newest_first(pages, {"types[]": tuple(types), "limit": PAGE}):
+            yield [event for event in portion if event.get("type") in types]
+
     events: Events = []
-    for portion in newest_first(pages, query):
-        events += [event for event in portion if event.get("type") in _ASKED_FOR]
+    portions = read(_ASKED_FOR)
+    for portion in portions:
+        events += portion
         if _is_enough(events, until):
             break
+    if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
+        events = _with_threads(events, chain.from_iterable(read(THREAD_STATUSES)))
+        named = {id for event, _ in _asking_threads(events) for id in waiting_calls(event)}
+        for portion in portions if not named <= set(map(event_key, events)) else ():
+            events = _with_threads(events, portion)
+            if named <= set(map(event_key, events)):
+                break
     readable = {id: call for id, call in calls.items() if id not in doubtful and call.is_readable}
-    return _asked(session_id, events, readable)
+    return _asked(session_id, events, readable, behind=behind)
 
 
 def _is_enough(events: Events, until: Collection[str]) -> bool:
@@ -163,25 +206,59 @@ def _is_enough(events: Events, until: Collection[str]) -> bool:
     return not named and any(event.get("type") == RUNNING for event in events)
 
 
-def _asked(session_id: str, events: Events, calls: Mapping[str, Call]) -> Asked:
-    place = next((n for n, event in enumerate(events) if event.get("type") in STATUSES), None)
-    if place is None or stop_reason(events[place]) != "requires_action":
+def _with_threads(events: Events, older: Iterable[dict[str, Any]]) -> Events:
+    """Return events with others that are mostly older, all newest first, each once."""
+    return in_order([*reversed([*older]), *reversed(events)])[::-1]
+
+
+def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind: bool) -> Asked:
+    newest = next(((event, n) for n, event in enumerate(events) if event.get("type") in STATUSES), None)
+    if newest is None:
         return Asked(session_id, events=events)
-    answered = set(map(_answered, events))
-    named = waiting_calls(events[place]) or list(_since_running(events[place:]))
-    waiting = [id for id in dict.fromkeys(named) if id not in answered]
-    readable = tuple(calls[id] for id in waiting if id in calls)
-    unreadable = tuple(id for id in waiting if id not in calls)
-    return Asked(session_id, readable, unreadable, event_key(events[place]), events)
+    asking: list[tuple[dict[str, Any], int]] = []
+    if stop_reason(newest[0]) == "requires_action":
+        asking = [newest]
+    elif behind and newest[0].get("type") == RUNNING:
+        asking = _asking_threads(events)
+    asked_by: dict[str, str] = {}
+    for event, place in asking:
+        # An answer before it does not count: the server names the call again.
+        answered = set(map(_answered, events[:place]))
+        named = waiting_calls(event)
+        if not named and event is newest[0]:
+            named, answered = list(_since_running(events[place:])), set(map(_answered, events))
+        asked_by |= {id: event_key(event) for id in named if id not in answered}
+    if behind and newest[0].get("type") == RUNNING:
+        # The main thread may pass through such an idle by itself: only what is marked as asked waits for a person.
+        asked_by = {id: key for id, key in asked_by.items() if id not in calls or _asks(calls[id].event)}
+        asking = asking if asked_by else []
+    readable = tuple(calls[id] for id in asked_by if id in calls)
+    unreadable = tuple(id for id in asked_by if id not in calls)
+    key = event_key(asking[0][0]) if asking else None
+    return Asked(session_id, readable, unreadable, key, asked_by, events)
+
+
+def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
+    """Return the newest status of each thread that waits for an answer, with its place."""
+    newest: dict[str | None, tuple[dict[str, Any], int]] = {}
+    for place, event in enumerate(events):
+        if event.get("type") in THREAD_STATUSES:
+            newest.setdefault(text(event.get("session_thread_id")), (event, place))
+    return [(event, place) for event, place in newest.values() if stop_reason(event) == "requires_action"]
 
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:
     """Yield the ids of calls since the last start that say they wait, oldest first."""
     end = next((n for n, event in enumerate(events) if event.get("type") == RUNNING), len(events))
     for event in reversed(events[:end]):
-        asks = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
-        if asks and (id := text(event.get("id"))) and _is_call(event, id):
+        is_marked = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
+        if is_marked and (id := text(event.get("id"))) and _is_call(event, id):
             yield id
+
+
+def _asks(call: dict[str, Any]) -> bool:
+    """Return whether nothing in a call says that it waits for nobody."""
+    return call.get("evaluated_permission") not in ("allow", "deny")
 
 
 def _is_call(event: dict[str, Any], id: str) -> bool:

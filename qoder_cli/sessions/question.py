@@ -100,7 +100,7 @@ def prompted(app: App, session_id: str) -> bool:
             return True
         answers, is_left = [], bool(asked.unreadable)
         for call in asked.calls:
-            if app.known.answered.get(call.id) == asked.key:
+            if app.known.answered.get(call.id) == asked.asked_by[call.id]:
                 app.progress.note(f"{named(call.id)} was answered, which does not show yet")
                 continue
             long = show_call(app, call)

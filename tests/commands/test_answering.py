@@ -358,6 +358,57 @@ def test_what_a_colleague_answered_while_the_server_was_slow_is_not_sent(qoder: 
     assert len(server.posted) == 1
 
 
+# What the server makes of an answer
+
+
+@pytest.mark.parametrize(("verb", "recorded"), [("deny", "allow"), ("approve", "deny")])
+@pytest.mark.parametrize("heard", ["", "drop-after", "no-data", "act-500"])
+@pytest.mark.parametrize("older", [False, True])
+def test_an_answer_that_is_recorded_as_another_is_9_and_says_so(
+    qoder: Qoder, server: Server, verb: str, recorded: str, heard: str, older: bool
+) -> None:
+    server.session("sess_1", call(1))
+    server.records, server.older_form = recorded, older
+    server.goes_wrong = ["", heard] if older else [heard]
+    ran = qoder("session", verb, "sess_1", "evt_1", "--yes", "--json")
+    done = {"allow": "approved", "deny": "denied"}[recorded]
+    wanted = {"deny": "denied", "approve": "approved"}[verb]
+    assert (ran.code, ran.out) == (9, ""), ran.err
+    assert ran.error["message"].startswith(
+        f"evt_1 was to be {wanted}, but the server shows that it is {done} since 2027"
+    )
+    assert ran.error["next"][:4] == ["qoder", "session", "cancel", "sess_1"]
+    assert server.ours == {"evt_1": 1}
+
+
+@pytest.mark.parametrize(("verb", "echoed"), [("deny", "allow"), ("approve", "deny"), ("deny", "maybe")])
+def test_events_decide_where_the_response_contradicts_what_was_sent(
+    qoder: Qoder, server: Server, verb: str, echoed: str
+) -> None:
+    server.session("sess_1", call(1))
+    server.echoes = echoed
+    ran = qoder("session", verb, "sess_1", "evt_1", "--yes", "--json")
+    said = {"deny": "denied", "approve": "approved"}[verb]
+    assert (ran.code, ran.json["calls"]) == (0, [{"call": "evt_1", "answer": said}])
+    assert server.ours == {"evt_1": 1}
+
+
+def test_a_call_that_is_named_again_can_be_answered_again(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1), call(2))
+    server.asks_again = 1
+    words = ("session", "approve", "sess_1", "evt_1", "--yes", "--json")
+    assert qoder(*words).code == 0
+    qoder.clock.time += 1
+    assert [one["call"] for one in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1", "evt_2"]
+    server.goes_wrong = ["drop-before"]
+    lost = qoder(*words)  # the answer of before is none to this one
+    assert (lost.code, server.ours["evt_1"]) == (9, 1), lost.out
+    ran = qoder(*words)
+    assert (ran.code, server.ours["evt_1"]) == (0, 2)
+    qoder.clock.time += 1
+    assert [one["call"] for one in qoder("session", "pending", "sess_1", "--json").json] == ["evt_2"]
+
+
 # Servers that do not do as they are asked
 
 
@@ -607,16 +658,56 @@ def test_what_a_session_did_before_a_message_is_not_its_outcome(qoder: Qoder, se
 # All that waits
 
 
-def test_without_a_run_it_looks_at_each_idle_session_once(qoder: Qoder, server: Server) -> None:
+def test_without_a_run_it_looks_at_each_session_once(qoder: Qoder, server: Server) -> None:
     for number in range(250):
         server.session(f"sess_{number}", *([call(number)] if number % 50 == 0 else []))
-    server.sessions["sess_3"].object["status"] = "running"
+    server.sessions["sess_3"].object["status"] = "terminated"
     server.ignores = ("statuses[]",)
     ran = qoder("session", "pending", "--json")
     assert [one["call"] for one in ran.json] == [f"evt_{number}" for number in range(0, 250, 50)]
-    assert "looked at 249 idle sessions" in ran.err
+    assert "looked at 249 sessions" in ran.err
     assert len(server.requests) == 3 + 249
     assert sum(qoder.clock.slept) >= 249 / 20
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("calls", [0, 150])
+def test_what_a_sub_agent_asks_behind_a_running_agent_is_listed_and_answered(
+    qoder: Qoder, server: Server, named: bool, calls: int
+) -> None:
+    server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=calls)
+    server.session("sess_2")
+    words = ("pending", "sess_1") if named else ("pending",)
+    [shown] = qoder("session", *words, "--json").json
+    assert (shown["call"], shown["session_id"], shown["thread"]) == ("evt_1", "sess_1", "sthr_2")
+    assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
+    ran = qoder(*shown["answer"]["approve"][1:])
+    assert (ran.code, server.taken) == (0, {"evt_1": 1})
+    qoder.clock.time += 1
+    assert qoder("session", *words, "--json").json == []
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"type": "session.thread_status_running", "session_thread_id": "sthr_2"},
+        {"type": "session.thread_status_terminated", "session_thread_id": "sthr_2"},
+        {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "deny"},
+        {"type": "agent.tool_result", "tool_use_id": "evt_1"},
+        {"type": "session.status_idle", "stop_reason": {"type": "end_turn"}},
+        {"type": "session.status_terminated"},
+    ],
+    ids=lambda event: event["type"],
+)
+def test_what_a_sub_agent_no_longer_asks_is_not_listed(qoder: Qoder, server: Server, after: dict[str, Any]) -> None:
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=3)
+    server._tell(session, qoder.clock.time - 1, after)
+    assert qoder("session", "pending", "--json").json == []
+
+
+def test_a_call_that_a_thread_makes_without_asking_is_not_listed(qoder: Qoder, server: Server) -> None:
+    server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2", evaluated_permission="allow"), calls=3)
+    assert qoder("session", "pending", "--json").json == []
 
 
 def test_sessions_that_cannot_be_read_are_not_silently_ignored(qoder: Qoder, server: Server) -> None:

@@ -88,6 +88,9 @@ class Server(httpx.BaseTransport):
     lenient: bool = False  # takes a second answer to the same call, as a server may
     reads_fail: int = 0  # so many readings of events end in 503, once something was posted
     ignores: tuple[str, ...] = ()  # parameters of lists
+    records: str | None = None  # what it makes of every answer to a call: allow, whatever was said
+    echoes: str | None = None  # the same, of what it responds alone
+    asks_again: int = 0  # so many answers are accepted and shown, and the calls named again
     before_post: list[Callable[[], object]] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)  # how often each call, or message, was taken
@@ -110,6 +113,24 @@ class Server(httpx.BaseTransport):
             self._asks(session, now + 10, names=names)
         else:
             self._tell(session, now + 10, {"type": "session.status_idle", "stop_reason": {"type": "end_turn"}})
+        return session
+
+    def sub_agent_asks(self, id: str, asking: Event, *, calls: int) -> Session:
+        """Add a session whose main thread makes so many calls while a sub-agent waits for an answer."""
+        session = self.session(id)
+        session.object["status"] = "running"
+        sub, now = {"session_thread_id": asking["session_thread_id"]}, self.clock.time - 40
+        self._tell(session, now, {"type": "session.status_running"})
+        self._tell(session, now + 1, {"type": "session.thread_status_running", "session_thread_id": "sthr_1"})
+        self._tell(session, now + 2, {"type": "session.thread_status_running", **sub})
+        self._tell(session, now + 3, {"evaluated_permission": "ask", **asking})
+        stop = {"type": "requires_action", "event_ids": [asking["id"]]}
+        self._tell(session, now + 4, {"type": "session.thread_status_idle", "stop_reason": stop, **sub})
+        for number in range(calls):
+            at = now + 5 + 30 * number / calls
+            self._tell(session, at, {**call(1), "id": f"evt_m{number}", "evaluated_permission": "allow"})
+            self._tell(session, at, {"type": "agent.tool_result", "tool_use_id": f"evt_m{number}"})
+        session.waiting = [asking["id"]]
         return session
 
     def _asks(self, session: Session, at: float, *, names: bool = True) -> None:
@@ -244,11 +265,21 @@ class Server(httpx.BaseTransport):
                 self.ours[event["content"][0]["text"]] += 1
                 self.turn(session, self.clock.time, f"You said {event['content'][0]['text']}")
                 accepted.append(self._tell(session, self.clock.time + 0.02, event))
+        if self.echoes:
+            accepted = [{**each, **({"result": self.echoes} if "result" in each else {})} for each in accepted]
         return httpx.Response(200, json={"data": accepted})
 
     def _answer(self, session: Session, event: Event, named: str) -> Event:
         self.taken[named] += 1
+        if self.records and "result" in event:
+            event = {**event, "result": self.records}
+        if self.records and "decision" in event:
+            event = {**event, "decision": "approve" if self.records == "allow" else self.records}
         accepted = self._tell(session, self.clock.time, event)
+        if self.asks_again > 0:
+            self.asks_again -= 1
+            self._asks(session, self.clock.time + 0.01)
+            return accepted
         if named not in session.waiting:
             return accepted
         session.waiting.remove(named)

@@ -17,8 +17,9 @@ def pending(
 ) -> None:
     """List the calls that wait for an answer.
 
-    Without RUN it looks at all idle sessions of the last 24 hours, with one
-    request each, and says how many those were. In JSON each call has its whole
+    Without RUN it looks at all sessions of the last 24 hours that have not
+    ended, with one request each (two where the agent works: a sub-agent may
+    ask), and says how many those were. In JSON each call has its whole
     input, an `input_sha256`, and under `answer` the commands that answer it.
     The hash is that of the object with the keys kind, name, mcp_server_name,
     thread and input as JSON (keys sorted, no spaces).
