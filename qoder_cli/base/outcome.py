@@ -23,6 +23,12 @@ RUNNING = "session.status_running"
 ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")  # after which a session rests
 # Asked for with `types[]`, and filtered again here: a server may ignore the filter.
 ENDING_EVENTS = (RUNNING, *ENDS, "session.error")
+# What a person sends in answer to a call that waits, with the field that names the call.
+REPLIES = {
+    "user.tool_confirmation": "tool_use_id",
+    "user.custom_tool_result": "custom_tool_use_id",
+    "user.tool_result": "tool_use_id",
+}
 # Any of them shows that work has begun, where no `session.status_running` says so.
 AGENT_EVENTS = (
     "agent.message",
@@ -70,6 +76,27 @@ SESSION_DELETED = Ending(
         "type": "session_deleted",
         "message": "The session was deleted before its outcome was seen.",
     },
+)
+
+
+SESSION_ARCHIVED = Ending(
+    None,
+    error={
+        "type": "session_archived",
+        "message": "The session was archived before its turn ended.",
+    },
+)
+NO_WORK = Ending(
+    None,
+    error={
+        "type": "no_work_seen",
+        "message": "No work was seen after the message.",
+    },
+)
+_UNSETTLED = (
+    (SESSION_DELETED, Exit.OUTCOME_UNKNOWN),
+    (SESSION_ARCHIVED, Exit.OUTCOME_UNKNOWN),
+    (NO_WORK, Exit.LOST_SIGHT),
 )
 
 
@@ -131,8 +158,9 @@ def waits_for_answer(run: Run) -> bool:
 
 def verdict(run: Run) -> Exit:
     """Return the exit code of a settled run: NOT_YET while it is going on."""
-    if run.derived.get("error") == SESSION_DELETED.error:
-        return Exit.OUTCOME_UNKNOWN
+    for ending, code in _UNSETTLED:
+        if run.derived.get("error") == ending.error:
+            return code
     if standing(run) is not Standing.ENDED:
         return Exit.NOT_YET
     return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(run.status or "failed", Exit.RUN_FAILED)
@@ -179,7 +207,7 @@ class SessionStory:
     Of the agent's events, only what shows when work began is kept.
     """
 
-    types: Sequence[str] = ENDING_EVENTS  # what it takes in, besides the agent's own
+    types: Sequence[str] = (*ENDING_EVENTS, *REPLIES)  # what it takes in, besides the agent's own
 
     def __init__(self, *, since: float | None = None) -> None:
         self._since = since
@@ -197,8 +225,14 @@ class SessionStory:
         """Add events, such as a page of a list. Return the story itself."""
         for event, at in _placed(list(filter(None, map(mapping, events)))):
             self._take(event, at)
-        self.judged = _judge(self._ordered())
+        self.judged = self._judged()
         return self
+
+    def _judged(self) -> Judgement:
+        return judge(self._ordered())
+
+    def clear(self) -> None:
+        """Take note that no work was left out."""
 
     def restart(self) -> list[dict[str, Any]]:
         """Forget all events, to be told them in another order. Return those that `events` has."""
@@ -211,6 +245,11 @@ class SessionStory:
         return frozenset()
 
     @property
+    def begins(self) -> str | None:
+        """The key of the first event that counts, if not all of the session do."""
+        return None
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """The events that an ending can depend on, except the agent's."""
         return [told.event for told in self._ordered() if told.event]
@@ -218,7 +257,7 @@ class SessionStory:
     def _take(self, event: dict[str, Any], at: float | None) -> None:
         kind = text(event.get("type")) or ""
         is_work = kind.startswith("agent.")
-        if not is_work and kind not in ENDING_EVENTS:
+        if not is_work and kind not in ENDING_EVENTS and kind not in REPLIES:
             return
         if not self.is_since(at):
             return
@@ -266,7 +305,8 @@ class SessionStory:
         return _by_time([(told, told.at) for told in self._told.values()])
 
 
-def _judge(story: Iterable[Told]) -> Judgement:
+def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
+    """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending."""
     endings: list[Rest] = []
     asks: Asks | None = None
     worked = idled_early = is_unclear = rests = False
@@ -275,6 +315,11 @@ def _judge(story: Iterable[Told]) -> Judgement:
     for key, kind, _, event in story:
         if kind.startswith("agent."):
             worked = True
+            continue
+        if kind in REPLIES:
+            asks = asks and _left_of(asks, text(event.get(REPLIES[kind])))
+            continue
+        if kind not in ENDING_EVENTS:
             continue
         asks = None  # no longer the last of these events: somebody answered, or it moved on
         ending = None
@@ -293,6 +338,8 @@ def _judge(story: Iterable[Told]) -> Judgement:
                 reason, at = stop_reason(event), event_time(event)
                 if reason == "requires_action":
                     asks, rests = Asks(key, waiting_calls(event)), False
+                elif needs_work and not worked:
+                    is_unclear = True
                 elif reason is not None and reason not in _TURN_DONE:
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
@@ -308,6 +355,12 @@ def _judge(story: Iterable[Told]) -> Judgement:
             rests = True
     is_unclear = is_unclear or (idled_early and not worked and not endings)
     return Judgement(endings, asks, worked, is_unclear, rests)
+
+
+def _left_of(asks: Asks, answered: str | None) -> Asks | None:
+    """Return what still waits of an ask after an answer to a call; where it names none, that is nothing."""
+    left = [id for id in asks.event_ids if id != answered]
+    return Asks(asks.key, left) if left else None
 
 
 def _explained(reason: str, last_error: dict[str, Any] | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from qoder_cli.base.errors import (
     Exit,
     InternalError,
     Interrupted,
+    LostSight,
     NeedsAnswer,
     NoAnswer,
     NotYet,
@@ -24,7 +25,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping
-from qoder_cli.base.outcome import FINAL, is_going, settle, verdict, waits_for_answer
+from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, settle, verdict, waits_for_answer
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.runs.observe import Observer
 from qoder_cli.settings.values import OnAsk
@@ -60,10 +61,19 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         case Exit.NOT_YET:
             return not_ended(run, app)
         case Exit.OUTCOME_UNKNOWN:
+            is_archived = run.derived.get("error") == SESSION_ARCHIVED.error
+            why = "archived before its turn ended" if is_archived else "deleted"
             return OutcomeUnknown(
-                f"the outcome of {run.called} is unknown: its session was deleted",
+                f"the outcome of {run.called} is unknown: {'it' if run.is_session else 'its session'} was {why}",
                 hint="check what the run did before starting another",
                 next=app.looking(noun(run.id), "get", run.id),
+                **{**about, "run_state": "unknown"},
+            )
+        case Exit.LOST_SIGHT:
+            return LostSight(
+                f"no work was seen after the message to {run.called}, which has rested for a minute",
+                hint="to see whether the message is there, before you send it again",
+                next=app.looking(noun(run.id), "logs", run.id, "--tail", "20"),
                 **{**about, "run_state": "unknown"},
             )
         case Exit.RUN_SKIPPED:

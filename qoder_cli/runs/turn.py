@@ -9,6 +9,8 @@ from qoder_cli.base.errors import ApiError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
+    NO_WORK,
+    SESSION_ARCHIVED,
     Asks,
     Ending,
     SessionStory,
@@ -17,12 +19,16 @@ from qoder_cli.base.outcome import (
     is_going,
     waits_for_answer,
 )
-from qoder_cli.runs.observe import USAGE_WITHIN, Observer, SessionKnown, observer_of
+from qoder_cli.base.times import unix
+from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, observer_of
 from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.story import TurnStory, keys, read_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+
+
+AT_WORK = ("running", "rescheduling", "canceling")  # what a session says of itself while it works
 
 
 def session_of(app: App, id: str) -> dict[str, Any]:
@@ -45,24 +51,60 @@ def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
 
 
 class SessionObserver(Observer):
-    """Reads how a turn of a session ends, whose `story` goes beyond the first ending."""
+    """Reads how a turn of a session ends, whose `story` goes beyond the first ending.
+
+    A turn that will never end is ended: of a session that is archived, or rests without having worked on a message.
+    """
 
     reads_on = True
 
     def __init__(self, client: "Client", session: dict[str, Any], story: SessionStory) -> None:
         super().__init__(client, str(session["id"]), run=Run(session))
         self.known = SessionKnown(self.run_id, story)
+        self._read_at = client.clock.monotonic()  # the session
+        self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
+
+    def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
+        if self._client.clock.monotonic() - self._read_at >= DISAGREEMENT_AFTER:
+            run = self._read_session(within) or run
+        super()._ask_session(run, within, retry)
+        if not self.ended and (ending := self._why_it_never_ends(run.raw)):
+            self._conclude(run, ending)
+
+    def _why_it_never_ends(self, session: dict[str, Any]) -> Ending | None:
+        now = self._client.server_now()
+        archived_at = unix(session.get("archived_at"))
+        if session.get("archived_at") and (archived_at is None or now - archived_at >= DISAGREEMENT_AFTER):
+            return SESSION_ARCHIVED
+        story = self.known.story
+        if not isinstance(story, TurnStory) or (unworked := story.unworked) is None:
+            self._unworked = None
+            return None
+        if self._unworked is None or self._unworked[0] != unworked.key:
+            self._unworked = unworked.key, self._client.clock.monotonic()
+        rests_for = self._client.clock.monotonic() - self._unworked[1]
+        if unworked.at is not None and not story.is_of_this_command:
+            rests_for = max(rests_for, now - unworked.at)
+        if rests_for < DISAGREEMENT_AFTER or session.get("status") in AT_WORK:
+            return None
+        return SESSION_ARCHIVED if session.get("archived_at") else NO_WORK
 
     def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
         return run  # a session is asked for by its own id
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))
+        if (session := self._read_session(USAGE_WITHIN)) is not None:
+            self._keep(apply_ending(session, ending))
+
+    def _read_session(self, within: float | None) -> Run | None:
+        """Return the session, read again; None if it cannot be."""
         with suppress(ApiError):
-            path = f"/sessions/{segment(self.run_id)}"
-            session = mapping(self._client.get(path, within=USAGE_WITHIN, retry=False))
+            session = mapping(self._client.get(f"/sessions/{segment(self.run_id)}", within=within, retry=False))
             if session.get("id") == self.run_id:
-                self._keep(apply_ending(Run({**session, "type": "session"}), ending))
+                self._read_at = self._client.clock.monotonic()
+                return Run({**session, "type": "session"})
+        return None
 
 
 def turn_observer(

@@ -102,7 +102,8 @@ class Wait:
         if error is not None or watch.run is None:
             return
         if watch.over or not is_first or len(self.said) <= FEW:  # not a line for each of a thousand
-            self._say(watch, "waits for an answer" if watch.observer.asks_since else watch.run.status or "gone")
+            ended = watch.run.status or watch.run.error_type or ""
+            self._say(watch, "waits for an answer" if watch.observer.asks_since else ended)
         if self.wanted.on_ask != "wait" and watch.observer.needs_answer:
             self.conclude(watch, unanswered(watch.observer, self.wanted, self.app))
 

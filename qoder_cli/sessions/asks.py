@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import ENDS, RUNNING, event_key, event_time, in_order, stop_reason, waiting_calls
+from qoder_cli.base.outcome import ENDS, REPLIES, RUNNING, event_key, event_time, in_order, stop_reason, waiting_calls
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
@@ -28,14 +28,8 @@ READ_WITHIN = 10.0  # seconds for one reading back
 
 KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
 STATUSES = (RUNNING, *ENDS)
-# What answers a call, with the field that names it.
-ANSWERS = {
-    "user.tool_confirmation": "tool_use_id",
-    "user.custom_tool_result": "custom_tool_use_id",
-    "user.tool_result": "tool_use_id",
-    "agent.tool_result": "tool_use_id",
-    "agent.mcp_tool_result": "mcp_tool_use_id",
-}
+# What answers a call, with the field that names it: a person, or the tool itself.
+ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
 # Of a thread; the main one has them too (api/facts.md, 2.6).
 THREAD_STATUSES = (
     "session.thread_status_running",

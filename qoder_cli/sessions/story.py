@@ -1,21 +1,27 @@
 """Read a session's events, whatever a server makes of cursors and order."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Self
 
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, array, mapping, text
 from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
+    ENDS,
+    REPLIES,
+    RUNNING,
     Asks,
     Ending,
+    Judgement,
     SessionStory,
     Told,
     event_at,
     event_key,
     in_order,
+    judge,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.http.answers import no_answer
@@ -33,8 +39,9 @@ APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
 FUTURE = 86400.0  # seconds that a run may seem to be created after now
 
 
-# Events sent to a session that begin a turn.
-SAID = ("user.message", "user.tool_confirmation", "user.custom_tool_result", "user.interrupt")
+MESSAGES = ("user.message", "user.define_outcome")
+# All that is sent to a session, and may begin a turn.
+SAID = (*MESSAGES, *REPLIES, "user.interrupt")
 
 
 def events_path(session_id: str) -> str:
@@ -123,11 +130,41 @@ def read_story(
                     break
             if known or not story.judged.is_unclear:
                 break
+            if story.begins is not None:  # the newest events tell, and the whole story would be long
+                _tell_newest(client, session_id, story, (*types, *AGENT_EVENTS), within=within, retry=retry)
+                break
             # It went idle, and only the agent's own events can tell whether it ever ran.
             known = story.restart()
     finally:
         story.tell(known)
     return read_to
+
+
+def _tell_newest(
+    client: "Client",
+    session_id: str,
+    story: SessionStory,
+    types: Collection[str],
+    *,
+    within: float | None,
+    retry: bool,
+) -> None:
+    """Tell a story its session's newest events, until they make it clear, or back to where it begins."""
+    begins, known = story.begins, story.restart()
+    newest: Events = []
+    try:
+        pages = partial(pages_of_events, client, session_id, within=within, retry=retry)
+        for portion in newest_first(pages, {"types[]": tuple(types), "limit": PAGE}):
+            newest = [*reversed(portion), *newest]
+            read = set(map(event_key, newest))
+            story.restart()
+            story.tell([*(event for event in known if event_key(event) not in read), *newest])
+            if begins in read:
+                story.clear()
+            if begins in read or not story.judged.is_unclear:
+                break
+    finally:
+        story.tell(known)
 
 
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
@@ -164,10 +201,14 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
 
 
 class TurnStory(SessionStory):
-    """The part of a session's story after the events `after`, which were sent to it.
+    """One turn of a session: what follows the events `after`, which were sent to it, else its newest message.
 
-    Events `known` before do not count. If a list does not show `after`, the turn begins with
-    the first unknown work. Without `after` it is the whole story, and its last ending counts.
+    It begins there, worked on or not; without any message it is the whole story. No idle before work ends it. The
+    first ending counts that follows `after`; else the last one, at which the session rests.
+
+    Servers may show the start of work right before the message (api/facts.md, 2.6). It is this turn's, unless the
+    agent had done something by then. Events `known` before do not count. If a list does not show `after`, the turn
+    begins with the first unknown work.
     """
 
     types = (*ENDING_EVENTS, *SAID)
@@ -176,10 +217,23 @@ class TurnStory(SessionStory):
         super().__init__()
         self._known = frozenset(known)
         self._after = frozenset(after)
+        self._cleared = frozenset[str]()  # events before which all work is known
+        self._left_out = set[str]()  # work between other work, which says nothing new
 
     @property
     def starts(self) -> frozenset[str]:
-        return self._after
+        newest = self._newest_start(self._ordered())
+        return self._after or (frozenset() if newest is None else frozenset([newest.key]))
+
+    @property
+    def is_of_this_command(self) -> bool:
+        """Whether it begins with what was just sent; else with what may have been said long ago."""
+        return bool(self._after)
+
+    @property
+    def begins(self) -> str | None:
+        turn = self._turn()
+        return turn[0].key if turn and self.starts else None
 
     @property
     def ending(self) -> Ending | None:
@@ -197,20 +251,82 @@ class TurnStory(SessionStory):
     def asks(self) -> Asks | None:
         return super().asks if self._after else self.judged.asks
 
-    def _take(self, event: dict[str, Any], at: float | None) -> None:
-        key = event_key(event)
-        if key in self._after:  # it begins work
-            self._told[key] = Told(key, "session.status_running", at, event)
-        elif key not in self._known:
-            super()._take(event, at)
+    @property
+    def unworked(self) -> Told | None:
+        """The event since which the session has rested without having worked on what was said; None if it did."""
+        ordered, judged = self._ordered(), self.judged
+        start = self._newest_start(ordered)
+        if start is None or judged.worked or judged.endings or judged.asks:
+            return None
+        rests = [told for told in ordered if told.kind in (RUNNING, *ENDS)][-1:]
+        if rests and rests[0].kind == RUNNING:
+            return None
+        return max([start, *rests], key=ordered.index)
 
-    def _ordered(self) -> list[Told]:
-        ordered = super()._ordered()
-        if not self._after:
-            return ordered
-        places = [n for n, told in enumerate(ordered) if told.key in self._after]
-        places = places[-1:] or [n for n, told in enumerate(ordered) if told.kind == "session.status_running"]
-        return ordered[places[0] :] if places else []
+    def _take(self, event: dict[str, Any], at: float | None) -> None:
+        key, kind = event_key(event), text(event.get("type")) or ""
+        if key in self._told or key in self._left_out or (key in self._known and key not in self._after):
+            return
+        if kind in SAID or key in self._after:
+            self._told[key] = Told(key, kind, at, event)
+        elif not kind.startswith("agent."):
+            super()._take(event, at)
+        else:
+            self._leave_out_between(at)
+            self._told[key] = Told(key, kind, at, {})
+
+    def _leave_out_between(self, at: float | None) -> None:
+        """Forget the last of two or more pieces of work, told one after the other, before one that is no older."""
+        last = [*islice(reversed(self._told.values()), 2)]
+        if len(last) < 2 or not all(told.kind.startswith("agent.") for told in last):
+            return
+        if at is None or last[0].at is None or last[0].at <= at:
+            self._left_out.add(last[0].key)
+            del self._told[last[0].key]
+
+    def _judged(self) -> Judgement:
+        turn, is_of_message = self._turn(), bool(self.starts)
+        judged = judge(turn, needs_work=is_of_message)
+        if not is_of_message:
+            return judged
+        # Work that is not known yet may stand before an idle, and behind a start of work right before the message.
+        begun = next((n for n, told in enumerate(turn[1:], 1) if _is_work(told)), len(turn))
+        doubtful = {told.key for told in turn[:begun] if told.kind in ENDS} - self._cleared
+        return judged._replace(is_unclear=bool(doubtful) or not judged.worked)
+
+    def copy(self) -> Self:
+        other = super().copy()
+        other._left_out = set(self._left_out)
+        return other
+
+    def restart(self) -> Events:
+        self._left_out = set()
+        return super().restart()
+
+    def clear(self) -> None:
+        """Take note that the agent's events were told, back to the beginning of the turn."""
+        self._cleared |= self._told.keys()
+        self.judged = self._judged()
+
+    def _turn(self) -> list[Told]:
+        """Return the turn's events, with the start of work before them that is theirs."""
+        ordered = self._ordered()
+        start = self._newest_start(ordered)
+        if start is None:
+            running = next((n for n, told in enumerate(ordered) if told.kind == RUNNING), len(ordered))
+            return ordered[running:] if self._after else ordered
+        place = ordered.index(start)
+        before = [told for told in ordered[:place] if told.kind not in (*SAID, "session.error")][-1:]
+        return [*(told for told in before if told.kind == RUNNING), *ordered[place:]]
+
+    def _newest_start(self, ordered: Sequence[Told]) -> Told | None:
+        """Return the event that begins the turn, if it is there."""
+        starts = [told for told in ordered if (told.key in self._after if self._after else told.kind in MESSAGES)]
+        return starts[-1] if starts else None
+
+
+def _is_work(told: Told) -> bool:
+    return told.kind == RUNNING or told.kind.startswith("agent.")
 
 
 def keys(events: Iterable[dict[str, Any]]) -> set[str]:

@@ -76,7 +76,12 @@ class Wire(httpx.BaseTransport):
             return httpx.Response(
                 501, json={"type": "error", "error": {"type": "feature_not_available", "message": ""}}
             )
-        if "user.tool_confirmation" in request.url.params.get_list("types[]") and not self.tells_of_asks:
+        types = request.url.params.get_list("types[]")
+        if (
+            {"agent.tool_use", "user.tool_confirmation"} <= {*types}
+            and "agent.message" not in types
+            and not self.tells_of_asks
+        ):
             return httpx.Response(501, json={})  # nobody is asked, unless a test says so
         self.requests.append(request)
         path = request.url.raw_path.decode().partition("?")[0].removeprefix("/api/v1/cloud")

@@ -97,7 +97,8 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
             hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", found.id)),
         )
     if not is_going(found):
-        app.progress.note(f"{found.called} already finished: {found.status or 'its session was deleted'}")
+        so = f"already finished: {found.status}" if found.status else f"has nothing to cancel: {found.error_message}"
+        app.progress.note(f"{found.called} {so}")
         return False
     if found.session_id is None:
         raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
