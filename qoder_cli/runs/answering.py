@@ -1,12 +1,24 @@
 """Answer an agent's calls, and send it messages, as a command does."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NotFound, Rejected, UsageError, WaitTimeout
+from qoder_cli.base.errors import (
+    ApiError,
+    Interrupted,
+    LostSight,
+    NeedsAnswer,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    Signalled,
+    UsageError,
+    WaitTimeout,
+)
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
@@ -305,61 +317,109 @@ def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wan
     deliver(app, target, asked, answers, said="answered", wanted=wanted)
 
 
-def _wait_out(app: App, observer: Observer, wanted: Wanted) -> None:
-    """Wait silently for the turn. Raises what ended the wait sooner."""
-    item = wait_for(app, observer, wanted._replace(follow=False, require_satisfied=False))
-    if item.error and not observer.ended:
-        raise item.error
-
-
 class ToSay(NamedTuple):
-    """A message: as typed, its text, and whether to wait until the agent is idle."""
+    """A message: as typed, its text, what is done while the agent is at work, and the other options as typed."""
 
     typed: str
     said: str
+    interrupts: bool
     when_idle: bool
+    options: Sequence[str] = ()
+
+    def again(self, app: App, target: Target, *more: str) -> list[str]:
+        """Return the command that sends it, as words."""
+        how = ["--interrupt"] * self.interrupts + ["--when-idle"] * self.when_idle
+        return target.command(app, "send", "-m", self.typed, *how, *more, *self.options)
 
 
-def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, interrupts: bool, waits: bool) -> None:
+def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, waits: bool) -> None:
     """Send a message to a session. Print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
     session_to_talk_to(app, target.session_id)
     app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-    if interrupts and wanted and look(app.client, target.session_id).is_busy:
-        session, known = _before(app, target)
-        Interruption(app, target.session_id).deliver()
-        _wait_out(app, turn_observer(app, session, known=known), wanted._replace(on_ask="wait"))
-    refusals = 0
-    again = target.command(app, "send", "-m", to_say.typed, "--when-idle")
-    while True:
-        if to_say.when_idle and wanted and look(app.client, target.session_id).is_busy:
-            observer = turn_observer(app, session_of(app, target.session_id))
-            _wait_out(app, observer, wanted.since(began, app.clock))
-            refusals = 0
-        turn = _before(app, target) if waits else None
-        try:
-            events = Message(app, target.session_id, message(to_say.said)).deliver()
-            break
-        except Rejected as error:
-            if error.http_status != 409:
-                raise
-            if not to_say.when_idle:
-                if not look(app.client, target.session_id).is_open:
-                    raise error.with_(hint="to send it once the agent is idle", next=again) from error
-                next = target.command(app, "pending")
-                raise error.with_(hint="answer what it waits for first", next=next) from error
-            refusals += 1
-            timeout = wanted.limits.timeout if wanted else None
-            if timeout is not None and app.clock.monotonic() - began >= timeout:
-                why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
-                raise WaitTimeout(why, hint="to try again", next=again, session_id=target.session_id) from error
-            if refusals == MOST_REFUSALS:  # it is idle, and refuses for another reason
-                raise
-            app.clock.sleep(BUSY_PAUSE)
+    said = Message(app, target.session_id, message(to_say.said))
+    if wanted and (to_say.interrupts or to_say.when_idle):
+        with _unsent(said, to_say.again(app, target)):
+            turn, events = _say_when_idle(app, target, to_say, said, wanted.since(began, app.clock), waits=waits)
+    else:
+        turn, events = _say_now(app, target, to_say, said, waits=waits)
     if waits and wanted:
         return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
     _show(app, target, [], "", [], events)
+
+
+def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, waits: bool) -> tuple[Turn | None, Events]:
+    turn = _before(app, target) if waits else None
+    try:
+        return turn, said.deliver()
+    except Rejected as error:
+        if error.http_status != 409:
+            raise
+        if not look(app.client, target.session_id).is_open:
+            next = to_say.again(app, target, "--when-idle")
+            raise error.with_(hint="to send it once the agent is idle", next=next) from error
+        next = target.command(app, "pending")
+        raise error.with_(hint="answer what it waits for first", next=next) from error
+
+
+def _say_when_idle(
+    app: App, target: Target, to_say: ToSay, said: Message, wanted: Wanted, *, waits: bool
+) -> tuple[Turn | None, Events]:
+    """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
+    began = app.clock.monotonic() - wanted.limits.spent
+    if to_say.interrupts and look(app.client, target.session_id).is_busy:
+        Interruption(app, target.session_id).deliver()
+    refusals = 0
+    while True:
+        if look(app.client, target.session_id).is_busy:
+            # Whatever it was interrupted in may have ended by itself: what counts is that it rests.
+            waited = app.clock.monotonic()
+            observer = turn_observer(app, session_of(app, target.session_id))
+            silently = wanted.since(began, app.clock)._replace(follow=False, require_satisfied=False)
+            item = wait_for(app, observer, silently)
+            if item.error and not observer.ended:
+                raise item.error
+            refusals = 0 if app.clock.monotonic() - waited > BUSY_PAUSE else refusals
+        turn = _before(app, target) if waits else None
+        if sent := said.sent_before():
+            return turn, sent
+        try:
+            return turn, said.deliver()
+        except Rejected as error:
+            if error.http_status != 409:
+                raise
+            session_to_talk_to(app, target.session_id)  # an archived one refuses for ever
+            refusals += 1
+            timeout = wanted.limits.timeout
+            if timeout is not None and app.clock.monotonic() - began >= timeout:
+                why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
+                raise WaitTimeout(why, session_id=target.session_id) from error
+            if refusals == MOST_REFUSALS:  # it is idle, and refuses for another reason
+                raise
+            app.clock.sleep(BUSY_PAUSE)
+
+
+@contextmanager
+def _unsent(said: Message, again: list[str]) -> Iterator[None]:
+    """Say of what ends this block before the message was sent that it was not, and how to send it: `again`."""
+    words: dict[str, Any] = {"hint": "to send it", "next": again}
+    about: dict[str, Any] = {"session_id": said.session_id, "run_state": "going"}
+    try:
+        yield
+    except Signalled as signalled:
+        raise signalled.in_words(f"interrupted; {_UNSENT}", **words, **about) from None
+    except (WaitTimeout, Interrupted, LostSight) as error:
+        if said.may_have_acted or said.result:
+            raise
+        raise error.with_(message=f"{error.message}; {_UNSENT}", **words) from error
+    except (NeedsAnswer, OutcomeUnknown) as error:
+        if said.may_have_acted or said.result:
+            raise
+        raise error.with_(message=f"{error.message}; {_UNSENT}") from error
+
+
+_UNSENT = "the message was not sent"
 
 
 def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> None:

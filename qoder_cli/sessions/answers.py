@@ -23,6 +23,7 @@ from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_t
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of harmless repeats
+_DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api/facts.md, 2.3)
 _NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
@@ -121,29 +122,58 @@ class Interruption(SessionWrite):
 
 
 class Message(SessionWrite):
-    """A message to a session, or all of its first events."""
+    """A message to a session, or all of its first events. It can be delivered again after a refusal."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:
         super().__init__(app, session_id, events, what=f"the message to session {session_id}")
-        self._known: set[str] = set()
-        self._began = math.inf  # first sent, on the server's clock
+        self._known: set[str] | None = None  # the messages before the first attempt
+        self._began = math.inf  # when that was sent, on the server's clock
+        self._refusals = 0
 
     def request(self) -> Pending:
-        """Prepare an attempt; note which messages exist already."""
-        self._known.update(map(event_key, self._messages(retry=True)))
-        self._began = min(self._began, self.client.server_now())
+        """Prepare an attempt; before the first, note which messages exist already."""
+        if self._known is None:
+            self._known = set(map(event_key, self._messages(retry=True)))
+            self._began = self.client.server_now()
         return super().request()
 
     def seen(self) -> Events | None:
-        listed = self._messages(retry=False, until=self._known)
-        ours = message_text(self.events[0])
-        return [event for event in listed if self._is_new(event) and message_text(event) == ours][-1:] or None
+        return self._found(self._messages(retry=False, until=self._known), not_before=self._began - APART)
 
-    def _is_new(self, event: dict[str, Any]) -> bool:
-        """Return whether an event is unknown, and not old: a replica may have hidden it."""
-        at = event_at(event)
-        is_older = at is not None and at < self._began - APART
-        return event_key(event) not in self._known and not is_older
+    def already(self, error: ApiError) -> Events | None:
+        """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
+        self._refusals += 1
+        if error.http_status != 409 or self._is_busy_since_before():
+            return None
+        if self._refusals == 1:
+            self.client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
+        looks = LOOKS if self._refusals == 1 else LOOKS[:1]
+        return self.look_for(lambda: self._sent(retry=False), (0.0, *looks))
+
+    def sent_before(self) -> Events | None:
+        """Return the message if an attempt that was refused has delivered it all the same. Raises ApiError."""
+        return self._sent(retry=True) if self._refusals else None
+
+    def _sent(self, *, retry: bool) -> Events | None:
+        return self._found(self._messages(retry=retry, until=self._known), not_before=self._began - _DATES_DIFFER)
+
+    def _is_busy_since_before(self) -> bool:
+        """Return whether what the agent is busy with began before the first attempt, which that refused then."""
+        with suppress(ApiError):
+            asked = look(self.client, self.session_id, retry=False)
+            at = event_at(asked.newest)
+            return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
+        return False
+
+    def _found(self, listed: Events, *, not_before: float) -> Events | None:
+        """Return the newest of some messages that is ours: unknown before, and no older, for replicas may hide some."""
+        ours = message_text(self.events[0])
+        for event in listed:
+            at = event_at(event)
+            is_new = event_key(event) not in (self._known or ()) and (at is None or at >= not_before)
+            if is_new and message_text(event) == ours:
+                return [event]
+        return None
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import signal
 from typing import Any
 
+import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from tests.conftest import TOKEN, Qoder
-from tests.support.asking import Server, call, refusal, sha256_of
+from tests.support.asking import Server, call, refusal, sha256_of, stamp
 
 
 @pytest.fixture(params=["current", "legacy"])
@@ -577,12 +580,125 @@ def test_a_message_to_an_archived_session_is_6(qoder: Qoder, server: Server) -> 
 
 def test_a_message_that_interrupts(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_1")
-    server.turn(session, qoder.clock.time + 1000)
-    session.told = [told for told in session.told if told[1]["type"] != "session.status_idle"]
-    session.told[-2:] = [(qoder.clock.time - 1, session.told[-2][1])]
+    server._tell(session, qoder.clock.time - 1, {"type": "session.status_running"})
+    session.busy_until = qoder.clock.time + 1000
     ran = qoder("session", "send", "sess_1", "-m", "x", "--interrupt", "--wait", "--result")
     assert (ran.code, ran.out) == (0, "You said x\n")
     assert [body["events"][0]["type"] for body in server.posted] == ["user.interrupt", "user.message"]
+
+
+def repeats_posts(server: Server) -> None:
+    """Let a proxy send every request for a change twice, and pass on the answer to the second."""
+    handle = server.handle_request
+
+    def twice(request: httpx.Request) -> httpx.Response:
+        told = handle(request)
+        return handle(request) if request.method == "POST" else told
+
+    server.handle_request = twice  # type: ignore[method-assign]  # a proxy that repeats
+
+
+@pytest.mark.parametrize("lag", [0.0, 3.0])
+@pytest.mark.parametrize("more", [(), ("--when-idle",), ("--when-idle", "--wait"), ("--interrupt",)])
+def test_a_message_that_a_proxy_repeats_is_sent_once(
+    qoder: Qoder, server: Server, more: tuple[str, ...], lag: float
+) -> None:
+    server.session("sess_1")
+    server.lag = lag
+    repeats_posts(server)
+    ran = qoder("session", "send", "sess_1", "-m", "x", *more, "--json")
+    assert (ran.code, server.ours["x"]) == (0, 1), ran.err
+
+
+def test_a_refusal_is_not_taken_for_the_same_message_of_before(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    assert qoder("session", "send", "sess_1", "-m", "x").code == 0
+    qoder.clock.time += 1.6
+    began = qoder.clock.time
+    ran = qoder("session", "send", "sess_1", "-m", "x")
+    assert (ran.code, server.ours["x"], qoder.clock.time - began < 1) == (6, 1, True)
+
+
+@pytest.mark.parametrize("at", ["before", "between"])
+def test_a_turn_that_ends_by_itself_does_not_hold_up_an_interruption(qoder: Qoder, server: Server, at: str) -> None:
+    session = server.session("sess_1")
+    server.turn(session, qoder.clock.time - 1)
+    ended = qoder.clock.time + (0.0 if at == "before" else 60.0)
+    session.told[-1] = (ended, {**session.told[-1][1], "processed_at": stamp(qoder.clock.time + 1)})
+    session.busy_until = ended
+
+    def ends() -> None:  # while the interruption is on its way
+        session.told[-1] = (qoder.clock.time, session.told[-1][1])
+        session.busy_until = qoder.clock.time
+
+    server.before_post.append(ends)
+    take = server._take
+    server._take = lambda session, events: (  # type: ignore[method-assign]  # there is nothing to interrupt
+        httpx.Response(200, json={"data": [server._tell(session, qoder.clock.time, events[0])]})
+        if events[0]["type"] == "user.interrupt"
+        else take(session, events)
+    )
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--interrupt", "--wait", "--result", "--timeout", "1m")
+    assert (ran.code, ran.out) == (0, "You said x\n"), ran.err
+
+
+@pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
+def test_a_timeout_before_a_message_was_sent_says_so(qoder: Qoder, server: Server, how: str) -> None:
+    session = server.session("sess_1")
+    server._tell(session, qoder.clock.time - 5, {"type": "session.status_running"})
+    interrupted_in_vain(server)
+    words = ("--result", "--timeout", "30s")
+    ran = qoder("session", "send", "sess_1", "-m", "x", how, *words, "--json")
+    assert (ran.code, ran.error["message"]) == (
+        124,
+        "timed out after 30s; session sess_1 is still running; the message was not sent",
+    )
+    assert ran.error["next"] == ["qoder", "session", "send", "sess_1", "-m", "x", how, *words, "-o", "json"]
+    assert (ran.error["session_id"], ran.error["run_state"]) == ("sess_1", "going")
+
+
+def interrupted_in_vain(server: Server) -> None:
+    """Let an interruption be accepted, and change nothing."""
+    accepted = {"id": "evt_i", "type": "user.interrupt"}
+    server._take = lambda session, events: httpx.Response(200, json={"data": [accepted]})  # type: ignore[method-assign]
+
+
+def test_a_session_that_refuses_until_the_timeout_says_that_the_message_was_not_sent(
+    qoder: Qoder, server: Server
+) -> None:
+    server.session("sess_1")
+    server._take = lambda session, events: refusal(409, "Not now.")  # type: ignore[method-assign]
+    ran = qoder("session", "send", "sess_1", "-m", "x", "--when-idle", "--timeout", "20s", "--json")
+    assert (ran.code, ran.error["message"].endswith("; the message was not sent")) == (124, True)
+    assert ran.error["next"][1:7] == ["session", "send", "sess_1", "-m", "x", "--when-idle"]
+
+
+@pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
+def test_an_agent_that_asks_before_a_message_was_sent_says_so(qoder: Qoder, server: Server, how: str) -> None:
+    server.session("sess_1", call(1))
+    interrupted_in_vain(server)
+    ran = qoder("session", "send", "sess_1", "-m", "x", how, "--json")
+    assert (ran.code, ran.error["message"]) == (
+        11,
+        "session sess_1 waits for an answer to evt_1; the message was not sent",
+    )
+
+
+@pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
+def test_a_signal_before_a_message_was_sent_says_so(qoder: Qoder, server: Server, how: str) -> None:
+    session = server.session("sess_1")
+    server._tell(session, qoder.clock.time - 5, {"type": "session.status_running"})
+    until = qoder.clock.time + 3
+
+    def stop() -> None:
+        if qoder.clock.time > until:
+            raise Signalled(signal.SIGINT)
+
+    qoder.clock.at_sleep = stop
+    interrupted_in_vain(server)
+    ran = qoder("session", "send", "sess_1", "-m", "x", how, "--wait", "--json")
+    assert (ran.code, ran.error["message"].endswith("; the message was not sent")) == (130, True)
+    assert ran.error["next"] == ["qoder", "session", "send", "sess_1", "-m", "x", how, "--wait", "-o", "json"]
 
 
 # What runs and deployments say of it

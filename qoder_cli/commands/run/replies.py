@@ -2,11 +2,25 @@
 
 from typing import NamedTuple
 
+import typer
+
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
-from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, Waiting, argument, flag, one_named, option, wanted_of
+from qoder_cli.cli.options import (
+    ONE_RUN,
+    YES,
+    Text,
+    Texts,
+    Waiting,
+    argument,
+    flag,
+    one_named,
+    option,
+    options_typed,
+    wanted_of,
+)
 
 _CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.", default=None)
 _SAME = "Refuse (exit 6) unless it is the call with this hash. Once for each call."
@@ -94,7 +108,7 @@ def answer(
 
 
 def send(
-    app: App,
+    ctx: typer.Context,
     run: str = ONE_RUN,
     message: str = option("--message -m", "TEXT|@FILE|-", "What to say; - reads stdin.", default=...),
     interrupt: bool = flag("--interrupt", "Interrupt what the agent is doing first."),
@@ -113,6 +127,7 @@ def send(
       qoder session send sess_demo -m @notes.txt --when-idle"""
     from qoder_cli.runs.answering import ToSay, send_message
 
+    app: App = ctx.obj
     if interrupt and when_idle:
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
     wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
@@ -120,5 +135,6 @@ def send(
     said = text_of(message, stdin=app.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
-    to_say = ToSay(message, said, when_idle)
-    send_message(app, one_named(run, app), to_say, wanted, interrupts=interrupt, waits=waits)
+    options = options_typed(ctx, without=("message", "interrupt", "when_idle"))
+    to_say = ToSay(message, said, interrupt, when_idle, options)
+    send_message(app, one_named(run, app), to_say, wanted, waits=waits)
