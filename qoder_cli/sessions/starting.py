@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Signalled, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Run, mapping
 from qoder_cli.files.normal import VARIABLES, assignments, settable
@@ -130,8 +130,8 @@ def _only(names: Sequence[str], fields: Body) -> Body:
     return {name: fields[name] for name in names if fields.get(name) is not None}
 
 
-def start(app: App, body: Body) -> tuple[Run, Events]:
-    """Create a session. Return it and the events sent afterwards. Raises QoderError.
+def create(app: App, body: Body) -> tuple[Run, Events]:
+    """Create a session. Return it, and its first events if these are still to be sent. Raises QoderError.
 
     A 400 that names `environment_variables` or `initial_events` is met by sending these otherwise.
     """
@@ -150,14 +150,27 @@ def start(app: App, body: Body) -> tuple[Run, Events]:
             else:
                 raise
     app.progress.note(f"session {created.id} was created")
-    if not later:
-        return created, []
+    return created, later
+
+
+def send_first(app: App, created: Run, events: Events) -> Events:
+    """Send the first events of a session that was created, and return those accepted. Raises QoderError.
+
+    That they were refused is no refusal of the command: the session is there.
+    """
+    so = f"session {created.id} was created"
+    begin = {"hint": "to begin", "next": app.command("session", "send", created.id, "-m", "TEXT")}
+    about: dict[str, Any] = {"session_id": created.id, **begin}
     try:
-        return created, Message(app, created.id, later).deliver()
+        return Message(app, created.id, events).deliver()
+    except Signalled as signalled:
+        why = f"interrupted; {so}, but its message was not sent"
+        raise signalled.in_words(why, run_state="ended", **about) from None
+    except ApiError as error:
+        why = f"{so}, but its message was not sent: {error.message}"
+        raise RunFailed(why, run_state="ended", cause=error, **about) from error
     except QoderError as error:
-        why = f"session {created.id} was created, but its message was not sent: {error.message}"
-        next = error.next or app.command("session", "send", created.id, "-m", "TEXT")
-        raise error.with_(message=why, session_id=created.id, next=next) from None
+        raise error.with_(message=f"{so}; {error.message}") from error
 
 
 def _names(error: ApiError, field: str) -> bool:

@@ -1,12 +1,14 @@
 """`qoder session`, in the user's words: sessions listed, looked at, changed, and ended."""
 
 import io
+import signal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.chat import Page
 from qoder_cli.sandbox.records import AGENT
@@ -255,12 +257,48 @@ def test_a_server_that_does_not_know_first_messages_gets_them_afterwards(qoder: 
     assert (ran.code, ran.out.startswith("You said: ")) == (0, True), ran.err
     assert [path.rpartition("/")[2] for _, path, _ in service.sent] == ["sessions", "sessions", "events"]
 
-    service.before["POST /sessions"] = [httpx.Response(400, json=unknown)]
-    service.faults.add("send:403")
+
+NO_FIRST_MESSAGES = {"type": "invalid_request_error", "message": "unknown field initial_events"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "state", "says"),
+    [
+        ("403", 1, "ended", "but its message was not sent: "),
+        ("409", 1, "ended", "but its message was not sent: "),
+        ("400", 1, "ended", "but its message was not sent: "),
+        ("drop-before", 9, "unknown", "unknown whether the message"),
+    ],
+)
+def test_a_session_whose_message_is_refused_is_there_and_named(
+    qoder: Qoder, service: Service, fault: str, code: int, state: str, says: str
+) -> None:
+    service.before["POST /sessions"] = [httpx.Response(400, json={"type": "error", "error": NO_FIRST_MESSAGES})]
+    service.faults.add(f"send:{fault}*inf")
+    ran = qoder("session", "new", "--agent", "writer", "-m", "Report.", "--wait", "--json")
+    made = list(service.world.sessions)[-1]
+    assert (ran.code, ran.error["session_id"], ran.error["run_state"]) == (code, made, state), ran.err
+    assert ran.error["message"].startswith(f"session {made} was created")
+    assert says in ran.error["message"]
+    assert ran.json["id"] == made
+    if code == 1:
+        assert ran.error["next"] == ["qoder", "session", "send", made, "-m", "TEXT", "-o", "json"]
+
+
+def test_a_signal_between_a_session_and_its_message_names_the_session(qoder: Qoder, service: Service) -> None:
+    service.before["POST /sessions"] = [httpx.Response(400, json={"type": "error", "error": NO_FIRST_MESSAGES})]
+    handle = service.handle_request
+
+    def stop(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/events"):  # right before it is sent
+            raise Signalled(signal.SIGINT)
+        return handle(request)
+
+    service.handle_request = stop  # type: ignore[method-assign]  # somebody presses Ctrl-C
     ran = qoder("session", "new", "--agent", "writer", "-m", "Report.", "--json")
     made = list(service.world.sessions)[-1]
-    assert (ran.code, ran.error["session_id"]) == (4, made)
-    assert made in ran.error["message"]
+    assert (ran.code, ran.error["session_id"], ran.json["id"]) == (130, made, made)
+    assert ran.error["message"] == f"interrupted; session {made} was created, but its message was not sent"
 
 
 def test_the_environment_must_be_chosen_where_there_are_several(qoder: Qoder, service: Service) -> None:

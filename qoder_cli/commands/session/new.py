@@ -1,5 +1,6 @@
 """`qoder session new`: start a session."""
 
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageError
 from qoder_cli.cli.options import AGENT, Text, Texts, Waiting, flag, option, several, wanted_of
 from qoder_cli.commands.edited import BUDGET, TITLE, budget_of
 from qoder_cli.deployments.lookup import find_deployment
@@ -19,7 +20,7 @@ from qoder_cli.runs import names
 from qoder_cli.sessions import files, starting
 from qoder_cli.sessions.answers import message
 from qoder_cli.sessions.files import FileTyped
-from qoder_cli.sessions.starting import like_deployment, like_session, start
+from qoder_cli.sessions.starting import create, like_deployment, like_session, send_first
 from qoder_cli.sessions.story import keys
 
 Raw = dict[str, Any]
@@ -62,7 +63,8 @@ def new(
     comes along. It is a session, not a run.
 
     Exits 9 if the response was lost and no session of ours is found: it is
-    never created twice.
+    never created twice. Exits 1 if the session was created, but its message
+    refused.
 
     Examples:
       qoder session new --agent writer --env default -m "Report on June." --result
@@ -90,7 +92,15 @@ def new(
     began = app.clock.monotonic()
     body = _body(app, ctx.params, said, token)
     app.progress.note(f"starting a session {app.client.settings.whereabouts}")
-    session, events = start(app, body)
+    session, later = create(app, body)
+    events = []
+    if later:
+        try:
+            events = send_first(app, session, later)
+        except QoderError:
+            with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
+                app.output.record(session_fields(session), data=session.as_json(), id=session.id)
+            raise
     if chat:
         return talk(app, session.id)
     if wanted and body.get("initial_events"):
