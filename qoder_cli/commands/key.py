@@ -88,7 +88,7 @@ def _confirm(app: App, question: str, *, yes: bool) -> None:
         raise UsageError(
             "this requires confirmation: a run may be going", hint="check the runs, then confirm with --yes"
         )
-    if not confirmed(app, question):
+    if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")
 
 

@@ -62,7 +62,7 @@ class SessionKnown:
     minded: float = 0.0  # when it was last read because the run's status does not move
 
 
-class _Told(NamedTuple):
+class SessionReading(NamedTuple):
     """What a session told of its run: its first ending, or the API's own 404; `is_silent` after a minute of no news."""
 
     ending: Ending | None = None
@@ -151,7 +151,7 @@ class Observer:
         assert self.run is not None  # it was put there above
         return self.run
 
-    def _settled(self, run: Run, told: "_Told") -> Run:
+    def _settled(self, run: Run, told: "SessionReading") -> Run:
         """Take in what a run's session told. Raises its error."""
         if told.error is not None:
             raise told.error
@@ -244,7 +244,7 @@ class Observer:
         self.known.confirmed = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
-    def _ask_session(self, run: Run, within: float | None, retry: bool) -> "_Told":
+    def _ask_session(self, run: Run, within: float | None, retry: bool) -> "SessionReading":
         """Read the story of a run's session. Raises ApiError, but for a 404 of the API's own, which is told."""
         known = self._session_of(run)
         try:
@@ -257,10 +257,10 @@ class Observer:
             since, times = known.missing or (now, 0)
             known.missing = since, times + 1
             if now - since < LAGGING or times + 1 < GONE_READS:
-                return _Told(error=error.with_(retryable=True))  # in a while it is settled
-            return _Told(known.story.ending or SESSION_DELETED)
+                return SessionReading(error=error.with_(retryable=True))  # in a while it is settled
+            return SessionReading(known.story.ending or SESSION_DELETED)
         now = self._client.clock.monotonic()
-        return _Told(known.story.ending, is_silent=now - max(known.news, known.confirmed) >= SILENT)
+        return SessionReading(known.story.ending, is_silent=now - max(known.news, known.confirmed) >= SILENT)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost

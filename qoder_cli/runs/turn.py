@@ -20,7 +20,7 @@ from qoder_cli.base.outcome import (
     waits_for_answer,
 )
 from qoder_cli.base.times import unix
-from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, observer_of
+from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, SessionReading, observer_of
 from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.story import TurnStory, keys, read_story
 
@@ -64,12 +64,13 @@ class SessionObserver(Observer):
         self._read_at = client.clock.monotonic()  # the session
         self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
 
-    def _ask_session(self, run: Run, within: float | None, retry: bool) -> None:
+    def _ask_session(self, run: Run, within: float | None, retry: bool) -> SessionReading:
         if self._client.clock.monotonic() - self._read_at >= DISAGREEMENT_AFTER:
             run = self._read_session(within) or run
-        super()._ask_session(run, within, retry)
-        if not self.ended and (ending := self._why_it_never_ends(run.raw)):
-            self._conclude(run, ending)
+        told = super()._ask_session(run, within, retry)
+        if told.ending is None and told.error is None:
+            return told._replace(ending=self._why_it_never_ends(run.raw))
+        return told
 
     def _why_it_never_ends(self, session: dict[str, Any]) -> Ending | None:
         now = self._client.server_now()
