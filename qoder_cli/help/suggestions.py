@@ -67,8 +67,8 @@ VALUES: dict[str, str] = {
 # What takes something away, cannot be undone or lets an agent act: never suggested.
 DESTRUCTIVE = frozenset(
     (
-        *("answer", "approve", "archive", "cancel", "delete", "deny", "logout", "pause", "put"),
-        *("redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
+        *("answer", "approve", "archive", "cancel", "delete", "deny", "free", "logout", "pause"),
+        *("put", "redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
     )
 )
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words

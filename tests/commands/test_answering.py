@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
+from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Server, call, refusal, sha256_of, stamp
 
@@ -783,7 +784,7 @@ def test_without_a_run_it_looks_at_each_session_once(qoder: Qoder, server: Serve
     assert [one["call"] for one in ran.json] == [f"evt_{number}" for number in range(0, 250, 50)]
     assert "looked at 249 sessions" in ran.err
     assert len(server.requests) == 3 + 249
-    assert sum(qoder.clock.slept) >= 249 / 20
+    assert sum(qoder.clock.slept) >= 249 / READS_PER_SECOND
 
 
 @pytest.mark.parametrize("named", [True, False])

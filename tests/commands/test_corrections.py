@@ -263,7 +263,20 @@ def test_every_destructive_command_is_known_as_one() -> None:
     assert verbs >= DESTRUCTIVE
     # what is none of these takes nothing away; a new command is put here, or into DESTRUCTIVE
     assert verbs - DESTRUCTIVE == {
-        *("deploy", "run", "session", "model", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
+        *(
+            "deploy",
+            "run",
+            "session",
+            "model",
+            "auth",
+            "config",
+            "api",
+            "doctor",
+            "sandbox",
+            "completion",
+            "help",
+            "key",
+        ),
         *("list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path"),
         *("agent", "env", "file", "vault", "skill", "memory", "dream", "thread", "credential", "versions"),

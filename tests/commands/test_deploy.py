@@ -168,7 +168,7 @@ def test_the_four_formats_side_by_side(qoder: Qoder) -> None:
 
 def test_a_name_is_said_back_with_its_id(qoder: Qoder) -> None:
     known = page({"id": "dep_1", "name": "nightly"}, {"id": "dep_2", "name": "weekly"})
-    qoder.wire.on("GET", "/deployments", known, known).on(*TRIGGER, LEGACY, LEGACY)
+    qoder.wire.on("GET", "/deployments", known, known).on(*TRIGGER, LEGACY, {**LEGACY, "id": "drun_3"})
     qoder.wire.on("POST", "/deployments/dep_2/run", {**LEGACY, "id": "drun_2", "deployment_id": "dep_2"})
     assert "starting a run of nightly (dep_1) (profile default, " in qoder("deploy", "run", "nightly").err
     ran = qoder("deploy", "run", "dep_1", "weekly")

@@ -320,7 +320,7 @@ def test_ctrl_c_at_the_second_question_asks_no_third_and_says_what_was_done(
 
     monkeypatch.setattr(App, "may_ask", True)
     monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
-    qoder.wire.on(*RUN, LEGACY).on(*CANCEL, (202, {})).on("GET", "/deployment_runs/drun_2", OTHER)
+    qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, (202, {})).on("GET", "/deployment_runs/drun_2", OTHER)
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
     message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"
     assert (ran.code, ran.error["message"]) == (130, message)
