@@ -88,7 +88,7 @@ class Server(httpx.BaseTransport):
     lenient: bool = False  # takes a second answer to the same call, as a server may
     reads_fail: int = 0  # so many readings of events end in 503, once something was posted
     ignores: tuple[str, ...] = ()  # parameters of lists
-    records: str | None = None  # what it makes of every answer to a call: allow, whatever was said
+    records: str | None = None  # what it makes of every answer to a call, whatever was said, or the `opposite`
     echoes: str | None = None  # the same, of what it responds alone
     asks_again: int = 0  # so many answers are accepted and shown, and the calls named again
     before_post: list[Callable[[], object]] = field(default_factory=list)
@@ -115,22 +115,23 @@ class Server(httpx.BaseTransport):
             self._tell(session, now + 10, {"type": "session.status_idle", "stop_reason": {"type": "end_turn"}})
         return session
 
-    def sub_agent_asks(self, id: str, asking: Event, *, calls: int) -> Session:
-        """Add a session whose main thread makes so many calls while a sub-agent waits for an answer."""
+    def sub_agent_asks(self, id: str, *asking: Event, calls: int) -> Session:
+        """Add a session whose main thread makes so many calls while a sub-agent waits for answers."""
         session = self.session(id)
         session.object["status"] = "running"
-        sub, now = {"session_thread_id": asking["session_thread_id"]}, self.clock.time - 40
+        sub, now = {"session_thread_id": asking[0]["session_thread_id"]}, self.clock.time - 40
         self._tell(session, now, {"type": "session.status_running"})
         self._tell(session, now + 1, {"type": "session.thread_status_running", "session_thread_id": "sthr_1"})
         self._tell(session, now + 2, {"type": "session.thread_status_running", **sub})
-        self._tell(session, now + 3, {"evaluated_permission": "ask", **asking})
-        stop = {"type": "requires_action", "event_ids": [asking["id"]]}
+        for each in asking:
+            self._tell(session, now + 3, {"evaluated_permission": "ask", **each})
+        stop = {"type": "requires_action", "event_ids": [each["id"] for each in asking]}
         self._tell(session, now + 4, {"type": "session.thread_status_idle", "stop_reason": stop, **sub})
         for number in range(calls):
             at = now + 5 + 30 * number / calls
             self._tell(session, at, {**call(1), "id": f"evt_m{number}", "evaluated_permission": "allow"})
             self._tell(session, at, {"type": "agent.tool_result", "tool_use_id": f"evt_m{number}"})
-        session.waiting = [asking["id"]]
+        session.waiting = [each["id"] for each in asking]
         return session
 
     def _asks(self, session: Session, at: float, *, names: bool = True) -> None:
@@ -265,16 +266,11 @@ class Server(httpx.BaseTransport):
                 self.ours[event["content"][0]["text"]] += 1
                 self.turn(session, self.clock.time, f"You said {event['content'][0]['text']}")
                 accepted.append(self._tell(session, self.clock.time + 0.02, event))
-        if self.echoes:
-            accepted = [{**each, **({"result": self.echoes} if "result" in each else {})} for each in accepted]
-        return httpx.Response(200, json={"data": accepted})
+        return httpx.Response(200, json={"data": [_otherwise(each, self.echoes) for each in accepted]})
 
     def _answer(self, session: Session, event: Event, named: str) -> Event:
         self.taken[named] += 1
-        if self.records and "result" in event:
-            event = {**event, "result": self.records}
-        if self.records and "decision" in event:
-            event = {**event, "decision": "approve" if self.records == "allow" else self.records}
+        event = _otherwise(event, self.records)
         accepted = self._tell(session, self.clock.time, event)
         if self.asks_again > 0:
             self.asks_again -= 1
@@ -290,6 +286,16 @@ class Server(httpx.BaseTransport):
             ran = {"type": "agent.tool_result", "tool_use_id": named, "content": [{"type": "text", "text": "ok"}]}
             self.turn(session, self.clock.time, "I could not." if denied else "All done.", ran)
         return accepted
+
+
+def _otherwise(event: Event, result: str | None) -> Event:
+    """Return an answer with another result, or the opposite of its own."""
+    form = next((form for form in ("result", "decision") if form in event), None)
+    if result is None or form is None:
+        return event
+    if result == "opposite":
+        result = "allow" if event[form] == "deny" else "deny"
+    return {**event, form: "approve" if (form, result) == ("decision", "allow") else result}
 
 
 def _ends(event: Event) -> bool:
