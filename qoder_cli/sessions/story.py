@@ -287,7 +287,7 @@ class TurnStory(SessionStory):
     def _judged(self) -> Judgement:
         turn, is_of_message = self._turn(), bool(self.starts)
         judged = judge(turn, needs_work=is_of_message)
-        if not is_of_message:
+        if not (turn and is_of_message):
             return judged
         # Work that is not known yet may stand before an idle, and behind a start of work right before the message.
         begun = next((n for n, told in enumerate(turn[1:], 1) if _is_work(told)), len(turn))
