@@ -54,6 +54,13 @@ def fresh_line_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing
     return line_of(stdin, screen, prompt, nothing=nothing)
 
 
+def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str) -> str:
+    """Return a line of free text; more lines that were pasted with it are dropped. Raises UsageError if none comes."""
+    said = fresh_line_of(stdin, screen, prompt, nothing=nothing)
+    _drops_what_was_typed(stdin)  # else it would be left to the shell
+    return said.strip()
+
+
 @contextmanager
 def interrupted_with(nothing: str) -> Iterator[None]:
     """Say of a signal in this block, which asks before anything is done, that `nothing` was."""

@@ -47,6 +47,16 @@ def pictures(text: str) -> Iterator[str]:
         yield shown
 
 
+def widest(picture: str) -> int:
+    """Return how many columns a picture takes at most: terminals differ about what is not a letter or ambiguous."""
+    if picture.isascii():
+        return len(picture)
+    from rich.cells import cell_len
+
+    is_doubtful = unicodedata.east_asian_width(picture[0]) in "AFW" or not picture[0].isalnum()
+    return max(cell_len(picture), 2 if is_doubtful else 1)
+
+
 def _may_mark(mark: str, letter: str) -> bool:
     """Return whether a mark belongs on a letter, by Unicode or by the letter's script; elsewhere it would cover it."""
     if unicodedata.category(mark) not in ("Mn", "Mc") or _is_empty(mark) or not letter[:1].isalpha():

@@ -280,8 +280,8 @@ class Observer:
         if len(story.events) != known.events:
             known.events, known.news = len(story.events), now
         asks, rest = story.asks, story.rest
-        if asks is None or known.asks is None or known.asks[0].key != asks.key:
-            known.asks = (asks, now) if asks else None
+        is_same = asks is not None and known.asks is not None and known.asks[0].key == asks.key
+        known.asks = asks and (asks, known.asks[1] if is_same and known.asks else now)  # some may be answered by now
         if rest is None or known.rests is None or known.rests[0].key != rest.key:
             known.rests = (rest, now) if rest else None
         known.asked_until, known.missing = now, None

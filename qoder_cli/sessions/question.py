@@ -12,9 +12,9 @@ from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, Rejected
 from qoder_cli.base.tokens import REDACTED, shortened
-from qoder_cli.output.prompt import choice_of, fresh_line_of
-from qoder_cli.output.screen import NARROWEST, terminal_width
-from qoder_cli.output.visible import pictures, quoted, visible
+from qoder_cli.output.prompt import choice_of, reason_of
+from qoder_cli.output.screen import terminal_width
+from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look
 
@@ -33,7 +33,7 @@ HIDDEN = f"holds a secret of yours, or {REDACTED}, which stands for one here"
 def show_call(app: App, call: Call) -> str:
     """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
     whole = app.err.veiled("\n".join(_lines(call.input)))
-    width = max(terminal_width() - len(_MARGIN) - 2, NARROWEST)
+    width = terminal_width() - len(_MARGIN) - 2
     rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
     where = f" on thread {named(call.thread)}" if call.thread else ""
     told = f"session {named(call.session_id)} asks to run {named(call.name)} ({call.kind}, {named(call.id)}){where}:"
@@ -67,11 +67,9 @@ def _lines(given: object) -> Iterator[str]:
 
 def _rows(line: str, width: int) -> list[str]:
     """Return a line in rows that fit the terminal, each behind its margin, every character visible."""
-    from rich.cells import cell_len
-
     rows, room = [_MARGIN], width
     for picture in pictures(line.replace("\t", "    ")):
-        taken = max(cell_len(picture), 1)
+        taken = widest(picture)
         if taken > room:
             rows.append(_GOES_ON + _INDENT)
             room = width - len(_INDENT)
@@ -115,7 +113,7 @@ def prompted(app: App, session_id: str) -> bool:
                 return False
             because = None
             if reply == "w":
-                because = fresh_line_of(app.stdin, app.err, "why not? ", nothing=_NOTHING).strip()
+                because = reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING)
             answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
         try:
             if answers:

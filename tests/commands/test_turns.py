@@ -184,6 +184,22 @@ def test_the_calls_that_are_left_are_named_and_end_a_wait_with_11(qoder: Qoder, 
         assert (ran.code, ran.error["message"].endswith("waits for an answer to evt_2")) == (11, True)
 
 
+def test_what_is_answered_during_a_wait_is_not_named_at_its_end(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_2", call(1), call(2))
+    at = qoder.clock.time + 6
+
+    def answer() -> None:
+        if qoder.clock.time >= at and "evt_1" in session.waiting:
+            session.waiting.remove("evt_1")
+            reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
+            server._tell(session, at, reply)
+
+    qoder.clock.at_sleep = answer
+    ran = qoder("run", "wait", "drun_2", "--json")
+    assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_2"]})
+    assert ran.error["message"].endswith("waits for an answer to evt_2")
+
+
 def test_a_call_that_is_named_again_ends_a_wait_with_11(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_2", call(1))
     answers(qoder, server, "evt_1")

@@ -144,7 +144,7 @@ def test_a_call_is_shown_as_it_is(shell: Shell, server: Server, words: tuple[str
     assert f"  │   {command}" in terminal.screen
 
 
-@pytest.mark.parametrize("columns", [80, 41])
+@pytest.mark.parametrize("columns", [80, 41, 24])
 def test_a_value_draws_no_field(shell: Shell, server: Server, columns: int) -> None:
     width = columns - len("  │ ") - 2
     lines = ["echo", "x" * (width - 2) + "timeout", "  " + "y" * (width - 4) + "path\n/tmp", "\ttimeout", "timeout\r"]

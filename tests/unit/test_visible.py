@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.output.visible import pictures, quoted, visible
+from qoder_cli.output.visible import pictures, quoted, visible, widest
 
 HIDING = [
     *("\xa0", "\u1680", *map(chr, range(0x2000, 0x2010)), "\u202f", "\u205f", "\u3000"),  # blanks, and none at all
@@ -49,3 +49,11 @@ def test_a_quotation_ends_where_it_is_meant_to(text: str) -> None:
     shown = quoted(text)
     assert shown[0] == shown[-1] == '"'
     assert '"' not in shown[1:-1].replace("\\\\", "").replace('\\"', "")
+
+
+@pytest.mark.parametrize(
+    ("picture", "columns"),
+    [("a", 1), ("\\u200b", 6), ("é", 2), ("界", 2), ("→", 2), ("─", 2), ("☺", 2), ("שָׁ", 1), ("👩", 2)],
+)
+def test_what_a_terminal_may_draw_wide_is_given_the_room(picture: str, columns: int) -> None:
+    assert widest(picture) == columns
