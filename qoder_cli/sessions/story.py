@@ -150,21 +150,18 @@ def _tell_newest(
     retry: bool,
 ) -> None:
     """Tell a story its session's newest events, until they make it clear, or back to where it begins."""
-    begins, known = story.begins, story.restart()
+    begins, known = story.begins, story.events
     newest: Events = []
-    try:
-        pages = partial(pages_of_events, client, session_id, within=within, retry=retry)
-        for portion in newest_first(pages, {"types[]": tuple(types), "limit": PAGE}):
-            newest = [*reversed(portion), *newest]
-            read = set(map(event_key, newest))
-            story.restart()
-            story.tell([*(event for event in known if event_key(event) not in read), *newest])
-            if begins in read:
-                story.clear()
-            if begins in read or not story.judged.is_unclear:
-                break
-    finally:
-        story.tell(known)
+    pages = partial(pages_of_events, client, session_id, within=within, retry=retry)
+    for portion in newest_first(pages, {"types[]": tuple(types), "limit": PAGE}):
+        newest = [*reversed(portion), *newest]
+        read = set(map(event_key, newest))
+        story.restart()
+        story.tell([*(event for event in known if event_key(event) not in read), *newest])
+        if begins in read:
+            story.clear()
+        if begins in read or not story.judged.is_unclear:
+            break
 
 
 def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:

@@ -13,6 +13,7 @@ from tests.support.asking import Event, Server, Session, call, stamp
 
 MESSAGE: Event = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
 RUNNING: Event = {"type": "session.status_running"}
+RETRIED: Event = {"type": "session.error", "error": {"message": "Busy.", "retry_status": "retrying"}}
 UNPAID = {"type": "billing_error", "message": "Pay.", "retry_status": "exhausted"}
 
 
@@ -102,6 +103,10 @@ FAILS = {
         (RUNNING, MESSAGE, {"type": "session.error", "error": UNPAID}, idle("retries_exhausted")),
         "retries_exhausted",
     ),
+    "at once, after an error that is retried": (
+        (RUNNING, RETRIED, MESSAGE, {"type": "session.error", "error": UNPAID}, idle("retries_exhausted")),
+        "retries_exhausted",
+    ),
     "at once, the message first": (
         (MESSAGE, RUNNING, {"type": "session.error", "error": UNPAID}, idle(None)),
         "billing_error",
@@ -150,6 +155,38 @@ def test_a_session_that_says_it_works_is_waited_for(qoder: Qoder, server: Server
     server.sessions["sess_1"].object["status"] = "running"
     assert qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--timeout", "3m").code == 124
     assert qoder("session", "result", "sess_1").code == 8
+
+
+def later(server: Server, seconds: float, *events: Event) -> None:
+    """Let these events follow much later."""
+    for number, event in enumerate(events):
+        server._tell(server.sessions["sess_1"], server.clock.time + seconds + number, event)
+
+
+@pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), (RUNNING, says("Before."), MESSAGE)])
+@pytest.mark.parametrize("ignores", [(), ("types[]",)])
+def test_work_that_takes_longer_than_a_minute_is_waited_for(
+    qoder: Qoder, server: Server, told: tuple[Event, ...], ignores: tuple[str, ...]
+) -> None:
+    server.ignores = ignores
+    plays(server, *told)
+    later(server, 200, *([idle()] if told[0] == RUNNING else ()), RUNNING, says("New."), idle())
+    ran = qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "New.\n"), ran.err
+
+
+def test_a_message_after_which_the_agent_asks_is_waited_for(qoder: Qoder, server: Server) -> None:
+    plays(server, MESSAGE, idle("requires_action", event_ids=["evt_1"]))
+    words = ("--wait", "--on-ask", "wait", "--timeout", "3m")
+    assert qoder("session", "send", "sess_1", "-m", "hello", *words).code == 124
+
+
+def test_the_minute_of_rest_begins_with_the_idle(qoder: Qoder, server: Server) -> None:
+    plays(server, MESSAGE)
+    later(server, 50, idle())
+    began = qoder.clock.time
+    assert qoder("session", "send", "sess_1", "-m", "hello", "--wait").code == 10
+    assert 110 <= qoder.clock.time - began < 125
 
 
 # What waits no more
@@ -238,6 +275,15 @@ def test_a_session_that_is_archived_during_the_wait_ends_it(qoder: Qoder, server
     qoder.clock.at_sleep = archive
     assert qoder("session", "wait", "sess_2").code == 9
     assert at < qoder.clock.time < at + 200
+
+
+def test_a_turn_that_ends_right_after_its_session_was_archived_has_its_outcome(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_2", run=False)
+    server.turn(session, qoder.clock.time + 20, "Late.")
+    server._tell(session, qoder.clock.time - 1, RUNNING)
+    session.object["archived_at"] = stamp(qoder.clock.time)
+    ran = qoder("session", "wait", "sess_2", "--result")
+    assert (ran.code, ran.out) == (0, "Late.\n")
 
 
 def test_an_archived_session_whose_turn_ended_has_its_outcome(qoder: Qoder, server: Server) -> None:
