@@ -1,6 +1,6 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -16,8 +16,9 @@ from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.nouns.update import Overtaken
+from qoder_cli.nouns.update import update as change
 from qoder_cli.nouns.write import Create, differing, same, target_of
-from qoder_cli.nouns.write import update as change
 
 Raw = dict[str, Any]
 
@@ -93,7 +94,7 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
     if not is_said:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
-    current = read_one(app, noun, typed, *held)
+    current = read_one(app, noun, typed, *held, fresh=True)
     made = operation(noun, "create")
     if made and (archived := current.get("archived_at")):
         raise Rejected(
@@ -132,8 +133,12 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
     if dry_run:
         show(app, noun, {**current, **differs})
         return
+    assert updated is not None  # asked only for what the API has
     try:
-        found = change(app, target, body, before=current)
+        found = change(app, target, body, before=current, fields=updated.body)
+    except Overtaken as error:
+        _tell_theirs(app, target, current, error.theirs, updated.body)
+        raise
     except Rejected as error:
         if error.http_status != 409:
             raise
@@ -149,8 +154,8 @@ def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, err
     was, now = current.get("version"), newer.get("version")
     if was == now:
         return error
-    app.progress.note(f"what someone else changed in {target.id}:")
-    _tell(app, current, {**newer, **{name: current.get(name) for name in ("version", "updated_at")}})
+    updated = operation(noun, "update")
+    _tell_theirs(app, target, current, newer, updated.body if updated else ())
     said = f"{target.id} was changed by someone else in the meantime"
     again = app.command(*words_of(noun, "update", target.id), *options_typed(ctx))
     return error.with_(
@@ -158,6 +163,12 @@ def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, err
         hint="check that change, then run it again",
         next=None if "-" in ctx.params.values() else again,  # standard input was read
     )
+
+
+def _tell_theirs(app: App, target: Target, current: Raw, theirs: Raw, fields: Sequence[str]) -> None:
+    """Show what someone else changed of what can be set."""
+    app.progress.note(f"what someone else changed in {target.id}:", always=True)
+    _tell(app, current, {name: theirs.get(name) for name in fields if name != "version"})
 
 
 def _tell(app: App, current: Raw, wanted: Raw) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
-from qoder_cli.cli.options import Text, Texts, argument, flag, option, secret_of, several
+from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
 from qoder_cli.commands import made
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
@@ -29,13 +29,16 @@ def put(
     mcp: Text = option("--mcp", "URL", "It is sent to this MCP server, as a bearer token."),
     allow_host: Texts = several("--allow-host", "HOST", "With --env: only for requests to it."),
     from_env: Text = option("--from-env", "VAR", _FROM),
+    yes: bool = YES,
 ) -> None:
     """Put a secret into a vault: a new one, or in place of the one before.
 
     The secret comes from standard input, from a prompt that does not show it,
     or from --from-env; never from an argument, which others could see. It
-    cannot be read back. Exits 6 where the API does not let it be replaced, 9
-    if it is unclear whether it was.
+    cannot be read back. With --env it replaces that of the variable NAME, with
+    --mcp that of the server. Asks before it goes to another server or host
+    than the one before; scripts need --yes. Exits 6 where the API does not let
+    it be replaced, 9 if it is unclear whether it was.
 
     Examples:
       qoder vault put team-secrets GITHUB_TOKEN --env --from-env GITHUB_TOKEN
@@ -54,16 +57,25 @@ def put(
         raise UsageError(
             "--allow-host only works with --env", hint="omit it: the MCP server is the only host for its secret"
         )
-    auth: Raw = {"type": "environment_variable", "secret_name": name}
+    auth: Raw = {"type": secrets.VARIABLE, "secret_name": name}
     if mcp is not None:
-        auth = {"type": "static_bearer", "mcp_server_url": secrets.server(mcp)}
+        auth = {"type": secrets.BEARER, "mcp_server_url": secrets.server(mcp)}
     if allow_host:
         auth["networking"] = {"type": "limited", "allowed_hosts": list(map(secrets.host, allow_host))}
     text, source = _secret(app, name, from_env)
     secret = secrets.checked(app, text, source, is_header=mcp is not None)
     id = id_of(app, _VAULT, vault)
     auth["secret_value" if env else "token"] = secret
-    show(app, _CREDENTIAL, secrets.put(app, id, name, auth))
+
+    def agree(what: str) -> None:
+        if yes:
+            app.progress.note(what, always=True)
+        elif not app.may_ask:
+            raise UsageError(f"{what}: confirmation required; nothing was sent", hint="confirm with --yes")
+        elif not confirmed(app, f"{what}. Go on?"):
+            raise UsageError("cancelled; nothing was sent")
+
+    show(app, _CREDENTIAL, secrets.put(app, id, name, auth, agree))
 
 
 def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """Apply the steps of a plan: write, settle, read back."""
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,18 +16,19 @@ from qoder_cli.base.errors import (
     Rejected,
     Signalled,
 )
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.base.pool import Pool
-from qoder_cli.base.times import unix
-from qoder_cli.deployments.changes import LATEST
+from qoder_cli.deployments.changes import LATEST, difference, told
 from qoder_cli.deployments.lookup import alive, read_deployment
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.normal import settable
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite, ReadBack
+from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
-from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.http.write import LAST_WORDS, Write
+from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.update import Overtaken, Update
+from qoder_cli.nouns.write import Create, target_of
 
 AT_A_TIME = 8  # steps that are applied
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
@@ -43,7 +43,7 @@ def give_up(step: Step) -> Applied:
         return result_of(step, "not_attempted")
     if write.result is None:
         return _failed(step, write.unknown("interrupted before it was confirmed"))
-    return result_of(step, step.done, write.result.value)
+    return result_of(step, step.done, Deployment(write.result.value.raw))
 
 
 def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
@@ -94,88 +94,68 @@ def _failed(step: Step, error: QoderError) -> Applied:
 
 
 def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
-    now = read_deployment(app, current.id)
+    now = read_deployment(app, current.id, fresh=True)
     if now.archived_at:
         raise archived(now)
     if _is_as_wanted(step, now, current):
         app.progress.note(f"{step.name} ({now.id}) was already changed as requested, by someone else")
         return without_writing(replace(step, current=now, changes=()))
     if settable(now) != settable(current):
+        _show_theirs(app, step, current, now)
         raise Rejected(
             f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
         )
 
-    def as_wanted() -> Deployment | None:
-        found = read_deployment(app, current.id, within=READ_WITHIN, retry=False)
-        if _is_as_wanted(step, found, current):
-            return found
+    def again() -> dict[str, Any]:
+        found = read_deployment(app, current.id, within=READ_WITHIN, retry=False, fresh=True)
         if found.archived_at:
             raise archived(found)
-        return None
+        return found.raw
 
-    return _written(
+    write = Update(
         app,
-        step,
-        f"/deployments/{segment(current.id)}",
+        target_of(NOUNS["deploy"], current.id),
+        dict(step.body or {}),
+        before=now.raw,
+        again=again,
+        shows=lambda raw: raw.get("id") == current.id,
+        is_so=(lambda raw: _is_as_wanted(step, Deployment(raw), current)) if step.shows else None,
+        settable=lambda raw: settable(Deployment(raw)),
         what=f"changing {current.id}",
-        shows=lambda found: found.id == current.id,
-        settle=as_wanted,
-        look=app.looking("deploy", "get", current.id),
-        repeatable=True,
         pace=pace,
     )
+    try:
+        return _written(app, step, write)
+    except Overtaken as error:
+        _show_theirs(app, step, now, Deployment(error.theirs))
+        raise
 
 
-def _written(app: App, step: Step, path: str, **how: Any) -> Applied:
-    step.write = ObjectWrite(app.client, path, step.body, parse=Deployment.read, **how)
-    return _verified(app, step, step.write.send().value)
+def _show_theirs(app: App, step: Step, before: Deployment, theirs: Deployment) -> None:
+    """Show what somebody else changed."""
+    changes = difference(settable(theirs), settable(before)).changes
+    lines = [f"  {line}" for change in changes for line in told(change, step.secrets)]
+    app.progress.note(f"what someone else changed in {step.name} ({before.id}):", always=True)
+    for line in lines or ["  nothing that shows"]:
+        app.progress.note(line, always=True)
+
+
+def _written(app: App, step: Step, write: Write[Resource]) -> Applied:
+    step.write = write
+    return _verified(app, step, Deployment(write.send().value.raw))
 
 
 def _created(app: App, step: Step, pace: Pace) -> Applied:
-    asked = app.clock.monotonic()
-    return _written(
+    write = Create(
         app,
-        step,
-        "/deployments",
+        NOUNS["deploy"],
+        dict(step.body or {}),
+        is_it=lambda raw: bool(alive([Deployment(raw)], step.declared.name)),
         what=f"creating {step.name}",
-        shows=lambda found: _is_ours(step, found),
-        settle=lambda: _created_since(app, step, asked),
-        look=app.looking("deploy", "list"),
         pace=pace,
     )
-
-
-def _is_ours(step: Step, found: Deployment) -> bool:
-    """Return whether a create's answer has the name, agent and environment we sent."""
-    wanted, kept = (
-        (mapping(fields.get("agent")).get("id", fields.get("agent")), fields.get("environment_id"))
-        for fields in (step.declared.fields, settable(found))
-    )
-    return bool(alive([found], step.declared.name)) and wanted == kept
-
-
-def _created_since(app: App, step: Step, asked: float) -> Deployment | None:
-    """Return what a create made whose answer was lost; None if nothing is as wanted.
-
-    `asked` is when it was sent (monotonic). Raises OutcomeUnknown if the list cannot tell.
-    """
-
-    def since() -> float | None:
-        return app.client.on_server_clock(asked)
-
-    reading = ReadBack(app.client, "/deployments")
-    new = alive(filter(None, map(Deployment.read, reading.rows(since))), step.declared.name)
-    if (from_then := since()) is not None:
-        told = [(each, unix(each.raw.get("created_at"))) for each in new]
-        new = [each for each, made in told if made is None or made >= math.floor(from_then)]
-    if len(new) > 1:
-        raise OutcomeUnknown(f"{len(new)} deployments of this name are new: {', '.join(each.id for each in new)}")
-    if new:
-        return None if step.differs(new[0]) else new[0]
-    if not reading.is_whole:
-        raise OutcomeUnknown("the list of deployments could not be read back to the attempt")
-    return None
+    return _written(app, step, write)
 
 
 def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:

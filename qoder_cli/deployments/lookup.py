@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
@@ -13,10 +14,10 @@ from qoder_cli.base.model import Deployment
 _SUGGEST_FROM = 200  # newest deployments to search for near names
 
 
-def read_deployment(app: App, id: str, *, within: float | None = None, retry: bool = True) -> Deployment:
-    """Return a deployment; `within` and `retry` are those of `Client.get`. Raises ApiError."""
+def read_deployment(app: App, id: str, **how: Any) -> Deployment:
+    """Return a deployment; `how` is passed to `Client.get`. Raises ApiError."""
     try:
-        found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", within=within, retry=retry))
+        found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", **how))
     except NotFound as error:
         raise error.about(f"deployment {id}") from None
     if found is None:
@@ -33,9 +34,12 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
-    """Yield the deployments, newest first, archived ones only if told. Raises ApiError."""
+    """Yield the deployments, newest first, archived ones only if told. Raises ApiError.
+
+    What is not among them may be created: a list that a proxy has kept is none.
+    """
     query = {"limit": 100} | ({"include_archived": "true"} if archived else {})
-    for page in app.client.pages("/deployments", query, retry=retry):
+    for page in app.client.pages("/deployments", query, retry=retry, fresh=True):
         known = filter(None, map(Deployment.read, page["data"]))
         yield from (each for each in known if archived or each.archived_at is None)
 

@@ -9,13 +9,14 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, NotFound, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import segment
+from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.changes import difference
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.step import Applied, Step
 from qoder_cli.files.load import Declared, missing_for_create
-from qoder_cli.files.normal import EMPTY, NAMED, settable
+from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, settable
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
@@ -121,11 +122,21 @@ def changing(
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
-    step = Step(declared, current, differs.changes, differs.body)
+    step = Step(declared, current, differs.changes, _with_room(differs.body, current))
     others = [found.id for found in alive(known, declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
     return step
+
+
+def _with_room(body: dict[str, Any], current: Deployment) -> dict[str, Any]:
+    """Return an update that takes our own key away where the keys it sets need its place."""
+    labels = mapping(body.get("metadata"))
+    after = {**mapping(current.raw.get("metadata")), **labels}
+    count = sum(value is not None and key != RESERVED for key, value in after.items())
+    if not labels or KEY not in after or count <= MOST_KEYS:
+        return body
+    return {**body, "metadata": {**labels, KEY: None}}
 
 
 def archived(found: Deployment) -> CannotBe:

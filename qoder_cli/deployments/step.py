@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.changes import Change, Secrets, difference, secrets_of, told
@@ -37,7 +37,7 @@ class Step:
     changes: Sequence[Change] = ()
     body: Mapping[str, Any] | None = None  # which sends them
     error: QoderError | None = None  # why it cannot be done
-    write: Write[Deployment] | None = None  # once it is under way
+    write: Write[Resource] | None = None  # once it is under way
 
     @property
     def place(self) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.nouns.body import check_typed, pairs
+from qoder_cli.nouns.body import check_typed, pairs, refuse_ours
 
 if TYPE_CHECKING:
     from qoder_cli.files.load import Declared
@@ -68,7 +68,8 @@ def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str
 def metadata_of(
     typed: Sequence[str] | None, removed: Sequence[str] | None, known: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return all wanted metadata, if any was typed or removed."""
+    """Return all wanted metadata, if any was typed or removed. Raises UsageError."""
+    refuse_ours("--remove-metadata", removed)
     if not typed and not removed:
         return {}
     kept = {key: value for key, value in known.items() if key not in (removed or ())}

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from qoder_cli.base import cron
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import NOT_OF_AN_ID, id_or_name
+from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import mapping
 from qoder_cli.files.normal import ENV_NAME, READ_ONLY, RESERVED, assignments
 from qoder_cli.files.tree import Node, Path, Problem, spelled
@@ -209,7 +210,12 @@ _EnvironmentVariables = Annotated[
     Annotated[_Assignments, Tag(_TEXT)] | Annotated[_Variables, Tag(_MAPPING)],
     _BY_TYPE,
 ]
-_MetadataKey = Annotated[str, Field(max_length=64), _must(lambda key: key != RESERVED, "is read-only; remove it")]
+_MetadataKey = Annotated[
+    str,
+    Field(max_length=64),
+    _must(lambda key: key != RESERVED, "is read-only; remove it"),
+    _must(lambda key: not is_ours(key), "is a key of qoder's own, which tells who created this; remove it"),
+]
 
 
 class _Deployment(_Strict):

@@ -6,6 +6,7 @@ from typing import Any
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.cron import words_of
+from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.files.normal import assignments, settable
 from qoder_cli.output.screen import commandless, inert
@@ -69,7 +70,8 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield words
     if name == "metadata":
         yield "Keys you remove here are deleted."
-        if left_out := [key for key in mapping(deployment.raw.get("metadata")) if key not in value]:
+        labels = without_ours(mapping(deployment.raw.get("metadata")))
+        if left_out := [key for key in labels if key not in value]:
             yield f"Read-only, left out: {', '.join(left_out)}"
     if name == "budget":
         yield "Credits per run; null means no limit."

@@ -18,6 +18,7 @@ from typing import Any
 
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
+from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.model import Deployment, mapping
 
 REQUIRED = ("name", "agent", "environment_id", "initial_events")  # of a create (api/facts.md, 1.2)
@@ -58,7 +59,7 @@ def settable(deployment: Deployment) -> dict[str, Any]:
     for name, inside in _INSIDE.items():
         if isinstance(known.get(name), dict):
             known[name] = {key: value for key, value in known[name].items() if key in inside}
-    labels = mapping(known["metadata"]).items()
+    labels = without_ours(mapping(known["metadata"])).items()
     known["metadata"] = {key: value for key, value in labels if isinstance(value, str) and key != RESERVED}
     return comparable(spelled_out(known))
 
@@ -94,6 +95,9 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
         if isinstance(kept.get(name), dict):
             dropped += [f"{name}.{key}" for key in inside if key in kept[name]]
             kept[name] = _without(kept[name], inside)
+    if isinstance(labels := kept.get("metadata"), dict):
+        dropped += [f"metadata.{key}" for key in labels if is_ours(key)]
+        kept["metadata"] = without_ours(labels)
     return kept, dropped
 
 

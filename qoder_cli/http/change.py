@@ -1,4 +1,4 @@
-"""The write of one object. A lost answer is settled by reading back the object, or its list.
+"""The write of one object. A lost answer is settled by reading back the object, or its list, for 30 s.
 
 A repeatable change, such as a pause, is sent again at most twice if reading back does not show it; a 409 or 403
 may mean that it is so already ("archived and locked", api/facts.md, 3.4). Any other is sent again only after
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.errors import CannotBe as CannotBe
 from qoder_cli.base.model import Resource, created_at, mapping
-from qoder_cli.http.answers import Answer, Pending
+from qoder_cli.http.answers import Answer, Pending, is_kept, no_answer
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Resource)
 
 READ_WITHIN = 10.0  # seconds for one reading back
-LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds after the loss of an answer at which it is read back
-LAST_LOOK = 8.0  # the same, at what is not sent again: as for a trigger (contract, section 6)
+LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the loss of an answer at which it is read back
 RESENDS = 2
 
 MOST_PAGES = 30  # of 100 rows
@@ -80,15 +79,19 @@ class ObjectWrite(Write[T]):
         self._read_it = settle
         self._look = look
         self._repeatable = repeatable
+        self.began = 0.0  # when the newest attempt was prepared, on the monotonic clock
         if settle is None:
             self.can_tell, self.absent = False, "nothing shows it"
         self.key = str(uuid.uuid4())
 
     def request(self) -> Pending:
+        self.began = self.client.clock.monotonic()
         return self.client.prepare(**self.sent._asdict(), headers={"idempotency-key": self.key})
 
     def read(self, answer: Answer) -> T:
         found: T | None = self._parse(self.client.understand(answer))
+        if is_kept(answer.headers):
+            raise no_answer("the response is an old one that a proxy has kept")
         if found is None or not self._shows(found):
             raise NoAnswer("the response does not show the change")
         return found
@@ -104,11 +107,10 @@ class ObjectWrite(Write[T]):
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
         if self._read_it is None:
             return None
-        looks = LOOKS if self._repeatable else (*LOOKS, LAST_LOOK)
         self.client.progress.note(
-            f"no confirmation ({error.message.rstrip('.')}); reading back for up to {looks[-1]:.0f}s"
+            f"no confirmation ({error.message.rstrip('.')}); reading back for up to {LOOKS[-1]:.0f}s"
         )
-        return self._read_back(looks, error)
+        return self._read_back(LOOKS, error)
 
     def already(self, error: ApiError) -> T | None:
         if self._read_it is None:
@@ -117,13 +119,12 @@ class ObjectWrite(Write[T]):
             return self._read_it() if self.may_have_acted else None
         if not self._repeatable or error.http_status not in (403, 409):
             return None
-        looks = (0.0, *LOOKS) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
+        looks = (0.0, *LOOKS[:4]) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
         return self._read_back(looks, error)
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        if not self._repeatable or meaning is Meaning.DOUBTFUL or resends == RESENDS:
-            return None
-        return 0.0 if self._read_it else LOOKS[resends]
+        may_follow = self._repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
+        return 0.0 if may_follow else None
 
     def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
         assert self._read_it is not None  # else nobody looks

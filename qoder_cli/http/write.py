@@ -191,7 +191,7 @@ class Write(ABC, Generic[T]):
         uncertain, UsageError, Closed if nothing was sent; Signalled, 2 s later at most, when all is known.
         """
         tries = resends = 0
-        began = self.client.clock.monotonic()
+        began = since = self.client.clock.monotonic()  # of this write, and of what was not settled last
         with signals.held():
             while True:
                 pending = self.request()
@@ -201,7 +201,7 @@ class Write(ABC, Generic[T]):
                 try:
                     return self._answered(pending)
                 except ApiError as error:
-                    spent = self.client.clock.monotonic() - began
+                    spent = self.client.clock.monotonic() - since
                     meaning = self.meaning_of(error)
                     if meaning is Meaning.NOTHING:
                         tries += 1
@@ -213,7 +213,7 @@ class Write(ABC, Generic[T]):
                         return self._done(found, "settled")
                     else:
                         self._may_resend(error, meaning, resends, self.client.clock.monotonic() - began)
-                        resends += 1
+                        resends, tries, since = resends + 1, 0, self.client.clock.monotonic()
 
     def deliver(self) -> T:
         """Do it, and return what it came to. Raises as `send` does; what a signal leaves is put into words."""

@@ -11,10 +11,10 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
+from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.tree import BadFiles, Node, Problem
 from qoder_cli.nouns.table import Noun, Operation, operation
-from qoder_cli.nouns.write import KEY
 
 Raw = dict[str, Any]
 
@@ -30,6 +30,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "model": (str | dict, "must be the id of a model, or a mapping of fields"),
     "version": (int, "must be a whole number"),
 }
+_NOT_THEIRS = "is a key of qoder's own, which tells who made this"
 _OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # else the field's name
 
 
@@ -69,11 +70,19 @@ def pairs(typed: Sequence[str] | None) -> dict[str, str]:
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
         said = f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}"
         raise UsageError(said, hint="e.g. --metadata team=core")
+    refuse_ours("--metadata", [key for key, _, _ in split])
     return {key: value for key, _, value in split}
 
 
+def refuse_ours(option: str, keys: Sequence[str] | None) -> None:
+    """Raise UsageError for a key of metadata that is ours."""
+    if wrong := next(filter(is_ours, keys or ()), None):
+        raise UsageError(f"{option}: {wrong[:60]} {_NOT_THEIRS}", hint="choose a key without qoder_")
+
+
 def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
-    """Return an update's metadata, where null removes a key."""
+    """Return an update's metadata, where null removes a key. Raises UsageError."""
+    refuse_ours("--remove-metadata", removed)
     return dict.fromkeys(removed or ()) | pairs(typed) or None
 
 
@@ -141,7 +150,7 @@ def _settable(app: App, document: Node, wanted: Operation, file: str) -> Raw:
     if ignored := [field for field in plain if field not in wanted.body]:
         app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
     if isinstance(body.get("metadata"), dict):
-        body["metadata"] = {key: value for key, value in body["metadata"].items() if key != KEY}
+        body["metadata"] = without_ours(body["metadata"])
     return body
 
 
@@ -163,9 +172,13 @@ def _wrong(document: Node, wanted: Operation, *, is_create: bool, is_object: boo
             yield Problem(text, line=node.line, path=(field,))
     if (metadata := document.child("metadata")) is not None and isinstance(metadata.content, dict):
         for key, value in metadata.items():
-            if not isinstance(value.content, str) and not (value.content is None and not is_create):
-                text, path = "must be text; put it in quotes", ("metadata", key)
-                yield Problem(text, line=value.line, path=path)
+            text = ""
+            if is_ours(key) and not is_object:
+                text = _NOT_THEIRS
+            elif not isinstance(value.content, str) and not (value.content is None and not is_create):
+                text = "must be text; put it in quotes"
+            if text:
+                yield Problem(text, line=value.line, path=("metadata", key))
 
 
 def _wrong_value(field: str, value: Any) -> str:

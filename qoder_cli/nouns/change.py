@@ -16,6 +16,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
@@ -28,6 +29,7 @@ from qoder_cli.output.screen import inert
 Raw = dict[str, Any]
 
 _SHOWN = 3  # things that the first line names
+_SECOND = 1.0  # to which the server's clock is known, and its timestamps are rounded down
 
 
 class Target(NamedTuple):
@@ -56,6 +58,7 @@ class Change(NamedTuple):
     body: Raw | None = None
     shows: Callable[[Raw], bool] | None = None  # whether a thing is so
     reads: Callable[[Raw], bool] | None = None  # the same, of what is read back
+    can_be_undone: bool = False  # by somebody else, before a lost answer is settled
 
     def is_so(self, target: Target, raw: Raw) -> bool:
         """Return whether an object is this thing, changed as wanted."""
@@ -98,7 +101,7 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
 
     def look_again() -> Resource | None:
         try:
-            found = read(app, target, within=READ_WITHIN, retry=False)
+            found = read(app, target, within=READ_WITHIN, retry=False, fresh=True)
         except NotFound as error:
             if change is DELETE and error.enveloped:
                 return Resource({"id": target.id, "type": "deleted"})
@@ -107,9 +110,18 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
             said = f"{target.id} was archived on {found['archived_at']}, so it cannot be {change.participle}"
             raise CannotBe(said, hint="create another; archiving cannot be undone")
         is_so = change.is_so(target, found) and (change.reads is None or change.reads(found))
-        return Resource(found) if is_so else None
+        if is_so or not change.can_be_undone:
+            return Resource(found) if is_so else None
+        asked, written = app.client.on_server_clock(write.began), unix(found.get("updated_at"))
+        if asked is not None and written is not None and written >= asked - _SECOND:
+            said = f"{target.id} was written to in the meantime, and it is {text(found.get('status'))}"
+            if written <= asked + _SECOND:
+                raise OutcomeUnknown(said)
+            said = f"{said}: someone else changed it; it was not {change.participle} again"
+            raise CannotBe(said, hint="if that is not meant, try again")
+        return None
 
-    return writing(
+    write = writing(
         app,
         target,
         change.doing,
@@ -119,6 +131,7 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
         shows=lambda found: change.is_so(target, found.raw),
         settle=look_again,
     )
+    return write
 
 
 @dataclass(eq=False)

@@ -9,10 +9,12 @@ from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
+from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.nouns.change import Change, Target, read
 from qoder_cli.nouns.files import UNSEEN
 from qoder_cli.nouns.table import NOUNS, Noun, path_of
-from qoder_cli.nouns.write import Create, target_of, update
+from qoder_cli.nouns.update import Overtaken, Update
+from qoder_cli.nouns.write import Create, target_of
 
 LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
@@ -73,9 +75,9 @@ def path_in(raw: Raw) -> str:
     return str(raw.get("path")).lstrip("/")
 
 
-def whole(app: App, noun: Noun, store: str, id: str) -> Raw:
-    """Return a memory or version with content. Raises ApiError."""
-    return read(app, target_of(noun, store, id), params={"view": "full"})
+def whole(app: App, noun: Noun, store: str, id: str, **how: Any) -> Raw:
+    """Return a memory or version with content; `how` is passed to `Client.get`. Raises ApiError."""
+    return read(app, target_of(noun, store, id), params={"view": "full"}, **how)
 
 
 def found(app: App, store: str, typed: str) -> Raw:
@@ -126,21 +128,39 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
     try:
         if known is None:
             return Create(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw
-        body = {"content": content, "content_sha256": digest(known)}
-        target = target_of(ENTRY, store, str(known["id"]))._replace(look=("memory", "cat", store, typed))
-        return update(app, target, body, shows=lambda raw: digest(raw) == ours)
+        return _overwrite(app, store, typed, known, content)
+    except Overtaken as error:
+        raise _shown(app, store, typed, error, error.now) from None
     except Rejected as error:
         if error.http_status != 409:
             raise
+        error = error.with_(message=f"{error.message.rstrip('.')}; {typed} was not written")
         raise _shown(app, store, typed, error, find(app, store, typed)) from None
+
+
+def _overwrite(app: App, store: str, typed: str, known: Raw, content: str) -> Raw:
+    """Write over a memory as it was read, and return it. Raises QoderError."""
+    target = target_of(ENTRY, store, str(known["id"]))._replace(look=("memory", "cat", store, typed))
+    ours = sha256_of(content)
+    write = Update(
+        app,
+        target,
+        {"content": content, "content_sha256": digest(known)},
+        before=known,
+        again=lambda: whole(app, ENTRY, store, target.id, within=READ_WITHIN, retry=False, fresh=True),
+        shows=lambda raw: target.is_it(raw) and digest(raw) == ours,
+        is_so=lambda raw: digest(raw) == ours,
+        settable=lambda raw: {"content": digest(raw), "path": path_in(raw)},
+    )
+    return write.deliver().raw
 
 
 def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None) -> Rejected:
     """Show what someone else wrote; return the error."""
-    if theirs is not None and (content := text(theirs.get("content"))):
+    if theirs and (content := text(theirs.get("content"))):
         app.progress.note(f"{typed} now says (sha256 {digest(theirs)}):", always=True)
         for line in content[:_SHOWN].splitlines():
             app.progress.note(f"  {line}", always=True)
     hint = "see what it says now, then write again"
     next = app.looking("memory", "cat", store, typed)
-    return error.with_(message=f"{error.message.rstrip('.')}; {typed} was not written", hint=hint, next=next)
+    return error.with_(hint=hint, next=next)

@@ -94,25 +94,25 @@ def advice(app: App, noun: Noun, typed: str, known: dict[str, str], *held_by: st
     return {"hint": f"to see what there is {app.settings.asked}", "next": look}
 
 
-def alive(app: App, noun: Noun, *held_by: str, archived: bool = False) -> Iterator[Raw]:
-    """Yield a noun's things, each once, if its id is of their kind. Raises ApiError."""
+def alive(app: App, noun: Noun, *held_by: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
+    """Yield a noun's things, each once, if its id is of their kind; `fresh` is as in `Client.get`. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
     query = {"limit": 100, **({"include_archived": "true"} if can_tell else {})}
-    for page in app.client.pages(path_of(noun, *held_by), query):
+    for page in app.client.pages(path_of(noun, *held_by), query, fresh=fresh):
         for each in map(mapping, page["data"]):
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
                 seen.add(each["id"])
                 yield each
 
 
-def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None) -> Raw:
-    """Return one of a noun's things, by id or name. Raises QoderError."""
+def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None, fresh: bool = False) -> Raw:
+    """Return one of a noun's things, by id or name; `fresh` is that of `Client.get`. Raises QoderError."""
     id = id_of(app, noun, word, *held, archived=True)
     target = target_of(noun, *held, id)
     if version is None:
-        return read_named(app, noun, word, target)
+        return read_named(app, noun, word, target, fresh=fresh)
     called = f"version {version} of {target.called}"
     try:
         if operation(noun, "versions.retrieve"):
@@ -126,9 +126,9 @@ def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = 
     return found
 
 
-def read_named(app: App, noun: Noun, word: str, target: Target) -> Raw:
+def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool = False) -> Raw:
     """Return the thing a word was taken for. Raises NotFound if renamed."""
-    found = read(app, target)
+    found = read(app, target, fresh=fresh)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
         known_as = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"

@@ -1,29 +1,35 @@
 """A vault's secrets: never shown, new or in place of the old one."""
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.http.redact import by_shape
+from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
-from qoder_cli.nouns.write import Create, target_of, update
+from qoder_cli.nouns.update import Overtaken, update
+from qoder_cli.nouns.write import Create, covers, target_of
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
 PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --env < FILE, or use --from-env VAR"
 _CREDENTIAL = NOUNS["vault credential"]
 _SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words
-_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 # Unlike those of environments, these may be * or have an underscore, as names of services have.
 _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 # Beyond `by_shape`, which knows our tokens and those of code hosts.
 _SECRET = re.compile(r"(?i)\b(?:sk|rk|xox[a-z]|hf|npm|pypi)[-_][\w-]{16,}|\bAIza[\w-]{20,}|-----BEGIN")
+BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
+PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
+_SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api/facts.md, 7.6)
 _KEPT = ("networking", "injection_location")  # of a credential whose secret alone changes
 
 Raw = dict[str, Any]
@@ -38,7 +44,7 @@ def refuse_secret(word: str, what: str) -> str:
 
 def variable(word: str, what: str) -> str:
     """Return a variable's name. Raises UsageError, without repeating it."""
-    if not _VARIABLE.fullmatch(refuse_secret(word, what)):
+    if not _NAME.fullmatch(refuse_secret(word, what)):
         hint = "use letters, digits and _, e.g. GITHUB_TOKEN"
         raise UsageError(f"{what} is not the name of an environment variable", hint=hint)
     return word
@@ -89,42 +95,116 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
     return secret
 
 
-def put(app: App, vault: str, name: str, auth: Raw) -> Raw:
-    """Put a secret, `auth` with its type, into a vault under a name; return its credential.
+def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw:
+    """Put a secret, `auth` with its type, into a vault; return its credential.
 
-    Raises UsageError if several have the name, or one of another type; other QoderErrors.
+    Which one it replaces is told by what is set: the variable, or the server that it is sent to. `agree`
+    is told, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is
+    not clear which one is meant; other QoderErrors.
     """
-    named = [each for each in alive(app, _CREDENTIAL, vault) if name in (each["id"], *_names(each))]
-    if len(named) > 1:
-        hint = f"use an id: {', '.join(str(each['id']) for each in named)}"
-        raise UsageError(f"{len(named)} credentials are named {name!r}", hint=hint)
+    known = _named(app, vault, name, auth, agree)
     where = app.client.settings.whereabouts
-    if not named and name.startswith(_CREDENTIAL.prefix):
-        raise NotFound(f"no credential {name} in {vault}", next=app.looking("vault", "get", vault))
-    if not named:
+    if known is None:
         app.progress.note(f"creating credential {name} in {vault} {where}")
+        if auth["type"] == VARIABLE:
+            auth = {"networking": {"type": "unrestricted"}, **auth}
+            if auth["networking"]["type"] == "unrestricted":
+                app.progress.note("it may be sent to any host (--allow-host restricts it)")
         return Create(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
-    [known] = named
-    id, kind = str(known["id"]), found_at(known, "auth.type")
-    delete = app.command(*words_of(_CREDENTIAL, "delete", vault, id, "--yes"))
-    anew = "delete it, then add it"
-    if kind not in (None, auth["type"]):
-        raise UsageError(f"{name} is of the type {kind}, not {auth['type']}", hint=anew, next=delete)
-    app.progress.note(f"updating credential {name} ({id}) in {vault} {where}")
-    kept = {key: value for key in _KEPT if (value := mapping(known.get("auth")).get(key)) is not None}
-    if "secret_name" in auth:
-        kept["secret_name"] = found_at(known, "auth.secret_name") or name
-        auth = {key: value for key, value in auth.items() if key != "secret_name"}
+    id, kept = str(known["id"]), mapping(known.get("auth"))
+    if (hosts := auth.get("networking")) is not None and not covers(kept.get("networking"), hosts):
+        agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
+    # What an update does not know is left out (api/facts.md, 7.6).
+    changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
+    changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
+    told = f"{name_of(known) or name} ({id}), {_for(known)}," if name != id else f"{id}, {_for(known)},"
+    app.progress.note(f"updating credential {told} in {vault} {where}")
     try:
-        # Nothing shows whether a secret was replaced; doing it twice does no harm.
-        target, body = target_of(_CREDENTIAL, vault, id), {"auth": {**kept, **auth}}
-        return update(app, target, body, shows=target.is_it, is_told=False)
+        target, fields = target_of(_CREDENTIAL, vault, id), ("auth", "display_name", "metadata")
+        return update(app, target, {"auth": changed}, before=known, fields=fields, is_told=False)
+    except Overtaken:
+        raise
     except (Rejected, NotFound) as error:
-        raise error.with_(hint=f"the API may not replace secrets; {anew}", next=delete) from None
+        next = app.command(*words_of(_CREDENTIAL, "delete", vault, id, "--yes"))
+        raise error.with_(hint="the API may not replace secrets; delete it, then add it", next=next) from None
 
 
-def _names(raw: Raw) -> tuple[Any, Any]:
-    return name_of(raw), found_at(raw, "auth.secret_name")
+def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw | None:
+    """Return the credential whose secret is to be replaced, as it is now; None for a new one. Raises as `put`."""
+    if name.startswith(_CREDENTIAL.prefix):
+        return _of_id(app, vault, name, auth)
+    kind, place = auth["type"], PLACES[auth["type"]]
+    rows = list(alive(app, _CREDENTIAL, vault, fresh=True))
+    called = {str(each["id"]): each for each in rows if name_of(each) == name}
+    rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
+    known = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
+    those = [each for each in known if found_at(each, place) == found_at({"auth": auth}, place)]
+    if len(those) > 1:
+        those = [each for each in those if name_of(each) == name] or those
+    if len(those) > 1:
+        hint = f"use an id: {', '.join(str(each['id']) for each in those)}"
+        raise UsageError(f"{len(those)} credentials are {_for(those[0])}", hint=hint)
+    if those:
+        [found] = those
+        if kind == BEARER and name_of(found) != name:
+            agree(f"{name_of(found) or found['id']} ({found['id']}) is {_for(found)}, and gets this token")
+        return _of_id(app, vault, str(found["id"]), auth)
+    if silent := next((each for each in known if each["id"] in called and not found_at(each, place)), None):
+        hint = f"use its id, if it is the one: {silent['id']}"
+        raise UsageError(f"{name} ({silent['id']}) does not show what it is for", hint=hint)
+    _mind_names(app, name, auth, list(called.values()), agree)
+    return None
+
+
+def _mind_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: Callable[[str], None]) -> None:
+    """Say what else has the name of a new credential. Raises UsageError."""
+    for each in called:
+        id, kind = str(each["id"]), found_at(each, "auth.type")
+        if kind != auth["type"]:
+            raise UsageError(
+                f"{name} ({id}) is of the type {kind}, not {auth['type']}",
+                hint="choose another name, or delete it first",
+            )
+        if kind == BEARER:
+            agree(
+                f"{name} ({id}) is {_for(each)}, and stays so; another {name} is created for {auth['mcp_server_url']}"
+            )
+        else:
+            app.progress.note(f"{name} ({id}) is only called so: it is {_for(each)}")
+
+
+def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
+    """Return a credential as it is now. Raises UsageError if it is for something else; ApiError."""
+    found = _read(app, vault, {"id": id})
+    if archived := found.get("archived_at"):
+        raise UsageError(f"{id} was archived on {archived}", hint="put the secret under a new name")
+    kind, place = found_at(found, "auth.type"), PLACES[auth["type"]]
+    if kind not in (None, auth["type"]):
+        raise UsageError(f"{id} is of the type {kind}, not {auth['type']}", hint="delete it, then add it")
+    is_other = found_at(found, place) not in (None, found_at({"auth": auth}, place))
+    if is_other and found_at({"auth": auth}, place) != id:  # of a variable an id says nothing
+        said = f"{id} is {_for(found)}, and that cannot be changed"
+        raise UsageError(said, hint="put the secret under another name; then delete the old one")
+    return found
+
+
+def _read(app: App, vault: str, row: Raw) -> Raw:
+    id = str(row["id"])
+    try:
+        return read(app, target_of(_CREDENTIAL, vault, id), fresh=True)
+    except NotFound as error:
+        raise error.with_(next=app.looking("vault", "get", vault)) from None
+
+
+def _for(raw: Raw) -> str:
+    """Return what a credential is for, in words."""
+    return f"for {found_at(raw, PLACES[BEARER]) or found_at(raw, PLACES[VARIABLE]) or 'nothing that it shows'}"
+
+
+def _hosts(networking: Any) -> str:
+    hosts = array(mapping(networking).get("allowed_hosts"))
+    is_any = mapping(networking).get("type") == "unrestricted"
+    return "any host" if is_any else ", ".join(map(str, hosts)) or "hosts that it does not show"
 
 
 def validated(app: App, vault: str, id: str) -> Raw:

@@ -5,6 +5,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
+from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, Run, array, mapping, text
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output import views
@@ -97,7 +98,7 @@ def _listed(value: Any) -> Any:
 
 
 def _keys(value: Any) -> Any:
-    return _joined([name for name in mapping(value) if name != "qoder_key"])  # our own mark
+    return _joined(list(without_ours(mapping(value))))
 
 
 _id, _words, _moment, _status = map(_text, (Id, Words, Moment, Status))

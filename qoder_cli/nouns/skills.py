@@ -248,7 +248,7 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
 def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) -> Raw:
     """Add a version to a skill, or create one; return what was made. Raises QoderError."""
 
-    def write(parts: list[Part]) -> Form:
+    def write(parts: list[Part]) -> Form[Resource]:
         return _new_version(app, skill, files, parts) if skill else Create(app, _SKILL, fields, files=parts)
 
     # As the official SDK sends them, or as one zip if the API asks for it (api/facts.md, 4).
@@ -262,7 +262,7 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
 
 
-def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Form:
+def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Form[Resource]:
     """Return the write of a version. None is marked as ours; a newer one with our files will do."""
     id, before = str(skill["id"]), number_of(newest(skill))
     path = f"{path_of(_SKILL, id)}/versions"

@@ -1,28 +1,37 @@
-"""Creating and changing: settled by reading back, new things by our mark."""
+"""Creating: settled by our mark. And what counts as the same value, whoever wrote it."""
 
-import math
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import OutcomeUnknown
-from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.base.times import unix, utc_text
+from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
+from qoder_cli.base.marks import KEY, has_room
+from qoder_cli.base.model import Resource, created_at, mapping, text
+from qoder_cli.base.times import utc_text
 from qoder_cli.http.answers import Pending
-from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite, ReadBack
-from qoder_cli.nouns.change import Target, read, writing
+from qoder_cli.http.change import READ_WITHIN, ObjectWrite, ReadBack
+from qoder_cli.http.pace import Pace
+from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
 
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+T = TypeVar("T", bound=Resource)
 Body = dict[str, Any]
 Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
-KEY = "qoder_key"  # of the metadata
-SLACK = 120.0  # seconds by which more of the list is asked for
-_READ_SINGLY = 20  # things listed without metadata
+ABOUT = 60.0  # seconds by which a clock may be off
+_READ_SINGLY = 20  # things whose metadata a list does not show
+_NAMED = 5  # things that an error lists
+_TOLD = (*NAMES, "path", "agent", "environment_id")  # what the answer to a create must not show otherwise than sent
+_MADE_OF = ("title", "description", "system", "model", "auth")  # the same, of what is listed
+_CUT_AT = 64  # characters; what is that long may be the beginning of a longer text
 
 
 def target_of(noun: Noun, *ids: str) -> Target:
@@ -31,7 +40,7 @@ def target_of(noun: Noun, *ids: str) -> Target:
     return Target(path_of(noun, *ids), ids[-1], f"{noun.called} {ids[-1]}", look)
 
 
-class Form(ObjectWrite[Resource]):
+class Form(ObjectWrite[T]):
     """A write that goes as a form if it has files: its fields are texts or JSON."""
 
     def __init__(self, *args: Any, parts: Sequence[Part] = (), **how: Any) -> None:
@@ -49,127 +58,152 @@ class Form(ObjectWrite[Resource]):
         return self.client.prepare(self.sent.method, self.sent.path, content=content, headers=headers)
 
 
-class Create(Form):
+class Create(Form[Resource]):
     """Creates a thing, once; with `files`, as a form.
 
-    A key of ours in its metadata settles a lost answer: the list shows it, or the things do.
-    What has no metadata cannot be told from someone else's.
+    A lost answer is settled by our mark in its metadata: the list shows it, or the things do. An
+    empty `metadata` proves nothing (api/facts.md, 7.6): what may be ours by name, body and time
+    leaves it unknown, as does a thing that has no metadata, or no room in it. `is_it` says of an
+    answer whether it can be the new thing.
     """
 
-    def __init__(self, app: App, noun: Noun, body: Body, *held_by: str, files: Sequence[Part] = ()) -> None:
+    def __init__(
+        self,
+        app: App,
+        noun: Noun,
+        body: Body,
+        *held_by: str,
+        files: Sequence[Part] = (),
+        is_it: Callable[[Body], bool] = lambda raw: True,
+        what: str = "",
+        pace: Pace | None = None,
+    ) -> None:
         self._app, self._noun, self._held_by = app, noun, held_by
         self._mark = str(uuid.uuid4())
-        self._began = app.clock.monotonic()
+        self._attempt: _Attempt | None = None
+        self._suspects: dict[str, Body] = {}
+        self._wanted = body if noun.words != "file" else {**body, "filename": files[0][1]}
         made = operation(noun, "create") or operation(noun, "upload")
-        self._is_marked = made is not None and "metadata" in made.body
+        metadata = mapping(body.get("metadata"))
+        self._is_marked = made is not None and "metadata" in made.body and has_room(metadata)
         if self._is_marked:
-            body = {**body, "metadata": {**body.get("metadata", {}), KEY: self._mark}}
+            body = {**body, "metadata": {**metadata, KEY: self._mark}}
         super().__init__(
             app.client,
             path_of(noun, *held_by),
             body,
             parts=files,
             parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
-            what=f"creating the {noun.called}",
-            shows=self._is_ours,
-            settle=self._find,
+            what=what or f"creating the {noun.called}",
+            shows=lambda found: self._can_be_ours(found.raw) and is_it(found.raw),
+            settle=self._look_for_it if self._is_marked else None,
             look=app.looking(*words_of(noun, "list", *held_by)),
+            pace=pace,
         )
 
     def request(self) -> Pending:
         """Prepare an attempt."""
-        self._began = self.client.clock.monotonic()
+        if self._attempt is None:
+            self._attempt = _Attempt(self.client.clock.now(), self.client.clock.monotonic())
         return super().request()
 
-    def _is_ours(self, found: Resource) -> bool:
-        """Return whether an answer may be it: by kind, mark and name."""
-        sent, raw, noun = self.sent.body or {}, found.raw, self._noun
-        marks = {KEY: self._mark} if self._is_marked else {}
-        told = {key: (text(raw.get(key)), text(sent.get(key))) for key in ("path", *NAMES)}
-        told |= {key: (text(mapping(raw.get("metadata")).get(key)), mark) for key, mark in marks.items()}
-        is_other = any(has and had and has.strip() != had.strip() for has, had in told.values())
-        return (found.id.startswith(noun.prefix) or raw.get("type") == noun.called) and not is_other
+    def already(self, error: ApiError) -> Resource | None:
+        """Return it if a refusal is only for its repeat: a proxy may send a request twice."""
+        if error.http_status == 409 and self._is_marked:
+            with suppress(ApiError, OutcomeUnknown):
+                return self._look_for_it()
+        return None
 
-    def _find(self) -> Resource | None:
+    def _can_be_ours(self, raw: Body) -> bool:
+        """Return whether an answer may be it: by kind, mark, names, what it is made of, and time."""
+        sent, noun = self._wanted, self._noun
+        is_other = any(contradicts(raw.get(field), sent[field]) for field in _TOLD if field in sent)
+        is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
+        return is_of_kind and not is_other and self._mark_in(raw) in (None, self._mark) and not self._is_older(raw)
+
+    def _may_be_ours(self, raw: Body) -> bool:
+        """Return whether something whose metadata is silent cannot be ruled out."""
+        sent = self._wanted
+        shown = {key: value for key, value in mapping(raw.get("metadata")).items() if isinstance(value, str)}
+        is_silent = not shown or shown == sent.get("metadata")
+        is_of_deployment = raw.get("deployment_id") is not None and "deployment_id" not in sent
+        is_other = any(contradicts(raw.get(field), sent[field]) for field in (*_TOLD, *_MADE_OF) if field in sent)
+        return is_silent and not is_of_deployment and not is_other and not self._is_older(raw)
+
+    def _may_be_silent(self, row: Body) -> bool:
+        """Return whether a list may not show our mark of something that has it."""
+        return self._may_be_ours(row) or not isinstance(row.get("metadata"), dict)
+
+    def _mark_in(self, raw: Body) -> str | None:
+        return text(mapping(raw.get("metadata")).get(KEY))
+
+    def _is_older(self, raw: Body) -> bool:
+        """Return whether something is certainly older than the first attempt, on either clock."""
+        created, attempt = created_at(raw), self._attempt
+        if created is None or attempt is None or (first := attempt.first(self.client)) is None:
+            return False
+        return created < first
+
+    def _look_for_it(self) -> Resource | None:
         """Return the one with our mark. Raises OutcomeUnknown if nobody can tell."""
-        if not self._is_marked:
-            raise OutcomeUnknown(f"nothing marks a {self._noun.called} as ours")
-        since = self.client.on_server_clock(self._began)
-        listed = operation(self._noun, "list")
-        query: dict[str, str] = {}
-        if since is not None and listed is not None and "created_at[gte]" in listed.query:
-            query["created_at[gte]"] = utc_text(datetime.fromtimestamp(since - SLACK, UTC))
+        attempt = self._attempt
+        assert attempt is not None  # it was sent
+        listed, query = operation(self._noun, "list"), dict[str, str]()
+        first = attempt.first(self.client)
+        if first is not None and listed is not None and "created_at[gte]" in listed.query:
+            query["created_at[gte]"] = utc_text(datetime.fromtimestamp(max(first, 0.0), UTC))
+        if listed is not None and "path_prefix" in listed.query:  # else what is below a folder may be one row
+            query["path_prefix"] = str(self._wanted.get("path"))
         reading = ReadBack(self.client, path_of(self._noun, *self._held_by), query)
-        silent = []  # those listed without metadata
-        for row in reading.rows(lambda: self.client.on_server_clock(self._began)):
-            if mapping(row.get("metadata")).get(KEY) == self._mark:
-                if not has_id(self._noun, row):
-                    raise OutcomeUnknown(f"the list shows it without the id of a {self._noun.called}")
+        has_others, silent = False, []
+        for row in reading.rows(lambda: attempt.first(self.client)):
+            if not has_id(self._noun, row):
+                has_others = True
+            elif self._mark_in(row) == self._mark:
                 return Resource(row)
-            created = unix(row.get("created_at"))
-            is_older = since and created and created < math.floor(since) - 1
-            if not isinstance(row.get("metadata"), dict) and has_id(self._noun, row) and not is_older:
-                silent.append(str(row["id"]))
-        for id in silent[:_READ_SINGLY]:
-            target = target_of(self._noun, *self._held_by, id)
-            found = read(self._app, target, within=READ_WITHIN, retry=False)
-            if mapping(found.get("metadata")).get(KEY) == self._mark:
+            elif self._mark_in(row) is None and not self._is_older(row) and self._may_be_silent(row):
+                silent.append(row)
+        for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
+            target, found = target_of(self._noun, *self._held_by, str(row["id"])), row
+            with suppress(NotFound):  # it is gone, or a replica lags
+                found = read(self._app, target, within=READ_WITHIN, retry=False, fresh=True)
+            if self._mark_in(found) == self._mark:
                 return Resource(found)
-        if len(silent) > _READ_SINGLY or not reading.is_whole:
+            if self._mark_in(found) is None and self._may_be_ours(found):
+                self._suspects[target.id] = found
+        if len(silent) > _READ_SINGLY or has_others or not reading.is_whole:
             raise OutcomeUnknown(f"the list of {self._noun.plural} could not be read back to the attempt")
+        if self._suspects:
+            these = ", ".join(list(self._suspects)[:_NAMED])
+            raise OutcomeUnknown(f"{these} may be it, and shows nothing that tells")
         return None
 
 
-def update(
-    app: App,
-    target: Target,
-    body: Body,
-    *,
-    shows: Callable[[Body], bool] | None = None,
-    before: Body | None = None,
-    is_told: bool = True,
-) -> Body:
-    """Change a thing and return it as it is then.
+class _Attempt(NamedTuple):
+    """When something was first sent, on our clock and on the monotonic one."""
 
-    `shows` tests whether an object has the change; by default each field is as sent. With
-    `before`, the thing as read, someone else's change is told apart and never overwritten;
-    without, repeating it must do no harm. Nothing is read back unless `is_told`. Raises
-    QoderError: a stale `version` is a 409.
+    at: float
+    moment: float
+
+    def first(self, client: "Client") -> float | None:
+        """Return before when nothing can be of this attempt, in unix seconds; None if a clock is unknown."""
+        server = client.on_server_clock(self.moment)
+        return None if server is None else min(self.at, server) - ABOUT
+
+
+def contradicts(found: Any, sent: Any) -> bool:
+    """Return whether a value can certainly not have been made from the one that was sent.
+
+    A server may add defaults, trim or cut a text, and spell out a short form: an id as an object with it.
     """
-
-    def is_so(raw: Body) -> bool:
-        is_there = shows(raw) if shows else not differing(raw, body)
-        return target.is_it(raw) and is_there and (before is None or _has_gone(before, raw, body))
-
-    def is_answered(found: Resource) -> bool:  # or by its version
-        return is_so(found.raw) or (target.is_it(found.raw) and _steps(before, found.raw) == 1)
-
-    def look_again() -> Resource | None:
-        found = read(app, target, within=READ_WITHIN, retry=False)
-        steps = _steps(before, found)
-        if is_so(found) and steps in (None, 1):
-            return Resource(found)
-        is_changed = any(not same(value, found.get(name)) for name, value in (before or {}).items() if name in body)
-        if before is not None and (steps or is_changed):
-            said = f"someone else changed {target.id} in the meantime"
-            raise OutcomeUnknown(said) if write.may_have_acted else CannotBe(said)
-        return None
-
-    write = writing(app, target, "updating", body, shows=is_answered, settle=look_again if is_told else None)
-    return write.deliver().raw
-
-
-def _steps(before: Body | None, found: Body) -> int | None:
-    """Return by how many versions a thing is newer; None if it has none."""
-    was, now = (before or {}).get("version"), found.get("version")
-    return now - was if isinstance(was, int) and isinstance(now, int) else None
-
-
-def _has_gone(before: Body, found: Body, body: Body) -> bool:
-    """Return whether what an update takes away is gone."""
-    plain = [name for name in body if name not in ("metadata", "version")]
-    showed = [name for name in plain if covers(before.get(name), body[name])]
-    return not any(same(before.get(name), found.get(name)) for name in showed)
+    if isinstance(found, dict) or isinstance(sent, dict):
+        one, other = (each if isinstance(each, dict) else {"id": each} for each in (found, sent))
+        shared = one.keys() & other.keys()
+        return any(contradicts(one[key], other[key]) for key in shared & {"id"} or shared)
+    if not isinstance(found, str) or not isinstance(sent, str) or not found.strip():
+        return False
+    found, sent = (each.strip().strip("/") for each in (found, sent))
+    return found != sent and not (len(found) >= _CUT_AT and sent.startswith(found))
 
 
 def differing(found: Body, body: Body) -> Body:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
 from qoder_cli.base.outcome import GOING, evaluations, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
@@ -161,7 +162,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits a run",
-        "metadata": _keys(mapping(raw.get("metadata")).keys() - {_RESERVED}),
+        "metadata": _keys(without_ours(mapping(raw.get("metadata"))).keys() - {_RESERVED}),
         "first_message": _first_message(_objects(raw.get("initial_events"))),
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
@@ -200,7 +201,7 @@ def session_fields(session: Run) -> Fields:
         "resource": [_resource(each) for each in _objects(raw.get("resources"))],
         "vault": list(map(str, array(raw.get("vault_ids")))),
         "budget": None if budget is None else f"{budget} credits",
-        "metadata": _keys(mapping(raw.get("metadata")).keys()),
+        "metadata": _keys(without_ours(mapping(raw.get("metadata"))).keys()),
         **evaluation_fields(raw),
         "credits": turn["credits"],
         "created": _moment(raw.get("created_at")),

@@ -219,9 +219,10 @@ _CLIENT = {**_any("client_secret"), "*": object}
 _REFRESH = {**_any("refresh_token"), "token_endpoint_auth?": _CLIENT, "*": object}
 _AUTHS = {
     "static_bearer": _all("token", "mcp_server_url"),
-    "environment_variable": {**_all("secret_name", "secret_value"), **_any("networking", "injection_location")},
+    "environment_variable": {**_all("secret_name", "secret_value", "networking"), **_any("injection_location")},
     "mcp_oauth": {**_all("access_token", "mcp_server_url"), **_any("expires_at"), "refresh?": _REFRESH},
 }
+_SET_ONCE = ("secret_name", "mcp_server_url")  # which no update knows (api/facts.md, 7.6)
 _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; None: not taken yet
     **dict.fromkeys(("name", "display_name", "display_title"), _NAME),
     **dict.fromkeys(("description", "system", "title", "instructions"), str),
@@ -263,7 +264,8 @@ _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; Non
     "auth": {"type": _AUTHS},
     "vaults.credentials.update.auth": {
         "type": {
-            type: {f"{name.rstrip('?')}?": rule for name, rule in fields.items()} for type, fields in _AUTHS.items()
+            type: {f"{name.rstrip('?')}?": rule for name, rule in fields.items() if name not in _SET_ONCE}
+            for type, fields in _AUTHS.items()
         }
     },
     "inputs": [{"type": {"memory_store": _STORE_ID, "sessions": _any("session_ids")}}, 1, _MANY],

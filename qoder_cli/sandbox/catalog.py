@@ -26,7 +26,7 @@ class _Deployments(Kind):
             said["agent"] = call.world.pinned(agent)
 
     def make(self, call: Call, fields: Shape) -> Thing:
-        return call.world.add_deployment(**fields)
+        return call.world.add_deployment(at=call.now, **fields)
 
     def show(self, call: Call, thing: Thing) -> Shape:
         """Return a deployment (api/facts.md, 1.2 and 1.4)."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.marks import without_ours
 from qoder_cli.sandbox import api
 from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request, encode
 from qoder_cli.sandbox.world import World
@@ -173,13 +174,15 @@ class _Visit:
     def _let_a_stranger_in(self) -> None:
         """Let someone else act first, without what marks a request as ours."""
         where, same = api.where(self.request), self.request
-        operation, ids = api.find(same)
+        _, ids = api.find(same)
         unmarked = {k: v for k, v in same.headers.items() if k != "idempotency-key"}
         same = replace(same, headers=unmarked, runs=[])
         deployment = self.world.deployments.get(ids[0]) if ids else None
         with suppress(Refusal, ValueError):
-            if not operation.id.startswith("deployments."):
-                body = {k: v for k, v in json.loads(same.body).items() if k != "metadata"}
+            if same.body:
+                body = json.loads(same.body)
+                if isinstance(body.get("metadata"), dict):
+                    body["metadata"] = without_ours(body["metadata"])
                 same = replace(same, body=encode(body))
             if deployment is None or ("write" in where and "update" not in where):
                 api.perform(self.world, same, self.world.now(), {})

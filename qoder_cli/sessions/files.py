@@ -12,7 +12,7 @@ from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.nouns.change import DELETE, Target, ending, writing
 from qoder_cli.nouns.files import read_text, upload
-from qoder_cli.nouns.write import update
+from qoder_cli.nouns.update import update
 from qoder_cli.sessions.starting import TOKENS
 
 _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
@@ -76,10 +76,11 @@ def remove(app: App, session_id: str, id: str) -> None:
 def renew(app: App, session_id: str, id: str, token: str) -> None:
     """Give a repository a new token; harmless if repeated. Raises QoderError."""
     target = _target(session_id, id)
-    kind = mapping(app.client.get(target.path)).get("type")
+    known = mapping(app.client.get(target.path, fresh=True))
+    kind = known.get("type")
     if (field := TOKENS.get(str(kind))) is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    update(app, target, {field: token}, shows=target.is_it, is_told=False)  # no token is shown
+    update(app, target, {field: token}, before=known, fields=(), is_told=False)  # no token is shown
 
 
 def _target(session_id: str, *id: str) -> Target:

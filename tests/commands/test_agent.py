@@ -399,7 +399,7 @@ def test_an_update_that_never_arrived_is_sent_again(qoder: Qoder, service: Thing
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_answer_and_someone_elses_change_are_unknown(
+def test_agent_update_shows_what_someone_else_changed_while_its_answer_was_lost(
     qoder: Qoder, service: Things, loss: str, when: str
 ) -> None:
     def other() -> None:
@@ -412,8 +412,11 @@ def test_a_lost_answer_and_someone_elses_change_are_unknown(
     else:
         service.late, service.after = [other], [LOSSES[loss]]
     ran = qoder(*UPDATE, "--tools", "Bash", "--json")
-    assert ran.code == 9
-    assert "someone else changed agent_1 in the meantime" in ran.error["message"]
+    assert (ran.code, ran.error["type"]) == (6, "rejected")
+    ours = {"before": "our change was not seen, and not sent again", "after": "our change is there, too"}[when]
+    assert ran.error["message"] == f"someone else changed agent_1 in the meantime; {ours}"
+    assert '  ~ system: "' in ran.err
+    assert '-> "Be funny."' in ran.err
     assert helper(service)["system"] == "Be funny."
     assert len(service.sent) == 1
 

@@ -252,7 +252,7 @@ def test_what_does_not_show_is_sent_again_for_that_does_no_harm(
     assert change(qoder, verb, PLAIN[verb]).code == 0
     assert state(world, PLAIN[verb]) == STATES[verb]
     assert len(asked(world)) == 3
-    assert len(asked(world, "GET")) == 8
+    assert len(asked(world, "GET")) == 14
     assert len({seen.key for seen in world.requests if seen.method == "POST"}) == 1
 
 
@@ -311,7 +311,7 @@ GET_1 = ("GET", "/deployments/dep_1")
 
 def test_a_second_attempt_that_is_refused_because_of_the_first(qoder: Qoder) -> None:
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), api_error(409, "conflict_error", "Deployment is already paused."))
-    qoder.wire.on(*GET_1, *[ACTIVE] * 4, PAUSED)
+    qoder.wire.on(*GET_1, *[ACTIVE] * 7, PAUSED)
     ran = change(qoder, "pause", "dep_1")
     assert ran.code == 0
     assert "dep_1 is paused (confirmed by reading it back)" in ran.err
@@ -322,7 +322,7 @@ def test_a_second_attempt_that_is_refused_because_of_the_first(qoder: Qoder) -> 
     [
         ([api_error(401, "authentication_error", "No.")], []),
         ([api_error(404, "not_found_error", "No.")], []),
-        ([(403, "<html>")], [ACTIVE] * 4),
+        ([(403, "<html>")], [ACTIVE] * 7),
         ([(429, "")] * 5, []),
         ([httpx.ConnectError("refused")] * 5, []),
         ([api_error(409, "conflict_error", "No.")], [(503, "")] * 5),
@@ -332,7 +332,7 @@ def test_a_second_attempt_that_is_refused_because_of_the_first(qoder: Qoder) -> 
 def test_a_second_attempt_that_is_refused_does_not_settle_the_first(
     qoder: Qoder, second: list[Any], looks: list[Any]
 ) -> None:
-    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), *second).on(*GET_1, *[ACTIVE] * 4, *looks)
+    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), *second).on(*GET_1, *[ACTIVE] * 7, *looks)
     ran = change(qoder, "pause", "dep_1", "--json")
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
 

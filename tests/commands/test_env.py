@@ -318,12 +318,15 @@ def test_an_update_that_never_arrived_is_sent_again(qoder: Qoder, service: Thing
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_lost_answer_and_someone_elses_config_are_unknown(qoder: Qoder, service: Things, loss: str) -> None:
+def test_env_update_shows_someone_elses_config_where_its_answer_was_lost(
+    qoder: Qoder, service: Things, loss: str
+) -> None:
     other = {"config": {**CONFIG, "packages": {"pip": ["scipy"]}}}
     service.late, service.after = [lambda: service.change("env_1", other)], [LOSSES[loss]]
     ran = qoder(*UPDATE, "--pip", "polars", "--json")
-    assert ran.code == 9
+    assert (ran.code, ran.error["type"]) == (6, "rejected")
     assert "someone else changed env_1 in the meantime" in ran.error["message"]
+    assert 'config.packages.pip[0]: "pandas" -> "scipy"' in ran.err
     assert data(service)["config"]["packages"] == {"pip": ["scipy"]}
     assert len(service.sent) == 1
 

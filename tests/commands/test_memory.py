@@ -119,14 +119,15 @@ def test_a_lost_answer_that_did_nothing(qoder: Qoder, service: Service, fault: s
     assert raw["content"] == "new"
 
 
-def test_a_colleague_after_a_lost_answer_leaves_it_unknown(qoder: Qoder, service: Service) -> None:
+def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(qoder: Qoder, service: Service) -> None:
     raw = service.memory("notes.md", "old")
     path = f"{LIST}/{raw['id']}"
     service.faults[path] = ["done-reset"]
     qoder.clock.at_sleep = written(raw, "theirs")  # type: ignore[assignment]
     ran = qoder("memory", "write", "project", "notes.md", "-m", "new")
-    assert ran.code == 9
-    assert raw["content"] == "theirs"
+    assert (ran.code, raw["content"], len(service.sent)) == (6, "theirs", 1)
+    assert "someone else changed mem_1 in the meantime; our change was not seen, and not sent again" in ran.err
+    assert "  theirs\n" in ran.err
 
 
 BAD = [

@@ -206,10 +206,15 @@ def failed(answer: Any) -> httpx.Response:
     return httpx.Response(503, json={"type": "error", "error": error})
 
 
-def test_a_replaced_secret_that_the_api_failed_at_is_not_known_to_be_replaced(qoder: Qoder, liar: Liar) -> None:
-    liar.lies["POST /vaults/vault_team/credentials/vcred_github"] = failed
-    qoder.stdin = "a-secret-of-ours\n"
-    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env").code == 9
+def test_a_replaced_secret_that_the_api_failed_at_is_known_by_our_mark(qoder: Qoder, liar: Liar) -> None:
+    credential = "/vaults/vault_team/credentials/vcred_github"
+    liar.lies[f"POST {credential}"] = failed
+    for code in (0, 9):
+        qoder.stdin = "a-secret-of-ours\n"
+        ran = qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env")
+        assert (ran.code, set(liar.writes)) == (code, {f"POST {credential}"})
+        liar.lies[f"GET {credential}"] = setting(metadata={})  # which proves nothing
+        liar.asked.clear()
 
 
 def test_a_heartbeat_that_the_api_failed_at_is_not_known_to_be_taken(qoder: Qoder, liar: Liar) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
+from qoder_cli.base.marks import KEY
 from qoder_cli.nouns.table import Operation, all_operations, of_path
-from qoder_cli.nouns.write import KEY
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport

@@ -83,13 +83,112 @@ def test_a_known_name_is_updated_and_keeps_where_it_may_be_sent(qoder: Qoder, se
     raw = variable(service, networking=limited, injection_location="header")
     ran = put(qoder, "GITHUB_TOKEN", "--env", "-q")
     assert (ran.code, ran.out) == (0, f"{raw['id']}\n")
-    assert [path for _, path, _ in service.sent] == [f"{LIST}/{raw['id']}"]
+    [(_, path, body)] = service.sent
     kept = {"networking": limited, "injection_location": "header"}
-    wanted = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "secret_value": SECRET}
-    assert raw["auth"] == wanted | kept
-    assert put(qoder, raw["id"], "--env", "--allow-host", "example.com").code == 0
-    assert raw["auth"]["secret_name"] == "GITHUB_TOKEN"
+    wanted = {"type": "environment_variable", "secret_value": SECRET}
+    assert (path, body["auth"]) == (f"{LIST}/{raw['id']}", wanted | kept)  # all that an update knows
+    assert raw["auth"] == wanted | kept | {"secret_name": "GITHUB_TOKEN"}
+
+
+def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, service: Service) -> None:
+    hosts = ["api.github.com"]
+    raw = variable(service, networking={"type": "limited", "allowed_hosts": hosts})
+    for name in ("GITHUB_TOKEN", raw["id"]):
+        ran = put(qoder, name, "--env", "--allow-host", "example.com", "--json")
+        said = f"{raw['id']} is sent to example.com from now on, and not to api.github.com"
+        assert (ran.code, ran.error["message"]) == (2, f"{said}: confirmation required; nothing was sent")
+        assert (ran.error["hint"], service.sent) == ("confirm with --yes", [])
+    assert put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com").code == 0  # the same
+    ran = put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "example.com", "--yes", "--no-progress")
+    assert (ran.code, ran.err) == (0, f"{said}\n")
     assert raw["auth"]["networking"]["allowed_hosts"] == ["example.com"]
+
+
+@pytest.mark.parametrize("name", ["FOO", "foo"])
+def test_vault_put_env_replaces_the_variable_and_not_what_is_called_so(
+    qoder: Qoder, service: Service, name: str
+) -> None:
+    other = variable(service, "BAR")
+    other["display_name"] = "FOO"
+    ours = variable(service, "FOO") if name == "foo" else None
+    if ours:
+        ours["display_name"] = "the one of the team"
+    assert put(qoder, "FOO", "--env").code == 0
+    assert (other["auth"]["secret_value"], other["auth"]["secret_name"]) == ("old", "BAR")
+    if ours is None:
+        ours = service.things[LIST][-1]
+        assert ours["auth"]["networking"] == {"type": "unrestricted"}
+    assert (ours["auth"]["secret_name"], ours["auth"]["secret_value"]) == ("FOO", SECRET)
+    assert len(service.sent) == 1
+
+
+def test_vault_put_env_says_what_else_is_called_so(qoder: Qoder, service: Service) -> None:
+    other = variable(service, "BAR")
+    other["display_name"] = "FOO"
+    ran = put(qoder, "FOO", "--env")
+    assert f"FOO ({other['id']}) is only called so: it is for BAR\n" in ran.err
+    assert "it may be sent to any host (--allow-host restricts it)\n" in ran.err
+
+
+def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qoder, service: Service) -> None:
+    raw = variable(service)
+    del raw["auth"]["secret_name"]
+    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    assert (ran.code, service.sent) == (2, [])
+    assert f"GITHUB_TOKEN ({raw['id']}) does not show what it is for" in ran.err
+    assert put(qoder, raw["id"], "--env").code == 0
+
+
+def bearer(service: Service, name: str, url: str) -> Object:
+    auth = {"type": "static_bearer", "mcp_server_url": url, "token": "old"}
+    return service.add(LIST, "vcred_", type="vault_credential", display_name=name, auth=auth, metadata={})
+
+
+def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Service) -> None:
+    qoder.stdin = TOKEN
+    raw = bearer(service, "docs", "https://a.example/mcp")
+    words = ("docs", "--mcp", "https://b.example/mcp")
+    ran = put(qoder, *words)
+    assert (ran.code, service.sent) == (2, [])
+    said = f"docs ({raw['id']}) is for https://a.example/mcp, and stays so; another docs is created for {words[2]}"
+    assert f"error: {said}: confirmation required; nothing was sent" in ran.err
+    assert put(qoder, raw["id"], *words[1:], "--yes").code == 2
+    assert service.sent == []
+    ran = put(qoder, *words, "--yes")
+    assert (ran.code, said in ran.err) == (0, True)
+    assert (raw["auth"]["mcp_server_url"], raw["auth"]["token"]) == ("https://a.example/mcp", "old")
+    assert service.things[LIST][-1]["auth"]["mcp_server_url"] == "https://b.example/mcp"
+    assert put(qoder, *words).code == 0  # now it is known by its server
+    assert [path for _, path, _ in service.sent] == [LIST, f"{LIST}/{service.things[LIST][-1]['id']}"]
+
+
+def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder, service: Service) -> None:
+    qoder.stdin = TOKEN
+    raw = bearer(service, "theirs", "https://a.example/mcp")
+    words = ("docs", "--mcp", "https://a.example/mcp")
+    assert (put(qoder, *words).code, service.sent) == (2, [])
+    assert (put(qoder, *words, "--yes").code, raw["auth"]["token"]) == (0, TOKEN)
+    assert service.sent[0][2]["auth"] == {"type": "static_bearer", "token": TOKEN}
+
+
+@pytest.mark.parametrize("loss", ["done-reset", "reset"])
+@pytest.mark.parametrize("mark", ["another", None])
+def test_vault_put_does_not_write_over_a_colleagues_secret(
+    qoder: Qoder, service: Service, loss: str, mark: str | None
+) -> None:
+    raw = variable(service)
+    service.faults[f"{LIST}/{raw['id']}"] = [loss]
+
+    def rotate() -> None:
+        qoder.clock.at_sleep = lambda: None
+        raw["auth"]["secret_value"] = "theirs"
+        raw.update(updated_at="2027-01-15T08:30:00Z", metadata={"qoder_key": mark} if mark else {})
+
+    qoder.clock.at_sleep = rotate
+    ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
+    assert (ran.code, raw["auth"]["secret_value"], len(service.sent)) == (6 if mark else 9, "theirs", 1)
+    told = "someone else changed vcred_1 in the meantime" if mark else "it was written to, and nothing shows by whom"
+    assert told in ran.error["message"]
 
 
 @pytest.mark.parametrize("refused", ["405", "404", "400"])
@@ -136,7 +235,7 @@ def test_a_lost_answer_is_settled_or_harmless(qoder: Qoder, service: Service, fa
     ran = put(qoder, "GITHUB_TOKEN", "--env")
     assert ran.code == 0, ran.err
     assert [each["auth"]["secret_value"] for each in service.things[LIST]] == [SECRET]
-    assert len(service.sent) == (2 if known else 1)  # nothing tells whether a secret was replaced
+    assert len(service.sent) == 1  # our mark tells that a secret was replaced
 
 
 @pytest.mark.parametrize("fault", UNDONE)

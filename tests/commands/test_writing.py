@@ -136,12 +136,12 @@ def test_what_does_not_show_is_not_sent_again_but_exit_9(qoder: Qoder, generatio
     with pytest.raises(OutcomeUnknown, match="unknown whether creating report succeeded") as caught:
         write.send()
     assert (caught.value.next, desk.posts, write.may_have_acted) == (["qoder", "deploy", "list"], 1, True)
-    assert desk.looks == [0.5, 1, 2, 4, 8]
+    assert desk.looks == [0.5, 1, 2, 4, 8, 16, 30]
     assert caught.value.hint == "check before doing it again"
 
 
 def test_a_server_that_acts_later_than_anyone_looks_is_exit_9_and_makes_one(qoder: Qoder, generation: str) -> None:
-    desk = Desk(qoder, generation, "create:late=30")
+    desk = Desk(qoder, generation, "create:late=40")
     with pytest.raises(OutcomeUnknown):
         desk.write().send()
     desk.clock.time += 60

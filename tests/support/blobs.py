@@ -234,6 +234,8 @@ class Service(httpx.BaseTransport):
             rest = {key: value for key, value in body.items() if key != "content"}
             return self.add(path, "mem_", type="memory", **rest, **_content(body["content"]))
         if kind == "credentials":
+            if body["auth"]["type"] == "environment_variable" and "networking" not in body["auth"]:
+                raise Refused(400, "Missing required field: auth.networking")
             return _veiled(self.add(path, "vcred_", type="vault_credential", **body))
         if kind in ("redact", "cancel", "stop", "ack", "heartbeat"):
             _, raw = self._find(path.rpartition("/")[0])
@@ -255,7 +257,10 @@ class Service(httpx.BaseTransport):
             raise Refused(405, "Not allowed.")
         if body.get("content_sha256", raw.get("content_sha256")) != raw.get("content_sha256"):
             raise Refused(409, "The memory was changed.")
-        raw |= body | (_content(body["content"]) if "content" in body else {}) | {"updated_at": self._now()}
+        if known := {"secret_name", "mcp_server_url"} & body.get("auth", {}).keys():
+            raise Refused(400, f"unknown field: auth.{min(known)}")  # api/facts.md, 7.6
+        merged = {name: {**raw.get(name, {}), **body[name]} for name in ("auth", "metadata") if name in body}
+        raw |= body | merged | (_content(body["content"]) if "content" in body else {}) | {"updated_at": self._now()}
         return _veiled(raw)
 
     def _form(self, path: str, texts: dict[str, str], files: list[tuple[str, str, bytes]]) -> Any:

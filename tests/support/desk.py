@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qoder_cli.base.marks import without_ours
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import Deployment, World
@@ -17,6 +18,14 @@ HOST = "localhost:1"  # nobody is asked there: the world is in this process
 
 
 EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
+
+
+def unmarked(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what was sent without our own mark."""
+    labels = without_ours(body.get("metadata", {}))
+    rest = {name: value for name, value in body.items() if name != "metadata"}
+    is_only_ours = "metadata" in body and not labels and body["metadata"]
+    return rest if is_only_ours or "metadata" not in body else {**rest, "metadata": labels}
 
 
 class Desk:
@@ -70,10 +79,15 @@ class Desk:
         return [self._told(seen) for seen in self.world.requests]
 
     @property
-    def writes(self) -> list[Any]:
+    def sent(self) -> list[Any]:
         """The bodies that were sent, with where to."""
         sent = [seen for seen in self.world.requests if seen.method == "POST"]
         return [(request.path.removeprefix(BASE_PATH), json.loads(request.body)) for request in sent]
+
+    @property
+    def writes(self) -> list[Any]:
+        """The same, without our own mark."""
+        return [(path, unmarked(body)) for path, body in self.sent]
 
     @staticmethod
     def _told(request: Any) -> str:

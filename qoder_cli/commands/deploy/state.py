@@ -19,8 +19,10 @@ def _is(state: str) -> Callable[[Raw], bool]:
     return lambda raw: Deployment(raw).state == state
 
 
-PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"))
-UNPAUSE = Change("unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"))
+PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"), can_be_undone=True)
+UNPAUSE = Change(
+    "unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"), can_be_undone=True
+)
 
 
 def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:

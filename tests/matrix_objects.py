@@ -1,0 +1,351 @@
+"""Every way to lose the answer to a write of an object, in process on a clock that nobody has to wait for.
+
+`python -m tests.matrix_objects` prints the table; `test_matrix_objects.py` runs a part of it. A cell is one command
+against a server that fails once at its write and does it at once, late or never, on either generation, while
+something blurs what can be read of it, and a colleague may write at the same time. What must never be: something
+made twice, something done and said not to be, success where nothing was done, and a colleague's work written over
+by what was sent after it, or counted as ours.
+"""
+
+import io
+import itertools
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from qoder_cli.app import App
+from qoder_cli.base.marks import KEY, without_ours
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox import api
+from qoder_cli.sandbox.records import Thing
+from qoder_cli.sandbox.wire import Request, encode
+from qoder_cli.sandbox.world import World
+from tests.support.inprocess import WorldTransport, as_request
+from tests.support.wire import FakeClock
+
+TOKEN = "pt-planted-0123456789abcdef"
+CREATES = {
+    "deploy create": "deploy create --name new --agent agent_writer --environment env_1 -m Report.",
+    "deploy apply": "deploy apply new.json --yes",
+    "agent create": "agent create --name new --model auto",
+    "env create": "env create --name new",
+    "vault create": "vault create --name new",
+    "vault put": "vault put team-secrets NEW --env --from-env SECRET",
+    "memory create": "memory create --name new",
+    "memory write": "memory write project new.md -m Ours",
+    "session new": "session new --agent writer --env default --title new",
+    "file upload": "file upload new.md",
+}
+CHANGES = {  # and what of the thing each sets
+    "deploy update": ("deploy update dep_demo --description Ours", "description"),
+    "deploy apply": ("deploy apply old.json --yes", "description"),
+    "deploy pause": ("deploy pause dep_demo", "status"),
+    "agent update": ("agent update writer --description Ours", "description"),
+    "env update": ("env update default --description Ours", "description"),
+    "memory update": ("memory update project --description Ours", "description"),
+    "memory write": ("memory write project conventions.md -m Ours", "content"),
+    "vault put": ("vault put team-secrets GITHUB_TOKEN --env --from-env SECRET", ""),
+}
+LOSSES = ("drop", "503", "502", "kept", "garbage")
+ACTS: tuple[float | None, ...] = (None, 0, 8, 25)  # seconds until the server does it; None for never
+BLURS = ("", "silent", "unlisted", "no metadata", "lag=3", "foreign rows", "has_more", "kept lists", "undated")
+COLLEAGUES = ("", "namesake", "other namesake")  # of something new
+OTHERS = ("", "same field at 0", "same field at 3", "same field at 12", "other field at 3", "reverts at 10")
+UNREADABLE = ("foreign rows", "has_more", "kept lists")  # blurs that make a list nothing to rely on
+
+
+class Cell(NamedTuple):
+    """One thing to try."""
+
+    is_new: bool
+    command: str
+    loss: str
+    acts: float | None
+    blur: str
+    colleague: str
+    generation: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: how it ended, and what the server did by then and a minute later."""
+
+    cell: Cell
+    exit_code: int
+    sent: int  # how often it was sent
+    done: tuple[str, ...]  # what was made or changed
+    said: str  # the id on standard output
+    is_so: bool  # whether it was as wanted when the command ended
+    is_after_theirs: bool  # whether it was sent after a colleague had written
+    is_over_theirs: bool  # whether a colleague's value was gone when the command ended
+    blames: bool  # whether the error says that someone else changed it
+
+    @property
+    def twice(self) -> bool:
+        """Whether something new was sent or made more than once."""
+        return self.cell.is_new and max(self.sent, len(self.done)) > 1
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was done, or will be, and the command says that nothing was."""
+        return bool(self.done) and self.exit_code not in (0, 9) and not self.blames
+
+    @property
+    def lied(self) -> bool:
+        """Whether success was claimed for what is not ours, or is not so."""
+        is_true = self.said in self.done if self.cell.is_new else self.is_so
+        if self.cell.colleague and self.cell.blur.startswith("lag"):
+            is_true = is_true or bool(self.done)  # nobody can see what somebody else has just written over ours
+        return self.exit_code == 0 and not is_true
+
+    @property
+    def over(self) -> bool:
+        """Whether a colleague's work was written over once it was there, or its loss was called a success."""
+        return self.is_after_theirs or (self.exit_code == 0 and self.is_over_theirs)
+
+    @property
+    def vague(self) -> bool:
+        """Whether it ends as unknown, or as a colleague's, though what can be read settles it."""
+        cell = self.cell
+        if self.exit_code == 0 or cell.blur in UNREADABLE or (cell.colleague and not cell.is_new):
+            return False
+        if cell.blur == "silent" and (cell.is_new or cell.command == "vault put"):
+            return False  # nothing shows that it is ours
+        if self.done:
+            return True
+        return cell.loss == "503" and cell.acts is None and self.exit_code == 9 and not cell.colleague
+
+
+class Server(WorldTransport):
+    """The sandbox, which fails at the first write of a cell."""
+
+    def __init__(self, clock: FakeClock, cell: Cell, field: str) -> None:
+        generation: Any = cell.generation
+        world = World(clock=clock.now, generation=generation, token=TOKEN, seed=5, unique_names=False)
+        super().__init__(world, sleep=clock.sleep)
+        self.cell, self.field, self.clock = cell, field, clock
+        self.done: list[str] = []
+        self.sent: list[float] = []
+        self.theirs: float | None = None  # when a colleague wrote
+        self.thing: Thing | None = None
+        self.before: Any = None
+        self.kept: dict[str, Any] = {}
+        self.lists = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            self.world.settle()
+            return self._blurred(request, self._lagging(request))
+        mine = as_request(request)
+        self.world.settle()
+        self.sent.append(self.clock.now())
+        if len(self.sent) > 1:
+            answer = super().handle_request(request)
+            self._note(answer.status_code, answer.read())
+            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.read())
+        self._meet_colleague(mine)
+        answered = b"{}"
+        if self.cell.acts == 0:
+            answered = self._act(mine, self.world.now())
+        elif self.cell.acts is not None:
+            self.world.postpone(self.cell.acts, lambda at: self._act(mine, at))
+        date = {"date": httpx.Response(200, headers=self._dated()).headers["date"]}
+        match self.cell.loss:
+            case "drop":
+                raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
+            case "503":
+                error = {"type": "overloaded_error", "message": "Overloaded."}
+                return httpx.Response(503, json={"type": "error", "error": error}, headers=date)
+            case "502":
+                return httpx.Response(502, html="<h1>Bad gateway</h1>", headers=date)
+            case "kept":
+                older = {"id": "x_1", "type": "other"} if answered == b"{}" else json.loads(answered)
+                return httpx.Response(200, json=older, headers={**date, "age": "90"})
+        return httpx.Response(200, content=answered[: len(answered) // 2] or b"{", headers=date)
+
+    def _dated(self) -> dict[str, str]:
+        return dict(api.dated(self.world))
+
+    def _act(self, request: Request, at: float) -> bytes:
+        answer = api.perform(self.world, replace(request, at=at), at, {})
+        self._note(answer.status, answer.body)
+        return answer.body
+
+    def _note(self, status: int, body: bytes) -> None:
+        if status < 300:
+            self.done.append(str(json.loads(body).get("id")))
+
+    def _lagging(self, request: httpx.Request) -> httpx.Response:
+        seen = as_request(request)
+        lag = float(self.cell.blur[4:]) if self.cell.blur.startswith("lag=") else 0.0
+        answer = api.perform(self.world, seen, self.world.now(), {"lagging": lag} if lag else {})
+        return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
+
+    def _blurred(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+        try:
+            value = json.loads(answer.content)
+        except ValueError:
+            return answer
+        blur, is_list = self.cell.blur, isinstance(value, dict) and isinstance(value.get("data"), list)
+        things = value["data"] if is_list else [value]
+        if blur == "silent" or (blur == "unlisted" and is_list):
+            for thing in things:
+                thing["metadata"] = {}
+        if blur == "no metadata" and is_list:
+            for thing in things:
+                thing.pop("metadata", None)
+        if blur == "undated":
+            for thing in things:
+                thing["created_at"] = "0001-01-01T00:00:00Z"
+        if is_list and self.sent:
+            if blur == "foreign rows":
+                value["data"].insert(0, {"id": "other_1", "type": "other", "created_at": "2026-01-01T00:00:00Z"})
+            if blur == "has_more":
+                value["has_more"] = "no"
+            if blur == "kept lists":
+                headers["age"] = "600"
+        return httpx.Response(answer.status_code, headers=headers, json=value)
+
+    def _meet_colleague(self, ours: Request) -> None:
+        """Let a colleague write: something of the same name now, or to the same thing at some time."""
+        who = self.cell.colleague
+        if not self.cell.is_new:
+            id = next(part for part in reversed(ours.path.split("/")) if "_" in part)
+            self.thing = next(kept[id] for kept in self.world.things.values() if id in kept)
+            self.before = dict(self.thing.fields)
+        if who.endswith("namesake"):
+            body = json.loads(ours.body)
+            body["metadata"] = without_ours(body.get("metadata", {}))
+            if who.startswith("other") and {"model", "description"} & body.keys():
+                body["description"] = "Theirs"
+            api.perform(self.world, replace(ours, body=encode(body)), self.world.now(), {})
+        elif who:
+            what, _, seconds = who.rpartition(" at ")
+            self.world.postpone(float(seconds) + 0.001, lambda at: self._write(what, at))
+
+    def _write(self, what: str, at: float) -> None:
+        """Write to the thing as a colleague does."""
+        thing = self.thing
+        assert thing is not None
+        self.theirs = at
+        value: Any = "Theirs"
+        name = self.field or "auth"
+        if what == "other field":
+            name = "system" if "version" in thing.fields else "name"
+        elif what == "reverts":
+            value = self.before.get(name)
+        elif name == "status":
+            value = "active"
+        elif name == "auth":
+            value = thing.fields["auth"]
+        fields = {name: value}
+        if name == "content":
+            fields |= {"content_sha256": _digest(str(value))}
+        if name == "auth":
+            fields["metadata"] = {**thing.fields["metadata"], KEY: "a-colleague"}
+        if "version" in thing.fields and type(thing.fields["version"]) is int:
+            fields["version"] = thing.fields["version"] + 1
+        thing.change(at, **fields)
+
+
+def _digest(content: str) -> str:
+    from qoder_cli.nouns.memories import sha256_of
+
+    return sha256_of(content)
+
+
+def cells() -> Iterator[Cell]:
+    """Yield every cell."""
+    for generation, loss, acts, blur in itertools.product(("current", "legacy"), LOSSES, ACTS, BLURS):
+        for command, colleague in itertools.product(CREATES, COLLEAGUES):
+            if not (colleague and command == "file upload"):
+                yield Cell(True, command, loss, acts, blur, colleague, generation)
+        for command, colleague in itertools.product(CHANGES, OTHERS):
+            yield Cell(False, command, loss, acts, blur, colleague, generation)
+
+
+def play(cell: Cell, folder: Path) -> Outcome:
+    """Run one cell and return what became of it. `folder` is for its store and files."""
+    line, name = (CREATES[cell.command], "") if cell.is_new else CHANGES[cell.command]
+    clock = FakeClock()
+    clock.patience = 5.0
+    server = Server(clock, cell, name)
+    files = {
+        "new.json": json.dumps({"name": "new", "agent": "agent_writer", "environment_id": "env_1", "message": "Hi."}),
+        "old.json": json.dumps({"id": "dep_demo", "description": "Ours"}),
+        "new.md": "Ours",
+    }
+    for file, text in files.items():
+        (folder / file).write_text(text)
+    out, err = io.BytesIO(), io.BytesIO()
+    app = App(
+        env={"QODER_PAT": TOKEN, "QODER_STATE_DIR": str(folder), "SECRET": "s3cret-of-ours"},
+        out=Screen(out),
+        err=Screen(err),
+        clock=clock,
+        transport=server,
+    )
+    words = [str(folder / word) if word in files else word for word in line.split()]
+    code = main([*words, "--json"], app)
+    server.world.settle()
+    value = server.thing.fields.get(name) if server.thing and name else None
+    is_so = value in ("Ours", "paused") if name else bool(server.done)
+    is_hit = server.theirs is not None and name not in ("", "status") and cell.colleague.startswith("same")
+    is_after = server.theirs is not None and any(at > server.theirs for at in server.sent[1:])
+    clock.time += 60
+    server.world.settle()
+    document = json.loads(out.getvalue() or "{}")
+    found = document[0] if isinstance(document, list) else document
+    return Outcome(
+        cell,
+        code,
+        len(server.sent),
+        tuple(server.done),
+        str(found.get("id")),
+        is_so,
+        is_after,
+        is_hit and value != "Theirs",
+        b"someone else changed" in err.getvalue(),
+    )
+
+
+def play_all(some: Iterator[Cell]) -> dict[Cell, Outcome]:
+    """Run cells, each with a store of its own."""
+    outcomes = {}
+    for cell in some:
+        with tempfile.TemporaryDirectory() as folder:
+            outcomes[cell] = play(cell, Path(folder))
+    return outcomes
+
+
+NAMES = ("twice", "lost", "lied", "over", "vague")
+
+
+def table(outcomes: dict[Cell, Outcome]) -> str:
+    """Return the table: a line a command and how its answer was lost, its exit codes, and the zeros at the end."""
+    lines = [f"{'command':<18} {'lost by':<8} {'done after':<10} {'exit codes':<28} {' '.join(NAMES)}"]
+
+    def key(cell: Cell) -> Any:
+        return cell.is_new, cell.command, LOSSES.index(cell.loss), ACTS.index(cell.acts)
+
+    for (is_new, command, loss, acts), group in itertools.groupby(sorted(outcomes, key=key), key=lambda cell: cell[:4]):
+        found = [outcomes[cell] for cell in group]
+        codes = Counter(int(one.exit_code) for one in found)
+        counts = "  ".join(f"{sum(getattr(one, name) for one in found):>4}" for name in NAMES)
+        told = " ".join(f"{code}x{count}" for code, count in sorted(codes.items()))
+        command += " (new)" if is_new and command in CHANGES else ""
+        lines.append(f"{command:<18} {loss:<8} {'never' if acts is None else acts:<10} {told:<28} {counts}")
+    zeros = ", ".join(f"{name}: {sum(getattr(one, name) for one in outcomes.values())}" for name in NAMES)
+    return "\n".join([*lines, "", f"{len(outcomes)} cells. {zeros}"])
+
+
+if __name__ == "__main__":
+    print(table(play_all(cells())))
