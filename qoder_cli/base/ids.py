@@ -132,8 +132,6 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
         elif prefix == "drun_" and odd is None:  # a name
             hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
         raise UsageError(f"{_shown(typed)} is not {a(needed)} id", hint=hint)
-    if names_token(typed):  # no id has one, and what is taken for an id is written down
-        raise UsageError(f"a token was given instead of {a(needed)} id", hint=f"set QODER_PAT to it, and give {wanted}")
     if kind == needed:
         if odd is None:
             return typed
@@ -161,6 +159,8 @@ def _meant(typed: str, wanted: str) -> str:
 def _check_text(typed: str, what: str, wanted: str) -> None:
     if not typed.strip():
         raise UsageError(f"the {what} is empty", hint="is a shell variable unset?")
+    if names_token(typed):  # no id has one, and what is taken for an id or a name is written down
+        raise UsageError(f"a token was given instead of {a(what)}", hint=f"set QODER_PAT to it, and give {wanted}")
     if len(typed) > LONGEST:
         raise UsageError(f"{_shown(typed)} is {len(typed)} characters long; an id or a name has at most {LONGEST}")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in typed):

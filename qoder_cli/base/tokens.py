@@ -15,6 +15,17 @@ _HYPHEN = "(?:-|%2D|\u2010|\u2011)"
 # `pt-br` and `pt-pt` are languages.
 _SHAPE = _BEFORE + r"(?:(?i:pt" + _HYPHEN + r"(?!(?:br|pt)\b)[\w.~+/=-]{6,})|eyJ[\w-]{5,}(?:\.[\w-]*)*)"
 _SURE = _BEFORE + r"(?:pt-(?!(?:br|pt)\b)(?=[\w.~+=-]*[0-9A-Z])[\w.~+=-]{10,}|eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)"
+# Tokens of others: GitHub, GitLab, OpenAI and Anthropic, Stripe, Slack, Hugging Face, npm, PyPI, AWS, Google; a key.
+_OTHERS = (
+    _BEFORE + r"(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
+    r"|[sr]k[-_](?=[\w-]*[0-9])(?=[\w-]*[A-Za-z0-9]{16})[\w-]{16,}|xox[abeoprs]-[\w-]{10,}"
+    r"|hf_[A-Za-z0-9]{20,}|npm_[A-Za-z0-9]{20,}|pypi-AgE[\w-]{16,}|AKIA[0-9A-Z]{16}(?!\w)|AIza[\w-]{30,})"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
+)
+_BEGINNINGS = (
+    *("eyj", "pt-", "pt%2d", "pt\u2010", "pt\u2011", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("sk-", "sk_", "rk-", "rk_", "xox", "hf_", "npm_", "pypi-", "akia", "aiza", "private key"),
+)
 # User and password in a URL, also in one that is itself quoted in a URL.
 _USER_INFO = r"(?i)(:\\{0,4}/\\{0,4}/)(?!\*+@)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40"
 
@@ -43,14 +54,14 @@ def is_token(text: str) -> bool:
 
 
 def names_token(path: str) -> bool:
-    """Return whether a path contains what can only be a token; `pt-weekly` may be a folder."""
-    return _compiled(_SURE).search(path) is not None
+    """Return whether a text contains what can only be a token, ours or another's; `pt-weekly` may be a folder."""
+    return _compiled(f"{_SURE}|{_OTHERS}").search(path) is not None
 
 
 def without_tokens(text: str) -> str:
     """Return a text without tokens, and without the user and password of URLs."""
-    if any(map(text.lower().__contains__, ("eyj", "pt-", "pt%2d", "pt\u2010", "pt\u2011"))):
-        text = _compiled(_SHAPE).sub(REDACTED, text)
+    if any(map(text.lower().__contains__, _BEGINNINGS)):
+        text = _compiled(f"{_SHAPE}|{_OTHERS}").sub(REDACTED, text)
     if "@" in text or "%40" in text:
         text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)
     return text

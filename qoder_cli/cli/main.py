@@ -16,7 +16,7 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
-from qoder_cli.cli.options import Untold, everywhere, show_help, unfolded
+from qoder_cli.cli.options import Untold, everywhere, refuse_tokens, show_help, unfolded
 from qoder_cli.help import CONTENTS, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed
 
@@ -67,7 +67,9 @@ class Command(TyperCommand):
         self.params += shared_options()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return _parse(self, super().parse_args, ctx, args)
+        left = _parse(self, super().parse_args, ctx, args)
+        refuse_tokens(ctx)
+        return left
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line's words, without typer's braces."""

@@ -4,6 +4,7 @@ Global options work before and after the command's words; the last one wins. `cl
 gives them to every level of the tree.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -16,6 +17,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import Interrupted, UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
+from qoder_cli.base.tokens import names_token
 from qoder_cli.help.completion import values
 from qoder_cli.output.prompt import choice_of, interrupted_with
 from qoder_cli.output.screen import Format, Screen, inert
@@ -202,6 +204,28 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
         for each in value if isinstance(value, list | tuple) else [value]:
             words += [param.opts[0]] if each is True else written(param.opts[0], str(each))
     return words
+
+
+# Parameters that may hold a token: what an agent reads, a shell runs or a raw request has, and variables; `config set`
+# says itself what becomes of one.
+_FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "result"))
+_FOR_TOKENS |= {"setup", "system", "text_fields", "value", "variables"}
+_PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths"))
+
+
+def refuse_tokens(ctx: Any) -> None:
+    """Raise UsageError, never repeating it, for a token that was typed where something else belongs."""
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name)
+        words = value if isinstance(value, list | tuple) else [value]
+        for word in words if param.name not in _FOR_TOKENS and not ctx.resilient_parsing else ():
+            is_there = param.name in _PATHS and isinstance(word, str) and os.path.lexists(word)
+            if isinstance(word, str) and names_token(word) and not is_there:
+                called = param.opts[0] if param.param_type_name == "option" else str(param.metavar).rstrip(".")
+                raise UsageError(
+                    f"{called}: a token was given; nothing was sent",
+                    hint="set QODER_PAT to it, or put it into a vault: qoder vault put",
+                )
 
 
 def is_list(typed: Sequence[str]) -> bool:

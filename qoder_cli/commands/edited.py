@@ -11,6 +11,7 @@ from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, told
 from qoder_cli.help.completion import values
+from qoder_cli.http.redact import by_name
 from qoder_cli.nouns import body
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.named import read_one
@@ -68,7 +69,7 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
     """Create a thing and print it, or show what would be sent."""
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
-        show(app, noun, body)
+        show(app, noun, by_name(body))
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
@@ -131,7 +132,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
     if dry_run or not app.progress.is_quiet:
         _tell(app, current, differs)
     if dry_run:
-        show(app, noun, {**current, **differs})
+        show(app, noun, {**current, **by_name(differs)})
         return
     assert updated is not None  # asked only for what the API has
     try:

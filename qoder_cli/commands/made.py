@@ -353,6 +353,7 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
         found_ids = zip(words, Names(app).ids_of(noun, words), strict=True)
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in found_ids]
     names = Names(app, *held, archived=True)
+    names.among(noun, words)  # check all before any request
     found: list[Named] = []
     for word in words:
         target = target_of(noun, *held, names.id_of(noun, word))

@@ -5,6 +5,7 @@ a schedule, lists and budgets are replaced whole; metadata keys are set or, with
 deleted. An agent named without a version stays pinned: its bare id would pin the latest.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
@@ -14,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import mapping
-from qoder_cli.base.tokens import shown
+from qoder_cli.base.tokens import NAMES, shown
 from qoder_cli.files.normal import VARIABLES, WRITE_ONLY, assignments, comparable, filled_in
 from qoder_cli.files.tree import Path, spelled
 from qoder_cli.output.screen import inert
@@ -22,6 +23,7 @@ from qoder_cli.output.screen import inert
 ABSENT: Final = object()
 HIDDEN = "[hidden]"
 LATEST = "latest"  # stands for an agent's newest version
+_SECRET_NAME = re.compile(rf"(?:{NAMES})(?<!max_content_token)", re.IGNORECASE)
 _SHORT = 60  # characters; a longer text is compared line by line
 _LONGEST_LINE = 1000  # characters
 _MOST_LINES = 30  # of one text that changed
@@ -72,18 +74,20 @@ class Change(NamedTuple):
     after: Any
 
     def hidden(self, secrets: Secrets) -> "Change":
-        """Return it without secrets, what they replace, and old values of variables."""
-        before, after = shown(self.before), shown(self.after)
-        is_secret = secrets.are_at(self.path)
-        if before is not ABSENT and (is_secret or self.path.partition(".")[0] == VARIABLES):
-            before = HIDDEN
-        if after is not ABSENT and is_secret:
-            after = HIDDEN
-        return Change(self.path, before, after)
+        """Return it without secrets, what they replace, and values of variables, which may be some."""
+        if secrets.are_at(self.path) or _may_be_secret(self.path):
+            return Change(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
+        return Change(self.path, shown(self.before), shown(self.after))
 
     def as_json(self) -> dict[str, Any]:
         values = {"before": self.before, "after": self.after}
         return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
+
+
+def _may_be_secret(path: str) -> bool:
+    """Return whether a secret may stand at a place, by the names that lead there."""
+    first, *inner = re.split(r"[.\[]", path)
+    return first == VARIABLES or (first != "metadata" and any(map(_SECRET_NAME.search, (first, *inner))))
 
 
 class Difference(NamedTuple):
@@ -198,8 +202,8 @@ def told(change: Change, secrets: Secrets) -> list[str]:
     path, before, after = change.hidden(secrets)
     sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
     there = [value for value in (before, after) if value is not ABSENT]
-    if before == after:  # what differs is a secret
-        return [f"{sign} {path}: {HIDDEN}"]
+    if there == [HIDDEN, HIDDEN]:
+        return [f"{sign} {path}: changed"]
     if all(isinstance(value, str) for value in there) and any(len(text) > _SHORT or "\n" in text for text in there):
         return [f"{sign} {path}:", *_by_line(before, after)]
     return [f"{sign} {path}: {' -> '.join(inert(jsontext.dump(value)) for value in there)}"]

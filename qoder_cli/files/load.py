@@ -18,7 +18,7 @@ from qoder_cli.base.tokens import NAMES
 from qoder_cli.files import jsonread, yamlread
 from qoder_cli.files.check import check
 from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
-from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled, tokens_in
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
 STDIN = "-"
@@ -126,6 +126,7 @@ class _Loader:
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows is not told as well
         wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
+        wrong += [] if is_servers else tokens_in(said, at)
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)

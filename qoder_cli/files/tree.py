@@ -1,12 +1,14 @@
 """A file as a tree of values that know their line, and the problems in it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
+from qoder_cli.base.tokens import NAMES, names_token
+from qoder_cli.http.redact import by_shape
 from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
@@ -95,6 +97,29 @@ class Node:
     def has_filled(self) -> bool:
         """Return whether it, or anything in it, came from a variable."""
         return self.filled or any(node.has_filled() for _, node in self.items())
+
+
+# Fields that may hold a token: what an agent reads, or a shell runs. So may what goes by the name of a secret.
+_FOR_TOKENS = frozenset(("content", "initial_events", "instructions", "message", "setup_script", "system", "text"))
+_SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+
+
+def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
+    """Yield the places of a file where a token stands and something else belongs; none is shown."""
+    for step, child in node.items():
+        path = (*at, step)
+        if isinstance(step, str) and names_token(step):
+            yield Problem("has a key that is a token", line=child.line, path=at)
+        elif str(step) in _FOR_TOKENS or _SECRET_NAME.search(str(step)):
+            continue
+        elif isinstance(child.content, str):
+            is_url = str(step).endswith("url")
+            if names_token(child.content) or (is_url and by_shape(child.content) != child.content):
+                what = "holds a password or a token" if is_url else "is, or holds, a token"
+                hint = "set it in the field for tokens, or put it into a vault"
+                yield Problem(f"{what}; {hint}", line=child.line, path=path)
+        else:
+            yield from tokens_in(child, path)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITH_BODY = ("POST", "PUT", "PATCH")  # those whose requests have a body
 WITHOUT_BODY = (204, 205)  # statuses
 _LONGEST_FIELD = 200  # characters
+_WORD = re.compile(r"[\w.-]{1,40}")
 
 
 @dataclass
@@ -55,8 +57,11 @@ def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
     return no_answer(f"HTTP {answer.status} from {host}: the response is not JSON ({error})", hint=hint)
 
 
-def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
-    """Raise the ApiError for a response but 2xx; `now` is the server's clock."""
+def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[str], str]) -> NoReturn:
+    """Raise the ApiError for a response but 2xx; `now` is the server's clock.
+
+    `veil` takes secrets out of what the server says: it may quote what it was sent.
+    """
     envelope: dict[str, Any] = {}
     with suppress(ValueError):
         envelope = mapping(jsontext.parse(answer.body))
@@ -68,11 +73,13 @@ def refuse(answer: Answer, settings: Settings, *, now: float) -> NoReturn:
     headers = answer.headers
     is_enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
     raise kind(
-        f"HTTP {answer.status} from {settings.host}: {_said(answer, error)}",
+        f"HTTP {answer.status} from {settings.host}: {veil(_said(answer, error))}",
         hint=hint,
-        api_type=text(error.get("type")),
+        api_type=_veiled(error.get("type"), veil),
         http_status=answer.status,
-        request_id=headers.get("x-request-id") or headers.get("request-id") or text(envelope.get("request_id")),
+        request_id=_veiled(
+            headers.get("x-request-id") or headers.get("request-id") or envelope.get("request_id"), veil
+        ),
     ).with_(enveloped=is_enveloped, retryable=retryable, retry_after=retry_after)
 
 
@@ -81,7 +88,7 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
         try:
-            host = urlsplit(answer.headers.get("location", "")).netloc
+            host = urlsplit(answer.headers.get("location", "")).netloc.rpartition("@")[2]
         except ValueError:
             host = ""
         message = f"redirect to {host or 'an unknown place'}"
@@ -91,6 +98,12 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
     if field is None or re.search(rf"(?<!\w){re.escape(field)}(?!\w)", message):
         return message
     return f"{message.rstrip('.')} (field: {field[:_LONGEST_FIELD]})"
+
+
+def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
+    """Return a server's word; what is more than one may quote something."""
+    said = text(value)
+    return said if said is None or _WORD.fullmatch(said) else veil(said)
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:

@@ -4,17 +4,18 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from qoder_cli import __version__
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.times import Clock, span
+from qoder_cli.base.tokens import shortened
 from qoder_cli.http.answers import (
     WITH_BODY,
     WITHOUT_BODY,
@@ -53,7 +54,11 @@ FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes ov
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
 _REDACTED = b"[redacted]"
+_MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
+
+if TYPE_CHECKING:
+    from qoder_cli.http.redact import Known
 
 T = TypeVar("T")
 
@@ -81,6 +86,7 @@ class Client:
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
+        self._sent: list[bytes] = []  # bodies, which may hold secrets
         headers = {
             "authorization": f"Bearer {settings.token}",
             "accept": "application/json",
@@ -191,6 +197,8 @@ class Client:
             content = jsontext.dump({} if body is None else body).encode()
         if method == "GET":
             self._take_turn()
+        elif content is not None and len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
+            self._sent.append(content)
         longest = timeout or self.request_timeout
         request = self._request(
             method,
@@ -329,18 +337,20 @@ class Client:
         kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
         answer = Answer(response.status_code, headers, body, body.decode("utf-8", "replace"), kind)
         if self._debug:
-            self._show("<", f"{answer.status} to {request.method} {request.url.path}", headers, answer.content)
+            line = f"{answer.status} to {request.method} {request.url.path}"
+            self._show("<", line, headers, answer.content, is_refusal=not 200 <= answer.status < 300)
         return answer
 
-    def _show(self, sign: str, line: str, headers: httpx.Headers, content: bytes) -> None:
+    def _show(self, sign: str, line: str, headers: httpx.Headers, content: bytes, *, is_refusal: bool = False) -> None:
         from qoder_cli.http import redact
 
         token = self.settings.token
         self.progress.debug(f"{sign} {redact.by_shape(line, token)}")
-        shown = (redact.header(name, value, token) for name, value in headers.items())
-        self.progress.debug(f"{sign} {'; '.join(shown)}")
+        told = (redact.header(name, value, token) for name, value in headers.items())
+        self.progress.debug(f"{sign} {'; '.join(told)}")
         if content:
-            self.progress.debug(f"{sign} {redact.body(content, headers.get('content-type', ''), token)}")
+            shown = redact.body(content, headers.get("content-type", ""), token)
+            self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
@@ -381,8 +391,24 @@ class Client:
     def accept(self, answer: Answer) -> Answer:
         """Return a 2xx response; raise the ApiError that any other means."""
         if not 200 <= answer.status < 300:
-            refuse(answer, self.settings, now=self.server_now())
+            refuse(answer, self.settings, now=self.server_now(), veil=self.veil)
         return answer
+
+    def veil(self, said: str) -> str:
+        """Return what a server says without what looks like a secret, and without those that it was sent."""
+        from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
+
+        return shortened(by_shape(self._known_secrets().out_of(said[:LONGEST_READ])), LONGEST_SHOWN)
+
+    def _known_secrets(self) -> "Known":
+        """Return the secrets in the bodies that were sent."""
+        from qoder_cli.http.redact import Known
+
+        bodies = []
+        for content in self._sent:
+            with suppress(ValueError):
+                bodies.append(jsontext.parse(content.decode()))
+        return Known(bodies)
 
     def understand(self, answer: Answer) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (api/facts.md, 3.4)."""

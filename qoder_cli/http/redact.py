@@ -1,7 +1,10 @@
-"""Take secrets out of what `--debug` shows, by name and by shape."""
+"""Take secrets out of what `--debug` shows and of what a server says: by name, by shape, and those that were sent."""
 
+import json
 import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from qoder_cli.base import jsontext
@@ -9,34 +12,52 @@ from qoder_cli.base.tokens import NAMES, without_tokens
 from qoder_cli.base.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
-_LONGEST_READ = 10 * LONGEST_SHOWN  # characters that are looked through: what is cut off is not half of a secret
+LONGEST_READ = 10 * LONGEST_SHOWN  # characters that are looked through: what is cut off is not half of a secret
+
+_MOST_QUOTED = 500  # places in a text where JSON may begin
 
 _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
+_READER = json.JSONDecoder(strict=False)
 
-# A parameter of a query, also one of an address within a query, or in JSON that escapes its `&`: what goes by the name
-# of a secret, and what AWS, Alibaba, Google, Tencent and Azure sign links with.
+# A parameter of a query, also one of an address within a query, or in JSON that escapes its `&`, and an assignment in
+# a text: what goes by the name of a secret, and what AWS, Alibaba, Google, Tencent and Azure sign links with.
 _SECRET_PARAMETER = re.compile(
-    rf"((?:^|[?&#;\"]|\\u0026|%3F|%26|%23)(?:[\w.~\[\]-]{{0,60}}(?:{NAMES})[\w.~\[\]-]{{0,60}}"
+    rf"((?:^|[?&#;\"'\s(,]|\\u0026|\\n|%3F|%26|%23)(?:[\w.~\[\]-]{{0,60}}(?:{NAMES})[\w.~\[\]-]{{0,60}}"
     r"|(?:x-(?:amz|oss|goog|tos)|q)-[\w-]{1,60}|GoogleAccessId|Policy|Key-Pair-Id|Expires|auth|jwt|sig|se|sp|sv|sr)"
     r"(?:=|%3D))[^&\s\"'<>#]+",
     re.IGNORECASE,
 )
-_SECRET_SHAPE = re.compile(
-    r"\bBearer\s+[^\s\"']+|\bBasic\s+[\w+/=-]{4,}"
-    r"|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b",
-    re.IGNORECASE,
+_SECRET_SHAPE = re.compile(r"\bBearer\s+[^\s\"']+|\bBasic\s+[\w+/=-]{4,}", re.IGNORECASE)
+# A field in a text that is no JSON: one that was cut, lines of it, JSON within JSON, whose quotes are escaped, or what
+# a program prints of an object. Where an object or a list ends nobody knows.
+_SECRET_FIELD = re.compile(
+    rf"""(?P<name>(?P<quote>\\*["'])[^"'\\]{{0,60}}(?:{NAMES})[^"'\\]{{0,60}}(?P=quote)\s*(?:[:=]>?)\s*)"""
+    r"""(?:(?P=quote)(?:(?!(?<!\\)(?P=quote)).)*(?P=quote)?|[\[{].*|(?!true\b|false\b|null\b)[^\s,;&}\]"']+)""",
+    re.IGNORECASE | re.DOTALL,
 )
-# A field of JSON in a text that is none: an answer that was cut, or lines of it.
-_SECRET_FIELD = re.compile(rf'("[^"\\]{{0,60}}(?:{NAMES})[^"\\]{{0,60}}"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
 
 
 def by_shape(text: str, secret: str | None = None) -> str:
     """Return a text without tokens, secret parameters and fields, users of URLs, and `secret`."""
     if secret:
         text = text.replace(secret, REDACTED)
+    text = _without_quoted(text)
     text = without_tokens(_SECRET_SHAPE.sub(REDACTED, text))
-    text = _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
-    return _SECRET_FIELD.sub(rf'\1"{REDACTED}"', text)
+    text = _SECRET_FIELD.sub(rf"\g<name>\g<quote>{REDACTED}\g<quote>", text)
+    return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
+
+
+def _without_quoted(text: str) -> str:
+    """Return a text without the secrets of the JSON that it quotes."""
+    shown, end = "", 0
+    for at in [found.start() for found in islice(re.finditer(r"[{\[]", text), _MOST_QUOTED)]:
+        if at >= end:
+            with suppress(ValueError, RecursionError):  # it is cut, or none
+                value, behind = _READER.raw_decode(text, at)
+                veiled = _without_secrets(value)
+                shown += text[end:at] + (text[at:behind] if veiled == value else jsontext.dump(veiled))
+                end = behind
+    return shown + text[end:]
 
 
 def header(name: str, value: str, secret: str | None = None) -> str:
@@ -54,10 +75,17 @@ def body(content: bytes, kind: str = "", secret: str | None = None) -> str:
         return f"({len(content)} bytes of {kind or 'no stated type'})"
     with suppress(ValueError):
         text = jsontext.dump(_without_secrets(jsontext.parse(text)))
-    shown = by_shape(text[:_LONGEST_READ], secret)
-    if len(shown) <= LONGEST_SHOWN and len(text) <= _LONGEST_READ:
+    shown = by_shape(text[:LONGEST_READ], secret)
+    if len(shown) <= LONGEST_SHOWN and len(text) <= LONGEST_READ:
         return shown
     return f"{shown[:LONGEST_SHOWN]}… ({len(text)} characters)"
+
+
+def by_name(value: Any) -> Any:
+    """Return a JSON value without what goes by the name of a secret."""
+    if isinstance(value, dict):
+        return {name: REDACTED if _SECRET_NAME.search(name) and item else by_name(item) for name, item in value.items()}
+    return [by_name(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_secrets(value: Any) -> Any:
@@ -72,3 +100,113 @@ def _without_secrets(value: Any) -> Any:
         with suppress(ValueError):
             return jsontext.dump(_without_secrets(jsontext.parse(value)))
     return value
+
+
+# Known secrets.
+
+_GRAM = 8  # characters of a secret that are hidden wherever they stand together; fewer are part of other words
+# How one character may be spelled, or stands between those of a quoted text without being part of it.
+_SPELLED = re.compile(
+    r"\\+u(?P<unicode>[0-9a-f]{4})|\\+x(?P<byte>[0-9a-f]{2})|(?P<percent>(?:%[0-9a-f]{2})+)"
+    r"|(?P<entity>&(?:amp|lt|gt|quot|apos|#x?[0-9a-f]{2,4});)|\\+[nrtbf]|[\s\"'`\\\u200b\ufeff]",
+    re.IGNORECASE,
+)
+_NO_SECRET = re.compile(r"(?:name|type|id|url|endpoint|method|location)s?\Z|networking", re.IGNORECASE)  # names
+
+
+class Known:
+    """Secrets that were sent, to be taken out of what a server says of them, however it spells them.
+
+    Elsewhere nothing is searched for by its text: a value may be an ordinary word (contract, section 3). So what is
+    also sent where everybody may read it, as in a name, is none.
+    """
+
+    def __init__(self, bodies: Iterable[Any], *more: str) -> None:
+        self._public: set[str] = set()
+        secrets = {*more}
+        for body in bodies:
+            secrets |= set(self._in(body, is_secret=False))
+        lines = {line for secret in secrets for line in (secret, *secret.splitlines())}
+        self._secrets = {line for line in lines if line.strip()} - self._public
+        whole = [plain for secret in self._secrets if len(plain := _plain(secret)[0]) >= _GRAM]
+        self._grams = {plain[at : at + _GRAM] for plain in whole for at in range(len(plain) - _GRAM + 1)}
+        self._words = [word for secret in self._secrets for word in {secret, *spellings(secret)}]
+
+    def out_of(self, text: str) -> str:
+        """Return a text without the secrets."""
+        if not self._secrets:
+            return text
+        plain, places = _plain(text)
+        hit = bytearray(len(text))
+        for at in range(len(plain) - _GRAM + 1):
+            if plain[at : at + _GRAM] in self._grams:
+                begin, end = places[at][0], places[at + _GRAM - 1][1]
+                hit[begin:end] = b"\1" * (end - begin)
+        for word in self._words:
+            alone = re.escape(word) if len(word) >= _GRAM else rf"(?<!\w){re.escape(word)}(?!\w)"
+            for found in re.finditer(alone, text):
+                hit[found.start() : found.end()] = b"\1" * len(found[0])
+        return re.sub("\0+", REDACTED, "".join("\0" if hit[at] else one for at, one in enumerate(text)))
+
+    def _in(self, value: Any, *, is_secret: bool) -> Iterator[str]:
+        """Yield the texts of a body that stand where a secret can; note the others."""
+        if isinstance(value, dict):
+            for name, item in value.items():
+                is_named = _SECRET_NAME.search(name) is not None and not _NO_SECRET.search(name)
+                if name == "environment_variables" and isinstance(item, str):
+                    item = [pair.partition("=")[2].strip() for pair in re.split(r"[;\r\n]", item)]
+                yield from self._in(item, is_secret=is_named or (is_secret and not _NO_SECRET.search(name)))
+        elif isinstance(value, list):
+            for item in value:
+                yield from self._in(item, is_secret=is_secret)
+        elif is_secret and value is not None and not isinstance(value, bool):
+            yield str(value)
+        elif isinstance(value, str):
+            self._public |= {value, value.strip()}
+
+
+def spellings(secret: str) -> list[str]:
+    """Return a secret as JSON, a URL, base 64 and hexadecimal spell it, where it is long enough to be told."""
+    from base64 import b64encode
+    from urllib.parse import quote
+
+    data = secret.encode("utf-8", "replace")
+    escaped = [jsontext.dump(secret, ascii_only=is_ascii)[1:-1] for is_ascii in (False, True)]
+    found = [secret, *escaped, *(jsontext.dump(each)[1:-1] for each in escaped), quote(secret, safe=""), data.hex()]
+    for before in range(3):
+        code = b64encode(bytes(before) + data).decode().rstrip("=")
+        core = code[(before * 8 + 5) // 6 :]  # what stands before shares the first character
+        core = core[: len(core) - bool((len(data) + before) % 3)]
+        found += [core, core.translate(str.maketrans("+/", "-_"))]
+    return [each for each in dict.fromkeys(found) if len(each) >= _GRAM]
+
+
+def _plain(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return a text without quoting and escapes, and where each of its characters stood."""
+    plain: list[str] = []
+    places: list[tuple[int, int]] = []
+    at = 0
+    for found in _SPELLED.finditer(text):
+        meant = [one for one in _meant(found) if not _SPELLED.fullmatch(one)]
+        plain += text[at : found.start()]
+        plain += meant
+        places += [(place, place + 1) for place in range(at, found.start())]
+        places += [found.span()] * len(meant)
+        at = found.end()
+    plain += text[at:]
+    return "".join(plain), places + [(place, place + 1) for place in range(at, len(text))]
+
+
+def _meant(found: re.Match[str]) -> str:
+    """Return what an escape stands for; nothing for quoting."""
+    from html import unescape
+    from urllib.parse import unquote
+
+    match found.lastgroup:
+        case "unicode" | "byte":
+            return chr(int(found[found.lastgroup], 16))
+        case "percent":
+            return unquote(found[0], errors="replace")
+        case "entity":
+            return unescape(found[0])
+    return ""

@@ -13,6 +13,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import array, mapping, text
+from qoder_cli.http.redact import by_shape
 from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
@@ -90,7 +91,7 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
         if not is_url or not name.strip():
             hint = "for example --mcp docs=https://mcp.example.com/mcp"
             raise UsageError(f"--mcp takes NAME=URL, not {name[:60]!r}", hint=hint)
-        if parts.username is not None or parts.password is not None:
+        if parts.username is not None or parts.password is not None or by_shape(url) != url:
             raise UsageError(
                 f"--mcp {name[:60]}: a URL must not hold a password or a token", hint="put it into a vault"
             )

@@ -13,7 +13,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
-from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.files.tree import BadFiles, Node, Problem, tokens_in
 from qoder_cli.nouns.table import Noun, Operation, operation
 
 Raw = dict[str, Any]
@@ -131,7 +131,8 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
         known = {problem.path for problem in problems}  # what follows from them is left out
-        wrong = _wrong(document, wanted, is_create=is_create, is_object=is_object)
+        wrong = list(_wrong(document, wanted, is_create=is_create, is_object=is_object))
+        wrong += [] if is_object else tokens_in(document)
         problems += [problem for problem in wrong if problem.path not in known]
     except Problem as problem:
         problems.append(problem)

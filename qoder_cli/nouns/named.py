@@ -47,12 +47,18 @@ class Names:
             self._app.progress.note(f"{typed} is {found}")
         return found
 
-    def ids_of(self, noun: Noun, typed: Sequence[str]) -> list[str | QoderError]:
-        """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
+    @staticmethod
+    def among(noun: Noun, typed: Sequence[str]) -> list[str]:
+        """Return what of the words typed are names, not ids. Raises UsageError for what can be neither."""
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
         names = [word for word in typed if not ids.id_or_name(word, noun.prefix, noun.called, wanted)]
         if names and not noun.has_name:
             raise UsageError(f"{names[0][:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")
+        return names
+
+    def ids_of(self, noun: Noun, typed: Sequence[str]) -> list[str | QoderError]:
+        """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
+        names = self.among(noun, typed)
         if names and noun.words not in self._known:
             found = alive(self._app, noun, *self._held_by, archived=self._archived)
             self._known[noun.words] = things = [kept(raw) for raw in found]

@@ -6,10 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qoder_cli.app import App
-from qoder_cli.base import jsontext
 from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
 from qoder_cli.base.model import array, mapping, text
-from qoder_cli.http.redact import by_shape
+from qoder_cli.http.redact import by_shape, spellings
 from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
@@ -25,8 +24,6 @@ _SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 # Unlike those of environments, these may be * or have an underscore, as names of services have.
 _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
-# Beyond `by_shape`, which knows our tokens and those of code hosts.
-_SECRET = re.compile(r"(?i)\b(?:sk|rk|xox[a-z]|hf|npm|pypi)[-_][\w-]{16,}|\bAIza[\w-]{20,}|-----BEGIN")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api/facts.md, 7.6)
@@ -37,7 +34,7 @@ Raw = dict[str, Any]
 
 def refuse_secret(word: str, what: str) -> str:
     """Return a word. Raises UsageError if it looks like a secret."""
-    if by_shape(word) != word or _SECRET.search(word):
+    if by_shape(word) != word:
         raise UsageError(f"{what} looks like a secret, which is never an argument; nothing was sent", hint=PIPE_IT)
     return word
 
@@ -77,9 +74,8 @@ def host(name: str) -> str:
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
     """Return a secret without its last newline, hidden in output. Raises UsageError."""
     secret = re.sub(r"\r?\n\Z", "", text)
-    lines = {secret, *secret.splitlines()}
-    lines |= {jsontext.dump(line)[1:-1] for line in lines}
-    hidden = [line for line in lines if len(line) >= _SHORTEST_HIDDEN]
+    lines = (line for line in {secret, *secret.splitlines()} if len(line) >= _SHORTEST_HIDDEN)
+    hidden = [spelled for line in lines for spelled in spellings(line)]
     app.out.keep_secrets(hidden)
     app.err.keep_secrets(hidden)
     if is_header:

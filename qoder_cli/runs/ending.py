@@ -184,10 +184,12 @@ def complete(error: QoderError, run: Run, app: App) -> QoderError:
 
 
 def _failure(run: Run) -> str:
+    from qoder_cli.http.redact import by_shape
+
     if run.status and run.status not in FINAL:
         return f"{run.called} ended with the unrecognised status {run.status!r}: treated as failed"
     kind = f" ({run.error_type})" if run.error_type else ""
-    why = f": {run.error_message}" if run.error_message else ""
+    why = f": {by_shape(run.error_message)}" if run.error_message else ""
     return f"{run.called} {'failed' if run.session_id else 'did not start'}{kind}{why}"
 
 

@@ -1267,11 +1267,18 @@ def test_a_secret_is_not_shown_in_another_form_than_it_came_in(desk: Desk, forma
     assert body["environment_variables"] == "PLAIN=yes\nMINE=on\nFOO=topsecretvalue\nBAR=qq"
 
 
-def test_what_a_file_itself_says_of_a_variable_is_shown(desk: Desk) -> None:
+def test_apply_shows_no_value_of_a_variable_though_the_file_itself_has_it(desk: Desk) -> None:
     desk.qoder.env["TOKEN"] = SECRET
-    ran = desk.apply_these({**NEW, "environment_variables": "REGION=eu\nTOKEN=${TOKEN}"}, words=("--dry-run",))
-    assert '+ environment_variables.REGION: "eu"' in ran.err
-    assert '+ environment_variables.TOKEN: "[hidden]"' in ran.err
+    desk.add(name="old", environment_variables="REGION=us-east-17")
+    variables = "REGION=eu-west-17\nTOKEN=${TOKEN}"
+    these = [{**NEW, "environment_variables": variables}, {"name": "old", "environment_variables": variables}]
+    for format in ("table", "json"):
+        ran = desk.apply_these(*these, words=("--dry-run", "-o", format))
+        assert ran.err.count('+ environment_variables.TOKEN: "[hidden]"') == 2
+        assert '+ environment_variables.REGION: "[hidden]"' in ran.err
+        known = "~ environment_variables.REGION: changed" in ran.err
+        assert known == (desk.world.generation == "current")  # an older server has none
+        assert "eu-west-17" not in ran.out + ran.err
 
 
 def test_yesterdays_secrets_are_not_shown_when_todays_are_applied(desk: Desk) -> None:

@@ -432,12 +432,12 @@ TOKEN = "environment_variables.TOKEN"
 def test_only_what_stands_at_a_place_of_a_secret_is_hidden() -> None:
     assert told_of(TOKEN, ABSENT, "hunter2", TOKEN) == [f'+ {TOKEN}: "[hidden]"']
     assert told_of("metadata.key", "old", "pre-hunter2-post", TOKEN) == ['~ metadata.key: "old" -> "pre-hunter2-post"']
-    assert told_of("resources[0].token", "a", "b", "resources[0].token") == ["~ resources[0].token: [hidden]"]
-    assert told_of("environment_variables", "?", "also ?", TOKEN) == ["~ environment_variables: [hidden]"]
+    assert told_of("resources[0].token", "a", "b", "resources[0].token") == ["~ resources[0].token: changed"]
+    assert told_of("environment_variables", "?", "also ?", TOKEN) == ["~ environment_variables: changed"]
 
 
 def test_the_secret_that_is_replaced_is_not_shown_either() -> None:
-    assert told_of(TOKEN, "yesterdays-secret", "todays-secret", TOKEN) == [f"~ {TOKEN}: [hidden]"]
+    assert told_of(TOKEN, "yesterdays-secret", "todays-secret", TOKEN) == [f"~ {TOKEN}: changed"]
     hidden = Change(TOKEN, "yesterdays-secret", "todays-secret").hidden(Secrets([TOKEN]))
     assert hidden.as_json() == {"path": TOKEN, "before": HIDDEN, "after": HIDDEN}
 
@@ -449,10 +449,21 @@ def test_a_token_in_the_wrong_place_of_a_file_is_not_repeated() -> None:
     assert change.as_json() == {"path": "schedule", "before": None, "after": {"timezone": "[redacted]"}}
 
 
-def test_no_value_of_a_variable_that_the_server_has_is_shown() -> None:
-    [gone, new] = changed({"environment_variables": {"A": "1", "C": "3"}}).changes
+def test_no_value_of_a_variable_is_shown() -> None:
+    [other, gone, new] = changed({"environment_variables": {"A": "9", "C": "3"}}).changes
+    assert told(other, Secrets([])) == ["~ environment_variables.A: changed"]
     assert told(gone, Secrets([])) == ['- environment_variables.B: "[hidden]"']
-    assert told(new, Secrets([])) == ['+ environment_variables.C: "3"']
+    assert told(new, Secrets([])) == ['+ environment_variables.C: "[hidden]"']
+
+
+@pytest.mark.parametrize("path", ["mcp_servers[0].headers.X", "auth.token", "resources[1].password", "api_key"])
+def test_what_stands_where_a_secret_may_is_not_shown(path: str) -> None:
+    assert told(Change(path, "hunter2", "hunter3"), Secrets()) == [f"~ {path}: changed"]
+
+
+@pytest.mark.parametrize("path", ["name", "metadata.token", "schedule.expression", "tools[0].max_content_tokens"])
+def test_what_stands_where_no_secret_may_is_shown(path: str) -> None:
+    assert told(Change(path, "hunter2", "hunter3"), Secrets()) == [f'~ {path}: "hunter2" -> "hunter3"']
 
 
 @pytest.mark.parametrize(

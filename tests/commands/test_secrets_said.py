@@ -1,0 +1,290 @@
+"""No secret is printed: not one that a server says back, and not one that was typed where something else belongs."""
+
+import base64
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from qoder_cli.base.tokens import names_token
+from qoder_cli.cli.main import command_tree, shared_options
+from qoder_cli.cli.options import _FOR_TOKENS
+from qoder_cli.http.redact import Known, by_shape
+from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import Qoder
+from tests.support.desk import Desk
+from tests.support.one_run import LEGACY
+
+SECRET = 's3cret-Value/with"quotes" and späces\\of-mine'
+REPO_TOKEN = "repo-Token-0123456789"
+PIECES = ("s3cret", "Value/with", "quotes", "spaces", "späces", "of-mine", "repo-Token", "0123456789", "hunter2")
+
+# How a server may say back what it was sent.
+QUOTED: dict[str, Callable[[str], str]] = {
+    "the body": lambda body: f"invalid body: {body}",
+    "escaped": lambda body: f"invalid body: {json.dumps(body)}",
+    "escaped twice": lambda body: f"invalid body: {json.dumps(json.dumps(body))}",
+    "cut": lambda body: f"invalid body: {body[: len(body) - 9]}…",
+    "a list of Python": lambda body: f"invalid body: {json.loads(body)!r}",
+    "broken in lines": lambda body: "invalid body: " + "\n".join(body[at : at + 17] for at in range(0, len(body), 17)),
+    "encoded for a URL": lambda body: f"invalid body: {quote(body)}",
+    "in a shell": lambda body: f"invalid body: {shlex.quote(body)}",
+}
+CODED: dict[str, Callable[[str], str]] = {
+    "as it is": lambda value: value,
+    "as JSON": json.dumps,
+    "in Python": repr,
+    "in a shell": shlex.quote,
+    "cut": lambda value: value[:13] + "…",
+    "in base 64": lambda value: base64.b64encode(value.encode()).decode(),
+    "in a header": lambda value: "Basic " + base64.urlsafe_b64encode(f"me:{value}".encode()).decode(),
+    "in hexadecimal": lambda value: value.encode().hex(),
+    "for a URL": lambda value: quote(value, safe=""),
+    "in HTML": lambda value: value.replace("&", "&amp;").replace('"', "&quot;"),
+}
+
+FILE = {
+    "name": "weekly",
+    "agent": "agent_1",
+    "environment_id": "env_1",
+    "message": "Report.",
+    "environment_variables": {"MINE": "${MINE}"},
+    "resources": [{"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "${REPO}"}],
+}
+SENDING = {
+    "deploy apply": ("deploy", "apply", "{file}", "--yes"),
+    "session new": (
+        *("session", "new", "--agent", "writer", "--env", "default", "--title", "weekly", "--var", f"MINE={SECRET}"),
+        *("--repo", "https://github.com/a/b"),
+    ),
+    "vault put": ("vault", "put", "team-secrets", "WEEKLY", "--env", "--from-env", "MINE"),
+    "api": ("api", "POST", "/agents", "-f", f"headers[x]={SECRET}", "-f", f"token={REPO_TOKEN}"),
+}
+
+
+@pytest.fixture(params=GENERATIONS)
+def desk(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
+    qoder.env |= {"MINE": SECRET, "REPO": REPO_TOKEN, "QODER_REPO_TOKEN": REPO_TOKEN}
+    return Desk(qoder, tmp_path, request.param)
+
+
+def refusing(desk: Desk, said: Callable[[str], str]) -> None:
+    """Let the server refuse each write, and say back what it was sent."""
+    server = desk.qoder.transport
+    assert server is not None
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return server.handle_request(request)
+        error = {"type": "invalid_request_error", "message": said(request.read().decode())}
+        return httpx.Response(400, json={"type": "error", "error": error})
+
+    desk.qoder.transport = httpx.MockTransport(answer)
+
+
+@pytest.mark.parametrize("command", SENDING)
+@pytest.mark.parametrize("how", [*QUOTED, *(f"the value {how}" for how in CODED)])
+def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
+    file = desk.file(FILE)
+    coded = CODED.get(how.removeprefix("the value "), str)
+    values = [SECRET, *([] if command == "vault put" else [REPO_TOKEN])]
+    refusing(desk, QUOTED.get(how, lambda body: f"invalid: {', '.join(map(coded, values))} of weekly"))
+    for words in (("--json",), ("--debug",)):
+        ran = desk.qoder(*(word.format(file=file) if word == "{file}" else word for word in SENDING[command]), *words)
+        shown = ran.out + ran.err
+        assert ran.code == 6, shown
+        codes = [base64.b64encode(each.encode()).decode()[2:-4] for each in (SECRET, REPO_TOKEN)]
+        codes += [each.encode().hex() for each in (SECRET, REPO_TOKEN)]
+        assert [each for each in (*PIECES, *codes) if each in shown] == [], shown
+        assert "[redacted]" in shown
+        assert "invalid" in shown
+        assert how.startswith("the value") or command == "api" or "weekly" in shown.lower()
+
+
+def test_a_value_that_is_also_a_name_is_no_secret() -> None:
+    known = Known([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
+    said = "weekly: PIN=7 must be over 17, LOG 'debug' is no level for debugging"
+    assert known.out_of(said) == ("weekly: PIN=[redacted] must be over 17, LOG '[redacted]' is no level for debugging")
+
+
+SAID = [
+    '{"auth":{"type":"static_bearer","token":"hunter2"},"name":"weekly"}',
+    json.dumps('{"auth":{"token":"hunter2"}}'),
+    json.dumps(json.dumps('{"password":"hunter2"}')),
+    '{"headers":{"x-key":["hunter2"]}}',
+    '{"environment_variables":{"A":"hunter2"},"name":"weekly"}',
+    '{"environment_variables":"A=hunter2\\nB=',
+    "{'password': 'hunter2'}",
+    '"client_secret" => "hunter2"',
+    "TOKEN=hunter2 in line 3",
+    "https://me:hunter2@git.example/x",
+    "https://git.example/x?access_token=hunter2",
+    "Authorization: Bearer hunter2hunter2",
+    "ghp_hunter2hunter2hunter2 is not accepted",
+    '{"a":[{"b":{"secret_value":"hunter2"}}]} and {"password":"hunter2"}',
+    '{\\"password\\": \\"a\\\\\\"hunter2\\"',
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_a_server_says_passes_by_redaction_by_shape(qoder: Qoder, said: str) -> None:
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": f"No: {said}"}}
+    qoder.wire.on("GET", "/deployments/dep_1", (400, error), repeat=True)
+    failed = {**LEGACY, "id": "drun_1", "status": "failed", "error": {"type": "x", "message": f"No: {said}"}}
+    qoder.wire.on("GET", "/deployment_runs/drun_1", failed, repeat=True)
+    for words in (("deploy", "get", "dep_1"), ("run", "wait", "drun_1", "-q")):
+        for format in ((), ("--json",)) if words[0] == "deploy" else ((),):
+            ran = qoder(*words, *format)
+            assert ran.code in (1, 6)
+            assert "No: " in ran.err
+            assert "hunter2" not in ran.err
+
+
+@pytest.mark.parametrize("said", ["The name weekly is taken.", 'see {"name":"weekly"} [1]', "cron: 0 9 * * 1-5"])
+def test_what_is_no_secret_is_said(said: str) -> None:
+    assert by_shape(said) == said
+
+
+# Typed in the wrong place.
+
+TOKENS = [
+    *("pt-Abcdefghij0123456789", "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0", "sk-proj-Abcdefghij0123456789"),
+    *(
+        "ghp_Abcdefghij0123456789",
+        "glpat-Abcdefghij0123456789",
+        "xoxb-Abcdefghij0123456789",
+        "sk_live_Abcdefghij012345",
+    ),
+]
+
+
+def parameters() -> Iterator[tuple[list[str], list[str]]]:
+    """Yield each command with each of its texts: words before a value, and those behind."""
+
+    def walk(group: Any, path: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+        for name in group._listed:
+            command, words = group.get_command(None, name), [*path, name]
+            if hasattr(command, "_listed"):
+                yield from walk(command, words)
+                continue
+            own = [each for each in command.params if each not in shared_options()]
+            arguments = [each for each in own if each.param_type_name == "argument"]
+            options = [each for each in own if each.param_type_name == "option"]
+            words += [word for each in options if each.required for word in (each.opts[0], "x")]
+            needed = ["x" for each in arguments if each.required]
+            for param in own:
+                if str(param.type) != "STRING" or param.name in _FOR_TOKENS:
+                    continue
+                if param in options:
+                    yield [*words, *needed, param.opts[0]], []
+                else:
+                    at = arguments.index(param)
+                    yield [*words, *["x"] * at], ["x"] * (len(needed) - at - 1)
+
+    yield from walk(command_tree("qoder"), [])
+
+
+def test_no_parameter_of_any_command_takes_a_token(qoder: Qoder) -> None:
+    count = 0
+    for number, (before, behind) in enumerate(parameters()):
+        for token in (TOKENS[number % len(TOKENS)], f"https://mcp.example/?key={TOKENS[-number % len(TOKENS)]}"):
+            ran = qoder(*before, token, *behind)
+            assert (ran.code, ran.out) == (2, ""), (before, ran.err)
+            assert "Abcdefghij" not in ran.err, before
+            assert "eyJzdWIi" not in ran.err, before
+            assert "token" in ran.err, (before, ran.err)
+            count += 1
+    assert count > 400
+    assert qoder.wire.requests == []
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("env", "create", "--name", "a", "--pip", "{}"),
+        ("env", "create", "--name", "a", "--allow-host", "{}"),
+        ("agent", "create", "--name", "a", "--model", "auto", "--tools", "Bash,{}"),
+        ("agent", "create", "--name", "a", "--model", "auto", "--ask", "{}"),
+        ("agent", "create", "--name", "a", "--model", "auto", "--mcp", "docs=https://me:{}@mcp.example"),
+        ("agent", "create", "--name", "a", "--model", "auto", "--mcp", "docs=https://mcp.example/?x={}"),
+        ("run", "list", "--status", "{}"),
+        ("deploy", "get", "{}", "--json"),
+        ("{}", "list"),
+    ],
+    ids=lambda words: " ".join(words[:4]) if isinstance(words, tuple) else None,
+)
+def test_a_token_is_neither_sent_nor_repeated(qoder: Qoder, words: tuple[str, ...], token: str) -> None:
+    ran = qoder(*(word.format(token) for word in words))
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+    assert token not in ran.err
+    assert "bcdefghij" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me@mcp.example", "https://mcp.example/?token=a", "https://mcp.example/?api_key=b"]
+)
+def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder, url: str) -> None:
+    ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs={url}")
+    assert (ran.code, qoder.wire.requests) == (2, [])
+    assert "a URL must not hold a password or a token" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words", [("deploy", "pause", "-"), ("deploy", "run", "-"), ("agent", "archive", "-", "--yes")]
+)
+def test_a_token_among_names_that_are_piped_in_is_neither_sent_nor_repeated(
+    qoder: Qoder, words: tuple[str, ...]
+) -> None:
+    qoder.stdin = f"weekly\n{TOKENS[0]}\n"
+    ran = qoder(*words)
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+    assert TOKENS[0] not in ran.err
+
+
+IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
+    "agent": (("agent", "create"), {"name": "a", "model": "auto", "tools": [{"name": TOKENS[3]}]}, "tools[0].name"),
+    "url": (
+        ("agent", "create"),
+        {"name": "a", "model": "auto", "mcp_servers": [{"url": "https://x/?token=a1b2"}]},
+        "mcp_servers[0].url",
+    ),
+    "key": (("agent", "create"), {"name": "a", "model": "auto", "metadata": {TOKENS[2]: "x"}}, "metadata"),
+    "env": (("env", "create"), {"name": "a", "config": {"type": "cloud", "packages": {"pip": [TOKENS[2]]}}}, "pip[0]"),
+    "deployment": (("deploy", "apply", "--yes"), {**FILE, "metadata": {"team": TOKENS[1]}}, "metadata.team"),
+    "variable": (("deploy", "apply", "--yes"), {**FILE, "description": "see ${TOKEN}"}, "description"),
+    "resource": (
+        ("deploy", "apply", "--yes"),
+        {**FILE, "resources": [{"type": "git_repository", "url": f"https://me:{TOKENS[5]}@x.example/a"}]},
+        "resources[0].url",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_FILES)
+def test_no_file_may_have_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
+    words, content, place = IN_FILES[case]
+    desk.qoder.env["TOKEN"] = TOKENS[4]
+    ran = desk.qoder(*words, "-f", desk.file(content))
+    assert (ran.code, ran.out, desk.asked) == (2, "", []), ran.err
+    assert place in ran.err
+    assert [token for token in TOKENS if token in ran.err] == []
+    assert "a1b2" not in ran.err
+
+
+def test_names_and_messages_are_shown_as_they_are(desk: Desk) -> None:
+    texts = {
+        "name": "sk-learn-pipeline-nightly-report",
+        "message": "Rotate ghp_Abcdefghij0123456789 now.",
+        "description": "token=none",
+    }
+    ran = desk.apply_these({**FILE, **texts}, words=("--json", "--dry-run"))
+    assert ran.code == 0, ran.err
+    assert '+ name: "sk-learn-pipeline-nightly-report"' in ran.err
+    assert '+ description: "token=none"' in ran.err
+    assert not names_token(texts["name"])
