@@ -1,7 +1,7 @@
 """Apply the steps of a plan: write, settle, read back."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
@@ -31,7 +31,26 @@ from qoder_cli.nouns.update import Overtaken, Update
 from qoder_cli.nouns.write import Create, target_of
 
 AT_A_TIME = 8  # steps that are applied
+TURN_PAUSE = 0.2  # seconds between two looks whether it is our turn
+_TURN = "deployments"  # what is written in it
 LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
+
+
+@contextmanager
+def turn(app: App) -> Iterator[None]:
+    """Let one process of this machine write deployments at a time. Raises Signalled while it waits."""
+    store, host = app.store, app.settings.host
+    if not store.take_turn(_TURN, host=host):
+        status = "another command of this machine writes deployments; waiting for it"
+        app.progress.note(status)
+        with app.progress.waiting(status, leaving="nothing is written"):
+            while not store.take_turn(_TURN, host=host):
+                app.clock.sleep(TURN_PAUSE)
+                app.progress.beat()
+    try:
+        yield
+    finally:
+        store.end_turn(_TURN, host=host)
 
 
 def give_up(step: Step) -> Applied:

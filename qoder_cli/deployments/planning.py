@@ -1,7 +1,7 @@
 """Plan what deployment files create or change on the server."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from qoder_cli.deployments.changes import difference
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.step import Applied, Step
 from qoder_cli.files.load import Declared, missing_for_create
-from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, settable
+from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
@@ -112,7 +112,7 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
 def creating(declared: Declared) -> Step:
     """Return the step that creates a deployment."""
     said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
-    return Step(declared, None, difference(said, {}).changes, said)  # empty ones may not be known
+    return Step(declared, None, difference(said, {}).changes, _without_no_tokens(said))  # empty ones may not be known
 
 
 def changing(
@@ -122,7 +122,7 @@ def changing(
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
-    step = Step(declared, current, differs.changes, _with_room(differs.body, current))
+    step = Step(declared, current, differs.changes, _without_no_tokens(_with_room(differs.body, current)))
     others = [found.id for found in alive(known, declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
@@ -139,6 +139,36 @@ def _with_room(body: dict[str, Any], current: Deployment) -> dict[str, Any]:
     return {**body, "metadata": {**labels, KEY: None}}
 
 
+def _without_no_tokens(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body without the tokens that a file says there are none of."""
+    if "resources" not in body:
+        return body
+    resources = [
+        {name: value for name, value in each.items() if name not in WRITE_ONLY or value} for each in body["resources"]
+    ]
+    return {**body, "resources": resources}
+
+
+def _would_lose(step: Step) -> str:
+    """Return what a replacement of resources would lose: tokens are never returned, so nothing sends them again."""
+    if step.current is None or "resources" not in (step.body or {}):
+        return ""
+    there = {_place_of(each) for each in map(mapping, settable(step.current)["resources"])}
+    for number, each in enumerate(step.declared.fields["resources"]):
+        token = TOKENS.get(str(each.get("type")))
+        if token and _place_of(each) in there and not set(WRITE_ONLY) & each.keys():
+            return (
+                f"resources[{number}] has no {token}, and changing resources would drop the one that"
+                f" {step.known} may have: add it as ${{NAME}}, or {token}: null if it needs none"
+            )
+    return ""
+
+
+def _place_of(resource: Mapping[str, Any]) -> str:
+    """Return where a repository is, whatever the spelling of its URL."""
+    return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
+
+
 def archived(found: Deployment) -> CannotBe:
     """Return the error that an archived deployment cannot be changed."""
     return CannotBe(
@@ -148,7 +178,7 @@ def archived(found: Deployment) -> CannotBe:
 
 
 def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[str]:
-    """Yield ambiguous names, incomplete creates, and two files for one deployment."""
+    """Yield ambiguous names, incomplete creates, two files for one deployment, and tokens that would be lost."""
     first: dict[str, Step] = {}
     for step in steps:
         named = alive(known, step.declared.name) if step.declared.id is None else []
@@ -159,6 +189,8 @@ def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[st
         elif step.current is not None:
             if (other := first.setdefault(step.current.id, step)) is not step:
                 text = f"is the same deployment as {other.place} ({step.current.id})"
+            else:
+                text = _would_lose(step)
         elif step.error is None and (missing := missing_for_create(step.declared)):
             text = f"no deployment named {step.name!r}; to create it, add {', '.join(missing)}"
         if text:

@@ -34,7 +34,8 @@ EMPTY: dict[str, Any] = {
 SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
 NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by id or name; the field of the ids
-WRITE_ONLY = ("authorization_token", "password")  # of a resource; never echoed (api/facts.md, 1.2)
+TOKENS = {"github_repository": "authorization_token", "git_repository": "password"}  # fields of repositories
+WRITE_ONLY = tuple(TOKENS.values())  # of a resource; never echoed (api/facts.md, 1.2)
 RESERVED = "cas_config"  # the server's own key in metadata (api/facts.md, 1.4)
 VARIABLES = "environment_variables"
 ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (api/facts.md, 1.2)

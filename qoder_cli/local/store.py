@@ -283,16 +283,29 @@ class Store:
 
     def take_key(self, key: str, *, host: str) -> bool:
         """Hold a key, unless another thread or process does. Return False then."""
-        try:
-            return self._locks.take(f"{host} {key}")
-        except (OSError, RuntimeError) as error:
-            self.write(lambda connection: None)  # first, so that a failure here is the warning
-            self._complain(f"cannot be locked ({error}); another start under the same key may go unnoticed")
-            return True
+        return self._take(f"{host} {key}", or_else="another start under the same key may go unnoticed")
 
     def release_key(self, key: str, *, host: str) -> None:
+        self._release(f"{host} {key}")
+
+    def take_turn(self, what: str, *, host: str) -> bool:
+        """Take the turn that one process of this machine has at a time. Return False while another has it."""
+        return self._take(f"turn {what} {host}", or_else="another that does the same may go unnoticed")
+
+    def end_turn(self, what: str, *, host: str) -> None:
+        self._release(f"turn {what} {host}")
+
+    def _take(self, name: str, *, or_else: str) -> bool:
+        try:
+            return self._locks.take(name)
+        except (OSError, RuntimeError) as error:
+            self.write(lambda connection: None)  # first, so that a failure here is the warning
+            self._complain(f"cannot be locked ({error}); {or_else}")
+            return True
+
+    def _release(self, name: str) -> None:
         with suppress(OSError, RuntimeError):
-            self._locks.release(f"{host} {key}")
+            self._locks.release(name)
 
     # The file.
 

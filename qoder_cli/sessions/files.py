@@ -9,11 +9,11 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.files.normal import TOKENS
 from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.nouns.change import DELETE, Target, ending, writing
 from qoder_cli.nouns.files import read_text, upload
 from qoder_cli.nouns.update import update
-from qoder_cli.sessions.starting import TOKENS
 
 _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 

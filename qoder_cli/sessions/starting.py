@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Signalled, UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Run, mapping
-from qoder_cli.files.normal import VARIABLES, assignments, settable
+from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
@@ -21,7 +21,6 @@ Body = dict[str, Any]
 # Names that the service sets itself are refused (api/facts.md, 2.1).
 _VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
-TOKENS = {"github_repository": "authorization_token", "git_repository": "password"}  # fields of repositories
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The fields of a resource to copy to another session: no server shows a repository's token.
 _OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")

@@ -416,6 +416,43 @@ def test_a_token_goes_with_resources_that_differ(desk: Desk, keeper: Deployment)
     assert (body["resources"][0]["authorization_token"], "warning" in ran.err) == ("new-token", False)
 
 
+KEPT = {"type": "github_repository", "url": "https://x"}
+FILE_RESOURCE = {"type": "file", "file_id": "file_1", "mount_path": "/x"}
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",), ("--send-secrets",)])
+def test_apply_refuses_to_drop_the_token_of_a_repository(
+    desk: Desk, keeper: Deployment, words: tuple[str, ...]
+) -> None:
+    other = {"type": "git_repository", "url": "https://y"}
+    keeper.fields["resources"].append({**other, "url": "https://Y.git/"})  # another spelling of it
+    for number, resources in enumerate(([KEPT, FILE_RESOURCE], [REPOSITORY, {**other, "mount_path": "/y"}])):
+        file = desk.file({"name": "keeper", "resources": resources}, {**NEW, "name": "new"})
+        ran = desk.apply(file, *words, "--json")
+        assert (ran.code, ran.out, desk.writes) == (2, "", [])
+        token = ("authorization_token", "password")[number]
+        assert ran.error["message"].splitlines()[1] == (
+            f"{file}:1: resources[{number}] has no {token}, and changing resources would drop the one that keeper"
+            f" ({keeper.id}) may have: add it as ${{NAME}}, or {token}: null if it needs none"
+        )
+
+
+def test_apply_replaces_resources_where_nothing_is_lost(desk: Desk, keeper: Deployment) -> None:
+    needs_none: dict[str, Any] = {**KEPT, "authorization_token": None}
+    new = {"type": "git_repository", "url": "https://new"}
+    for resources, sent in (
+        ([needs_none, FILE_RESOURCE], [KEPT, FILE_RESOURCE]),
+        ([REPOSITORY, new], [{**REPOSITORY, "authorization_token": "new-token"}, new]),
+        ([FILE_RESOURCE], [FILE_RESOURCE]),
+    ):
+        desk.world.requests.clear()
+        assert desk.apply_these({"name": "keeper", "resources": resources}).code == 0
+        assert desk.writes == [(f"/deployments/{keeper.id}", {"resources": sent})]
+    desk.world.requests.clear()
+    assert desk.apply_these({**NEW, "resources": [needs_none]}).code == 0
+    assert desk.writes == [("/deployments", {**BODY, "resources": [KEPT]})]
+
+
 @pytest.mark.parametrize("fault", ["drop-before", "drop-after", "503"])
 def test_apply_knows_by_our_mark_whether_a_lost_token_was_taken(desk: Desk, keeper: Deployment, fault: str) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}

@@ -136,6 +136,58 @@ def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
     assert f"unknown whether creating {unknown['name']} succeeded; interrupted before it" in ended.err
 
 
+CREATE = ("create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
+WAITING = "another command of this machine writes deployments; waiting for it"
+
+
+@pytest.mark.parametrize("second", ["apply", "create"])
+def test_apply_waits_for_its_turn_and_says_so(tmp_path: Path, second: str) -> None:
+    folder, held = write_files(tmp_path / "files", "weekly"), Held()
+    with sandbox("current", held=held) as server:
+        shell = Shell(tmp_path, server)
+        first = shell.begin("deploy", "apply", folder, "--yes")
+        until(lambda: "weekly" in descriptions(server), "what is created")
+        words = ("apply", folder, "--yes") if second == "apply" else CREATE
+        waiting = shell.begin("deploy", *words, "--json").says(WAITING)
+        assert shell.qoder("deploy", "apply", folder, "--exit-code").code == 0  # who only looks does not wait
+        held.released.set()
+        assert first.end().code == 0
+        ended = waiting.end()
+        assert len(descriptions(server)["weekly"]) == 1
+    if second == "apply":
+        assert (ended.code, ended.json[0]["action"]) == (0, "unchanged")
+    else:
+        assert (ended.code, "already exists" in ended.error["message"]) == (6, True)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
+    folder, held = write_files(tmp_path / "files", "weekly"), Held()
+    with sandbox("current", held=held) as server:
+        shell = Shell(tmp_path, server)
+        first = shell.begin("deploy", "apply", folder, "--yes")
+        until(lambda: "weekly" in descriptions(server), "what is created")
+        asked = len(server.world.requests)
+        ended = shell.begin("deploy", "apply", folder, "--yes", "--json").says(WAITING).signal(signum).end()
+        assert ended.code == (-signum if signum == signal.SIGINT else 143)
+        assert ended.error["message"] == "interrupted; nothing was started"
+        assert len(server.world.requests) == asked
+        held.released.set()
+        assert first.end().code == 0
+
+
+def test_the_turn_of_an_apply_that_was_killed_is_free(tmp_path: Path) -> None:
+    folder, held = write_files(tmp_path / "files", "weekly"), Held()
+    with sandbox("current", held=held) as server:
+        shell = Shell(tmp_path, server)
+        first = shell.begin("deploy", "apply", folder, "--yes")
+        until(lambda: "weekly" in descriptions(server), "what is created")
+        first.signal(signal.SIGKILL).last()
+        held.released.set()
+        ended = shell.qoder("deploy", "apply", folder, "--yes")
+        assert (ended.code, WAITING in ended.err) == (0, False)
+
+
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])
 def test_a_person_is_asked(tmp_path: Path, typed: str, code: int) -> None:
     folder = write_files(tmp_path / "files", "weekly", description="New")

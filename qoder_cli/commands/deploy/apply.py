@@ -1,6 +1,7 @@
 """`qoder deploy apply`: deployments made what files say."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
@@ -43,48 +44,55 @@ def apply(
 
     The server never returns tokens and passwords of resources, so they cannot
     be compared. They are sent only when something else in `resources` changes
-    or with --send-secrets; otherwise a warning says so.
+    or with --send-secrets; otherwise a warning says so. A change of `resources`
+    that would drop the token of a repository is refused.
 
     Examples:
       qoder deploy export dep_minute | qoder deploy apply - --yes
       qoder deploy export dep_minute | qoder deploy apply - --exit-code"""
+    from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import show_changes, without_writing
     from qoder_cli.files.load import load
 
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
-    steps = plan(app, load(paths, stdin=app.stdin, env=app.env), repin=repin, send_secrets=send_secrets)
-    is_open, only_look = any(step.is_open for step in steps), dry_run or exit_code
-    if only_look:
-        show_changes(app, steps)
-    elif is_open and app.settings.read_only:
-        raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
-    elif is_open:
-        if yes:
-            names = _few([step.name for step in steps if step.is_open])
-            app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
-        if not (yes and app.progress.is_quiet):
+    declared = load(paths, stdin=app.stdin, env=app.env)
+    only_look = dry_run or exit_code
+    with turn(app) if yes and not only_look else nullcontext():
+        steps = plan(app, declared, repin=repin, send_secrets=send_secrets)
+        is_open = any(step.is_open for step in steps)
+        if only_look:
             show_changes(app, steps)
-    _tell_what_is_left(app, steps, paths)
-    if only_look:
-        _print_applied(app, list(map(without_writing, steps)))
-        if error := first_by_rank(step.error for step in steps if step.error):
-            raise error
-        if is_open and exit_code:
-            options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
-            would = f"{sum(step.is_open for step in steps)} of {len(steps)} deployments would change"
-            command = app.command("deploy", "apply", *paths, *options, "--yes")
-            raise NotYet(would, hint="to apply", next=command)
-        return
-    if is_open and not yes:
-        if not app.may_ask:
-            raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
-        question = f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"
-        if not confirmed(app, question, nothing="nothing was applied"):
-            raise UsageError("cancelled; nothing was applied")
+        elif is_open and app.settings.read_only:
+            raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
+        elif is_open:
+            if yes:
+                names = _few([step.name for step in steps if step.is_open])
+                app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
+            if not (yes and app.progress.is_quiet):
+                show_changes(app, steps)
+        _tell_what_is_left(app, steps, paths)
+        if only_look:
+            _print_applied(app, list(map(without_writing, steps)))
+            if error := first_by_rank(step.error for step in steps if step.error):
+                raise error
+            if is_open and exit_code:
+                options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
+                would = f"{sum(step.is_open for step in steps)} of {len(steps)} deployments would change"
+                command = app.command("deploy", "apply", *paths, *options, "--yes")
+                raise NotYet(would, hint="to apply", next=command)
+            return
+        if yes or not is_open:
+            return _apply(app, steps)
+    if not app.may_ask:
+        raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or --dry-run to preview")
+    question = f"{_in_words(steps).capitalize()} {app.client.settings.whereabouts}?"
+    if not confirmed(app, question, nothing="nothing was applied"):
+        raise UsageError("cancelled; nothing was applied")
+    with turn(app):
         look_again(app, steps)
-    _apply(app, steps)
+        _apply(app, steps)
 
 
 def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """`qoder deploy create` and `update`: a deployment from options."""
 
 import shlex
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
@@ -59,6 +59,7 @@ def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> None:
       qoder deploy create --name a --agent agent_1 --environment env_1 -m Report
       echo Report | qoder deploy create --name b --agent agent_1@3 -m - \\
         --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5"""
+    from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
@@ -69,13 +70,14 @@ def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> None:
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
     [declared] = with_ids(app, [declared])
-    if taken := alive(read_all(app), declared.name):
-        update = shlex.join(app.command("deploy", "update", taken[0].id))
-        raise Rejected(
-            f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
-            hint=f"choose another name, or update it: {update}",
-        )
-    _write(app, creating(declared), dry_run=dry_run, doing="creating")
+    with nullcontext() if dry_run else turn(app):
+        if taken := alive(read_all(app), declared.name):
+            update = shlex.join(app.command("deploy", "update", taken[0].id))
+            raise Rejected(
+                f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
+                hint=f"choose another name, or update it: {update}",
+            )
+        _write(app, creating(declared), dry_run=dry_run, doing="creating")
 
 
 def update(
@@ -99,6 +101,7 @@ def update(
     Examples:
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
       qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
+    from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import at_latest, changing, with_ids
 
     cleared: dict[str, Any] = {}
@@ -119,14 +122,15 @@ def update(
     if not typed:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     declare_fields(typed)  # errors first, before any request
-    current = find_deployment(app, names.deployment(deployment, app))
-    known = settable(current)
-    fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
-    known_ones = list(read_all(app)) if said.name not in (None, current.name) else []
-    [declared] = with_ids(app, [declare_fields(fields)])
-    [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
-    step = changing(pinned, current, known_ones, repin=said.agent is not None)
-    _write(app, step, dry_run=dry_run, doing="changing")
+    with nullcontext() if dry_run else turn(app):
+        current = find_deployment(app, names.deployment(deployment, app))
+        known = settable(current)
+        fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
+        known_ones = list(read_all(app)) if said.name not in (None, current.name) else []
+        [declared] = with_ids(app, [declare_fields(fields)])
+        [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
+        step = changing(pinned, current, known_ones, repin=said.agent is not None)
+        _write(app, step, dry_run=dry_run, doing="changing")
 
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
