@@ -55,12 +55,17 @@ def is_token(text: str) -> bool:
 
 def names_token(path: str) -> bool:
     """Return whether a text contains what can only be a token, ours or another's; `pt-weekly` may be a folder."""
-    return _compiled(f"{_SURE}|{_OTHERS}").search(path) is not None
+    return _may_begin(path) and _compiled(f"{_SURE}|{_OTHERS}").search(path) is not None
+
+
+def _may_begin(text: str) -> bool:
+    """Return whether a token may begin in a text, found without a pattern."""
+    return any(map(text.lower().__contains__, _BEGINNINGS))
 
 
 def without_tokens(text: str) -> str:
     """Return a text without tokens, and without the user and password of URLs."""
-    if any(map(text.lower().__contains__, _BEGINNINGS)):
+    if _may_begin(text):
         text = _compiled(f"{_SHAPE}|{_OTHERS}").sub(REDACTED, text)
     if "@" in text or "%40" in text:
         text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)

@@ -11,7 +11,6 @@ from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, told
 from qoder_cli.help.completion import values
-from qoder_cli.http.redact import by_name
 from qoder_cli.nouns import body
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.named import read_one
@@ -67,6 +66,8 @@ def budget_of(typed: str | None, is_none: bool = False) -> Raw:
 
 def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
     """Create a thing and print it, or show what would be sent."""
+    from qoder_cli.http.redact import by_name
+
     if dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         show(app, noun, by_name(body))
@@ -111,6 +112,8 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
     `current` is the thing as read. `wanted` has whole fields, but metadata is merged, and null
     removes a key. Raises Rejected, after showing what someone else changed meanwhile.
     """
+    from qoder_cli.http.redact import by_name
+
     app: App = ctx.obj
     target = target_of(noun, *held, str(current["id"]))
     had, added = mapping(current.get("metadata")), mapping(wanted.get("metadata"))

@@ -358,7 +358,7 @@ def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_e
     for word in words:
         target = target_of(noun, *held, names.id_of(noun, word))
         if word != target.id:
-            read_named(app, noun, word, target)
+            read_named(app, noun, word, target, fresh=True)
         found.append((word, target))
     return found
 

@@ -19,7 +19,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.changes import LATEST, difference, told
-from qoder_cli.deployments.lookup import alive, read_deployment
+from qoder_cli.deployments.lookup import alive, read_all, read_deployment
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.normal import settable
@@ -174,7 +174,17 @@ def _created(app: App, step: Step, pace: Pace) -> Applied:
         what=f"creating {step.name}",
         pace=pace,
     )
-    return _written(app, step, write)
+    try:
+        return _written(app, step, write)
+    except Rejected as error:
+        taken: list[Deployment] = []
+        if error.http_status == 409:
+            with suppress(ApiError):
+                taken = alive(read_all(app), step.declared.name)
+        if not taken:
+            raise
+        ids = ", ".join(each.id for each in taken)
+        raise error.with_(message=f"{error.message.rstrip('.')}; the name is that of {ids}") from None
 
 
 def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.tokens import NAMES, names_token
-from qoder_cli.http.redact import by_shape
 from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
@@ -106,6 +105,8 @@ _SECRET_NAME = re.compile(NAMES, re.IGNORECASE)
 
 def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
     """Yield the places of a file where a token stands and something else belongs; none is shown."""
+    from qoder_cli.http.redact import by_shape
+
     for step, child in node.items():
         path = (*at, step)
         if isinstance(step, str) and names_token(step):

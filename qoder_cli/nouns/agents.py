@@ -13,7 +13,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import array, mapping, text
-from qoder_cli.http.redact import by_shape
 from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
@@ -80,6 +79,8 @@ def unusable(servers: Any, tools: Any) -> list[str]:
 
 def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
     """Return MCP servers' URLs by name. Raises UsageError."""
+    from qoder_cli.http.redact import by_shape
+
     found: dict[str, str] = {}
     for word in typed or ():
         name, _, url = word.partition("=")

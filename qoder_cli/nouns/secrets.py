@@ -135,7 +135,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
     known = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
     those = [each for each in known if found_at(each, place) == found_at({"auth": auth}, place)]
-    if len(those) > 1:
+    if kind == BEARER and len(those) > 1:
         those = [each for each in those if name_of(each) == name] or those
     if len(those) > 1:
         hint = f"use an id: {', '.join(str(each['id']) for each in those)}"
@@ -156,7 +156,7 @@ def _mind_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: Ca
     """Say what else has the name of a new credential. Raises UsageError."""
     for each in called:
         id, kind = str(each["id"]), found_at(each, "auth.type")
-        if kind != auth["type"]:
+        if kind not in (None, auth["type"]):
             raise UsageError(
                 f"{name} ({id}) is of the type {kind}, not {auth['type']}",
                 hint="choose another name, or delete it first",

@@ -274,7 +274,7 @@ def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Form[
             raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
     def find() -> Resource | None:
-        for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False):
+        for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False, fresh=True):
             for row in map(mapping, page["data"]):
                 if number_of(row.get("version")) > before and is_ours(str(row["version"])):
                     return Resource(row)

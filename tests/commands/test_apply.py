@@ -1160,7 +1160,10 @@ def test_one_that_someone_creates_just_before_is_exit_6(desk: Desk, description:
     ran = desk.apply_these({**NEW, "description": "Mine"}, words=("--json",))
     assert (ran.code, actions(ran), len(desk.writes)) == (6, [("failed", 6)], 1)
     assert [one.id for one in desk.named("weekly")] == theirs
-    assert ran.error["http_status"] == 409
+    assert (ran.error["http_status"], ran.error["message"].endswith(f"; the name is that of {theirs[0]}")) == (
+        409,
+        True,
+    )
     assert ran.error["message"] in ran.err.partition("warning: weekly: ")[2]
 
 
@@ -1404,6 +1407,15 @@ def test_a_signal_while_it_is_printed_does_not_make_it_undone(desk: Desk, monkey
     monkeypatch.setattr(Output, "records", stopped)
     ran = desk.apply_these(NEW, words=("--json",))
     assert (ran.code, ran.error["message"]) == (143, "stopped by a signal; 1 of 1 deployments match their files")
+
+
+def test_apply_needs_no_state_folder_to_take_its_turn(desk: Desk) -> None:
+    file = desk.folder / "no-folder"
+    file.write_text("")
+    desk.qoder.env["QODER_STATE_DIR"] = str(file)
+    ran = desk.apply_these(NEW)
+    assert (ran.code, len(desk.named("weekly"))) == (0, 1)
+    assert ran.err.count("warning: ") == 1
 
 
 # The words of the help.

@@ -120,13 +120,56 @@ def test_agent_create_does_not_say_that_nothing_was_made_where_metadata_reads_ba
     assert f"{service.made} may be it, and shows nothing that tells" in ran.error["message"]
 
 
-def test_a_list_of_other_things_settles_nothing(qoder: Qoder, service: Things) -> None:
+POET = ("agent", "create", "--name", "poet", "--model", "auto")
+OF_OTHERS = {"data": [{"id": "env_1", "type": "environment", "name": "poet"}], "has_more": False}
+NO_BOOLEAN = {"data": [], "has_more": "no"}
+LONG_AGO = {"id": "agent_7", "type": "agent", "name": "poet", "created_at": "2026-12-24T18:00:00Z", "metadata": {}}
+OLDER = {"data": [LONG_AGO], "has_more": False}
+
+
+@pytest.mark.parametrize(("listed", "code"), [(OF_OTHERS, 9), (NO_BOOLEAN, 9), (OLDER, 7)])
+def test_agent_create_relies_on_a_whole_list_and_on_times(
+    qoder: Qoder, service: Things, listed: dict[str, Any], code: int
+) -> None:
     error = {"type": "error", "error": {"type": "api_error", "message": "It failed."}}
     service.before["POST /agents"] = [httpx.Response(500, json=error)]
-    service.things["/agents"] = [{"id": "env_1", "type": "environment", "name": "poet"}]
-    ran = qoder("agent", "create", "--name", "poet", "--model", "auto")
-    assert (ran.code, len(service.sent)) == (9, 1)
-    assert "could not be read back to the attempt" in ran.err
+    date = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+    service.before["GET /agents"] = [httpx.Response(200, json=listed, headers=date) for _ in range(7)]
+    ran = qoder(*POET)
+    assert (ran.code, len(service.sent)) == (code, 1)
+    assert ("could not be read back to the attempt" in ran.err) == (code == 9)
+
+
+def test_agent_create_takes_nothing_from_before_it_for_its_answer(qoder: Qoder, service: Things) -> None:
+    date = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+    service.before["POST /agents"] = [httpx.Response(200, json=LONG_AGO, headers=date)]
+    ran = qoder(*POET, "--json")
+    assert (ran.code, ran.out, len(service.sent)) == (9, "", 1)
+
+
+def test_env_update_believes_no_kept_answer_when_it_reads_back(qoder: Qoder, service: Things) -> None:
+    before = qoder("env", "get", "default", "--json").json
+    service.before[f"POST /environments/{before['id']}"] = [httpx.ReadError("reset")] * 3
+    kept = httpx.Response(200, json={**before, "description": "New"}, headers={"age": "60"})
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        return kept if request.method == "GET" and "POST" in asked else service.handle_request(request)
+
+    qoder.transport = httpx.MockTransport(answer)
+    ran = qoder("env", "update", before["id"], "--description", "New")
+    assert (ran.code, asked.count("POST")) == (9, 1)
+    assert "an old one that a proxy has kept" in ran.err
+
+
+def test_session_update_is_sent_again_though_a_session_moves_by_itself(qoder: Qoder, service: Things) -> None:
+    id = service.session(title="Old")
+    service.before[f"POST /sessions/{id}"] = [httpx.ReadError("reset")]
+    session = service.world.sessions[id]
+    qoder.clock.at_sleep = lambda: session.fields.update(updated_at="2027-01-15T08:00:09Z")
+    assert qoder("session", "update", id, "--title", "New").code == 0
+    assert (session.fields["title"], len(service.sent)) == ("New", 2)
 
 
 @pytest.mark.parametrize("verb", ["create", "update"])

@@ -145,6 +145,11 @@ def test_what_a_server_says_passes_by_redaction_by_shape(qoder: Qoder, said: str
             assert "hunter2" not in ran.err
 
 
+def test_of_quoted_json_only_the_secrets_are_hidden() -> None:
+    said = 'No: {"headers":{"x":["hunter2"]},"name":"weekly","n":1.50} of [1], which is taken'
+    assert by_shape(said) == 'No: {"headers":"[redacted]","name":"weekly","n":1.5} of [1], which is taken'
+
+
 @pytest.mark.parametrize("said", ["The name weekly is taken.", 'see {"name":"weekly"} [1]', "cron: 0 9 * * 1-5"])
 def test_what_is_no_secret_is_said(said: str) -> None:
     assert by_shape(said) == said
