@@ -38,6 +38,14 @@ class KeyLocks:
                 _held.discard(place)
                 _unlock(self._file, place[-1])
 
+    def close(self) -> None:
+        """Close the file, unless a key of it is held in this process."""
+        with _guard:
+            is_held = any(place[:2] == self._place("")[:2] for place in _held)
+            if self._file is not None and not is_held:
+                os.close(self._file)
+                self._file = None
+
     def _place(self, key: str) -> tuple[int, str, int]:
         """Return process, file and byte of a key; those with one byte exclude each other."""
         return os.getpid(), str(self._path), zlib.crc32(key.encode()) & 0x7FFFFFFF

@@ -167,6 +167,8 @@ class Store:
             self._connection = self._memory = None
             for connection in filter(None, connections):
                 connection.close()
+            if "_locks" in self.__dict__:
+                self._locks.close()
 
     # Attempts.
 
