@@ -176,7 +176,7 @@ def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
         raise UsageError(f"{id} was archived on {archived}", hint="put the secret under a new name")
     kind, place = found_at(found, "auth.type"), PLACES[auth["type"]]
     if kind not in (None, auth["type"]):
-        raise UsageError(f"{id} is of the type {kind}, not {auth['type']}", hint="delete it, then add it")
+        raise UsageError(f"{id} is of the type {kind}, not {auth['type']}", hint="remove it, then add it")
     is_other = found_at(found, place) not in (None, found_at({"auth": auth}, place))
     if is_other and found_at({"auth": auth}, place) != id:  # of a variable an id says nothing
         said = f"{id} is {_for(found)}, and that cannot be changed"
