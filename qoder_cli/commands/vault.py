@@ -72,7 +72,7 @@ def put(
             app.progress.note(what, always=True)
         elif not app.may_ask:
             raise UsageError(f"{what}: confirmation required; nothing was sent", hint="confirm with --yes")
-        elif not confirmed(app, f"{what}. Go on?"):
+        elif not confirmed(app, f"{what}. Go on?", nothing="nothing was sent"):
             raise UsageError("cancelled; nothing was sent")
 
     show(app, _CREDENTIAL, secrets.put(app, id, name, auth, agree))
