@@ -6,6 +6,7 @@ was not; how it went must be read from the session's events (api/facts.md, 1.3 a
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -126,7 +127,7 @@ def settle(run: Run) -> Run:
     if run.status is not None or run.derived:
         return run
     known = {Standing.ENDED: "failed", Standing.ASK_SESSION: "running"}
-    return Run(run.raw, {"status": known.get(standing(run), "pending")})
+    return replace(run, derived={"status": known.get(standing(run), "pending")})
 
 
 def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = None) -> Run:
@@ -143,12 +144,12 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
         derived["error"] = ending.error
     if usage:
         derived["usage"] = usage
-    return Run(run.raw, derived)
+    return replace(run, derived=derived)
 
 
 def apply_asks(run: Run, asks: Asks) -> Run:
     """Return a running run with the calls that wait for an answer."""
-    return Run(run.raw, {**settle(run).derived, "requires_action": {"event_ids": asks.event_ids}})
+    return replace(run, derived={**settle(run).derived, "requires_action": {"event_ids": asks.event_ids}})
 
 
 def waits_for_answer(run: Run) -> bool:

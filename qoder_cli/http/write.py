@@ -140,9 +140,6 @@ class Write(ABC, Generic[T]):
     def done(self, value: T) -> None:
         """Record what the newest attempt's answer showed."""
 
-    def ruled_out(self) -> None:
-        """Record that no attempt so far did anything."""
-
     def settle(self, error: ApiError, meaning: Meaning) -> T | None:
         """Return the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled."""
         return None
@@ -315,7 +312,6 @@ class Write(ABC, Generic[T]):
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, conflicts: bool = False) -> NoReturn:
         if self.is_lost or (conflicts and self._has_failed):
             raise self.unknown(why, cause=error) from error
-        self.ruled_out()
         self._has_failed = False
         raise error
 

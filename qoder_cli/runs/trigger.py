@@ -71,7 +71,6 @@ class Trigger(Write[Run]):
         self._key = order.key or str(uuid.uuid4())
         self._earlier: list[Attempt] = []  # of other commands under this key, unsettled
         self._sent: dict[Attempt, float] = {}  # of this command: those that may have started a run, and when
-        self._failed: list[Attempt] = []  # those of them that were answered with a 5xx
 
     @property
     def repeat(self) -> list[str]:
@@ -151,20 +150,11 @@ class Trigger(Write[Run]):
     def did_nothing(self) -> None:
         self._app.store.settle_nothing(self._sent.popitem()[0])
 
-    def ruled_out(self) -> None:
-        """Record that the failed attempts started nothing: the list shows it."""
-        for attempt in self._failed:
-            self._app.store.settle_nothing(attempt)
-        self._failed.clear()
-
     def done(self, value: Run) -> None:
         self._app.store.settle([*self._sent][-1], value.id)
-        self.ruled_out()
         self._hear_of(value)
 
     def settle(self, error: ApiError, meaning: Meaning) -> Run | None:
-        if meaning is not Meaning.LOST:
-            self._failed.append([*self._sent][-1])
         if self._order.on_lost == "fail":
             raise OutcomeUnknown("not looked for, because of --on-lost fail")
         thoroughly = meaning is not Meaning.LOST or self._order.on_lost == "resend"

@@ -35,20 +35,14 @@ HOSTILE = (
     HostileCell(Server(answer="404 html", order="oldest"), "adopt"),
     HostileCell(Server(script="idle at first", telling="newest first"), "adopt"),
     HostileCell(Server(script="completes, chats on, fails", telling="shuffled"), "adopt"),
-)
-
-
-# What is known to be wrong; whoever mends it takes its row to the others.
-KNOWN = (
     HostileCell(Server(answer="kept", acts=None), "adopt"),
     HostileCell(Server("legacy", answer="404 html", created="1970"), "adopt"),
     HostileCell(Server("legacy", answer="500", foreign="instead"), "adopt"),
     HostileCell(Server(script="asks, and goes on", session="moves, failed"), "adopt"),
 )
-WRONG = pytest.mark.xfail(reason="is mended by another change", strict=True)
 
 
-@pytest.mark.parametrize("cell", [*HOSTILE, *(pytest.param(cell, marks=WRONG) for cell in KNOWN)], ids=str)
+@pytest.mark.parametrize("cell", HOSTILE, ids=str)
 def test_of_fifty_on_a_bad_server_none_is_started_twice_or_lost_or_lied_about(
     cell: HostileCell, tmp_path: Path
 ) -> None:
