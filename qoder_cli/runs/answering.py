@@ -370,7 +370,7 @@ def _say_when_idle(
     began = app.clock.monotonic() - wanted.limits.spent
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
         Interruption(app, target.session_id).deliver()
-    refusals = 0
+    refusals, refused = 0, None
     while True:
         if look(app.client, target.session_id).is_busy:
             # Whatever it was interrupted in may have ended by itself: what counts is that it rests.
@@ -385,19 +385,20 @@ def _say_when_idle(
         if sent := said.sent_before():
             return turn, sent
         try:
-            return turn, said.deliver()
+            if refused is None or not said.may_be_hidden():
+                return turn, said.deliver()
         except Rejected as error:
             if error.http_status != 409:
                 raise
             session_to_talk_to(app, target.session_id)  # an archived one refuses for ever
-            refusals += 1
-            timeout = wanted.limits.timeout
-            if timeout is not None and app.clock.monotonic() - began >= timeout:
-                why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {error.message}"
-                raise WaitTimeout(why, session_id=target.session_id) from error
-            if refusals == MOST_REFUSALS:  # it is idle, and refuses for another reason
-                raise
-            app.clock.sleep(BUSY_PAUSE)
+            refusals, refused = refusals + 1, error
+        timeout = wanted.limits.timeout
+        if refused and timeout is not None and app.clock.monotonic() - began >= timeout:
+            why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {refused.message}"
+            raise WaitTimeout(why, session_id=target.session_id) from refused
+        if refused and refusals >= MOST_REFUSALS:  # it is idle, and refuses for another reason
+            raise refused
+        app.clock.sleep(BUSY_PAUSE)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_t
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of harmless repeats
+LAGGING = 30.0  # seconds for which no replica may show a message
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api/facts.md, 2.3)
@@ -129,6 +130,7 @@ class Message(SessionWrite):
         self._known: set[str] | None = None  # the messages before the first attempt
         self._began = math.inf  # when that was sent, on the server's clock
         self._refusals = 0
+        self._refused_at = math.inf  # first, by the monotonic clock
 
     def request(self) -> Pending:
         """Prepare an attempt; before the first, note which messages exist already."""
@@ -143,6 +145,8 @@ class Message(SessionWrite):
     def already(self, error: ApiError) -> Events | None:
         """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
         self._refusals += 1
+        if self._refusals == 1:
+            self._refused_at = self.client.clock.monotonic()
         if error.http_status != 409 or self._is_busy_since_before():
             return None
         if self._refusals == 1:
@@ -153,6 +157,12 @@ class Message(SessionWrite):
     def sent_before(self) -> Events | None:
         """Return the message if an attempt that was refused has delivered it all the same. Raises ApiError."""
         return self._sent(retry=True) if self._refusals else None
+
+    def may_be_hidden(self) -> bool:
+        """Return whether the message may be there, though no replica shows it: none shows yet why it was refused."""
+        newest = event_at(look(self.client, self.session_id).newest)
+        is_behind = newest is None or newest < self._began - _DATES_DIFFER
+        return is_behind and self.client.clock.monotonic() - self._refused_at < LAGGING
 
     def _sent(self, *, retry: bool) -> Events | None:
         return self._found(self._messages(retry=retry, until=self._known), not_before=self._began - _DATES_DIFFER)

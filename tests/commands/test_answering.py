@@ -1,6 +1,7 @@
 """`pending`, `approve`, `deny`, `answer` and `send`, in the user's words: nothing is approved by accident."""
 
 import hashlib
+import itertools
 import json
 import signal
 from typing import Any
@@ -437,6 +438,7 @@ def test_ids_that_are_not_named_are_the_calls_that_ask_since_it_ran(qoder: Qoder
     session.waiting.remove("evt_3")
     server.answered_by_a_colleague("evt_1")
     session.told[-1][1]["stop_reason"].pop("event_ids")
+    qoder.clock.time += 1
     found = qoder("session", "pending", "sess_1", "--json").json
     assert [one["call"] for one in found] == ["evt_2"]
 
@@ -599,8 +601,14 @@ def repeats_posts(server: Server) -> None:
     server.handle_request = twice  # type: ignore[method-assign]  # a proxy that repeats
 
 
-@pytest.mark.parametrize("lag", [0.0, 3.0])
-@pytest.mark.parametrize("more", [(), ("--when-idle",), ("--when-idle", "--wait"), ("--interrupt",)])
+@pytest.mark.parametrize(
+    ("more", "lag"),
+    [
+        *itertools.product([(), ("--when-idle",), ("--when-idle", "--wait"), ("--interrupt",)], [0.0, 3.0]),
+        (("--when-idle",), 15.0),
+        (("--interrupt",), 15.0),
+    ],
+)
 def test_a_message_that_a_proxy_repeats_is_sent_once(
     qoder: Qoder, server: Server, more: tuple[str, ...], lag: float
 ) -> None:
@@ -789,10 +797,19 @@ def test_without_a_run_it_looks_at_each_session_once(qoder: Qoder, server: Serve
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("calls", [0, 150])
+@pytest.mark.parametrize("restarts", [True, False])
 def test_what_a_sub_agent_asks_behind_a_running_agent_is_listed_and_answered(
-    qoder: Qoder, server: Server, named: bool, calls: int
+    qoder: Qoder, server: Server, named: bool, calls: int, restarts: bool
 ) -> None:
-    server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=calls)
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=calls)
+    if restarts:  # the main thread has asked since, and was answered
+        at = qoder.clock.time - 4
+        server._tell(session, at, call(2, evaluated_permission="ask"))
+        stop = {"type": "requires_action", "event_ids": ["evt_2"]}
+        server._tell(session, at + 1, {"type": "session.status_idle", "stop_reason": stop})
+        reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_2", "result": "allow"}
+        server._tell(session, at + 2, reply)
+        server._tell(session, at + 3, {"type": "session.status_running"})
     server.session("sess_2")
     words = ("pending", "sess_1") if named else ("pending",)
     [shown] = qoder("session", *words, "--json").json

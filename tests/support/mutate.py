@@ -30,7 +30,7 @@ WAIT = "unit/test_wait commands/test_run commands/test_listen commands/test_endi
 ENDING = "commands/test_ending commands/test_trigger commands/test_run unit/test_many"
 OUTCOME = "unit/test_outcome commands/test_run commands/test_ending"
 STORE = "commands/test_store commands/test_trigger"
-ANSWERS = "commands/test_answering commands/test_answering_attacks commands/test_matrix_answers"
+ANSWERS = "commands/test_answering commands/test_answering_attacks commands/test_matrix_answers commands/test_turns"
 NOUNS = (
     "commands/test_nouns_kept commands/test_lost_blobs commands/test_nouns_attacks commands/test_agent"
     " commands/test_env commands/test_session commands/test_vault commands/test_memory commands/test_operations"
