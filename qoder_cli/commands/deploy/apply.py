@@ -34,8 +34,8 @@ def apply(
     otherwise by name. Absent fields are unchanged, except that `metadata` is
     replaced as a whole; an agent without a version keeps its pinned version.
     `agent`, `environment` and `vaults` take names too. ${VAR} is expanded from
-    the environment, but not in the output of `deploy get --json`. Values of
-    environment_variables are never shown.
+    the environment, but not in the output of `deploy get --json`. Changes are
+    shown without the values of environment_variables.
 
     Shows the changes and asks for confirmation; scripts need --yes. All files
     are validated before anything is sent. After writing, the result is
