@@ -1,4 +1,7 @@
-"""What a reviewer reads in ten minutes: `python -m tests.pages` writes what people are shown into `tests/shown/`."""
+"""What a reviewer reads in ten minutes: `python -m tests.pages` writes what people are shown into `tests/shown/`.
+
+One golden page a kind: help, answers to mistakes, tables. All help is checked by `test_examples.py` and `test_help.py`.
+"""
 
 import io
 import os
@@ -12,16 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import typer
-
 from qoder_cli.app import App
-from qoder_cli.cli.main import command_tree, main
-from qoder_cli.help.documented import TOPICS
-from qoder_cli.help.reference import everything
+from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.world import World
-from tests.generate import README
 from tests.matrix import WithoutStreams
 from tests.support.mistakes import MISTAKES
 from tests.support.wire import FakeClock
@@ -33,6 +31,11 @@ BEHAVIOURS = {preset.word: preset.behaviour for preset in PRESETS}
 CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
 NARROW = 80  # columns
+MADE = "Made by `python -m tests.pages`.\n"
+HELP = (
+    *("--help", "run --help", "deploy run --help", "run list --help", "run approve --help", "session new --help"),
+    *("agent create --help", "vault put --help", "help", "help exit-codes"),
+)
 TABLES = ("run list", "run list --status failed", "run get {run}", "deploy list", "api --list deployment run")
 MORE_TABLES = (
     *("run list -o wide -n 2", "deploy list -o wide", "deploy get nightly-report", "run logs {run}"),
@@ -158,7 +161,7 @@ def titled(title: str, rule: str = "=") -> str:
 
 def mistakes() -> str:
     """Return what is said to each of the mistakes; ids of requests are not the same twice."""
-    text = ""
+    text = MADE
     with TemporaryDirectory() as folder:
         for about, lines in MISTAKES.items():
             text += titled(about, "-") + "".join(f"\n{Desk(folder).said(line)}" for line in lines)
@@ -166,14 +169,9 @@ def mistakes() -> str:
 
 
 def help_pages() -> str:
-    """Return the help of the program, of every command, and every topic."""
-    told = everything(typer.Context(command_tree("qoder"), info_name="qoder"))
-    nouns = dict.fromkeys(command["path"][0] for command in told["commands"] if len(command["path"]) > 1)
-    lines = ["--help", *(f"{noun} --help" for noun in nouns)]
-    lines += [f"{' '.join(command['path'])} --help" for command in told["commands"]]
-    lines += [f"help {topic}" for topic in TOPICS]
+    """Return some help: the first page, the longest, one of each kind."""
     with TemporaryDirectory() as folder:
-        return "".join(f"\n{Desk(folder).said(f'qoder {line}', named=False)}" for line in lines)
+        return MADE + "".join(f"\n{Desk(folder).said(f'qoder {line}', named=False)}" for line in HELP)
 
 
 def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
@@ -183,34 +181,14 @@ def tables(lines: Iterable[str], width: int, kind: type[World] = World) -> str:
         return "".join(f"\n{desk.said(f'qoder {line}', width=width)}" for line in lines)
 
 
-def pages() -> str:
-    """Return what can be read in ten minutes."""
-    first_page = README.read_text("utf-8").partition("\n## What `completed` means")[0]
-    return "".join(
-        (
-            f"Made by `python -m tests.pages`: what people are shown, at {NARROW} columns.\n",
-            titled("1. The README's first page"),
-            f"\n{first_page}",
-            titled("2. The main tables"),
-            tables((*TABLES, *MORE_TABLES), NARROW),
-            titled("3. Sixty mistakes"),
-            mistakes(),
-            titled("4. Every help page"),
-            help_pages(),
-        )
-    )
+def all_tables() -> str:
+    """Return the main tables at 80 columns, then the widest of them with more room and with longer ids."""
+    text = MADE + titled(f"{NARROW} columns") + tables((*TABLES, *MORE_TABLES), NARROW)
+    text += titled(f"{NARROW} columns, ids of 32 digits") + tables(TABLES, NARROW, LongIds)
+    return text + titled("120 columns, ids of 32 digits") + tables(TABLES, 120, LongIds)
 
 
-def widths() -> str:
-    """Return the main tables at each width, with ids of 20 digits and of 32."""
-    text = "Made by `python -m tests.pages`: the main tables at 80, 120 and 200 columns.\n"
-    for kind, ids in ((World, "20 digits"), (LongIds, "32 digits")):
-        for width in (NARROW, 120, 200):
-            text += titled(f"{width} columns, ids of {ids}") + tables(TABLES, width, kind)
-    return text
-
-
-FILES = {"pages.txt": pages, "widths.txt": widths}
+FILES = {"help.txt": help_pages, "mistakes.txt": mistakes, "tables.txt": all_tables}
 
 
 def write() -> None:

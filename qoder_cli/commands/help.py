@@ -1,4 +1,4 @@
-"""`qoder help`: topics that people read once, made from the code itself."""
+"""`qoder help`: topics that are made from the code itself, and pages that people wrote."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -8,13 +8,16 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, UsageError
+from qoder_cli.base.ids import nearest
 from qoder_cli.cli.options import Text, Texts, argument, flag, show_help
 from qoder_cli.help import reference
 from qoder_cli.help.completion import values
-from qoder_cli.help.documented import FORMATS, KEYS, MEANING, TOPICS, VARIABLES, Named
+from qoder_cli.help.documented import FORMATS, KEYS, MEANING, PAGES, TOPICS, VARIABLES, Named
+from qoder_cli.output.screen import terminal_width
 
 WIDTH = 80  # columns of a text
-_TOPIC = "commands, options, exit-codes, environment, output, or a command."
+WIDEST = 100  # columns of a page: longer lines are hard to read
+_TOPIC = "A topic or a page (without one they are listed), or a command."
 
 
 def help(
@@ -23,13 +26,15 @@ def help(
     verb: Texts = typer.Argument(None, metavar="VERB", hidden=True, autocompletion=values.verbs),
     man: bool = flag("--man", "Print the man page instead, in roff."),
 ) -> None:
-    """Show help for a command or topic.
+    """Show help for a command, or a page of the manual.
 
-    `qoder help deploy run` is the same as `qoder deploy run --help`. With
-    --json the help is printed as data (everything, if no topic is given).
+    Without TOPIC the topics and pages are listed. `qoder help deploy run` is
+    the same as `qoder deploy run --help`. With --json the help is printed as
+    data (everything, if no topic is given), a page as its Markdown.
 
     Examples:
       qoder help exit-codes
+      qoder help recipes
       qoder help deploy run
       qoder help deploy run --man | man -l -
       qoder help --json | jq -r '.commands[].usage'
@@ -37,7 +42,9 @@ def help(
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     is_topic = len(words) == 1 and topic in TOPICS
-    if app.output.is_json and is_topic:
+    if len(words) == 1 and topic in PAGES and not man:
+        _show_page(app, words[0])
+    elif app.output.is_json and is_topic:
         app.output.record({}, data=reference.of_topic(words[0], root))
     elif app.output.is_json and words:
         path = _command(words, root).command_path.split()[1:]
@@ -49,23 +56,48 @@ def help(
 
         app.out.write(page(_command(words, root) if words and not is_topic else root))
     elif not words:
-        app.out.write("".join(f"qoder help {name:<12} {about}\n" for name, about in TOPICS.items()))
-        app.out.write("qoder help COMMAND      the help of a command, same as --help\n")
+        listed = {**TOPICS, **PAGES, "COMMAND": "the help of a command, same as --help"}
+        app.out.write("".join(f"qoder help {name:<12} {about}\n" for name, about in listed.items()))
     elif is_topic:
         app.out.write(_text(words[0], root))
     else:
         show_help(_command(words, root), app.out)
 
 
+def _show_page(app: App, name: str) -> None:
+    from qoder_cli.help import written
+
+    text = written.page(name)
+    if app.output.is_json:
+        app.output.record({}, data={"page": name, "text": text})
+    elif app.out.is_terminal:
+        app.out.write_exactly(written.rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color))
+    else:
+        app.out.write_exactly(text)
+
+
+def man_pages() -> dict[str, str]:
+    """Return the man page of every command, by the name of its file: they are built into the wheel."""
+    from qoder_cli.cli.main import command_tree
+    from qoder_cli.help.man import pages
+
+    root = typer.Context(command_tree("qoder"), info_name="qoder")
+    return {f"{name}.1": text for name, text in pages(root)}
+
+
 def _command(words: list[str], root: Any) -> Any:
     """Return the context of a command. Raises UsageError."""
-    if words[0] in TOPICS:
+    if words[0] in TOPICS or words[0] in PAGES:
         raise UsageError(f"{words[0]} takes no further words", hint=f"see: qoder help {words[0]}")
     try:
         return reference.context_of(root, words)
     except UsageError as error:
-        topics = f"{error.hint}; the topics are {', '.join(TOPICS)}"
-        raise UsageError(error.message, hint=topics if len(words) == 1 else error.hint) from None
+        if len(words) > 1:
+            raise
+        near = nearest(words[0], [*TOPICS, *PAGES])
+        hint = f"did you mean: qoder help {near[0]}" if near else error.hint
+        what = f"there is no help page or command {words[0][:60]!r}"
+        raise UsageError(what, hint=f"{hint}; the pages are {', '.join([*TOPICS, *PAGES])}") from None
 
 
 def _text(topic: str, root: Any) -> str:

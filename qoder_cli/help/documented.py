@@ -69,13 +69,24 @@ def _sections(text: str) -> dict[str, tuple[Named, ...]]:
     return {title: _named(lines) for title, _, lines in parts}
 
 
-# What there is to read about, beside the commands.
+# What there is to read about, beside the commands: made from the program itself, and written (files in `pages/`).
 TOPICS = {
     "commands": "all commands",
     "options": "the global options",
     "exit-codes": "what each exit code means, and which are safe to repeat",
     "environment": "the variables that are read",
     "output": "formats and keys, and what they promise",
+}
+PAGES = {
+    "recipes": "from a token to a nightly deployment; many runs at once; retries",
+    "ci": "jobs for GitHub and GitLab",
+    "approvals": "what to do when the agent asks",
+    "sessions": "talk with an agent, with or without a deployment",
+    "files": "deployments in a repository",
+    "sandbox": "try everything against a local server",
+    "guarantees": "what is promised, and what is not",
+    "comparison": "beside curl, the SDK, gh, prefect and kubectl",
+    "api": "what is known of the API, with sources",
 }
 
 VARIABLES = _named("""

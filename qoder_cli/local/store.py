@@ -8,21 +8,19 @@ The store is never in the way. A failed read or write is one warning: changes ar
 memory, count in all answers, and are written with a later change, or at the end.
 """
 
-import json
 import os
 import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.model import mapping, text
-from qoder_cli.base.plainfile import open_at_once, read_most, replace_file
+from qoder_cli.base.plainfile import replace_file
 from qoder_cli.base.tokens import names_token
 from qoder_cli.settings.seal import refuse_outside
 
@@ -40,8 +38,6 @@ LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
 _LOOK_PATIENCE = 0.05  # seconds
 _WITHOUT = "`last` and --idempotency-key will not know"
-_LARGEST_JOURNAL = 52 * 2**20  # bytes; what follows is not ours
-JOURNALS = ("journal.1.jsonl", "journal.jsonl")  # of version 0.1, oldest first
 _BESIDE = ("", "-wal", "-shm", "-journal")  # the files that SQLite opens
 
 _TABLES = """
@@ -76,18 +72,11 @@ CREATE TABLE IF NOT EXISTS seen (
     created TEXT,
     PRIMARY KEY (host, profile, noun, id)
 ) WITHOUT ROWID;
-DROP TABLE IF EXISTS deployments;
-DROP TABLE IF EXISTS runs;
-DROP TABLE IF EXISTS things;
-"""  # the last three: version 1's tables of what was seen
+"""
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
 VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
 """
-_SETTLE_OLD = """
-UPDATE attempts AS mine SET run = :run, is_nothing = :nothing WHERE id = :id
-AND NOT EXISTS (SELECT * FROM attempts WHERE run = :run AND host = mine.host AND id <> :id)
-"""  # the first that claimed a run has it
 _TYPES = {"at": "REAL", "ahead": "REAL"}  # the others' is TEXT; a damaged file may have any in their place
 _COLUMNS = ", ".join(
     f"CAST({name} AS {_TYPES.get(name, 'TEXT')})"
@@ -369,7 +358,7 @@ class Store:
         if self._connection is None:
             if self._looking:
                 self._connection = _look(self.path)
-            elif os.path.lexists(self.path) or _has_journal(self.path.parent):
+            elif os.path.lexists(self.path):
                 self._connection = _connect(self.path, self._patience)
         return self._connection
 
@@ -386,8 +375,6 @@ class Store:
                         if rows := source.execute(f"SELECT * FROM {table}").fetchall():
                             marks = ", ".join("?" * len(rows[0]))
                             memory.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
-                else:
-                    take_over(memory, self.path.parent)
             except _failures() as error:
                 self._unread = error
             finally:
@@ -471,8 +458,6 @@ def _connect(path: Path, patience: float) -> "Connection":
                 version = _version(connection, path)  # another may have been faster
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
-                if not version and _has_journal(path.parent):
-                    take_over(connection, path.parent)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         connection.close()
@@ -518,40 +503,6 @@ def _version(connection: "Connection", path: Path) -> int:
     if not version and tables:
         raise OSError(f"{path} is another program's")
     return int(version)
-
-
-def _has_journal(folder: Path) -> bool:
-    return any(os.path.lexists(folder / name) for name in JOURNALS)
-
-
-def take_over(connection: "Connection", folder: Path) -> None:
-    """Take over version 0.1's journal in a folder: JSON lines, intents and settlements.
-
-    Garbage and other versions are ignored. The files stay, for an earlier version.
-    """
-    for line in _journal_lines(folder):
-        words = [line.get(name) for name in ("intent", "profile", "host", "deployment", "key")]
-        if isinstance(line.get("at"), int | float) and all(isinstance(word, str) for word in words):
-            id, *others = map(_writable, map(str, words))
-            _put(connection, Attempt(id, float(line["at"]), None, *others))
-        elif settled := text(line.get("settled")):
-            run = text(line.get("run"))
-            values = {
-                "run": run and _writable(run),
-                "nothing": not run and not line.get("open"),
-                "id": _writable(settled),
-            }
-            connection.execute(_SETTLE_OLD, values)
-
-
-def _journal_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    for name in JOURNALS:
-        with suppress(OSError), open_at_once(folder / name) as file:
-            for line in read_most(file, _LARGEST_JOURNAL).split(b"\n"):
-                with suppress(ValueError, RecursionError):
-                    entry = mapping(json.loads(line))
-                    if entry.get("v") == 1 and text(entry.get("host")):
-                        yield entry
 
 
 def state_folder(env: Mapping[str, str]) -> Path:

@@ -1,47 +1,90 @@
 """What is written about the program is made from it, or checked against it."""
 
+import re
 from pathlib import Path
 
+import pytest
+
 import qoder_cli
-from qoder_cli.local.store import JOURNALS, NAME
+from qoder_cli.help.documented import PAGES as NAMES
+from qoder_cli.help.documented import TOPICS
+from qoder_cli.local.store import NAME
 from qoder_cli.runs.fleet.conductor import IDS
 from tests.conftest import Qoder
-from tests.generate import PARTS, README, readme
+from tests.generate import PAGES, README, ROOT, with_exit_codes
 from tests.support.crowd import Town
 from tests.support.wire import FakeClock
 
+HOUSE = Path(qoder_cli.__file__).parent
+WRITTEN = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")]}
+WRITTEN |= {f"qoder_cli/help/pages/{path.name}": path for path in PAGES.glob("*.md")}
+MOST_BYTES = 10_240  # of the README: a front that invites
+GENERATED = ("tests/shown/*", "completions/qoder.*", "completions/_qoder")
+MOST_LINES = 1_500  # of committed text that the program could print
 
-def test_the_readme_is_up_to_date() -> None:
+
+def test_the_table_of_exit_codes_is_up_to_date() -> None:
+    text = (PAGES / "exit-codes.md").read_text("utf-8")
+    assert with_exit_codes(text) == text, "run: python -m tests.generate"
+
+
+def test_the_readme_stays_short_and_links_every_page() -> None:
     text = README.read_text("utf-8")
-    assert readme(text) == text, "run: python -m tests.generate"
-    assert [name for name in PARTS if f"<!-- {name}: begin" not in text or f"<!-- {name}: end -->" not in text] == []
+    assert len(text.encode()) <= MOST_BYTES
+    assert set(re.findall(r"\(qoder_cli/help/pages/([\w-]+)\.md\)", text)) == {*NAMES, "exit-codes"}
+    assert {path.stem for path in PAGES.glob("*.md")} == {*NAMES, "exit-codes"}
 
 
-def test_the_readme_tells_every_command_and_option(qoder: Qoder) -> None:
-    text = README.read_text("utf-8").replace("\\|", "|")
-    told = qoder("help", "--json").json
-    for command in told["commands"]:
-        [line] = [
-            line
-            for line in text.splitlines()
-            if line.startswith(f"| `{' '.join(command['path'])}") and command["summary"] in line
-        ]
-        assert all(name in line for option in command["options"] for name in option["names"])
+def test_little_generated_text_is_committed() -> None:
+    files = [path for pattern in GENERATED for path in ROOT.glob(pattern)]
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= MOST_LINES
 
 
-def test_the_readme_tells_of_every_room() -> None:
-    text = README.read_text("utf-8")
-    house = Path(qoder_cli.__file__).parent
-    rooms = [f"{path.name}/" for path in house.iterdir() if (path / "__init__.py").is_file()]
-    rooms += [path.name for path in house.glob("*.py") if path.name != "__init__.py"]
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_link_leads_somewhere(name: str) -> None:
+    text = WRITTEN[name].read_text("utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if not path.startswith("https:"):
+            found = (WRITTEN[name].parent / path).resolve() if path else WRITTEN[name]
+            assert found.exists(), target
+            assert not anchor or anchor in anchors(found), target
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_what_the_code_cites_of_the_api_is_there() -> None:
+    cited = {
+        anchor
+        for path in (*HOUSE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"))
+        for anchor in re.findall(r"api\.md#([\w-]+)", path.read_text("utf-8"))
+    }
+    assert cited - anchors(PAGES / "api.md") == set()
+
+
+def test_every_help_topic_named_anywhere_exists(qoder: Qoder) -> None:
+    text = "".join(path.read_text("utf-8") for path in WRITTEN.values())
+    named = set(re.findall(r"`qoder help ([a-z][a-z-]*)", text))
+    known = {*TOPICS, *NAMES, *(each["path"][0] for each in qoder("help", "--json").json["commands"])}
+    assert named - known == set()
+
+
+def test_the_map_of_the_house_has_every_room() -> None:
+    text = (HOUSE / "README.md").read_text("utf-8")
+    rooms = [f"{path.name}/" for path in HOUSE.iterdir() if (path / "__init__.py").is_file()]
+    rooms += [path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py"]
     assert [room for room in rooms if f"`{room}`" not in text] == []
 
 
 def test_what_an_uninstall_leaves_is_told(tmp_path: Path) -> None:
-    text = README.read_text("utf-8")
+    text = (PAGES / "guarantees.md").read_text("utf-8")
     town = Town("current", tmp_path, FakeClock())
     assert town("deploy", "run", "dep_demo", "--wait", "--idempotency-key", "k").code == 0
     assert town("deploy", "list").code == 0
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {NAME, "keys.lock"}
-    assert [name for name in (*files, *JOURNALS, IDS) if f"`{name}`" not in text] == []
+    assert [name for name in (*files, IDS) if f"`{name}`" not in text] == []

@@ -381,13 +381,6 @@ def test_what_nobody_asks_for_any_more_is_no_warning(qoder: Qoder) -> None:
     assert looked(qoder, "--offline")["store"]["status"] == "ok"
 
 
-def test_the_old_journal_counts_where_there_is_no_store_yet(qoder: Qoder, tmp_path: Path) -> None:
-    intent = {"v": 1, "intent": "i", "at": qoder.clock.now() - 3600, "profile": "default", "host": "api.qoder.com"}
-    (tmp_path / "state").mkdir(mode=0o700)
-    (tmp_path / "state/journal.jsonl").write_text(json.dumps({**intent, "deployment": "dep_1", "key": "k"}) + "\n")
-    assert "not confirmed: 1" in looked(qoder, "--offline")["store"]["found"]
-
-
 def test_the_doctor_sees_what_a_command_under_way_has_written(qoder: Qoder) -> None:
     trigger(qoder, ago=60)
     store = Store(qoder.env, warn=pytest.fail)

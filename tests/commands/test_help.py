@@ -18,7 +18,7 @@ from qoder_cli.base.outcome import Ending, apply_ending
 from qoder_cli.cli.main import main
 from qoder_cli.commands import deploy, run
 from qoder_cli.help import ALIKE, NOUNS, documented
-from qoder_cli.help.documented import TOPICS
+from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.output.screen import Screen
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
 from qoder_cli.runs.awaiting import Item
@@ -102,7 +102,7 @@ def test_the_options_of_every_command_are_told_once_and_the_hidden_ones_never(to
 
 
 def test_the_words_of_a_command_show_its_help(qoder: Qoder) -> None:
-    for path in (["deploy", "run"], ["run", "logs"], ["run"], ["api"], ["help"]):
+    for path in (["deploy", "run"], ["run", "logs"], ["run"], ["doctor"], ["help"]):
         assert qoder("help", *path).out == qoder(*path, "--help").out
     assert qoder("help", "runs", "ls").out == qoder("run", "list", "--help").out
 
@@ -117,7 +117,9 @@ def test_the_words_of_a_command_choose_it_in_json_too(qoder: Qoder, told: dict[s
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["nonsense"], "the topics are commands, options, exit-codes, environment, output"),
+        (["nonsense"], "the pages are commands, options, exit-codes, environment, output, recipes, ci"),
+        (["recipe"], "did you mean: qoder help recipes"),
+        (["guarantee"], "did you mean: qoder help guarantees"),
         (["deplyo"], "did you mean 'qoder deploy'?"),
         (["deploy", "rnu"], "did you mean 'qoder deploy run'?"),
         (["run", "get", "drun_1"], "qoder run get --help"),
@@ -136,8 +138,24 @@ def test_what_there_is_not(qoder: Qoder, words: list[str], hint: str, format: st
 
 def test_without_a_topic_the_topics_are_listed(qoder: Qoder) -> None:
     out = qoder("help").out
-    assert all(f"qoder help {topic} " in out for topic in TOPICS)
+    assert all(f"qoder help {topic} " in out for topic in (*TOPICS, *PAGES))
     assert "qoder help COMMAND" in out
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_help_prints_a_page_plain_in_a_pipe_and_rendered_on_a_terminal(
+    qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = qoder("help", name)
+    assert (plain.code, plain.out.startswith("# "), "<!--" in plain.out) == (0, True, False)
+    assert qoder("help", name, "--json").json == {"page": name, "text": plain.out}
+    monkeypatch.setattr("qoder_cli.commands.help.terminal_width", lambda: 80)
+    qoder.terminal = True
+    shown = qoder("help", name).out.splitlines()
+    assert shown[0] == plain.out.splitlines()[0].removeprefix("# ")
+    code = {line.strip() for block in plain.out.split("```")[1::2] for line in block.splitlines()}
+    assert [line for line in shown if len(line) > 80 and line.strip() not in code] == []
+    assert {line.strip() for line in shown} >= code - {"", "sh", "yaml", "powershell", "text"}
 
 
 def test_exit_codes_are_told_with_what_to_do(qoder: Qoder, told: dict[str, Any]) -> None:

@@ -3,14 +3,17 @@
 import re
 import shutil
 import subprocess
-import tomllib
+import sys
+import zipfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qoder_cli.commands.help import man_pages
 from tests.conftest import Qoder
-from tests.generate import MAN, ROOT, man_pages
+from tests.generate import ROOT
 
 REQUESTS = {"TH", "SH", "B", "BR", "PP", "TP", "nf", "fi"}
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "COMMANDS", "OPTIONS", "GLOBAL OPTIONS"]
@@ -19,12 +22,17 @@ SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 pages = cache(man_pages)
 
 
-def test_the_pages_are_up_to_date_and_in_the_wheel() -> None:
-    assert {path.name: path.read_text("utf-8") for path in MAN.glob("*")} == pages(), "run: python -m tests.generate"
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
-    assert build["wheel"]["shared-data"] == {"completions/man": "share/man/man1"}
-    assert MAN == ROOT / "completions" / "man"
-    assert "completions" in build["sdist"]["include"]
+def test_the_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
+    made = subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    with zipfile.ZipFile(tmp_path / made.stdout.split()[-1]) as wheel:
+        files = wheel.namelist()
+        man = {Path(name).name: wheel.read(name).decode() for name in files if "/share/man/man1/" in name}
+    assert man == pages()
+    assert {"qoder_cli/help/pages/recipes.md", "qoder_cli/help/pages/api.md"} <= set(files)
+    assert any(name.endswith("/licenses/LICENSE") for name in files)
 
 
 def test_every_command_has_a_page(qoder: Qoder) -> None:
@@ -33,7 +41,7 @@ def test_every_command_has_a_page(qoder: Qoder) -> None:
     assert set(pages()) == {"qoder.1", *(f"qoder-{'-'.join(path)}.1" for path in (*paths, *groups))}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in MAN.glob("*")))
+@pytest.mark.parametrize("name", pages())
 def test_a_page_is_plain_roff_with_its_sections_in_order(name: str) -> None:
     text = pages()[name]
     assert text.isascii()

@@ -1,7 +1,6 @@
 """The store: what it knows, and that nothing that is done to it loses a run or is in the way."""
 
 import errno
-import json
 import os
 import random
 import signal
@@ -275,68 +274,12 @@ def test_where_it_is(env: dict[str, str], folder: str, monkeypatch: pytest.Monke
     assert state_folder(env) == Path(folder)
 
 
-# The journal of earlier versions.
-
-
-def line(**entry: object) -> bytes:
-    return json.dumps({"v": 1, "host": HOST, **entry}).encode() + b"\n"
-
-
-def intent(id: str, key: str = "k") -> bytes:
-    return line(intent=id, at=1.5, profile="p", deployment="dep_1", key=key)
-
-
-GARBAGE = [b"\xff\xfe\x00\n", b"[" * 100000 + b"\n", b'{"v":99,"intent":"x"}\n', b"null\n[]\n{\n", line(intent=3)]
-
-
-def test_the_old_journal_is_taken_over_once_and_left(tmp_path: Path) -> None:
-    older = tmp_path / "journal.1.jsonl"
-    older.write_bytes(intent("a") + GARBAGE[0] + line(settled="a", run="drun_1") + intent("b") + b'{"v":1,"sett')
-    newer = tmp_path / "journal.jsonl"
-    newer.write_bytes(b"".join([line(settled="b", run=None), *GARBAGE, intent("c", "\ud800"), b"stump"]))
-    before = older.read_bytes(), newer.read_bytes()
-    store = store_in(tmp_path)
-    assert [(entry.attempt.id, entry.run, entry.nothing) for entry in store.entries(HOST)] == [
-        ("a", "drun_1", False),
-        ("b", None, True),
-        ("c", None, False),
-    ]
-    assert store.of_key("k", host=HOST)[0].attempt == Attempt("a", 1.5, None, "p", HOST, "dep_1", "k")
-    assert (older.read_bytes(), newer.read_bytes()) == before
-    store.close()
-    newer.write_bytes(intent("d"))
-    assert [entry.attempt.id for entry in store.entries(HOST)] == ["a", "b", "c"]
-    store.close()
-
-
-def test_who_claimed_first_in_the_old_journal_has_the_run(tmp_path: Path) -> None:
-    lines = [intent("a"), intent("b"), line(settled="b", run="drun_1"), line(settled="a", run="drun_1")]
-    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines))
-    with closing(store_in(tmp_path)) as store:
-        assert [(entry.run, entry.open) for entry in store.entries(HOST)] == [(None, True), ("drun_1", False)]
-
-
-def test_a_claim_that_the_old_journal_reopened_is_open(tmp_path: Path) -> None:
-    lines = [intent("a"), line(settled="a", run="drun_1"), line(settled="a", open=True)]
-    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines))
-    with closing(store_in(tmp_path)) as store:
-        assert [entry.open for entry in store.entries(HOST)] == [True]
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes")
-def test_an_old_journal_that_is_none_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "journal.jsonl")
-    (tmp_path / "journal.1.jsonl").mkdir()
-    assert said_by(in_python("begin('k'); print(len(store.entries('api.qoder.com')))", tmp_path)) == ["1"]
-
-
 # Many at once.
 
 MANY = 24
 
 
-def test_many_processes_at_once_lose_nothing_and_take_the_journal_over_once(tmp_path: Path) -> None:
-    (tmp_path / "journal.jsonl").write_bytes(b"".join(intent(str(number)) for number in range(200)))
+def test_many_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     script = """
 store._patience = 60.0  # how fast this machine is does not count here
 for n in range(5):
@@ -346,8 +289,7 @@ for n in range(5):
     assert [said_by(process) for process in processes] == [[]] * MANY
     entries = entries_in(tmp_path)
     assert {entry.run for entry in entries if entry.run} == {f"drun_{m}_{n}" for m in range(MANY) for n in range(5)}
-    assert len(entries) == 200 + MANY * 5
-    assert [entry.attempt.id for entry in entries[:200]] == [str(number) for number in range(200)]
+    assert len(entries) == MANY * 5
 
 
 def test_of_many_processes_one_claims_a_run(tmp_path: Path, held: Held) -> None:
@@ -595,16 +537,6 @@ def test_what_can_only_be_read_is_read(shared: Path) -> None:
     assert (said, done) == ("drun_0 drun_0", "done")
     assert "cannot be written (attempt to write a readonly database)" in warning
     assert [path.name for path in shared.iterdir()] == ["state.db"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
-def test_a_folder_that_can_only_be_read_and_holds_the_old_journal(shared: Path) -> None:
-    (shared / "journal.jsonl").write_bytes(intent("a") + line(settled="a", run="drun_0"))
-    shared.chmod(0o555)
-    known = "unprivileged(); print(store.last(profile='p', host='api.qoder.com').run)\n"
-    [said, warning, done] = said_by(in_python(UNPRIVILEGED + known + ALL_OF_IT, shared))
-    assert (said, done) == ("drun_0", "done")
-    assert "cannot be written (" in warning
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")

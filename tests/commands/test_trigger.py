@@ -371,24 +371,6 @@ def test_a_store_that_cannot_be_written_is_a_warning(qoder: Qoder, tmp_path: Pat
     assert "warning: the store of triggers cannot be" in ran.err
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"\xff\xfe\x00",
-        b"[" * 100000,
-        b'{"v":99,"intent":1}\n',
-        b'{"v":1}\n{"v":1,"intent":3,"at":"x"}\nnull\n[]\n',
-        b"",
-    ],
-)
-def test_a_journal_of_garbage_is_passed_over(qoder: Qoder, tmp_path: Path, garbage: bytes) -> None:
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "journal.jsonl").write_bytes(garbage + b"\n")
-    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
-    assert qoder("deploy", "run", "dep_1").code == 0
-    assert qoder("run", "get", "last", "-q").out == "drun_1\n"
-
-
 def test_the_store_has_the_attempt_before_the_request_for_its_owner_alone(qoder: Qoder, tmp_path: Path) -> None:
     def look(request: httpx.Request) -> Any:
         [entry] = Store(qoder.env, warn=pytest.fail, looking=True).entries("api.qoder.com")

@@ -12,7 +12,7 @@ from qoder_cli.base.errors import Exit
 from qoder_cli.commands import deploy, run
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import FILES, MADE_BY, SHELLS
-from qoder_cli.help.documented import TOPICS
+from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.settings.configfile import KEYS
 from tests.completions import FOLDER, offered, scripts
 from tests.conftest import Qoder
@@ -51,7 +51,7 @@ CASES: dict[str, set[str]] = {
     "qoder config set region c": {"cn"},
     "qoder config set base_url c": set(),
     "qoder --profile work config set region --no-c": {"--no-color"},
-    "qoder help ": {*TOPICS, *NOUNS},
+    "qoder help ": {*TOPICS, *PAGES, *NOUNS},
     "qoder help dep": {"deploy"},
     "qoder help deploy ": set(deploy.COMMANDS),
     "qoder help runs l": {"list", "logs"},

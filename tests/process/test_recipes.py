@@ -1,99 +1,141 @@
-"""The README's recipes: each is run by bash against the sandbox, and shellcheck has nothing to say."""
+"""The recipes of the README and of the help pages: bash runs each against the sandbox, and shellcheck is silent."""
 
 import fcntl
-import json
 import os
 import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.generate import with_first_run
+from tests.generate import PAGES, README, with_first_run
 from tests.matrix import WithoutStreams
-from tests.support.processes import Shell, sandbox
+from tests.support.processes import Ended, Shell, sandbox
 from tests.support.programs import need
 from tests.support.seeds import seed_runs
 from tests.support.staged import put_files, staged
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-RECIPES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```sh\n(.*?)```", README, re.DOTALL))
-
-
-PIPELINES = dict(re.findall(r"<!-- recipe: ([\w ]+) -->\n```yaml\n(.*?)```", README, re.DOTALL))
+TEXTS = {"README": README.read_text("utf-8")} | {name: (PAGES / f"{name}.md").read_text("utf-8") for name in NAMES}
+WRITTEN = "\n".join(TEXTS.values())
+RECIPES = dict(re.findall(r"<!-- recipe: ([^>]+) -->\n```sh\n(.*?)```", WRITTEN, re.DOTALL))
+JOBS = dict(re.findall(r"<!-- job: ([^>]+) -->\n```yaml\n(.*?)```", WRITTEN, re.DOTALL))
+BASH = ("bash", "-euo", "pipefail", "-c")
 
 
 def test_the_first_command_prints_what_the_readme_shows() -> None:
-    assert with_first_run(README) == README, "run: python -m tests.generate"
+    assert with_first_run(TEXTS["README"]) == TEXTS["README"], "run: python -m tests.generate"
 
 
-def test_there_are_recipes() -> None:
-    assert len(RECIPES) + len(PIPELINES) == README.count("<!-- recipe:") > 5
-
-
-def test_one_job_of_a_pipeline_starts_a_run_and_another_waits_for_it(tmp_path: Path) -> None:
-    start, wait = (job for job in yaml.safe_load(PIPELINES["two jobs"]).values())
-    variables = tmp_path / start["artifacts"]["reports"]["dotenv"]
-    project = f"export GITLAB_CI=true CI_PROJECT_DIR='{tmp_path}'\n"
-    with sandbox("current") as server:
-        shell = Shell(tmp_path, server).quick()
-        for before, job in ((project, start), (f"set -a; . '{variables}'\n", wait)):
-            ended = shell.start("bash", "-euo", "pipefail", "-c", before + "\n".join(job["script"])).end()
-            assert ended.code == 0, ended.err
-    assert variables.read_text().splitlines()[0].removeprefix("QODER_RUN_ID=") in ended.out
+def test_no_recipe_is_left_out() -> None:
+    assert len(RECIPES) == WRITTEN.count("<!-- recipe:") > 8
+    assert len(JOBS) == WRITTEN.count("<!-- job:") == 3
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_works(tmp_path: Path, name: str) -> None:
-    need(*(program for program in ("jq", "flock") if program in RECIPES[name]))
+    need(*(program for program in ("jq", "flock") if f"{program} " in RECIPES[name]))
     with sandbox("current") as server:
         seed_runs(server.world, 30, deployment_id="dep_scheduled", every=3600.0)
         shell = Shell(tmp_path, server).quick().hurry()
         shell.env["REPORTS_API_KEY"] = "a-secret"
-        ended = shell.start("bash", "-euo", "pipefail", "-c", RECIPES[name]).end()
-    assert (ended.code, "rror" in ended.err) == (0, False), ended.err
+        ended = shell.start(*BASH, RECIPES[name]).end()
+    assert (ended.code, "rror" in ended.err.replace("dep_fail", "")) == (0, name == "a red job"), ended.err
 
 
-def test_a_script_approves_what_it_knows_and_denies_the_rest(tmp_path: Path) -> None:
+def test_approve_what_is_known_denies_the_rest(tmp_path: Path) -> None:
     need("jq")
-    script = RECIPES["approve what is known"]
     with sandbox("current") as server:
-        ended = Shell(tmp_path, server).quick().run("bash", "-euo", "pipefail", "-c", script)
+        ended = Shell(tmp_path, server).quick().run(*BASH, RECIPES["approve what is known"])
         asked = server.world.requests
     assert ended.code == 0, ended.err
-    sent = [seen.body for seen in asked if seen.method == "POST" and seen.path.endswith("/events")]
-    assert [json.loads(body)["events"][0]["result"] for body in sent] == ["allow", "deny", "deny"]
+    sent = [seen.body.decode() for seen in asked if seen.method == "POST" and seen.path.endswith("/events")]
+    assert [re.findall(r'"result": ?"(\w+)"', body) for body in sent] == [["allow"], ["deny"], ["deny"]]
 
 
 @pytest.mark.parametrize("generation", ["current", "legacy"])
 def test_a_run_that_asks_is_approved_and_says_what_it_did(tmp_path: Path, generation: Generation) -> None:
     line = "qoder deploy run dep_ask --wait; echo $?; qoder run approve last --all --yes --wait --result"
     with sandbox(generation) as server:
-        shell = Shell(tmp_path, server).hurry().quick()
-        ended = shell.bash(line)
+        ended = Shell(tmp_path, server).hurry().quick().bash(line)
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[-2:] == ["11", "I ran 'git push origin main'."]
 
 
-def test_a_busy_lock_is_as_a_run_that_is_going(tmp_path: Path) -> None:
+def test_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) -> None:
     need("flock")
     lock = tmp_path / "nightly.lock"
-    recipe = RECIPES["cron"].replace("/tmp/nightly.lock", str(lock))
+    recipe = RECIPES["cron with a lock"].replace("/tmp/nightly.lock", str(lock))
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert subprocess.run(["bash", "-c", recipe], env={"PATH": os.environ["PATH"]}).returncode == 3
 
 
+# The jobs of CI systems: their scripts, with what the system sets. A `pip` that does nothing stands for the network.
+
+
+def github_steps() -> list[dict[str, Any]]:
+    job = yaml.safe_load(JOBS["github"])["jobs"]["run"]
+    return [step for step in job["steps"] if "run" in step]
+
+
+def play(shell: Shell, script: str, **env: str) -> Ended:
+    return shell.start(*BASH, f'pip() {{ test -n "$2"; }}\n{script}', env=env).end()
+
+
+@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+def test_the_github_job_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
+    output = tmp_path / "output"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    install, run, logs = (step["run"].replace("nightly-report", deployment) for step in github_steps())
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        assert play(shell, install, QODER_CLI="qoder-cli @ git+https://x").code == 0
+        ended = play(shell, run, **env)
+        told = dict(line.split("=", 1) for line in output.read_text().splitlines() if re.match(r"\w+=", line))
+        if code:
+            assert "::error" in ended.out + ended.err
+            assert play(shell, logs, RUN_ID=told["run_id"]).code == 0
+    assert (ended.code, told["exit_code"]) == (code, str(code)), ended.err
+
+
+@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+def test_the_gitlab_job_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
+    [job] = yaml.safe_load(JOBS["gitlab"]).values()
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        script = "\n".join(job["script"]).replace("nightly-report", deployment)
+        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), **job["variables"]}
+        assert play(shell, script, **env).code == code
+
+
+@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
+def test_one_gitlab_job_starts_a_run_and_another_waits_for_it(tmp_path: Path, deployment: str, code: int) -> None:
+    jobs = yaml.safe_load(JOBS["two jobs"])
+    before = "\n".join(jobs["default"]["before_script"])
+    variables = tmp_path / jobs["start"]["artifacts"]["reports"]["dotenv"]
+    env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "QODER_CLI": "qoder-cli"}
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        start, wait = ("\n".join([before, *jobs[name]["script"]]) for name in ("start", "wait"))
+        assert play(shell, start.replace("nightly-report", deployment), **env).code == 0
+        ended = play(shell, f"set -a; . '{variables}'\n{wait}", **env)
+    assert ended.code == code, ended.err
+    assert variables.read_text().splitlines()[0].removeprefix("QODER_RUN_ID=") in ended.out
+
+
 SCRIPTS = RECIPES | {
     f"{name} {job}": "\n".join(said["script"])
-    for name, text in PIPELINES.items()
-    for job, said in yaml.safe_load(text).items()
+    for name in ("gitlab", "two jobs")
+    for job, said in yaml.safe_load(JOBS[name]).items()
+    if "script" in said
 }
 
 
@@ -105,23 +147,25 @@ def test_shellcheck_finds_nothing(name: str) -> None:
 
 
 def _examples() -> list[str]:
-    """Return every line of the README's other blocks that is typed at a prompt, with what `…` stands for."""
-    blocks = re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", README, re.DOTALL)
+    """Return every line of the other blocks that is typed at a prompt, with what `…` stands for."""
+    blocks = re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", WRITTEN, re.DOTALL)
     lines = [re.split("  #| [|] ConvertFrom-Json", line)[0].strip() for block in blocks for line in block.splitlines()]
     lines = [line for line in lines if line.startswith("qoder ") and "auth login" not in line]
     lines = [f"{line} --yes" if re.search("run cancel|apply -f deployments", line) else line for line in lines]
     return [line.replace("dep_…", "dep_demo").replace("--all -q |", "-n 3 -q |") for line in lines]
 
 
-PASTED = [line for line in _examples() if "|" in line or ">" in line]
+PASTED = [line for line in _examples() if re.search(r"[|>]|^qoder sandbox", line)]
 TYPED = [line for line in _examples() if line not in PASTED]
 
 
 @pytest.mark.parametrize("line", PASTED)
 def test_an_example_works_when_pasted(tmp_path: Path, line: str) -> None:
+    if line.startswith("qoder sandbox"):
+        line = line.replace("qoder sandbox", "qoder sandbox --speed 40").replace("--speed 10 ", "")
     with sandbox("current") as server:
         server.world.seed_deployments(3)  # the newest, which complete
-        ended = Shell(tmp_path, server).quick().run("bash", "-euo", "pipefail", "-c", line)
+        ended = Shell(tmp_path, server).quick().run(*BASH, line)
     assert ended.code == 0, ended.err
 
 

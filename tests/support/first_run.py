@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.processes import Shell, Terminal
 
-COMMAND = "qoder sandbox --speed 40 -- qoder deploy run dep_demo --wait"
+COMMAND = "qoder sandbox --speed 40 -- sh -c 'qoder deploy run dep_demo --wait && qoder run result last'"
 # What differs from one run to the next, and what stands for it.
 VARIES = (
     (r"127\.0\.0\.1:\d+", "127.0.0.1:40123"),

@@ -114,7 +114,7 @@ def texts() -> list[Text]:
     found = [text for path in paths if str(path.relative_to(HOUSE)) not in NOT_YET for text in _messages(path)]
     told = [*documented.VARIABLES, *documented.FORMATS, *(each for keys in documented.KEYS.values() for each in keys)]
     meanings = [each.meaning for each in told] + [*documented.MEANING.values(), *documented.THEN.values()]
-    meanings += [about for about, _ in NOUNS.values()] + list(documented.TOPICS.values())
+    meanings += [about for about, _ in NOUNS.values()] + [*documented.TOPICS.values(), *documented.PAGES.values()]
     found += [Text("help/documented.py", text, False) for text in meanings]
     suggested = [*suggestions.COMMANDS.values(), *suggestions.OPTIONS.values(), suggestions.NO_TOKEN]
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
@@ -134,7 +134,12 @@ def test_no_message_is_translated_word_by_word(rule: str) -> None:
     assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "tests/shown/pages.txt"])
+PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in (HOUSE / "help" / "pages").glob("*.md")]
+PAGES += ["README.md", "CHANGELOG.md"]
+PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "tables")]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_neither_is_a_page(page: str) -> None:
     text = (HOUSE.parent / page).read_text("utf-8")
     text = re.sub(r"(?s)```.*?```|<!--.*?-->", "", text)

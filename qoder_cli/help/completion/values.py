@@ -110,10 +110,10 @@ def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Offer topics and commands."""
-    from qoder_cli.help.documented import TOPICS
+    from qoder_cli.help.documented import PAGES, TOPICS
 
     root: Any = ctx.find_root().command
-    return [*TOPICS.items(), *root.commands_told()]
+    return [*TOPICS.items(), *PAGES.items(), *root.commands_told()]
 
 
 def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
