@@ -25,7 +25,6 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     --yes. Exits 5 if the key was not used here, 6 while a command uses it.
 
     Examples:
-      qoder key free nightly-2026-06-14
       qoder key free nightly-2026-06-14 --yes"""
     check_key(key, app.keep_secrets())
     host = app.settings.host

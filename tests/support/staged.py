@@ -31,6 +31,8 @@ def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object])
 
     `qoder` runs a command, and returns something with its JSON in `json`.
     """
+    if found := re.search(r"key free (\S+)", line):
+        qoder("deploy", "run", "dep_demo", "--idempotency-key", found[1])
     if not re.search(r" last\b|sess_demo|sess_…|evt_", line):
         return line
     deployment = (
