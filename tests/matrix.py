@@ -163,7 +163,7 @@ class Outcome:
     exit_code: int
     true_ending: str | None
     visible: int  # manual runs that the server had when the command ended
-    is_borne: bool = False  # the contract allows that more than one was started
+    is_borne: bool = False  # it is a known limit that more than one was started
     is_mistaken: bool = False  # it was answered with another run, and reports that
     denied: bool = False  # a later command said that nothing was started, though the server listed it
 

@@ -96,7 +96,7 @@ class HostileCell(NamedTuple):
 
     @property
     def is_borne(self) -> bool:
-        """Whether the contract says that this can happen: a gateway's refusal stands after 8 s of a list that lags."""
+        """Whether this is a known limit: a gateway's refusal stands after 8 s of a list that lags."""
         return self.server.lag > 8 and self.server.answer in REFUSALS
 
     def __str__(self) -> str:
@@ -312,7 +312,7 @@ def table(outcomes: Mapping[AnyCell, Outcome]) -> str:
             "",
             f"{len(outcomes)} cells, {items} triggers.  started twice, lost, claimed wrongly: {_wrong(others)}; "
             f"ended in 9: {sum(outcome.unknown for outcome in outcomes.values())}",
-            f"of them {len(borne)} of which the contract says that it can happen: {_wrong(borne)}",
+            f"of them {len(borne)} known limits: {_wrong(borne)}",
         ]
     )
 

@@ -60,7 +60,7 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
-# The first that applies is the exit code of several runs (contract, section 4); of USAGE it says nothing, which one of
+# The first that applies is the exit code of several runs (help/pages/exit-codes.md). USAGE is not there, which one of
 # several can have too (a name that two deployments have, a key that another one was started with).
 RANKING = (130, 143, 129, 9, 70, 10, 4, 7, 6, 5, 2, 1, 11, 124, 3, 8, 0)
 _TOLD = ("run_id", "session_id", "run_state", "api_type", "http_status", "request_id")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.tokens import names_token, shortened
 
-LONGEST = 256  # characters; the API's limit for a deployment's name (api/facts.md, 1.2)
+LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
 
 LAST = ("last", "@last")  # the newest run triggered here
 
@@ -33,7 +33,8 @@ _KINDS = {
     "evt_": "event",
 }
 
-# What ids are made of: a prefix, and hexadecimal or base-36 digits (api/facts.md, 7). Allowed is what stands in a path
+# What ids are made of: a prefix, and hexadecimal or base-36 digits (help/pages/api.md#ids-times-and-numbers).
+# Allowed is what stands in a path
 # as it is (RFC 3986, "unreserved"); what else there is was meant as something else.
 NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")
 _AT_VERSION = re.compile(r"(.+)@([1-9][0-9]{0,8})", re.DOTALL)  # writer@3

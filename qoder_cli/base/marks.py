@@ -1,6 +1,6 @@
 """Our own keys in an object's `metadata`: they are no part of what people set, compare or export.
 
-One tells what this command made from what somebody else did when an answer is lost (contract, section 6).
+One tells what this command made from what somebody else did when an answer is lost.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 KEY = "qoder_key"  # of the command that made an object, or last changed what nothing else shows
 OURS = "qoder_"  # begins all of them
-MOST_KEYS = 16  # of metadata (api/facts.md, 1.2)
+MOST_KEYS = 16  # of metadata (help/pages/api.md#deployments)
 
 
 def is_ours(key: object) -> bool:

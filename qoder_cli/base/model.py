@@ -1,6 +1,6 @@
 """The server's objects: the raw object, and the fields we read of it.
 
-Plain code, because importing pydantic costs more than the request (design.md, traps), and because a field of
+Plain code, because importing pydantic costs more than the request, and because a field of
 an unexpected type must be tolerated.
 """
 
@@ -60,7 +60,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Run(Resource):
-    """A run of a deployment (api/facts.md, 1.3), on either generation of server.
+    """A run of a deployment (help/pages/api.md#runs), on either generation of server.
 
     `derived` holds the fields filled in here because the server sent no final status. It wins where both
     have a field; a None takes the server's away.
@@ -141,7 +141,7 @@ class Run(Resource):
 
     @property
     def credits(self) -> Any:
-        """The credits used so far (api/facts.md, 2.2: a snapshot), or None."""
+        """The credits used so far (help/pages/api.md#sessions), or None."""
         return mapping(self.get("usage")).get("total_credits")
 
     @property
@@ -170,7 +170,7 @@ class Run(Resource):
 
 @dataclass(frozen=True)
 class Deployment(Resource):
-    """A deployment (api/facts.md, 1.2)."""
+    """A deployment (help/pages/api.md#deployments)."""
 
     @classmethod
     def read(cls, value: object) -> "Deployment | None":
@@ -183,7 +183,7 @@ class Deployment(Resource):
 
     @property
     def archived_at(self) -> str | None:
-        """When it was archived; the only reliable test for archived (api/facts.md, 1.2)."""
+        """When it was archived; the only reliable test for archived (help/pages/api.md#deployments)."""
         return text(self.raw.get("archived_at"))
 
     @property

@@ -1,7 +1,7 @@
 """How a run ended, on either generation of server. The cases are in tests/unit/test_outcome.py.
 
 The older generation gives a run a `status`. The current one only records that a session was created or
-was not; how it went must be read from the session's events (api/facts.md, 1.3 and 2.6).
+was not; how it went must be read from the session's events (help/pages/api.md#runs and #stop-reasons).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -102,7 +102,7 @@ _UNSETTLED = (
 
 
 def standing(run: Run) -> Standing:
-    """Return what the run object alone says (contract, section 1)."""
+    """Return what the run object alone says."""
     status = run.status
     if status is not None:
         ended = status in FINAL or (status not in GOING and run.completed_at is not None)
@@ -344,7 +344,7 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
                 elif reason is not None and reason not in _TURN_DONE:
                     ending = Ending("failed", at, _explained(reason, last_error))
                 elif not worked:
-                    # A new session may be so before it starts (api/facts.md, 1.7), once.
+                    # A new session may be so before it starts (help/pages/api.md#stop-reasons), once.
                     is_unclear = is_unclear or idled_early or last_error is not None
                     idled_early = True
                 elif reason is None and fatal_error is not None:
@@ -433,12 +433,12 @@ def event_at(event: Mapping[str, Any]) -> float | None:
 
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
-    """Return the ids of the calls that wait for an answer (api/facts.md, 2.6)."""
+    """Return the ids of the calls that wait for an answer (help/pages/api.md#stop-reasons)."""
     return [id for id in array(mapping(event.get("stop_reason")).get("event_ids")) if text(id)]
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each outcome's newest evaluation from a session (api/facts.md, 2.2 and 2.6)."""
+    """Return each outcome's newest evaluation from a session (help/pages/api.md#sessions)."""
     sent = map(mapping, array(session.get("outcome_evaluations")))
     return list({str(one.get("outcome_id")): one for one in sent}.values())
 
@@ -455,7 +455,7 @@ def stop_reason(event: dict[str, Any]) -> str | None:
 
 def _session_error(event: dict[str, Any]) -> dict[str, Any]:
     error = event.get("error")
-    if isinstance(error, str):  # the older form: {error: "…", code: "…"} (api/facts.md, 2.6)
+    if isinstance(error, str):  # the older form: {error: "…", code: "…"} (help/pages/api.md#session-errors)
         return {"type": text(event.get("code")) or "unknown_error", "message": error, "retry_status": None}
     fields = mapping(error)
     status = fields.get("retry_status")

@@ -85,7 +85,7 @@ def parse_when(text: str, *, option: str, now: float) -> datetime:
 
 
 def unix(text: object) -> float | None:
-    """Return an RFC 3339 timestamp in unix seconds, or None. UTC is the default (api/facts.md, 3.8)."""
+    """Return an RFC 3339 timestamp in unix seconds, or None (help/pages/api.md#ids-times-and-numbers)."""
     if not isinstance(text, str) or not _TIMESTAMP.fullmatch(text.strip()):
         return None
     try:

@@ -229,7 +229,7 @@ def refuse_tokens(ctx: Any) -> None:
 
 
 def is_list(typed: Sequence[str]) -> bool:
-    """Return whether JSON is an array, even of one (contract, section 3)."""
+    """Return whether JSON is an array, even of one."""
     return len(typed) > 1 or "-" in typed
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 _PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
-# Where people make tokens (api/facts.md, 3.1).
+# Where people make tokens (help/pages/api.md#hosts-and-regions).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
 
 

@@ -31,7 +31,7 @@ def create(
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
     told = edited.text_typed(app, "--instructions", instructions, file)
-    inputs: list[dict[str, Any]] = []  # api/facts.md, 4
+    inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
         if word.startswith("sess_"):

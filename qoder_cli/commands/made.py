@@ -183,7 +183,7 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     sent = {**typed, **window.query("since", "until", slack=ROUNDED)}
     taken = {of: each for each, (of, *_) in reversed(FILTERS.items()) if each in listed.query}
     query: Raw = {each: sent[of] for of, each in taken.items() if sent.get(of)}
-    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (api/facts.md, 1.2)
+    if query.keys() >= {"status", "include_archived"}:  # the API does not take both (help/pages/api.md#deployments)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
     is_whole = print_list(app, noun, path_of(noun, *held), query, wanted, matches)

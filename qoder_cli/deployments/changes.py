@@ -1,4 +1,4 @@
-"""Compare a deployment with what is wanted, and make the update (api/facts.md, 1.2).
+"""Compare a deployment with what is wanted, and make the update (help/pages/api.md#deployments and #operations).
 
 Both sides are in normal form (`files.normal`). An update merges: what is left out stays;
 a schedule, lists and budgets are replaced whole; metadata keys are set or, with null,
@@ -33,7 +33,7 @@ _MOST_COMPARED = 4000  # lines; comparing more takes seconds
 class Secrets:
     """The places of variables filled from `${VAR}`, and of tokens of resources.
 
-    Nothing is searched for by its text: a value may be an ordinary word (contract, section 3).
+    Nothing is searched for by its text: a value may be an ordinary word.
     """
 
     def __init__(self, places: Collection[str] = ()) -> None:

@@ -24,7 +24,7 @@ from qoder_cli.nouns.table import NOUNS
 AT_A_TIME = 8  # deployments or agents to read
 _NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of fields that take names
 _LISTED = 10  # ids in an error about an ambiguous name
-_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (api/facts.md, 1.2)
+_NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (help/pages/api.md#deployments)
 
 
 def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:

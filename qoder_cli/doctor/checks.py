@@ -1,4 +1,4 @@
-"""The checks: program, config file, what wins (contract, section 5), local state, server."""
+"""The checks: program, config file, what wins, local state, server."""
 
 import os
 import platform
@@ -291,7 +291,7 @@ def _clock(ahead: float) -> Finding:
 
 
 def _generation(client: "Client") -> Finding:
-    """Return the API version, by the newest run (api/facts.md, 1.3)."""
+    """Return the API version, by the newest run (help/pages/api.md#runs)."""
     try:
         runs = _page(client, "/deployment_runs")
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""Check a deployment in its normal form against the documented limits (api/facts.md, 1.2)."""
+"""Check a deployment in its normal form against the documented limits (help/pages/api.md#deployments)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -161,7 +161,7 @@ class _Message(_Open):
 
 
 class _DefineOutcome(_Open):
-    """The agent's goal, and how it is judged (api/facts.md, 2.3)."""
+    """The agent's goal, and how it is judged (help/pages/api.md#sending-events)."""
 
     type: Literal["user.define_outcome"]
     description: _Text
@@ -170,7 +170,7 @@ class _DefineOutcome(_Open):
 
 
 class _Resource(_Open):
-    """A resource for the session (api/facts.md, 1.2 and 4); the server judges it."""
+    """A resource for the session (help/pages/api.md#resources); the server judges it."""
 
     type: Literal["file", "github_repository", "git_repository", "memory_store"]
     file_id: Any = _UNSET

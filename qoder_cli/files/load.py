@@ -20,7 +20,7 @@ from qoder_cli.files.check import check
 from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled, tokens_in
 
-LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (api/facts.md, 3.7)
+LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -297,7 +297,7 @@ class Filler:
     def _value(self, found: re.Match[str], line: int, path: Path) -> str:
         """Return the text for one `$…`; nothing if it is wrong."""
         name, default = found[1], found[2]
-        value = self.env.get(name or "", "")  # an empty variable is not set (contract, section 5)
+        value = self.env.get(name or "", "")  # an empty variable is not set
         wrong = ""
         if found[0] == "$${":
             value = "${"

@@ -21,7 +21,7 @@ from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.model import Deployment, mapping
 
-REQUIRED = ("name", "agent", "environment_id", "initial_events")  # of a create (api/facts.md, 1.2)
+REQUIRED = ("name", "agent", "environment_id", "initial_events")  # of a create (help/pages/api.md#deployments)
 EMPTY: dict[str, Any] = {
     "description": None,
     "environment_variables": "",
@@ -35,10 +35,10 @@ SETTABLE = (*REQUIRED, *EMPTY)
 READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
 NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by id or name; the field of the ids
 TOKENS = {"github_repository": "authorization_token", "git_repository": "password"}  # fields of repositories
-WRITE_ONLY = tuple(TOKENS.values())  # of a resource; never echoed (api/facts.md, 1.2)
-RESERVED = "cas_config"  # the server's own key in metadata (api/facts.md, 1.4)
+WRITE_ONLY = tuple(TOKENS.values())  # of a resource; never echoed (help/pages/api.md#deployments)
+RESERVED = "cas_config"  # the server's own key in metadata (help/pages/api.md#deployments)
 VARIABLES = "environment_variables"
-ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (api/facts.md, 1.2)
+ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (help/pages/api.md#deployments)
 
 _OURS = ("input", "exit_code")  # added in JSON by commands that change several
 _READ_ONLY_INSIDE = {"schedule": ("last_run_at", "upcoming_runs_at"), "metadata": (RESERVED,)}
@@ -103,7 +103,7 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
 
 
 def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a server fills in if it is left out (api/facts.md, 2.3 and 4)."""
+    """Return what a server fills in if it is left out (help/pages/api.md#sending-events and #resources)."""
     if fields.get("type") == "user.define_outcome":
         return {"max_iterations": 3}
     if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):

@@ -1,4 +1,4 @@
-"""A request under way, and what its response means: a value or an error (api/facts.md, 3.4)."""
+"""A request under way, and what its response means: a value or an error (help/pages/api.md#errors)."""
 
 import math
 import re
@@ -84,7 +84,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
 
 
 def _said(answer: Answer, error: dict[str, Any]) -> str:
-    """Return the server's message, with the field it names (api/facts.md, 3.4)."""
+    """Return the server's message, with the field it names (help/pages/api.md#errors)."""
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
         try:
@@ -115,7 +115,7 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return AuthError, f"{lacking}; to use another, {settings.advice}", False
     if status == 404:
         return NotFound, f"check the id and the profile ({settings.profile})", False
-    if status == 413:  # api/facts.md, 3.7 and 7.2
+    if status == 413:  # help/pages/api.md#limits
         return Rejected, "send less: a file may have about 5 MB, a request 4 MB on some servers", False
     if status == 429:
         return Unavailable, "try again later: too many requests", True

@@ -1,7 +1,7 @@
 """The write of one object. A lost answer is settled by reading back the object, or its list, for 30 s.
 
 A repeatable change, such as a pause, is sent again at most twice if reading back does not show it; a 409 or 403
-may mean that it is so already ("archived and locked", api/facts.md, 3.4). Any other is sent again only after
+may mean that it is so already (help/pages/api.md#errors). Any other is sent again only after
 what certainly did nothing. What reading back does not show is exit 7 if the API itself answered with a 5xx,
 exit 9 if nobody answered.
 """
@@ -141,7 +141,7 @@ class ObjectWrite(Write[T]):
 class ReadBack:
     """The rows of one list, read back past a moment; `is_whole` says whether it got there.
 
-    Lists are documented as newest first (api/facts.md, 1.2 and 1.3), but what is *not* found in one may permit a
+    Lists have the newest first (help/pages/api.md#lists-and-pages), but what is *not* found in one may permit a
     write. So the order is believed only after a stretch of it was seen; until then the list is read to its end. One
     that does not say in the documented way whether more follows was not read back.
     """
@@ -180,7 +180,7 @@ class ReadBack:
 
 
 def tells_more(page: Mapping[str, Any]) -> bool:
-    """Return whether a page says, in the documented way, whether more follows (api/facts.md, 3.6).
+    """Return whether a page says, in the documented way, whether more follows (help/pages/api.md#lists-and-pages).
 
     By `has_more`, a boolean, or by `next_page`, a cursor or null; what is there must be of its type.
     """

@@ -46,7 +46,7 @@ from qoder_cli.base.model import next_cursor
 if sys.modules["httpx._main"] is None:
     del sys.modules["httpx._main"]
 
-BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API's own limit for a request is 32 MB (api/facts.md, 3.7)
+BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (help/pages/api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
 MOST_REPEATS = 10  # of a page, in a row, until a list is given up that has no end
@@ -411,7 +411,7 @@ class Client:
         return Known(bodies)
 
     def understand(self, answer: Answer) -> Any:
-        """Return the JSON of a 2xx response; raise the ApiError of any other (api/facts.md, 3.4)."""
+        """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""
         host = self.settings.host
         if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
             raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
@@ -430,7 +430,7 @@ class Client:
         retry: bool = True,
         fresh: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Yield a list's pages, by `next_page`, else `after_id` (api/facts.md, 3.6). Raises ApiError."""
+        """Yield a list's pages, by `next_page` or `after_id` (help/pages/api.md#lists-and-pages). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0

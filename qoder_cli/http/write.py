@@ -1,6 +1,6 @@
 """One write, done once as far as anyone can see: a trigger, a change of a deployment, a cancel, a call of `api`.
 
-Prepare, take a turn, write down, send; then what the answer means decides (contract, section 6):
+Prepare, take a turn, write down, send; then what the answer means decides (help/pages/guarantees.md):
 
     an answer that shows it    done
     NOTHING                    pause, and send again under the same key
@@ -10,7 +10,7 @@ Prepare, take a turn, write down, send; then what the answer means decides (cont
     LOST                       settle it; send again only where its kind allows that
 
 Each kind, a subclass, says what is sent and how a lost answer is settled. Once an answer is lost, no later
-refusal says that nothing happened. An Idempotency-Key is sent; nothing relies on it (api/facts.md, 3.5).
+refusal says that nothing happened. An Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
 """
 
 from abc import ABC, abstractmethod

@@ -18,7 +18,7 @@ from qoder_cli.nouns.table import Noun, Operation, operation
 
 Raw = dict[str, Any]
 
-# Types of fields, by the API's tables (api/facts.md, 4). The server judges the others.
+# Types of fields, by the API's tables (help/pages/api.md#operations). The server judges the others.
 _NAMES = ("name", "display_name", "display_title", "title")
 _TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
 _LISTS = ("tools", "skills", "mcp_servers", "inputs")

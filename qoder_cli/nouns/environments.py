@@ -1,4 +1,4 @@
-"""An environment's config, from options (api/facts.md, 4 and 7.3).
+"""An environment's config, from options (help/pages/api.md#environments and #limits).
 
 The API replaces it whole, refuses an empty one, and takes one without `networking` as
 limited: so `networking` is always sent.

@@ -17,10 +17,10 @@ from qoder_cli.base.tokens import names_token
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 
-LARGEST = 5 * 2**20  # bytes; about as much as the API takes (api/facts.md, 7.2)
-LONGEST_NAME = 255  # bytes (api/facts.md, 7.2); also what ext4, APFS and NTFS allow
+LARGEST = 5 * 2**20  # bytes; about as much as the API takes (help/pages/api.md#limits)
+LONGEST_NAME = 255  # bytes (help/pages/api.md#limits); also what ext4, APFS and NTFS allow
 UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (api/facts.md, 7)
+LARGEST_FILE = 2**30  # bytes; the API allows about 5 MB (help/pages/api.md#limits)
 MOST_OF_A_NAME = 10_000  # files
 
 # The end of a name, which stays when the rest is cut.
@@ -91,7 +91,7 @@ def download(app: App, file_id: str, name: str, folder: Path, *, size: object = 
 
 
 def _content(app: App, file_id: str, size: object) -> Iterator[bytes]:
-    """Yield a file's bytes; the storage host gets no token of ours (api/facts.md, 4)."""
+    """Yield a file's bytes; the storage host gets no token of ours (help/pages/api.md#files)."""
     try:
         link = mapping(app.client.get(f"/files/{segment(file_id)}/content"))
     except AuthError as error:

@@ -1,4 +1,4 @@
-"""Memories: named by path, changed only as read (api/facts.md, 4, 7.3)."""
+"""Memories: named by path, changed only as read (help/pages/api.md#memory and #limits)."""
 
 import re
 from hashlib import sha256

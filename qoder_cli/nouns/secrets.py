@@ -26,7 +26,7 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
-_SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api/facts.md, 7.6)
+_SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (help/pages/api.md#vaults)
 _KEPT = ("networking", "injection_location")  # of a credential whose secret alone changes
 
 Raw = dict[str, Any]
@@ -110,7 +110,7 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     id, kept = str(known["id"]), mapping(known.get("auth"))
     if (hosts := auth.get("networking")) is not None and not covers(kept.get("networking"), hosts):
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
-    # What an update does not know is left out (api/facts.md, 7.6).
+    # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
     told = f"{name_of(known) or name} ({id}), {_for(known)}," if name != id else f"{id}, {_for(known)},"
@@ -218,7 +218,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 
 def why_invalid(found: Raw) -> str:
-    """Return why, as a validation says it (api/facts.md, 7.3)."""
+    """Return why, as a validation says it (help/pages/api.md#vaults)."""
     told = {
         "status": found.get("status"),
         "refresh": found_at(found, "refresh.status"),

@@ -25,7 +25,7 @@ from qoder_cli.nouns.write import Create, Form, Part
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
 
-LARGEST = 50 * 2**20  # bytes (api/facts.md, 3.7)
+LARGEST = 50 * 2**20  # bytes (help/pages/api.md#limits)
 UNPACKED = 4 * LARGEST  # bytes that a zip of the server may become
 MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
@@ -223,7 +223,7 @@ def _name_of(app: App, skill: Raw) -> Any:
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
-    """Return a version's zip, which is not JSON (api/facts.md, 4). Raises ApiError."""
+    """Return a version's zip, which is not JSON (help/pages/api.md#skills). Raises ApiError."""
     client = app.client
     path = f"{path_of(_SKILL, id)}/versions/{segment(version)}/content"
 
@@ -251,7 +251,7 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     def write(parts: list[Part]) -> Form[Resource]:
         return _new_version(app, skill, files, parts) if skill else Create(app, _SKILL, fields, files=parts)
 
-    # As the official SDK sends them, or as one zip if the API asks for it (api/facts.md, 4).
+    # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
     try:
         return write(parts).deliver().raw

@@ -62,7 +62,7 @@ class Create(Form[Resource]):
     """Creates a thing, once; with `files`, as a form.
 
     A lost answer is settled by our mark in its metadata: the list shows it, or the things do. An
-    empty `metadata` proves nothing (api/facts.md, 7.6): what may be ours by name, body and time
+    empty `metadata` proves nothing (help/pages/api.md#vaults): what may be ours by name, body and time
     leaves it unknown, as does a thing that has no metadata, or no room in it. `is_it` says of an
     answer whether it can be the new thing.
     """
@@ -207,7 +207,7 @@ def contradicts(found: Any, sent: Any) -> bool:
 
 
 def differing(found: Body, body: Body) -> Body:
-    """Return what of a body is not shown; metadata is merged (api/facts.md, 3.8)."""
+    """Return what of a body is not shown; metadata is merged (help/pages/api.md#operations)."""
     known = mapping(found.get("metadata"))
     left = {name: body[name] for name in body if name not in ("metadata", "version")}
     left = {name: value for name, value in left.items() if not covers(found.get(name), value)}
@@ -241,7 +241,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def telling(value: Any) -> Any:
-    """Return a value without empty parts and known defaults (api/facts.md, 4)."""
+    """Return a value without empty parts and known defaults (help/pages/api.md#agents and #environments)."""
     if isinstance(value, dict):
         kept = {key: telling(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)}
         if "default_config" in kept:

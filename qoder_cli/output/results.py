@@ -50,7 +50,7 @@ class Result(Generic[T]):
         return message if named else f"{self.typed}: {message}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return its JSON (contract, 3): what was found or the error, and the input."""
+        """Return its JSON: what was found or the error, and the input."""
         if self.found is not None:
             found = self.found.as_json()
         else:
@@ -79,7 +79,7 @@ def last_words(error: QoderError, *parts: str | None, is_unknown: bool = False, 
 class Printed(Generic[R]):
     """Prints results: JSON lines as they come, everything else in input order.
 
-    JSON is one array, closed by `end`; an error leaves it open (contract, section 3). As ids, only
+    JSON is one array, closed by `end`; an error leaves it open, so that a reader of JSON fails, too. As ids, only
     results with one are printed. Once the output cannot be written, `broken` says why, and no more
     is tried.
     """

@@ -10,7 +10,7 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Status, Words
 
-_RESERVED = "cas_config"  # the older servers' own key in metadata (api/facts.md, 1.4)
+_RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
 
 
@@ -240,7 +240,7 @@ def _agent(agent: Any) -> str | None:
 
 
 def _variable_names(variables: Any) -> str | None:
-    """Return names only: values may be secrets. `;` or newlines part them (api/facts.md, 1.2)."""
+    """Return names only: values may be secrets. `;` or newlines part them (help/pages/api.md#deployments)."""
     names = list(mapping(variables))
     for pair in (text(variables) or "").replace("\n", ";").split(";"):
         names += [pair.partition("=")[0].strip()] if pair.strip() else []

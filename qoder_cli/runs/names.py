@@ -189,7 +189,7 @@ class _Finder:
                     wanted.discard(found.session_id)
                 begun = found.created
                 if not wanted or (oldest and begun and oldest - begun > _SESSION_AGE):
-                    break  # newest first (api/facts.md, 1.3): the rest is older
+                    break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
 
         failure = self._or_error(look)
         for id in wanted:

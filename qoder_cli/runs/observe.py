@@ -37,7 +37,7 @@ USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides no
 LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling
 LONGEST_LAG_PAUSE = 8.0
 GONE_READS = 3  # times that the API must say that there is no such session, besides for how long
-LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (api/facts.md, 7.3)
+LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (help/pages/api.md#limits)
 ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is held not to go on by itself
 SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
 MOST_MOVES = 4  # sessions that a run may name, one after the other, in one look
@@ -125,7 +125,7 @@ class Observer:
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
 
-        Before its session decides, the run is read again: it may name another one by now (contract, section 1).
+        Before its session decides, the run is read again: it may name another one by now.
         """
         raw = Run(self.run.raw) if self.run else None
         is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
@@ -303,7 +303,7 @@ class Observer:
         return mapping(mapping(session).get("usage"))
 
     def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
-        """Once a minute, ask the session of a run whose status does not change (contract, section 1).
+        """Once a minute, ask the session of a run whose status does not change.
 
         It overrules the status only after a minute at rest.
         """

@@ -66,7 +66,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
 
 
 def _primary_thread(client: Client, session_id: str) -> str | None:
-    """Return the id of the thread without a parent (api/facts.md, 4, threads)."""
+    """Return the id of the thread without a parent (help/pages/api.md#threads)."""
     for page in client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}):
         for thread in map(mapping, page["data"]):
             if thread.get("parent_thread_id") is None:

@@ -39,7 +39,7 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
         if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
             raise Refusal(403, "This token has no permission for cloud agents.")
         if scheme != "Bearer" or token != world.token:
-            raise Refusal(401, "Invalid API key or token.")  # api/facts.md, 3.2
+            raise Refusal(401, "Invalid API key or token.")  # help/pages/api.md#tokens
         return _once(Call(world, request, *find(request), now, conditions))
     except Refusal as refusal:
         return refused(world, request, refusal, conditions)
@@ -49,7 +49,7 @@ def find(request: Request) -> tuple[Operation, list[str]]:
     """Return a request's operation and the ids in its path.
 
     Raises Refusal: 501, for a 404 or 405 would say that the API has no such operation, and it has more than these
-    (api/facts.md, 7.3).
+    (help/pages/api.md#operations).
     """
     path = request.path.removeprefix(BASE_PATH)
     for operation in _of_path(path) if path != request.path else ():
@@ -80,7 +80,7 @@ def where(request: Request) -> tuple[str, ...]:
 
 
 def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> Answer:
-    """Return an error; older ones have no request_id (api/facts.md, 3.4)."""
+    """Return an error; older ones have no request_id (help/pages/api.md#errors)."""
     status, message = refusal.status, str(refusal)
     if "echo-token" in conditions:
         message += f" (Authorization: {request.headers.get('authorization', '')})"
@@ -110,7 +110,7 @@ def dated(world: World) -> dict[str, str]:
 
 
 def _once(call: Call) -> Answer:
-    """Do the operation, once per idempotency key (api/facts.md, 3.5)."""
+    """Do the operation, once per idempotency key (help/pages/api.md#idempotency)."""
     world, request, key = call.world, call.request, call.request.key
     honoured = world.honour_key and "no-idempotency" not in call.conditions
     if request.method == "POST" and key and honoured:

@@ -1,4 +1,4 @@
-"""What callers may write in create and update (api/facts.md, 1.2, 2.1, 2.3, 4, 7.3).
+"""What callers may write in create and update (help/pages/api.md#operations and #limits).
 
 `nouns/operations.tsv` names the fields of a body, and which are needed; `_RULES` says what each
 may be. A rule is a type (`object` is anything), a pattern, a set of words, `[rule, least, most]`
@@ -159,7 +159,7 @@ def _metadata(value: Any, at: str) -> Shape:
 _NAME, _TEXT = re.compile("(?s).{1,256}"), re.compile("(?s).+")
 _AGENT_ID, _STORE_ID = re.compile("agent_.+"), {"memory_store_id": str}
 _OBJECTS, _NAMES = [dict, 0, _MANY], [str, 0, _MANY]
-_CONTENT = re.compile("(?s).{1,262144}")  # api/facts.md, 3.7
+_CONTENT = re.compile("(?s).{1,262144}")  # help/pages/api.md#limits
 _RUBRIC = {"type": {"text": {"content": _CONTENT}, "file": {"file_id": re.compile("file_.*")}}}
 _BLOCKS = [_block, 1, _MANY]
 _MESSAGE, _ANY_MESSAGE = {"content": _BLOCKS}, _all("content")
@@ -222,7 +222,7 @@ _AUTHS = {
     "environment_variable": {**_all("secret_name", "secret_value", "networking"), **_any("injection_location")},
     "mcp_oauth": {**_all("access_token", "mcp_server_url"), **_any("expires_at"), "refresh?": _REFRESH},
 }
-_SET_ONCE = ("secret_name", "mcp_server_url")  # which no update knows (api/facts.md, 7.6)
+_SET_ONCE = ("secret_name", "mcp_server_url")  # which no update knows (help/pages/api.md#vaults)
 _RULES: Mapping[str, Rule] = {  # by operation, kind of thing, or just name; None: not taken yet
     **dict.fromkeys(("name", "display_name", "display_title"), _NAME),
     **dict.fromkeys(("description", "system", "title", "instructions"), str),

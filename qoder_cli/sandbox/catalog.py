@@ -1,4 +1,4 @@
-"""Special to deployments and runs (api/facts.md, 1), agents, work, credentials, dreams (4, 7.3)."""
+"""Special to deployments and runs (help/pages/api.md#deployments and #runs)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ class _Deployments(Kind):
         return call.world.add_deployment(at=call.now, **fields)
 
     def show(self, call: Call, thing: Thing) -> Shape:
-        """Return a deployment (api/facts.md, 1.2 and 1.4)."""
+        """Return a deployment (help/pages/api.md#deployments)."""
         assert isinstance(thing, Deployment)
         shape = super().show(call, thing)
         if (schedule := shape["schedule"]) is not None:
@@ -60,7 +60,7 @@ class _Deployments(Kind):
     unpause = pause
 
     def run(self, call: Call) -> Reply:
-        """Start a run. The answer is 200 even when nothing starts (api/facts.md, 1.3)."""
+        """Start a run. The answer is 200 even when nothing starts (help/pages/api.md#starting-a-run)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.request.runs.append(run.id)
         return KINDS["deployment_runs"].show(call, run)
@@ -95,7 +95,7 @@ class _Runs(Kind):
         return shape
 
     def _shown(self, call: Call, thing: Thing) -> Shape:
-        """Return a run (api/facts.md, 1.3). The trigger's answer is more precise."""
+        """Return a run (help/pages/api.md#runs). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
         digits = {"run": 9}.get(call.verb, 6)
         shape, is_half_written = dict(thing.fields), thing.created > call.now - call.conditions.get("half-written", 0)

@@ -1,4 +1,4 @@
-"""What has content: files, skills and memories (api/facts.md, 4 and 7.3)."""
+"""What has content: files, skills and memories (help/pages/api.md#files and #limits)."""
 
 import re
 from collections.abc import Mapping

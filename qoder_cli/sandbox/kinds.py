@@ -1,4 +1,4 @@
-"""A request on its way, and what every kind of thing can be asked for (api/facts.md, 4).
+"""A request on its way, and what every kind of thing can be asked for (help/pages/api.md#operations).
 
 An operation of `nouns/operations.tsv` is a method of its kind's class. catalog.py,
 contents.py and sessions.py have what is special.
@@ -52,7 +52,7 @@ class Call:
         """The time until which this replica knows what happened."""
         return self.now - self.conditions.get("lagging", 0)
 
-    # What the query asks (api/facts.md, 1.3 and 3.6). Each raises Refusal for a wrong value.
+    # What the query asks (help/pages/api.md#runs and #lists-and-pages). Each raises Refusal for a wrong value.
 
     def query(self, name: str) -> str | None:
         return dict(parse_qsl(self.request.query, keep_blank_values=True)).get(name)
@@ -157,7 +157,7 @@ class Kind:
         is_late = thing.changed > call.known_until and call.request.method == "GET"
         fields = thing.before if is_late and thing.before is not None else thing.fields
         shown = {name: value for name, value in fields.items() if not name.startswith("_")}
-        if shown.get("budget") is None:  # api/facts.md, 7.2
+        if shown.get("budget") is None:  # help/pages/api.md#sessions
             shown.pop("budget", None)
         return shown
 
@@ -244,7 +244,7 @@ class Kind:
         return self.show(call, self.known(call))
 
     def update(self, call: Call) -> Reply:
-        """Change fields: metadata is merged, others replaced (api/facts.md, 3.8)."""
+        """Change fields: metadata is merged, others replaced (help/pages/api.md#operations)."""
         thing, fields = self.unarchived(call), call.said()
         for name, value in fields.items():
             if value is None and name in self.form.empty:

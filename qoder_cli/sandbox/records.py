@@ -1,6 +1,6 @@
 """What the world is made of: things with their fields, sessions with what happens in them.
 
-All times are unix seconds of the server's own clock. Key order is that of api/examples.jsonl.
+All times are unix seconds of the server's own clock. Key order is that of the API's documented examples.
 """
 
 import string
@@ -113,7 +113,7 @@ _ROWS = (
 FORMS = {form.what: form for form in _ROWS}
 
 
-ID_LENGTH = 20  # digits of base 36 after an id's prefix (api/facts.md, 7.2)
+ID_LENGTH = 20  # digits of base 36 after an id's prefix (help/pages/api.md#ids-times-and-numbers)
 _DIGITS = string.digits + string.ascii_lowercase
 
 

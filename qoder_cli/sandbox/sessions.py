@@ -1,4 +1,4 @@
-"""Special to sessions, events, threads, resources (api/facts.md, 2); and the models."""
+"""Special to sessions, events, threads, resources (help/pages/api.md#sessions and #events); and the models."""
 
 import math
 import re
@@ -57,7 +57,7 @@ def follow(
 
 
 def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
-    """Return an event as shown (api/facts.md, 2.6)."""
+    """Return an event as shown (help/pages/api.md#events)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.told(moment)}
     if beat.type.startswith("session.thread_"):
@@ -143,7 +143,7 @@ class _Sessions(Kind):
         call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
     def show(self, call: Call, thing: Thing) -> Shape:
-        """Return a session (api/facts.md, 2.2 and 7.2)."""
+        """Return a session (help/pages/api.md#sessions)."""
         assert isinstance(thing, Session)
         past, shape = thing.past(call.now), super().show(call, thing)
         started, last = thing.starts(), past[-1].at if past else thing.created
@@ -181,7 +181,7 @@ class _Sessions(Kind):
         self.known(call)
         if _session(call).cancel(call.world.now()):
             call.status = 202
-        # It says so even when it was idle (api/facts.md, 2.1).
+        # It says so even when it was idle (help/pages/api.md#sessions).
         return {"id": call.ids[0], "type": "session", "status": "canceling"}
 
 
@@ -198,7 +198,7 @@ class _Threads(Kind):
         return {id: Thing(id, shape, session.created)}
 
     def archive(self, call: Call) -> Reply:
-        raise Refusal(409, "The thread of the coordinator cannot be archived.")  # api/facts.md, 7.3
+        raise Refusal(409, "The thread of the coordinator cannot be archived.")  # help/pages/api.md#threads
 
 
 @of("sessions.events", "sessions.threads.events")
@@ -249,7 +249,7 @@ class _Events(Kind):
                 raise invalid("user.interrupt must come first.", f"events.{n}")
         if said and session.going(call.now):
             message = "Session is currently processing a turn. Cancel the current turn or wait for completion."
-            raise Refusal(409, message, type="invalid_request_error")  # api/facts.md, 7.2
+            raise Refusal(409, message, type="invalid_request_error")  # help/pages/api.md#errors
         before = len(session.past(call.now))
         interrupts = events[: len(events) - len(said) - len(answers)]
         if interrupts:
@@ -265,7 +265,7 @@ class _Events(Kind):
 
 
 def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
-    """Check an answer, in this generation's field (api/facts.md, 2.3). Raises Refusal."""
+    """Check an answer, in this generation's field (help/pages/api.md#sending-events). Raises Refusal."""
     for name in ("result", "decision"):
         if name in event and name != wanted:
             raise unknown_field(name, f"{where}.{name}")

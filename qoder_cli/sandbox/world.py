@@ -31,7 +31,7 @@ from qoder_cli.sandbox.samples import (
 from qoder_cli.sandbox.scripts import Behaviour, Ending, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape
 
-# Errors of a scheduled run that do not pause its deployment (api/facts.md, 1.2).
+# Errors of a scheduled run that do not pause its deployment (help/pages/api.md#deployments).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
 
 MONTH = 30 * 86400  # seconds
@@ -70,7 +70,7 @@ class Deployment(Thing):
         self.change(at, archived_at=stamp(at), name=f"{self.name}_archived_{int(at)}")
 
     def upcoming(self, after: float, *, count: int = 5) -> list[float]:
-        """Return when the schedule fires next, also while paused (api/facts.md, 1.2)."""
+        """Return when the schedule fires next, also while paused (help/pages/api.md#deployments)."""
         schedule = self.fields["schedule"]
         if schedule is None or self.archived is not None:
             return []
@@ -117,8 +117,8 @@ class World:
     skew: float = 0.0  # seconds that the server's clock is off
     token: str = field(default_factory=lambda: f"pt-sandbox-{secrets.token_hex(16)}")
     honour_key: bool = True  # else an Idempotency-Key is ignored
-    heartbeat: float = 15.0  # seconds, whatever the speed (api/facts.md, 7.2)
-    unique_names: bool = True  # archiving frees a name (api/facts.md, 1.2 and 3.4)
+    heartbeat: float = 15.0  # seconds, whatever the speed (help/pages/api.md#event-streams)
+    unique_names: bool = True  # archiving frees a name (help/pages/api.md#deployments and #errors)
     seed: InitVar[int | None] = None  # makes ids repeatable
     agent_versions: dict[str, int] = field(default_factory=dict)  # the latest, if not 1
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=10_000))
@@ -183,7 +183,7 @@ class World:
         return made
 
     def archived_of(self, agent_id: str, environment_id: str) -> str | None:
-        """Return which of them is archived, agent or environment (api/facts.md, 1.3); None if neither."""
+        """Return which is archived, agent or environment (help/pages/api.md#starting-a-run); None if neither."""
         for what, id in (("agent", agent_id), ("environment", environment_id)):
             known = self.thing(f"{what}s", id)
             if known is not None and known.archived is not None:

@@ -26,7 +26,7 @@ RESENDS = 2  # of harmless repeats
 LAGGING = 30.0  # seconds for which no replica may show a message
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
-_OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (api/facts.md, 2.3)
+_OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
 _NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 

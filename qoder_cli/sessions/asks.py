@@ -1,4 +1,4 @@
-"""The calls that wait for a person (api/facts.md, 2.6).
+"""The calls that wait for a person (help/pages/api.md#stop-reasons and #events).
 
 A call that cannot be read in full counts as unreadable, never as approved: one that is
 not among the events, that two events show differently, or whose id nobody could type.
@@ -30,7 +30,7 @@ KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_to
 STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
-# Of a thread; the main one has them too (api/facts.md, 2.6).
+# Of a thread; the main one has them too (help/pages/api.md#threads).
 THREAD_STATUSES = (
     "session.thread_status_running",
     "session.thread_status_idle",

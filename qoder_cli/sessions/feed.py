@@ -1,4 +1,4 @@
-"""Follow one session's event stream in a thread, reconnecting (api/facts.md, 2.5)."""
+"""Follow one session's event stream in a thread, reconnecting (help/pages/api.md#event-streams)."""
 
 import queue
 import re

@@ -18,7 +18,7 @@ from qoder_cli.sessions.story import Events, pages_of_events
 
 Body = dict[str, Any]
 
-# Names that the service sets itself are refused (api/facts.md, 2.1).
+# Names that the service sets itself are refused (help/pages/api.md#sessions).
 _VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

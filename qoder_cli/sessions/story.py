@@ -80,7 +80,7 @@ def pages_of_events(
 ) -> Iterator[dict[str, Any]]:
     """Yield the pages of a session's events, or of a thread's at `path`. Raises ApiError.
 
-    What names another session, as older events may (api/facts.md, 2.4), is no answer.
+    What names another session, as older events may (help/pages/api.md#events), is no answer.
     """
     for page in client.pages(path or events_path(session_id), query, within=within, retry=retry, fresh=fresh):
         if any(text(event.get("session_id")) not in (None, session_id) for event in events_of(page)):
@@ -203,8 +203,8 @@ class TurnStory(SessionStory):
     It begins there, worked on or not; without any message it is the whole story. No idle before work ends it. The
     first ending counts that follows `after`; else the last one, at which the session rests.
 
-    Servers may show the start of work right before the message (api/facts.md, 2.6). It is this turn's, unless the
-    agent had done something by then. Events `known` before do not count. If a list does not show `after`, the turn
+    Servers may show the start of work right before the message (help/pages/api.md#events). It is this turn's, unless
+    the agent had done something by then. Events `known` before do not count. If a list does not show `after`, the turn
     begins with the first unknown work.
     """
 

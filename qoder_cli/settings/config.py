@@ -1,4 +1,4 @@
-"""Which server and token to use: option, environment, file, default (contract, 5).
+"""Which server and token to use: option, environment, file, default.
 
 A token is kept out of every repr, message and traceback here.
 """

@@ -1,8 +1,7 @@
 """Start-up side by side in one run: `python -m tests.bench [ROUNDS]`.
 
-Prints the first three rows of the contract's section 7: each command's median over the rounds, and its ratio to what it
-is measured against. The commands take turns, so that whatever else the machine does hits them alike. Needs the extra
-`bench` (the official SDK); nothing here is run by the tests.
+Prints each command's median over the rounds, and its ratio to what it is compared with. The commands take turns, so
+that whatever else the machine does hits them alike. Needs the extra `bench` (the official SDK). No test runs it.
 """
 
 import compileall

@@ -1,6 +1,6 @@
 """How long TAB takes in the real shells, with all remembered that can be: `python -m tests.bench.completion`.
 
-The goal is under 100 ms for any word (contract 7). Beside it, what importing typer takes in a process of its own.
+The goal is under 100 ms for any word. Beside it, what importing typer takes in a process of its own.
 """
 
 import io

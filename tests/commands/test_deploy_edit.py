@@ -603,7 +603,7 @@ def test_the_help_fits_a_terminal(qoder: Qoder, verb: str) -> None:
 
 
 def test_a_list_that_is_none_is_no_reason_to_create(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list (contract 1)
+    qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list
     assert qoder("deploy", "create", *NEEDED).code == 7
     assert qoder("deploy", "create", *NEEDED, "--dry-run").code == 0
 

@@ -1,4 +1,4 @@
-"""The config file is changed by one at a time: two changes at once both count, or one fails (contract, section 5)."""
+"""The config file is changed by one at a time: two changes at once both count, or one fails."""
 
 import errno
 import json

@@ -518,7 +518,7 @@ def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qo
 
 @pytest.mark.parametrize("answer", [fresh(6, created="2027-01-15T07:00:00Z"), {**fresh(6), "created_at": None}])
 def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any]) -> None:
-    """On another machine, or before this one lost its state: the server keeps keys for a day (api/facts.md, 3.5)."""
+    """Elsewhere, or before this machine lost its state: the server keeps keys (help/pages/api.md#idempotency)."""
     qoder.wire.on(*TRIGGER, dated(answer))
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "-q").out == "drun_6\n"
 

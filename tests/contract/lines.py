@@ -51,7 +51,7 @@ def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple
 
 def all_commands() -> dict[str, Callable[..., Any]]:
     """Return every command that help lists, by its words."""
-    found = {}
+    found: dict[str, Any] = {}
     for noun, (_, module) in NOUNS.items():
         commands = {noun: module} if ":" in module else import_module(module).COMMANDS
         found |= {" ".join(path): command for path, command in _below((noun,), commands)}
@@ -70,7 +70,7 @@ LINES = {
     for name, command in COMMANDS.items()
     if (line := next((each for each in examples(command) if not _NOT_HERE.search(each)), None))
 }
-OF_THIS_MACHINE = ("auth", "config", "completion", "doctor", "help", "key")  # they ask no server, or only whether it is there
+OF_THIS_MACHINE = ("auth", "config", "completion", "doctor", "help", "key")  # they ask no server
 
 
 @dataclass

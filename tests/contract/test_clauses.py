@@ -1,4 +1,4 @@
-"""The contract, clause by clause, for every command it holds for. A case is called `deploy run · lost answer · current`.
+"""The contract, clause by clause, for every command. A case is called `deploy run · lost answer · current`.
 
 The commands and their lines come from the program's own help (`lines.py`), so a new command is held to all of this
 without a new test. What is special about a command is tested in `tests/commands/`.
@@ -228,7 +228,7 @@ def an_empty_list_is_2_unless_allowed(scene: Scene) -> None:
 
 def first_write(scene: Scene, meet: Callable[[Callable[[], httpx.Response]], httpx.Response]) -> None:
     """Let the first write meet this; it is handed what lets the world carry it out."""
-    met = []
+    met: list[httpx.Request] = []
 
     def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
         if request.method == "GET" or met:
@@ -326,7 +326,9 @@ def a_server_that_is_down_is_7(scene: Scene) -> None:
 
 
 NASTY = "\x1b[31m\u202e::error::\r\n\t##[x]\x9b\u2028"
-_KEPT = re.compile(r"id$|_id$|^(type|status|state|object|version|source|content_sha256|kind)$|_at$|url|timezone|cursor|page")
+_KEPT = re.compile(
+    r"id$|_id$|^(type|status|state|object|version|source|content_sha256|kind)$|_at$|url|timezone|cursor|page"
+)
 
 
 def hostile(value: Any, key: str = "") -> Any:

@@ -344,7 +344,7 @@ AUTHS: list[dict[str, Any]] = [
 def test_a_secret_is_never_shown(desk: Desk, auth: dict[str, Any]) -> None:
     credential = made(desk, KEYS, auth=auth, display_name="key")
     path = f"{KEYS}/{credential['id']}"
-    assert refuses(desk, path, {"auth": auth})[0] == 400  # what an update does not know (api/facts.md, 7.6)
+    assert refuses(desk, path, {"auth": auth})[0] == 400  # what an update does not know (help/pages/api.md#vaults)
     changed = {name: value for name, value in auth.items() if name not in ("secret_name", "mcp_server_url")}
     again = desk.post(path, {"auth": changed, "metadata": {"team": "core"}})
     assert again.status_code == 200

@@ -163,7 +163,7 @@ def test_every_list_has_a_limit_and_one_cursor(desk: Desk, operation: Operation)
         ("GET", "/environments/env_1/"),
         ("PUT", "/deployments/dep_demo"),
         ("PUT", "/skills/skill_1"),
-        ("DELETE", "/agents/agent_1"),  # the API has it (api/facts.md, 7.3)
+        ("DELETE", "/agents/agent_1"),  # the API has it (help/pages/api.md#operations)
         ("GET", "/webhook_endpoints"),  # the same
         ("GET", "/deployments/dep_demo/run"),
         ("GET", "http://sandbox/api/v1/forward/sessions"),

@@ -258,7 +258,7 @@ class Service(httpx.BaseTransport):
         if body.get("content_sha256", raw.get("content_sha256")) != raw.get("content_sha256"):
             raise Refused(409, "The memory was changed.")
         if known := {"secret_name", "mcp_server_url"} & body.get("auth", {}).keys():
-            raise Refused(400, f"unknown field: auth.{min(known)}")  # api/facts.md, 7.6
+            raise Refused(400, f"unknown field: auth.{min(known)}")  # help/pages/api.md#vaults
         merged = {name: {**raw.get(name, {}), **body[name]} for name in ("auth", "metadata") if name in body}
         raw |= body | merged | (_content(body["content"]) if "content" in body else {}) | {"updated_at": self._now()}
         return _veiled(raw)

@@ -110,7 +110,7 @@ class Cell(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A promise that was broken. `borne`: the contract says that this can happen."""
+    """A promise that was broken. `borne`: a known limit, the undetectable case of help/pages/guarantees.md."""
 
     promise: str
     words: str
@@ -289,7 +289,7 @@ def _judge_ending(hostile: Hostile, said: _Said, named: Run | None, now: float) 
 
 
 def _borne_nothing(hostile: Hostile, runs: list[Run]) -> bool:
-    """Whether the contract allows to say that these were not started: none was to be seen by then, for long."""
+    """Whether it may be said that these were not started: none was to be seen by then, for long."""
     patience = LOOK if hostile.server.answer in REFUSALS else LONG_LOOK
     last = max((post.at for post in hostile.posts), default=-math.inf)
     unseen = not any(hostile.is_visible(run, hostile.ended) for run in runs)
@@ -297,7 +297,7 @@ def _borne_nothing(hostile: Hostile, runs: list[Run]) -> bool:
 
 
 def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
-    """Whether the contract allows that these were started: none was to be seen for long when the next was asked for."""
+    """Whether these may have been started: none was to be seen for long when the next was asked for."""
     sent = [(post, run) for post in hostile.posts for run in runs if run.id in post.runs]
     for (earlier, run), (later, _) in pairwise(sent):
         readable = hostile.posts[0].at + hostile.server.down < later.at
@@ -309,7 +309,7 @@ def _borne_twice(hostile: Hostile, runs: list[Run]) -> bool:
 
 
 def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
-    """Whether the contract allows to adopt a colleague's run: ours is not there, and it came in the documented time."""
+    """Whether a colleague's run may be adopted: ours is not there, and it came in the documented time."""
     hidden = unseen or _shows_only_a_strangers(hostile)
     if run.origin != "stranger" or (hostile.ours() and not hidden):
         return False
@@ -323,7 +323,7 @@ def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
 def _shows_only_a_strangers(hostile: Hostile) -> bool:
     """Whether the server's Date is so far ahead that only a stranger's run looks younger than our attempt.
 
-    Contract 6 takes the server's clock for adopting: nothing tells the two runs apart. The README says so.
+    The server's clock decides what is adopted: nothing tells the two runs apart. help/pages/guarantees.md says so.
     """
     date = hostile.server.date
     return isinstance(date, float) and date >= 1 and bool(hostile.server.strangers)
@@ -520,7 +520,7 @@ def table(verdicts: dict[Cell, Verdict], *, examples: int = 3) -> str:
     for promise, name in PROMISES.items():
         found = [(cell, w) for cell, v in verdicts.items() for w in v.wrong if w.promise == promise and not w.borne]
         borne = {cell for cell, v in verdicts.items() for w in v.wrong if w.promise == promise and w.borne}
-        beside = f" (and {len(borne)} where the contract says so)" if borne else ""
+        beside = f" (and {len(borne)} known limits)" if borne else ""
         lines.append(f"{name}: {len({cell for cell, _ in found})}{beside}")
         found.sort(key=lambda one: len(one[0].server.oddities))
         lines += [f"    {cell}: {wrong.words}" for cell, wrong in found[:examples]]

@@ -117,7 +117,7 @@ def test_it_tells_of_events_and_ends_with_the_session() -> None:
 
 
 def test_messages_that_are_being_written_are_asked_for_and_heard() -> None:
-    """A server sends parts of messages to those who ask (api/facts.md, 2.5)."""
+    """A server sends parts of messages to those who ask (help/pages/api.md#event-streams)."""
     start = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
     streams = Streams([frame(start), frame(event(1))])
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()

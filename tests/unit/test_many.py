@@ -123,9 +123,9 @@ def test_the_worst_of_them_counts(current: Town, deployments: str, code: int) ->
     assert current("deploy", "run", *words, "--wait", "--timeout", timeout).code == code
 
 
-def test_the_ranking_is_the_contracts() -> None:
-    contract = [130, 143, 9, 70, 10, 4, 7, 6, 5, 1, 11, 124, 3, 8, 0]
-    assert [code for code in RANKING if code not in (Exit.HUNG_UP, Exit.USAGE)] == contract
+def test_of_several_exit_codes_the_gravest_counts() -> None:
+    gravest_first = [130, 143, 9, 70, 10, 4, 7, 6, 5, 1, 11, 124, 3, 8, 0]
+    assert [code for code in RANKING if code not in (Exit.HUNG_UP, Exit.USAGE)] == gravest_first
     assert set(RANKING) == set(Exit) - {Exit.CLOSED_PIPE}
     for worse, better in itertools.pairwise(RANKING):
         errors = [QoderError("").with_(exit=better), QoderError("").with_(exit=worse)]

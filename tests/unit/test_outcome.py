@@ -1,4 +1,4 @@
-"""How a run ended: the whole table of the contract's section 1, as cases."""
+"""How a run ended: what the run says, and each row of help/pages/api.md#stop-reasons, as cases."""
 
 import json
 from pathlib import Path

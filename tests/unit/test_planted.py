@@ -1,4 +1,4 @@
-"""A token that is typed where something else belongs is never repeated, whatever the command (contract, section 5).
+"""A token that is typed where something else belongs is never repeated, whatever the command.
 
 Every command is tried with a token in each of its arguments, in the value of each option, in each variable, in each key
 of the config file, on standard input, and in the files that options name. Nothing that it writes may have it.

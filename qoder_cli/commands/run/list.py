@@ -116,7 +116,7 @@ def list_runs(
     of = None if deployment is None else names.deployment(deployment, app)
     statuses = {str(each) for each in status or ()}
     path, query = _request(of, trigger, window)
-    # The server cannot be asked for less than every run (api/facts.md, 1.3).
+    # The server cannot be asked for less than every run (help/pages/api.md#runs).
     filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
     query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
     try:
@@ -130,7 +130,7 @@ def list_runs(
         pages = _down_to(window.since, pages)
 
     is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
-    asks = bool(statuses) or is_short if resolve is None else resolve  # sessions (contract, section 3)
+    asks = bool(statuses) or is_short if resolve is None else resolve  # whether to ask sessions
     if app.output.format == "id" and not statuses:
         asks = False  # no status is shown and none is needed
     resolver = Resolver(app.client, ask=asks)
@@ -226,8 +226,8 @@ def _row(app: App) -> Callable[[Run], Fields]:
 def _newest_first(data: list[Any]) -> list[Any]:
     """Return a one-page list in order of creation, newest first.
 
-    The order of all runs is not documented; the one example has the newest first (api/facts.md,
-    1.3). A longer list is taken to be so too: sorting it would mean holding it all.
+    The order of all runs is not documented; the one example has the newest first
+    (help/pages/api.md#runs). A longer list is taken to be so too: sorting it would mean holding it all.
     """
     moments = [parse_timestamp(mapping(item).get("created_at")) for item in data]
     if None in moments:
@@ -239,7 +239,7 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     """Return the second page's query if the server filters by status, else None.
 
     Only older servers do: their runs have a status, and their cursors are ids, which mean
-    the same with any filter (api/facts.md, 1.3).
+    the same with any filter (help/pages/api.md#lists-and-pages).
     """
     name, value = next_cursor(first) or ("", "")
     shows_status = any(text(mapping(item).get("status")) for item in first["data"])

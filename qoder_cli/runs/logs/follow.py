@@ -1,4 +1,4 @@
-"""`qoder run logs --follow`: events until the run ends (api/facts.md, 2.4 and 2.5)."""
+"""`qoder run logs --follow`: events until the run ends (help/pages/api.md#events and #event-streams)."""
 
 import math
 import queue

@@ -55,7 +55,7 @@ class Selection:
     def query(self) -> dict[str, Any]:
         """Return the query for them, which a server may ignore."""
         query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
-        if self.thread:  # takes only limit and cursor (api/facts.md, 2.4)
+        if self.thread:  # takes only limit and cursor (help/pages/api.md#threads)
             return {"limit": PAGE}
         if self.types:
             query["types[]"] = self.types
@@ -71,7 +71,7 @@ class SessionLog:
         self.client = client
         self.session_id = session_id
         self.path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
-        if selection.thread:  # its stream is not below events (api/facts.md, 2.1)
+        if selection.thread:  # its stream is not below events (help/pages/api.md#threads)
             thread = f"/sessions/{segment(session_id)}/threads/{segment(selection.thread)}"
             self.path, self.stream = f"{thread}/events", f"{thread}/stream"
         self.selection = selection
