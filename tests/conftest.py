@@ -217,3 +217,10 @@ def qoder(tmp_path: Path) -> Iterator[Qoder]:
     runner.wire.check()
     for file in (tmp_path / "state").rglob("*") if (tmp_path / "state").is_dir() else ():
         assert TOKEN.encode() not in file.read_bytes(), f"the token is in {file}"
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Spell out what a report cannot print; pytest escapes nothing, for the ids of the clause table."""
+    if isinstance(val, bytes):
+        return ascii(val)[2:-1]
+    return ascii(val)[1:-1] if isinstance(val, str) and not val.isprintable() else None
