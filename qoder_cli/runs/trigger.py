@@ -1,8 +1,8 @@
 """The one write that must not happen twice: `POST /deployments/{id}/run`.
 
 Its page promises no idempotency, replies get lost and a server can act late (help/pages/api.md#idempotency and
-#open-questions). What settles it is the run list (`lost`). A 5xx of the API itself is sent again at most twice, and only
-when the list rules out a run of ours; a lost answer never by itself.
+#open-questions). What settles it is the run list (`lost`). A 5xx of the API itself is sent again at most twice, and
+only when the list rules out a run of ours; a lost answer never by itself.
 """
 
 import shlex

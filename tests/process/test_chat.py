@@ -13,8 +13,8 @@ if sys.platform == "win32":
 from qoder_cli.sandbox.server import Server
 from tests.support.processes import Shell, Terminal, sandbox, until
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-[RECIPE] = re.findall(r"<!-- typed: chat -->\n```sh\n(.*?)```", README, re.DOTALL)
+PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_text("utf-8")
+[RECIPE] = re.findall(r"<!-- typed: chat -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
 WIDE = "Räume auf: 你好世界 👩‍🔧 und sag mir dann in einem langen Satz, was du getan hast 世界"
 
 

@@ -54,7 +54,7 @@ def call(number: int, name: str = "Bash", kind: str = "agent.tool_use", **fields
 
 
 def sha256_of(event: Event) -> str:
-    """Return the hash that `pending` gives for a call, made as README says."""
+    """Return the hash that `pending` gives for a call, as it is made."""
     kinds = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
     told = {"kind": kinds[event["type"]], "thread": event.get("session_thread_id"), "input": event["input"]}
     told |= {name: event.get(name) for name in ("name", "mcp_server_name")}
