@@ -16,7 +16,16 @@ from typing import Self
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, ReaderGone, Signalled
+from qoder_cli.base.errors import (
+    ApiError,
+    Exit,
+    InternalError,
+    Interrupted,
+    QoderError,
+    ReaderGone,
+    Signalled,
+    broken_down,
+)
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.plainfile import reason_of, without_waiting
 from qoder_cli.base.times import span
@@ -154,7 +163,7 @@ def _in_words(failure: BaseException | None) -> QoderError | None:
         case ReaderGone():
             return InternalError("output pipe closed").with_(exit=Exit.CLOSED_PIPE)
         case _:
-            return InternalError(f"internal error (this is a bug in qoder): {type(failure).__name__}: {failure}")
+            return broken_down(failure)
 
 
 class System:

@@ -125,7 +125,13 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
         return Unavailable, "remove the headers if-none-match and if-modified-since", False
     if 300 <= status < 400:
         return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
-    return Unavailable, "try again later: this is a server problem", status != 501 and status < 600
+    if status == 501:
+        return (
+            Unavailable,
+            f"this server cannot do that; check the profile ({settings.profile}): qoder auth status",
+            False,
+        )
+    return Unavailable, "try again later: this is a server problem", status < 600
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

@@ -26,6 +26,7 @@ FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 _LAST = ("session.status_terminated", "session.deleted")  # after them a stream ends for good
+_ALIVE = ("ping", "heartbeat")  # a server's sign of life; others send comments
 _PREVIEWS = ("event_start", "event_delta")  # parts of a message, which comes whole later
 _NO_STREAM = (405, 501)
 _TICK = 0.2  # seconds until a pause notices that it was stopped
@@ -157,11 +158,11 @@ class Feed:
             error = event.get("error")
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
             raise NoAnswer(f"event stream error: {message or '(no message)'}")
-        if kind == "ping":
+        if kind in _ALIVE:
             self._tell("alive")
         if kind in _PREVIEWS and self._deltas:
             self._tell("preview", event)
-        if not event or kind in ("ping", *_PREVIEWS):
+        if not event or kind in (*_ALIVE, *_PREVIEWS):
             return False
         event_id = text(event.get("id"))
         if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry

@@ -487,7 +487,7 @@ def test_following_a_run_that_is_over_shows_it_and_ends(qoder: Qoder) -> None:
 
 def test_what_the_session_does_after_the_run_is_not_waited_for(qoder: Qoder) -> None:
     later = [event("status_running", 30), event("status_terminated", 31)]
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page(idle("end_turn"), *later))
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page(idle("end_turn"), *later), page())
     qoder.wire.on(*SESSION, USAGE, USAGE)
     assert qoder("run", "logs", "drun_1", "-f").code == 0
 

@@ -242,6 +242,7 @@ def test_an_event_of_5_mb_is_heard_whole() -> None:
         (frame({"type": "event_delta", "event_id": "evt_1"}, id="evt_1") + frame(event(1), id="evt_1"), [event(1)]),
         (frame("{}", kind="ping", id="evt_9"), []),
         (b"event: ping\n\n", []),
+        (frame("{}", kind="heartbeat", id="evt_9"), []),
         (b"data: [DONE]\n\n" + frame(event(1)), []),
         (frame(event(1, text="café\u2028")).replace(b"\n", b"\r\n"), [event(1, text="café\u2028")]),
         (frame('{"id": "evt_1", "text": "X"}').replace(b"X", b"\xff"), [{"id": "evt_1", "text": "\ufffd"}]),
@@ -252,8 +253,9 @@ def test_what_is_an_event(raw: bytes, events: list[Any]) -> None:
     assert heard(Streams([raw]).follow()) == [*events, ENDED]
 
 
-def test_pings_and_previews_do_not_move_the_cursor() -> None:
-    pings = frame("{}", kind="ping", id="evt_9") + frame({"type": "event_start", "event": {}}, id="evt_2")
+@pytest.mark.parametrize("kind", ["ping", "heartbeat"])
+def test_pings_and_previews_do_not_move_the_cursor(kind: str) -> None:
+    pings = frame("{}", kind=kind, id="evt_9") + frame({"type": "event_start", "event": {}}, id="evt_2")
     streams = Streams([frame(event(1)) + pings])
     assert kinds(streams.follow())[2] == "alive"
     assert streams.cursors == [None, "evt_1"]

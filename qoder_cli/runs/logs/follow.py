@@ -81,8 +81,13 @@ def _follow_session(
     try:
         for events in log.batches(tail):
             printer.show(events)
-        if not (watch.observer.ended or _has_ended(watch, app.clock, CHECK_EVERY)):
+        if watch.observer.ended:
+            return
+        if not _has_ended(watch, app.clock, CHECK_EVERY):
             _follow_on(app, watch, log, printer, on_ask)
+        if not _has_moved(watch.observer, log):  # what came since the last read, before the end or the ask
+            for events in log.beyond(retry=True):
+                printer.show(events)
     except NotFound:
         if not watch.observer.ended:
             with suppress(ApiError):
@@ -105,15 +110,13 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
             if _has_ended(watch, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
-                return
+                break
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.question import prompted
 
                 if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id)):
                     break
                 observer.forget_asks()
-        for events in follower.read_on():
-            printer.show(events)
     except ApiError as error:
         if isinstance(error, NotFound) and error.enveloped:
             raise

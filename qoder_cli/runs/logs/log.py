@@ -105,11 +105,11 @@ class SessionLog:
                 break
         return found[:count][::-1]
 
-    def beyond(self) -> Iterator[Events]:
-        """Yield the list's new events after the last one. Raises ApiError."""
+    def beyond(self, *, retry: bool = False) -> Iterator[Events]:
+        """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""
         cursor = {"after_id": self.last} if self.last else {}
         try:
-            for page in self._pages({**self.selection.query(), **cursor}, retry=False):
+            for page in self._pages({**self.selection.query(), **cursor}, retry=retry):
                 events = events_of(page)
                 new = self.new_of(events)
                 self.last = last_id(page, events) or self.last
