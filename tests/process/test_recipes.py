@@ -149,10 +149,14 @@ def test_shellcheck_finds_nothing(name: str) -> None:
 def _examples() -> list[str]:
     """Return every line of the other blocks that is typed at a prompt, with what `…` stands for."""
     blocks = re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", WRITTEN, re.DOTALL)
+    blocks = [re.sub(r"(?: \\|(?<= \|))\n +", " ", block) for block in blocks]  # lines that go on
     lines = [re.split("  #| [|] ConvertFrom-Json", line)[0].strip() for block in blocks for line in block.splitlines()]
     lines = [line for line in lines if line.startswith("qoder ") and "auth login" not in line]
     lines = [f"{line} --yes" if re.search("run cancel|apply -f deployments", line) else line for line in lines]
-    return [line.replace("dep_…", "dep_demo").replace("--all -q |", "-n 3 -q |") for line in lines]
+    return [
+        line.replace("dep_…", "dep_demo").replace("$key", "nightly").replace("--all -q |", "-n 3 -q |")
+        for line in lines
+    ]
 
 
 PASTED = [line for line in _examples() if re.search(r"[|>]|^qoder sandbox", line)]
