@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
 
 
@@ -41,7 +42,8 @@ def created_at(raw: Mapping[str, Any]) -> float | None:
 def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     raw = mapping(value)
     id = text(raw.get("id"))
-    return raw if id and (id.startswith(prefix) or raw.get("type") == kind) else None
+    is_one = id is not None and (id.startswith(prefix) or raw.get("type") == kind)
+    return raw if is_one and id and NOT_OF_AN_ID.search(id) is None else None
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,12 @@ class Run(Resource):
 
     @property
     def error(self) -> dict[str, Any]:
-        """Its error; empty if there is none. An object without a type and a message is none."""
+        """Its error: an object with a type or a message, or text; empty if there is none."""
         error = self.get("error")
         if isinstance(error, dict):
             return error if any(error.get(name) for name in ("type", "message")) else {}
-        if isinstance(error, str) and not error.strip():
-            return {}
-        return {"type": "unknown_error", "message": str(error)} if error else {}
+        is_said = isinstance(error, str) and bool(error.strip())
+        return {"type": "unknown_error", "message": error} if is_said else {}
 
     @property
     def error_type(self) -> str | None:

@@ -4,7 +4,7 @@ The older generation gives a run a `status`. The current one only records that a
 was not; how it went must be read from the session's events (help/pages/api.md#runs and #stop-reasons).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from enum import Enum
@@ -224,7 +224,7 @@ class SessionStory:
 
     def tell(self, events: Iterable[object]) -> "SessionStory":
         """Add events, such as a page of a list. Return the story itself."""
-        for event, at in _placed(list(filter(None, map(mapping, events)))):
+        for event, at in _placed(list(filter(None, map(mapping, events))), self._told):
             self._take(event, at)
         self.judged = self._judged()
         return self
@@ -311,9 +311,10 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
     endings: list[Rest] = []
     asks: Asks | None = None
     worked = idled_early = is_unclear = rests = False
+    idled_at: float | None = None
     last_error: dict[str, Any] | None = None
     fatal_error: dict[str, Any] | None = None
-    for key, kind, _, event in story:
+    for key, kind, moment, event in story:
         if kind.startswith("agent."):
             worked = True
             continue
@@ -326,6 +327,8 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
         ending = None
         match kind:
             case "session.status_running":
+                # Nothing but the place in the list says that the idle came first, and its order may be another.
+                is_unclear = is_unclear or (idled_early and not worked and moment == idled_at)
                 worked, fatal_error, rests = True, None, False
             case "session.error":
                 last_error = _session_error(event)
@@ -346,7 +349,7 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
                 elif not worked:
                     # A new session may be so before it starts (help/pages/api.md#stop-reasons), once.
                     is_unclear = is_unclear or idled_early or last_error is not None
-                    idled_early = True
+                    idled_early, idled_at = True, moment
                 elif reason is None and fatal_error is not None:
                     ending = Ending("failed", at, fatal_error)
                 else:
@@ -388,11 +391,10 @@ def event_key(event: Mapping[str, Any]) -> str:
     return event_id or jsontext.dump(dict(sorted(event.items())))
 
 
-def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
-    """Return events oldest first, each with its time or that of the one before it."""
+def _placed(events: Sequence[dict[str, Any]], told: Container[str] = ()) -> list[tuple[dict[str, Any], float | None]]:
+    """Return events oldest first, each with its time or that of the one before it; those `told` were told before."""
     times = list(map(event_at, events))
-    known = [at for at in times if at is not None]
-    if known and known[0] > known[-1]:
+    if _is_newest_first(events, times, told):
         events, times = events[::-1], times[::-1]
     found: list[tuple[dict[str, Any], float | None]] = []
     last: float | None = None
@@ -401,6 +403,22 @@ def _placed(events: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], floa
             last = at
         found.append((event, last))
     return found
+
+
+def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | None], told: Container[str]) -> bool:
+    """Return whether the newest comes first, as on servers that ignore the order asked for.
+
+    Where times do not tell: what is new comes after what was told before, and the agent's work after its beginning.
+    """
+    known = [at for at in times if at is not None]
+    if known and known[0] != known[-1]:
+        return known[0] > known[-1]
+    is_old = [event_key(event) in told for event in events]
+    if any(is_old) and not all(is_old):
+        return is_old[-1] and not is_old[0]
+    kinds = [text(event.get("type")) or "" for event in events]
+    works = next((n for n, kind in enumerate(kinds) if kind.startswith("agent.")), None)
+    return works is not None and RUNNING in kinds[works:] and RUNNING not in kinds[:works]
 
 
 def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

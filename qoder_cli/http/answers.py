@@ -24,6 +24,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITH_BODY = ("POST", "PUT", "PATCH")  # those whose requests have a body
 WITHOUT_BODY = (204, 205)  # statuses
 _LONGEST_FIELD = 200  # characters
+_LONGEST_ASKED = 366 * 86400.0  # seconds that a server may ask to wait; more is a mistake
 _WORD = re.compile(r"[\w.-]{1,40}")
 
 
@@ -36,6 +37,7 @@ class Answer:
     content: bytes
     body: str  # the content as text; U+FFFD stands for what is not UTF-8
     kind: str  # the media type in lowercase; empty when the server names none
+    is_kept: bool = False  # by a cache: it tells of the past
 
 
 # A request in a thread of its own, so that deadlines and Ctrl-C hold whatever the server does: httpx's
@@ -142,7 +144,7 @@ def _retry_after(value: str | None, now: float) -> float | None:
     except ValueError:
         moment = http_date(value)
         seconds = moment.timestamp() - now if moment else math.nan
-    return seconds if 0 <= seconds < math.inf else None
+    return seconds if 0 <= seconds <= _LONGEST_ASKED else None
 
 
 def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
@@ -176,8 +178,8 @@ def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
     return no_answer(f"cannot connect to {where}: {said}", sent=False, hint=hint)
 
 
-def is_kept(headers: "httpx.Headers") -> bool:
-    """Return whether a cache has kept a response for a second or more (RFC 9111, 5.1)."""
+def has_age(headers: "httpx.Headers") -> bool:
+    """Return whether a cache says that it has kept a response for a second or more (RFC 9111, 5.1)."""
     return str(headers.get("age", "0")).strip() != "0"
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
@@ -23,8 +24,8 @@ from qoder_cli.http.answers import (
     Pending,
     answer_to,
     broken,
+    has_age,
     http_date,
-    is_kept,
     no_answer,
     not_json,
     refuse,
@@ -46,6 +47,7 @@ from qoder_cli.base.model import next_cursor
 if sys.modules["httpx._main"] is None:
     del sys.modules["httpx._main"]
 
+CLOCKS_DIFFER = 10.0  # seconds by which the clocks of a server's replicas may differ
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (help/pages/api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -149,7 +151,7 @@ class Client:
         def ask() -> Any:
             answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
             value = self.understand(answer)
-            if fresh and is_kept(answer.headers):
+            if fresh and answer.is_kept:
                 raise no_answer("the response is an old one that a proxy has kept")
             return value
 
@@ -321,9 +323,11 @@ class Client:
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = http.send(request, stream=True)
-            self._note_clock(response.headers, asked)
+            kept = self._is_kept(response.headers, asked)
+            if not kept:
+                self._note_clock(response.headers, asked)
             try:
-                return self._answer(request, response, _body(response, pending.commit))
+                return replace(self._answer(request, response, _body(response, pending.commit)), is_kept=kept)
             finally:
                 response.close()
                 # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
@@ -352,10 +356,14 @@ class Client:
             shown = redact.body(content, headers.get("content-type", ""), token)
             self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
 
+    def _is_kept(self, headers: httpx.Headers, asked: float) -> bool:
+        """Return whether a response was made before it was asked for, by its `Age` or by the server's own clock."""
+        moment, earliest = http_date(headers.get("date")), self.on_server_clock(asked)
+        is_old = moment is not None and earliest is not None and moment.timestamp() < earliest - CLOCKS_DIFFER
+        return is_old or has_age(headers)
+
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
-        if is_kept(headers):
-            return
         moment, now = http_date(headers.get("date")), self.clock.monotonic()
         took = now - asked
         if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):

@@ -203,8 +203,10 @@ class Write(ABC, Generic[T]):
                     if meaning is Meaning.NOTHING:
                         tries += 1
                         self._note_nothing()
-                        self._pause(error, tries, spent)
+                        if (early := self._pause(error, tries, spent)) is not None:
+                            return early
                     elif meaning is Meaning.REFUSED:
+                        self._note_nothing()
                         return self._refused(error)
                     elif (found := self._settled(error, meaning)) is not None:
                         return self._done(found, "settled")
@@ -284,33 +286,36 @@ class Write(ABC, Generic[T]):
         self.result = Written(value, how)
         return self.result
 
-    def _pause(self, error: ApiError, tries: int, spent: float) -> None:
-        """Wait before sending again; raise the error if that is pointless."""
+    def _pause(self, error: ApiError, tries: int, spent: float) -> Written[T] | None:
+        """Wait before sending again. If that is pointless, return what was there already, or raise the error."""
         wait = next_try(error, tries=tries, spent=spent, jitter=self.client.clock.jitter())
         if wait is None or not self.retries:
+            if self._has_failed:
+                return self._refused(error)
             self._give_up(error)
         self.client.progress.note(f"{self.nothing}: {error.message.rstrip('.')}; retrying in {span(wait)}")
         if self.pace and error.http_status == 429:
             self.pace.hold(wait)
         self.client.clock.sleep(wait)
+        return None
 
     def _refused(self, error: ApiError) -> Written[T]:
         """Return what was there already, or raise the refusal.
 
         A conflict after a failed attempt may be with what that attempt did.
         """
-        why, found = _EARLIER, None
-        self._note_nothing()
+        why, is_doubtful, found = _EARLIER, error.http_status == 409, None
         try:
             found = self.already(error)
         except OutcomeUnknown as unsettled:
-            why = unsettled.message
+            why, is_doubtful = unsettled.message, True
         if found is not None:
             return self._done(found, "settled" if self.may_have_acted else "already")
-        self._give_up(error, why, conflicts=error.http_status == 409)
+        self._give_up(error, why, is_doubtful=is_doubtful)
 
-    def _give_up(self, error: ApiError, why: str = _EARLIER, *, conflicts: bool = False) -> NoReturn:
-        if self.is_lost or (conflicts and self._has_failed):
+    def _give_up(self, error: ApiError, why: str = _EARLIER, *, is_doubtful: bool = False) -> NoReturn:
+        """Raise the error; where it `is_doubtful` whether an attempt that failed has acted since, OutcomeUnknown."""
+        if self.is_lost or (is_doubtful and self._has_failed):
             raise self.unknown(why, cause=error) from error
         self._has_failed = False
         raise error

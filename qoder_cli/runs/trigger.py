@@ -18,7 +18,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.times import span
 from qoder_cli.base.tokens import has_token
-from qoder_cli.http.answers import Answer, Pending, is_kept
+from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.local.store import Attempt, Entry
@@ -111,7 +111,7 @@ class Trigger(Write[Run]):
 
         A key that was typed may have started its run long ago, and the server answers with that one again.
         """
-        if is_kept(answer.headers):
+        if answer.is_kept:
             return "one that a proxy has kept"
         if is_scheduled(run):
             return "a run that a schedule started"
@@ -163,6 +163,10 @@ class Trigger(Write[Run]):
             f"no confirmation ({error.message.rstrip('.')}); checking the run list for up to {span(seconds)}"
         )
         return self._find(thoroughly=thoroughly)
+
+    def already(self, error: ApiError) -> Run | None:
+        """Return the run that an attempt which failed has started since, though a later one was refused."""
+        return self._find(thoroughly=False) if self._has_failed else None
 
     def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         """Return the seconds to wait before sending again; None if the list does not rule out a run."""

@@ -88,7 +88,7 @@ def test_each_has_its_item_in_the_order_of_the_input_and_the_first_by_rank_is_th
     assert [item["exit_code"] for item in ran.json] == [0, 1, skipped, 6, 5, 4, 1]
     assert [item["id"] is None for item in ran.json] == [False, False, False, True, True, True, False]
     assert (ran.code, ran.error["type"]) == (4, "auth")
-    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == (None, None, "none")
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == (None, None, "ended")
     assert ran.error["message"].startswith("1 of 7 runs completed; ")
     assert "dep_paused is paused" in ran.json[3]["error"]["message"]
     assert ran.json[4]["error"]["message"].startswith("deployment dep_nothere: ")

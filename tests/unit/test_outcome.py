@@ -348,8 +348,22 @@ def test_every_example_of_a_run_reads_as_its_variant_says(example: dict[str, Any
     assert words.get(verdict(run)) == expected
 
 
-NO_ERRORS: list[Any] = [None, {}, "", " ", [], False, 0, {"type": None}, {"type": "", "message": ""}, {"code": 7}]
-ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}, ["x"], True]
+NO_ERRORS: list[Any] = [
+    None,
+    {},
+    "",
+    " ",
+    [],
+    False,
+    0,
+    {"type": None},
+    {"type": "", "message": ""},
+    {"code": 7},
+    ["x"],
+    True,
+    5,
+]
+ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}]
 
 
 @pytest.mark.parametrize("error", NO_ERRORS, ids=repr)

@@ -1,7 +1,6 @@
 """`qoder run cancel`: stop runs early."""
 
 import shlex
-from contextlib import suppress
 
 import typer
 
@@ -110,8 +109,10 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     if not is_going(found) or found.session_id is None:
         return False
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
-    with suppress(OutcomeUnknown):  # the run stops if it was heard
+    try:
         Cancel(app.client, found.session_id).send()
+    except OutcomeUnknown as error:  # the run stops if it was heard
+        app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")
     return True
 
 

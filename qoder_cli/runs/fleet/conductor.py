@@ -254,7 +254,7 @@ def last_words(
         told |= {"run_id": None, "session_id": None}
     if unknown or running:
         told["run_state"] = "unknown" if unknown else "going"
-    elif is_stopped and any(item.run_id for item in items):
+    elif any(item.run_id for item in items):
         told["run_state"] = "ended"
     return results.last_words(error, *parts, is_unknown=bool(unknown), **told)
 
