@@ -11,17 +11,21 @@ from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
-from tests.support.blobs import LOST, UNDONE, Object, Refused, Service
+from tests.support.things import Raw, Things, ok, refusal
 
-LIST = "/vaults/vault_1/credentials"
+LIST = "/vaults/vault_team/credentials"
+OLD = f"{LIST}/vcred_old"
 SECRET = 's3cret-Value/with"quotes" and spaces'
 TOKEN = "tok-0123456789abcdef"
+HOSTS = {"type": "limited", "allowed_hosts": ["api.github.com"]}
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
     qoder.stdin = f"{SECRET}\n"
-    return Service(qoder, request.param)
+    made = Things(qoder, request.param)
+    made.world.things[LIST[1:]].clear()
+    return made
 
 
 def put(qoder: Qoder, *words: str) -> Ran:
@@ -33,308 +37,252 @@ def put(qoder: Qoder, *words: str) -> Ran:
     return ran
 
 
-def variable(service: Service, name: str = "GITHUB_TOKEN", **auth: Any) -> Object:
-    known = {"type": "environment_variable", "secret_name": name, "secret_value": "old"}
-    return service.add(LIST, "vcred_", type="vault_credential", display_name=name, auth=known | auth, metadata={})
+def credential(service: Things, id: str, name: str | None, **auth: Any) -> Raw:
+    """Keep a credential in the vault, as the API shows it, and return it."""
+    raw = {**service.change(LIST, {"display_name": name, "auth": auth}), "id": id}
+    service.world.things[LIST[1:]].popitem()
+    return service.keep(LIST[1:], raw)
 
 
-def oauth(service: Service, name: str, status: str, **found: Any) -> Object:
-    auth = {"type": "mcp_oauth", "mcp_server_url": "https://mcp.example.com"}
-    raw = service.add(LIST, "vcred_", type="vault_credential", display_name=name, auth=auth)
-    answer = {"type": "vault_credential_validation", "status": status, **found}
-    service.answers[f"POST {LIST}/{raw['id']}/mcp_oauth_validate"] = answer
-    return raw
+def variable(service: Things, name: str = "GITHUB_TOKEN", id: str = "vcred_old", **more: Any) -> Raw:
+    auth = {"type": "environment_variable", "secret_name": name, "secret_value": "old", "networking": HOSTS}
+    return credential(service, id, name, **auth | more)
+
+
+def bearer(service: Things, name: str, url: str) -> Raw:
+    return credential(service, "vcred_old", name, type="static_bearer", mcp_server_url=url, token="old")
+
+
+def oauth(service: Things, name: str, status: str, **found: Any) -> str:
+    """Keep an OAuth credential that the API finds to be so, and return its id."""
+    id, url = f"vcred_{name}", "https://mcp.example.com"
+    credential(service, id, name, type="mcp_oauth", mcp_server_url=url, access_token="x")
+    service.lies[f"POST {LIST}/{id}/mcp_oauth_validate"] = lambda told: {**told, "status": status, **found}
+    return id
 
 
 # Putting.
 
 
-@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
-def test_a_secret_is_put_under_a_new_name(qoder: Qoder, service: Service, format: str) -> None:
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com", "-o", format)
+@pytest.mark.parametrize(
+    ("words", "networking", "said"),
+    [
+        ((), {"type": "unrestricted"}, "it may be sent to any host (--allow-host restricts it)\n"),
+        (("--allow-host", "api.github.com"), HOSTS, ""),
+        *(
+            (("--allow-host", host), {"type": "limited", "allowed_hosts": [host]}, "")
+            for host in ("*", "*.example.com", "auth_proxy", "_api.example.com:8443")
+        ),
+    ],
+)
+def test_vault_put_env_creates_a_variable_and_says_where_it_may_go(
+    qoder: Qoder, service: Things, words: tuple[str, ...], networking: Raw, said: str
+) -> None:
+    ran = put(qoder, "GITHUB_TOKEN", "--env", *words)
     assert ran.code == 0, ran.err
-    [made] = service.things[LIST]
-    assert made["display_name"] == "GITHUB_TOKEN"
-    assert made["auth"] == {
-        "type": "environment_variable",
-        "secret_name": "GITHUB_TOKEN",
-        "secret_value": SECRET,
-        "networking": {"type": "limited", "allowed_hosts": ["api.github.com"]},
-    }
-    assert made["id"] in ran.out
-    assert "creating credential GITHUB_TOKEN in vault_1 (profile default, api.qoder.com)" in ran.err
+    [body] = service.sent
+    auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "secret_value": SECRET}
+    assert body["display_name"] == "GITHUB_TOKEN"
+    assert body["auth"] == {**auth, "networking": networking}
+    assert "creating credential GITHUB_TOKEN in vault_team (profile default, api.qoder.com)" in ran.err
+    assert said in ran.err
 
 
-@pytest.mark.parametrize("host", ["*", "*.example.com", "auth_proxy", "_api.example.com:8443"])
-def test_a_secret_may_go_to_any_host_and_to_names_of_services(qoder: Qoder, service: Service, host: str) -> None:
-    assert put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", host).code == 0
-    assert service.things[LIST][0]["auth"]["networking"] == {"type": "limited", "allowed_hosts": [host]}
-
-
-def test_a_secret_for_a_server_is_a_bearer_token(qoder: Qoder, service: Service) -> None:
+def test_vault_put_mcp_creates_a_bearer_token(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
     assert put(qoder, "docs", "--mcp", "https://mcp.example.com/mcp").code == 0
     auth = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp", "token": TOKEN}
-    assert service.things[LIST][0]["auth"] == auth
+    assert service.sent[0]["auth"] == auth
 
 
-def test_a_known_name_is_updated_and_keeps_where_it_may_be_sent(qoder: Qoder, service: Service) -> None:
-    limited = {"type": "limited", "allowed_hosts": ["api.github.com"]}
-    raw = variable(service, networking=limited, injection_location="header")
+def test_vault_put_env_replaces_a_known_name_and_keeps_its_hosts(qoder: Qoder, service: Things) -> None:
+    variable(service, injection_location="header")
     ran = put(qoder, "GITHUB_TOKEN", "--env", "-q")
-    assert (ran.code, ran.out) == (0, f"{raw['id']}\n")
-    [(_, path, body)] = service.sent
-    kept = {"networking": limited, "injection_location": "header"}
-    wanted = {"type": "environment_variable", "secret_value": SECRET}
-    assert (path, body["auth"]) == (f"{LIST}/{raw['id']}", wanted | kept)  # all that an update knows
-    assert raw["auth"] == wanted | kept | {"secret_name": "GITHUB_TOKEN"}
+    assert (ran.code, ran.out) == (0, "vcred_old\n")
+    assert service.writes == [f"POST {OLD}"]
+    assert service.sent[0]["auth"] == {  # all that an update knows
+        "type": "environment_variable",
+        "secret_value": SECRET,
+        "networking": HOSTS,
+        "injection_location": "header",
+    }
 
 
-def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, service: Service) -> None:
-    hosts = ["api.github.com"]
-    raw = variable(service, networking={"type": "limited", "allowed_hosts": hosts})
-    for name in ("GITHUB_TOKEN", raw["id"]):
+def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, service: Things) -> None:
+    raw = variable(service)
+    said = "vcred_old is sent to example.com from now on, and not to api.github.com"
+    for name in ("GITHUB_TOKEN", "vcred_old"):
         ran = put(qoder, name, "--env", "--allow-host", "example.com", "--json")
-        said = f"{raw['id']} is sent to example.com from now on, and not to api.github.com"
         assert (ran.code, ran.error["message"]) == (2, f"{said}: confirmation required; nothing was sent")
-        assert (ran.error["hint"], service.sent) == ("confirm with --yes", [])
+        assert (ran.error["hint"], service.writes) == ("confirm with --yes", [])
     assert put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "api.github.com").code == 0  # the same
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--allow-host", "example.com", "--yes", "--no-progress")
     assert (ran.code, ran.err) == (0, f"{said}\n")
     assert raw["auth"]["networking"]["allowed_hosts"] == ["example.com"]
 
 
-@pytest.mark.parametrize("name", ["FOO", "foo"])
+@pytest.mark.parametrize("ours", [None, "the one of the team"])
 def test_vault_put_env_replaces_the_variable_and_not_what_is_called_so(
-    qoder: Qoder, service: Service, name: str
+    qoder: Qoder, service: Things, ours: str | None
 ) -> None:
-    other = variable(service, "BAR")
-    other["display_name"] = "FOO"
-    ours = variable(service, "FOO") if name == "foo" else None
+    variable(service, "BAR", "vcred_bar")["display_name"] = "FOO"
     if ours:
-        ours["display_name"] = "the one of the team"
-    assert put(qoder, "FOO", "--env").code == 0
-    assert (other["auth"]["secret_value"], other["auth"]["secret_name"]) == ("old", "BAR")
-    if ours is None:
-        ours = service.things[LIST][-1]
-        assert ours["auth"]["networking"] == {"type": "unrestricted"}
-    assert (ours["auth"]["secret_name"], ours["auth"]["secret_value"]) == ("FOO", SECRET)
-    assert len(service.sent) == 1
-
-
-def test_vault_put_env_says_what_else_is_called_so(qoder: Qoder, service: Service) -> None:
-    other = variable(service, "BAR")
-    other["display_name"] = "FOO"
+        variable(service, "FOO")["display_name"] = ours
     ran = put(qoder, "FOO", "--env")
-    assert f"FOO ({other['id']}) is only called so: it is for BAR\n" in ran.err
-    assert "it may be sent to any host (--allow-host restricts it)\n" in ran.err
+    assert ran.code == 0
+    assert service.writes == [f"POST {OLD}" if ours else f"POST {LIST}"]
+    assert ours or "FOO (vcred_bar) is only called so: it is for BAR\n" in ran.err
 
 
-def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qoder, service: Service) -> None:
-    raw = variable(service)
-    del raw["auth"]["secret_name"]
+def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
+    del variable(service)["auth"]["secret_name"]
     ran = put(qoder, "GITHUB_TOKEN", "--env")
-    assert (ran.code, service.sent) == (2, [])
-    assert f"GITHUB_TOKEN ({raw['id']}) does not show what it is for" in ran.err
-    assert put(qoder, raw["id"], "--env").code == 0
+    assert (ran.code, service.writes) == (2, [])
+    assert "GITHUB_TOKEN (vcred_old) does not show what it is for" in ran.err
+    assert put(qoder, "vcred_old", "--env").code == 0
 
 
-def bearer(service: Service, name: str, url: str) -> Object:
-    auth = {"type": "static_bearer", "mcp_server_url": url, "token": "old"}
-    return service.add(LIST, "vcred_", type="vault_credential", display_name=name, auth=auth, metadata={})
-
-
-def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Service) -> None:
+def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
     raw = bearer(service, "docs", "https://a.example/mcp")
     words = ("docs", "--mcp", "https://b.example/mcp")
     ran = put(qoder, *words)
-    assert (ran.code, service.sent) == (2, [])
-    said = f"docs ({raw['id']}) is for https://a.example/mcp, and stays so; another docs is created for {words[2]}"
+    assert (ran.code, service.writes) == (2, [])
+    said = f"docs (vcred_old) is for https://a.example/mcp, and stays so; another docs is created for {words[2]}"
     assert f"error: {said}: confirmation required; nothing was sent" in ran.err
-    assert put(qoder, raw["id"], *words[1:], "--yes").code == 2
-    assert service.sent == []
+    assert put(qoder, "vcred_old", *words[1:], "--yes").code == 2
+    assert service.writes == []
     ran = put(qoder, *words, "--yes")
     assert (ran.code, said in ran.err) == (0, True)
-    assert (raw["auth"]["mcp_server_url"], raw["auth"]["token"]) == ("https://a.example/mcp", "old")
-    assert service.things[LIST][-1]["auth"]["mcp_server_url"] == "https://b.example/mcp"
+    assert raw["auth"]["mcp_server_url"] == "https://a.example/mcp"
     assert put(qoder, *words).code == 0  # now it is known by its server
-    assert [path for _, path, _ in service.sent] == [LIST, f"{LIST}/{service.things[LIST][-1]['id']}"]
+    [new] = set(service.world.things[LIST[1:]]) - {"vcred_old"}
+    assert service.writes == [f"POST {LIST}", f"POST {LIST}/{new}"]
 
 
-def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder, service: Service) -> None:
+def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
-    raw = bearer(service, "theirs", "https://a.example/mcp")
+    bearer(service, "theirs", "https://a.example/mcp")
     words = ("docs", "--mcp", "https://a.example/mcp")
-    assert (put(qoder, *words).code, service.sent) == (2, [])
-    assert (put(qoder, *words, "--yes").code, raw["auth"]["token"]) == (0, TOKEN)
-    assert service.sent[0][2]["auth"] == {"type": "static_bearer", "token": TOKEN}
+    assert (put(qoder, *words).code, service.writes) == (2, [])
+    assert put(qoder, *words, "--yes").code == 0
+    assert (service.writes, service.sent[0]["auth"]) == ([f"POST {OLD}"], {"type": "static_bearer", "token": TOKEN})
 
 
-@pytest.mark.parametrize("loss", ["done-reset", "reset"])
+@pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("mark", ["another", None])
 def test_vault_put_does_not_write_over_a_colleagues_secret(
-    qoder: Qoder, service: Service, loss: str, mark: str | None
+    qoder: Qoder, service: Things, arrives: bool, mark: str | None
 ) -> None:
     raw = variable(service)
-    service.faults[f"{LIST}/{raw['id']}"] = [loss]
+    service.loses("reset", done=arrives)
 
     def rotate() -> None:
-        qoder.clock.at_sleep = lambda: None
-        raw["auth"]["secret_value"] = "theirs"
         raw.update(updated_at="2027-01-15T08:30:00Z", metadata={"qoder_key": mark} if mark else {})
 
     qoder.clock.at_sleep = rotate
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
-    assert (ran.code, raw["auth"]["secret_value"], len(service.sent)) == (6 if mark else 9, "theirs", 1)
-    told = "someone else changed vcred_1 in the meantime" if mark else "it was written to, and nothing shows by whom"
+    assert (ran.code, len(service.writes)) == (6 if mark else 9, 1)
+    told = "someone else changed vcred_old in the meantime" if mark else "it was written to, and nothing shows by whom"
     assert told in ran.error["message"]
 
 
-@pytest.mark.parametrize("refused", ["405", "404", "400"])
-def test_where_the_api_does_not_replace_it_says_so(qoder: Qoder, service: Service, refused: str) -> None:
-    raw = variable(service)
-    service.refusals[f"{LIST}/{raw['id']}"] = [Refused(int(refused), "Not allowed.")]
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
-    assert ran.code == {"404": 5}.get(refused, 6)
-    assert "delete it, then add it" in ran.error["hint"]
-    assert ran.error["next"] == ["qoder", "vault", "credential", "delete", "vault_1", raw["id"], "--yes", "-o", "json"]
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_token_that_may_not_is_another_matter(qoder: Qoder, service: Service, status: int) -> None:
-    raw = variable(service)
-    service.refusals[f"{LIST}/{raw['id']}"] = [Refused(status, "No.")] * 9
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
-    assert (ran.code, "delete it" in ran.err) == (4, False)
-
-
-def test_a_name_of_another_kind_is_refused(qoder: Qoder, service: Service) -> None:
+def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service: Things) -> None:
     variable(service)
-    qoder.stdin = TOKEN
-    ran = put(qoder, "GITHUB_TOKEN", "--mcp", "https://mcp.example.com")
-    assert (ran.code, service.sent) == (2, [])
-    assert "is of the type environment_variable, not static_bearer" in ran.err
-
-
-def test_a_name_that_two_have_is_refused(qoder: Qoder, service: Service) -> None:
-    first, second = variable(service)["id"], variable(service)["id"]
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
-    assert (ran.code, service.sent) == (2, [])
-    assert first in ran.err
-    assert second in ran.err
-    assert put(qoder, "vcred_9", "--env").code == 5
-
-
-@pytest.mark.parametrize("fault", LOST)
-@pytest.mark.parametrize("known", [False, True])
-def test_a_lost_answer_is_settled_or_harmless(qoder: Qoder, service: Service, fault: str, known: bool) -> None:
-    if known:
-        variable(service)
-    service.faults[LIST + ("/vcred_1" if known else "")] = [fault]
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
-    assert ran.code == 0, ran.err
-    assert [each["auth"]["secret_value"] for each in service.things[LIST]] == [SECRET]
-    assert len(service.sent) == 1  # our mark tells that a secret was replaced
-
-
-@pytest.mark.parametrize("fault", UNDONE)
-def test_a_secret_that_does_not_show_is_unknown(qoder: Qoder, service: Service, fault: str) -> None:
-    service.faults[LIST] = [fault]
-    ran = put(qoder, "GITHUB_TOKEN", "--env")
-    assert (ran.code, len(service.sent)) == (9, 1)
-    raw = variable(service)
-    service.faults[f"{LIST}/{raw['id']}"] = [fault] * 3
+    service.never = [refusal(502, "", "")] * 3
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
     assert (ran.code, ran.error["hint"]) == (9, "check; it is safe to repeat")
 
 
-def test_a_colleague_who_puts_one_meanwhile_is_not_taken_for_us(qoder: Qoder, service: Service) -> None:
-    service.faults[LIST] = ["reset"]
-    service.before[f"POST {LIST}"] = lambda: variable(service)
+def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service: Things) -> None:
+    service.loses("reset", done=False)
+    service.meanwhile = [lambda: variable(service)]
     assert put(qoder, "GITHUB_TOKEN", "--env").code == 9
 
 
-WRONG = [
-    ["GITHUB_TOKEN"],
-    ["GITHUB_TOKEN", "--env", "--mcp", "https://mcp.example.com"],
-    ["docs", "--mcp", "https://mcp.example.com", "--allow-host", "example.com"],
-    ["docs", "--mcp", "http://mcp.example.com"],
-    ["docs", "--mcp", "https://user:s3cret-1234@mcp.example.com"],
-    ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
-    ["docs", "--mcp", "ftp://mcp.example.com"],
-    ["docs", "--mcp", ""],
-    ["docs", "--mcp", "https://[x"],
-    ["a b", "--env"],
-    ["a\nb", "--mcp", "https://mcp.example.com"],
-    ["", "--env"],
-    ["GITHUB_TOKEN=s3cret", "--env"],
-    ["GITHUB_TOKEN", "s3cret", "--env"],
-    ["GITHUB_TOKEN", "--env", "--value", "s3cret"],
-    ["GITHUB_TOKEN", "--env", "--secret=s3cret"],
-    ["GITHUB_TOKEN", "--env", "--from-env", "NOT_SET"],
-    ["GITHUB_TOKEN", "--env", "--from-env", "s3cret value"],
-    ["GITHUB_TOKEN", "--env", "--allow-host", "https://example.com/s"],
-    ["GITHUB_TOKEN", "--env", "--allow-host", "example.com:https"],
-    ["GITHUB_TOKEN", "--env", "--allow-host", "a" * 254],
-]
+@pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
+def test_vault_put_says_where_the_api_does_not_replace(qoder: Qoder, service: Things, status: int, code: int) -> None:
+    variable(service)
+    service.never = [refusal(status, "x", "Not allowed.")]
+    ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
+    assert ran.code == code
+    if code == 4:
+        assert "delete it" not in ran.err
+    else:
+        assert "delete it, then add it" in ran.error["hint"]
+        assert ran.error["next"][:6] == ["qoder", "vault", "credential", "delete", "vault_team", "vcred_old"]
 
 
-@pytest.mark.parametrize("words", WRONG)
-def test_words_that_cannot_be_meant_ask_nothing(qoder: Qoder, service: Service, words: list[str]) -> None:
-    ran = put(qoder, *words)
-    assert (ran.code, service.asked) == (2, [])
+def test_vault_put_refuses_a_name_of_another_kind_or_of_two(qoder: Qoder, service: Things) -> None:
+    variable(service)
+    qoder.stdin = TOKEN
+    ran = put(qoder, "GITHUB_TOKEN", "--mcp", "https://mcp.example.com")
+    assert (ran.code, "is of the type environment_variable, not static_bearer" in ran.err) == (2, True)
+    variable(service, id="vcred_other")
+    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    assert (ran.code, service.writes) == (2, [])
+    assert "use an id: " in ran.err
+    assert {"vcred_old", "vcred_other"} <= set(ran.err.replace(",", "").split())
+    assert put(qoder, "vcred_9", "--env").code == 5
 
 
 @pytest.mark.parametrize(
-    "secret",
-    ["ghp_Abcdefghij0123456789", "sk-Abcdefghij0123456789", "glpat-Abcdefghij0123456789", "pt-Abcdefghij0123456789"],
+    "words",
+    [
+        ["GITHUB_TOKEN"],
+        ["GITHUB_TOKEN", "--env", "--mcp", "https://mcp.example.com"],
+        ["docs", "--mcp", "https://mcp.example.com", "--allow-host", "example.com"],
+        ["docs", "--mcp", "http://mcp.example.com"],
+        ["docs", "--mcp", "https://user:s3cret-1234@mcp.example.com"],
+        ["docs", "--mcp", "https://mcp.example.com/?token=s3cret-1234"],
+        ["docs", "--mcp", "ftp://mcp.example.com"],
+        ["docs", "--mcp", ""],
+        ["docs", "--mcp", "https://[x"],
+        ["a b", "--env"],
+        ["GITHUB_TOKEN=s3cret", "--env"],
+        ["GITHUB_TOKEN", "s3cret", "--env"],
+        ["GITHUB_TOKEN", "--env", "--value", "s3cret"],
+        ["GITHUB_TOKEN", "--env", "--secret=s3cret"],
+        ["GITHUB_TOKEN", "--env", "--from-env", "NOT_SET"],
+        ["GITHUB_TOKEN", "--env", "--from-env", "s3cret value"],
+        ["GITHUB_TOKEN", "--env", "--allow-host", "https://example.com/s"],
+        ["GITHUB_TOKEN", "--env", "--allow-host", "example.com:https"],
+        ["GITHUB_TOKEN", "--env", "--allow-host", "a" * 254],
+    ],
+    ids=" ".join,
 )
-@pytest.mark.parametrize("place", ["VAULT", "NAME", "--from-env", "--allow-host", "--mcp"])
-def test_a_secret_in_the_wrong_place_is_not_repeated(qoder: Qoder, service: Service, secret: str, place: str) -> None:
-    words = {
-        "VAULT": [secret, "GITHUB_TOKEN", "--env"],
-        "NAME": ["team-secrets", secret, "--env"],
-        "--from-env": ["team-secrets", "GITHUB_TOKEN", "--env", "--from-env", secret],
-        "--allow-host": ["team-secrets", "GITHUB_TOKEN", "--env", "--allow-host", secret],
-        "--mcp": ["team-secrets", "docs", "--mcp", f"https://example.com/{secret}"],
-    }[place]
-    ran = qoder("vault", "put", *words)
-    assert (ran.code, service.asked) == (2, [])
-    assert "bcdefghij" not in ran.out + ran.err
+def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
+    assert put(qoder, *words).code == 2
+    assert service.asked == []
 
 
-@pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * 70_000, "\udcff"])
-def test_what_is_no_secret_is_refused(qoder: Qoder, service: Service, text: str) -> None:
-    qoder.stdin = text
-    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env").code == 2
-    assert service.sent == []
+@pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * 70_000, "\udcff", None])
+def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
+    err = Screen(io.BytesIO())
+    stdin = None if text is None else io.StringIO(text)
+    app = App(env=qoder.env, out=err, err=err, stdin=stdin, transport=qoder.transport, clock=qoder.clock)
+    assert main(["vault", "put", "team-secrets", "GITHUB_TOKEN", "--env"], app) == 2
+    assert service.writes == []
 
 
-def test_a_bearer_token_is_one_word(qoder: Qoder, service: Service) -> None:
+def test_vault_put_mcp_takes_a_token_of_one_word(qoder: Qoder, service: Things) -> None:
     assert put(qoder, "docs", "--mcp", "https://mcp.example.com").code == 2
     qoder.stdin = f"Bearer {TOKEN}"
     assert put(qoder, "docs", "--mcp", "https://mcp.example.com").code == 2
 
 
-def test_a_key_of_several_lines_stays_whole_and_hidden(qoder: Qoder, service: Service) -> None:
+def test_vault_put_keeps_a_key_of_several_lines_whole_and_hidden(qoder: Qoder, service: Things) -> None:
     qoder.stdin = "-----BEGIN KEY-----\ns3cretline0123\n-----END KEY-----\n"
-    service.refusals[LIST] = [Refused(400, f"bad value {qoder.stdin}")]
+    service.never = [refusal(400, "invalid_request_error", f"bad value {qoder.stdin}")]
     assert put(qoder, "DEPLOY_KEY", "--env", "--json", "--debug").code == 6
     assert put(qoder, "DEPLOY_KEY", "--env", "--debug").code == 0
-    assert service.things[LIST][0]["auth"]["secret_value"] == qoder.stdin.rstrip("\n")
+    assert service.sent[-1]["auth"]["secret_value"] == qoder.stdin.rstrip("\n")
 
 
-def test_debug_and_errors_do_not_show_it(qoder: Qoder, service: Service) -> None:
-    service.refusals[LIST] = [Refused(400, f"the value {SECRET} is too weak")]
-    ran = put(qoder, "GITHUB_TOKEN", "--env", "--debug", "--json")
-    assert (ran.code, "too weak" in ran.err) == (6, True)
-
-
-def test_it_can_come_from_a_variable(qoder: Qoder, service: Service) -> None:
+def test_vault_put_takes_the_secret_from_a_variable(qoder: Qoder, service: Things) -> None:
     qoder.env["MINE"] = TOKEN
     assert put(qoder, "GITHUB_TOKEN", "--env", "--from-env", "MINE").code == 0
-    assert service.things[LIST][0]["auth"]["secret_value"] == TOKEN
+    assert service.sent[0]["auth"]["secret_value"] == TOKEN
 
 
 class Terminal(io.StringIO):
@@ -343,8 +291,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("answer", "code"), [(SECRET, 0), (EOFError(), 2)], ids=["typed", "end"])
-def test_a_person_is_asked_without_echo(
-    qoder: Qoder, service: Service, monkeypatch: pytest.MonkeyPatch, answer: Any, code: int
+def test_vault_put_asks_a_person_without_echo(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch, answer: Any, code: int
 ) -> None:
     prompts: list[str] = []
 
@@ -360,64 +308,40 @@ def test_a_person_is_asked_without_echo(
     app = App(env=qoder.env, out=screen, err=screen, stdin=Terminal(), transport=qoder.transport, clock=qoder.clock)
     assert main(["vault", "put", "team-secrets", "GITHUB_TOKEN", "--env"], app) == code
     assert prompts == ["Secret for GITHUB_TOKEN (not shown): "]
-    assert len(service.sent) == (code == 0)
-
-
-def test_closed_standard_input_is_no_secret(qoder: Qoder, service: Service) -> None:
-    err = io.BytesIO()
-    app = App(env=qoder.env, out=Screen(io.BytesIO()), err=Screen(err), stdin=None, transport=qoder.transport)
-    assert main(["vault", "put", "team-secrets", "GITHUB_TOKEN", "--env"], app) == 2
-    assert service.sent == []
-
-
-def test_nothing_is_put_where_writing_is_forbidden(qoder: Qoder, service: Service) -> None:
-    qoder.env["QODER_READ_ONLY"] = "1"
-    assert (put(qoder, "GITHUB_TOKEN", "--env").code, service.sent) == (2, [])
+    assert len(service.writes) == (code == 0)
 
 
 # Looking and checking.
 
 
-def test_a_vault_is_shown_with_its_credentials(qoder: Qoder, service: Service) -> None:
-    raw = variable(service, networking={"type": "limited", "allowed_hosts": ["a.example"]})
-    ran = qoder("vault", "get", "team-secrets", "--json")
-    shown = {**raw, "auth": {key: value for key, value in raw["auth"].items() if key != "secret_value"}}
-    if service.generation == "legacy":
-        shown.pop("metadata")
-    assert ran.json == {**service.things["/vaults"][0], "credentials": [shown]}
-    assert len(service.asked) == 3
-    ran = qoder("vault", "get", "vault_1")
-    assert f"credential\tGITHUB_TOKEN  {raw['id']}  environment_variable  GITHUB_TOKEN  a.example\n" in ran.out
-    assert qoder("vault", "get", "vault_1", "-q").out == "vault_1\n"
+def test_vault_get_shows_its_credentials(qoder: Qoder, service: Things) -> None:
+    raw = variable(service)
+    vault = service.thing("vault_team")
+    assert qoder("vault", "get", "team-secrets", "--json").json == {**vault, "credentials": [raw]}
+    line = "credential\tGITHUB_TOKEN  vcred_old  environment_variable  GITHUB_TOKEN  api.github.com\n"
+    assert line in qoder("vault", "get", "vault_team").out
     qoder.terminal = True
-    assert "GITHUB_TOKEN" in qoder("vault", "get", "vault_1").out
+    assert "GITHUB_TOKEN" in qoder("vault", "get", "vault_team").out
 
 
-def test_oauth_credentials_are_checked(qoder: Qoder, service: Service) -> None:
-    variable(service)
-    fine = oauth(service, "docs", "valid")
-    ran = qoder("vault", "check", "team-secrets")
-    assert (ran.code, ran.out) == (0, f"{fine['id']}\tdocs\tvalid\tstatus valid\n")
-    why = {"refresh": {"status": "failed", "http_response": {"status_code": 400}}}
-    bad = oauth(service, "mail", "invalid", mcp_probe={"http_response": {"status_code": 401}}, **why)
-    ran = qoder("vault", "check", "team-secrets", "--json")
-    assert ran.code == 6
-    assert [(each["input"], each["status"]) for each in ran.json] == [(bad["id"], "invalid"), (fine["id"], "valid")]
-    assert "mail (status invalid, refresh failed, refresh HTTP 400, server HTTP 401)" in ran.error["message"]
-
-
-def test_others_cannot_be_checked(qoder: Qoder, service: Service) -> None:
+def test_vault_check_tells_which_oauth_credential_is_invalid_and_why(qoder: Qoder, service: Things) -> None:
     variable(service)
     ran = qoder("vault", "check", "team-secrets", "--json")
     assert (ran.code, ran.json) == (0, [])
     assert "no OAuth credentials" in ran.err
-    assert qoder("vault", "check", "other").code == 5
+    fine = oauth(service, "docs", "valid", refresh=None, mcp_probe=None)
+    ran = qoder("vault", "check", "team-secrets")
+    assert (ran.code, ran.out) == (0, f"{fine}\tdocs\tvalid\tstatus valid\n")
+    why = {"refresh": {"status": "failed", "http_response": {"status_code": 400}}}
+    bad = oauth(service, "mail", "invalid", mcp_probe={"http_response": {"status_code": 401}}, **why)
+    ran = qoder("vault", "check", "team-secrets", "--json")
+    assert ran.code == 6
+    assert sorted((each["input"], each["status"]) for each in ran.json) == [(fine, "valid"), (bad, "invalid")]
+    assert "mail (status invalid, refresh failed, refresh HTTP 400, server HTTP 401)" in ran.error["message"]
 
 
-@pytest.mark.parametrize("fault", [None, *LOST])
-def test_a_vault_is_created_once(qoder: Qoder, service: Service, fault: str | None) -> None:
-    service.faults["POST /vaults"] = [fault] if fault else []
-    ran = qoder("vault", "create", "--name", "staging", "--metadata", "team=core", "-q")
-    assert (ran.code, ran.out) == (0, f"{service.things['/vaults'][1]['id']}\n"), ran.err
-    assert len(service.sent) == 1
-    assert qoder("vault", "create").code == 2
+@pytest.mark.parametrize("answer", [{}, {"status": 5}, {"type": "vault", "id": "vault_1"}, [], None])
+def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: Things, answer: Any) -> None:
+    oauth(service, "docs", "valid")
+    service.instead[f"POST {LIST}/vcred_docs/mcp_oauth_validate"] = [ok(answer)] * 9
+    assert qoder("vault", "check", "team-secrets").code == 7

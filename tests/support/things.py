@@ -1,4 +1,4 @@
-"""The sandbox's agents and environments, where answers are lost and others change things in between."""
+"""The sandbox with hooks: answers are lost on the way or told otherwise, and others change things in between."""
 
 import json
 from collections.abc import Callable
@@ -6,13 +6,32 @@ from typing import Any
 
 import httpx
 
-from qoder_cli.sandbox.records import Thing
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.records import AGENT, ENVIRONMENT, Thing
 from qoder_cli.sandbox.wire import Generation
+from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
-from tests.support.sessions import PREFIX, Service
+
+HOST = "https://api.qoder.com/api/v1/cloud"
 
 Raw = dict[str, Any]
+Answer = httpx.Response | Exception
+Lie = Callable[[Any], Any]
+
+# How the answer to a write is lost.
+LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
+    "reset": lambda done: httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    "timeout": lambda done: httpx.ReadTimeout("The read operation timed out"),
+    "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
+    "html": lambda done: httpx.Response(200, html="<h1>Welcome</h1>"),
+    "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
+}
+UNDONE = ("reset", "502", "html")  # also where nothing was done
+
+
+def ok(body: Any) -> httpx.Response:
+    return httpx.Response(200, json=body)
 
 
 def refusal(status: int, kind: str, message: str) -> httpx.Response:
@@ -20,49 +39,84 @@ def refusal(status: int, kind: str, message: str) -> httpx.Response:
     return httpx.Response(status, json={"type": "error", "error": {"type": kind, "message": message}})
 
 
-# How the answer to a write is lost, after it was done.
-LOSSES: dict[str, Callable[[httpx.Response], httpx.Response | Exception]] = {
-    "reset": lambda done: httpx.ReadError("[Errno 104] Connection reset by peer"),
-    "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
-    "html": lambda done: httpx.Response(200, html="<h1>Welcome</h1>"),
-    "cut": lambda done: httpx.Response(200, content=done.content[: len(done.content) // 2]),
-}
+FAILED = refusal(500, "api_error", "It failed.")
 
 
-class Things(Service):
-    """The sandbox's agents and environments, under other conditions.
+def each_row(change: Lie) -> Lie:
+    return lambda page: {**page, "data": [change(row) for row in page["data"]]}
 
-    `after` are losses of the answers to writes; `meanwhile` is done before each write arrives, `late` after it;
-    `defaults` are what the server adds to what it is sent.
+
+class Things(WorldTransport):
+    """The sandbox under other conditions, with what it was asked.
+
+    Requests are named by method and path: `POST /agents`. The `instead` of one answers in the world's place, as often
+    as there are answers, and `never` does so to the next writes. `lies` change what the world says. `meanwhile` is done
+    before each write arrives, `late` after it; `after` are losses of the answers to writes. `defaults` is what the
+    server makes of what it is sent.
     """
 
-    def __init__(self, qoder: Qoder, generation: Generation, *faults: str) -> None:
-        super().__init__(qoder, generation, *faults)
-        self.things.clear()
-        self.after: list[Callable[[httpx.Response], httpx.Response | Exception]] = []
+    def __init__(self, qoder: Qoder, generation: Generation = "current", *faults: str) -> None:
+        world = World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=5)
+        super().__init__(world, faults=Faults(*faults), sleep=qoder.clock.sleep)
+        self.requests: list[httpx.Request] = []
+        self.instead: dict[str, list[Answer]] = {}
+        self.never: list[Answer] = []
+        self.lies: dict[str, Lie] = {}
         self.meanwhile: list[Callable[[], object]] = []
         self.late: list[Callable[[], object]] = []
-        self.defaults: Callable[[Raw], object] = lambda raw: None
+        self.after: list[Callable[[httpx.Response], Answer]] = []
+        self.defaults: Callable[[Raw], object] | None = None
+        qoder.transport = self
+        qoder.clock.patience = 0.002
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path.removeprefix(PREFIX)
-        if request.method != "POST":
-            return super().handle_request(request)
-        if self.meanwhile:
+        self.requests.append(request)
+        request.read()
+        asked = _asked(request)
+        is_write = request.method != "GET"
+        if is_write and self.meanwhile:
             self.meanwhile.pop(0)()
-        is_refused = bool(self.before.get(f"POST {path}"))
+        if waiting := self.instead.get(asked) or (self.never if is_write else []):
+            return _given(waiting.pop(0))
         done = super().handle_request(request)
-        if is_refused or done.status_code >= 400:
+        if done.status_code >= 300 or not (is_write or asked in self.lies):
             return done
-        raw = self.thing(json.loads(done.read())["id"])
-        self.defaults(raw)
-        done = httpx.Response(done.status_code, json=raw)
-        if self.late:
+        done.read()
+        if asked in self.lies:
+            done = ok(self.lies[asked](done.json()))
+        if is_write and self.defaults:
+            raw = self.thing(done.json()["id"])
+            self.defaults(raw)
+            done = ok(raw)
+        if is_write and self.late:
             self.late.pop(0)()
-        lost = self.after.pop(0)(done) if self.after else done
-        if isinstance(lost, Exception):
-            raise lost
-        return lost
+        return _given(self.after.pop(0)(done)) if is_write and self.after else done
+
+    def loses(self, loss: str, *, done: bool = True) -> None:
+        """Lose the answer to the next write; if it is not `done`, it never arrives either."""
+        if done:
+            self.after = [LOSSES[loss]]
+        else:
+            self.never = [LOSSES[loss](ok({}))]
+
+    @property
+    def asked(self) -> list[str]:
+        """Each request, by method and path."""
+        return list(map(_asked, self.requests))
+
+    @property
+    def writes(self) -> list[str]:
+        return [each for each in self.asked if not each.startswith("GET")]
+
+    @property
+    def sent(self) -> list[Any]:
+        """The bodies of the writes; of a form, its bytes."""
+        writes = [each for each in self.requests if each.method != "GET"]
+        is_form = [each.headers.get("content-type", "").startswith("multipart") for each in writes]
+        return [
+            each.content if form else json.loads(each.content or b"{}")
+            for each, form in zip(writes, is_form, strict=True)
+        ]
 
     @property
     def made(self) -> str:
@@ -70,21 +124,40 @@ class Things(Service):
         kept = [each for list in ("agents", "environments") for each in self.world.things[list].values()]
         return str(max(kept, key=lambda each: each.created).fields["id"])
 
-    def keep(self, list: str, raw: Raw) -> None:
-        """Keep something that was always there."""
-        self.world.things[list][raw["id"]] = Thing(raw["id"], json.loads(json.dumps(raw)), self.world.now() - 60)
+    def keep(self, list: str, raw: Raw) -> Raw:
+        """Keep something that was always there, and return its fields."""
+        kept = Thing(raw["id"], json.loads(json.dumps(raw)), self.world.now() - 60)
+        self.world.things.setdefault(list, {})[raw["id"]] = kept
+        return kept.fields
 
     def thing(self, id: str) -> Raw:
-        """Return the fields of an agent or an environment, as they are now."""
+        """Return the fields of a thing, as they are now."""
         return next(held[id].fields for held in self.world.things.values() if id in held)
 
-    def change(self, id: str, body: Raw) -> None:
-        """Change an agent or an environment, as someone else does."""
-        known = self.thing(id)
-        list = f"{known['type']}s"
-        version = {"version": known["version"]} if "version" in known else {}
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        url = f"https://api.qoder.com{PREFIX}/{list}/{id}"
-        answer = WorldTransport.handle_request(self, httpx.Request("POST", url, json=body | version, headers=headers))
-        assert answer.status_code == 200, answer.read()
-        self.defaults(known)
+    def session(self, **fields: Any) -> str:
+        """Add a session, and return its id."""
+        agent = {"id": AGENT, "type": "agent", "version": 1}
+        known = {"agent": agent, "environment_id": ENVIRONMENT, "title": None}
+        return self.world.add_session(at=self.world.now(), **{**known, **fields}).id
+
+    def change(self, path: str, body: Raw) -> Raw:
+        """Let someone else write, an agent in the version that there is, and return the answer."""
+        known = self.world.things["agents"].get(path.rpartition("/")[2])
+        body = body | ({"version": known.fields["version"]} if known else {})
+        request = httpx.Request("POST", HOST + path, json=body, headers={"authorization": f"Bearer {TOKEN}"})
+        done = WorldTransport.handle_request(self, request)
+        assert done.status_code < 300, done.read()
+        answer: Raw = json.loads(done.read())
+        if self.defaults:
+            self.defaults(self.thing(answer["id"]))
+        return answer
+
+
+def _asked(request: httpx.Request) -> str:
+    return f"{request.method} {str(request.url).partition('?')[0].removeprefix(HOST)}"
+
+
+def _given(answer: Answer) -> httpx.Response:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

@@ -1,0 +1,97 @@
+"""Every write whose answer is lost is settled by reading back; what never arrived is unknown, or sent again."""
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.conftest import Qoder
+from tests.support.staged import put_files
+from tests.support.things import LOSSES, UNDONE, Things
+
+
+class Case(NamedTuple):
+    """A command that writes once, and what tells how much there is of what it writes."""
+
+    line: str
+    listing: str
+    more: int = 1  # of that, once it is done
+    again: bool = False  # whether it may be sent again when it never arrived
+    before: str = ""
+
+
+WORK = "env work list workers"
+MEMORIES = "memory ls project --all"
+CASES = [
+    Case("agent create --name new --model auto", "agent list"),
+    Case("agent update writer --tools Bash", "agent versions writer", again=True),
+    Case("env create --name new", "env list"),
+    Case("env update default --pip polars", "env list", 0, again=True),
+    Case("env work ack workers work_demo", WORK, 0, again=True),
+    Case("env work stop workers work_demo", WORK, 0, again=True),
+    Case("env work stop workers work_demo --force", WORK, 0, again=True, before="env work ack workers work_demo"),
+    Case("file upload notes.md", "file list --all"),
+    Case("memory write project new.md -m x", MEMORIES),
+    Case("memory write project conventions.md -m x", "memory history project conventions.md", again=True),
+    Case("memory remove project conventions.md --yes", MEMORIES, -1, again=True),
+    Case("memory redact project memver_1 --yes", "memory history project", 0, again=True),
+    Case("memory create --name new", "memory list"),
+    Case("memory update project --description new", "memory list", 0, again=True),
+    Case("vault put team-secrets NEW --env", "vault credential list team-secrets"),
+    Case("vault put team-secrets GITHUB_TOKEN --env", "vault credential list team-secrets", 0, again=True),
+    Case("vault create --name new", "vault list"),
+    Case("skill upload mine", "skill list"),
+    Case("skill upload release-notes", "skill versions release-notes"),
+    Case("dream cancel drm_new", "dream list", 0, again=True),
+    Case("deploy create --name new --agent writer --environment default -m Go.", "deploy list --all"),
+    Case("deploy update demo --description New", "deploy list --all", 0, again=True),
+    Case("session update SESSION --title New", "session list", 0, again=True),
+]
+EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
+
+
+@pytest.fixture(params=GENERATIONS)
+def service(qoder: Qoder, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Things:
+    monkeypatch.chdir(tmp_path)
+    put_files(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "SKILL.md").write_text("---\nname: mine\ndescription: x\n---\n")
+    (tmp_path / "release-notes" / "more.md").write_text("More.\n")
+    qoder.stdin = "a secret of ours\n"
+    generation: Generation = request.param
+    made = Things(qoder, generation)
+    made.keep("dreams", {**made.thing("drm_demo"), "id": "drm_new", "status": "running"})
+    return made
+
+
+def play(qoder: Qoder, service: Things, case: Case, loss: str, *, done: bool) -> tuple[int, int, int]:
+    """Return the exit code, how often it was sent, and how much more there is."""
+    words = shlex.split(case.line.replace("SESSION", service.session()))
+    if case.before:
+        assert qoder(*shlex.split(case.before)).code == 0
+    before = qoder(*shlex.split(case.listing), "--json").json
+    service.requests.clear()
+    service.loses(loss, done=done)
+    ran = qoder(*words)
+    sent = len(service.writes)
+    after = qoder(*shlex.split(case.listing), "--json").json
+    return ran.code, sent, len(after) - len(before)
+
+
+@EACH
+@pytest.mark.parametrize("loss", LOSSES)
+def test_write_whose_answer_is_lost_is_settled_by_reading_back(
+    qoder: Qoder, service: Things, case: Case, loss: str
+) -> None:
+    assert play(qoder, service, case, loss, done=True) == (0, 1, case.more)
+
+
+@EACH
+@pytest.mark.parametrize("loss", UNDONE)
+def test_write_that_never_arrived_is_unknown_or_sent_again_where_that_does_no_harm(
+    qoder: Qoder, service: Things, case: Case, loss: str
+) -> None:
+    expected = (0, 2, case.more) if case.again else (9, 1, 0)
+    assert play(qoder, service, case, loss, done=False) == expected
