@@ -1,119 +1,92 @@
 """`qoder file upload` and `download`: texts sent once, and what agents made fetched whole, never over another file."""
 
-import io
-import json
 import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.nouns import files
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.blobs import LOST, UNDONE, Service, form_of
+from tests.support.things import Things, refusal
+
+REPORT = "# Status report\n\nAll checks pass.\n"
+LINK = "https://storage.example/1"
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
-    return Service(qoder, request.param)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
+    return Things(qoder, request.param)
 
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
-    file = tmp_path / "notes.md"
+    file = tmp_path / "plan.md"
     file.write_text("Für alle\n", encoding="utf-8")
     return file
-
-
-def made_by_an_agent(service: Service, name: str, content: bytes = b"a,b\n") -> str:
-    raw = service.add("/files", "file_", type="file", filename=name, downloadable=True, metadata={})
-    service.contents[raw["id"]] = content
-    return str(raw["id"])
 
 
 # Uploading.
 
 
-def test_a_file_is_uploaded_with_what_was_said_of_it(qoder: Qoder, service: Service, notes: Path) -> None:
+def test_file_upload_sends_what_was_said_of_it_and_no_more(qoder: Qoder, service: Things, notes: Path) -> None:
     ran = qoder("file", "upload", str(notes), "--metadata", "team=core", "--expires", "2h", "--json")
     assert ran.code == 0, ran.err
-    assert ran.json == service.things["/files"][0]
-    assert ran.json["filename"] == "notes.md"
-    assert ran.json["expires_in_seconds"] == 7200
+    kept = service.thing(ran.json["id"])
+    assert (ran.json["filename"], kept["_content"]) == ("plan.md", "Für alle\n".encode())
     assert ran.json["metadata"]["team"] == "core"
-    assert service.contents[ran.json["id"]] == "Für alle\n".encode()
+    assert ran.json["expires_at"] == "2027-01-15T10:00:00Z"
     assert ran.err.startswith(f"uploading {notes} (profile default, api.qoder.com)")
+    assert re.findall(rb' name="([^"]*)"', service.sent[0]) == [b"metadata", b"expires_in_seconds", b"file"]
 
 
-@pytest.mark.parametrize(
-    ("format", "out"),
-    [("id", "file_1\n"), ("jsonl", '{"id":"file_1",'), ("table", "id\tfile_1\nname\tnotes.md\n")],
-)
-def test_an_upload_is_told_in_every_format(qoder: Qoder, service: Service, notes: Path, format: str, out: str) -> None:
-    assert qoder("file", "upload", str(notes), "-o", format).out.startswith(out)
-
-
-def test_several_files_are_an_array_each_with_its_result(qoder: Qoder, service: Service, tmp_path: Path) -> None:
+def test_file_upload_sends_several_each_with_its_result(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     names = [str(tmp_path / name) for name in ("a.txt", "b.txt", "c.txt")]
     for name in names:
         Path(name).write_text(name)
-    service.refusals["POST /files"] = []
-    service.before["POST /files"] = lambda: service.refusals["POST /files"].append(_refusal(413))
+    service.never = [refusal(413, "request_too_large_error", "Too large.")]
     ran = qoder("file", "upload", *names, "--json")
     assert ran.code == 6
-    assert [each["input"] for each in ran.json] == names
-    assert [each["exit_code"] for each in ran.json] == [6, 0, 0]
-    assert len(service.things["/files"]) == 2
+    assert [(each["input"], each["exit_code"]) for each in ran.json] == list(zip(names, (6, 0, 0), strict=True))
 
 
-def _refusal(status: int) -> Any:
-    from tests.support.blobs import Refused
-
-    return Refused(status, "Too large.")
-
-
-def test_standard_input_is_uploaded_under_a_name(qoder: Qoder, service: Service) -> None:
+def test_file_upload_sends_stdin_under_a_name(qoder: Qoder, service: Things) -> None:
     qoder.stdin = "hello"
     ran = qoder("file", "upload", "-", "--name", "today.md", "--json")
-    assert (ran.json["filename"], service.contents[ran.json["id"]]) == ("today.md", b"hello")
+    assert (ran.json["filename"], service.thing(ran.json["id"])["_content"]) == ("today.md", b"hello")
 
 
-BAD = {
-    "binary": b"a\0b",
-    "latin": "é".encode("latin-1"),
-    "large": b"x" * (files.LARGEST + 1),
-}
-
-
-@pytest.mark.parametrize("content", BAD.values(), ids=BAD)
-def test_what_is_no_text_is_refused_before_anything_is_sent(
-    qoder: Qoder, service: Service, notes: Path, content: bytes
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b"a\0b"),
+        lambda path: path.write_bytes("é".encode("latin-1")),
+        lambda path: path.write_bytes(b"x" * (files.LARGEST + 1)),
+        lambda path: path.mkdir(),
+        lambda path: None,
+        pytest.param(
+            lambda path: os.mkfifo(path), marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+        ),
+    ],
+    ids=["binary", "latin", "large", "folder", "missing", "pipe"],
+)
+def test_file_upload_refuses_what_is_no_text_before_anything_is_sent(
+    qoder: Qoder, service: Things, notes: Path, spoil: Callable[[Path], object]
 ) -> None:
-    bad = notes.parent / "bad.txt"
-    bad.write_bytes(content)
+    spoil(bad := notes.parent / "bad.txt")
     ran = qoder("file", "upload", str(notes), str(bad))
     assert ran.code == 2
     assert str(bad) in ran.err
     assert service.asked == []
 
 
-def test_a_file_of_just_the_size_that_is_allowed_is_uploaded(qoder: Qoder, service: Service, notes: Path) -> None:
-    notes.write_bytes(b"x" * files.LARGEST)
+def test_file_upload_takes_just_the_size_that_is_allowed(qoder: Qoder, service: Things, notes: Path) -> None:
+    notes.write_bytes(b"x" * 5_000_000)
     assert qoder("file", "upload", str(notes)).code == 0
-
-
-def test_what_is_no_file_is_refused(qoder: Qoder, service: Service, tmp_path: Path) -> None:
-    kinds = [tmp_path, tmp_path / "missing", tmp_path / "no\0name"]
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe")
-        kinds.append(tmp_path / "pipe")
-    for kind in kinds:
-        ran = qoder("file", "upload", str(kind))
-        assert (ran.code, service.asked) == (2, []), kind
 
 
 @pytest.mark.parametrize(
@@ -129,141 +102,119 @@ def test_what_is_no_file_is_refused(qoder: Qoder, service: Service, tmp_path: Pa
         ["NOTES", "--expires", "0"],
         ["NOTES", "--expires", "soon"],
         ["NOTES", "--metadata", "team"],
-        [],
+        ["no\0name"],
     ],
 )
-def test_words_that_cannot_be_meant_send_nothing(qoder: Qoder, service: Service, notes: Path, words: list[str]) -> None:
+def test_file_upload_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, notes: Path, words: list[str]) -> None:
     ran = qoder("file", "upload", *(str(notes) if word == "NOTES" else word for word in words))
     assert (ran.code, service.asked) == (2, [])
 
 
-def test_closed_standard_input_is_said(qoder: Qoder, service: Service) -> None:
-    from qoder_cli.app import App
-    from qoder_cli.cli.main import main
-
-    err = io.BytesIO()
-    app = App(env=qoder.env, out=Screen(io.BytesIO()), err=Screen(err), stdin=None, transport=qoder.transport)
-    assert main(["file", "upload", "-", "--name", "x"], app) == 2
-    assert b"cannot read standard input: it is closed" in err.getvalue()
-
-
-def test_nothing_is_uploaded_where_writing_is_forbidden(qoder: Qoder, service: Service, notes: Path) -> None:
-    qoder.env["QODER_READ_ONLY"] = "1"
-    assert (qoder("file", "upload", str(notes)).code, service.asked) == (2, [])
-
-
-@pytest.mark.parametrize("fault", LOST)
-def test_a_lost_answer_is_settled_by_our_mark(qoder: Qoder, service: Service, notes: Path, fault: str) -> None:
-    theirs = service.add("/files", "file_", type="file", filename="notes.md", metadata={"qoder_key": "theirs"})
-    service.faults["POST /files"] = [fault]
-    ran = qoder("file", "upload", str(notes), "--json")
-    assert ran.code == 0, ran.err
-    assert ran.json["id"] == service.things["/files"][1]["id"] != theirs["id"]
-    assert len(service.sent) == 1
-    assert "confirmed by reading it back" in ran.err
-
-
-@pytest.mark.parametrize("fault", UNDONE)
-def test_an_upload_that_does_not_show_is_unknown_and_not_repeated(
-    qoder: Qoder, service: Service, notes: Path, fault: str
+@pytest.mark.parametrize("done", [True, False])
+def test_file_upload_tells_its_own_from_a_colleagues_of_the_same_name(
+    qoder: Qoder, service: Things, notes: Path, done: bool
 ) -> None:
-    service.before["POST /files"] = lambda: service.add(
-        "/files", "file_", type="file", filename="notes.md", metadata={"qoder_key": "theirs"}
-    )
-    service.faults["POST /files"] = [fault]
+    theirs = {**service.thing("file_notes"), "id": "file_theirs", "filename": "plan.md", "metadata": {"qoder_key": "1"}}
+    service.meanwhile = [lambda: service.keep("files", theirs)]
+    service.loses("reset", done=done)
     ran = qoder("file", "upload", str(notes), "--json")
-    assert (ran.code, len(service.sent)) == (9, 1)
-    assert ran.error["next"][:3] == ["qoder", "file", "list"]
+    assert (ran.code, len(service.writes)) == (0 if done else 9, 1)
+    if done:
+        assert ran.json["id"] != "file_theirs"
+        assert "confirmed by reading it back" in ran.err
+    else:
+        assert ran.error["next"][:3] == ["qoder", "file", "list"]
 
 
-def test_a_signal_stops_those_that_were_not_begun(qoder: Qoder, service: Service, tmp_path: Path) -> None:
-    names = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
-    for name in names:
-        Path(name).write_text(name)
-
+def test_file_upload_begins_no_other_after_a_signal(qoder: Qoder, service: Things, notes: Path) -> None:
     def interrupt() -> None:
         raise Signalled(15)
 
-    service.before["POST /files"] = interrupt
-    ran = qoder("file", "upload", *names, "--json")
-    assert ran.code == 143
-    assert len(service.sent) == 1
-    assert ran.json[1]["exit_code"] is None
+    service.meanwhile = [interrupt]
+    (other := notes.parent / "b.txt").write_text("b")
+    ran = qoder("file", "upload", str(notes), str(other), "--json")
+    assert (ran.code, len(service.writes), ran.json[1]["exit_code"]) == (143, 1, None)
 
 
 # Downloading.
 
 
-def test_a_file_is_downloaded_under_its_name(qoder: Qoder, service: Service, tmp_path: Path) -> None:
-    id = made_by_an_agent(service, "report.csv")
-    ran = qoder("file", "download", "report.csv", "-O", str(tmp_path / "new"), "--json")
+def test_file_download_saves_it_under_its_name_and_never_over_another(
+    qoder: Qoder, service: Things, tmp_path: Path
+) -> None:
+    ran = qoder("file", "download", "report.md", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 0, ran.err
-    path = tmp_path / "new" / "report.csv"
-    assert ran.json == {**service.things["/files"][0], "path": str(path)}
-    assert path.read_bytes() == b"a,b\n"
+    path = tmp_path / "new" / "report.md"
+    assert ran.json["path"] == str(path)
+    assert path.read_text() == REPORT
     assert f"saved {path}" in ran.err
-    assert qoder("file", "download", id, "-O", str(tmp_path / "new"), "-q").out == f"{id}\n"
-    assert (tmp_path / "new" / "report-2.csv").exists()
+    assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new"), "-q").out == "file_report\n"
+    assert (tmp_path / "new" / "report-2.md").read_text() == REPORT
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "a\\..\\b", "\x1b[2J.txt", "CON"])
-def test_the_servers_names_stay_in_the_folder(qoder: Qoder, service: Service, tmp_path: Path, name: str) -> None:
-    folder = tmp_path / "new"
-    id = made_by_an_agent(service, name)
-    ran = qoder("file", "download", id, "-O", str(folder))
+def test_file_download_lets_no_name_of_the_server_out_of_the_folder(
+    qoder: Qoder, service: Things, tmp_path: Path, name: str
+) -> None:
+    service.thing("file_report")["filename"] = name
+    ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
     assert ran.code == 0
     assert "\x1b" not in ran.out + ran.err
-    [saved] = folder.iterdir()
-    assert saved.read_bytes() == b"a,b\n"
+    [saved] = (tmp_path / "new").iterdir()
+    assert saved.read_text() == REPORT
 
 
-def test_several_are_downloaded_and_one_that_may_not_be_is_explained(
-    qoder: Qoder, service: Service, tmp_path: Path
+def test_file_download_explains_one_that_may_not_be_and_saves_the_rest(
+    qoder: Qoder, service: Things, tmp_path: Path
 ) -> None:
-    id = made_by_an_agent(service, "report.csv")
-    service.add("/files", "file_", type="file", filename="mine.md", downloadable=False)
-    ran = qoder("file", "download", "mine.md", id, "-O", str(tmp_path / "new"), "--json")
+    ran = qoder("file", "download", "notes.md", "file_report", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 4
     assert [each["exit_code"] for each in ran.json] == [4, 0]
     assert "what was uploaded usually cannot" in ran.error["hint"]
 
 
-def test_a_download_that_breaks_leaves_nothing(qoder: Qoder, service: Service, tmp_path: Path) -> None:
-    id = made_by_an_agent(service, "report.csv")
-    del service.contents[id]
-
-    class Broken(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            if request.url.host == "storage.example":
-                return httpx.Response(200, content=_breaking())
-            return service.handle_request(request)
-
-    qoder.transport = Broken()
-    ran = qoder("file", "download", id, "-O", str(tmp_path / "new"))
-    assert ran.code == 7
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def _breaking() -> Any:
+def breaking() -> Iterator[bytes]:
     yield b"half"
     raise httpx.RemoteProtocolError("peer closed connection")
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_asked(
-    qoder: Qoder, service: Service, notes: Path
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (breaking, "error: "),
+        (lambda: iter([]), "0 of 34 bytes"),
+        (lambda: iter([b"x" * 33]), "33 of 34 bytes"),  # of no stated length
+    ],
+    ids=["broken", "empty", "cut"],
+)
+def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
+    qoder: Qoder, service: Things, tmp_path: Path, content: Callable[[], Iterator[bytes]], said: str
+) -> None:
+    service.lies["GET /files/file_report/content"] = lambda link: {"url": LINK}
+    service.instead[f"GET {LINK}"] = [httpx.Response(200, content=content())]
+    ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
+    assert (ran.code, said in ran.err) == (7, True)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert "authorization" not in service.requests[-1].headers
+    service.instead[f"GET {LINK}"] = [httpx.Response(200, content=iter([b"x" * 34]))]
+    assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == 0
+
+
+def test_file_download_tells_of_a_folder_that_cannot_be_written_before_it_asks(
+    qoder: Qoder, service: Things, notes: Path
 ) -> None:
     ran = qoder("file", "download", "file_1", "-O", str(notes))
     assert (ran.code, service.asked) == (2, [])
     assert "--output-dir" in ran.err
 
 
-def test_a_file_that_is_not_there_is_said(qoder: Qoder, service: Service, tmp_path: Path) -> None:
-    assert qoder("file", "download", "file_9", "-O", str(tmp_path)).code == 5
-    assert qoder("file", "download", "other.md", "-O", str(tmp_path)).code == 5
+@pytest.mark.parametrize("name", ["file_9", "other.md"])
+def test_file_download_exits_5_where_there_is_none(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
+    assert qoder("file", "download", name, "-O", str(tmp_path)).code == 5
 
 
-def test_no_more_than_the_metadata_of_ours_is_sent_beside_it(qoder: Qoder, service: Service, notes: Path) -> None:
-    qoder("file", "upload", str(notes))
-    texts, [(field, name, _)] = form_of(service.asked[0])
-    assert (field, name) == ("file", "notes.md")
-    assert list(json.loads(texts["metadata"])) == ["qoder_key"]
+def test_file_delete_believes_no_404_of_a_proxy(qoder: Qoder, service: Things) -> None:
+    service.never = [httpx.ReadError("reset")] * 3
+    service.instead["GET /files/file_notes"] = [httpx.Response(404, html="<h1>Not found</h1>") for _ in range(30)]
+    ran = qoder("file", "delete", "file_notes", "--yes", "--json")
+    assert (ran.code, ran.out) == (9, "")

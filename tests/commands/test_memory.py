@@ -1,7 +1,8 @@
-"""`qoder memory`: what a store holds is read and written by path, and never written over unread."""
+"""`qoder memory` and `dream`: what a store holds is read and written by path, and never written over unread."""
 
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,330 +10,277 @@ import pytest
 from qoder_cli.nouns import memories
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.blobs import LOST, UNDONE, Object, Refused, Service
+from tests.support.things import FAILED, Raw, Things, each_row, refusal
 
-LIST = "/memory_stores/memstore_1/memories"
-VERSIONS = "/memory_stores/memstore_1/memory_versions"
+LIST = "/memory_stores/memstore_project/memories"
+OLD = f"{LIST}/mem_1"
+WRITE = ("memory", "write", "project")
 
 
 @pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
-    return Service(qoder, request.param)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
+    return Things(qoder, request.param)
 
 
 def digest(content: str) -> str:
     return sha256(content.encode()).hexdigest()
 
 
-def written(raw: Object, content: str) -> Callable[[], object]:
-    """Return what lets a colleague write a memory."""
-    fields = {"content": content, "content_sha256": digest(content), "content_size_bytes": len(content)}
-    return lambda: raw.update(fields)
+def written(service: Things, content: str) -> Callable[[], object]:
+    """Return what lets a colleague write conventions.md."""
+    return lambda: service.change(OLD, {"content": content})
 
 
-def version(service: Service, **fields: Any) -> Object:
-    kind = {"type": "memory_version", "path": "notes.md", "memory_id": "mem_1", "operation": "created"}
-    more = {"content": "old", "created_by": {"type": "session", "session_id": "sess_1"}}
-    return service.add(VERSIONS, "memver_", **(kind | more | fields))
+def memory(service: Things, path: str) -> Raw:
+    """Return a memory as it is now."""
+    kept = service.world.things[LIST[1:]].values()
+    return next(each.fields for each in kept if each.fields["path"] == path and each.deleted is None)
 
 
 # Writing.
 
 
-def test_an_unknown_path_is_created(qoder: Qoder, service: Service) -> None:
-    service.memory("notes.md.bak", "other")
-    ran = qoder("memory", "write", "project", "/notes.md", "-m", "Für alle", "--json")
+def test_memory_write_creates_an_unknown_path(qoder: Qoder, service: Things) -> None:
+    ran = qoder(*WRITE, "/conventions", "-m", "Für alle", "--json")
     assert ran.code == 0, ran.err
-    [(method, path, body)] = service.sent
-    assert (method, path, body["path"], body["content"]) == ("POST", LIST, "notes.md", "Für alle")
+    [body] = service.sent
+    assert service.writes == [f"POST {LIST}"]
+    assert (body["path"], body["content"]) == ("conventions", "Für alle")
     assert ran.json["content_sha256"] == digest("Für alle")
-    assert "writing notes.md in memstore_1 (profile default, api.qoder.com)" in ran.err
+    assert "writing conventions in memstore_project (profile default, api.qoder.com)" in ran.err
 
 
-def test_a_known_path_is_updated_as_it_was_read(qoder: Qoder, service: Service) -> None:
-    raw = service.memory("notes.md", "old")
-    ran = qoder("memory", "write", "project", "notes.md", "-m", "new", "-q")
-    assert (ran.code, ran.out) == (0, f"{raw['id']}\n")
-    assert service.sent == [("POST", f"{LIST}/{raw['id']}", {"content": "new", "content_sha256": digest("old")})]
-    assert raw["content"] == "new"
-    assert qoder("memory", "write", "project", raw["id"], "-m", "newer").code == 0
-    assert raw["content"] == "newer"
+def test_memory_write_updates_a_known_path_as_it_was_read(qoder: Qoder, service: Things) -> None:
+    before = memory(service, "conventions.md")["content"]
+    ran = qoder(*WRITE, "conventions.md", "-m", "new", "-q")
+    assert (ran.code, ran.out) == (0, "mem_1\n")
+    assert service.writes == [f"POST {OLD}"]
+    assert service.sent == [{"content": "new", "content_sha256": digest(before)}]
+    assert qoder(*WRITE, "mem_1", "-m", "newer").code == 0
+    assert memory(service, "conventions.md")["content"] == "newer"
 
 
-@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
-def test_nothing_is_sent_for_what_it_says_already(qoder: Qoder, service: Service, format: str) -> None:
-    raw = service.memory("notes.md", "same")
-    ran = qoder("memory", "write", "project", "notes.md", "-m", "same", "-o", format)
-    assert (ran.code, service.sent) == (0, [])
-    assert raw["id"] in ran.out
+def test_memory_write_sends_nothing_for_what_it_says_already(qoder: Qoder, service: Things) -> None:
+    ran = qoder(*WRITE, "conventions.md", "-m", memory(service, "conventions.md")["content"], "-q")
+    assert (ran.code, ran.out, service.writes) == (0, "mem_1\n", [])
     assert "nothing was sent" in ran.err
 
 
-def test_what_is_written_comes_from_standard_input_or_a_file(qoder: Qoder, service: Service, tmp_path: Any) -> None:
+def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     qoder.stdin = "piped\n"
-    qoder("memory", "write", "project", "a.md")
+    qoder(*WRITE, "a.md")
     (tmp_path / "b").write_text("in a file")
-    qoder("memory", "write", "project", "b.md", "-m", f"@{tmp_path / 'b'}")
-    assert [each["content"] for each in service.things[LIST]] == ["piped\n", "in a file"]
+    qoder(*WRITE, "b.md", "-m", f"@{tmp_path / 'b'}")
+    assert [memory(service, path)["content"] for path in ("a.md", "b.md")] == ["piped\n", "in a file"]
 
 
-@pytest.mark.parametrize("what", ["update", "create"])
-def test_what_a_colleague_wrote_in_between_is_shown_and_stays(qoder: Qoder, service: Service, what: str) -> None:
-    words = ["memory", "write", "project", "notes.md", "-m", "mine", "--json"]
-    if what == "create":
-        service.before[f"POST {LIST}"] = lambda: service.memory("notes.md", "theirs\x1b[2J")
-    else:
-        raw = service.memory("notes.md", "old")
-        service.before[f"POST {LIST}/{raw['id']}"] = written(raw, "theirs\x1b[2J")
-    ran = qoder(*words)
+@pytest.mark.parametrize("path", ["conventions.md", "new.md"])
+def test_memory_write_shows_what_a_colleague_wrote_in_between_and_leaves_it(
+    qoder: Qoder, service: Things, path: str
+) -> None:
+    theirs = "theirs\x1b[2J"
+    create = {"path": path, "content": theirs}
+    service.meanwhile = [written(service, theirs) if path != "new.md" else lambda: service.change(LIST, create)]
+    ran = qoder(*WRITE, path, "-m", "mine", "--json")
     assert ran.code == 6
-    assert service.things[LIST][0]["content"] == "theirs\x1b[2J"
+    assert memory(service, path)["content"] == theirs
     assert "\n  theirs\\u001b[2J\n" in ran.err
-    assert ran.error["next"] == ["qoder", "memory", "cat", "memstore_1", "notes.md", "-o", "json"]
+    assert ran.error["next"] == ["qoder", "memory", "cat", "memstore_project", path, "-o", "json"]
 
 
-def test_an_id_is_never_that_of_a_new_memory(qoder: Qoder, service: Service) -> None:
-    assert qoder("memory", "write", "project", "mem_9", "-m", "x").code == 5
-
-
-@pytest.mark.parametrize("fault", LOST)
-@pytest.mark.parametrize("known", [False, True])
-def test_a_lost_answer_to_a_write_is_settled(qoder: Qoder, service: Service, fault: str, known: bool) -> None:
-    if known:
-        service.memory("notes.md", "old")
-    service.faults["POST"] = []
-    service.faults[LIST if not known else f"{LIST}/mem_1"] = [fault]
-    ran = qoder("memory", "write", "project", "notes.md", "-m", "new", "--json")
-    assert ran.code == 0, ran.err
-    assert len(service.sent) == 1
-    assert [each["content"] for each in service.things[LIST]] == ["new"]
-
-
-@pytest.mark.parametrize("fault", UNDONE)
-def test_a_lost_answer_that_did_nothing(qoder: Qoder, service: Service, fault: str) -> None:
-    service.faults[LIST] = [fault]
-    assert qoder("memory", "write", "project", "notes.md", "-m", "new").code == 9
-    assert len(service.sent) == 1
-    raw = service.memory("notes.md", "old")
-    service.faults[f"{LIST}/{raw['id']}"] = [fault]
-    assert qoder("memory", "write", "project", "notes.md", "-m", "new").code == 0  # it carries what was read
-    assert raw["content"] == "new"
-
-
-def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(qoder: Qoder, service: Service) -> None:
-    raw = service.memory("notes.md", "old")
-    path = f"{LIST}/{raw['id']}"
-    service.faults[path] = ["done-reset"]
-    qoder.clock.at_sleep = written(raw, "theirs")  # type: ignore[assignment]
-    ran = qoder("memory", "write", "project", "notes.md", "-m", "new")
-    assert (ran.code, raw["content"], len(service.sent)) == (6, "theirs", 1)
+def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(qoder: Qoder, service: Things) -> None:
+    service.late = [written(service, "theirs")]
+    service.loses("reset")
+    ran = qoder(*WRITE, "conventions.md", "-m", "new")
+    assert (ran.code, memory(service, "conventions.md")["content"], len(service.writes)) == (6, "theirs", 1)
     assert "someone else changed mem_1 in the meantime; our change was not seen, and not sent again" in ran.err
     assert "  theirs\n" in ran.err
 
 
-BAD = [
-    ["", "-m", "x"],
-    ["/", "-m", "x"],
-    ["../x", "-m", "x"],
-    ["a//b", "-m", "x"],
-    ["a/./b", "-m", "x"],
-    ["a\nb", "-m", "x"],
-    ["notes.md", "-m", ""],
-    ["notes.md", "-m", "a\0b"],
-    ["notes.md", "-m", "\udcff"],
-    ["notes.md", "-m", "x" * (memories.LARGEST + 1)],
-    ["notes.md", "-m", "@/missing"],
-]
+def test_memory_write_believes_no_answer_about_another_memory(qoder: Qoder, service: Things) -> None:
+    service.lies[f"POST {LIST}"] = lambda made: {"id": "mem_1", "type": "memory", "path": "other.md"}
+    ran = qoder(*WRITE, "new.md", "-m", "Ours.", "-q")
+    assert (ran.code, service.writes) == (0, [f"POST {LIST}"]), ran.err
+    assert ran.out == f"{memory(service, 'new.md')['id']}\n"
 
 
-@pytest.mark.parametrize("words", BAD)
-def test_what_cannot_be_written_sends_nothing(qoder: Qoder, service: Service, words: list[str]) -> None:
-    ran = qoder("memory", "write", "project", *words)
-    assert (ran.code, service.asked) == (2, [])
+def moved(raw: Raw) -> Raw:
+    return {**raw, "path": "other.md"} if raw["path"] == "conventions.md" else raw
 
 
-def test_a_token_is_not_a_path_and_not_repeated(qoder: Qoder, service: Service) -> None:
-    ran = qoder("memory", "write", "project", "pt-Abcdefgh0123456789", "-m", "x")
-    assert (ran.code, service.asked) == (2, [])
-    assert "Abcdefgh" not in ran.err
+def test_memory_that_moved_is_neither_overwritten_nor_removed(qoder: Qoder, service: Things) -> None:
+    service.lies[f"GET {OLD}"] = moved
+    assert qoder("memory", "cat", "project", "conventions.md").code == 5
+    assert qoder("memory", "remove", "project", "conventions.md", "--yes").code == 5
+    assert service.writes == []
+    ran = qoder(*WRITE, "conventions.md", "-m", "Ours.")
+    assert ran.code == 6, ran.err  # the server knows one of this path
+    assert service.writes == [f"POST {LIST}"]
 
 
-def test_nothing_is_written_where_writing_is_forbidden(qoder: Qoder, service: Service) -> None:
-    qoder.env["QODER_READ_ONLY"] = "1"
-    assert (qoder("memory", "write", "project", "a", "-m", "x").code, service.sent) == (2, [])
+def test_memory_write_creates_what_only_a_list_still_shows(qoder: Qoder, service: Things) -> None:
+    service.lies[f"GET {LIST}"] = each_row(lambda row: {**row, "id": "mem_gone", "path": "new.md"})
+    ran = qoder(*WRITE, "new.md", "-m", "Ours.")
+    assert (ran.code, service.writes) == (0, [f"POST {LIST}"]), ran.err
+    assert qoder("memory", "cat", "project", "new.md").code == 5
+    assert qoder(*WRITE, "mem_9", "-m", "x").code == 5  # an id is never that of a new memory
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["/", "-m", "x"],
+        ["../x", "-m", "x"],
+        ["a//b", "-m", "x"],
+        ["a/./b", "-m", "x"],
+        ["notes.md", "-m", "a\0b"],
+        ["notes.md", "-m", "\udcff"],
+        ["notes.md", "-m", "x" * (memories.LARGEST + 1)],
+        ["notes.md", "-m", "@/missing"],
+        ["conventions.md"],
+        ["conventions.md", "-m", "-"],
+        ["conventions.md", "-m", ""],
+    ],
+)
+def test_memory_write_refuses_what_cannot_be_meant_and_an_empty_pipe(
+    qoder: Qoder, service: Things, words: list[str]
+) -> None:
+    ran = qoder(*WRITE, *words)
+    assert (ran.code, service.writes) == (2, [])
+    assert words[0] != "conventions.md" or "is empty" in ran.err
+
+
+def test_memory_write_empties_one_by_an_empty_file(qoder: Qoder, service: Things) -> None:
+    assert qoder(*WRITE, "conventions.md", "-m", "@/dev/null").code == 0
+    assert memory(service, "conventions.md")["content"] == ""
 
 
 # Reading.
 
 
-def test_a_memory_is_printed_exactly(qoder: Qoder, service: Service) -> None:
-    raw = service.memory("notes.md", "::error::a\x1b[2J")
-    assert qoder("memory", "cat", "project", "notes.md").out == "::error::a\x1b[2J"
-    assert qoder("memory", "cat", "project", raw["id"], "--json").json == raw
+def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:
+    service.change(OLD, {"content": "::error::a\x1b[2J"})
+    assert qoder("memory", "cat", "project", "conventions.md").out == "::error::a\x1b[2J"
+    assert qoder("memory", "cat", "project", "mem_1", "--json").json == memory(service, "conventions.md")
     qoder.terminal = True
-    assert qoder("memory", "cat", "project", "notes.md").out == "::error::a\\u001b[2J\n"
+    assert qoder("memory", "cat", "project", "conventions.md").out == "::error::a\\u001b[2J\n"
 
 
-def test_a_memory_that_is_not_there_is_said(qoder: Qoder, service: Service) -> None:
-    service.memory("notes.md.bak", "x")
-    assert qoder("memory", "cat", "project", "notes.md").code == 5
-    assert qoder("memory", "cat", "nothing", "notes.md").code == 5
+@pytest.mark.parametrize("words", [("project", "conventions"), ("nothing", "conventions.md")])
+def test_memory_cat_exits_5_where_there_is_none(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    assert qoder("memory", "cat", *words).code == 5
 
 
-def test_a_store_is_listed_in_every_format(qoder: Qoder, service: Service) -> None:
-    service.memory("notes/a.md", "a")
-    raw = service.memory("notes/b.md", "bb")
-    service.add(LIST, "pre_", type="memory_prefix", path="notes/deep/")
-    service.things[LIST][-1].pop("id")
-    service.memory("other.md", "x")
-    ran = qoder("memory", "ls", "project", "/notes/")
-    rows = [line.split("\t") for line in ran.out.splitlines()]
-    assert [row[:3] for row in rows] == [
-        ["-", "notes/deep/", "-"],
-        [raw["id"], "notes/b.md", "2"],
-        ["mem_1", "notes/a.md", "1"],
-    ]
-    assert qoder("memory", "ls", "project", "-q").out.split() == ["mem_4", "mem_2", "mem_1"]
-    assert qoder("memory", "ls", "project", "notes", "--json").json[0]["path"] == "notes/deep/"
+def test_memory_ls_shows_what_is_below_a_path(qoder: Qoder, service: Things) -> None:
+    folder = {"type": "memory_prefix", "path": "people/deep/"}
+    service.lies[f"GET {LIST}"] = lambda page: {**page, "data": [folder, *page["data"]] if page["data"] else []}
+    rows = [line.split("\t") for line in qoder("memory", "ls", "project", "/people/").out.splitlines()]
+    assert [row[:3] for row in rows] == [["-", "people/deep/", "-"], ["mem_2", "people/on-call.md", "14"]]
+    assert qoder("memory", "ls", "project", "people", "--json").json[0]["path"] == "people/deep/"
     assert qoder("memory", "ls", "project", "none").err.endswith("note: no memories found\n")
 
 
-def test_the_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: Service) -> None:
-    service.memory("notes.md", "x")
-    first = version(service)["id"]
+def test_memory_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: Things) -> None:
     qoder.clock.time += 7200
-    other = version(service, memory_id="mem_9", path="gone.md", operation="deleted")["id"]
-    assert qoder("memory", "history", "project", "-q").out.split() == [other, first]
-    assert qoder("memory", "history", "project", "notes.md", "-q").out.split() == [first]
-    assert qoder("memory", "history", "project", "gone.md", "-q").out.split() == [other]
-    row = qoder("memory", "history", "project", "notes.md").out.split("\t")
-    assert row[:5] == [first, "notes.md", "created", "-", "sess_1"]
-    assert qoder("memory", "history", "project", "--version", first, "--json").json["content"] == "old"
-
-
-@pytest.mark.parametrize("words", [["--version", "a/b"], ["notes.md", "--version", "memver_1"]])
-def test_a_history_that_cannot_be_meant(qoder: Qoder, service: Service, words: list[str]) -> None:
-    assert (qoder("memory", "history", "project", *words).code, service.asked) == (2, [])
+    assert qoder(*WRITE, "conventions.md", "-m", "second").code == 0
+    assert qoder("memory", "remove", "project", "people/on-call.md", "--yes").code == 0
+    all_ids = qoder("memory", "history", "project", "-q").out.split()
+    [newest, oldest] = qoder("memory", "history", "project", "conventions.md", "--json").json
+    assert [newest["operation"], oldest["operation"]] == ["modified", "created"]
+    assert len(all_ids) == 4
+    gone = qoder("memory", "history", "project", "people/on-call.md").out.splitlines()
+    assert gone[0].split("\t")[1:3] == ["people/on-call.md", "deleted"]
+    old = qoder("memory", "history", "project", "--version", oldest["id"], "--json").json
+    assert old["content"] == "Releases begin at 22:30.\n"
+    for words in (["--version", "a/b"], ["notes.md", "--version", "memver_1"]):
+        assert qoder("memory", "history", "project", *words).code == 2
 
 
 # Removing and redacting.
 
 
-def test_memories_are_removed_as_they_were_read(qoder: Qoder, service: Service) -> None:
-    raw = service.memory("a.md", "a")
-    service.memory("b.md", "b")
-    ran = qoder("memory", "remove", "project", "a.md", "b.md", "--yes", "--json")
+def test_memory_remove_removes_them_as_they_were_read(qoder: Qoder, service: Things) -> None:
+    raw = memory(service, "conventions.md")
+    words = ["memory", "remove", "project", "conventions.md", "people/on-call.md", "--json"]
+    assert (qoder(*words).code, service.writes) == (2, [])
+    ran = qoder(*words, "--yes")
     assert ran.code == 0, ran.err
-    assert [each["input"] for each in ran.json] == ["a.md", "b.md"]
-    assert service.things[LIST] == []
-    asked = [each for each in service.asked if each.method == "DELETE"]
+    assert [each["input"] for each in ran.json] == ["conventions.md", "people/on-call.md"]
+    assert qoder("memory", "ls", "project", "--json").json == []
+    asked = [each for each in service.requests if each.method == "DELETE"]
     assert asked[0].url.params["expected_content_sha256"] == raw["content_sha256"]
 
 
-def test_what_was_written_meanwhile_is_not_removed(qoder: Qoder, service: Service) -> None:
-    raw = service.memory("a.md", "a")
-    service.before[f"DELETE {LIST}/{raw['id']}"] = written(raw, "theirs")
-    ran = qoder("memory", "remove", "project", "a.md", "--yes", "--json")
+def test_memory_remove_leaves_what_was_written_meanwhile(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [written(service, "theirs")]
+    ran = qoder("memory", "remove", "project", "conventions.md", "--yes", "--json")
     assert ran.code == 6
-    assert service.things[LIST] == [raw]
+    assert memory(service, "conventions.md")["content"] == "theirs"
     assert "written meanwhile" in ran.error["hint"]
 
 
-@pytest.mark.parametrize("fault", LOST)
-def test_a_lost_answer_to_a_removal_is_settled(qoder: Qoder, service: Service, fault: str) -> None:
-    service.memory("a.md", "a")
-    service.faults[f"{LIST}/mem_1"] = [fault]
-    assert qoder("memory", "remove", "project", "a.md", "--yes").code == 0
-    assert len(service.sent) == 1
+def test_memory_remove_removes_none_where_one_is_not_there(qoder: Qoder, service: Things) -> None:
+    assert qoder("memory", "remove", "project", "conventions.md", "b.md", "--yes").code == 5
+    assert service.writes == []
 
 
-def test_one_that_is_not_there_removes_nothing(qoder: Qoder, service: Service) -> None:
-    service.memory("a.md", "a")
-    assert (qoder("memory", "remove", "project", "a.md", "b.md", "--yes").code, service.sent) == (5, [])
-    assert (qoder("memory", "remove", "project", "a.md").code, service.sent) == (2, [])
+@pytest.mark.parametrize("digest", ["a\nb", "0&view=full", "\x1b[31m"])
+def test_memory_remove_keeps_a_digest_one_value_of_the_query(qoder: Qoder, service: Things, digest: str) -> None:
+    service.lies[f"GET {OLD}"] = lambda raw: {**raw, "content_sha256": digest}
+    ran = qoder("memory", "remove", "project", "conventions.md", "--yes")
+    assert ran.code == 6  # another than the server's
 
 
-@pytest.mark.parametrize("fault", [None, *LOST, *UNDONE])
-def test_a_version_is_redacted_for_good(qoder: Qoder, service: Service, fault: str | None) -> None:
-    raw = version(service)
-    service.faults["/redact"] = [fault] if fault else []
-    ran = qoder("memory", "redact", "project", raw["id"], "--yes", "--json")
-    assert ran.code == 0, ran.err
-    assert ran.json["redacted_at"]
-    assert raw["content"] is None
-    assert (qoder("memory", "redact", "project", raw["id"]).code, len(service.sent) <= 2) == (2, True)
-
-
-def test_a_refusal_is_told(qoder: Qoder, service: Service) -> None:
-    service.refusals[LIST] = [Refused(400, "path is invalid")]
-    ran = qoder("memory", "write", "project", "a.md", "-m", "x", "--json")
-    assert (ran.code, "path is invalid" in ran.error["message"]) == (6, True)
+def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things) -> None:
+    assert (qoder("memory", "redact", "project", "memver_1").code, service.writes) == (2, [])
+    ran = qoder("memory", "redact", "project", "memver_1", "--yes", "--json")
+    assert (ran.code, bool(ran.json["redacted_at"])) == (0, True)
+    assert qoder("memory", "history", "project", "--version", "memver_1", "--json").json.get("content") is None
 
 
 # The stores themselves, and dreams.
 
 
-@pytest.mark.parametrize("fault", [None, *LOST])
-def test_a_store_is_created_once(qoder: Qoder, service: Service, fault: str | None) -> None:
-    service.faults["POST /memory_stores"] = [fault] if fault else []
-    ran = qoder("memory", "create", "--name", "team", "--description", "What we agreed on", "--json")
-    assert ran.code == 0, ran.err
-    assert ran.json["id"] == service.things["/memory_stores"][1]["id"]
-    assert ran.json["description"] == "What we agreed on"
-    assert len(service.sent) == 1
-
-
-@pytest.mark.parametrize("fault", UNDONE)
-def test_a_store_that_does_not_show_is_unknown(qoder: Qoder, service: Service, fault: str) -> None:
-    service.faults["POST /memory_stores"] = [fault]
-    assert (qoder("memory", "create", "--name", "team").code, len(service.sent)) == (9, 1)
-
-
-def test_a_store_is_updated_where_it_differs(qoder: Qoder, service: Service) -> None:
+def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
     words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core")
-    assert qoder(*words, "--dry-run").code == 0
-    assert service.sent == []
+    assert (qoder(*words, "--dry-run").code, service.writes) == (0, [])
     assert qoder(*words).code == 0
-    assert service.sent[0][2] == {"description": "new", "metadata": {"team": "core"}}
-    assert qoder(*words).code == 0
-    assert len(service.sent) == 1
+    assert service.sent == [{"description": "new", "metadata": {"team": "core"}}]
+    assert (qoder(*words).code, len(service.writes)) == (0, 1)
     assert qoder("memory", "update", "project").code == 2
-    assert qoder("memory", "create").code == 2
 
 
-def test_a_dream_is_created_from_stores_and_sessions(qoder: Qoder, service: Service) -> None:
+def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
     words = ["dream", "create", "--from", "project", "--from", "sess_1", "--from", "sess_2", "--model", "auto"]
-    ran = qoder(*words, "--instructions", "Be brief.", "--into", "project", "--json")
-    assert ran.code == 0, ran.err
-    assert service.sent[0][2] == {
-        "inputs": [
-            {"type": "memory_store", "memory_store_id": "memstore_1"},
-            {"type": "sessions", "session_ids": ["sess_1", "sess_2"]},
-        ],
-        "model": "auto",
-        "instructions": "Be brief.",
-        "output_behavior": {"type": "update_existing", "memory_store_id": "memstore_1"},
-    }
-    assert ran.json["id"] == "drm_1"
-    service.faults["POST /dreams"] = ["done-reset"]
-    assert (qoder(*words).code, len(service.sent)) == (9, 2)  # nothing marks one as ours
+    assert qoder(*words, "--instructions", "Be brief.", "--into", "project").code == 0
+    into = {"type": "memory_store", "memory_store_id": "memstore_project"}
+    assert service.sent == [
+        {
+            "inputs": [into, {"type": "sessions", "session_ids": ["sess_1", "sess_2"]}],
+            "model": "auto",
+            "instructions": "Be brief.",
+            "output_behavior": {**into, "type": "update_existing"},
+        }
+    ]
+
+
+@pytest.mark.parametrize("answer", [FAILED, refusal(502, "", "")])
+def test_dream_create_is_unknown_after_a_failure_for_it_has_no_mark(qoder: Qoder, service: Things, answer: Any) -> None:
+    service.never = [answer]
+    ran = qoder("dream", "create", "--from", "memstore_project", "--model", "auto")
+    assert (ran.code, len(service.writes)) == (9, 1)
 
 
 @pytest.mark.parametrize("words", [["--model", "auto"], ["--from", "sess_1"], ["--from", "drm_1", "--model", "auto"]])
-def test_a_dream_that_cannot_be_meant(qoder: Qoder, service: Service, words: list[str]) -> None:
-    assert (qoder("dream", "create", *words).code, service.sent) == (2, [])
+def test_dream_create_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
+    assert (qoder("dream", "create", *words).code, service.writes) == (2, [])
 
 
-@pytest.mark.parametrize("fault", [None, *LOST, *UNDONE])
-def test_dreams_are_cancelled(qoder: Qoder, service: Service, fault: str | None) -> None:
-    ids = [service.add("/dreams", "drm_", type="dream", status="running")["id"] for _ in range(2)]
-    service.faults["/cancel"] = [fault] if fault else []
+def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qoder, service: Things) -> None:
+    ids = ["drm_a", "drm_b"]
+    for id in ids:
+        service.keep("dreams", {**service.thing("drm_demo"), "id": id, "status": "running"})
     ran = qoder("dream", "cancel", *ids, "--json")
     assert (ran.code, [each["status"] for each in ran.json]) == (0, ["canceled"] * 2), ran.err
-
-
-def test_a_dream_that_has_ended_is_not_cancelled(qoder: Qoder, service: Service) -> None:
-    id = service.add("/dreams", "drm_", type="dream", status="completed")["id"]
-    service.refusals["/cancel"] = [Refused(409, "It has completed.")]
-    ran = qoder("dream", "cancel", id, "--json")
+    ran = qoder("dream", "cancel", "drm_demo", "--json")
     assert (ran.code, "dream get" in ran.error["hint"]) == (6, True)

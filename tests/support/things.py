@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import httpx
@@ -126,7 +127,7 @@ class Things(WorldTransport):
 
     def keep(self, list: str, raw: Raw) -> Raw:
         """Keep something that was always there, and return its fields."""
-        kept = Thing(raw["id"], json.loads(json.dumps(raw)), self.world.now() - 60)
+        kept = Thing(raw["id"], deepcopy(raw), self.world.now() - 60)
         self.world.things.setdefault(list, {})[raw["id"]] = kept
         return kept.fields
 
