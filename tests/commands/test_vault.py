@@ -11,7 +11,7 @@ from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
-from tests.support.things import Raw, Things, ok, refusal
+from tests.support.things import LOSSES, Raw, Things, ok, refusal
 
 LIST = "/vaults/vault_team/credentials"
 OLD = f"{LIST}/vcred_old"
@@ -192,6 +192,13 @@ def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service
     service.never = [refusal(502, "", "")] * 3
     ran = put(qoder, "GITHUB_TOKEN", "--env", "--json")
     assert (ran.code, ran.error["hint"]) == (9, "check; it is safe to repeat")
+
+
+def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service: Things) -> None:
+    variable(service)
+    service.after = [LOSSES["503"]] * 9
+    service.lies[f"GET {OLD}"] = lambda raw: {**raw, "metadata": {}}
+    assert put(qoder, "GITHUB_TOKEN", "--env").code == 9
 
 
 def test_vault_put_takes_no_colleagues_new_secret_for_ours(qoder: Qoder, service: Things) -> None:

@@ -20,16 +20,6 @@ Raw = dict[str, Any]
 Answer = httpx.Response | Exception
 Lie = Callable[[Any], Any]
 
-# How the answer to a write is lost.
-LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
-    "reset": lambda done: httpx.RemoteProtocolError("Server disconnected without sending a response."),
-    "timeout": lambda done: httpx.ReadTimeout("The read operation timed out"),
-    "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
-    "html": lambda done: httpx.Response(200, html="<h1>Welcome</h1>"),
-    "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
-}
-UNDONE = ("reset", "502", "html")  # also where nothing was done
-
 
 def ok(body: Any) -> httpx.Response:
     return httpx.Response(200, json=body)
@@ -38,6 +28,18 @@ def ok(body: Any) -> httpx.Response:
 def refusal(status: int, kind: str, message: str) -> httpx.Response:
     """Return an answer in the API's own envelope."""
     return httpx.Response(status, json={"type": "error", "error": {"type": kind, "message": message}})
+
+
+# How the answer to a write is lost.
+LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
+    "reset": lambda done: httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    "timeout": lambda done: httpx.ReadTimeout("The read operation timed out"),
+    "503": lambda done: refusal(503, "api_error", "Oops."),
+    "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
+    "html": lambda done: httpx.Response(200, html="<h1>Welcome</h1>"),
+    "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
+}
+UNDONE = ("reset", "502", "html")  # also where nothing was done
 
 
 FAILED = refusal(500, "api_error", "It failed.")
@@ -141,11 +143,11 @@ class Things(WorldTransport):
         known = {"agent": agent, "environment_id": ENVIRONMENT, "title": None}
         return self.world.add_session(at=self.world.now(), **{**known, **fields}).id
 
-    def change(self, path: str, body: Raw) -> Raw:
+    def change(self, path: str, body: Raw, *, method: str = "POST") -> Raw:
         """Let someone else write, an agent in the version that there is, and return the answer."""
         known = self.world.things["agents"].get(path.rpartition("/")[2])
         body = body | ({"version": known.fields["version"]} if known else {})
-        request = httpx.Request("POST", HOST + path, json=body, headers={"authorization": f"Bearer {TOKEN}"})
+        request = httpx.Request(method, HOST + path, json=body, headers={"authorization": f"Bearer {TOKEN}"})
         done = WorldTransport.handle_request(self, request)
         assert done.status_code < 300, done.read()
         answer: Raw = json.loads(done.read())

@@ -1,0 +1,245 @@
+"""What holds for the commands of all nouns, whatever an answer or a list says."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import InternalError
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import Qoder
+from tests.contract.lines import COMMANDS
+from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
+
+POET = ("agent", "create", "--name", "poet", "--model", "auto")
+
+
+@pytest.fixture(params=GENERATIONS)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
+    return Things(qoder, request.param)
+
+
+# Fields of another kind than the API documents.
+
+ODD: list[Any] = [None, 5, True, "x", [], [5], {"x": 1}, 10**30, "9" * 5000]
+ODD_FIELDS: list[tuple[str, str, Lie]] = [
+    ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "configs": odd}]),
+    ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "disallowed_tools": odd}]),
+    ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "enabled_tools": odd}]),
+    ("agents", "metadata", lambda odd: odd),
+    ("environments", "metadata", lambda odd: odd),
+    ("environments", "config", lambda odd: {"type": "cloud", "packages": odd}),
+    ("environments", "config", lambda odd: {"type": "cloud", "packages": {"pip": odd}}),
+    ("environments", "config", lambda odd: {"networking": {"type": "limited", "allowed_hosts": odd}}),
+    ("skills", "latest_version", lambda odd: odd),
+]
+OF = {"agents": ("agent", "writer"), "environments": ("env", "default"), "skills": ("skill", "release-notes")}
+OPTIONS = {
+    "agents": ["--ask", "Bash", "--metadata", "a=b"],
+    "environments": ["--pip", "pandas", "--allow-host", "a.example", "--metadata", "a=b"],
+}
+
+
+@pytest.mark.parametrize("at", range(len(ODD_FIELDS)), ids=lambda at: f"{ODD_FIELDS[at][0]} {ODD_FIELDS[at][1]} {at}")
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(odd)[:9])
+def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: int, tmp_path: Path) -> None:
+    service = Things(qoder)
+    plural, field, around = ODD_FIELDS[at]
+    noun, name = OF[plural]
+    id = qoder(noun, "get", name, "-q").out.strip()
+    service.lies[f"GET /{plural}/{id}"] = lambda raw: {**raw, field: around(odd)}
+    service.lies[f"GET /{plural}"] = each_row(service.lies[f"GET /{plural}/{id}"])
+    assert qoder(noun, "list").code == 0
+    assert qoder(noun, "get", id).code == 0
+    if plural in OPTIONS:
+        assert qoder(noun, "update", id, *OPTIONS[plural], "--dry-run").code in (0, 2)
+        return
+    assert qoder(noun, "download", id, "-O", str(tmp_path)).code in (0, 5)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "SKILL.md").write_text("---\nname: release-notes\ndescription: x\n---\n")
+    assert qoder(noun, "upload", str(tmp_path / "new")).code in (0, 5, 9)
+
+
+# A name, and what it stands for.
+
+
+def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, service: Things) -> None:
+    for path in ("/agents", "/environments", "/vaults/vault_team/credentials"):
+        service.lies[f"GET {path}"] = lambda page: {**page, "data": page["data"] * 2}
+    qoder.stdin = "a-secret-of-ours\n"
+    assert qoder("agent", "get", "writer").code == 0
+    assert qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--env").code == 0
+    assert service.writes == ["POST /vaults/vault_team/credentials/vcred_github"]
+
+
+@pytest.mark.parametrize("verb", ["archive", "delete"])
+@pytest.mark.parametrize("id", ["..", ".", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", "env_?x=1", 7])
+def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder, id: Any, verb: str) -> None:
+    service = Things(qoder)
+    service.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
+    ran = qoder("env", verb, "staging", "--yes")
+    assert (ran.code, service.writes) == (5, []), ran.err
+    assert "no environment is named 'staging'" in ran.err  # and nothing was asked by such an id
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("agent", "get", "poet"),
+        ("agent", "update", "poet", "--description", "x"),
+        ("env", "archive", "poet", "--yes"),
+        ("env", "delete", "poet", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_noun_commands_find_nothing_by_a_name_that_it_has_no_more(
+    qoder: Qoder, service: Things, words: tuple[str, ...]
+) -> None:
+    for list in ("/agents", "/environments"):
+        service.lies[f"GET {list}"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}]}
+    ran = qoder(*words)
+    assert (ran.code, ran.out, service.writes) == (5, "", []), ran.err
+    assert re.search("is named '(writer|reviewer|default|workers)' now", ran.err)
+
+
+def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder, service: Things) -> None:
+    old = qoder(*POET, "-q").out.strip()
+    assert qoder("agent", "archive", old, "--yes").code == 0
+    assert qoder("agent", "get", "poet", "-q").out.strip() == old
+    new = qoder(*POET, "-q").out.strip()
+    assert qoder("agent", "get", "poet", "-q").out.strip() == new
+    assert qoder("agent", "archive", "poet", "--yes", "-q").out.strip() == new
+    assert qoder("agent", "get", "poet").code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields", "words"),
+    [
+        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer"),
+        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent get agent_writer --version 1"),
+        ("/agents/agent_writer", {"id": "agent_reviewer"}, "agent update agent_writer --description Other."),
+        ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill get release-notes --version 1"),
+        ("/skills/skill_release_notes/versions/1", {"skill_id": "skill_x"}, "skill download release-notes --version 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_noun_commands_exit_5_where_the_answer_is_another_thing(
+    qoder: Qoder, service: Things, asked: str, fields: Any, words: str
+) -> None:
+    service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
+    ran = qoder(*words.split())
+    assert (ran.code, ran.out, service.writes) == (5, "", []), ran.err
+
+
+# Answers to a create or an update that are not what was asked for.
+
+CREATED = {
+    "agent": (["--model", "auto"], "/agents", {"id": "agent_1", "type": "agent"}),
+    "env": ([], "/environments", {"id": "env_1", "type": "environment"}),
+    "vault": ([], "/vaults", {"id": "vault_1", "type": "vault"}),
+    "memory": ([], "/memory_stores", {"id": "memstore_1", "type": "memory_store"}),
+}
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"qoder_key": "another"}},
+        {"name": "other", "display_name": "other"},
+        {"id": "file_1", "type": "file", "name": "ours"},
+    ],
+    ids=["mark", "name", "kind"],
+)
+@pytest.mark.parametrize("noun", CREATED)
+def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, fields: Any, done: bool) -> None:
+    service = Things(qoder)
+    options, path, other = CREATED[noun]
+    told = {**other, **fields}
+    if done:
+        service.lies[f"POST {path}"] = lambda made: told
+    else:
+        service.never = [ok(told)]
+    ran = qoder(noun, "create", "--name", "ours", *options, "-q")
+    assert (ran.code, service.writes) == (0 if done else 9, [f"POST {path}"]), ran.err
+    assert ran.out == (qoder(noun, "get", "ours", "-q").out if done else "")
+    assert ran.out.strip() != told["id"]
+
+
+@pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
+def test_agent_create_takes_nothing_for_ours_that_has_our_mark_but_no_id(
+    qoder: Qoder, service: Things, id: Any
+) -> None:
+    service.after = [lambda done: FAILED]
+    service.lies["GET /agents"] = each_row(lambda row: {**row, "id": id})
+    ran = qoder(*POET, "-q")
+    assert ran.code in (7, 9), ran.out
+    assert (ran.out, service.writes) == ("", ["POST /agents"])
+
+
+@pytest.mark.parametrize(("count", "code"), [(5, 7), (21, 9)])
+def test_agent_create_is_unknown_where_too_many_of_a_list_tell_no_metadata(
+    qoder: Qoder, service: Things, count: int, code: int
+) -> None:
+    now = "2026-06-14T23:59:59Z"
+    rows = [{"id": f"agent_{n}", "type": "agent", "name": f"a{n}", "created_at": now} for n in range(count)]
+    service.never = [FAILED]
+    service.lies["GET /agents"] = lambda page: {**page, "data": rows}
+    for row in rows:
+        service.instead[f"GET /agents/{row['id']}"] = [ok({**row, "metadata": {}}) for _ in range(30)]
+    ran = qoder(*POET)
+    assert (ran.code, "could not be read back" in ran.err) == (code, code == 9)
+
+
+def test_agent_update_believes_no_answer_as_if_nothing_was_sent(qoder: Qoder, service: Things) -> None:
+    before = qoder("agent", "get", "agent_writer", "--json").json
+    service.never = [ok(before)] * 3
+    ran = qoder("agent", "update", "agent_writer", "--description", "Other.", "--json")
+    assert (ran.code, ran.out) == (9, "")
+    assert qoder("agent", "get", "agent_writer", "--json").json == before
+
+
+@pytest.mark.parametrize(
+    "answer", [refusal(413, "x", "Large."), httpx.Response(413, html="<h1>")], ids=["API", "proxy"]
+)
+def test_agent_create_says_to_send_less_where_it_is_too_large(
+    qoder: Qoder, service: Things, answer: httpx.Response
+) -> None:
+    service.never = [answer]
+    ran = qoder(*POET, "--json")
+    assert (ran.code, ran.error["hint"][:10], len(service.writes)) == (6, "send less:", 1)
+
+
+def test_agent_create_tells_the_id_though_the_disk_is_full(
+    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(screen: Screen, text: str) -> None:
+        raise InternalError("cannot write to standard output: No space left on device")
+
+    monkeypatch.setattr(Screen, "write", full)
+    ran = qoder(*POET)
+    assert ran.code == 70
+    assert re.search(r"agent agent_\w+ was created, but cannot write", ran.err)
+
+
+@pytest.mark.parametrize("field", ["tools", "skills", "mcp_servers"])
+@pytest.mark.parametrize("words", [["create"], ["update", "writer"]])
+def test_agent_takes_a_file_whose_lists_hold_no_mappings(
+    qoder: Qoder, service: Things, words: list[str], field: str
+) -> None:
+    qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
+    assert qoder("agent", *words, "-f", "-", "--dry-run").code == 0
+
+
+# The words of the help.
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_fits_80_columns_and_has_examples(qoder: Qoder, command: str) -> None:
+    qoder.env["COLUMNS"] = "80"
+    lines = qoder(*command.split(), "--help").out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert "  Examples:" in lines
