@@ -1,22 +1,20 @@
-"""Every operation of the API has a command, which sends exactly what the operation takes, in every format."""
+"""Every operation of the API has a command, which sends exactly what the operation takes."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
-import httpx
 import pytest
 
-from qoder_cli.base.marks import KEY
 from qoder_cli.nouns.table import Operation, all_operations, of_path
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.records import ENVIRONMENT
+from qoder_cli.sandbox.samples import WRITER
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation
 from tests.conftest import Qoder
-from tests.support.inprocess import WorldTransport
-from tests.support.sessions import PREFIX, Service
-
-FORMATS = ("table", "wide", "json", "jsonl", "id")
+from tests.support.desk import unmarked
+from tests.support.things import Things
 
 
 class Case(NamedTuple):
@@ -189,36 +187,23 @@ CASES = {
 }
 
 
-def test_every_operation_has_a_case() -> None:
+def test_every_operation_of_the_api_has_a_case() -> None:
     assert list(CASES) == [operation.id for operation in all_operations()]
 
 
-class Recorder(Service):
-    """The service, which keeps what was sent to it."""
-
-    def __init__(self, qoder: Qoder, generation: Generation) -> None:
-        super().__init__(qoder, generation)
-        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        query = dict(parse_qsl(request.url.query.decode()))
-        path = request.url.path.removeprefix(PREFIX)
-        self.requests.append((request.method, path, query, request.read()))
-        return WorldTransport.handle_request(self, request)  # none of what other tests put in its place
-
-
 class Scene:
-    """A service with something of everything, and the words that name it."""
+    """The sandbox, with the words that name something in it."""
 
     def __init__(self, qoder: Qoder, generation: Generation, folder: Path) -> None:
         self.qoder = qoder
-        self.service = Recorder(qoder, generation)
+        self.service = Things(qoder, generation)
         qoder.env["QODER_REPO_TOKEN"] = "ghp-secret"
         (folder / "plan.md").write_text("Plan.\n")
         for name, title in (("skill", "greeting"), ("again", "release-notes")):
             (folder / name).mkdir()
             (folder / name / "SKILL.md").write_text(f"---\nname: {title}\ndescription: Says it.\n---\nSay it.\n")
-        self.known = {"folder": str(folder)}
+        self.known = {"folder": str(folder), "agent": WRITER, "env": ENVIRONMENT, "memory": "memstore_project"}
+        self.known |= {"file": "file_notes", "memory_version": "memver_1"}
 
     def of(self, name: str) -> str:
         """Return what a word in braces stands for, made on first use."""
@@ -227,26 +212,16 @@ class Scene:
         return self.known[name]
 
     def _made(self, name: str) -> str:
-        read = {
-            "agent": "agent get writer",
-            "env": "env get default",
-            "memory": "memory get project",
-            "file": "file get notes.md",
-        }
-        if name in read:
-            return str(self.qoder(*read[name].split(), "-q").out.strip())
         match name:
             case "session":
                 return self.service.session()
             case "mounted":
-                line = f"session new --agent writer --env default --file {self.of('file')}"
-                return str(self.qoder(*line.split(), "--repo", "https://github.com/org/repo", "-q").out.strip())
-            case "thread":
-                return "sthr_" + self.of("session").removeprefix("sess_")
+                words = "session new --agent writer --env default --file file_notes --repo https://github.com/org/repo"
+                return str(self.qoder(*words.split(), "-q").out.strip())
+            case "thread" | "going_thread":
+                return "sthr_" + self.of(name.replace("thread", "session")).removeprefix("sess_")
             case "going_session":
                 return str(self.qoder("run", "get", self.of("going"), "--json").json["session_id"])
-            case "going_thread":
-                return "sthr_" + self.of("going_session").removeprefix("sess_")
             case "run" | "going":
                 return str(self.qoder("deploy", "run", "dep_demo", "-q").out.strip())
             case "repository" | "resource":
@@ -255,84 +230,55 @@ class Scene:
             case "dream":
                 rows = self.qoder("dream", "list", "--json").json
                 return str(next(row["id"] for row in rows if row["status"] in ("pending", "running")))
-            case "memory_version":
-                return str(self.qoder("memory", "history", "project", "-q").out.split()[0])
         raise KeyError(name)
 
     def filled(self, value: Any) -> Any:
         """Return words or a body with the words in braces filled in."""
-        if isinstance(value, str) and "{" in value:
-            for name in {part.partition("}")[0] for part in value.split("{")[1:]}:
-                value = value.replace(f"{{{name}}}", self.of(name))
-            return value
+        if isinstance(value, str):
+            return re.sub(r"\{(\w+)\}", lambda found: self.of(found[1]), value)
         if isinstance(value, dict):
             return {key: self.filled(each) for key, each in value.items()}
         return [self.filled(each) for each in value] if isinstance(value, list) else value
 
 
-def unmarked(body: Any) -> Any:
-    """Return a body without our own mark."""
-    metadata = {key: value for key, value in body.get("metadata", {}).items() if key != KEY}
-    return {key: value for key, value in body.items() if key != "metadata"} | (
-        {"metadata": metadata} if metadata else {}
-    )
-
-
-def sent_by(operation: Operation, scene: Scene, case: Case, format: str) -> tuple[dict[str, str], Any]:
-    """Run the command of a case, and return the query and the body that it sent for an operation."""
-    qoder = scene.qoder
+@pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_operation_has_a_command_that_sends_what_it_takes(
+    qoder: Qoder, tmp_path: Path, generation: Generation, operation: Operation
+) -> None:
+    case, scene = CASES[operation.id], Scene(qoder, generation, tmp_path)
+    assert operation.command[-1] in shlex.split(case.words)
     for line in case.before:
         qoder.stdin = f"{case.stdin}-before"
         assert qoder(*shlex.split(scene.filled(line))).code == 0, line
     words = shlex.split(scene.filled(case.words))
     scene.service.requests.clear()
     qoder.stdin = case.stdin or ""
-    ran = qoder(*words, "-o", format)
+    ran = qoder(*words)
     assert ran.code == case.code, (words, ran.err)
-    found = [
-        (query, content)
-        for method, path, query, content in scene.service.requests
-        if method == operation.method and operation in of_path(path)
-    ]
-    assert found, [each[:2] for each in scene.service.requests]
-    query, content = found[0]
-    return query, unmarked(json.loads(content or b"{}")) if content[:1] in (b"", b"{") else ...
-
-
-@pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_the_command_of_an_operation_sends_what_it_takes(
-    tmp_path: Path, generation: Generation, operation: Operation
-) -> None:
-    case = CASES[operation.id]
-    told = operation.command[-1]
-    assert told in shlex.split(case.words)
-    scene: Scene | None = None
-    for format in FORMATS if generation == "current" else ("json",):
-        if scene is None or case.before or operation.method != "GET" or operation.kind == "stream":
-            # Only one that reads, and does not wait, finds all as it was.
-            folder = tmp_path / format
-            folder.mkdir()
-            scene = Scene(Qoder(folder / "config.toml"), generation, folder)
-        query, body = sent_by(operation, scene, case, format)
-        if case.query is not None:
-            assert query == case.query
-        if operation.method == "POST" and case.body is not None:
-            assert body == (case.body if case.body is ... else scene.filled(case.body))
+    request = next(
+        each
+        for each in scene.service.requests
+        if each.method == operation.method and operation in of_path(each.url.path.removeprefix(BASE_PATH))
+    )
+    if case.query is not None:
+        assert dict(request.url.params) == case.query
+    if case.body is ...:
+        assert request.headers["content-type"].startswith("multipart/form-data")
+    elif operation.method == "POST" and case.body is not None:
+        assert unmarked(json.loads(request.content)) == scene.filled(case.body)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_a_delete_of_what_is_in_use_says_what_can_be_done(tmp_path: Path, generation: Generation) -> None:
-    qoder = Qoder(tmp_path / "config.toml")
-    service = Recorder(qoder, generation)
-    service.session(environment_id=qoder("env", "get", "default", "-q").out.strip())
+def test_env_delete_of_what_is_in_use_says_what_can_be_done(qoder: Qoder, generation: Generation) -> None:
+    Things(qoder, generation).session()
     ran = qoder("env", "delete", "default", "--yes", "--json")
     assert (ran.code, ran.error["http_status"]) == (6, 409)
     assert ran.error["hint"].startswith("archive it instead; the API refuses while any session refers to it")
 
 
-def test_one_bound_of_a_window_is_one_parameter(qoder: Qoder) -> None:
-    service = Recorder(qoder, "current")
+def test_session_list_sends_each_bound_of_a_window_as_one_parameter(qoder: Qoder) -> None:
+    service = Things(qoder)
     assert qoder("session", "list", "--since", "1h", "--until", "1m").code == 0
-    [(_, _, query, _)] = service.requests
-    assert sorted(name for name in query if "created" in name) == ["created_at[gte]", "created_at[lte]"]
+    [request] = service.requests
+    assert sorted(name for name in request.url.params if "created" in name) == ["created_at[gte]", "created_at[lte]"]

@@ -1,0 +1,77 @@
+"""The pace of writes: held where the server asks for it, closed by a signal, and how long to wait before a retry."""
+
+import io
+
+import pytest
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import OutcomeUnknown, Unavailable
+from qoder_cli.base.model import Deployment
+from qoder_cli.http.change import ObjectWrite
+from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.output.screen import Screen
+from tests.conftest import Qoder
+from tests.support.desk import EVENTS
+from tests.support.things import Things
+
+BODY = {"name": "report", "agent": "agent_1", "environment_id": "env_1", "initial_events": EVENTS}
+
+
+class Held(Pace):
+    """A pace that remembers for how long it was held."""
+
+    held = 0.0
+
+    def hold(self, seconds: float) -> None:
+        self.held += seconds
+
+
+def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> ObjectWrite[Deployment]:
+    """Return the creation of a deployment, as `deploy apply` orders it."""
+    screen = Screen(io.BytesIO())
+    app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
+    return ObjectWrite(
+        app.client,
+        "/deployments",
+        BODY,
+        parse=Deployment.read,
+        what="creating report",
+        shows=lambda found: True,
+        settle=lambda: None,
+        look=["qoder", "deploy", "list"],
+        pace=pace,
+        repeatable=repeatable,
+    )
+
+
+def test_pace_that_is_closed_sends_nothing(qoder: Qoder) -> None:
+    service, pace = Things(qoder), Pace(qoder.clock, per_second=20)
+    pace.close()
+    write = creation(qoder, pace)
+    with pytest.raises(Closed):
+        write.send()
+    assert (service.writes, write.may_have_acted) == ([], False)
+
+
+def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: Qoder) -> None:
+    service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
+    qoder.clock.at_sleep = pace.close
+    write = creation(qoder, pace, repeatable=True)
+    with pytest.raises(OutcomeUnknown, match="stopped before it could be retried"):
+        write.send()
+    assert (len(service.writes), write.may_have_acted) == (1, True)
+
+
+@pytest.mark.parametrize(("fault", "held"), [("429=7", 7), ("refused", 0)])
+def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, held: float) -> None:
+    Things(qoder, "current", f"create:{fault}")
+    pace = Held(qoder.clock, per_second=20)
+    creation(qoder, pace).send()
+    assert pace.held == held
+
+
+def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:
+    busy = Unavailable("busy", http_status=429)
+    assert [next_try(busy, tries=n, spent=0, jitter=1) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 2.0, 4.0, None]
+    assert next_try(busy, tries=4, spent=29, jitter=1) is None
+    assert next_try(busy.with_(retry_after=40), tries=1, spent=0, jitter=1) == 40
