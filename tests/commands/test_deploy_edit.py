@@ -1,6 +1,5 @@
 """`qoder deploy create` and `update`, in the user's words, on both generations of server."""
 
-import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.conftest import TOKEN, Qoder, Ran
+from tests.conftest import Qoder, Ran
 from tests.support.desk import ACTED, EVENTS, HOST, LIST, LOST, Desk
 from tests.support.interrupting import interrupted
 from tests.support.wire import page
@@ -47,7 +46,7 @@ def update(desk: Desk, *words: str) -> Ran:
 # Creating.
 
 
-def test_one_is_created_with_what_it_needs(desk: Desk) -> None:
+def test_deploy_create_makes_one_of_what_it_needs(desk: Desk) -> None:
     ran = create(desk, "--json")
     [made] = desk.named("weekly")
     assert (ran.code, ran.json["id"], ran.json["status"]) == (0, made.id, "active")
@@ -55,6 +54,8 @@ def test_one_is_created_with_what_it_needs(desk: Desk) -> None:
     assert desk.asked == [f"GET {LIST}", "POST /deployments", f"GET /deployments/{made.id}"]
     assert ran.err.splitlines()[:2] == [f"creating weekly (profile default, {HOST})", "weekly (new)"]
     assert "input" not in ran.json
+    table = dict(line.split("\t") for line in create(desk, "--name", "daily", "--budget", "5").out.splitlines())
+    assert (table["name"], table["state"], table["budget"]) == ("daily", "active", "5.00 credits a run")
 
 
 @pytest.mark.parametrize(
@@ -79,12 +80,12 @@ def test_one_is_created_with_what_it_needs(desk: Desk) -> None:
         (("--description", ""), {}),
     ],
 )
-def test_each_option_is_a_field(desk: Desk, words: tuple[str, ...], fields: dict[str, Any]) -> None:
+def test_deploy_create_sends_each_option_as_a_field(desk: Desk, words: tuple[str, ...], fields: dict[str, Any]) -> None:
     assert create(desk, *words).code == 0
     assert desk.writes == [("/deployments", {**BODY, **fields})]
 
 
-def test_names_are_sent_as_ids_and_looked_up_once(desk: Desk) -> None:
+def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: Desk) -> None:
     words = ("--agent", "writer@2", "--environment", "default", "--vault", "team-secrets", "--vault", "vault_1")
     ran = create(desk, *words)
     assert ran.code == 0
@@ -118,7 +119,7 @@ def test_names_are_sent_as_ids_and_looked_up_once(desk: Desk) -> None:
     ],
 )
 @VERBS
-def test_a_name_of_nothing_or_of_two_changes_nothing(
+def test_deploy_create_and_update_refuse_a_name_of_nothing_or_of_two(
     desk: Desk, verb: str, words: tuple[str, ...], code: int, message: str
 ) -> None:
     for _ in range(2):
@@ -131,39 +132,24 @@ def test_a_name_of_nothing_or_of_two_changes_nothing(
         assert ran.error["message"].count("agent_") == 2
 
 
-def test_the_message_may_come_from_standard_input(desk: Desk) -> None:
+def test_deploy_create_takes_the_message_from_stdin(desk: Desk) -> None:
     desk.qoder.stdin = "Look at the build.\nSay what you see.\n"
     assert desk.qoder("deploy", "create", *NEEDED[:-2], "-m", "-").code == 0
     [(_, body)] = desk.writes
     assert body["initial_events"][0]["content"] == [{"type": "text", "text": desk.qoder.stdin}]
 
 
-def test_it_is_shown_as_by_deploy_get(desk: Desk) -> None:
-    table = dict(line.split("\t") for line in create(desk, "--budget", "5").out.splitlines())
-    assert (table["name"], table["state"], table["budget"]) == ("weekly", "active", "5.00 credits a run")
-    assert table["id"] == desk.named("weekly")[0].id
-
-
-def test_only_the_id_is_shown_when_that_is_asked_for(desk: Desk) -> None:
-    assert create(desk, "-q").out == f"{desk.named('weekly')[0].id}\n"
-
-
-@pytest.mark.parametrize("without", ["--name", "--agent", "--environment", "-m"])
-def test_what_is_missing_is_named(qoder: Qoder, without: str) -> None:
-    at = NEEDED.index(without)
-    ran = qoder("deploy", "create", *NEEDED[:at], *NEEDED[at + 2 :], "--json")
+@pytest.mark.parametrize("given", [(), NEEDED[:2], NEEDED[:6]], ids=len)
+def test_deploy_create_names_all_that_is_missing(qoder: Qoder, given: tuple[str, ...]) -> None:
+    missing = ["--name", "--agent", "--environment", "--message"][len(given) // 2 :]
+    ran = qoder("deploy", "create", *given, "--json")
     assert (ran.code, ran.out) == (2, "")
-    option = "--message" if without == "-m" else without
-    assert ran.error["message"] == f"missing required option: {option}"
-
-
-def test_all_that_is_missing_is_named_at_once(qoder: Qoder) -> None:
-    ran = qoder("deploy", "create", "--json")
-    assert ran.error["message"].startswith("missing required options: --name, --agent, --environment, --message")
+    s = "s" if len(missing) > 1 else ""
+    assert ran.error["message"] == f"missing required option{s}: {', '.join(missing)}"
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
-def test_a_name_that_is_taken_is_exit_6(desk: Desk, unique_names: bool) -> None:
+def test_deploy_create_exits_6_where_the_name_is_taken(desk: Desk, unique_names: bool) -> None:
     desk.goes_wrong(unique_names=unique_names)
     taken = desk.add(name="weekly")
     ran = create(desk, "--json")
@@ -175,24 +161,21 @@ def test_a_name_that_is_taken_is_exit_6(desk: Desk, unique_names: bool) -> None:
     assert f"{other.id}, {taken.id}" in create(desk, "--json").error["message"]
 
 
-def test_a_name_that_an_archived_one_had_is_free(desk: Desk) -> None:
+@pytest.mark.parametrize("name", ["weekly", "dep_weekly"])  # that of an archived one, and what looks like an id
+def test_deploy_create_takes_a_name_that_is_free(desk: Desk, name: str) -> None:
     desk.add(name="weekly", archived_at="2026-06-14T08:54:06Z")  # a server that does not rename it
-    assert create(desk).code == 0
+    assert create(desk, "--name", name).code == 0
+    assert create(desk, "--name", name).code == 6
 
 
-def test_a_name_that_looks_like_an_id_is_a_name(desk: Desk) -> None:
-    assert create(desk, "--name", "dep_weekly").code == 0
-    assert create(desk, "--name", "dep_weekly").code == 6
-
-
-def test_someone_who_is_faster_is_exit_6(desk: Desk) -> None:
+def test_deploy_create_exits_6_where_a_stranger_is_faster(desk: Desk) -> None:
     desk.goes_wrong("create:stranger")
-    ran = create(desk, "--json")
-    assert (ran.code, len(desk.named("weekly")), len(desk.writes)) == (6, 1, 1)
+    assert create(desk).code == 6
+    assert (len(desk.named("weekly")), len(desk.writes), sum(desk.qoder.clock.slept)) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
-def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk, words: tuple[str, ...]) -> None:
+def test_deploy_create_and_update_foresee_a_schedule(desk: Desk, words: tuple[str, ...]) -> None:
     schedule = ("--schedule", "0 9 * * *", "--timezone", "UTC")
     for ran in (create(desk, *schedule, *words), update(desk, "demo", *schedule, *words)):
         _, _, following = ran.err.partition("  fires every day at 09:00 (UTC); next, in local time (")
@@ -201,7 +184,7 @@ def test_a_schedule_is_foreseen_before_it_is_written(desk: Desk, words: tuple[st
     assert "warning: demo (dep_demo): this schedule never fires" in update(desk, "demo", *never).err
 
 
-def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> None:
+def test_deploy_create_and_update_show_the_next_fires(qoder: Qoder) -> None:
     schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
     made = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
     made |= {"schedule": schedule}
@@ -245,7 +228,7 @@ def test_the_next_fires_are_shown_where_the_server_tells_none(qoder: Qoder) -> N
         (("--description", "New", "--budget", "5"), {"description": "New"}),  # the budget is so already
     ],
 )
-def test_only_what_is_named_and_differs_is_sent(desk: Desk, words: tuple[str, ...], body: dict[str, Any]) -> None:
+def test_deploy_update_sends_only_what_differs(desk: Desk, words: tuple[str, ...], body: dict[str, Any]) -> None:
     weekly = desk.add(
         name="weekly",
         description="Old",
@@ -264,7 +247,7 @@ def test_only_what_is_named_and_differs_is_sent(desk: Desk, words: tuple[str, ..
     assert desk.writes == []
 
 
-def test_an_agent_without_a_version_is_pinned_to_its_latest(desk: Desk) -> None:
+def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 1})
     desk.world.agent_versions["agent_1"] = 4
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
@@ -277,7 +260,7 @@ def test_an_agent_without_a_version_is_pinned_to_its_latest(desk: Desk) -> None:
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
 
 
-def test_a_name_works_as_well(desk: Desk) -> None:
+def test_deploy_update_looks_a_name_up_once(desk: Desk) -> None:
     assert update(desk, "nightly-report", "--description", "New").code == 0
     assert desk.asked == [
         *("GET /deployments?limit=100", "GET /deployments/dep_scheduled", "GET /deployments/dep_scheduled"),
@@ -285,15 +268,8 @@ def test_a_name_works_as_well(desk: Desk) -> None:
     ]
 
 
-def test_nothing_to_change_is_fine_and_sends_nothing(desk: Desk) -> None:
-    desk.add(name="weekly", description="Same", metadata={"a": "1"})
-    ran = update(desk, "weekly", "--description", "Same", "--metadata", "a=1", "--remove-metadata", "gone", "--json")
-    assert (ran.code, ran.json["description"], desk.writes) == (0, "Same", [])
-    assert "is already up to date" in ran.err
-
-
 @pytest.mark.parametrize("unique_names", [True, False])
-def test_a_name_that_another_one_has_is_not_given(desk: Desk, unique_names: bool) -> None:
+def test_deploy_update_gives_no_name_that_another_has(desk: Desk, unique_names: bool) -> None:
     desk.goes_wrong(unique_names=unique_names)
     ran = update(desk, "dep_minute", "--name", "demo", "--json")
     assert (ran.code, ran.out, desk.writes) == (6, "", [])
@@ -302,43 +278,45 @@ def test_a_name_that_another_one_has_is_not_given(desk: Desk, unique_names: bool
 
 
 @pytest.mark.parametrize("words", [["--description", "New"], ["--description", "New", "--dry-run"], ["--no-budget"]])
-def test_an_archived_one_is_exit_6(desk: Desk, words: list[str]) -> None:
+def test_deploy_update_exits_6_where_it_is_archived(desk: Desk, words: list[str]) -> None:
     ran = update(desk, "dep_archived", *words, "--json")
     assert (ran.code, ran.out, desk.writes) == (6, "", [])
     assert "deployment dep_archived was archived on 20" in ran.error["message"]
 
 
-def test_an_unknown_one_is_exit_5_with_the_nearest(desk: Desk) -> None:
+def test_deploy_update_names_the_nearest_of_what_is_unknown(desk: Desk) -> None:
     for typed in ("dem", "dep_dem0"):
         ran = update(desk, typed, "--description", "New", "--json")
         assert (ran.code, ran.out) == (5, "")
         assert "did you mean 'demo' (dep_demo)?" in ran.error["hint"]
 
 
-def test_someone_who_changes_it_in_between_is_exit_6(qoder: Qoder) -> None:
-    one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
-    qoder.wire.on("GET", "/deployments/dep_1", one, {**one, "description": "Theirs"})
-    ran = qoder("deploy", "update", "dep_1", "--budget", "5", "--json")
-    assert (ran.code, ran.out) == (6, "")
-    assert "was changed by someone else in the meantime; nothing was sent" in ran.error["message"]
+KNOWN = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
 
 
-def test_someone_who_changes_it_in_between_as_it_is_wanted_leaves_nothing_to_do(qoder: Qoder) -> None:
-    one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
-    theirs = {**one, "name": "monthly"}
-    qoder.wire.on("GET", "/deployments/dep_1", one, theirs).on("GET", "/deployments", page(theirs))
-    ran = qoder("deploy", "update", "dep_1", "--name", "monthly", "--json")
-    assert (ran.code, ran.json["name"], qoder.wire.asked("POST")) == (0, "monthly", [])
-    assert "already changed as requested, by someone else" in ran.err
-
-
-def test_a_server_that_keeps_something_else_is_exit_6_and_shown(qoder: Qoder) -> None:
-    one = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
-    kept = {**one, "description": "Shortened"}
-    qoder.wire.on("GET", "/deployments/dep_1", one, one, kept).on("POST", "/deployments/dep_1", kept)
-    ran = qoder("deploy", "update", "dep_1", "--description", "All of it", "--json")
-    assert (ran.code, ran.json["description"]) == (6, "Shortened")
-    assert ran.error["message"] == "weekly (dep_1) was changed, but the server stored something else: description"
+@pytest.mark.parametrize(
+    ("now", "then", "code", "said"),
+    [
+        ({"name": "theirs"}, {}, 6, "was changed by someone else in the meantime; nothing was sent"),
+        ({"description": "New"}, {}, 0, "already changed as requested, by someone else"),
+        (
+            {},
+            {"description": "Cut"},
+            6,
+            "weekly (dep_1) was changed, but the server stored something else: description",
+        ),
+    ],
+    ids=["changed otherwise", "changed as wanted", "stored otherwise"],
+)
+def test_deploy_update_minds_what_a_colleague_changed_and_what_the_server_stored(
+    qoder: Qoder, now: dict[str, Any], then: dict[str, Any], code: int, said: str, shown: str | None
+) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", KNOWN, {**KNOWN, **now}, *([KNOWN | then] if then else []))
+    if then:
+        qoder.wire.on("POST", "/deployments/dep_1", KNOWN | then)
+    ran = qoder("deploy", "update", "dep_1", "--description", "New", "--json")
+    assert (ran.code, said in ran.err) == (code, True)
+    assert (ran.json["description"] if ran.out else None) == shown
 
 
 # What is wrong with an option.
@@ -346,57 +324,39 @@ def test_a_server_that_keeps_something_else_is_exit_6_and_shown(qoder: Qoder) ->
 
 @VERBS
 @pytest.mark.parametrize(
-    ("words", "option"),
+    ("option", "values"),
     [
-        (("--name", ""), "--name"),
-        (("--name", "  "), "--name"),
-        (("--name", "x" * 257), "--name"),
-        (("--name", "\udcff"), "--name"),
-        (("--agent", ""), "--agent"),
-        (("--agent", "env_1"), "--agent"),
-        (("--agent", "agent_1@"), "--agent"),
-        (("--agent", "agent_1@0"), "--agent"),
-        (("--agent", "agent_1@-1"), "--agent"),
-        (("--agent", "agent_1@v2"), "--agent"),
-        (("--agent", "agent_1@٣"), "--agent"),
-        (("--agent", "agent_1@" + "9" * 5000), "--agent"),
-        (("--environment", "agent_1"), "--environment"),
-        (("--message", ""), "--message"),
-        (("--message", "\udc80"), "--message"),
-        (("--description", "x" * 2049), "--description"),
-        (("--schedule", "0 9 * *", "--timezone", "UTC"), "--schedule"),
-        (("--schedule", "", "--timezone", "UTC"), "--schedule"),
-        (("--schedule", "@daily", "--timezone", "UTC"), "--schedule"),
-        (("--schedule", "0 9 * * *", "--timezone", "Mars/Olympus"), "--timezone"),
-        (("--schedule", "0 9 * * *", "--timezone", ""), "--timezone"),
-        (("--vault", "agent_1"), "--vault"),
-        (("--vault", ""), "--vault"),
-        (("--vault", "vault_1") * 51, "--vault"),
-        (("--metadata", "novalue"), "--metadata"),
-        (("--metadata", ""), "--metadata"),
-        (("--metadata", "=value"), "--metadata"),
-        (("--metadata", f"{'k' * 65}=v"), "--metadata"),
-        (("--metadata", f"k={'v' * 513}"), "--metadata"),
-        (("--metadata", "cas_config=1"), "--metadata"),
-        (tuple(word for n in range(17) for word in ("--metadata", f"k{n}=v")), "--metadata"),
-        (("--budget", "0"), "--budget"),
-        (("--budget", "lots"), "--budget"),
-        (("--budget", "1.001"), "--budget"),
-        (("--budget", "-1"), "--budget"),
-        (("--budget", ""), "--budget"),
+        ("--name", ["", "  ", "x" * 257, "\udcff"]),
+        ("--agent", ["", "env_1", "agent_1@", "agent_1@0", "agent_1@-1", "agent_1@v2", "agent_1@٣"]),
+        ("--agent", ["agent_1@" + "9" * 5000]),
+        ("--environment", ["agent_1"]),
+        ("--message", ["", "\udc80"]),
+        ("--description", ["x" * 2049]),
+        ("--schedule", ["0 9 * *", "", "@daily"]),
+        ("--timezone", ["Mars/Olympus", ""]),
+        ("--vault", ["agent_1", ""]),
+        ("--metadata", ["novalue", "", "=value", f"{'k' * 65}=v", f"k={'v' * 513}", "cas_config=1"]),
+        ("--budget", ["0", "lots", "1.001", "-1", ""]),
     ],
 )
-def test_a_bad_value_names_its_option_before_anything_is_asked(
-    qoder: Qoder, verb: str, words: tuple[str, ...], option: str
+def test_deploy_create_and_update_name_the_option_of_a_bad_value(
+    qoder: Qoder, verb: str, option: str, values: list[str]
 ) -> None:
     before = NEEDED if verb == "create" else ("dep_demo",)
-    ran = qoder("deploy", verb, *before, *words, "--json")
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert ran.error["message"].startswith(f"{option}: ")
+    beside = {"--schedule": ("--timezone", "UTC"), "--timezone": ("--schedule", "0 9 * * *")}.get(option, ())
+    many = [(option, value) for value in values]
+    if option in ("--vault", "--metadata"):
+        many += [
+            tuple(word for n in range(51) for word in (option, f"vault_{n}" if option == "--vault" else f"k{n}=v"))
+        ]
+    for words in many:
+        ran = qoder("deploy", verb, *before, *beside, *words, "--json")
+        assert (ran.code, ran.out, qoder.wire.requests) == (2, "", []), words
+        assert ran.error["message"].startswith(f"{option}: ")
 
 
 @VERBS
-def test_all_that_is_wrong_is_told_at_once(qoder: Qoder, verb: str) -> None:
+def test_deploy_create_and_update_tell_all_that_is_wrong_at_once(qoder: Qoder, verb: str) -> None:
     before = NEEDED if verb == "create" else ("dep_demo",)
     ran = qoder("deploy", verb, *before, "--budget", "lots", "--environment", "agent_1", "--name", "", "--json")
     assert [ran.error["message"].count(option) for option in ("--budget:", "--environment:", "--name:")] == [1, 1, 1]
@@ -405,33 +365,23 @@ def test_all_that_is_wrong_is_told_at_once(qoder: Qoder, verb: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([], "nothing to update"),
         (["--schedule", "0 9 * * *"], "--schedule needs --timezone"),
         (["--timezone", "UTC"], "--timezone needs --schedule"),
-    ],
-)
-def test_a_schedule_needs_both_halves(desk: Desk, words: list[str], message: str) -> None:
-    for ran in (create(desk, *words, "--json"), update(desk, "dep_demo", *words, "--json")):
-        assert (ran.code, ran.out, ran.error["message"], desk.writes) == (2, "", message, [])
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "nothing to update"),
         (["--no-schedule", "--schedule", "0 9 * * *"], "--schedule and --no-schedule cannot be used together"),
         (["--no-schedule", "--timezone", "UTC"], "--schedule and --no-schedule cannot be used together"),
         (["--no-budget", "--budget", "5"], "--budget and --no-budget cannot be used together"),
         (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault cannot be used together"),
     ],
 )
-def test_options_that_make_no_sense_are_exit_2_before_anything_is_asked(
-    qoder: Qoder, words: list[str], message: str
-) -> None:
-    ran = qoder("deploy", "update", "dep_demo", *words, "--json")
-    assert (ran.code, ran.out, ran.error["message"], qoder.wire.requests) == (2, "", message, [])
+def test_deploy_update_refuses_options_that_make_no_sense(desk: Desk, words: list[str], message: str) -> None:
+    ran = update(desk, "dep_demo", *words, "--json")
+    assert (ran.code, ran.out, ran.error["message"], desk.writes) == (2, "", message, [])
+    if "needs" in message:
+        assert create(desk, *words, "--json").error["message"] == message
 
 
-def test_a_message_that_does_not_end_is_refused(qoder: Qoder) -> None:
+def test_deploy_create_refuses_a_message_that_does_not_end(qoder: Qoder) -> None:
     qoder.stdin = "x" * (4 * 1024 * 1024 + 1)
     ran = qoder("deploy", "create", *NEEDED[:-2], "-m", "-", "--json")
     assert (ran.code, ran.error["message"].startswith("--message -: ")) == (2, True)
@@ -440,74 +390,52 @@ def test_a_message_that_does_not_end_is_refused(qoder: Qoder) -> None:
 # Only looking.
 
 
-@pytest.mark.parametrize("words", [["--json"], ["-o", "jsonl"], []])
-def test_a_dry_run_shows_one_object_and_sends_nothing(desk: Desk, words: list[str]) -> None:
+@pytest.mark.parametrize("words", [["--json"], []], ids=["json", "table"])
+def test_deploy_create_and_update_dry_run_show_what_would_be_done(desk: Desk, words: list[str]) -> None:
     weekly = desk.add(name="daily")
     for ran, action in (
         (create(desk, "--dry-run", *words), "would_create"),
         (update(desk, weekly.id, "--description", "New", "--dry-run", *words), "would_change"),
         (update(desk, weekly.id, "--name", "daily", "--dry-run", *words), "unchanged"),
     ):
-        assert (ran.code, desk.writes) == (0, [])
-        if words:
-            assert json.loads(ran.out)["action"] == action
-        else:
-            assert f"action\t{action}\n" in ran.out
-    assert "~ description" not in ran.err
-    assert '  ~ description: null -> "New"' in update(desk, weekly.id, "--description", "New", "--dry-run").err
-
-
-def test_a_dry_run_has_no_id_of_what_is_not_there(desk: Desk) -> None:
-    assert create(desk, "--dry-run", "-q").out == ""
-    assert update(desk, "demo", "--description", "New", "--dry-run", "-q").out == "dep_demo\n"
-
-
-@VERBS
-def test_read_only_lets_only_look(desk: Desk, verb: str) -> None:
-    desk.qoder.env["QODER_READ_ONLY"] = "1"
-    words = (verb, *(NEEDED if verb == "create" else ("dep_demo", "--description", "New")))
-    assert desk.qoder("deploy", *words, "--dry-run").code == 0
-    ran = desk.qoder("deploy", *words, "--json")
-    assert (ran.code, ran.out, desk.writes) == (2, "", [])
-    assert "QODER_READ_ONLY" in ran.error["message"]
-
-
-def test_without_progress_stderr_is_empty(desk: Desk) -> None:
-    assert create(desk, "--no-progress").err == ""
-    assert update(desk, "weekly", "--description", "New", "--no-progress").err == ""
+        assert (f'"action":"{action}"' if words else f"action\t{action}\n") in ran.out
+        assert ('  ~ description: null -> "New"' in ran.err) == (action == "would_change")
+    assert create(desk, "--dry-run", "-q").out == ""  # it has no id yet
 
 
 # What goes wrong on the way.
 
 
 @pytest.mark.parametrize("fault", ACTED)
-def test_a_lost_answer_is_settled_by_reading_back(desk: Desk, fault: str) -> None:
+def test_deploy_create_and_update_settle_a_lost_answer(desk: Desk, fault: str) -> None:
     desk.goes_wrong(f"write:{fault}*2", unique_names=False)
     ran = create(desk, "--json")
     assert (ran.code, [ran.json["id"]]) == (0, [one.id for one in desk.named("weekly")])
-    desk.goes_wrong(f"write:{fault}*2")
     ran = update(desk, "weekly", "--description", "New", "--json")
-    assert (ran.code, ran.json["description"], len(desk.writes)) == (0, "New", 1)
-
-
-@pytest.mark.parametrize("fault", LOST)
-def test_what_does_not_show_is_exit_9(desk: Desk, fault: str) -> None:
-    desk.goes_wrong(f"write:{fault}*inf")
-    ran = create(desk, "--json")
-    assert (ran.code, ran.out, ran.error["type"], len(desk.writes)) == (9, "", "outcome_unknown", 1)
-    assert ran.error["next"] == ["qoder", "deploy", "list", "-o", "json"]
-    ran = update(desk, "dep_demo", "--description", "New", "--json")
-    assert (ran.code, ran.out, ran.error["type"], len(desk.writes)) == (9, "", "outcome_unknown", 4)
-    assert ran.error["next"] == ["qoder", "deploy", "get", "dep_demo", "-o", "json"]
+    assert (ran.code, ran.json["description"], len(desk.writes)) == (0, "New", 2)
 
 
 @VERBS
-@pytest.mark.parametrize("words", [("-q",), ("-q", "--base-url", f"http://{HOST}"), ()])
-def test_the_command_to_look_with_shows_more_than_an_id(desk: Desk, verb: str, words: tuple[str, ...]) -> None:
-    desk.goes_wrong("write:drop-before*inf")
+@pytest.mark.parametrize("words", [("-q",), ("--json",), ("-q", "--base-url", f"http://{HOST}"), ()], ids=" ".join)
+@pytest.mark.parametrize("fault", LOST)
+def test_deploy_create_and_update_exit_9_with_the_command_to_look_with(
+    desk: Desk, verb: str, fault: str, words: tuple[str, ...]
+) -> None:
+    desk.goes_wrong(f"write:{fault}*inf")
     ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", "--description", "New", *words)
-    look = "qoder deploy list" if verb == "create" else "qoder deploy get dep_demo"
-    assert ran.err.splitlines()[-1].endswith(" ".join([look, *words[1:]]))
+    look = "deploy list" if verb == "create" else "deploy get dep_demo"
+    assert (ran.code, ran.out, len(desk.writes)) == (9, "", 1 if verb == "create" else 3)
+    if "--json" in words:
+        assert ran.error["next"] == ["qoder", *look.split(), "-o", "json"]
+    else:
+        assert ran.err.splitlines()[-1].endswith(" ".join(["qoder", look, *words[1:]]))
+
+
+def test_deploy_create_reads_back_at_growing_pauses(desk: Desk) -> None:
+    desk.goes_wrong("write:drop-before")
+    assert create(desk).code == 9
+    looks = [seen.at for seen in desk.world.requests if seen.method == "GET"][1:]
+    assert [round(at - looks[0] + 0.5, 1) for at in looks] == [0.5, 1, 2, 4, 8, 16, 30]
 
 
 @VERBS
@@ -515,12 +443,13 @@ def test_the_command_to_look_with_shows_more_than_an_id(desk: Desk, verb: str, w
     ("fault", "code"),
     [("400", 6), ("401", 4), ("403", 4), ("409", 6), ("429*inf", 7), ("503*inf", 7), ("refused*inf", 7)],
 )
-def test_a_refusal_is_certain(desk: Desk, verb: str, fault: str, code: int) -> None:
+def test_deploy_create_and_update_are_certain_of_a_refusal(desk: Desk, verb: str, fault: str, code: int) -> None:
     desk.goes_wrong(f"write:{fault}")
-    ran = create(desk, "--json") if verb == "create" else update(desk, "dep_demo", "--description", "New", "--json")
+    ran = create(desk) if verb == "create" else update(desk, "dep_demo", "--description", "New")
     assert (ran.code, ran.out) == (code, "")
     assert desk.named("weekly") == []
     assert desk.world.deployments["dep_demo"].fields["description"] != "New"
+    assert verb == "update" or len(desk.writes) == {"429*inf": 5, "refused*inf": 0}.get(fault, 1)
 
 
 # Signals.
@@ -528,7 +457,7 @@ def test_a_refusal_is_certain(desk: Desk, verb: str, fault: str, code: int) -> N
 
 @pytest.mark.parametrize("answer_comes", [True, False])
 @VERBS
-def test_a_signal_waits_for_the_answer_under_way(desk: Desk, verb: str, answer_comes: bool) -> None:
+def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, verb: str, answer_comes: bool) -> None:
     words = ("--description", "New", "--json")
     with interrupted(desk.qoder, answer_comes=answer_comes):
         ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", *words)
@@ -544,7 +473,7 @@ def test_a_signal_waits_for_the_answer_under_way(desk: Desk, verb: str, answer_c
         assert ran.error["next"][:3] == ["qoder", "deploy", "list" if verb == "create" else "get"]
 
 
-def test_a_signal_between_two_tries_says_that_nothing_was_done(desk: Desk) -> None:
+def test_deploy_create_says_at_a_signal_that_nothing_was_attempted(desk: Desk) -> None:
     def interrupt() -> None:
         raise Signalled(signal.SIGINT)
 
@@ -556,7 +485,7 @@ def test_a_signal_between_two_tries_says_that_nothing_was_done(desk: Desk) -> No
 
 
 @pytest.mark.parametrize("printed", [True, False])
-def test_a_signal_while_it_is_printed_does_not_make_it_undone(
+def test_deploy_create_stays_done_at_a_signal_while_it_is_printed(
     desk: Desk, printed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, calls = Output.record, list[Any]()
@@ -574,7 +503,7 @@ def test_a_signal_while_it_is_printed_does_not_make_it_undone(
     assert ran.error["message"] == "stopped by a signal; weekly was created"
 
 
-def test_a_full_disk_does_not_keep_the_new_id_for_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deploy_edits_tell_the_id_though_the_disk_is_full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(screen: Screen, text: str) -> None:
         raise InternalError("cannot write to standard output: no space", hint="free some space")
 
@@ -595,21 +524,7 @@ def test_a_full_disk_does_not_keep_the_new_id_for_itself(desk: Desk, monkeypatch
 # The words of the help.
 
 
-@VERBS
-def test_the_help_fits_a_terminal(qoder: Qoder, verb: str) -> None:
-    ran = qoder("deploy", verb, "--help")
-    assert max(map(len, ran.out.splitlines())) <= 80
-    assert "Examples:" in ran.out
-
-
-def test_a_list_that_is_none_is_no_reason_to_create(qoder: Qoder) -> None:
+def test_deploy_create_takes_no_list_that_is_none_as_a_reason(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list
     assert qoder("deploy", "create", *NEEDED).code == 7
     assert qoder("deploy", "create", *NEEDED, "--dry-run").code == 0
-
-
-def test_a_token_does_not_become_a_name(qoder: Qoder) -> None:
-    words = ("--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
-    ran = qoder("deploy", "create", "--name", TOKEN, *words)
-    assert (ran.code, ran.out) == (2, "")
-    assert "--name: a token was given; nothing was sent" in ran.err

@@ -1,15 +1,14 @@
-"""What tests share of: `qoder deploy apply` and `export`, in the user's words, on both generations of server."""
+"""Someone with deployments in files, and the sandbox with hooks."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from qoder_cli.base.marks import without_ours
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import Deployment, World
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.inprocess import WorldTransport
+from tests.support.things import Things
 
 LIST = "/deployments?limit=100"
 
@@ -43,7 +42,7 @@ class Desk:
         """Lead the user into the world, where this goes wrong from now on."""
         for name, value in settings.items():
             setattr(self.world, name, value)
-        self.qoder.transport = WorldTransport(self.world, faults=Faults(*faults), sleep=self.qoder.clock.sleep)
+        self.service = Things(self.qoder, self.world.generation, *faults, world=self.world)
         self.world.requests.clear()
 
     def file(self, *deployments: Any, name: str = "file.json") -> str:

@@ -58,8 +58,10 @@ class Things(WorldTransport):
     server makes of what it is sent.
     """
 
-    def __init__(self, qoder: Qoder, generation: Generation = "current", *faults: str) -> None:
-        world = World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=5)
+    def __init__(
+        self, qoder: Qoder, generation: Generation = "current", *faults: str, world: World | None = None
+    ) -> None:
+        world = world or World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=5)
         super().__init__(world, faults=Faults(*faults), sleep=qoder.clock.sleep)
         self.requests: list[httpx.Request] = []
         self.instead: dict[str, list[Answer]] = {}
@@ -70,7 +72,7 @@ class Things(WorldTransport):
         self.after: list[Callable[[httpx.Response], Answer]] = []
         self.defaults: Callable[[Raw], object] | None = None
         qoder.transport = self
-        qoder.clock.patience = 0.002
+        qoder.clock.patience = qoder.clock.patience or 0.002
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -142,6 +144,13 @@ class Things(WorldTransport):
         agent = {"id": AGENT, "type": "agent", "version": 1}
         known = {"agent": agent, "environment_id": ENVIRONMENT, "title": None}
         return self.world.add_session(at=self.world.now(), **{**known, **fields}).id
+
+    def repeat(self) -> None:
+        """Let the request under way arrive once more, under another key, as a proxy does."""
+        request = self.requests[-1]
+        headers = {**request.headers, "idempotency-key": "another"}
+        again = httpx.Request(request.method, request.url, headers=headers, content=request.content)
+        WorldTransport.handle_request(self, again)
 
     def change(self, path: str, body: Raw, *, method: str = "POST") -> Raw:
         """Let someone else write, an agent in the version that there is, and return the answer."""
