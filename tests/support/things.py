@@ -9,12 +9,10 @@ import httpx
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT, Thing
-from qoder_cli.sandbox.wire import Generation
+from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
-
-HOST = "https://api.qoder.com/api/v1/cloud"
 
 Raw = dict[str, Any]
 Answer = httpx.Response | Exception
@@ -156,7 +154,9 @@ class Things(WorldTransport):
         """Let someone else write, an agent in the version that there is, and return the answer."""
         known = self.world.things["agents"].get(path.rpartition("/")[2])
         body = body | ({"version": known.fields["version"]} if known else {})
-        request = httpx.Request(method, HOST + path, json=body, headers={"authorization": f"Bearer {TOKEN}"})
+        request = httpx.Request(
+            method, f"https://api.qoder.com{BASE_PATH}{path}", json=body, headers={"authorization": f"Bearer {TOKEN}"}
+        )
         done = WorldTransport.handle_request(self, request)
         assert done.status_code < 300, done.read()
         answer: Raw = json.loads(done.read())
@@ -166,7 +166,10 @@ class Things(WorldTransport):
 
 
 def _asked(request: httpx.Request) -> str:
-    return f"{request.method} {str(request.url).partition('?')[0].removeprefix(HOST)}"
+    path = request.url.path
+    if not path.startswith(BASE_PATH):
+        path = str(request.url)  # of another host
+    return f"{request.method} {path.removeprefix(BASE_PATH)}"
 
 
 def _given(answer: Answer) -> httpx.Response:
