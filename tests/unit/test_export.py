@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -66,30 +65,21 @@ YAML_1_2 = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # the numbers o
 
 @pytest.mark.parametrize("loader", ["as installed", "pure Python"])
 @pytest.mark.parametrize("variant", DEPLOYMENTS)
-def test_every_example_is_taken_back_as_it_was(variant: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_of_every_example_is_taken_back_as_it_was(
+    variant: str, loader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if loader == "pure Python":
         monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
-    deployment = Deployment(DEPLOYMENTS[variant])
-    text = said(deployment)
-    assert deployment.id in text
-    assert "cas_config:" not in text
-
-
-@pytest.mark.parametrize("variant", DEPLOYMENTS)
-def test_the_servers_json_says_the_same_as_the_file(variant: str) -> None:
     raw = DEPLOYMENTS[variant]
-    [declared] = load(["-"], stdin=io.StringIO(jsontext.dump(raw)), env={})
+    text = said(Deployment(raw))
+    assert raw["id"] in text
+    assert "cas_config:" not in text
+    declared = taken_back(jsontext.dump(raw))  # the server's JSON says the same
     assert {**EMPTY, **declared.fields} == settable(Deployment(raw))
     assert declared.id == raw["id"]
 
 
-def test_several_are_joined_into_one_file() -> None:
-    texts = [export(of(name=name)) for name in ("one", "two", "three")]
-    declared = load(["-"], stdin=io.StringIO("---\n".join(texts)), env={})
-    assert [one.name for one in declared] == ["one", "two", "three"]
-
-
-def test_without_its_comment_sign_the_id_is_what_it_is_found_by() -> None:
+def test_export_has_the_id_behind_a_comment_sign() -> None:
     text = export(of()).replace("# id: dep_1", "id: dep_1").replace("name: nightly-review", "name: renamed")
     declared = taken_back(text)
     assert (declared.id, declared.name) == ("dep_1", "renamed")
@@ -97,97 +87,31 @@ def test_without_its_comment_sign_the_id_is_what_it_is_found_by() -> None:
 
 NASTY = [
     *("yes", "No", "null", "~", "1.10", "100", "true", "- a", "# a", "a # b", "a: b", "", " ", "\n", "\n\n", "\t"),
-    *(
-        " a",
-        "a ",
-        "a\n",
-        "\na",
-        "a\n\n",
-        "a\nb",
-        "a\nb\n",
-        "a\n\nb",
-        "a \nb",
-        "a\n b",
-        " a\nb",
-        "\ta\nb",
-        "a\n\tb",
-        "a\r\nb",
-    ),
-    *(
-        "a\rb",
-        "a\x85b",
-        "a\u2028b\u2029",
-        "\ufeffa",
-        "a\ufeff\nb",
-        "\x00\x01\x1b[31m\x7f",
-        "\U0001f600\n\U0001f600",
-        "\ufffe",
-    ),
-    *(
-        "${HOME}",
-        "$${HOME}",
-        "$$${HOME}",
-        "${",
-        "$",
-        "a\n${A} $5\n",
-        "{{ x }}",
-        "{a: b}",
-        "[a]",
-        "&a",
-        "*a",
-        "!a",
-        "%a",
-    ),
-    *(
-        "@a",
-        "`a",
-        '"a"',
-        "'a'",
-        "a\\n",
-        "---",
-        "a\n---\nb",
-        "...",
-        "a\n...\n",
-        "|",
-        ">",
-        "? a",
-        "<<",
-        "=",
-        "2026-06-14",
-    ),
-    *("12:30:00", "0x1F", "1e3", ".inf", ".nan", "a" * 5000, "word " * 300 + "end", "\u202eevil", "\xa0a\nb\xa0"),
+    *(" a", "a ", "a\n", "\na", "a\n\n", "a\nb", "a\nb\n", "a\n\nb", "a \nb", "a\n b", " a\nb", "\ta\nb", "a\n\tb"),
+    *("a\r\nb", "a\rb", "a\x85b", "a\u2028b\u2029", "\ufeffa", "a\ufeff\nb", "\x00\x01\x1b[31m\x7f", "\ufffe"),
+    *("\U0001f600\n\U0001f600", "${HOME}", "$${HOME}", "$$${HOME}", "${", "$", "a\n${A} $5\n", "{{ x }}", "{a: b}"),
+    *("[a]", "&a", "*a", "!a", "%a", "@a", "`a", '"a"', "'a'", "a\\n", "---", "a\n---\nb", "...", "a\n...\n", "|"),
+    *(">", "? a", "<<", "=", "2026-06-14", "12:30:00", "0x1F", "1e3", ".inf", ".nan", "a" * 5000, "\u202eevil"),
+    *("word " * 300 + "end", "\xa0a\nb\xa0"),
 ]
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_any_text_is_taken_back_exactly(text: str) -> None:
+def test_export_of_any_text_is_taken_back_exactly(text: str) -> None:
     said(of(description=text[:2048], metadata={"a": text[:512], text[:64]: "b"}))
     said(of(resources=[{"type": "file", "a": text, text: [text, {text: text}, [[text]]]}]))
+    said(of(initial_events=[{"type": "user.message", "content": [{"type": "text", "text": text}]}]))
     if text:
         said(of(initial_events=[{"type": "user.message", "content": text}]))
     if text.strip():
         said(of(name=text[:256]))
 
 
-MEANT: list[Any] = [
-    True,
-    None,
-    5,
-    1.5,
-    jsontext.Number("1.10"),
-    jsontext.Number("1E400"),
-    [],
-    {},
-    [[]],
-    [{}],
-    [[1, [2]], {"a": []}],
-]
-
-
-@pytest.mark.parametrize("value", MEANT)
-def test_any_other_value_is_too(value: Any) -> None:
-    resource = jsontext.parse(jsontext.dump({"type": "file", "value": value}))
-    said(of(resources=[resource]))
+@pytest.mark.parametrize(
+    "value", ["true", "null", "5", "1.5", "1.10", "1E400", "[]", "{}", "[[]]", '[[1,[2]],{"a":[]}]']
+)
+def test_export_of_any_value_is_taken_back_exactly(value: str) -> None:
+    said(of(resources=[jsontext.parse(f'{{"type": "file", "value": {value}}}')]))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +124,7 @@ def test_any_other_value_is_too(value: Any) -> None:
         ("my.var=1;a-b=2;1=3;export A=b;#c=d", ["environment_variables:", '  my.var: "1"', '  a-b: "2"']),
     ],
 )
-def test_environment_variables_are_a_mapping_where_that_says_the_same(sent: str, written: list[str]) -> None:
+def test_export_has_environment_variables_as_a_mapping(sent: str, written: list[str]) -> None:
     lines = words(said(of(environment_variables=sent)))
     assert lines[lines.index(written[0]) :][: len(written)] == written
 
@@ -208,17 +132,11 @@ def test_environment_variables_are_a_mapping_where_that_says_the_same(sent: str,
 @pytest.mark.parametrize(
     ("sent", "written"),
     [
-        ("1e30", "1.0e+30"),
-        ("1E400", "1.0e+400"),
-        ("-2.50e-7", "-2.50e-7"),
-        ("1.5e3", "1.5e+3"),
-        ("0", "0"),
-        ("-0", "-0"),
-        ("1.10", "1.10"),
-        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        *(("1e30", "1.0e+30"), ("1E400", "1.0e+400"), ("-2.50e-7", "-2.50e-7"), ("1.5e3", "1.5e+3")),
+        *((same, same) for same in ("0", "-0", "1.10", "123456789012345678901234567890")),
     ],
 )
-def test_a_number_is_one_and_the_same_in_both_versions_of_yaml(sent: str, written: str) -> None:
+def test_export_of_a_number_is_the_same_in_both_versions_of_yaml(sent: str, written: str) -> None:
     text = said(of(resources=[jsontext.parse(f'{{"type": "file", "value": {sent}}}')]))
     assert f"    value: {written}\n" in text
     by_1_1 = yaml.safe_load(text)["resources"][0]["value"]  # PyYAML
@@ -231,7 +149,7 @@ def test_a_number_is_one_and_the_same_in_both_versions_of_yaml(sent: str, writte
     "sent",
     ["0777", "0o17", "1:30", "190:20:30", "yes", "No", "on", "y", "~", "1_000", "0x1f", ".5", "1e3", "+1", ".inf", "="],
 )
-def test_a_text_stays_one_in_both_versions_of_yaml(sent: str) -> None:
+def test_export_of_a_text_stays_one_in_both_versions_of_yaml(sent: str) -> None:
     text = said(of(description=sent, metadata={sent: sent}))
     both = yaml.safe_load(text)
     assert (both["description"], both["metadata"]) == (sent, {sent: sent})
@@ -241,7 +159,7 @@ def test_a_text_stays_one_in_both_versions_of_yaml(sent: str) -> None:
 # How it reads.
 
 
-def test_a_file_reads_as_a_person_would_write_it() -> None:
+def test_export_reads_as_a_person_would_write_it() -> None:
     deployment = of(
         description="Nightly review of main",
         environment_variables="FLAG=on\nLEVEL=info",
@@ -303,61 +221,41 @@ budget: "100.00"
     )
 
 
-def test_events_that_are_more_than_a_message_are_listed() -> None:
+def test_export_lists_events_that_are_more_than_a_message() -> None:
     outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "a\nb"}}
     events = [{"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]}, outcome]
-    lines = words(said(of(initial_events=events)))
-    begin = lines.index("initial_events:")
-    assert lines[begin + 1 : begin + 10] == [
-        "  - type: system.message",
-        "    content: Be brief.",
-        "  - type: user.define_outcome",
-        "    description: Done.",
-        "    rubric:",
-        "      type: text",
-        "      content: |-",
-        "        a",
-        "        b",
-    ]
-
-
-def test_an_empty_text_is_kept() -> None:
-    event = {"type": "user.message", "content": [{"type": "text", "text": ""}]}
-    assert '  text: ""' in said(of(initial_events=[event]))
+    assert """
+initial_events:
+  - type: system.message
+    content: Be brief.
+  - type: user.define_outcome
+    description: Done.
+    rubric:
+      type: text
+      content: |-
+        a
+        b
+""" in said(of(initial_events=events))
 
 
 @pytest.mark.parametrize(
     "extra", [{"cache": True}, {"type": "image", "source": {"type": "file", "file_id": "file_1"}}, {"citations": []}]
 )
-def test_blocks_that_are_more_than_a_text_are_kept(extra: dict[str, Any]) -> None:
+def test_export_keeps_blocks_that_are_more_than_a_text(extra: dict[str, Any]) -> None:
     said(of(initial_events=[{"type": "user.message", "content": [{"type": "text", "text": "a", **extra}]}]))
     said(of(initial_events=[{"type": "user.message", "content": "a", "more": extra}]))
 
 
 @pytest.mark.parametrize("text", ["a \nb", " a\nb", "a\n\n", "a\r\nb", "a\n\u200bb", "a\n\u202eb", "a\n\x1b[0m"])
-def test_what_nobody_would_see_in_a_block_is_written_in_quotes(text: str) -> None:
+def test_export_quotes_what_nobody_would_see_in_a_block(text: str) -> None:
     [line] = [line for line in words(said(of(description=text))) if line.startswith("description:")]
     assert json.loads(line.removeprefix("description:")) == text
 
 
-def test_secrets_that_a_server_does_tell_are_not_written() -> None:
+def test_export_has_no_secrets_and_nothing_that_changes_by_itself() -> None:
     resource = {"type": "github_repository", "url": "x", "authorization_token": "ghp_hunter2", "password": "hunter2"}
     assert "hunter2" not in said(of(resources=[resource]))
-
-
-def test_what_a_file_has_is_compared_without_what_the_server_never_tells() -> None:
-    text = said(of(resources=[{"type": "git_repository", "url": "x"}]))
-    with_token = text.replace("    url: x\n", "    url: x\n    password: ${A}\n")
-    declared = taken_back(with_token)
-    assert declared.fields["resources"] == [{"type": "git_repository", "url": "x", "password": "b"}]
-    assert comparable(declared.fields) == taken_back(text).fields
-
-
-def test_an_archived_one_says_so() -> None:
     assert "# Archived on 2026-07-01T10:00:00Z: " in said(of(archived_at="2026-07-01T10:00:00Z"))
-
-
-def test_nothing_in_a_file_changes_by_itself() -> None:
     cron = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
     today = {**cron, "upcoming_runs_at": ["2026-06-15T09:00:00Z"]}
     tomorrow = {**cron, "upcoming_runs_at": ["2026-06-16T09:00:00Z"], "last_run_at": "2026-06-15T09:00:00Z"}
@@ -365,7 +263,15 @@ def test_nothing_in_a_file_changes_by_itself() -> None:
     assert export(of(schedule=today)) == export(of(schedule=tomorrow, **by_failures))
 
 
-def test_nothing_that_a_server_sends_gets_out_of_a_comment() -> None:
+def test_export_is_compared_without_what_the_server_never_tells() -> None:
+    text = said(of(resources=[{"type": "git_repository", "url": "x"}]))
+    with_token = text.replace("    url: x\n", "    url: x\n    password: ${A}\n")
+    declared = taken_back(with_token)
+    assert declared.fields["resources"] == [{"type": "git_repository", "url": "x", "password": "b"}]
+    assert comparable(declared.fields) == taken_back(text).fields
+
+
+def test_export_lets_nothing_of_a_server_out_of_a_comment() -> None:
     evil = "x\nname: evil\r\u2028\x85budget: 1\x00\ufeff\uffff"
     schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": evil}
     deployment = of(id=f"dep_{evil}", archived_at=evil, metadata={evil: 5})
@@ -378,7 +284,7 @@ def test_nothing_that_a_server_sends_gets_out_of_a_comment() -> None:
 # What can be set, in normal form.
 
 
-def test_what_an_older_server_leaves_out_is_empty() -> None:
+def test_export_takes_for_empty_what_an_older_server_leaves_out() -> None:
     bare = {name: PLAIN[name] for name in (*REQUIRED, "id", "type")}
     assert settable(Deployment(bare)) == {**{name: PLAIN[name] for name in REQUIRED}, **EMPTY}
 
@@ -390,10 +296,7 @@ def test_what_an_older_server_leaves_out_is_empty() -> None:
         ({"environment_variables": "A=1; B=2\r\n"}, {"environment_variables": "A=1\nB=2"}),
         ({"environment_variables": None}, {"environment_variables": ""}),
         ({"resources": None, "vault_ids": None, "metadata": None}, {"resources": [], "vault_ids": [], "metadata": {}}),
-        (
-            {"budget": {"type": "limit", "max_credit_cost": "7"}},
-            {"budget": {"type": "limit", "max_credit_cost": "7.00"}},
-        ),
+        ({"budget": {"max_credit_cost": "7"}}, {"budget": {"type": "limit", "max_credit_cost": "7.00"}}),
         ({"metadata": {"a": "b", "n": 5, "cas_config": {}}}, {"metadata": {"a": "b"}}),
         ({"agent": {"id": "agent_1", "type": "agent", "version": 3, "name": "x"}}, {}),
         (
@@ -406,13 +309,13 @@ def test_what_an_older_server_leaves_out_is_empty() -> None:
         ),
         ({"name": "a\ud800b"}, {"name": "a\ufffdb"}),
     ],
-)
-def test_what_means_the_same_is_the_same(fields: dict[str, Any], same: dict[str, Any]) -> None:
+)  # fmt: skip
+def test_export_of_what_means_the_same_is_the_same(fields: dict[str, Any], same: dict[str, Any]) -> None:
     assert settable(of(**fields)) == settable(of(**same))
     said(of(**fields))
 
 
-def test_what_can_be_set_is_a_copy() -> None:
+def test_export_leaves_the_object_as_it_was() -> None:
     deployment = of(schedule={"type": "cron", "expression": "* * * * *", "timezone": "UTC", "upcoming_runs_at": ["x"]})
     before = json.dumps(deployment.raw)
     settable(deployment)
@@ -430,52 +333,35 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=10,
 )
-CONTENT = SOME_TEXT | st.lists(
-    st.fixed_dictionaries({"type": st.just("text"), "text": SOME_TEXT})
-    | st.fixed_dictionaries({"type": st.just("image"), "source": VALUES}),
-    min_size=1,
-    max_size=3,
-)
-EVENTS = st.fixed_dictionaries(
-    {"type": st.sampled_from(["user.message", "system.message"]), "content": CONTENT}
-) | st.fixed_dictionaries(
-    {
-        "type": st.just("user.define_outcome"),
-        "description": SOME_TEXT,
-        "rubric": st.dictionaries(TEXT, VALUES, max_size=3),
-    },
+BLOCKS = st.fixed_dictionaries({"type": st.just("text"), "text": SOME_TEXT})
+CONTENT = SOME_TEXT | st.lists(BLOCKS | st.fixed_dictionaries({"type": st.just("image"), "source": VALUES}), min_size=1)
+MESSAGES = st.fixed_dictionaries({"type": st.sampled_from(["user.message", "system.message"]), "content": CONTENT})
+RUBRICS = st.dictionaries(TEXT, VALUES, max_size=3)
+OUTCOMES = st.fixed_dictionaries(
+    {"type": st.just("user.define_outcome"), "description": SOME_TEXT, "rubric": RUBRICS},
     optional={"max_iterations": st.integers(1, 20)},
 )
-VARIABLE = st.tuples(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), TEXT).map("=".join)
-
-
-def assigned(pairs: Sequence[str]) -> str:
-    """Return variables as the API has them; what a value cannot have is taken out."""
-    return "\n".join(re.sub(r"[;\r\n]", "", pair) for pair in pairs)
-
-
+VALUE = TEXT.map(lambda text: re.sub(r"[;\r\n]", "", text))  # what the API can carry
+VARIABLES = st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), VALUE, max_size=4)
+AGENTS = st.fixed_dictionaries(
+    {"id": TEXT.map("agent_x{}".format), "type": st.just("agent"), "version": st.integers(1, 10**6)}
+)
+FILES = st.dictionaries(TEXT, VALUES, max_size=4).map(lambda fields: {**fields, "type": "file"})
+COSTS = st.decimals("0.01", "999999999999.99", places=2).map(str)
 SERVERS = st.fixed_dictionaries(
     {
         "name": st.text(min_size=1, max_size=256).filter(str.strip) | st.sampled_from(["yes", "1.10", "a: b"]),
-        "environment_variables": st.none() | st.lists(VARIABLE, max_size=4).map(assigned),
-        "agent": st.fixed_dictionaries(
-            {"id": TEXT.map("agent_x{}".format), "type": st.just("agent"), "version": st.integers(1, 10**6)}
-        ),
+        "environment_variables": st.none() | VARIABLES.map(lambda held: "\n".join(map("=".join, held.items()))),
+        "agent": AGENTS,
         "environment_id": TEXT.map("env_x{}".format),
-        "initial_events": st.lists(EVENTS, min_size=1, max_size=4),
+        "initial_events": st.lists(MESSAGES | OUTCOMES, min_size=1, max_size=4),
     },
     optional={
         "description": st.none() | TEXT,
-        "resources": st.none()
-        | st.lists(
-            st.dictionaries(TEXT, VALUES, max_size=4).map(lambda fields: {**fields, "type": "file"}), max_size=3
-        ),
+        "resources": st.none() | st.lists(FILES, max_size=3),
         "vault_ids": st.lists(TEXT.map("vault_x{}".format), max_size=4),
         "metadata": st.dictionaries(TEXT, TEXT, max_size=5),
-        "budget": st.none()
-        | st.decimals("0.01", "999999999999.99", places=2).map(
-            lambda cost: {"type": "limit", "max_credit_cost": f"{cost}"}
-        ),
+        "budget": st.none() | st.fixed_dictionaries({"type": st.just("limit"), "max_credit_cost": COSTS}),
         "schedule": st.none()
         | st.just({"type": "cron", "expression": "0 9 * * *", "timezone": "UTC", "last_run_at": "x"}),
         "paused_reason": st.fixed_dictionaries({"type": TEXT}),
@@ -486,13 +372,13 @@ SERVERS = st.fixed_dictionaries(
 
 @given(SERVERS)
 @example({"metadata": {"x" * 64: "\n"}, "resources": [{"type": "file", "x" * 2000: {"y" * 2000: "z"}}]})
-def test_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
+def test_export_of_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
     raw = jsontext.parse(json.dumps({**PLAIN, **fields}))
     said(Deployment(raw))
 
 
 @given(st.text())
-def test_other_yaml_tools_read_the_same_texts(text: str) -> None:
+def test_export_says_the_same_to_other_yaml_tools(text: str) -> None:
     """A file is also read by editors and linters, which know YAML 1.1."""
     written = yaml.safe_load(export(of(description=text, metadata={text[:64]: text[:512]})))
     expected = settable(of(description=text, metadata={text[:64]: text[:512]}))
