@@ -1,4 +1,4 @@
-"""The agent asks and is answered: what a client sends continues the session's story."""
+"""The agents of `qoder sandbox` ask and are answered: what a client sends continues the session's story."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,20 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS
-from tests.support.sandbox_desk import Desk
+from tests.sandbox.desk import Desk, said
 
 CONFIRMATION = "user.tool_confirmation"
-
-
-@pytest.fixture(params=GENERATIONS)
-def desk(request: pytest.FixtureRequest) -> Desk:
-    return Desk(request.param)
-
-
-@pytest.fixture
-def current() -> Desk:
-    return Desk("current")
 
 
 class Talk:
@@ -37,9 +26,6 @@ class Talk:
     def allow(self, *calls: str) -> httpx.Response:
         return self.send(*(self.confirmation(call) for call in calls))
 
-    def say(self, text: str) -> httpx.Response:
-        return self.send({"type": "user.message", "content": [{"type": "text", "text": text}]})
-
     def confirmation(self, call: str, *, allow: bool = True, **more: Any) -> dict[str, Any]:
         current = {"result": "allow" if allow else "deny"}
         legacy = {"decision": "approve" if allow else "deny"}
@@ -47,8 +33,7 @@ class Talk:
         return {"type": CONFIRMATION, "tool_use_id": call, **verdict, **more}
 
     def waiting(self) -> list[str]:
-        stop = self.events("session.status_idle")[-1]["stop_reason"]
-        ids: list[str] = stop.get("event_ids", [])
+        ids: list[str] = self.events("session.status_idle")[-1]["stop_reason"].get("event_ids", [])
         return ids
 
     def events(self, *types: str) -> list[Any]:
@@ -58,6 +43,11 @@ class Talk:
         text: str = self.events("agent.message")[-1]["content"][0]["text"]
         return text
 
+    def ending(self) -> str | None:
+        """Return how the run ended: the type of its error, else its status; None while it is going."""
+        ending = self.desk.world.ending(self.run["id"])
+        return (ending.type or ending.status) if ending else None
+
     def refused(self, *events: Any) -> tuple[int, str, str | None]:
         before = self.desk.events(self.run)
         refusal = self.desk.refused("POST", self.path + "/events", json={"events": events})
@@ -65,7 +55,7 @@ class Talk:
         return refusal
 
 
-def test_an_approved_call_is_made_and_the_turn_completes(desk: Desk) -> None:
+def test_sandbox_makes_a_call_that_is_approved_and_completes_the_turn(desk: Desk) -> None:
     talk = Talk(desk, "ask")
     [call] = talk.waiting()
     answer = talk.allow(call)
@@ -86,14 +76,12 @@ def test_an_approved_call_is_made_and_the_turn_completes(desk: Desk) -> None:
     ]
     assert talk.message() == "I ran 'git push origin main'."
     assert talk.events("session.status_idle")[-1]["stop_reason"] == {"type": "end_turn"}
-    ending = desk.world.ending(talk.run["id"])
-    assert ending is not None
-    assert ending.status == "completed"
+    assert talk.ending() == "completed"
     if desk.generation == "legacy":
         assert desk.get(f"/deployment_runs/{talk.run['id']}")["status"] == "completed"
 
 
-def test_the_agent_tells_what_it_makes_of_a_denial(desk: Desk) -> None:
+def test_sandbox_tells_what_the_agent_makes_of_a_denial(desk: Desk) -> None:
     talk = Talk(desk, "ask")
     assert talk.send(talk.confirmation(talk.waiting()[0], allow=False, deny_message="not on a Friday")).is_success
     desk.clock.sleep(2)
@@ -102,46 +90,44 @@ def test_the_agent_tells_what_it_makes_of_a_denial(desk: Desk) -> None:
     assert talk.message() == "I did not run 'git push origin main': not on a Friday"
 
 
-def test_several_are_answered_in_one_request(desk: Desk) -> None:
+def test_sandbox_takes_several_answers_at_once_and_one_by_one(desk: Desk) -> None:
     talk = Talk(desk, "askmany")
-    first, second, third = talk.waiting()
-    answers = [talk.confirmation(first), talk.confirmation(second, allow=False), talk.confirmation(third, allow=False)]
-    assert [event["tool_use_id"] for event in talk.send(*answers).json()["data"]] == [first, second, third]
+    calls = first, second, third = talk.waiting()
+    answers = [talk.confirmation(call, allow=call == first) for call in calls]
+    assert [event["tool_use_id"] for event in talk.send(*answers).json()["data"]] == calls
     desk.clock.sleep(2)
     assert [line.partition(":")[0] for line in talk.message().splitlines()] == [
         "I ran 'git status'.",
         "I did not run 'git push origin main'",
         "I did not run 'rm -rf build'",
     ]
-
-
-def test_answered_in_part_it_asks_for_the_rest(desk: Desk) -> None:
     talk = Talk(desk, "askmany")
     first, second, third = talk.waiting()
-    for call, rest in ((second, [first, third]), (third, [first])):
+    for call, rest in ((second, [first, third]), (third, [first]), (first, [])):
         talk.allow(call)
-        desk.clock.sleep(1)
+        desk.clock.sleep(2)
         assert talk.waiting() == rest
         assert desk.get(talk.path)["status"] == "idle"
-    talk.allow(first)
-    desk.clock.sleep(2)
-    assert talk.waiting() == []
     assert len(talk.message().splitlines()) == 3
 
 
-def test_one_asks_again_and_again(desk: Desk) -> None:
+def test_sandbox_asks_again_and_again_also_after_a_message(desk: Desk) -> None:
     talk = Talk(desk, "askthrice")
-    asked = []
-    while calls := talk.waiting():
-        asked += calls
-        talk.allow(*calls)
-        desk.clock.sleep(2)
-    assert len(set(asked)) == 3
-    assert [event["tool_use_id"] for event in talk.events("agent.tool_result")] == asked
-    assert len(talk.message().splitlines()) == 3
+    for turn in (1, 2):
+        asked = []
+        while calls := talk.waiting():
+            asked += calls
+            talk.allow(*calls)
+            desk.clock.sleep(2)
+        assert len(set(asked)) == 3
+        assert [event["tool_use_id"] for event in talk.events("agent.tool_result")][-3:] == asked
+        assert len(talk.message().splitlines()) == 3, turn
+        assert talk.send(said("Once more.")).is_success
+        desk.clock.sleep(3)
+    assert len(talk.waiting()) == 1
 
 
-def test_a_custom_tool_is_answered_with_its_result(desk: Desk) -> None:
+def test_sandbox_takes_the_result_of_a_custom_tool(desk: Desk) -> None:
     talk = Talk(desk, "custom")
     [call] = talk.waiting()
     assert talk.events("agent.custom_tool_use")[0]["id"] == call
@@ -153,26 +139,20 @@ def test_a_custom_tool_is_answered_with_its_result(desk: Desk) -> None:
     assert talk.message() == "Which version is next? 2.0"
 
 
-def test_one_goes_on_by_itself(desk: Desk) -> None:
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_sandbox_has_a_session_that_goes_on_by_itself(desk: Desk, is_answered: bool) -> None:
     talk = Talk(desk, "selfask", seconds=3.1)
-    assert len(talk.waiting()) == 1
-    assert desk.world.ending(talk.run["id"]) is None
-    desk.clock.sleep(3)
-    assert talk.waiting() == []
-    ending = desk.world.ending(talk.run["id"])
-    assert ending is not None
-    assert ending.status == "completed"
-
-
-def test_an_answer_while_it_would_go_on_by_itself_counts(desk: Desk) -> None:
-    talk = Talk(desk, "selfask", seconds=3.1)
-    talk.allow(*talk.waiting())
+    calls = talk.waiting()
+    assert (len(calls), talk.ending()) == (1, None)
+    if is_answered:
+        talk.allow(*calls)
     desk.clock.sleep(5)
-    assert talk.message() == "I ran 'git push origin main'."
+    assert (talk.waiting(), talk.ending()) == ([], "completed")
     assert len(talk.events("session.status_idle")) == 2
+    assert (talk.message() == "I ran 'git push origin main'.") == is_answered
 
 
-def test_a_call_that_does_not_wait_takes_no_answer(desk: Desk) -> None:
+def test_sandbox_refuses_an_answer_to_a_call_that_does_not_wait(desk: Desk) -> None:
     talk, other = Talk(desk, "ask"), Talk(desk, "ask")
     [call], [others] = talk.waiting(), other.waiting()
     for wrong in ("evt_none", others, talk.events("agent.thinking")[0]["id"]):
@@ -186,76 +166,67 @@ def test_a_call_that_does_not_wait_takes_no_answer(desk: Desk) -> None:
     assert talk.refused(talk.confirmation(call))[0] == 400
 
 
-def test_each_generation_has_its_own_word_for_a_verdict(desk: Desk) -> None:
-    talk = Talk(desk, "ask")
-    other = {"result": "allow"} if desk.generation == "legacy" else {"decision": "approve"}
-    refusal = talk.refused({"type": CONFIRMATION, "tool_use_id": talk.waiting()[0], **other})
-    assert refusal == (400, "invalid_request_error", f"events.0.{next(iter(other))}")
+OTHER_WORDS = {"legacy": {"result": "allow"}, "current": {"decision": "approve"}}  # of the other generation
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "param"),
     [
-        lambda talk: [],
-        lambda talk: [{"type": "agent.message", "content": []}],
-        lambda talk: [{"type": "user.message", "content": "a plain string"}],
-        lambda talk: [{"type": "user.message", "content": []}],
-        lambda talk: [{"type": "user.message"}],
-        lambda talk: [talk.confirmation(talk.waiting()[0], deny_message="only with a denial")],
-        lambda talk: [talk.confirmation(talk.waiting()[0], reason="no such field")],
-        lambda talk: [{"type": "user.tool_result", "tool_use_id": talk.waiting()[0]}],
+        (lambda talk: [], "events"),
+        (lambda talk: [{"type": "agent.message", "content": []}], "events.0.type"),
+        (lambda talk: [{"type": "user.message", "content": "a plain string"}], "events.0.content"),
+        (lambda talk: [{"type": "user.message", "content": []}], "events.0.content"),
+        (lambda talk: [{"type": "user.message"}], "events.0.content"),
+        (lambda talk: [{"type": "user.message", "content": [{"type": "text", "text": 7}]}], "events.0.content.0.text"),
+        (lambda talk: [talk.confirmation(talk.waiting()[0], deny_message="if denied")], "events.0"),
+        (lambda talk: [talk.confirmation(talk.waiting()[0], reason="no such field")], "events.0.reason"),
+        (lambda talk: [{"type": "user.tool_result", "tool_use_id": talk.waiting()[0]}], "events.0.type"),
+        (
+            lambda talk: [
+                {"type": CONFIRMATION, "tool_use_id": talk.waiting()[0], **OTHER_WORDS[talk.desk.generation]}
+            ],
+            "events.0.{other}",
+        ),
     ],
+    ids=range(10),
 )
-def test_an_event_that_is_wrong_is_refused(desk: Desk, wrong: Callable[[Talk], list[Any]]) -> None:
+def test_sandbox_refuses_an_event_that_is_wrong(desk: Desk, wrong: Callable[[Talk], list[Any]], param: str) -> None:
     talk = Talk(desk, "ask")
-    status, kind, param = talk.refused(*wrong(talk))
-    assert (status, kind, (param or "").partition(".")[0]) == (400, "invalid_request_error", "events")
+    param = param.format(other=next(iter(OTHER_WORDS[desk.generation])))
+    assert talk.refused(*wrong(talk)) == (400, "invalid_request_error", param)
 
 
-def test_a_message_begins_the_next_turn(desk: Desk) -> None:
+def test_sandbox_begins_the_next_turn_with_a_message(desk: Desk) -> None:
     talk = Talk(desk, "demo", seconds=4)
     ended = desk.world.ending(talk.run["id"])
-    [sent] = talk.say("And yesterday?").json()["data"]
+    [sent] = talk.send(said("And yesterday?")).json()["data"]
     assert sent["content"] == [{"type": "text", "text": "And yesterday?"}]
     assert desk.get(talk.path)["status"] == "running"
     desk.clock.sleep(4)
     assert talk.message() == "You said: And yesterday?"
-    assert [event["type"] for event in desk.events(talk.run, after_id=sent["id"])][-1] == "session.status_idle"
+    assert desk.events(talk.run, after_id=sent["id"])[-1]["type"] == "session.status_idle"
     assert desk.world.ending(talk.run["id"]) == ended
 
 
-def test_a_message_to_one_that_asks_makes_it_ask_again(desk: Desk) -> None:
-    talk = Talk(desk, "askthrice")
-    for _ in range(2):
-        for _ in range(3):
-            talk.allow(*talk.waiting())
-            desk.clock.sleep(2)
-        assert talk.waiting() == []
-        talk.say("Once more.")
-        desk.clock.sleep(3)
-    assert len(talk.waiting()) == 1
-
-
-@pytest.mark.parametrize("word", ["minute", "ask", "selfask", "slow"])
-def test_while_a_turn_is_going_a_message_is_a_conflict(desk: Desk, word: str) -> None:
+@pytest.mark.parametrize("word", ["minute", "ask", "selfask", "slow", "terminated"])
+def test_sandbox_refuses_a_message_while_a_turn_is_going_or_all_is_over(desk: Desk, word: str) -> None:
     talk = Talk(desk, word, seconds=3.1)
-    message = {"type": "user.message", "content": [{"type": "text", "text": "Hurry."}]}
-    assert talk.refused(message) == (409, "invalid_request_error", None)
+    assert talk.refused(said("Hurry."))[::2] == (409, None)
 
 
 @pytest.mark.parametrize("word", ["minute", "ask"])
-def test_an_interrupt_ends_the_turn_and_the_session_listens_again(desk: Desk, word: str) -> None:
+def test_sandbox_ends_a_turn_at_an_interrupt_and_listens_again(desk: Desk, word: str) -> None:
     talk = Talk(desk, word)
     [sent] = talk.send({"type": "user.interrupt"}).json()["data"]
     assert sent["type"] == "user.interrupt"
     desk.clock.sleep(1)
     assert talk.events("session.status_idle")[-1]["stop_reason"] == {"type": "cancelled"}
-    assert desk.world.ending(talk.run["id"]).type == "cancelled"  # type: ignore[union-attr]  # it has ended
-    assert talk.say("Something else.").is_success
+    assert talk.ending() == "cancelled"
+    assert talk.send(said("Something else.")).is_success
     assert desk.get(talk.path)["status"] == "running"
 
 
-def test_an_interrupt_of_nothing_is_noted_and_nothing_happens(desk: Desk) -> None:
+def test_sandbox_notes_an_interrupt_of_nothing(desk: Desk) -> None:
     talk = Talk(desk, "demo", seconds=4)
     assert talk.send({"type": "user.interrupt"}).is_success
     desk.clock.sleep(1)
@@ -263,7 +234,7 @@ def test_an_interrupt_of_nothing_is_noted_and_nothing_happens(desk: Desk) -> Non
     assert desk.get(talk.path)["status"] == "idle"
 
 
-def test_a_session_that_asks_can_be_cancelled(desk: Desk) -> None:
+def test_sandbox_cancels_a_session_that_asks(desk: Desk) -> None:
     talk = Talk(desk, "ask")
     assert desk.post(talk.path + "/cancel").status_code == 202
     desk.clock.sleep(1)
@@ -271,20 +242,13 @@ def test_a_session_that_asks_can_be_cancelled(desk: Desk) -> None:
     assert desk.post(talk.path + "/cancel").status_code == 200
 
 
-def test_a_terminated_session_takes_nothing_more(desk: Desk) -> None:
-    talk = Talk(desk, "terminated", seconds=4)
-    assert talk.refused({"type": "user.message", "content": [{"type": "text", "text": "Hello?"}]})[0] == 409
-
-
-# Faults
-
-
 @pytest.mark.parametrize(
     ("fault", "acts"), [("drop-before", 0), ("drop-after", 1), ("503", 0), ("act-503", 1), ("late=1", 1)]
 )
-def test_an_answer_may_be_lost_before_or_after_it_counts(desk: Desk, fault: str, acts: int) -> None:
+def test_sandbox_may_lose_an_answer_before_or_after_it_counts(desk: Desk, fault: str, acts: int) -> None:
     talk = Talk(desk, "ask")
     desk.faults.add(f"send:{fault}")
+    assert desk.status(talk.path) == desk.status(talk.path + "/events") == 200  # which it does not meet
     if fault.endswith("503"):
         assert talk.allow(*talk.waiting()).status_code == 503
     else:
@@ -295,15 +259,8 @@ def test_an_answer_may_be_lost_before_or_after_it_counts(desk: Desk, fault: str,
     assert (talk.waiting() == []) == bool(acts)
 
 
-def test_someone_else_may_answer_just_before(desk: Desk) -> None:
+def test_sandbox_may_have_a_stranger_who_answers_just_before(desk: Desk) -> None:
     talk = Talk(desk, "ask")
     desk.faults.add("send:stranger")
     assert talk.allow(*talk.waiting()).status_code == 400
     assert len(talk.events(CONFIRMATION)) == 1
-
-
-def test_a_fault_of_sending_meets_only_that(current: Desk) -> None:
-    talk = Talk(current, "ask")
-    current.faults.add("send:503*inf")
-    assert current.status(talk.path) == current.status(talk.path + "/events") == 200
-    assert talk.allow(*talk.waiting()).status_code == 503

@@ -71,11 +71,11 @@ def text_of(events: list[Any]) -> str:
     return str(message.content[0].text)
 
 
-def test_models_are_listed(client: Any) -> None:
+def test_sandbox_lists_its_models_to_the_sdk(client: Any) -> None:
     assert {model.id: model.is_enabled for model in client.models.list().data} == {"auto": True, "ultimate": True}
 
 
-def test_a_session_answers_again_and_again(client: Any) -> None:
+def test_sandbox_answers_the_sdk_in_a_session_again_and_again(client: Any) -> None:
     id = session(client)
     assert [text_of(ask(client, id, said(text))) for text in ("One.", "Two.")] == ["You said: One.", "You said: Two."]
     types = [event.type for event in client.sessions.events.list(id, order="asc", limit=2)]  # over several pages
@@ -83,7 +83,7 @@ def test_a_session_answers_again_and_again(client: Any) -> None:
     assert client.sessions.delete(id).type == "session_deleted"
 
 
-def test_a_custom_tool_gets_its_result_from_the_client(client: Any) -> None:
+def test_sandbox_takes_the_result_of_a_custom_tool_from_the_sdk(client: Any) -> None:
     id = session(client, tools=[LOOKUP])
     events = ask(client, id, said("Where is it?"))
     [call] = [event for event in events if event.type == "agent.custom_tool_use"]
@@ -93,7 +93,7 @@ def test_a_custom_tool_gets_its_result_from_the_client(client: Any) -> None:
     assert "It is on its way." in text_of(after)
 
 
-def test_what_a_session_is_given_is_kept_and_can_be_removed_afterwards(client: Any, qca: Any) -> None:
+def test_sandbox_keeps_what_the_sdk_gives_to_a_session_until_it_is_deleted(client: Any, qca: Any) -> None:
     file = client.files.upload(file=("code.txt", b"secret code"))
     skill = client.skills.create(files=[("code/SKILL.md", b"---\nname: code\ndescription: A code.\n---\nX\n")])
     assert (skill.display_title, skill.latest_version) == ("code", "1")
@@ -106,7 +106,7 @@ def test_what_a_session_is_given_is_kept_and_can_be_removed_afterwards(client: A
     assert (client.files.delete(file.id).type, client.skills.delete(skill.id).type) == ("file_deleted", "skill_deleted")
 
 
-def test_a_session_reads_a_memory_store(client: Any) -> None:
+def test_sandbox_gives_a_session_of_the_sdk_a_memory_store(client: Any) -> None:
     store = client.memory_stores.create(name="memory")
     for path in ("projects/a.md", "MEMORY.md"):
         client.memory_stores.memories.create(store.id, path=path, content=f"In {path}.")
@@ -115,7 +115,7 @@ def test_a_session_reads_a_memory_store(client: Any) -> None:
     assert client.memory_stores.delete(store.id).type == "memory_store_deleted"
 
 
-def test_a_deployment_runs(client: Any) -> None:
+def test_sandbox_runs_a_deployment_of_the_sdk(client: Any) -> None:
     environment = client.environments.create(name="env", config={"type": "cloud"})
     agent = client.agents.create(name="agent", model={"id": "ultimate"}, tools=TOOLSET)
     deployment = client.deployments.create(
@@ -131,7 +131,7 @@ def test_a_deployment_runs(client: Any) -> None:
     assert client.environments.archive(environment.id).archived_at
 
 
-def test_a_dream_consolidates_a_store(client: Any) -> None:
+def test_sandbox_dreams_for_the_sdk(client: Any) -> None:
     store = client.memory_stores.create(name="input")
     client.memory_stores.memories.create(store.id, path="source.md", content="The code is 1.")
     dream = client.dreams.create(inputs=[{"type": "memory_store", "memory_store_id": store.id}], model="ultimate")
@@ -148,7 +148,7 @@ def test_a_dream_consolidates_a_store(client: Any) -> None:
     assert client.dreams.archive(dream.id).archived_at
 
 
-def test_a_message_is_previewed_as_it_is_written(client: Any) -> None:
+def test_sandbox_previews_a_message_to_the_sdk(client: Any) -> None:
     id = session(client)
     with client.sessions.events.stream(id, event_deltas=["agent.message"]) as stream:
         client.sessions.events.send(id, events=[said("Explain it.")])
@@ -157,7 +157,7 @@ def test_a_message_is_previewed_as_it_is_written(client: Any) -> None:
     assert "".join(pieces) == text_of(events) == "You said: Explain it."
 
 
-def test_what_our_commands_make_is_read_with_strict_types(tmp_path: Path, qca: Any) -> None:
+def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Path, qca: Any) -> None:
     (tmp_path / "SKILL.md").write_text("---\nname: tables\ndescription: How we write them.\n---\nRound.\n")
     (tmp_path / "notes.md").write_text("Notes.\n")
     qoder = Qoder(tmp_path / "config.toml")

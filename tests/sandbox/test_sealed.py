@@ -9,9 +9,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
 from shutil import which
+from string import Template
 from typing import Any
 
 import httpx
@@ -23,10 +23,12 @@ from qoder_cli.help.documented import VARIABLES
 from qoder_cli.sandbox import watchdog
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
+from qoder_cli.settings.seal import seal
+from tests.conftest import Qoder
+from tests.sandbox.desk import needs_signals, sandbox, started
 from tests.support.network import listening
 from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
-from tests.support.processes import staged, until
-from tests.support.sandbox_desk import needs_signals, sandbox, started
+from tests.support.processes import MODULE, staged, until
 
 BASE_URL = "http://127.0.0.1:1/api/v1/cloud"
 SERVERS = ("QODER_SANDBOX", "QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
@@ -48,7 +50,7 @@ def inside(base: Mapping[str, str], folder: Path = Path("/own")) -> dict[str, st
 # The environment.
 
 
-def test_every_variable_that_leads_out_is_turned_around() -> None:
+def test_sandbox_turns_every_variable_around_that_leads_out() -> None:
     outside = {
         "PATH": "/bin",
         "HOME": "/home/me",
@@ -83,13 +85,13 @@ def test_every_variable_that_leads_out_is_turned_around() -> None:
     assert str(Path(sys.executable).parent) in path[:-1]
 
 
-def test_a_variable_of_ours_is_turned_around_or_harmless() -> None:
+def test_sandbox_knows_every_variable_of_ours() -> None:
     ours = {name for each in VARIABLES for name in each.names if name.startswith("QODER_")}
     led = command.variables({}, base_url=BASE_URL, token="pt-sandbox", folder=Path("/own"))
     assert ours <= set(led) | HARMLESS
 
 
-def test_python_inside_is_the_users_where_the_program_has_a_folder_of_its_own(
+def test_sandbox_leaves_python_the_users_where_the_program_has_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "qoder").touch()  # as pipx installs it
@@ -107,26 +109,35 @@ def test_python_inside_is_the_users_where_the_program_has_a_folder_of_its_own(
         ({"NO_PROXY": "", "no_proxy": "*"}, "*"),
     ],
 )
-def test_who_was_asked_without_a_proxy_still_is(outside: dict[str, str], exceptions: str) -> None:
+def test_sandbox_keeps_the_exceptions_from_a_proxy(outside: dict[str, str], exceptions: str) -> None:
     env = inside(outside)
     assert (env["NO_PROXY"], env["no_proxy"]) == (exceptions, exceptions)
 
 
-def test_without_a_place_for_its_own_files_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(**settings: object) -> None:
-        raise FileNotFoundError(2, "No usable temporary directory found")
-
-    monkeypatch.setattr(command, "TemporaryDirectory", none)
-    with pytest.raises(UsageError, match="No usable temporary directory"), command._folder():
-        pass
-
-
-def test_where_no_process_can_be_started_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("what", "fails", "said"),
+    [
+        (
+            "TemporaryDirectory",
+            FileNotFoundError(2, "No usable temporary directory found"),
+            "No usable temporary directory",
+        ),
+        (
+            "subprocess.Popen",
+            BlockingIOError(11, "Resource temporarily unavailable"),
+            "cannot start a process: Resource",
+        ),
+    ],
+)
+def test_sandbox_says_what_it_cannot_start_without(
+    monkeypatch: pytest.MonkeyPatch, what: str, fails: OSError, said: str
+) -> None:
     def none(*given: object, **settings: object) -> None:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
+        raise fails
 
-    monkeypatch.setattr(subprocess, "Popen", none)
-    with pytest.raises(UsageError, match="cannot start a process: Resource"), command._watchdog():
+    monkeypatch.setattr(f"qoder_cli.commands.sandbox.{what}", none)
+    opens = command._folder if what == "TemporaryDirectory" else command._watchdog
+    with pytest.raises(UsageError, match=said), opens():
         pass
 
 
@@ -200,7 +211,7 @@ REHEARSED = [
 
 @needs_signals
 @pytest.mark.parametrize("alone", [False, True], ids=["with a command", "by its exports"])
-def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: bool) -> None:
+def test_sandbox_reaches_and_changes_nothing_real_whatever_is_typed_inside(tmp_path: Path, alone: bool) -> None:
     with listening(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}") as (port, heard):
         env = outside(tmp_path, f"http://127.0.0.1:{port}/api/v1/cloud")
         before = snapshot(tmp_path)
@@ -225,21 +236,21 @@ def test_a_rehearsal_reaches_and_changes_nothing_real(tmp_path: Path, alone: boo
     assert REAL not in out + err
 
 
-# Ways in which a command inside may come to write a real file, as changes of its environment; `$own` is the sandbox's
-# folder, `$home` the real one.
+# Ways in which a command inside may come to write a real file: what is set in its environment, or taken out of it.
+# `$own` is the sandbox's folder, `$home` the real one.
 NEW_CONFIGS = ("QODER_CONFIG=$home/new/config.toml", "QODER_CONFIG=$own/state/../../$name.toml")
 CONFIGS = (
     "QODER_CONFIG=$home/config/qoder/config.toml",
-    "-u QODER_CONFIG",  # XDG_CONFIG_HOME is the real one
-    "-u QODER_CONFIG -u XDG_CONFIG_HOME HOME=$home/other",
+    "QODER_CONFIG",  # XDG_CONFIG_HOME is the real one
+    "QODER_CONFIG XDG_CONFIG_HOME HOME=$home/other",
     "QODER_CONFIG=$own/link.toml",
     "QODER_CONFIG=$own/linked/config.toml",
 )
 STATES = (
     "QODER_STATE_DIR=$home/state/qoder",
-    "-u QODER_STATE_DIR",
-    "-u QODER_STATE_DIR STATE_DIRECTORY=$home/state/qoder",
-    "-u QODER_STATE_DIR -u XDG_STATE_HOME HOME=$home/other",
+    "QODER_STATE_DIR",
+    "QODER_STATE_DIR STATE_DIRECTORY=$home/state/qoder",
+    "QODER_STATE_DIR XDG_STATE_HOME HOME=$home/other",
     "QODER_STATE_DIR=$home/new",
     "QODER_STATE_DIR=$own/state-linked",
     "QODER_STATE_DIR=$own/linked-db",
@@ -247,53 +258,61 @@ STATES = (
     "QODER_STATE_DIR=$home/ended/state",  # the folder of another sandbox
     "QODER_SANDBOX=http://localhost:1/api/v1/cloud",
 )
-LINKS = """
-own=${QODER_CONFIG%/*} home=$1 name=${own##*/}
-ln -s "$home/config/qoder/config.toml" "$own/link.toml"
-ln -s "$home/config/qoder" "$own/linked"
-ln -s "$home/state/qoder" "$own/state-linked"
-mkdir "$own/linked-db" "$own/linked-lock"
-ln -s "$home/state/qoder/state.db" "$own/linked-db/state.db"
-ln -s "$home/state/qoder/keys.lock" "$own/linked-lock/keys.lock"
-printf %s "$QODER_PAT" > "$own/token"
-"""
-SETS = ("config set region cn", "auth login --with-token --yes < $own/token")
+LINKS = {
+    "link.toml": "config/qoder/config.toml",
+    "linked": "config/qoder",
+    "state-linked": "state/qoder",
+    "linked-db/state.db": "state/qoder/state.db",
+    "linked-lock/keys.lock": "state/qoder/keys.lock",
+}
+SETS = ("config set region cn", "auth login --with-token --yes")
 REMOVES = ("config unset region", "auth logout")
 REMEMBERS = ("deploy run dep_demo -q", "deploy run dep_demo --idempotency-key k -q", "deploy list -q", "run get last")
-OUT = [  # what is changed in the environment, and what is typed
-    *product((*NEW_CONFIGS, *CONFIGS), SETS),
-    *product(CONFIGS, REMOVES),
-    *product(STATES, REMEMBERS),
-    *product(["XDG_DATA_HOME=$home/data"], ["completion bash --install", "completion fish --install"]),
-]
+OUT = {  # what is changed in the environment, and what is typed then
+    **dict.fromkeys(NEW_CONFIGS, SETS),
+    **dict.fromkeys(CONFIGS, (*SETS, *REMOVES)),
+    **dict.fromkeys(STATES, REMEMBERS),
+    "XDG_DATA_HOME=$home/data": ("completion bash --install", "completion fish --install"),
+}
 
 
 @needs_signals
-def test_a_write_out_of_the_sandbox_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    env = outside(home, "http://127.0.0.1:9")
-    for folder in ("state/qoder", "other/.config/qoder", "ended/state"):
-        (home / folder).mkdir(parents=True)
+@pytest.mark.parametrize("way", OUT)
+def test_sandbox_refuses_a_write_out_of_it_before_anything_is_sent(
+    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    home, own = tmp_path / "home", tmp_path / "own"
+    qoder.env = inside(outside(home, "http://127.0.0.1:9"), own)
+    qoder.stdin = qoder.env["QODER_PAT"]
+    for folder in (*(f"home/{each}" for each in ("state/qoder", "other/.config/qoder", "ended/state")), "own/state"):
+        (tmp_path / folder).mkdir(parents=True)
     for config in (home / "config/qoder/config.toml", home / "other/.config/qoder/config.toml"):
         config.write_text(f'[profiles.default]\ntoken = "{REAL}"\nregion = "global"\n')
-    (home / "ended/sandbox.url").write_text("http://127.0.0.1:9/api/v1/cloud")
-    for name in ("state.db", "keys.lock"):
-        (home / "state/qoder" / name).touch()
-    before = {str(path): path.stat().st_mtime_ns for path in home.rglob("*")}, snapshot(tmp_path)
-    qoder = shlex.quote(str(nursery().programs / "qoder"))
-    lines = [f"env {way} {qoder} {words}; echo $?" for way, words in OUT]
-    script = LINKS + "\n".join(lines)
-    code, out, err = run(sandbox("--", "sh", "-c", script, "sh", str(home)), env)
-    assert code == 0, err
-    assert dict(zip(lines, out.splitlines(), strict=True)) == dict.fromkeys(lines, "2")
-    assert err.count("is outside the folder of this sandbox; nothing was sent or written") == len(lines)
-    assert err.count("hint: ") == len(lines)
-    assert "starting a run" not in err
-    assert ({str(path): path.stat().st_mtime_ns for path in home.rglob("*")}, snapshot(tmp_path)) == before
+    for file in ("state.db", "keys.lock"):
+        (home / "state/qoder" / file).touch()
+    seal(home / "ended", "http://127.0.0.1:9/api/v1/cloud")
+    seal(own, BASE_URL)
+    for link, target in LINKS.items():
+        (own / link).parent.mkdir(exist_ok=True)
+        (own / link).symlink_to(home / target)
+    for change in Template(way).substitute(home=home, own=own, name="own").split():
+        name, is_set, value = change.partition("=")
+        qoder.env.pop(name, None)
+        qoder.env |= {name: value} if is_set else {}
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, qoder.env[name]) if name in qoder.env else monkeypatch.delenv(name, raising=False)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}, snapshot(tmp_path)
+    ended = {words: qoder(*words.split()) for words in OUT[way]}
+    assert {words: ran.code for words, ran in ended.items()} == dict.fromkeys(OUT[way], 2)
+    for ran in ended.values():
+        assert "is outside the folder of this sandbox; nothing was sent or written" in ran.errors[0]
+        assert ran.err.count("hint: ") == 1
+        assert "starting a run" not in ran.err
+    assert ({path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}, snapshot(tmp_path)) == before
 
 
 @needs_signals
-def test_other_files_in_the_sandbox_s_folder_may_be_named(tmp_path: Path) -> None:
+def test_sandbox_lets_other_files_in_its_folder_be_named(tmp_path: Path) -> None:
     line = "own=${QODER_CONFIG%/*}; export QODER_CONFIG=$own/a/b.toml QODER_STATE_DIR=$own/c XDG_DATA_HOME=$own/d"
     qoder = shlex.quote(str(nursery().programs / "qoder"))
     lines = ["set -e", line, f"{qoder} config set region cn", f"{qoder} deploy run dep_demo -q > id"]
@@ -301,15 +320,6 @@ def test_other_files_in_the_sandbox_s_folder_may_be_named(tmp_path: Path) -> Non
     env = outside(tmp_path, "http://127.0.0.1:9")
     code, _, err = run(sandbox("--", "sh", "-c", "\n".join(['cd "${QODER_CONFIG%/*}"', *lines])), env)
     assert code == 0, err
-
-
-@needs_signals
-def test_doctor_names_a_state_outside_the_sandbox(tmp_path: Path) -> None:
-    env = outside(tmp_path, "http://127.0.0.1:9")
-    line = f"QODER_STATE_DIR={tmp_path}/state {nursery().programs}/qoder doctor -q; echo $?; "
-    code, out, err = run(sandbox("--", "sh", "-c", line), env)
-    assert (code, out.splitlines()[-1]) == (0, "2"), out
-    assert f"state: {tmp_path}/state/state.db is outside the folder of this sandbox" in err
 
 
 # Its end.
@@ -330,24 +340,20 @@ subprocess.Popen = Popen
 
 
 @needs_signals
-def test_what_runs_inside_ends_when_the_sandbox_is_killed() -> None:
-    with started(sandbox("--", sys.executable, "-c", FAMILY)) as process:
-        assert process.stdout is not None
-        assert [process.stdout.readline() for _ in range(2)] == ["inside\n"] * 2
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=PATIENCE)  # its end comes when nothing has the pipe any more
-
-
-@needs_signals
-def test_what_runs_inside_ends_also_when_the_sandbox_is_killed_as_it_begins() -> None:
+@pytest.mark.parametrize("at_once", [False, True], ids=["later", "at once"])
+def test_sandbox_ends_what_runs_inside_when_it_is_killed(at_once: bool) -> None:
     words = ["sandbox", "--", sys.executable, "-c", FAMILY]
-    with started([*staged(KILLED_AT_ONCE), *words]) as process:
-        process.communicate(timeout=PATIENCE)
+    with started([*(staged(KILLED_AT_ONCE) if at_once else MODULE), *words]) as process:
+        assert process.stdout is not None
+        if not at_once:
+            assert [process.stdout.readline() for _ in range(2)] == ["inside\n"] * 2
+            process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=PATIENCE)  # its end comes when nothing has the pipe any more
     assert process.returncode == -signal.SIGKILL
 
 
 @needs_signals
-def test_what_a_command_leaves_running_when_it_ends_is_left_running(tmp_path: Path) -> None:
+def test_sandbox_leaves_running_what_its_command_leaves_running(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     line = 'cat "$1/pipe" > "$1/part" && mv "$1/part" "$1/said" & exit 3'
     with started(sandbox("--", "sh", "-c", line, "sh", str(tmp_path)), stdout=subprocess.DEVNULL) as process:
@@ -358,7 +364,7 @@ def test_what_a_command_leaves_running_when_it_ends_is_left_running(tmp_path: Pa
 
 
 @needs_signals
-def test_without_proc_the_processes_are_those_that_ps_lists() -> None:
+def test_sandbox_without_proc_knows_processes_by_ps() -> None:
     program = shutil.which("ps")
     if program is None:
         pytest.skip("ps is not installed")
@@ -370,7 +376,7 @@ def test_without_proc_the_processes_are_those_that_ps_lists() -> None:
 NOWHERE: dict[str, Any] = {"base_url": BASE_URL, "token": "pt-sandbox", "folder": Path("/own")}
 
 
-def test_the_token_is_made_anew_and_what_was_kept_inside_is_gone(tmp_path: Path) -> None:
+def test_sandbox_has_a_new_token_each_time_and_keeps_nothing(tmp_path: Path) -> None:
     first, second = (shown(env=outside(tmp_path / word, "http://127.0.0.1:9")) for word in ("a", "b"))
     for seen in (first, second):
         assert {seen[name] for name in TOKENS} == {seen["QODER_PAT"]}
@@ -383,7 +389,7 @@ def test_the_token_is_made_anew_and_what_was_kept_inside_is_gone(tmp_path: Path)
 
 @needs_signals
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_it_leaves_nothing_when_it_is_stopped(tmp_path: Path, name: str) -> None:
+def test_sandbox_leaves_no_files_when_it_is_stopped(tmp_path: Path, name: str) -> None:
     # All but the sleep comes before the line: an import or a file that is closed may swallow a Ctrl-C.
     command = "import os, time; open(os.environ['QODER_CONFIG'], 'w').close(); print(1, flush=True); time.sleep(60)"
     for words in ([], ["--", sys.executable, "-c", command]):
@@ -398,7 +404,7 @@ def test_it_leaves_nothing_when_it_is_stopped(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.skipif(find_spec("qca") is None, reason="the official SDK is not installed")
-def test_the_official_sdk_asks_the_sandbox(tmp_path: Path) -> None:
+def test_sandbox_is_what_the_official_sdk_asks_inside(tmp_path: Path) -> None:
     code = (
         "import os; from qca import Managed; client = Managed(); print(client.base_url)\n"
         "print([each.id for each in client.deployments.list()])\n"
@@ -416,7 +422,7 @@ def test_the_official_sdk_asks_the_sandbox(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
-def test_other_clients_go_around_the_proxy(tmp_path: Path) -> None:
+def test_sandbox_is_what_curl_asks_inside_whatever_the_proxy(tmp_path: Path) -> None:
     ask = 'curl -sS -H "Authorization: Bearer $QODER_PAT" "$QODER_BASE_URL/deployments/dep_demo"'
     with listening(b"") as (port, heard):
         env = outside(tmp_path, f"http://127.0.0.1:{port}")
@@ -455,7 +461,7 @@ def ask(server: Server, path: str, host: str) -> httpx.Response:
     ],
 )
 @pytest.mark.parametrize("path", ["/deployments", "/sessions/{session}/events", "/sessions/{session}/events/stream"])
-def test_a_page_that_has_its_name_lead_here_is_refused(server: Server, path: str, host: str) -> None:
+def test_sandbox_refuses_a_page_that_has_its_name_lead_here(server: Server, path: str, host: str) -> None:
     session = server.world.start("dep_ask").session
     assert session is not None
     seen = len(server.world.requests)
@@ -467,5 +473,5 @@ def test_a_page_that_has_its_name_lead_here_is_refused(server: Server, path: str
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}", "[::1]:{port}", "localhost", "127.0.0.1"]
 )
-def test_the_names_of_this_machine_are_answered(server: Server, host: str) -> None:
+def test_sandbox_answers_by_the_names_of_this_machine(server: Server, host: str) -> None:
     assert ask(server, "/deployments", host.format(port=server.port)).status_code == 200

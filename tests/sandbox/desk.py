@@ -1,4 +1,4 @@
-"""What tests share of: The rehearsal server."""
+"""Someone at a client of the sandbox, on a clock of their own, in process; and `qoder sandbox` as a process."""
 
 import json
 import os
@@ -12,27 +12,38 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.nouns.table import Operation, all_operations
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport
 
 TOKEN = "pt-sandbox"
-
-
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
-
-
 START = 1_781_427_246.271902  # 2026-06-14T08:54:06Z
+AGENT, ENVIRONMENT = "agent_019eb4d4a06d747c865d5800b9c57ae2", "env_019e64e01a137caf953ac2ac7b42ec5c"
+KEYS = "/vaults/vault_team/credentials"
+BEARER = {"type": "static_bearer", "token": "t-1", "mcp_server_url": "https://a.example.com"}
+STORE = {"type": "memory_store", "memory_store_id": "memstore_project"}
 
 
-BODY = {
-    "name": "report",
-    "agent": "agent_019eb4d4a06d747c865d5800b9c57ae2",
-    "environment_id": "env_019e64e01a137caf953ac2ac7b42ec5c",
-    "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}],
+def said(text: str) -> dict[str, Any]:
+    return {"type": "user.message", "content": [{"type": "text", "text": text}]}
+
+
+# A body that is well, by the path of its list.
+BODY = {"name": "report", "agent": AGENT, "environment_id": ENVIRONMENT, "initial_events": [said("Report.")]}
+BODIES: dict[str, dict[str, Any]] = {
+    "/deployments": BODY,
+    "/sessions": {"agent": AGENT, "environment_id": ENVIRONMENT},
+    "/agents": {"name": "a", "model": "auto"},
+    "/environments": {"name": "a"},
+    "/vaults": {"display_name": "a"},
+    KEYS: {"auth": BEARER},
+    "/memory_stores": {"name": "a"},
+    "/dreams": {"model": "auto", "inputs": [STORE]},
 }
-
+OPERATIONS: dict[str, Operation] = {operation.id: operation for operation in all_operations()}
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send to a process")
 
@@ -66,16 +77,33 @@ class Desk:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def ids(self, path: str, field: str = "id", **query: Any) -> list[Any]:
+        """Return one field of each row of a list."""
+        return [row[field] for row in self.get(path, **query)["data"]]
+
     def post(self, path: str, body: object = None, **headers: str) -> httpx.Response:
         return self.http.post(path, json={} if body is None else body, headers=headers)
 
-    def run(self, deployment: str = "dep_demo") -> Any:
-        answer = self.post(f"/deployments/{deployment}/run")
-        assert answer.status_code == 200, answer.text
+    def done(self, path: str, **fields: Any) -> Any:
+        """Post what must succeed, and return the answer."""
+        answer = self.post(path, fields)
+        assert answer.is_success, answer.text
         return answer.json()
 
+    def made(self, path: str, **fields: Any) -> Any:
+        """Create a thing, from a body that is well but for these fields, and return it as it is then read."""
+        answer = self.post(path, BODIES[path] | fields)
+        assert answer.status_code == (201 if self.generation == "legacy" else 200), answer.text
+        read = self.get(f"{path}/{answer.json()['id']}")
+        assert read == {name: value for name, value in answer.json().items() if name != "credentials"}
+        return read
+
+    def run(self, deployment: str = "dep_demo") -> Any:
+        return self.done(f"/deployments/{deployment}/run")
+
     def events(self, run: Any, **query: Any) -> list[Any]:
-        data: list[Any] = self.get(f"/sessions/{run['session_id']}/events", limit=100, **query)["data"]
+        """Return the events of a run, or of a session."""
+        data: list[Any] = self.get(f"/sessions/{run.get('session_id', run['id'])}/events", limit=100, **query)["data"]
         return data
 
     @contextmanager
@@ -88,14 +116,22 @@ class Desk:
             assert answer.status_code == 200
             yield (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
 
-    def status(self, path: str) -> int:
-        with self.http.stream("GET", path) as answer:
+    def status(self, path: str, method: str = "GET", **more: Any) -> int:
+        with self.http.stream(method, path, **more) as answer:
             return answer.status_code
 
     def refused(self, method: str, path: str, **more: Any) -> tuple[int, str, str | None]:
+        """Return status, type and field of what must be refused, and must change nothing."""
+        before = self.kept
         answer = self.http.request(method, path, **more)
         error = answer.json()["error"]
+        assert self.kept == before
         return answer.status_code, error["type"], error.get("param")
+
+    @property
+    def kept(self) -> str:
+        """All that the world keeps, to see whether it has changed."""
+        return str(self.world.things)
 
 
 @contextmanager

@@ -1,0 +1,217 @@
+"""Deployments of `qoder sandbox`: created, changed, paused, archived, and what their schedules do."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.sandbox.desk import AGENT, BODY, Desk
+
+CONFLICT = (409, "conflict_error", None)
+KEYS = [
+    *("id", "type", "name", "description", "agent", "environment_id", "environment_variables", "initial_events"),
+    *("metadata", "paused_reason", "resources", "schedule", "status", "vault_ids"),
+    *("created_at", "updated_at", "archived_at"),
+]
+
+
+def test_sandbox_shows_a_deployment_as_documented(current: Desk, legacy: Desk) -> None:
+    shape = current.get("/deployments/dep_scheduled")
+    assert list(shape) == KEYS
+    assert list(shape["schedule"]) == ["expression", "timezone", "type", "upcoming_runs_at"]
+    assert [at[-10:] for at in shape["schedule"]["upcoming_runs_at"]] == ["T09:00:00Z"] * 5
+    older = legacy.get("/deployments/dep_scheduled")
+    assert list(older) == [key for key in KEYS if key != "environment_variables"]
+    assert older["initial_events"] == [{"content": "Generate today's status report", "type": "user.message"}]
+    assert older["metadata"]["cas_config"]["stats"]["next_trigger_at"] == "2026-06-14T09:00:00Z"
+
+
+def test_sandbox_runs_a_deployment_that_was_created(desk: Desk) -> None:
+    budget = {"type": "limit", "max_credit_cost": "2.50"}
+    made = desk.made("/deployments", budget=budget)
+    assert re.fullmatch("dep_[0-9a-z]{20}", made["id"])
+    assert made["agent"] == {"id": AGENT, "type": "agent", "version": 1}
+    assert made["budget"] == budget
+    run = desk.run(made["id"])
+    desk.clock.sleep(4)
+    assert desk.events(run, types="user.message")[0]["content"] == [{"type": "text", "text": "Report."}]
+    assert desk.get(f"/sessions/{run['session_id']}")["budget"] == budget
+    assert desk.get(f"/sessions/{desk.run('dep_budget')['session_id']}")["budget"]["max_credit_cost"] == "0.30"
+
+
+def test_sandbox_changes_only_what_an_update_names(current: Desk) -> None:
+    before = current.made("/deployments", metadata={"a": "1", "b": "2"})
+    path = f"/deployments/{before['id']}"
+    current.clock.sleep(5)
+    named = {"description": "new", "metadata": {"a": None, "c": "3", "gone": None}}
+    after = {"description": "new", "metadata": {"b": "2", "c": "3"}, "updated_at": "2026-06-14T08:54:11Z"}
+    assert current.done(path, **named) == before | after
+    cleared = {"description": None, "schedule": None, "vault_ids": None}
+    assert cleared.items() <= (current.done(path, **cleared) | {"vault_ids": None}).items()
+    assert current.get(path)["vault_ids"] == []
+    assert current.refused("POST", path, json={"metadata": {f"key-{n}": "" for n in range(15)}})[2] == "metadata"
+    assert len(current.done(path, metadata={f"key-{n}": "" for n in range(14)})["metadata"]) == 16
+
+
+def test_sandbox_keeps_a_name_for_one_deployment_until_it_is_archived(desk: Desk) -> None:
+    path = f"/deployments/{desk.made('/deployments')['id']}"
+    assert desk.refused("POST", "/deployments", json=BODY) == CONFLICT
+    assert desk.refused("POST", "/deployments/dep_demo", json={"name": BODY["name"]}) == CONFLICT
+    desk.done(path, name=BODY["name"])  # its own
+    desk.done(f"{path}/archive")
+    desk.made("/deployments")
+    careless = Desk(desk.generation, unique_names=False)
+    assert len({careless.made("/deployments")["id"] for _ in range(2)}) == 2
+    careless.done("/deployments/dep_demo", name=BODY["name"])
+
+
+def test_sandbox_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
+    path = f"/deployments/{desk.made('/deployments')['id']}"
+    desk.world.agent_versions[AGENT] = 4
+    plain = {"id": AGENT, "type": "agent"}
+    changes: list[Any] = [AGENT, {**plain, "version": 2}, plain]
+    versions = [desk.done(path, description="not about the agent")["agent"]["version"]]
+    versions += [desk.done(path, agent=agent)["agent"]["version"] for agent in changes]
+    assert versions == [1, 4, 2, 4]
+
+
+def test_sandbox_pauses_and_unpauses(desk: Desk) -> None:
+    path = "/deployments/dep_scheduled"
+    paused = desk.done(f"{path}/pause")
+    assert (paused["status"], paused["paused_reason"]) == ("paused", {"type": "manual"})
+    assert paused["schedule"]["upcoming_runs_at"]
+    assert [desk.refused("POST", f"{path}/{verb}") for verb in ("pause", "run")] == [CONFLICT] * 2
+    active = desk.done(f"{path}/unpause")
+    assert (active["status"], active["paused_reason"]) == ("active", None)
+    assert desk.refused("POST", f"{path}/unpause") == CONFLICT
+
+
+def test_sandbox_archives_for_good_and_frees_the_name(desk: Desk) -> None:
+    path = "/deployments/dep_scheduled"
+    archived = desk.done(f"{path}/archive")
+    assert archived["name"] == "nightly-report_archived_1781427246"
+    assert (archived["status"], archived["archived_at"]) == ("active", "2026-06-14T08:54:06Z")
+    assert archived["schedule"]["upcoming_runs_at"] == []
+    for verb in ("/run", "/pause", "/unpause", "/archive", ""):
+        assert desk.refused("POST", path + verb, json={} if verb else {"name": "again"}) == CONFLICT
+
+
+def test_sandbox_hides_secrets_of_resources(desk: Desk) -> None:
+    url = "https://github.com/your-org/your-repo"
+    github = {"type": "github_repository", "url": url, "authorization_token": "hush-hush"}
+    made = desk.made(
+        "/deployments", resources=[github, {"type": "git_repository", "url": url, "password": "hush-hush"}]
+    )
+    assert made["resources"] == [{"type": kind, "url": url} for kind in ("github_repository", "git_repository")]
+
+
+# Schedules.
+
+
+def each_minute(desk: Desk, like: str) -> str:
+    """Add a deployment that fires every minute and behaves like a preset; return its path."""
+    schedule = {"expression": "* * * * *", "timezone": "UTC"}
+    behaviour = desk.world.deployments[f"dep_{like}"].behaviour
+    return f"/deployments/{desk.world.add_deployment(name='x', schedule=schedule, behaviour=behaviour).id}"
+
+
+def test_sandbox_fires_a_schedule_while_the_deployment_is_active(desk: Desk) -> None:
+    desk.clock.sleep(86400)
+    [run] = desk.get("/deployment_runs")["data"]
+    assert run["trigger_context"] == {"type": "schedule", "scheduled_at": "2026-06-14T09:00:00Z"}
+    desk.done("/deployments/dep_scheduled/pause")
+    desk.clock.sleep(3 * 86400)
+    desk.done("/deployments/dep_scheduled/unpause")
+    assert len(desk.ids("/deployment_runs")) == 1
+    desk.clock.sleep(86400)
+    assert len(desk.ids("/deployment_runs")) == 2
+
+
+def test_sandbox_pauses_a_deployment_whose_scheduled_run_cannot_start(desk: Desk) -> None:
+    path = each_minute(desk, "nostart")
+    desk.clock.sleep(300)
+    shown = desk.get(path)
+    assert shown["status"] == "paused"
+    assert shown["paused_reason"] == {"type": "error", "error": {"type": "environment_archived_error"}}
+    assert len(desk.ids(f"{path}/runs")) == 1
+    assert desk.done(f"{path}/unpause")["paused_reason"] is None
+    assert desk.done(f"{path}/pause")["paused_reason"] == {"type": "manual"}
+
+
+def test_sandbox_pauses_none_for_a_manual_run_or_a_passing_error(desk: Desk) -> None:
+    desk.run("dep_nostart")
+    skipping = each_minute(desk, "skip")
+    desk.clock.sleep(150)
+    assert [desk.get(path)["status"] for path in ("/deployments/dep_nostart", skipping)] == ["active"] * 2
+
+
+# What goes wrong with writes on order.
+
+WRITES: dict[str, Callable[..., httpx.Response]] = {
+    "create": lambda desk, **headers: desk.post("/deployments", BODY, **headers),
+    "update": lambda desk, **headers: desk.post("/deployments/dep_demo", {"metadata": {"team": "a"}}, **headers),
+    "pause": lambda desk, **headers: desk.post("/deployments/dep_demo/pause", **headers),
+    "unpause": lambda desk, **headers: desk.post("/deployments/dep_paused/unpause", **headers),
+    "archive": lambda desk, **headers: desk.post("/deployments/dep_demo/archive", **headers),
+}
+each_write = pytest.mark.parametrize("write", WRITES)
+
+
+@each_write
+def test_sandbox_faults_meet_the_write_that_they_name(desk: Desk, write: str) -> None:
+    for other in {*WRITES, "trigger"} - {write}:
+        desk.faults.add(f"{other}:503")
+    assert desk.get("/deployments/dep_demo")["id"] == "dep_demo"
+    for where in (write, "write", "deployment", "any"):
+        desk.faults.add(f"{where}:503")
+        assert WRITES[write](desk).status_code == 503
+    before = desk.kept
+    for how, acts in (("before", False), ("after", True)):
+        desk.faults.add(f"{write}:drop-{how}")
+        with pytest.raises(httpx.RemoteProtocolError):
+            WRITES[write](desk)
+        assert (desk.kept != before) == acts
+
+
+@each_write
+def test_sandbox_answers_a_write_under_the_same_key_alike(desk: Desk, write: str) -> None:
+    first, again = (WRITES[write](desk, **{"Idempotency-Key": "k"}) for _ in range(2))
+    assert first.is_success
+    assert again.content == first.content
+
+
+@pytest.mark.parametrize("write", ["pause", "unpause", "archive", "create"])
+def test_sandbox_may_have_a_stranger_who_is_faster(desk: Desk, write: str) -> None:
+    desk.faults.add(f"{write}:stranger")
+    assert WRITES[write](desk, **{"Idempotency-Key": "k"}).status_code == 409
+
+
+def test_sandbox_may_have_a_stranger_who_writes_besides(desk: Desk) -> None:
+    careless = Desk(desk.generation, "create:stranger", unique_names=False)
+    ours = careless.made("/deployments")["id"]
+    theirs = {row["id"] for row in careless.get("/deployments")["data"] if row["name"] == BODY["name"]} - {ours}
+    assert len(theirs) == 1
+    desk.faults.add("update:stranger")
+    changed = WRITES["update"](desk).json()
+    assert (changed["description"], changed["metadata"]["team"]) == ("Changed by someone else.", "a")
+
+
+def test_sandbox_may_have_a_replica_that_shows_what_was(desk: Desk) -> None:
+    desk.faults.add("any:lagging=5")
+    desk.done("/deployments/dep_demo/pause")
+    made = desk.done("/deployments", **BODY)["id"]
+
+    def shown() -> dict[str, Any]:
+        listed = {row["id"]: row["status"] for row in desk.get("/deployments", limit=100)["data"]}
+        read = desk.get("/deployments/dep_demo")["status"]
+        return {
+            "read": read,
+            "listed": listed["dep_demo"],
+            "new": (made in listed, desk.status(f"/deployments/{made}")),
+        }
+
+    assert shown() == {"read": "active", "listed": "active", "new": (False, 404)}
+    desk.clock.sleep(5)
+    assert shown() == {"read": "paused", "listed": "paused", "new": (True, 200)}

@@ -1,0 +1,301 @@
+"""`qoder sandbox --fault`: what is ordered goes wrong, once or for good, where it was ordered and nowhere else."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.commands.sandbox import sandbox as sandbox_command
+from qoder_cli.sandbox import faults
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.wire import Request
+from tests.sandbox.desk import START, Desk
+
+KEY = {"Idempotency-Key": "k"}
+TRIGGER = "/deployments/dep_demo/run"
+# What is ordered for the trigger, by whether the server acts and what the client meets: an exception or a status.
+MISHAPS: dict[tuple[bool, type[Exception] | int], str] = {
+    (False, httpx.ConnectError): "refused",
+    (False, httpx.RemoteProtocolError): "drop-before",
+    (True, httpx.RemoteProtocolError): "drop-after late=0 truncated",
+    (False, httpx.ReadTimeout): "hang-before",
+    (True, httpx.ReadTimeout): "hang-after slow=100000",
+    (
+        True,
+        200,
+    ): "slow=20 garbage list not-a-run no-date echo-token skew=-3600 lagging=5 half-written=5 moving=5 undated"
+    " year=1970 foreign old=600 no-idempotency stranger cut=3 silent",
+    (False, 200): "kept=30",
+    (False, 302): "redirect=http://elsewhere/",
+    (False, 429): "429=7",
+    (False, 500): "500-bare",
+    (False, 502): "html",
+    (True, 502): "act-html",
+    (False, 503): "503 html=503",
+    (True, 503): "act-503 act-503-bare",
+    (True, 504): "late-504=0",
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "acts", "met"), [(what, *met) for met, words in MISHAPS.items() for what in words.split()]
+)
+def test_sandbox_fault_does_what_it_says(desk: Desk, what: str, acts: bool, met: type[Exception] | int) -> None:
+    desk.faults.add(f"trigger:{what}")
+    if isinstance(met, int):
+        assert desk.post(TRIGGER, **KEY).status_code == met
+    else:
+        with pytest.raises(met):
+            desk.post(TRIGGER, **KEY)
+    ours = [run.id for run in desk.world.started()]
+    assert len(ours) == acts
+    for seen in desk.world.requests:  # none, where the connection is refused
+        assert (seen.path, seen.key, seen.body) == (f"/api/v1/cloud{TRIGGER}", "k", b"{}")
+        assert seen.runs == ours
+
+
+def test_sandbox_has_no_fault_that_is_not_tried_and_told() -> None:
+    every = {*faults.DISRUPTIONS, *faults.CONDITIONS}
+    assert every - {what.partition("=")[0] for what in " ".join(MISHAPS.values()).split()} == set()
+    assert [word for word in every - {"refused"} if word not in str(sandbox_command.__doc__)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("503", "trigger"),
+        ("nowhere:503", "trigger, run, list, deployment, session, events, stream, agent, any"),
+        ("any:", "drop-after"),
+        ("any:explode", "drop-after"),
+        ("any:302", "drop-after"),
+        ("any:late", "late=3"),
+        ("any:slow=fast", "slow=3"),
+        ("any:slow=-1", "slow=3"),
+        ("any:drop-after=3", "no value"),
+        ("any:redirect", "redirect=https"),
+        ("any:html=999", "html=502"),
+        ("any:429=a\nb", "printable"),
+        ("any:503*00", "TIMES"),
+        ("any:skew=5*2", "TIMES"),
+        ("any:late-503", "late-503=3"),
+        ("any:year=19700", "year=1970"),
+        ("any:year=-1", "year=1970"),
+        ("any:skew=99999999999", "skew=3"),
+    ],
+)
+def test_sandbox_refuses_what_is_no_fault(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        faults.parse(text)
+    assert told in caught.value.message
+
+
+def test_sandbox_broken_answers_look_like_those_of_gateways(current: Desk) -> None:
+    for what in ("garbage", "list", "not-a-run", "html", "503", "429=soon", "500-bare"):
+        current.faults.add(f"trigger:{what}")
+    garbage, empty, other, html, envelope, limited, bare = (current.post(TRIGGER) for _ in range(7))
+    with pytest.raises(ValueError, match="Expecting"):
+        garbage.json()
+    assert empty.json() == []
+    assert other.json()["type"] == "agent"
+    assert "<html>" in html.text
+    assert envelope.json()["error"]["type"] == "api_error"
+    assert limited.headers["Retry-After"] == "soon"
+    assert bare.content == b""
+
+
+def test_sandbox_faults_take_turns_and_are_used_up(desk: Desk) -> None:
+    desk.faults.add("run:503*2")
+    desk.faults.add("any:404")
+    assert [desk.status("/deployment_runs/drun_x") for _ in range(4)] == [503, 503, 404, 404]
+    desk.faults.add("list:500*inf")
+    assert {desk.status("/deployment_runs") for _ in range(50)} == {500}
+
+
+def test_sandbox_without_faults_at_hand_answers_as_with_them(desk: Desk) -> None:
+    request = Request("GET", "/api/v1/cloud/deployments/dep_demo", headers={"authorization": "Bearer pt-sandbox"})
+    answer = Faults().answer(desk.world, request)
+    assert (answer.status, json.loads(answer.body)) == (200, desk.get("/deployments/dep_demo"))
+
+
+def test_sandbox_faults_meet_only_their_own_requests(desk: Desk) -> None:
+    run = desk.run()
+    paths = {
+        "run": f"/deployments/dep_demo/runs/{run['id']}",
+        "list": "/deployments/dep_demo/runs",
+        "deployment": "/deployments/dep_demo",
+        "session": f"/sessions/{run['session_id']}",
+        "events": f"/sessions/{run['session_id']}/events",
+        "stream": f"/sessions/{run['session_id']}/events/stream",
+    }
+    met = {}
+    for where in paths:
+        desk.faults.add(f"{where}:503")
+        met[where] = [name for name, path in paths.items() if desk.status(path) == 503]
+    assert met == {where: [where] for where in paths}
+
+
+def test_sandbox_that_hangs_uses_up_the_client_s_patience(desk: Desk) -> None:
+    desk.faults.add("any:hang-before")
+    with pytest.raises(httpx.ReadTimeout):
+        desk.http.get("/deployments")
+    assert desk.clock.now == START + 30
+
+
+# Idempotency keys.
+
+
+def test_sandbox_honours_a_key_for_the_request_it_belongs_to(desk: Desk) -> None:
+    first = desk.post(TRIGGER, **KEY)
+    desk.clock.sleep(10)
+    assert desk.post(TRIGGER, **KEY).content == first.content
+    for path, body in (("/deployments/dep_minute/run", {}), (TRIGGER, {"other": 1})):
+        assert desk.refused("POST", path, json=body, headers=KEY) == (409, "conflict_error", None)
+    assert [run.id for run in desk.world.started()] == [first.json()["id"]]
+
+
+@pytest.mark.parametrize(("orders", "settings"), [(["trigger:no-idempotency"], {}), ([], {"honour_key": False})])
+def test_sandbox_may_not_honour_keys(orders: list[str], settings: dict[str, Any]) -> None:
+    desk = Desk("current", *orders, **settings)
+    assert desk.post(TRIGGER, **KEY).json()["id"] != desk.post(TRIGGER, **KEY).json()["id"]
+    assert len(desk.world.started()) == 2
+
+
+# A server that acts late, and what it says of other times.
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "created"), [("late=10", 10, "08:54:16"), ("late-504=150", 150, "08:56:36")]
+)
+def test_sandbox_may_act_late(desk: Desk, fault: str, seconds: int, created: str) -> None:
+    desk.faults.add(f"trigger:{fault}")
+    if "504" in fault:
+        answer = desk.post(TRIGGER)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (504, "api_error")
+        assert "retry-after" not in answer.headers
+    else:
+        with pytest.raises(httpx.RemoteProtocolError):
+            desk.post(TRIGGER)
+    desk.clock.sleep(seconds - 1)
+    assert desk.ids("/deployment_runs") == []
+    desk.clock.sleep(5)
+    [run] = desk.get("/deployment_runs")["data"]
+    assert run["created_at"][:19] == f"2026-06-14T{created}"
+    assert desk.world.requests[0].runs == [run["id"]]
+
+
+@pytest.mark.parametrize(("honoured", "paused", "started"), [(True, False, 1), (False, False, 2), (True, True, 0)])
+def test_sandbox_that_acts_late_heeds_what_came_meanwhile(honoured: bool, paused: bool, started: int) -> None:
+    desk = Desk("current", "trigger:late=10", honour_key=honoured)
+    with pytest.raises(httpx.RemoteProtocolError):
+        desk.post(TRIGGER, **KEY)
+    desk.done("/deployments/dep_demo/pause") if paused else desk.post(TRIGGER, **KEY)
+    desk.clock.sleep(60)
+    assert len(desk.world.started()) == started
+
+
+@pytest.mark.parametrize(("what", "age", "started"), [("old=600", None, 1), ("kept=30", "30", 0)])
+def test_sandbox_may_answer_a_trigger_with_another_run(desk: Desk, what: str, age: str | None, started: int) -> None:
+    desk.faults.add(f"any:{what}")
+    assert "age" not in desk.http.get("/deployments/dep_demo").headers
+    answer = desk.post(TRIGGER, **KEY)
+    assert answer.headers.get("age") == age
+    [other] = desk.world.started(origin="other")
+    assert (answer.json()["id"], START - other.created) == (other.id, float(what.partition("=")[2]))
+    assert len(desk.world.started()) == started
+    assert desk.post(TRIGGER, **KEY).json()["id"] != other.id
+
+
+@pytest.mark.parametrize(
+    ("fault", "begins"), [("undated", None), ("year=1", "0001-06-14T"), ("year=1970", "1970-06-14T")]
+)
+def test_sandbox_may_tell_wrongly_when_runs_were_created(desk: Desk, fault: str, begins: str | None) -> None:
+    desk.faults.add(f"any:{fault}")
+    for run in [desk.run(), desk.get("/deployments/dep_demo/runs")["data"][0]]:
+        times = {run[name] for name in ("created_at", "triggered_at") if name in run}
+        assert {time and time[:11] for time in times} == {begins}
+
+
+def test_sandbox_may_have_a_skewed_clock_or_none(desk: Desk) -> None:
+    desk.faults.add("any:skew=-86400")
+    answer = desk.post(TRIGGER)
+    assert answer.headers["date"] == "Sat, 13 Jun 2026 08:54:06 GMT"
+    assert answer.json()["created_at"].startswith("2026-06-13T08:54:06")
+    desk.clock.sleep(3.01)
+    assert desk.events(answer.json())[-1]["processed_at"].startswith("2026-06-13T08:54:09")
+    desk.faults.add("any:no-date*1")
+    assert ["date" in desk.http.get("/deployments").headers for _ in range(2)] == [False, True]
+    decades_off = Desk(desk.generation, "any:skew=1000000000")
+    assert decades_off.ids("/deployment_runs") == []  # and no schedule has fired
+
+
+# Lists and replicas that are wrong.
+
+
+def test_sandbox_may_list_a_run_of_another_deployment(desk: Desk) -> None:
+    run = desk.run()
+    desk.faults.add("list:foreign")
+    ours, foreign = desk.get("/deployments/dep_demo/runs")["data"]
+    assert (ours["id"], foreign["deployment_id"]) == (run["id"], "dep_foreign")
+    assert desk.status(f"/deployment_runs/{foreign['id']}") == 404
+    assert len(desk.ids("/deployment_runs")) == 1
+
+
+def test_sandbox_may_have_a_stranger_who_starts_a_run_in_the_same_second(desk: Desk) -> None:
+    desk.faults.add("any:stranger")
+    desk.faults.add("trigger:drop-after")
+    desk.get("/deployments/dep_demo")
+    assert desk.world.started(origin="other") == []  # who comes only where something is done
+    with pytest.raises(httpx.RemoteProtocolError):
+        desk.run()
+    assert len(set(desk.ids("/deployments/dep_demo/runs", "created_at"))) == 1
+    assert len(desk.world.started()) == len(desk.world.started(origin="other")) == 1
+
+
+def test_sandbox_may_have_replicas_that_lag(desk: Desk) -> None:
+    desk.faults.add("any:lagging=3")
+    run = desk.run()
+    session = f"/sessions/{run['session_id']}"
+    paths = (
+        f"/deployment_runs/{run['id']}",
+        session,
+        f"{session}/events",
+        f"/vaults/{desk.done('/vaults', display_name='a')['id']}",
+    )
+    assert [desk.status(path) for path in paths] == [404] * 4
+    assert desk.ids("/deployment_runs") == desk.ids("/sessions") == []
+    assert desk.ids("/vaults") == ["vault_team"]
+    desk.clock.sleep(3.01)
+    assert [desk.status(path) for path in paths] == [200] * 4
+    assert len(desk.ids("/vaults")) == 2
+    assert [desk.status(session, "DELETE"), desk.status(session)] == [200, 200]  # it is still shown
+    desk.clock.sleep(3)
+    assert desk.status(session) == 404
+
+
+def test_sandbox_may_show_a_run_half_written(desk: Desk) -> None:
+    desk.faults.add("any:half-written=2")
+    run = desk.run()
+    assert (run.get("session_id"), run["error"]) == (None, None)
+    if desk.generation == "legacy":
+        assert (run["status"], "session_id" in run) == ("pending", False)
+    desk.clock.sleep(2.01)
+    assert desk.get(f"/deployment_runs/{run['id']}")["session_id"]
+
+
+def test_sandbox_may_move_a_run_to_another_session(desk: Desk) -> None:
+    desk.faults.add("any:moving=3")
+    run = desk.run()
+    assert desk.status(f"/sessions/{run['session_id']}") == 404
+    desk.clock.sleep(3.01)
+    moved = desk.get(f"/deployment_runs/{run['id']}")["session_id"]
+    assert moved != run["session_id"]
+    assert desk.get(f"/sessions/{moved}")["deployment_id"] == "dep_demo"
+
+
+def test_sandbox_errors_may_repeat_the_token(desk: Desk) -> None:
+    desk.faults.add("any:echo-token")
+    desk.faults.add("run:503")
+    for path in ("/deployment_runs/drun_none", "/deployments/dep_none"):
+        assert "Bearer pt-sandbox" in desk.http.get(path).json()["error"]["message"]

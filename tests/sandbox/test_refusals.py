@@ -1,0 +1,412 @@
+"""What `qoder sandbox` serves, and what it refuses: one table, by where a body is sent, and the field that is named."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from qoder_cli.nouns.table import Operation
+from tests.sandbox.desk import AGENT, BEARER, BODIES, BODY, KEYS, OPERATIONS, STORE, Desk, said
+
+OAUTH = {"type": "mcp_oauth", "access_token": "t-1", "mcp_server_url": "https://mcp.example.com/"}
+SKILL = {"files[]": ("notes/SKILL.md", b"---\nname: notes\ndescription: Notes.\n---\nWrite.\n")}
+# What an operation is sent that needs a body or a form.
+SENT: dict[str, Any] = {
+    **{f"{path[1:]}.create": {"json": body} for path, body in BODIES.items() if path != KEYS},
+    "agents.update": {"json": {"version": 3}},
+    "environments.work.update": {"json": {"metadata": {"team": "core"}}},
+    "memory_stores.memories.create": {"json": {"path": "a.md", "content": "A."}},
+    "sessions.resources.add": {"json": {"type": "file", "file_id": "file_1"}},
+    "sessions.events.send": {"json": {"events": [{"type": "user.interrupt"}]}},
+    "vaults.credentials.create": {"json": {"auth": OAUTH}},
+    "files.upload": {"files": {"file": ("notes.md", b"Remember.")}},
+    "skills.create": {"files": SKILL},
+    "skills.versions.create": {"files": SKILL},
+}
+SAMPLES = {
+    **{"deployment_id": "dep_demo", "agent_id": "agent_writer", "environment_id": "env_workers"},
+    **{"file_id": "file_report", "vault_id": "vault_team", "credential_id": "vcred_github", "version": "1"},
+    **{"skill_id": "skill_release_notes", "memory_store_id": "memstore_project", "memory_id": "mem_1"},
+    **{"memory_version_id": "memver_1", "dream_id": "drm_demo", "work_id": "work_demo"},
+}
+
+
+def each(*operations: Operation) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("operation", operations, ids=lambda operation: operation.id)
+
+
+def sent(operation: Operation) -> dict[str, Any]:
+    return SENT.get(operation.id) or ({} if operation.method == "GET" else {"json": {}})
+
+
+def path_of(desk: Desk, operation: Operation) -> str:
+    """Return the path of an operation with ids of things that there are."""
+    run = desk.run()
+    below = f"/sessions/{run['session_id']}"
+    ids = SAMPLES | {"session_id": run["session_id"], "run_id": run["id"], "deployment_run_id": run["id"]}
+    ids["thread_id"] = desk.ids(below + "/threads")[0]
+    ids["resource_id"] = desk.done(below + "/resources", type="file", file_id="file_0")["id"]
+    match operation.id:
+        case "deployments.unpause":
+            ids["deployment_id"] = "dep_paused"
+        case "environments.work.heartbeat":
+            desk.done("/environments/env_workers/work/work_demo/ack")
+        case "dreams.cancel":
+            ids["dream_id"] = desk.made("/dreams")["id"]
+        case "vaults.credentials.mcp_oauth_validate":
+            ids["credential_id"] = desk.made(KEYS, auth=OAUTH)["id"]
+    return re.sub(r"\{(\w+)\}", lambda name: ids[name[1]], operation.path)
+
+
+@each(*OPERATIONS.values())
+def test_sandbox_serves_every_operation_of_the_api(desk: Desk, operation: Operation) -> None:
+    refuses = operation.id == "sessions.threads.archive"  # there is only the thread that it is not for
+    assert desk.status(path_of(desk, operation), operation.method, **sent(operation)) in (
+        (409,) if refuses else (200, 201, 202)
+    )
+
+
+@each(*(each for each in OPERATIONS.values() if "{" in each.path))
+def test_sandbox_has_404_for_ids_that_there_are_not(desk: Desk, operation: Operation) -> None:
+    path = re.sub(r"\{\w+\}", "x_1", operation.path)
+    assert desk.refused(operation.method, path, **sent(operation)) == (404, "not_found_error", None)
+
+
+@each(*(each for each in OPERATIONS.values() if each.method == "POST" and each.id != "sessions.threads.archive"))
+def test_sandbox_refuses_a_field_that_an_operation_has_not(desk: Desk, operation: Operation) -> None:
+    if "json" in (more := sent(operation)):
+        more = {"json": {**more["json"], "tunnel_id": "t"}}
+        path = path_of(desk, operation)
+        assert desk.refused("POST", path, **more) == (400, "invalid_request_error", "tunnel_id")
+
+
+@each(*(each for each in OPERATIONS.values() if "limit" in each.query and each.id != "models.list"))
+def test_sandbox_lists_refuse_a_wrong_limit_and_two_cursors(desk: Desk, operation: Operation) -> None:
+    path = path_of(desk, operation)
+    for limit in ("0", "101", "-1", "ten", "", "1e1", "99999999999"):
+        assert desk.refused("GET", path, params={"limit": limit}) == (400, "invalid_request_error", "limit")
+    for first, second in (("page", "after_id"), ("page", "before_id"), ("after_id", "before_id")):
+        two = {first: "x_1", second: "x_2"}
+        assert desk.refused("GET", path, params=two) == (400, "invalid_request_error", second)
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET /nothing",
+        "POST /deployments/dep_demo/start",
+        "GET /agents/a/b/c/d",
+        "GET /environments/env_1/",
+        "PUT /deployments/dep_demo",
+        "PUT /skills/skill_1",
+        "DELETE /agents/agent_1",  # the API has it (help/pages/api.md#operations)
+        "GET /webhook_endpoints",  # the same
+        "GET /deployments/dep_demo/run",
+        "GET http://sandbox/api/v1/forward/sessions",
+        "GET http://sandbox/api/v1/elsewhere",
+        "GET http://sandbox/",
+    ],
+)
+def test_sandbox_says_501_of_what_it_does_not_serve(desk: Desk, request_line: str) -> None:
+    assert desk.refused(*request_line.split()) == (501, "feature_not_available", None)
+
+
+# Who may ask, and what for.
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"x-api-key": "pt-sandbox"}, {"Authorization": "Bearer pt-other"}, {"Authorization": "Basic pt-sandbox"}],
+)
+@pytest.mark.parametrize("request_line", ["POST /deployments/dep_demo/run", "GET /environments", "GET /nothing"])
+def test_sandbox_does_nothing_without_its_token(desk: Desk, headers: dict[str, str], request_line: str) -> None:
+    del desk.http.headers["Authorization"]
+    assert desk.refused(*request_line.split(), headers=headers) == (401, "authentication_error", None)
+
+
+def test_sandbox_has_a_token_without_permission(desk: Desk) -> None:
+    desk.http.headers["Authorization"] = "Bearer pt-sandbox-forbidden"
+    assert desk.refused("GET", "/deployments") == (403, "permission_error", None)
+
+
+def test_sandbox_finds_a_run_below_its_own_deployment_only(desk: Desk) -> None:
+    id = desk.run()["id"]
+    assert desk.get(f"/deployments/dep_demo/runs/{id}")["id"] == id
+    assert desk.refused("GET", f"/deployments/dep_fail/runs/{id}")[0] == 404
+    assert desk.refused("GET", "/deployments/dep_demo%2Fruns")[0] == 404  # an encoded slash stays inside the id
+
+
+def test_sandbox_errors_name_their_request(desk: Desk) -> None:
+    answer = desk.http.get("/deployments/dep_none", headers={"x-request-id": "mine"})
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.json().get("request_id") == ("mine" if desk.generation == "current" else None)
+    assert answer.json()["type"] == "error"
+
+
+# Queries.
+
+
+@pytest.mark.parametrize(
+    ("request_line", "param"),
+    [
+        ("/deployments/dep_demo/runs?after_id=drun_none", "after_id"),
+        ("/deployments/dep_demo/runs?triggered_after=yesterday", "triggered_after"),
+        ("/deployments/dep_demo/runs?triggered_after=2026-06-14T08:54:06", "triggered_after"),
+        ("/deployment_runs?has_error=1", "has_error"),
+        ("/deployment_runs?after_id=before:drun_1", "after_id"),
+        ("/sessions?agent_version=1", "agent_version"),
+        ("/agents?created_at[gte]=soon", "created_at[gte]"),
+        ("/vaults?include_archived=1", "include_archived"),
+        ("/environments/env_workers/work/poll?block_ms=1000", "block_ms"),
+        ("/memory_stores/memstore_project/memories?view=half", "view"),
+        ("/memory_stores/memstore_project/memories?depth=0", "depth"),
+    ],
+)
+def test_sandbox_refuses_a_query_that_means_nothing(desk: Desk, request_line: str, param: str) -> None:
+    assert desk.refused("GET", request_line) == (400, "invalid_request_error", param)
+
+
+def test_sandbox_refuses_a_page_that_leads_nowhere_and_ignores_unknown_queries(current: Desk) -> None:
+    current.run()
+    for page in ("before:drun_none", "before:"):
+        assert current.refused("GET", "/deployment_runs", params={"page": page})[::2] == (400, "page")
+    assert current.get("/deployments", colour="red")["data"]
+
+
+# Bodies.
+
+EVENT = {"type": "user.message", "content": "Report."}
+RUBRIC = {"type": "text", "content": "x"}
+OUTCOME = {"type": "user.define_outcome", "description": "green", "rubric": RUBRIC}
+CRON = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+BUDGET = {"type": "limit", "max_credit_cost": "1.00"}
+FILE = {"type": "file", "file_id": "file_1"}
+TOOLSET = {"type": "agent_toolset_20260401"}
+SYSTEM = {"type": "system.message", "content": "x"}
+CUSTOM = {"type": "custom", "name": "page", "description": "Pages.", "input_schema": {"type": "object"}}
+SAYS_7 = {"type": "user.message", "content": [{"type": "text", "text": 7}]}
+SEVENTEEN = {f"key-{n}": "" for n in range(17)}
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    return {"initial_events": [fields]}
+
+
+def cloud(**config: Any) -> dict[str, Any]:
+    return {"config": {"type": "cloud", **config}}
+
+
+def agent(**fields: Any) -> dict[str, Any]:
+    return {"agent": {"id": AGENT, "type": "agent", **fields}}
+
+
+# What is wrong in a body that is well otherwise, and the field that is named.
+WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "/deployments": [
+        ({"name": None}, "name"),
+        ({"name": "x" * 257}, "name"),
+        ({"description": "x" * 2049}, "description"),
+        ({"id": "dep_1"}, "id"),
+        ({"agent": None}, "agent"),
+        ({"agent": "dep_1"}, "agent.id"),
+        ({"agent": {"id": AGENT}}, "agent.type"),
+        (agent(version=True), "agent.version"),
+        (agent(name="x"), "agent.name"),
+        ({"environment_id": None}, "environment_id"),
+        ({"environment_id": 7}, "environment_id"),
+        ({"initial_events": None}, "initial_events"),
+        ({"initial_events": []}, "initial_events"),
+        ({"initial_events": [EVENT] * 51}, "initial_events"),
+        (event(type="agent.message"), "initial_events.0.type"),
+        (event(type="user.message"), "initial_events.0.content"),
+        (event(type="system.message", content=[]), "initial_events.0.content"),
+        (event(**EVENT, text="x"), "initial_events.0.text"),
+        (event(type="user.define_outcome", description="green"), "initial_events.0.rubric"),
+        (event(**OUTCOME | {"rubric": "free text"}), "initial_events.0.rubric"),
+        (event(**OUTCOME | {"rubric": {"type": "file", "content": "x"}}), "initial_events.0.rubric.content"),
+        (event(**OUTCOME | {"rubric": {**RUBRIC, "weight": 1}}), "initial_events.0.rubric.weight"),
+        ({"initial_events": [EVENT, {**OUTCOME, "content": "x"}]}, "initial_events.1.content"),
+        ({"schedule": {"type": "cron", "expression": "0 9 * * *"}}, "schedule.timezone"),
+        ({"schedule": {"expression": "0 9 * * *", "timezone": "UTC"}}, "schedule.type"),
+        ({"schedule": {**CRON, "expression": "@daily"}}, "schedule.expression"),
+        ({"schedule": {**CRON, "expression": "0 9 * * MON"}}, "schedule.expression"),
+        ({"schedule": {**CRON, "timezone": "Mars"}}, "schedule.timezone"),
+        ({"schedule": {**CRON, "jitter": 5}}, "schedule.jitter"),
+        ({"metadata": {"key": 1}}, "metadata.key"),
+        ({"metadata": SEVENTEEN}, "metadata"),
+        ({"metadata": {"x" * 65: "1"}}, "metadata"),
+        ({"metadata": {"team": "x" * 513}}, "metadata.team"),
+        ({"budget": {**BUDGET, "max_credit_cost": "0.00"}}, "budget.max_credit_cost"),
+        ({"budget": {**BUDGET, "max_credit_cost": "1.001"}}, "budget.max_credit_cost"),
+        ({"budget": {**BUDGET, "currency": "USD"}}, "budget.currency"),
+        ({"environment_variables": {"KEY": "VALUE"}}, "environment_variables"),
+        ({"environment_variables": "A=1;FLAG"}, "environment_variables"),
+        ({"environment_variables": "=1"}, "environment_variables"),
+        ({"resources": [{"type": "folder"}]}, "resources.0.type"),
+        ({"resources": [{"type": "file"}]}, "resources.0.file_id"),
+        ({"resources": [{"type": "github_repository"}]}, "resources.0.url"),
+        ({"resources": [{"type": "git_repository"}]}, "resources.0.url"),
+        ({"resources": [{"type": "memory_store"}]}, "resources.0.memory_store_id"),
+        ({"resources": [{**FILE, "path": "/a"}]}, "resources.0.path"),
+        ({"resources": [{**STORE, "url": "x"}]}, "resources.0.url"),
+        ({"resources": [FILE] * 501}, "resources"),
+        ({"vault_ids": ["vault_1"] * 51}, "vault_ids"),
+    ],
+    "/sessions": [
+        ({"agent": None}, "agent"),
+        ({"agent_id": AGENT}, "agent_id"),
+        ({"agent": {"id": AGENT}}, "agent.type"),
+        (agent(model="auto"), "agent.model"),
+        (agent(version=0), "agent.version"),
+        ({"environment_id": "dep_1"}, "environment_id"),
+        ({"initial_events": [{**said("."), "type": "system.message"}]}, "initial_events.0.type"),
+        (event(type="user.message", content="plain"), "initial_events.0.content"),
+        (event(**SAYS_7), "initial_events.0.content.0.text"),
+        ({"resources": [{"type": "file"}]}, "resources.0.file_id"),
+        ({"metadata": {"key": 1}}, "metadata.key"),
+        ({"budget": {**BUDGET, "max_credit_cost": "0"}}, "budget.max_credit_cost"),
+        ({"environment_variables": {"QODER_X": "1"}}, "environment_variables"),
+    ],
+    "/agents": [
+        ({"name": None}, "name"),
+        ({"name": "x" * 257}, "name"),
+        ({"model": 3}, "model"),
+        ({"model": {"effort": "low"}}, "model.id"),
+        ({"tools": {}}, "tools"),
+        ({"tools": [{"type": "bash"}]}, "tools.0.type"),
+        ({"tools": [{"type": "custom", "name": "x"}]}, "tools.0.description"),
+        ({"tools": [{**CUSTOM, "input_schema": {}}]}, "tools.0.input_schema"),
+        ({"tools": [{**TOOLSET, "enabled_tools": ["Fly"]}]}, "tools.0"),
+        ({"tools": [{**TOOLSET, "configs": [1]}]}, "tools.0.configs.0"),
+        ({"tools": [{**TOOLSET, "configs": 1}]}, "tools.0.configs"),
+        ({"multiagent": {"agents": []}}, "multiagent.agents"),
+        ({"multiagent": {"agents": 3}}, "multiagent.agents"),
+    ],
+    "/environments": [
+        ({"config": {}}, "config.type"),
+        ({"config": None}, "config"),
+        ({"config": {"type": "mine"}}, "config.type"),
+        ({"scope": "world"}, "scope"),
+        ({"config": {"type": "self_hosted", "packages": {}}}, "config.packages"),
+        (cloud(setup="x"), "config.setup"),
+        (cloud(networking=1), "config.networking"),
+        (cloud(networking={"hosts": []}), "config.networking.hosts"),
+        (cloud(packages={"brew": []}), "config.packages.brew"),
+        (cloud(setup_script="x" * 65537), "config.setup_script"),
+    ],
+    KEYS: [
+        ({"auth": {"type": "password"}}, "auth.type"),
+        ({"auth": {**BEARER, "token": None}}, "auth.token"),
+        ({"auth": {"type": "static_bearer", "pin": "1"}}, "auth.pin"),
+    ],
+    "/dreams": [
+        ({"inputs": []}, "inputs"),
+        ({"inputs": ["memstore_project"]}, "inputs.0"),
+        ({"inputs": [{"type": "sessions"}], "output_behavior": {"x": 1}}, "output_behavior.type"),
+    ],
+    "/memory_stores": [
+        ({"name": None}, "name"),
+        ({"metadata": {"k": 1}}, "metadata.k"),
+        ({"metadata": SEVENTEEN}, "metadata"),
+    ],
+    "/memory_stores/memstore_project/memories": [
+        ({"path": "/etc/a", "content": "A."}, "path"),
+        ({"path": "a/../b", "content": "A."}, "path"),
+        ({"path": "big", "content": "x" * (100 * 1024 + 1)}, "content"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "param"),
+    [
+        pytest.param(path, change, param, id=f"{path} {param} {n}")
+        for path, rows in WRONG.items()
+        for n, (change, param) in enumerate(rows)
+    ],
+)
+def test_sandbox_names_the_field_that_is_wrong(desk: Desk, path: str, change: dict[str, Any], param: str) -> None:
+    wrong = (400, "invalid_request_error", param)
+    assert desk.refused("POST", path, json=BODIES.get(path, {}) | change) == wrong
+    if path == "/deployments":
+        assert desk.refused("POST", "/deployments/dep_demo", json=change) == wrong
+    if path == "/memory_stores":
+        assert desk.refused("POST", "/memory_stores/memstore_project", json=change) == wrong
+
+
+def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:
+    without = {key: value for key, value in BODY.items() if key != "name"}
+    slip = {**without, "nmae": "report"}  # is told before what is missing for it
+    messages = [desk.post("/deployments", body).json()["error"]["message"] for body in (without, slip)]
+    assert messages[0] == "Missing required field: name"
+    assert "unknown field" in messages[1]
+    assert "nmae" in messages[1]
+
+
+@pytest.mark.parametrize("path", ["/deployments", "/deployments/dep_demo/run", "/deployments/dep_demo/archive"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 100_000], ids=["cut", "a list", "deep"])
+def test_sandbox_refuses_a_body_that_is_no_json_object(desk: Desk, path: str, body: bytes) -> None:
+    assert desk.refused("POST", path, content=body)[0] == 400
+
+
+def test_sandbox_takes_all_that_the_official_sdk_can_say(desk: Desk) -> None:
+    checkout = {"type": "branch", "name": "main"}
+    rubric = {"type": "file", "file_id": "file_1"}
+    body = BODY | {
+        "description": "all of it",
+        "environment_variables": "A=1",
+        "budget": BUDGET,
+        "initial_events": [EVENT, {**OUTCOME, "max_iterations": 3}, {**OUTCOME, "rubric": rubric}, SYSTEM],
+        "metadata": {"a": "1"},
+        "resources": [
+            {**FILE, "mount_path": "/a"},
+            {"type": "github_repository", "url": "u", "checkout": checkout, "authorization_token": "t"},
+            {"type": "git_repository", "url": "u", "mount_path": "/b", "password": "p"},
+            {**STORE, "access": "read_only", "instructions": "x"},
+        ],
+        "schedule": CRON,
+        "vault_ids": ["vault_1"],
+    }
+    assert set(OPERATIONS["deployments.create"].body) == set(body)
+    assert desk.post("/deployments", body).is_success
+
+
+# Whatever is said, it is answered.
+
+ODD: tuple[Any, ...] = (None, 0, True, "", "x", [], [1], ["x"], [None], [{}], {}, {"x": 1}, {"permission_policy": "x"})
+# What a field may be, whether that is in an array, and the fields in it that may be odd.
+WHOLE: tuple[tuple[str, bool, dict[str, Any], tuple[str, ...]], ...] = (
+    ("tools", True, TOOLSET, ("configs", "enabled_tools", "default_config", "type")),
+    ("tools", True, CUSTOM, ("name", "description", "input_schema")),
+    ("multiagent", False, {"type": "coordinator"}, ("agents",)),
+    ("model", False, {"id": "auto"}, ("id", "effort")),
+    ("config", False, {"type": "cloud"}, ("type", "networking", "packages", "setup_script")),
+    ("auth", False, OAUTH, ("type", "access_token", "mcp_server_url", "refresh")),
+    ("inputs", True, {"type": "memory_store"}, ("type", "memory_store_id")),
+    ("inputs", True, {"type": "sessions"}, ("session_ids",)),
+    ("output_behavior", False, {"type": "update_existing"}, ("type", "memory_store_id")),
+    ("metadata", False, {}, ("team",)),
+)
+
+
+def odd_values(field: str) -> Iterator[Any]:
+    yield from ODD
+    for name, is_in_array, whole, inner in WHOLE:
+        for part in inner if name == field else ():
+            for value in ODD:
+                yield [{**whole, part: value}] if is_in_array else {**whole, part: value}
+
+
+@each(*(each for each in OPERATIONS.values() if each.body and "json" in sent(each) and "session" not in each.id))
+def test_sandbox_takes_or_refuses_an_odd_value(current: Desk, operation: Operation) -> None:
+    path, body = path_of(current, operation), sent(operation)["json"]
+    for field in operation.body:
+        for value in odd_values(field):
+            answer = current.post(path, {**body, field: value})
+            assert answer.status_code in (200, 400, 404, 409), (field, value, answer.text)
+            if answer.is_success:
+                current.clock.sleep(5)  # what it leads to, a dream for example, is done
+                assert current.status(path.removesuffix("/stop")) == 200
+            if answer.is_success and field == "tools":
+                current.made("/sessions", agent=answer.json()["id"])

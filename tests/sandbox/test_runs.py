@@ -1,0 +1,360 @@
+"""Runs of `qoder sandbox` and their sessions: how each preset goes, what the events say, and what a stream tells."""
+
+import itertools
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.sandbox.samples import PRESETS, Preset
+from tests.sandbox.desk import START, Desk
+
+KEYS = ["id", "type", "deployment_id", "agent", "created_at", "session_id", "error", "trigger_context"]
+
+
+def types_of(events: list[Any]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def test_sandbox_shows_a_run_as_each_generation_does(current: Desk, legacy: Desk) -> None:
+    run = current.run()
+    assert list(run) == KEYS
+    assert run["created_at"] == "2026-06-14T08:54:06Z"
+    assert current.get(f"/deployment_runs/{run['id']}") == run
+    older = legacy.run()
+    assert list(older) == [*KEYS, "status", "triggered_at", "cas_run_extras"]
+    assert list(older["cas_run_extras"]) == ["attempt", "turn_id", "started_at"]
+    assert len(older["created_at"]) == len("2026-06-14T08:54:06.271902633Z")
+    legacy.clock.sleep(4)
+    ended = legacy.get(f"/deployment_runs/{older['id']}")
+    assert list(ended) == [*KEYS, "status", "triggered_at", "completed_at", "duration_ms", "cas_run_extras"]
+    assert ended["created_at"] == older["created_at"][:26].rstrip("0") + "Z"
+    assert ended["duration_ms"] == 2960
+
+
+# Preset, seconds after which it has ended, its ending, and the error an older server names.
+LIVES = [
+    ("demo", 3, "completed", None),
+    ("minute", 60, "completed", None),
+    ("slow", 8, "completed", None),
+    ("idle", 3, "completed", None),
+    ("silent", 3, "completed", None),
+    ("scheduled", 3, "completed", None),
+    ("fail", 3, "failed", "retries_exhausted"),
+    ("terminated", 3, "failed", "session_terminated"),
+    ("budget", 3, "failed", "budget_reached"),
+    ("nostart", 0, "failed", "environment_archived_error"),
+]
+# Of these the tests below and in test_answers.py tell.
+ELSEWHERE = {"skip", "ask", "askmany", "askthrice", "custom", "selfask", "paused", "archived"}
+
+
+@pytest.mark.parametrize(("word", "seconds", "status", "error"), LIVES)
+def test_sandbox_ends_a_run_as_its_preset_says(
+    desk: Desk, word: str, seconds: float, status: str, error: str | None
+) -> None:
+    run = desk.run(f"dep_{word}")
+    if seconds:
+        desk.clock.sleep(seconds - 0.01)
+        assert desk.world.ending(run["id"]) is None
+        desk.clock.sleep(0.02)
+    ending = desk.world.ending(run["id"])
+    assert ending is not None
+    assert (ending.status, ending.type or None) == (status, error)
+    shown = desk.get(f"/deployment_runs/{run['id']}")
+    if desk.generation == "legacy":
+        assert (shown["status"], (shown["error"] or {}).get("type")) == (status, error)
+        assert ("duration_ms" in shown) == (status == "completed")
+    else:
+        assert "status" not in shown
+        assert (shown["session_id"] is None) != (shown["error"] is None)
+
+
+def test_sandbox_has_no_preset_that_is_not_tried() -> None:
+    assert {preset.word for preset in PRESETS} == ELSEWHERE | {word for word, *_ in LIVES}
+
+
+def test_sandbox_skips_a_run(current: Desk, legacy: Desk) -> None:
+    skipped = legacy.run("dep_skip")
+    assert (skipped["status"], skipped["session_id"], skipped["error"]) == ("skipped", None, None)
+    rejected = current.run("dep_skip")
+    assert (rejected["session_id"], rejected["error"]["type"]) == (None, "session_creation_rejected_error")
+
+
+def test_sandbox_on_an_older_generation_has_pending_runs(legacy: Desk) -> None:
+    run = legacy.run("dep_slow")
+    assert (run["status"], "cas_run_extras" in run) == ("pending", False)
+    legacy.clock.sleep(5.01)
+    assert legacy.get(f"/deployment_runs/{run['id']}")["status"] == "running"
+
+
+def test_sandbox_waits_for_ever_for_an_answer(desk: Desk) -> None:
+    run = desk.run("dep_ask")
+    desk.clock.sleep(86400)
+    *_, use, _, _, idle = desk.events(run)
+    assert use["evaluated_permission"] == "ask"
+    assert idle["stop_reason"] == {"type": "requires_action", "event_ids": [use["id"]]}
+    assert desk.world.ending(run["id"]) is None
+    if desk.generation == "legacy":
+        assert desk.get(f"/deployment_runs/{run['id']}")["status"] == "running"
+
+
+def test_sandbox_with_speed_makes_sessions_shorter(desk: Desk) -> None:
+    desk.world.speed = 60
+    run = desk.run("dep_minute")
+    desk.clock.sleep(1.01)
+    assert desk.events(run)[-1]["type"] == "session.status_idle"
+
+
+def test_sandbox_makes_ids_that_look_like_the_api_s_and_sort_by_time(desk: Desk) -> None:
+    runs = []
+    for _ in range(50):
+        runs.append(desk.run())
+        desk.clock.sleep(0.001)
+    desk.clock.sleep(10)
+    events = [event["id"] for run in runs for event in desk.events(run)]
+    ids = {"drun": [run["id"] for run in runs], "sess": [run["session_id"] for run in runs], "evt": events}
+    odd = [id for prefix, some in ids.items() for id in some if not re.fullmatch(f"{prefix}_[0-9a-z]{{20}}", id)]
+    assert odd == []
+    assert ids["drun"] == sorted(set(ids["drun"]))
+    assert len({*events}) == len(events)
+    assert set("".join(events)) > set("ghijklmnopqrstuvwxyz")
+    assert re.fullmatch("agent_[0-9a-f]{32}", runs[0]["agent"]["id"])  # both forms are met
+    for skew in (-1e10, 1e10):
+        assert re.fullmatch("drun_[0-9a-z]{20}", Desk("current", skew=skew).run()["id"])
+
+
+# Sessions and events.
+
+
+@pytest.mark.parametrize("preset", [one for one in PRESETS if one.behaviour.script], ids=lambda preset: preset.word)
+def test_sandbox_sessions_are_idle_before_any_work_and_few_say_so(desk: Desk, preset: Preset) -> None:
+    run = desk.run(desk.world.add_deployment(name="like it", behaviour=preset.behaviour).id)
+    told = [(event["type"], event["stop_reason"]) for event in desk.events(run)]
+    assert told == ([("session.status_idle", {"type": "end_turn"})] if preset.word in ("idle", "slow") else [])
+    assert desk.get(f"/sessions/{run['session_id']}")["status"] == "idle"
+
+
+def test_sandbox_tells_a_turn_in_the_usual_order(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(10)
+    events = desk.events(run)
+    assert types_of(events) == [
+        "session.status_running",
+        "session.thread_status_running",
+        "user.message",
+        "span.model_request_start",
+        "agent.thinking",
+        "agent.tool_use",
+        "agent.tool_result",
+        "agent.message",
+        "span.model_request_end",
+        "session.thread_status_idle",
+        "session.status_idle",
+    ]
+    assert events[6]["tool_use_id"] == events[5]["id"]
+    assert events[8]["model_request_start_id"] == events[3]["id"]
+    assert [event["processed_at"] for event in events] == sorted(event["processed_at"] for event in events)
+    assert ("turn_id" in events[0]) == (desk.generation == "legacy")
+
+
+def test_sandbox_retries_an_error_before_it_is_final(desk: Desk) -> None:
+    run = desk.run("dep_fail")
+    desk.clock.sleep(10)
+    errors = desk.events(run, types="session.error")
+    assert [event["error"]["retry_status"]["type"] for event in errors] == ["retrying", "exhausted"]
+
+
+def test_sandbox_shows_a_new_session_as_the_live_ones(desk: Desk) -> None:
+    path = f"/sessions/{desk.run()['session_id']}"
+    session = desk.get(path)
+    assert session["agent"]["multiagent"] is None
+    assert {name: session.get(name) for name in ("budget", "usage", "status", "environment_variables", "stats")} == {
+        "budget": None,
+        "usage": {"total_credits": 0},
+        "status": "idle",
+        "environment_variables": {},
+        "stats": {"active_seconds": 0, "duration_seconds": 0},
+    }
+    assert session["created_at"] == session["updated_at"] == "2026-06-14T08:54:06.271902Z"
+    assert session["deployment_id"] == "dep_demo"
+    desk.clock.sleep(10)
+    assert desk.get(path)["usage"]["total_credits"] > 0
+
+
+def test_sandbox_hands_a_session_what_its_deployment_has(current: Desk) -> None:
+    more = {"environment_variables": "A=1\nB=2", "vault_ids": ["vault_1"]}
+    made = current.made("/deployments", **more, resources=[{"type": "file", "file_id": "file_1"}])
+    session = current.get(f"/sessions/{current.run(made['id'])['session_id']}")
+    assert (session["environment_variables"], session["vault_ids"]) == ({"A": "1", "B": "2"}, ["vault_1"])
+    assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_1"
+
+
+def test_sandbox_stops_a_cancelled_session_a_moment_later(desk: Desk) -> None:
+    run = desk.run("dep_minute")
+    path = f"/sessions/{run['session_id']}"
+    desk.clock.sleep(10)
+    for _ in range(2):
+        answer = desk.post(path + "/cancel")
+        assert answer.status_code == 202
+        assert answer.json() == {"id": run["session_id"], "type": "session", "status": "canceling"}
+    status = "canceling" if desk.generation == "legacy" else "running"
+    assert desk.get(path)["status"] == status
+    assert desk.ids("/sessions", statuses=status) == [run["session_id"]]
+    desk.clock.sleep(1)
+    assert desk.get(path)["status"] == "idle"
+    assert desk.ids("/sessions", statuses="running") == []
+    assert desk.events(run)[-1]["stop_reason"] == {"type": "cancelled"}
+    assert desk.post(path + "/cancel").status_code == 200
+    if desk.generation == "legacy":
+        assert desk.get(f"/deployment_runs/{run['id']}")["error"]["type"] == "cancelled"
+
+
+def test_sandbox_never_starts_a_turn_that_was_cancelled_before(desk: Desk) -> None:
+    run = desk.run("dep_slow")
+    desk.post(f"/sessions/{run['session_id']}/cancel")
+    desk.clock.sleep(60)
+    assert desk.events(run, types="session.status_running") == []
+    assert desk.events(run)[-1]["stop_reason"] == {"type": "cancelled"}
+
+
+def test_sandbox_forgets_a_deleted_session_and_keeps_its_run(desk: Desk) -> None:
+    run, other = desk.run("dep_minute"), desk.run()
+    path = f"/sessions/{run['session_id']}"
+    desk.clock.sleep(1)
+    answer = desk.http.delete(path)
+    assert (answer.status_code, answer.json()) == (200, {"id": run["session_id"], "type": "session_deleted"})
+    for line in ("GET ", "GET /events", "GET /events/stream", "DELETE ", "POST /cancel"):
+        method, _, below = line.partition(" ")
+        assert desk.refused(method, path + below) == (404, "not_found_error", None)
+    assert desk.ids("/sessions") == [other["session_id"]]
+    assert desk.get(f"/deployment_runs/{run['id']}")["session_id"] == run["session_id"]
+    assert desk.ids("/deployment_runs") == [other["id"], run["id"]]
+    desk.clock.sleep(120)
+    if desk.generation == "legacy":
+        assert desk.get(f"/deployment_runs/{run['id']}")["error"]["type"] == "session_deleted"
+    ended = desk.get(f"/deployment_runs/{other['id']}")
+    desk.http.delete(f"/sessions/{other['session_id']}")
+    assert desk.get(f"/deployment_runs/{other['id']}") == ended
+    assert desk.world.ending(other["id"]).status == "completed"  # type: ignore[union-attr]  # it has ended
+
+
+# The event stream.
+
+
+@pytest.mark.parametrize("path", ["/events/stream", "/events"])
+def test_sandbox_streams_what_comes_to_be_from_now_on(desk: Desk, path: str) -> None:
+    run = desk.run()
+    desk.clock.sleep(1)
+    before = desk.events(run)
+    with desk.stream(run, path=path) as told:
+        streamed = [next(told) for _ in range(4)]
+        desk.clock.sleep(60)
+    assert streamed == desk.events(run)[len(before) : len(before) + 4]
+    assert 0 < len(before) < len(desk.events(run))
+
+
+def test_sandbox_streams_go_on_after_the_event_that_is_named(desk: Desk) -> None:
+    run = desk.run("dep_terminated")
+    desk.clock.sleep(60)
+    events = desk.events(run)
+    for n, event in enumerate(events):
+        with desk.stream(run, after=event["id"]) as told:
+            assert list(told) == events[n + 1 :]
+    path = f"/sessions/{run['session_id']}/events/stream"
+    assert desk.refused("GET", path, headers={"Last-Event-ID": "evt_x"}) == (409, "conflict_error", None)
+
+
+def test_sandbox_streams_frames_that_name_their_event(desk: Desk) -> None:
+    run = desk.run()
+    with desk.http.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
+        assert answer.headers["content-type"] == "text/event-stream"
+        id, event, data, end = itertools.islice(answer.iter_lines(), 4)
+    first = desk.events(run)[0]
+    assert (id, event, end) == (f"id: {first['id']}", f"event: {first['type']}", "")
+    assert json.loads(data.removeprefix("data: ")) == first
+
+
+def test_sandbox_keeps_the_stream_of_an_idle_session_with_heartbeats(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(60)
+    began = desk.clock.now
+    with desk.http.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
+        assert list(itertools.islice(answer.iter_lines(), 6)) == [": heartbeat", ""] * 3
+    assert desk.clock.now == began + 45
+
+
+def test_sandbox_streams_tell_of_a_cancel_and_of_a_deletion(desk: Desk) -> None:
+    run = desk.run("dep_minute")
+    desk.clock.sleep(10)
+    desk.post(f"/sessions/{run['session_id']}/cancel")
+    with desk.stream(run) as told:
+        assert [next(told)["type"], next(told)["stop_reason"]["type"]] == ["session.thread_status_idle", "cancelled"]
+    desk.faults.add("stream:cut=100")  # it ends, also if nobody is told
+    run = desk.run("dep_minute")
+    desk.clock.sleep(1)
+    with desk.stream(run) as told:
+        next(told)
+        desk.http.delete(f"/sessions/{run['session_id']}")
+        assert types_of(list(told))[-1] == "session.deleted"
+
+
+def test_sandbox_streams_a_message_while_it_is_written(desk: Desk) -> None:
+    run = desk.run()
+    came: list[tuple[float, Any]] = []
+    with desk.stream(run, deltas=["agent.message", "agent.thinking"]) as told:
+        for event in itertools.takewhile(lambda event: event["type"] != "session.status_idle", told):
+            came.append((desk.clock.now, event))
+    kinds = [event["type"] for _, event in came]
+    assert kinds[kinds.index("agent.thinking") - 1] == "event_start"
+    [message] = [event for _, event in came if event["type"] == "agent.message"]
+    deltas = [event for _, event in came if event["type"] == "event_delta"]
+    assert {delta["event_id"] for delta in deltas} == {message["id"]}
+    assert "".join(delta["delta"]["content"]["text"] for delta in deltas) == message["content"][0]["text"]
+    writing = [at for at, event in came if event["type"] in ("event_delta", "agent.message")]
+    assert len(set(writing)) == len(writing) > 2
+    assert not {"event_start", "event_delta"} & {*types_of(desk.events(run))}
+
+
+def test_sandbox_streams_no_end_of_a_message_that_is_interrupted(desk: Desk) -> None:
+    run = desk.run()
+    with desk.stream(run, deltas=["agent.message"]) as told:
+        [written] = itertools.islice((event for event in told if event["type"] == "event_delta"), 1)
+        desk.done(f"/sessions/{run['session_id']}/events", events=[{"type": "user.interrupt"}])
+        rest = [next(told) for _ in range(3)]
+    assert types_of(rest) == ["user.interrupt", "session.thread_status_idle", "session.status_idle"]
+    assert written["event_id"] not in {event["id"] for event in rest}
+
+
+def test_sandbox_streams_that_are_cut_again_and_again_miss_nothing(desk: Desk) -> None:
+    desk.faults.add("stream:cut=2")
+    run = desk.run("dep_minute")
+    desk.clock.sleep(1)
+    told = desk.events(run)
+    for connection in range(1, 31):  # the session ends before the 30th is closed
+        with desk.stream(run, after=told[-1]["id"]) as stream:
+            told += list(stream)
+        assert desk.clock.now == pytest.approx(START + 1 + 2 * connection)
+    assert told == desk.events(run)
+
+
+def test_sandbox_streams_go_wrong_as_ordered(desk: Desk) -> None:
+    run = desk.run()
+    for what in ("html=200", "truncated", "slow=100", "503"):
+        desk.faults.add(f"stream:{what}")
+    path = f"/sessions/{run['session_id']}/events/stream"
+    assert "<html>" in desk.http.get(path).text
+    with pytest.raises(httpx.RemoteProtocolError):
+        desk.http.get(path)
+    began = desk.clock.now
+    with desk.stream(run) as told:
+        next(told)
+    assert desk.clock.now > began + 90
+    assert desk.http.get(path).status_code == 503
+    desk.faults.add("stream:silent")
+    began = desk.clock.now
+    with desk.stream(run) as told, pytest.raises(httpx.ReadTimeout):
+        next(told)
+    assert desk.clock.now == began + 30  # the client's patience is used up

@@ -1,0 +1,248 @@
+"""`qoder sandbox` over real sockets, and as a process: what runs inside, its signals, and its exit codes."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.commands.sandbox import variables
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.world import World
+from tests.conftest import Qoder
+from tests.sandbox.desk import AUTH, TOKEN, needs_signals, sandbox, started
+from tests.support.nursery import PATIENCE
+from tests.support.processes import until
+
+TRIGGER = "/deployments/dep_demo/run"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serve(World(speed=10, token=TOKEN)) as server:
+        yield server
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.base_url, headers=AUTH, timeout=PATIENCE, trust_env=False) as client:
+        yield client
+
+
+def stream_of(wire: httpx.Client, deployment: str) -> str:
+    """Start a run, and return the path of its session's stream."""
+    return f"/sessions/{wire.post(f'/deployments/{deployment}/run').json()['session_id']}/events/stream"
+
+
+def test_sandbox_answers_over_sockets_as_its_world_does(server: Server, wire: httpx.Client) -> None:
+    run = wire.post(TRIGGER, json={}).json()
+    assert wire.get(f"/deployment_runs/{run['id']}").json() == run
+    error = wire.get("/deployments/dep%2F1?limit=3")
+    assert (error.status_code, error.json()["type"]) == (404, "error")
+    assert server.world.requests[-1].path.endswith("/dep%2F1")
+
+
+def patience(met: type[Exception]) -> httpx.Timeout:
+    """Wait for little only where that is what is met."""
+    return httpx.Timeout(PATIENCE, read=0.3 if met is httpx.ReadTimeout else PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("what", "acts", "met"),
+    [
+        ("drop-before", 0, httpx.RemoteProtocolError),
+        ("drop-after", 1, httpx.RemoteProtocolError),
+        ("hang-before", 0, httpx.ReadTimeout),
+        ("hang-after", 1, httpx.ReadTimeout),
+        ("truncated", 1, httpx.RemoteProtocolError),
+    ],
+)
+def test_sandbox_really_breaks_connections(
+    server: Server, wire: httpx.Client, what: str, acts: int, met: type[Exception]
+) -> None:
+    server.faults.add(f"trigger:{what}")
+    with pytest.raises(met):
+        wire.post(TRIGGER, timeout=patience(met))
+    assert wire.get("/deployments/dep_demo").status_code == 200
+    assert len(server.world.started()) == acts
+
+
+@pytest.mark.parametrize(("what", "met"), [("silent", httpx.ReadTimeout), ("truncated", httpx.RemoteProtocolError)])
+def test_sandbox_really_breaks_streams(server: Server, wire: httpx.Client, what: str, met: type[Exception]) -> None:
+    server.faults.add(f"stream:{what}")
+    with pytest.raises(met), wire.stream("GET", stream_of(wire, "dep_demo"), timeout=patience(met)) as answer:
+        answer.read()
+
+
+def test_sandbox_sends_other_faults_as_they_are(server: Server, wire: httpx.Client) -> None:
+    for what in ("redirect=http://elsewhere/", "429=7", "503-bare", "garbage"):
+        server.faults.add(f"deployment:{what}")
+    redirect, limited, bare, garbage = (wire.get("/deployments/dep_demo") for _ in range(4))
+    assert redirect.headers["location"] == "http://elsewhere/"
+    assert (limited.status_code, limited.headers["retry-after"]) == (429, "7")
+    assert (bare.status_code, bare.content) == (503, b"")
+    assert (garbage.status_code, garbage.text[0]) == (200, "{")
+    server.faults.add("trigger:slow=0.2")
+    with wire.stream("POST", TRIGGER) as answer:
+        pieces = [piece for piece in answer.iter_raw() if piece]
+    assert len(pieces) > 5
+    assert json.loads(b"".join(pieces))["type"] == "deployment_run"
+
+
+def test_sandbox_streams_live_with_heartbeats_until_the_end(server: Server, wire: httpx.Client) -> None:
+    path = stream_of(wire, "dep_terminated")
+    events = path.removesuffix("/stream")
+    until(lambda: wire.get(events).json()["first_id"], "its turn")
+    first = wire.get(events).json()["first_id"]
+    with wire.stream("GET", path, headers={"Last-Event-ID": first}) as answer:
+        lines = list(answer.iter_lines())
+    told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert told == wire.get(events).json()["data"][1:]
+    server.world.heartbeat = 0.1
+    with wire.stream("GET", stream_of(wire, "dep_ask")) as answer:  # nothing happens any more
+        assert ": heartbeat" in answer.iter_lines()
+    server.faults.add("stream:cut=0.1")
+    assert wire.get(stream_of(wire, "dep_ask")).status_code == 200
+
+
+def test_sandbox_serves_fifty_clients_at_once(server: Server) -> None:
+    def trigger(n: int) -> str:
+        with httpx.Client(base_url=server.base_url, headers=AUTH, timeout=PATIENCE, trust_env=False) as client:
+            return str(client.post(TRIGGER).json()["id"])
+
+    with ThreadPoolExecutor(50) as pool:
+        ids = sorted(pool.map(trigger, range(50)))
+    assert ids == sorted(run.id for run in server.world.started())
+
+
+def test_sandbox_listens_on_loopback_only_and_stops() -> None:
+    with serve(World()) as server:
+        assert server.origin == f"http://127.0.0.1:{server.port}"
+        with pytest.raises(OSError, match="use"):
+            serve(World(), port=server.port)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", server.port)) != 0
+    with pytest.raises(UsageError, match="in process"):
+        serve(World(), faults=Faults("any:refused"))  # no server can refuse its own connections
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--speed 0 -- never-started", "--speed"),
+        ("--speed nan -- never-started", "--speed"),
+        ("--port 70000 -- never-started", "--port"),
+        ("--fault any:x -- never-started", "any:x"),
+        ("--generation old -- never-started", "--generation"),
+        ("--port {port} -- never-started", "--port {port}"),
+        ("deploy run dep_demo", "for example: qoder sandbox -- qoder deploy run dep_demo"),
+        ("-o json -- no-such-command", "cannot run 'no-such-command': "),
+        ("-- {data}", "cannot run '{data}': "),
+    ],
+)
+def test_sandbox_refuses_options_and_commands_that_cannot_be(
+    qoder: Qoder, server: Server, tmp_path: Path, words: str, said: str
+) -> None:
+    (tmp_path / "data").write_text("no program")
+    given = {"port": server.port, "data": tmp_path / "data"}
+    ran = qoder("sandbox", *words.format(**given).split())
+    assert (ran.code, ran.out) == (2, "")
+    assert said.format(**given) in ran.err
+
+
+def python(code: str) -> list[str]:
+    return ["--", sys.executable, "-c", code]
+
+
+def test_sandbox_runs_a_command_inside_and_exits_with_its_code() -> None:
+    code = (
+        "import os, urllib.request as u\n"
+        "request = u.Request(os.environ['QODER_BASE_URL'] + '/deployments/dep_demo')\n"
+        "request.add_header('Authorization', 'Bearer ' + os.environ['QODER_PAT'])\n"
+        "print(u.build_opener(u.ProxyHandler({})).open(request).read().decode())\n"
+        "raise SystemExit(42)"
+    )
+    with started(sandbox("--generation", "legacy", "--speed", "20", *python(code))) as process:
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 42
+    assert "cas_config" in json.loads(out)["metadata"]
+    assert err.startswith("sandbox at http://127.0.0.1:")
+    assert "(legacy API, speed 20); nothing here is real or charged\n" in err
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_sandbox_exits_128_and_the_signal_where_its_command_was_killed(name: str) -> None:
+    signum = signal.Signals[name]
+    with started(sandbox(*python(f"import os; os.kill(os.getpid(), {int(signum)})"))) as process:
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signum
+
+
+# Prints a line when ready, then one at each signal, and ends with 7 half a second after the first.
+LISTENER = """
+import os, signal, sys, time
+end = float("inf")
+def heard(signum, frame):
+    global end
+    end = min(end, time.monotonic() + 0.5)
+    os.write(1, signal.Signals(signum).name.encode() + b"\\n")  # the other print may not be over yet
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    signal.signal(getattr(signal, name), heard)
+print("ready", flush=True)
+while time.monotonic() < end:
+    time.sleep(0.05)
+sys.exit(7)
+"""
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_sandbox_passes_signals_on_once_and_waits_for_its_command(name: str) -> None:
+    with started(sandbox(*python(LISTENER))) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.Signals[name])
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (7, f"{name}\n")
+
+
+@needs_signals
+def test_sandbox_on_a_terminal_lets_ctrl_c_reach_its_command_once() -> None:
+    spawn = f"import os, pty; raise SystemExit(os.waitstatus_to_exitcode(pty.spawn({sandbox(*python(LISTENER))!r})))"
+    with started([sys.executable, "-c", spawn], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while "ready" not in (line := process.stdout.readline()):
+            assert line, "it ended too soon"
+        process.stdin.write("\x03")
+        process.stdin.flush()
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out.count("SIGINT")) == (7, 1)
+
+
+@needs_signals
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 143)])
+def test_sandbox_alone_prints_its_exports_and_serves_until_a_signal(name: str, code: int) -> None:
+    with started(sandbox()) as process:
+        assert process.stdout is not None
+        expected = variables(os.environ, base_url="http://127.0.0.1:1/api/v1/cloud", token=TOKEN, folder=Path("/own"))
+        lines = [process.stdout.readline() for _ in expected]
+        exports = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
+        assert list(exports) == list(expected)
+        token = {"Authorization": f"Bearer {exports['QODER_PAT']}"}
+        assert httpx.get(exports["QODER_BASE_URL"] + "/deployments", headers=token, trust_env=False).status_code == 200
+        process.send_signal(signal.Signals[name])
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (code, "")
+    assert "Ctrl-C" in err
