@@ -17,7 +17,7 @@ from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.generate import PAGES, README, with_first_run
-from tests.matrix import WithoutStreams
+from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Shell, sandbox
 from tests.support.programs import need
 from tests.support.seeds import seed_runs

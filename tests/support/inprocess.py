@@ -83,3 +83,12 @@ class _Body(httpx.SyncByteStream):
         except Broken:
             message = "peer closed connection without sending complete message body (incomplete read)"
             raise httpx.RemoteProtocolError(message, request=self._request) from None
+
+
+class WithoutStreams(WorldTransport):
+    """A world without event streams: two threads on one clock that nobody waits for would race."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/events/stream"):
+            return httpx.Response(501, json={})
+        return super().handle_request(request)

@@ -1,0 +1,161 @@
+"""`qoder` as it is installed: its names, several at once, odd homes and locales, a broken network, and its imports."""
+
+import signal
+import sys
+
+import pytest
+
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.processes import BIN, MODULE, Held, Shell, sandbox, staged, until
+
+NOWHERE = "/dev/null/home"  # nothing can be made or read below it, by root neither
+KEYED = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "--json")
+
+
+def test_qoder_has_three_names(shell: Shell) -> None:
+    ways = [MODULE, (str(BIN / "qoder"),), (str(BIN / "qoder-cli"),)]
+    for words in (("--version",), ("deploy", "get", "dep_demo", "--json")):
+        assert len({shell.run(*way, *words).out for way in ways}) == 1
+    hint = shell.run("qoder-cli", "deploy", "run", "dep_minute", "--wait", "--timeout", "0", "--json").error["next"]
+    assert hint[0] == "qoder-cli"
+
+
+# Several at once.
+
+
+def test_deploy_run_eight_times_at_once_starts_eight_runs(shell: Shell) -> None:
+    ended = [one.end() for one in [shell.begin("deploy", "run", "dep_demo", "-q") for _ in range(8)]]
+    assert {one.code for one in ended} == {0}
+    assert len({one.out for one in ended}) == 8
+    assert shell.qoder("run", "get", "last", "-q").out in {one.out for one in ended}
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_twice_at_once_with_one_key_starts_one_run(generation: Generation, alone: Shell) -> None:
+    held = Held()
+    with sandbox(generation, honour_key=False, held=held) as server:
+        first = alone.enter(server).begin(*KEYED)
+        until(server.world.started, "a run")
+        second = alone.begin(*KEYED).says("waiting for it")
+        held.released.set()
+        ended = [first.end(), second.end()]
+        assert [one.code for one in ended] == [0, 0]
+        assert [one.json["id"] for one in ended] == [run.id for run in server.world.started()] * 2
+
+
+def test_deploy_run_finds_its_key_free_when_the_process_that_had_it_was_killed(alone: Shell) -> None:
+    with sandbox("current", "trigger:hang-after", honour_key=False) as server:
+        killed = alone.enter(server).hurry().begin(*KEYED)
+        until(server.world.started, "a run")
+        killed.signal(signal.SIGKILL).last()
+        ended = alone.qoder(*KEYED)
+        assert (ended.code, ended.json["adopted"]) == (0, True)
+        assert [ended.json["id"]] == [run.id for run in server.world.started()]
+
+
+# The network.
+
+
+def test_deploy_run_and_get_exit_7_where_the_network_does_not_answer(alone: Shell) -> None:
+    with sandbox("current", "any:html*inf") as gateway, sandbox("legacy", "any:hang-before*inf") as silent:
+        places = {
+            "refused": "http://127.0.0.1:1",
+            "unknown host": "https://nowhere.invalid",
+            "not TLS": f"https://127.0.0.1:{gateway.port}",
+            "a page": gateway.base_url,
+        }
+        alone.hurry().env["QODER_PAT"] = "pt-0123456789abcdef"
+        tries = {
+            (name, verb): alone.begin("deploy", verb, "dep_demo", "--json", "--base-url", url)
+            for name, url in places.items()
+            for verb in ("run", "get")
+            if (name, verb) != ("a page", "run")  # that is exit 9
+        }
+        hanging = alone.begin("run", "wait", "drun_x", "--timeout", "1", "--json", "--base-url", silent.base_url)
+        ended = {name: going.end() for name, going in tries.items()}
+        told = {name: (one.code, one.error["type"], one.error["run_state"], one.out) for name, one in ended.items()}
+        assert told == dict.fromkeys(tries, (7, "unavailable", "none", ""))
+        assert all(one.error["hint"] for one in ended.values())
+        waited = hanging.end()
+        assert (waited.code, waited.error["run_state"]) == (124, "unknown")
+        assert len(silent.world.requests) == 1  # the look that was under way may end; another one is too late
+
+
+def test_deploy_run_starts_nothing_twice_where_the_name_server_is_slow(alone: Shell) -> None:
+    slow_once = """
+import socket, time
+resolve, slept = socket.getaddrinfo, []
+def slowly(*words, **more):
+    if not slept:
+        slept.append(True)
+        time.sleep(1)
+    return resolve(*words, **more)
+socket.getaddrinfo = slowly
+"""
+    with sandbox("current", honour_key=False) as server:
+        words = ("deploy", "run", "dep_demo", "--json", "--on-lost", "fail", "--request-timeout", "0.7")
+        ended = alone.enter(server).qoder(*words, prologue=slow_once)
+        assert ended.code in (0, 7, 9)
+        assert len(server.world.started()) <= 1
+
+
+# Odd environments.
+
+
+def test_deploy_run_needs_no_home_and_no_folders(shell: Shell) -> None:
+    env = {name: shell.env[name] for name in ("PATH", "QODER_BASE_URL", "QODER_PAT")}
+    env["QODER_STATE_DIR"] = str(shell.home / "state")  # the home is found without $HOME, and is not the test's
+    shell.env = env
+    assert shell.qoder("deploy", "run", "dep_demo").code == 0
+
+
+def test_deploy_run_warns_once_of_a_home_that_cannot_be_written(shell: Shell) -> None:
+    shell.env |= {**dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "QODER_STATE_DIR"), NOWHERE), "QODER_SANDBOX": ""}
+    ended = shell.qoder("deploy", "run", "dep_demo", "--json")
+    assert (ended.code, ended.json["deployment_id"]) == (0, "dep_demo")
+    assert len([line for line in ended.err.splitlines() if line.startswith("warning:")]) == 1  # the store
+    written = shell.qoder("config", "set", "region", "cn", "--json")
+    assert (written.code, written.error["type"]) == (2, "usage")
+
+
+def test_deploy_get_prints_utf_8_whatever_the_locale(alone: Shell) -> None:
+    locale = {"LC_ALL": "C", "LANG": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    alone.env |= locale
+    with sandbox("current") as server:
+        id = server.world.add_deployment(name="Täglich 日報 ✓").id
+        alone.enter(server)
+        assert "name\tTäglich 日報 ✓\n" in alone.qoder("deploy", "get", id).out
+        assert alone.qoder("deploy", "get", id, "--json").json["name"] == "Täglich 日報 ✓"
+        assert "dep_…" in alone.qoder("deploy", "run", "dep_ä").err
+
+
+def test_deploy_run_gives_python_nothing_to_warn_about(shell: Shell) -> None:
+    strict = (sys.executable, "-X", "dev", "-W", "error", "-m", "qoder_cli")
+    ended = shell.run(*strict, "deploy", "run", "dep_demo", "--wait", "--json", "--no-progress")
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell) -> None:
+    for name in ("json", "typing", "httpx", "typer", "signal", "re", "qoder_cli"):
+        (shell.home / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    assert shell.run("qoder", "deploy", "run", "dep_demo").code == 0
+    assert shell.run("qoder", "sandbox", "--", "qoder", "deploy", "run", "dep_demo").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        ("deploy run dep_demo -o json", "pydantic yaml rich tomlkit asyncio starlette qoder_cli.runs.wait"),
+        ("deploy run dep_demo", "pydantic rich"),
+        ("--version", "httpx pydantic rich qoder_cli.http.client"),
+        ("--help", "httpx pydantic rich qoder_cli.commands.deploy"),
+        ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),
+    ],
+)
+def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: str) -> None:
+    at_exit = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
+    ended = shell.run(*staged(at_exit), *words.split())
+    imported = set(ended.err.splitlines()[-1].split())
+    assert ended.code == 0
+    assert "qoder_cli.cli.main" in imported
+    assert set(unneeded.split()) & imported == set()

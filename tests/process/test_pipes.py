@@ -1,0 +1,153 @@
+"""`qoder deploy run` where a stream is a pipe, closed, full or no text, and where its last words fail."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+import qoder_cli
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import Generation
+from tests.support.processes import HEARING, MODULE, Held, Shell, sandbox, staged, until
+
+FULL = Path("/dev/full")
+Servers = dict[Generation, Server]
+needs_full_disk = pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+
+
+@pytest.mark.parametrize("words", ["deploy run dep_demo --wait --json", "deploy run dep_nostart", "deploy run --help"])
+def test_deploy_run_exits_141_without_a_word_when_its_reader_went_away(
+    shell: Shell, broken_pipe: int, words: str
+) -> None:
+    ended = shell.qoder(*words.split(), stdout=broken_pipe)
+    assert (ended.code, ended.errors) == (141, [])
+    assert '"error"' not in ended.err
+
+
+@needs_full_disk
+@pytest.mark.parametrize("words", ["deploy run dep_demo", "deploy run --help", "--help", "--version"])
+def test_deploy_run_exits_70_when_the_disk_is_full(shell: Shell, words: str) -> None:
+    with FULL.open("wb") as full:
+        ended = shell.qoder(*words.split(), stdout=full)
+    assert ended.code == 70
+    assert [error[:38] for error in ended.errors] == ["error: cannot write to standard output"]
+
+
+@needs_full_disk
+def test_deploy_run_knows_its_run_when_the_disk_is_full(shell: Shell) -> None:
+    with FULL.open("wb") as full:
+        ended = shell.qoder("deploy", "run", "dep_demo", "--wait", "--json", stdout=full)
+    assert (ended.code, ended.error["type"]) == (70, "internal")
+    assert ended.error["run_id"] == re.findall(r"drun_\w+", ended.err)[0]
+    assert ended.error["run_state"] == "ended"
+
+
+@needs_full_disk
+def test_deploy_run_cancels_its_run_at_a_signal_when_the_disk_is_full(alone: Shell) -> None:
+    held = Held()
+    with sandbox("legacy", speed=1, held=held) as server, FULL.open("wb") as full:
+        words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json")
+        going = alone.enter(server).begin(*words, stdout=full, prologue=HEARING)
+        until(server.world.started, "a run")
+        going.signal(signal.SIGTERM).says("heard")
+        held.released.set()
+        ended = going.end()
+        assert (ended.code, ended.error["type"]) == (143, "terminated")
+        assert [ended.error["run_id"]] == [run.id for run in server.world.started()]
+        assert [request.path for request in server.world.requests][-1].endswith("/cancel")
+
+
+def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> None:
+    ended = shell.bash("FORCE_COLOR=1 COLUMNS=20 qoder deploy run dep_demo --wait | cat")
+    assert "\x1b" not in ended.out
+    fields = dict(line.split("\t") for line in ended.out.splitlines())
+    assert re.fullmatch(r"drun_[0-9a-z]{20}", fields["id"])
+    assert re.fullmatch(r"sess_[0-9a-z]{20}", fields["session"])
+    assert fields["status"] == "completed"
+    first = shell.bash("qoder deploy run dep_demo | head -1")
+    assert (first.code, first.out[:8], first.errors) == (0, "id\tdrun_", [])
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, closed: str) -> None:
+    ended = shell.bash(f"exec qoder deploy run dep_nostart --json {closed}")
+    assert ended.code == 1
+    if closed in ("<&-", "2>&-"):
+        assert ended.json["status"] == "failed"
+    if closed in ("<&-", ">&-"):
+        assert ended.error["type"] == "run_failed"
+
+
+@pytest.mark.parametrize(("deployment", "code"), [("dep_demo", 0), ("dep_nostart", 1), ("dep_nothere", 5)])
+def test_deploy_run_has_the_same_outcome_where_stderr_takes_nothing(
+    shell: Shell, broken_pipe: int, deployment: str, code: int
+) -> None:
+    with (FULL if FULL.exists() else Path("/dev/null")).open("wb") as full:
+        for stderr in (broken_pipe, full):
+            ended = shell.qoder("deploy", "run", deployment, "-q", stderr=stderr)
+            assert (ended.code, ended.out.startswith("drun_")) == (code, code != 5)
+
+
+@pytest.mark.parametrize("env", [{}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-8"}])
+def test_run_wait_refuses_ids_on_stdin_that_are_no_text(shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "ids").write_bytes(b"drun_\xff\xfe\n")
+    with (tmp_path / "ids").open("rb") as ids:
+        ended = shell.qoder("run", "wait", "-", "--json", stdin=ids, env=env)
+    assert (ended.code, ended.error["type"]) == (2, "usage")
+
+
+# Files of the program that are exchanged, or that can be opened no more, while its run goes on.
+
+NO_LAST_WORDS = {
+    "the module of last words is gone": """
+from qoder_cli.runs import ending
+def gone(error, run, app):
+    raise ModuleNotFoundError("No module named 'qoder_cli.runs.ending' \x1b[31m")
+ending.complete = gone
+""",
+    "nothing can be imported any more": """
+import sys
+from qoder_cli.runs import awaiting, ending, wait
+class Full:
+    def find_spec(*args):
+        raise OSError(24, "Too many open files")
+ended = wait.Wait.until_over
+def then_full(self, watch):
+    ended(self, watch)
+    sys.meta_path[:] = [Full]
+    ending.complete = None
+wait.Wait.until_over = then_full
+""",
+}
+
+
+@pytest.mark.parametrize(("format", "generation"), [("json", "current"), ("json", "legacy"), ("table", "current")])
+@pytest.mark.parametrize("prologue", NO_LAST_WORDS.values(), ids=NO_LAST_WORDS.keys())
+def test_deploy_run_names_its_run_with_exit_70_where_its_last_words_fail(
+    alone: Shell, servers: Servers, generation: Generation, prologue: str, format: str
+) -> None:
+    words = ("deploy", "run", "dep_fail", "--wait", "-o", format, "--no-progress")
+    ended = alone.enter(servers[generation]).run(*staged(prologue), *words)
+    assert ended.code == 70
+    run_id = next(word for word in ended.err.replace('"', " ").split() if word.startswith("drun_"))
+    assert f"qoder run wait {run_id}" in ended.err.replace('","', " ")
+    assert "\x1b" not in ended.err
+    if format == "json":
+        assert (ended.error["run_id"], ended.error["type"]) == (run_id, "internal")
+        assert not ended.out or ended.json["id"] == run_id
+
+
+def test_deploy_run_outlives_an_upgrade_or_ends_in_70_with_its_run(shell: Shell, tmp_path: Path) -> None:
+    """As `pip install -U` does: the files of the package go while it waits."""
+    package = tmp_path / "lib" / "qoder_cli"
+    shutil.copytree(Path(qoder_cli.__file__).parent, package)
+    shell.env["PYTHONPATH"] = str(package.parent)
+    for format in ("table", "json", "id"):
+        going = shell.start(*MODULE, "deploy", "run", "dep_demo", "--wait", "-o", format).says("run drun_")
+        package.rename(tmp_path / "lib" / "gone")
+        ended = going.end()
+        assert ended.code in (0, 70)
+        assert "drun_" in ended.out + (ended.err if ended.code == 0 else ended.errors[0] if ended.errors else ended.err)
+        (tmp_path / "lib" / "gone").rename(package)

@@ -1,0 +1,103 @@
+"""What a terminal shows of a run: whole ids, one status line, colour as the environment says."""
+
+import re
+
+import pytest
+
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.processes import Shell, Terminal, sandbox, until
+
+Servers = dict[Generation, Server]
+RUN = ("qoder", "deploy", "run")
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_shows_whole_ids_in_80_columns(generation: Generation, alone: Shell, servers: Servers) -> None:
+    with Terminal(alone.enter(servers[generation]), *RUN, "dep_demo", "--wait") as terminal:
+        assert terminal.end() == 0
+        assert max(map(len, terminal.screen)) <= 80
+        assert "times are local (UTC)" in terminal.screen
+    fields = dict(re.split("  +", line, maxsplit=1) for line in terminal.screen if "  " in line)
+    assert re.fullmatch(r"drun_[0-9a-z]{20}", fields["id"])
+    assert re.fullmatch(r"sess_[0-9a-z]{20}", fields["session"])
+    assert re.fullmatch(r"agent_[0-9a-f]+@1", fields["agent"])
+    assert fields["status"] == "completed"
+
+
+@pytest.mark.parametrize(("env", "columns"), [({"TZ": "UTC+99"}, 80), ({}, 8)])
+def test_deploy_run_hides_nothing_in_an_odd_zone_or_a_narrow_terminal(
+    shell: Shell, env: dict[str, str], columns: int
+) -> None:
+    with Terminal(shell, *RUN, "dep_demo", columns=columns, env=env) as terminal:
+        assert terminal.end() == 0
+        assert "running" in "".join(terminal.screen)
+
+
+def test_run_wait_shows_in_80_columns_which_id_is_which(shell: Shell) -> None:
+    ids = [shell.qoder("deploy", "run", "dep_demo", "-q").out.strip() for _ in range(2)]
+    with Terminal(shell, "qoder", "run", "wait", *ids) as terminal:
+        assert terminal.end() == 0
+        shown = [line.split()[0].rstrip("…") for line in terminal.screen if line.lstrip().startswith("drun_")]
+        assert sorted([id for id in ids if id.startswith(short)] for short in shown) == sorted([id] for id in ids)
+
+
+def test_deploy_run_shows_one_status_line_that_typing_does_not_move_and_that_goes(
+    alone: Shell, lasting: Servers
+) -> None:
+    line = "trap : INT; qoder deploy run dep_minute --wait; stty -a"
+    with Terminal(alone.enter(lasting["current"]), "sh", "-c", line) as terminal:
+        terminal.shows("Ctrl-C").type("typed\r\r\r")
+        seen = len(terminal.raw)
+        until(lambda: "Ctrl-C" in terminal.raw[seen + 200 :], "the status line again")
+        [status] = [line for line in terminal.screen if "Ctrl-C" in line]
+        assert "running" in status
+        assert status.endswith(("the run keeps running", "…"))
+        terminal.type("\x03")
+        terminal.end()
+    assert "typed" not in terminal.raw
+    assert re.search(r"(?<!-)\becho\b", terminal.raw)  # and is seen again
+    assert not re.search(r"-echo\b", terminal.raw)
+    assert "Ctrl-C" not in "".join(terminal.screen)
+    assert "\x1b[?25h" in terminal.raw  # the cursor is back
+    assert any(line.startswith("error: stopped waiting") for line in terminal.screen)
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "coloured"),
+    [
+        ((), {}, True),
+        (("--no-color",), {}, False),
+        ((), {"NO_COLOR": "1"}, False),
+        ((), {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ((), {"TERM": "dumb"}, False),
+        ((), {"TERM": "dumb", "FORCE_COLOR": "1"}, True),
+        ((), {"NO_COLOR": ""}, True),
+    ],
+)
+def test_deploy_run_says_once_why_a_run_failed_in_colour_as_the_environment_says(
+    shell: Shell, words: tuple[str, ...], env: dict[str, str], coloured: bool
+) -> None:
+    with Terminal(shell, *RUN, "dep_nostart", *words, env=env) as terminal:
+        assert terminal.end() == 1
+    assert (re.search("\x1b\\[[0-9;]*m", terminal.raw) is not None) == coloured
+    assert " ".join(terminal.screen).count("environment is archived") == 1
+    assert "error: the run did not start" in terminal.screen
+
+
+def test_deploy_run_gives_a_dumb_terminal_lines_and_no_escapes(shell: Shell) -> None:
+    with Terminal(shell, *RUN, "dep_fail", "--wait", env={"TERM": "dumb"}) as terminal:
+        assert terminal.end() == 1
+    assert "\x1b" not in terminal.raw
+    assert any(re.fullmatch(r"drun_\w+ failed.*", line) for line in terminal.screen)
+    assert " ".join(terminal.screen).count("The session ran out of retries.") == 1
+    assert "error: the run failed" in terminal.screen
+
+
+def test_deploy_get_lets_no_server_steer_a_terminal(alone: Shell) -> None:
+    with sandbox("current") as server:
+        id = server.world.add_deployment(name="evil", description="\x1b]0;owned\x07\r\n\u202ename\tgood [bold]x").id
+        with Terminal(alone.enter(server), "qoder", "deploy", "get", id, env={"NO_COLOR": "1"}) as terminal:
+            assert terminal.end() == 0
+    assert not {"\x1b", "\x07", "\u202e"} & set(terminal.raw)
+    assert "[bold]x" in terminal.raw
