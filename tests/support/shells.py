@@ -8,11 +8,94 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
+from qoder_cli.app import App
 from qoder_cli.help.completion import FILES, script
+from qoder_cli.local.remembered import remember
+from qoder_cli.output.screen import Screen
+from qoder_cli.settings.seal import seal
 from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
 from tests.support.programs import need
+
+# Deployments that commands have seen, with names that a shell might take for commands.
+NAMES = {
+    "dep_1": "nightly-report",
+    "dep_2": "Daily report (EMEA)",
+    "dep_3": 'it\'s "quoted" \\ twice',
+    "dep_4": "$(touch started) `touch started` ; touch started & | > started",
+    "dep_5": "two\nlines\tand\x1b[2J escapes",
+    "dep_6": "日报",
+    "dep_7": "--wait",
+    "dep_8": "%F{red}%n [x] {a,b} ~ * ? ! # = : @",
+    "dep_9": "nightly-tidy",
+}
+IDS = set(NAMES)
+# What is offered behind a line, where `seen_home` has been.
+LINES: dict[str, set[str]] = {
+    "qoder deploy run ": IDS,
+    "qoder deploy run dep_": IDS,
+    "qoder deploy run dep_1": {"dep_1"},
+    "qoder deploy get dep_2": {"dep_2"},
+    "qoder run list dep_": IDS,
+    "qoder deploy run nightly-r": {"nightly-report"},
+    "qoder deploy run nightly": {"nightly-report", "nightly-tidy"},
+    "qoder deploy run 日": {"日报"},
+    "qoder deploy run Dai": set(),
+    "qoder deploy run \\$": set(),
+    "qoder deploy run --wait dep_9": {"dep_9"},
+    "qoder -o json deploy run dep_9": {"dep_9"},
+    "qoder deploy run dep_1 --wai": {"--wait"},
+    "qoder run get ": {"last", "drun_1", "drun_2"},
+    "qoder run wait drun_1 drun_": {"drun_1", "drun_2"},
+    "qoder run logs la": {"last"},
+    "qoder run logs x drun_2": {"drun_2"},
+    "qoder run result drun_1": {"drun_1"},
+    "qoder run cancel drun_1": {"drun_1"},
+    "qoder run get nightly": set(),
+    "qoder sandbox -- qoder run get drun_": {"drun_9"},
+    "qoder sandbox --speed 10 -- qoder-cli deploy run ": {"dep_demo"},
+    "qoder --profile work deploy run ": {"dep_work"},
+    "qoder deploy run --profile work ": {"dep_work"},
+    "qoder deploy run --profile=work wor": {"work-report"},
+    "qoder --profile default deploy run --profile 'work' ": {"dep_work"},
+    "qoder --profile wor deploy run ": set(),
+    "qoder --profile work run wait ": {"last", "drun_work"},
+    "qoder sandbox -- qoder --profile work run get drun_": {"drun_9"},
+    "qoder agent get ": {"agent_1"},
+    "qoder agent archive wr": {"writer"},
+    "qoder session new --agent wr": {"writer"},
+    "qoder deploy create --agent agent_": {"agent_1"},
+}
+
+
+def seen_home(folder: Path) -> dict[str, str]:
+    """Have deployments, runs and an agent seen, some with another profile or in a sandbox; return the environment."""
+    config, state = folder / "config.toml", folder / "state"
+    config.write_text('[profiles.work]\ntoken = "pt-work-0123456789"\n')
+    config.chmod(0o600)
+    state.mkdir()
+    sandbox = {"QODER_SANDBOX": "http://127.0.0.1:8001"}
+    seal(state, sandbox["QODER_SANDBOX"])
+    at = "2026-06-14T08:54:06Z"
+
+    def see(seen: dict[str, dict[str, str]], profile: str | None = None, **env: str) -> None:
+        base = {"QODER_PAT": "pt-0123456789abcdef", "QODER_CONFIG": str(config), "QODER_STATE_DIR": str(state)}
+        app = App(env=base | env, out=Screen(BytesIO()), err=Screen(BytesIO()))
+        app.flags.profile = profile
+        for noun, named in seen.items():
+            key = "deployment_id" if noun == "run" else "name"
+            things = [
+                ({"id": id, key: name, "created_at": at}, None if noun == "run" else name) for id, name in named.items()
+            ]
+            remember(app.store, app.settings, noun, things)
+        app.close()
+
+    see({"deploy": NAMES, "run": {"drun_1": "dep_1", "drun_2": "dep_4"}, "agent": {"agent_1": "writer"}})
+    see({"deploy": {"dep_work": "work-report"}, "run": {"drun_work": "dep_work"}}, profile="work")
+    see({"deploy": {"dep_demo": "nightly"}, "run": {"drun_9": "dep_1"}}, **sandbox)
+    return {"QODER_STATE_DIR": str(state)}
 
 
 @dataclass

@@ -1,0 +1,252 @@
+"""What commands remember for completion and short ids: a few plain rows, and never in the way."""
+
+import io
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.app import App
+from qoder_cli.base.model import Run
+from qoder_cli.local import remembered
+from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, run_ids_with_prefix
+from qoder_cli.local.store import Store
+from qoder_cli.output.screen import Screen, inert_lines
+from qoder_cli.settings.seal import seal
+from tests.completions import offered
+from tests.conftest import TOKEN
+from tests.support.stored import GARBAGE, put_in_the_way
+
+HOST = "api.qoder.com"
+AT = "2026-06-14T08:54:06Z"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def state_in(folder: Path, *, profile: str | None = None, **env: str) -> App:
+    """Return a state whose folder for state this is."""
+    config = folder.parent / "config.toml"
+    if profile:
+        config.write_text(f'[profiles.{profile}]\ntoken = "{TOKEN}"\n')
+        config.chmod(0o600)
+    if url := env.get("QODER_SANDBOX"):
+        folder.mkdir(exist_ok=True)
+        seal(folder, url)
+    base = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(config), "QODER_STATE_DIR": str(folder)}
+    app = App(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
+    app.flags.profile = profile
+    return app
+
+
+def deployments(app: App, *found: tuple[Any, Any, Any], whole: bool = False, **fields: Any) -> None:
+    """Remember deployments by id, name and the day of their creation."""
+    things = [
+        ({"id": id, "created_at": day and f"2026-06-{day:02}T08:54:06Z", **fields}, name) for id, name, day in found
+    ]
+    remember(app.store, app.settings, "deploy", things, whole=whole)
+
+
+def runs(app: App, *found: tuple[Any, Any, Any]) -> None:
+    """Remember runs by id, deployment and time."""
+    each = ({"id": id, "deployment_id": deployment, "created_at": at} for id, deployment, at in found)
+    remembered.remember_runs(app.store, app.settings, map(Run, each))
+
+
+def seen(folder: Path, noun: str = "deploy", profile: str | None = "default", **where: str) -> list[tuple[str, str]]:
+    """Return what completion can offer, and what it is known by: its name, or its deployment's."""
+    with closing(Store({"QODER_STATE_DIR": str(folder)}, warn=pytest.fail, looking=True)) as store:
+        found = remembered.seen(store, noun, profile=profile, **where)
+        return [(each.id, each.name or each.deployment) for each in found]
+
+
+def test_remembered_deployments_are_the_newest_first_until_they_are_gone(folder: Path) -> None:
+    app = state_in(folder)
+    deployments(app, ("dep_9", "nine", 9), ("dep_8", None, 8))
+    deployments(app, ("dep_10", "ten", 10))
+    deployments(app, ("dep_9", "named again", 9), ("dep_x y", "no id", 11))
+    assert seen(folder) == [("dep_10", "ten"), ("dep_9", "named again"), ("dep_8", "")]
+    deployments(app, ("dep_9", "nine", 9), archived_at=AT)
+    assert seen(folder) == [("dep_10", "ten"), ("dep_8", "")]
+    deployments(app, ("dep_8", "eight", 8), whole=True)
+    assert seen(folder) == [("dep_8", "eight")]
+
+
+def test_remembered_things_are_of_their_host_and_profile(folder: Path) -> None:
+    work, cn = state_in(folder, profile="work"), state_in(folder, QODER_REGION="cn")
+    for app, number in ((state_in(folder), 1), (work, 2)):
+        deployments(app, (f"dep_{number}", "nightly", None))
+        runs(app, (f"drun_{number}", f"dep_{number}", AT))
+    deployments(cn, ("dep_3", "there", None), whole=True)
+    assert seen(folder) == [("dep_3", "there"), ("dep_1", "nightly")]
+    told = {"dep_1": "nightly, api.qoder.com", "dep_3": "there, api.qoder.com.cn"}
+    assert offered("qoder deploy run ", {"QODER_STATE_DIR": str(folder)}) == told
+    assert seen(folder, host=HOST) == [("dep_1", "nightly")]
+    assert seen(folder, host="elsewhere") == []
+    assert (seen(folder, profile="work"), seen(folder, "run", "work")) == (
+        [("dep_2", "nightly")],
+        [("drun_2", "nightly")],
+    )
+    deployments(state_in(folder), whole=True)
+    assert seen(folder) == [("dep_3", "there")]
+
+
+def test_remembered_runs_are_the_newest_first_with_the_names_of_their_deployments(folder: Path) -> None:
+    app = state_in(folder)
+    deployments(app, ("dep_1", "night\x1bly\ud800", None))
+    runs(app, ("drun_1", "dep_1", AT), ("drun_2", "dep_9", "2026-06-15T08:54:06Z"))
+    runs(app, ("drun_0", "dep_1", ""), ("no run", "dep_1", AT))
+    assert [tuple(each) for each in remembered.seen(app.store, "run", profile="default")] == [
+        ("drun_2", "", "dep_9", "2026-06-15T08:54:06Z", HOST),
+        ("drun_1", "night\\u001bly\\ud800", "dep_1", AT, HOST),
+        ("drun_0", "night\\u001bly\\ud800", "dep_1", "", HOST),
+    ]
+
+
+def test_remembered_things_of_other_nouns_are_offered_until_they_are_archived(folder: Path) -> None:
+    app = state_in(folder)
+    things: Iterable[tuple[dict[str, Any], str | None]] = [
+        ({"id": "agent_1"}, "writer"), ({"id": "agent_2"}, "old"), ({"id": "agent_$(x)"}, "odd"), ({}, None),
+    ]  # fmt: skip
+    remember(app.store, app.settings, "agent", things)
+    remember(app.store, app.settings, "agent", [({"id": "agent_2", "archived_at": AT}, "old")])
+    remember(app.store, app.settings, "model", [({"id": "claude-4.5"}, None)])
+    assert (seen(folder, "agent"), seen(folder, "model")) == ([("agent_1", "writer")], [("claude-4.5", "")])
+    assert seen(folder, "agent", "work") == []
+
+
+def test_remembered_are_no_more_than_are_of_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, at = state_in(folder), "2026-06-14T08:54:06.{:04}Z".format
+    for numbers in (range(1000), range(1000, 2000)):
+        things = [({"id": f"dep_{n}", "created_at": at(n)}, "x" * 256) for n in numbers]
+        remember(app.store, app.settings, "deploy", things)
+        runs(app, *((f"drun_{n}", "dep_1", at(n)) for n in numbers))
+    assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(999 + MOST, 999, -1)]
+    assert [id for id, _ in seen(folder, "run")] == [f"drun_{n}" for n in range(999 + MOST_RUNS, 999, -1)]
+    for number in range(3):
+        elsewhere = state_in(folder, QODER_BASE_URL=f"https://h{number}")
+        deployments(elsewhere, *((f"dep_{n}", "", None) for n in range(300)))
+    assert len(seen(folder)) == MOST
+    monkeypatch.setattr(remembered, "MOST_KEPT", 60)
+    runs(app, *((f"drun_{n}", "dep_1", at(n)) for n in range(2000, 2040)))
+    assert len(run_ids_with_prefix(app.store, HOST, "drun_")) == 60
+
+
+def test_remembering_the_same_again_writes_nothing(folder: Path) -> None:
+    app = state_in(folder)
+
+    def files() -> list[tuple[int, int]]:
+        deployments(app, ("dep_2", "nightly", None), ("dep_1", "nightly", None), whole=True)
+        runs(app, ("drun_2", "dep_1", AT), ("drun_1", "dep_1", AT))
+        deployments(app, ("dep_1", "nightly", None))
+        found = [file.stat() for file in sorted(folder.iterdir())]
+        return [(stat.st_ino, stat.st_size) for stat in found]  # each writing makes the log longer
+
+    assert files() == files()
+    app.close()
+    assert [file.name for file in sorted(folder.iterdir())] == ["state.db"]
+
+
+def test_remembered_in_a_sandbox_is_offered_there_until_the_next_one(folder: Path) -> None:
+    deployments(state_in(folder), ("dep_1", "real", None))
+    for port in (8001, 8002):  # the second is another sandbox, and the first is over
+        sandboxed = state_in(folder, QODER_SANDBOX=f"http://127.0.0.1:{port}")
+        deployments(sandboxed, (f"dep_{port}", "rehearsed", None))
+        runs(sandboxed, ("drun_1", "dep_1", AT))
+    assert seen(folder) == [("dep_1", "real")]
+    assert seen(folder, profile=None) == [("dep_8002", "rehearsed")]
+    assert run_ids_with_prefix(state_in(folder).store, "127.0.0.1:8001", "drun_") == []
+
+
+ODD_IDS = [
+    "dep_$(touch x)",
+    "dep_ ",
+    "dep_a b",
+    "dep_\t",
+    "dep_\n",
+    "dep_é",
+    "dep_",
+    "dep_" + "x" * 200,
+    "-dep_1",
+    "",
+    7,
+]
+
+
+def test_remembered_are_plain_ids_only(folder: Path) -> None:
+    app = state_in(folder)
+    deployments(app, ("dep_1", "nightly", None), *((id, "odd", None) for id in ODD_IDS))
+    runs(app, (None, None, None), ("drun_`x`", "dep_1", AT), (7, "dep_1", AT), ("drun_1", None, 7))
+    assert (seen(folder), seen(folder, "run")) == ([("dep_1", "nightly")], [("drun_1", "")])
+
+
+@given(st.lists(st.text() | st.none() | st.just("x" * 256) | st.just("x" * 257) | st.just("\x1b" * 250), max_size=5))
+def test_remembered_names_only_show(tmp_path_factory: pytest.TempPathFactory, names: list[str | None]) -> None:
+    folder = tmp_path_factory.mktemp("home") / "state"
+    deployments(state_in(folder), *((f"dep_{n}", name, None) for n, name in enumerate(names)))
+    found = sorted(seen(folder))
+    assert [id for id, _ in found] == [f"dep_{n}" for n in range(len(names))]
+    for (_, shown), name in zip(found, names, strict=True):
+        assert inert_lines(shown) == shown
+        assert "\n" not in shown
+        assert len(shown) <= 257
+        assert shown.endswith("…") or len(name or "") <= 256
+
+
+def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(folder: Path) -> None:
+    app = state_in(folder)
+    runs(app, ("drun_ab1", "dep_1", AT), ("drun_ab2", "dep_1", AT), ("drun_aXc", "dep_1", AT))
+    for number in (2, 3):
+        attempt = app.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
+        app.store.settle(attempt, f"drun_ab{number}")
+    expected = {"drun_ab": ["drun_ab1", "drun_ab2", "drun_ab3"], "drun_a_": [], "drun_A": []}
+    assert {prefix: run_ids_with_prefix(app.store, HOST, prefix) for prefix in expected} == expected
+    assert run_ids_with_prefix(app.store, "elsewhere", "drun_") == []
+
+
+# What is there already may be anything.
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_remembering_and_offering_say_nothing_whatever_is_in_the_way(folder: Path, what: str) -> None:
+    put_in_the_way(folder, what)
+    before = sorted(folder.iterdir()) if folder.is_dir() else []
+    env = {"QODER_STATE_DIR": str(folder)}
+    assert [set(offered(line, env)) for line in ("qoder deploy run ", "qoder run get ")] == [set(), {"last"}]
+    assert (sorted(folder.iterdir()) if folder.is_dir() else []) == before
+    app = state_in(folder)
+    deployments(app, ("dep_1", "nightly", None))
+    runs(app, ("drun_1", "dep_1", AT))
+    known = remembered.seen(app.store, "deploy", profile="default", host=HOST)
+    assert [each.id for each in known][:1] == ["dep_1"]
+    app.close()
+    assert not app.err.has_written
+
+
+def test_remembering_says_nothing_without_a_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(env: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("qoder_cli.local.store.state_folder", no_home)
+    deployments(app := state_in(folder), ("dep_1", "nightly", None))
+    assert offered("qoder run get ", {}).keys() == {"last"}
+    assert not app.err.has_written
+
+
+def test_remembered_starts_outlive_a_store_of_an_earlier_build(folder: Path) -> None:
+    app = state_in(folder)
+    app.store.begin(at=1.0, ahead=None, profile="default", host=HOST, deployment="dep_1", key="k")
+    for statement in ("DROP TABLE seen", "CREATE TABLE runs (id, host)", "PRAGMA user_version = 1"):
+        app.store.write(lambda connection, statement=statement: connection.execute(statement))  # type: ignore[misc]
+    app.close()
+    assert seen(folder, "agent") == []
+    app = state_in(folder)
+    remember(app.store, app.settings, "agent", [({"id": "agent_1"}, "writer")])
+    assert seen(folder, "agent") == [("agent_1", "writer")]
+    assert len(app.store.entries(HOST)) == 1
