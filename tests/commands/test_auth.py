@@ -2,7 +2,6 @@
 
 import getpass
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.support.wire import api_error, page
 HERE = "http://127.0.0.1:8080/api/v1/cloud"
 REFUSED = api_error(401, "authentication_error", "Invalid API key or token.")
 NO_CONNECTION = httpx.ConnectError("connection refused")
+OTHER_HOST = f'[profiles.default]\ntoken = "pt-old-0123456789"\nbase_url = "{HERE}"\n'
 
 
 @pytest.fixture(autouse=True)
@@ -55,71 +55,64 @@ def saved(qoder: Qoder, text: str) -> None:
     file_of(qoder).chmod(0o600)
 
 
-def log_in(qoder: Qoder, *options: str) -> Ran:
+def log_in(qoder: Qoder, *options: str, accepted: bool = True) -> Ran:
+    if accepted:
+        qoder.wire.on("GET", "/deployments", page())
     return qoder("auth", "login", "--with-token", *options)
 
 
-def accept(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", page())
+def enter_sandbox(qoder: Qoder) -> None:
+    qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
+    seal(file_of(qoder).parent, HERE)
 
 
-# --- login
+# login
 
 
 @pytest.mark.parametrize(
-    ("options", "profile", "values"),
+    ("before", "options", "after"),
     [
-        ([], "default", {"region": "global"}),
-        (["--region", "cn"], "default", {"region": "cn"}),
-        (["--base-url", "127.0.0.1:8080/"], "default", {"base_url": HERE}),
-        (["--base-url", "api.qoder.com.cn"], "default", {"region": "cn"}),
-        (["--profile", "work", "--workspace", "ws_1"], "work", {"region": "global", "workspace_id": "ws_1"}),
+        ("", [], {"default": {"region": "global"}}),
+        ("", ["--region", "cn"], {"default": {"region": "cn"}}),
+        ("", ["--base-url", "127.0.0.1:8080/"], {"default": {"base_url": HERE}}),
+        ("", ["--base-url", "api.qoder.com.cn"], {"default": {"region": "cn"}}),
+        ("", ["--profile", "work", "--workspace", "ws_1"], {"work": {"region": "global", "workspace_id": "ws_1"}}),
+        # What else is there is kept; a token of the same host is replaced; a region replaces the URL that would win.
+        (f'base_url = "{HERE}"\nworkspace_id = "w"\n', [], {"default": {"base_url": HERE, "workspace_id": "w"}}),
+        (f'base_url = "{HERE}"\ntoken = "pt-old-0123456789"\n', [], {"default": {"base_url": HERE}}),
+        (f'base_url = "{HERE}"\n', ["--region", "cn"], {"default": {"region": "cn"}}),
+        (f'base_url = "{HERE}"\ntoken = "pt-old"\n', ["--region", "cn", "--yes"], {"default": {"region": "cn"}}),
     ],
 )
-def test_login_saves_the_token_with_the_server_that_accepted_it(
-    qoder: Qoder, options: list[str], profile: str, values: dict[str, str]
+def test_auth_login_saves_the_token_with_the_server_that_accepted_it(
+    qoder: Qoder, before: str, options: list[str], after: dict[str, dict[str, str]]
 ) -> None:
-    accept(qoder)
+    saved(qoder, f"# mine\n[profiles.default]\n{before}" if before else "# mine\n")
     ran = log_in(qoder, *options)
+    [(name, values)] = after.items()
     assert (ran.code, ran.out) == (0, "")
-    assert f" in profile {profile} of {file_of(qoder)}" in ran.err
+    assert f" in profile {name} of {file_of(qoder)}" in ran.err
     assert "warning" not in ran.err
-    assert profiles(qoder) == {profile: {"token": TOKEN, **values}}
-    (request,) = qoder.wire.requests
+    assert profiles(qoder) == {name: {"token": TOKEN, **values}}
+    assert file_of(qoder).read_text().startswith("# mine\n")
+    [request] = qoder.wire.requests
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     assert request.headers.get("qoder-workspace-id") == values.get("workspace_id")
     assert request.url.query == b"limit=1"
+    hosts = {"global": "api.qoder.com", "cn": "api.qoder.com.cn"}
+    assert request.url.host == hosts.get(values.get("region", ""), "127.0.0.1")
 
 
-def test_what_was_saved_is_used_from_then_on(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", page(), page())
+def test_auth_login_is_used_from_then_on(qoder: Qoder) -> None:
     assert log_in(qoder, "--region", "cn").code == 0
+    qoder.wire.on("GET", "/deployments", page())
     ran = qoder("auth", "status", "--json")
     assert (ran.code, ran.json["accepted"], ran.json["token"]) == (0, True, "pt-****cdef")
     assert {request.url.host for request in qoder.wire.requests} == {"api.qoder.com.cn"}
 
 
-def test_login_keeps_the_rest_of_the_profile_and_the_comments(qoder: Qoder) -> None:
-    saved(qoder, f'# mine\n[profiles.default]\nbase_url = "{HERE}"\nworkspace_id = "ws_1"\n')
-    accept(qoder)
-    assert log_in(qoder).code == 0
-    assert profiles(qoder) == {"default": {"token": TOKEN, "base_url": HERE, "workspace_id": "ws_1"}}
-    assert file_of(qoder).read_text().startswith("# mine\n")
-    assert qoder.wire.requests[0].url.host == "127.0.0.1"
-
-
-def test_a_region_replaces_the_base_url_that_would_win_over_it(qoder: Qoder) -> None:
-    saved(qoder, f'[profiles.default]\nbase_url = "{HERE}"\n')
-    accept(qoder)
-    assert log_in(qoder, "--region", "cn").code == 0
-    assert profiles(qoder) == {"default": {"token": TOKEN, "region": "cn"}}
-
-
-def test_without_options_the_environment_chooses_the_server(qoder: Qoder) -> None:
-    qoder.env["QODER_REGION"] = "cn"
-    accept(qoder)
-    assert log_in(qoder).code == 0
-    assert profiles(qoder)["default"]["region"] == "cn"
+NOT_THE_API = [{"hello": 1}, [], "hello", {"data": {}}, {"data": "x"}, {"deployments": []}]
+NO_ANSWERS = [*NOT_THE_API, httpx.Response(200, html="<p>Welcome</p>"), (302, ""), (501, ""), NO_CONNECTION]
 
 
 @pytest.mark.parametrize(
@@ -128,60 +121,53 @@ def test_without_options_the_environment_chooses_the_server(qoder: Qoder) -> Non
         (REFUSED, 4, "tokens only work in their own region: try --region "),
         (api_error(403, "permission_error", "Scope too small."), 4, "nothing was saved"),
         ((404, "<html>"), 5, "nothing was saved"),
-        ((302, ""), 7, "nothing was saved"),
-        ((501, ""), 7, "nothing was saved"),
+        *((answer, 7, "nothing was saved") for answer in NO_ANSWERS),
     ],
+    ids=repr,
 )
-def test_a_token_that_is_not_accepted_is_not_saved(qoder: Qoder, answer: object, code: int, hint: str) -> None:
-    qoder.wire.on("GET", "/deployments", answer)
-    ran = log_in(qoder, "--json")
+def test_auth_login_saves_no_token_that_is_not_accepted(qoder: Qoder, answer: Any, code: int, hint: str) -> None:
+    qoder.wire.on("GET", "/deployments", answer, repeat=True)
+    ran = log_in(qoder, "--json", accepted=False)
     assert (ran.code, ran.out) == (code, "")
     assert hint in ran.error["message"] + "; " + (ran.error["hint"] or "")
     assert re.search(r"[^.]; nothing was saved$", ran.error["message"])
     assert not file_of(qoder).exists()
 
 
-NOT_THE_API = [{"hello": 1}, [], "hello", {"data": {}}, {"data": "x"}, {"deployments": []}]
-
-
-@pytest.mark.parametrize("answer", [*NOT_THE_API, httpx.Response(200, html="<p>Welcome</p>")], ids=repr)
-def test_only_the_api_accepts_a_token(qoder: Qoder, answer: Any) -> None:
-    qoder.wire.on("GET", "/deployments", answer, repeat=True)
-    ran = log_in(qoder, "--json")
-    assert (ran.code, profiles(qoder), "nothing was saved" in ran.error["message"]) == (7, {}, True)
-    qoder.env["QODER_PAT"] = TOKEN
-    ran = qoder("auth", "status", "--json")
-    assert (ran.code, json.loads(ran.out)["accepted"]) == (7, None)
-
-
-def test_an_unreachable_server_saves_nothing(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", NO_CONNECTION, repeat=True)
-    ran = log_in(qoder)
-    assert (ran.code, len(ran.errors)) == (7, 1)
-    assert not file_of(qoder).exists()
-
-
 @pytest.mark.parametrize("text", ["", "\n", f"{TOKEN} x", f"{TOKEN}\n\n", f"{TOKEN}é", f"{TOKEN}\x00", TOKEN * 1000])
-def test_a_text_that_is_no_token_is_never_sent(qoder: Qoder, text: str) -> None:
+def test_auth_login_sends_no_text_that_is_no_token(qoder: Qoder, text: str) -> None:
     qoder.stdin = text
-    ran = log_in(qoder)
+    ran = log_in(qoder, accepted=False)
     assert (ran.code, ran.out) == (2, "")
     assert "the token from standard input" in ran.errors[0]
     assert not file_of(qoder).exists()
 
 
-def test_bytes_that_are_no_text_are_refused(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def undecodable(self: io.StringIO, size: int = -1) -> str:
-        return b"\xff".decode()
-
-    monkeypatch.setattr(io, "StringIO", type("Broken", (io.StringIO,), {"read": undecodable}))
-    ran = log_in(qoder)
+@pytest.mark.parametrize(
+    ("stdin", "said"),
+    [
+        ({"read": lambda self, size=-1: b"\xff".decode()}, "cannot read standard input"),
+        ({"isatty": lambda self: True}, "expects the token on standard input"),
+    ],
+    ids=["no text", "a keyboard"],
+)
+def test_auth_login_with_token_reads_text_that_is_piped(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, stdin: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(io, "StringIO", type("Odd", (io.StringIO,), stdin))
+    ran = log_in(qoder, accepted=False)
     assert ran.code == 2
-    assert "cannot read standard input" in ran.errors[0]
+    assert said in ran.errors[0]
 
 
-def test_a_terminal_is_asked_without_showing_the_token(qoder: Qoder, person: list[str]) -> None:
-    accept(qoder)
+def test_auth_login_without_a_terminal_names_with_token(qoder: Qoder) -> None:
+    ran = qoder("auth", "login")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--with-token" in ran.err
+
+
+def test_auth_login_asks_a_person_without_showing_the_token(qoder: Qoder, person: list[str]) -> None:
+    qoder.wire.on("GET", "/deployments", page())
     ran = qoder("auth", "login", "--region", "cn")
     assert (ran.code, ran.out) == (0, "")
     assert person == ["Token for api.qoder.com.cn (not shown): "]
@@ -190,7 +176,7 @@ def test_a_terminal_is_asked_without_showing_the_token(qoder: Qoder, person: lis
 
 
 @pytest.mark.usefixtures("person")
-def test_no_answer_at_the_prompt_is_no_token(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auth_login_takes_no_answer_for_no_token(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     def leave(prompt: str) -> str:
         raise EOFError
 
@@ -198,19 +184,6 @@ def test_no_answer_at_the_prompt_is_no_token(qoder: Qoder, monkeypatch: pytest.M
     ran = qoder("auth", "login")
     assert ran.code == 2
     assert "the token from the prompt is empty" in ran.errors[0]
-
-
-def test_without_a_terminal_with_token_is_named(qoder: Qoder) -> None:
-    ran = qoder("auth", "login")
-    assert (ran.code, ran.out) == (2, "")
-    assert "--with-token" in ran.err
-
-
-def test_with_token_does_not_read_from_a_keyboard(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io, "StringIO", type("Keyboard", (io.StringIO,), {"isatty": lambda self: True}))
-    ran = log_in(qoder)
-    assert ran.code == 2
-    assert "expects the token on standard input" in ran.errors[0]
 
 
 @pytest.mark.parametrize(
@@ -221,78 +194,61 @@ def test_with_token_does_not_read_from_a_keyboard(qoder: Qoder, monkeypatch: pyt
         ({"QODER_REGION": "global"}, ["--region", "cn"], "QODER_REGION is set and overrides the saved server"),
         ({"QODER_REGION": "mars"}, ["--region", "cn"], "other commands will fail: QODER_REGION must be"),
         ({"QODER_REGION": "cn"}, ["--region", "cn"], None),
-        ({"QODER_REGION": "cn"}, [], None),
+        ({"QODER_REGION": "cn"}, [], None),  # which chooses the server
+        (
+            {"QODER_PAT": "pt-other", "QODER_REGION": "cn"},
+            ["--profile", "work"],
+            "warning: --profile work overrides: QODER_PAT, QODER_REGION\n",
+        ),
     ],
 )
-def test_what_will_win_over_the_saved_token_is_a_warning(
+def test_auth_login_warns_of_what_will_win_over_it(
     qoder: Qoder, env: dict[str, str], options: list[str], warned: str | None
 ) -> None:
     qoder.env.update(env)
-    accept(qoder)
     ran = log_in(qoder, *options, "--no-progress")
     assert ran.code == 0
-    assert profiles(qoder)["default"]["token"] == TOKEN
     assert warned in ran.err if warned else ran.err == ""
+    [values] = profiles(qoder).values()
+    is_global = "QODER_REGION" not in env or "--profile" in options
+    assert values == {"token": TOKEN, "region": "global" if is_global else "cn"}
 
 
-def test_a_profile_that_is_named_is_not_overruled_by_the_environment(qoder: Qoder) -> None:
-    qoder.env.update(QODER_PAT="pt-other", QODER_REGION="cn")
-    accept(qoder)
-    ran = log_in(qoder, "--profile", "work", "--no-progress")
-    assert ran.err == "warning: --profile work overrides: QODER_PAT, QODER_REGION\n"
-    assert profiles(qoder) == {"work": {"token": TOKEN, "region": "global"}}
-
-
-OTHER_HOST = f'[profiles.default]\ntoken = "pt-old-0123456789"\nbase_url = "{HERE}"\n'
-
-
-def test_a_token_of_another_host_is_not_replaced_unasked(qoder: Qoder) -> None:
+def test_auth_login_replaces_no_token_of_another_host_unasked(qoder: Qoder) -> None:
     saved(qoder, OTHER_HOST)
-    ran = log_in(qoder, "--region", "cn")
+    ran = log_in(qoder, "--region", "cn", accepted=False)
     assert (ran.code, ran.out) == (2, "")
     assert "already holds a token for 127.0.0.1:8080; nothing was changed" in ran.errors[0]
     assert "--yes" in ran.err
     assert file_of(qoder).read_text() == OTHER_HOST
 
 
-def test_yes_replaces_a_token_of_another_host(qoder: Qoder) -> None:
-    saved(qoder, OTHER_HOST)
-    accept(qoder)
-    assert log_in(qoder, "--region", "cn", "--yes").code == 0
-    assert profiles(qoder) == {"default": {"token": TOKEN, "region": "cn"}}
-
-
-def test_a_token_of_the_same_host_is_replaced(qoder: Qoder) -> None:
-    saved(qoder, OTHER_HOST)
-    accept(qoder)
-    assert log_in(qoder).code == 0
-    assert profiles(qoder) == {"default": {"token": TOKEN, "base_url": HERE}}
-
-
-@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("answer", ["y", "n"])
 @pytest.mark.usefixtures("person")
-def test_a_person_is_asked_before_a_token_of_another_host_is_replaced(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, answer: bool
+def test_auth_login_asks_before_it_replaces_a_token_of_another_host(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     saved(qoder, OTHER_HOST)
     asked: list[str] = []
 
     def choice_of(stdin: Any, screen: Any, question: str, choices: str, **_: Any) -> str:
         asked.append(question)
-        return "y" if answer else "n"
+        return answer
 
     monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
-    if answer:
-        accept(qoder)
+    if answer == "y":
+        qoder.wire.on("GET", "/deployments", page())
     ran = qoder("auth", "login", "--region", "cn")
-    assert ran.code == (0 if answer else 2)
     question = "profile default already holds a token for 127.0.0.1:8080. Replace it with one for api.qoder.com.cn?"
     assert asked == [f"{question} [y/N]:"]
-    assert profiles(qoder)["default"]["token"] == (TOKEN if answer else "pt-old-0123456789")
+    token = profiles(qoder)["default"]["token"]
+    assert (ran.code, token) == ((0, TOKEN) if answer == "y" else (2, "pt-old-0123456789"))
 
 
 @pytest.mark.parametrize("text", ["[broken\n", "[profiles.default]\ntoken = 1\n"])
-def test_a_broken_file_is_found_before_the_token_is_asked_for(qoder: Qoder, person: list[str], text: str) -> None:
+def test_auth_login_finds_a_broken_file_before_it_asks_for_the_token(
+    qoder: Qoder, person: list[str], text: str
+) -> None:
     saved(qoder, text)
     assert qoder("auth", "login").code == 2
     assert person == []
@@ -300,51 +256,43 @@ def test_a_broken_file_is_found_before_the_token_is_asked_for(qoder: Qoder, pers
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 65])
-def test_a_name_that_no_profile_can_have_is_refused(qoder: Qoder, name: str) -> None:
-    ran = log_in(qoder, "--profile", name)
+def test_auth_login_refuses_a_name_that_no_profile_can_have(qoder: Qoder, name: str) -> None:
+    ran = log_in(qoder, "--profile", name, accepted=False)
     assert (ran.code, ran.out) == (2, "")
     assert "invalid profile name" in ran.errors[0]
 
 
-def test_a_config_file_that_cannot_be_written_is_one_error(qoder: Qoder, tmp_path: Path) -> None:
+def test_auth_login_says_once_that_the_config_file_cannot_be_written(qoder: Qoder, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     qoder.env["QODER_CONFIG"] = str(tmp_path / "file" / "config.toml")
-    accept(qoder)
     ran = log_in(qoder)
     assert (ran.code, len(ran.errors)) == (2, 1)
     assert "nothing was changed" in ran.errors[0]
 
 
-def test_login_inside_the_sandbox_saves_in_its_own_config(qoder: Qoder, tmp_path: Path) -> None:
-    qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
-    seal(tmp_path, HERE)
-    accept(qoder)
+def test_auth_login_inside_the_sandbox_saves_in_its_own_config_and_replaces_no_real_token(qoder: Qoder) -> None:
+    enter_sandbox(qoder)
     ran = log_in(qoder)
     assert (ran.code, "warning" in ran.err) == (0, False)
     assert profiles(qoder) == {"default": {"token": TOKEN, "base_url": HERE}}
+    real = '[profiles.default]\ntoken = "pt-real-0123456789"\n'
+    saved(qoder, real)
+    assert log_in(qoder, accepted=False).code == 2
+    assert file_of(qoder).read_text() == real
 
 
-def test_login_inside_the_sandbox_asks_nothing_before_it_refuses_a_real_config(qoder: Qoder) -> None:
+def test_auth_login_inside_the_sandbox_asks_nothing_before_it_refuses_a_real_config(qoder: Qoder) -> None:
     qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
-    ran = log_in(qoder, "--yes")
+    ran = log_in(qoder, "--yes", accepted=False)
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
     assert f"{file_of(qoder)} is outside the folder of this sandbox" in ran.errors[0]
     assert not file_of(qoder).exists()
 
 
-def test_inside_the_sandbox_a_real_token_stays(qoder: Qoder, tmp_path: Path) -> None:
-    real = '[profiles.default]\ntoken = "pt-real-0123456789"\n'
-    saved(qoder, real)
-    qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
-    seal(tmp_path, HERE)
-    assert log_in(qoder).code == 2
-    assert file_of(qoder).read_text() == real
+# logout
 
 
-# --- logout
-
-
-def test_logout_removes_the_token_and_keeps_the_rest(qoder: Qoder) -> None:
+def test_auth_logout_removes_the_token_of_its_profile_and_keeps_the_rest(qoder: Qoder) -> None:
     saved(qoder, f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "cn" # far\n[profiles.b]\ntoken = "pt-b"\n')
     ran = qoder("auth", "logout")
     assert (ran.code, ran.out) == (0, "")
@@ -352,47 +300,41 @@ def test_logout_removes_the_token_and_keeps_the_rest(qoder: Qoder) -> None:
     assert "the token itself is still valid" in ran.err
     assert profiles(qoder) == {"default": {"region": "cn"}, "b": {"token": "pt-b"}}
     assert "# far" in file_of(qoder).read_text()
-
-
-def test_logout_of_a_profile(qoder: Qoder) -> None:
-    saved(qoder, f'[profiles.default]\ntoken = "{TOKEN}"\n[profiles.b]\ntoken = "pt-b"\n')
     assert qoder("auth", "logout", "--profile", "b").code == 0
-    assert profiles(qoder) == {"default": {"token": TOKEN}, "b": {}}
+    assert profiles(qoder) == {"default": {"region": "cn"}, "b": {}}
     assert qoder("auth", "logout", "--profile", "c").code == 2
 
 
-def test_logout_without_a_token_says_so(qoder: Qoder) -> None:
+def test_auth_logout_says_what_is_not_there_and_what_still_applies(qoder: Qoder) -> None:
+    qoder.env["QODER_PAT"] = TOKEN
     ran = qoder("auth", "logout")
     assert (ran.code, ran.out) == (0, "")
     assert "not logged in" in ran.err
+    assert "still set, and used: QODER_PAT\n" in ran.err
     assert not file_of(qoder).exists()
 
 
-def test_logout_names_the_token_that_still_applies(qoder: Qoder) -> None:
-    qoder.env["QODER_PAT"] = TOKEN
-    assert "still set, and used: QODER_PAT\n" in qoder("auth", "logout").err
+# status
 
 
-# --- status
-
-
-def test_status_of_an_accepted_token(qoder: Qoder) -> None:
-    qoder.env.update(QODER_PAT=TOKEN, QODER_WORKSPACE_ID="ws_1")
-    accept(qoder)
+def test_auth_status_of_an_accepted_token(qoder: Qoder) -> None:
+    qoder.env.update(QODER_PAT="pt-12345", QODER_WORKSPACE_ID="ws_1")
+    qoder.wire.on("GET", "/deployments", page(), page())
     ran = qoder("auth", "status")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         "profile\tdefault",
         "base_url\thttps://api.qoder.com/api/v1/cloud",
         "base_url_source\tdefault",
-        "token\tpt-****cdef",
+        "token\t****",  # a short one whole
         "token_source\tQODER_PAT",
         "workspace_id\tws_1",
         "accepted\tyes",
     ]
+    assert qoder("auth", "status", "-q").out == "default\n"
 
 
-def test_status_with_json_is_the_document_and_then_the_error(qoder: Qoder) -> None:
+def test_auth_status_with_json_is_the_document_and_then_the_error(qoder: Qoder) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     qoder.wire.on("GET", "/deployments", REFUSED)
     ran = qoder("auth", "status", "--json")
@@ -411,9 +353,10 @@ def test_status_with_json_is_the_document_and_then_the_error(qoder: Qoder) -> No
 
 @pytest.mark.parametrize(
     ("answer", "code", "accepted"),
-    [(REFUSED, 4, "no: "), (NO_CONNECTION, 7, "unknown: "), ((400, ""), 6, "unknown: ")],
+    [(REFUSED, 4, "no: "), ((400, ""), 6, "unknown: "), *((answer, 7, "unknown: ") for answer in NO_ANSWERS)],
+    ids=repr,
 )
-def test_status_says_why_not(qoder: Qoder, answer: object, code: int, accepted: str) -> None:
+def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted: str) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     qoder.wire.on("GET", "/deployments", answer, repeat=True)
     ran = qoder("auth", "status")
@@ -421,41 +364,24 @@ def test_status_says_why_not(qoder: Qoder, answer: object, code: int, accepted: 
     assert ran.out.splitlines()[-1].startswith(f"accepted\t{accepted}")
 
 
-def test_status_without_a_token_asks_nobody(qoder: Qoder) -> None:
-    ran = qoder("auth", "status", "--json")
+@pytest.mark.parametrize(
+    ("file", "options", "hint"),
+    [
+        ("", [], "set QODER_PAT, or run: qoder auth login"),
+        (
+            f'[profiles.default]\ntoken = "{TOKEN}"\n',
+            ["--base-url", HERE],
+            "is for api.qoder.com and is not sent to 127.0.0.1:8080",
+        ),
+    ],
+)
+def test_auth_status_without_a_token_for_the_host_asks_nobody(
+    qoder: Qoder, file: str, options: list[str], hint: str
+) -> None:
+    saved(qoder, file)
+    ran = qoder("auth", "status", *options, "--json")
     assert (ran.code, ran.json["token"], ran.json["accepted"]) == (4, None, False)
-    assert ran.error["hint"] == "set QODER_PAT, or run: qoder auth login"
-
-
-def test_status_explains_a_saved_token_that_may_not_go_there(qoder: Qoder) -> None:
-    saved(qoder, f'[profiles.default]\ntoken = "{TOKEN}"\n')
-    ran = qoder("auth", "status", "--base-url", HERE, "--json")
-    assert (ran.code, ran.json["token"]) == (4, None)
-    assert "is for api.qoder.com and is not sent to 127.0.0.1:8080" in ran.error["hint"]
-
-
-def test_status_prints_the_profile_as_its_id(qoder: Qoder) -> None:
-    qoder.env["QODER_PAT"] = TOKEN
-    accept(qoder)
-    assert qoder("auth", "status", "-q").out == "default\n"
-
-
-def test_a_short_token_is_masked_whole(qoder: Qoder) -> None:
-    qoder.env["QODER_PAT"] = "pt-12345"
-    accept(qoder)
-    ran = qoder("auth", "status")
-    assert "token\t****\n" in ran.out
-    assert "12345" not in ran.out + ran.err
-
-
-@pytest.mark.parametrize("verb", ["login", "logout", "status"])
-def test_help_shows_an_example_and_the_exit_codes(qoder: Qoder, capsys: pytest.CaptureFixture[str], verb: str) -> None:
-    ran = qoder("auth", verb, "--help")
-    shown = ran.out + capsys.readouterr().out
-    assert (ran.code, ran.err) == (0, "")
-    assert f"  qoder auth {verb}\n" in shown
-    assert "qoder help exit-codes" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    assert hint in ran.error["hint"]
 
 
 # A token that is refused.
@@ -465,49 +391,40 @@ def test_help_shows_an_example_and_the_exit_codes(qoder: Qoder, capsys: pytest.C
     ("options", "env", "way"),
     [
         ([], {"QODER_PAT": TOKEN}, "set QODER_PAT to a valid token, or unset it and run: qoder auth login"),
-        (
-            [],
-            {"QODER_ACCESS_TOKEN": TOKEN},
-            "set QODER_ACCESS_TOKEN to a valid token, or unset it and run: qoder auth login",
-        ),
-        (
-            [],
-            {"QODER_PAT_FILE": "FILE"},
-            "replace the token in that file, or unset QODER_PAT_FILE and run: qoder auth login",
-        ),
+        ([], {"QODER_ACCESS_TOKEN": TOKEN}, "set QODER_ACCESS_TOKEN to a valid token, or unset it and run: qoder"),
+        ([], {"QODER_PAT_FILE": "{file}"}, "replace the token in that file, or unset QODER_PAT_FILE and run: qoder"),
         ([], {}, "run: qoder auth login"),
         (["--profile", "work"], {"QODER_PAT": TOKEN}, "run: qoder auth login --profile work"),
         (["--region", "cn"], {"QODER_PAT": TOKEN}, "unset it and run: qoder auth login --region cn"),
         ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "set QODER_PAT to the token that `qoder sandbox` printed"),
     ],
 )
-@pytest.mark.parametrize("answer", [REFUSED, api_error(403, "permission_error", "Scope.")], ids=["401", "403"])
 @pytest.mark.parametrize(
-    ("words", "path"),
+    ("words", "method", "path", "answer"),
     [
-        ("run list", ("GET", "/deployment_runs")),
-        ("deploy run dep_1", ("POST", "/deployments/dep_1/run")),
-        ("api GET /agents", ("GET", "/agents")),
-        ("doctor", ("GET", "/deployments")),
+        ("run list", "GET", "/deployment_runs", REFUSED),
+        ("deploy run dep_1", "POST", "/deployments/dep_1/run", REFUSED),
+        ("api GET /agents", "GET", "/agents", api_error(403, "permission_error", "Scope.")),
+        ("doctor", "GET", "/deployments", api_error(403, "permission_error", "Scope.")),
     ],
 )
-def test_the_way_to_another_token_is_one_that_counts(
+def test_commands_name_the_way_to_another_token_that_counts(
     qoder: Qoder,
     tmp_path: Path,
     words: str,
-    path: tuple[str, str],
-    answer: object,
+    method: str,
+    path: str,
+    answer: Any,
     options: list[str],
     env: dict[str, str],
     way: str,
 ) -> None:
     (tmp_path / "token").write_text(TOKEN)
     saved(qoder, "".join(f'[profiles.{name}]\ntoken = "{TOKEN}"\n' for name in ("default", "work")))
-    qoder.env |= {name: value.replace("FILE", str(tmp_path / "token")) for name, value in env.items()}
+    qoder.env |= {name: value.format(file=tmp_path / "token") for name, value in env.items()}
     seal(tmp_path, HERE)
-    qoder.wire.on(*path, answer)
+    qoder.wire.on(method, path, answer)
     ran = qoder(*words.split(), *options, "--json")
     assert ran.code == 4
-    hint = ran.error["hint"]
-    assert way in hint
-    assert ("unset" in hint) == ("unset" in way)
+    assert way in ran.error["hint"]
+    assert ("unset" in ran.error["hint"]) == ("unset" in way)
