@@ -13,10 +13,14 @@ _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woke
 _TURN = 0.005  # real seconds for other threads, before a stream lets the time pass
 
 
+Lie = Callable[[httpx.Request, Callable[[], httpx.Response]], httpx.Response]
+
+
 class WorldTransport(httpx.BaseTransport):
     """Responds as the sandbox does, and fails as a network does.
 
-    `sleep` lets the time of the world's clock pass, in seconds.
+    `sleep` lets the time of the world's clock pass, in seconds. `lie` may answer in the world's place, or change its
+    answer, which it gets by calling what it is handed; without that call the world hears of nothing.
     """
 
     def __init__(
@@ -25,13 +29,18 @@ class WorldTransport(httpx.BaseTransport):
         *,
         faults: Faults | None = None,
         sleep: Callable[[float], object] = lambda seconds: None,
+        lie: Lie = lambda request, answer: answer(),
     ) -> None:
         self.world = world
         self.faults = faults or Faults()
+        self.lie = lie
         self._sleep = sleep
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the world's answer. Raises what httpx raises when a connection breaks."""
+        """Return the world's answer, or a lie. Raises what httpx raises when a connection breaks."""
+        return self.lie(request, lambda: self._answer(request))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         answer = self.faults.answer(self.world, as_request(request))
         if answer.delivery == "refuse":
             raise httpx.ConnectError("[Errno 111] Connection refused", request=request)

@@ -1,0 +1,165 @@
+"""`qoder deploy run --if-idle`: nothing is started while a run is going, or where that cannot be told."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
+from tests.support.one_run import DONE
+from tests.support.wire import api_error, page
+
+IF_IDLE = ("deploy", "run", "dep_1", "--if-idle", "--json")
+Told = Callable[[str, Any], Any]
+ON_SKIP = pytest.mark.parametrize("on_skip", [(), ("--on-skip", "ok")], ids=["fail", "ok"])
+BOTH = pytest.mark.parametrize("generation", GENERATIONS)
+
+
+class Place:
+    """A deployment with `count` runs, all ended but the one `going` and the one `asking`, counted from the oldest.
+
+    `told` may change a list before it is shown: "runs", "running" and "pending" (runs by status), "sessions", "events".
+    """
+
+    def __init__(
+        self,
+        qoder: Qoder,
+        count: int,
+        generation: Generation = "current",
+        *,
+        going: int = -1,
+        asking: int = -1,
+        told: Told = lambda which, body: body,
+    ) -> None:
+        self.world = World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=7)
+        self.told = told
+        deployment = self.world.add_deployment(id="dep_1", name="nightly")
+        behaviours = {going: Behaviour(turn(seconds=1e6)), asking: self.world.deployments["dep_ask"].behaviour}
+        ended = deployment.behaviour
+        self.runs = []
+        for number in range(count):
+            deployment.behaviour = behaviours.get(number, ended)
+            at = self.world.now() - 60 * (count - number) - 3600
+            self.runs.append(self.world.start(deployment, at=at, trigger="schedule"))
+        deployment.behaviour = ended
+        qoder.transport = WorldTransport(self.world, sleep=qoder.clock.sleep, lie=self._tell)
+
+    def _tell(self, request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        true = answer()
+        body = httpx.Response(true.status_code, content=true.read()).json()
+        path, query = request.url.path, request.url.params
+        which = query.get("status", "runs") if path.endswith("/runs") else path.rpartition("/")[2]
+        told = self.told(which, body) if request.method == "GET" else body
+        if isinstance(told, httpx.Response):
+            return told
+        return httpx.Response(true.status_code, json=told, headers={"date": true.headers["date"]})
+
+    @property
+    def started(self) -> int:
+        return len(self.world.started())
+
+
+@BOTH
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100, 101, 250])
+def test_deploy_run_if_idle_starts_after_five_requests_at_most(
+    qoder: Qoder, generation: Generation, count: int
+) -> None:
+    place = Place(qoder, count, generation)
+    assert qoder(*IF_IDLE).code == 0
+    assert place.started == 1
+    assert len(place.world.requests) - 1 <= 5
+
+
+@BOTH
+@ON_SKIP
+@pytest.mark.parametrize("count", [1, 100, 250])
+@pytest.mark.parametrize("which", ["newest", "oldest"])
+def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
+    qoder: Qoder, generation: Generation, count: int, which: str, on_skip: tuple[str, ...]
+) -> None:
+    number = count - 1 if which == "newest" else 0
+    place = Place(qoder, count, generation, going=number)
+    ran = qoder(*IF_IDLE, *on_skip)
+    assert (ran.code, place.started) == (0 if on_skip else 3, 0)
+    assert len(place.world.requests) <= 5
+    if generation == "current" and count == 250 and which == "oldest":  # no list names the run of a session
+        assert ran.out == ""
+        assert on_skip or ran.error["session_id"] == place.runs[0].fields["session_id"]
+    else:
+        assert ran.json["id"] == place.runs[number].id
+
+
+@pytest.mark.parametrize("age", [1, 2, 3, 4])
+def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int) -> None:
+    place = Place(qoder, 150, asking=150 - age)
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, place.started) == ((3, 0) if age < 4 else (0, 1))
+    assert age == 4 or (ran.json["id"], *ran.json["requires_action"]) == (place.runs[-age].id, "event_ids")
+
+
+def rows(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a page with these fields in each row."""
+    return {**body, "data": [{**row, **fields} for row in body["data"]]}
+
+
+def kept(body: Any) -> httpx.Response:
+    return httpx.Response(200, json=body, headers={"age": "60"})
+
+
+OTHER = {"id": "sess_x", "status": "running", "deployment_id": "dep_2"}
+OURS = {**OTHER, "deployment_id": "dep_1"}
+NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
+    "runs of another deployment": ("current", "runs", lambda body: rows(body, deployment_id="dep_2")),
+    "rows that are no runs": ("current", "runs", lambda body: rows(body, id=7, type="x")),
+    "a kept list of runs": ("current", "runs", kept),
+    "runs, has_more a word": ("current", "runs", lambda body: {**body, "has_more": "false"}),
+    "runs, oldest first": ("current", "runs", lambda body: {**body, "data": body["data"][::-1]}),
+    "sessions without deployment": ("current", "sessions", lambda body: page({"id": "sess_x", "status": "running"})),
+    "sessions of all deployments": ("current", "sessions", lambda body: page(OTHER)),
+    "sessions at rest": ("current", "sessions", lambda body: page({**OURS, "status": "idle"})),
+    "sessions without status": ("current", "sessions", lambda body: page({"id": "sess_x", "deployment_id": "dep_1"})),
+    "a list of sessions cut short": ("current", "sessions", lambda body: {**body, "next_page": "more"}),
+    "sessions, has_more a word": ("current", "sessions", lambda body: {**body, "has_more": "true"}),
+    "a kept list of sessions": ("current", "sessions", kept),
+    "no list of sessions": ("current", "sessions", lambda body: httpx.Response(501)),
+    "sessions refused": ("current", "sessions", lambda body: httpx.Response(400, json={})),
+    "events of another session": ("current", "events", lambda body: rows(body, session_id="sess_other")),
+    "no events": ("current", "events", lambda body: httpx.Response(501)),
+    "runs by status refused": ("legacy", "running", lambda body: httpx.Response(400, json={})),
+    "runs by status, ended": ("legacy", "running", lambda body: page(DONE)),
+    "runs by status cut short": ("legacy", "pending", lambda body: {**body, "has_more": True, "last_id": "drun_5"}),
+}
+
+
+@ON_SKIP
+@pytest.mark.parametrize("case", NOT_TOLD)
+def test_deploy_run_if_idle_starts_nothing_where_it_cannot_be_told(
+    qoder: Qoder, case: str, on_skip: tuple[str, ...]
+) -> None:
+    generation, which, change = NOT_TOLD[case]
+    place = Place(qoder, 150, generation, told=lambda each, body: change(body) if each == which else body)
+    ran = qoder(*IF_IDLE, *on_skip)
+    assert (ran.code, ran.out, place.started) == (7, "", 0)
+    assert ran.error["run_state"] == "none"
+
+
+@pytest.mark.parametrize("case", ["sessions without deployment", "sessions of all deployments", "sessions at rest"])
+def test_deploy_run_if_idle_finds_what_is_going_also_in_a_list_that_does_not_tell_all(qoder: Qoder, case: str) -> None:
+    def with_moving(which: str, body: Any) -> Any:
+        moving = {"id": place.runs[3].fields["session_id"], "status": "rescheduling", "deployment_id": "dep_1"}
+        return page(*NOT_TOLD[case][2](body)["data"], moving) if which == "sessions" else body
+
+    place = Place(qoder, 100, told=with_moving)
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, ran.json["id"], place.started) == (3, place.runs[3].id, 0)
+
+
+def test_deploy_run_if_idle_of_a_deployment_that_is_not_there_is_exit_5(qoder: Qoder) -> None:
+    gone = httpx.Response(404, json=api_error(404, "not_found_error", "None.")[1])
+    Place(qoder, 0, told=lambda which, body: gone)
+    assert qoder(*IF_IDLE).code == 5

@@ -1,0 +1,422 @@
+"""What this machine knows of its starts: idempotency keys, `last`, and what a signal or a timeout leaves behind."""
+
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import Signalled
+from qoder_cli.local.store import Store
+from tests.conftest import Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, event
+from tests.support.triggers import (
+    ADOPTED,
+    CUT,
+    IN_DOUBT,
+    NIGHT,
+    RUNS,
+    at,
+    fresh,
+    killed,
+    late,
+    listed,
+    looks,
+    nothing,
+    seen,
+    shows,
+    shows_ours,
+)
+from tests.support.wire import api_error, page
+
+KEY = ("--idempotency-key", "night-1")
+NOT_YET_THERE = api_error(404, "not_found_error", "No such run.")
+FORBIDDEN = api_error(403, "permission_error", "No.")
+
+
+@pytest.mark.parametrize(("words", "seconds"), [((), 60.0), (("--request-timeout", "5"), 5.0)])
+def test_deploy_run_gives_a_server_a_minute_unless_told_otherwise(
+    qoder: Qoder, words: tuple[str, ...], seconds: float
+) -> None:
+    qoder.wire.on(*TRIGGER, DONE)
+    assert qoder("deploy", "run", "dep_1", *words).code == 0
+    assert qoder.wire.requests[0].extensions["timeout"]["read"] == seconds
+
+
+# A key whose start was answered.
+
+
+def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
+    assert qoder(*NIGHT).code == 0
+    again = qoder(*NIGHT, "--json")
+    assert (again.code, again.json) == (0, DONE)
+    assert "nothing was sent" in again.err
+
+
+ENDED_BADLY: dict[str, tuple[Any, list[Any]]] = {
+    "legacy": (LEGACY, [(*RUN, {**DONE, "status": "failed"})]),
+    "current": (CURRENT, [(*RUN, CURRENT), (*EVENTS, page(event("status_terminated"))), (*SESSION, {})]),
+}
+
+
+@pytest.mark.parametrize("generation", ENDED_BADLY)
+def test_deploy_run_says_that_the_run_of_its_key_has_failed(qoder: Qoder, generation: str) -> None:
+    started, reads = ENDED_BADLY[generation]
+    qoder.wire.on(*TRIGGER, started)
+    assert qoder(*NIGHT).code == 0
+    for each in reads:
+        qoder.wire.on(*each)
+    ran = qoder(*NIGHT, "--json")
+    assert (ran.code, ran.json["status"]) == (1, "failed")
+
+
+FOUND: dict[str, tuple[str, float, list[Any], int]] = {
+    # After a start: what is asked for then, after so many seconds, how its run is told, and the exit code.
+    **{
+        f"{words}, at once": (words, 0, [*[NOT_YET_THERE] * 4, DONE], 0)
+        for words in ("run get drun_1", "run get last", "run wait drun_1", "run wait last")
+    },
+    "run get drun_1, after 50 s": ("run get drun_1", 50, [NOT_YET_THERE, DONE], 0),
+    "run get drun_1, after 61 s": ("run get drun_1", 61, [NOT_YET_THERE], 5),
+    "its key, at once": (" ".join(NIGHT), 0, [*[NOT_YET_THERE] * 3, LEGACY], 0),
+    "its key, after an hour": (" ".join(NIGHT), 3600, [NOT_YET_THERE], 10),
+}
+
+
+@pytest.mark.parametrize(("words", "after", "answers", "code"), FOUND.values(), ids=FOUND.keys())
+def test_run_get_asks_again_for_a_run_that_was_just_started(
+    qoder: Qoder, words: str, after: float, answers: list[Any], code: int
+) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *answers)
+    assert qoder(*NIGHT).code == 0
+    qoder.clock.time += after
+    ran = qoder(*words.split(), "--json")
+    assert ran.code == code
+    if code == 10:
+        assert ran.error["run_id"] == "drun_1"
+
+
+def test_deploy_run_refuses_a_key_of_another_deployment(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY)
+    assert qoder(*NIGHT).code == 0
+    assert qoder("deploy", "run", "dep_2", *KEY).code == 2
+
+
+def test_deploy_run_frees_a_key_whose_start_was_refused(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, api_error(401, "authentication_error", "Bad."), LEGACY)
+    assert [qoder(*NIGHT).code for _ in range(2)] == [4, 0]
+
+
+@pytest.mark.parametrize("key", ["", " ", "a\nb", "a\x00", "é", "k" * 256, " k", "k "])
+def test_deploy_run_refuses_a_key_that_no_header_can_carry(qoder: Qoder, key: str) -> None:
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", key).code == 2
+
+
+def test_deploy_run_repeats_a_key_that_looks_like_an_option(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT, CURRENT)
+    shows(qoder)
+    ran = qoder("deploy", "run", "dep_1", "--idempotency-key=--night", "--json")
+    assert "--idempotency-key=--night" in ran.error["next"]
+    assert qoder(*ran.error["next"][1:]).code == 0
+
+
+# A key whose start is in doubt.
+
+
+def test_deploy_run_finds_under_its_key_what_the_lost_start_started(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    qoder.clock.time += 3600
+    shows_ours(qoder, fresh(7, created=at(30)))
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+
+
+def test_deploy_run_sends_again_under_its_key_when_nothing_was_started(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    qoder.wire.on(*TRIGGER, LEGACY)
+    shows(qoder)
+    assert qoder(*NIGHT).code == 0
+
+
+def test_deploy_run_gives_a_repeated_key_the_whole_look_and_each_attempt_its_window(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    qoder.clock.time += 60
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert qoder(*NIGHT).code == 9
+    assert sum(qoder.clock.slept) == 30.0 + 8.0
+    qoder.clock.time += 60
+    shows_ours(qoder, fresh(7, created=at(95)))  # what the second attempt started
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+
+
+# Seconds after a start in doubt, what answers the start if it is sent again, what the list shows, what the user sees.
+DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
+    "a run without a time may be the first's": (0, [], [{**fresh(7), "created_at": None}], IN_DOUBT),
+    "nothing shows, and long ago": (601, [FORBIDDEN], [], nothing(4)),
+    "nothing shows, and not long ago": (569, [FORBIDDEN], [], IN_DOUBT),
+    "the whole look before a key of long ago": (3600, [], late(3620, fresh(7, created=at(1))), ADOPTED),
+    "an attempt of now is looked for, too": (300, [CUT], late(335, fresh(7, created=at(330))), ADOPTED),
+    **{f"a run of {s} s later may be the first's": (s, [], [fresh(7, created=at(s))], IN_DOUBT) for s in (121, 3600)},
+}
+
+
+@pytest.mark.parametrize(("after", "answers", "shown", "sees"), DOUBTS.values(), ids=DOUBTS.keys())
+def test_deploy_run_settles_the_doubt_of_its_key_first(
+    qoder: Qoder, after: float, answers: list[Any], shown: Any, sees: dict[str, Any]
+) -> None:
+    killed(qoder, *KEY)
+    qoder.clock.time += after
+    qoder.wire.on(*TRIGGER, *answers)
+    looks(qoder, shown)
+    if sees["adopted"]:
+        qoder.wire.on(*EVENTS, page())
+    ran = qoder(*NIGHT, "--json")
+    assert seen(ran) == sees
+    assert ran.code != 9 or answers or "qoder key free night-1" in ran.error["hint"]
+
+
+def test_deploy_run_on_lost_fail_settles_no_earlier_attempt_either(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    assert qoder(*NIGHT, "--on-lost", "fail").code == 9
+
+
+def test_deploy_run_adopts_for_the_newest_attempt_which_is_then_no_other_commands_rival(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    qoder.clock.time += 60
+    qoder.wire.on(*TRIGGER, CUT, CUT).on(*EVENTS, page(), page())
+    looks(qoder, late(95, fresh(7, created=at(91))))  # it was sent again after 90 s
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+    qoder.clock.time += 60  # the first attempt is too long ago to have started what starts now
+    shows(qoder, fresh(8, created=at(159)), fresh(7, created=at(91)))
+    assert qoder("deploy", "run", "dep_1", "--json").json["id"] == "drun_8"
+
+
+def test_deploy_run_keeps_the_attempt_in_doubt_that_was_not_adopted(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    qoder.clock.time += 300
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert qoder(*NIGHT).code == 9
+    qoder.clock.time += 600
+    shows_ours(qoder, fresh(7, created=at(331)), fresh(8, created=at(700)))
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+    with closing(sqlite3.connect(Path(qoder.env["QODER_STATE_DIR"]) / "state.db")) as store:
+        kept = store.execute("SELECT run, is_nothing FROM attempts ORDER BY number").fetchall()
+    assert kept == [(None, 0), ("drun_7", 0)]
+
+
+@pytest.mark.parametrize("shown", [[], [fresh(8)]], ids=["nothing", "a stranger's"])
+def test_deploy_run_does_not_deny_a_run_that_was_listed_once(qoder: Qoder, shown: list[dict[str, Any]]) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7), fresh(8))
+    assert qoder(*NIGHT).code == 9
+    shows(qoder, *shown)
+    for words in (NIGHT, ("run", "wait", "last")):
+        ran = qoder(*words, "--json")
+        assert seen(ran) == IN_DOUBT
+        assert "drun_7" in ran.error["message"]
+
+
+# `last`
+
+
+@pytest.mark.parametrize("word", ["last", "@last"])
+def test_run_get_last_is_the_newest_that_was_started_here(qoder: Qoder, word: str) -> None:
+    qoder.wire.on(*TRIGGER, fresh(7), LEGACY).on(*RUN, DONE)
+    for _ in range(2):
+        qoder("deploy", "run", "dep_1")
+    assert qoder("run", "get", word, "--json").json == DONE
+
+
+def test_run_get_last_is_per_host(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY, fresh(7)).on(*RUN, DONE)
+    qoder("deploy", "run", "dep_1")
+    qoder("deploy", "run", "dep_1", "--base-url", "https://elsewhere.example")
+    assert qoder("run", "get", "last", "-q").out == "drun_1\n"
+
+
+def test_run_get_last_exits_5_where_nothing_was_started(qoder: Qoder) -> None:
+    ran = qoder("run", "get", "last")
+    assert ran.code == 5
+    assert "profile default" in ran.errors[0]
+
+
+def test_run_get_last_passes_over_a_start_that_was_refused(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY, api_error(409, "conflict_error", "No.")).on(*RUN, DONE)
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "paused"})
+    assert [qoder("deploy", "run", "dep_1").code for _ in range(2)] == [0, 6]
+    assert qoder("run", "get", "last", "-q").out == "drun_1\n"
+
+
+def test_run_wait_last_finds_the_run_of_a_start_that_was_killed(qoder: Qoder) -> None:
+    killed(qoder)
+    shows(qoder, fresh(1, created=at(5)))
+    qoder.wire.on(*RUN, DONE, DONE)
+    assert [qoder("run", "wait", "last", "--json").json["id"] for _ in range(2)] == ["drun_1"] * 2
+
+
+def test_run_wait_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:
+    killed(qoder)
+    qoder.clock.time += 3600
+    newer = [fresh(2000 + number, created=at(3000 - number)) for number in range(100)]
+    qoder.wire.on(
+        *RUNS,
+        lambda request: (
+            listed(fresh(7, created=at(1)), fresh(6, created=at(-3600)), at=qoder.clock.time)
+            if "after_id" in request.url.params
+            else httpx.Response(200, json=page(*newer, more=True), headers=listed(at=qoder.clock.time).headers)
+        ),
+        repeat=True,
+    )
+    qoder.wire.on("GET", "/deployment_runs/drun_7", DONE | {"id": "drun_7"})
+    ran = qoder("run", "wait", "last", "--json")
+    assert (ran.code, ran.json["id"]) == (0, "drun_7")
+
+
+def test_run_wait_last_counts_the_time_to_find_it(qoder: Qoder) -> None:
+    killed(qoder)
+    shows(qoder, fresh(7, created=at(1)))
+    qoder.wire.on("GET", "/deployment_runs/drun_7", LEGACY | {"id": "drun_7"}, repeat=True)
+    began = qoder.clock.time
+    assert qoder("run", "wait", "last", "--timeout", "20").code == 124
+    assert qoder.clock.time - began == pytest.approx(20)
+
+
+def test_run_wait_last_says_that_nothing_was_started_once_enough_time_has_passed(qoder: Qoder) -> None:
+    killed(qoder)
+    shows(qoder)
+    assert qoder("run", "wait", "last").code == 9
+    qoder.clock.time += 3600
+    ran = qoder("run", "wait", "last")
+    assert ran.code == 5
+    assert "did not start a run" in ran.errors[0]
+
+
+@pytest.mark.parametrize("step", [-10.0, 3600.0])
+def test_run_wait_last_says_so_by_no_clock_that_was_set(qoder: Qoder, step: float) -> None:
+    began, now = qoder.clock.time, qoder.clock.now
+    qoder.wire.on("GET", "/deployments", lambda request: listed({"id": "dep_1", "name": "nightly"}, at=began))
+    qoder.wire.on(*TRIGGER, CUT)
+    assert qoder("deploy", "run", "nightly", "--on-lost", "fail").code == 9
+    qoder.clock.now = lambda: now() + step  # type: ignore[method-assign]  # the monotonic clock goes on
+    shows(qoder)
+    assert seen(qoder("run", "wait", "last", "--json")) == IN_DOUBT
+
+
+def test_run_get_last_does_not_deny_a_run_that_cannot_be_ruled_out(qoder: Qoder) -> None:
+    killed(qoder)
+    qoder.clock.time += 3600
+    shows(qoder, {**fresh(7), "trigger_context": "manual"})
+    ran = qoder("run", "get", "last", "--json")
+    assert seen(ran) == IN_DOUBT
+    assert ran.error["next"] == ["qoder", "run", "list", "dep_1", "-o", "json"]
+    assert "drun_7" in ran.error["message"]
+
+
+def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -> None:
+    killed(qoder)
+    qoder.clock.time += 660
+    shows(qoder, fresh(7, created=at(150)))
+    for _ in range(2):  # it is not written down either
+        ran = qoder("run", "wait", "last", "--json")
+        assert seen(ran) == IN_DOUBT
+        assert "qoder run wait last --forget" in ran.error["hint"]
+
+
+# What is written down, and when.
+
+
+def test_deploy_run_writes_its_attempt_down_before_it_is_sent_for_its_owner_alone(qoder: Qoder, tmp_path: Path) -> None:
+    def look(request: httpx.Request) -> Any:
+        [entry] = Store(qoder.env, warn=pytest.fail, looking=True).entries("api.qoder.com")
+        assert (entry.open, entry.attempt.deployment) == (True, "dep_1")
+        assert entry.attempt.key == request.headers["idempotency-key"]
+        files = [tmp_path / "state", *(tmp_path / "state").glob("state.db*")]
+        assert {file.stat().st_mode & 0o077 for file in files} == {0}
+        assert len(files) == 4
+        return LEGACY
+
+    qoder.wire.on(*TRIGGER, look)
+    assert qoder("deploy", "run", "dep_1").code == 0
+
+
+# Signals, and what is left behind.
+
+
+def interrupt(*_: object) -> None:
+    raise Signalled(signal.SIGINT)
+
+
+def test_deploy_run_that_is_interrupted_while_it_looks_names_the_way_on(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    qoder.clock.at_sleep = interrupt
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert (ran.code, ran.error["type"], ran.error["run_state"]) == (130, "outcome_unknown", "unknown")
+    assert ran.error["next"] == ["qoder", "run", "wait", "last", "-o", "json"]
+
+
+def test_deploy_run_that_is_interrupted_before_anything_can_have_started_says_so(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, (429, ""), LEGACY).on(*RUN, DONE)
+    qoder.clock.at_sleep = interrupt
+    ran = qoder("deploy", "run", "dep_1", "--json")
+    assert seen(ran) == nothing(130)
+    assert "nothing was started" in ran.error["message"]
+    qoder.clock.at_sleep = lambda: None
+    assert qoder("deploy", "run", "dep_1").code == 0
+    assert qoder("run", "get", "last", "-q").out == "drun_1\n"
+
+
+def test_run_wait_that_is_interrupted_before_it_heard_anything_calls_the_run_unknown(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, (502, ""))
+    qoder.clock.at_sleep = interrupt
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.error["run_id"], ran.error["run_state"]) == (130, "drun_1", "unknown")
+
+
+CANCEL = ("POST", "/sessions/sess_1/cancel")
+LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel")
+
+
+@pytest.mark.parametrize("how", ["timeout", "signal"])
+def test_deploy_run_on_leave_cancels_the_session_first(qoder: Qoder, how: str) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True)
+    qoder.wire.on(*CANCEL, (202, {"id": "sess_1", "status": "canceling"}))
+    if how == "signal":
+        qoder.clock.at_sleep = interrupt
+    ran = qoder(*LEAVES, "--json", *(["--timeout", "3"] if how == "timeout" else []))
+    assert (ran.code, ran.json["id"]) == (124 if how == "timeout" else 130, "drun_1")
+    assert "cancellation was requested" in ran.error["message"]
+
+
+def test_deploy_run_on_leave_cancels_no_run_that_has_ended(qoder: Qoder) -> None:
+    def failing(request: httpx.Request) -> Any:
+        qoder.clock.at_sleep = interrupt
+        return 502, ""
+
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE).on(*SESSION, failing)
+    assert qoder(*LEAVES, "--require-satisfied").code == 130
+
+
+def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True).on(*CANCEL, (429, ""))
+    ran = qoder(*LEAVES, "--timeout", "3")
+    assert (ran.code, sum(qoder.clock.slept)) == (124, 3.0)
+    assert "could not be cancelled" in ran.err
+
+
+def test_deploy_run_on_leave_never_cancels_an_adopted_run(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT).on(*EVENTS, page(), repeat=True)
+    shows(qoder, fresh(7))
+    ran = qoder(*LEAVES, "--timeout", "3")
+    assert ran.code == 124
+    assert "was not cancelled: it was adopted" in ran.err
+
+
+@pytest.mark.parametrize("wait", [[], ["--wait"]])
+def test_deploy_run_on_skip_ok_exits_0_when_the_run_is_skipped(qoder: Qoder, wait: list[str]) -> None:
+    qoder.wire.on(*TRIGGER, {**LEGACY, "status": "skipped", "session_id": None})
+    assert qoder("deploy", "run", "dep_1", "--on-skip", "ok", *wait).code == 0

@@ -1,0 +1,520 @@
+"""`qoder deploy run` when its answer is lost: the run list decides, and nothing is ever started twice by accident."""
+
+import random
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from tests.conftest import Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, SESSION, TRIGGER, event, idle
+from tests.support.triggers import (
+    ADOPTED,
+    CUT,
+    ENVELOPED,
+    IN_DOUBT,
+    LOST,
+    NIGHT,
+    NOW,
+    RUNS,
+    STARTED,
+    Look,
+    at,
+    fresh,
+    late,
+    listed,
+    looks,
+    nothing,
+    seen,
+    shows,
+    shows_ours,
+)
+from tests.support.wire import FakeClock, api_error, page
+
+RUN = ("deploy", "run", "dep_1", "--json")
+EACH = pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
+
+
+@EACH
+def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: Any) -> None:
+    qoder.wire.on(*TRIGGER, lost)
+    shows_ours(qoder, fresh(7), fresh(6, trigger="schedule"), fresh(5, created=at(-2)))
+    ran = qoder(*RUN)
+    assert seen(ran) == ADOPTED
+    assert "warning: adopted run drun_7" in ran.err
+    assert sum(qoder.clock.slept) == 8.0
+
+
+@EACH
+def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(qoder: Qoder, lost: Any) -> None:
+    qoder.wire.on(*TRIGGER, lost)
+    shows(qoder)
+    ran = qoder(*RUN, "--wait", "--timeout", "5m")
+    assert seen(ran) == IN_DOUBT
+    key = qoder.wire.requests[0].headers["idempotency-key"]
+    repeated = ["qoder", "deploy", "run", "dep_1", "--idempotency-key", key, "--wait", "--timeout", "5m", "-o", "json"]
+    assert ran.error["next"] == repeated
+
+
+def told(body: Any) -> Look:
+    """Let each look at the run list be answered with this body."""
+    return lambda clock: httpx.Response(200, json=body, headers={"date": formatdate(NOW, usegmt=True)})
+
+
+def dated_ahead(seconds: float) -> Look:
+    return lambda clock: listed(fresh(7), at=clock.time + seconds)
+
+
+def dated_as(date: str) -> Look:
+    return lambda clock: listed(fresh(7), date=date)
+
+
+def kept_first(clock: FakeClock) -> Any:
+    """Answer the first look from a proxy: by its date our attempt was made before a stranger's run began."""
+    return listed(fresh(6, created=at(-100)), date="") if clock.time > NOW + 1 else listed(at=NOW - 300, age=300)
+
+
+def slow(clock: FakeClock) -> Any:
+    clock.time += 0.65
+    return listed(fresh(7), at=clock.time)
+
+
+SCHEDULED = [fresh(2000 + number, created=at(600), trigger="schedule") for number in range(100)]
+NO_DATES = ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2019-12-31T23:59:59Z", "2199-01-01T00:00:00Z"]
+ODD_VALUES: dict[str, list[Any]] = {
+    "created_at": [None, 1_800_000_000, "today", *NO_DATES],
+    "trigger_context": [None, "manual", {"type": "api"}, {"type": "retry"}, {}],
+}
+Shown = list[dict[str, Any]] | Look
+# What the run list shows after a complete 5xx of the API, by which no run can be ruled out.
+UNSURE: dict[str, Shown] = {
+    "a run of the minute before": [fresh(6, created=at(-59))],
+    **{f"{key} is {odd!r}": [{**fresh(7), key: odd}] for key, values in ODD_VALUES.items() for odd in values},
+    **{f"no {key}": [{name: each for name, each in fresh(7).items() if name != key}] for key in ODD_VALUES},
+    **{f"its date is {ahead} s ahead": dated_ahead(ahead) for ahead in (2.0, 10.0, 59.0, 7200.0)},
+    "something else": [{"id": 7, "created_at": at(0)}],
+    "a row of another deployment": [{**fresh(8), "deployment_id": "dep_2"}],
+    "no clock of the server": lambda clock: listed(fresh(6, created=at(-86400)), date=""),
+    "a list that a proxy has kept": lambda clock: listed(fresh(6, created=at(-3600)), at=NOW - 3600, age=3600),
+    "a cursor that does not move": told(page(*SCHEDULED, more=True)),
+    "a page of 20 of how many?": told({"data": SCHEDULED[:20]}),
+    "a page of 100 of how many?": told({"data": SCHEDULED}),
+    "an empty page of how many?": told({"data": []}),
+    **{f"has_more is {more!r}": told({**page(), "has_more": more}) for more in ("false", None, 0)},
+    "next_page is a number": told({**page(), "next_page": 0}),
+}
+SAID = {
+    "a run of the minute before": "not certainly enough",
+    "a list that a proxy has kept": "has kept",
+    **{f"{key} is {odd!r}": "drun_7" for key, values in ODD_VALUES.items() for odd in values},
+}
+
+
+@pytest.mark.parametrize("shown", UNSURE)
+def test_deploy_run_sends_no_5xx_again_while_a_run_cannot_be_ruled_out(qoder: Qoder, shown: str) -> None:
+    qoder.wire.on(*TRIGGER, ENVELOPED)
+    looks(qoder, UNSURE[shown])
+    ran = qoder(*RUN)
+    assert seen(ran) == IN_DOUBT
+    assert SAID.get(shown, "") in ran.error["message"]
+    assert {each.headers["cache-control"] for each in qoder.wire.requests[1:]} == {"no-cache"}
+
+
+class Start(NamedTuple):
+    """The answers to the trigger in turn, what the run list shows then, and what the user sees."""
+
+    answers: list[Any]
+    shown: Shown | None  # None: nobody may look
+    sees: dict[str, Any]
+    says: str = ""
+    words: str = ""
+
+
+NO_DATE = "Tue, 99 Foo 2027 08:00:00 GMT"
+RESEND = "--on-lost resend"
+LIST_IT = '"next":["qoder","run","list","dep_1","-o","json"]'
+LATE = {"type": "error", "error": {"type": "timeout_error", "message": "Late."}}
+STRANGER_FIRST: Look = lambda clock: listed(fresh(7), *[fresh(8)] * (clock.time > NOW + 7))  # noqa: E731
+UNNAMED = {**fresh(8), "trigger_context": None}  # who started it?
+STARTS = {
+    "several": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, "drun_7, drun_8"),
+    "several are listed": Start([CUT], [fresh(7), fresh(8)], IN_DOUBT, LIST_IT),
+    "ours, or another's": Start([CUT], [fresh(7), UNNAMED], IN_DOUBT, "2 runs may be it: drun_7, drun_8"),
+    "ours shows after a stranger's": Start([CUT], STRANGER_FIRST, IN_DOUBT),
+    **{f"no time but {date!r}": Start([CUT], dated_as(date), IN_DOUBT) for date in ("", "yesterday", NO_DATE)},
+    "times in whole seconds": Start([CUT], slow, ADOPTED),
+    "no list": Start([CUT], lambda clock: (503, ""), IN_DOUBT, "cannot be read"),
+    "no list: how to see it": Start([CUT], lambda clock: (503, ""), IN_DOUBT, LIST_IT),
+    "the time of a proxy": Start([CUT], kept_first, IN_DOUBT, "sent no Date header"),
+    "5xx three times": Start([ENVELOPED] * 3, [], nothing(7)),
+    "5xx that acted": Start([ENVELOPED], [fresh(7)], ADOPTED),
+    **{f"5xx that acted, seen after {s} s": Start([ENVELOPED], late(s, fresh(7)), ADOPTED) for s in (10, 20, 29)},
+    "5xx, then a conflict": Start([ENVELOPED, api_error(409, "conflict_error", "Key in use.")], [], IN_DOUBT),
+    "5xx, older": Start([ENVELOPED, fresh(7)], [fresh(6, created=at(-61))], STARTED),
+    "5xx, a schedule's": Start([ENVELOPED, fresh(7)], [fresh(5, trigger="schedule")], STARTED),
+    "fail neither looks nor sends": Start([CUT], None, IN_DOUBT, words="--on-lost fail"),
+    "resend": Start([CUT, fresh(7)], [], STARTED, words=RESEND),
+    "resend, ours": Start([CUT], [fresh(7)], ADOPTED, words=RESEND),
+    "resend, ours after 20 s": Start([CUT], late(20, fresh(7)), ADOPTED, words=RESEND),
+    "resend, lost three times": Start([CUT, (502, "<html>"), (502, "")], [], IN_DOUBT, "peer closed", RESEND),
+    **{f"{n} in the envelope": Start([(n, LATE)], [], IN_DOUBT) for n in (408, 499, 502, 504)},
+    "reset by a certificate": Start([httpx.ReadError("tlsv13 alert certificate required")], [fresh(7)], ADOPTED),
+    "a page about a certificate": Start([httpx.RemoteProtocolError("the certificate page")], [fresh(7)], ADOPTED),
+    "a cut write of a certificate": Start([httpx.WriteError("certificate")], [fresh(7)], ADOPTED),
+    "an untrusted certificate": Start([httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]")], None, nothing(7)),
+    "another deployment's run": Start([{**CURRENT, "deployment_id": "dep_2"}], None, IN_DOUBT),
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+def test_deploy_run_settles_a_lost_answer_by_the_run_list(qoder: Qoder, start: Start) -> None:
+    """How often the trigger was sent is what `answers` says: the wire complains about one more and one less."""
+    qoder.wire.on(*TRIGGER, *start.answers)
+    if start.shown is not None:
+        looks(qoder, start.shown)
+    if start.sees["adopted"]:
+        qoder.wire.on(*EVENTS, page())
+    ran = qoder(*RUN, *start.words.split())
+    assert seen(ran) == start.sees
+    assert start.says in ran.err
+    assert len({each.headers["idempotency-key"] for each in qoder.wire.requests if each.method == "POST"}) == 1
+
+
+@pytest.mark.parametrize("ahead", [-7 * 3600, -1, 0.4, 90, 86400 * 400])
+def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ahead: float) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_ours(qoder, fresh(7, created=at(ahead)), fresh(6, created=at(ahead - 2)), ahead=ahead)
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
+@pytest.mark.parametrize(
+    ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("120", 30.0, 7)]
+)
+def test_deploy_run_sends_a_5xx_again_after_30_seconds_or_the_pause_asked_for(
+    qoder: Qoder, asks_for: str | None, waited: float, code: int
+) -> None:
+    busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
+    qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1").code == code
+    assert sum(qoder.clock.slept) == waited
+
+
+@pytest.mark.parametrize(("created", "sees"), [(0, ADOPTED), (120, ADOPTED), (121, IN_DOUBT), (-1, IN_DOUBT)])
+def test_deploy_run_adopts_only_what_was_created_within_two_minutes(
+    qoder: Qoder, created: float, sees: dict[str, Any]
+) -> None:
+    def cut(request: httpx.Request) -> Any:
+        qoder.clock.time += 119
+        raise CUT
+
+    qoder.wire.on(*TRIGGER, cut)
+    shows(qoder, fresh(7, created=at(created)))
+    if sees["adopted"]:
+        qoder.wire.on(*EVENTS, page())
+    assert seen(qoder(*RUN)) == sees
+
+
+class TwoClocks(FakeClock):
+    """A clock on which the machine's time can be set while its monotonic clock goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(NOW + 0.37)
+        self.step = 0.0
+
+    def now(self) -> float:
+        return self.time + self.step
+
+    def set_by(self, step: float) -> None:
+        self.step = step
+
+
+@pytest.mark.parametrize("step", [-10.0, 10.0, -7200.0, 7200.0])
+@pytest.mark.parametrize("when", ["at the trigger", "later"])
+def test_deploy_run_adopts_its_own_though_the_clock_is_set_meanwhile(qoder: Qoder, step: float, when: str) -> None:
+    clock = qoder.clock = TwoClocks()
+
+    def trigger(request: httpx.Request) -> Any:
+        clock.set_by(step if when == "at the trigger" else 0.0)
+        return ENVELOPED
+
+    clock.at_sleep = lambda: clock.set_by(step)
+    qoder.wire.on(*TRIGGER, trigger)
+    shows_ours(qoder, fresh(7), fresh(6, created=at(-2)))
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
+# A list of several pages.
+
+
+def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
+    """Let the run list show these in this order, 100 a page, by `after_id`."""
+
+    def answer(request: httpx.Request) -> Any:
+        after = request.url.params.get("after_id")
+        first = next((n + 1 for n, run in enumerate(runs) if run["id"] == after), 0)
+        headers = {"date": formatdate(qoder.clock.time, usegmt=True)}
+        return httpx.Response(200, json=page(*runs[first : first + 100], more=first + 100 < len(runs)), headers=headers)
+
+    qoder.wire.on(*RUNS, answer, repeat=True)
+
+
+OLD = [fresh(1000 + number, created=at(-3600 - number)) for number in range(250)]
+
+
+def shuffled(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return random.Random(3).sample(runs, len(runs))
+
+
+ORDERS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
+    "newest first": lambda runs: sorted(runs, key=lambda run: run["created_at"], reverse=True),
+    "oldest first": lambda runs: sorted(runs, key=lambda run: run["created_at"]),
+    "shuffled": shuffled,
+    "ours last of a shuffled list": lambda runs: [*shuffled(runs[1:]), runs[0]],
+}
+
+
+NEWER = [fresh(2000 + number, created=at(60 - number), trigger="schedule") for number in range(99)]
+LISTS: dict[str, list[dict[str, Any]]] = {
+    **{name: order([fresh(7), *OLD]) for name, order in ORDERS.items()},
+    **{
+        f"a page ends in {when}": [*NEWER, fresh(9, created=when, trigger="schedule"), fresh(7)]
+        for when in NO_DATES[:3]
+    },
+}
+
+
+@pytest.mark.parametrize("runs", LISTS.values(), ids=LISTS.keys())
+@pytest.mark.parametrize("answer", [ENVELOPED, CUT], ids=["500", "cut"])
+def test_deploy_run_reads_the_list_back_to_its_attempt_whatever_the_order(
+    qoder: Qoder, runs: list[dict[str, Any]], answer: Any
+) -> None:
+    qoder.wire.on(*TRIGGER, answer).on(*EVENTS, page())
+    paged(qoder, runs)
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
+def test_deploy_run_reads_one_page_a_look_where_the_newest_come_first(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT).on(*EVENTS, page())
+    paged(qoder, LISTS["newest first"])
+    assert qoder("deploy", "run", "dep_1").code == 0
+    assert sum(request.url.path.endswith("/runs") for request in qoder.wire.requests) == 5
+
+
+# Refusals.
+
+
+FOREIGN = {
+    **{f"HTML {status}": (status, "<html>") for status in (400, 401, 403, 404, 407, 413)},
+    "another 409": (409, '{"error": "busy"}'),
+    "302": httpx.Response(302, headers={"location": "https://elsewhere.example/"}),
+}
+STANDS = {"HTML 401": 4, "HTML 403": 4, "HTML 404": 5, "302": 7}
+
+
+@pytest.mark.parametrize("refusal", FOREIGN)
+@pytest.mark.parametrize("shown", [[fresh(7)], []], ids=["a run shows", "none shows"])
+def test_deploy_run_believes_a_refusal_that_is_not_the_apis_only_where_no_run_shows(
+    qoder: Qoder, refusal: str, shown: list[dict[str, Any]]
+) -> None:
+    qoder.wire.on(*TRIGGER, FOREIGN[refusal])
+    shows(qoder, *shown)
+    if shown:
+        qoder.wire.on(*EVENTS, page())
+    elif refusal == "another 409":  # which reading the deployment may explain
+        qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
+    elif refusal == "HTML 404":  # the same, the names that there are
+        qoder.wire.on("GET", "/deployments", page())
+    assert seen(qoder(*RUN)) == (ADOPTED if shown else nothing(STANDS.get(refusal, 6)))
+
+
+REFUSED = {
+    "401": api_error(401, "authentication_error", "No."),
+    "403": api_error(403, "permission_error", "No."),
+    "400": api_error(400, "invalid_request_error", "No."),
+    "429": httpx.Response(429, headers={"retry-after": "120"}),
+    "302": httpx.Response(302, headers={"location": "https://elsewhere.example/"}),
+    "500 of the API": ENVELOPED,
+}
+AFTER = pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED.keys())
+
+
+@AFTER
+def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
+    qoder.wire.on(*TRIGGER, CUT, *[refused] * (2 if refused is ENVELOPED else 1))
+    shows(qoder)
+    assert seen(qoder(*RUN, "--on-lost", "resend")) == IN_DOUBT
+
+
+@AFTER
+def test_deploy_run_does_not_deny_an_earlier_start_under_its_key_because_the_next_is_refused(
+    qoder: Qoder, refused: Any
+) -> None:
+    qoder.wire.on(*TRIGGER, CUT, *[refused] * (3 if refused is ENVELOPED else 1))
+    shows(qoder)
+    for _ in range(2):
+        assert seen(qoder(*NIGHT, "--json")) == IN_DOUBT
+    shows_ours(qoder, fresh(7, created=at(30)))  # the first attempt was acted on late
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+
+
+# What answers a start, and is not the run that it started.
+
+
+def dated(run: dict[str, Any], **headers: str) -> httpx.Response:
+    return httpx.Response(200, json=run, headers={"date": formatdate(NOW, usegmt=True), **headers})
+
+
+MINUTE_AGO = at(-61)
+STRANGERS = {
+    "a run from 61 seconds before": lambda: dated(fresh(6, created=MINUTE_AGO)),
+    "one that a proxy has kept": lambda: dated(fresh(6), age="30"),
+    "the run of a schedule": lambda: dated(fresh(6, trigger="schedule")),
+    "the run of a schedule, as a word": lambda: dated({**fresh(6), "trigger_context": "schedule"}),
+}
+
+
+@pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
+@pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
+def test_deploy_run_believes_no_answer_with_somebody_elses_run(
+    qoder: Qoder, answer: Callable[[], Any], is_listed: bool
+) -> None:
+    qoder.wire.on(*TRIGGER, answer())
+    if is_listed:
+        qoder.wire.on(*EVENTS, page())
+    shows(qoder, *[fresh(7)] * is_listed, fresh(6, created=MINUTE_AGO))
+    assert seen(qoder(*RUN)) == (ADOPTED if is_listed else IN_DOUBT)
+
+
+@pytest.mark.parametrize("key", [(), ("--idempotency-key", "night-1")], ids=["own key", "typed key"])
+def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qoder, key: tuple[str, ...]) -> None:
+    qoder.wire.on(*TRIGGER, fresh(6), fresh(6))
+    assert qoder("deploy", "run", "dep_1").code == 0
+    shows(qoder, fresh(6))
+    assert qoder("deploy", "run", "dep_1", *key).code == 9
+
+
+@pytest.mark.parametrize("answer", [fresh(6, created="2027-01-15T07:00:00Z"), {**fresh(6), "created_at": None}])
+def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any]) -> None:
+    """Elsewhere, or before this machine lost its state: the server keeps keys (help/pages/api.md#idempotency)."""
+    qoder.wire.on(*TRIGGER, dated(answer))
+    assert qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "-q").out == "drun_6\n"
+
+
+def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT, lambda request: dated(fresh(6, created=at(-59))))
+    shows(qoder)
+    assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"
+
+
+# Other starts of this machine.
+
+OF_OTHERS: dict[str, tuple[list[Any], list[dict[str, Any]], dict[str, Any]]] = {
+    # The answers to two starts, what the list shows to the second, and what comes of it.
+    "its run is never adopted": ([fresh(6), CUT], [fresh(6)], IN_DOUBT),
+    "its run keeps ours from nothing": ([fresh(6), CUT], [fresh(7), fresh(6)], ADOPTED),
+    "its run keeps no 5xx from being sent again": ([fresh(6), ENVELOPED, fresh(7)], [fresh(6)], STARTED),
+}
+
+
+@pytest.mark.parametrize(("answers", "shown", "sees"), OF_OTHERS.values(), ids=OF_OTHERS.keys())
+def test_deploy_run_knows_the_run_of_another_start_here(
+    qoder: Qoder, answers: list[Any], shown: list[dict[str, Any]], sees: dict[str, Any]
+) -> None:
+    qoder.wire.on(*TRIGGER, *answers)
+    assert qoder(*RUN).code == 0
+    shows(qoder, *shown)
+    if sees["adopted"]:
+        qoder.wire.on(*EVENTS, page())
+    assert seen(qoder(*RUN)) == sees
+
+
+def test_deploy_run_sends_no_5xx_again_while_another_start_only_adopted_the_run(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT, ENVELOPED)
+    shows_ours(qoder, fresh(7))
+    assert seen(qoder(*RUN)) == ADOPTED
+    assert seen(qoder(*RUN)) == IN_DOUBT
+
+
+def test_deploy_run_adopts_no_run_that_a_start_still_in_doubt_may_own(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT, CUT)
+    shows(qoder)
+    assert seen(qoder(*RUN)) == IN_DOUBT
+    shows(qoder, fresh(7, created=at(20)))
+    assert seen(qoder(*RUN)) == IN_DOUBT
+
+
+def sent_again(qoder: Qoder) -> None:
+    """Lose an answer, and start a run by sending again: at 0 s and at 30 s."""
+    qoder.wire.on(*TRIGGER, CUT, fresh(6), CUT)
+    shows(qoder)
+    assert qoder(*RUN, "--on-lost", "resend").code == 0
+
+
+def test_deploy_run_leaves_a_lost_attempt_open_when_the_next_is_answered(qoder: Qoder) -> None:
+    sent_again(qoder)
+    shows(qoder, fresh(7, created=at(31)), fresh(6, created=at(30)))  # what the first attempt started, very late
+    ran = qoder(*RUN)
+    assert seen(ran) == IN_DOUBT
+    assert "may belong to another command" in ran.error["message"]
+
+
+def test_deploy_run_lets_an_answered_attempt_claim_no_later_run(qoder: Qoder) -> None:
+    sent_again(qoder)
+    qoder.clock.time += 110
+    shows_ours(qoder, fresh(7, created=at(141)), fresh(6, created=at(30)))
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
+# What was adopted stays marked, for it may be someone else's.
+
+
+def adopted(qoder: Qoder) -> None:
+    """Let a start adopt the run drun_7."""
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_ours(qoder, fresh(7))
+    assert seen(qoder(*RUN)) == ADOPTED
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"}, repeat=True)
+
+
+@pytest.mark.parametrize("name", ["last", "drun_7", "dep_1@last"])
+@pytest.mark.parametrize("words", ["run get", "run wait", "run wait drun_7", "run result"])
+def test_run_commands_mark_an_adopted_run_wherever_they_show_it(qoder: Qoder, words: str, name: str) -> None:
+    adopted(qoder)
+    if words == "run wait drun_7":
+        qoder.wire.on("GET", "/sessions", page(), repeat=True)
+    if words == "run result":
+        qoder.wire.on(*EVENTS, page(), repeat=True)
+    shown = qoder(*words.split(), name, "--json").json
+    runs = shown if isinstance(shown, list) else [shown]
+    assert [run["adopted"] for run in runs] == [True] * len(runs)
+
+
+def test_run_list_marks_an_adopted_run_and_so_does_its_key(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows_ours(qoder, fresh(7))
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+    qoder.wire.on("GET", "/deployment_runs", page({**DONE, "id": "drun_7"}, {**DONE, "id": "drun_8"}))
+    assert [run.get("adopted") for run in qoder("run", "list", "--json").json] == [True, None]
+
+
+@pytest.mark.parametrize("name", ["last", "dep_1@last", "drun_7"])
+def test_run_cancel_of_an_adopted_run_asks_for_its_id(qoder: Qoder, name: str) -> None:
+    adopted(qoder)
+    ran = qoder("run", "cancel", name, "--yes", "--json")
+    assert ran.code == (0 if name == "drun_7" else 2)
+    assert ran.code == 0 or "qoder run cancel drun_7" in ran.error["hint"]
+
+
+def test_deploy_run_says_that_the_run_it_adopted_has_failed(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7))
+    begun, over = ({**one, "processed_at": None} for one in (event("status_running", 7), idle("budget_reached")))
+    qoder.wire.on(*EVENTS, page(begun, over)).on(*SESSION, {})
+    ran = qoder(*RUN)
+    assert seen(ran) == {"code": 1, "run": "drun_7", "adopted": True, "state": "ended"}
+    assert ran.json["status"] == "failed"
