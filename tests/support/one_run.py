@@ -1,21 +1,6 @@
-"""What tests share of: `qoder deploy run` and `deploy get`, in the user's words, on both generations of server."""
+"""One run as both generations of server show it, and what may happen in its session."""
 
 from typing import Any
-
-LEGACY = {
-    "id": "drun_1",
-    "type": "deployment_run",
-    "deployment_id": "dep_1",
-    "agent": {"id": "agent_1", "type": "agent", "version": 4},
-    "created_at": "2026-06-14T08:54:06.271902633Z",
-    "session_id": "sess_1",
-    "error": None,
-    "trigger_context": {"type": "manual"},
-    "status": "running",
-    "triggered_at": "2026-06-14T08:54:06.271902633Z",
-    "cas_run_extras": {"attempt": 1, "turn_id": "turn_1", "started_at": "2026-06-14T08:54:06.310253147Z"},
-}
-
 
 CURRENT = {
     "id": "drun_1",
@@ -27,20 +12,17 @@ CURRENT = {
     "error": None,
     "trigger_context": {"type": "manual"},
 }
-
-
+LEGACY = {
+    **CURRENT,
+    "created_at": "2026-06-14T08:54:06.271902633Z",
+    "status": "running",
+    "triggered_at": "2026-06-14T08:54:06.271902633Z",
+    "cas_run_extras": {"attempt": 1, "turn_id": "turn_1", "started_at": "2026-06-14T08:54:06.310253147Z"},
+}
 DONE = {**LEGACY, "status": "completed", "completed_at": "2026-06-14T08:54:23.5Z", "duration_ms": 17229}
-
-
 TRIGGER = ("POST", "/deployments/dep_1/run")
-
-
 EVENTS = ("GET", "/sessions/sess_1/events")
-
-
 SESSION = ("GET", "/sessions/sess_1")
-
-
 RUN = ("GET", "/deployment_runs/drun_1")
 
 
@@ -58,6 +40,27 @@ def idle(reason: str, second: int = 23) -> dict[str, Any]:
 
 
 FIRST_IDLE = idle("end_turn", 6)
-
-
 WORK = [FIRST_IDLE, event("status_running", 7)]
+
+# The same without id and time, which `story` gives them: it is when they happen that counts.
+RUNNING = {"type": "session.status_running"}
+MESSAGE = {"type": "agent.message", "content": [{"type": "text", "text": "Well."}]}
+TERMINATED = {"type": "session.status_terminated"}
+DELETED = {"type": "session.deleted"}
+
+
+def rests(reason: Any = "end_turn") -> dict[str, Any]:
+    """Return an idle with this stop reason, as it is or as its type."""
+    return {"type": "session.status_idle", "stop_reason": {"type": reason} if isinstance(reason, str) else reason}
+
+
+def fails(retry_status: Any, kind: str = "billing_error") -> dict[str, Any]:
+    """Return a session's error, which is tried again or not."""
+    return {"type": "session.error", "error": {"type": kind, "message": "No.", "retry_status": retry_status}}
+
+
+def story(*events: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what happened in a session, one event a second, each with an id of its own."""
+    return [
+        {"id": f"evt_{n}", "processed_at": f"2026-06-14T08:54:{7 + n:02}Z", **event} for n, event in enumerate(events)
+    ]

@@ -1,0 +1,416 @@
+"""`qoder run get`: how a run ended, by its own word or by its session's (help/pages/api.md#stop-reasons)."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.conftest import Qoder
+from tests.support.one_run import (
+    CURRENT,
+    DELETED,
+    DONE,
+    EVENTS,
+    LEGACY,
+    MESSAGE,
+    RUN,
+    RUNNING,
+    SESSION,
+    TERMINATED,
+    event,
+    fails,
+    idle,
+    rests,
+    story,
+)
+from tests.support.wire import api_error, page
+
+Events = list[dict[str, Any]]
+CODES = {"completed": 0, "failed": 1, "skipped": 3, "running": 8, "pending": 8, None: 9}
+GET = ("run", "get", "drun_1", "--exit-status", "--json")
+
+# What the run itself says.
+
+UNTOLD = {name: value for name, value in LEGACY.items() if name not in ("status", "session_id")}
+ERROR = {"type": "x", "message": "y"}
+NO_ERRORS: list[Any] = [None, {}, "", " ", [], False, 0, {"type": None}, {"type": "", "message": ""}, {"code": 7}]
+ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}, ["x"], True]
+# Fields of a run, the status that is shown, and the exit code; "session" stands for one that its session knows.
+RUNS: dict[str, tuple[dict[str, Any], str, int]] = {
+    "completed": ({"status": "completed"}, "completed", 0),
+    "failed": ({"status": "failed", "error": ERROR}, "failed", 1),
+    "skipped": ({"status": "skipped"}, "skipped", 3),
+    "pending": ({"status": "pending"}, "pending", 8),
+    "running": ({"status": "running", "session_id": "sess_1"}, "running", 8),
+    "unknown": ({"status": "paused?"}, "paused?", 8),
+    "unknown and ended": ({"status": "odd", "completed_at": "2026-06-14T08:55:00Z"}, "odd", 1),
+    "never started": ({"error": {"type": "x"}, "session_id": None}, "failed", 1),
+    "half-written": ({"session_id": None, "error": None}, "pending", 8),
+    "null status": ({"status": None, "session_id": "sess_1"}, "session", 8),
+    "status of a wrong type": ({"status": 7, "session_id": "sess_1"}, "session", 8),
+    **{
+        f"the error {error!r}, {name}": ({**fields, "error": error}, status, code)
+        for error in NO_ERRORS
+        for name, fields, status, code in (
+            ("a session", {"session_id": "sess_1"}, "session", 8),
+            ("no session", {}, "pending", 8),
+            ("running", {"status": "running"}, "running", 8),
+        )
+    },
+    **{
+        f"the error {error!r}, {name}": ({**fields, "error": error}, "failed", 1)
+        for error in ERRORS
+        for name, fields in (("a session", {"session_id": "sess_1"}), ("no session", {}))
+    },
+}
+
+
+@pytest.mark.parametrize(("fields", "status", "code"), RUNS.values(), ids=RUNS.keys())
+def test_run_get_says_how_a_run_stands(qoder: Qoder, fields: dict[str, Any], status: str, code: int) -> None:
+    run = {**UNTOLD, **fields}
+    qoder.wire.on(*RUN, run, repeat=True)
+    if status == "session":
+        qoder.wire.on(*EVENTS, page(*story(RUNNING)), repeat=True)
+    plain, judged = qoder(*GET[:3], "--json"), qoder(*GET)
+    assert (plain.code, judged.code) == (0, code)
+    assert judged.json == plain.json
+    assert plain.json["status"] == ("running" if status == "session" else status)
+    derived = {"derived", *plain.json.get("derived", ())}
+    assert {name: value for name, value in plain.json.items() if name not in derived} == {
+        name: value for name, value in run.items() if name not in derived
+    }
+    assert ("derived" in plain.json) == (fields.get("status") != status)
+    assert ("warning" in plain.err) == (status in ("odd", "paused?"))
+
+
+EXAMPLES = [
+    each
+    for line in (Path(__file__).parents[1] / "support" / "examples.jsonl").read_text().splitlines()
+    if (each := json.loads(line))["variant"].startswith("run")
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["variant"])
+def test_run_get_reads_the_example(qoder: Qoder, example: dict[str, Any]) -> None:
+    run, variant = example["json"], example["variant"]
+    status = next((word for word in ("completed", "failed", "skipped") if word in variant), "running")
+    qoder.wire.on("GET", f"/deployment_runs/{run['id']}", run, repeat=True)
+    if "status" not in run and not run["error"]:
+        qoder.wire.on("GET", f"/sessions/{run['session_id']}/events", page(*story(RUNNING)))
+    assert qoder("run", "get", run["id"], "--exit-status", "--json").code == CODES[status]
+
+
+# What its session tells.
+
+ASKS = rests("requires_action")
+AT_9 = {"processed_at": "2026-06-14T08:54:09Z"}
+OLDER = {"processed_at": "2026-06-14T07:54:07Z"}
+UNTIMED = {"processed_at": None}
+# What happened in the session, oldest first; the status of the run, and the type of its error.
+STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
+    "nothing yet": ([], "running", None),
+    "running": ([RUNNING], "running", None),
+    "idle before work": ([rests()], "running", None),
+    "idle before work, stop_sequence": ([rests("stop_sequence")], "running", None),
+    "idle before work, no reason": ([rests(None)], "running", None),
+    "idle before work, empty reason": ([rests("")], "running", None),
+    "initial idle, then running": ([rests(), RUNNING], "running", None),
+    "initial idle, work, idle": ([rests(), RUNNING, rests()], "completed", None),
+    "plain string reason": ([RUNNING, {**rests(), "stop_reason": "end_turn"}], "completed", None),
+    "stop_sequence after work": ([RUNNING, rests("stop_sequence")], "completed", None),
+    "an agent event is work": ([MESSAGE, rests()], "completed", None),
+    "no reason after work": ([RUNNING, rests(None)], "completed", None),
+    "empty object as reason": ([RUNNING, rests({})], "completed", None),
+    "empty type as reason": ([RUNNING, rests("")], "completed", None),
+    "null as type of the reason": ([RUNNING, rests({"type": None})], "completed", None),
+    "no reason, exhausted": ([RUNNING, fails({"type": "exhausted"}), rests(None)], "failed", "billing_error"),
+    "no reason, terminal as text": ([RUNNING, fails("terminal"), rests("")], "failed", "billing_error"),
+    "no reason, retrying": ([RUNNING, fails({"type": "retrying"}), rests(None)], "completed", None),
+    "exhausted before the last running": ([RUNNING, fails("exhausted"), RUNNING, rests(None)], "completed", None),
+    "end_turn beats an exhausted error": ([RUNNING, fails("exhausted"), rests()], "completed", None),
+    "budget": ([RUNNING, rests("budget_reached")], "failed", "budget_reached"),
+    "budget before work": ([rests("budget_reached")], "failed", "budget_reached"),
+    "retries": ([RUNNING, rests("retries_exhausted")], "failed", "retries_exhausted"),
+    "cancelled": ([RUNNING, rests("cancelled")], "failed", "cancelled"),
+    "an unknown reason": ([RUNNING, rests("moon_phase")], "failed", "moon_phase"),
+    "an unknown plain reason": ([RUNNING, {**rests(), "stop_reason": "moon_phase"}], "failed", "moon_phase"),
+    "asks last": ([RUNNING, ASKS], "running", None),
+    "asks, answered": ([RUNNING, ASKS, RUNNING], "running", None),
+    "asks, answered, done": ([RUNNING, ASKS, RUNNING, rests()], "completed", None),
+    "asks again": ([RUNNING, ASKS, ASKS], "running", None),
+    "asks, then cancelled": ([RUNNING, ASKS, rests("cancelled")], "failed", "cancelled"),
+    "asks before any running": ([ASKS], "running", None),
+    **{
+        f"a reason that cannot be read: {reason}": ([RUNNING, rests(reason)], "failed", "unreadable_stop_reason")
+        for reason in (7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": 7}, {"type": ["end_turn"]})
+    },
+    "retrying ends nothing": ([RUNNING, fails("retrying")], "running", None),
+    "an exhausted error alone": ([RUNNING, fails("exhausted")], "running", None),
+    "terminated": ([RUNNING, TERMINATED], "failed", "session_terminated"),
+    "terminated before work": ([TERMINATED], "failed", "session_terminated"),
+    "deleted before an ending": ([RUNNING, DELETED], None, "session_deleted"),
+    "deleted after the ending": ([RUNNING, rests(), DELETED], "completed", None),
+    "chats on afterwards": ([RUNNING, rests(), RUNNING, rests("budget_reached")], "completed", None),
+    "terminated afterwards": ([RUNNING, rests("budget_reached"), TERMINATED], "failed", "budget_reached"),
+    "other events say nothing": ([{"type": "span.model_request_start"}, {"type": None}, {}], "running", None),
+    "an old error": ([RUNNING, {"type": "session.error", "error": "boom"}, rests(None)], "completed", None),
+    # Times.
+    "older than the run": ([RUNNING | OLDER, rests()], "running", None),
+    "a failure after what is older": ([RUNNING | OLDER, rests() | OLDER, RUNNING, rests("x")], "failed", "x"),
+    "some seconds older than the run": ([event("status_running", 3), idle("end_turn", 5)], "completed", None),
+    "no times": ([each | UNTIMED for each in (rests(), RUNNING, rests("cancelled"), RUNNING)], "failed", "cancelled"),
+    "all in one second": ([event("status_running", 7), idle("end_turn", 7)], "completed", None),
+    "error and idle in one second": ([rests(), RUNNING, fails("exhausted", "x"), rests(None) | AT_9], "failed", "x"),
+    # Turns that no status begins, of which only the agent's own events tell that it worked.
+    "no start, then another turn": ([MESSAGE, rests(), rests(), RUNNING, rests("cancelled")], "completed", None),
+    "no start, exhausted": ([MESSAGE, fails("exhausted"), rests(None), RUNNING, rests()], "failed", "billing_error"),
+    "no start, no times": ([each | UNTIMED for each in (rests(), MESSAGE, rests())], "completed", None),
+}
+
+
+@dataclass(frozen=True)
+class Teller:
+    """How a server lists the events of a session."""
+
+    size: int = 100
+    heeds_types: bool = True
+    order: str | None = None  # the only one that it knows
+    has_ids: bool = True
+    cursors: str = "kept"  # or "ignored", "refused" (some of them), "overlapping"
+
+    def __call__(self, request: httpx.Request, events: Events) -> Any:
+        query = request.url.params
+        types, cursor = query.get_list("types[]"), query.get("after_id", "")
+        if types and self.heeds_types:
+            events = [one for one in events if one.get("type") in types]
+        if "desc" in (self.order or query["order"]):
+            events = events[::-1]
+        if self.cursors == "ignored" or not self.has_ids:
+            hidden = () if self.has_ids else ("id",)
+            shown = [{name: value for name, value in one.items() if name not in hidden} for one in events]
+            return {**page(*shown), "last_id": None}
+        if "running" in cursor and self.cursors == "refused":
+            return api_error(400, "invalid_request_error", "after_id is not in this list.")
+        begin = next((n + 1 for n, one in enumerate(events) if one["id"] == cursor), 0)
+        again = [one for one in events if one["id"] == cursor] * 2 * (self.cursors == "overlapping")
+        rest = events[begin:]
+        return {**page(*rest[: self.size], more=len(rest) > self.size), "data": [*again, *rest[: self.size]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        *((name, "asc") for name in STORIES),
+        *((name, "desc") for name in STORIES if not re.search("no times|one second", name)),  # which tell no order
+    ],
+)
+def test_run_get_reads_the_first_ending_of_its_session(qoder: Qoder, name: str, order: str) -> None:
+    events, status, kind = STORIES[name]
+    told = story(*events)
+    tell = Teller(order=order)
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, lambda request: tell(request, told), repeat=True)
+    if status in ("completed", "failed"):
+        qoder.wire.on(*SESSION, {})
+    ran = qoder(*GET)
+    assert ran.code == CODES[status]
+    shown = ran.json
+    assert (shown.get("status"), (shown["error"] or {}).get("type")) == (status, kind)
+    assert set(shown["derived"]) >= ({"status"} if status else {"error"})
+
+
+MORE = [RUNNING, rests(), rests("x"), rests(None), ASKS, fails("exhausted"), TERMINATED, DELETED, MESSAGE]
+TELLERS = st.builds(
+    Teller,
+    size=st.integers(1, 10),
+    heeds_types=st.booleans(),
+    order=st.sampled_from([None, "asc", "desc"]),
+    has_ids=st.booleans(),
+    cursors=st.sampled_from(["kept", "ignored", "overlapping"]),
+)
+COMMANDS = [GET, ("run", "wait", "drun_1", "--timeout", "3m", "--json"), ("run", "result", "drun_1", "--json")]
+# A turn that fails late; in between the session asks, and goes on by itself.
+LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, rests("cancelled"), RUNNING, MESSAGE]
+
+
+@given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
+@example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
+@example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="refused"), command=COMMANDS[1])
+@example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="overlapping"), command=COMMANDS[2])
+@example(kinds=[*LATE, rests()], tell=Teller(heeds_types=False, has_ids=False), command=COMMANDS[0])
+def test_run_commands_say_the_same_however_a_session_is_listed(
+    qoder: Qoder, kinds: Events, tell: Teller, command: tuple[str, ...]
+) -> None:
+    """Those that wait are told at each moment as far as it has come."""
+    told = story(*({**each, "id": f"evt_{n}_{each['type']}"} for n, each in enumerate(kinds)))
+
+    def answers(teller: Teller) -> tuple[int, Any]:
+        began = qoder.clock.time
+
+        def listed(request: httpx.Request) -> Any:
+            seen = 1 + int(qoder.clock.time - began) // 7 if "wait" in command else len(told)
+            return teller(request, told[:seen])
+
+        qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, listed, repeat=True).on(*SESSION, {}, repeat=True)
+        ran = qoder(*command)
+        qoder.wire.expected.clear()
+        return ran.code, ran.json
+
+    assert answers(tell) == answers(Teller())
+
+
+@given(
+    first=st.sampled_from([[RUNNING, rests()], [rests("budget_reached")], [TERMINATED]]),
+    later=st.lists(st.sampled_from(MORE), max_size=30),
+)
+def test_run_get_is_changed_by_nothing_that_happens_after_the_ending(
+    qoder: Qoder, first: Events, later: Events
+) -> None:
+    shown = []
+    for events in (first, first + later):
+        qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(*events)), repeat=True).on(*SESSION, {})
+        shown.append(qoder(*GET).json)
+        qoder.wire.expected.clear()
+    assert shown[0] == shown[1]
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["type", "stop_reason", "error", "retry_status"]), inner)
+    ),
+)
+
+
+@given(odd=ODD)
+def test_run_get_is_broken_by_no_event_however_odd(qoder: Qoder, odd: Any) -> None:
+    events = [odd, {"type": "session.status_idle", "stop_reason": odd}, {"type": "session.error", "error": odd}]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, {"data": events, "has_more": False}, repeat=True)
+    qoder.wire.on(*SESSION, {}, repeat=True)
+    assert qoder(*GET).code in (0, 1, 8)
+    qoder.wire.expected.clear()
+
+
+# What is filled in, and named.
+
+WAITS = {"type": "session.status_idle", "stop_reason": {"type": "requires_action", "event_ids": ["evt_a", 7, "evt_b"]}}
+
+
+@pytest.mark.parametrize(
+    ("events", "filled"),
+    [
+        (
+            [RUNNING, rests()],
+            {"status": "completed", "completed_at": "2026-06-14T08:54:08Z", "duration_ms": 2000, "usage": {"n": 1}},
+        ),
+        ([RUNNING, DELETED], {"error": {"type": "session_deleted"}}),
+        ([RUNNING, WAITS, MESSAGE], {"status": "running", "requires_action": {"event_ids": ["evt_a", "evt_b"]}}),
+        ([RUNNING, WAITS, RUNNING], {"status": "running"}),
+        ([RUNNING, WAITS, RUNNING, ASKS], {"status": "running", "requires_action": {"event_ids": []}}),
+    ],
+    ids=["completed", "deleted", "asks", "answered", "asks for nothing that is named"],
+)
+def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: dict[str, Any]) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(*events)))
+    if filled.get("status") == "completed":
+        qoder.wire.on(*SESSION, {"usage": {"n": 1}})
+    shown = qoder("run", "get", "drun_1", "--json").json
+    if "error" in filled:
+        filled = {"error": shown["error"]}
+        assert shown["error"]["type"] == "session_deleted"
+    assert shown == {**CURRENT, **filled, "derived": list(filled)}
+
+
+def test_run_wait_takes_a_status_away_that_was_not_final_when_the_session_is_deleted(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*story(RUNNING, DELETED)), repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--json")
+    assert (ran.code, ran.json.get("status"), ran.json["derived"]) == (9, None, ["status", "error"])
+
+
+def test_run_get_counts_an_error_that_a_later_read_leaves_out(qoder: Qoder) -> None:
+    """A replica may lag behind the one that was asked before."""
+    exhausted, end = {**fails("exhausted"), "id": "evt_x"}, event("status_idle", 30)
+    message = {**MESSAGE, "id": "evt_m", "processed_at": "2026-06-14T08:54:11Z"}
+    exhausted["processed_at"] = "2026-06-14T08:54:08Z"
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(exhausted, end), page(message, end)).on(*SESSION, {})
+    assert qoder("run", "get", "drun_1", "--json").json["error"]["type"] == "billing_error"
+
+
+def test_run_get_takes_null_for_an_empty_list(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, {"data": None, "has_more": False})
+    assert qoder("run", "get", "drun_1", "--json").json["status"] == "running"
+    qoder.wire.on("GET", "/deployment_runs", {"data": None})
+    assert qoder("run", "list", "--json").json == []
+
+
+@pytest.mark.parametrize("verb", ["get", "result", "logs"])
+def test_run_get_believes_no_events_of_another_session(qoder: Qoder, verb: str) -> None:
+    """A proxy may answer with what it kept of another request."""
+    others = [{**each, "session_id": "sess_2"} for each in story(RUNNING, MESSAGE, rests())]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*others), repeat=True)
+    ran = qoder("run", verb, "drun_1", "--json")
+    assert (ran.code, "Well." in ran.out) == (7, False)
+    assert "another session" in ran.error["message"]
+
+
+# Answers that are none.
+
+
+@pytest.mark.parametrize("headers", [{"x-request-id": "req_9"}, {"request-id": "req_9"}, {}], ids=str)
+def test_run_get_exits_7_after_five_tries_and_names_the_request(qoder: Qoder, headers: dict[str, str]) -> None:
+    qoder.wire.on(*RUN, *[httpx.Response(502, text="<html>\x1b[2J</html>", headers=headers)] * 5)
+    ran = qoder("run", "get", "drun_1", "--json")
+    assert (ran.code, qoder.clock.slept) == (7, [0.5, 1.0, 2.0, 4.0])
+    assert ran.error["request_id"] == ("req_9" if headers else None)
+
+
+def test_run_get_says_that_a_body_is_too_large(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, lambda _: httpx.Response(200, content=(b" " * 2**20 for _ in range(200))))
+    ran = qoder("run", "get", "drun_1")
+    assert ran.code == 7
+    assert "larger than 64 MiB" in ran.errors[0]
+
+
+GONE = api_error(404, "not_found_error", "No such thing.")
+NO_ANSWERS: dict[str, tuple[Any, int, str]] = {
+    "not found": (GONE, 5, "api.qoder.com"),
+    "501": (api_error(501, "feature_not_available", "Not here."), 7, "Not here"),
+    "another run": ({**DONE, "id": "drun_2"}, 7, "not run drun_1"),
+    "a bad token": (api_error(401, "authentication_error", "Bad."), 4, "Bad."),
+    "a login page": ((403, "<html>Log in</html>"), 4, "403"),
+}
+FIRST = [name for name in NO_ANSWERS if name not in ("another run", "501")]  # for which a wait does not try again
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"), [*(("get", name) for name in NO_ANSWERS), *(("wait", name) for name in FIRST)]
+)
+def test_run_get_and_wait_end_at_once_where_no_run_is_known(qoder: Qoder, verb: str, name: str) -> None:
+    answer, code, says = NO_ANSWERS[name]
+    qoder.wire.on(*RUN, answer, repeat=True)
+    ran = qoder("run", verb, "drun_1", "--json")
+    assert (ran.code, ran.out) == (code, "")
+    assert says in ran.err
+    assert name == "another run" or qoder.clock.slept == []
+
+
+SCOPED = ("GET", "/deployments/dep_1/runs/drun_1")
+
+
+@pytest.mark.parametrize("answer", [DONE, GONE, {**DONE, "id": "drun_2"}, {**DONE, "deployment_id": "dep_2"}])
+def test_run_get_checks_that_a_run_is_one_of_the_deployment(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on(*SCOPED, answer)
+    if answer is DONE:
+        qoder.wire.on(*RUN, DONE)
+    ran = qoder("run", "get", "drun_1", "--deployment", "dep_1", "--json")
+    if answer is DONE:
+        assert (ran.code, ran.json) == (0, DONE)
+    else:
+        assert (ran.code, ran.out) == (5, "")
+        assert "of deployment dep_1" in ran.err

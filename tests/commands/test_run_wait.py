@@ -1,0 +1,533 @@
+"""`qoder run wait`: until a run has ended, whatever the server, the network or the machine does meanwhile."""
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from qoder_cli.base.times import next_of
+from qoder_cli.runs import listen
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
+from tests.support.one_run import (
+    CURRENT,
+    DELETED,
+    DONE,
+    EVENTS,
+    LEGACY,
+    RUN,
+    RUNNING,
+    SESSION,
+    TRIGGER,
+    WORK,
+    event,
+    fails,
+    idle,
+    rests,
+    story,
+)
+from tests.support.wire import FakeClock, api_error, page
+
+FAILED = {**DONE, "status": "failed", "error": {"type": "api_error", "message": "Agent execution failed."}}
+GONE = api_error(404, "not_found_error", "No such thing.")
+END = idle("end_turn", 40)
+WAIT = ("run", "wait", "drun_1", "--json")
+STARTS = pytest.mark.parametrize("line", ["deploy run dep_1 --wait", "run wait drun_1"])
+
+
+def run(number: int, **fields: Any) -> dict[str, Any]:
+    return {**DONE, "id": f"drun_{number}", **fields}
+
+
+# Trouble.
+
+TROUBLE: dict[str, Any] = {
+    "502": (502, "<html>"),
+    "429": (429, ""),
+    "408": (408, ""),
+    "reset": httpx.ReadError("reset"),
+    "timeout": httpx.ReadTimeout("slow"),
+    "broken JSON": (200, '{"id"'),
+    "a list": (200, "[]"),
+    **{f"HTML {status}": (status, "<html>No.</html>") for status in (401, 403, 404, 407, 413)},
+}
+EACH = pytest.mark.parametrize("trouble", TROUBLE)
+# What is read for the run, or for its session: at first, while it ends, and when it has ended.
+READ_OF: dict[str, Any] = {"run": (RUN, LEGACY, DONE), "session": (EVENTS, page(*WORK), page(*WORK, END))}
+
+
+@EACH
+@pytest.mark.parametrize("of", READ_OF)
+def test_run_wait_outlives_trouble(qoder: Qoder, trouble: str, of: str) -> None:
+    read, going, over = READ_OF[of]
+    qoder.wire.on(*RUN, *([CURRENT] if of == "session" else [])).on(*read, going, *[TROUBLE[trouble]] * 3, over)
+    qoder.wire.may(*SESSION, {})
+    assert qoder(*WAIT).json["status"] == "completed"
+
+
+@EACH
+@pytest.mark.parametrize("of", READ_OF)
+def test_run_wait_loses_sight_after_five_minutes_of_trouble(qoder: Qoder, trouble: str, of: str) -> None:
+    read, going, _ = READ_OF[of]
+    qoder.wire.on(*RUN, *([CURRENT] if of == "session" else []))
+    qoder.wire.on(*read, going, TROUBLE[trouble], repeat=True)
+    ran = qoder(*WAIT)
+    assert (ran.code, ran.json["status"], ran.error["type"]) == (10, "running", "lost_sight")
+    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "-o", "json"]
+    assert "HTML" not in trouble or ran.error["http_status"] == int(trouble[5:])
+    assert 300 < sum(qoder.clock.slept) < 310
+
+
+ENDS: dict[str, tuple[list[Any], int, tuple[float, float]]] = {
+    # How the run is told, the last one for ever; the exit code, and the seconds that were slept.
+    "a pause that is asked for": ([httpx.Response(429, headers={"retry-after": "20"}), DONE], 0, (20, 20)),
+    "not found now and then": ([LEGACY, GONE, *[LEGACY] * 9, GONE, DONE], 0, (30, 60)),
+    "not found any more": ([LEGACY, GONE], 10, (30, 40)),
+    "never an answer": ([httpx.ReadError("reset")], 7, (30, 40)),
+    "a token that expires": ([LEGACY, api_error(401, "authentication_error", "Expired.")], 10, (0, 1)),
+}
+
+
+@pytest.mark.parametrize(("answers", "code", "slept"), ENDS.values(), ids=ENDS.keys())
+def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: int, slept: tuple[float, float]) -> None:
+    qoder.wire.on(*RUN, *answers, repeat=True)
+    ran = qoder(*WAIT)
+    assert ran.code == code
+    assert slept[0] <= sum(qoder.clock.slept) <= slept[1]
+    assert len(answers) != 2 or code != 10 or ran.error["http_status"] == answers[1][0]
+
+
+def test_run_wait_doubles_its_pause_up_to_five_seconds(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, *[LEGACY] * 6, DONE)
+    assert qoder(*WAIT).code == 0
+    assert qoder.clock.slept == [0.5, 1, 2, 4, 5, 5]
+
+
+@pytest.mark.parametrize(("timeout", "looks"), [(0, 1), (10, 6)])
+def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int) -> None:
+    qoder.wire.on(*RUN, *[LEGACY] * looks)
+    assert qoder(*WAIT, "--timeout", str(timeout)).code == 124
+    assert sum(qoder.clock.slept) == pytest.approx(timeout)
+
+
+@pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited"])
+def test_run_wait_takes_no_sleep_of_the_machine_for_silence(qoder: Qoder, when: str) -> None:
+    def asleep(request: httpx.Request) -> Any:
+        """A process that is stopped (SIGSTOP) for minutes finds its request timed out when it goes on."""
+        qoder.clock.time += 4000
+        return httpx.ReadTimeout("slow")
+
+    def overslept() -> None:
+        qoder.clock.time += 4000
+        qoder.clock.at_sleep = lambda: None
+
+    if when == "between two reads":
+        qoder.clock.at_sleep = overslept
+        qoder.wire.on(*RUN, LEGACY, (502, ""), DONE)
+    else:
+        qoder.wire.on(*RUN, LEGACY, asleep, (502, ""), asleep, DONE)
+    assert qoder(*WAIT).code == 0
+
+
+# Sessions that are not found.
+
+
+def timeline(qoder: Qoder, *told: tuple[float, Any]) -> Callable[[httpx.Request], Any]:
+    """Return what answers with the newest of these that is due, by seconds from now."""
+    began = qoder.clock.time
+    return lambda _: [value for after, value in told if qoder.clock.time - began >= after][-1]
+
+
+@pytest.mark.parametrize("verb", ["get --exit-status", "wait"])
+@pytest.mark.parametrize("deleted", [GONE, page(*WORK, event("deleted", 20))], ids=["not found", "an event"])
+def test_run_wait_exits_9_when_the_session_is_deleted(qoder: Qoder, verb: str, deleted: Any) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, deleted, repeat=True)
+    began = qoder.clock.time
+    ran = qoder("run", *verb.split(), "drun_1", "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (9, "session_deleted")
+    assert "status" not in ran.json
+    assert ran.error["next"] == ["qoder", "run", "get", "drun_1", "-o", "json"]
+    took = qoder.clock.time - began
+    assert 30 <= took <= 40 if deleted is GONE else took < 1  # a replica may lag
+
+
+@pytest.mark.parametrize("verb", ["get", "wait"])
+@pytest.mark.parametrize("gone", [0, 1, 20])
+def test_run_wait_does_not_take_a_session_for_deleted_that_is_not_found_for_a_while(
+    qoder: Qoder, verb: str, gone: int
+) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, timeline(qoder, (0, GONE), (gone, page(*WORK, END))), repeat=True)
+    qoder.wire.on(*SESSION, {})
+    assert qoder("run", verb, "drun_1", "--json").json["status"] == "completed"
+
+
+def test_run_wait_does_not_take_a_session_for_deleted_that_is_not_found_twice_however_far_apart(qoder: Qoder) -> None:
+    def late(request: httpx.Request) -> Any:
+        qoder.clock.time += 40
+        return GONE
+
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, GONE, late, page(*WORK, END)).on(*SESSION, {})
+    assert qoder(*WAIT).json["status"] == "completed"
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_run_wait_gives_the_session_of_a_young_run_half_a_minute(qoder: Qoder, comes: bool) -> None:
+    young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}  # where the fake clock stands
+    worked = [{**each, "processed_at": f"2027-01-15T08:00:0{n}Z"} for n, each in enumerate(story(RUNNING, rests()))]
+    qoder.wire.on(*RUN, young).on(*EVENTS, GONE, GONE, page(*worked) if comes else GONE, repeat=True)
+    qoder.wire.may(*SESSION, {})
+    ran = qoder(*WAIT)
+    assert ran.code == (0 if comes else 9)
+    assert comes or 30 < sum(qoder.clock.slept) < 40
+
+
+@pytest.mark.parametrize(("id", "code"), [("sess_\udc80", 9), ("sess_" + "1" * 70_000, 10)], ids=["odd", "long"])
+def test_run_wait_has_no_bug_where_no_url_can_hold_the_session(qoder: Qoder, id: str, code: int) -> None:
+    """Half a character can be asked for, and is not found."""
+    qoder.wire.on(*TRIGGER, {**CURRENT, "session_id": id})
+    qoder.wire.may("GET", "/sessions/sess_%ED%B2%80/events", GONE)
+    ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
+    assert (ran.code, ran.json["id"], ran.error["run_id"]) == (code, "drun_1", "drun_1")
+
+
+# A status against the session's word, and questions.
+
+WAITS = event("status_idle", 20, stop_reason={"type": "requires_action", "event_ids": ["evt_call"]})
+ON = event("status_running", 30)
+DONE_AT_10, ON_15 = idle("end_turn", 10), event("status_running", 15)
+TURN = [*WORK, idle("end_turn")]
+AGAIN = event("status_running", 40)
+BEFORE = [{**each, "processed_at": f"2026-06-14T07:54:{n:02}Z"} for n, each in enumerate(TURN)]
+Told = list[tuple[float, Any]]  # with the seconds after which it is told
+
+
+class Wait(NamedTuple):
+    """How a run and its session are told, and how the wait ends: exit code, status and type of the error."""
+
+    run: Told
+    events: Told
+    ends: tuple[int, str, str | None]
+    words: str = ""
+    says: str = ""
+    takes: tuple[float, float] = (0, 1e9)
+
+
+def rested(*events: dict[str, Any], ends: tuple[int, str, str | None] = (124, "running", None)) -> Wait:
+    """Return a wait for a run whose status stays behind a session that shows these events."""
+    return Wait([(0, LEGACY)], [(0, page(*story(*events)))], ends, "--timeout 10m --on-ask wait")
+
+
+COMPLETED, STILL, CANCELLED = (0, "completed", None), (124, "running", None), (1, "failed", "cancelled")
+UNTOLD = {
+    "gone": GONE,
+    "html 404": (404, "<html>"),
+    "html 403": (403, "<html>"),
+    "403": api_error(403, "permission_error", "No."),
+    "502": (502, ""),
+    "null": {"data": None},
+}
+AT_LAST_DONE: Told = [(0, LEGACY), (600, DONE)]
+SESSION_WORKS_ON: Told = [
+    (0, page(*TURN)),
+    (100, page(*TURN, AGAIN)),
+    (200, page(*TURN, AGAIN, idle("end_turn", 50))),
+]
+RESTS_ANEW: Told = [
+    (0, page(*TURN)),
+    (100, page(*TURN, AGAIN, idle("end_turn", 50))),
+    (170, page(*TURN, AGAIN, idle("end_turn", 50), event("status_running", 55))),
+]
+PASSES: Told = [(0, page(*WORK, WAITS)), (14, page(*WORK, WAITS, ON)), (60, page(*WORK, WAITS, ON, END))]
+ANSWERED: Told = [(0, page(*WORK, WAITS)), (600, page(*WORK, WAITS, ON, END))]
+WAITINGS: dict[str, Wait] = {
+    "overruled after a minute of rest": Wait(
+        [(0, LEGACY)],
+        [(0, page(*WORK)), (70, page(*WORK, idle("cancelled")))],
+        CANCELLED,
+        says="run drun_1 is still 'running' on the server",
+        takes=(180, 195),
+    ),
+    "a word that nobody knows, overruled": Wait(
+        [(0, {**LEGACY, "status": "thinking"})],
+        [(0, page(*TURN))],
+        COMPLETED,
+        says="run drun_1 is still 'thinking' on the server",
+    ),
+    "works on, then fails": Wait([(0, LEGACY), (290, FAILED)], SESSION_WORKS_ON, (1, "failed", "api_error")),
+    "rests anew, then fails": Wait([(0, LEGACY), (250, FAILED)], RESTS_ANEW, (1, "failed", "api_error")),
+    **{f"a session that tells nothing: {name}": Wait(AT_LAST_DONE, [(0, UNTOLD[name])], COMPLETED) for name in UNTOLD},
+    "an ending older than the run, legacy": Wait([(0, LEGACY)], [(0, page(*BEFORE))], STILL, "--timeout 10m"),
+    "an ending older than the run, current": Wait([(0, CURRENT)], [(0, page(*BEFORE))], STILL, "--timeout 10m"),
+    "rests: done": rested(RUNNING, rests(), ends=COMPLETED),
+    "rests: goes on": rested(RUNNING, rests(), RUNNING),
+    "rests: done twice": rested(RUNNING, rests(), RUNNING, rests(), ends=COMPLETED),
+    "rests: done, then cancelled": rested(RUNNING, rests(), RUNNING, rests("cancelled"), ends=CANCELLED),
+    "rests: cancelled, then done": rested(RUNNING, rests("cancelled"), RUNNING, rests(), ends=CANCELLED),
+    "rests: done, then asks": rested(RUNNING, rests(), rests("requires_action")),
+    "rests: done, then an error": rested(RUNNING, rests(), fails("retrying"), ends=COMPLETED),
+    "rests: before any work": rested(rests()),
+    "asks, and goes on by itself": Wait([(0, CURRENT)], PASSES, COMPLETED),
+    "asks, and is waited for": Wait([(0, CURRENT)], ANSWERED, COMPLETED, "--on-ask wait"),
+    "asks, of a server with statuses": Wait([(0, LEGACY)], ANSWERED, (11, "running", None), takes=(15, 85)),
+    "asks after the run's own end": Wait(AT_LAST_DONE, [(0, page(*WORK, DONE_AT_10, ON_15, WAITS))], COMPLETED),
+}
+
+
+@pytest.mark.parametrize("name", WAITINGS)
+def test_run_wait_ends_as_run_and_session_together_say(qoder: Qoder, name: str) -> None:
+    wait = WAITINGS[name]
+    qoder.wire.on(*RUN, timeline(qoder, *wait.run), repeat=True).on(*EVENTS, timeline(qoder, *wait.events), repeat=True)
+    qoder.wire.may(*SESSION, {})
+    ran = qoder(*WAIT, *wait.words.split())
+    shown = ran.json
+    assert (ran.code, shown["status"], (shown["error"] or {}).get("type")) == wait.ends
+    assert ("requires_action" in shown) == (ran.code == 11)
+    assert wait.says in ran.err
+    assert ran.err.count("unrecognised status") == wait.says.count("thinking")
+    assert wait.takes[0] <= sum(qoder.clock.slept) < wait.takes[1]
+
+
+@STARTS
+def test_run_wait_exits_11_when_the_agent_has_asked_for_15_seconds(qoder: Qoder, line: str) -> None:
+    qoder.wire.on(*(TRIGGER if "deploy" in line else RUN), CURRENT)
+    qoder.wire.on(*EVENTS, page(*WORK, WAITS), repeat=True)
+    ran = qoder(*line.split(), "--json")
+    assert (ran.code, ran.json["status"]) == (11, "running")
+    assert (ran.error["type"], ran.error["run_state"], ran.error["run_id"]) == ("needs_answer", "going", "drun_1")
+    assert ran.error["next"] == ["qoder", "run", "pending", "drun_1", "-o", "json"]
+    assert "approve, deny or answer it" in ran.error["hint"]
+    assert 15 <= sum(qoder.clock.slept) < 17
+
+
+def test_run_wait_does_not_take_the_first_sessions_ending_for_the_runs(qoder: Qoder) -> None:
+    other = {**LEGACY, "session_id": "sess_2"}
+    qoder.wire.on(*RUN, timeline(qoder, (0, LEGACY), (100, other)), repeat=True).on(*EVENTS, page(*TURN), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_2/events", page(*WORK), repeat=True)
+    ran = qoder(*WAIT, "--timeout", "10m")
+    assert (ran.code, ran.json["status"]) == (124, "running")
+
+
+# The command that goes on.
+
+
+@STARTS
+def test_run_wait_names_a_command_that_goes_on_and_wants_the_same(qoder: Qoder, line: str) -> None:
+    wants = ("--result", "--require-satisfied", "--on-ask", "wait")
+    qoder.wire.on(*(TRIGGER if "deploy" in line else RUN), LEGACY).on(*RUN, LEGACY, repeat=True)
+    ran = qoder(*line.split(), *wants, "--no-progress", "--timeout", "2", "--json")
+    assert ran.code == 124
+    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", *wants, "--no-progress", "-o", "json"]
+
+
+def test_run_wait_names_the_log_of_a_run_that_failed(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, idle("cancelled"))).on(*SESSION, {})
+    ran = qoder("run", "wait", "drun_1", "-q")
+    assert (ran.code, ran.errors[0][:20]) == (1, "error: run drun_1 fa")
+    assert "qoder run logs drun_1\n" in ran.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "deploy run dep_1 --on-ask wait",
+        "run logs drun_1 --on-ask wait",
+        "run wait drun_1 --on-ask prompt",
+        "run wait drun_1 --timeout soon",
+        "deploy run dep_1 --require-satisfied",
+    ],
+)
+def test_run_wait_has_options_that_are_for_waiting_alone(qoder: Qoder, line: str) -> None:
+    assert qoder(*line.split()).code == 2
+
+
+def test_run_wait_gives_a_sign_of_life_every_30_seconds_where_there_is_no_terminal(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--timeout", "55")
+    assert [line for line in ran.err.splitlines() if "after 3" in line]
+
+
+# Several.
+
+SESSIONS = ("GET", "/sessions", page())  # asked for what the runs cost, where they do not say so
+
+
+def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Qoder) -> None:
+    at = LEGACY["triggered_at"]
+    for words in ((), ("--json",)):
+        qoder.wire.on("GET", "/deployment_runs/drun_3", run(3))
+        qoder.wire.on("GET", "/deployment_runs/drun_1", run(1, status="running"), run(1, status="failed"))
+        qoder.wire.on("GET", "/deployment_runs/drun_2", GONE).on(*SESSIONS)
+        ran = qoder("run", "wait", "drun_3", "drun_1", "drun_2", *words)
+        assert ran.code == 5
+        if not words:
+            assert [line.split("\t") for line in ran.out.splitlines()] == [
+                ["drun_3", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
+                ["drun_1", "failed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
+                ["drun_2", "not_found", *["-"] * 7],
+            ]
+    assert [(item["id"], item["exit_code"], item["input"]) for item in ran.json] == [
+        ("drun_3", 0, "drun_3"),
+        ("drun_1", 1, "drun_1"),
+        (None, 5, "drun_2"),
+    ]
+    assert ran.error["message"].startswith("1 of 3 runs completed")
+
+
+def test_run_wait_reads_runs_from_standard_input(qoder: Qoder) -> None:
+    qoder.stdin = "# from last night\r\n\r\ndrun_1\r\n"
+    qoder.wire.on(*RUN, DONE)
+    assert qoder("run", "wait", "-", "--json").json == [{**DONE, "input": "drun_1", "exit_code": 0}]
+
+
+def test_run_wait_of_several_names_one_command_for_those_that_have_not_ended(qoder: Qoder) -> None:
+    for number in (1, 2):
+        qoder.wire.on("GET", f"/deployment_runs/drun_{number}", run(number, status="running"), repeat=True)
+    qoder.wire.on("GET", "/deployment_runs/drun_3", run(3)).on(*SESSIONS)
+    ran = qoder("run", "wait", "drun_1", "drun_2", "drun_3", "--timeout", "10", "-o", "jsonl")
+    assert (ran.code, len(ran.out.splitlines())) == (124, 3)
+    assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", "drun_2", "-o", "jsonl"]
+
+
+def test_run_wait_of_several_with_timeout_0_reads_each_once_however_slow_the_first_is(qoder: Qoder) -> None:
+    def slow(request: httpx.Request) -> Any:
+        qoder.clock.time += 10
+        return LEGACY
+
+    def long_awaited(request: httpx.Request) -> Any:
+        threading.Event().wait(0.3)  # it is seen meanwhile whether it is too late
+        return run(2)
+
+    qoder.wire.on(*RUN, slow).on("GET", "/deployment_runs/drun_2", long_awaited).on(*SESSIONS)
+    ran = qoder("run", "wait", "drun_1", "drun_2", "--timeout", "0", "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (124, [124, 0])
+
+
+# What a stream tells.
+
+
+def said(*events: dict[str, Any]) -> bytes:
+    return b"".join(f"data: {json.dumps(each)}\n\n".encode() for each in events)
+
+
+class Listening(FakeClock):
+    """A clock that stands still while a stream has so many pieces of news to deliver, from a thread of its own."""
+
+    news = 0
+
+    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+        try:
+            item = next_of(inbox, 2.0 if self.news > 0 else 0.0)
+        except queue.Empty:
+            self.news = 0
+            self.sleep(seconds)
+            return None
+        self.news -= 1
+        return item
+
+
+class Streamed:
+    """A world with runs of so many seconds, whose streams say `at_first` and, once one has ended, `then`."""
+
+    has_ended, is_over = threading.Event(), threading.Event()
+
+    def __init__(
+        self, qoder: Qoder, generation: Generation, seconds: float, at_first: bytes = b"", then: bytes = b""
+    ) -> None:
+        self.has_ended.clear()
+        self.is_over.clear()
+        self.clock = qoder.clock = Listening()
+        self.world = World(clock=self.clock.now, generation=generation, seed=1, token=TOKEN)
+        self.world.add_deployment(id="dep_1", name="nightly", behaviour=Behaviour(turn(seconds=seconds)))
+        self.at_first, self.then = at_first, then
+        self.ends = self.world.now() + seconds
+        self.told_at = 0.0
+        self.streams: set[str] = set()
+        self.clock.at_sleep = self._look
+        self.clock.news = 1 + at_first.count(b"\n\n")  # and that the stream is open
+        qoder.transport = WorldTransport(self.world, sleep=self.clock.sleep, lie=self._lie)
+
+    def _look(self) -> None:
+        if self.clock.time >= self.ends and not self.told_at:
+            self.told_at, self.clock.news = self.clock.time, self.then.count(b"\n\n")
+            self.has_ended.set()
+
+    def _lie(self, request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if not request.url.path.endswith("/stream"):
+            return answer()
+        self.streams.add(request.url.path)
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=self._chunks())
+
+    def _chunks(self) -> Iterator[bytes]:
+        yield self.at_first
+        self.has_ended.wait(20)
+        yield self.then
+        self.is_over.wait(20)
+
+
+@pytest.fixture(autouse=True)
+def _no_stream_outlives_its_test() -> Iterator[None]:
+    yield
+    Streamed.has_ended.set()
+    Streamed.is_over.set()
+
+
+IDLE = {"type": "session.status_idle", "stop_reason": {"type": "end_turn"}}
+STARTED, ENDED = said({"id": "evt_1", **RUNNING}), said({"id": "evt_2", **IDLE})
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_run_wait_confirms_an_end_that_it_hears_at_once_and_reads_rarely(qoder: Qoder, generation: Generation) -> None:
+    place = Streamed(qoder, generation, 55, STARTED, ENDED)
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert qoder.clock.time - place.told_at < 0.5
+    assert len(place.world.requests) <= 9
+
+
+SILENT = {
+    "nothing": b"",
+    "heartbeats": b": heartbeat\n\n" * 9,
+    "an event of another session": said({"id": "evt_x", "session_id": "sess_x", **RUNNING}),
+    "one event": STARTED,
+}
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("silent", SILENT)
+def test_run_wait_sees_the_end_within_six_seconds_where_the_stream_is_open_but_silent(
+    qoder: Qoder, generation: Generation, silent: str
+) -> None:
+    place = Streamed(qoder, generation, 152, SILENT[silent])
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert 0 <= qoder.clock.time - place.ends < 6
+
+
+def test_run_wait_is_hurried_by_no_stream_that_repeats_an_end(qoder: Qoder) -> None:
+    again = b"".join(said({"id": f"evt_{n}", **IDLE}) for n in range(500))
+    place = Streamed(qoder, "legacy", 60, STARTED + again)
+    assert qoder("deploy", "run", "dep_1", "--wait").code == 0
+    assert len(place.world.requests) < 40
+
+
+def test_run_wait_of_many_opens_a_few_streams(qoder: Qoder) -> None:
+    place = Streamed(qoder, "current", 30)
+    assert qoder("deploy", "run", *["dep_1"] * 20, "--allow-duplicates", "--follow").code == 0
+    assert 1 <= len(place.streams) <= listen.MOST_FEEDS
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_deploy_run_of_several_exits_11_when_one_asks(qoder: Qoder, generation: Generation) -> None:
+    world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN)
+    qoder.transport = WorldTransport(world, faults=Faults("stream:501*inf"), sleep=qoder.clock.sleep)
+    ran = qoder("deploy", "run", *["dep_demo"] * 10, "dep_ask", "--allow-duplicates", "--wait", "--json")
+    assert (ran.code, [item["exit_code"] for item in ran.json]) == (11, [0] * 10 + [11])
+    assert ran.error["next"][:4] == ["qoder", "run", "wait", ran.json[-1]["id"]]
+
+
