@@ -1,14 +1,12 @@
-"""What tests share of: `qoder run logs`, in the user's words."""
+"""What happens in sessions: what an agent says, delivers and does, and events of a list as JSON lines."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from tests.conftest import Ran
-from tests.support.one_run import CURRENT
-from tests.support.wire import api_error, page
+from tests.support.wire import api_error
 
 GONE = api_error(404, "not_found_error", "No such thing.")
 
@@ -26,40 +24,13 @@ def lines_of(ran: Ran) -> list[Any]:
     return [json.loads(line) for line in ran.out.splitlines()]
 
 
-END = {"id": "evt_end", "type": "session.status_terminated"}
+def a_result(n: int) -> dict[str, Any]:
+    """Return one of very many events."""
+    return {"id": f"evt_{n:07}", "type": "agent.tool_result", "content": text(f"{n} " + "word " * 60)}
 
 
-class Many(httpx.BaseTransport):
-    """A server with very many events, in its list or in its stream."""
-
-    def __init__(self, count: int, *, streamed: bool) -> None:
-        self._count = count
-        self._streamed = streamed
-        self._over = False
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        path, query = request.url.path, request.url.params
-        if path.endswith("/events/stream"):
-            return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=self._stream())
-        if path.endswith("/events"):
-            return httpx.Response(200, json=self._page(query))
-        return httpx.Response(200, json=CURRENT)
-
-    def _page(self, query: httpx.QueryParams) -> dict[str, Any]:
-        begin = int(query.get("page", "0"))
-        if self._streamed and self._over and "types[]" in query:
-            return page(END)
-        if self._streamed:
-            return page()
-        end = min(begin + 100, self._count)
-        following = str(end) if end < self._count else None
-        return {"data": [self._event(n) for n in range(begin, end)], "next_page": following}
-
-    def _stream(self) -> Iterator[bytes]:
-        for n in range(self._count):
-            yield b"data: " + json.dumps(self._event(n)).encode() + b"\n\n"
-        self._over = True
-        yield f"data: {json.dumps(END)}\n\n".encode()
-
-    def _event(self, n: int) -> dict[str, Any]:
-        return {"id": f"evt_{n:07}", "type": "agent.tool_result", "content": text(f"{n} " + "word " * 60)}
+def page_of(request: httpx.Request, count: int) -> dict[str, Any]:
+    """Return the page of a list of so many events that a request asks for."""
+    begin = int(request.url.params.get("page", "0"))
+    end = min(begin + 100, count)
+    return {"data": [a_result(n) for n in range(begin, end)], "next_page": str(end) if end < count else None}

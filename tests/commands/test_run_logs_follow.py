@@ -1,0 +1,487 @@
+"""`qoder run logs --follow`: what happens is shown once and in order, until the run ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import Signalled
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from qoder_cli.sessions.feed import FRAME_LIMIT
+from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import WorldTransport
+from tests.support.logs import GONE, a_result, lines_of, page_of, says
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, event, idle
+from tests.support.processes import Shell, sandbox
+from tests.support.wire import Wire, api_error, page
+
+FOLLOW = ("run", "logs", "drun_1", "--follow", "-o", "jsonl")
+BOTH = pytest.mark.parametrize("generation", GENERATIONS)
+
+# A run of the sandbox, to its end.
+
+
+class Place:
+    """A world on the test's clock, with a run in it; what is asked of it is counted."""
+
+    def __init__(self, qoder: Qoder, generation: Generation = "current", *faults: str, run: str = "dep_minute") -> None:
+        self.world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN)
+        qoder.transport = WorldTransport(self.world, faults=Faults(*faults), sleep=qoder.clock.sleep)
+        # Real seconds: it is the stream's thread that lets the time pass, or nobody but the one that waits.
+        qoder.clock.patience = 0.01 if "stream:501*inf" in faults else 20.0
+        self._qoder = qoder
+        self.run = qoder("deploy", "run", run, "-q").out.strip()
+
+    def follow(self, *words: str) -> Ran:
+        return self._qoder("run", "logs", self.run, "--follow", *words)
+
+    def listed(self) -> list[Any]:
+        listed: list[Any] = self._qoder("run", "logs", self.run, "--json").json
+        return listed
+
+    def asked(self, ending: str) -> int:
+        return sum(seen.path.endswith(ending) for seen in self.world.requests)
+
+
+FAULTS: list[tuple[str, ...]] = [
+    *((), ("stream:cut=2",), ("stream:cut=0.5",), ("stream:truncated*2",), ("stream:503*3",), ("stream:html=200*2",)),
+    *(("stream:silent*1",), ("stream:501*inf",), ("stream:409*inf",), ("events:503*3", "stream:cut=5")),
+    *(("any:lagging=2",), ("run:half-written=5",)),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("faults", FAULTS, ids=str)
+def test_run_logs_follow_misses_nothing_and_repeats_nothing(
+    qoder: Qoder, generation: Generation, faults: tuple[str, ...]
+) -> None:
+    place = Place(qoder, generation, *faults)
+    if faults == ("any:lagging=2",):
+        qoder.clock.sleep(2)
+    ran = place.follow("-o", "jsonl")
+    assert ran.code == 0
+    assert lines_of(ran) == place.listed()
+    assert lines_of(ran)[-1]["stop_reason"] == {"type": "end_turn"}
+    match faults:
+        case ("stream:cut=2",):
+            assert place.asked("/stream") >= 4  # after 5, 15, 45 s
+        case ("stream:501*inf",):
+            assert "there is no event stream; falling back to polling" in ran.err
+            assert place.asked("/stream") == 1
+        case ("run:half-written=5",):
+            assert generation == "legacy" or "waiting for it" in ran.err
+
+
+@BOTH
+@pytest.mark.parametrize("run", ["dep_demo", "dep_fail", "dep_terminated", "dep_budget", "dep_ask", "dep_slow"])
+def test_run_logs_follow_ends_with_the_run_however_it_ends(qoder: Qoder, generation: Generation, run: str) -> None:
+    place = Place(qoder, generation, run=run)
+    ran = place.follow("--json")
+    assert (ran.code, ran.json) == (11 if run == "dep_ask" else 0, place.listed())
+
+
+def test_run_logs_follow_leaves_a_run_that_asks_after_15_seconds_unless_told_otherwise(qoder: Qoder) -> None:
+    place = Place(qoder, "current", "stream:501*inf", run="dep_ask")
+    began = qoder.clock.time
+    ran = place.follow("-o", "jsonl")
+    assert (ran.code, ran.error["type"], ran.error["run_state"]) == (11, "needs_answer", "going")
+    assert ran.error["next"][1:3] == ["run", "pending"]
+    assert 15 <= qoder.clock.time - began < 30
+    leave(qoder, 40)
+    ran = place.follow("--on-ask", "wait", "-o", "jsonl")
+    assert ran.code == 130
+    assert ran.error["next"][4:7] == ["--follow", "--on-ask", "wait"]
+
+
+def leave(qoder: Qoder, after: int) -> None:
+    """Let SIGINT come at this pause."""
+    left = [None] * after
+
+    def interrupt() -> None:
+        if not left:
+            raise Signalled(signal.SIGINT)
+        left.pop()
+
+    qoder.clock.at_sleep = interrupt
+
+
+@BOTH
+@pytest.mark.parametrize("option", ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"])
+@pytest.mark.parametrize("faults", [(), ("stream:501*inf",)], ids=str)
+def test_run_logs_follow_may_show_less_than_everything(
+    qoder: Qoder, generation: Generation, option: str, faults: tuple[str, ...]
+) -> None:
+    place = Place(qoder, generation, *faults)
+    qoder.clock.sleep(20)
+    before = len(place.listed())
+    shown = lines_of(place.follow(*option.split(), "-o", "jsonl"))
+    after = place.listed()
+    if "type" in option:
+        assert shown == [event for event in after if event["type"] == "agent.message"]
+    else:
+        assert shown == after[before - (2 if "2" in option else 0) :]
+
+
+def test_run_logs_follow_of_a_run_that_is_over_shows_it_and_ends(qoder: Qoder) -> None:
+    place = Place(qoder)
+    qoder.clock.sleep(100)
+    assert place.follow("--json").json == place.listed()
+    assert place.asked("/stream") == 0
+
+
+# A stream, connection by connection.
+
+ENDED = {"id": "evt_end", "type": "session.status_terminated"}
+
+
+def message(n: int, **fields: Any) -> dict[str, Any]:
+    return {"id": f"evt_{n}", "type": "agent.message", **fields}
+
+
+def frame(event: dict[str, Any] | str, *, id: str | None = None, kind: str | None = None) -> bytes:
+    data = event if isinstance(event, str) else json.dumps(event)
+    lines = [f"id: {id}"] * (id is not None) + [f"event: {kind}"] * (kind is not None) + [f"data: {data}"]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+class Streams:
+    """Answers each connection to the stream in turn: with bytes, or as told. Then the session ends.
+
+    The list has what came before, and `missed`, which no stream told of. The stream's thread runs ahead of who reads.
+    """
+
+    def __init__(self, qoder: Qoder, *connections: Any, missed: list[dict[str, Any]] | None = None) -> None:
+        self.qoder, self.missed = qoder, missed or []
+        self.connections = [*connections, [frame(ENDED)]]
+        self.cursors: list[str | None] = []
+        self.times: list[float] = []
+        self.slow = 0.0  # seconds that pass before each chunk
+        self.lasts: list[Any] = []
+        qoder.clock.patience = 20.0
+        qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, self._listed, repeat=True).may(*SESSION, {})
+        qoder.wire.on("GET", EVENTS[1] + "/stream", self._connect, repeat=True)
+
+    def _listed(self, request: httpx.Request) -> Any:
+        over = [ENDED] * (len(self.times) == len(self.connections))
+        if "types[]" in request.url.params:  # how the run stands
+            return page(*WORK, *over)
+        return page(*self.missed) if "after_id" in request.url.params else page(*WORK)
+
+    def _connect(self, request: httpx.Request) -> Any:
+        said = self.connections[len(self.times)]
+        self.times.append(self.qoder.clock.time)
+        self.cursors.append(request.headers.get("last-event-id"))
+        if not isinstance(said, list):
+            return said
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=self._chunks(said))
+
+    def _chunks(self, said: list[Any]) -> Iterator[bytes]:
+        for chunk in said:
+            self.qoder.clock.sleep(self.slow)
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+    @property
+    def pauses(self) -> list[float]:
+        return [round(after - before) for before, after in pairwise(self.times)]
+
+    def follow(self) -> list[Any]:
+        """Follow, and return what is shown after the history, without the end."""
+        ran = self.qoder(*FOLLOW)
+        assert ran.code == 0, ran.err
+        first, second, *shown = lines_of(ran)
+        assert [first, second] == WORK
+        return [event for event in shown if event != ENDED]
+
+
+LAST = WORK[-1]["id"]
+BREAKS: dict[str, list[Any]] = {
+    "ends": [],
+    "resets": [httpx.ReadError("reset")],
+    "times out": [httpx.ReadTimeout("")],
+    "is cut": [b'id: evt_2\ndata: {"id": "ev'],
+}
+
+
+@pytest.mark.parametrize("breaks", BREAKS.values(), ids=BREAKS.keys())
+def test_run_logs_follow_goes_on_after_the_last_complete_event(qoder: Qoder, breaks: list[Any]) -> None:
+    again = [frame(message(1)), b": heartbeat\n\n", frame(message(2)), *breaks]
+    streams = Streams(qoder, [frame(message(1)), *breaks], again)
+    assert streams.follow() == [message(1), message(2)]
+    assert streams.cursors == [LAST, "evt_1", "evt_2"]
+
+
+PAUSES: dict[str, tuple[list[Any], float, list[int]]] = {
+    # What the connections meet, the seconds that pass before each chunk, and the pauses between them.
+    "5, 15 and 45 s": ([(503, {})] * 5, 0, [5, 15, 45, 45, 45]),
+    "anew after one that held": ([*[(503, {})] * 2, [frame(message(1))], (503, {})], 6, [5, 15, 6 + 5, 15]),
+    "as the server says": ([httpx.Response(503, headers={"retry-after": "50"}, json={})], 0, [50]),
+}
+
+
+@pytest.mark.parametrize(("connections", "slow", "pauses"), PAUSES.values(), ids=PAUSES.keys())
+def test_run_logs_follow_opens_its_stream_again_after_a_pause(
+    qoder: Qoder, connections: list[Any], slow: float, pauses: list[int]
+) -> None:
+    streams = Streams(qoder, *connections)
+    streams.slow = slow
+    streams.follow()
+    assert streams.pauses == pauses
+
+
+NO_STREAM = [401, 403, 404, 405, 501]
+
+
+@pytest.mark.parametrize("status", NO_STREAM)
+def test_run_logs_follow_opens_no_stream_again_that_is_refused_or_missing(qoder: Qoder, status: int) -> None:
+    asked: list[float] = []
+
+    def refuse(request: httpx.Request) -> Any:
+        asked.append(qoder.clock.time)
+        return api_error(status, "some_error", "No.")
+
+    began = qoder.clock.time
+    qoder.clock.patience = 0.01
+    qoder.wire.on(*RUN, lambda _: DONE if qoder.clock.time - began > 100 else LEGACY, repeat=True)
+    qoder.wire.on(*EVENTS, page(*WORK), repeat=True).on("GET", EVENTS[1] + "/stream", refuse, repeat=True)
+    assert qoder(*FOLLOW).code == 0
+    assert len(asked) == 1
+
+
+FAILURES: dict[str, Any] = {
+    "500": api_error(500, "api_error", "Broken."),
+    "refused": httpx.ConnectError("refused"),
+    "JSON": (200, {}),
+    "HTML": httpx.Response(200, text="<html>", headers={"content-type": "text/html"}),
+    "redirect": httpx.Response(302, headers={"location": "https://elsewhere/"}),
+    "odd": ValueError("odd"),
+    "an error": [frame({"type": "error", "error": {"message": "Too busy."}})],
+    "an error that is no JSON": [frame("broken", kind="error")],
+    "an error by its name": [frame({"message": "Gone."}, kind="error")],
+    "a conflict not about the cursor": (409, {}),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_run_logs_follow_comes_back_whatever_goes_wrong(qoder: Qoder, failure: Any) -> None:
+    streams = Streams(qoder, failure)
+    assert streams.follow() == []
+    assert len(streams.times) == 2
+
+
+def test_run_logs_follow_reads_the_list_where_the_server_forgot_the_cursor(qoder: Qoder) -> None:
+    forgotten = api_error(409, "conflict_error", "Invalid cursor.")
+    streams = Streams(qoder, [frame(message(1))], forgotten, [frame(message(5))], missed=[message(3)])
+    assert sorted(each["id"] for each in streams.follow()) == ["evt_1", "evt_3", "evt_5"]
+    assert streams.cursors == [LAST, "evt_1", None, "evt_5"]
+    assert streams.pauses[1] == 0
+
+
+def test_run_logs_follow_reads_the_list_where_an_event_is_too_long(qoder: Qoder) -> None:
+    parts = [b"data: ", *[b"x" * 2**20] * (FRAME_LIMIT // 2**20 + 1), b"\n\n"]
+    streams = Streams(qoder, [frame(message(1)), *parts, frame(message(3))], missed=[message(2)])
+    assert sorted(each["id"] for each in streams.follow()) == ["evt_1", "evt_2", "evt_3"]
+
+
+PING = frame("{}", kind="ping", id="evt_9")
+PREVIEW = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
+BIG = message(1, content=[{"type": "text", "text": "é" * 2_500_000}])
+# What a stream says, the events in it, and the cursor afterwards.
+SAID: dict[str, tuple[bytes, list[Any], str]] = {
+    "an id of the frame": (frame({"type": "a.b"}, id="evt_1"), [{"id": "evt_1", "type": "a.b"}], "evt_1"),
+    "a type, too": (frame({"n": 1}, id="evt_1", kind="odd"), [{"id": "evt_1", "type": "odd", "n": 1}], "evt_1"),
+    "no type": (frame({"id": "evt_1", "n": 1}), [{"id": "evt_1", "n": 1}], "evt_1"),
+    "no id, twice": (frame({"type": "agent.message"}) * 2, [{"type": "agent.message"}], LAST),
+    "twice": (frame(message(1)) * 2, [message(1)], "evt_1"),
+    "no JSON": (frame("not json", id="evt_1", kind="agent.message"), [], LAST),
+    "a list": (frame("[1]", kind="agent.message"), [], LAST),
+    "deep": (frame("[" * 100_000), [], LAST),
+    "a preview": (frame(PREVIEW, id="evt_1"), [], LAST),
+    "a delta": (frame({"type": "event_delta"}, id="evt_9") + frame(message(1)), [message(1)], "evt_1"),
+    "a ping": (frame(message(1)) + PING + frame(PREVIEW, id="evt_2"), [message(1)], "evt_1"),
+    "a ping without data": (b"event: ping\n\n", [], LAST),
+    "a heartbeat": (frame("{}", kind="heartbeat", id="evt_9"), [], LAST),
+    "done": (b"data: [DONE]\n\n" + frame(message(1)), [], LAST),
+    "CRLF": (frame(message(1, text="café\u2028")).replace(b"\n", b"\r\n"), [message(1, text="café\u2028")], "evt_1"),
+    "no UTF-8": (frame('{"id": "evt_1", "n": "X"}').replace(b"X", b"\xff"), [{"id": "evt_1", "n": "\ufffd"}], "evt_1"),
+    "our token": (frame(message(1, text=f"Bearer {TOKEN}")), [message(1, text="Bearer [redacted]")], "evt_1"),
+    "5 MB": (frame(BIG), [BIG], "evt_1"),
+    "an id that no header can carry": (frame(message(1)) + frame({"id": "é"}), [message(1), {"id": "é"}], "evt_1"),
+    "an id with a header in it": (frame({"id": "e\r\nX-Evil: 1"}), [{"id": "e\r\nX-Evil: 1"}], LAST),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> None:
+    said, events, cursor = SAID[name]
+    streams = Streams(qoder, [said[n : n + 65_536] for n in range(0, len(said), 65_536)])
+    assert streams.follow() == events
+    assert streams.cursors == [LAST, cursor]
+
+
+
+# Endings, and what cannot be read.
+
+
+def test_run_logs_follow_does_not_rely_on_a_stream_that_is_silent(qoder: Qoder) -> None:
+    place, over = Place(qoder), threading.Event()
+
+    def silent(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if not request.url.path.endswith("/stream"):
+            return answer()
+        content = (b"" for _ in [0] if not over.wait(10))
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+
+    qoder.transport, qoder.clock.patience = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=silent), 0.01
+    ran = place.follow("-o", "jsonl")
+    over.set()
+    assert lines_of(ran) == place.listed()
+    assert max(qoder.clock.slept) == 5.0
+
+
+def test_run_logs_follow_does_not_wait_for_what_the_session_does_after_the_run(qoder: Qoder) -> None:
+    later = [event("status_running", 30), event("status_terminated", 31)]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page(idle("end_turn"), *later), page())
+    qoder.wire.on(*SESSION, {}, {})
+    assert qoder("run", "logs", "drun_1", "-f").code == 0
+
+
+def test_run_logs_follow_ends_by_the_servers_own_word_where_no_event_does(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, *[LEGACY] * 2, {**LEGACY, "status": "completed"}).on(*EVENTS, page(*WORK)).on(*SESSION, {})
+    qoder.wire.on(*EVENTS, page(), repeat=True)
+    assert qoder("run", "logs", "drun_1", "--follow").code == 0
+
+
+def test_run_logs_follow_sees_the_end_where_it_has_not_read_the_beginning(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, LEGACY, DONE).on(*EVENTS, page(*WORK[::-1]), page(idle("end_turn")), page())
+    assert qoder("run", "logs", "drun_1", "--follow", "--tail", "0", "-q").out == "evt_status_idle_23\n"
+    assert sum(qoder.clock.slept) < 5
+
+
+def test_run_logs_follow_of_one_type_leaves_soon_after_the_end_where_there_is_no_stream(qoder: Qoder) -> None:
+    began = qoder.clock.time
+    qoder.wire.on(*RUN, lambda _: DONE if qoder.clock.time > began + 20 else LEGACY, repeat=True)
+    qoder.wire.on(*EVENTS, page(*WORK, says("working", 8)), repeat=True)
+    ran = qoder(*FOLLOW, "--type", "agent.message")
+    assert (ran.code, len(lines_of(ran))) == (0, 1)
+    assert qoder.clock.time - began < 20 + 6
+
+
+def test_run_logs_follow_says_how_to_go_on_after_ctrl_c(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page(), page(says("Hello.", 8)))
+    leave(qoder, 1)
+    ran = qoder(*FOLLOW)
+    assert (ran.code, ran.error["run_state"], ran.error["session_id"]) == (130, "going", "sess_1")
+    assert ran.error["next"] == ["qoder", *FOLLOW]
+    assert lines_of(ran)[-1] == says("Hello.", 8)
+
+
+# What the list is answered with after its first pages; exit code, state of the run, and seconds that were slept.
+TROUBLE: dict[str, tuple[Any, int, str, tuple[float, float]]] = {
+    "five minutes of 502": ((502, ""), 10, "unknown", (300, 315)),
+    "a token that expires": (api_error(401, "authentication_error", "Expired."), 10, "unknown", (0, 10)),
+    "a session that is deleted": (GONE, 5, "unknown", (0, 60)),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_run_logs_follow_loses_sight_in_trouble_that_lasts(qoder: Qoder, name: str) -> None:
+    answer, code, state, slept = TROUBLE[name]
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK), page(*WORK), page()).on(*EVENTS, answer, repeat=True)
+    ran = qoder(*FOLLOW)
+    assert (ran.code, ran.error["http_status"]) == (code, answer[0])
+    if code == 10:
+        assert (ran.error["run_state"], ran.error["next"]) == (state, ["qoder", *FOLLOW])
+    else:
+        assert "was deleted, along" in ran.error["message"]
+    assert slept[0] <= sum(qoder.clock.slept) < slept[1]
+
+
+# Real processes.
+
+
+def test_run_logs_follow_shows_the_same_over_real_sockets(tmp_path: Path) -> None:
+    with sandbox("current", "stream:cut=0.4") as server:
+        shell = Shell(tmp_path, server)
+        line = 'qoder run logs "$(qoder deploy run dep_minute -q)" --follow -o jsonl'
+        followed = shell.run("sh", "-c", line).out.splitlines()
+        listed = shell.qoder("run", "logs", "last", "-o", "jsonl").out.splitlines()
+    assert followed == listed
+    assert len(listed) > 20
+
+
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a process")
+def test_run_logs_follow_dies_by_ctrl_c_with_last_words(tmp_path: Path) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server)
+        run = shell.qoder("deploy", "run", "dep_ask", "-q").out.strip()
+        server.world.sessions[next(reversed(server.world.sessions))].speed = 0.001
+        going = shell.begin("run", "logs", run, "--follow").says("following")
+        going.signal(signal.SIGINT)
+        ended = going.end()
+    assert ended.code == -signal.SIGINT
+    assert f"qoder run logs {run} --follow" in ended.err
+
+
+class Sink:
+    """Standard output that only counts the events written to it."""
+
+    events = 0
+
+    def write(self, data: bytes) -> int:
+        self.events += data.count(b'"agent.tool_result"')
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+
+def with_many_events(count: int, follow: bool) -> None:
+    """Show so many events, and print exit code, events written and the most memory that was used, in KiB."""
+    sink, streamed = Sink(), list[int]()
+
+    def stream(request: httpx.Request) -> httpx.Response:
+        def chunks() -> Iterator[bytes]:
+            yield from (frame(a_result(n)) for n in range(count))
+            streamed.append(count)
+            yield frame(ENDED)
+
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=chunks())
+
+    def listed(request: httpx.Request) -> Any:
+        over = streamed and "types[]" in request.url.params
+        return page(*[ENDED] * bool(over)) if follow else page_of(request, count)
+
+    wire = Wire().on(*RUN, CURRENT, repeat=True).on(*EVENTS, listed, repeat=True)
+    wire.may("GET", EVENTS[1] + "/stream", stream).may(*SESSION, {})
+    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"}
+    app = App(env=env, out=Screen(sink), err=Screen(None), transport=wire)  # type: ignore[arg-type]
+    words = [*FOLLOW] if follow else ["run", "logs", "drun_1", "--json"]
+    # Not what it inherits from its parent, as getrusage tells on Linux.
+    print(main(words, app), sink.events, Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory was used")
+@pytest.mark.parametrize("follow", [False, True])
+def test_run_logs_follow_takes_no_more_memory_for_10_000_events_than_for_1_000(follow: bool) -> None:
+    script = f"from {__name__} import with_many_events as run; run(1_000, {follow}); run(10_000, {follow})"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    few, many = ([int(word) for word in line.split()] for line in ran.stdout.splitlines())
+    assert [few[:2], many[:2]] == [[0, 1_000], [0, 10_000]]
+    assert many[2] < few[2] * 1.3
