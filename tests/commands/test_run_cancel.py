@@ -1,0 +1,94 @@
+"""`qoder run cancel`: it asks, it waits until it is true, and it says what was done."""
+
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import Signalled
+from tests.conftest import Qoder
+from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
+from tests.support.wire import api_error, page
+
+CANCEL = ("POST", "/sessions/sess_1/cancel")
+OTHER = {**LEGACY, "id": "drun_2", "session_id": "sess_2"}
+CANCELLED = {"status": "failed", "error": {"type": "cancelled", "message": "Cancelled."}}
+ACCEPTED = (202, {"id": "sess_1", "status": "canceling"})
+# How the run is told in turn, what answers the cancellation, the exit code, and the run that is printed.
+ENDS: dict[str, tuple[list[Any], list[Any], int, dict[str, Any]]] = {
+    "it waits until it is true": ([LEGACY, LEGACY, {**DONE, **CANCELLED}], [ACCEPTED], 0, {**DONE, **CANCELLED}),
+    "what is over is not cancelled": ([DONE], [], 0, DONE),
+    "a lost answer": ([LEGACY, DONE], [httpx.ReadError("reset")], 0, DONE),
+}
+
+
+@pytest.mark.parametrize(("runs", "answers", "code", "shown"), ENDS.values(), ids=ENDS.keys())
+def test_run_cancel_ends_when_the_run_has_ended(
+    qoder: Qoder, runs: list[Any], answers: list[Any], code: int, shown: dict[str, Any]
+) -> None:
+    qoder.wire.on(*RUN, *runs).on(*CANCEL, *answers)
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, ran.json) == (code, shown)
+
+
+def test_run_cancel_exits_9_where_it_does_not_come_true(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*CANCEL, (200, {})).on(*EVENTS, page(*WORK))
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "wait", "drun_1", "-o", "json"])
+
+
+@pytest.mark.parametrize("runs", [["drun_1"], ["drun_1", "drun_2"]])
+def test_run_cancel_asks_and_exits_2_without_anyone_to_ask(qoder: Qoder, runs: list[str]) -> None:
+    ran = qoder("run", "cancel", *runs)
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+    assert "--yes" in ran.err
+
+
+def test_run_cancel_of_several_tells_of_each(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, ACCEPTED)
+    qoder.wire.on("GET", "/deployment_runs/drun_2", OTHER, OTHER, {**OTHER, **CANCELLED})
+    qoder.wire.on("POST", "/sessions/sess_2/cancel", (202, {}))
+    qoder.stdin = "drun_1\ndrun_2\n"
+    ran = qoder("run", "cancel", "-", "--yes", "--json")
+    told = [(item["input"], item["status"], item["exit_code"]) for item in ran.json]
+    assert (ran.code, told) == (0, [("drun_1", "failed", 0), ("drun_2", "failed", 0)])
+
+
+def test_run_cancel_of_several_is_not_stopped_by_one_that_cannot_be_cancelled(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, ACCEPTED)
+    qoder.wire.on("GET", "/deployment_runs/drun_2", api_error(404, "not_found_error", "No such run."))
+    ran = qoder("run", "cancel", "drun_2", "drun_1", "--yes", "--json")
+    assert [(item["id"], item["exit_code"]) for item in ran.json] == [(None, 5), ("drun_1", 0)]
+    assert (ran.code, ran.error["type"]) == (5, "not_found")
+
+
+def test_run_cancel_cancels_a_run_once_that_several_words_mean(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY)
+    qoder("deploy", "run", "dep_1")
+    qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, ACCEPTED)
+    ran = qoder("run", "cancel", "last", "drun_1", "--yes", "--json")
+    assert (ran.code, [item["input"] for item in ran.json]) == (0, ["last", "drun_1"])
+
+
+
+
+def test_run_cancel_that_is_interrupted_at_a_question_says_what_was_done(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies = ["y"]
+
+    def choice_of(*_: Any, **__: Any) -> str:
+        if not replies:
+            raise Signalled(signal.SIGINT)
+        return replies.pop()
+
+    monkeypatch.setattr(App, "may_ask", True)
+    monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
+    qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, (202, {})).on("GET", "/deployment_runs/drun_2", OTHER)
+    ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
+    message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"
+    assert (ran.code, ran.error["message"]) == (130, message)
+
+

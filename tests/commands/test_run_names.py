@@ -1,0 +1,320 @@
+"""Naming deployments and runs: by id, by name, by `last`, by the beginning of an id; and what can name none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.app import App
+from qoder_cli.local.store import Store
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK
+from tests.support.result import END, says
+from tests.support.seeds import seed_runs
+from tests.support.stored import entries_in
+from tests.support.wire import api_error, page
+
+DEPLOYMENTS = ("GET", "/deployments")
+RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
+GONE = api_error(404, "not_found_error", "No such thing.")
+HOUR = 3600.0
+
+
+def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
+    return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
+
+
+@pytest.fixture(params=GENERATIONS)
+def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
+    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
+    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
+    return made
+
+
+def listings(world: World) -> int:
+    return len([seen for seen in world.requests if seen.path == BASE_PATH + "/deployments"])
+
+
+# What can name none: refused before any request, with what to type instead.
+
+ALONE = "give the id alone: {}"
+APART = "separate several ids by spaces, each a word of its own; on standard input, one a line"
+A_DEPLOYMENT = "give a deployment id (dep_…) or an exact name"
+A_RUN = "give a run (drun_…, sess_…, last or DEPLOYMENT@last)"
+NO_DEPLOYMENT = {
+    **dict.fromkeys(["dep_demo ", " dep_demo", "\ufeffdep_demo", "dep_demo\u200b", "dep_demo\r"], ALONE),
+    **dict.fromkeys(["dep_demo/run", "dep_demo?x=1", "dep_demo#top", "dep_demo,", "dep_demo@last"], ALONE),
+    **dict.fromkeys(['"dep_demo"', "“dep_demo”", "<dep_demo>"], ALONE),
+    **dict.fromkeys(["dep_demo,dep_slow", "dep_demo dep_slow", "dep_demo;dep_slow"], APART),
+    **dict.fromkeys(["dep_日報", "dep_", " drun_1", "../dep_demo"], A_DEPLOYMENT),
+    "drun_1": "to see its deployment: qoder run get drun_1",
+    "": "is a shell variable unset?",
+}
+NO_RUN = {
+    **dict.fromkeys(["drun_1 ", "drun_1\tcompleted", "'drun_1'", "drun_1\r\n"], ALONE),
+    "sess_1/events": ALONE,
+    "https://qoder.com/cloud/runs/drun_1?tab=log": ALONE,
+    **dict.fromkeys(["drun_1,drun_2", "dep_demo,dep_slow@last"], APART),
+    **dict.fromkeys(["dep_demo ", "nightly report", " last"], A_RUN),
+    "dep_demo": "for its latest run: dep_demo@last",
+    "nightly": "for the latest run of a deployment: nightly@last; or give a run id (drun_…)",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "hint"),
+    [
+        *(("deploy get", typed, hint.format("dep_demo")) for typed, hint in NO_DEPLOYMENT.items()),
+        *(("run get", typed, hint.format("sess_1" if "sess" in typed else "drun_1")) for typed, hint in NO_RUN.items()),
+    ],
+)
+def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str, typed: str, hint: str) -> None:
+    ran = qoder(*command.split(), typed)
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+    assert f"hint: {hint}\n" in ran.err
+
+
+@pytest.mark.parametrize("command", ["deploy run", "deploy export", "run wait", "run logs"])
+@pytest.mark.parametrize("typed", ["{}_1,{}_2", "{}_1 {}_2", "{}_1/x", "{}_1\tcompleted"])
+def test_run_and_deploy_refuse_on_standard_input_what_can_be_no_id(qoder: Qoder, command: str, typed: str) -> None:
+    prefix = "dep" if command.startswith("deploy") else "drun"
+    qoder.stdin = f"{prefix}_0\n  {typed.replace('{}', prefix)}\t\r\n"
+    assert (qoder(*command.split(), "-", "--json").code, qoder.wire.requests) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("dep_每日報告", "'dep_每日報告' is not a deployment id: it contains '每'"),
+        ("dep_\u202eevil", r"'dep_\u202eevil' is not a deployment id: it contains '\u202e'"),
+        ("dep_\x1b[2J", r"'dep_\x1b[2J' contains a control character"),
+    ],
+)
+def test_deploy_run_shows_what_was_typed_but_for_what_steers_a_terminal(qoder: Qoder, typed: str, shown: str) -> None:
+    assert qoder("deploy", "run", typed).errors == [f"error: {shown}"]
+
+
+@pytest.mark.parametrize("id", ["dep_pt-0123456789abcdef", "drun_eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"])
+def test_run_and_deploy_write_a_token_behind_the_beginning_of_an_id_nowhere(qoder: Qoder, id: str) -> None:
+    ran = qoder(*("deploy run" if id.startswith("dep_") else "run get").split(), id, "--json")
+    assert ran.code == 2
+    assert id[6:] not in ran.out + ran.err
+
+
+# Deployments.
+
+NAMES = ["job-1", "a name, with spaces", "日本語", "50%/day?", "UPPER", "dep", "-x", "last", "a/b", "#1", "x dep_demo"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deploy_get_takes_an_exact_name_wherever_it_stands_in_the_list(
+    qoder: Qoder, world: World, tmp_path: Path, name: str
+) -> None:
+    made = world.add_deployment(name=name, at=world.now() - 365 * 24 * HOUR)
+    world.seed_deployments(120)
+    assert qoder("deploy", "get", "-q", "--", name).out == f"{made.id}\n"
+    assert {seen.method for seen in world.requests} == {"GET"}
+    assert entries_in(tmp_path / "state") == []
+
+
+def test_deploy_get_reads_the_whole_list_for_a_name(qoder: Qoder, world: World) -> None:
+    world.seed_deployments(230)
+    assert qoder("deploy", "get", "seed-0229", "-q").code == 0
+    assert listings(world) == 3  # it is on the first page; others of this name may be on the last
+
+
+def test_run_and_deploy_get_take_an_id_as_it_is_without_asking(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_nobody_knows", deployment(1, "x")).on(*RUN, LEGACY)
+    assert qoder("deploy", "get", "dep_nobody_knows", "-q").code == 0
+    assert qoder("run", "get", "drun_1", "-q").code == 0
+
+
+def test_deploy_get_lists_the_deployments_of_one_name_but_archived_ones(qoder: Qoder) -> None:
+    old = deployment(4, "twin", archived_at="2026-06-14T08:54:06Z")
+    pages = [page(deployment(1, "twin"), old, more=True), page(deployment(2, "twin"), deployment(3, "other"))]
+    qoder.wire.on(*DEPLOYMENTS, *pages)
+    ran = qoder("deploy", "get", "twin", "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.error["message"] == "2 deployments are named 'twin': dep_1, dep_2"
+    qoder.wire.on(*DEPLOYMENTS, page(old), page(old, deployment(2, "twin")))
+    assert qoder("deploy", "get", "twin").code == 5
+    qoder.wire.on("GET", "/deployments/dep_2", deployment(2, "twin"))
+    assert qoder("deploy", "get", "twin", "-q").out == "dep_2\n"
+
+
+NEAR = {
+    **dict.fromkeys(["nightly-reprot", "Nightly-Report", "nightly"], "'nightly-report' (dep_scheduled)"),
+    "sikp": "'skip' (dep_skip)",
+    "dep_demmo": "'demo' (dep_demo)",
+    "dep_nightly-report": "'nightly-report' (dep_scheduled)",
+    "dep_demoo@last": "'demo' (dep_demo)",
+    "quux-quux-quux": None,
+}
+
+
+@pytest.mark.parametrize("command", ["deploy get", "run list"])
+@pytest.mark.parametrize("typed", NEAR)
+def test_deploy_get_and_run_list_suggest_the_nearest_name(qoder: Qoder, world: World, command: str, typed: str) -> None:
+    ran = qoder(*("run get" if "@" in typed else command).split(), typed, "--json")
+    assert (ran.code, ran.out) == (5, "")
+    if near := NEAR[typed]:
+        assert f"did you mean {near}" in ran.error["hint"]
+    else:
+        assert ran.error["message"] == f"no deployment is named {typed!r}"
+        assert ran.error["next"][:3] == ["qoder", "deploy", "list"]
+    assert typed.startswith("dep_") or "profile default" in ran.error["hint"]
+
+
+def test_deploy_get_reads_two_pages_at_most_for_a_suggestion(qoder: Qoder, world: World) -> None:
+    world.seed_deployments(330)
+    assert qoder("deploy", "get", "dep_x").code == 5
+    assert listings(world) == 2
+
+
+@pytest.mark.parametrize("answer", [(503, ""), api_error(403, "permission_error", "No."), "<html>", {"items": []}])
+def test_deploy_get_says_the_same_where_no_suggestion_can_be_had(qoder: Qoder, answer: Any) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", GONE).on(*DEPLOYMENTS, answer)
+    ran = qoder("deploy", "get", "dep_1", "--json")
+    assert (ran.code, ran.error["message"]) == (5, "deployment dep_1: HTTP 404 from api.qoder.com: No such thing.")
+    assert ran.error["hint"] == "check the id and the profile (default)"
+
+
+# Runs.
+
+
+@pytest.mark.parametrize("typed", ["last", "@last"])
+def test_run_get_last_is_no_run_that_someone_else_started(qoder: Qoder, world: World, typed: str) -> None:
+    started = qoder("deploy", "run", "dep_demo", "-q").out
+    world.start("dep_demo")  # by someone else
+    assert qoder("run", "get", typed, "-q").out == started
+
+
+@pytest.mark.parametrize("typed", ["dep_scheduled@last", "nightly-report@last", "odd@last@last"])
+def test_run_get_of_a_deployment_at_last_is_the_newest_whoever_started_it(
+    qoder: Qoder, world: World, typed: str
+) -> None:
+    named = world.add_deployment(name="odd@last") if "odd" in typed else world.deployments["dep_scheduled"]
+    world.start(named, at=world.now() - HOUR)
+    newest = world.start(named, trigger="schedule", at=world.now() - 60)
+    world.start("dep_demo")
+    assert qoder("run", "get", typed, "-q").out == f"{newest.id}\n"
+    [asked] = [seen.query for seen in world.requests if seen.path.endswith("/runs")]
+    assert asked == "limit=1"
+
+
+ANSWERS: dict[str, tuple[Any, int, str]] = {
+    "no runs": (page(), 5, "dep_1 has no runs yet"),
+    "another deployment's": (page({**LEGACY, "deployment_id": "dep_2"}), 7, "another deployment"),
+    "data is a word": ({"data": "x"}, 7, "not a page"),
+    "a list": ([], 7, "not a page"),
+    "nothing": ({}, 7, "not a page"),
+}
+
+
+@pytest.mark.parametrize(("answer", "code", "says"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_run_get_of_a_deployment_at_last_believes_only_its_own_runs(
+    qoder: Qoder, answer: Any, code: int, says: str
+) -> None:
+    qoder.wire.on(*RUNS_OF_1, answer)
+    ran = qoder("run", "get", "dep_1@last", "--json")
+    assert (ran.code, ran.out) == (code, "")
+    assert says in ran.error["message"]
+
+
+def test_run_get_of_a_deployment_at_last_passes_over_what_is_no_run(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS_OF_1, page({"id": "dep_1"}, {**CURRENT, "id": "drun_7"}))
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert qoder("run", "get", "dep_1@last", "-q").out == "drun_7\n"
+
+
+def test_run_get_takes_a_session_for_its_run(qoder: Qoder, world: World) -> None:
+    runs = seed_runs(world, 230)
+    for wanted in (runs[0], runs[-1], runs[100]):
+        assert wanted.session is not None
+        assert qoder("run", "get", wanted.session.id, "-q").out == f"{wanted.id}\n"
+
+
+OF_1 = {"id": "sess_1", "deployment_id": "dep_1", "created_at": "2026-06-14T10:00:00Z"}
+NO_RUNS: dict[str, tuple[Any, str]] = {
+    "not there": (GONE, "session sess_1: HTTP 404 from api.qoder.com: No such thing"),
+    "of no deployment": ({"id": "sess_1", "deployment_id": None}, "does not belong to a deployment"),
+    "not looked for beyond its time": (OF_1, "no run of deployment dep_1 has the session sess_1"),
+}
+
+
+@pytest.mark.parametrize(("session", "says"), NO_RUNS.values(), ids=NO_RUNS.keys())
+def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any, says: str) -> None:
+    qoder.wire.on(*SESSION, session)
+    if session is OF_1:
+        times = ("2026-06-14T10:30:00Z", "2026-06-14T08:30:00Z")
+        rows = [{**LEGACY, "session_id": "sess_x", "created_at": time} for time in times]
+        qoder.wire.on(*RUNS_OF_1, page(*rows, more=True))
+    ran = qoder("run", "get", "sess_1", "--json")
+    assert ran.code == 5
+    assert says in ran.error["message"]
+
+
+# Without a run, and by the beginning of an id.
+
+READS = pytest.mark.parametrize("verb", ["get", "wait", "logs", "result"])
+
+
+@READS
+def test_run_without_a_run_is_an_error_in_a_script_and_an_empty_one_everywhere(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    ran = qoder("run", verb)
+    assert (ran.code, ran.out) == (2, "")
+    assert "missing argument RUN" in ran.err
+    monkeypatch.setattr(App, "may_ask", True)
+    assert qoder("run", verb, "").code == 2
+
+
+@READS
+def test_run_without_a_run_is_the_last_for_a_person_who_is_told(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    qoder.wire.on(*TRIGGER, DONE)
+    qoder("deploy", "run", "dep_1")
+    monkeypatch.setattr(App, "may_ask", True)
+    qoder.wire.may(*RUN, DONE).may(*EVENTS, page(*WORK, says("All done."), END)).may(*SESSION, {})
+    ran = qoder("run", verb)
+    assert ran.code == 0
+    assert ran.err.startswith("no RUN given; using last (drun_1)\n")
+
+
+LONG = "drun_019ec55694c07f2a9b402ffb4448ec18"
+
+
+def seen(qoder: Qoder, *ids: str) -> None:
+    for id in ids:
+        qoder.wire.on("GET", f"/deployment_runs/{id}", {**DONE, "id": id}, repeat=True).may(*SESSION, {})
+        assert qoder("run", "get", id).code == 0
+
+
+def test_run_get_takes_the_beginning_of_an_id_that_was_seen(qoder: Qoder) -> None:
+    seen(qoder, LONG)
+    ran = qoder("run", "get", "drun_019ec556", "--json")
+    assert (ran.code, ran.json["id"]) == (0, LONG)
+    assert f"drun_019ec556 is {LONG}" in ran.err
+    for typed in ("drun_019", "drun_019ec557"):  # too short, or not seen: taken as it is
+        qoder.wire.on("GET", f"/deployment_runs/{typed}", GONE)
+        assert qoder("run", "get", typed).code == 5
+
+
+def test_run_cancel_takes_no_beginning_of_several_ids_or_of_an_adopted_run(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen(qoder, LONG)
+    monkeypatch.setattr(Store, "adopted", lambda *those: frozenset({LONG}))
+    ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
+    assert (ran.code, qoder.wire.asked("POST")) == (2, [])
+    assert f"qoder run cancel {LONG}" in ran.error["hint"]
+    other = LONG[:-1] + "9"
+    seen(qoder, other)
+    ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
+    assert (ran.code, ran.error["type"]) == (2, "usage")
+    assert [id in ran.error["message"] for id in (LONG, other)] == [True, True]

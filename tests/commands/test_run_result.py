@@ -1,0 +1,218 @@
+"""`qoder run result`, `--result` and `--require-satisfied`: what a run's agent said, delivered and achieved."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import Signalled
+from tests.conftest import TOKEN, Qoder
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
+from tests.support.result import END, delivers, says
+from tests.support.wire import api_error, page
+
+RESULT = ("run", "result", "drun_1")
+FORBIDDEN = api_error(403, "permission_error", "Not yours.")
+
+
+def completed(qoder: Qoder, *messages: dict[str, Any], after: tuple[dict[str, Any], ...] = ()) -> None:
+    """Let the wire tell of a completed run with these messages before its ending, and others after it."""
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(*reversed([*messages, END, *after])))
+
+
+CONTENTS: list[tuple[Any, str]] = [
+    ([{"type": "text", "text": "All done.\nTwo files changed."}], "All done.\nTwo files changed.\n"),
+    ([{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}], "ab\n"),
+    ([{"type": "text", "text": "tab\tand \x1b[31mcolour"}], "tab\tand \\u001b[31mcolour\n"),
+    ("A plain string.", "A plain string.\n"),
+    ([], ""),
+    ([None, 3, {"text": 7}], ""),
+    (None, ""),
+]
+
+
+@pytest.mark.parametrize(("content", "text"), CONTENTS)
+def test_run_result_prints_the_final_message_as_plain_text(qoder: Qoder, content: Any, text: str) -> None:
+    completed(qoder, says("first", 1), {**says("x", 2), "content": content})
+    ran = qoder(*RESULT)
+    assert (ran.code, ran.out) == (0, text)
+
+
+def test_run_result_leaves_out_what_is_said_after_the_ending(qoder: Qoder) -> None:
+    completed(qoder, says("the result", 1), after=(says("chat", 20), idle("end_turn", 40)))
+    assert qoder(*RESULT).out == "the result\n"
+
+
+def test_run_result_leaves_out_what_other_threads_say(qoder: Qoder) -> None:
+    completed(qoder, says("main", 1, session_thread_id="sthr_1"), says("helper", 2, session_thread_id="sthr_2"))
+    threads = page({"id": "sthr_2", "parent_thread_id": "sthr_1"}, {"id": "sthr_1", "parent_thread_id": None})
+    qoder.wire.on("GET", "/sessions/sess_1/threads", threads)
+    assert qoder(*RESULT).out == "main\n"
+
+
+@pytest.mark.parametrize(("messages", "result"), [([says("All done.")], "All done."), ([], None)])
+def test_run_result_in_json_is_the_run_with_its_result(qoder: Qoder, messages: list[Any], result: str | None) -> None:
+    completed(qoder, *messages)
+    ran = qoder(*RESULT, "--json")
+    assert (ran.json, ran.err) == ({**DONE, "result": result}, "")
+    completed(qoder, *messages)
+    assert qoder(*RESULT).err == ("" if messages else "run drun_1 left no final message\n")
+
+
+GONE = api_error(404, "not_found_error", "No such session.")
+FAILED = {**DONE, "status": "failed"}
+# How the run is told, and its events; exit code, standard output, and fields of the JSON.
+NO_SUCCESS: dict[str, tuple[Any, list[Any], int, str, dict[str, Any]]] = {
+    "still going": (LEGACY, [], 8, "", {"status": "running"}),
+    "failed": (FAILED, [page(*WORK), page(says("half of it"))], 1, "half of it\n", {"result": "half of it"}),
+    "its session was deleted": (CURRENT, [GONE], 9, "", {"result": None}),
+}
+
+
+@pytest.mark.parametrize("name", NO_SUCCESS)
+def test_run_result_exits_as_the_run_ended_and_shows_what_was_said(qoder: Qoder, name: str) -> None:
+    run, events, code, out, fields = NO_SUCCESS[name]
+    for format in ("table", "json"):
+        qoder.wire.on(*RUN, run).on(*EVENTS, *events, repeat=bool(events))
+        ran = qoder(*RESULT, "-o", format)
+        qoder.wire.expected.clear()
+        assert ran.code == code
+        if format == "table":
+            assert ran.out == out
+        else:
+            assert ran.json | fields == ran.json
+            assert ran.error["run_state"] == ("going" if code == 8 else ran.error["run_state"])
+
+
+def interrupted(request: httpx.Request) -> Any:
+    raise Signalled(signal.SIGINT)
+
+
+@pytest.mark.parametrize("line", ["deploy run dep_1 --on-leave cancel", "run wait drun_1"])
+def test_run_wait_interrupted_while_the_result_is_read_does_not_deny_the_ending(qoder: Qoder, line: str) -> None:
+    if line.startswith("deploy"):
+        qoder.wire.on(*TRIGGER, LEGACY)
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, interrupted)
+    ran = qoder(*line.split(), "--result", "--json")
+    assert (ran.code, ran.json["status"]) == (130, "completed")
+    assert (ran.error["run_id"], ran.error["run_state"], ran.error["next"]) == ("drun_1", "ended", None)
+
+
+UNREAD: dict[str, tuple[dict[str, Any], str]] = {
+    "run get": (CURRENT, "unknown"),
+    "run result": (DONE, "ended"),
+    "run result ": (CURRENT, "unknown"),
+    "run cancel --yes": (LEGACY, "unknown"),
+}
+
+
+@pytest.mark.parametrize("line", UNREAD)
+def test_run_commands_print_the_run_whatever_cannot_be_read(qoder: Qoder, line: str) -> None:
+    run, state = UNREAD[line]
+    qoder.wire.on(*RUN, run).on(*(("POST", "/sessions/sess_1/cancel") if "cancel" in line else EVENTS), FORBIDDEN)
+    ran = qoder(*line.split(), "drun_1", "--json")
+    assert (ran.code, ran.json["id"]) == (4, "drun_1")
+    assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", state)
+
+
+# Delivered files.
+
+NAMES = {
+    "report.txt": "report.txt",
+    "../../etc/passwd": "passwd",
+    "/etc/passwd": "passwd",
+    "C:\\x\\evil.exe": "evil.exe",
+    "..": "file",
+    "a\nb\x1b.txt": "a_b_.txt",
+    "": "file_1",
+    ".hidden": "hidden",
+    "mine.txt": "mine-2.txt",
+}
+
+
+def delivered(qoder: Qoder, folder: Path, name: str, url: str = "https://storage.example/x?sig=1") -> Any:
+    """Let a completed run have delivered a file that is behind this link, and save it."""
+
+    def stored(request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "storage.example"
+        assert TOKEN not in str(request.headers), "a host beside the API must never see our token"
+        assert "authorization" not in request.headers
+        return httpx.Response(200, content=b"delivered")
+
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, delivers(name)))
+    if url.startswith("https://storage."):
+        qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("Done."))).on("GET", "/x", stored)
+    qoder.wire.on("GET", "/files/file_1/content", {"url": url, "expires_at": "x"})
+    return qoder(*RESULT, "--output-dir", str(folder), "--json")
+
+
+@pytest.mark.parametrize(("name", "saved"), NAMES.items())
+def test_run_result_saves_delivered_files_in_the_folder_and_overwrites_none(
+    qoder: Qoder, tmp_path: Path, name: str, saved: str
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    ran = delivered(qoder, folder, name)
+    assert (ran.code, ran.json["result"], ran.json["files"]) == (0, "Done.", [str(folder / saved)])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {saved: "delivered", "mine.txt": "mine"}
+    assert "sig=1" not in ran.err
+
+
+@pytest.mark.parametrize("url", ["http://storage.example/x", "ftp://x/y", "nonsense", "https://sto[rage/x", ""])
+def test_run_result_follows_no_link_that_is_not_https(qoder: Qoder, tmp_path: Path, url: str) -> None:
+    assert delivered(qoder, tmp_path / "out", "a.txt", url).code == 7
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_run_result_refuses_a_folder_that_is_a_file_before_any_request(qoder: Qoder, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert qoder(*RESULT, "--output-dir", str(tmp_path / "out")).code == 2
+
+
+# With waiting.
+
+
+def test_deploy_run_result_waits_and_prints_the_message(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, END)).on(*SESSION, {})
+    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("All done.")))
+    ran = qoder("deploy", "run", "dep_1", "--result")
+    assert (ran.code, ran.out) == (0, "All done.\n")
+
+
+def test_run_wait_result_is_the_run_while_it_goes_on(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--result", "--timeout", "0", "--json")
+    assert (ran.code, ran.json) == (124, LEGACY)
+
+
+EVALUATIONS: list[tuple[Any, int]] = [
+    ([{"outcome_id": "outc_1", "result": "satisfied"}], 0),
+    ([{"outcome_id": "a", "result": "needs_revision"}, {"outcome_id": "a", "result": "satisfied"}], 0),
+    ([{"outcome_id": "a", "result": "satisfied"}, {"outcome_id": "b", "result": "failed"}], 1),
+    ([{"outcome_id": "a", "result": "max_iterations_reached"}], 1),
+    ([{}], 1),
+    ([], 1),
+    (None, 1),
+]
+
+
+@pytest.mark.parametrize(("evaluations", "code"), EVALUATIONS)
+def test_run_wait_require_satisfied_exits_1_for_anything_else(qoder: Qoder, evaluations: Any, code: int) -> None:
+    qoder.wire.on(*RUN, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
+    assert qoder("run", "wait", "drun_1", "--require-satisfied").code == code
+
+
+def test_run_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
+    evaluations = [
+        {"outcome_id": "a", "result": "needs_revision"},
+        {"outcome_id": "a", "result": "satisfied", "explanation": "All tests pass."},
+        {"outcome_id": "b", "result": "failed", "description": "Docs are current"},
+    ]
+    qoder.wire.on(*RUN, DONE, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
+    out = qoder("run", "get", "drun_1").out
+    assert "outcome\tsatisfied: All tests pass.\n" in out
+    assert "failed: Docs are current\n" in out
+    assert qoder("run", "get", "drun_1", "--json").json == DONE
