@@ -1,0 +1,600 @@
+"""`qoder run list`: how many, in which shape and order, which of them, and how they ended, on both generations."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.app import App
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import WorldTransport
+from tests.support.one_run import CURRENT, DONE, LEGACY, event, idle
+from tests.support.seeds import seed_runs
+from tests.support.wire import api_error, page
+
+LIST = ("run", "list")
+RUNS = ("GET", "/deployment_runs")
+DEPLOYMENTS = ("GET", "/deployments")
+HOUR = 3600.0
+
+
+@pytest.fixture(params=GENERATIONS)
+def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
+    """Return a server that knows the runs of many; `qoder` asks it."""
+    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
+    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
+    return made
+
+
+def asked(world: World, path: str = "/deployment_runs") -> list[dict[str, str]]:
+    """Return the query of every request for a path."""
+    return [dict(parse_qsl(seen.query)) for seen in world.requests if seen.path == BASE_PATH + path]
+
+
+def newest_first(world: World) -> list[str]:
+    return [run.id for run in sorted(world.runs.values(), key=lambda run: run.created, reverse=True)]
+
+
+def ids(ran: Ran) -> list[str]:
+    assert ran.code == 0
+    return [item["id"] for item in ran.json]
+
+
+def run(number: int, **fields: Any) -> dict[str, Any]:
+    return {**DONE, "id": f"drun_{number}", **fields}
+
+
+def deployment(number: int, **fields: Any) -> dict[str, Any]:
+    return {"id": f"dep_{number}", "type": "deployment", "name": f"job-{number}", "status": "active", **fields}
+
+
+# How many.
+
+# Options, how many runs there are, how many are shown, the limits that are asked for, and whether more are noted.
+COUNTS: dict[str, tuple[int, int, list[str], bool]] = {
+    "": (45, 20, ["20"], True),
+    "--no-progress": (21, 20, ["20"], True),
+    "--all": (345, 345, ["100"] * 4, False),
+    "-n 3": (3, 3, ["3"], False),
+    "-n 3 ": (345, 3, ["3"], True),
+    "-n 100": (345, 100, ["100"], True),
+    "-n 101": (345, 101, ["51", "51"], True),
+    "-n 250": (345, 250, ["84"] * 3, True),
+    "-n 1000000000": (345, 345, ["100"] * 4, False),
+}
+
+
+@pytest.mark.parametrize("options", COUNTS)
+def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, options: str) -> None:
+    there, shown, limits, more = COUNTS[options]
+    seed_runs(world, there)
+    ran = qoder(*LIST, *options.split(), "--no-resolve", "--json")
+    assert ids(ran) == newest_first(world)[:shown]
+    assert ran.err == (f"note: {shown} shown, more match; --all shows them\n" if more else "")
+    assert [query["limit"] for query in asked(world)] == limits
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *("-n 0", "-n -1", "-n many", "--all -n 3", "--status done", "--trigger cron", "drun_1"),
+        *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
+    ],
+)
+def test_run_list_refuses_what_makes_no_sense(qoder: Qoder, options: str) -> None:
+    ran = qoder(*LIST, *options.split())
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+
+
+# In which shape.
+
+
+def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
+    items = [run(2), run(1, status="failed", duration_ms=None, error={"type": "odd", "message": "It broke."})]
+    qoder.wire.on(*RUNS, *[page(items[0], more=True), page(items[1])] * 5)
+    formats = {name: qoder(*LIST, "--all", "-o", name).out for name in ("json", "jsonl", "id", "table")}
+    at = LEGACY["triggered_at"]
+    assert formats == {
+        "json": json.dumps(items, separators=(",", ":")) + "\n",
+        "jsonl": "".join(json.dumps(item, separators=(",", ":")) + "\n" for item in items),
+        "id": "drun_2\ndrun_1\n",
+        "table": f"drun_2\tcompleted\tdep_1\t{at}\t17.229\t-\tmanual\tsess_1\t-\n"
+        f"drun_1\tfailed\tdep_1\t{at}\t17.228\todd\tmanual\tsess_1\t-\n",
+    }
+    qoder.terminal = True
+    assert qoder(*LIST, "--all", "--json").out == json.dumps(items, indent=2) + "\n"
+
+
+def test_run_list_leaves_numbers_as_written_and_steers_no_terminal(qoder: Qoder) -> None:
+    text = '{"data":[{"id":"drun_1","n":1.10,"m":1E400,"s":"\x9b31m\\u001b\u202e é"}],"has_more":false}'
+    qoder.wire.on(*RUNS, text, repeat=True)
+    out = '{"id":"drun_1","n":1.10,"m":1E400,"s":"\\u009b31m\\u001b\\u202e é"}\n'
+    assert qoder(*LIST, "-o", "jsonl", "--no-resolve").out == out
+    assert "\x1b" not in qoder(*LIST).out
+
+
+@pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_run_list_is_empty_in_every_format_where_there_is_none(
+    qoder: Qoder, format: str, out: str, terminal: bool
+) -> None:
+    qoder.terminal = terminal
+    qoder.wire.on(*RUNS, page())
+    ran = qoder(*LIST, "-o", format)
+    assert (ran.code, ran.out, ran.err) == (0, out, "note: no runs found\n")
+
+
+@pytest.mark.parametrize("format", ["table", "wide", "json", "jsonl", "id"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, format: str, terminal: bool) -> None:
+    qoder.terminal = terminal
+    odd = [{}, {"id": 7}, {"id": "drun_1", "created_at": "soon"}, "text", None, {"agent": [], "error": "x"}]
+    qoder.wire.on(*RUNS, {"data": odd})
+    ran = qoder(*LIST, "-o", format)
+    assert ran.code == 0
+    assert "drun_1" in ran.out
+    assert "ignored 2 items in the server's list that are not objects" in ran.err
+    assert format != "json" or len(ran.json) == 4
+
+
+# What a terminal has room for.
+
+
+@pytest.fixture
+def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what puts a terminal of so many columns before the user."""
+
+    def are(width: int) -> None:
+        qoder.terminal = True
+        monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: width)
+
+    return are
+
+
+LONG = "019ec55694c07f2a9b402ffb4448ec"  # of ids made within one second
+
+
+SHOWN = ["id", "status", "deployment", "triggered", "duration", "error", "trigger", "session"]
+WHY = {"status": "failed", "error": {"type": "environment_archived_error", "message": "The environment is archived."}}
+
+
+@pytest.fixture(autouse=True)
+def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let local time be UTC, wherever this runs."""
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    if hasattr(time, "tzset"):
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()
+
+
+def of_real_length(qoder: Qoder, size: int) -> list[str]:
+    """Serve three runs with ids of so many characters, two of deployments that were seen here; return the ids."""
+    at = qoder.clock.now()
+    ids = [(f"drun_{digit}" + LONG * 2)[: size + 5] for digit in "012"]
+    seen, unseen = ("dep_" + (digit + LONG * 2)[:size] for digit in "ab")
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id=seen, name="nightly-report")))
+    qoder("deploy", "list")
+    session = "sess_" + ("c" + LONG * 2)[:size]
+    going = {"status": "running", "completed_at": None, "duration_ms": None}
+    items = [
+        run(0, id=ids[0], deployment_id=seen, session_id=session, **going),
+        run(1, id=ids[1], deployment_id=seen, session_id=session, **WHY),
+        run(2, id=ids[2], deployment_id=unseen, session_id=session),
+    ]
+    for item, ago in zip(items, (65, 180, 7300), strict=True):
+        item["created_at"] = item["triggered_at"] = datetime.fromtimestamp(at - ago, UTC).isoformat()
+    qoder.wire.on(*RUNS, page(*items), repeat=True)
+    return ids
+
+
+@pytest.mark.parametrize("size", [20, 32])
+def test_run_list_in_eighty_columns_says_which_run_of_what_and_why(
+    qoder: Qoder, columns: Callable[[int], None], size: int
+) -> None:
+    columns(80)
+    ids = of_real_length(qoder, size)
+    header, *rows, footer = qoder(*LIST, "--all").out.splitlines()
+    assert header.split() == SHOWN[:6]
+    assert all(len(line) <= 80 for line in [header, *rows])
+    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+    assert [row.split()[2][:11] for row in rows] == ["nightly-rep", "nightly-rep", "dep_b019ec5"]
+    assert [word in row for word, row in zip(["1m ago", "3m ago", "2h ago"], rows, strict=True)] == [True] * 3
+    assert "1m 05s" in rows[0]
+    assert "  environment_arch" in rows[1]
+    assert footer == "hidden: trigger, session · -o wide shows all"
+
+
+@pytest.mark.parametrize("size", [20, 32])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+def test_run_list_of_failed_runs_never_loses_the_error(
+    qoder: Qoder, columns: Callable[[int], None], width: int, size: int
+) -> None:
+    columns(width)
+    of_real_length(qoder, size)
+    header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
+    assert {"id", "deployment", "error"} <= set(header.split())
+    assert "nightly-r" in row
+    assert ("environment_archived_error:" if width >= 120 else "environm") in row
+    assert len(row) <= width
+
+
+@pytest.mark.parametrize(("width", "shown"), [(20, 1), (40, 3), (80, 6), (120, 8)])
+def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
+    qoder: Qoder, columns: Callable[[int], None], width: int, shown: int
+) -> None:
+    columns(width)
+    ids = of_real_length(qoder, 32)
+    header, *rows, footer = qoder(*LIST, "--all").out.splitlines()
+    assert header.split() == SHOWN[:shown]
+    assert footer.startswith("hidden: ") == (shown < 8)
+    assert footer.endswith("-o wide shows all")
+    assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
+    header, _, row, *_ = qoder(*LIST, "-o", "wide").out.splitlines()
+    assert header.split() == [*SHOWN, "deployment", "id"]
+    assert row.startswith(f"{ids[1]}  failed     nightly-report")
+    assert "environment_archived_error: The environment is archived." in row
+    assert f"dep_a{LONG}" in row
+    columns(300)
+    assert [row.split()[0] for row in qoder(*LIST, "--all").out.splitlines()] == ["id", *ids]
+    qoder.terminal = False
+    assert qoder(*LIST, "-o", "wide").out == qoder(*LIST).out
+    assert qoder(*LIST).out.splitlines()[0].split("\t")[0] == ids[0]
+
+
+def test_run_list_shows_no_name_that_two_deployments_have(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(80)
+    like_an_id = deployment(3, name="dep_1")
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, name="twin"), deployment(2, name="twin"), like_an_id))
+    qoder("deploy", "list")
+    qoder.wire.on(*RUNS, page(run(2, deployment_id="dep_1"), run(1, deployment_id="dep_3")))
+    assert [row.split()[2] for row in qoder(*LIST).out.splitlines()[1:3]] == ["dep_1", "dep_3"]
+
+
+def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(300)
+    qoder.clock.time = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
+    shown = {-59: "59s ago", -3600: "1h ago", -3e6: "34d ago", 30: "now", 7200: "2027-01-15 10:00:00"}
+    times = [datetime.fromtimestamp(qoder.clock.time + ahead, UTC).isoformat() for ahead in shown]
+    qoder.wire.on(*RUNS, page(*(run(n, triggered_at=at) for n, at in enumerate(times))), repeat=True)
+    rows = qoder(*LIST).out.splitlines()[1:6]
+    assert [text in row for text, row in zip(shown.values(), rows, strict=True)] == [True] * 5
+    qoder.terminal = False
+    assert [line.split("\t")[3] for line in qoder(*LIST).out.splitlines()] == times
+
+
+def test_run_list_cuts_ids_in_the_middle_that_only_their_ends_tell_apart(
+    qoder: Qoder, columns: Callable[[int], None]
+) -> None:
+    columns(80)
+    qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
+    ids = [line.split()[0] for line in qoder(*LIST).out.splitlines()[1:3]]
+    assert ids == ["drun_0…000001", "drun_0…000002"]
+
+
+def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(80)
+    header, *rows, footer = qoder("api", "--list").out.splitlines()
+    assert header.split() == ["method", "path"]
+    assert [row[-3:] for row in rows if "…" in row] == ["re…"]
+    assert footer == "hidden: id, kind, query, body, command · -o wide shows all"
+
+
+# What the pages may do.
+
+STYLES = ["after_id", "next_page", "offset"]
+
+
+@given(
+    count=st.integers(0, 40),
+    sizes=st.lists(st.integers(1, 9), max_size=20),
+    arrivals=st.lists(st.integers(0, 12), max_size=20),
+    style=st.sampled_from(STYLES),
+)
+def test_run_list_shows_every_run_once_and_in_order_though_new_ones_come_meanwhile(
+    qoder: Qoder, count: int, sizes: list[int], arrivals: list[int], style: str
+) -> None:
+    """Before each page but the first, new runs arrive in front of the list."""
+    there = [f"drun_{n}" for n in range(count)]
+    before, size, come = list(there), iter(sizes), iter(arrivals)
+    numbers = iter(range(1000))
+
+    def answer(request: httpx.Request) -> Any:
+        cursor, start = request.url.params.get("after_id") or request.url.params.get("page"), 0
+        if cursor:
+            there[:0] = [f"drun_new_{next(numbers)}" for _ in range(next(come, 0))]
+            start = int(cursor) if style == "offset" else there.index(cursor) + 1
+        end = start + next(size, 100)
+        shown, more = there[start:end], end < len(there)
+        last = shown[-1] if shown else cursor
+        body: dict[str, Any] = {"data": [{**DONE, "id": id} for id in shown], "last_id": last, "has_more": more}
+        if style == "after_id":
+            return body
+        return {**body, "next_page": (str(end) if style == "offset" else last) if more else None}
+
+    qoder.wire.on(*RUNS, answer, repeat=True)
+    ran = qoder(*LIST, "--all", "-o", "jsonl")
+    qoder.wire.expected.clear()
+    listed = [json.loads(line)["id"] for line in ran.out.splitlines()]
+    assert ran.code == 0
+    assert [id for id in listed if id in before] == before
+    assert len(set(listed)) == len(listed)
+
+
+def numbered(first: int, count: int, **more: Any) -> dict[str, Any]:
+    return {**page(*(run(n) for n in range(first, first + count))), **more}
+
+
+BAD_PAGES = {
+    "a cursor that does not move": [numbered(0, 2, next_page="x"), numbered(2, 2, next_page="x")],
+    "cursors in a circle": [numbered(2 * n, 2, next_page="xyz"[n % 3]) for n in range(4)],
+    "an after_id that does not move": [
+        numbered(0, 2, last_id="drun_1", has_more=True),
+        numbered(2, 2, last_id="drun_1", has_more=True),
+    ],
+    "more, but not where": [numbered(0, 2, next_page="x"), {"data": [], "has_more": True}],
+    "no page": [numbered(0, 2, next_page="x"), {"items": []}],
+    "not JSON": [numbered(0, 2, next_page="x"), "<html>"],
+    "an error": [numbered(0, 2, next_page="x"), api_error(500, "api_error", "It broke.")],
+}
+
+
+@pytest.mark.parametrize("answers", BAD_PAGES.values(), ids=BAD_PAGES.keys())
+def test_run_list_leaves_what_was_shown_when_a_page_fails(qoder: Qoder, answers: list[Any]) -> None:
+    for all_but_last in answers[:-1]:
+        qoder.wire.on(*RUNS, all_but_last)
+    qoder.wire.on(*RUNS, answers[-1], repeat=True)
+    ran = qoder("run", "list", "--all", "--json")
+    assert (ran.code, ran.error["type"]) == (7, "unavailable")
+    assert ran.out.startswith('[{"id":"drun_0"')
+    assert not ran.out.endswith("]\n")
+    shown = json.loads(ran.out + "]")  # and nothing but the end is missing
+    assert [item["id"] for item in shown[:2]] == ["drun_0", "drun_1"]
+
+
+# Pages in turn, what is listed, and what was slept.
+GOOD_PAGES: dict[str, tuple[list[Any], int, list[float]]] = {
+    "empty ones": ([numbered(0, n, next_page="abc"[n]) for n in (0, 1)] + [numbered(1, 1)], 2, []),
+    "without last_id": ([{"data": [run(0)], "has_more": True}, {"data": [run(1)], "has_more": False}], 2, []),
+    "one fails twice": ([numbered(0, 2, next_page="x"), (503, ""), httpx.ReadError("x"), numbered(2, 1)], 3, [0.5, 1]),
+}
+
+
+@pytest.mark.parametrize(("pages", "count", "slept"), GOOD_PAGES.values(), ids=GOOD_PAGES.keys())
+def test_run_list_goes_on_from_page_to_page(qoder: Qoder, pages: list[Any], count: int, slept: list[float]) -> None:
+    qoder.wire.on(*RUNS, *pages)
+    assert ids(qoder(*LIST, "--all", "--json")) == [f"drun_{n}" for n in range(count)]
+    assert qoder.clock.slept == slept
+    assert slept or qoder.wire.requests[-1].url.params.get("after_id") in (None, "drun_0")
+
+
+def test_run_list_fetches_the_next_page_while_it_shows_one_and_no_further(qoder: Qoder) -> None:
+    fetched = [threading.Event() for _ in range(5)]
+    asked_for: list[int] = []
+
+    def answer(request: httpx.Request) -> Any:
+        n = int(request.url.params.get("page", "0"))
+        asked_for.append(n)
+        fetched[n].set()
+        return numbered(n, 1, next_page=str(n + 1) if n < 4 else None)
+
+    class Gate(io.BytesIO):
+        """A reader of standard output that looks at what was asked by the time it gets something."""
+
+        def write(self, data: Any) -> int:
+            n = self.getvalue().count(b"\n")
+            if n < 4:
+                assert fetched[n + 1].wait(10), "the next page was not asked for"
+            assert len(asked_for) <= n + 2, "more than one page was asked for ahead"
+            return super().write(data)
+
+    qoder.wire.on(*RUNS, answer, repeat=True)
+    out, err = Screen(gate := Gate()), Screen(io.BytesIO())
+    app = App(env=qoder.env, out=out, err=err, clock=qoder.clock, transport=qoder.wire)
+    assert main([*LIST, "--all", "-o", "jsonl"], app) == 0
+    assert gate.getvalue().count(b"\n") == 5
+
+
+# Which of them.
+
+
+@pytest.fixture
+def mixed(world: World) -> World:
+    """Return the server with runs of every ending, some of them older than its first page of 100."""
+    for n in range(130):
+        kind = ["demo", "fail", "terminated", "nostart", "skip", "budget"][n % 6]
+        trigger: Any = ["manual", "schedule", "retry"][n % 3 if n % 5 else 0]
+        world.start(f"dep_{kind}", trigger=trigger, at=world.now() - HOUR * (140 - n))
+    world.start("dep_minute")
+    return world
+
+
+def truth(world: World, *statuses: str) -> list[str]:
+    """Return the runs that truly ended so, or go on, newest first."""
+
+    def status(id: str) -> str:
+        ending = world.ending(id)
+        return ending.status if ending else "running"
+
+    return [id for id in newest_first(world) if status(id) in statuses]
+
+
+@pytest.mark.parametrize("statuses", [["failed"], ["completed"], ["skipped"], ["running"], ["completed", "skipped"]])
+def test_run_list_of_a_status_finds_the_same_runs_on_either_generation(
+    qoder: Qoder, mixed: World, statuses: list[str]
+) -> None:
+    words = [word for status in statuses for word in ("--status", status)]
+    ran = qoder(*LIST, "--all", *words, "--json")
+    assert ids(ran) == truth(mixed, *statuses)
+    assert {item["status"] for item in ran.json} <= set(statuses)
+    first, *others = [query.get("status") for query in asked(mixed)]
+    is_sent = mixed.generation == "legacy" and len(statuses) == 1  # only to a server whose runs have one
+    assert (first, set(others)) == (None, {statuses[0] if is_sent else None})
+
+
+def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> None:
+    ran = qoder(*LIST, "--status", "completed", "-n", "4", "--json")
+    assert ids(ran) == truth(mixed, "completed")[:4]
+    assert ran.err.splitlines()[-1] == "note: 4 shown, more may match; --all shows them"
+
+
+@pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])
+@pytest.mark.parametrize("deployment", ["dep_fail", None])
+def test_run_list_of_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigger: str, deployment: str | None) -> None:
+    ran = qoder("run", "list", *([deployment] if deployment else []), "--trigger", trigger, "--all", "--json")
+    wanted = [
+        id
+        for id in newest_first(mixed)
+        if mixed.runs[id].fields["trigger_context"]["type"] == trigger
+        and deployment in (None, mixed.runs[id].deployment.id)
+    ]
+    assert ids(ran) == wanted
+    sent = {"manual": "manual", "schedule": "schedule", "retry": None}[trigger] if deployment is None else None
+    path = f"/deployments/{deployment}/runs" if deployment else "/deployment_runs"
+    assert {query.get("trigger_type") for query in asked(mixed, path)} == {sent}
+
+
+@pytest.mark.parametrize("words", [["--limit", "3"], ["--all"]])
+def test_run_list_filters_again_what_the_server_was_to_filter(qoder: Qoder, words: list[str]) -> None:
+    scheduled = {"trigger_context": {"type": "schedule"}}
+    qoder.wire.on(*RUNS, page(run(3), run(2, **scheduled), run(1, trigger_context=None)))
+    assert ids(qoder("run", "list", "--trigger", "schedule", *words, "--json")) == ["drun_2"]
+
+
+def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
+    one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
+    assert ids(qoder(*LIST, "dep_scheduled", "--json")) == ids(qoder(*LIST, "nightly-report", "--json")) == [one]
+
+
+def test_run_list_puts_one_page_in_order(qoder: Qoder) -> None:
+    times = ["2026-06-14T08:54:06Z", "2026-06-14T08:54:06.5Z", "2026-06-15T10:54:06.5+02:00", "2026-06-13T08:54:06Z"]
+    qoder.wire.on(*RUNS, page(*(run(n, created_at=time) for n, time in enumerate(times))))
+    assert ids(qoder(*LIST, "--json")) == ["drun_2", "drun_1", "drun_0", "drun_3"]
+
+
+# How they ended.
+
+RESOLVED = [("-n 100", True), ("--all", False), ("--all --resolve", True), ("-n 5 --no-resolve", False)]
+
+
+@pytest.mark.parametrize(("options", "asks"), [*RESOLVED, ("-q", False)])
+def test_run_list_asks_the_sessions_of_a_short_list_unless_told_otherwise(
+    qoder: Qoder, world: World, options: str, asks: bool
+) -> None:
+    seed_runs(world, 102)
+    ran = qoder(*LIST, *options.split(), *([] if options == "-q" else ["--json"]))
+    sessions = [seen for seen in world.requests if "/sessions/" in seen.path]
+    assert bool(sessions) == (asks and world.generation == "current")
+    if options != "-q":
+        known = asks or world.generation == "legacy"
+        assert {item.get("status") for item in ran.json} == {"completed" if known else None}
+        assert any("derived" in item for item in ran.json) == bool(sessions)
+
+
+def run_of_session(number: int) -> dict[str, Any]:
+    return {**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}"}
+
+
+def test_run_list_shows_rows_in_order_whatever_session_answers_first(qoder: Qoder) -> None:
+    last_first = [threading.Event() for _ in range(6)]
+
+    def events(request: httpx.Request) -> Any:
+        n = int(request.url.path.split("/")[-2].removeprefix("sess_"))
+        assert n == 5 or last_first[n + 1].wait(10), "sessions are not asked at the same time"
+        last_first[n].set()
+        return page(event("status_running", 7), idle("end_turn", 9 + n))
+
+    qoder.wire.on(*RUNS, page(*(run_of_session(n) for n in range(6))))
+    qoder.wire.on("GET", "/sessions/*/events", events, repeat=True)
+    listed = [(row["id"], row["duration_ms"]) for row in map(json.loads, qoder(*LIST, "-o", "jsonl").out.splitlines())]
+    assert listed == [(f"drun_{n}", 3000 + 1000 * n) for n in range(6)]
+
+
+def test_run_list_leaves_a_row_as_sent_whose_session_cannot_be_read(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, page(run_of_session(1), run_of_session(2)), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(403, "permission_error", "Not yours."), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_2/events", page(event("status_running", 7), idle("end_turn", 9)), repeat=True)
+    ran = qoder(*LIST, "--json")
+    assert (ran.code, ran.json[0], ran.json[1]["status"]) == (0, run_of_session(1), "completed")
+    assert ran.err == "warning: status unknown for 1 runs: their sessions could not be read\n"
+    filtered = qoder(*LIST, "--status", "completed", "--json")
+    assert ids(filtered) == ["drun_2"]
+    assert "ignored 1 runs: their sessions could not be read" in filtered.err
+
+
+def test_run_list_does_not_ask_all_sessions_where_nobody_may_read_them(qoder: Qoder) -> None:
+    runs = [run_of_session(n) for n in range(100)]
+    qoder.wire.on(*RUNS, page(*runs)).on("GET", "/sessions/*/events", (403, ""), repeat=True)
+    ran = qoder(*LIST, "-n", "100", "--json")
+    assert ran.json == runs
+    assert "status unknown for 100 runs" in ran.err
+    assert len(qoder.wire.requests) <= 1 + 8 + 8  # the list, those that failed, those under way by then
+
+
+def test_run_list_shows_no_status_of_a_run_whose_session_was_deleted(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, page(run_of_session(1)))
+    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."))
+    [item] = qoder(*LIST, "--json").json
+    assert (item.get("status"), item["error"]["type"]) == (None, "session_deleted")
+
+
+def test_run_list_of_a_status_without_asking_leaves_out_what_only_sessions_know(qoder: Qoder) -> None:
+    failed = {**CURRENT, "id": "drun_2", "session_id": None, "error": {"type": "unknown_error", "message": "No."}}
+    qoder.wire.on(*RUNS, page(run_of_session(1), failed))
+    ran = qoder(*LIST, "--status", "failed", "--no-resolve", "--json")
+    assert ids(ran) == ["drun_2"]
+    assert "ignored 1 runs: --no-resolve" in ran.err
+
+
+# When.
+
+WHEN: list[tuple[str, int, int]] = [
+    *(("--since 5h", 0, 5), ("--since 5h --until 2h", 2, 5), ("--until 2h", 2, 250)),
+    *(("--since 10d --limit 7", 0, 7), ("--since 2w", 0, 250)),
+]
+
+
+@pytest.mark.parametrize("deployment", ["dep_demo", ""])
+@pytest.mark.parametrize(("options", "first", "last"), WHEN)
+def test_run_list_since_and_until_bound_when_runs_were_created(
+    qoder: Qoder, world: World, deployment: str, options: str, first: int, last: int
+) -> None:
+    for n in reversed(range(250)):
+        world.start("dep_demo", at=world.now() - HOUR * n - 60)
+    ran = qoder(*LIST, *deployment.split(), *options.split(), "--no-resolve", "--json")
+    assert ids(ran) == newest_first(world)[first:last]
+    assert ("note" in ran.err) == ("--limit" in options)
+
+
+def test_run_list_since_reads_no_more_of_a_deployment_than_it_must(qoder: Qoder) -> None:
+    qoder.clock.time = 1781514000.0  # 2026-06-15T09:00:00Z
+    times = [f"2026-06-{day}T08:00:00Z" for day in (15, 14, 13)]
+    runs = [run(n, created_at=time, triggered_at=time) for n, time in enumerate(times)]
+    for path in (("GET", "/deployments/dep_1/runs"), RUNS):  # of a server that filters nothing by itself
+        qoder.wire.on(*path, page(runs[0], runs[1], more=True))
+    qoder.wire.on(*RUNS, page(runs[2]))  # the order of this list is not documented: it is read to its end
+    assert ids(qoder(*LIST, "dep_1", "--since", "2h", "--json")) == ["drun_0"]
+    assert ids(qoder(*LIST, "--since", "2h", "--json")) == ["drun_0"]
+
+
+def test_run_list_since_leaves_out_and_counts_runs_that_do_not_say_when(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, page(run(1, created_at="2027-01-15T07:00:00Z"), run(2, created_at=None)))
+    ran = qoder(*LIST, "--since", "2h", "--json")
+    assert ids(ran) == ["drun_1"]
+    assert "ignored 1 runs without a creation time" in ran.err
