@@ -81,7 +81,7 @@ def _end(code: int) -> None:
     signals.deafen()
     for stream in (sys.stdout, sys.stderr):
         silence(stream)
-    if code == Exit.INTERRUPTED and os.name == "posix":
+    if code == Exit.INTERRUPTED and sys.platform != "win32":
         signals.die_by(signal.SIGINT)  # after exit 130 a shell loop would go on; this stops it
     sys.exit(code)
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -12,7 +13,7 @@ from qoder_cli.base.errors import UsageError
 def open_at_once(path: str | Path) -> BinaryIO:
     """Open a file or a pipe (`<(…)`) for reading. Raises OSError, ValueError for a bad path."""
     file = open(path, "rb", opener=without_waiting)  # noqa: SIM115  # the caller closes it
-    if hasattr(os, "O_NONBLOCK"):
+    if sys.platform != "win32":
         os.set_blocking(file.fileno(), True)
     return file
 

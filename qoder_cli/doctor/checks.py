@@ -125,7 +125,7 @@ def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
         yield warning("state", f"{nearest} is not a folder that you can read and write; {_WITHOUT}", fix=_ELSEWHERE)
     elif nearest != path:
         yield Finding("state", f"{path} will be created when needed")
-    elif os.name == "posix" and mode & ANYONE_ELSE:
+    elif sys.platform != "win32" and mode & ANYONE_ELSE:
         fix = f"chmod 700 {shlex.quote(str(path))}"
         yield warning("state", f"others can read or write {path} ({mode:04o})", fix=fix)
     else:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from qoder_cli.base.times import Clock, span
-from qoder_cli.output.screen import Screen, inert, keys
+from qoder_cli.output.screen import Screen, inert
 
 if TYPE_CHECKING:
     from rich.console import RenderHook
@@ -84,6 +84,8 @@ class Progress:
         if self.is_quiet or not self._moves:
             yield
         else:
+            from qoder_cli.output.keyboard import keys
+
             with keys(shown=False):
                 try:
                     self._start_live()

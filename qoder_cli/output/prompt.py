@@ -6,7 +6,7 @@ from typing import IO
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled, UsageError
-from qoder_cli.output.screen import Screen, is_ready, keys
+from qoder_cli.output.screen import Screen
 
 PASTED = 0.05  # seconds; what follows a line sooner was pasted with it
 _TRIES = 3
@@ -15,6 +15,8 @@ _MOST_PIECES = 100  # of one paste that are dropped
 
 def line_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str) -> str:
     """Return the line that a person types. Raises UsageError if none comes: `nothing` says what is so then."""
+    from qoder_cli.output.keyboard import keys
+
     screen.show(prompt)
     try:
         with keys(shown=True), signals.waiting():
@@ -74,6 +76,8 @@ def _drops_what_was_typed(stdin: IO[str] | None) -> bool:
     """Drop the keys that wait, and those that follow at once, as of a paste. Return whether there were any."""
     if stdin is None or not stdin.isatty():
         return False
+    from qoder_cli.output.keyboard import is_ready, keys
+
     dropped = False
     with keys(shown=True, one_by_one=True) as typed, suppress(OSError):  # else half a line would stay
         for _ in range(_MOST_PIECES):

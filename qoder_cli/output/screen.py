@@ -7,9 +7,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, Any, BinaryIO, Literal, TextIO, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import BinaryIO, Literal, TextIO, get_args
 
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
@@ -194,58 +194,6 @@ def silence(stream: TextIO | None) -> None:
     except (OSError, ValueError):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-@contextmanager
-def keys(*, shown: bool, one_by_one: bool = False) -> Iterator[Callable[[], bytes]]:
-    """Let a terminal echo keys in this block, or not: an Enter would move what is drawn.
-
-    Yield a function that returns at once the keys typed since, if they come `one_by_one`. Nothing
-    is changed in the background, where the system would stop us, nor on Windows.
-    """
-    try:
-        import termios
-    except ImportError:
-        yield bytes
-        return
-    try:
-        terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
-        before = termios.tcgetattr(terminal)
-    except (OSError, ValueError, termios.error):
-        yield bytes
-        return
-    changed = [*before[:6], [*before[6]]]
-    changed[3] = changed[3] & ~termios.ECHO | (termios.ECHO * shown)
-    if one_by_one:
-        changed[3] &= ~termios.ICANON
-        changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
-
-    def set_to(attributes: list[Any]) -> None:
-        with suppress(OSError, termios.error):
-            if os.tcgetpgrp(terminal) == os.getpgrp():
-                termios.tcsetattr(terminal, termios.TCSANOW, attributes)
-
-    def typed() -> bytes:
-        import select
-
-        if not select.select([terminal], [], [], 0)[0]:
-            return b""
-        return os.read(terminal, 1024)
-
-    set_to(changed)
-    try:
-        yield typed
-    finally:
-        set_to(before)
-
-
-def is_ready(stream: IO[str], *, within: float) -> bool:
-    """Return whether a terminal has a line within so many seconds; on Windows False."""
-    import select
-
-    with suppress(OSError, ValueError):
-        return bool(select.select([stream], [], [], within)[0])
-    return False
 
 
 def terminal_width() -> int:

@@ -10,8 +10,9 @@ from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected,
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
 from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.keyboard import is_ready, keys
 from qoder_cli.output.prompt import PASTED, line_of
-from qoder_cli.output.screen import Screen, inert, inert_lines, is_ready, keys, terminal_width
+from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR

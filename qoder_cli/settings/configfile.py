@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,7 @@ def load(path: Path) -> ConfigFile:
         raise _unusable(path, "is nested too deeply") from None
     profiles = _profiles(path, document)
     warnings = []
-    if os.name == "posix" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
+    if sys.platform != "win32" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
         import shlex
 
         fix = f"chmod 600 {shlex.quote(str(path))}"
