@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from operator import ge, gt, le, lt
 from typing import Any
@@ -25,6 +26,12 @@ Conditions = Mapping[str, float]  # of faults.py, with their seconds or 1
 Reply = Shape | bytes | Iterator[Step] | None
 
 _ZONE = re.compile(r"([Zz]|[+-]\d\d:\d\d)$")
+
+
+@lru_cache
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Return a query's names and values, parsed once for all that is asked of it."""
+    return parse_qsl(query, keep_blank_values=True)
 
 
 @dataclass(slots=True)
@@ -55,13 +62,13 @@ class Call:
     # What the query asks (help/pages/api.md#runs and #lists-and-pages). Each raises Refusal for a wrong value.
 
     def query(self, name: str) -> str | None:
-        return dict(parse_qsl(self.request.query, keep_blank_values=True)).get(name)
+        return dict(_pairs(self.request.query)).get(name)
 
     def all(self, name: str) -> set[str]:
         """Return all values: `types[]=a&types[]=b`, `types=a&types=b` or `types=a,b`."""
         if not name.endswith("[]"):
             return set(filter(None, [self.query(name)]))
-        given = [value for key, value in parse_qsl(self.request.query) if key in (name, name[:-2])]
+        given = [value for key, value in _pairs(self.request.query) if key in (name, name[:-2])]
         return {part for value in given for part in value.split(",") if part}
 
     def word(self, name: str, *words: str) -> str | None:
