@@ -1,43 +1,137 @@
-"""A command line for every command of the program, taken from its own help, and a world in which it works.
+"""Every command of the program, with a line that works in the sandbox: its own help's first example that can be played.
 
 A new command is in the table as soon as its help has an example.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from inspect import cleandoc
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx
-
-from qoder_cli.cli.main import function_of
+from qoder_cli.cli.main import command_tree, function_of, shared_options
 from qoder_cli.cli.options import Untold
 from qoder_cli.help import NOUNS
-from qoder_cli.sandbox.wire import Generation
-from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.inprocess import WorldTransport
-from tests.support.staged import put_files, staged
+from qoder_cli.nouns.table import all_operations
 
-PREFIX = "/api/v1/cloud"
-A_RUN = re.compile(r"drun_[0-9a-f]{32}")
-# Examples that no process of pytest can play as they stand: they have a shell's signs, talk with a person, or are
-# about this machine's files.
+# Examples that cannot be typed in process: they have a shell's signs, or talk with a person.
 _NOT_HERE = re.compile(r"[|<>$;&]|^qoder sandbox|--install|session chat|auth login|run approve last$|--chat")
-# Answered with 409 in the sandbox, as it is.
-_REFUSED = ("session thread archive", "dream cancel", "env work heartbeat")
-CONFIG = f"""\
-[profiles.default]
-region = "global"
-[profiles.work]
-base_url = "https://api.qoder.com.cn/api/v1/cloud"
-token = "{TOKEN}"
-"""
+
+NOT_PLAYED = {
+    "auth login": "asks a person for a token",
+    "sandbox": "serves until it is stopped",
+    "session chat": "talks with a person at a terminal",
+}
+OWN_LINES = {
+    "completion": "qoder completion zsh",  # its examples write files
+    "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
+    "deploy export": "qoder deploy export nightly-report",  # its examples write files
+    "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
+    "run logs": "qoder run logs last",  # that of its example follows one run: see MORE_LINES
+}
+# What is typed before; `{id}` in the line is what it prints.
+BEFORE = {
+    "dream cancel": "qoder dream create --from project --model auto --json",
+    "env work heartbeat": "qoder env work ack workers work_demo --json",
+    "key free": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
+}
+# Lines that end well with another code than 0.
+ENDS = {
+    "session thread archive": 6,  # the sandbox's sessions have only their coordinator's thread, which stays
+}
+# What else a command does, as if it were another command: its name, and its line.
+MORE_LINES = {
+    "api POST": ("api", "qoder api POST /deployments/dep_slow -f 'metadata[team]=web'"),
+    "deploy run in a fleet": ("deploy run", "qoder deploy run dep_demo dep_minute --wait"),
+    "run logs --follow": ("run logs", "qoder run logs last --follow"),
+    "session files --add": ("session files", "qoder session files sess_demo --add notes.md:/data/notes.md"),
+}
+# Lines that only read, though the operations of their command write.
+_ONLY_READ = ("session files", "vault check")
+# Nouns about this machine: their commands need no server.
+OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "key")
+# Commands that write by an operation that `operations.tsv` gives to another.
+_ALSO_WRITE = "api POST, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
+
+
+class Place(NamedTuple):
+    """An argument of a line: the place of its word, and what it is for."""
+
+    at: int
+    metavar: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its words, its function, and what typer knows of it."""
+
+    name: str
+    function: Callable[..., Any]
+    line: str | None
+    words: tuple[str, ...]  # that it is typed with
+
+    @property
+    def noun(self) -> str:
+        return self.words[0]
+
+    @cached_property
+    def params(self) -> list[Any]:
+        """Its own parameters, as typer has them."""
+        found: Any = command_tree("qoder")
+        for word in self.words:
+            found = found.get_command(None, word)
+        return [param for param in found.params if param not in shared_options()]
+
+    @property
+    def arguments(self) -> list[Any]:
+        return [param for param in self.params if param.param_type_name == "argument"]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its own options, by each of their names."""
+        options = [param for param in self.params if param.param_type_name == "option"]
+        return {name: param for param in options for name in (*param.opts, *param.secondary_opts)}
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks a server."""
+        return self.noun not in OF_THIS_MACHINE
+
+    @property
+    def writes(self) -> bool:
+        """Whether its line changes something on a server."""
+        same = {self.name, self.name.replace("session ", "run ", 1), self.name.replace("run ", "session ", 1)}
+        of_api = (one for one in all_operations() if one.method != "GET" and " ".join(one.command) in same)
+        if self.name in _ONLY_READ:
+            return False
+        return next(of_api, None) is not None or not same.isdisjoint(_ALSO_WRITE.split(", "))
+
+    @property
+    def ends(self) -> int:
+        """Return how its line ends where all is well."""
+        return ENDS.get(self.name, 0)
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Whether `-` stands for a list of ids."""
+        return "--allow-empty" in self.options
+
+    def places(self, words: list[str]) -> list[Place]:
+        """Return the arguments of a line that begins with the command's words."""
+        found, metavars = [], [str(param.metavar) for param in self.arguments]
+        at = len(self.words)
+        while at < len(words) and metavars:
+            option = self.options.get(words[at].partition("=")[0])
+            if option is not None or words[at].startswith("--"):
+                at += 1 if option is None or option.is_flag or "=" in words[at] else 2
+                continue
+            found.append(Place(at, metavars[0].rstrip(".")))
+            metavars = metavars if metavars[0].endswith("...") else metavars[1:]
+            at += 1
+        return found
 
 
 def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Callable[..., Any]]]:
@@ -45,109 +139,42 @@ def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple
         words = path if (name,) == path else (*path, name)
         if isinstance(command, tuple):
             yield from _below(words, command[1])
-        elif not isinstance(command, Untold):
-            yield words, function_of(command)
+        else:
+            yield words, function_of(command.command if isinstance(command, Untold) else command)
 
 
-def all_commands() -> dict[str, Callable[..., Any]]:
-    """Return every command that help lists, by its words."""
-    found: dict[str, Any] = {}
+def _all_commands() -> Iterator[tuple[str, Callable[..., Any]]]:
     for noun, (_, module) in NOUNS.items():
         commands = {noun: module} if ":" in module else import_module(module).COMMANDS
-        found |= {" ".join(path): command for path, command in _below((noun,), commands)}
-    return found
+        for path, function in _below((noun,), commands):
+            yield " ".join(path), function
 
 
-def examples(command: Callable[..., Any]) -> list[str]:
+def examples(function: Callable[..., Any]) -> list[str]:
     """Return the lines that a command's help has as examples."""
-    block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(command.__doc__ or ""))
+    block = re.search(r"Examples:\n((?: {2,}\S.*(?:\n|$))+)", cleandoc(function.__doc__ or ""))
     return [line.strip() for line in block[1].replace("\\\n", "").splitlines()] if block else []
 
 
-COMMANDS = all_commands()
-LINES = {
-    name: line
-    for name, command in COMMANDS.items()
-    if (line := next((each for each in examples(command) if not _NOT_HERE.search(each)), None))
+def _line(name: str, function: Callable[..., Any]) -> str | None:
+    """Return the line of a command, in its own words: those of runs have examples of runs. A preview is sent, too."""
+    if name in NOT_PLAYED:
+        return None
+    fits = (line for line in examples(function) if not _NOT_HERE.search(line))
+    line = OWN_LINES.get(name) or next(fits, None)
+    if line is None:
+        return None
+    words = shlex.split(line.replace(" --dry-run", ""))[1:]
+    depth = max(depth for depth in range(len(words) + 1) if " ".join(words[:depth]) in _FUNCTIONS or not depth)
+    return shlex.join(["qoder", *name.split(), *words[depth:]])
+
+
+_FUNCTIONS = dict(_all_commands())
+_FIRST = {function: name for name, function in reversed(_FUNCTIONS.items())}
+COMMANDS = {
+    name: Command(name, function, _line(name, function), tuple(name.split())) for name, function in _FUNCTIONS.items()
 }
-OF_THIS_MACHINE = ("auth", "config", "completion", "doctor", "help", "key")  # they ask no server
-
-
-@dataclass
-class Seen:
-    """A request that reached the world, and the status it was answered with."""
-
-    method: str
-    path: str
-    status: int
-
-
-@dataclass
-class Scene:
-    """A command line in a world of its own; `lie` may answer in the world's place, `done` has what was sent."""
-
-    qoder: Qoder
-    name: str
-    folder: Path
-    generation: Generation = "current"
-    lie: Callable[[httpx.Request, Callable[[], httpx.Response]], httpx.Response] = lambda request, answer: answer()
-    done: list[Seen] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.world = World(clock=self.qoder.clock.now, generation=self.generation, token=TOKEN, seed=5)
-        self.qoder.transport = _World(self)
-        config = self.folder / "config.toml"
-        config.write_text(CONFIG)
-        config.chmod(0o600)
-        self.qoder.env |= {
-            "QODER_CONFIG": str(config),
-            "HOME": str(self.folder),
-            "GITHUB_TOKEN": "x-secret",
-            "QODER_REPO_TOKEN": "x-secret",
-        }
-        put_files(self.folder)
-        lie, self.lie = self.lie, type(self).lie
-        line = staged(LINES[self.name], self.qoder, later=lambda: self.qoder.clock.sleep(60))
-        line = A_RUN.sub(lambda _: self.world.start("dep_demo").id, line).replace("/tmp", str(self.folder))
-        self.words = shlex.split(line)[1:]
-        self.lie = lie
-        self.done.clear()
-
-    def run(self, *more: str) -> Ran:
-        """Run the command line, with more words behind it."""
-        self.done.clear()
-        return self.qoder(*self.words, *more)
-
-    @property
-    def writes(self) -> list[Seen]:
-        return [seen for seen in self.done if seen.method != "GET"]
-
-    @property
-    def acted(self) -> list[Seen]:
-        """The writes that the world carried out."""
-        return [seen for seen in self.writes if seen.status < 300]
-
-
-class _World(WorldTransport):
-    def __init__(self, scene: Scene) -> None:
-        super().__init__(scene.world, sleep=scene.qoder.clock.sleep)
-        self._scene = scene
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/stream"):  # two threads on one clock that nobody waits for would race
-            return httpx.Response(501, json={})
-
-        def answer() -> httpx.Response:
-            response = super(_World, self).handle_request(request)
-            response.read()
-            path = request.url.path.removeprefix(PREFIX)
-            self._scene.done.append(Seen(request.method, path, response.status_code))
-            return response
-
-        return self._scene.lie(request, answer)
-
-
-def lines_of(text: str) -> list[Any]:
-    """Return the values of JSON lines."""
-    return [json.loads(line) for line in text.splitlines()]
+PLAYED = {name: command for name, command in COMMANDS.items() if command.line}
+PLAYED |= {name: Command(name, _FUNCTIONS[of], line, tuple(of.split())) for name, (of, line) in MORE_LINES.items()}
+# A session's commands that are a run's: one function, which is held to every clause under its first name.
+ONCE_MORE = {name for name in COMMANDS if _FIRST[_FUNCTIONS[name]] != name}

@@ -1,0 +1,101 @@
+"""What a clause is, and the one table of what is exempt from one, each with the reason."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.contract.lines import ONCE_MORE, PLAYED, Command
+from tests.contract.scene import Scene, playing
+
+Play = Callable[[Scene], None]
+Holds = Callable[[Command], bool]
+
+
+def everywhere(command: Command) -> bool:
+    """Return whether a clause that holds for each command holds for this one."""
+    return True
+
+
+def where_it_asks(command: Command) -> bool:
+    return command.asks
+
+
+def where_it_writes(command: Command) -> bool:
+    return command.writes and command.ends == 0
+
+
+class Clause(NamedTuple):
+    """A clause: how it is played, for which commands, and whether the generation of the server matters."""
+
+    play: Play
+    holds: Holds
+    on_both: bool
+
+
+class Row(NamedTuple):
+    """Clauses that do not hold for some commands, and why."""
+
+    clauses: tuple[str, ...]
+    commands: tuple[str, ...]
+    reason: str
+
+
+_RAW = ("api", "api POST")
+EXEMPT = (
+    Row(
+        ("json", "jsonl", "table", "wide", "options before"),
+        _RAW,
+        "it prints a response as it came, in every format",
+    ),
+    Row(("input",), ("deploy export",), "its JSON is a file for deploy apply"),
+    Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
+    Row(("whereabouts",), _RAW, "it is for scripts, whose author typed the request"),
+    Row(("whereabouts",), ("env work heartbeat",), "a worker sends one every few seconds: its log is not filled"),
+    Row(
+        ("json", "jsonl", "id", "terminal", "options before"),
+        ("completion", "help"),
+        "it prints a text for a shell or a person, in every format",
+    ),
+)
+
+
+@dataclass
+class Clauses:
+    """The clauses of a file, by name."""
+
+    table: dict[str, Clause]
+
+    def __init__(self) -> None:
+        self.table = {}
+
+    def add(self, name: str, holds: Holds = everywhere, *, on_both: bool = False) -> Callable[[Play], Play]:
+        """Return what adds a function as a clause. One that reads what a run became holds `on_both` generations."""
+
+        def added(play: Play) -> Play:
+            assert name not in self.table, name
+            self.table[name] = Clause(play, holds, on_both)
+            return play
+
+        return added
+
+    def cases(self) -> list[Any]:
+        """Return each clause with each command that it holds for: `deploy run · lost answer · current`."""
+        return list(self._cases())
+
+    def _cases(self) -> Iterator[Any]:
+        exempt = {(clause, command) for row in EXEMPT for clause in row.clauses for command in row.commands}
+        for command in PLAYED.values():
+            for about, clause in self.table.items():
+                if command.name in ONCE_MORE or not clause.holds(command) or (about, command.name) in exempt:
+                    continue
+                tells_of_runs = command.noun in ("deploy", "run", "session")
+                for generation in GENERATIONS if clause.on_both and tells_of_runs else ("current",):
+                    yield pytest.param(command.name, about, generation, id=f"{command.name} · {about} · {generation}")
+
+    def play(self, name: str, about: str, generation: Generation) -> None:
+        """Play a case."""
+        with playing(name, generation) as scene:
+            self.table[about].play(scene)

@@ -1,0 +1,268 @@
+"""A command line in a world of its own, where its server may lie; a failure tells what was printed and sent."""
+
+import io
+import json
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx
+
+from qoder_cli.app import App
+from qoder_cli.base import pool
+from qoder_cli.base.errors import Exit
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.wire import BASE_PATH, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Ran
+from tests.contract.lines import BEFORE, PLAYED, Command
+from tests.support.inprocess import WorldTransport
+from tests.support.staged import put_files, staged
+from tests.support.wire import FakeClock
+
+SECRET = "s3cret-Planted-0123456789"  # the value of each variable that holds one, but for the token
+ERROR_KEYS = ["type", "exit_code", "message", "hint", "next", "run_id", "session_id", "run_state"]
+ERROR_KEYS += ["api_type", "http_status", "request_id"]
+_CONFIG = f"""\
+[profiles.default]
+region = "global"
+[profiles.work]
+base_url = "https://api.qoder.com.cn{BASE_PATH}"
+token = "{TOKEN}"
+"""
+_WEEKLY = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message": "Report."}
+_A_RUN = re.compile(r"drun_[0-9a-f]{32}")
+
+Answer = Callable[[], httpx.Response]
+Lie = Callable[[httpx.Request, Answer], httpx.Response]
+
+
+@dataclass
+class Sent:
+    """A request that was sent, and the status that its world answered with: 0 if it never came there."""
+
+    request: httpx.Request
+    status: int = 0
+    answer: bytes = b""
+
+    @property
+    def method(self) -> str:
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        return self.request.url.path.removeprefix(BASE_PATH)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the world carried it out."""
+        return 200 <= self.status < 300
+
+    def __str__(self) -> str:
+        query = self.request.url.query.decode()
+        return f"{self.method} {self.path}{'?' * bool(query)}{query} → {self.status or 'never came there'}"
+
+
+class Played(Ran):
+    """What a command line printed, and how it ended."""
+
+    words: list[str]
+
+    def __repr__(self) -> str:
+        return f"«{shlex.join(['qoder', *self.words])}»"
+
+    def told(self) -> str:
+        """Return what a person needs to see when a test fails."""
+        streams = ((name, text or "(nothing)") for name, text in (("stdout", self.out), ("stderr", self.err)))
+        shown = (f"  {name}:\n" + _indented(text) for name, text in streams)
+        return "\n".join([f"$ {shlex.join(['qoder', *self.words])}", f"  exit code {self.code}", *shown])
+
+
+def _indented(text: str) -> str:
+    lines = text.removesuffix("\n").split("\n")
+    shown = [f"    {line[:600].encode('unicode_escape').decode()}{'…' * (len(line) > 600)}" for line in lines[:40]]
+    return "\n".join([*shown, *(["    …"] if len(lines) > 40 else [])])
+
+
+@dataclass
+class Scene:
+    """A command in a world; `lie` may answer in the world's place, `sent` is all that was sent."""
+
+    command: Command
+    folder: Path
+    generation: Generation = "current"
+    ahead: float = 0.0  # seconds that its clocks are ahead of those of other scenes
+    lie: Lie = lambda request, answer: answer()
+    sent: list[Sent] = field(default_factory=list)
+    played: list[Played] = field(default_factory=list)
+    late: list[tuple[float, Answer]] = field(default_factory=list)  # when the world carries out what nobody waits for
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.clock.time += self.ahead
+        self.clock.at_sleep = self._be_late
+        self.stdin, self.is_terminal = "", False
+        self.world = World(clock=self.clock.now, generation=self.generation, token=TOKEN, seed=5)
+        self.transport = _Wire(self)
+        config = self.folder / "config.toml"
+        config.write_text(_CONFIG)
+        config.chmod(0o600)
+        self.env = {
+            "QODER_PAT": TOKEN,
+            "QODER_CONFIG": str(config),
+            "QODER_STATE_DIR": str(self.folder / "state"),
+            "HOME": str(self.folder),
+            "GITHUB_TOKEN": SECRET,
+            "QODER_REPO_TOKEN": SECRET,
+        }
+        put_files(self.folder)
+        (self.folder / "weekly.json").write_text(json.dumps(_WEEKLY))
+        assert self.command.line is not None
+        self.words = self._stage(self.command.line)
+        self.sent.clear()
+        self.played.clear()
+
+    def _stage(self, line: str) -> list[str]:
+        if before := BEFORE.get(self.command.name):
+            line = line.replace("{id}", str(self.run(words=shlex.split(before)[1:]).json["id"]))
+        if re.search(" last |sess_demo|evt_", f"{line} "):
+            line = staged(line, lambda *words: self.run(words=words), later=lambda: self.clock.sleep(60))
+        line = _A_RUN.sub(lambda _: self.world.start("dep_demo").id, line).replace("/tmp", str(self.folder))
+        return shlex.split(line)[1:]
+
+    def run(self, *more: str, words: Sequence[str] | None = None, out: io.BytesIO | None = None) -> Played:
+        """Run the command's line with more words behind it, or other words."""
+        self.sent.clear()
+        typed = [*(self.words if words is None else words), *more]
+        out, err = out or io.BytesIO(), io.BytesIO()
+        app = App(
+            env=self.env,
+            out=Screen(out, is_terminal=self.is_terminal),
+            err=Screen(err),
+            stdin=io.StringIO(self.stdin),
+            clock=self.clock,
+            transport=self.transport,
+        )
+        code = main(list(typed), app)
+        ran = Played(code, out.getvalue().decode(), err.getvalue().decode())
+        ran.words = typed
+        self.played.append(ran)
+        assert TOKEN not in ran.out
+        assert TOKEN not in ran.err
+        assert "Traceback" not in ran.err
+        return ran
+
+    @property
+    def reads(self) -> list[str]:
+        return [str(one) for one in self.sent if one.method == "GET"]
+
+    @property
+    def writes(self) -> list[str]:
+        return [str(one) for one in self.sent if one.method != "GET"]
+
+    @property
+    def done(self) -> list[Sent]:
+        """The writes that the world carried out so far."""
+        return [one for one in self.sent if one.method != "GET" and one.is_done]
+
+    def _be_late(self) -> None:
+        for due in [due for due in self.late if due[0] <= self.clock.time]:
+            self.late.remove(due)
+            due[1]()
+
+    def told(self) -> str:
+        """Return what was played, and what the last line sent."""
+        sent = "".join(f"\n    {one}" for one in self.sent[-30:]) or " nothing"
+        return "\n".join(ran.told() for ran in self.played[-2:]) + f"\n  sent:{sent}"
+
+
+class _Wire(WorldTransport):
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene.world, sleep=scene.clock.sleep)
+        self._scene = scene
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/stream"):  # two threads on one clock that nobody waits for would race
+            return httpx.Response(501, json={})
+        sent = Sent(request)
+        self._scene.sent.append(sent)
+
+        def answer() -> httpx.Response:
+            response = super(_Wire, self).handle_request(request)
+            response.read()
+            sent.status, sent.answer = response.status_code, response.content
+            return response
+
+        return self._scene.lie(request, answer)
+
+
+@contextmanager
+def playing(name: str, generation: Generation = "current", *, ahead: float = 0.0) -> Iterator[Scene]:
+    """Yield a scene of a command in a folder that is gone afterwards. A failure tells what was played.
+
+    What commands do in other threads is done at once, so that no case depends on which of them is faster.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="scene-", ignore_cleanup_errors=True) as folder,
+        chdir(folder),
+        patch.object(pool, "begin", lambda work: work()),
+    ):
+        scene = Scene(PLAYED[name], Path(folder), generation, ahead)
+        try:
+            yield scene
+            for file in (Path(folder) / "state").rglob("*"):
+                assert TOKEN.encode() not in file.read_bytes(), f"the token is in {file.name}"
+        except AssertionError as failure:
+            failure.add_note(scene.told())
+            raise
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the line of a command does where nothing goes wrong."""
+
+    code: int
+    out: str
+    err: str
+    reads: int
+    writes: tuple[tuple[str, str], ...]  # method and path
+    first_answer: bytes  # to a write
+
+
+@cache
+def usual(name: str, generation: Generation = "current") -> Usual:
+    """Return what the line of a command does where nothing goes wrong; played once, with `--json`."""
+    with playing(name, generation) as scene:
+        ran = scene.run("--json")
+        done = scene.done
+        writes = tuple((one.method, one.path) for one in scene.sent if one.method != "GET")
+        return Usual(ran.code, ran.out, ran.err, len(scene.reads), writes, done[0].answer if done else b"")
+
+
+def check_ending(ran: Played) -> None:
+    """Hold a command with JSON output to how every one ends: one document at most, and one error unless all is well."""
+    if ran.out:
+        assert ran.out.endswith("\n") or ran.code, "the document is cut"
+        documents = ran.out.splitlines()
+        assert len(documents) == 1, "away from a terminal JSON is one line"
+        if ran.code == 0 or not ran.out.startswith("["):  # an array that is streamed stays open
+            json.loads(ran.out)
+    errors = [line for line in ran.err.splitlines() if line.startswith(("error:", '{"error"'))]
+    if ran.code in (0, Exit.CLOSED_PIPE):
+        assert errors == []
+        return
+    assert len(errors) == 1, "there is one error"
+    assert ran.err.splitlines()[-1] == errors[0], "it is the last line"
+    error = json.loads(errors[0])["error"]
+    assert list(error) == ERROR_KEYS
+    assert error["exit_code"] == ran.code
+    assert error["message"]
+    if error["run_id"]:
+        assert ran.out, "a run is known, and standard output has no document"

@@ -1,0 +1,159 @@
+"""What each command prints where all is well, in every format, and where nobody can read it."""
+
+import io
+import json
+import re
+from typing import Any, get_args
+
+import pytest
+
+from qoder_cli.output.screen import Format
+from qoder_cli.sandbox.wire import Generation
+from tests.contract.clauses import Clauses, where_it_writes
+from tests.contract.scene import Played, Scene, check_ending, usual
+
+CLAUSES = Clauses()
+
+
+def ends_well(scene: Scene, ran: Played) -> None:
+    """Hold a quiet ending, where all is well, to its code and an empty stderr; and to what it does in JSON."""
+    assert ran.code == scene.command.ends
+    if ran.code == 0:
+        assert [line for line in ran.err.splitlines() if not line.startswith("warning:")] == []
+    check_same_writes(scene)
+
+
+def check_same_writes(scene: Scene) -> None:
+    """The format never changes what a command does."""
+    writes = tuple((one.method, re.sub(r"_[0-9a-z]{16,}", "", one.path)) for one in scene.sent if one.method != "GET")
+    before = usual(scene.command.name, scene.generation).writes
+    assert writes == tuple((method, re.sub(r"_[0-9a-z]{16,}", "", path)) for method, path in before)
+
+
+@CLAUSES.add("json", on_both=True)
+def json_is_one_document(scene: Scene) -> None:
+    ran = scene.run("--json", "--no-progress")
+    check_ending(ran)
+    ends_well(scene, ran)
+    assert bool(scene.writes) == scene.command.writes, "what lines.py says of its writes"
+
+
+@CLAUSES.add("jsonl", on_both=True)
+def jsonl_is_an_object_a_line(scene: Scene) -> None:
+    ran = scene.run("-o", "jsonl", "--no-progress")
+    ends_well(scene, ran)
+    lines = ran.out.split("\n")
+    assert lines.pop() == ""
+    for line in lines:
+        assert isinstance(json.loads(line), dict)
+
+
+@CLAUSES.add("id", on_both=True)
+def quiet_prints_ids(scene: Scene) -> None:
+    ran = scene.run("-q", "--no-progress")
+    ends_well(scene, ran)
+    for line in ran.out.splitlines():
+        assert re.fullmatch(r"\S+", line)
+
+
+def is_piped_text(scene: Scene, ran: Played) -> None:
+    ends_well(scene, ran)
+    assert "\x1b" not in ran.out
+    assert not ran.out or ran.out.endswith("\n")
+
+
+@CLAUSES.add("table", on_both=True)
+def a_table_in_a_pipe_is_plain_text(scene: Scene) -> None:
+    ran = scene.run("--no-progress")
+    is_piped_text(scene, ran)
+
+
+# Every other format that the program has, as soon as it has it.
+for _format in get_args(Format):
+    if _format not in ("table", "json", "jsonl", "id"):
+
+        @CLAUSES.add(_format)
+        def another_format_is_plain_text(scene: Scene, format: str = _format) -> None:
+            is_piped_text(scene, scene.run("-o", format, "--no-progress"))
+
+
+@CLAUSES.add("terminal")
+def json_on_a_terminal_is_the_same_value(scene: Scene) -> None:
+    scene.is_terminal = True
+    ran = scene.run("--json", "--no-progress")
+    assert ran.code == scene.command.ends
+    before = usual(scene.command.name, scene.generation).out
+    assert shape(json.loads(ran.out or "null")) == shape(json.loads(before or "null"))
+
+
+def shape(value: Any) -> Any:
+    """Return JSON without what is new each time: ids, times and hashes."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value]
+    return None if isinstance(value, str | int | float) else value
+
+
+@CLAUSES.add("drawn")
+def a_drawn_table_steers_no_terminal(scene: Scene) -> None:
+    scene.is_terminal = True
+    ran = scene.run("--no-progress")
+    ends_well(scene, ran)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", ran.out), "there is no colour without a terminal's"
+
+
+@CLAUSES.add("options before")
+def global_options_work_before_the_words(scene: Scene) -> None:
+    ran = scene.run(words=["--json", "--no-progress", *scene.words])
+    check_ending(ran)
+    ends_well(scene, ran)
+    before = usual(scene.command.name, scene.generation).out
+    assert shape(json.loads(ran.out or "null")) == shape(json.loads(before or "null"))
+
+
+@CLAUSES.add("no progress")
+def a_variable_keeps_stderr_empty(scene: Scene) -> None:
+    scene.env["QODER_NO_PROGRESS"] = "1"
+    ends_well(scene, scene.run())
+
+
+@CLAUSES.add("whereabouts", where_it_writes)
+def a_write_says_where_it_writes(scene: Scene) -> None:
+    ran = scene.run()
+    assert ran.code == 0
+    assert "profile default, api.qoder.com" in ran.err
+
+
+class _Broken(io.BytesIO):
+    """A stream that nobody can write to."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, data: Any) -> int:
+        raise self._error
+
+
+@CLAUSES.add("closed pipe", on_both=True)
+def a_reader_that_goes_away_is_141_and_no_error(scene: Scene) -> None:
+    ran = scene.run("--json", out=_Broken(BrokenPipeError()))
+    said = usual(scene.command.name, scene.generation).out
+    assert ran.code == (141 if said else scene.command.ends)
+    assert "error" not in ran.err or not said
+
+
+@CLAUSES.add("full disk", on_both=True)
+def output_that_cannot_be_written_is_70(scene: Scene) -> None:
+    ran = scene.run("--json", out=_Broken(OSError(28, "No space left on device")))
+    said = usual(scene.command.name, scene.generation).out
+    assert ran.code == (70 if said else scene.command.ends)
+    if said:
+        error = ran.error
+        assert "cannot write to standard output" in error["message"]
+
+
+@pytest.mark.parametrize(("name", "about", "generation"), CLAUSES.cases())
+def test_output(name: str, about: str, generation: Generation) -> None:
+    CLAUSES.play(name, about, generation)

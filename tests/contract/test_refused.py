@@ -1,0 +1,250 @@
+"""What each command refuses before anything is sent, or sends no write for."""
+
+import shlex
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.cli.options import _FOR_TOKENS
+from qoder_cli.sandbox.wire import Generation
+from tests.conftest import TOKEN
+from tests.contract.clauses import Clauses, where_it_asks
+from tests.contract.lines import Command
+from tests.contract.scene import Played, Scene, check_ending, usual
+
+CLAUSES = Clauses()
+
+
+def is_usage_error(scene: Scene, ran: Played) -> None:
+    """Hold a line to exit 2, with nothing sent and nothing on stdout."""
+    assert ran.code == 2
+    assert scene.sent == []
+    assert ran.out == ""
+    check_ending(ran)
+    assert ran.error["type"] == "usage"
+
+
+@CLAUSES.add("unknown option")
+def an_unknown_option_sends_nothing(scene: Scene) -> None:
+    is_usage_error(scene, scene.run("--no-such-option", "--json"))
+
+
+@CLAUSES.add("unknown format")
+def an_unknown_format_sends_nothing(scene: Scene) -> None:
+    ran = scene.run("-o", "xml", words=[word for word in scene.words if word != "--json"])
+    assert ran.code == 2
+    assert scene.sent == []
+    assert ran.out == ""
+    assert len(ran.errors) == 1
+
+
+def takes_so_many(command: Command) -> bool:
+    return all(param.nargs != -1 for param in command.arguments)
+
+
+@CLAUSES.add("a word too many", takes_so_many)
+def a_word_too_many_sends_nothing(scene: Scene) -> None:
+    optional = [param for param in scene.command.arguments if not param.required]
+    is_usage_error(scene, scene.run(*["one-more"] * (len(optional) + 1), "--json"))
+
+
+def needs_a_word(command: Command) -> bool:
+    return any(param.required for param in command.arguments)
+
+
+@CLAUSES.add("a word missing", needs_a_word)
+def a_missing_word_sends_nothing(scene: Scene) -> None:
+    places = scene.command.places(scene.words)
+    is_usage_error(scene, scene.run(words=[*scene.words[: places[0].at], "--json"]))
+
+
+@CLAUSES.add("an option without its value", lambda command: any(not each.is_flag for each in command.options.values()))
+def an_option_without_its_value_sends_nothing(scene: Scene) -> None:
+    for name, param in scene.command.options.items():
+        if not param.is_flag:
+            is_usage_error(scene, scene.run(name, "--json"))
+
+
+# Arguments that are no ids or names of things on a server.
+NO_IDS = {
+    "CALL": "also the beginning of one: it is looked for among those that wait",
+    "DIR|ZIP": "a path of this machine",
+    "KEY": "of a config file, or a person's own",
+    "METHOD": "a word of HTTP",
+    "NAME": "what a new secret shall be called",
+    "PATH": "a path of this machine, or in a memory store",
+    "SHELL": "one of a few words",
+    "TOPIC": "one of a few words",
+    "VALUE": "any",
+}
+BAD_IDS = ("", " ", "\t", "x" * 257, "a\x00b", "a\nb", "a\x1b[31mb", ".", "..", "../x", "evil_1\u0085")
+OTHER_KINDS = ("dep_1", "drun_1", "agent_1", "env_1", "vault_1", "skill_1", "memstore_1", "drm_1", "work_1", "vcred_1")
+
+
+def names_things(command: Command) -> bool:
+    return command.asks and any(str(param.metavar).rstrip(".") not in NO_IDS for param in command.arguments)
+
+
+def with_another(scene: Scene, other: str) -> Any:
+    """Yield the line with this in the place of each id."""
+    for place in scene.command.places(scene.words):
+        if place.metavar not in NO_IDS:
+            yield place, [*scene.words[: place.at], other, *scene.words[place.at + 1 :], "--json"]
+
+
+@CLAUSES.add("bad ids", names_things)
+def what_can_be_no_id_sends_nothing(scene: Scene) -> None:
+    for bad in BAD_IDS:
+        for _, words in with_another(scene, bad):
+            is_usage_error(scene, scene.run(words=words))
+
+
+@CLAUSES.add("ids of another kind", names_things)
+def an_id_of_another_kind_sends_nothing(scene: Scene) -> None:
+    for other in OTHER_KINDS:
+        for place, words in with_another(scene, other):
+            if not fits(other, place.metavar):
+                is_usage_error(scene, scene.run(words=words))
+
+
+def fits(id: str, metavar: str) -> bool:
+    """Return whether an id of this kind is what an argument is for."""
+    prefix = id.partition("_")[0]
+    taken = {
+        "DEPLOYMENT": ("dep",),
+        "RUN": ("drun", "sess", "dep"),  # a deployment's newest is DEPLOYMENT@last, as its hint says
+        "MEMORY": ("memstore",),
+        "CREDENTIAL": ("vcred",),
+        "DREAM": ("drm",),
+        "VERSION": ("memver",),
+    }
+    return prefix in taken.get(metavar, (metavar.lower(),))
+
+
+@CLAUSES.add("token typed")
+def a_token_typed_elsewhere_is_never_shown_or_sent(scene: Scene) -> None:
+    stranger = "pt-stranger-0123456789abcdef"
+    typed = [
+        [*scene.words[: place.at], stranger, *scene.words[place.at + 1 :]]
+        for place in scene.command.places(scene.words)
+        if place.metavar not in ("VALUE",)
+    ]
+    typed += [
+        [*scene.words, name, stranger]
+        for name, param in scene.command.options.items()
+        if not param.is_flag and param.name not in _FOR_TOKENS and param.type.name == "text"
+    ]
+    for words in typed:
+        ran = scene.run(words=[*words, "--json"])
+        is_usage_error(scene, ran)
+        assert stranger not in ran.err
+
+
+# What the environment forbids.
+
+
+@CLAUSES.add("read-only", lambda command: command.writes)
+def read_only_refuses_every_write(scene: Scene) -> None:
+    scene.env["QODER_READ_ONLY"] = "1"
+    ran = scene.run("--json")
+    assert scene.writes == []
+    assert ran.code == 2
+    check_ending(ran)
+    assert "QODER_READ_ONLY" in ran.error["message"]
+
+
+@CLAUSES.add("read-only reads", lambda command: not command.writes)
+def read_only_reads(scene: Scene) -> None:
+    scene.env["QODER_READ_ONLY"] = "1"
+    assert scene.run("--json").code == usual(scene.command.name).code
+
+
+@CLAUSES.add("no token", where_it_asks)
+def without_a_token_nothing_is_sent(scene: Scene) -> None:
+    del scene.env["QODER_PAT"]
+    ran = scene.run("--json")
+    assert scene.sent == []
+    assert ran.code == 4
+    assert ran.out == ""
+    check_ending(ran)
+
+
+@CLAUSES.add("wrong token", where_it_asks)
+def a_token_that_is_refused_is_4(scene: Scene) -> None:
+    refused = {"type": "error", "error": {"type": "authentication_error", "message": f"{TOKEN} is no token."}}
+    scene.lie = lambda request, answer: httpx.Response(401, json=refused)
+    ran = scene.run("--json")
+    check_ending(ran)
+    assert ran.code == 4
+    assert scene.done == []
+    assert "token" in f"{ran.error['message']} {ran.error['hint']}"
+
+
+@CLAUSES.add("dry run", lambda command: "--dry-run" in command.options)
+def a_dry_run_sends_no_write(scene: Scene) -> None:
+    ran = scene.run("--dry-run", "--json")
+    check_ending(ran)
+    assert ran.code == 0
+    assert scene.writes == []
+    assert ran.out
+
+
+@CLAUSES.add("dry run without progress", lambda command: "--dry-run" in command.options)
+def a_quiet_dry_run_says_nothing_on_stderr(scene: Scene) -> None:
+    ran = scene.run("--dry-run", "--json", "--no-progress")
+    assert ran.code == 0
+    assert ran.err == ""
+
+
+# Ids on standard input.
+
+
+def piped(scene: Scene, *more: str) -> Played:
+    """Run the line with `-` in the place of the things that it names last."""
+    place = scene.command.places(scene.words)[-1]
+    return scene.run(*more, words=[*scene.words[: place.at], "-", *scene.words[place.at + 1 :], "--json"])
+
+
+def reads_stdin(command: Command) -> bool:
+    return command.reads_stdin and len(command.places(shlex.split(command.line or "")[1:])) <= len(command.arguments)
+
+
+@CLAUSES.add("empty input", reads_stdin)
+def an_empty_list_is_refused(scene: Scene) -> None:
+    for empty in ("", "\n", "  \n# a comment\n", "\ufeff\n"):
+        scene.stdin = empty
+        is_usage_error(scene, piped(scene))
+
+
+@CLAUSES.add("empty input allowed", reads_stdin)
+def an_empty_list_may_be_allowed(scene: Scene) -> None:
+    scene.stdin = "\n"
+    ran = piped(scene, "--allow-empty")
+    assert ran.code == 0
+    assert scene.writes == []
+    assert ran.json == []
+
+
+@CLAUSES.add("input that is no list", reads_stdin)
+def a_bad_line_sends_no_write(scene: Scene) -> None:
+    scene.stdin = f"{scene.words[scene.command.places(scene.words)[-1].at]}\n..\n"
+    is_usage_error(scene, piped(scene))
+
+
+@CLAUSES.add("input", reads_stdin)
+def a_list_of_one_is_an_array(scene: Scene) -> None:
+    scene.stdin = f"# those\n{scene.words[scene.command.places(scene.words)[-1].at]}\n"
+    ran = piped(scene)
+    check_ending(ran)
+    assert ran.code == usual(scene.command.name).code
+    items = ran.json
+    assert isinstance(items, list)
+    assert len(items) == 1
+    assert items[0]["input"] == scene.stdin.splitlines()[1]
+    assert items[0]["exit_code"] == ran.code
+
+
+@pytest.mark.parametrize(("name", "about", "generation"), CLAUSES.cases())
+def test_refused(name: str, about: str, generation: Generation) -> None:
+    CLAUSES.play(name, about, generation)
