@@ -39,6 +39,8 @@ def files(
     app.out.keep_secrets([token] if token else [])
     app.err.keep_secrets([token] if token else [])
     id = target_of(run, app).session_id
+    if read or remove or renew is not None:
+        app.progress.note(f"changing the files of {id} {app.client.settings.whereabouts}")
     for file in read:
         made = mounted.add(app, id, file)
         app.progress.note(f"added {file.name} to {id} as {made.id}")
