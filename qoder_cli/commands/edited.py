@@ -132,7 +132,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
         body["version"] = current["version"]
     if not dry_run:
         app.progress.note(f"updating {target.called} {app.client.settings.whereabouts}")
-    if dry_run or not app.progress.is_quiet:
+    if not app.progress.is_quiet:
         _tell(app, current, differs)
     if dry_run:
         show(app, noun, {**current, **by_name(differs)})

@@ -63,7 +63,8 @@ def apply(
         steps = plan(app, declared, repin=repin, send_secrets=send_secrets)
         is_open = any(step.is_open for step in steps)
         if only_look:
-            show_changes(app, steps)
+            if not app.progress.is_quiet:
+                show_changes(app, steps)
         elif is_open and app.settings.read_only:
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
         elif is_open:

@@ -143,7 +143,7 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
         app.progress.note(f"{step.known} is already up to date")
     elif not dry_run:
         app.progress.note(f"{doing} {step.known} {app.client.settings.whereabouts}")
-    if dry_run or not app.progress.is_quiet:
+    if not app.progress.is_quiet:
         show_changes(app, [step])
     warn_of_plan(app, [step])
     if dry_run:
