@@ -25,6 +25,7 @@ _KINDS = {
     "skill_": "skill",
     "skillver_": "version of a skill",
     "mem_": "memory",
+    "memver_": "version of a memory",
     "drm_": "dream",
     "work_": "work item",
     "sthr_": "thread",
@@ -80,6 +81,18 @@ def call(typed: str) -> str:
     _check_text(typed, "call", wanted)
     if _kind(typed) not in (None, "event"):
         raise UsageError(f"{_shown(typed)} is {a(_kind(typed) or '')}, not a call", hint=f"give {wanted}")
+    return typed
+
+
+def memory_version(typed: str) -> str:
+    """Return the id of a version of a memory, whatever its prefix. Raises UsageError."""
+    wanted = "the id of a version, as `qoder memory history` lists it"
+    _check_text(typed, "version", wanted)
+    kind = _kind(typed)
+    if kind not in (None, "version of a memory"):
+        raise UsageError(f"{_shown(typed)} is {a(kind)}, not a version of a memory", hint=f"give {wanted}")
+    if NOT_OF_AN_ID.search(typed) or not typed.strip("."):
+        raise UsageError(f"{_shown(typed)} is not the id of a version of a memory", hint=f"give {wanted}")
     return typed
 
 

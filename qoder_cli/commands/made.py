@@ -105,8 +105,10 @@ def held_by(noun: Noun) -> list[Typed]:
 
 
 def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
-    """Take the holder out of what was typed. Raises QoderError."""
+    """Take the holder out of what was typed. Raises QoderError, for what can be no such thing before any request."""
     above = holder(noun)
+    if "thing" in typed and noun.words not in ("session", "deploy"):
+        Names.among(noun, [typed["thing"]])
     if above is None:
         return ()
     word = typed.pop("holder")
@@ -309,9 +311,8 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
     about = noun.archived if verb == "archive" else noun.deleted
     things, version = typed["things"], typed.get("version")
     need_a_yes(app, change, typed["yes"])
-    held = holder_of(app, noun, typed)
     # All names are looked up first: a wrong one changes nothing.
-    targets = things_named(app, noun, things, *held, allow_empty=typed["allow_empty"])
+    targets = things_named(app, noun, things, typed, allow_empty=typed["allow_empty"])
     if version is not None:
         if len(targets) > 1:
             raise UsageError(f"--version is that of one {noun.called}", hint="name one")
@@ -344,16 +345,19 @@ def need_a_yes(app: App, change: Change, yes: bool) -> None:
         raise UsageError(f"{change.doing} cannot be undone; nothing was {change.participle}", hint="confirm with --yes")
 
 
-def things_named(app: App, noun: Noun, typed: Sequence[str], *held: str, allow_empty: bool = False) -> list[Named]:
-    """Return the things typed; one named is read. Raises QoderError."""
+def things_named(
+    app: App, noun: Noun, typed: Sequence[str], others: Raw | None = None, *, allow_empty: bool = False
+) -> list[Named]:
+    """Return the things typed; one named is read. What holds them is among the `others` typed. Raises QoderError."""
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
     if noun.words == "session":
         return _sessions_named(app, noun, words)
     if noun.words == "deploy":
         found_ids = zip(words, Names(app).ids_of(noun, words), strict=True)
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in found_ids]
+    Names.among(noun, words)  # check all before any request
+    held = holder_of(app, noun, others or {})
     names = Names(app, *held, archived=True)
-    names.among(noun, words)  # check all before any request
     found: list[Named] = []
     for word in words:
         target = target_of(noun, *held, names.id_of(noun, word))

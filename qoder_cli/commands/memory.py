@@ -4,6 +4,7 @@ from typing import Any
 
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
+from qoder_cli.base import ids
 from qoder_cli.base.errors import NoAnswer, UsageError
 from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
 from qoder_cli.commands import made
@@ -88,7 +89,7 @@ def history(
     typed = None if path is None else memories.checked(path)
     if version is not None and (typed or limit or all):
         raise UsageError("--version shows one version", hint="leave out the other options, or --version")
-    one = version and memories.version_checked(version)
+    one = None if version is None else ids.memory_version(version)
     id = id_of(app, STORE, store, archived=True)
     if one:
         show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, one))
@@ -165,7 +166,7 @@ def redact(
     Examples:
       qoder memory redact project memver_1 --yes"""
     need_a_yes(app, memories.REDACT, yes)
-    words = [memories.version_checked(word) for word in named(versions, app, what="versions")]
+    words = [ids.memory_version(word) for word in named(versions, app, what="versions")]
     id = id_of(app, STORE, store)
     look = ("memory", "history", id, "--version")
     targets = [(word, target_of(memories.VERSION, id, word)._replace(look=(*look, word))) for word in words]

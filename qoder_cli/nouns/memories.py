@@ -20,7 +20,6 @@ LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
 ENTRY, VERSION = NOUNS["memory entry"], NOUNS["memory version"]
 _ID = re.compile("mem_[A-Za-z0-9]+")
-_VERSION = re.compile("[A-Za-z0-9][A-Za-z0-9._~-]{0,255}")
 _SHOWN = 2000  # characters of what somebody else wrote
 
 Raw = dict[str, Any]
@@ -36,13 +35,6 @@ def checked(typed: str) -> str:
     if UNSEEN.search(path) or {"", ".", ".."} & set(path.split("/")):
         raise UsageError(f"{typed[:60]!r} is not the path of a memory", hint="use a path like notes/today.md")
     return path
-
-
-def version_checked(typed: str) -> str:
-    """Return a version's id. Raises UsageError."""
-    if not _VERSION.fullmatch(typed) or names_token(typed):
-        raise UsageError("not the id of a version", hint="see those of a memory: qoder memory history STORE PATH")
-    return typed
 
 
 def find(app: App, store: str, typed: str) -> Raw | None:
