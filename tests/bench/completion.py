@@ -18,7 +18,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.help.completion import FILES
 from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, remember_runs
 from qoder_cli.output.screen import Screen
-from tests.completions import FOLDER
+from tests.support.completions import FOLDER
 from tests.support.shells import environment, type_into
 
 TIMES = 20

@@ -11,9 +11,9 @@ from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
 from qoder_cli.runs.fleet.conductor import IDS
 from tests.conftest import Qoder
-from tests.generate import PAGES, README, ROOT, with_exit_codes
 from tests.support.crowd import Town
 from tests.support.wire import FakeClock
+from tests.tools.generate import PAGES, README, ROOT, with_exit_codes
 
 HOUSE = Path(qoder_cli.__file__).parent
 WRITTEN = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")]}
@@ -25,7 +25,7 @@ MOST_LINES = 1_500  # of committed text that the program could print
 
 def test_the_table_of_exit_codes_is_up_to_date() -> None:
     text = (PAGES / "exit-codes.md").read_text("utf-8")
-    assert with_exit_codes(text) == text, "run: python -m tests.generate"
+    assert with_exit_codes(text) == text, "run: python -m tests.tools generate"
 
 
 def test_the_readme_stays_short_and_links_every_page() -> None:

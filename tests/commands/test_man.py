@@ -13,7 +13,7 @@ import pytest
 
 from qoder_cli.commands.help import man_pages
 from tests.conftest import Qoder
-from tests.generate import ROOT
+from tests.tools.generate import ROOT
 
 REQUESTS = {"TH", "SH", "B", "BR", "PP", "TP", "nf", "fi"}
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "COMMANDS", "OPTIONS", "GLOBAL OPTIONS"]

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from tests.pages import FILES, FOLDER, TABLES, Desk
 from tests.support.mistakes import MISTAKES
+from tests.tools.pages import FILES, FOLDER, TABLES, Desk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
 LINES = [line for lines in MISTAKES.values() for line in lines]
@@ -20,7 +20,7 @@ THEMED = {"", "0", "1", "2", "31", "32", "33"}
 @posix
 @pytest.mark.parametrize("name", FILES)
 def test_the_pages_are_up_to_date(name: str) -> None:
-    assert FILES[name]() == (FOLDER / name).read_text("utf-8"), "run: python -m tests.pages"
+    assert FILES[name]() == (FOLDER / name).read_text("utf-8"), "run: python -m tests.tools pages"
 
 
 def test_there_are_sixty_mistakes() -> None:

@@ -21,7 +21,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Settings
 from tests.conftest import TOKEN, Qoder
-from tests.matrix import WithoutStreams
+from tests.support.inprocess import WithoutStreams
 from tests.support.one_run import LEGACY, TRIGGER
 from tests.support.wire import api_error
 

@@ -10,23 +10,25 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("processes are forked", allow_module_level=True)
 
-from tests.matrix import Cell, Outcome, cells
 from tests.support.processes import Shell, sandbox
 from tests.support.stored import entries_in
+from tests.tools.matrix import Cell, first_cells, judged
+from tests.tools.playing import Played
+from tests.tools.typed import Said
 
 # Without those that take more than a few seconds: three of the same in a row, and what no real server can do.
-QUICK = [cell for cell in cells() if "refused" not in str(cell) and not cell.faults[0].endswith("*3")]
+QUICK = [cell for cell in first_cells() if "refused" not in str(cell) and not cell.faults[0].endswith("*3")]
 SAMPLE = random.Random(7).sample(QUICK, 20)
 MANY = 16  # processes
 
 
-def test_a_sample_of_the_matrix_holds_for_real_processes(tmp_path: Path) -> None:
+def test_deploy_run_keeps_its_promises_as_a_real_process(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(SAMPLE)) as pool:
-        outcomes = list(pool.map(play_for_real, SAMPLE, _folders(tmp_path, len(SAMPLE))))
-    for cell, outcome in zip(SAMPLE, outcomes, strict=True):
-        wrong = outcome.twice or outcome.lost or outcome.lied
-        assert not wrong, f"{cell}: {outcome}"
-        assert outcome.exit_code in (0, 4, 5, 6, 7, 9, 10, 124), f"{cell}: {outcome}"
+        played = dict(
+            zip(map(str, SAMPLE), pool.map(play_for_real, SAMPLE, _folders(tmp_path, len(SAMPLE))), strict=True)
+        )
+    assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
+    assert {code for one in played.values() for code in one.codes} <= {0, 4, 5, 6, 7, 9, 10, 124}
 
 
 def _folders(parent: Path, count: int) -> list[Path]:
@@ -36,21 +38,16 @@ def _folders(parent: Path, count: int) -> list[Path]:
     return folders
 
 
-def play_for_real(cell: Cell, home: Path) -> Outcome:
+def play_for_real(cell: Cell, home: Path) -> Played:
     """Run a cell as a real process over a real socket, with less patience than users have."""
     faults = [fault.replace("=31536000", "=1").replace("=20", "=1") for fault in cell.faults]
-    words = ["deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "300", "--request-timeout", "2"]
+    words = ("deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "300", "--request-timeout", "2")
     with sandbox(cell.generation, *faults, speed=5, honour_key=cell.honours_key) as server:
         ended = Shell(home, server).hurry().qoder(*words)
-        world = server.world
-        reported = ended.json["id"] if ended.out else None
-        started = [run.id for run in world.started()]
-        ending = world.ending(reported) if reported else None
-        visible = len([run for run in world.runs.values() if run.origin in ("request", "other")])
-    return Outcome(started, reported, ended.code, ending.status if ending else None, visible)
+        return judged(cell, server.world, Said(words, ended.code, ended.out, ended.err))
 
 
-def test_many_processes_at_once_leave_one_store_whole(tmp_path: Path) -> None:
+def test_deploy_run_in_many_processes_at_once_leaves_one_store_whole(tmp_path: Path) -> None:
     with sandbox("current", speed=20) as server:
         shell = Shell(tmp_path, server)
         going = [shell.begin("deploy", "run", "dep_demo", "-q") for _ in range(MANY)]

@@ -16,12 +16,12 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.generate import PAGES, README, with_first_run
 from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Shell, sandbox
 from tests.support.programs import need
 from tests.support.seeds import seed_runs
 from tests.support.staged import put_files, staged
+from tests.tools.generate import PAGES, README, with_first_run
 
 TEXTS = {"README": README.read_text("utf-8")} | {name: (PAGES / f"{name}.md").read_text("utf-8") for name in NAMES}
 WRITTEN = "\n".join(TEXTS.values())
@@ -31,7 +31,7 @@ BASH = ("bash", "-euo", "pipefail", "-c")
 
 
 def test_the_first_command_prints_what_the_readme_shows() -> None:
-    assert with_first_run(TEXTS["README"]) == TEXTS["README"], "run: python -m tests.generate"
+    assert with_first_run(TEXTS["README"]) == TEXTS["README"], "run: python -m tests.tools generate"
 
 
 def test_no_recipe_is_left_out() -> None:

@@ -1,7 +1,6 @@
-"""Every cell of the fault matrix in process, and a machine that mixes it all up."""
+"""Named cells of the fault matrix, and a machine that mixes it all up."""
 
 import json
-import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -15,32 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
-from tests.matrix import Cell, WithoutStreams, cells, later_cells, play, run_against
+from tests.support.inprocess import WithoutStreams
 from tests.support.wire import FakeClock
-
-CHUNKS = 4
-EVERY = 1 if os.environ.get("QODER_TEST_CELLS") == "all" else 13  # all in `.ci/run`; 13 is prime to the four worlds
-
-
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_no_fault_starts_a_run_twice_or_loses_one_or_makes_it_lie(chunk: int, tmp_path: Path) -> None:
-    these = list(cells())[::EVERY][chunk::CHUNKS]
-    outcomes = {cell: play(cell, tmp_path / str(n)) for n, cell in enumerate(these)}
-    assert len(outcomes) >= 280 // EVERY
-    assert not [str(cell) for cell, outcome in outcomes.items() if outcome.twice]
-    assert not [str(cell) for cell, outcome in outcomes.items() if outcome.lost]
-    assert not [str(cell) for cell, outcome in outcomes.items() if outcome.lied]
-    # Two blurs cannot be seen through: a list that is never readable, and a server that never tells its time.
-    blurred = [cell for cell, outcome in outcomes.items() if outcome.could_have_been_settled]
-    assert all({"list:503-bare*inf", "any:no-date"} & set(cell.faults) for cell in blurred)
-
-
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_nor_does_one_that_was_thought_of_later(chunk: int, tmp_path: Path) -> None:
-    these = list(later_cells())[::EVERY][chunk::CHUNKS]
-    outcomes = {cell: play(cell, tmp_path / str(n)) for n, cell in enumerate(these)}
-    assert len(outcomes) >= 200 // EVERY
-    assert not [str(cell) for cell, outcome in outcomes.items() if outcome.twice or outcome.lost or outcome.lied]
+from tests.tools.matrix import Cell, play
+from tests.tools.playing import alone
+from tests.tools.typed import TOKEN, typed
 
 
 @pytest.mark.parametrize(
@@ -55,9 +33,8 @@ def test_nor_does_one_that_was_thought_of_later(chunk: int, tmp_path: Path) -> N
     ],
     ids=str,
 )
-def test_a_server_that_acts_late_or_tells_wrongly_breaks_no_promise(cell: Cell, tmp_path: Path) -> None:
-    outcome = play(cell, tmp_path)
-    assert (outcome.twice, outcome.lost, outcome.lied) == (False, False, False)
+def test_deploy_run_keeps_its_promises_if_the_server_acts_late_or_tells_wrongly(cell: Cell) -> None:
+    assert alone(play, cell).wrong == {}
 
 
 class Killed(BaseException):
@@ -102,7 +79,9 @@ class Machine(RuleBasedStateMachine):
     def begin(self, generation: Any, honours_key: bool, skew: float) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
-        self.world = World(clock=self.clock.now, generation=generation, honour_key=honours_key, skew=skew, seed=3)
+        self.world = World(
+            clock=self.clock.now, generation=generation, honour_key=honours_key, skew=skew, token=TOKEN, seed=3
+        )
         self.faults = Faults()
         self.transport = MortalTransport(self.world, faults=self.faults, sleep=self.clock.sleep)
         self.ended: list[tuple[str, int, str | None]] = []  # key, exit code, reported run
@@ -135,10 +114,10 @@ class Machine(RuleBasedStateMachine):
     def run(self, *options: str) -> tuple[int, str]:
         self.keys += 1
         words = ["deploy", "run", "dep_demo", "--json", "--idempotency-key", self.key, *options]
-        code, out, err = run_against(self.transport, self.clock, Path(self.folder.name), *words)
-        assert "Traceback" not in err
-        assert code != 70, err
-        return code, out
+        said = typed(self.transport, self.clock, Path(self.folder.name), *words)
+        assert "Traceback" not in said.err
+        assert said.code != 70, said.err
+        return said.code, said.out
 
     @property
     def key(self) -> str:
@@ -162,10 +141,10 @@ class Machine(RuleBasedStateMachine):
     def last_is_settled(self) -> None:
         self.faults.on_order.clear()
         words = ["run", "wait", "last", "--json", "--timeout", "5m"]
-        code, out, err = run_against(self.transport, self.clock, Path(self.folder.name), *words)
-        assert code in (0, 1, 3, 5, 9, 124), err
-        if out:
-            assert json.loads(out)["id"] in self.world.runs
+        said = typed(self.transport, self.clock, Path(self.folder.name), *words)
+        assert said.code in (0, 1, 3, 5, 9, 124), said.err
+        if said.out:
+            assert said.json["id"] in self.world.runs
 
     @invariant()
     def nothing_was_started_twice_or_lost(self) -> None:

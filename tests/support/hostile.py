@@ -1,4 +1,4 @@
-"""A server written by hand that keeps a true history and tells it badly: what `tests.support.servers` plays against.
+"""A server written by hand that keeps a true history and tells it badly: what `tests.tools.servers` plays against.
 
 `Server` says in which ways it is bad, a field a way; the first value of each in `WAYS` is honest. `Hostile` is the
 transport: it knows which runs each request really started and how each session really went (`truth`), whatever it
@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, make_dataclass
 from email.utils import formatdate
 from typing import Any, Literal, NamedTuple
 
@@ -276,48 +276,17 @@ def may_act(answer: str) -> bool:
     return answer in KEPT or ANSWERS[answer]
 
 
-@dataclass(frozen=True)
-class Server:
-    """A way to be a server: each field one of `WAYS`."""
+_HONEST = {**{name: values[0] for name, values in WAYS.items()}, "foreign": "none", "more": "true or false"}
+_Ways = make_dataclass("_Ways", [(name, Any, field(default=one)) for name, one in _HONEST.items()], frozen=True)
 
-    generation: Any = "current"
-    keys: Any = False
-    answer: Any = "ok"
-    acts: Any = 0.0
-    times: Any = 1
-    ahead: Any = 0.0
-    date: Any = 0.0
-    step: Any = None
-    phase: Any = 0.0
-    lag: Any = 0.0
-    forgets: Any = False
-    order: Any = "newest"
-    older: Any = 0
-    newer: Any = 0
-    created: Any = "text"
-    context: Any = "manual"
-    paging: Any = "honest"
-    down: Any = 0.0
-    empty: Any = "[]"
-    strangers: Any = ()
-    script: Any = "completes"
-    earlier: Any = False
-    telling: Any = "asked"
-    events: Any = "honest"
-    types: Any = "honoured"
-    ids: Any = "there"
-    times_of_events: Any = "there"
-    status: Any = "honest"
-    missing: Any = None
-    session: Any = "there"
-    stream: Any = "absent"
-    foreign: Any = "none"
-    more: Any = "true or false"
+
+class Server(_Ways):  # type: ignore[misc, valid-type]  # each way is Any
+    """A way to be a server: each field one of `WAYS`."""
 
     @property
     def oddities(self) -> dict[str, Any]:
         """What is not honest about it."""
-        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
+        return {name: value for name, honest in _HONEST.items() if (value := getattr(self, name)) != honest}
 
     @property
     def is_fair(self) -> bool:

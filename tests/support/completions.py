@@ -1,4 +1,4 @@
-"""Completion as tests ask for it; and `python -m tests.completions` rewrites `completions/` from the package."""
+"""Completion as tests ask for it, and the scripts in `completions/`."""
 
 from collections.abc import Mapping
 from io import BytesIO, TextIOWrapper
@@ -8,7 +8,7 @@ from qoder_cli.cli.main import command_tree
 from qoder_cli.help.completion import FILES, script
 from qoder_cli.help.completion.answer import respond
 
-FOLDER = Path(__file__).parent.parent / "completions"
+FOLDER = Path(__file__).parents[2] / "completions"
 
 
 def scripts() -> dict[str, str]:
@@ -31,14 +31,3 @@ def read(said: str) -> dict[str, str]:
     if kind != "words":
         return {f"({kind})": before + begun}
     return {value: about for value, _, about in (row.partition("\t") for row in rows)}
-
-
-def rewrite() -> None:
-    """Write the files in `completions/`."""
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in scripts().items():
-        (FOLDER / name).write_text(text, encoding="utf-8", newline="\n")
-
-
-if __name__ == "__main__":
-    rewrite()

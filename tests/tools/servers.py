@@ -1,33 +1,20 @@
-"""What becomes of commands against every server of `tests.support.hostile`, judged by the server's own truth.
+"""Plays commands against every server of `tests.support.hostile`, judged by the server's own truth.
 
-`python -m tests.support.servers [WORD…]` prints what breaks, `--attacks [WORD…]` what the ways of `ATTACKS` break,
-`--draw COUNT [SEED]` the simplest servers that break it, found by chance; `tests.matrix` prints its table. A cell is a
-server and a flow: what somebody types, one line after the other. After each line it is judged, and at the very end
-`run get last`, when all that is late has come.
+A cell is a server and a flow: what somebody types, one line after the other. After each line it is judged, and at the
+very end `run get last`, when all that is late has come. With --attacks the ways to be bad that were thought of later,
+with --random N so many servers that are odd in up to six ways at once.
 """
 
-import io
-import json
 import math
-import os
 import random
-import sys
-import tempfile
-from collections import Counter
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
-
-from qoder_cli.app import App
-from qoder_cli.base.times import Clock
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from tests.support.hostile import (
     ANSWERS,
     ATTACKS,
@@ -41,8 +28,9 @@ from tests.support.hostile import (
     Server,
     SplitClock,
 )
+from tests.tools.playing import Played
+from tests.tools.typed import Said, Words, typed
 
-Words = tuple[str, ...]
 RUN: Words = ("deploy", "run", DEPLOYMENT, "--json")
 WAIT: Words = (*RUN, "--wait", "--timeout", "3m")
 KEY: Words = (*WAIT, "--idempotency-key", "nightly")
@@ -81,18 +69,17 @@ LOST_FLOWS: dict[str, tuple[tuple[float, Words], ...]] = {
 AT_LAST: Words = ("run", "get", "last", "--json")
 LATER = 700.0  # seconds after which all that is late has come, and `last` is certain
 
-# What must never be, and what each is called in the table.
-PROMISES = {
-    "twice": "started twice",
-    "lost": "lost",
-    "success": "success claimed wrongly",
-    "failure": "failure claimed wrongly",
-    "nothing": '"nothing was started" claimed wrongly',
-    "adopted": "a colleague's run adopted",
-    "cancelled": "cancelled what it must not",
-    "unmarked": "adopted, and not said so",
-    "crash": "crashed",
-}
+PROMISES = (
+    "twice",  # a run started twice
+    "lost",  # a run started, and neither named nor called unknown
+    "success",  # claimed wrongly
+    "failure",  # claimed wrongly
+    "nothing",  # "nothing was started" claimed wrongly
+    "adopted",  # a colleague's run
+    "cancelled",  # what must not be
+    "unmarked",  # adopted, and not said so
+    "crash",
+)
 _NOTHING = (2, 4, 5, 6, 7)  # exit codes that say that nothing was started
 _OPEN = (9, 10, 11, 124)  # those that say that it goes on, or is not known
 WINDOW = 120.0  # seconds after the attempt in which a run may be adopted
@@ -109,53 +96,16 @@ class Cell(NamedTuple):
         return f"[{self.flow}] {self.server}"
 
 
-class Wrong(NamedTuple):
-    """A promise that was broken. `borne`: a known limit, the undetectable case of help/pages/guarantees.md."""
-
-    promise: str
-    words: str
-    borne: bool = False
-
-
-@dataclass
-class Verdict:
-    """What became of a cell."""
-
-    codes: list[int] = field(default_factory=list)
-    wrong: list[Wrong] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)  # what could have been told and was not, by cause
-    requests: int = 0
-
-    @property
-    def broken(self) -> list[str]:
-        """The promises that were broken."""
-        return sorted({wrong.promise for wrong in self.wrong if not wrong.borne})
-
-
-def run_against(transport: httpx.BaseTransport, clock: Clock, folder: Path, *words: str) -> tuple[int, str, str]:
-    """Run one command line in process against a server; return its exit code, stdout and stderr."""
-    out, err = io.BytesIO(), io.BytesIO()
-    env = {
-        "QODER_PAT": "pt-planted-0123456789abcdef",
-        "QODER_CONFIG": str(folder / "config.toml"),
-        "QODER_STATE_DIR": str(folder),
-        "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
-    }
-    code = main(list(words), App(env=env, out=Screen(out), err=Screen(err), clock=clock, transport=transport))
-    return code, out.getvalue().decode(), err.getvalue().decode()
-
-
-def play(cell: Cell, folder: Path, *, show: bool = False) -> Verdict:
-    """Run one cell and return what became of it. `folder` is for its state; `show` prints what was said."""
-    server, verdict = cell.server, Verdict()
+def play(cell: Cell, folder: Path) -> Played:
+    """Run one cell and return what became of it. `folder` is for its state. Borne are the undetectable cases."""
+    server, played = cell.server, Played()
     if cell.flow == "cancel" and server.script == "completes":
         server = replace(server, script="goes on")  # there is something to cancel
     clock = SplitClock(server.step, phase=server.phase, streams=server.stream != "absent")
     hostile = Hostile(server, now=lambda: clock.time, let_pass=clock.let_pass)
-    lines = [*(FLOWS | LOST_FLOWS)[cell.flow], (LATER, AT_LAST)]
-    said = _Said(0, {}, "", ())
+    said = Said((), 0, "", "")
     try:
-        for number, (pause, words) in enumerate(lines):
+        for number, (pause, words) in enumerate((*(FLOWS | LOST_FLOWS)[cell.flow], (LATER, AT_LAST))):
             clock.let_pass(pause)
             words = words or said.next
             if not words:
@@ -163,129 +113,89 @@ def play(cell: Cell, folder: Path, *, show: bool = False) -> Verdict:
             hostile.command = number
             hostile.began[number] = clock.time
             asked = len(hostile.requests)
-            code, out, err = run_against(hostile, clock, folder, *words)
-            if show:
-                print(f"$ qoder {' '.join(words)}\n{out}{err}-> {code}, true time {clock.time - hostile._began:.1f}\n")
-            said = _Said(code, _document(out), err, words)
-            verdict.codes.append(code)
-            verdict.wrong += judge(hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
+            said = typed(hostile, clock, folder, *words)
+            played.codes.append(said.code)
+            judge(played, hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
             if number == 0 and (cause := unsettled(hostile, said, clock.time)):
-                verdict.unsettled.append(cause)
+                played.open.append(cause)
     finally:
         hostile.closed = True
-    verdict.requests = len(hostile.requests)
-    return verdict
-
-
-def _document(out: str) -> dict[str, Any]:
-    try:
-        document = json.loads(out) if out else {}
-    except ValueError:
-        return {"id": "no JSON"}
-    return document if isinstance(document, dict) else {}
-
-
-@dataclass
-class _Said:
-    """What a command said."""
-
-    code: int
-    document: dict[str, Any]
-    err: str
-    words: Words
-
-    @property
-    def error(self) -> dict[str, Any]:
-        last = self.err.splitlines()[-1] if self.err.strip() else "{}"
-        try:
-            error = json.loads(last)
-        except ValueError:
-            return {}
-        return dict(error["error"]) if isinstance(error, dict) and "error" in error else {}
-
-    @property
-    def next(self) -> Words:
-        """What it says is next, if that starts something or waits for it."""
-        words = tuple(self.error.get("next") or ())[1:]
-        return words if words[:2] in (("deploy", "run"), ("run", "wait")) else ()
-
-    @property
-    def run(self) -> str | None:
-        """The run that it names."""
-        return self.document.get("id") or self.error.get("run_id")
-
-    @property
-    def starts(self) -> bool:
-        return self.words[:2] == ("deploy", "run")
+    return played
 
 
 def judge(
-    hostile: Hostile, said: _Said, number: int, now: float, requests: Sequence[tuple[float, str, str]], flow: str
-) -> list[Wrong]:
-    """Return the promises that a command broke."""
-    wrong = []
-    if "Traceback" in said.err or said.code == 70:
-        wrong.append(Wrong("crash", said.err[-300:]))
+    played: Played,
+    hostile: Hostile,
+    said: Said,
+    number: int,
+    now: float,
+    requests: Sequence[tuple[float, str, str]],
+    flow: str,
+) -> None:
+    """Note the promises that a command broke."""
+    played.breaks(said.err[-300:], crash="Traceback" in said.err or said.code == 70)
     ours = hostile.ours(number) if said.starts else []
     is_one_key = not flow.endswith("two")  # whatever its commands start is one start, repeated
     counted = hostile.ours() if is_one_key and said.starts else ours
     if said.starts and len(counted) > 1:
-        wrong.append(Wrong("twice", f"{len(counted)} runs", _borne_twice(hostile, counted)))
+        played.breaks(f"{len(counted)} runs", is_borne=_borne_twice(hostile, counted), twice=True)
     named = hostile.find(said.run) if said.run else None
-    wrong += _judge_ending(hostile, said, named, now)
+    _judge_ending(played, said, named, now)
     looked = max((at for at, method, path in requests if method == "GET" and path.endswith("/runs")), default=now)
     unseen = all(not hostile.is_visible(run, looked) for run in counted or hostile.ours())
     if said.starts:
         hostile.ended = now
     if said.starts and said.code in _NOTHING and _borne_nothing(hostile, counted):
         hostile.settled.add(number)
-    if said.starts and counted and (said.code in _NOTHING or said.error.get("run_state") == "none"):
-        borne = _borne_nothing(hostile, counted)
-        wrong.append(Wrong("nothing", f"exit {said.code}: {said.error.get('message', '')[:150]}", borne))
-    elif (
-        said.starts
-        and counted
-        and said.code not in _OPEN
-        and said.run not in [run.id for run in counted] + [*hostile.named]
-    ):
-        borne = unseen or _shows_only_a_strangers(hostile)
-        wrong.append(Wrong("lost", f"exit {said.code} names {said.run}, not {counted[0].id}", borne))
-    if said.run and named is None and hostile.server.answer != "other deployment":
-        wrong.append(Wrong("lost", f"names {said.run}, which is none"))
-    says_none = said.code == 5 or (said.code == 9 and said.error.get("run_state") == "none")
-    if not said.starts and says_none and not said.run and hostile.ours() and is_one_key:
+    says_none = said.error.get("run_state") == "none"
+    words = f"exit {said.code} names {said.run}: {said.error.get('message', '')[:150]}"
+    if said.starts and counted and (said.code in _NOTHING or says_none):
+        played.breaks(words, is_borne=_borne_nothing(hostile, counted), nothing=True)
+    elif said.starts and counted and said.code not in _OPEN:
+        is_lost = said.run not in [run.id for run in counted] + [*hostile.named]
+        played.breaks(words, is_borne=unseen or _shows_only_a_strangers(hostile), lost=is_lost)
+    played.breaks(
+        words + ", which is none", lost=said.run and named is None and hostile.server.answer != "other deployment"
+    )
+    is_denied = not said.run and (said.code == 5 or (said.code == 9 and says_none))
+    if not said.starts and is_denied and hostile.ours() and is_one_key:
         # What was said, when it might be, is not asked again; until then what is listed forbids to say so.
-        borne = _borne_nothing(hostile, hostile.ours()) and (unseen or bool(hostile.settled))
-        wrong.append(Wrong("nothing", f"last: {said.error.get('message', '')[:150]}", borne))
-    if said.starts and named is not None and not is_one_key and named.origin == "ours" and named.command != number:
-        wrong.append(Wrong("adopted", f"another command's, exit {said.code}"))
-    is_kept = hostile.server.answer in KEPT and (flow == "key" or ", key" in flow)
-    if is_kept and named is not None:  # who chose the key may have started it elsewhere, or have a schedule do it
-        hostile.named.add(named.id)
-    if named is not None and named.origin != "ours" and named.id not in hostile.named:
-        if not _may_adopt(hostile, named, unseen):
-            wrong.append(Wrong("adopted", f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"))
-        hostile.named.add(named.id)
-    by_list = named is not None and not named.heard and hostile.server.answer != "other deployment"
-    if by_list and said.document and not said.document.get("adopted"):
-        wrong.append(Wrong("unmarked", " ".join(said.words[:3])))
+        is_borne = _borne_nothing(hostile, hostile.ours()) and (unseen or bool(hostile.settled))
+        played.breaks(words, is_borne=is_borne, nothing=True)
+    if named is not None:
+        _judge_named(played, hostile, said, named, number, is_one_key=is_one_key, unseen=unseen, flow=flow)
     for run in hostile.runs:
-        if run.cancelled is not None and (run.origin != "ours" or not run.heard):
-            wrong.append(Wrong("cancelled", f"{run.origin}, {'heard' if run.heard else 'adopted'}"))
-    return wrong
+        theirs = run.origin != "ours" or not run.heard
+        played.breaks(f"{run.origin}, heard: {run.heard}", cancelled=run.cancelled is not None and theirs)
 
 
-def _judge_ending(hostile: Hostile, said: _Said, named: Run | None, now: float) -> list[Wrong]:
-    """Return what was claimed wrongly of how a run ended."""
+def _judge_named(
+    played: Played, hostile: Hostile, said: Said, named: Run, number: int, *, is_one_key: bool, unseen: bool, flow: str
+) -> None:
+    """Note what is wrong about the run that a command names."""
+    anothers = said.starts and not is_one_key and named.origin == "ours" and named.command != number
+    played.breaks(f"another command's, exit {said.code}", adopted=anothers)
+    if hostile.server.answer in KEPT and (flow == "key" or ", key" in flow):
+        hostile.named.add(named.id)  # who chose the key may have started it elsewhere, or have a schedule do it
+    if named.origin != "ours" and named.id not in hostile.named:
+        words = f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"
+        played.breaks(words, adopted=not _may_adopt(hostile, named, unseen))
+        hostile.named.add(named.id)
+    by_list = not named.heard and hostile.server.answer != "other deployment"
+    played.breaks(" ".join(said.words[:3]), unmarked=by_list and said.document and not said.document.get("adopted"))
+
+
+def _judge_ending(played: Played, said: Said, named: Run | None, now: float) -> None:
+    """Note what was claimed wrongly of how a run ended."""
     if named is None:
-        return []
+        return
     truth, status = named.truth(now), said.document.get("status")
     awaits = "--wait" in said.words or said.words[:2] == ("run", "wait")
-    if (status == "completed" or (awaits and said.code == 0)) and truth != "completed":
-        return [Wrong("success", f"exit {said.code}, status {status}; in truth {truth}")]
-    if (status == "failed" or (awaits and said.code == 1)) and truth != "failed":
-        return [Wrong("failure", f"exit {said.code}, status {status}; in truth {truth}: {said.document.get('error')}")]
-    return []
+    played.breaks(
+        f"exit {said.code}, status {status}; in truth {truth}: {said.document.get('error')}",
+        success=(status == "completed" or (awaits and said.code == 0)) and truth != "completed",
+        failure=(status == "failed" or (awaits and said.code == 1)) and truth != "failed",
+    )
 
 
 def _borne_nothing(hostile: Hostile, runs: list[Run]) -> bool:
@@ -335,7 +245,7 @@ SESSION_WAYS = ("telling", "events", "types", "ids", "times_of_events", "status"
                 "stream", "empty", "created")  # fmt: skip
 
 
-def unsettled(hostile: Hostile, said: _Said, now: float) -> str | None:
+def unsettled(hostile: Hostile, said: Said, now: float) -> str | None:
     """Return why a command left open what the server could have told; None when it did not."""
     server, ours = hostile.server, hostile.ours()
     if said.code == 9 and not said.document and len(ours) == 1:
@@ -396,9 +306,23 @@ COMBINED: tuple[dict[str, Any], ...] = (
 
 
 @cache
-def cells() -> tuple[Cell, ...]:
-    """Return every cell of the table, each once, in a fixed order."""
-    return tuple(dict.fromkeys(cell for cell in _cells() if cell.server.is_fair))
+def every(*, attacks: bool = False) -> tuple[Cell, ...]:
+    """Return every cell that is fair, each once, in a fixed order."""
+    return tuple(dict.fromkeys(cell for cell in (_attack_cells if attacks else _cells)() if cell.server.is_fair))
+
+
+def cells(options: Namespace) -> Sequence[Cell]:
+    """Return every cell."""
+    chance = random.Random(options.seed)
+    return [draw(chance) for _ in range(options.random)] if options.random else every(attacks=options.attacks)
+
+
+def simpler(cell: Cell) -> Iterator[Cell]:
+    """Yield the cells of which one oddity is put right."""
+    for name, flow in product(cell.server.oddities, dict.fromkeys(("wait", cell.flow))):
+        server = replace(cell.server, **{name: getattr(Server(), name)})
+        if server.is_fair:
+            yield Cell(server, flow)
 
 
 def _cells() -> Iterator[Cell]:
@@ -453,12 +377,6 @@ ENDINGS = ("completes", "fails", "fails late", "completes late", "terminated", "
            "goes on", "fails, is deleted", "idle at first")  # fmt: skip
 
 
-@cache
-def attack_cells() -> tuple[Cell, ...]:
-    """Return every cell of the ways of ATTACKS, each once, in a fixed order."""
-    return tuple(dict.fromkeys(cell for cell in _attack_cells() if cell.server.is_fair))
-
-
 def _attack_cells() -> Iterator[Cell]:
     flows = list(LOST_FLOWS)
     generations = WAYS["generation"]
@@ -500,68 +418,3 @@ def draw(chance: random.Random, most: int = 6) -> Cell:
         server = replace(Server(), **{name: chance.choice(WAYS[name]) for name in names})
         if server.is_fair and server.oddities:
             return Cell(server, chance.choice(list(FLOWS)))
-
-
-def play_alone(cell: Cell) -> Verdict:
-    """Play a cell in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        return play(cell, Path(folder))
-
-
-def play_all(wanted: Sequence[Cell], *, processes: int | None = None) -> dict[Cell, Verdict]:
-    """Play cells, several at a time."""
-    with ProcessPoolExecutor(processes or os.cpu_count() or 1) as pool:
-        return dict(zip(wanted, pool.map(play_alone, wanted, chunksize=16), strict=True))
-
-
-def table(verdicts: dict[Cell, Verdict], *, examples: int = 3) -> str:
-    """Return how often each promise was broken, with the simplest servers that do it, and what was left open why."""
-    lines = [f"{len(verdicts)} cells, {sum(len(verdict.codes) for verdict in verdicts.values())} commands"]
-    for promise, name in PROMISES.items():
-        found = [(cell, w) for cell, v in verdicts.items() for w in v.wrong if w.promise == promise and not w.borne]
-        borne = {cell for cell, v in verdicts.items() for w in v.wrong if w.promise == promise and w.borne}
-        beside = f" (and {len(borne)} known limits)" if borne else ""
-        lines.append(f"{name}: {len({cell for cell, _ in found})}{beside}")
-        found.sort(key=lambda one: len(one[0].server.oddities))
-        lines += [f"    {cell}: {wrong.words}" for cell, wrong in found[:examples]]
-    causes = Counter(cause for verdict in verdicts.values() for cause in verdict.unsettled)
-    lines.append(f"left open, though it could have been told: {sum(causes.values())}, by cause:")
-    lines += [f"    {count:>4} {cause}" for cause, count in causes.most_common(None if examples > 3 else 25)]
-    return "\n".join(lines)
-
-
-def smallest(cell: Cell) -> dict[str, Cell]:
-    """Return for each promise that a cell breaks the simplest one that still does, by putting right what is odd."""
-    found = {}
-    for promise in play_alone(cell).broken:
-        small = cell
-        for name in cell.server.oddities:
-            for flow in dict.fromkeys(("wait", small.flow)):
-                simpler = Cell(replace(small.server, **{name: getattr(Server(), name)}), flow)
-                if simpler.server.is_fair and promise in play_alone(simpler).broken:
-                    small = simpler
-                    break
-        found[promise] = small
-    return found
-
-
-def print_smallest(count: int, seed: int) -> None:
-    """Draw cells by chance, and print the simplest that break each promise, the most frequent first."""
-    chance = random.Random(seed)
-    drawn = [draw(chance) for _ in range(count)]
-    with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
-        counted = Counter(one for found in pool.map(smallest, drawn, chunksize=8) for one in found.items())
-    for promise, name in PROMISES.items():
-        print(f"{name}:")
-        for (broken, cell), number in counted.most_common():
-            if broken == promise:
-                print(f"    {number:>4} {cell}")
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--draw"]:
-        print_smallest(int(sys.argv[2]), int((*sys.argv[3:], "1")[0]))
-    else:
-        words = [word for word in sys.argv[1:] if word != "--attacks"]
-        every = cells() if words == sys.argv[1:] else attack_cells()
-        print(table(play_all([cell for cell in every if all(word in str(cell) for word in words)]), examples=12))

@@ -1,36 +1,37 @@
-"""Every way to lose the answer to a write of an object, in process on a clock that nobody has to wait for.
+"""Plays every way to lose the answer to a write of an object.
 
-`python -m tests.matrix_objects` prints the table; `test_matrix_objects.py` runs a part of it. A cell is one command
-against a server that fails once at its write and does it at once, late or never, on either generation, while
-something blurs what can be read of it, and a colleague may write at the same time. What must never be: something
-made twice, something done and said not to be, success where nothing was done, and a colleague's work written over
-by what was sent after it, or counted as ours.
+A cell is one command against a sandbox that fails once at its write and does it at once, late or never, on either
+generation, on a clock that nobody has to wait for, while something blurs what can be read of it, and a colleague may
+write at the same time.
 """
 
-import io
-import itertools
 import json
-import tempfile
-from collections import Counter
+from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from qoder_cli.app import App
 from qoder_cli.base.marks import KEY, without_ours
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
+from qoder_cli.nouns.memories import sha256_of
 from qoder_cli.sandbox import api
 from qoder_cli.sandbox.records import Thing
 from qoder_cli.sandbox.wire import Request, encode
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport, as_request
 from tests.support.wire import FakeClock
+from tests.tools.playing import Played
+from tests.tools.typed import TOKEN, Said, typed
 
-TOKEN = "pt-planted-0123456789abcdef"
+PROMISES = (
+    "twice",  # something new sent or made more than once
+    "lost",  # done, or will be, and the command says that nothing was
+    "lied",  # success for what is not ours, or is not so
+    "over",  # a colleague's work written over once it was there, or its loss called a success
+)
 CREATES = {
     "deploy create": "deploy create --name new --agent agent_writer --environment env_1 -m Report.",
     "deploy apply": "deploy apply new.json --yes",
@@ -71,56 +72,6 @@ class Cell(NamedTuple):
     blur: str
     colleague: str
     generation: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: how it ended, and what the server did by then and a minute later."""
-
-    cell: Cell
-    exit_code: int
-    sent: int  # how often it was sent
-    done: tuple[str, ...]  # what was made or changed
-    said: str  # the id on standard output
-    is_so: bool  # whether it was as wanted when the command ended
-    is_after_theirs: bool  # whether it was sent after a colleague had written
-    is_over_theirs: bool  # whether a colleague's value was gone when the command ended
-    blames: bool  # whether the error says that someone else changed it
-
-    @property
-    def twice(self) -> bool:
-        """Whether something new was sent or made more than once."""
-        return self.cell.is_new and max(self.sent, len(self.done)) > 1
-
-    @property
-    def lost(self) -> bool:
-        """Whether it was done, or will be, and the command says that nothing was."""
-        return bool(self.done) and self.exit_code not in (0, 9) and not self.blames
-
-    @property
-    def lied(self) -> bool:
-        """Whether success was claimed for what is not ours, or is not so."""
-        is_true = self.said in self.done if self.cell.is_new else self.is_so
-        if self.cell.colleague and self.cell.blur.startswith("lag"):
-            is_true = is_true or bool(self.done)  # nobody can see what somebody else has just written over ours
-        return self.exit_code == 0 and not is_true
-
-    @property
-    def over(self) -> bool:
-        """Whether a colleague's work was written over once it was there, or its loss was called a success."""
-        return self.is_after_theirs or (self.exit_code == 0 and self.is_over_theirs)
-
-    @property
-    def vague(self) -> bool:
-        """Whether it ends as unknown, or as a colleague's, though what can be read settles it."""
-        cell = self.cell
-        if self.exit_code == 0 or cell.blur in UNREADABLE or (cell.colleague and not cell.is_new):
-            return False
-        if cell.blur == "silent" and (cell.is_new or cell.command == "vault put"):
-            return False  # nothing shows that it is ours
-        if self.done:
-            return True
-        return cell.loss == "503" and cell.acts is None and self.exit_code == 9 and not cell.colleague
 
 
 class Server(WorldTransport):
@@ -248,7 +199,7 @@ class Server(WorldTransport):
             value = thing.fields["auth"]
         fields = {name: value}
         if name == "content":
-            fields |= {"content_sha256": _digest(str(value))}
+            fields |= {"content_sha256": sha256_of(str(value))}
         if name == "auth":
             fields["metadata"] = {**thing.fields["metadata"], KEY: "a-colleague"}
         if "version" in thing.fields and type(thing.fields["version"]) is int:
@@ -256,23 +207,17 @@ class Server(WorldTransport):
         thing.change(at, **fields)
 
 
-def _digest(content: str) -> str:
-    from qoder_cli.nouns.memories import sha256_of
-
-    return sha256_of(content)
-
-
-def cells() -> Iterator[Cell]:
+def cells(options: Namespace) -> Iterator[Cell]:
     """Yield every cell."""
-    for generation, loss, acts, blur in itertools.product(("current", "legacy"), LOSSES, ACTS, BLURS):
-        for command, colleague in itertools.product(CREATES, COLLEAGUES):
+    for generation, loss, acts, blur in product(("current", "legacy"), LOSSES, ACTS, BLURS):
+        for command, colleague in product(CREATES, COLLEAGUES):
             if not (colleague and command == "file upload"):
                 yield Cell(True, command, loss, acts, blur, colleague, generation)
-        for command, colleague in itertools.product(CHANGES, OTHERS):
+        for command, colleague in product(CHANGES, OTHERS):
             yield Cell(False, command, loss, acts, blur, colleague, generation)
 
 
-def play(cell: Cell, folder: Path) -> Outcome:
+def play(cell: Cell, folder: Path) -> Played:
     """Run one cell and return what became of it. `folder` is for its store and files."""
     line, name = (CREATES[cell.command], "") if cell.is_new else CHANGES[cell.command]
     clock = FakeClock()
@@ -285,67 +230,40 @@ def play(cell: Cell, folder: Path) -> Outcome:
     }
     for file, text in files.items():
         (folder / file).write_text(text)
-    out, err = io.BytesIO(), io.BytesIO()
-    app = App(
-        env={"QODER_PAT": TOKEN, "QODER_STATE_DIR": str(folder), "SECRET": "s3cret-of-ours"},
-        out=Screen(out),
-        err=Screen(err),
-        clock=clock,
-        transport=server,
-    )
     words = [str(folder / word) if word in files else word for word in line.split()]
-    code = main([*words, "--json"], app)
+    said = typed(server, clock, folder, *words, "--json", SECRET="s3cret-of-ours")
     server.world.settle()
     value = server.thing.fields.get(name) if server.thing and name else None
     is_so = value in ("Ours", "paused") if name else bool(server.done)
     is_hit = server.theirs is not None and name not in ("", "status") and cell.colleague.startswith("same")
-    is_after = server.theirs is not None and any(at > server.theirs for at in server.sent[1:])
     clock.time += 60
     server.world.settle()
-    document = json.loads(out.getvalue() or "{}")
-    found = document[0] if isinstance(document, list) else document
-    return Outcome(
-        cell,
-        code,
-        len(server.sent),
-        tuple(server.done),
-        str(found.get("id")),
-        is_so,
-        is_after,
-        is_hit and value != "Theirs",
-        b"someone else changed" in err.getvalue(),
+    return _judged(cell, server, said, is_so=is_so, is_over=is_hit and value != "Theirs")
+
+
+def _judged(cell: Cell, server: Server, said: Said, *, is_so: bool, is_over: bool) -> Played:
+    """Return what was broken: by what was so, and a colleague's work lost, when the command ended."""
+    is_true = str(said.document.get("id")) in server.done if cell.is_new else is_so
+    if cell.colleague and cell.blur.startswith("lag"):
+        is_true = is_true or bool(server.done)  # nobody can see what somebody else has just written over ours
+    is_after = server.theirs is not None and any(at > server.theirs for at in server.sent[1:])
+    blames = "someone else changed" in said.err
+    played = Played([said.code]).breaks(
+        f"exit {said.code}, sent {len(server.sent)}, done {server.done}",
+        twice=cell.is_new and max(len(server.sent), len(server.done)) > 1,
+        lost=server.done and said.code not in (0, 9) and not blames,
+        lied=said.code == 0 and not is_true,
+        over=is_after or (said.code == 0 and is_over),
     )
+    if _is_vague(cell, said.code, is_done=bool(server.done)):
+        played.open.append(f"{cell.command}, {cell.loss}, {cell.blur}")
+    return played
 
 
-def play_all(some: Iterator[Cell]) -> dict[Cell, Outcome]:
-    """Run cells, each with a store of its own."""
-    outcomes = {}
-    for cell in some:
-        with tempfile.TemporaryDirectory() as folder:
-            outcomes[cell] = play(cell, Path(folder))
-    return outcomes
-
-
-NAMES = ("twice", "lost", "lied", "over", "vague")
-
-
-def table(outcomes: dict[Cell, Outcome]) -> str:
-    """Return the table: a line a command and how its answer was lost, its exit codes, and the zeros at the end."""
-    lines = [f"{'command':<18} {'lost by':<8} {'done after':<10} {'exit codes':<28} {' '.join(NAMES)}"]
-
-    def key(cell: Cell) -> Any:
-        return cell.is_new, cell.command, LOSSES.index(cell.loss), ACTS.index(cell.acts)
-
-    for (is_new, command, loss, acts), group in itertools.groupby(sorted(outcomes, key=key), key=lambda cell: cell[:4]):
-        found = [outcomes[cell] for cell in group]
-        codes = Counter(int(one.exit_code) for one in found)
-        counts = "  ".join(f"{sum(getattr(one, name) for one in found):>4}" for name in NAMES)
-        told = " ".join(f"{code}x{count}" for code, count in sorted(codes.items()))
-        command += " (new)" if is_new and command in CHANGES else ""
-        lines.append(f"{command:<18} {loss:<8} {'never' if acts is None else acts:<10} {told:<28} {counts}")
-    zeros = ", ".join(f"{name}: {sum(getattr(one, name) for one in outcomes.values())}" for name in NAMES)
-    return "\n".join([*lines, "", f"{len(outcomes)} cells. {zeros}"])
-
-
-if __name__ == "__main__":
-    print(table(play_all(cells())))
+def _is_vague(cell: Cell, code: int, *, is_done: bool) -> bool:
+    """Return whether it ends as unknown, or as a colleague's, though what can be read settles it."""
+    if code == 0 or cell.blur in UNREADABLE or (cell.colleague and not cell.is_new):
+        return False
+    if cell.blur == "silent" and (cell.is_new or cell.command == "vault put"):
+        return False  # nothing shows that it is ours
+    return is_done or (cell.loss == "503" and cell.acts is None and code == 9 and not cell.colleague)

@@ -1,4 +1,4 @@
-"""What a reviewer reads in ten minutes: `python -m tests.pages` writes what people are shown into `tests/shown/`.
+"""Writes what people are shown into `tests/shown/`: what a reviewer reads in ten minutes.
 
 One golden page a kind: help, answers to mistakes, tables. All help is checked by `test_examples.py` and `test_help.py`.
 """
@@ -20,18 +20,18 @@ from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.world import World
-from tests.matrix import WithoutStreams
+from tests.support.inprocess import WithoutStreams
 from tests.support.mistakes import MISTAKES
 from tests.support.wire import FakeClock
 
-FOLDER = Path(__file__).parent / "shown"
+FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
 AGENT = {"id": "agent_019ec0ffee007000800000000000a9e2", "type": "agent", "version": 3}
 BEHAVIOURS = {preset.word: preset.behaviour for preset in PRESETS}
 CRONS = {"nightly-report": "0 9 * * *", "weekly-digest": "30 7 * * 1"}
 MINUTES = 60
 NARROW = 80  # columns
-MADE = "Made by `python -m tests.pages`.\n"
+MADE = "Made by `python -m tests.tools pages`.\n"
 HELP = (
     *("--help", "run --help", "deploy run --help", "run list --help", "run approve --help", "session new --help"),
     *("agent create --help", "vault put --help", "help", "help exit-codes"),
@@ -196,7 +196,3 @@ def write() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, make in FILES.items():
         (FOLDER / name).write_text(make(), "utf-8", newline="\n")
-
-
-if __name__ == "__main__":
-    write()

@@ -1,4 +1,4 @@
-"""Rewrites what is made from the code: `python -m tests.generate`. A test and CI compare it with what is committed."""
+"""Rewrites what is made from the code and committed: a test and CI compare them."""
 
 import os
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from pathlib import Path
 import qoder_cli
 from qoder_cli.commands.help import SAFE_TO_REPEAT
 from qoder_cli.help.documented import MEANING, THEN
-from tests import completions
+from tests.support import completions
+from tests.tools import pages
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = Path(qoder_cli.__file__).parent / "help" / "pages"
 
@@ -50,16 +51,11 @@ def _with(text: str, name: str, made: str) -> str:
     return f"{before}{begin}{comment}{newline}{made}{end}{after}"
 
 
-def main() -> None:
+def write() -> None:
     """Write every generated file."""
-    from tests.pages import write
-
     for path, make in ((README, with_first_run), (PAGES / "exit-codes.md", with_exit_codes)):
         path.write_text(make(path.read_text("utf-8")), "utf-8", newline="\n")
-    completions.rewrite()
+    for name, script in completions.scripts().items():
+        (completions.FOLDER / name).write_text(script, "utf-8", newline="\n")
     if os.name == "posix":
-        write()
-
-
-if __name__ == "__main__":
-    main()
+        pages.write()

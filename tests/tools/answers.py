@@ -1,28 +1,28 @@
-"""Every fault at an answer to an agent or a message to it, in process on a clock that nobody has to wait for.
+"""Plays every fault at an answer to an agent or a message to it.
 
-`python -m tests.matrix_answers` prints the table; `test_matrix_answers.py` runs a part of it. A cell is one command
-against a server that does one thing wrong once, twice or three times, on either generation, while something else may
-blur what can be read of it. What must never be: something said twice by one command, something said to another call
-than the one that was named, something said and neither reported nor ended in exit 9, success where nothing was, an
-answer reported that the server shows otherwise, and other calls told to wait afterwards than do.
+A cell is one command against a server that does one thing wrong once, twice or three times, on either generation, on a
+clock that nobody has to wait for, while something else may blur what can be read of it.
 """
 
-import io
 import itertools
-import json
-import tempfile
-from collections import Counter
+from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qoder_cli.app import App
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from tests.support.asking import Event, Server, Session, call
 from tests.support.wire import FakeClock
+from tests.tools.playing import Played
+from tests.tools.typed import Said, typed
 
+PROMISES = (
+    "twice",  # said twice by one command
+    "wrong",  # said to another call than the one that was named
+    "lost",  # said, and neither reported nor ended in exit 9
+    "lied",  # success where nothing was said by anybody
+    "mistold",  # an answer reported that the server shows otherwise
+    "misasked",  # other calls told to wait afterwards than do
+)
 COMMANDS = {
     "approve": ("approve", "sess_1", "evt_1", "--yes"),
     "approve --all": ("approve", "sess_1", "--all", "--yes"),
@@ -53,44 +53,7 @@ class Cell(NamedTuple):
     generation: str
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a cell: how often what was said was taken, what else was, and how the command ended."""
-
-    said: int
-    others: int
-    is_claimed: bool  # whether standard output claims that it was said
-    exit_code: int
-    is_otherwise: bool = False  # whether the newest answer to the call that the server shows is another than was said
-    misasked: bool = False  # whether what is said to wait afterwards is not what waits
-
-    @property
-    def twice(self) -> bool:
-        """Whether one command said it more than once."""
-        return self.said > 1
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it was said to something that was not named."""
-        return self.others > 0
-
-    @property
-    def lost(self) -> bool:
-        """Whether it was said, and the command claims that it was not: with --wait, 10 and 11 come after it."""
-        return self.said > 0 and self.exit_code not in (0, 9, 10, 11)
-
-    @property
-    def lied(self) -> bool:
-        """Whether success was claimed, and nothing was said by anybody."""
-        return self.exit_code == 0 and self.is_claimed
-
-    @property
-    def mistold(self) -> bool:
-        """Whether an answer was reported that the server shows otherwise."""
-        return self.exit_code in (0, 11) and self.is_otherwise
-
-
-def cells() -> Iterator[Cell]:
+def cells(options: Namespace) -> Iterator[Cell]:
     """Yield every cell."""
     for generation, command, fault in itertools.product(("current", "legacy"), COMMANDS, FAULTS):
         for times in (1, 2, 3) if fault else (1,):
@@ -99,7 +62,7 @@ def cells() -> Iterator[Cell]:
             yield Cell(command, fault, 1, blur, generation)
 
 
-def play(cell: Cell, folder: Path) -> Outcome:
+def play(cell: Cell, folder: Path) -> Played:
     """Run one cell and return what became of it. `folder` is for its store."""
     clock = FakeClock()
     server = Server(clock, generation=cell.generation, goes_wrong=[cell.fault] * cell.times if cell.fault else [])
@@ -112,14 +75,19 @@ def play(cell: Cell, folder: Path) -> Outcome:
         server.session("sess_1", *calls)
     server.session("sess_2", call(3))
     _blur(server, cell.blur, is_call=not sends)
-    code, out = _ran(server, folder, *COMMANDS[cell.command])
+    said = _typed(server, folder, *COMMANDS[cell.command])
     what = "hello" if sends else "evt_1"
-    others = sum(count for taken, count in server.ours.items() if taken != what)
-    document = json.loads(out or "{}")
-    claims = "turn" in document or bool(document.get("calls") or document.get("events"))
-    is_otherwise = cell.command in ("approve", "deny", "approve --all") and _is_otherwise(server, cell.command)
-    misasked = cell.blur not in HIDING and _misasked(server, folder)
-    return Outcome(server.ours[what], others, claims and server.taken[what] == 0, code, is_otherwise, misasked)
+    claims = "turn" in said.document or bool(said.document.get("calls") or said.document.get("events"))
+    decides = cell.command in ("approve", "deny", "approve --all")
+    return Played([said.code]).breaks(
+        f"exit {said.code}, taken {dict(server.taken)}",
+        twice=server.ours[what] > 1,
+        wrong=any(count for taken, count in server.ours.items() if taken != what),
+        lost=server.ours[what] and said.code not in (0, 9, 10, 11),  # with --wait, 10 and 11 come after it
+        lied=said.code == 0 and claims and server.taken[what] == 0,
+        mistold=said.code in (0, 11) and decides and _is_otherwise(server, cell.command),
+        misasked=cell.blur not in HIDING and _misasked(server, folder),
+    )
 
 
 def _is_otherwise(server: Server, command: str) -> bool:
@@ -134,9 +102,9 @@ def _misasked(server: Server, folder: Path) -> bool:
     """Return whether `pending` lists other calls than wait, or `wait` ends with 11 where none does."""
     session = server.sessions["sess_1"]
     server.goes_wrong, server.clock.time = [], server.clock.time + 1
-    listed, wait = _ran(server, folder, "pending", "sess_1"), _ran(server, folder, "wait", "sess_1", "--timeout", "30s")
-    waits = {one["call"] for one in json.loads(listed[1] or "[]")}
-    return waits != set(session.waiting) or (wait[0] == 11) is not bool(session.waiting and not _is_behind(session))
+    waits = {one["call"] for one in _typed(server, folder, "pending", "sess_1").json or []}
+    ended = _typed(server, folder, "wait", "sess_1", "--timeout", "30s").code
+    return waits != set(session.waiting) or (ended == 11) is not bool(session.waiting and not _is_behind(session))
 
 
 def _is_behind(session: Session) -> bool:
@@ -145,12 +113,8 @@ def _is_behind(session: Session) -> bool:
     return bool(statuses[-1]["type"] == "session.status_running")
 
 
-def _ran(server: Server, folder: Path, *words: str) -> tuple[int, str]:
-    """Run a command about a session; return its exit code and standard output."""
-    out = io.BytesIO()
-    env = {"QODER_PAT": "pt-planted-0123456789abcdef", "QODER_STATE_DIR": str(folder)}
-    app = App(env=env, out=Screen(out), err=Screen(None), clock=server.clock, transport=server)
-    return main(["session", *words, "--json"], app), out.getvalue().decode()
+def _typed(server: Server, folder: Path, *words: str) -> Said:
+    return typed(server, server.clock, folder, "session", *words, "--json")
 
 
 def _blur(server: Server, blur: str, *, is_call: bool) -> None:
@@ -191,38 +155,3 @@ def _changing() -> Any:
         return [{**event, **other} if event["id"] == "evt_1" else event for event in events]
 
     return told
-
-
-def play_all(some: Iterator[Cell]) -> dict[Cell, Outcome]:
-    """Run cells, each with a store of its own."""
-    outcomes = {}
-    for cell in some:
-        with tempfile.TemporaryDirectory() as folder:
-            outcomes[cell] = play(cell, Path(folder))
-    return outcomes
-
-
-def table(outcomes: dict[Cell, Outcome]) -> str:
-    """Return the table: a line a fault and what blurs it, its exit codes, and the zeros at the end."""
-    lines = [f"{'fault':<14} {'blurred by':<34} {'said':<12} {'exit codes':<32} {' '.join(NEVER)}"]
-    order = sorted(outcomes, key=lambda cell: (FAULTS.index(cell.fault), BLURS.index(cell.blur)))
-    for (fault, blur), group in itertools.groupby(order, key=lambda cell: (cell.fault, cell.blur)):
-        found = [outcomes[cell] for cell in group]
-        said, codes = Counter(one.said for one in found), Counter(one.exit_code for one in found)
-        counts = [sum(getattr(one, name) for one in found) for name in NEVER]
-        numbers = " ".join(f"{count:>{len(name)}}" for name, count in zip(NEVER, counts, strict=True))
-        lines.append(f"{fault or '-':<14} {blur or '-':<34} {_counted(said):<12} {_counted(codes):<32} {numbers}")
-    every = list(outcomes.values())
-    zeros = ", ".join(f"{name}: {sum(getattr(one, name) for one in every)}" for name in NEVER)
-    return "\n".join([*lines, "", f"{len(every)} cells. {zeros}"])
-
-
-NEVER = ("twice", "wrong", "lost", "lied", "mistold", "misasked")
-
-
-def _counted(counter: Counter[Any]) -> str:
-    return " ".join(f"{int(value)}x{count}" for value, count in sorted(counter.items()))
-
-
-if __name__ == "__main__":
-    print(table(play_all(cells())))

@@ -1,4 +1,4 @@
-"""The README's pictures: `python -m tests.pictures` draws what a terminal shows of a sandbox into `.pictures/`."""
+"""Draws the README's pictures, what a terminal shows of a sandbox, into `.pictures/`."""
 
 import io
 import os
@@ -18,10 +18,10 @@ from qoder_cli.output.board import Line, board
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.world import World
-from tests.matrix import WithoutStreams
+from tests.support.inprocess import WithoutStreams
 from tests.support.wire import FakeClock
 
-FOLDER = Path(__file__).parent.parent / ".pictures"
+FOLDER = Path(__file__).parents[2] / ".pictures"
 WIDTH = 118
 PICTURES = {
     "run-list": "run list --limit 9",
@@ -72,7 +72,7 @@ def drawn_board() -> str:
     return screen.getvalue()
 
 
-def draw() -> None:
+def write() -> None:
     """Draw every picture, as a terminal of 118 columns in UTC shows it."""
     os.environ["TZ"] = "UTC"
     time.tzset()
@@ -92,7 +92,3 @@ def plain(svg: str) -> str:
     """Return a picture that loads nothing from elsewhere, without spaces at the ends of lines."""
     svg = re.sub(r"@font-face \{.*?\}|<!--.*?-->", "", svg, flags=re.DOTALL).replace("Fira Code", "monospace")
     return "".join(f"{line.rstrip()}\n" for line in svg.splitlines() if line.strip())
-
-
-if __name__ == "__main__":
-    draw()

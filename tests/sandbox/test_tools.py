@@ -1,0 +1,94 @@
+"""A part of what the programs of `tests.tools` play; each of them plays all of it."""
+
+import os
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from tests.support.hostile import Server
+from tests.tools import many, proxy
+from tests.tools.many import Sandbox
+from tests.tools.playing import alone
+
+# Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open: two
+# blurs cannot be seen through, a list that is never readable, and a server that never tells its time.
+PARTS = (
+    ("deploy run", "matrix", False, 13, 1, r"list:503-bare\*inf|any:no-date"),
+    ("deploy run", "matrix", True, 13, 1, ""),
+    ("deploy run", "servers", False, 653, 47, ""),
+    ("deploy run", "servers", True, 829, 61, ""),
+    ("session approve, deny, answer, send", "answers", False, 31, 31, ""),
+    ("create, update", "objects", False, 97, 97, "nothing"),
+)
+IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"
+CHUNKS = 4
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]} · {part[1]}{' --attacks' if part[2] else ''}")
+def test_no_promise_is_broken(part: tuple[Any, ...], chunk: int) -> None:
+    _, tool, attacks, here, in_ci, may_stay_open = part
+    module = import_module(f"tests.tools.{tool}")
+    every = list(module.cells(Namespace(attacks=attacks, random=0, seed=1)))
+    cells = every[:: in_ci if IN_CI else here][chunk::CHUNKS]
+    played = {str(cell): alone(module.play, cell) for cell in cells}
+    assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
+    assert [cause for one in played.values() for cause in one.open if not re.search(may_stay_open, cause)] == []
+    codes = {code for one in played.values() for code in one.codes}
+    assert {0, 9} <= codes or len(cells) < 20
+
+
+MANY = (
+    (many.Cell(Sandbox(("trigger:drop-after",), "current", False), "all"), 0),
+    (many.Cell(Sandbox(("trigger:late=3",), "legacy", False)), 0),
+    (many.Cell(Sandbox(("trigger:503*2",), "current", False), on_lost="resend"), 0),
+    (many.Cell(Sandbox(("trigger:act-503-bare",), "legacy", False), "all", "resend"), 0),
+    (many.Cell(Sandbox(("trigger:429=2",), "current", True)), 0),
+    (many.Cell(Sandbox(("trigger:hang-after", "any:half-written=3"), "legacy", False)), 0),
+    (many.Cell(Sandbox(("trigger:drop-before",), "current", True)), 17),
+    (many.Cell(Sandbox(("trigger:drop-after", "trigger:stranger"), "legacy", False)), 17),
+    (many.Cell(Sandbox(("session:garbage*5",), "current", True), "all"), 0),
+    (many.Cell(Server(answer="500", date=2.0), on_lost="resend"), None),
+    (many.Cell(Server("legacy", answer="500", created="null")), None),
+    (many.Cell(Server(answer="404 html", order="oldest")), None),
+    (many.Cell(Server(script="idle at first", telling="newest first")), None),
+    (many.Cell(Server(script="completes, chats on, fails", telling="shuffled")), None),
+    (many.Cell(Server(answer="kept", acts=None)), None),
+    (many.Cell(Server("legacy", answer="404 html", created="1970")), None),
+    (many.Cell(Server("legacy", answer="500", foreign="instead")), None),
+    (many.Cell(Server(script="asks, and goes on", session="moves, failed")), None),
+)
+
+
+@pytest.mark.parametrize(("cell", "unknown"), MANY, ids=str)
+def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(cell: many.Cell, unknown: int | None) -> None:
+    played = alone(many.play, cell)
+    assert played.wrong == {}
+    assert len(played.codes) == 50
+    assert unknown in (None, len(played.open))  # how many ended in exit 9
+
+
+@pytest.mark.parametrize(("generation", "places"), [("legacy", (0, 560)), ("current", (190, 417))])
+def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
+    generation: Any, places: tuple[int, ...]
+) -> None:
+    # Bytes: nothing at all, in the headers, around the end of them, and in the answer's body.
+    cells = [proxy.Cell(generation, how, way, n) for way in proxy.WAYS for how in proxy.HOWS for n in places]
+    with proxy.bench(generation) as bench:
+        played = {str(cell): alone(bench.play, cell) for cell in cells}
+    assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
+    assert {0, 9} <= {one.codes[0] for one in played.values()}
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
+def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice() -> None:
+    # Of its own, because it forks: a process of the suite has threads.
+    command = [sys.executable, "-m", "tests.tools", "steps", "--sample", "30", "--workers", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "30 cells" in ended.stdout

@@ -1,0 +1,80 @@
+"""One command line after the other, typed in process against a server that is a transport."""
+
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from qoder_cli.app import App
+from qoder_cli.base.times import Clock
+from qoder_cli.cli.main import main
+from qoder_cli.output.screen import Screen
+
+Words = tuple[str, ...]
+TOKEN = "pt-planted-0123456789abcdef"
+
+
+@dataclass
+class Said:
+    """What a command line said."""
+
+    words: Words
+    code: int
+    out: str
+    err: str
+
+    @cached_property
+    def json(self) -> Any:
+        """What stands on standard output; {} if it is empty. Raises ValueError where that is not one document."""
+        return json.loads(self.out or "{}")
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The object on standard output, the first of an array; {} if there is none, and one of its own if no JSON."""
+        try:
+            found = self.json[:1] if isinstance(self.json, list) else [self.json]
+        except ValueError:
+            return {"id": "no JSON"}
+        return dict(found[0]) if found else {}
+
+    @cached_property
+    def error(self) -> dict[str, Any]:
+        """The error that ends standard error."""
+        last = (self.err.splitlines() or [""])[-1]
+        return dict(json.loads(last)["error"]) if last.startswith('{"error"') else {}
+
+    @property
+    def next(self) -> Words:
+        """What it says is next, if that starts something or waits for it."""
+        words = tuple(self.error.get("next") or ())[1:]
+        return words if words[:2] in (("deploy", "run"), ("run", "wait")) else ()
+
+    @property
+    def run(self) -> str | None:
+        """The run that it names."""
+        return self.document.get("id") or self.error.get("run_id")
+
+    @property
+    def starts(self) -> bool:
+        return self.words[:2] == ("deploy", "run")
+
+
+def typed(
+    transport: httpx.BaseTransport | None, clock: Clock, folder: Path, *words: str, stdin: str = "", **env: str
+) -> Said:
+    """Run one command line. `folder` is for its config and state."""
+    out, err = io.BytesIO(), io.BytesIO()
+    env = {
+        "QODER_PAT": TOKEN,
+        "QODER_CONFIG": str(folder / "config.toml"),
+        "QODER_STATE_DIR": str(folder),
+        "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
+        **env,
+    }
+    app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(stdin), clock=clock, transport=transport)
+    code = main(list(words), app)
+    return Said(words, code, out.getvalue().decode(), err.getvalue().decode())
