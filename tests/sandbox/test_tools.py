@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ PARTS = (
 )
 IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"
 CHUNKS = 4
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -88,7 +91,48 @@ def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
 def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice() -> None:
     # Of its own, because it forks: a process of the suite has threads.
-    command = [sys.executable, "-m", "tests.tools", "steps", "--sample", "30", "--workers", "1"]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = tools("steps", "--sample", "30", "--workers", "1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "30 cells" in ended.stdout
+
+
+def tools(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a tool in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "tests.tools", *words], capture_output=True, text=True)
+
+
+def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "qoder_cli", tmp_path / "new" / "qoder_cli")
+    words = (
+        "compare",
+        str(ROOT),
+        str(tmp_path / "new"),
+        "qoder deploy run dep_demo --wait",
+        "any:404",
+        "--workers",
+        "1",
+    )
+    same = tools(*words)
+    assert (same.returncode, "2 cells" in same.stdout) == (0, True), same.stdout + same.stderr
+
+    for file, old, new in (
+        ("http/answers.py", "HTTP {answer.status} from", "status {answer.status} from"),
+        ("http/client.py", '"accept": "application/json"', '"accept": "*/*"'),
+        ("local/store.py", ":at, :ahead, :profile", ":at, :ahead, upper(:profile)"),
+    ):
+        path = tmp_path / "new" / "qoder_cli" / file
+        text = path.read_text("utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), "utf-8")
+    found = tools(*words)
+    assert found.returncode == 1
+    assert {line for line in found.stdout.splitlines() if re.match(r" +\d \w+: ", line)} == {
+        "     2 requests:  [-application-]{+*+}/",
+        "     2 requests: /[-json-]{+*+} ",
+        "     2 stderr:  [-HTTP-]{+status+} ",
+        "     2 files: '[-default-]{+DEFAULT+}'",
+    }
+
+    wanted = tmp_path / "wanted"
+    wanted.write_text("requests\nstderr: .*status\nfiles: .*DEFAULT\n")
+    assert tools(*words, "--expect", str(wanted)).returncode == 0

@@ -10,7 +10,7 @@ from tests.tools.playing import play_tool
 
 TOOLS = (
     *("matrix", "many", "answers", "objects", "servers", "proxy", "steps"),
-    *("generate", "pages", "pictures"),
+    *("compare", "generate", "pages", "pictures"),
 )
 
 
