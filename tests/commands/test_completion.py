@@ -17,8 +17,8 @@ from qoder_cli.help.completion import FILES, MADE_BY, SHELLS
 from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.configfile import KEYS
-from tests.completions import FOLDER, offered, scripts
 from tests.conftest import Qoder
+from tests.support.completions import FOLDER, offered, scripts
 from tests.support.programs import need
 from tests.support.shells import IDS, LINES, NAMES, seen_home
 
@@ -201,7 +201,7 @@ def test_completion_prints_the_script_that_is_committed(qoder: Qoder, shell: str
     assert (ran.code, ran.out, ran.err) == (0, scripts()[FILES[shell]], "")
     assert MADE_BY in ran.out
     committed = (FOLDER / FILES[shell]).read_text(encoding="utf-8")
-    assert committed == ran.out, "python -m tests.completions rewrites them"
+    assert committed == ran.out, "run: python -m tests.tools generate"
 
 
 def test_completion_for_bash_passes_shellcheck() -> None:

@@ -211,7 +211,12 @@ def test_deploy_get_shows_the_deployment_though_its_runs_cannot_be_read(qoder: Q
 
 def test_deploy_get_leaves_out_of_the_picture_what_cannot_be_known(qoder: Qoder) -> None:
     done = [{**DONE, "duration_ms": ms} for ms in (8000, 3000, 1000)]
-    told = [LEGACY, LEGACY | {"status": "skipped"}, CURRENT | {"session_id": "sess_9"}, DONE | {"status": "failed"}]
+    told: list[dict[str, Any]] = [
+        LEGACY,
+        LEGACY | {"status": "skipped"},
+        CURRENT | {"session_id": "sess_9"},
+        DONE | {"status": "failed"},
+    ]
     runs = [{**run, "id": f"drun_{n}"} for n, run in enumerate([*told, *done])]
     qoder.wire.on(*OF_1, FULL).on(*RUNS_OF_1, page(*runs)).may("GET", "/sessions/sess_1/events", page())
     qoder.wire.on("GET", "/sessions/sess_9/events", api_error(404, "not_found_error", "Gone."))

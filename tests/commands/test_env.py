@@ -99,9 +99,7 @@ def test_env_create_sends_the_plain_fields(qoder: Qoder, service: Things) -> Non
     assert body == {"name": "new", "description": "For reports", "config": OPEN}
 
 
-def test_env_create_lets_options_change_a_config_of_a_file(
-    qoder: Qoder, service: Things, tmp_path: Path
-) -> None:
+def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     file, setup = tmp_path / "env.yaml", tmp_path / "setup.sh"
     file.write_text("name: new\nconfig:\n  networking: {type: limited}\n  packages: {pip: [pandas]}\n")
     setup.write_text("make\n")

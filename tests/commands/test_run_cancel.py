@@ -72,8 +72,6 @@ def test_run_cancel_cancels_a_run_once_that_several_words_mean(qoder: Qoder) -> 
     assert (ran.code, [item["input"] for item in ran.json]) == (0, ["last", "drun_1"])
 
 
-
-
 def test_run_cancel_that_is_interrupted_at_a_question_says_what_was_done(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,5 +88,3 @@ def test_run_cancel_that_is_interrupted_at_a_question_says_what_was_done(
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
     message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"
     assert (ran.code, ran.error["message"]) == (130, message)
-
-

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.completions import offered
 from tests.conftest import Qoder
+from tests.support.completions import offered
 from tests.support.logs import GONE, lines_of, says, text
 from tests.support.one_run import CURRENT, EVENTS, LEGACY, RUN, SESSION, WORK, idle
 from tests.support.wire import page
@@ -155,8 +155,6 @@ def test_run_logs_reads_an_old_server_page_by_page(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY).on(*EVENTS, page(says("a", 1), more=True), page(says("b", 2)))
     assert qoder("run", "logs", "drun_1", "-q").out == "evt_1\nevt_2\n"
     assert qoder.wire.requests[-1].url.params["after_id"] == "evt_1"
-
-
 
 
 @pytest.mark.parametrize(
@@ -343,5 +341,3 @@ def test_run_logs_shows_an_event_of_5_mb_whole(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT, CURRENT).on(*EVENTS, page(big), page(big)).on(*SESSION, {})
     assert lines_of(qoder("run", "logs", "drun_1", "-o", "jsonl")) == [big]
     assert qoder("run", "logs", "drun_1").out.endswith("é\n")
-
-

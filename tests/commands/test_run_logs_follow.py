@@ -333,7 +333,6 @@ def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> No
     assert streams.cursors == [LAST, cursor]
 
 
-
 # Endings, and what cannot be read.
 
 
@@ -422,8 +421,6 @@ def test_run_logs_follow_shows_the_same_over_real_sockets(tmp_path: Path) -> Non
         listed = shell.qoder("run", "logs", "last", "-o", "jsonl").out.splitlines()
     assert followed == listed
     assert len(listed) > 20
-
-
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a process")

@@ -29,12 +29,9 @@ def has_run(qoder: Qoder, number: int, *events: dict[str, Any], **fields: Any) -
     return run
 
 
-
-
 def has_cost(qoder: Qoder, *numbers: int) -> None:
     for number in numbers:
         qoder.wire.on("GET", f"/sessions/sess_{number}", USAGE)
-
 
 
 def test_run_logs_of_several_puts_each_below_a_line_that_names_its_run(qoder: Qoder) -> None:
@@ -172,10 +169,7 @@ def test_run_logs_of_fifty_gives_up_where_none_can_be_read(qoder: Qoder, answer:
     assert code == 4 or "gave up" in ran.error["message"]
 
 
-
 # Names.
-
-
 
 
 def test_run_logs_takes_runs_named_in_every_way(qoder: Qoder) -> None:
@@ -190,8 +184,6 @@ def test_run_logs_takes_runs_named_in_every_way(qoder: Qoder) -> None:
         ("last", None),
     ]
     assert "warning: last: no run was started from this machine" in ran.err
-
-
 
 
 def test_run_logs_refuses_a_name_of_several_deployments_before_anything_is_printed(qoder: Qoder) -> None:

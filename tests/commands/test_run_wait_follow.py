@@ -73,8 +73,6 @@ def test_deploy_run_follow_on_a_terminal_gives_labels_equal_room(
     assert (day[17:21], hello[-6:]) == ("2026", "Hello.")
 
 
-
-
 @pytest.mark.parametrize(
     ("label", "width", "shown"),
     [

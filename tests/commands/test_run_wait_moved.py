@@ -30,15 +30,10 @@ FIRST: dict[str, Any] = {
 }
 
 
-
-
 SECOND: dict[str, tuple[Any, int, str]] = {
     "completed": (page(*WORK, END), 0, "completed"),
     "failed": (page(*WORK, idle("retries_exhausted")), 1, "failed"),
 }
-
-
-
 
 
 @pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--wait"), ("run", "wait", "drun_1")], ids=" ".join)
@@ -83,8 +78,6 @@ def test_run_wait_believes_what_the_run_itself_says_by_then(qoder: Qoder, later:
     qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, page(*WORK, END), repeat=True).on(*RUN, later, repeat=True)
     ran = qoder(*DEPLOY)
     assert (ran.code, ran.json["id"], ran.json["status"]) == (code, "drun_1", status)
-
-
 
 
 def test_run_wait_outlives_errors_where_the_run_is_read_again(qoder: Qoder) -> None:
@@ -132,8 +125,6 @@ def test_deploy_run_on_leave_cancels_the_session_that_the_run_names_then(qoder: 
     assert ("cancellation was requested" if run is MOVED else "could not be cancelled") in ran.err
 
 
-
-
 def test_run_logs_follow_goes_on_in_the_session_that_the_run_names_now(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*RUN, MOVED, repeat=True)
     qoder.wire.on(*EVENTS, page(*WORK, says("first", 8)), repeat=True)
@@ -141,5 +132,3 @@ def test_run_logs_follow_goes_on_in_the_session_that_the_run_names_now(qoder: Qo
     ran = qoder("run", "logs", "drun_1", "--follow")
     assert (ran.code, "first" in ran.out, "second" in ran.out) == (0, True, True)
     assert "run drun_1 now has session sess_2; following that one" in ran.err
-
-

@@ -17,8 +17,8 @@ from qoder_cli.local.remembered import MOST, MOST_RUNS, remember, run_ids_with_p
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen, inert_lines
 from qoder_cli.settings.seal import seal
-from tests.completions import offered
 from tests.conftest import TOKEN
+from tests.support.completions import offered
 from tests.support.stored import GARBAGE, put_in_the_way
 
 HOST = "api.qoder.com"
