@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from qoder_cli.base.tokens import names_token
@@ -19,6 +18,7 @@ from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
+from tests.support.things import refusal
 
 SECRET = 's3cret-Value/with"quotes" and späces\\of-mine'
 REPO_TOKEN = "repo-Token-0123456789"
@@ -75,16 +75,12 @@ def desk(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
 
 def refusing(desk: Desk, said: Callable[[str], str]) -> None:
     """Let the server refuse each write, and say back what it was sent."""
-    server = desk.qoder.transport
-    assert server is not None
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            return server.handle_request(request)
-        error = {"type": "invalid_request_error", "message": said(request.read().decode())}
-        return httpx.Response(400, json={"type": "error", "error": error})
+    def refuse() -> None:
+        body = desk.service.requests[-1].content.decode()
+        desk.service.never = [refusal(400, "invalid_request_error", said(body))]
 
-    desk.qoder.transport = httpx.MockTransport(answer)
+    desk.service.meanwhile = [refuse] * 9
 
 
 @pytest.mark.parametrize("command", SENDING)
@@ -93,8 +89,8 @@ def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: st
     file = desk.file(FILE)
     coded = CODED.get(how.removeprefix("the value "), str)
     values = [SECRET, *([] if command == "vault put" else [REPO_TOKEN])]
-    refusing(desk, QUOTED.get(how, lambda body: f"invalid: {', '.join(map(coded, values))} of weekly"))
     for words in (("--json",), ("--debug",)):
+        refusing(desk, QUOTED.get(how, lambda body: f"invalid: {', '.join(map(coded, values))} of weekly"))
         ran = desk.qoder(*(word.format(file=file) if word == "{file}" else word for word in SENDING[command]), *words)
         shown = ran.out + ran.err
         assert ran.code == 6, shown
@@ -106,7 +102,7 @@ def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: st
         assert how.startswith("the value") or command == "api" or "weekly" in shown.lower()
 
 
-def test_a_value_that_is_also_a_name_is_no_secret() -> None:
+def test_secrets_are_no_value_that_is_also_a_name() -> None:
     known = Known([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
     said = "weekly: PIN=7 must be over 17, LOG 'debug' is no level for debugging"
     assert known.out_of(said) == ("weekly: PIN=[redacted] must be over 17, LOG '[redacted]' is no level for debugging")
@@ -132,27 +128,28 @@ SAID = [
 
 
 @pytest.mark.parametrize("said", SAID)
-def test_what_a_server_says_passes_by_redaction_by_shape(qoder: Qoder, said: str) -> None:
+def test_deploy_get_and_run_wait_redact_by_shape_what_a_server_says(qoder: Qoder, said: str) -> None:
     error = {"type": "error", "error": {"type": "invalid_request_error", "message": f"No: {said}"}}
     qoder.wire.on("GET", "/deployments/dep_1", (400, error), repeat=True)
     failed = {**LEGACY, "id": "drun_1", "status": "failed", "error": {"type": "x", "message": f"No: {said}"}}
-    qoder.wire.on("GET", "/deployment_runs/drun_1", failed, repeat=True)
-    for words in (("deploy", "get", "dep_1"), ("run", "wait", "drun_1", "-q")):
-        for format in ((), ("--json",)) if words[0] == "deploy" else ((),):
-            ran = qoder(*words, *format)
-            assert ran.code in (1, 6)
-            assert "No: " in ran.err
-            assert "hunter2" not in ran.err
+    qoder.wire.on("GET", "/deployment_runs/drun_1", failed)
+    for line, code in (("deploy get dep_1", 6), ("deploy get dep_1 --json", 6), ("run wait drun_1 -q", 1)):
+        ran = qoder(*line.split())
+        assert (ran.code, "No: " in ran.err, "hunter2" in ran.err) == (code, True, False)
 
 
-def test_of_quoted_json_only_the_secrets_are_hidden() -> None:
-    said = 'No: {"headers":{"x":["hunter2"]},"name":"weekly","n":1.50} of [1], which is taken'
-    assert by_shape(said) == 'No: {"headers":"[redacted]","name":"weekly","n":1.5} of [1], which is taken'
-
-
-@pytest.mark.parametrize("said", ["The name weekly is taken.", 'see {"name":"weekly"} [1]', "cron: 0 9 * * 1-5"])
-def test_what_is_no_secret_is_said(said: str) -> None:
-    assert by_shape(said) == said
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            'No: {"headers":{"x":["hunter2"]},"name":"weekly","n":1.50} of [1], which is taken',
+            'No: {"headers":"[redacted]","name":"weekly","n":1.5} of [1], which is taken',
+        ),
+        *((text, text) for text in ("The name weekly is taken.", 'see {"name":"weekly"} [1]', "cron: 0 9 * * 1-5")),
+    ],
+)
+def test_redaction_by_shape_hides_only_secrets(said: str, shown: str) -> None:
+    assert by_shape(said) == shown
 
 
 # Typed in the wrong place.
@@ -210,46 +207,28 @@ def test_no_parameter_of_any_command_takes_a_token(qoder: Qoder) -> None:
 
 @pytest.mark.parametrize("token", TOKENS)
 @pytest.mark.parametrize(
-    "words",
+    "line",
     [
-        ("env", "create", "--name", "a", "--pip", "{}"),
-        ("env", "create", "--name", "a", "--allow-host", "{}"),
-        ("agent", "create", "--name", "a", "--model", "auto", "--tools", "Bash,{}"),
-        ("agent", "create", "--name", "a", "--model", "auto", "--ask", "{}"),
-        ("agent", "create", "--name", "a", "--model", "auto", "--mcp", "docs=https://me:{}@mcp.example"),
-        ("agent", "create", "--name", "a", "--model", "auto", "--mcp", "docs=https://mcp.example/?x={}"),
-        ("run", "list", "--status", "{}"),
-        ("deploy", "get", "{}", "--json"),
-        ("{}", "list"),
+        *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}")),
+        *(f"agent create --name a --model auto {more}" for more in ("--tools Bash,{}", "--ask {}")),
+        *(f"agent create --name a --model auto --mcp docs=https://{more}" for more in ("me:{}@x.example", "x/?x={}")),
+        *("run list --status {}", "deploy get {} --json", "{} list", "deploy pause -", "deploy run -"),
+        "agent archive - --yes",
     ],
-    ids=lambda words: " ".join(words[:4]) if isinstance(words, tuple) else None,
 )
-def test_a_token_is_neither_sent_nor_repeated(qoder: Qoder, words: tuple[str, ...], token: str) -> None:
-    ran = qoder(*(word.format(token) for word in words))
+def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
+    qoder.stdin = f"weekly\n{token}\n"
+    ran = qoder(*line.format(token).split())
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
     assert token not in ran.err
     assert "bcdefghij" not in ran.err
 
 
-@pytest.mark.parametrize(
-    "url", ["https://me@mcp.example", "https://mcp.example/?token=a", "https://mcp.example/?api_key=b"]
-)
+@pytest.mark.parametrize("url", ["me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"])
 def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder, url: str) -> None:
-    ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs={url}")
+    ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs=https://{url}")
     assert (ran.code, qoder.wire.requests) == (2, [])
     assert "a URL must not hold a password or a token" in ran.err
-
-
-@pytest.mark.parametrize(
-    "words", [("deploy", "pause", "-"), ("deploy", "run", "-"), ("agent", "archive", "-", "--yes")]
-)
-def test_a_token_among_names_that_are_piped_in_is_neither_sent_nor_repeated(
-    qoder: Qoder, words: tuple[str, ...]
-) -> None:
-    qoder.stdin = f"weekly\n{TOKENS[0]}\n"
-    ran = qoder(*words)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert TOKENS[0] not in ran.err
 
 
 IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
@@ -272,7 +251,7 @@ IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
 
 
 @pytest.mark.parametrize("case", IN_FILES)
-def test_no_file_may_have_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
+def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
     words, content, place = IN_FILES[case]
     desk.qoder.env["TOKEN"] = TOKENS[4]
     ran = desk.qoder(*words, "-f", desk.file(content))
@@ -282,7 +261,7 @@ def test_no_file_may_have_a_token_where_something_else_belongs(desk: Desk, case:
     assert "a1b2" not in ran.err
 
 
-def test_names_and_messages_are_shown_as_they_are(desk: Desk) -> None:
+def test_deploy_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:
     texts = {
         "name": "sk-learn-pipeline-nightly-report",
         "message": "Rotate ghp_Abcdefghij0123456789 now.",
