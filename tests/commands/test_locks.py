@@ -1,7 +1,6 @@
 """The config file is changed by one at a time: two changes at once both count, or one fails."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.settings import configfile
 from qoder_cli.settings.configfile import change, load
 from tests.conftest import Qoder
-from tests.support.processes import Shell
+from tests.support.processes import Shell, sandbox
 
 HOLD = """
 import sys, time
@@ -28,32 +26,6 @@ lock.acquire()
 print("held", flush=True)
 time.sleep(600)
 """
-
-
-class _Api(BaseHTTPRequestHandler):
-    """Accepts every token."""
-
-    def do_GET(self) -> None:
-        body = json.dumps({"data": [], "has_more": False}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def base_url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Api)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/api/v1/cloud"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -75,23 +47,26 @@ def held(config: Path) -> "Iterator[subprocess.Popen[bytes]]":
             holder.kill()
 
 
-def test_as_many_logins_at_once_are_as_many_tokens(config: Path, base_url: str, tmp_path: Path) -> None:
-    tokens = {f"p{number}": f"pt-of-p{number}-0123456789" for number in range(8)}
-    pipes = {name: os.pipe() for name in tokens}
+def test_auth_login_many_times_at_once_keeps_every_token(config: Path, tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(8)]
+    pipes = {name: os.pipe() for name in names}
     shell = Shell(tmp_path)
     shell.env["QODER_CONFIG"] = str(config)
-    words = ["auth", "login", "--with-token", "--base-url", base_url, "--profile"]
-    logins = {name: shell.begin(*words, name, stdin=pipe[0]) for name, pipe in pipes.items()}
-    for name, pipe in pipes.items():  # all wait for their tokens, then for each other
-        os.write(pipe[1], f"{tokens[name]}\n".encode())
-        for end in pipe:
-            os.close(end)
-    ended = {name: login.last() for name, login in logins.items()}
-    assert {name: code for name, (code, _) in ended.items() if code} == {}, ended
-    assert {name: values["token"] for name, values in load(config).profiles.items()} == tokens
+    with sandbox("current") as server:
+        words = ["auth", "login", "--with-token", "--base-url", server.base_url, "--profile"]
+        logins = {name: shell.begin(*words, name, stdin=pipe[0]) for name, pipe in pipes.items()}
+        for pipe in pipes.values():  # all wait for their tokens, then for each other
+            os.write(pipe[1], f"{server.world.token}\n".encode())
+            for end in pipe:
+                os.close(end)
+        ended = {name: login.last() for name, login in logins.items()}
+    assert {name: said for name, (code, said) in ended.items() if code} == {}
+    assert {name: values["token"] for name, values in load(config).profiles.items()} == dict.fromkeys(
+        names, server.world.token
+    )
 
 
-def test_a_change_made_while_another_reads_is_not_lost(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_set_loses_no_change_made_while_another_reads(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edited = configfile._edited
 
     def slow(text: str, profile: str, values: object) -> str | None:
@@ -113,7 +88,9 @@ def test_a_change_made_while_another_reads_is_not_lost(config: Path, monkeypatch
     assert set(load(config).profiles) == {"a", "b"}
 
 
-def test_who_holds_the_lock_too_long_is_told_of(qoder: Qoder, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_set_says_that_another_holds_the_lock(
+    qoder: Qoder, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(configfile, "LONGEST_WAIT", 0.05)
     qoder.env["QODER_CONFIG"] = str(config)
     with held(config):
@@ -126,7 +103,7 @@ def test_who_holds_the_lock_too_long_is_told_of(qoder: Qoder, config: Path, monk
     assert configfile.LONGEST_WAIT < 1
 
 
-def test_a_holder_that_died_is_in_nobodys_way(config: Path) -> None:
+def test_config_set_minds_no_holder_of_the_lock_that_died(config: Path) -> None:
     with held(config) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
@@ -135,7 +112,7 @@ def test_a_holder_that_died_is_in_nobodys_way(config: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights on Windows")
-def test_two_paths_of_one_file_have_one_lock(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_set_locks_two_paths_of_one_file_as_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configfile, "LONGEST_WAIT", 0.05)
     link = config.parent.parent / "link.toml"
     link.symlink_to(config)
@@ -145,7 +122,7 @@ def test_two_paths_of_one_file_have_one_lock(config: Path, monkeypatch: pytest.M
     assert (link.is_symlink(), load(config).profile("default")) == (True, {"region": "cn"})
 
 
-def test_a_folder_that_nobody_may_write_to_is_said_to_be_so(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_set_says_that_nobody_may_write_to_the_folder(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config.parent.mkdir()
     config.write_text('[profiles.default]\nregion = "global"\n')
     opened = os.open

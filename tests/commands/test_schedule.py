@@ -69,7 +69,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("expression", "words"), TABLE.items())
-def test_an_expression_in_words(expression: str, words: str) -> None:
+def test_schedule_in_words(expression: str, words: str) -> None:
     assert in_words(expression) == words
 
 
@@ -148,7 +148,7 @@ CALENDAR = [date(2027, 1, 1) + timedelta(days) for days in range(4 * 366)]
 
 @given(EXPRESSIONS)
 @example("0 0 29 2 *")
-def test_any_words_say_exactly_when_it_fires(expression: str) -> None:
+def test_schedule_in_words_says_exactly_when_it_fires(expression: str) -> None:
     words = in_words(expression)
     said_times, said_days = read(words)
     fires_on = [day for day in CALENDAR if matches_day(expression, day)]
@@ -158,7 +158,7 @@ def test_any_words_say_exactly_when_it_fires(expression: str) -> None:
 
 
 @given(st.text())
-def test_what_is_no_expression_has_no_words(text: str) -> None:
+def test_schedule_that_is_none_has_no_words(text: str) -> None:
     try:
         words = in_words(text)
     except ValueError:
@@ -171,27 +171,25 @@ def test_what_is_no_expression_has_no_words(text: str) -> None:
 SCHEDULE = {"type": "cron", "expression": "30 2 * * *", "timezone": "Europe/Berlin"}
 
 
-def test_the_servers_own_list_goes_first() -> None:
-    told = ["2030-01-01T00:00:00Z", None, "2030-01-02T00:00:00.5Z"]
-    assert next_fires({**SCHEDULE, "upcoming_runs_at": told}, now=NOW) == [told[0], told[2]]
-    assert next_fires({**SCHEDULE, "upcoming_runs_at": told}, now=NOW, count=1) == [told[0]]
-    assert next_fires({**SCHEDULE, "upcoming_runs_at": []}, now=NOW) == []  # archived
-
-
-def test_without_one_they_are_worked_out() -> None:
-    expected = ["2027-03-29T00:30:00Z", "2027-03-30T00:30:00Z", "2027-03-31T00:30:00Z"]  # the 28th has no 02:30
-    assert next_fires(SCHEDULE, now=NOW, count=3) == expected
-    assert len(next_fires(SCHEDULE, now=NOW)) == 5
-    assert next_fires({**SCHEDULE, "upcoming_runs_at": None}, now=NOW, count=3) == expected
+TOLD = ["2030-01-01T00:00:00Z", "2030-01-02T00:00:00.5Z"]
+WORKED_OUT = ["2027-03-29T00:30:00Z", "2027-03-30T00:30:00Z", "2027-03-31T00:30:00Z"]  # the 28th has no 02:30
 
 
 @pytest.mark.parametrize(
-    "schedule",
-    [{}, {**SCHEDULE, "expression": "@daily"}, {**SCHEDULE, "timezone": "Mars"}, {**SCHEDULE, "expression": 5},
-     {**SCHEDULE, "timezone": None}, {**SCHEDULE, "expression": "0 0 30 2 *"}],
-)  # fmt: skip
-def test_a_schedule_that_cannot_be_understood_has_none(schedule: dict[str, Any]) -> None:
-    assert next_fires(schedule, now=NOW) == []
+    ("more", "fires"),
+    [
+        ({"upcoming_runs_at": [TOLD[0], None, TOLD[1]]}, TOLD),
+        ({"upcoming_runs_at": []}, []),  # archived
+        ({}, WORKED_OUT),
+        ({"upcoming_runs_at": None}, WORKED_OUT),
+        *(({"expression": odd}, []) for odd in ("@daily", 5, "0 0 30 2 *")),
+        *(({"timezone": odd}, []) for odd in ("Mars", None)),
+    ],
+)
+def test_schedule_fires_next_as_the_server_says_or_is_worked_out(more: dict[str, Any], fires: list[str]) -> None:
+    assert next_fires({**SCHEDULE, **more}, now=NOW, count=3) == fires
+    assert next_fires({**SCHEDULE, **more}, now=NOW, count=1) == fires[:1]
+    assert next_fires({}, now=NOW) == []
 
 
 # Where people see it.
@@ -208,17 +206,19 @@ def shown(qoder: Qoder, schedule: Any) -> dict[str, str]:
     return dict(line.split("\t") for line in ran.out.splitlines())
 
 
-def test_a_deployment_shows_its_schedule_in_words(qoder: Qoder) -> None:
-    assert shown(qoder, SCHEDULE)["schedule_words"] == "every day at 02:30 (Europe/Berlin)"
-    assert shown(qoder, {"expression": "0 9 * * 1"})["schedule_words"] == "every Monday at 09:00"
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        (SCHEDULE, "every day at 02:30 (Europe/Berlin)"),
+        ({"expression": "0 9 * * 1"}, "every Monday at 09:00"),
+        *((odd, None) for odd in (None, {}, {"expression": "@daily", "timezone": "UTC"}, {"expression": 7})),
+    ],
+)
+def test_deploy_get_shows_a_schedule_in_words(qoder: Qoder, schedule: Any, words: str | None) -> None:
+    assert shown(qoder, schedule).get("schedule_words") == words
 
 
-@pytest.mark.parametrize("schedule", [None, {}, {"expression": "@daily", "timezone": "UTC"}, {"expression": 7}])
-def test_without_a_schedule_that_can_be_read_there_are_no_words(qoder: Qoder, schedule: Any) -> None:
-    assert "schedule_words" not in shown(qoder, schedule)
-
-
-def test_at_a_terminal_the_words_stand_below_the_schedule(qoder: Qoder) -> None:
+def test_deploy_get_on_a_terminal_shows_the_words_below_the_schedule(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "type": "deployment", "schedule": SCHEDULE})
     qoder.wire.on("GET", "/deployments/dep_1/runs", {"data": [], "has_more": False})
     qoder.terminal = True

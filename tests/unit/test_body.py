@@ -34,7 +34,7 @@ def told(text: str | None, verb: str = "create", noun: str = "agent", **options:
     return caught.value.message
 
 
-def test_options_win_over_the_file() -> None:
+def test_body_takes_options_over_the_file() -> None:
     text = AGENT + "metadata: {team: core, at: home}\ntools: [{type: agent_toolset_20260401}]"
     body = read(text, name="other", metadata={"team": "web"})
     assert body == {
@@ -45,18 +45,18 @@ def test_options_win_over_the_file() -> None:
     }
 
 
-def test_json_and_yaml_say_the_same() -> None:
+def test_body_says_the_same_in_json_and_yaml() -> None:
     assert read('{"name": "writer", "model": {"id": "auto", "effort": "low"}}') == read(
         "name: writer\nmodel: {id: auto, effort: low}"
     )
 
 
-def test_variables_are_filled_in_as_in_a_deployment() -> None:
+def test_body_fills_variables_in_as_a_deployment_file_does() -> None:
     assert read(AGENT + "system: Help ${WHO}; $${WHO} ${NO:-one}.")["system"] == "Help Ada; ${WHO} one."
     assert "-:3: system: NO is not set" in told(AGENT + "system: ${NO}")
 
 
-def test_an_object_of_the_api_is_taken_as_it_is() -> None:
+def test_body_takes_an_object_of_the_api_as_it_is() -> None:
     notes: list[str] = []
     shown = {
         "id": "agent_1",
@@ -84,6 +84,12 @@ def test_an_object_of_the_api_is_taken_as_it_is() -> None:
         ("name: a\nmodel: 5", "-:2: model: must be the id of a model"),
         ("name: a\nmodel: b\ntools: all", "-:3: tools: must be a list"),
         ("name: a\nmodel: b\nmetadata: {n: 1}", "-:3: metadata.n: must be text"),
+        # an object of the API is checked as fields are
+        ("type: agent\nname: 5\nmodel: b", "-:2: name: must be text; put it in quotes"),
+        ("type: agent\nname: a\nmodel: [b]", "-:3: model: must be the id of a model"),
+        ("type: agent\nname: a\nmodel: b\nmetadata: 5", "-:4: metadata: must be a mapping"),
+        ("type: agent\nname: a\nmodel: b\ntools: Bash", "-:4: tools: must be a list"),
+        ("type: subagent\nname: a\nmodel: b", "-:1: type: "),
         ("name: a\nname: b\nmodel: c", "-:2: name: duplicate key (first on line 1)"),
         ("", "-: must be one mapping"),
         ("- name: a", "-: must be one mapping"),
@@ -93,13 +99,13 @@ def test_an_object_of_the_api_is_taken_as_it_is() -> None:
         ("name: \ud800", "not UTF-8"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_line(text: str, problem: str) -> None:
+def test_body_of_a_wrong_file_is_refused_with_its_line(text: str, problem: str) -> None:
     message = told(text)
     assert message.startswith("1 problem in the file; nothing was sent\n")
     assert problem in message
 
 
-def test_null_clears_in_an_update() -> None:
+def test_body_of_an_update_clears_by_null() -> None:
     text = "description: null\nmetadata: {team: null}\ntools: null"
     assert read(text, "update") == {"description": None, "metadata": {"team": None}, "tools": None}
     assert "name: must not be null" in told("name: null", "update")
@@ -112,22 +118,16 @@ def test_null_clears_in_an_update() -> None:
         ("name: a", {}, "missing required option: --model (in a file: model)"),
         (None, {"name": " ", "model": "b"}, "missing required option: --name (in a file: name)"),
         ("name: ''", {"model": "b"}, "missing required option: --name (in a file: name)"),
+        (None, {"noun": "dream", "model": "auto"}, "missing required option: inputs (only in a file)"),
+        (None, {"name": "\udcff", "model": "b"}, "--name: is not UTF-8"),
+        (None, {"name": "a", "model": "b", "metadata": {"\udcff": "b"}}, "--metadata: is not UTF-8"),
     ],
 )
-def test_what_is_missing_names_option_and_field(text: str | None, options: dict[str, str], message: str) -> None:
+def test_body_names_what_is_missing_or_not_utf_8(text: str | None, options: dict[str, Any], message: str) -> None:
     assert told(text, **options) == message
 
 
-def test_what_no_option_gives_is_asked_of_a_file() -> None:
-    assert told(None, noun="dream", model="auto") == "missing required option: inputs (only in a file)"
-
-
-def test_text_in_another_encoding_is_refused() -> None:
-    assert told(None, name="\udcff", model="b") == "--name: is not UTF-8"
-    assert told(None, name="a", model="b", metadata={"\udcff": "b"}) == "--metadata: is not UTF-8"
-
-
-def test_metadata_of_an_update_is_merged() -> None:
+def test_body_of_an_update_merges_metadata() -> None:
     assert metadata_change(["a=1", "b=x=y"], ["c", "a"]) == {"c": None, "a": "1", "b": "x=y"}
     assert metadata_change(None, None) is None
     with pytest.raises(UsageError, match="--metadata: expected KEY=VALUE, got '='"):
@@ -142,7 +142,7 @@ _VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["name", "model", "tools", "metadata", "system", "typ", "type"]), _VALUES))
-def test_any_object_is_a_body_or_a_usage_error(said: dict[str, Any]) -> None:
+def test_body_of_any_object_is_one_or_refused(said: dict[str, Any]) -> None:
     try:
         body = read(jsontext.dump(said))
     except UsageError:
