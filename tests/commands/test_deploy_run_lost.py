@@ -404,7 +404,7 @@ def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, ans
 
 
 def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT, lambda request: fresh(6, created=at(-59)))
+    qoder.wire.on(*TRIGGER, CUT, lambda request: dated(fresh(6, created=at(-59))))
     shows(qoder)
     assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"
 
