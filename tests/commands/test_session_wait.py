@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 from qoder_cli.sessions.story import TurnStory
 from tests.conftest import Qoder
 from tests.support.asking import Event, Server, Session, call, stamp
+from tests.support.one_run import CURRENT, EVENTS, SESSION, story
+from tests.support.wire import page
 
 MESSAGE: Event = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
 RUNNING: Event = {"type": "session.status_running"}
 RETRIED: Event = {"type": "session.error", "error": {"message": "Busy.", "retry_status": "retrying"}}
-UNPAID = {"type": "billing_error", "message": "Pay.", "retry_status": "exhausted"}
+UNPAID: Event = {
+    "type": "session.error",
+    "error": {"type": "billing_error", "message": "Pay.", "retry_status": "exhausted"},
+}
+SEND = ("session", "send", "sess_1", "-m", "hello")
 
 
 def idle(reason: str | None = "end_turn", **more: Any) -> Event:
@@ -47,6 +53,7 @@ def plays(server: Server, *events: Event, apart: float = 0.5) -> None:
     server._take = take  # type: ignore[assignment, method-assign]  # a server that tells it in its own way
 
 
+BEFORE = (RUNNING, says("Before."), MESSAGE)
 ENDS_WELL = {
     "the message first": (MESSAGE, RUNNING, says("New."), idle()),
     "work first, as servers show it": (RUNNING, MESSAGE, says("New."), idle()),
@@ -55,29 +62,27 @@ ENDS_WELL = {
     "an idle of another reason before work": (MESSAGE, idle("cancelled"), RUNNING, says("New."), idle()),
     "no start of work": (MESSAGE, says("New."), idle()),
     "no start of work, and an idle before it": (MESSAGE, idle(), says("New."), idle()),
-    "sent while it worked": (RUNNING, says("Before."), MESSAGE, idle(), RUNNING, says("New."), idle()),
-    "sent while it failed": (RUNNING, says("Before."), MESSAGE, idle("budget_reached"), RUNNING, says("New."), idle()),
+    "sent while it worked": (*BEFORE, idle(), RUNNING, says("New."), idle()),
+    "sent while it failed": (*BEFORE, idle("budget_reached"), RUNNING, says("New."), idle()),
 }
 
 
 @pytest.mark.parametrize("told", ENDS_WELL)
 @pytest.mark.parametrize("times", [True, False])
-def test_the_first_idle_after_work_ends_a_message(qoder: Qoder, server: Server, told: str, times: bool) -> None:
+def test_session_send_ends_with_the_first_idle_after_work(qoder: Qoder, server: Server, told: str, times: bool) -> None:
     plays(server, *ENDS_WELL[told])
     if not times:
         server.told = lambda events: [{k: v for k, v in event.items() if k != "processed_at"} for event in events]
-    ran = qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--result")
-    assert (ran.code, ran.out) == (0, "New.\n"), ran.err
-    for words in (("wait", "sess_1", "--result"), ("result", "sess_1")):
-        ran = qoder("session", *words)
+    for line in (" ".join(SEND) + " --wait --result", "session wait sess_1 --result", "session result sess_1"):
+        ran = qoder(*line.split())
         assert (ran.code, ran.out) == (0, "New.\n"), ran.err
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["status"] == "completed"
 
 
 @pytest.mark.parametrize("told", ENDS_WELL)
-def test_until_then_it_is_running(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_get_says_running_until_then(qoder: Qoder, server: Server, told: str) -> None:
     plays(server, *ENDS_WELL[told][:-1])
-    assert qoder("session", "send", "sess_1", "-m", "hello").code == 0
+    assert qoder(*SEND).code == 0
     qoder.clock.time += 10
     assert qoder("session", "result", "sess_1").code == 8
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["status"] == "running"
@@ -85,10 +90,10 @@ def test_until_then_it_is_running(qoder: Qoder, server: Server, told: str) -> No
 
 
 @pytest.mark.parametrize("pause", [0, 3])
-def test_right_after_a_message_the_turn_before_is_not_told(qoder: Qoder, server: Server, pause: float) -> None:
+def test_session_result_does_not_tell_of_the_turn_before_a_message(qoder: Qoder, server: Server, pause: float) -> None:
     assert (qoder("session", "result", "sess_1").out, qoder("session", "wait", "sess_1").code) == ("Old.\n", 0)
     plays(server, MESSAGE)
-    assert qoder("session", "send", "sess_1", "-m", "hello").code == 0
+    assert qoder(*SEND).code == 0
     qoder.clock.time += pause
     assert qoder("session", "result", "sess_1").code == 8
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["status"] == "running"
@@ -97,63 +102,56 @@ def test_right_after_a_message_the_turn_before_is_not_told(qoder: Qoder, server:
     assert (ran.code, ran.out) == (0, "New.\n")
 
 
-FAILS = {
+EXHAUSTED = idle("retries_exhausted")
+FAILS: dict[str, tuple[tuple[Event, ...], str]] = {
     "budget": ((RUNNING, MESSAGE, says("Half."), idle("budget_reached")), "budget_reached"),
-    "at once": (
-        (RUNNING, MESSAGE, {"type": "session.error", "error": UNPAID}, idle("retries_exhausted")),
-        "retries_exhausted",
-    ),
-    "at once, after an error that is retried": (
-        (RUNNING, RETRIED, MESSAGE, {"type": "session.error", "error": UNPAID}, idle("retries_exhausted")),
-        "retries_exhausted",
-    ),
-    "at once, the message first": (
-        (MESSAGE, RUNNING, {"type": "session.error", "error": UNPAID}, idle(None)),
-        "billing_error",
-    ),
+    "at once": ((RUNNING, MESSAGE, UNPAID, EXHAUSTED), "retries_exhausted"),
+    "at once, after an error that is retried": ((RUNNING, RETRIED, MESSAGE, UNPAID, EXHAUSTED), "retries_exhausted"),
+    "at once, the message first": ((MESSAGE, RUNNING, UNPAID, idle(None)), "billing_error"),
     "terminated": ((MESSAGE, {"type": "session.status_terminated"}), "session_terminated"),
 }
 
 
 @pytest.mark.parametrize("told", FAILS)
-def test_a_message_that_fails_is_1(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_send_exits_1_when_the_turn_fails(qoder: Qoder, server: Server, told: str) -> None:
     events, kind = FAILS[told]
     plays(server, *events)
-    ran = qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--json")
-    assert (ran.code, ran.json["turn"]["error"]["type"]) == (1, kind)
-    ran = qoder("session", "wait", "sess_1", "--json")
-    assert (ran.code, ran.json["turn"]["error"]["type"]) == (1, kind)
+    for words in ((*SEND, "--wait"), ("session", "wait", "sess_1")):
+        ran = qoder(*words, "--json")
+        assert (ran.code, ran.json["turn"]["error"]["type"]) == (1, kind)
 
 
 RESTS = {
     "nothing": (MESSAGE,),
     "an idle": (MESSAGE, idle()),
     "an idle of another reason": (MESSAGE, idle("budget_reached")),
-    "the end of what it did before": (RUNNING, says("Before."), MESSAGE, idle()),
+    "the end of what it did before": (*BEFORE, idle()),
 }
 
 
 @pytest.mark.parametrize("told", RESTS)
-def test_a_message_that_is_not_worked_on_is_10_after_a_minute(qoder: Qoder, server: Server, told: str) -> None:
+def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server: Server, told: str) -> None:
     plays(server, *RESTS[told])
     began = qoder.clock.time
-    ran = qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--json")
+    ran = qoder(*SEND, "--wait", "--json")
     assert (ran.code, ran.error["run_state"], ran.error["session_id"]) == (10, "unknown", "sess_1")
     assert "no work was seen after the message" in ran.error["message"]
     assert 60 <= qoder.clock.time - began < 75
     assert ran.json["turn"]["error"]["type"] == "no_work_seen"
-    for words in (("wait", "sess_1"), ("result", "sess_1")):
+    for verb in ("wait", "result"):
         began = qoder.clock.time
-        ran = qoder("session", *words)
-        assert (ran.code, ran.errors[0].startswith("error: no work was seen after the message")) == (10, True)
+        ran = qoder("session", verb, "sess_1")
+        assert (ran.code, ran.errors[0][:41]) == (10, "error: no work was seen after the message")
         assert qoder.clock.time - began < 2
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["error"]["type"] == "no_work_seen"
 
 
-def test_a_session_that_says_it_works_is_waited_for(qoder: Qoder, server: Server) -> None:
-    plays(server, MESSAGE)
-    server.sessions["sess_1"].object["status"] = "running"
-    assert qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--timeout", "3m").code == 124
+@pytest.mark.parametrize("why", ["the session says that it works", "the agent asks"])
+def test_session_send_waits_on_while_the_session_works_or_asks(qoder: Qoder, server: Server, why: str) -> None:
+    asks = [idle("requires_action", event_ids=["evt_1"])] if why == "the agent asks" else []
+    plays(server, MESSAGE, *asks)
+    server.sessions["sess_1"].object["status"] = "idle" if asks else "running"
+    assert qoder(*SEND, "--wait", "--on-ask", "wait", "--timeout", "3m").code == 124
     assert qoder("session", "result", "sess_1").code == 8
 
 
@@ -163,65 +161,117 @@ def later(server: Server, seconds: float, *events: Event) -> None:
         server._tell(server.sessions["sess_1"], server.clock.time + seconds + number, event)
 
 
-@pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), (RUNNING, says("Before."), MESSAGE)])
+@pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE])
 @pytest.mark.parametrize("ignores", [(), ("types[]",)])
-def test_work_that_takes_longer_than_a_minute_is_waited_for(
+def test_session_send_waits_for_work_that_takes_longer_than_a_minute(
     qoder: Qoder, server: Server, told: tuple[Event, ...], ignores: tuple[str, ...]
 ) -> None:
     server.ignores = ignores
     plays(server, *told)
-    later(server, 200, *([idle()] if told[0] == RUNNING else ()), RUNNING, says("New."), idle())
-    ran = qoder("session", "send", "sess_1", "-m", "hello", "--wait", "--result")
+    later(server, 200, *([idle()] if told is BEFORE else ()), RUNNING, says("New."), idle())
+    ran = qoder(*SEND, "--wait", "--result")
     assert (ran.code, ran.out) == (0, "New.\n"), ran.err
 
 
-def test_a_message_after_which_the_agent_asks_is_waited_for(qoder: Qoder, server: Server) -> None:
-    plays(server, MESSAGE, idle("requires_action", event_ids=["evt_1"]))
-    words = ("--wait", "--on-ask", "wait", "--timeout", "3m")
-    assert qoder("session", "send", "sess_1", "-m", "hello", *words).code == 124
-
-
-def test_the_minute_of_rest_begins_with_the_idle(qoder: Qoder, server: Server) -> None:
+def test_session_send_counts_the_minute_of_rest_from_the_idle(qoder: Qoder, server: Server) -> None:
     plays(server, MESSAGE)
     later(server, 50, idle())
     began = qoder.clock.time
-    assert qoder("session", "send", "sess_1", "-m", "hello", "--wait").code == 10
+    assert qoder(*SEND, "--wait").code == 10
     assert 110 <= qoder.clock.time - began < 125
 
 
-# What waits no more
+def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", run=False)
+    for event in (RUNNING, idle("budget_reached")):
+        server._tell(session, session.told[-1][0] + 1, event)
+    assert qoder("session", "wait", "sess_1").code == 1
+    server.lag = 3.0
+    ran = qoder(*SEND, "--wait", "--json")
+    assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
+
+
+# A session as a run is waited for, read and cancelled.
+
+
+def test_session_wait_ends_when_it_rests_and_its_result_is_its_last_message(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", run=False)
+    server.turn(session, qoder.clock.time + 30, "The second turn.")
+    qoder.clock.time += 31
+    assert qoder("session", "result", "sess_1").code == 8
+    ran = qoder("session", "wait", "sess_1", "--json")
+    assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
+    ran = qoder("session", "result", "sess_1")
+    assert (ran.code, ran.out) == (0, "The second turn.\n")
+    assert qoder("session", "result", "drun_1", "--json").json["result"] == "The second turn."
+    assert "The second turn." in qoder("session", "logs", "sess_1").out
+    assert qoder("session", "logs", "sess_1", "--follow", "--tail", "1").code == 0
+
+
+@pytest.mark.parametrize("line", ["wait sess_1", "logs sess_1 --follow --tail 1"])
+def test_session_wait_exits_11_when_the_agent_asks(qoder: Qoder, server: Server, line: str) -> None:
+    server.session("sess_1", call(1), run=False)
+    ran = qoder("session", *line.split(), "-o", "jsonl")
+    assert (ran.code, ran.error["session_id"]) == (11, "sess_1")
+    assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "jsonl"]
+    assert ran.error["message"] == "session sess_1 waits for an answer to evt_1"
+
+
+def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", call(1), run=False)
+    server.before_post.append(lambda: server._tell(session, qoder.clock.time + 1, idle("cancelled")))
+    ran = qoder("session", "cancel", "sess_1", "--yes", "--json")
+    assert (ran.code, ran.json["turn"]["error"]["type"]) == (0, "cancelled")
+    ran = qoder("session", "cancel", "sess_1", "--yes")
+    assert ran.code == 0
+    assert "already finished" in ran.err
+    assert server.requests.count(("POST", "/sessions/sess_1/cancel")) == 1
+
+
+def test_session_wait_waits_for_a_turn_that_stands_on_a_later_page(qoder: Qoder) -> None:
+    """A turn is the newest: its session's first ending is an earlier one's."""
+    session = {"id": "sess_1", "type": "session", "status": "running", "created_at": CURRENT["created_at"]}
+    *first, second = story(idle(), RUNNING, idle(), RUNNING)
+
+    def listed(request: httpx.Request) -> Any:
+        return page(second) if "page" in request.url.params else {**page(*first), "next_page": "p2"}
+
+    qoder.wire.tells_of_asks = True
+    qoder.wire.on(*SESSION, session, repeat=True).on(*EVENTS, listed, repeat=True)
+    ran = qoder("session", "wait", "sess_1", "--timeout", "5s", "--json")
+    assert (ran.code, ran.json["turn"]["status"]) == (124, "running")
+
+
+# What waits no more.
+
+WAITS = pytest.mark.parametrize("line", ["run wait drun_2", "session wait sess_2"])
 
 
 def answers(qoder: Qoder, server: Server, *ids: str) -> None:
     """Let somebody answer calls, and the agent go on only much later."""
-    session = server.sessions["sess_2"]
     for id in ids:
         reply = {"type": "user.tool_confirmation", "tool_use_id": id, "result": "allow"}
-        server._tell(session, qoder.clock.time - 1, reply)
-    if len(ids) == 2:
+        server._tell(server.sessions["sess_2"], qoder.clock.time - 1, reply)
+
+
+@WAITS
+@pytest.mark.parametrize("answered", [1, 2])
+def test_session_wait_exits_11_only_for_calls_that_are_not_answered(
+    qoder: Qoder, server: Server, line: str, answered: int
+) -> None:
+    session = server.session("sess_2", call(1), call(2))
+    answers(qoder, server, *["evt_1", "evt_2"][:answered])
+    left = {"event_ids": ["evt_2"]} if answered == 1 else None
+    assert qoder("run", "get", "drun_2", "--json").json.get("requires_action") == left
+    assert qoder("session", "get", "sess_2", "--json").json["turn"].get("requires_action") == left
+    if not left:
         server.turn(session, qoder.clock.time + 40)
+    ran = qoder(*line.split(), "--json")
+    assert ran.code == (11 if left else 0), ran.err
+    assert not left or ran.error["message"].endswith("waits for an answer to evt_2")
 
 
-def test_a_call_that_was_answered_ends_no_wait_with_11(qoder: Qoder, server: Server) -> None:
-    server.session("sess_2", call(1), call(2))
-    answers(qoder, server, "evt_1", "evt_2")
-    assert "requires_action" not in qoder("run", "get", "drun_2", "--json").json
-    assert "requires_action" not in qoder("session", "get", "sess_2", "--json").json["turn"]
-    for words in (("run", "wait", "drun_2"), ("session", "wait", "sess_2")):
-        ran = qoder(*words, "--json")
-        assert ran.code == 0, ran.err
-
-
-def test_the_calls_that_are_left_are_named_and_end_a_wait_with_11(qoder: Qoder, server: Server) -> None:
-    server.session("sess_2", call(1), call(2))
-    answers(qoder, server, "evt_1")
-    assert qoder("run", "get", "drun_2", "--json").json["requires_action"] == {"event_ids": ["evt_2"]}
-    for words in (("run", "wait", "drun_2"), ("session", "wait", "sess_2")):
-        ran = qoder(*words, "--json")
-        assert (ran.code, ran.error["message"].endswith("waits for an answer to evt_2")) == (11, True)
-
-
-def test_what_is_answered_during_a_wait_is_not_named_at_its_end(qoder: Qoder, server: Server) -> None:
+def test_run_wait_does_not_name_what_was_answered_meanwhile(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_2", call(1), call(2))
     at = qoder.clock.time + 6
 
@@ -237,7 +287,7 @@ def test_what_is_answered_during_a_wait_is_not_named_at_its_end(qoder: Qoder, se
     assert ran.error["message"].endswith("waits for an answer to evt_2")
 
 
-def test_a_call_that_is_named_again_ends_a_wait_with_11(qoder: Qoder, server: Server) -> None:
+def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_2", call(1))
     answers(qoder, server, "evt_1")
     server._tell(session, qoder.clock.time - 0.5, idle("requires_action", event_ids=["evt_1"]))
@@ -245,25 +295,23 @@ def test_a_call_that_is_named_again_ends_a_wait_with_11(qoder: Qoder, server: Se
     assert qoder("run", "wait", "drun_2").code == 11
 
 
-# A session that is archived
+# A session that is archived.
 
 
 @pytest.mark.parametrize("age", [0.0, 3600.0])
 @pytest.mark.parametrize("told", ["asks", "works", "was told something"])
-def test_waiting_for_an_archived_session_ends_with_9(qoder: Qoder, server: Server, told: str, age: float) -> None:
+def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Server, told: str, age: float) -> None:
     session = server.session("sess_2", *([call(1)] if told == "asks" else []), run=False)
     if told != "asks":
-        event = RUNNING if told == "works" else MESSAGE
-        server._tell(session, qoder.clock.time - 10, event)
+        server._tell(session, qoder.clock.time - 10, RUNNING if told == "works" else MESSAGE)
     session.object["archived_at"] = stamp(qoder.clock.time - age)
-    words = ("--on-ask", "wait") if told == "asks" else ()
-    ran = qoder("session", "wait", "sess_2", *words, "--json")
+    ran = qoder("session", "wait", "sess_2", "--on-ask", "wait", "--json")
     assert (ran.code, ran.json["turn"]["error"]["type"]) == (9, "session_archived"), ran.err
     assert ran.error["message"] == "the outcome of session sess_2 is unknown: it was archived before its turn ended"
     assert qoder("session", "result", "sess_2").code == 9
 
 
-def test_a_session_that_is_archived_during_the_wait_ends_it(qoder: Qoder, server: Server) -> None:
+def test_session_wait_exits_9_when_the_session_is_archived_meanwhile(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_2", run=False)
     server._tell(session, qoder.clock.time - 10, RUNNING)
     at = qoder.clock.time + 300
@@ -277,32 +325,32 @@ def test_a_session_that_is_archived_during_the_wait_ends_it(qoder: Qoder, server
     assert at < qoder.clock.time < at + 200
 
 
-def test_a_turn_that_ends_right_after_its_session_was_archived_has_its_outcome(qoder: Qoder, server: Server) -> None:
+@pytest.mark.parametrize("ends_in", [-3600, 20])
+def test_session_wait_has_the_outcome_of_an_archived_session_whose_turn_ended(
+    qoder: Qoder, server: Server, ends_in: float
+) -> None:
     session = server.session("sess_2", run=False)
-    server.turn(session, qoder.clock.time + 20, "Late.")
-    server._tell(session, qoder.clock.time - 1, RUNNING)
+    server.turn(session, qoder.clock.time + ends_in, "Late.")
+    server._tell(session, qoder.clock.time + min(ends_in, 0) - 1, RUNNING)
     session.object["archived_at"] = stamp(qoder.clock.time)
     ran = qoder("session", "wait", "sess_2", "--result")
     assert (ran.code, ran.out) == (0, "Late.\n")
 
 
-def test_an_archived_session_whose_turn_ended_has_its_outcome(qoder: Qoder, server: Server) -> None:
-    server.sessions["sess_1"].object["archived_at"] = stamp(qoder.clock.time - 3600)
-    ran = qoder("session", "wait", "sess_1", "--result")
-    assert (ran.code, ran.out) == (0, "Old.\n")
+# Read with few requests, as if all was read.
 
-
-# Read with few requests, as if all was read
 
 KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("requires_action", event_ids=["evt_1"]))
+
+
 REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 
 
 @given(
-    st.lists(st.sampled_from([*KINDS, {"type": "session.error", "error": UNPAID}, REPLY]), max_size=9),
+    st.lists(st.sampled_from([*KINDS, UNPAID, REPLY]), max_size=9),
     st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
 )
-def test_what_is_told_of_a_turn_is_what_its_whole_story_says(
+def test_session_get_says_of_a_turn_what_its_whole_story_says(
     qoder: Qoder, kinds: list[Event], ignores: tuple[str, ...]
 ) -> None:
     server = Server(qoder.clock, ignores=ignores)

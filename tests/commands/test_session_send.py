@@ -1,0 +1,217 @@
+"""`send` of `run` and `session`: a message is sent once, its own outcome is awaited, and what was not sent is said."""
+
+import itertools
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.errors import Signalled
+from tests.conftest import Qoder
+from tests.support.asking import Server, call, refusal, stamp
+
+SEND = ("session", "send", "sess_1", "-m", "x")
+HOW = pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
+
+
+@pytest.fixture(params=["current", "legacy"])
+def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
+    made = Server(qoder.clock, generation=request.param)
+    qoder.transport = made
+    return made
+
+
+def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    ran = qoder("run", "send", "drun_1", "-m", "Again for June.", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "You said Again for June.\n")
+    content = [{"type": "text", "text": "Again for June."}]
+    assert server.posted == [{"events": [{"type": "user.message", "content": content}]}]
+    ran = qoder("run", "send", "drun_1", "-m", "And July.", "--wait", "--json")
+    assert (ran.code, ran.json["turn"]["status"], ran.json["id"]) == (0, "completed", "sess_1")
+
+
+@pytest.mark.parametrize(("later", "wrong", "code"), [(3, ["drop-before"], 9), (1.6, [], 6)], ids=["lost", "refused"])
+def test_session_send_does_not_take_the_same_message_of_before_for_its_own(
+    qoder: Qoder, server: Server, later: float, wrong: list[str], code: int
+) -> None:
+    server.session("sess_1")
+    assert qoder(*SEND).code == 0
+    qoder.clock.time += later
+    began, server.goes_wrong = qoder.clock.time, list(wrong)
+    assert (qoder(*SEND).code, server.ours["x"]) == (code, 1)
+    assert code == 9 or qoder.clock.time - began < 1
+
+
+def test_session_send_to_a_busy_session_exits_6_with_what_helps(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1")
+    server.turn(session, qoder.clock.time)
+    ran = qoder(*SEND, "--json")
+    assert (ran.code, ran.error["http_status"]) == (6, 409)
+    assert ran.error["next"] == ["qoder", *SEND, "--when-idle", "-o", "json"]
+    ran = qoder(*SEND, "--when-idle", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "You said x\n")
+
+
+@pytest.mark.parametrize(("how", "code"), [("", 6), ("--when-idle", 11), ("--interrupt", 11)])
+def test_session_send_while_the_agent_asks_names_what_waits(qoder: Qoder, server: Server, how: str, code: int) -> None:
+    server.session("sess_1", call(1))
+    if how:
+        interrupted_in_vain(server)
+    ran = qoder(*SEND, *how.split(), "--json")
+    assert (ran.code, ran.error["next"][:4]) == (code, ["qoder", "session", "pending", "sess_1"])
+    assert server.taken["x"] == 0
+    if how:
+        assert ran.error["message"] == "session sess_1 waits for an answer to evt_1; the message was not sent"
+
+
+def test_session_send_to_an_archived_session_exits_6(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1").object["archived_at"] = "2027-01-01T00:00:00Z"
+    ran = qoder(*SEND, "--json")
+    assert (ran.code, server.posted) == (6, [])
+    assert "archived" in ran.error["message"]
+
+
+def test_session_send_interrupts(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1")
+    server._tell(session, qoder.clock.time - 1, {"type": "session.status_running"})
+    session.busy_until = qoder.clock.time + 1000
+    ran = qoder(*SEND, "--interrupt", "--wait", "--result")
+    assert (ran.code, ran.out) == (0, "You said x\n")
+    assert [body["events"][0]["type"] for body in server.posted] == ["user.interrupt", "user.message"]
+
+
+REPEATED = [*itertools.product(["", "--when-idle", "--when-idle --wait", "--interrupt"], [0.0, 3.0])]
+
+
+@pytest.mark.parametrize(("more", "lag"), [*REPEATED, ("--when-idle", 15.0), ("--interrupt", 15.0)])
+def test_session_send_sends_a_message_once_that_a_proxy_repeats(
+    qoder: Qoder, server: Server, more: str, lag: float
+) -> None:
+    """It sends every request for a change twice, and passes on the answer to the second."""
+    server.session("sess_1")
+    server.lag = lag
+    handle = server.handle_request
+
+    def twice(request: httpx.Request) -> httpx.Response:
+        told = handle(request)
+        return handle(request) if request.method == "POST" else told
+
+    server.handle_request = twice  # type: ignore[method-assign]  # a proxy that repeats
+    ran = qoder(*SEND, *more.split(), "--json")
+    assert (ran.code, server.ours["x"]) == (0, 1), ran.err
+
+
+@pytest.mark.parametrize("at", ["before", "between"])
+def test_session_send_is_not_held_up_by_a_turn_that_ends_by_itself(qoder: Qoder, server: Server, at: str) -> None:
+    session = server.session("sess_1")
+    server.turn(session, qoder.clock.time - 1)
+    ended = qoder.clock.time + (0.0 if at == "before" else 60.0)
+    session.told[-1] = (ended, {**session.told[-1][1], "processed_at": stamp(qoder.clock.time + 1)})
+    session.busy_until = ended
+
+    def ends() -> None:  # while the interruption is on its way
+        session.told[-1] = (qoder.clock.time, session.told[-1][1])
+        session.busy_until = qoder.clock.time
+
+    server.before_post.append(ends)
+    take = server._take
+    server._take = lambda session, events: (  # type: ignore[method-assign]  # there is nothing to interrupt
+        httpx.Response(200, json={"data": [server._tell(session, qoder.clock.time, events[0])]})
+        if events[0]["type"] == "user.interrupt"
+        else take(session, events)
+    )
+    ran = qoder(*SEND, "--interrupt", "--wait", "--result", "--timeout", "1m")
+    assert (ran.code, ran.out) == (0, "You said x\n"), ran.err
+
+
+# What was not sent.
+
+
+def interrupted_in_vain(server: Server) -> None:
+    """Let an interruption be accepted, and change nothing."""
+    accepted = {"id": "evt_i", "type": "user.interrupt"}
+    server._take = lambda session, events: httpx.Response(200, json={"data": [accepted]})  # type: ignore[method-assign]
+
+
+def busy(qoder: Qoder, server: Server) -> None:
+    """Let the session work for ever."""
+    session = server.session("sess_1")
+    server._tell(session, qoder.clock.time - 5, {"type": "session.status_running"})
+    interrupted_in_vain(server)
+
+
+@HOW
+def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Qoder, server: Server, how: str) -> None:
+    busy(qoder, server)
+    words = (*SEND, how, "--result", "--timeout", "30s")
+    ran = qoder(*words, "--json")
+    said = "timed out after 30s; session sess_1 is still running; the message was not sent"
+    assert (ran.code, ran.error["message"]) == (124, said)
+    assert ran.error["next"] == ["qoder", *words, "-o", "json"]
+    assert (ran.error["session_id"], ran.error["run_state"]) == ("sess_1", "going")
+
+
+def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    server._take = lambda session, events: refusal(409, "Not now.")  # type: ignore[method-assign]
+    ran = qoder(*SEND, "--when-idle", "--timeout", "20s", "--json")
+    assert ran.code == 124
+    assert ran.error["message"].endswith("; the message was not sent")
+    assert ran.error["next"][1:7] == [*SEND, "--when-idle"]
+
+
+@HOW
+def test_session_send_says_after_a_signal_that_the_message_was_not_sent(qoder: Qoder, server: Server, how: str) -> None:
+    busy(qoder, server)
+    until = qoder.clock.time + 3
+
+    def stop() -> None:
+        if qoder.clock.time > until:
+            raise Signalled(signal.SIGINT)
+
+    qoder.clock.at_sleep = stop
+    ran = qoder(*SEND, how, "--wait", "--json")
+    assert ran.code == 130
+    assert ran.error["message"].endswith("; the message was not sent")
+    assert ran.error["next"] == ["qoder", *SEND, how, "--wait", "-o", "json"]
+
+
+# Messages in trouble.
+
+
+@pytest.mark.parametrize("words", [("--when-idle",), ("--when-idle", "--timeout", "30")])
+def test_session_send_ends_where_a_session_is_always_busy_though_idle(
+    qoder: Qoder, server: Server, words: tuple[str, ...]
+) -> None:
+    server.session("sess_1")
+    tries = itertools.count()
+
+    def refuse(session: Any, events: Any) -> httpx.Response:
+        assert next(tries) < 1000, "for ever"
+        return refusal(409, "The session is archived.")
+
+    server._take = refuse  # type: ignore[method-assign]  # a server that misbehaves
+    assert qoder(*SEND, *words).code in (6, 124)
+
+
+def test_session_send_does_not_take_a_message_that_shows_late_for_its_own(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1")
+    said = {"type": "user.message", "content": [{"type": "text", "text": "x"}]}
+    server._tell(session, qoder.clock.time - 10, said)
+    server.lag, server.goes_wrong = 12.0, ["drop-before"]
+    assert (qoder(*SEND).code, server.ours["x"]) == (9, 0)
+
+
+def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1")
+    take, once = server._take, itertools.count()
+
+    def taken(session: Any, events: Any) -> httpx.Response:
+        told = take(session, events)
+        return told if next(once) else refusal(429, "Slow down.", "rate_limit_error")
+
+    server._take = taken  # type: ignore[method-assign]  # a server that misbehaves
+    ran = qoder(*SEND, "--json")
+    assert (ran.code, server.ours["x"]) == (0, 1), ran
