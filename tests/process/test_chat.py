@@ -1,14 +1,10 @@
 """`qoder session chat` on a real terminal: what is typed, shown and sent, and how the terminal is left."""
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-if sys.platform == "win32":
-    pytest.skip("terminals as POSIX has them", allow_module_level=True)
 
 from qoder_cli.sandbox.server import Server
 from tests.support.processes import Shell, Terminal, sandbox, until
@@ -26,7 +22,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def shell(tmp_path: Path, server: Server) -> Shell:
-    return Shell(tmp_path, server)
+    made = Shell(tmp_path, server)
+    made.env["NO_COLOR"] = "1"
+    return made
 
 
 def new(agent: str, *words: str) -> tuple[str, ...]:
@@ -39,8 +37,8 @@ def at_prompt(terminal: Terminal) -> Terminal:
     return terminal
 
 
-def test_a_message_is_sent_and_the_reply_appears_as_it_is_made(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *new("agent_demo"), env={"NO_COLOR": "1"}) as terminal:
+def test_session_chat_sends_a_message_and_shows_the_reply_as_it_is_made(shell: Shell, server: Server) -> None:
+    with Terminal(shell, *new("agent_demo")) as terminal:
         at_prompt(terminal).type("\n" + WIDE + "\n")
         terminal.shows("You said: ")
         terminal.type("\x04")  # while it works, or behind it: either way it is left
@@ -53,15 +51,15 @@ def test_a_message_is_sent_and_the_reply_appears_as_it_is_made(shell: Shell, ser
     assert {request.query for request in streams} == {"event_deltas%5B%5D=agent.message"}
 
 
-def test_the_recipe_leaves_a_chat_and_comes_back_to_it(shell: Shell, tmp_path: Path) -> None:
+def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tmp_path: Path) -> None:
     first, save, back = RECIPE.replace("/tmp/june", str(tmp_path / "june")).strip().splitlines()
-    with Terminal(shell, "sh", "-c", first, env={"NO_COLOR": "1"}) as terminal:
+    with Terminal(shell, "sh", "-c", first) as terminal:
         at_prompt(terminal).type("Report on June.\n")
         terminal.shows("You said: Report on June.")
         at_prompt(terminal).type("\x04")
         assert terminal.end() == 0
     assert shell.run("sh", "-c", save).code == 0
-    with Terminal(shell, "sh", "-c", back, env={"NO_COLOR": "1"}) as terminal:
+    with Terminal(shell, "sh", "-c", back) as terminal:
         terminal.shows("> Report on June.").shows("You said: Report on June.")
         at_prompt(terminal).type("And July?\n")
         terminal.shows("You said: And July?")
@@ -70,9 +68,9 @@ def test_the_recipe_leaves_a_chat_and_comes_back_to_it(shell: Shell, tmp_path: P
     assert terminal.raw.count("And July?") == 2  # as it was typed, and in the reply
 
 
-def test_esc_interrupts_and_the_terminal_is_as_it_was(shell: Shell) -> None:
+def test_session_chat_is_interrupted_by_esc_and_leaves_the_terminal_as_it_was(shell: Shell) -> None:
     command = " ".join(f"'{word}'" for word in new("agent_minute", "-m", "Report."))
-    with Terminal(shell, "sh", "-c", f"stty -g; {command}; stty -g", env={"NO_COLOR": "1"}) as terminal:
+    with Terminal(shell, "sh", "-c", f"stty -g; {command}; stty -g") as terminal:
         terminal.shows("tool Bash").type("\x1b")
         terminal.shows("idle: cancelled")
         at_prompt(terminal).type("\x04")
@@ -82,8 +80,8 @@ def test_esc_interrupts_and_the_terminal_is_as_it_was(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_it_is_left_while_the_agent_works(shell: Shell, server: Server, key: str) -> None:
-    with Terminal(shell, *new("agent_minute", "-m", "Report."), env={"NO_COLOR": "1"}) as terminal:
+def test_session_chat_is_left_while_the_agent_works(shell: Shell, server: Server, key: str) -> None:
+    with Terminal(shell, *new("agent_minute", "-m", "Report.")) as terminal:
         terminal.shows("tool Bash").type(key)
         assert terminal.end() == 0
     assert "the agent keeps working" in terminal.raw
@@ -91,8 +89,8 @@ def test_it_is_left_while_the_agent_works(shell: Shell, server: Server, key: str
     assert session.status(server.world.now()) == "running"
 
 
-def test_what_the_agent_asks_is_decided_on_the_spot(shell: Shell) -> None:
-    with Terminal(shell, *new("agent_ask", "-m", "Push."), env={"NO_COLOR": "1"}) as terminal:
+def test_session_chat_asks_what_the_agent_asks(shell: Shell) -> None:
+    with Terminal(shell, *new("agent_ask", "-m", "Push.")) as terminal:
         terminal.shows("allow? [y]es [n]o [w]hy not [s]top").type("y\n")
         terminal.shows("I ran 'git push origin main'.")
         at_prompt(terminal).type("Again.\n")
@@ -102,8 +100,8 @@ def test_what_the_agent_asks_is_decided_on_the_spot(shell: Shell) -> None:
     assert "the agent keeps working" in terminal.raw
 
 
-def test_lines_that_are_pasted_are_one_message(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *new("agent_demo"), env={"NO_COLOR": "1"}) as terminal:
+def test_session_chat_takes_pasted_lines_for_one_message(shell: Shell, server: Server) -> None:
+    with Terminal(shell, *new("agent_demo")) as terminal:
         at_prompt(terminal).type("one\ntwo\n")
         terminal.shows("You said: one").shows("two")
         at_prompt(terminal).type("\x04")

@@ -1,4 +1,4 @@
-"""Proxies and certificates, with real sockets on this machine and a real process."""
+"""Proxies, certificates, headers and bodies, with real sockets on this machine."""
 
 import gzip
 import io
@@ -8,9 +8,8 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
@@ -25,162 +24,111 @@ from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Settings
 from qoder_cli.settings.seal import seal
-from tests.conftest import TOKEN as PLANTED
-from tests.conftest import Qoder, Ran
+from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.network import listening
 from tests.support.nursery import PATIENCE
-from tests.support.processes import Ended, Shell
+from tests.support.processes import Shell
 from tests.support.wire import FakeClock
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
-TOKEN = "pt-0123456789abcdef"
+RUN = b'{"id": "drun_1", "deployment_id": "dep_1", "status": "completed", "session_id": "sess_1", "error": null}'
 AGENTS = ("--base-url", "https://agents.invalid")
 
 
-def qoder(tmp_path: Path, *words: str, **variables: str) -> Ended:
-    return Shell(tmp_path).qoder(*words, env={"QODER_PAT": TOKEN, **variables})
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
+def answer(body: bytes, *headers: bytes) -> bytes:
+    """Return a whole HTTP answer with a JSON body."""
+    lines = (b"content-type: application/json", b"connection: close", b"content-length: %d" % len(body), *headers)
+    return b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
 @pytest.fixture
-def tls(authority: trustme.CA) -> Iterator[int]:
+def online(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Return what runs a command line over real connections, with these variables and no other for proxies."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    qoder.transport = None
+
+    def run(words: str, *more: str, **variables: str) -> Ran:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        qoder.env |= variables
+        return qoder(*words.split(), *more)
+
+    return run
+
+
+# Certificates.
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[trustme.CA, str]:
+    """Return who vouches for certificates, and the file that says so."""
+    made, path = trustme.CA(), tmp_path_factory.mktemp("ca") / "ca.pem"
+    made.cert_pem.write_to_path(str(path))
+    return made, str(path)
+
+
+@pytest.fixture
+def tls(authority: tuple[trustme.CA, str]) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with listening(ANSWER % (len(DEPLOYMENT), DEPLOYMENT), context) as (port, _):
-        yield port
+    authority[0].issue_cert("127.0.0.1").configure_cert(context)
+    with listening(answer(DEPLOYMENT), context) as (port, _):
+        yield f"https://127.0.0.1:{port}"
 
 
-def test_a_certificate_that_ssl_cert_file_names_is_trusted(tmp_path: Path, authority: trustme.CA, tls: int) -> None:
-    trusted = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    words = ("deploy", "get", "dep_1", "--json", "--base-url", f"https://127.0.0.1:{tls}")
-    ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted))
+@pytest.mark.parametrize("proxies", [{}, dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "gopher://[")])
+def test_deploy_get_trusts_the_certificate_that_ssl_cert_file_names(
+    online: Callable[..., Ran], authority: tuple[trustme.CA, str], tls: str, proxies: dict[str, str]
+) -> None:
+    """Also where proxies are named that are not in effect: loopback is never proxied."""
+    ran = online("deploy get dep_1 --json", "--base-url", tls, SSL_CERT_FILE=authority[1], **proxies)
     assert (ran.code, '"over TLS"' in ran.out) == (0, True), ran.err
 
 
 @pytest.mark.parametrize("verb", ["get", "run"])
-def test_a_certificate_that_nobody_vouches_for_is_exit_7_at_once(tmp_path: Path, tls: int, verb: str) -> None:
-    ran = qoder(tmp_path, "deploy", verb, "dep_1", "--base-url", f"https://127.0.0.1:{tls}")
+def test_deploy_exits_7_at_once_for_a_certificate_that_nobody_vouches_for(
+    online: Callable[..., Ran], tls: str, verb: str
+) -> None:
+    ran = online(f"deploy {verb} dep_1", "--base-url", tls)
     assert (ran.code, ran.out) == (7, "")
     assert "certificate verification failed for" in ran.err
     assert "SSL_CERT_FILE" in ran.err
     assert "retrying" not in ran.err
 
 
-def test_a_certificate_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    ran = qoder(tmp_path, "deploy", "get", "dep_1", SSL_CERT_FILE=str(tmp_path / "missing.pem"))
+def test_deploy_get_refuses_a_certificate_file_that_is_not_there(tmp_path: Path, online: Callable[..., Ran]) -> None:
+    ran = online("deploy get dep_1", SSL_CERT_FILE=str(tmp_path / "missing.pem"))
     assert (ran.code, "SSL_CERT_FILE" in ran.err) == (2, True), ran.err
 
 
-@pytest.fixture
-def proxied(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """Return what runs a command line over real connections, with these variables and no other for proxies."""
-    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    qoder.transport = None
-
-    def run(*words: str, **variables: str) -> Ran:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        qoder.env |= variables
-        return qoder(*words)
-
-    return run
+# Proxies.
 
 
-def test_the_proxy_is_asked_and_never_hears_the_token(proxied: Callable[..., Ran]) -> None:
+def test_deploy_run_asks_the_proxy_and_never_tells_it_the_token(online: Callable[..., Ran]) -> None:
     with listening(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n") as (port, heard):
-        ran = proxied("deploy", "run", "dep_1", *AGENTS, HTTPS_PROXY=f"http://127.0.0.1:{port}")
+        ran = online("deploy run dep_1", *AGENTS, HTTPS_PROXY=f"http://127.0.0.1:{port}")
     assert ran.code == 7, ran.err
     assert heard
     assert all(request.startswith(b"CONNECT agents.invalid:443 ") for request in heard)
-    assert not any(PLANTED.encode() in request for request in heard)
+    assert not any(TOKEN.encode() in request for request in heard)
 
 
-def test_no_proxy_goes_around_the_proxy(proxied: Callable[..., Ran]) -> None:
+def test_deploy_get_goes_around_the_proxy_where_no_proxy_says_so(online: Callable[..., Ran]) -> None:
     with listening(b"") as (port, heard):
         proxy = f"http://127.0.0.1:{port}"
-        ran = proxied("deploy", "get", "dep_1", *AGENTS, HTTPS_PROXY=proxy, NO_PROXY="agents.invalid")
+        ran = online("deploy get dep_1", *AGENTS, HTTPS_PROXY=proxy, NO_PROXY="agents.invalid")
     assert (ran.code, heard) == (7, [])
 
 
-def test_loopback_is_never_proxied(tmp_path: Path) -> None:
+def test_deploy_get_as_a_process_never_proxies_loopback(tmp_path: Path) -> None:
     world = World()
     with listening(b"") as (port, heard), serve(world) as server:
         proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{port}")
         inside = {"QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
         seal(tmp_path, server.base_url)
-        ran = qoder(tmp_path, "deploy", "get", "dep_demo", "-q", **proxies, **inside)
+        ran = Shell(tmp_path).qoder("deploy", "get", "dep_demo", "-q", env={**proxies, **inside})
     assert (ran.code, ran.out, heard) == (0, "dep_demo\n", [])
-
-
-HEADERS = [
-    "X-Gateway-Node: Zürich",
-    'Content-Disposition: attachment; filename="résumé.zip"',
-    "Set-Cookie: node=Zürich; Path=/",
-    f"X-Echo: é {PLANTED}",
-]
-RUN = b'{"id": "drun_1", "deployment_id": "dep_1", "status": "completed", "session_id": "sess_1", "error": null}'
-
-
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
-@pytest.mark.parametrize("header", HEADERS)
-@pytest.mark.parametrize(
-    ("words", "content", "printed"),
-    [
-        ("deploy run dep_1 -q", RUN, "drun_1\n"),
-        ("run list -q", b'{"data": [%s], "has_more": false}' % RUN, "drun_1\n"),
-        ("api GET /skills/s_1/versions/1/content -q", b'{"id": "x"}', "x\n"),
-        ("api GET /deployments/dep_1 -i -q", b'{"id": "dep_1"}', "dep_1\n"),
-        ("doctor -q", b'{"data": [], "has_more": false}', "access\n"),
-    ],
-)
-def test_a_header_may_have_any_bytes(
-    qoder: Qoder, words: str, content: bytes, printed: str, header: str, encoding: str
-) -> None:
-    answer = ANSWER.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % header.encode(encoding)) % (len(content), content)
-    with listening(answer) as (port, heard):
-        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
-        qoder.transport = httpx.HTTPTransport()
-        ran = qoder(*words.split(), "--debug")
-    assert (ran.code, printed in ran.out, bool(heard)) == (0, True, True), ran.err
-    assert not any(b"cookie:" in request.lower() for request in heard)
-
-
-BOMB = gzip.compress(gzip.compress(b" " * 2**30))  # a gigabyte, of about a thousand bytes
-
-
-@pytest.mark.parametrize("layers", ["gzip, gzip", "gzip\r\ncontent-encoding: gzip", "br", "zstd", "x-unknown"])
-@pytest.mark.parametrize("words", ["run get drun_1", "api GET /deployments/dep_1", "deploy run dep_1"])
-def test_a_body_in_layers_of_compression_is_no_answer(qoder: Qoder, words: str, layers: str) -> None:
-    answer = ANSWER.replace(b"\r\n\r\n", f"\r\ncontent-encoding: {layers}\r\n\r\n".encode()) % (len(BOMB), BOMB)
-    with listening(answer) as (port, _):
-        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
-        qoder.transport = httpx.HTTPTransport()
-        tracemalloc.start()
-        try:
-            ran = qoder(*words.split())
-            _, most = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert (ran.code, "is encoded in an unknown way" in ran.err) == (9 if words.startswith("deploy") else 7, True)
-    assert most < 2**25
-
-
-def test_a_compressed_answer_is_read(qoder: Qoder) -> None:
-    body = gzip.compress(RUN)
-    answer = ANSWER.replace(b"\r\n\r\n", b"\r\ncontent-encoding: gzip\r\n\r\n") % (len(body), body)
-    with listening(answer) as (port, heard):
-        qoder.env["QODER_BASE_URL"] = f"http://127.0.0.1:{port}"
-        qoder.transport = httpx.HTTPTransport()
-        assert qoder("deploy", "run", "dep_1", "-q").out == "drun_1\n"
-    assert b"accept-encoding: gzip, deflate\r\n" in heard[0].lower()
 
 
 def closed_port() -> int:
@@ -191,11 +139,11 @@ def closed_port() -> int:
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("words", ["deploy run dep_1", "run wait drun_1", "api POST /agents", "doctor"])
-def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
-    proxied: Callable[..., Ran], words: str, variable: str
+def test_commands_name_a_proxy_that_nobody_answers_at_with_its_variable(
+    online: Callable[..., Ran], words: str, variable: str
 ) -> None:
     address = f"http://me:hunter2@127.0.0.1:{closed_port()}"
-    ran = proxied(*words.split(), *AGENTS, **{variable: address})
+    ran = online(words, *AGENTS, **{variable: address})
     named = f"the proxy {address.replace('me:hunter2', '****')} (from {variable}): "
     assert (ran.code, named in ran.errors[0]) == (7, True), ran.err
     assert f"correct {variable}, or unset it" in ran.err.splitlines()[-1]
@@ -206,26 +154,81 @@ def test_a_proxy_that_nobody_answers_at_is_named_with_its_variable(
 @pytest.mark.parametrize(
     "proxy", ["socks5://127.0.0.1:1", "gopher://hunter2:x@127.0.0.1:1", "http://[::1", "http://me:hunter2/@[::1"]
 )
-def test_a_proxy_that_cannot_be_used_is_a_usage_error(tmp_path: Path, proxy: str, variable: str) -> None:
-    ran = qoder(tmp_path, "deploy", "get", "dep_1", *AGENTS, **{variable: proxy})
-    assert (ran.code, "Traceback" in ran.err, "hunter2" in ran.err) == (2, False, False), ran.err
+def test_deploy_get_refuses_a_proxy_that_cannot_be_used(online: Callable[..., Ran], proxy: str, variable: str) -> None:
+    ran = online("deploy get dep_1", *AGENTS, **{variable: proxy})
+    assert (ran.code, "hunter2" in ran.err) == (2, False), ran.err
     assert f"(from {variable}): " in ran.err
     assert f"hint: correct {variable}, or unset it" in ran.err
 
 
-def test_a_proxy_that_is_not_in_effect_is_in_nobodys_way(tmp_path: Path, authority: trustme.CA, tls: int) -> None:
-    trusted = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    words = ("deploy", "get", "dep_1", "-q", "--base-url", f"https://127.0.0.1:{tls}")
-    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "gopher://[")
-    ran = qoder(tmp_path, *words, SSL_CERT_FILE=str(trusted), **proxies)
-    assert (ran.code, ran.out) == (0, "dep_1\n"), ran.err
+# Headers and bodies.
+
+HEADERS = [
+    "X-Gateway-Node: Zürich",
+    'Content-Disposition: attachment; filename="résumé.zip"',
+    "Set-Cookie: node=Zürich; Path=/",
+    f"X-Echo: é {TOKEN}",
+]
 
 
-def test_a_thread_that_outlives_the_command_asks_nothing_and_says_nothing() -> None:
-    written = io.BytesIO()
-    progress = Progress(Screen(written), clock=Clock(), quiet=False)
-    client = Client(Settings("https://api.example", "here", token=TOKEN), clock=Clock(), progress=progress)
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    ("words", "content", "printed"),
+    [
+        ("deploy run dep_1 -q", RUN, "drun_1\n"),
+        ("run list -q", b'{"data": [%s], "has_more": false}' % RUN, "drun_1\n"),
+        ("api GET /skills/s_1/versions/1/content -q", b'{"id": "x"}', "x\n"),
+        ("api GET /deployments/dep_1 -i -q", b'{"id": "dep_1"}', "dep_1\n"),
+        ("doctor -q", b'{"data": [], "has_more": false}', "access\n"),
+    ],
+)
+def test_commands_take_headers_of_any_bytes(
+    online: Callable[..., Ran], words: str, content: bytes, printed: str, encoding: str
+) -> None:
+    with listening(answer(content, *(header.encode(encoding) for header in HEADERS))) as (port, heard):
+        ran = online(words, "--debug", QODER_BASE_URL=f"http://127.0.0.1:{port}")
+    assert (ran.code, printed in ran.out, bool(heard)) == (0, True, True), ran.err
+    assert not any(b"cookie:" in request.lower() for request in heard)
+
+
+@pytest.fixture(scope="module")
+def bomb() -> bytes:
+    """Return a quarter of a gigabyte in about a thousand bytes."""
+    return gzip.compress(gzip.compress(b" " * 2**28, 1))
+
+
+@pytest.mark.parametrize("layers", ["gzip, gzip", "gzip\r\ncontent-encoding: gzip", "br", "zstd", "x-unknown"])
+@pytest.mark.parametrize("words", ["run get drun_1", "api GET /deployments/dep_1", "deploy run dep_1"])
+def test_commands_take_a_body_in_layers_of_compression_for_no_answer(
+    online: Callable[..., Ran], bomb: bytes, words: str, layers: str
+) -> None:
+    with listening(answer(bomb, f"content-encoding: {layers}".encode())) as (port, _):
+        tracemalloc.start()
+        try:
+            ran = online(words, QODER_BASE_URL=f"http://127.0.0.1:{port}")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (ran.code, "is encoded in an unknown way" in ran.err) == (9 if words.startswith("deploy") else 7, True)
+    assert most < 2**25
+
+
+def test_deploy_run_reads_a_compressed_answer(online: Callable[..., Ran]) -> None:
+    with listening(answer(gzip.compress(RUN), b"content-encoding: gzip")) as (port, heard):
+        assert online("deploy run dep_1 -q", QODER_BASE_URL=f"http://127.0.0.1:{port}").out == "drun_1\n"
+    assert b"accept-encoding: gzip, deflate\r\n" in heard[0].lower()
+
+
+# The client and its connections.
+
+
+def client_of(url: str, *, transport: httpx.BaseTransport | None = None, err: io.BytesIO | None = None) -> Client:
+    progress = Progress(Screen(err or io.BytesIO()), clock=Clock(), quiet=err is None)
+    return Client(Settings(url, "here", token=TOKEN), clock=Clock(), progress=progress, transport=transport)
+
+
+def test_client_that_outlives_its_command_asks_and_says_nothing() -> None:
+    client = client_of("https://api.example", err=(written := io.BytesIO()))
     client.close()
     with pytest.raises(NoAnswer) as caught:
         client.get("/deployments")
@@ -247,54 +250,31 @@ class _Dripping(httpx.SyncByteStream):
         self.closed.set()
 
 
-def test_an_answer_that_drips_for_ever_is_left_with_its_connection() -> None:
+def test_client_leaves_an_answer_that_drips_for_ever_with_its_connection() -> None:
     """Of a hundred that stayed open nothing more could be asked."""
     body = _Dripping()
     transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=body))
-    progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
-    settings = Settings("https://api.example", "here", token=TOKEN)
-    client = Client(settings, clock=Clock(), progress=progress, transport=transport)
     with pytest.raises(NoAnswer):
-        client.get("/deployments", within=0.1, retry=False)
+        client_of("https://api.example", transport=transport).get("/deployments", within=0.1, retry=False)
     assert body.closed.wait(PATIENCE)
 
 
-class _KeepingAlive(BaseHTTPRequestHandler):
-    """Answers everything with an empty object, and notes from which connection each request came."""
-
-    protocol_version = "HTTP/1.1"
-    came: ClassVar[list[tuple[str, int]]] = []
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.came.append((self.command, self.client_address[1]))
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *values: Any) -> None:
-        pass
-
-
-def test_a_write_never_goes_over_a_connection_that_has_idled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_KeepingAlive, "came", [])
+def test_client_sends_no_write_over_a_connection_that_has_idled(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     monkeypatch.setattr("httpcore._sync.http11.time", clock)  # by which a connection idles for too long
-    with ThreadingHTTPServer(("127.0.0.1", 0), _KeepingAlive) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
-        client = Client(Settings(url, "here", token=TOKEN), clock=Clock(), progress=progress)
+    made: list[int] = []
+    connect = socket.create_connection
+
+    def noted(*words: Any, **more: Any) -> socket.socket:
+        made.append(1)
+        return connect(*words, **more)
+
+    monkeypatch.setattr(socket, "create_connection", noted)
+    with serve(World()) as server:
+        client, connections = client_of(server.base_url), []
         for pause, method in ((0, "GET"), (1.2, "GET"), (0, "POST"), (0, "POST"), (1.2, "POST")):
             clock.sleep(pause)
             client.send(client.prepare(method, "/x"), PATIENCE)
+            connections.append(len(made))
         client.close()
-        server.shutdown()
-    reads = {port for method, port in _KeepingAlive.came if method == "GET"}
-    writes = [port for method, port in _KeepingAlive.came if method == "POST"]
-    assert len(reads) == 1  # a read may be asked again, so that it may use what idled
-    assert (writes[0] == writes[1], writes[1] != writes[2], reads & set(writes)) == (True, True, set())
+    assert connections == [1, 1, 2, 2, 3]  # a read may be asked again, so that it may use what idled

@@ -73,7 +73,9 @@ def descriptions(server: Server) -> dict[str, list[str | None]]:
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_killed_at_any_point_it_is_finished_by_another_one(tmp_path: Path, generation: Generation) -> None:
+def test_deploy_apply_that_was_killed_at_any_point_is_finished_by_another_one(
+    tmp_path: Path, generation: Generation
+) -> None:
     moments = {"current": [1, 3, 5, 7, 9, 11], "legacy": [2, 4, 6, 8, 10, 1]}[generation]
     new, old = [f"new-{n:02}" for n in range(20)], [f"old-{n:02}" for n in range(20)]
     folder = write_files(tmp_path / "files", *new, *old, description="As wanted")
@@ -99,7 +101,9 @@ def test_killed_at_any_point_it_is_finished_by_another_one(tmp_path: Path, gener
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: Path, signum: signal.Signals) -> None:
+def test_deploy_apply_says_at_a_signal_what_was_done_and_begins_nothing_more(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
     names = [f"new-{n:02}" for n in range(40)]
     folder = write_files(tmp_path / "files", *names)
     held = Held(first=4)
@@ -120,7 +124,7 @@ def test_interrupted_it_says_what_was_done_and_the_rest_is_not_begun(tmp_path: P
         assert ended.error["hint"] == "run the command again to finish"
 
 
-def test_interrupted_it_says_what_is_not_known(tmp_path: Path) -> None:
+def test_deploy_apply_says_at_a_signal_what_is_not_known(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", "one", "two", "three")
     with sandbox("current", "create:hang-after") as server:
         words = ("deploy", "apply", "-f", folder, "--yes", "--json")
@@ -141,7 +145,7 @@ WAITING = "another command of this machine writes deployments; waiting for it"
 
 
 @pytest.mark.parametrize("second", ["apply", "create"])
-def test_apply_waits_for_its_turn_and_says_so(tmp_path: Path, second: str) -> None:
+def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second: str) -> None:
     folder, held = write_files(tmp_path / "files", "weekly"), Held()
     with sandbox("current", held=held) as server:
         shell = Shell(tmp_path, server)
@@ -161,7 +165,7 @@ def test_apply_waits_for_its_turn_and_says_so(tmp_path: Path, second: str) -> No
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
+def test_deploy_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
     folder, held = write_files(tmp_path / "files", "weekly"), Held()
     with sandbox("current", held=held) as server:
         shell = Shell(tmp_path, server)
@@ -176,7 +180,7 @@ def test_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, sign
         assert first.end().code == 0
 
 
-def test_the_turn_of_an_apply_that_was_killed_is_free(tmp_path: Path) -> None:
+def test_deploy_apply_has_its_turn_when_the_one_before_was_killed(tmp_path: Path) -> None:
     folder, held = write_files(tmp_path / "files", "weekly"), Held()
     with sandbox("current", held=held) as server:
         shell = Shell(tmp_path, server)
@@ -189,7 +193,7 @@ def test_the_turn_of_an_apply_that_was_killed_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\x03", -signal.SIGINT), ("\x04", 2)])
-def test_a_person_is_asked(tmp_path: Path, typed: str, code: int) -> None:
+def test_deploy_apply_asks_a_person(tmp_path: Path, typed: str, code: int) -> None:
     folder = write_files(tmp_path / "files", "weekly", description="New")
     with (
         sandbox("current") as server,
@@ -201,7 +205,7 @@ def test_a_person_is_asked(tmp_path: Path, typed: str, code: int) -> None:
         assert ("weekly" in descriptions(server)) == (code == 0)
 
 
-def test_what_the_diff_adds_is_green_and_what_it_takes_is_red(tmp_path: Path) -> None:
+def test_deploy_apply_shows_what_it_adds_in_green_and_what_it_takes_in_red(tmp_path: Path) -> None:
     folder = write_files(
         tmp_path / "files", "weekly", metadata={"b": "2"}, description="- a list\n- of two, now three\n- c"
     )
@@ -217,7 +221,7 @@ def test_what_the_diff_adds_is_green_and_what_it_takes_is_red(tmp_path: Path) ->
     assert "       - a list\r\n" in terminal.raw  # what stays has no colour
 
 
-def test_a_message_and_a_file_may_come_by_a_pipe(tmp_path: Path) -> None:
+def test_deploy_apply_and_update_read_pipes(tmp_path: Path) -> None:
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick()
         line = "qoder deploy export dep_demo nightly-report | qoder deploy apply -f - --exit-code -q"
