@@ -33,7 +33,7 @@ from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
 from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
-from qoder_cli.sessions.question import HIDDEN, ask, hides_secret, named, show_call
+from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
 from qoder_cli.sessions.story import Events, keys
 
 AT_A_TIME = 8  # sessions
@@ -237,6 +237,7 @@ def decide(
     if verb == "approve":
         _mind_hidden(app, target, taken, yes=yes, is_bound=bool(hashes))
     if taken and not yes:
+        _mind_long(app, target, taken)
         taken = _asked_about(app, taken, verb)
     if not taken:
         app.progress.note(f"nothing waits in session {target.session_id}", always=True)
@@ -257,6 +258,15 @@ def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, 
             show_call(app, call)
         hint, next = "only its id and --yes alone approve it, unseen; to deny it", target.command(app, "deny", call.id)
         raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
+
+
+def _mind_long(app: App, target: Target, calls: Sequence[Call]) -> None:
+    """Refuse to ask about what is too long to be shown whole. Raises UsageError."""
+    for call in calls:
+        if is_too_long(app, call):
+            show_call(app, call)
+            why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown whole and is not asked about; nothing was sent"
+            raise UsageError(why, hint=f"to {TO_READ_IT}", next=target.command(app, "pending", "--json"))
 
 
 def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:

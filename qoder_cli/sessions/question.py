@@ -7,6 +7,7 @@ nothing steers the terminal or hides, and the question comes last.
 import re
 from collections.abc import Iterator
 from shutil import get_terminal_size
+from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -18,8 +19,9 @@ from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import Call, look
 
-MOST_SHOWN = 10_000  # characters of an input
-MOST_ROWS = 200  # lines of the terminal
+MOST_SHOWN = 100_000  # characters of a call
+MOST_ROWS = 2_000  # lines of the terminal
+_BEGINNING = 20  # lines that are shown of a longer call, which is not asked about
 _MARGIN = "  │ "
 _GOES_ON = "  ┆ "  # the margin of a row that continues a line: no text can draw it
 _INDENT = "    "  # of such a row; a field's name has none, and its value two spaces
@@ -28,30 +30,59 @@ _LONGEST_ASKED = 40  # characters of a name in a question
 _PLAIN = re.compile(r"[\w.-]+")
 _NOTHING = "nothing was sent"
 HIDDEN = f"holds a secret of yours, or {REDACTED}, which stands for one here"
+TOO_LONG = f"has over {MOST_SHOWN:,} characters, or over {MOST_ROWS:,} lines here"
+TO_READ_IT = "read all of it, and then answer with --input-sha256 HEX and --yes"
+
+
+class _Picture(NamedTuple):
+    """A call as the terminal shows it; `length` is that of its input in characters."""
+
+    rows: list[str]
+    length: int
+    is_whole: bool  # otherwise the rows are its beginning
+
+
+def _picture(app: App, call: Call) -> _Picture:
+    width = terminal_width() - len(_MARGIN) - 2
+    where = f" on thread {visible(call.thread)}" if call.thread else ""
+    what = f"{visible(call.name)} ({call.kind}, {visible(call.id)})"
+    told = app.err.veiled(f"session {named(call.session_id)} asks to run {what}{where}:")
+    first, *more = _rows(told[:MOST_SHOWN], width)  # no name gets a line to itself
+    whole = app.err.veiled("\n".join(_lines(call.input)))
+    rows = [first.removeprefix(_MARGIN), *more]
+    rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
+    is_whole = len(told) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
+    return _Picture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
 
 
 def show_call(app: App, call: Call) -> str:
     """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
-    whole = app.err.veiled("\n".join(_lines(call.input)))
-    width = terminal_width() - len(_MARGIN) - 2
-    rows = [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
-    where = f" on thread {named(call.thread)}" if call.thread else ""
-    told = f"session {named(call.session_id)} asks to run {named(call.name)} ({call.kind}, {named(call.id)}){where}:"
-    first, *more = _rows(app.err.veiled(told), width)  # no name gets a line to itself
-    shown = [first.removeprefix(_MARGIN), *more, *rows[:MOST_ROWS]]
-    app.err.show("".join(f"{row}\n" for row in shown))
-    cut = len(call.name[_LONGEST_NAME:]) + len(whole[MOST_SHOWN:]) + sum(map(len, rows[MOST_ROWS:]))
-    if cut:
-        app.progress.warn(f"{cut:,} characters of this call are not shown; --json prints all of it")
-    if not cut and len(shown) < get_terminal_size((80, 24)).lines:
+    rows, length, _ = _picture(app, call)
+    app.err.show("".join(f"{row}\n" for row in rows))
+    if len(rows) < get_terminal_size((80, 24)).lines:
         return ""
-    return f"a call of {quoted(shortened(call.name, _LONGEST_ASKED))} with {len(whole):,} characters"
+    return f"a call of {quoted(shortened(call.name, _LONGEST_ASKED))} with {length:,} characters"
+
+
+def is_too_long(app: App, call: Call) -> bool:
+    """Return whether a call cannot be shown whole, for a person could not read it on a terminal."""
+    return not _picture(app, call).is_whole
 
 
 def hides_secret(app: App, call: Call) -> bool:
     """Return whether a call cannot be shown whole, for it holds a secret of ours, or what stands for one."""
     whole = "\n".join((call.name, call.thread or "", *_lines(call.input)))
     return REDACTED in whole or app.err.veiled(whole) != whole
+
+
+def withheld(app: App, call: Call) -> str:
+    """Return why a call is not asked about, for it cannot be shown whole; empty if it can."""
+    if hides_secret(app, call):
+        return HIDDEN
+    if not is_too_long(app, call):
+        return ""
+    see = " ".join(app.looking("session", "pending", call.session_id, "--json"))
+    return f"{TOO_LONG} (to {TO_READ_IT}: {see})"
 
 
 def _lines(given: object) -> Iterator[str]:
@@ -102,9 +133,9 @@ def prompted(app: App, session_id: str) -> bool:
                 app.progress.note(f"{named(call.id)} was answered, which does not show yet")
                 continue
             long = show_call(app, call)
-            if hides_secret(app, call):
-                app.progress.warn(f"{named(call.id)} {HIDDEN}; it is not asked about, for it cannot be shown whole")
-            if call.kind == "custom" or hides_secret(app, call):
+            if why := withheld(app, call):
+                app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
+            if call.kind == "custom" or why:
                 is_left = True
                 continue
             question = f"allow {long}?" if long else "allow?"
