@@ -37,15 +37,35 @@ class Number:
         return self.text
 
 
-def parse(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError, also for NaN and more than 200 levels."""
+class Repeated(dict[str, Any]):
+    """An object that names a field twice: readers differ about which one counts."""
+
+
+_CONTAINERS = frozenset((dict, list, Repeated))
+
+
+def parse(text: str, *, exact: bool = False) -> Any:
+    """Return the value of a JSON text. Raises ValueError, also for NaN and more than 200 levels.
+
+    If it is to be `exact`, which takes longer, an object that names a field twice is a `Repeated`.
+    """
+    hook = _object if exact else None
     try:
-        value = json.loads(text, parse_float=Number, parse_int=_integer, parse_constant=_no_constant)
+        value = json.loads(
+            text, parse_float=Number, parse_int=_integer, parse_constant=_no_constant, object_pairs_hook=hook
+        )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
         raise ValueError(_TOO_DEEP)
     return value
+
+
+def is_repeated(value: Any) -> bool:
+    """Return whether an object in what was parsed to be `exact` names a field twice."""
+    if isinstance(value, dict):
+        return isinstance(value, Repeated) or any(map(is_repeated, value.values()))
+    return isinstance(value, list) and any(map(is_repeated, value))
 
 
 def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -60,6 +80,11 @@ def _marked(number: Number) -> str:
     return f"{_MARK}{number.text}{_MARK}"
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else Repeated(made)
+
+
 def _integer(text: str) -> int | Number:
     return Number(text) if len(text) > _LONGEST_PLAIN_INT or text == "-0" else int(text)
 
@@ -69,11 +94,12 @@ def _no_constant(text: str) -> Any:
 
 
 def _depth(value: Any) -> int:
-    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    depth = 0
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
     while level:  # all containers of one level; `type() is`, because this runs over every value of a long list
         depth += 1
-        inside = [child for one in level for child in (one.values() if type(one) is dict else one)]
-        level = [child for child in inside if type(child) is dict or type(child) is list]
+        inside = [child for one in level for child in (one if type(one) is list else one.values())]
+        level = [child for child in inside if type(child) in _CONTAINERS]
     return depth
 
 

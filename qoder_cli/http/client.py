@@ -142,15 +142,16 @@ class Client:
         within: float | None = None,
         retry: bool = True,
         fresh: bool = False,
+        exact: bool = False,
     ) -> Any:
         """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
 
-        If it is to be `fresh`, one that a proxy has kept is no answer.
+        If it is to be `fresh`, one that a proxy has kept is no answer; for `exact` see `jsontext.parse`.
         """
 
         def ask() -> Any:
             answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
-            value = self.understand(answer)
+            value = self.understand(answer, exact=exact)
             if fresh and answer.is_kept:
                 raise no_answer("the response is an old one that a proxy has kept")
             return value
@@ -418,13 +419,13 @@ class Client:
                 bodies.append(jsontext.parse(content.decode()))
         return Known(bodies)
 
-    def understand(self, answer: Answer) -> Any:
+    def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""
         host = self.settings.host
         if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
             raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
         try:
-            return jsontext.parse(answer.body)
+            return jsontext.parse(answer.body, exact=exact)
         except ValueError as error:
             raise not_json(answer, host, error) from None
 
@@ -437,13 +438,14 @@ class Client:
         within: float | None = None,
         retry: bool = True,
         fresh: bool = False,
+        exact: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Yield a list's pages, by `next_page` or `after_id` (help/pages/api.md#lists-and-pages). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0
         while True:
-            page = self.get(path, query, headers=headers, within=within, retry=retry, fresh=fresh)
+            page = self.get(path, query, headers=headers, within=within, retry=retry, fresh=fresh, exact=exact)
             if isinstance(page, dict) and page.get("data", ...) is None:
                 page["data"] = []  # how some servers spell an empty list
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):

@@ -1,7 +1,8 @@
 """The calls that wait for a person (help/pages/api.md#stop-reasons and #events).
 
-A call that cannot be read in full counts as unreadable, never as approved: one that is
-not among the events, that two events show differently, or whose id nobody could type.
+A call that cannot be read in full counts as unreadable, never as approved: one that is not
+among the events, that two events show differently, whose event names a field twice, or whose
+id nobody could type.
 """
 
 import hashlib
@@ -75,10 +76,11 @@ class Call:
 
     @property
     def is_readable(self) -> bool:
-        """Whether everything that names what it does, and where, is text that can be shown; and an id to type."""
+        """Whether everything that names what it does, and where, is text that can be shown, once; and an id to type."""
         places = [self.event.get(name) for name in ("mcp_server_name", "session_thread_id")]
         is_named = text(self.event.get("name")) is not None
-        return is_named and all(isinstance(each, str | None) for each in places) and ids.may_be_call(self.id)
+        is_clear = all(isinstance(each, str | None) for each in places) and not jsontext.is_repeated(self.event)
+        return is_named and is_clear and ids.may_be_call(self.id)
 
 
 def _sorted(value: Any) -> Any:
@@ -157,15 +159,15 @@ def look(
     """
     within = None if retry else READ_WITHIN
     calls: dict[str, Call] = {}
-    doubtful: set[str] = set()  # calls that two events show differently
+    doubtful: set[str] = set()  # calls that two events show differently, or one unreadably
 
     def pages(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for page in pages_of_events(client, session_id, query, within=within, retry=retry, fresh=True):
+        for page in pages_of_events(client, session_id, query, within=within, retry=retry, exact=True):
             for event in events_of(page):
                 id = text(event.get("id"))
                 if id and _is_call(event, id):
                     call = Call.of(session_id, event)
-                    if calls.setdefault(id, call).shown != call.shown:
+                    if calls.setdefault(id, call).shown != call.shown or not call.is_readable:
                         doubtful.add(id)
             yield page
 
@@ -186,7 +188,7 @@ def look(
             events = _with_threads(events, portion)
             if named <= set(map(event_key, events)):
                 break
-    readable = {id: call for id, call in calls.items() if id not in doubtful and call.is_readable}
+    readable = {id: call for id, call in calls.items() if id not in doubtful}
     return _asked(session_id, events, readable, behind=behind)
 
 

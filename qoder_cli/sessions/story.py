@@ -5,6 +5,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
+from qoder_cli.base import jsontext
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, array, mapping, text
 from qoder_cli.base.outcome import (
@@ -76,13 +77,17 @@ def pages_of_events(
     path: str | None = None,
     within: float | None = None,
     retry: bool = True,
-    fresh: bool = False,
+    exact: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield the pages of a session's events, or of a thread's at `path`. Raises ApiError.
 
-    What names another session, as older events may (help/pages/api.md#events), is no answer.
+    What names another session, as older events may (help/pages/api.md#events), is no answer. If they are to be
+    `exact`, what a proxy has kept is none either, nor a page that names a field twice; an event that does is marked.
     """
-    for page in client.pages(path or events_path(session_id), query, within=within, retry=retry, fresh=fresh):
+    how: dict[str, Any] = {"within": within, "retry": retry, "fresh": exact, "exact": exact}
+    for page in client.pages(path or events_path(session_id), query, **how):
+        if isinstance(page, jsontext.Repeated):
+            raise no_answer("the response names a field twice", retryable=False)
         if any(text(event.get("session_id")) not in (None, session_id) for event in events_of(page)):
             raise no_answer(f"the response shows the events of another session than {session_id}")
         yield page
