@@ -29,12 +29,8 @@ def listed(qoder: Qoder, *words: str) -> list[str]:
     return [item["id"] for item in qoder("deploy", "list", *words, "--json").json]
 
 
-
-
 def deployment(number: int, **fields: Any) -> dict[str, Any]:
     return {"id": f"dep_{number}", "type": "deployment", "name": f"job-{number}", "status": "active", **fields}
-
-
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +45,6 @@ def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.undo()
     if hasattr(time, "tzset"):
         time.tzset()
-
 
 
 def test_deploy_list_shows_the_newest_first_without_archived_ones(qoder: Qoder, world: World) -> None:
@@ -111,8 +106,6 @@ def test_deploy_list_cuts_a_name_and_never_an_id(qoder: Qoder, monkeypatch: pyte
 # One deployment.
 
 
-
-
 FULL = {
     **deployment(1),
     "agent": {"id": "agent_1", "type": "agent", "version": 4},
@@ -142,8 +135,6 @@ FULL = {
 }
 
 
-
-
 def sheet(ran: Ran) -> dict[str, list[str]]:
     """Return the `key<TAB>value` lines, by key."""
     values: dict[str, list[str]] = {}
@@ -151,8 +142,6 @@ def sheet(ran: Ran) -> dict[str, list[str]]:
         key, value = line.split("\t")
         values.setdefault(key, []).append(value)
     return values
-
-
 
 
 def test_deploy_get_shows_a_deployment_in_full_and_without_secrets(qoder: Qoder) -> None:
@@ -222,7 +211,11 @@ def test_deploy_get_shows_the_deployment_though_its_runs_cannot_be_read(qoder: Q
 
 def test_deploy_get_leaves_out_of_the_picture_what_cannot_be_known(qoder: Qoder) -> None:
     done = [{**DONE, "duration_ms": ms} for ms in (8000, 3000, 1000)]
-    skipped, lost, failed = LEGACY | {"status": "skipped"}, CURRENT | {"session_id": "sess_9"}, DONE | {"status": "failed"}
+    skipped, lost, failed = (
+        LEGACY | {"status": "skipped"},
+        CURRENT | {"session_id": "sess_9"},
+        DONE | {"status": "failed"},
+    )
     told: list[dict[str, Any]] = [LEGACY, skipped, lost, failed]
     runs = [{**run, "id": f"drun_{n}"} for n, run in enumerate([*told, *done])]
     qoder.wire.on(*OF_1, FULL).on(*RUNS_OF_1, page(*runs)).may("GET", "/sessions/sess_1/events", page())

@@ -330,9 +330,7 @@ def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -
 # What is written down, and when.
 
 
-def test_deploy_run_writes_its_attempt_down_before_it_is_sent_for_its_owner_alone(
-    qoder: Qoder, tmp_path: Path
-) -> None:
+def test_deploy_run_writes_its_attempt_down_before_it_is_sent_for_its_owner_alone(qoder: Qoder, tmp_path: Path) -> None:
     def look(request: httpx.Request) -> Any:
         [entry] = Store(qoder.env, warn=pytest.fail, looking=True).entries("api.qoder.com")
         assert (entry.open, entry.attempt.deployment) == (True, "dep_1")

@@ -256,9 +256,7 @@ def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
         after = request.url.params.get("after_id")
         first = next((n + 1 for n, run in enumerate(runs) if run["id"] == after), 0)
         headers = {"date": formatdate(qoder.clock.time, usegmt=True)}
-        return httpx.Response(
-            200, json=page(*runs[first : first + 100], more=first + 100 < len(runs)), headers=headers
-        )
+        return httpx.Response(200, json=page(*runs[first : first + 100], more=first + 100 < len(runs)), headers=headers)
 
     qoder.wire.on(*RUNS, answer, repeat=True)
 
@@ -268,8 +266,6 @@ OLD = [fresh(1000 + number, created=at(-3600 - number)) for number in range(250)
 
 def shuffled(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return random.Random(3).sample(runs, len(runs))
-
-
 
 
 ORDERS: dict[str, Callable[[list[dict[str, Any]]], list[dict[str, Any]]]] = {
@@ -392,16 +388,12 @@ def test_deploy_run_believes_no_answer_with_somebody_elses_run(
     assert seen(qoder(*RUN)) == (ADOPTED if is_listed else IN_DOUBT)
 
 
-
-
 @pytest.mark.parametrize("key", [(), ("--idempotency-key", "night-1")], ids=["own key", "typed key"])
 def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qoder, key: tuple[str, ...]) -> None:
     qoder.wire.on(*TRIGGER, fresh(6), fresh(6))
     assert qoder("deploy", "run", "dep_1").code == 0
     shows(qoder, fresh(6))
     assert qoder("deploy", "run", "dep_1", *key).code == 9
-
-
 
 
 @pytest.mark.parametrize("answer", [fresh(6, created="2027-01-15T07:00:00Z"), {**fresh(6), "created_at": None}])
@@ -412,7 +404,7 @@ def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, ans
 
 
 def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute_later(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT, lambda request: dated(fresh(6, created=at(-59))))
+    qoder.wire.on(*TRIGGER, CUT, lambda request: fresh(6, created=at(-59)))
     shows(qoder)
     assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"
 

@@ -90,8 +90,6 @@ def test_run_wait_last_forget_forgets_no_run_that_is_known(qoder: Qoder) -> None
     assert "drun_6" in ran.error["message"]
 
 
-
-
 def test_key_free_waits_for_no_command_that_uses_the_key(qoder: Qoder) -> None:
     def meanwhile(request: Any) -> Any:
         freed.append(qoder("key", "free", "night-1", "--yes", "--json"))
@@ -101,5 +99,3 @@ def test_key_free_waits_for_no_command_that_uses_the_key(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, meanwhile)
     assert qoder(*NIGHT).code == 0
     assert (freed[0].code, "another command is using the key" in freed[0].error["message"]) == (6, True)
-
-

@@ -389,9 +389,7 @@ def test_session_answers_see_their_own_though_somebody_else_answered_after_it(
 
 
 @pytest.mark.parametrize("heard", ["", "400", "500"])
-def test_session_approve_does_not_deny_a_request_that_is_done_in_part(
-    qoder: Qoder, server: Server, heard: str
-) -> None:
+def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qoder, server: Server, heard: str) -> None:
     server.session("sess_1", call(1), call(2))
     answered_after(qoder, server, "deny", id="evt_2", count=1)
     if heard:

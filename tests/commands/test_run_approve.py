@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 
 from tests.conftest import TOKEN, Qoder
@@ -155,9 +154,7 @@ CASES: dict[str, Case] = {
     "cannot be read right before": Case(ONE, ALL, 6, [], "cannot be read any more", changes()),
     "cannot be read": Case(TWO, ALL, 6, [], "evt_1", set_to(told=missing)),
     "cannot be read, by name": Case(TWO, APPROVE, 6, [], "evt_1", set_to(told=missing)),
-    "the other cannot be read": Case(
-        TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", set_to(told=missing)
-    ),
+    "the other cannot be read": Case(TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", set_to(told=missing)),
     **{n: Case(ONE, ALL, code, ["evt_1 allow"], "", meanwhile(nothing, n)) for n, code in REFUSALS.items()},
     "429, and a colleague meanwhile": Case(
         ONE, ALL, 6, ["evt_1 allow"], "", meanwhile(lambda server: server.answered_by_a_colleague("evt_1"), "429")
@@ -405,9 +402,7 @@ def test_session_approve_finds_what_waits_however_it_is_told(
 
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_session_approve_finds_a_call_however_much_happened_since(
-    qoder: Qoder, server: Server, answered: bool
-) -> None:
+def test_session_approve_finds_a_call_however_much_happened_since(qoder: Qoder, server: Server, answered: bool) -> None:
     session = server.session("sess_1", call(1))
     if answered:
         server.answered_by_a_colleague("evt_1")

@@ -41,7 +41,7 @@ GET = ("run", "get", "drun_1", "--exit-status", "--json")
 UNTOLD = {name: value for name, value in LEGACY.items() if name not in ("status", "session_id")}
 ERROR = {"type": "x", "message": "y"}
 NO_ERRORS: list[Any] = [None, {}, "", " ", [], False, 0, {"type": None}, {"type": "", "message": ""}, {"code": 7}]
-ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}, ["x"], True]
+ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}]
 # Fields of a run, the status that is shown, and the exit code; "session" stands for one that its session knows.
 RUNS: dict[str, tuple[dict[str, Any], str, int]] = {
     "completed": ({"status": "completed"}, "completed", 0),

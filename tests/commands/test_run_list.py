@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
@@ -39,19 +38,13 @@ def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
     return made
 
 
-
-
 def asked(world: World, path: str = "/deployment_runs") -> list[dict[str, str]]:
     """Return the query of every request for a path."""
     return [dict(parse_qsl(seen.query)) for seen in world.requests if seen.path == BASE_PATH + path]
 
 
-
-
 def newest_first(world: World) -> list[str]:
     return [run.id for run in sorted(world.runs.values(), key=lambda run: run.created, reverse=True)]
-
-
 
 
 def ids(ran: Ran) -> list[str]:
@@ -59,17 +52,12 @@ def ids(ran: Ran) -> list[str]:
     return [item["id"] for item in ran.json]
 
 
-
-
 def run(number: int, **fields: Any) -> dict[str, Any]:
     return {**DONE, "id": f"drun_{number}", **fields}
 
 
-
-
 def deployment(number: int, **fields: Any) -> dict[str, Any]:
     return {"id": f"dep_{number}", "type": "deployment", "name": f"job-{number}", "status": "active", **fields}
-
 
 
 # How many.
@@ -89,9 +77,7 @@ COUNTS: dict[str, tuple[int, int, list[str], bool]] = {
 
 
 @pytest.mark.parametrize("options", COUNTS)
-def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(
-    qoder: Qoder, world: World, options: str
-) -> None:
+def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qoder, world: World, options: str) -> None:
     there, shown, limits, more = COUNTS[options]
     seed_runs(world, there)
     ran = qoder(*LIST, *options.split(), "--no-resolve", "--json")
@@ -166,8 +152,6 @@ def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, 
 # What a terminal has room for.
 
 
-
-
 @pytest.fixture
 def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Return what puts a terminal of so many columns before the user."""
@@ -177,8 +161,6 @@ def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], No
         monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: width)
 
     return are
-
-
 
 
 LONG = "019ec55694c07f2a9b402ffb4448ec"  # of ids made within one second
@@ -200,8 +182,6 @@ def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.undo()
     if hasattr(time, "tzset"):
         time.tzset()
-
-
 
 
 def of_real_length(qoder: Qoder, size: int) -> list[str]:
@@ -239,8 +219,6 @@ def test_run_list_in_eighty_columns_says_which_run_of_what_and_why(
     assert "1m 05s" in rows[0]
     assert "  environment_arch" in rows[1]
     assert footer == "hidden: trigger, session · -o wide shows all"
-
-
 
 
 @pytest.mark.parametrize("size", [20, 32])
@@ -318,7 +296,6 @@ def test_api_list_keeps_the_path_of_an_operation(qoder: Qoder, columns: Callable
     assert footer == "hidden: id, kind, query, body, command · -o wide shows all"
 
 
-
 # What the pages may do.
 
 STYLES = ["after_id", "next_page", "offset"]
@@ -360,12 +337,8 @@ def test_run_list_shows_every_run_once_and_in_order_though_new_ones_come_meanwhi
     assert len(set(listed)) == len(listed)
 
 
-
-
 def numbered(first: int, count: int, **more: Any) -> dict[str, Any]:
     return {**page(*(run(n) for n in range(first, first + count))), **more}
-
-
 
 
 BAD_PAGES = {
@@ -380,8 +353,6 @@ BAD_PAGES = {
     "not JSON": [numbered(0, 2, next_page="x"), "<html>"],
     "an error": [numbered(0, 2, next_page="x"), api_error(500, "api_error", "It broke.")],
 }
-
-
 
 
 @pytest.mark.parametrize("answers", BAD_PAGES.values(), ids=BAD_PAGES.keys())
@@ -454,8 +425,6 @@ def mixed(world: World) -> World:
     return world
 
 
-
-
 def truth(world: World, *statuses: str) -> list[str]:
     """Return the runs that truly ended so, or go on, newest first."""
 
@@ -485,8 +454,6 @@ def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> No
     assert ran.err.splitlines()[-1] == "note: 4 shown, more may match; --all shows them"
 
 
-
-
 @pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])
 @pytest.mark.parametrize("deployment", ["dep_fail", None])
 def test_run_list_of_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigger: str, deployment: str | None) -> None:
@@ -501,8 +468,6 @@ def test_run_list_of_a_trigger_finds_its_runs(qoder: Qoder, mixed: World, trigge
     sent = {"manual": "manual", "schedule": "schedule", "retry": None}[trigger] if deployment is None else None
     path = f"/deployments/{deployment}/runs" if deployment else "/deployment_runs"
     assert {query.get("trigger_type") for query in asked(mixed, path)} == {sent}
-
-
 
 
 @pytest.mark.parametrize("words", [["--limit", "3"], ["--all"]])

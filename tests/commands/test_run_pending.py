@@ -95,8 +95,6 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
     assert sum(qoder.clock.slept) >= 249 / READS_PER_SECOND
 
 
-
-
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("calls", [0, 150])
 @pytest.mark.parametrize("restarts", [True, False])

@@ -19,7 +19,6 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import (
     CURRENT,
-    DELETED,
     DONE,
     EVENTS,
     LEGACY,
@@ -529,5 +528,3 @@ def test_deploy_run_of_several_exits_11_when_one_asks(qoder: Qoder, generation: 
     ran = qoder("deploy", "run", *["dep_demo"] * 10, "dep_ask", "--allow-duplicates", "--wait", "--json")
     assert (ran.code, [item["exit_code"] for item in ran.json]) == (11, [0] * 10 + [11])
     assert ran.error["next"][:4] == ["qoder", "run", "wait", ran.json[-1]["id"]]
-
-

@@ -31,8 +31,6 @@ def says(text: str) -> Event:
     return {"type": "agent.message", "content": [{"type": "text", "text": text}]}
 
 
-
-
 @pytest.fixture(params=["current", "legacy"])
 def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
     made = Server(qoder.clock, generation=request.param)
@@ -40,8 +38,6 @@ def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
     session = made.session("sess_1", run=False)
     made._tell(session, session.told[-1][0] - 1, says("Old."))
     return made
-
-
 
 
 def plays(server: Server, *events: Event, apart: float = 0.5) -> None:
@@ -275,8 +271,6 @@ def test_session_wait_exits_11_only_for_calls_that_are_not_answered(
     assert not left or ran.error["message"].endswith("waits for an answer to evt_2")
 
 
-
-
 def test_run_wait_does_not_name_what_was_answered_meanwhile(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_2", call(1), call(2))
     at = qoder.clock.time + 6
@@ -317,8 +311,6 @@ def test_session_wait_exits_9_for_an_archived_session(qoder: Qoder, server: Serv
     assert qoder("session", "result", "sess_2").code == 9
 
 
-
-
 def test_session_wait_exits_9_when_the_session_is_archived_meanwhile(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_2", run=False)
     server._tell(session, qoder.clock.time - 10, RUNNING)
@@ -348,10 +340,7 @@ def test_session_wait_has_the_outcome_of_an_archived_session_whose_turn_ended(
 # Read with few requests, as if all was read.
 
 
-
 KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("requires_action", event_ids=["evt_1"]))
-
-
 
 
 REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}

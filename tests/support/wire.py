@@ -77,7 +77,7 @@ class Wire(httpx.BaseTransport):
         return self
 
     def may(self, method: str, path: str, answer: Any) -> "Wire":
-        """Answer a request that may come any number of times, or never: a test that uses this is about something else."""
+        """Answer a request that may come any number of times, or never: the test is about something else."""
         self.expected.append(Expected(method, path, [answer], repeat=True, is_needed=False))
         return self
 
