@@ -48,6 +48,7 @@ class Known:
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
     take_turn: Callable[[], None] = lambda: None  # waits before a read, where it makes very many
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls answered, with what said that they wait
+    has_replied: bool = False  # whether a person has replied to a question about a call
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
         """Take in a run that is about to be waited for; `number` is its place among several."""

@@ -1,26 +1,41 @@
 """Ask a person at a terminal. Only what is typed after the question, line by line, is a reply to it."""
 
-from collections.abc import Iterator
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Signalled, UsageError
+from qoder_cli.base.pool import Late
 from qoder_cli.output.screen import Screen
 
 PASTED = 0.05  # seconds; what follows a line sooner was pasted with it
+UNREAD = 0.5  # seconds after a reply; what is typed sooner is none to a question that follows
 _TRIES = 3
+_TICK = 0.25  # seconds between two looks at the clock
 _MOST_PIECES = 100  # of one paste that are dropped
 
 
-def line_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str) -> str:
-    """Return the line that a person types. Raises UsageError if none comes: `nothing` says what is so then."""
+Left = Callable[[], float]  # the seconds until a deadline
+
+
+def line_of(
+    stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, fix: str = "", left: Left | None = None
+) -> str:
+    """Return the line that a person types. Raises UsageError if none comes: `nothing` says what is so then, and `fix`
+    what to type. Raises Late if no time is `left`; on Windows once a line was typed.
+    """
     from qoder_cli.output.keyboard import keys
 
     screen.show(prompt)
     try:
         with keys(shown=True), signals.waiting():
-            line = stdin.readline() if stdin else ""
+            line = _next_line(stdin, left) if stdin else ""
+            if left is not None and left() <= 0:
+                raise Late
     except OSError:
         line = ""
     except BaseException:
@@ -28,37 +43,68 @@ def line_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str)
         raise
     if not line.endswith("\n"):
         screen.show("\n")
-        raise UsageError(f"no answer was given; {nothing}", hint="run it in a terminal, or pass --yes")
+        is_terminal = stdin is not None and stdin.isatty()
+        hint = fix or "type a reply, and press Enter" if is_terminal else "run it in a terminal, or pass --yes"
+        raise UsageError(f"no answer was given; {nothing}", hint=hint)
     return line.rstrip("\r\n")
 
 
+def _next_line(stdin: IO[str], left: Left | None) -> str:
+    """Return what is typed up to its end, or to that of the line. Raises Late, OSError."""
+    if left is None or sys.platform == "win32" or not stdin.isatty():
+        return stdin.readline()
+    from qoder_cli.output.keyboard import is_ready
+
+    said = b""
+    while not said.endswith(b"\n"):
+        if (seconds := left()) <= 0:
+            raise Late
+        if is_ready(stdin, within=min(seconds, _TICK)):
+            piece = os.read(stdin.fileno(), 1024)
+            if not piece:
+                break
+            said += piece
+    return said.decode(getattr(stdin, "encoding", None) or "utf-8", "replace")
+
+
 def choice_of(
-    stdin: IO[str] | None, screen: Screen, question: str, choices: str, *, nothing: str, default: str = ""
+    stdin: IO[str] | None,
+    screen: Screen,
+    question: str,
+    choices: str,
+    *,
+    nothing: str,
+    default: str = "",
+    left: Left | None = None,
 ) -> str:
     """Return the first letter of the choice that a person types; `default` for an empty line, if there is one.
 
-    Pasted lines are none. Raises UsageError without a choice.
+    Pasted lines are none. Raises UsageError without a choice, Late if no time is `left`.
     """
+    fix = "type one of the letters in brackets"
     letters = {word: word[0] for whole in choices.split() for word in (whole, whole[0])}
     letters |= {"": default} if default else {}
     for _ in range(_TRIES):
-        reply = fresh_line_of(stdin, screen, f"{question} ", nothing=nothing).strip().lower()
+        line = fresh_line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left)
+        reply = line.strip().lower()
         if _drops_what_was_typed(stdin):
             screen.tell("pasted text is not accepted; type the reply\n")
         elif reply in letters:
             return letters[reply]
-    raise UsageError(f"no choice was made; {nothing}", hint="type one of the letters in brackets")
+    raise UsageError(f"no choice was made; {nothing}", hint=fix)
 
 
-def fresh_line_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str) -> str:
-    """Return the line typed after this prompt, and not before. Raises UsageError if none comes."""
+def fresh_line_of(
+    stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, fix: str = "", left: Left | None = None
+) -> str:
+    """Return the line typed after this prompt, and not before. Raises UsageError if none comes, Late."""
     _drops_what_was_typed(stdin)
-    return line_of(stdin, screen, prompt, nothing=nothing)
+    return line_of(stdin, screen, prompt, nothing=nothing, fix=fix, left=left)
 
 
-def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str) -> str:
-    """Return a line of free text; more lines that were pasted with it are dropped. Raises UsageError if none comes."""
-    said = fresh_line_of(stdin, screen, prompt, nothing=nothing)
+def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, left: Left | None = None) -> str:
+    """Return a line of free text; more lines that were pasted with it are dropped. Raises as `line_of` does."""
+    said = fresh_line_of(stdin, screen, prompt, nothing=nothing, left=left)
     _drops_what_was_typed(stdin)  # else it would be left to the shell
     return said.strip()
 
@@ -85,3 +131,15 @@ def _drops_what_was_typed(stdin: IO[str] | None) -> bool:
                 break
             dropped = True
     return dropped
+
+
+def drop_what_is_typed(stdin: IO[str] | None, *, within: float) -> None:
+    """Drop what is typed in the next `within` seconds, unseen: it was meant for what came before."""
+    from qoder_cli.output.keyboard import is_ready, keys
+
+    if stdin is None or not stdin.isatty():
+        return
+    until = time.monotonic() + within
+    with keys(shown=False, one_by_one=True) as typed, signals.waiting(), suppress(OSError):
+        while is_ready(stdin, within=max(until - time.monotonic(), 0.0)) and typed():
+            pass

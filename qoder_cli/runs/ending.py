@@ -1,5 +1,6 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, settle, verdict, waits_for_answer
+from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.runs.observe import Observer
 from qoder_cli.settings.values import OnAsk
@@ -112,8 +114,8 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
     return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")
 
 
-def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | None:
-    """Return the error that a run needs an answer; None once a person answered."""
+def unanswered(observer: Observer, wanted: Wanted, app: App, *, left: Callable[[], float] | None) -> QoderError | None:
+    """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it."""
     if (run := observer.run) is None:
         return None
     if wanted.on_ask != "prompt":
@@ -121,8 +123,11 @@ def unanswered(observer: Observer, wanted: Wanted, app: App) -> QoderError | Non
     from qoder_cli.sessions.question import prompted
 
     try:
-        if not (run.session_id and prompted(app, run.session_id)):
+        if not (run.session_id and prompted(app, run.session_id, left=left)):
             return needs_answer(run, app)
+    except Late:
+        app.progress.note("no reply came in time; nothing was sent", always=True)
+        return None
     except (UsageError, ApiError) as error:  # from answering: the run still waits
         asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
         said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}

@@ -105,7 +105,8 @@ class Wait:
             ended = watch.run.status or watch.run.error_type or ""
             self._say(watch, "waits for an answer" if watch.observer.asks_since else ended)
         if self.wanted.on_ask != "wait" and watch.observer.needs_answer:
-            self.conclude(watch, unanswered(watch.observer, self.wanted, self.app))
+            left = None if self.limits.timeout is None else lambda: self.left
+            self.conclude(watch, unanswered(watch.observer, self.wanted, self.app, left=left))
 
     def conclude(self, watch: Watch, error: QoderError | None = None) -> None:
         """End the wait for a run if it has ended, or for an error."""

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, Rejected
+from qoder_cli.base.pool import Late
 from qoder_cli.base.tokens import REDACTED, shortened
-from qoder_cli.output.prompt import choice_of, reason_of
+from qoder_cli.output.prompt import UNREAD, Left, choice_of, drop_what_is_typed, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest
 from qoder_cli.sessions.answers import Answers, confirmation
@@ -57,6 +58,8 @@ def _picture(app: App, call: Call) -> _Picture:
 
 def show_call(app: App, call: Call) -> str:
     """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
+    if app.known.has_replied:  # to a call before: what is still being typed is meant for that
+        drop_what_is_typed(app.stdin, within=UNREAD)
     rows, length, _ = _picture(app, call)
     app.err.show("".join(f"{row}\n" for row in rows))
     if len(rows) < get_terminal_size((80, 24)).lines:
@@ -114,14 +117,20 @@ def named(text: str) -> str:
     return visible(shortened(text, _LONGEST_NAME))
 
 
-def ask(app: App, question: str, choices: str) -> str:
-    """Return the first letter of the choice a person types now. Raises UsageError."""
-    return choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING)
+def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> str:
+    """Return the first letter of the choice a person types now. Raises UsageError, Late."""
+    reply = choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left)
+    app.known.has_replied = True
+    return reply
 
 
-def prompted(app: App, session_id: str) -> bool:
-    """Show what waits, ask, and answer. Return whether to go on. Raises QoderError."""
+def prompted(app: App, session_id: str, *, left: Left | None = None) -> bool:
+    """Show what waits, ask, and answer. Return whether to go on.
+
+    Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
+    """
     with app.progress.aside():
+        _mind_time(left)
         try:
             asked = look(app.client, session_id)
         except ApiError as error:
@@ -139,16 +148,23 @@ def prompted(app: App, session_id: str) -> bool:
                 is_left = True
                 continue
             question = f"allow {long}?" if long else "allow?"
-            reply = ask(app, f"{question} [y]es [n]o [w]hy not [s]top", "yes no why stop")
+            reply = ask(app, f"{question} [y]es [n]o [w]hy not [s]top", "yes no why stop", left=left)
             if reply == "s":
                 return False
             because = None
             if reply == "w":
-                because = reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING)
+                because = reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING, left=left)
             answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
+        _mind_time(left)
         try:
             if answers:
                 Answers(app, asked, answers).deliver()
         except Rejected as error:
             app.progress.warn(error.message)
         return bool(answers) or not is_left
+
+
+def _mind_time(left: Left | None) -> None:
+    """Raise Late if no time is `left`."""
+    if left is not None and left() <= 0:
+        raise Late
