@@ -90,9 +90,7 @@ def helper(service: Things) -> dict[str, Any]:
     ],
     ids=" ".join,
 )
-def test_agent_create_sends_tools_servers_and_skills(
-    qoder: Qoder, service: Things, words: tuple[str, ...], fields: dict[str, Any]
-) -> None:
+def test_agent_create_sends_tools_and_skills(qoder: Qoder, service: Things, words: Any, fields: Any) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0
     assert sent(service) == {"name": "new", "model": "auto", **fields}
@@ -160,9 +158,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("words", BAD, ids=" ".join)
-def test_agent_refuses_what_cannot_be_meant_before_anything_is_asked(
-    qoder: Qoder, service: Things, words: tuple[str, ...]
-) -> None:
+def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("agent", *words)
     assert ran.code == 2
     assert "secret" not in ran.err
@@ -199,9 +195,7 @@ def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) 
         (("--mcp", f"docs={DOCS['url']}"), [*WRITER["tools"], DOCS_TOOLS]),
     ],
 )
-def test_agent_update_touches_only_the_tools_that_are_named(
-    qoder: Qoder, service: Things, words: tuple[str, ...], tools: list[Any]
-) -> None:
+def test_agent_update_touches_only_named_tools(qoder: Qoder, service: Things, words: Any, tools: Any) -> None:
     assert qoder(*UPDATE, *words).code == 0
     assert helper(service)["tools"] == tools
 
@@ -329,7 +323,7 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_agent_update_shows_what_a_colleague_changed_while_its_answer_was_lost(
+def test_agent_update_shows_a_colleagues_change_after_a_lost_answer(
     qoder: Qoder, service: Things, loss: str, when: str
 ) -> None:
     def other() -> None:

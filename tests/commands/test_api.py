@@ -118,9 +118,7 @@ def test_api_sends_what_every_operation_takes(qoder: Qoder, tmp_path: Path, oper
 
 
 @pytest.mark.parametrize(("method", "words"), [("put", ["-f", "a=x"]), ("PATCH", ["-f", "a=x"]), ("POST", [])])
-def test_api_takes_any_method_and_sends_an_empty_object_without_a_body(
-    qoder: Qoder, method: str, words: list[str]
-) -> None:
+def test_api_takes_any_method_and_sends_an_object_at_least(qoder: Qoder, method: str, words: list[str]) -> None:
     qoder.wire.on(method.upper(), "/skills/skill_1", {"id": "skill_1"})
     assert qoder("api", method, "skills/skill_1", *words).code == 0
     assert json.loads(sent(qoder).content) == ({"a": "x"} if words else {})
@@ -432,9 +430,7 @@ def test_api_reads_no_endless_body_to_its_end(qoder: Qoder, monkeypatch: pytest.
 # Forms.
 
 
-def test_api_form_keeps_the_relative_paths_of_files(
-    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_api_form_keeps_the_paths_of_files(qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "skill").mkdir()
     (tmp_path / "skill" / "SKILL.md").write_bytes(b"\xff\x00")
@@ -449,7 +445,7 @@ def test_api_form_keeps_the_relative_paths_of_files(
 
 
 @pytest.mark.parametrize("name", ["files", "files[]"])
-def test_api_form_refuses_two_files_that_nothing_tells_apart(
+def test_api_form_refuses_two_files_of_one_path(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -578,7 +574,7 @@ def test_api_error_is_the_error_of_the_command(qoder: Qoder, method: str, answer
     ],
 )
 @pytest.mark.parametrize("words", ["api POST /deployments/dep_1/run", "deploy run dep_1", "run list"])
-def test_api_deploy_run_and_list_tell_the_field_that_an_error_names(
+def test_api_and_others_tell_the_field_of_an_error(
     qoder: Qoder, words: str, message: str, field: Any, told: str
 ) -> None:
     error = {"type": "invalid_request_error", "message": message, "param": field}
@@ -619,9 +615,7 @@ def test_api_tries_a_get_again(qoder: Qoder) -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "code"), [(answered(b"{}"), "200 OK", 0), (answered(LINK, status=409), "409 Conflict", 6)]
 )
-def test_api_include_prints_the_head_and_the_body_also_of_an_error(
-    qoder: Qoder, answer: httpx.Response, status: str, code: int
-) -> None:
+def test_api_include_prints_head_and_body_of_an_error(qoder: Qoder, answer: Any, status: str, code: int) -> None:
     answer.headers.update({"x-request-id": "req_7", "set-cookie": "session=hunter2", "x-evil": "\x1b[31m", "x": TOKEN})
     if code:
         answer = httpx.Response(409, headers=answer.headers, json=api_error(409, "conflict_error", "Paused.")[1])
@@ -719,9 +713,7 @@ BY_ID = [page({"id": "a"}, more=True), page({"id": "b"})]
     [(BY_PAGE, [("page", "p2"), ("page", "p3")]), (BY_ID, [("after_id", "a")]), ([page()], [])],
     ids=["current", "legacy", "empty"],
 )
-def test_api_paginate_makes_one_array_of_all_pages(
-    qoder: Qoder, pages: list[Any], cursors: list[tuple[str, str]]
-) -> None:
+def test_api_paginate_makes_one_array(qoder: Qoder, pages: list[Any], cursors: list[tuple[str, str]]) -> None:
     qoder.wire.on("GET", "/deployment_runs", *pages)
     ran = qoder("api", "GET", "/v1/deployment_runs?has_error=true", "--paginate")
     assert (ran.code, ran.json) == (0, [{"id": "a"}, {"id": "b"}] if cursors else [])
@@ -817,9 +809,7 @@ def breaking() -> Iterator[bytes]:
     ],
     ids=["not found", "no stream", "busy", "broken off"],
 )
-def test_api_exits_otherwise_where_a_stream_is_none_or_breaks_off(
-    qoder: Qoder, answer: Any, code: int, out: bytes
-) -> None:
+def test_api_exits_5_or_7_where_a_stream_breaks_off(qoder: Qoder, answer: Any, code: int, out: bytes) -> None:
     qoder.wire.on("GET", STREAM, answer, repeat=True)
     ran = qoder("api", "GET", STREAM)
     assert (ran.code, ran.out.encode()) == (code, out)
@@ -945,7 +935,7 @@ def test_api_says_only_what_is_true_of_a_write(
         ((502, "<html>"), "outcome_unknown"),
     ],
 )
-def test_api_says_what_is_known_at_a_signal_during_a_write(
+def test_api_says_what_it_knows_at_a_signal(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, late: Any, kind: str
 ) -> None:
     result, waits = Task.result, []

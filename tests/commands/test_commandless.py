@@ -123,9 +123,7 @@ FORMATS = [(), ("--json",), ("-o", "jsonl"), ("-q",)]
     ],
     ids=" ".join,
 )
-def test_output_of_commands_is_no_command(
-    words: tuple[str, ...], format: tuple[str, ...], terminal: bool, qoder: Qoder
-) -> None:
+def test_output_is_no_command_to_ci(words: Any, format: Any, terminal: bool, qoder: Qoder) -> None:
     qoder.terminal = terminal
     qoder.wire.on("GET", "/deployments/dep_1", {**DEPLOYMENT, "id": "dep_1"}, repeat=True)
     qoder.wire.on("GET", "/deployments/dep_1/runs", page(RUNS), repeat=True)

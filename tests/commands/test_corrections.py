@@ -312,7 +312,7 @@ def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qoder]:
 @example(["run", "--profile"], "--token", 2, False)
 @example(["-o", "--pat", "logs"], "--token", 1, False)
 @given(LINES, st.sampled_from(TOKEN_OPTIONS), st.integers(0, 7), st.booleans())
-def test_corrections_run_no_line_with_a_foreign_option_nor_show_the_token(
+def test_corrections_run_no_line_with_a_foreign_option(
     anywhere: Qoder, words: list[str], option: str, place: int, attached: bool
 ) -> None:
     words = [word for word in words if word not in ("--", "-h", "--help")]

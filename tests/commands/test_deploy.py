@@ -69,9 +69,7 @@ NEVER_STARTED = {"session_id": None, "error": {"type": "environment_archived_err
 
 @BOTH
 @pytest.mark.parametrize("wait", [[], ["--wait"]], ids=["accepted", "waited"])
-def test_deploy_run_exits_1_when_nothing_starts_although_it_is_200(
-    qoder: Qoder, started: dict[str, Any], wait: list[str]
-) -> None:
+def test_deploy_run_exits_1_when_nothing_starts(qoder: Qoder, started: dict[str, Any], wait: list[str]) -> None:
     qoder.wire.on(*TRIGGER, {**started, **NEVER_STARTED, **({"status": "failed"} if started is LEGACY else {})})
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert (ran.code, ran.json["status"]) == (1, "failed")
@@ -105,9 +103,7 @@ def test_deploy_run_wait_exits_124_at_the_timeout(qoder: Qoder, started: dict[st
     ("words", "pauses"),
     [(["--timeout", "20"], [0.5, 1, 2, 4, 5, 5, 2.5]), (["--timeout", "3", "--interval", "1s"], [0.5, 1, 1, 0.5])],
 )
-def test_deploy_run_wait_pauses_twice_as_long_each_time_to_five_seconds(
-    qoder: Qoder, words: list[str], pauses: list[float]
-) -> None:
+def test_deploy_run_wait_pauses_longer_each_time_to_five_s(qoder: Qoder, words: list[str], pauses: list[float]) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True)
     qoder("deploy", "run", "dep_1", "--wait", *words)
     assert qoder.clock.slept == pauses
@@ -159,7 +155,7 @@ FOUND: dict[str, tuple[int, Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("status", "found", "code", "words"), FOUND.values(), ids=FOUND)
-def test_deploy_run_dry_run_shows_the_request_and_whether_it_would_be_refused(
+def test_deploy_run_dry_run_shows_whether_it_is_refused(
     qoder: Qoder, status: int, found: Any, code: int, words: str
 ) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", (status, found), repeat=True)
@@ -201,9 +197,7 @@ def test_deploy_run_tells_what_the_api_refused(qoder: Qoder) -> None:
         ({"status": "active"}, "not active", ""),
     ],
 )
-def test_deploy_run_explains_a_409_by_reading_the_deployment(
-    qoder: Qoder, deployment: dict[str, Any], words: str, hint: str
-) -> None:
+def test_deploy_run_explains_a_409(qoder: Qoder, deployment: dict[str, Any], words: str, hint: str) -> None:
     qoder.wire.on(*TRIGGER, api_error(409, "conflict_error", "Deployment is not active."))
     qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "type": "deployment", "archived_at": None, **deployment})
     ran = qoder("deploy", "run", "dep_1", "--workspace", "ws_1", "--json")

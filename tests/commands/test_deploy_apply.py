@@ -389,9 +389,7 @@ FILE_RESOURCE = {"type": "file", "file_id": "file_1", "mount_path": "/x"}
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",), ("--send-secrets",)])
-def test_deploy_apply_refuses_to_drop_the_token_of_a_repository(
-    desk: Desk, keeper: Deployment, words: tuple[str, ...]
-) -> None:
+def test_deploy_apply_refuses_to_drop_a_token(desk: Desk, keeper: Deployment, words: tuple[str, ...]) -> None:
     other = {"type": "git_repository", "url": "https://y"}
     keeper.fields["resources"].append({**other, "url": "https://Y.git/"})  # another spelling of it
     for number, resources in enumerate(([KEPT, FILE_RESOURCE], [REPOSITORY, {**other, "mount_path": "/y"}])):
@@ -646,9 +644,7 @@ def test_deploy_apply_sends_nothing_after_a_no(
     assert desk.asked == [f"GET {LIST}"]
 
 
-def test_deploy_apply_leaves_what_a_colleague_changed_as_it_is_wanted(
-    desk: Desk, questions: Callable[..., list[str]]
-) -> None:
+def test_deploy_apply_leaves_what_a_colleague_did_already(desk: Desk, questions: Callable[..., list[str]]) -> None:
     weekly = desk.add(name="weekly")
 
     def meanwhile() -> bool:
@@ -661,9 +657,7 @@ def test_deploy_apply_leaves_what_a_colleague_changed_as_it_is_wanted(
     assert "was already changed as requested, by someone else" in ran.err
 
 
-def test_deploy_apply_leaves_what_was_changed_while_the_question_stood(
-    desk: Desk, questions: Callable[..., list[str]]
-) -> None:
+def test_deploy_apply_leaves_what_changed_during_the_question(desk: Desk, questions: Callable[..., list[str]]) -> None:
     weekly, daily = desk.add(name="weekly"), desk.add(name="daily")
     gone = desk.add(name="gone")
 
@@ -684,9 +678,7 @@ def test_deploy_apply_leaves_what_was_changed_while_the_question_stood(
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
-def test_deploy_apply_creates_nothing_again_while_the_question_stood(
-    desk: Desk, questions: Callable[..., list[str]], unique_names: bool
-) -> None:
+def test_deploy_apply_creates_nothing_twice(desk: Desk, questions: Callable[..., Any], unique_names: bool) -> None:
     desk.goes_wrong(unique_names=unique_names)
     questions(lambda: desk.world.add_deployment(name="weekly"))
     ran = desk.apply_these(NEW, {**NEW, "name": "daily"}, words=("--json",), yes=False)

@@ -119,9 +119,7 @@ def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: 
     ],
 )
 @VERBS
-def test_deploy_create_and_update_refuse_a_name_of_nothing_or_of_two(
-    desk: Desk, verb: str, words: tuple[str, ...], code: int, message: str
-) -> None:
+def test_deploy_edits_refuse_a_name_of_none_or_two(desk: Desk, verb: str, words: Any, code: int, message: str) -> None:
     for _ in range(2):
         assert desk.qoder("api", "POST", "/agents", "-f", "name=twin", "-f", "model=auto").code == 0
     desk.world.requests.clear()
@@ -334,9 +332,7 @@ def test_deploy_update_minds_what_a_colleague_changed_and_what_the_server_stored
         ("--budget", ["0", "lots", "1.001", "-1", ""]),
     ],
 )
-def test_deploy_create_and_update_name_the_option_of_a_bad_value(
-    qoder: Qoder, verb: str, option: str, values: list[str]
-) -> None:
+def test_deploy_edits_name_the_option_of_a_bad_value(qoder: Qoder, verb: str, option: str, values: list[str]) -> None:
     before = NEEDED if verb == "create" else ("dep_demo",)
     beside = {"--schedule": ("--timezone", "UTC"), "--timezone": ("--schedule", "0 9 * * *")}.get(option, ())
     many: list[tuple[str, ...]] = [(option, value) for value in values]
@@ -412,9 +408,7 @@ def test_deploy_create_and_update_settle_a_lost_answer(desk: Desk, fault: str) -
 @VERBS
 @pytest.mark.parametrize("words", [("-q",), ("--json",), ("-q", "--base-url", f"http://{HOST}"), ()], ids=" ".join)
 @pytest.mark.parametrize("fault", LOST)
-def test_deploy_create_and_update_exit_9_with_the_command_to_look_with(
-    desk: Desk, verb: str, fault: str, words: tuple[str, ...]
-) -> None:
+def test_deploy_edits_exit_9_with_a_command_to_look(desk: Desk, verb: str, fault: str, words: tuple[str, ...]) -> None:
     desk.goes_wrong(f"write:{fault}*inf")
     ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", "--description", "New", *words)
     look = "deploy list" if verb == "create" else "deploy get dep_demo"
@@ -479,7 +473,7 @@ def test_deploy_create_says_at_a_signal_that_nothing_was_attempted(desk: Desk) -
 
 
 @pytest.mark.parametrize("printed", [True, False])
-def test_deploy_create_stays_done_at_a_signal_while_it_is_printed(
+def test_deploy_create_stays_done_while_it_is_printed(
     desk: Desk, printed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, calls = Output.record, list[Any]()

@@ -158,9 +158,7 @@ def test_deploy_pause_exits_6_at_a_409_that_nothing_explains(qoder: Qoder, world
 
 
 @pytest.mark.parametrize(("fault", "slept"), [("429=3*2", 6), ("refused*2", 1.5)])
-def test_deploy_pause_sends_again_under_the_same_key_what_did_nothing(
-    qoder: Qoder, world: World, fault: str, slept: float
-) -> None:
+def test_deploy_pause_sends_again_what_did_nothing(qoder: Qoder, world: World, fault: str, slept: float) -> None:
     goes_wrong(qoder, world, f"pause:{fault}")
     assert change(qoder, "pause", "dep_demo").code == 0
     assert len({seen.key for seen in world.requests}) == 1
@@ -176,9 +174,7 @@ def test_deploy_pause_exits_7_where_it_never_gets_through(qoder: Qoder, world: W
 
 @EACH
 @pytest.mark.parametrize("fault", ACTED)
-def test_deploy_pause_unpause_archive_read_back_a_lost_answer(
-    qoder: Qoder, world: World, verb: str, fault: str
-) -> None:
+def test_deploy_pause_and_others_read_back_a_lost_answer(qoder: Qoder, world: World, verb: str, fault: str) -> None:
     goes_wrong(qoder, world, f"{verb}:{fault}")
     ran = change(qoder, verb, PLAIN[verb])
     assert ran.code == 0
@@ -189,9 +185,7 @@ def test_deploy_pause_unpause_archive_read_back_a_lost_answer(
 
 @EACH
 @pytest.mark.parametrize("fault", ["drop-before", "hang-before", "html", "503", "503-bare", "500"])
-def test_deploy_pause_unpause_archive_send_again_what_does_not_show(
-    qoder: Qoder, world: World, verb: str, fault: str
-) -> None:
+def test_deploy_pause_and_others_send_again_what_shows_not(qoder: Qoder, world: World, verb: str, fault: str) -> None:
     goes_wrong(qoder, world, f"{verb}:{fault}*2")
     assert change(qoder, verb, PLAIN[verb]).code == 0
     assert (len(asked(world)), len(asked(world, "GET"))) == (3, 14)
@@ -205,9 +199,7 @@ def test_deploy_pause_unpause_archive_send_again_what_does_not_show(
 
 
 @pytest.mark.parametrize(("fault", "looks"), [("503*inf", 7), ("401*inf", 1)])  # a token is not accepted later either
-def test_deploy_pause_is_unknown_where_it_cannot_be_read_back(
-    qoder: Qoder, world: World, fault: str, looks: int
-) -> None:
+def test_deploy_pause_is_unknown_if_it_cannot_be_read_back(qoder: Qoder, world: World, fault: str, looks: int) -> None:
     goes_wrong(qoder, world, "pause:drop-after", f"deployment:{fault}")
     ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, len(asked(world)), len(asked(world, "GET"))) == (9, 1, looks)
@@ -262,9 +254,7 @@ def test_deploy_pause_is_done_where_the_first_attempt_makes_the_second_fail(qode
     ],
     ids=["401", "404", "403 of a gateway", "429", "never made", "409 that is not explained"],
 )
-def test_deploy_pause_stays_unknown_when_the_second_attempt_is_refused(
-    qoder: Qoder, second: list[Any], looks: list[Any]
-) -> None:
+def test_deploy_pause_stays_unknown_after_a_second_attempt(qoder: Qoder, second: list[Any], looks: list[Any]) -> None:
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), *second).on(*GET_1, *[ACTIVE] * 7, *looks)
     ran = change(qoder, "pause", "dep_1", "--json")
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
@@ -302,9 +292,7 @@ def test_deploy_pause_unpause_archive_never_lie(qoder: Qoder, world: World, verb
 
 @EACH
 @pytest.mark.parametrize("comes", [True, False], ids=["answer", "no answer"])
-def test_deploy_pause_unpause_archive_wait_for_the_answer_at_a_signal(
-    qoder: Qoder, world: World, verb: str, comes: bool
-) -> None:
+def test_deploy_pause_and_others_wait_at_a_signal(qoder: Qoder, world: World, verb: str, comes: bool) -> None:
     with interrupted(qoder, answer_comes=comes):
         ran = change(qoder, verb, PLAIN[verb], "--json")
     assert (ran.code, ran.error["type"]) == (143, "terminated" if comes else "outcome_unknown")
@@ -428,7 +416,7 @@ def test_deploy_archive_in_a_script_needs_a_yes(qoder: Qoder, words: list[str]) 
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_deploy_archive_shows_a_person_what_will_become_of_it(
+def test_deploy_archive_shows_what_will_become_of_it(
     qoder: Qoder, world: World, questions: Callable[..., list[str]], answer: bool
 ) -> None:
     asked_for = questions(answer)
@@ -453,7 +441,7 @@ def test_deploy_archive_asks_with_text_that_steers_nothing(qoder: Qoder, questio
     assert "'\\u001b[2J\\u202ename\\n'" in question
 
 
-def test_deploy_archive_asks_for_each_of_several_before_any_is_archived(
+def test_deploy_archive_asks_for_each_before_it_begins(
     qoder: Qoder, world: World, questions: Callable[..., list[str]]
 ) -> None:
     asked_for = questions(True, False, True)

@@ -135,9 +135,7 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     ],
     ids=" ".join,
 )
-def test_env_refuses_what_cannot_be_meant_before_anything_is_asked(
-    qoder: Qoder, service: Things, words: tuple[str, ...]
-) -> None:
+def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     assert qoder("env", *words).code == 2
     assert service.asked == []
 
@@ -152,9 +150,7 @@ def test_env_refuses_what_cannot_be_meant_before_anything_is_asked(
     ],
 )
 @pytest.mark.parametrize("words", [("create", "--name", "new"), ("update", "data")])
-def test_env_sends_no_config_that_the_api_refuses(
-    qoder: Qoder, service: Things, words: tuple[str, ...], config: Any, message: str
-) -> None:
+def test_env_sends_no_bad_config(qoder: Qoder, service: Things, words: Any, config: Any, message: str) -> None:
     qoder.stdin = json.dumps({"config": config})
     ran = qoder("env", *words, "-f", "-", "--json")
     assert ran.code == 2
@@ -183,9 +179,7 @@ def test_env_create_takes_64_kb_of_setup_by_bytes(qoder: Qoder, service: Things)
         (("--setup", "make"), {"setup_script": "make"}),
     ],
 )
-def test_env_update_sends_config_whole_with_what_was_typed(
-    qoder: Qoder, service: Things, words: tuple[str, ...], change: dict[str, Any]
-) -> None:
+def test_env_update_sends_config_whole(qoder: Qoder, service: Things, words: Any, change: Any) -> None:
     ran = qoder(*UPDATE, *words, "--json")
     assert ran.code == 0
     assert sent(service) == {**CONFIG, "packages": {"pip": ["pandas", "numpy"]}, **change}
@@ -250,9 +244,7 @@ def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things,
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_env_update_shows_someone_elses_config_where_its_answer_was_lost(
-    qoder: Qoder, service: Things, loss: str
-) -> None:
+def test_env_update_shows_a_colleagues_config_after_a_lost_answer(qoder: Qoder, service: Things, loss: str) -> None:
     other = {"config": {**CONFIG, "packages": {"pip": ["scipy"]}}}
     service.late, service.after = [lambda: service.change("/environments/env_1", other)], [LOSSES[loss]]
     ran = qoder(*UPDATE, "--pip", "polars", "--json")
@@ -313,9 +305,7 @@ _CONFIGS = st.fixed_dictionaries(
         | dict.fromkeys(MANAGERS, st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=1))
     ),
 )
-def test_env_config_says_its_network_and_twice_is_once(
-    known: dict[str, Any], is_new: bool, typed: dict[str, Any]
-) -> None:
+def test_env_config_says_its_network(known: dict[str, Any], is_new: bool, typed: dict[str, Any]) -> None:
     before = json.dumps(known)
     try:
         check_typed(typed)

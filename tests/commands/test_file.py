@@ -111,9 +111,7 @@ def test_file_upload_refuses_what_cannot_be_meant(qoder: Qoder, service: Things,
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_file_upload_tells_its_own_from_a_colleagues_of_the_same_name(
-    qoder: Qoder, service: Things, notes: Path, done: bool
-) -> None:
+def test_file_upload_tells_its_own_from_a_colleagues(qoder: Qoder, service: Things, notes: Path, done: bool) -> None:
     theirs = {**service.thing("file_notes"), "id": "file_theirs", "filename": "plan.md", "metadata": {"qoder_key": "1"}}
     service.meanwhile = [lambda: service.keep("files", theirs)]
     service.loses("reset", done=done)
@@ -139,9 +137,7 @@ def test_file_upload_begins_no_other_after_a_signal(qoder: Qoder, service: Thing
 # Downloading.
 
 
-def test_file_download_saves_it_under_its_name_and_never_over_another(
-    qoder: Qoder, service: Things, tmp_path: Path
-) -> None:
+def test_file_download_never_writes_over_another(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     ran = qoder("file", "download", "report.md", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 0, ran.err
     path = tmp_path / "new" / "report.md"
@@ -153,9 +149,7 @@ def test_file_download_saves_it_under_its_name_and_never_over_another(
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "a\\..\\b", "\x1b[2J.txt", "CON"])
-def test_file_download_lets_no_name_of_the_server_out_of_the_folder(
-    qoder: Qoder, service: Things, tmp_path: Path, name: str
-) -> None:
+def test_file_download_lets_no_name_out_of_the_folder(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
     service.thing("file_report")["filename"] = name
     ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
     assert ran.code == 0
@@ -164,9 +158,7 @@ def test_file_download_lets_no_name_of_the_server_out_of_the_folder(
     assert saved.read_text() == REPORT
 
 
-def test_file_download_explains_one_that_may_not_be_and_saves_the_rest(
-    qoder: Qoder, service: Things, tmp_path: Path
-) -> None:
+def test_file_download_explains_a_refusal_and_saves_the_rest(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     ran = qoder("file", "download", "notes.md", "file_report", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 4
     assert [each["exit_code"] for each in ran.json] == [4, 0]
@@ -200,9 +192,7 @@ def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
     assert qoder("file", "download", "file_report", "-O", str(tmp_path / "new")).code == 0
 
 
-def test_file_download_tells_of_a_folder_that_cannot_be_written_before_it_asks(
-    qoder: Qoder, service: Things, notes: Path
-) -> None:
+def test_file_download_asks_nothing_for_a_folder_that_is_none(qoder: Qoder, service: Things, notes: Path) -> None:
     ran = qoder("file", "download", "file_1", "-O", str(notes))
     assert (ran.code, service.asked) == (2, [])
     assert "--output-dir" in ran.err

@@ -68,9 +68,7 @@ def test_run_result_cuts_a_long_name_and_keeps_its_suffix(qoder: Qoder, folder: 
 
 
 @pytest.mark.parametrize("what", ["link that leads nowhere", "folder", "file that another one writes meanwhile"])
-def test_run_result_keeps_what_has_the_name_already(
-    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_run_result_keeps_what_is_there(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     there, elsewhere = folder / "a.txt", folder.parent / "elsewhere"
     if what.startswith("link"):
         there.symlink_to(elsewhere)
@@ -97,7 +95,7 @@ def test_run_result_lets_those_read_a_file_whom_the_umask_lets(qoder: Qoder, fol
 
 
 @pytest.mark.parametrize("size", [1000, 1001])
-def test_run_result_saves_nothing_larger_than_is_allowed(
+def test_run_result_saves_nothing_too_large(
     qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(files, "LARGEST_FILE", 1000)
@@ -106,9 +104,7 @@ def test_run_result_saves_nothing_larger_than_is_allowed(
     assert size == 1000 or (ran.code, ran.error["message"]) == (7, "the file is larger than 1,000 bytes")
 
 
-def test_run_result_says_that_the_disk_is_full_and_leaves_nothing(
-    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def replace(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 

@@ -88,9 +88,7 @@ def test_config_set_loses_no_change_made_while_another_reads(config: Path, monke
     assert set(load(config).profiles) == {"a", "b"}
 
 
-def test_config_set_says_that_another_holds_the_lock(
-    qoder: Qoder, config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_set_says_who_holds_the_lock(qoder: Qoder, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configfile, "LONGEST_WAIT", 0.05)
     qoder.env["QODER_CONFIG"] = str(config)
     with held(config):

@@ -119,9 +119,7 @@ DATE = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
     ],
     ids=["of others", "no boolean", "older"],
 )
-def test_agent_create_relies_on_a_whole_list_and_on_times(
-    qoder: Qoder, service: Things, listed: dict[str, Any], code: int
-) -> None:
+def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, listed: dict[str, Any], code: int) -> None:
     service.never = [FAILED]
     service.instead["GET /agents"] = [httpx.Response(200, json=listed, headers=DATE) for _ in range(7)]
     ran = qoder(*POET)

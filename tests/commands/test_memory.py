@@ -75,9 +75,7 @@ def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_p
 
 
 @pytest.mark.parametrize("path", ["conventions.md", "new.md"])
-def test_memory_write_shows_what_a_colleague_wrote_in_between_and_leaves_it(
-    qoder: Qoder, service: Things, path: str
-) -> None:
+def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, service: Things, path: str) -> None:
     theirs = "theirs\x1b[2J"
     create = {"path": path, "content": theirs}
     service.meanwhile = [written(service, theirs) if path != "new.md" else lambda: service.change(LIST, create)]
@@ -142,9 +140,7 @@ def test_memory_write_creates_what_only_a_list_still_shows(qoder: Qoder, service
         ["conventions.md", "-m", ""],
     ],
 )
-def test_memory_write_refuses_what_cannot_be_meant_and_an_empty_pipe(
-    qoder: Qoder, service: Things, words: list[str]
-) -> None:
+def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
     ran = qoder(*WRITE, *words)
     assert (ran.code, service.writes) == (2, [])
     assert words[0] != "conventions.md" or "is empty" in ran.err

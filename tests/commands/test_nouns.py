@@ -95,9 +95,7 @@ def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder
     ],
     ids=" ".join,
 )
-def test_noun_commands_find_nothing_by_a_name_that_it_has_no_more(
-    qoder: Qoder, service: Things, words: tuple[str, ...]
-) -> None:
+def test_noun_commands_find_nothing_by_an_old_name(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     for list in ("/agents", "/environments"):
         service.lies[f"GET {list}"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}]}
     ran = qoder(*words)
@@ -126,7 +124,7 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_noun_commands_exit_5_where_the_answer_is_another_thing(
+def test_noun_commands_exit_5_at_another_thing(
     qoder: Qoder, service: Things, asked: str, fields: Any, words: str
 ) -> None:
     service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
@@ -170,9 +168,7 @@ def test_noun_create_takes_no_other_new_thing_for_ours(qoder: Qoder, noun: str, 
 
 
 @pytest.mark.parametrize("id", [None, 5, [None], "", "..", "vault_1"])
-def test_agent_create_takes_nothing_for_ours_that_has_our_mark_but_no_id(
-    qoder: Qoder, service: Things, id: Any
-) -> None:
+def test_agent_create_takes_nothing_without_an_id_for_ours(qoder: Qoder, service: Things, id: Any) -> None:
     service.after = [lambda done: FAILED]
     service.lies["GET /agents"] = each_row(lambda row: {**row, "id": id})
     ran = qoder(*POET, "-q")
@@ -181,9 +177,7 @@ def test_agent_create_takes_nothing_for_ours_that_has_our_mark_but_no_id(
 
 
 @pytest.mark.parametrize(("count", "code"), [(5, 7), (21, 9)])
-def test_agent_create_is_unknown_where_too_many_of_a_list_tell_no_metadata(
-    qoder: Qoder, service: Things, count: int, code: int
-) -> None:
+def test_agent_create_is_unknown_where_too_many_may_be_it(qoder: Qoder, service: Things, count: int, code: int) -> None:
     now = "2026-06-14T23:59:59Z"
     rows = [{"id": f"agent_{n}", "type": "agent", "name": f"a{n}", "created_at": now} for n in range(count)]
     service.never = [FAILED]
@@ -205,15 +199,13 @@ def test_agent_update_believes_no_answer_as_if_nothing_was_sent(qoder: Qoder, se
 @pytest.mark.parametrize(
     "answer", [refusal(413, "x", "Large."), httpx.Response(413, html="<h1>")], ids=["API", "proxy"]
 )
-def test_agent_create_says_to_send_less_where_it_is_too_large(
-    qoder: Qoder, service: Things, answer: httpx.Response
-) -> None:
+def test_agent_create_says_to_send_less_at_a_413(qoder: Qoder, service: Things, answer: httpx.Response) -> None:
     service.never = [answer]
     ran = qoder(*POET, "--json")
     assert (ran.code, ran.error["hint"][:10], len(service.writes)) == (6, "send less:", 1)
 
 
-def test_agent_create_tells_the_id_though_the_disk_is_full(
+def test_agent_create_tells_the_id_at_a_full_disk(
     qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(screen: Screen, text: str) -> None:
@@ -227,9 +219,7 @@ def test_agent_create_tells_the_id_though_the_disk_is_full(
 
 @pytest.mark.parametrize("field", ["tools", "skills", "mcp_servers"])
 @pytest.mark.parametrize("words", [["create"], ["update", "writer"]])
-def test_agent_takes_a_file_whose_lists_hold_no_mappings(
-    qoder: Qoder, service: Things, words: list[str], field: str
-) -> None:
+def test_agent_takes_a_file_whose_lists_are_odd(qoder: Qoder, service: Things, words: list[str], field: str) -> None:
     qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
     assert qoder("agent", *words, "-f", "-", "--dry-run").code == 0
 

@@ -243,7 +243,7 @@ class Scene:
 
 @pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.id)
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_every_operation_has_a_command_that_sends_what_it_takes(
+def test_every_operation_has_a_command(
     qoder: Qoder, tmp_path: Path, generation: Generation, operation: Operation
 ) -> None:
     case, scene = CASES[operation.id], Scene(qoder, generation, tmp_path)

@@ -160,9 +160,7 @@ def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: 
 )
 @pytest.mark.parametrize("fault", ["500*inf", "400*inf", "act-503*inf", "garbage*inf", "drop-after*inf"])
 @pytest.mark.parametrize("options", [[], ["--json", "--debug"]], ids=["table", "json and debug"])
-def test_debug_and_errors_never_show_a_token_that_a_server_echoes(
-    qoder: Qoder, line: str, fault: str, options: list[str]
-) -> None:
+def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str, options: list[str]) -> None:
     Things(qoder, "current", "any:echo-token", f"any:{fault}")
     qoder(*line.split(), *options)  # what it prints, and what it leaves behind, is searched for the token there
 
@@ -216,9 +214,7 @@ def test_deploy_run_shows_no_typed_token_however_it_is_spelled(qoder: Qoder, tok
 @pytest.mark.parametrize(
     "words", [["--wait", "--timeout", "TOKEN"], ["--idempotency-key", "night-TOKEN"], ["--timeout", "TOKEN/.."]]
 )
-def test_deploy_run_shows_and_keeps_no_token_from_its_file(
-    qoder: Qoder, tmp_path: Path, words: list[str], where: str
-) -> None:
+def test_deploy_run_shows_no_token_from_its_file(qoder: Qoder, tmp_path: Path, words: list[str], where: str) -> None:
     token = "pt-kept-in-its-file"
     del qoder.env["QODER_PAT"]
     if where == "token":

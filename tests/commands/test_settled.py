@@ -82,15 +82,13 @@ def play(qoder: Qoder, service: Things, case: Case, loss: str, *, done: bool) ->
 
 @EACH
 @pytest.mark.parametrize("loss", LOSSES)
-def test_write_whose_answer_is_lost_is_settled_by_reading_back(
-    qoder: Qoder, service: Things, case: Case, loss: str
-) -> None:
+def test_write_with_a_lost_answer_is_settled_once(qoder: Qoder, service: Things, case: Case, loss: str) -> None:
     assert play(qoder, service, case, loss, done=True) == (0, 1, case.more)
 
 
 @EACH
 @pytest.mark.parametrize("loss", UNDONE)
-def test_write_that_never_arrived_is_unknown_or_sent_again_where_that_does_no_harm(
+def test_write_that_never_arrived_is_unknown_or_sent_again(
     qoder: Qoder, service: Things, case: Case, loss: str
 ) -> None:
     expected = (0, 2, case.more) if case.again else (9, 1, 0)

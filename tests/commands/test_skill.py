@@ -77,9 +77,7 @@ def test_skill_upload_sends_a_new_one_as_the_sdk_does(qoder: Qoder, service: Thi
 
 
 @pytest.mark.parametrize("name", ["release-notes", "new"])
-def test_skill_upload_tries_a_zip_once_where_the_server_wants_one(
-    qoder: Qoder, service: Things, folder: Path, name: str
-) -> None:
+def test_skill_upload_tries_a_zip_once_if_it_is_wanted(qoder: Qoder, service: Things, folder: Path, name: str) -> None:
     wants_a_zip = refusal(400, "invalid_request_error", "Missing required field: file")
     service.never = [wants_a_zip]
     ran = qoder("skill", "upload", str(named(folder, name)), "--json")
@@ -96,7 +94,7 @@ def test_skill_upload_is_not_sent_again_after_another_refusal(qoder: Qoder, serv
 
 
 @pytest.mark.parametrize("top", ["", "release-notes/"])
-def test_skill_upload_takes_a_zip_with_the_skill_at_its_root_or_in_one_folder(
+def test_skill_upload_takes_a_zip_with_or_without_a_folder(
     qoder: Qoder, service: Things, tmp_path: Path, top: str
 ) -> None:
     packed = {f"{top}{name}": content for name, content in FILES.items()} | {"__MACOSX/x": b"\0", f"{top}.x": b""}
@@ -126,7 +124,7 @@ def test_skill_upload_goes_by_the_name_and_not_by_the_title(qoder: Qoder, servic
 
 
 @pytest.mark.parametrize("lists_names", [True, False])
-def test_skill_upload_reads_the_name_of_a_version_where_lists_have_none(
+def test_skill_upload_reads_names_that_lists_lack(
     qoder: Qoder, service: Things, folder: Path, lists_names: bool
 ) -> None:
     more = {"name": "release-notes"} if lists_names else {}
@@ -144,9 +142,7 @@ def test_skill_upload_sends_nothing_for_the_same_files(qoder: Qoder, service: Th
 
 
 @pytest.mark.parametrize("content", [b"no zip", b""])
-def test_skill_upload_sends_and_says_what_it_cannot_compare(
-    qoder: Qoder, service: Things, folder: Path, content: bytes
-) -> None:
+def test_skill_upload_says_what_it_cannot_compare(qoder: Qoder, service: Things, folder: Path, content: bytes) -> None:
     holds(service, content)
     ran = qoder("skill", "upload", str(folder))
     assert (ran.code, len(service.writes)) == (0, 1)
@@ -160,9 +156,7 @@ def test_skill_upload_refuses_a_name_that_two_have(qoder: Qoder, service: Things
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_skill_upload_tells_its_own_version_from_a_colleagues(
-    qoder: Qoder, service: Things, folder: Path, done: bool
-) -> None:
+def test_skill_upload_knows_its_own_version(qoder: Qoder, service: Things, folder: Path, done: bool) -> None:
     def theirs() -> None:
         form = {"files": [("files[]", ("release-notes/SKILL.md", MAIN))]}
         headers = {"authorization": service.requests[0].headers["authorization"]}
@@ -209,15 +203,13 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_skill_upload_refuses_a_folder_that_is_no_skill(
-    qoder: Qoder, service: Things, folder: Path, spoil: Callable[[Path], object]
-) -> None:
+def test_skill_upload_refuses_what_is_none(qoder: Qoder, service: Things, folder: Path, spoil: Any) -> None:
     spoil(folder)
     ran = qoder("skill", "upload", str(folder))
     assert (ran.code, service.asked) == (2, []), ran.err
 
 
-def test_skill_upload_refuses_what_is_too_large(
+def test_skill_upload_refuses_too_much(
     qoder: Qoder, service: Things, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(skills, "LARGEST", 1000)
@@ -267,9 +259,7 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize("content", UNSAFE.values(), ids=UNSAFE)
-def test_skill_neither_uploads_nor_unpacks_an_unsafe_zip(
-    qoder: Qoder, service: Things, tmp_path: Path, content: bytes
-) -> None:
+def test_skill_takes_and_unpacks_no_unsafe_zip(qoder: Qoder, service: Things, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     ran = qoder("skill", "upload", str(tmp_path / "a.zip"))
     assert (ran.code, service.asked) == (2, []), ran.err
@@ -284,9 +274,7 @@ def test_skill_neither_uploads_nor_unpacks_an_unsafe_zip(
 
 
 @pytest.mark.parametrize("top", ["", "release-notes/"])
-def test_skill_download_unpacks_it_into_a_new_folder_of_its_name(
-    qoder: Qoder, service: Things, tmp_path: Path, top: str
-) -> None:
+def test_skill_download_unpacks_it_into_a_new_folder(qoder: Qoder, service: Things, tmp_path: Path, top: str) -> None:
     holds(service, skills.zipped({f"{top}{name}": content for name, content in FILES.items()}))
     ran = qoder("skill", "download", "release-notes", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 0, ran.err
@@ -309,7 +297,7 @@ def test_skill_download_takes_a_version(qoder: Qoder, service: Things, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", "CON", "\x1b[2J"])
-def test_skill_download_lets_no_name_of_the_server_out_of_the_folder(
+def test_skill_download_lets_no_name_out_of_the_folder(
     qoder: Qoder, service: Things, tmp_path: Path, name: str
 ) -> None:
     service.lies[f"GET {VERSIONS}/2"] = lambda raw: {**raw, "name": name}
@@ -320,9 +308,7 @@ def test_skill_download_lets_no_name_of_the_server_out_of_the_folder(
 
 
 @pytest.mark.parametrize("name", ["CON", "a:b", "nul.txt", "ends."])
-def test_skill_download_unpacks_no_name_that_not_every_system_takes(
-    qoder: Qoder, service: Things, tmp_path: Path, name: str
-) -> None:
+def test_skill_download_unpacks_no_name_of_a_device(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
     holds(service, skills.zipped({"SKILL.md": MAIN, name: b""}))
     assert qoder("skill", "download", "release-notes", "-O", str(tmp_path / "new")).code == 7
 

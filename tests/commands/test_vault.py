@@ -122,9 +122,7 @@ def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, servic
 
 
 @pytest.mark.parametrize("ours", [None, "the one of the team"])
-def test_vault_put_env_replaces_the_variable_and_not_what_is_called_so(
-    qoder: Qoder, service: Things, ours: str | None
-) -> None:
+def test_vault_put_env_replaces_not_what_is_only_called_so(qoder: Qoder, service: Things, ours: str | None) -> None:
     variable(service, "BAR", "vcred_bar")["display_name"] = "FOO"
     if ours:
         variable(service, "FOO")["display_name"] = ours
@@ -171,9 +169,7 @@ def test_vault_put_mcp_asks_before_it_replaces_one_of_another_name(qoder: Qoder,
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("mark", ["another", None])
-def test_vault_put_does_not_write_over_a_colleagues_secret(
-    qoder: Qoder, service: Things, arrives: bool, mark: str | None
-) -> None:
+def test_vault_put_keeps_a_colleagues_secret(qoder: Qoder, service: Things, arrives: bool, mark: str | None) -> None:
     raw = variable(service)
     service.loses("reset", done=arrives)
 

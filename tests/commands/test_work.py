@@ -81,9 +81,7 @@ def test_env_work_heartbeat_says_which_was_the_last(qoder: Qoder, service: Thing
 @pytest.mark.parametrize(
     ("answer", "code"), [(refusal(412, "x", "another worker took over"), 6), (FAILED, 9), (refusal(502, "", ""), 9)]
 )
-def test_env_work_heartbeat_does_not_know_whether_it_was_taken(
-    qoder: Qoder, service: Things, answer: Any, code: int
-) -> None:
+def test_env_work_heartbeat_does_not_know_it_was_taken(qoder: Qoder, service: Things, answer: Any, code: int) -> None:
     assert work(qoder, "ack").code == 0
     service.never = [answer]
     assert work(qoder, "heartbeat").code == code
