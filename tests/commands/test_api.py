@@ -194,13 +194,8 @@ def test_api_knows_an_operation_by_its_path_and_what_shows_it() -> None:
 @pytest.mark.parametrize(
     "typed",
     [
-        "deployments/dep_1",
-        "/deployments/dep_1",
-        "/deployments/dep_1/",
-        "/v1/deployments/dep_1",
-        "v1/deployments/dep_1",
-        "/api/v1/cloud/deployments/dep_1",
-        f"{BASE}/deployments/dep_1",
+        *("deployments/dep_1", "/deployments/dep_1", "/deployments/dep_1/", "/v1/deployments/dep_1"),
+        *("v1/deployments/dep_1", "/api/v1/cloud/deployments/dep_1", f"{BASE}/deployments/dep_1"),
         "HTTPS://API.Qoder.com:443/api/v1/cloud/deployments/dep_1",
     ],
 )
@@ -846,18 +841,10 @@ def test_api_says_first_what_it_writes_where(qoder: Qoder, key: str | None) -> N
 
 
 LOST: list[tuple[Any, int]] = [
-    (httpx.ReadTimeout("slow"), 9),
-    (httpx.RemoteProtocolError("dropped"), 9),
-    (httpx.ConnectError("refused"), 7),
-    (BUSY, 9),
-    (answered(b"<html>", "text/html"), 9),
-    (answered(b"{"), 9),
-    ((302, ""), 9),
-    ((403, "<html>"), 9),
-    (api_error(403, "permission_error", "No."), 4),
-    (api_error(429, "rate_limit_error", "Slow down."), 7),
-    (api_error(503, "feature_not_available", "Off."), 7),
-    (api_error(408, "timeout_error", "Late."), 9),
+    *((httpx.ReadTimeout("slow"), 9), (httpx.RemoteProtocolError("dropped"), 9), (httpx.ConnectError("refused"), 7)),
+    *((BUSY, 9), (answered(b"<html>", "text/html"), 9), (answered(b"{"), 9), ((302, ""), 9), ((403, "<html>"), 9)),
+    *((api_error(403, "permission_error", "No."), 4), (api_error(429, "rate_limit_error", "Slow down."), 7)),
+    *((api_error(503, "feature_not_available", "Off."), 7), (api_error(408, "timeout_error", "Late."), 9)),
 ]
 
 

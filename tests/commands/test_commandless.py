@@ -66,12 +66,8 @@ def test_output_that_is_no_command_is_left_alone(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("::error::x", ": :error::x"),
-        ("a\n\t::x", "a\n\t: :x"),
-        ("std::vector, a ::b", "std::vector, a ::b"),
-        ("x ##[error]y", "x ## [error]y"),
-        ("###vso[x]", "### vso[x]"),
-        ("## Heading [1]", "## Heading [1]"),
+        *(("::error::x", ": :error::x"), ("a\n\t::x", "a\n\t: :x"), ("std::vector, a ::b", "std::vector, a ::b")),
+        *(("x ##[error]y", "x ## [error]y"), ("###vso[x]", "### vso[x]"), ("## Heading [1]", "## Heading [1]")),
         ("# [x](y)", "# [x](y)"),
     ],
 )
@@ -113,13 +109,8 @@ FORMATS = [(), ("--json",), ("-o", "jsonl"), ("-q",)]
 @pytest.mark.parametrize(
     "words",
     [
-        ("deploy", "get", "dep_1"),
-        ("deploy", "list"),
-        ("deploy", "export", "dep_1"),
-        ("run", "get", "drun_1"),
-        ("run", "list"),
-        ("run", "logs", "drun_1"),
-        ("run", "logs", "drun_1", "drun_1"),
+        *(("deploy", "get", "dep_1"), ("deploy", "list"), ("deploy", "export", "dep_1"), ("run", "get", "drun_1")),
+        *(("run", "list"), ("run", "logs", "drun_1"), ("run", "logs", "drun_1", "drun_1")),
     ],
     ids=" ".join,
 )

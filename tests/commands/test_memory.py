@@ -127,16 +127,9 @@ def test_memory_write_creates_what_only_a_list_still_shows(qoder: Qoder, service
 @pytest.mark.parametrize(
     "words",
     [
-        ["/", "-m", "x"],
-        ["../x", "-m", "x"],
-        ["a//b", "-m", "x"],
-        ["a/./b", "-m", "x"],
-        ["notes.md", "-m", "a\0b"],
-        ["notes.md", "-m", "\udcff"],
-        ["notes.md", "-m", "x" * (memories.LARGEST + 1)],
-        ["notes.md", "-m", "@/missing"],
-        ["conventions.md"],
-        ["conventions.md", "-m", "-"],
+        *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"]),
+        *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "x" * (memories.LARGEST + 1)]),
+        *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
         ["conventions.md", "-m", ""],
     ],
 )

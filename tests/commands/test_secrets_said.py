@@ -110,18 +110,11 @@ def test_secrets_are_no_value_that_is_also_a_name() -> None:
 
 SAID = [
     '{"auth":{"type":"static_bearer","token":"hunter2"},"name":"weekly"}',
-    json.dumps('{"auth":{"token":"hunter2"}}'),
-    json.dumps(json.dumps('{"password":"hunter2"}')),
-    '{"headers":{"x-key":["hunter2"]}}',
-    '{"environment_variables":{"A":"hunter2"},"name":"weekly"}',
-    '{"environment_variables":"A=hunter2\\nB=',
-    "{'password': 'hunter2'}",
-    '"client_secret" => "hunter2"',
-    "TOKEN=hunter2 in line 3",
-    "https://me:hunter2@git.example/x",
-    "https://git.example/x?access_token=hunter2",
-    "Authorization: Bearer hunter2hunter2",
-    "ghp_hunter2hunter2hunter2 is not accepted",
+    *(json.dumps('{"auth":{"token":"hunter2"}}'), json.dumps(json.dumps('{"password":"hunter2"}'))),
+    *('{"headers":{"x-key":["hunter2"]}}', '{"environment_variables":{"A":"hunter2"},"name":"weekly"}'),
+    *('{"environment_variables":"A=hunter2\\nB=', "{'password': 'hunter2'}", '"client_secret" => "hunter2"'),
+    *("TOKEN=hunter2 in line 3", "https://me:hunter2@git.example/x", "https://git.example/x?access_token=hunter2"),
+    *("Authorization: Bearer hunter2hunter2", "ghp_hunter2hunter2hunter2 is not accepted"),
     '{"a":[{"b":{"secret_value":"hunter2"}}]} and {"password":"hunter2"}',
     '{\\"password\\": \\"a\\\\\\"hunter2\\"',
 ]

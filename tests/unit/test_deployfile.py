@@ -107,13 +107,9 @@ def test_deployment_file_may_have_several_each_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("a.json", json.dumps(FIELDS)),
-        ("b.yaml", json.dumps(FIELDS)),
-        ("c.json", f"[{json.dumps(FIELDS, indent=2)}]"),
-        ("d.jsonl", json.dumps(FIELDS) + "\n"),
-        ("e.yml", NIGHTLY),
-        ("f", NIGHTLY.replace("\n", "\r\n")),
-        ("g.YAML", "- " + NIGHTLY.replace("\n", "\n  ")),
+        *(("a.json", json.dumps(FIELDS)), ("b.yaml", json.dumps(FIELDS))),
+        *(("c.json", f"[{json.dumps(FIELDS, indent=2)}]"), ("d.jsonl", json.dumps(FIELDS) + "\n")),
+        *(("e.yml", NIGHTLY), ("f", NIGHTLY.replace("\n", "\r\n")), ("g.YAML", "- " + NIGHTLY.replace("\n", "\n  "))),
     ],
 )
 def test_deployment_file_says_the_same_in_yaml_and_json(tmp_path: Path, name: str, text: str) -> None:
@@ -267,16 +263,9 @@ def test_deployment_file_refuses_what_only_the_server_sets() -> None:
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("${A}", "one"),
-        ("<${A}${B}>", "<onetwo: [3]>"),
-        ("$${A}", "${A}"),
-        ("$$${A}", "$${A}"),
-        ("$A $ 5$ $$ {A}", "$A $ 5$ $$ {A}"),
-        ("${NONE:-else}", "else"),
-        ("${NONE:-}", ""),
-        ("${EMPTY:-a b: }", "a b: "),
-        ("${A:-else}", "one"),
-        ("${NESTED}", "${A}"),
+        *(("${A}", "one"), ("<${A}${B}>", "<onetwo: [3]>"), ("$${A}", "${A}"), ("$$${A}", "$${A}")),
+        *(("$A $ 5$ $$ {A}", "$A $ 5$ $$ {A}"), ("${NONE:-else}", "else"), ("${NONE:-}", "")),
+        *(("${EMPTY:-a b: }", "a b: "), ("${A:-else}", "one"), ("${NESTED}", "${A}")),
     ],
 )
 def test_deployment_file_fills_variables_in_once_and_never_reads_them_as_yaml(written: str, meant: str) -> None:

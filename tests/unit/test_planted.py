@@ -123,17 +123,11 @@ def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) ->
 @pytest.mark.parametrize(
     "text",
     [
-        '[profiles.default]\nregion = "TOKEN"\n',
-        '[profiles.default]\nbase_url = "TOKEN"\n',
+        *('[profiles.default]\nregion = "TOKEN"\n', '[profiles.default]\nbase_url = "TOKEN"\n'),
         '[profiles.default]\nbase_url = "https://u:TOKEN@host/x"\n',
-        '[profiles.default]\nbase_url = "https://host/TOKEN"\n',
-        '[profiles.default]\nworkspace_id = "TOKEN"\n',
-        '[profiles.default]\n"TOKEN" = "x"\n',
-        '[profiles."TOKEN"]\nregion = "cn"\n',
-        '[profiles."TOKEN"]\nregion = 7\n',
-        '"TOKEN" = 7\n',
-        'token = "TOKEN\n',
-        "TOKEN\n",
+        *('[profiles.default]\nbase_url = "https://host/TOKEN"\n', '[profiles.default]\nworkspace_id = "TOKEN"\n'),
+        *('[profiles.default]\n"TOKEN" = "x"\n', '[profiles."TOKEN"]\nregion = "cn"\n'),
+        *('[profiles."TOKEN"]\nregion = 7\n', '"TOKEN" = 7\n', 'token = "TOKEN\n', "TOKEN\n"),
     ],
 )
 def test_planted_token_in_the_config_file_is_not_repeated(qoder: Qoder, text: str, token: str) -> None:
