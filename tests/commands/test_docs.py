@@ -23,25 +23,25 @@ GENERATED = ("tests/shown/*", "completions/qoder.*", "completions/_qoder")
 MOST_LINES = 1_500  # of committed text that the program could print
 
 
-def test_the_table_of_exit_codes_is_up_to_date() -> None:
+def test_pages_have_the_exit_codes_of_the_program() -> None:
     text = (PAGES / "exit-codes.md").read_text("utf-8")
     assert with_exit_codes(text) == text, "run: python -m tests.tools generate"
 
 
-def test_the_readme_stays_short_and_links_every_page() -> None:
+def test_readme_stays_short_and_links_every_page() -> None:
     text = README.read_text("utf-8")
     assert len(text.encode()) <= MOST_BYTES
     assert set(re.findall(r"\(qoder_cli/help/pages/([\w-]+)\.md\)", text)) == {*NAMES, "exit-codes"}
     assert {path.stem for path in PAGES.glob("*.md")} == {*NAMES, "exit-codes"}
 
 
-def test_little_generated_text_is_committed() -> None:
+def test_repository_has_little_generated_text() -> None:
     files = [path for pattern in GENERATED for path in ROOT.glob(pattern)]
     assert sum(len(path.read_text("utf-8").splitlines()) for path in files) <= MOST_LINES
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_every_link_leads_somewhere(name: str) -> None:
+def test_pages_have_links_that_lead_somewhere(name: str) -> None:
     text = WRITTEN[name].read_text("utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = target.partition("#")
@@ -57,7 +57,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_what_the_code_cites_of_the_api_is_there() -> None:
+def test_pages_have_what_the_code_cites_of_the_api() -> None:
     cited = {
         anchor
         for path in (*HOUSE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"))
@@ -66,21 +66,21 @@ def test_what_the_code_cites_of_the_api_is_there() -> None:
     assert cited - anchors(PAGES / "api.md") == set()
 
 
-def test_every_help_topic_named_anywhere_exists(qoder: Qoder) -> None:
+def test_pages_name_only_help_topics_that_exist(qoder: Qoder) -> None:
     text = "".join(path.read_text("utf-8") for path in WRITTEN.values())
     named = set(re.findall(r"`qoder help ([a-z][a-z-]*)", text))
     known = {*TOPICS, *NAMES, *(each["path"][0] for each in qoder("help", "--json").json["commands"])}
     assert named - known == set()
 
 
-def test_the_map_of_the_house_has_every_room() -> None:
+def test_map_of_the_house_has_every_room() -> None:
     text = (HOUSE / "README.md").read_text("utf-8")
     rooms = [f"{path.name}/" for path in HOUSE.iterdir() if (path / "__init__.py").is_file()]
     rooms += [path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py"]
     assert [room for room in rooms if f"`{room}`" not in text] == []
 
 
-def test_what_an_uninstall_leaves_is_told(tmp_path: Path) -> None:
+def test_pages_tell_what_an_uninstall_leaves(tmp_path: Path) -> None:
     text = (PAGES / "guarantees.md").read_text("utf-8")
     town = Town("current", tmp_path, FakeClock())
     assert town("deploy", "run", "dep_demo", "--wait", "--idempotency-key", "k").code == 0

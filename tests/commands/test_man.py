@@ -22,7 +22,7 @@ SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 pages = cache(man_pages)
 
 
-def test_the_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) -> None:
+def test_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
     made = subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, capture_output=True, text=True)
@@ -35,14 +35,14 @@ def test_the_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Pa
     assert any(name.endswith("/licenses/LICENSE") for name in files)
 
 
-def test_every_command_has_a_page(qoder: Qoder) -> None:
+def test_man_has_a_page_of_every_command(qoder: Qoder) -> None:
     paths = [each["path"] for each in qoder("help", "--json").json["commands"]]
     groups = {tuple(path[:length]) for path in paths for length in range(1, len(path))}
     assert set(pages()) == {"qoder.1", *(f"qoder-{'-'.join(path)}.1" for path in (*paths, *groups))}
 
 
 @pytest.mark.parametrize("name", pages())
-def test_a_page_is_plain_roff_with_its_sections_in_order(name: str) -> None:
+def test_man_pages_are_plain_roff_with_their_sections_in_order(name: str) -> None:
     text = pages()[name]
     assert text.isascii()
     lines = text.splitlines()
@@ -64,7 +64,7 @@ def plain(roff: str) -> str:
     return " ".join(line for line in text.splitlines() if not re.match(r"\.(PP|TP|nf|fi)$", line))
 
 
-def test_a_page_says_what_help_says(qoder: Qoder) -> None:
+def test_man_pages_say_what_help_says(qoder: Qoder) -> None:
     told: dict[str, Any] = qoder("help", "--json").json
     for command in told["commands"]:
         page = " ".join(plain(pages()[f"qoder-{'-'.join(command['path'])}.1"]).split())
@@ -78,7 +78,7 @@ def test_a_page_says_what_help_says(qoder: Qoder) -> None:
     assert all(name in program for each in told["everywhere"] for name in each["names"])
 
 
-def test_help_prints_a_page(qoder: Qoder) -> None:
+def test_help_man_prints_a_page(qoder: Qoder) -> None:
     assert qoder("help", "--man").out == pages()["qoder.1"] == qoder("help", "exit-codes", "--man").out
     assert qoder("help", "deploy", "run", "--man").out == pages()["qoder-deploy-run.1"]
     assert qoder("help", "runs", "--man").out == pages()["qoder-run.1"]
@@ -86,7 +86,7 @@ def test_help_prints_a_page(qoder: Qoder) -> None:
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
-def test_groff_has_nothing_to_say_against_them() -> None:
+def test_man_pages_pass_groff() -> None:
     text = "".join(pages().values())
     ran = subprocess.run(["groff", "-man", "-ww", "-z"], input=text, text=True, capture_output=True, check=True)
     assert ran.stderr == ""

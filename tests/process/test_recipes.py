@@ -6,14 +6,12 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WithoutStreams
@@ -30,46 +28,31 @@ JOBS = dict(re.findall(r"<!-- job: ([^>]+) -->\n```yaml\n(.*?)```", WRITTEN, re.
 BASH = ("bash", "-euo", "pipefail", "-c")
 
 
-def test_the_first_command_prints_what_the_readme_shows() -> None:
+def test_readme_shows_what_its_first_command_prints() -> None:
     assert with_first_run(TEXTS["README"]) == TEXTS["README"], "run: python -m tests.tools generate"
 
 
-def test_no_recipe_is_left_out() -> None:
+def test_recipes_are_all_found() -> None:
     assert len(RECIPES) == WRITTEN.count("<!-- recipe:") > 8
     assert len(JOBS) == WRITTEN.count("<!-- job:") == 3
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_works(tmp_path: Path, name: str) -> None:
+def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     need(*(program for program in ("jq", "flock") if f"{program} " in RECIPES[name]))
     with sandbox("current") as server:
         seed_runs(server.world, 30, deployment_id="dep_scheduled", every=3600.0)
         shell = Shell(tmp_path, server).quick().hurry()
         shell.env["REPORTS_API_KEY"] = "a-secret"
         ended = shell.start(*BASH, RECIPES[name]).end()
-    assert (ended.code, "rror" in ended.err.replace("dep_fail", "")) == (0, name == "a red job"), ended.err
-
-
-def test_approve_what_is_known_denies_the_rest(tmp_path: Path) -> None:
-    need("jq")
-    with sandbox("current") as server:
-        ended = Shell(tmp_path, server).quick().run(*BASH, RECIPES["approve what is known"])
         asked = server.world.requests
-    assert ended.code == 0, ended.err
-    sent = [seen.body.decode() for seen in asked if seen.method == "POST" and seen.path.endswith("/events")]
-    assert [re.findall(r'"result": ?"(\w+)"', body) for body in sent] == [["allow"], ["deny"], ["deny"]]
+    assert (ended.code, "rror" in ended.err.replace("dep_fail", "")) == (0, name == "a red job"), ended.err
+    if name == "approve what is known":
+        sent = [seen.body.decode() for seen in asked if seen.method == "POST" and seen.path.endswith("/events")]
+        assert [re.findall(r'"result": ?"(\w+)"', body) for body in sent] == [["allow"], ["deny"], ["deny"]]
 
 
-@pytest.mark.parametrize("generation", ["current", "legacy"])
-def test_a_run_that_asks_is_approved_and_says_what_it_did(tmp_path: Path, generation: Generation) -> None:
-    line = "qoder deploy run dep_ask --wait; echo $?; qoder run approve last --all --yes --wait --result"
-    with sandbox(generation) as server:
-        ended = Shell(tmp_path, server).hurry().quick().bash(line)
-    assert ended.code == 0, ended.err
-    assert ended.out.splitlines()[-2:] == ["11", "I ran 'git push origin main'."]
-
-
-def test_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) -> None:
+def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) -> None:
     need("flock")
     lock = tmp_path / "nightly.lock"
     recipe = RECIPES["cron with a lock"].replace("/tmp/nightly.lock", str(lock))
@@ -81,20 +64,19 @@ def test_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) -> None
 # The jobs of CI systems: their scripts, with what the system sets. A `pip` that does nothing stands for the network.
 
 
-def github_steps() -> list[dict[str, Any]]:
-    job = yaml.safe_load(JOBS["github"])["jobs"]["run"]
-    return [step for step in job["steps"] if "run" in step]
+as_red = pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
 
 
 def play(shell: Shell, script: str, **env: str) -> Ended:
     return shell.start(*BASH, f'pip() {{ test -n "$2"; }}\n{script}', env=env).end()
 
 
-@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
-def test_the_github_job_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
+@as_red
+def test_recipe_github_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
     output = tmp_path / "output"
     env = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
-    install, run, logs = (step["run"].replace("nightly-report", deployment) for step in github_steps())
+    steps = yaml.safe_load(JOBS["github"])["jobs"]["run"]["steps"]
+    install, run, logs = (step["run"].replace("nightly-report", deployment) for step in steps if "run" in step)
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         assert play(shell, install, QODER_CLI="qoder-cli @ git+https://x").code == 0
@@ -106,8 +88,8 @@ def test_the_github_job_is_as_red_as_its_run(tmp_path: Path, deployment: str, co
     assert (ended.code, told["exit_code"]) == (code, str(code)), ended.err
 
 
-@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
-def test_the_gitlab_job_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
+@as_red
+def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, code: int) -> None:
     [job] = yaml.safe_load(JOBS["gitlab"]).values()
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
@@ -116,8 +98,10 @@ def test_the_gitlab_job_is_as_red_as_its_run(tmp_path: Path, deployment: str, co
         assert play(shell, script, **env).code == code
 
 
-@pytest.mark.parametrize(("deployment", "code"), [("nightly-report", 0), ("dep_fail", 1)])
-def test_one_gitlab_job_starts_a_run_and_another_waits_for_it(tmp_path: Path, deployment: str, code: int) -> None:
+@as_red
+def test_recipe_of_two_gitlab_jobs_starts_a_run_in_one_and_waits_for_it_in_the_other(
+    tmp_path: Path, deployment: str, code: int
+) -> None:
     jobs = yaml.safe_load(JOBS["two jobs"])
     before = "\n".join(jobs["default"]["before_script"])
     variables = tmp_path / jobs["start"]["artifacts"]["reports"]["dotenv"]
@@ -140,7 +124,7 @@ SCRIPTS = RECIPES | {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_shellcheck_finds_nothing(name: str) -> None:
+def test_recipes_pass_shellcheck(name: str) -> None:
     need("shellcheck")
     checked = subprocess.run(["shellcheck", "-s", "bash", "-"], input=SCRIPTS[name], text=True, capture_output=True)
     assert checked.stdout == ""
@@ -164,7 +148,7 @@ TYPED = [line for line in _examples() if line not in PASTED]
 
 
 @pytest.mark.parametrize("line", PASTED)
-def test_an_example_works_when_pasted(tmp_path: Path, line: str) -> None:
+def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) -> None:
     if line.startswith("qoder sandbox"):
         line = line.replace("qoder sandbox", "qoder sandbox --speed 40").replace("--speed 10 ", "")
     with sandbox("current") as server:
@@ -174,7 +158,9 @@ def test_an_example_works_when_pasted(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", TYPED)
-def test_an_example_works_as_typed(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_have_examples_that_work_as_typed(
+    qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
     monkeypatch.chdir(tmp_path)

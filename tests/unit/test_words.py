@@ -120,7 +120,7 @@ def texts() -> list[Text]:
     return found + [Text("help/suggestions.py", text, True) for text in suggested]
 
 
-def test_the_messages_are_found() -> None:
+def test_messages_are_found() -> None:
     said = {text.text for text in texts()}
     assert {"--type must not be empty", "Never prompt.", "Skip the confirmation prompt.", "nothing was changed"} <= said
     assert len(texts()) > 400
@@ -128,7 +128,7 @@ def test_the_messages_are_found() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_no_message_is_translated_word_by_word(rule: str) -> None:
+def test_messages_are_not_translated_word_by_word(rule: str) -> None:
     pattern = re.compile(rule, re.IGNORECASE)
     wrong = [text for text in texts() if pattern.search(PEOPLE.sub("", text.text))]
     assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
@@ -140,7 +140,7 @@ PAGES += [f"tests/shown/{name}.txt" for name in ("help", "mistakes", "tables")]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_neither_is_a_page(page: str) -> None:
+def test_pages_are_not_translated_word_by_word(page: str) -> None:
     text = (HOUSE.parent / page).read_text("utf-8")
     text = re.sub(r"(?s)```.*?```|<!--.*?-->", "", text)
     # The command `answer`, and what the server says.
@@ -150,10 +150,10 @@ def test_neither_is_a_page(page: str) -> None:
         assert [found[0] for rule in RULES if (found := re.search(f"(?i){rule}", words))] == [], paragraph
 
 
-def test_a_hint_is_an_imperative_or_a_purpose() -> None:
+def test_hints_are_imperatives_or_purposes() -> None:
     wrong = [text for text in texts() if text.is_hint and not IMPERATIVE.match(text.text)]
     assert [f"{text.place}: {text.text}" for text in wrong] == []
 
 
-def test_a_hint_does_not_end_with_a_period() -> None:
+def test_hints_end_without_a_period() -> None:
     assert [text for text in texts() if text.is_hint and re.search(r"\w\.$", text.text)] == []
