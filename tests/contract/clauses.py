@@ -52,6 +52,21 @@ EXEMPT = (
     ),
     Row(("input",), ("deploy export",), "its JSON is a file for deploy apply"),
     Row(("empty input allowed", "input"), ("run logs --follow",), "it takes one run"),
+    Row(
+        ("array everywhere", "another's object", "hostile text in a table", "hostile text in json"),
+        _RAW,
+        "it prints a response as it came, whatever it says",
+    ),
+    Row(
+        ("hostile text in a table",),
+        ("run result", "run send"),
+        "the text of --result is the agent's, for a file or a pipe; on a terminal it is made inert",
+    ),
+    Row(
+        ("refused", "forbidden"),
+        ("deploy run in a fleet",),
+        "what is refused to one deployment is not refused to the next",
+    ),
     Row(("whereabouts",), _RAW, "it is for scripts, whose author typed the request"),
     Row(("whereabouts",), ("env work heartbeat",), "a worker sends one every few seconds: its log is not filled"),
     Row(

@@ -27,6 +27,7 @@ NOT_PLAYED = {
 }
 OWN_LINES = {
     "completion": "qoder completion zsh",  # its examples write files
+    "run cancel": "qoder run cancel {id} --yes",  # that of its example ends by itself
     "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
     "deploy export": "qoder deploy export nightly-report",  # its examples write files
     "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
@@ -35,6 +36,8 @@ OWN_LINES = {
 # What is typed before; `{id}` in the line is what it prints.
 BEFORE = {
     "dream cancel": "qoder dream create --from project --model auto --json",
+    "run cancel": "qoder deploy run dep_ask --json",
+    "deploy unpause": "qoder deploy pause nightly-report --json",
     "env work heartbeat": "qoder env work ack workers work_demo --json",
     "key free": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
 }
@@ -164,7 +167,7 @@ def _line(name: str, function: Callable[..., Any]) -> str | None:
     line = OWN_LINES.get(name) or next(fits, None)
     if line is None:
         return None
-    words = shlex.split(line.replace(" --dry-run", ""))[1:]
+    words = shlex.split(re.sub(" --dry-run| --json", "", line))[1:]
     depth = max(depth for depth in range(len(words) + 1) if " ".join(words[:depth]) in _FUNCTIONS or not depth)
     return shlex.join(["qoder", *name.split(), *words[depth:]])
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from unittest.mock import patch
 
@@ -67,7 +68,8 @@ class Sent:
 
     def __str__(self) -> str:
         query = self.request.url.query.decode()
-        return f"{self.method} {self.path}{'?' * bool(query)}{query} → {self.status or 'never came there'}"
+        shown = f"?{query[:60]}{'…' * (len(query) > 60)}" if query else ""
+        return f"{self.method} {self.path}{shown} → {self.status or 'never came there'}"
 
 
 class Played(Ran):
@@ -179,7 +181,8 @@ class Scene:
 
     def told(self) -> str:
         """Return what was played, and what the last line sent."""
-        sent = "".join(f"\n    {one}" for one in self.sent[-30:]) or " nothing"
+        shown = ((each, len(list(same))) for each, same in groupby(map(str, self.sent)))
+        sent = "".join(f"\n    {each}{f' ({times} times)' * (times > 1)}" for each, times in shown) or " nothing"
         return "\n".join(ran.told() for ran in self.played[-2:]) + f"\n  sent:{sent}"
 
 

@@ -1,0 +1,281 @@
+"""Each command against a server, a gateway or a proxy that is not as it should be."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.sandbox.wire import Generation
+from tests.conftest import TOKEN
+from tests.contract.clauses import Clauses, where_it_asks, where_it_writes
+from tests.contract.scene import SECRET, Answer, Lie, Played, Scene, check_ending, usual
+
+CLAUSES = Clauses()
+NOTHING_STARTED = (2, 4, 5, 6, 7)  # these exit codes say it
+HTML = "<!doctype html><h1>Bad gateway</h1>"
+
+
+def envelope(status: int, kind: str, message: str = "Oops.") -> httpx.Response:
+    """Return an error as the API sends it."""
+    return httpx.Response(status, json={"type": "error", "error": {"type": kind, "message": message}})
+
+
+# The answer to a write is lost: what becomes of it is believed neither way without a look.
+
+
+def at_write(scene: Scene, meet: Callable[[Answer], httpx.Response], *, number: int = 0) -> None:
+    """Let a write meet this, which is handed what lets the world carry it out."""
+    met = 0
+
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        nonlocal met
+        if request.method == "GET":
+            return answer()
+        met += 1
+        return meet(answer) if met == number + 1 else answer()
+
+    scene.lie = lie
+
+
+def is_believed(scene: Scene) -> None:
+    """Play the line: nothing is done twice, nothing that was done is denied, nothing undone is claimed."""
+    before = usual(scene.command.name, scene.generation).writes
+    assert before, "the line writes"
+    ran = scene.run("--json")
+    check_ending(ran)
+    said_then = len(scene.done)
+    scene.clock.sleep(3600)  # what is late arrives
+    done = len(scene.done)
+    assert done <= len(before), "it was done twice"
+    assert ran.code != 70
+    assert ran.code != 1
+    if done:
+        assert ran.code not in NOTHING_STARTED, "it was done, and is denied"
+    if ran.code == 0:
+        assert said_then, "it was not done, and is claimed"
+
+
+def lost(how: Callable[[], httpx.Response], *, is_done: bool) -> Callable[[Scene], None]:
+    def play(scene: Scene) -> None:
+        def meet(answer: Answer) -> httpx.Response:
+            if is_done:
+                answer()
+            return how()
+
+        at_write(scene, meet)
+        is_believed(scene)
+
+    return play
+
+
+def raising(error: Exception) -> Callable[[], httpx.Response]:
+    def fail() -> httpx.Response:
+        raise error
+
+    return fail
+
+
+LOSSES = {
+    "lost answer": lost(raising(httpx.RemoteProtocolError("Server disconnected.")), is_done=True),
+    "lost request": lost(raising(httpx.ReadError("Connection reset by peer")), is_done=False),
+    "no connection": lost(raising(httpx.ConnectError("Connection refused")), is_done=False),
+    "5xx that acted": lost(lambda: envelope(503, "api_error"), is_done=True),
+    "5xx that did nothing": lost(lambda: envelope(500, "api_error"), is_done=False),
+    "gateway that acted": lost(lambda: httpx.Response(502, html=HTML), is_done=True),
+    "page that acted": lost(lambda: httpx.Response(200, html=HTML), is_done=True),
+    "page that did nothing": lost(lambda: httpx.Response(200, html=HTML), is_done=False),
+    "garbage that acted": lost(lambda: httpx.Response(200, text='{"id": "x'), is_done=True),
+    "another's object": lost(lambda: httpx.Response(200, json={"id": "agent_9", "type": "agent"}), is_done=True),
+    "no body that acted": lost(lambda: httpx.Response(204), is_done=True),
+    "429": lost(lambda: envelope(429, "rate_limit_error"), is_done=False),
+    "proxy's refusal": lost(lambda: httpx.Response(403, html=HTML), is_done=True),
+}
+for _name, _play in LOSSES.items():
+    CLAUSES.add(_name, where_it_writes, on_both=True)(_play)
+
+
+@CLAUSES.add("late answer", where_it_writes, on_both=True)
+def what_arrives_late_is_no_second_time(scene: Scene) -> None:
+    def meet(answer: Answer) -> httpx.Response:
+        scene.late.append((scene.clock.time + 12, answer))
+        raise httpx.ReadTimeout("The read operation timed out")
+
+    at_write(scene, meet)
+    is_believed(scene)
+
+
+def kept_answer(scene: Scene, *, is_done: bool) -> None:
+    """Answer with what the same write was answered an hour ago, as a cache does."""
+    kept = usual(scene.command.name, scene.generation).first_answer
+
+    def meet(answer: Answer) -> httpx.Response:
+        if is_done:
+            answer()
+        return httpx.Response(200, content=kept, headers={"content-type": "application/json", "age": "3600"})
+
+    at_write(scene, meet)
+    is_believed(scene)
+
+
+@CLAUSES.add("kept answer", where_it_writes, on_both=True)
+def a_kept_answer_proves_nothing(scene: Scene) -> None:
+    kept_answer(scene, is_done=False)
+
+
+@CLAUSES.add("kept answer that acted", where_it_writes, on_both=True)
+def a_kept_answer_denies_nothing(scene: Scene) -> None:
+    kept_answer(scene, is_done=True)
+
+
+@CLAUSES.add("refused", where_it_writes)
+def a_refusal_is_6_and_is_not_repeated(scene: Scene) -> None:
+    at_write(scene, lambda answer: envelope(422, "invalid_request_error"))
+    ran = scene.run("--json")
+    check_ending(ran)
+    assert ran.code == 6
+    assert len(scene.writes) == 1
+    assert scene.done == []
+
+
+@CLAUSES.add("forbidden", where_it_writes)
+def a_write_that_nobody_may_do_is_4(scene: Scene) -> None:
+    at_write(scene, lambda answer: envelope(403, "permission_error"))
+    ran = scene.run("--json")
+    check_ending(ran)
+    assert ran.code == 4
+    assert len(scene.writes) == 1
+
+
+# Nothing comes that can be believed.
+
+
+def unbelievable(answer: Callable[[httpx.Request], httpx.Response], *codes: int) -> Callable[[Scene], None]:
+    def play(scene: Scene) -> None:
+        scene.lie = lambda request, _: answer(request)
+        ran = scene.run("--json")
+        check_ending(ran)
+        assert ran.code in (codes or (7, 9, 10))
+        assert scene.done == []
+
+    return play
+
+
+def redirected(request: httpx.Request) -> httpx.Response:
+    assert request.url.host == "api.qoder.com", "a redirect is never followed"
+    return httpx.Response(302, headers={"location": "https://elsewhere.example/"})
+
+
+NOWHERE: dict[str, Callable[[httpx.Request], httpx.Response]] = {
+    "server that is down": lambda request: envelope(503, "api_error"),
+    "no network": lambda request: raising(httpx.ConnectError("[Errno -2] Name or service not known"))(),
+    "pages everywhere": lambda request: httpx.Response(200, html=HTML),
+    "garbage everywhere": lambda request: httpx.Response(200, text='{"id": "x'),
+    "null everywhere": lambda request: httpx.Response(200, json=None),
+    "array everywhere": lambda request: httpx.Response(200, json=[]),
+    "redirect": redirected,
+}
+for _name, _answer in NOWHERE.items():
+    CLAUSES.add(_name, where_it_asks)(unbelievable(_answer))
+# It is a 4xx, which says that nothing was done; where something is waited for, it is no answer.
+_refusing = unbelievable(lambda request: httpx.Response(407, html=HTML), 6, 9, 10)
+CLAUSES.add("proxy that refuses", where_it_asks)(_refusing)
+
+
+@CLAUSES.add("not found", where_it_asks)
+def what_does_not_exist_is_5(scene: Scene) -> None:
+    scene.lie = lambda request, answer: envelope(404, "not_found_error", "Not found.")
+    ran = scene.run("--json")
+    check_ending(ran)
+    assert ran.code == 5
+    assert scene.done == []
+
+
+# What a server says.
+
+NASTY = "\x1b[31m\u202e::error::\r\n::error::\t##[x]\x9b\u2028"
+_KEPT = re.compile(
+    r"id$|_id$|^(type|status|state|object|version|source|content_sha256|kind)$|_at$|url|timezone|cursor|page"
+)
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2028]")
+
+
+def hostile(value: Any, key: str = "") -> Any:
+    """Return JSON with hostile text in every field that a person, an agent or a server may have filled."""
+    if isinstance(value, dict):
+        return {name: hostile(each, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [hostile(each, key) for each in value]
+    if isinstance(value, str) and not _KEPT.search(key) and not re.match(r"[a-z]+_\w+$|\d{4}-\d\d-\d\d", value):
+        return f"{value}{NASTY}"
+    return value
+
+
+def said_with(change: Callable[[Any], Any]) -> Lie:
+    """Return what changes each answer of the world."""
+
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        said = answer()
+        try:
+            return httpx.Response(said.status_code, json=change(said.json()), headers={"x-request-id": f"r{NASTY[:2]}"})
+        except ValueError:
+            return said
+
+    return lie
+
+
+def is_inert(ran: Played) -> None:
+    assert ran.code != 70
+    for text in (ran.out, ran.err):
+        assert not _UNSAFE.search(text)
+        assert not re.search(r"(?m)^\s*::", text)
+        assert "##[" not in text
+
+
+@CLAUSES.add("hostile text in a table", where_it_asks, on_both=True)
+def what_a_server_says_steers_no_terminal(scene: Scene) -> None:
+    scene.lie = said_with(hostile)
+    is_inert(scene.run())
+
+
+@CLAUSES.add("hostile text in json", where_it_asks, on_both=True)
+def what_a_server_says_is_escaped_in_json(scene: Scene) -> None:
+    scene.lie = said_with(hostile)
+    ran = scene.run("--json")
+    is_inert(ran)
+    check_ending(ran)
+
+
+@CLAUSES.add("hostile refusal", where_it_asks)
+def an_error_of_a_server_steers_no_terminal(scene: Scene) -> None:
+    scene.lie = lambda request, answer: envelope(400, "invalid_request_error", f"No.{NASTY}")
+    ran = scene.run()
+    is_inert(ran)
+    assert len(ran.errors) == 1
+
+
+@CLAUSES.add("hidden secrets", where_it_asks)
+def what_a_refusal_quotes_of_secrets_is_hidden(scene: Scene) -> None:
+    said = []
+
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        if request.method == "GET" and scene.command.writes and not scene.command.ends:
+            return answer()
+        said.append(request)
+        quoted = f"{request.read().decode('utf-8', 'replace')} with {json.dumps(dict(request.headers))} of {TOKEN}"
+        return envelope(400, "invalid_request_error", f"Bad request: {quoted}")
+
+    scene.lie = lie
+    ran = scene.run("--debug")
+    assert said
+    assert ran.code == 6
+    assert SECRET not in ran.out
+    assert SECRET not in ran.err
+    assert "Bad request" in ran.err
+
+
+@pytest.mark.parametrize(("name", "about", "generation"), CLAUSES.cases())
+def test_servers(name: str, about: str, generation: Generation) -> None:
+    CLAUSES.play(name, about, generation)
