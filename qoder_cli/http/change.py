@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
 from qoder_cli.base.errors import CannotBe as CannotBe
 from qoder_cli.base.model import Resource, created_at, mapping
-from qoder_cli.http.answers import Answer, Pending, no_answer
+from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 
@@ -90,8 +90,6 @@ class ObjectWrite(Write[T]):
 
     def read(self, answer: Answer) -> T:
         found: T | None = self._parse(self.client.understand(answer))
-        if answer.is_kept:
-            raise no_answer("the response is an old one that a proxy has kept")
         if found is None or not self._shows(found):
             raise NoAnswer("the response does not show the change")
         return found

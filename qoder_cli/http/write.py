@@ -31,7 +31,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import segment
 from qoder_cli.base.times import span
-from qoder_cli.http.answers import Answer, Pending, answer_to
+from qoder_cli.http.answers import Answer, Pending, answer_to, no_answer
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
@@ -278,7 +278,10 @@ class Write(ABC, Generic[T]):
             raise
 
     def _heard(self, pending: Pending, within: float) -> Written[T]:
-        value = self.read(answer_to(pending, within))
+        answer = answer_to(pending, within)
+        if 200 <= answer.status < 300 and answer.is_kept:
+            raise no_answer("the response is an old one that a proxy has kept")
+        value = self.read(answer)
         self.done(value)
         return self._done(value, "answered")
 

@@ -102,17 +102,15 @@ class Trigger(Write[Run]):
         if run is None:
             raise NoAnswer("the response is not a run")
         self._mine(run)
-        if why := self._not_ours(run, answer):
+        if why := self._not_ours(run):
             raise NoAnswer(f"the response is {why} ({run.id})")
         return run
 
-    def _not_ours(self, run: Run, answer: Answer) -> str | None:
+    def _not_ours(self, run: Run) -> str | None:
         """Return why a run in an answer cannot be the one that this command has just started; None if it can.
 
         A key that was typed may have started its run long ago, and the server answers with that one again.
         """
-        if answer.is_kept:
-            return "one that a proxy has kept"
         if is_scheduled(run):
             return "a run that a schedule started"
         owner = self._app.store.owner(run.id, host=self.client.settings.host)
