@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
+    NoAnswer,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -78,13 +79,13 @@ Named = tuple[str, Target | QoderError]  # a word, and what it names, or why not
 
 
 def read(app: App, target: Target, **how: Any) -> Raw:
-    """Return a thing as `Client.get` reads it. Raises ApiError, NotFound also for another thing."""
+    """Return a thing as `Client.get` reads it. Raises ApiError, NoAnswer for another thing."""
     try:
         found = mapping(app.client.get(target.path, **how))
     except NotFound as error:
         raise error.about(target.called) from None
     if not target.is_it(found):
-        raise NotFound(f"the response is not {target.called}")
+        raise NoAnswer(f"the response is not {target.called}")
     return found
 
 
