@@ -1,4 +1,4 @@
-"""The store: what it knows, and that nothing that is done to it loses a run or is in the way."""
+"""The store of starts: what it knows, and that nothing that is done to it loses a run or is in the way."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.cli import options
@@ -29,6 +32,7 @@ from tests.support.wire import api_error
 
 HOST = "api.qoder.com"
 LINUX = sys.platform == "linux"
+posix = pytest.mark.skipif(os.name != "posix", reason="as POSIX has it")
 
 
 def store_in(folder: Path, warn: Callable[[str], None] = pytest.fail) -> Store:
@@ -90,40 +94,56 @@ def held() -> Iterator[Held]:
         yield Held(stdin.fileno(), other_end.close)
 
 
+def known(folder: Path) -> list[tuple[str, str | None]]:
+    """Return what a store in this folder knows: keys and their runs."""
+    return [(entry.attempt.key, entry.run) for entry in entries_in(folder)]
+
+
 # What it knows.
 
-
-def test_an_attempt_is_open_until_it_is_settled(store: Store) -> None:
-    attempt = begin(store)
-    assert store.entries(HOST) == [Entry(attempt)]
-    assert store.entries(HOST)[0].open
-    store.settle(attempt, "drun_1")
-    assert store.entries(HOST) == [Entry(attempt, "drun_1")]
-    assert not store.entries(HOST)[0].open
-    assert store.owners(HOST) == {"drun_1": Entry(attempt, "drun_1")}
+HOSTS = (HOST, "elsewhere")
+STEPS = st.tuples(
+    st.sampled_from(["settle", "settle_nothing", "claim"]), st.integers(0, 3), st.sampled_from(["drun_1", "drun_2"])
+)
 
 
-def test_that_nothing_was_started_never_overwrites_a_run(store: Store) -> None:
-    heard, claimed, nothing = (begin(store, key) for key in "abc")
-    store.settle(heard, "drun_1")
-    store.claim(claimed, "drun_2")
-    for attempt in (heard, claimed, nothing):
-        store.settle_nothing(attempt)
-    assert [(entry.run, entry.nothing) for entry in store.entries(HOST)] == [
-        ("drun_1", False),
-        ("drun_2", False),
-        (None, True),
-    ]
+@given(st.lists(STEPS, max_size=8))
+def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str]]) -> None:
+    """An answer beats everything, a run is claimed once, and that nothing was started is never said over a run."""
+    with tempfile.TemporaryDirectory() as folder, closing(store_in(Path(folder))) as store:
+        attempts = [begin(store, host=HOSTS[number // 3]) for number in range(4)]
+        entries = [Entry(attempt) for attempt in attempts]
+        for what, number, run in steps:
+            attempt, entry = attempts[number], entries[number]
+            beside = [n for n, each in enumerate(entries) if each.attempt.host == attempt.host and n != number]
+            owner = [n for n in beside if entries[n].run == run]
+            match what:
+                case "settle":
+                    store.settle(attempt, run)
+                    entries[number] = Entry(attempt, run)
+                    for n in owner:
+                        if entries[n].adopted:  # wrongly: it is open again
+                            entries[n] = Entry(attempts[n])
+                case "settle_nothing":
+                    store.settle_nothing(attempt)
+                    if entry.run is None:
+                        entries[number] = Entry(attempt, nothing=True)
+                case "claim":
+                    is_free = entry.run is None and not owner
+                    assert store.claim(attempt, run) == (is_free or entry.run == run)
+                    if is_free:
+                        entries[number] = Entry(attempt, run, adopted=True)
+        for host in HOSTS:
+            mine = [entry for entry in entries if entry.attempt.host == host]
+            assert store.entries(host) == store.of_key("k", host=host) == mine
+            assert store.adopted(host) == {entry.run for entry in mine if entry.adopted}
+            assert store.owners(host) == {entry.run: entry for entry in reversed(mine) if entry.run}
+            assert [entry.open for entry in mine] == [not (entry.run or entry.nothing) for entry in mine]
+        store.close()
+        assert sorted(entries_in(Path(folder)), key=str) == sorted(entries, key=str)
 
 
-def test_a_run_that_an_answer_names_wins_over_nothing(store: Store) -> None:
-    attempt = begin(store)
-    store.settle_nothing(attempt)
-    store.settle(attempt, "drun_1")
-    assert store.entries(HOST) == [Entry(attempt, "drun_1")]
-
-
-def test_the_offset_of_the_server_is_kept_with_the_attempt(store: Store) -> None:
+def test_store_keeps_the_offset_of_the_server_with_the_attempt(store: Store) -> None:
     attempt = store.know_offset(begin(store), 1.5)
     assert attempt.ahead == 1.5
     assert store.entries(HOST) == [Entry(attempt)]
@@ -131,115 +151,52 @@ def test_the_offset_of_the_server_is_kept_with_the_attempt(store: Store) -> None
     assert store.last(profile="p", host=HOST) == Entry(early)
 
 
-def test_a_run_is_claimed_once(store: Store, tmp_path: Path) -> None:
-    first, second = begin(store), begin(store)
-    assert store.claim(first, "drun_1")
-    assert store.claim(first, "drun_1")  # again, as a command that is repeated does
-    assert not store.claim(first, "drun_2")
-    assert not store.claim(second, "drun_1")
-    assert entries_in(tmp_path / "state") == [Entry(first, "drun_1", adopted=True), Entry(second)]
-    assert store.owners(HOST) == {"drun_1": Entry(first, "drun_1", adopted=True)}
-    assert store.adopted(HOST) == {"drun_1"}
-    assert store.adopted(HOST) & {"drun_1", "drun_2"} == {"drun_1"}
-    assert "drun_1" not in store.adopted("elsewhere")
-
-
-def test_what_an_answer_named_cannot_be_claimed_by_another_and_stays_heard_of(store: Store) -> None:
-    heard, other = begin(store), begin(store)
-    store.settle(heard, "drun_1")
-    assert not store.claim(other, "drun_1")
-    assert store.claim(heard, "drun_1")
-    assert store.entries(HOST) == [Entry(heard, "drun_1"), Entry(other)]
-
-
-def test_a_claim_ends_a_nothing(store: Store) -> None:
-    attempt = begin(store)
-    store.settle_nothing(attempt)
-    assert store.claim(attempt, "drun_1")
-    assert store.entries(HOST) == [Entry(attempt, "drun_1", adopted=True)]
-
-
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_claim_is_reopened_by_the_answer_that_names_the_run_to_another(store: Store, elsewhere: bool) -> None:
-    wrong, right = begin(store, host="elsewhere" if elsewhere else HOST), begin(store)
-    assert store.claim(wrong, "drun_1")
-    store.settle(right, "drun_1")
-    assert store.owners(HOST) == {"drun_1": Entry(right, "drun_1")}
-    [entry] = [entry for entry in store.entries(wrong.host) if entry.attempt == wrong]
-    assert entry == (Entry(wrong, "drun_1", adopted=True) if elsewhere else Entry(wrong))
-    assert entry.open != elsewhere
-
-
-def test_an_answer_beats_what_the_same_attempt_had_adopted(store: Store) -> None:
-    attempt = begin(store)
-    store.claim(attempt, "drun_1")
-    store.settle(attempt, "drun_2")
-    assert store.entries(HOST) == [Entry(attempt, "drun_2")]
-
-
-def test_a_server_that_honours_the_key_names_one_run_to_two_attempts(store: Store) -> None:
-    first, second = begin(store), begin(store)
-    store.settle(first, "drun_1")
-    store.settle(second, "drun_1")
-    assert [entry.run for entry in store.of_key("k", host=HOST)] == ["drun_1", "drun_1"]
-    assert store.owners(HOST) == {"drun_1": Entry(first, "drun_1")}
-
-
-def test_last_is_the_newest_that_may_have_started_something(store: Store) -> None:
+def test_store_last_is_the_newest_that_may_have_started_something_or_what_its_key_did(store: Store) -> None:
     assert store.last(profile="p", host=HOST) is None
-    mine = begin(store, at=9.0)
-    later = begin(store, at=8.0)  # the clock was set back
+    mine, later = begin(store, at=9.0), begin(store, at=8.0)  # the clock was set back
     assert store.last(profile="p", host=HOST) == Entry(later)
     store.settle_nothing(later)
     for _ in range(30):
         begin(store, profile="other")
         begin(store, host="elsewhere")
     assert store.last(profile="p", host=HOST) == Entry(mine)
-
-
-def test_last_is_what_its_key_is_known_to_have_started(store: Store) -> None:
-    earlier, other = begin(store), begin(store, "other")
-    lost = begin(store)
+    lost = begin(store, "other key")
     assert store.last(profile="p", host=HOST) == Entry(lost)
-    store.claim(earlier, "drun_1")
-    store.settle(other, "drun_2")
-    assert store.last(profile="p", host=HOST) == Entry(earlier, "drun_1", adopted=True)
+    again = begin(store)
+    store.claim(mine, "drun_1")
+    assert store.last(profile="p", host=HOST) == Entry(mine, "drun_1", adopted=True)
+    assert again.key == mine.key
 
 
-def test_entries_are_of_the_host_since_a_time_oldest_first(store: Store) -> None:
-    begin(store, host="elsewhere")
+def test_store_entries_are_of_a_time_oldest_first(store: Store) -> None:
     attempts = [begin(store, at=at) for at in (3.0, 1.0, 2.0)]
-    assert [entry.attempt for entry in store.entries(HOST)] == attempts
     assert [entry.attempt for entry in store.entries(HOST, since=2.0)] == [attempts[0], attempts[2]]
-    assert [entry.attempt for entry in store.of_key("k", host=HOST)] == attempts
     assert store.of_key("K", host=HOST) == []
 
 
-def test_the_oldest_are_let_go_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_lets_go_of_the_oldest_but_knows_all_that_one_command_starts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert module.MOST_ATTEMPTS >= 2 * options.MOST
     monkeypatch.setattr(module, "MOST_ATTEMPTS", 500)
     attempts = [begin(store, str(number)) for number in range(2100)]
     assert [entry.attempt for entry in store.entries(HOST)] == attempts[1500:]
 
 
-def test_one_command_can_know_all_that_it_starts() -> None:
-    assert module.MOST_ATTEMPTS >= 2 * options.MOST
-
-
-def test_words_that_no_file_takes_are_written_all_the_same(store: Store) -> None:
+def test_store_writes_words_that_no_file_takes(store: Store) -> None:
     attempt = begin(store, "k\ud800")
     store.settle(attempt, "drun_\udfff")
     assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_\\udfff")
     assert store.claim(attempt, "drun_\udfff")
 
 
-def test_to_read_makes_nothing(store: Store, tmp_path: Path) -> None:
-    assert store.entries(HOST) == store.of_key("k", host=HOST) == []
-    assert store.owners(HOST) == {}
+def test_store_makes_nothing_to_be_read(store: Store, tmp_path: Path) -> None:
+    assert (store.entries(HOST), store.of_key("k", host=HOST), store.owners(HOST)) == ([], [], {})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
-def test_all_is_for_its_owner_alone(tmp_path: Path, held: Held) -> None:
+def test_store_is_for_its_owner_alone(tmp_path: Path, held: Held) -> None:
     script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
     script += "print('done', flush=True); sys.stdin.read()"
     process = in_python(script, tmp_path / "a/state", stdin=held.stdin)
@@ -251,25 +208,25 @@ def test_all_is_for_its_owner_alone(tmp_path: Path, held: Held) -> None:
     assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
 
 
-def test_sqlite_is_imported_only_when_it_is_used(tmp_path: Path) -> None:
+def test_store_imports_sqlite_only_when_it_is_used(tmp_path: Path) -> None:
     script = "print('sqlite3' in sys.modules); begin('k'); print('sqlite3' in sys.modules, 'fcntl' in sys.modules)"
     command = [sys.executable, "-c", HEAD + script, str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True).stdout.splitlines() == ["False", "True False"]
 
 
-@pytest.mark.parametrize(
-    ("env", "folder"),
-    [
-        ({"STATE_DIRECTORY": "/var/lib/nightly"}, "/var/lib/nightly"),
-        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a"),
-        ({"STATE_DIRECTORY": "/var/lib/a", "QODER_STATE_DIR": "/own"}, "/own"),
-        ({"STATE_DIRECTORY": "/var/lib/a", "QODER_STATE_DIR": ""}, "/var/lib/a"),
-        ({"STATE_DIRECTORY": "relative"}, "/xdg/qoder"),
-        ({}, "/xdg/qoder"),
-    ],
-)
+PLACES = [
+    ({"STATE_DIRECTORY": "/var/lib/nightly"}, "/var/lib/nightly"),
+    ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a"),
+    ({"STATE_DIRECTORY": "/var/lib/a", "QODER_STATE_DIR": "/own"}, "/own"),
+    ({"STATE_DIRECTORY": "/var/lib/a", "QODER_STATE_DIR": ""}, "/var/lib/a"),
+    ({"STATE_DIRECTORY": "relative"}, "/xdg/qoder"),
+    ({}, "/xdg/qoder"),
+]
+
+
+@pytest.mark.parametrize(("env", "folder"), PLACES)
 @pytest.mark.skipif(not LINUX, reason="folders as Linux has them")
-def test_where_it_is(env: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_is_where_the_environment_says(env: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert state_folder(env) == Path(folder)
 
@@ -279,7 +236,7 @@ def test_where_it_is(env: dict[str, str], folder: str, monkeypatch: pytest.Monke
 MANY = 24
 
 
-def test_many_processes_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_store_loses_nothing_to_many_processes_at_once(tmp_path: Path) -> None:
     script = """
 store._patience = 60.0  # how fast this machine is does not count here
 for n in range(5):
@@ -287,33 +244,30 @@ for n in range(5):
 """
     processes = [in_python(script, tmp_path, number) for number in range(MANY)]
     assert [said_by(process) for process in processes] == [[]] * MANY
-    entries = entries_in(tmp_path)
-    assert {entry.run for entry in entries if entry.run} == {f"drun_{m}_{n}" for m in range(MANY) for n in range(5)}
-    assert len(entries) == MANY * 5
+    assert sorted(known(tmp_path)) == sorted((str(m), f"drun_{m}_{n}") for m in range(MANY) for n in range(5))
 
 
-def test_of_many_processes_one_claims_a_run(tmp_path: Path, held: Held) -> None:
+def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, held: Held) -> None:
     script = "store._patience = 60.0; a = begin('k'); print('begun', flush=True)\n"
     script += "sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
     processes = [in_python(script, tmp_path, stdin=held.stdin) for _ in range(12)]
     assert [first_of(process, 1) for process in processes] == [["begun"]] * 12
     held.let_go()
     assert sorted(said_by(process)[1] for process in processes) == ["False"] * 11 + ["True"]
-    assert len([entry for entry in entries_in(tmp_path) if entry.run]) == 1
+    assert [run for _, run in known(tmp_path) if run] == ["drun_1"]
 
 
-def test_threads_share_a_store(store: Store, tmp_path: Path) -> None:
+def test_store_is_shared_by_threads(store: Store, tmp_path: Path) -> None:
     def trigger(number: int) -> None:
         for each in range(20):
             store.settle(begin(store, f"{number}"), f"drun_{number}_{each}")
             assert len(store.of_key(f"{number}", host=HOST)) == each + 1
 
     threads = [threading.Thread(target=trigger, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({entry.run for entry in entries_in(tmp_path / "state")}) == 16 * 20
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
+    assert len(set(known(tmp_path / "state"))) == 16 * 20
 
 
 # Killed.
@@ -331,7 +285,7 @@ def interrupted_once() -> Callable[..., bool]:
     return written
 
 
-def test_kill_9_at_any_moment_leaves_a_store_that_knows_all_that_was_said(tmp_path: Path) -> None:
+def test_store_knows_all_that_was_said_after_kill_9_at_any_moment(tmp_path: Path) -> None:
     moments = random.Random(11)
     script = r"""
 from itertools import count
@@ -358,56 +312,37 @@ for n in count():
     assert len(said) >= 80
 
 
-def test_a_signal_while_a_run_is_written_down_does_not_lose_it(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("begun", [True, False])
+def test_store_loses_no_run_to_a_signal_while_it_is_written_down(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
-    attempt = begin(store)
-
+    attempt = begin(store) if begun else None
     monkeypatch.setattr(module, "_put", interrupted_once())
     with pytest.raises(Signalled):
-        store.settle(attempt, "drun_1")
-    with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
-        other.execute("ROLLBACK")
-    assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
+        store.settle(attempt, "drun_1") if attempt else begin(store)
+    if attempt:
+        with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
+            other.execute("ROLLBACK")
+        assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_1")
     store.close()
-    assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
-
-
-def test_a_signal_before_anything_is_sent_leaves_nothing_to_look_for(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_put", interrupted_once())
-    with pytest.raises(Signalled):
-        begin(store)
-    store.close()
-    assert entries_in(tmp_path / "state") == []
+    assert known(tmp_path / "state") == ([("k", "drun_1")] if begun else [])
 
 
 # In the way.
 
 
-def text_file(path: Path) -> None:
-    path.write_text("this is no database\n" * 100)
-
-
-def cut(path: Path) -> None:
+def filled(path: Path, count: int = 100) -> Path:
+    """Make a store of so many attempts at this path of its file, and return that."""
     with closing(store_in(path.parent)) as store:
-        for number in range(100):
+        for number in range(count):
             begin(store, f"{number}")
-    os.truncate(path, 6000)
+    return path
 
 
-def newer(path: Path) -> None:
-    with closing(store_in(path.parent)) as store:
-        begin(store)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {module.VERSION + 1}")
-
-
-def of_another_program(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE attempts (number)")
+def changed(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql)
 
 
 def in_a_file(path: Path) -> None:
@@ -416,35 +351,31 @@ def in_a_file(path: Path) -> None:
 
 
 def garbage_in_the_middle(path: Path) -> None:
-    with closing(store_in(path.parent)) as store:
-        for number in range(100):
-            begin(store, f"{number}")
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xab" * (path.stat().st_size - 4096))
+    whole = filled(path).read_bytes()
+    path.write_bytes(whole[:4096] + b"\xab" * (len(whole) - 4096))
 
 
 def not_even_text(path: Path) -> None:
     """Damage the tables' columns, which SQLite repeats in what it says is wrong."""
-    with closing(store_in(path.parent)) as store:
-        begin(store)
-    path.write_bytes(path.read_bytes().replace(b"at REAL NOT NULL", b"at REAL NOT \xffULL"))
+    path.write_bytes(filled(path, 1).read_bytes().replace(b"at REAL NOT NULL", b"at REAL NOT \xffULL"))
 
 
 IN_THE_WAY: dict[str, Callable[[Path], object]] = {
     "folder": Path.mkdir,
-    "text": text_file,
-    "cut": cut,
+    "text": lambda path: path.write_text("this is no database\n" * 100),
+    "cut": lambda path: os.truncate(filled(path), 6000),
     "garbage": garbage_in_the_middle,
     "not even text": not_even_text,
-    "newer": newer,
-    "another's": of_another_program,
+    "newer": lambda path: changed(filled(path, 1), f"PRAGMA user_version = {module.VERSION + 1}"),
+    "another's": lambda path: changed(path, "CREATE TABLE attempts (number)"),
     "state folder is a file": in_a_file,
     "link to nothing": lambda path: path.symlink_to(path.parent / "no/where"),
     "pipe": lambda path: os.mkfifo(path),
     "pipe beside": lambda path: os.mkfifo(f"{path}-journal"),
     "folder beside": lambda path: Path(f"{path}-wal").mkdir(),
 }
+
+
 # A store that is in somebody's way would do this; each of its answers is as if it worked, within its process.
 ALL_OF_IT = """
 host = 'api.qoder.com'
@@ -463,27 +394,27 @@ print('done')
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
+@posix
 @pytest.mark.parametrize("what", IN_THE_WAY)
-def test_whatever_is_in_its_place_is_one_warning(what: str, tmp_path: Path) -> None:
+def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     IN_THE_WAY[what](folder / "state.db")
-    before = sorted(tmp_path.rglob("*"))
+    before = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}
     [warning, done] = said_by(in_python(ALL_OF_IT, folder))
     assert done == "done"
     assert warning.startswith("warning: the store of triggers cannot be written (")
     assert warning.endswith("`last` and --idempotency-key will not know of this run")
-    assert sorted(tmp_path.rglob("*")) == before
+    after = {path: path.read_bytes() if path.is_file() else b"" for path in tmp_path.rglob("*")}
+    assert after == before
 
 
 @pytest.mark.parametrize("damage", ["at = 'soon', ahead = 'much'", "run = x'00ff'", "deployment = x'00ff'"])
-def test_a_row_that_is_damaged_is_no_bug(qoder: Qoder, tmp_path: Path, damage: str) -> None:
+def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(qoder: Qoder, tmp_path: Path, damage: str) -> None:
     """A flipped bit can make a text of a number, or bytes of a text."""
     with closing(store_in(tmp_path)) as store:
         store.settle(begin(store, profile="default"), "drun_1")
-    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
-        connection.execute(f"UPDATE attempts SET {damage}")
+    changed(tmp_path / "state.db", f"UPDATE attempts SET {damage}")
     qoder.env["QODER_STATE_DIR"] = str(tmp_path)
     qoder.wire.on(*RUN, api_error(404, "not_found_error", "None."), repeat=True)
     for typed in ("drun_1", "last"):
@@ -492,12 +423,11 @@ def test_a_row_that_is_damaged_is_no_bug(qoder: Qoder, tmp_path: Path, damage: s
     assert qoder("deploy", "run", "dep_1", "--json").code == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="where a name may have any bytes")
+@pytest.mark.skipif(not LINUX, reason="where a name may have any bytes")
 @pytest.mark.parametrize("name", ["{}/caf\udce9", "/{}", "{}/50%#?"])
-def test_whatever_its_folder_is_called(tmp_path: Path, name: str) -> None:
+def test_store_may_be_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     folder = Path(name.format(tmp_path))
-    with closing(store_in(folder)) as store:
-        begin(store)
+    filled(folder / "state.db", 1)
     assert len(entries_in(folder)) == 1
 
 
@@ -522,36 +452,34 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
-def test_what_can_only_be_read_is_read(shared: Path) -> None:
+@posix
+def test_store_that_can_only_be_read_is_read(shared: Path) -> None:
     with closing(store_in(shared)) as store:
         store.settle(begin(store, "earlier"), "drun_0")
     (shared / "state.db").chmod(0o444)
     shared.chmod(0o555)
-    known = "unprivileged(); print(store.last(profile='p', host='api.qoder.com').run)"
-    assert said_by(in_python(UNPRIVILEGED + known, shared)) == ["drun_0"]
-    known = "print(store.last(profile='p', host=host).run, store.of_key('earlier', host=host)[0].run)\n"
-    [said, warning, done] = said_by(
-        in_python(f"{UNPRIVILEGED}host = 'api.qoder.com'; unprivileged(); {known}{ALL_OF_IT}", shared)
-    )
+    runs = "store.last(profile='p', host='api.qoder.com').run, store.of_key('earlier', host='api.qoder.com')[0].run"
+    script = f"{UNPRIVILEGED}unprivileged(); print({runs})\n{ALL_OF_IT}"
+    [said, warning, done] = said_by(in_python(script, shared))
     assert (said, done) == ("drun_0 drun_0", "done")
     assert "cannot be written (attempt to write a readonly database)" in warning
     assert [path.name for path in shared.iterdir()] == ["state.db"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
-def test_a_file_that_is_another_users_is_one_warning(shared: Path) -> None:
+@posix
+def test_store_of_another_user_is_one_warning(shared: Path) -> None:
     begin(store_in(shared))
     (shared / "state.db").chmod(0)
     shared.chmod(0o777)
     [warning, done] = said_by(in_python(f"{UNPRIVILEGED}unprivileged()\n{ALL_OF_IT}", shared))
-    assert (done, "cannot be written (unable to open database file)" in warning) == ("done", True)
+    assert done == "done"
+    assert "cannot be written (unable to open database file)" in warning
 
 
 @pytest.mark.parametrize("for_readers_too", [False, True])
-def test_one_that_is_locked_is_waited_for_once_and_not_by_each_thread(tmp_path: Path, for_readers_too: bool) -> None:
-    with closing(store_in(tmp_path)) as store:
-        store.settle(begin(store, "earlier"), "drun_0")
+def test_store_that_is_locked_is_waited_for_once_and_not_by_each_thread(tmp_path: Path, for_readers_too: bool) -> None:
+    assert module.PATIENCE + module.LAST_PATIENCE <= 2.0
+    filled(tmp_path / "state.db", 1)
     with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
         if for_readers_too:
             other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -573,27 +501,25 @@ assert len(store.entries('api.qoder.com')) >= 103
 """
         [warning, done] = said_by(in_python(script, tmp_path))
         other.execute("ROLLBACK")
-    assert (done, "(database is locked)" in warning) == ("done", True)
+    assert done == "done"
+    assert "(database is locked)" in warning
 
 
-def test_the_time_that_others_are_waited_for_is_short_in_all() -> None:
-    assert module.PATIENCE + module.LAST_PATIENCE <= 2.0
-
-
-def test_the_folder_may_be_given_back_while_a_command_runs(tmp_path: Path) -> None:
+def test_store_writes_what_it_could_not_once_its_folder_is_given_back(tmp_path: Path) -> None:
     warnings: list[str] = []
     (tmp_path / "state").write_text("")
     with closing(store_in(tmp_path / "state", warnings.append)) as store:
         attempt = begin(store)
         (tmp_path / "state").unlink()
         store.settle(attempt, "drun_1")
-    assert entries_in(tmp_path / "state") == [Entry(attempt, "drun_1")]
+    assert known(tmp_path / "state") == [("k", "drun_1")]
     assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("opened", [False, True])
-def test_what_could_not_be_written_is_written_once_it_can_be(
-    tmp_path: Path, opened: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_store_writes_what_it_could_not_once_it_can(
+    tmp_path: Path, opened: bool, at_the_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.1)
     warnings: list[str] = []
@@ -609,32 +535,14 @@ def test_what_could_not_be_written_is_written_once_it_can_be(
         assert store.claim(first, "drun_1")
         assert [entry.attempt.key for entry in store.entries(HOST)][-1] == "first"
         other.execute("ROLLBACK")
-    assert [entry.attempt.key for entry in entries_in(tmp_path)] == ["earlier"]
-    second = begin(store, "second")
-    assert [(entry.attempt.key, entry.run) for entry in entries_in(tmp_path)] == [
-        ("earlier", None),
-        ("first", "drun_1"),
-        ("second", None),
-    ]
-    store.settle(second, "drun_2")
-    assert [entry.run for entry in entries_in(tmp_path)] == [None, "drun_1", "drun_2"]
-    assert len(warnings) == 1
+    told: list[tuple[str, str | None]] = [("earlier", None), ("first", "drun_1")]
+    assert known(tmp_path) == told[:1]
+    if not at_the_end:
+        store.settle(begin(store, "second"), "drun_2")
+        told.append(("second", "drun_2"))
+        assert known(tmp_path) == told
     store.close()
-
-
-def test_what_could_not_be_written_is_written_at_the_end_if_it_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
-    warnings: list[str] = []
-    store = store_in(tmp_path, warnings.append)
-    begin(store, "earlier")
-    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        store.settle(begin(store, "late"), "drun_1")
-        other.execute("ROLLBACK")
-    store.close()
-    assert [entry.run for entry in entries_in(tmp_path)] == [None, "drun_1"]
+    assert known(tmp_path) == told
     assert len(warnings) == 1
 
 
@@ -663,7 +571,7 @@ else:
 @pytest.mark.skipif(not LINUX, reason="limits as Linux has them")
 @pytest.mark.parametrize("then", ["freed", "closed", "killed"])
 @pytest.mark.parametrize("size", [0, 1000, 4096, 30_000, 45_000, 60_001, 99_999, 150_000, 200_003])
-def test_a_disk_that_fills_in_the_middle_of_a_write_loses_nothing_that_was_written(
+def test_store_loses_nothing_to_a_disk_that_fills_in_the_middle_of_a_write(
     size: int, then: str, tmp_path: Path
 ) -> None:
     process = in_python(FILLS, tmp_path, size, then)
@@ -684,7 +592,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_write_loses_nothing_that_was_writt
 
 @pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
 @pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
-def test_where_write_ahead_logging_does_not_work_it_does_without(
+def test_store_does_without_write_ahead_logging_where_that_does_not_work(
     vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect = sqlite3.connect
@@ -703,7 +611,7 @@ def test_where_write_ahead_logging_does_not_work_it_does_without(
     assert [entry.run for entry in entries_in(tmp_path)] == ["drun_1"]
 
 
-def test_where_nothing_can_be_locked_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_warns_once_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 
     def lockf(*_: object) -> None:
@@ -719,7 +627,7 @@ def test_where_nothing_can_be_locked_is_one_warning(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--idempotency-key", "k"), ("deploy", "run", "dep_1")])
-def test_without_a_home_folder_a_run_is_started_with_one_warning(
+def test_deploy_run_starts_with_one_warning_where_there_is_no_home_folder(
     words: tuple[str, ...], qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pwd
@@ -741,15 +649,7 @@ def test_without_a_home_folder_a_run_is_started_with_one_warning(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
-    of_another_program(tmp_path / "state.db")
-    before = (tmp_path / "state.db").read_bytes()
-    with closing(store_in(tmp_path, lambda warning: None)) as store:
-        begin(store)
-    assert (tmp_path / "state.db").read_bytes() == before
-
-
-def test_debug_tells_of_the_store_without_secrets(qoder: Qoder) -> None:
+def test_deploy_run_debug_tells_of_the_store(qoder: Qoder) -> None:
     run = {"id": "drun_1", "type": "deployment_run", "session_id": "sess_1"}
     qoder.wire.on("POST", "/deployments/dep_1/run", run, repeat=True)
     err = qoder("deploy", "run", "dep_1", "--idempotency-key", "night-1", "--debug").err
@@ -760,10 +660,11 @@ def test_debug_tells_of_the_store_without_secrets(qoder: Qoder) -> None:
 # Keys.
 
 
-def test_a_key_is_held_by_one_process_and_one_thread_at_a_time(store: Store, tmp_path: Path) -> None:
+def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     take = "print(store.take_key('k', host='h'), store.take_key('other', host='h'), store.take_key('k', host='i'))"
     assert store.take_key("k", host="h")
+    store.release_key("another", host="h")
     assert not store.take_key("k", host="h")  # the same process, so perhaps another thread
     assert not store_in(folder).take_key("k", host="h")
     assert said_by(in_python(take, folder)) == ["False True True"]
@@ -775,15 +676,8 @@ def test_a_key_is_held_by_one_process_and_one_thread_at_a_time(store: Store, tmp
     assert [path.name for path in folder.iterdir()] == ["keys.lock"]
 
 
-def test_to_release_a_key_that_is_not_held_lets_go_of_no_other(store: Store) -> None:
-    assert store.take_key("k", host="h")
-    store.release_key("other", host="h")
-    assert not store.take_key("k", host="h")
-    store.release_key("k", host="h")
-
-
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_a_key_is_free_once_its_process_was_killed(store: Store, tmp_path: Path, held: Held) -> None:
+def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: Path, held: Held) -> None:
     script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
     holder = in_python(script, tmp_path / "state", stdin=held.stdin)
     assert first_of(holder, 1) == ["True"]
@@ -795,7 +689,7 @@ def test_a_key_is_free_once_its_process_was_killed(store: Store, tmp_path: Path,
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_process_does_not_hold_its_parents_keys(tmp_path: Path, held: Held) -> None:
+def test_store_lets_a_forked_process_hold_none_of_its_parents_keys(tmp_path: Path, held: Held) -> None:
     script = """
 import os
 print(store.take_key('k', host='h'), flush=True)
@@ -819,7 +713,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_in_the_place_of_the_locks_is_one_warning(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_store_warns_once_of_what_is_in_the_place_of_the_locks(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "keys.lock")
     script = "print(store.take_key('k', host='h')); store.release_key('k', host='h'); begin('k'); print('done')"
     [warning, taken, done] = said_by(in_python(script, tmp_path))

@@ -1,24 +1,35 @@
-"""Threads that are waited for, though a signal may come at any time."""
+"""Threads that are waited for, though a signal may come at any time: `Task` for one call, `Pool` for many."""
 
 import gc
 import queue
+import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from inspect import unwrap
+from typing import Any
 
 import httpx
 import pytest
 
 from qoder_cli.base import pool, signals
 from qoder_cli.base.errors import NoAnswer, Signalled
-from qoder_cli.base.pool import Task
+from qoder_cli.base.pool import Pool, Task
 from qoder_cli.base.times import Clock
 from qoder_cli.http.answers import Answer, Pending, answer_to
+from qoder_cli.http.pace import Closed, Pace
 from tests.support.processes import until
+from tests.support.wire import FakeClock
+
+OK = Answer(200, httpx.Headers(), b"{}", "{}", "")
+
+# One call.
 
 
-def test_a_call_lets_everybody_through_once_it_has_ended() -> None:
+
+
+def test_task_lets_everybody_through_once_it_has_ended() -> None:
     is_enough, through = threading.Event(), list[bool]()
     task = Task(is_enough.wait).start()
     threads = [threading.Thread(target=lambda: through.append(task.wait(30))) for _ in range(3)]
@@ -31,14 +42,28 @@ def test_a_call_lets_everybody_through_once_it_has_ended() -> None:
     assert (through, task.wait(30), task.wait(0)) == ([True] * 3, True, True)
 
 
-def test_a_call_is_waited_for_no_longer_than_is_said() -> None:
+def test_task_is_waited_for_no_longer_than_is_said() -> None:
     began = time.monotonic()
-    assert not Task(int).wait(0.05)
+    assert [Task(int).wait(seconds) for seconds in (0.05, -1)] == [False, False]
     assert time.monotonic() - began >= 0.05
-    assert not Task(int).wait(-1)
 
 
-def test_a_response_leaves_memory_once_nobody_has_it() -> None:
+def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
+    go_on, asked = threading.Event(), list[bool]()
+
+    def is_late() -> bool:
+        asked.append(len(asked) > 1)
+        if asked[-1]:
+            go_on.set()
+        return False
+
+    assert Task(go_on.wait).start().result_unless(is_late) is True
+    assert asked == [False, False, True]
+    with pytest.raises(pool.Late):
+        Task(threading.Event().wait).start().result_unless(lambda: True)
+
+
+def test_task_leaves_memory_with_its_response_once_nobody_has_it() -> None:
     """It may be a page of thousands: they must not gather until garbage is looked for."""
     pending = Pending(lambda: Answer(200, httpx.Headers(), b"{}", "{}", "")).start()
     left = weakref.ref(pending.result())
@@ -50,15 +75,17 @@ def test_a_response_leaves_memory_once_nobody_has_it() -> None:
         gc.enable()
 
 
-def test_waiting_begins_with_the_signal_that_could_not_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_raises_first_the_signal_that_could_not_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "_swallowed", [15])
     with pytest.raises(Signalled) as caught:
         Task(int).wait(30)
     assert caught.value.signum == 15
 
 
+
+
 @pytest.mark.parametrize("is_ours", [True, False])
-def test_a_signal_that_breaks_the_lock_of_a_starting_thread_is_raised_itself(
+def test_task_raises_a_signal_that_breaks_the_lock_of_a_starting_thread(
     is_ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(thread: threading.Thread) -> None:
@@ -70,6 +97,8 @@ def test_a_signal_that_breaks_the_lock_of_a_starting_thread_is_raised_itself(
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(Signalled if is_ours else RuntimeError):
         unwrap(pool.begin)(lambda: None)
+
+
 
 
 class Looked(queue.SimpleQueue[str]):
@@ -89,24 +118,21 @@ class Looked(queue.SimpleQueue[str]):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.001])
-def test_a_wait_that_is_over_as_it_begins_is_over(seconds: float) -> None:
+def test_task_and_clock_end_a_wait_that_is_over_as_it_begins(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     assert Clock().take(Looked(), seconds) is None
     inbox = Looked()
     inbox.put("something")
     assert Clock().take(inbox, seconds) == "something"
-
-
-def test_a_task_is_waited_for_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "SimpleQueue", {None: Looked})
     go_on = threading.Event()
     task = Task(go_on.wait).start()
-    assert task.wait(1e-6) is False
+    assert task.wait(seconds) is False
     go_on.set()
     assert task.result(10.0) is True
 
 
 @pytest.mark.parametrize("is_early", [True, False])
-def test_giving_up_on_a_call_and_what_it_is_for_exclude_each_other(is_early: bool) -> None:
+def test_task_that_is_given_up_does_not_do_what_it_is_for(is_early: bool) -> None:
     """Who gives up before a request goes out says that nothing was sent: then nothing may be."""
     go_on, has_committed, done = threading.Event(), threading.Event(), list[str]()
 
@@ -117,7 +143,7 @@ def test_giving_up_on_a_call_and_what_it_is_for_exclude_each_other(is_early: boo
         done.append("sent")
         has_committed.set()
         go_on.wait(30)
-        return Answer(200, httpx.Headers(), b"{}", "{}", "")
+        return OK
 
     task = Pending(call).start()
     if not is_early:
@@ -129,16 +155,134 @@ def test_giving_up_on_a_call_and_what_it_is_for_exclude_each_other(is_early: boo
     assert (late.value.sent, done) == ((False, []) if is_early else (True, ["sent"]))
 
 
-def test_a_call_is_waited_for_as_long_as_it_is_not_late() -> None:
-    go_on, asked = threading.Event(), list[bool]()
+# Several at a time.
 
-    def is_late() -> bool:
-        asked.append(len(asked) > 1)
-        if asked[-1]:
-            go_on.set()
-        return False
 
-    assert Task(go_on.wait).start().result_unless(is_late) is True
-    assert asked == [False, False, True]
-    with pytest.raises(pool.Late):
-        Task(threading.Event().wait).start().result_unless(lambda: True)
+class Shop:
+    """Someone who gives work to a pool, and hears of it; a signal comes when the clock was asked `after` times."""
+
+    def __init__(self, work: Callable[[int], str], *, after: float = float("inf")) -> None:
+        self.clock, self.work, self.after = FakeClock(), work, after
+        self.clock.patience = 20.0
+        self.told: list[tuple[int, str]] = []
+        self.in_thread: set[int] = set()
+        self.at_signal: Callable[[], object] = lambda: None
+        take = self.clock.take
+
+        def taken(inbox: Any, seconds: float) -> Any:
+            self.after -= 1
+            if self.after == -1:
+                self.at_signal()
+                raise Signalled(signal.SIGINT)
+            return take(inbox, seconds)
+
+        self.clock.take = taken  # type: ignore[method-assign]  # a signal may come at each wait
+        inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.pool = Pool(work, self.tell, at_a_time=8, inbox=inbox, clock=self.clock)
+
+    def tell(self, item: int, result: str) -> None:
+        self.told.append((item, result))
+        self.in_thread.add(threading.get_ident())
+
+    def run(self, count: int, *, within: float = 2.0) -> None:
+        self.pool.give(range(count))
+        try:
+            self.pool.hear(lambda: None)
+        except Signalled:
+            self.pool.stop(within, lambda item: f"gave up {item}")
+
+
+def did(item: int) -> str:
+    return f"did {item}"
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_pool_does_each_once_and_tells_of_it_in_the_thread_that_asked(count: int) -> None:
+    shop = Shop(did)
+    shop.run(count)
+    assert sorted(shop.told) == [(n, f"did {n}") for n in range(count)]
+    assert shop.in_thread <= {threading.get_ident()}
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 16])
+def test_pool_does_so_many_at_a_time_and_no_more(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, start = set[threading.Thread](), threading.Thread.start
+    monkeypatch.setattr(pool, "begin", unwrap(pool.begin))
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: start(thread) or started.add(thread))  # type: ignore[func-returns-value]
+    together = threading.Barrier(min(count, 8))
+
+    def work(item: int) -> str:
+        together.wait(20)  # nobody goes on before all are there
+        return did(item)
+
+    shop = Shop(work)
+    shop.run(count)
+    assert (len(shop.told), len(started)) == (count, min(count, 8))
+    assert all(thread.daemon for thread in started)
+
+
+def test_pool_gives_up_what_was_not_begun_when_a_signal_comes_and_lets_the_rest_end() -> None:
+    stopped = threading.Event()
+
+    def work(item: int) -> str:
+        if item:
+            stopped.wait(20)
+        return did(item)
+
+    shop = Shop(work, after=1)
+    shop.at_signal = stopped.set
+    shop.run(30)
+    told = dict(shop.told)
+    assert sorted(told) == list(range(30))
+    begun = {item for item, result in told.items() if result == f"did {item}"}
+    assert {0} <= begun <= set(range(9))
+    assert {told[item] for item in set(told) - begun} == {f"gave up {item}" for item in set(told) - begun}
+
+
+def test_pool_ends_after_its_last_words_whatever_goes_on() -> None:
+    begun, for_ever = threading.Event(), threading.Event()
+
+    def work(item: int) -> str:
+        begun.set()
+        for_ever.wait(20)
+        return "too late"
+
+    shop = Shop(work, after=0)
+    shop.at_signal = lambda: begun.wait(20) and vars(shop.clock).update(patience=0.0)
+    began = shop.clock.time
+    shop.run(1)
+    for_ever.set()
+    assert shop.told == [(0, "gave up 0")]
+    assert 2.0 <= shop.clock.time - began < 3.0
+
+
+def test_pool_tells_again_of_one_during_which_a_signal_came() -> None:
+    shop, heard = Shop(did), list[int]()
+
+    def tell(item: int, result: str) -> None:
+        heard.append(item)
+        if len(heard) == 2:
+            raise Signalled(signal.SIGTERM)
+        shop.tell(item, result)
+
+    shop.pool._tell = tell
+    shop.run(3)
+    assert sorted(item for item, _ in shop.told) == [0, 1, 2]
+
+
+def test_pool_raises_a_bug_in_the_work_where_one_waits_for_it() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Shop(lambda item: str(1 // item)).run(3)
+
+
+def test_pace_spaces_turns_and_gives_none_once_it_is_closed() -> None:
+    clock = FakeClock()
+    pace, began = Pace(clock, per_second=20.0), clock.time
+    for _ in range(41):
+        pace.take()
+    assert clock.time - began >= 40 / 20
+    pace.close()
+    with pytest.raises(Closed):
+        pace.take()
+
+

@@ -1,0 +1,516 @@
+"""`--ci`: what a step of a job learns from `deploy run` and `run wait`, and when, whatever a server has written."""
+
+import html
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qoder_cli import ci as systems
+from qoder_cli.app import App
+from qoder_cli.base.errors import QoderError, ReaderGone, RunFailed, Signalled
+from qoder_cli.base.model import Run
+from qoder_cli.ci import Ci, System, reporting
+from qoder_cli.output.screen import Screen
+from qoder_cli.runs.awaiting import Item
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.wire import GENERATIONS
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WorldTransport
+from tests.support.nursery import PATIENCE
+from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
+from tests.support.result import END, says
+from tests.support.wire import FakeClock, api_error, page
+
+RUN_1 = ("deploy", "run", "dep_1", "--ci")
+FAILED = {**LEGACY, "status": "failed", "session_id": None, "error": {"type": "x", "message": "5% |"}}
+TOLD = {"run_id": "drun_1", "session_id": "sess_1", "status": "running"}
+
+
+@pytest.fixture
+def output(qoder: Qoder, tmp_path: Path) -> Path:
+    """Return the file that GitHub Actions reads a step's outputs from."""
+    files = {"GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    qoder.env |= {"GITHUB_ACTIONS": "true", **files}
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def variables(qoder: Qoder, tmp_path: Path) -> Path:
+    """Return the file that GitLab reads a job's variables from."""
+    qoder.env |= {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
+    (tmp_path / "qoder.env").write_text("OTHER=1\nQODER_RUN_ID=drun_0\n")
+    return tmp_path / "qoder.env"
+
+
+@pytest.fixture(params=GENERATIONS)
+def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
+    """Return a world that the user is in."""
+    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
+    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
+    qoder.clock.patience = 0.005
+    return made
+
+
+def outputs_of(file: Path) -> list[tuple[str, str]]:
+    """Return the outputs that the runner reads from its file, in their order; some have several lines."""
+    found, lines = [], iter(file.read_text().splitlines())
+    for line in lines:
+        name, sign, value = re.split("(=|<<)", line, maxsplit=1)
+        if sign == "<<":
+            value = "\n".join(iter(lambda: next(lines), value))
+        found.append((name, value))
+    return found
+
+
+def read(file: Path) -> dict[str, str]:
+    return dict(outputs_of(file))
+
+
+def arrays(output: Path) -> dict[str, Any]:
+    return {name: json.loads(value) for name, value in read(output).items()}
+
+
+def rows(output: Path) -> list[list[str]]:
+    lines = (output.parent / "summary").read_text().splitlines()
+    cells = [line[2:-2].split(" | ") for line in lines if line.startswith("| ")]
+    return [[html.unescape(cell) for cell in row] for row in cells if row[0] != "Run"]
+
+
+def elsewhere(qoder: Qoder) -> None:
+    """Go to another machine, to which the same run can be new."""
+    qoder.env["QODER_STATE_DIR"] += "-of-another"
+
+
+# One run.
+
+
+@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
+def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, output: Path, format: str) -> None:
+    told: list[dict[str, str]] = []
+
+    def answer(request: httpx.Request) -> Any:
+        told.append(read(output) if output.exists() else {})
+        return DONE
+
+    qoder.wire.on(*TRIGGER, LEGACY, LEGACY).on(*RUN, answer, repeat=True)
+    qoder.wire.on(*EVENTS, *[page(*WORK, END), page(END)] * 2)
+    plain = qoder("deploy", "run", "dep_1", "--wait", "-o", format)
+    assert not output.exists(), "only when it is asked for"
+    elsewhere(qoder)
+    ran = qoder(*RUN_1, "--wait", "-o", format)
+    assert (ran.code, ran.out) == (0, plain.out)
+    assert "::" not in ran.err
+    qoder("run", "wait", "drun_1", "--ci")
+    ids = {"run_id": "drun_1", "session_id": "sess_1"}
+    assert told == [{}, ids, {**read(output), "session_id": ""}]
+    assert read(output) == {**ids, "status": "completed", "exit_code": "0"}
+    assert rows(output) == [["drun_1", "dep_1", "completed", "17s", "0", "-"]] * 2
+    assert (output.parent / "summary").read_text().count("| Run |") == 2
+
+
+@pytest.mark.parametrize("words", [(), ("--wait",), ("--wait", "--result")])
+def test_deploy_run_ci_annotates_a_failure_before_the_error(
+    qoder: Qoder, output: Path, words: tuple[str, ...]
+) -> None:
+    qoder.wire.on(*TRIGGER, FAILED, FAILED)
+    assert "::" not in qoder("deploy", "run", "dep_1", *words).err
+    assert not output.exists()
+    elsewhere(qoder)
+    ran = qoder(*RUN_1, "--json", "--no-progress", *words)
+    annotation, _ = ran.err.splitlines()
+    title = "::error title=qoder%3A run_failed%2C exit code 1::run drun_1 did not start (x): 5%25 |"
+    assert annotation.startswith(title)
+    assert annotation.endswith(": qoder deploy get dep_1 --no-progress -o json")
+    assert (ran.code, ran.error["type"], ran.json["status"]) == (1, "run_failed", "failed")
+    assert (read(output)["status"], read(output)["exit_code"]) == ("failed", "1")
+
+
+SKIPPED = {**LEGACY, "status": "skipped", "session_id": None}
+ENDS: dict[str, tuple[list[Any], str, int, dict[str, str]]] = {
+    # What answers the start, options, exit code, and what the job learns.
+    "without waiting": ([LEGACY], "", 0, TOLD),
+    "a timeout": ([LEGACY], "--wait --timeout 1s", 124, TOLD),
+    "skipped": ([SKIPPED], "", 3, {"run_id": "drun_1", "session_id": "", "status": "skipped"}),
+    "skipped, awaited": ([SKIPPED], "--wait", 3, {"status": "skipped"}),
+    "skipped, which is ok": ([SKIPPED], "--on-skip ok", 0, {"status": "skipped"}),
+    "skipped, awaited, which is ok": ([SKIPPED], "--wait --on-skip ok", 0, {"status": "skipped"}),
+    "404": ([api_error(404, "not_found_error", "no")], "--wait", 5, {"run_id": "", "status": "not_found"}),
+    "403": ([api_error(403, "permission_error", "no")], "--wait", 4, {"run_id": "", "status": "auth"}),
+    "400": ([api_error(400, "invalid_request_error", "no")], "", 6, {"session_id": "", "status": "rejected"}),
+    "one was going": ([], "--if-idle", 3, TOLD),
+    "one was going, which is ok": ([], "--if-idle --on-skip ok", 0, TOLD),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_deploy_run_ci_tells_how_it_ended(qoder: Qoder, output: Path, name: str) -> None:
+    answers, options, code, told = ENDS[name]
+    qoder.wire.on(*TRIGGER, *answers).may(*RUN, LEGACY).may("GET", "/deployments", page())
+    qoder.wire.may("GET", "/deployments/dep_1/runs", page(LEGACY))
+    ran = qoder(*RUN_1, *options.split())
+    assert ran.code == code
+    assert read(output) | told | {"exit_code": str(code)} == read(output)
+    assert ("::error" in ran.err) is bool(code)
+
+
+@pytest.fixture
+def stopped(qoder: Qoder) -> Callable[[BaseException], None]:
+    """Return what ends the next wait with this."""
+
+    def by(failure: BaseException) -> None:
+        def stop() -> None:
+            raise failure
+
+        qoder.clock.at_sleep = stop
+
+    return by
+
+
+STOPS: list[tuple[BaseException, int]] = [
+    *((Signalled(signal.SIGINT), 130), (Signalled(signal.SIGTERM), 143), (ReaderGone(), 141)),
+    (ValueError("a bug"), 70),
+]
+
+
+@pytest.mark.parametrize(("failure", "code"), STOPS, ids=["130", "143", "141", "70"])
+def test_deploy_run_ci_tells_of_the_run_whatever_stops_it(
+    qoder: Qoder, output: Path, stopped: Callable[[BaseException], None], failure: BaseException, code: int
+) -> None:
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY)
+    stopped(failure)
+    ran = qoder(*RUN_1, "--wait")
+    assert ran.code == code
+    assert read(output) == {**TOLD, "exit_code": str(code)}
+    assert ("::error" in ran.err) is (code != 141)
+
+
+def test_deploy_run_ci_tells_of_a_run_that_only_the_error_knows_and_of_an_adopted_one(
+    qoder: Qoder, output: Path, world: World
+) -> None:
+    transport = qoder.transport = WorldTransport(world, faults=Faults("trigger:drop-after"), sleep=qoder.clock.sleep)
+    ran = qoder("deploy", "run", "dep_demo", "--wait", "--json", "--ci")
+    assert (ran.code, ran.json["adopted"], read(output)["run_id"]) == (0, True, ran.json["id"])
+    transport.faults.add("trigger:drop-before")
+    assert qoder("deploy", "run", "dep_demo", "--wait", "--ci").code == 9
+    assert (read(output)["run_id"], read(output)["status"]) == ("", "outcome_unknown")
+    qoder.transport = qoder.wire
+    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, api_error(404, "not_found_error", "Gone."))
+    assert qoder(*RUN_1, "--idempotency-key", "night-1").code == 0
+    qoder.clock.time += 3600
+    assert qoder(*RUN_1, "--idempotency-key", "night-1").code == 10
+    assert (read(output)["run_id"], read(output)["status"]) == ("drun_1", "lost_sight")
+
+
+MESSAGES = {
+    "All done.": ["All done."],
+    "All done.\nrun_id=drun_9\n": ["All done.\nrun_id=drun_9\n"],
+    "x" * 10_001: ["x" * 10_000],
+    "": [],
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message[:10])
+def test_run_wait_ci_has_the_final_message_as_an_output(qoder: Qoder, output: Path, message: str) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says(message)))
+    assert qoder("run", "wait", "drun_1", "--ci").code == 0
+    outputs = outputs_of(output)
+    assert [value for name, value in outputs if name == "result"] == MESSAGES[message]
+    assert ("run_id", "drun_1") in outputs
+
+
+def test_run_wait_ci_warns_of_a_final_message_that_cannot_be_read(qoder: Qoder, output: Path) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, api_error(403, "permission_error", "no"))
+    ran = qoder("run", "wait", "drun_1", "--ci")
+    assert ran.code == 0
+    assert ran.err.count("warning: --ci: cannot read the final message: ") == 1
+    assert "result" not in read(output)
+
+
+@pytest.mark.parametrize("line", ["dep_1 --dry-run", "dep_1 --nonsense", "dep_1 dep_2 --dry-run"])
+def test_deploy_run_ci_tells_nothing_of_what_was_not_tried(qoder: Qoder, output: Path, line: str) -> None:
+    qoder.wire.may("GET", "/deployments/dep_1", {"id": "dep_1", "status": "active"})
+    qoder.wire.may("GET", "/deployments/dep_2", {"id": "dep_2", "status": "active"})
+    assert qoder("deploy", "run", *line.split(), "--ci").code == (2 if "nonsense" in line else 0)
+    assert not output.exists()
+
+
+# Several.
+
+
+def test_deploy_run_ci_of_several_tells_arrays_in_the_order_of_the_input(
+    qoder: Qoder, output: Path, world: World
+) -> None:
+    words = ("dep_demo", "dep_fail", "dep_paused", "dep_nostart")
+    ran = qoder("deploy", "run", *words, "--wait", "--json", "--ci")
+    assert ran.code == 6
+    assert arrays(output) == {
+        "run_ids": [item["id"] for item in ran.json],
+        "session_ids": [item.get("session_id") for item in ran.json],
+        "statuses": ["completed", "failed", "rejected", "failed"],
+        "exit_codes": [0, 1, 6, 1],
+        "exit_code": 6,
+    }
+    assert ran.err.count("::error") == 1
+    said = {row[1]: row[-1] for row in rows(output)}
+    assert said["dep_demo"] == "-"
+    assert said["dep_paused"].startswith("deployment dep_paused")
+    assert " failed (" in said["dep_fail"]
+    assert " did not start (" in said["dep_nostart"]
+    ids = [item["id"] for item in ran.json[:2]]
+    output.unlink()
+    assert qoder("run", "wait", *ids, "--ci").code == 1
+    assert (arrays(output)["run_ids"], arrays(output)["exit_codes"]) == (ids, [0, 1])
+
+
+@pytest.mark.parametrize("line", ["deploy run nope", "run wait nope@last"])
+def test_deploy_run_ci_names_what_was_asked_for_where_there_is_no_run(
+    qoder: Qoder, output: Path, world: World, line: str
+) -> None:
+    assert qoder(*line.split(), "--ci").code == 5
+    assert rows(output) == [["-", line.split()[-1], "not found", "-", "5", "no deployment is named 'nope'"]]
+
+
+@pytest.mark.parametrize(("names", "code"), [("dep_demo nope", 5), ("demo dep_demo", 2)])
+def test_deploy_run_ci_of_several_that_are_not_all_known_tells_of_several(
+    qoder: Qoder, output: Path, world: World, names: str, code: int
+) -> None:
+    assert qoder("deploy", "run", *names.split(), "--ci").code == code
+    nothing: dict[str, Any] = {"run_ids": [None, None], "session_ids": [None, None], "exit_codes": [None, None]}
+    assert arrays(output) == {**nothing, "statuses": ["not_started", "not_started"], "exit_code": code}
+    assert [row[1] for row in rows(output)] == names.split()
+
+
+
+
+@pytest.mark.parametrize("refused", ["dep_paused", "dep_nothere"])
+def test_deploy_run_ci_tells_the_ids_of_several_before_the_wait_though_one_is_refused(
+    qoder: Qoder, output: Path, world: World, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.ci.OFTEN", 1e9)
+    told: list[str] = []
+    tell = Ci._announce
+
+    def announce(ci: Ci) -> None:
+        tell(ci)
+        told.append(read(output)["run_ids"])
+
+    monkeypatch.setattr(Ci, "_announce", announce)
+    ran = qoder("deploy", "run", "dep_slow", "dep_minute", refused, "--wait", "--json", "--ci", "--parallel", "1")
+    ids = [item["id"] for item in ran.json]
+    assert ids[2] is None
+    assert json.loads(told[-1]) == ids
+
+
+def test_deploy_run_ci_writes_each_output_once(qoder: Qoder, output: Path, world: World) -> None:
+    assert qoder("deploy", "run", "dep_demo", "--wait", "--ci").code == 0
+    names = [name for name, _ in outputs_of(output)]
+    assert sorted(set(names) - {"session_id"}) == ["exit_code", "result", "run_id", "status"]
+    assert [name for name in names if names.count(name) > 1] in ([], ["session_id"] * 2)  # at first there may be none
+    output.unlink()
+    ran = qoder("deploy", "run", "dep_demo", "dep_fail", "--json", "--ci")
+    written = outputs_of(output)
+    assert len(written) == len(set(written))
+    assert arrays(output)["run_ids"] == [item["id"] for item in ran.json]
+
+
+# GitLab, and elsewhere.
+
+
+def test_deploy_run_ci_gives_gitlab_variables_and_none_of_an_earlier_command(
+    qoder: Qoder, variables: Path, world: World
+) -> None:
+    def told(*words: str) -> dict[str, str]:
+        ids = qoder("deploy", "run", *words, "--ci", "--allow-duplicates", "-q").out.split()
+        found = read(variables)
+        assert found.pop("OTHER") == "1"
+        assert found.get("QODER_RUN_ID", found.get("QODER_RUN_IDS", "")) == " ".join(ids)
+        return {name: value for name, value in found.items() if not name.endswith(("_ID", "_IDS"))}
+
+    assert told("dep_demo", "--wait") == {"QODER_STATUS": "completed", "QODER_EXIT_CODE": "0"}
+    assert told("dep_demo", "dep_demo") == {"QODER_EXIT_CODE": "0"}
+    assert told("dep_fail", "--wait") == {"QODER_STATUS": "failed", "QODER_EXIT_CODE": "1"}
+    assert told("dep_demo", "dep_fail") == {"QODER_EXIT_CODE": "0"}
+    assert told("nope", "never") == {"QODER_EXIT_CODE": "5"}
+    assert read(variables).keys() == {"OTHER", "QODER_EXIT_CODE"}
+
+
+@pytest.mark.parametrize("env", [{}, {"CI": "true"}, {"GITHUB_ACTIONS": "false"}, {"GITLAB_CI": ""}], ids=str)
+def test_deploy_run_ci_warns_elsewhere_and_goes_on(qoder: Qoder, env: dict[str, str]) -> None:
+    qoder.env |= env
+    qoder.wire.on(*TRIGGER, FAILED)
+    ran = qoder(*RUN_1, "--wait")
+    assert ran.code == 1
+    assert ran.err.startswith("warning: --ci has no effect: neither GitHub Actions nor GitLab detected\n")
+    assert "::" not in ran.err
+
+
+@pytest.mark.parametrize("system", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "qoder.env"])
+@pytest.mark.parametrize("place", ["folder", "nowhere", "nul", "unset", "pipe", "/dev/zero"])
+def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
+    qoder: Qoder, output: Path, tmp_path: Path, system: str, place: str
+) -> None:
+    path = tmp_path / "qoder.env"
+    if place == "pipe":
+        os.mkfifo(path)
+    elif place == "/dev/zero":
+        path.symlink_to(place)
+    else:
+        path.mkdir()
+    if system == "qoder.env":
+        qoder.env |= {"GITHUB_ACTIONS": "", "GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
+    else:
+        paths = {"nowhere": str(tmp_path / "no/where"), "nul": "\0", "unset": ""}
+        qoder.env[system] = paths.get(place, str(path if place == "folder" else tmp_path / "no/where"))
+    qoder.wire.on(*TRIGGER, LEGACY)
+    ran = qoder(*RUN_1, "-q")
+    assert (ran.code, ran.out) == (0, "drun_1\n")
+    assert ran.err.count("warning: --ci: cannot write ") == ran.err.count("warning:") == 1
+    assert f"cannot write {system}: " in ran.err
+
+
+# A pipe that nobody reads or empties, and what has no end. Each in a process of its own, which may hang or grow.
+
+
+# A pipe that nobody reads or empties, and what has no end. Each in a process of its own, which may hang or grow.
+NO_FILES = {
+    "a pipe without a reader": "os.mkfifo(path)",
+    "a pipe that is full": """os.mkfifo(path)
+reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+while True:
+    try:
+        os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        break""",
+    "no end": "os.symlink('/dev/full', path)",
+    "standard error": "os.symlink('/dev/stderr', path)",
+}
+
+
+
+
+REPORT = """import io, os, resource, sys
+from qoder_cli.app import App
+from qoder_cli.base.model import Run
+from qoder_cli.ci import reporting
+from qoder_cli.output.screen import Screen
+from qoder_cli.runs.awaiting import Item
+path = sys.argv[1]
+{setup}
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+env = dict(CI="true", GITHUB_ACTIONS="true", GITHUB_OUTPUT=path, GITHUB_STEP_SUMMARY=path)
+with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
+    ci.known.begun("drun_1")
+    ci.known.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
+"""
+
+
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there are no such files")
+@pytest.mark.parametrize("setup", NO_FILES.values(), ids=list(NO_FILES))
+def test_ci_neither_waits_for_nor_reads_what_is_no_file(tmp_path: Path, setup: str) -> None:
+    script = REPORT.format(setup=setup)
+    words = [sys.executable, "-c", script, str(tmp_path / "no file")]
+    ran = subprocess.run(words, capture_output=True, timeout=PATIENCE)
+    assert (ran.returncode, ran.stdout) == (0, b""), ran.stderr
+
+
+
+# What a server has written, and how much.
+
+
+def here(env: dict[str, str], err: io.BytesIO | None = None) -> App:
+    return App(env=env, out=Screen(io.BytesIO()), err=Screen(err or io.BytesIO()), clock=FakeClock())
+
+
+
+
+EVIL = (
+    "a|b `c` <script>x</script>\n::set-output name=run_id::x\r\n[l](https://x.example) ![i](//x) @all **b** \\| &lt; #1"
+)
+
+
+@given(st.text(max_size=60) | st.just(EVIL))
+@example("www.evil.example")
+@example("__bold__")
+@example("%0A::error::x")
+@example("\x1b[31m\u202e\u2028")
+def test_ci_lets_no_text_break_the_table_or_the_line(text: str) -> None:
+    error = RunFailed(text, hint=f"{text}\n{text}")
+    run = {"id": "drun_1", "deployment_id": text, "status": "failed", "error": {"type": "x", "message": "y"}}
+    row = systems._row(Item("drun_1", Run(run), error))
+    assert (row.count("\n"), row.count("|")) == (1, 7)
+    assert not re.search(r"[<>`*\[\]()!@\\~#]", re.sub("&#[0-9]+;", "", row[1:-2]))
+    assert "www." not in row
+    shown = html.unescape(row)
+    assert text.strip() == "" or not text.isascii() or not text.isprintable() or text in shown
+    systems.GitHub(here({}, written := io.BytesIO())).complain(error)
+    line = written.getvalue().decode()
+    assert line.count("\n") == 1
+    assert line.startswith("::error title=qoder%3A run_failed%2C exit code 1::")
+
+
+
+
+@given(st.text() | st.sampled_from(["drun_1\nexit_code=0", "x y", "", "é", "-", "a" * 300, "a=b", "a<<b"]))
+def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
+    told: list[dict[str, Any]] = []
+
+    class Listening(System):
+        def tell(self, values: dict[str, Any]) -> None:
+            told.append(values)
+
+    app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
+    with Ci(app, Listening(app)) as ci:
+        ci.known.begun(text, text)
+        ci.known.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
+    for value in (value for values in told for value in values.values()):
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@:-]*|", value)
+
+
+def test_ci_keeps_its_files_small_however_many_there_are(tmp_path: Path) -> None:
+    output, summary, variables = (tmp_path / name for name in ("output", "summary", "qoder.env"))
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)}
+    for env in (github, {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}):
+        app = here(env)
+        with reporting(app) as ci:
+            ci.known.typed = [f"dep_{number}" for number in range(1000)]
+            for number in range(1000):
+                ci.known.begun(f"drun_{number:032}", number=number)
+                app.clock.sleep(0.05)  # 20 a second
+                if env is github and number == 200:
+                    assert len([id for id in json.loads(read(output)["run_ids"]) if id]) > 150, "they are told soon"
+            for number in range(1000):
+                ci.known.ended(Item("x", None, QoderError("|" * 5000)), number=number)
+    assert len(rows(output)) == systems.MOST_ROWS
+    assert "800 more are not shown" in summary.read_text()
+    sizes = [path.stat().st_size for path in (summary, output, variables)]
+    assert [size < most for size, most in zip(sizes, (2**20, 2**22, 5000), strict=True)] == [True] * 3, sizes
+    assert read(variables)["QODER_EXIT_CODE"] == "0"
+
+
+
+
+def test_ci_lets_nothing_else_be_a_command_to_the_runner() -> None:
+    log = io.BytesIO()
+    stream = io.TextIOWrapper(log)
+    screen = Screen.of(stream, {"GITHUB_ACTIONS": "true"})
+    screen.tell("::error::forged\n")
+    screen.tell("::error::ours\n", is_command=True)
+    assert log.getvalue() == b": :error::forged\n::error::ours\n"
+
+
