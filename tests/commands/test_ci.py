@@ -122,9 +122,7 @@ def test_deploy_run_ci_tells_of_the_run_before_and_after_the_wait(qoder: Qoder, 
 
 
 @pytest.mark.parametrize("words", [(), ("--wait",), ("--wait", "--result")])
-def test_deploy_run_ci_annotates_a_failure_before_the_error(
-    qoder: Qoder, output: Path, words: tuple[str, ...]
-) -> None:
+def test_deploy_run_ci_annotates_a_failure_before_the_error(qoder: Qoder, output: Path, words: tuple[str, ...]) -> None:
     qoder.wire.on(*TRIGGER, FAILED, FAILED)
     assert "::" not in qoder("deploy", "run", "dep_1", *words).err
     assert not output.exists()
@@ -293,8 +291,6 @@ def test_deploy_run_ci_of_several_that_are_not_all_known_tells_of_several(
     assert [row[1] for row in rows(output)] == names.split()
 
 
-
-
 @pytest.mark.parametrize("refused", ["dep_paused", "dep_nothere"])
 def test_deploy_run_ci_tells_the_ids_of_several_before_the_wait_though_one_is_refused(
     qoder: Qoder, output: Path, world: World, refused: str, monkeypatch: pytest.MonkeyPatch
@@ -400,8 +396,6 @@ while True:
 }
 
 
-
-
 REPORT = """import io, os, resource, sys
 from qoder_cli.app import App
 from qoder_cli.base.model import Run
@@ -418,8 +412,6 @@ with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO())))
 """
 
 
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there are no such files")
 @pytest.mark.parametrize("setup", NO_FILES.values(), ids=list(NO_FILES))
 def test_ci_neither_waits_for_nor_reads_what_is_no_file(tmp_path: Path, setup: str) -> None:
@@ -429,14 +421,11 @@ def test_ci_neither_waits_for_nor_reads_what_is_no_file(tmp_path: Path, setup: s
     assert (ran.returncode, ran.stdout) == (0, b""), ran.stderr
 
 
-
 # What a server has written, and how much.
 
 
 def here(env: dict[str, str], err: io.BytesIO | None = None) -> App:
     return App(env=env, out=Screen(io.BytesIO()), err=Screen(err or io.BytesIO()), clock=FakeClock())
-
-
 
 
 EVIL = (
@@ -462,8 +451,6 @@ def test_ci_lets_no_text_break_the_table_or_the_line(text: str) -> None:
     line = written.getvalue().decode()
     assert line.count("\n") == 1
     assert line.startswith("::error title=qoder%3A run_failed%2C exit code 1::")
-
-
 
 
 @given(st.text() | st.sampled_from(["drun_1\nexit_code=0", "x y", "", "é", "-", "a" * 300, "a=b", "a<<b"]))
@@ -503,8 +490,6 @@ def test_ci_keeps_its_files_small_however_many_there_are(tmp_path: Path) -> None
     assert read(variables)["QODER_EXIT_CODE"] == "0"
 
 
-
-
 def test_ci_lets_nothing_else_be_a_command_to_the_runner() -> None:
     log = io.BytesIO()
     stream = io.TextIOWrapper(log)
@@ -512,5 +497,3 @@ def test_ci_lets_nothing_else_be_a_command_to_the_runner() -> None:
     screen.tell("::error::forged\n")
     screen.tell("::error::ours\n", is_command=True)
     assert log.getvalue() == b": :error::forged\n::error::ours\n"
-
-

@@ -25,7 +25,6 @@ def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
     return Service(qoder, request.param)
 
 
-
 # Listed and looked at.
 
 
@@ -127,8 +126,6 @@ def test_session_delete_exits_9_where_it_cannot_be_read_back(qoder: Qoder, servi
     assert len(service.sent) == 1
 
 
-
-
 @pytest.mark.parametrize(("verb", "hint"), [("archive", None), ("delete", "archive it instead")])
 def test_session_delete_refused_says_what_helps(qoder: Qoder, service: Service, verb: str, hint: str | None) -> None:
     id = service.session()
@@ -145,8 +142,6 @@ def test_session_archive_is_done_where_another_was_faster(qoder: Qoder, service:
 
 
 # Started.
-
-
 
 
 def body_of(service: Service) -> dict[str, Any]:
@@ -171,8 +166,6 @@ def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, se
     told = qoder("session", "new", "--agent", "agent_ask", "-m", "Push.", "--wait", "--json")
     assert (told.code, told.error["next"][:3]) == (11, ["qoder", "session", "pending"])
     assert told.json["turn"]["requires_action"]
-
-
 
 
 def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Service, tmp_path: Path) -> None:
@@ -417,24 +410,16 @@ def test_session_chat_requires_a_terminal(qoder: Qoder, service: Service, words:
     assert "session send" in ran.err
 
 
-
-
 def delta(said: str) -> dict[str, Any]:
     content = {"type": "text", "text": said}
     return {"type": "event_delta", "event_id": "evt_1", "delta": {"type": "content_delta", "content": content}}
-
-
 
 
 def message(said: str) -> dict[str, Any]:
     return {"id": "evt_1", "type": "agent.message", "content": [{"type": "text", "text": said}]}
 
 
-
-
 START = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
-
-
 
 
 USED = {"id": "evt_2", "type": "agent.tool_use", "name": "Bash", "input": {"command": "l\x1bs" * 90}}

@@ -27,8 +27,6 @@ OK = Answer(200, httpx.Headers(), b"{}", "{}", "")
 # One call.
 
 
-
-
 def test_task_lets_everybody_through_once_it_has_ended() -> None:
     is_enough, through = threading.Event(), list[bool]()
     task = Task(is_enough.wait).start()
@@ -82,8 +80,6 @@ def test_task_raises_first_the_signal_that_could_not_be_raised(monkeypatch: pyte
     assert caught.value.signum == 15
 
 
-
-
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_task_raises_a_signal_that_breaks_the_lock_of_a_starting_thread(
     is_ours: bool, monkeypatch: pytest.MonkeyPatch
@@ -97,8 +93,6 @@ def test_task_raises_a_signal_that_breaks_the_lock_of_a_starting_thread(
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(Signalled if is_ours else RuntimeError):
         unwrap(pool.begin)(lambda: None)
-
-
 
 
 class Looked(queue.SimpleQueue[str]):
@@ -284,5 +278,3 @@ def test_pace_spaces_turns_and_gives_none_once_it_is_closed() -> None:
     pace.close()
     with pytest.raises(Closed):
         pace.take()
-
-
