@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.times import Clock
+from qoder_cli.base.tokens import encoded
 from qoder_cli.output.screen import Screen, write_error
 from qoder_cli.settings.values import Flags, is_on, repeated
 
@@ -93,10 +94,10 @@ class App:
         self.keep_secrets()
 
     def keep_secrets(self, *tokens: str | None) -> set[str]:
-        """Keep these tokens, and those in variables, out of stderr. Return all of them."""
+        """Keep these tokens, and those in variables, out of stderr, however spelled. Return all of them."""
         known = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
         secrets = {secret for token in known if len(secret := token.strip()) >= _SHORTEST_TOKEN}
-        self.err.keep_secrets(secrets)
+        self.err.keep_secrets(form for secret in secrets for form in (secret, *encoded(secret)))
         return secrets
 
     @classmethod

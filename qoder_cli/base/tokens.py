@@ -73,6 +73,28 @@ def without_tokens(text: str) -> str:
     return text
 
 
+def encoded(secret: str) -> list[str]:
+    """Return a secret as base 64, hexadecimal and a URL spell it, also within a longer text."""
+    from binascii import b2a_base64  # cheaper than the modules around it: every command comes by here
+
+    data = secret.encode("utf-8", "replace")
+    found = [data.hex(), data.hex().upper()]
+    for case in ("02x", "02X"):
+        found += ["".join(f"%{byte:{case}}" for byte in data)]
+        found += ["".join(chr(byte) if _unreserved(byte) else f"%{byte:{case}}" for byte in data)]
+    for before in range(3):
+        code = b2a_base64(bytes(before) + data, newline=False).decode().rstrip("=")
+        core = code[(before * 8 + 5) // 6 :]  # what stands before shares the first character
+        core = core[: len(core) - bool((len(data) + before) % 3)]
+        found += [core, core.translate(str.maketrans("+/", "-_"))]
+    return found
+
+
+def _unreserved(byte: int) -> bool:
+    """Return whether a URL spells a byte as it is (RFC 3986, 2.3)."""
+    return byte < 128 and (chr(byte).isalnum() or chr(byte) in "-._~")
+
+
 def shortened(value: str, most: int) -> str:
     """Return at most so many characters of a text, with `…` if it was longer."""
     return value if len(value) <= most else value[:most] + "…"

@@ -152,11 +152,14 @@ def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: 
     return NoAnswer(message, hint=hint).with_(sent=sent, retryable=retryable)
 
 
-def broken(failure: Exception, host: str, proxy: Proxy | None) -> NoAnswer:
-    """Return the error for a failed transport; `sent` if the request may have arrived."""
+def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable[[str], str]) -> NoAnswer:
+    """Return the error for a failed transport; `sent` if the request may have arrived.
+
+    `veil` is as in `refuse`: a failure may quote what came.
+    """
     import httpx
 
-    said = re.sub(r"^\[Errno -?\d+\] ", "", str(failure)).rstrip(".") or type(failure).__name__
+    said = re.sub(r"^\[Errno -?\d+\] ", "", veil(str(failure))).rstrip(".") or type(failure).__name__
     where = f"{host} through the proxy {proxy}" if proxy else host
     if not isinstance(
         failure,

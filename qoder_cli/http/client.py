@@ -278,8 +278,9 @@ class Client:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
             if self._debug:
-                self.progress.debug(f"< {type(failure).__name__}: {self.hide(str(failure))}")
-            raise broken(failure, self.settings.host, self._proxy_for(self.settings.host)) from failure
+                self.progress.debug(f"< {type(failure).__name__}: {self.veil(str(failure))}")
+            proxy = self._proxy_for(self.settings.host)
+            raise broken(failure, self.settings.host, proxy, veil=self.veil) from failure
         except RuntimeError as failure:  # in a thread that nobody waits for any more
             if not self._http.is_closed:
                 raise
@@ -354,7 +355,7 @@ class Client:
         told = (redact.header(name, value, token) for name, value in headers.items())
         self.progress.debug(f"{sign} {'; '.join(told)}")
         if content:
-            shown = redact.body(content, headers.get("content-type", ""), token)
+            shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
             self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
 
     def _is_kept(self, headers: httpx.Headers, asked: float) -> bool:
@@ -404,10 +405,18 @@ class Client:
         return answer
 
     def veil(self, said: str) -> str:
-        """Return what a server says without what looks like a secret, and without those that it was sent."""
+        """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        return shortened(by_shape(self._known_secrets().out_of(said[:LONGEST_READ])), LONGEST_SHOWN)
+        said = by_shape(self._known_secrets().out_of(said[:LONGEST_READ]))
+        return shortened(self._own.out_of(said), LONGEST_SHOWN)  # after the shape, which tells the token in any case
+
+    @cached_property
+    def _own(self) -> "Known":
+        """Our token, which no body makes public."""
+        from qoder_cli.http.redact import Known
+
+        return Known([], *filter(None, [self._secret.decode()]))
 
     def _known_secrets(self) -> "Known":
         """Return the secrets in the bodies that were sent."""

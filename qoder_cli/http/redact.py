@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.tokens import NAMES, without_tokens
+from qoder_cli.base.tokens import NAMES, encoded, without_tokens
 from qoder_cli.base.tokens import REDACTED as REDACTED
 
 LONGEST_SHOWN = 2000  # characters of a body
@@ -107,8 +107,9 @@ def _without_secrets(value: Any) -> Any:
 _GRAM = 8  # characters of a secret that are hidden wherever they stand together; fewer are part of other words
 # How one character may be spelled, or stands between those of a quoted text without being part of it.
 _SPELLED = re.compile(
-    r"\\+u(?P<unicode>[0-9a-f]{4})|\\+x(?P<byte>[0-9a-f]{2})|(?P<percent>(?:%[0-9a-f]{2})+)"
-    r"|(?P<entity>&(?:amp|lt|gt|quot|apos|#x?[0-9a-f]{2,4});)|\\+[nrtbf]|[\s\"'`\\\u200b\ufeff]",
+    r"\\+u(?P<unicode>[0-9a-f]{4})|\\+x(?P<byte>[0-9a-f]{2})|(?P<percent>(?:%(?:25)*[0-9a-f]{2})+)"
+    r"|(?P<entity>&(?:amp|lt|gt|quot|apos|#x?[0-9a-f]{2,7});)|\\+[nrtbf]|\x1b\[[0-9;]*[a-z]"
+    r"|[\s\x00-\x1f\x7f-\x9f\"'`\\\xad\u200b-\u200f\u2060\ufeff]",
     re.IGNORECASE,
 )
 _NO_SECRET = re.compile(r"(?:name|type|id|url|endpoint|method|location)s?\Z|networking", re.IGNORECASE)  # names
@@ -146,6 +147,11 @@ class Known:
             alone = re.escape(word) if len(word) >= _GRAM else rf"(?<!\w){re.escape(word)}(?!\w)"
             for found in re.finditer(alone, text):
                 hit[found.start() : found.end()] = b"\1" * len(found[0])
+            at = plain.find(word) if len(word) >= _GRAM else -1  # broken into lines
+            while at >= 0:
+                begin, end = places[at][0], places[at + len(word) - 1][1]
+                hit[begin:end] = b"\1" * (end - begin)
+                at = plain.find(word, at + 1)
         return re.sub("\0+", REDACTED, "".join("\0" if hit[at] else one for at, one in enumerate(text)))
 
     def _in(self, value: Any, *, is_secret: bool) -> Iterator[str]:
@@ -167,17 +173,8 @@ class Known:
 
 def spellings(secret: str) -> list[str]:
     """Return a secret as JSON, a URL, base 64 and hexadecimal spell it, where it is long enough to be told."""
-    from base64 import b64encode
-    from urllib.parse import quote
-
-    data = secret.encode("utf-8", "replace")
     escaped = [jsontext.dump(secret, ascii_only=is_ascii)[1:-1] for is_ascii in (False, True)]
-    found = [secret, *escaped, *(jsontext.dump(each)[1:-1] for each in escaped), quote(secret, safe=""), data.hex()]
-    for before in range(3):
-        code = b64encode(bytes(before) + data).decode().rstrip("=")
-        core = code[(before * 8 + 5) // 6 :]  # what stands before shares the first character
-        core = core[: len(core) - bool((len(data) + before) % 3)]
-        found += [core, core.translate(str.maketrans("+/", "-_"))]
+    found = [secret, *escaped, *(jsontext.dump(each)[1:-1] for each in escaped), *encoded(secret)]
     return [each for each in dict.fromkeys(found) if len(each) >= _GRAM]
 
 
@@ -206,7 +203,7 @@ def _meant(found: re.Match[str]) -> str:
         case "unicode" | "byte":
             return chr(int(found[found.lastgroup], 16))
         case "percent":
-            return unquote(found[0], errors="replace")
+            return unquote(re.sub("%(?:25)+(?=[0-9a-f]{2})", "%", found[0], flags=re.IGNORECASE), errors="replace")
         case "entity":
             return unescape(found[0])
     return ""

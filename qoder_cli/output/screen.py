@@ -60,7 +60,7 @@ class Screen:
         self.is_animated = is_terminal and moves  # a dumb terminal cannot take a line back
         self.is_piped = False  # another program reads it
         self.has_written = False
-        self._secrets: set[str] = set()
+        self._secrets: list[str] = []  # the longest first
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
@@ -81,12 +81,14 @@ class Screen:
 
     def keep_secrets(self, tokens: Iterable[str]) -> None:
         """Never show these tokens here, also as JSON spells them."""
+        kept = {*self._secrets}
         for token in tokens:
-            self._secrets |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
+            kept |= {token, token.replace("\\", "\\\\").replace('"', '\\"')}
+        self._secrets = sorted(kept, key=len, reverse=True)
 
     def veiled(self, text: str) -> str:
         """Return a text without the secrets kept here."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
+        for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         return text
 

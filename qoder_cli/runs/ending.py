@@ -89,7 +89,7 @@ def ending_error(run: Run, app: App) -> QoderError | None:
     elif run.deployment_id:
         setup = app.looking("deploy", "get", run.deployment_id)
         about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
-    return RunFailed(_failure(run), **about)
+    return RunFailed(_failure(run, app), **about)
 
 
 def not_ended(run: Run, app: App) -> QoderError:
@@ -188,19 +188,17 @@ def complete(error: QoderError, run: Run, app: App) -> QoderError:
     return error
 
 
-def _failure(run: Run) -> str:
-    from qoder_cli.http.redact import by_shape
-
+def _failure(run: Run, app: App) -> str:
     if run.status and run.status not in FINAL:
         return f"{run.called} ended with the unrecognised status {run.status!r}: treated as failed"
     kind = f" ({run.error_type})" if run.error_type else ""
-    why = f": {by_shape(run.error_message)}" if run.error_message else ""
+    why = f": {app.client.veil(run.error_message)}" if run.error_message else ""
     return f"{run.called} {'failed' if run.session_id else 'did not start'}{kind}{why}"
 
 
 def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     """Return the error, shortened if the record above it says the same."""
-    is_told = run is not None and error.message == _failure(run)
+    is_told = run is not None and error.message == _failure(run, app)
     if is_told and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
     return error

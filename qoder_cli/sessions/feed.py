@@ -157,7 +157,7 @@ class Feed:
         if "error" in (frame.event, kind):
             error = event.get("error")
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
-            raise NoAnswer(f"event stream error: {message or '(no message)'}")
+            raise NoAnswer(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
         if kind in _ALIVE:
             self._tell("alive")
         if kind in _PREVIEWS and self._deltas:
