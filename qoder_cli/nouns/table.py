@@ -254,9 +254,15 @@ def path_of(noun: Noun, *ids: str) -> str:
     return "/".join([path, *map(segment, ids[held:])])
 
 
+# The operations behind a verb, where they are not called as it is.
+_DONE_BY = {"get": ("retrieve", "retrieve_metadata"), "versions": ("versions.list",)}
+
+
 def words_of(noun: Noun, verb: str, *ids: str) -> tuple[str, ...]:
-    """Return a command about a noun, as words."""
-    return (*noun.words.split(), verb, *ids)
+    """Return the command that does this to a noun's things, as words; `memory ls` lists memories."""
+    done_by = [operation(noun, each) for each in _DONE_BY.get(verb, (verb,))]
+    command = next((each.command for each in done_by if each), (*noun.words.split(), verb))
+    return (*command, *ids)
 
 
 def has_id(noun: Noun, raw: dict[str, Any]) -> bool:
