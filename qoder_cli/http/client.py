@@ -394,7 +394,7 @@ class Client:
                     yield from _limited(_decoded(response), largest, why)
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
                 raise no_answer(
-                    f"cannot download the file from {parts.hostname}: {type(failure).__name__}",
+                    f"cannot download the file from {parts.hostname}: {_why_not(failure)}",
                     hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}",
                 ) from None
 
@@ -484,6 +484,18 @@ def multipart(texts: Mapping[str, list[str]], files: Sequence[tuple[str, str, by
     parts = [(name, (file_name, content)) for name, file_name, content in files]
     request = httpx.Request("POST", "https://localhost", data=texts, files=parts)
     return request.read(), request.headers["content-type"]
+
+
+def _why_not(failure: Exception) -> str:
+    """Return in words why a download failed. What httpx says may quote the link, which is signed."""
+    match failure:
+        case httpx.InvalidURL() | httpx.UnsupportedProtocol():
+            return "the link is not a URL"
+        case httpx.TimeoutException():
+            return "it did not respond in time"
+        case httpx.ConnectError() | httpx.ProxyError():
+            return "it cannot be connected to"
+    return "the connection was lost"
 
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:

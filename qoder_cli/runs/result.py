@@ -2,16 +2,23 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit
+from qoder_cli.base.errors import ApiError, Exit, QoderError, UsageError, first_by_rank
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, in_order, verdict
+from qoder_cli.base.tokens import shortened
 from qoder_cli.http.client import Client
+from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
+from qoder_cli.runs.ending import naming
 from qoder_cli.sessions.story import SAID, message_text, newest_first, pages_of_events, read_story, story_of
+
+LONGEST_NAME = 100  # characters of a file's name in a message
+_NAMED = 5  # files that an error names
 
 
 def final_message(app: App, run: Run) -> str | None:
@@ -31,6 +38,34 @@ def delivered_files(app: App, run: Run) -> list[tuple[str, str]]:
     events = _back_from_the_ending(app, run, "agent.artifact_delivered")
     files = [(text(event.get("file_id")), text(event.get("original_filename"))) for event in events]
     return [(id, name or id) for id, name in reversed(files) if id]
+
+
+class Saved(NamedTuple):
+    """Where delivered files were saved, and the error of those that were not."""
+
+    paths: list[str]
+    failures: list[QoderError]
+
+
+def save_files(app: App, run: Run, folder: Path) -> Saved:
+    """Download the files delivered, each whole or not at all. Raises ApiError if they cannot be listed."""
+    saved, failed = Saved([], []), list[tuple[str, QoderError]]()
+    files = delivered_files(app, run)
+    for id, name in files:
+        try:
+            saved.paths.append(str(download(app, id, name, folder)))
+            app.progress.note(f"saved {saved.paths[-1]}")
+        except (ApiError, UsageError) as error:
+            failed.append((f"{shortened(name, LONGEST_NAME)!r} ({id})", error))
+            app.progress.warn(f"{failed[-1][0]} was not saved: {error.message}")
+    if not files:
+        app.progress.note(f"{run.called} delivered no files")
+    if worst := first_by_rank(error for _, error in failed):
+        named = ", ".join(name for name, _ in failed[:_NAMED]) + (" and more" if len(failed) > _NAMED else "")
+        what = f"{len(failed)} of {len(files)} files were not saved: {named}" if len(failed) > 1 else named
+        why = f"{what}: {worst.message}" if len(failed) > 1 else f"file {what} was not saved: {worst.message}"
+        saved.failures.append(worst.with_(message=why, **naming(run, "ended")))
+    return saved
 
 
 def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.base.errors import first_by_rank
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RUN_OR_LAST, Text, option, or_last
 from qoder_cli.help.completion import values
@@ -26,7 +27,8 @@ def result(
 
     A CI system may find commands in the text (::error::, ##[error],
     ##vso[...]): there, send it to a file or use --json. With --output-dir
-    existing files are kept: a new one gets a number.
+    existing files are kept: a new one gets a number. Where one cannot be
+    saved, the others are, and the exit code says so.
 
     Examples:
       qoder run result last
@@ -44,14 +46,8 @@ def result(
     found = any_observer(app, id).read_once()
     if is_going(found):
         raise not_ended(found, app)
-    files: list[str] | None = None
-    if folder is not None:
-        files = []
-        for id, name in results.delivered_files(app, found):
-            files.append(str(downloads.download(app, id, name, folder)))
-            app.progress.note(f"saved {files[-1]}")
-        if not files:
-            app.progress.note(f"{found.called} delivered no files")
-    results.show_result(app, found, files=files)
-    if error := ending_error(found, app):
+    saved = None if folder is None else results.save_files(app, found, folder)
+    results.show_result(app, found, files=None if saved is None else saved.paths)
+    failures = [ending_error(found, app), *(saved.failures if saved else [])]
+    if error := first_by_rank(filter(None, failures)):
         raise error
