@@ -16,7 +16,7 @@ from typing import Any
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, Signalled, broken_down
-from qoder_cli.output.screen import Screen, format_typed, silence, write_error
+from qoder_cli.output.screen import Screen, errors_of_second_signals, format_typed, silence, write_error
 
 
 def run() -> None:
@@ -27,7 +27,8 @@ def run() -> None:
     app: Any = None
     try:
         try:
-            signals.listen()
+            on_line = sys.stderr is not None and sys.stderr.isatty()
+            signals.listen(errors_of_second_signals(format_typed(sys.argv[1:]), on_line=on_line))
             from qoder_cli.app import App
             from qoder_cli.cli.main import main
 

@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from qoder_cli.base.errors import Signalled
@@ -22,10 +22,15 @@ _last_words: list[bool] = []
 _swallowed: list[int] = []  # came where nothing could be raised, or within `held`
 _holds: list[bool] = []
 _waits: list[bool] = []
+_prepared: dict[int, bytes] = {}  # what is written, whole, before dying by a second signal
 
 
-def listen() -> None:
-    """Take over the signals, except those that the parent ignores (nohup, background jobs)."""
+def listen(errors: Mapping[int, bytes]) -> None:
+    """Take over the signals, except those that the parent ignores (nohup, background jobs).
+
+    `errors` are the last lines of standard error where a signal ends the program at once.
+    """
+    _prepared.update(errors)
     for signum in _ours():
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _on_signal)
@@ -67,6 +72,11 @@ def begin_last_words() -> None:
     _last_words.append(True)
 
 
+def begin_error() -> None:
+    """Mark that the error of this command is being written: there is to be no other."""
+    _prepared.clear()
+
+
 def deafen() -> None:
     """Ignore signals while the interpreter shuts down: the exit code is decided."""
     for signum in _ours():
@@ -98,4 +108,6 @@ def _on_signal(signum: int, frame: FrameType | None) -> None:
             return
         raise Signalled(signum)
     if _seen[-1] - _seen[0] > ONE_SIGNAL:
+        with suppress(OSError):
+            os.write(2, _prepared.get(signum, b""))
         die_by(signum)

@@ -5,12 +5,14 @@ Also the error that ends standard error. Light: it may be all that ever runs.
 
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import BinaryIO, Literal, TextIO, get_args
 
+from qoder_cli.base import signals
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone
 from qoder_cli.base.tokens import REDACTED, without_tokens
 
@@ -154,8 +156,31 @@ class Screen:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
 
 
+_AGAIN = "interrupted again; what was under way may have been done"
+_AGAIN_HINT = "look before you repeat it; for a run: qoder run wait last"
+
+
+def errors_of_second_signals(format: Format, *, on_line: bool) -> dict[int, bytes]:
+    """Return the error for a second signal by its number, as `write_error` would write it, ready to be written.
+
+    `on_line` says that the cursor may stand in a line, as on a terminal. Nothing is imported for it.
+    """
+    kinds = {"SIGINT": ("interrupted", 130), "SIGTERM": ("terminated", 143), "SIGHUP": ("hung_up", 129)}
+    lines = {}
+    for name, (kind, code) in kinds.items():
+        said = f"error: {_AGAIN}\nhint: {_AGAIN_HINT}\n"
+        if format in ("json", "jsonl"):
+            said = f'{{"error":{{"type":"{kind}","exit_code":{code},"message":"{_AGAIN}","hint":"{_AGAIN_HINT}",'
+            said += '"next":null,"run_id":null,"session_id":null,"run_state":"unknown",'
+            said += '"api_type":null,"http_status":null,"request_id":null}}\n'
+        if (signum := getattr(signal, name, None)) is not None:
+            lines[int(signum)] = (b"\n" if on_line else b"") + said.encode()
+    return lines
+
+
 def write_error(error: QoderError, screen: Screen, format: Format) -> None:
     """Write the error; with JSON output as one line, the last of stderr."""
+    signals.begin_error()
     if format in ("json", "jsonl"):
         from qoder_cli.base.jsontext import dump
 
