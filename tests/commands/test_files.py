@@ -12,49 +12,29 @@ from qoder_cli.nouns.files import LONGEST_NAME, safe_name
 from tests.conftest import Qoder, Ran
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, delivers
-from tests.support.wire import Wire, page
+from tests.support.wire import page
 
-LINK = {"url": "https://storage.example/x"}
 NAMES = {
-    "CON": "_CON",
-    "nul.txt": "_nul.txt",
-    "COM1.tar.gz": "_COM1.tar.gz",
-    "LPT³": "_LPT³",
-    "aux .txt": "_aux .txt",
-    "CONIN$": "_CONIN$",
-    "COM10": "COM10",
-    "console.log": "console.log",
-    "trailing. . ": "trailing",
-    "   ": "file",
-    "...": "file",
-    "a/b/": "file",
-    "a\u202egpj.exe": "a_gpj.exe",
-    "a\u200bb\x7f\u2028.txt": "a_b__.txt",
-    'a<b>:"|?*.txt': "a_b______.txt",
-    "日報.txt": "日報.txt",
+    **{"CON": "_CON", "nul.txt": "_nul.txt", "COM1.tar.gz": "_COM1.tar.gz", "LPT³": "_LPT³", "aux .txt": "_aux .txt"},
+    **{"CONIN$": "_CONIN$", "COM10": "COM10", "console.log": "console.log", "trailing. . ": "trailing"},
+    **{"   ": "file", "...": "file", "a/b/": "file", "a\u202egpj.exe": "a_gpj.exe", "日報.txt": "日報.txt"},
+    **{"a\u200bb\x7f\u2028.txt": "a_b__.txt", 'a<b>:"|?*.txt': "a_b______.txt"},
 }
 
 
-class Storage(httpx.BaseTransport):
-    """The API on our wire, and a storage host beside it that gives this."""
-
-    def __init__(self, wire: Wire, content: bytes, **headers: str) -> None:
-        self.wire, self.content, self.headers = wire, content, headers
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.host != "storage.example":
-            return self.wire.handle_request(request)
-        return httpx.Response(200, content=self.content, headers=self.headers)
+@pytest.mark.parametrize("name", NAMES)
+def test_run_result_names_files_as_every_system_takes_and_people_see(name: str) -> None:
+    assert safe_name(name) == NAMES[name]
 
 
-def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new") -> Ran:
-    """Fetch files of these names into the folder."""
+def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new", fails: bool = False) -> Ran:
+    """Fetch files of these names into the folder; where that `fails`, no message is looked for."""
     delivered = [delivers(name, number) for number, name in enumerate(names, 1)]
-    events = (page(*WORK, END), page(END, *reversed(delivered)), page(*WORK, END), page())
-    qoder.wire.on(*RUN, DONE).on(*EVENTS, *events)
+    message = [] if fails else [page(*WORK, END), page()]
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, *reversed(delivered)), *message)
     for number in range(1, len(names) + 1):
-        qoder.wire.on("GET", f"/files/file_{number}/content", LINK)
-    qoder.transport = Storage(qoder.wire, content)
+        qoder.wire.on("GET", f"/files/file_{number}/content", {"url": "https://storage.example/x"})
+        qoder.wire.on("GET", "/x", httpx.Response(200, content=content))
     return qoder("run", "result", "drun_1", "--output-dir", str(folder), "--json")
 
 
@@ -63,11 +43,6 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "out"
     made.mkdir()
     return made
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_one_that_every_system_takes_and_people_see(name: str) -> None:
-    assert safe_name(name) == NAMES[name]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +56,7 @@ def test_a_name_is_one_that_every_system_takes_and_people_see(name: str) -> None
         ("\U0001f600" * 100 + ".md", "\U0001f600.md"),
     ],
 )
-def test_a_long_name_is_cut_by_bytes_and_keeps_its_suffix(qoder: Qoder, folder: Path, name: str, ending: str) -> None:
+def test_run_result_cuts_a_long_name_and_keeps_its_suffix(qoder: Qoder, folder: Path, name: str, ending: str) -> None:
     ran = fetch(qoder, folder, name, name)
     assert ran.code == 0, ran.err
     first, second = (Path(path).name for path in ran.json["files"])
@@ -92,27 +67,25 @@ def test_a_long_name_is_cut_by_bytes_and_keeps_its_suffix(qoder: Qoder, folder: 
     assert len(second.encode()) <= LONGEST_NAME
 
 
-def test_a_link_that_leads_nowhere_is_kept_and_not_followed(qoder: Qoder, folder: Path) -> None:
-    (folder / "a.txt").symlink_to(folder.parent / "elsewhere")
+@pytest.mark.parametrize("what", ["link that leads nowhere", "folder", "file that another one writes meanwhile"])
+def test_run_result_keeps_what_is_there(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    there, elsewhere = folder / "a.txt", folder.parent / "elsewhere"
+    if what.startswith("link"):
+        there.symlink_to(elsewhere)
+    elif what == "folder":
+        there.mkdir()
+    else:
+        there.write_text("theirs")
+        monkeypatch.setattr(os.path, "lexists", lambda path: False)  # it was not there when we looked
     ran = fetch(qoder, folder, "a.txt")
     assert ran.json["files"] == [str(folder / "a-2.txt")]
-    assert (folder / "a.txt").is_symlink()
-    assert not (folder.parent / "elsewhere").exists()
-
-
-def test_a_name_that_another_one_takes_meanwhile_is_not_written_over(
-    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "a.txt").write_text("theirs")
-    monkeypatch.setattr(os.path, "lexists", lambda path: False)  # it was not there when we looked
-    ran = fetch(qoder, folder, "a.txt")
-    assert ran.json["files"] == [str(folder / "a-2.txt")]
-    assert (folder / "a.txt").read_text() == "theirs"
+    assert there.is_symlink() or there.is_dir() or there.read_text() == "theirs"
+    assert not elsewhere.exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_a_file_may_be_read_by_whom_the_umask_lets(qoder: Qoder, folder: Path, umask: int) -> None:
+def test_run_result_lets_those_read_a_file_whom_the_umask_lets(qoder: Qoder, folder: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         fetch(qoder, folder, "a.txt")
@@ -121,42 +94,27 @@ def test_a_file_may_be_read_by_whom_the_umask_lets(qoder: Qoder, folder: Path, u
     assert stat.S_IMODE((folder / "a.txt").stat().st_mode) == 0o666 & ~umask
 
 
-def test_a_file_of_just_the_size_that_is_allowed_is_saved(
-    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [1000, 1001])
+def test_run_result_saves_nothing_too_large(
+    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(files, "LARGEST_FILE", 1000)
-    assert fetch(qoder, folder, "a.txt", content=b"x" * 1000).code == 0
-    assert (folder / "a.txt").stat().st_size == 1000
+    ran = fetch(qoder, folder, "a.txt", content=b"x" * size, fails=size > 1000)
+    assert [file.stat().st_size for file in folder.iterdir()] == ([] if size > 1000 else [1000])
+    assert size == 1000 or (ran.code, ran.error["message"]) == (7, "the file is larger than 1,000 bytes")
 
 
-def test_a_file_that_is_too_large_leaves_nothing(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LARGEST_FILE", 1000)
-    ran = fetch(qoder, folder, "a.txt", content=b"x" * 1001)
-    assert (ran.code, ran.error["message"]) == (
-        7,
-        "file 'a.txt' (file_1) was not saved: the file is larger than 1,000 bytes",
-    )
-    assert list(folder.iterdir()) == []
-
-
-def test_a_folder_of_the_name_is_kept(qoder: Qoder, folder: Path) -> None:
-    (folder / "a.txt").mkdir()
-    assert fetch(qoder, folder, "a.txt").json["files"] == [str(folder / "a-2.txt")]
-
-
-def test_a_disk_that_is_full_is_said_and_nothing_is_left(
-    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def replace(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", replace)
-    ran = fetch(qoder, folder, "a.txt")
+    ran = fetch(qoder, folder, "a.txt", fails=True)
     assert ran.code == 2
-    assert ran.error["message"].endswith(f"file file_1 cannot be saved in {folder}: No space left on device")
+    assert ran.error["message"] == f"file file_1 cannot be saved in {folder}: No space left on device"
     assert list(folder.iterdir()) == []
 
 
-def test_an_empty_folder_name_is_not_this_folder(qoder: Qoder) -> None:
+def test_run_result_does_not_take_an_empty_folder_name_for_this_folder(qoder: Qoder) -> None:
     ran = qoder("run", "result", "drun_1", "--output-dir", "")
     assert (ran.code, ran.errors) == (2, ["error: --output-dir is empty"])
