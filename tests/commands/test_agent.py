@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.write import covers, same
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things, refusal
 
@@ -37,13 +36,12 @@ NEW = ("agent", "create", "--name", "new", "--model", "auto")
 UPDATE = ("agent", "update", "helper")
 
 
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    made = Things(qoder, request.param)
-    made.keep("agents", WRITER)
-    made.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})
-    made.keep("skills", {"id": "skill_2", "type": "skill", "display_title": "search", "source": {"type": "qoder"}})
-    return made
+@pytest.fixture
+def service(service: Things) -> Things:
+    service.keep("agents", WRITER)
+    service.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})
+    service.keep("skills", {"id": "skill_2", "type": "skill", "display_title": "search", "source": {"type": "qoder"}})
+    return service
 
 
 def sent(service: Things) -> dict[str, Any]:

@@ -9,12 +9,10 @@ import httpx
 import pytest
 import typer
 
-from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.desk import ACTED
 from tests.support.interrupting import interrupted
 from tests.support.things import Things
 from tests.support.wire import api_error
@@ -170,17 +168,6 @@ def test_deploy_pause_exits_7_where_it_never_gets_through(qoder: Qoder, world: W
     goes_wrong(qoder, world, f"pause:{fault}")
     ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, ran.error["type"], state(world, "dep_demo")) == (7, "unavailable", "active")
-
-
-@EACH
-@pytest.mark.parametrize("fault", ACTED)
-def test_deploy_pause_and_others_read_back_a_lost_answer(qoder: Qoder, world: World, verb: str, fault: str) -> None:
-    goes_wrong(qoder, world, f"{verb}:{fault}")
-    ran = change(qoder, verb, PLAIN[verb])
-    assert ran.code == 0
-    assert f"{PLAIN[verb]} is {STATES[verb]} (confirmed by reading it back)" in ran.err
-    assert asked(world) == [f"/deployments/{PLAIN[verb]}/{verb}"]
-    assert asked(world, "GET") == [f"/deployments/{PLAIN[verb]}"]
 
 
 @EACH
@@ -384,28 +371,6 @@ def test_deploy_pause_of_several_leaves_the_rest_alone_at_a_signal(qoder: Qoder,
 
 
 # Archiving asks.
-
-
-@pytest.fixture
-def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Sit at the terminal: return what answers the questions to come, which gives the list of those asked."""
-    asked: list[str] = []
-
-    def answering(*answers: Any) -> list[str]:
-        left = list(answers)
-
-        def choice_of(stdin: Any, screen: Any, text: str, choices: str, **_: Any) -> str:
-            asked.append(text.removesuffix(" [y/N]:"))
-            answer = left.pop(0)
-            if isinstance(answer, BaseException):
-                raise answer
-            return "y" if answer else "n"
-
-        monkeypatch.setattr(App, "may_ask", True)
-        monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
-        return asked
-
-    return answering
 
 
 @pytest.mark.parametrize("words", [["dep_demo"], ["nightly-report"], ["dep_demo", "dep_minute"], ["-"]])

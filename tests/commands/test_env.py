@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns.environments import MANAGERS, changed, check_typed
 from qoder_cli.nouns.write import covers, same
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things
 
@@ -36,11 +35,10 @@ NEW = ("env", "create", "--name", "new")
 UPDATE = ("env", "update", "data")
 
 
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    made = Things(qoder, request.param)
-    made.keep("environments", DATA)
-    return made
+@pytest.fixture
+def service(service: Things) -> Things:
+    service.keep("environments", DATA)
+    return service
 
 
 def sent(service: Things) -> dict[str, Any]:
@@ -232,18 +230,6 @@ def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things,
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
     assert "env_1 is already up to date" in ran.err
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_env_update_shows_a_colleagues_config_after_a_lost_answer(qoder: Qoder, service: Things, loss: str) -> None:
-    other = {"config": {**CONFIG, "packages": {"pip": ["scipy"]}}}
-    service.late, service.after = [lambda: service.change("/environments/env_1", other)], [LOSSES[loss]]
-    ran = qoder(*UPDATE, "--pip", "polars", "--json")
-    assert (ran.code, ran.error["type"]) == (6, "rejected")
-    assert "someone else changed env_1 in the meantime" in ran.error["message"]
-    assert 'config.packages.pip[0]: "pandas" -> "scipy"' in ran.err
-    assert data(service)["config"]["packages"] == {"pip": ["scipy"]}
-    assert len(service.sent) == 1
 
 
 def test_env_update_does_not_mind_defaults_of_the_server(qoder: Qoder, service: Things) -> None:

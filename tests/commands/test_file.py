@@ -10,17 +10,11 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.nouns import files
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.things import Things, refusal
 
 REPORT = "# Status report\n\nAll checks pass.\n"
 LINK = "https://storage.example/1"
-
-
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    return Things(qoder, request.param)
 
 
 @pytest.fixture

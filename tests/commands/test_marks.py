@@ -1,12 +1,10 @@
 """Our own keys in metadata: what settles a lost answer, and is no part of what people set, compare or export."""
 
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.desk import LIST, Desk
 from tests.support.things import FAILED, LOSSES, Answer, Things
@@ -15,16 +13,6 @@ from tests.support.wire import page
 NEW = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message": "Report."}
 CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
 FULL = {f"key-{number}": "x" for number in range(16)}  # as many as there may be
-
-
-@pytest.fixture(params=GENERATIONS)
-def desk(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
-    return Desk(qoder, tmp_path, request.param)
-
-
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    return Things(qoder, request.param)
 
 
 @pytest.mark.parametrize("words", [CREATE, ("deploy", "apply", "--yes")], ids=["create", "apply"])

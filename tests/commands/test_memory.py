@@ -8,18 +8,12 @@ from typing import Any
 import pytest
 
 from qoder_cli.nouns import memories
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Raw, Things, each_row, refusal
 
 LIST = "/memory_stores/memstore_project/memories"
 OLD = f"{LIST}/mem_1"
 WRITE = ("memory", "write", "project")
-
-
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    return Things(qoder, request.param)
 
 
 def digest(content: str) -> str:

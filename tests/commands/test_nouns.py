@@ -9,17 +9,11 @@ import pytest
 
 from qoder_cli.base.errors import InternalError
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.contract.lines import COMMANDS
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
-
-
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    return Things(qoder, request.param)
 
 
 # Fields of another kind than the API documents.

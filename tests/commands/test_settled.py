@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import Qoder
 from tests.support.staged import put_files
 from tests.support.things import LOSSES, UNDONE, Things
@@ -47,23 +46,27 @@ CASES = [
     Case("dream cancel drm_new", "dream list", 0, again=True),
     Case("deploy create --name new --agent writer --environment default -m Go.", "deploy list --all"),
     Case("deploy update demo --description New", "deploy list --all", 0, again=True),
+    Case("deploy pause demo", "deploy list --status paused", again=True),
+    Case("deploy unpause dep_paused", "deploy list --status paused", -1, again=True),
+    Case("deploy archive demo --yes", "deploy list --all", -1, again=True),
+    Case("deploy apply weekly.yaml --yes", "deploy list --all"),
     Case("session update SESSION --title New", "session list", 0, again=True),
 ]
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
 
 
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Things:
+@pytest.fixture
+def service(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Things:
     monkeypatch.chdir(tmp_path)
     put_files(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "SKILL.md").write_text("---\nname: mine\ndescription: x\n---\n")
     (tmp_path / "release-notes" / "more.md").write_text("More.\n")
+    body = "agent: agent_1\nenvironment_id: env_1\nmessage: Report.\n"
+    (tmp_path / "weekly.yaml").write_text(f"name: weekly\n{body}")
     qoder.stdin = "a secret of ours\n"
-    generation: Generation = request.param
-    made = Things(qoder, generation)
-    made.keep("dreams", {**made.thing("drm_demo"), "id": "drm_new", "status": "running"})
-    return made
+    service.keep("dreams", {**service.thing("drm_demo"), "id": "drm_new", "status": "running"})
+    return service
 
 
 def play(qoder: Qoder, service: Things, case: Case, loss: str, *, done: bool) -> tuple[int, int, int]:

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from qoder_cli.nouns import skills
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Things, each_row, refusal
 
@@ -21,11 +20,6 @@ MAIN = b"---\nname: release-notes\ndescription: Writes them.\n---\n# How\n"
 FILES = {"SKILL.md": MAIN, "scripts/run.py": b"print()\n"}
 NOTES = "skill_release_notes"
 VERSIONS = f"/skills/{NOTES}/versions"
-
-
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    return Things(qoder, request.param)
 
 
 @pytest.fixture

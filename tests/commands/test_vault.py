@@ -9,7 +9,6 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder, Ran
 from tests.support.things import LOSSES, Raw, Things, ok, refusal
 
@@ -20,12 +19,11 @@ TOKEN = "tok-0123456789abcdef"
 HOSTS = {"type": "limited", "allowed_hosts": ["api.github.com"]}
 
 
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
+@pytest.fixture
+def service(qoder: Qoder, service: Things) -> Things:
     qoder.stdin = f"{SECRET}\n"
-    made = Things(qoder, request.param)
-    made.world.things[LIST[1:]].clear()
-    return made
+    service.world.things[LIST[1:]].clear()
+    return service
 
 
 def put(qoder: Qoder, *words: str) -> Ran:

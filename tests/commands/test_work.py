@@ -4,17 +4,11 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Things, ok, refusal
 
 ITEM = "/environments/env_workers/work/work_demo"
 POLL = "/environments/env_workers/work/poll"
-
-
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
-    return Things(qoder, request.param)
 
 
 def work(qoder: Qoder, verb: str, *words: str, item: bool = True) -> Any:

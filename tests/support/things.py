@@ -35,6 +35,7 @@ LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
     "503": lambda done: refusal(503, "api_error", "Oops."),
     "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
     "html": lambda done: httpx.Response(200, html="<h1>Welcome</h1>"),
+    "list": lambda done: ok([]),
     "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
 }
 UNDONE = ("reset", "502", "html")  # also where nothing was done

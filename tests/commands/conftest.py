@@ -1,0 +1,52 @@
+"""The servers and the person that tests of commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.app import App
+from qoder_cli.sandbox.wire import GENERATIONS
+from tests.conftest import Qoder
+from tests.support.desk import Desk
+from tests.support.things import Things
+
+
+@pytest.fixture(params=GENERATIONS)
+def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
+    """Return the sandbox with hooks, which the user is led to."""
+    return Things(qoder, request.param)
+
+
+@pytest.fixture(params=GENERATIONS)
+def desk(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
+    """Return someone with deployments in files, at the sandbox with hooks."""
+    return Desk(qoder, tmp_path, request.param)
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Sit at the terminal: return what answers the questions to come, which gives the list of those asked.
+
+    An answer is yes or no, what is raised instead, or what happens before a yes.
+    """
+    asked: list[str] = []
+
+    def answering(*answers: Any) -> list[str]:
+        left = list(answers)
+
+        def choice_of(stdin: Any, screen: Any, text: str, choices: str, **_: Any) -> str:
+            asked.append(text.removesuffix(" [y/N]:"))
+            answer = left.pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            if callable(answer):
+                answer()
+            return "y" if answer else "n"
+
+        monkeypatch.setattr(App, "may_ask", True)
+        monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
+        return asked
+
+    return answering
