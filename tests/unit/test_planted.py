@@ -8,70 +8,37 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from qoder_cli.cli.main import command_tree
+from qoder_cli.cli.options import _FOR_TOKENS
 from qoder_cli.help.documented import VARIABLES
 from tests.conftest import Qoder
+from tests.contract.lines import PLAYED
+from tests.contract.scene import Scene, playing
 from tests.support.things import Things
 
 PAT = "pt-misplaced-0123456789abcdef"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtaXNwbGFjZWQifQ.bWlzcGxhY2Vk"
 TOKENS = (PAT, JWT)
 PIECES = ("misplaced-0123", "eyJhbGci", "eyJzdWIi", "bWlzcGxh")  # also of a token that was cut
-# What every command needs beside what is tried.
-NEEDED = {
-    "deploy create": ["--name", "a", "--agent", "agent_1", "--environment", "env_1", "-m", "Report", "--dry-run"],
-    "deploy update": ["--description", "a", "--dry-run"],
-    "deploy apply": ["--dry-run"],
-    "deploy run": ["--dry-run"],
-}
-GOOD = {  # for an argument, by its metavar
-    **{"DEPLOYMENT": "dep_demo", "RUN": "drun_1", "METHOD": "GET", "PATH": "/deployments/dep_demo"},
-    **{"KEY": "region", "VALUE": "cn", "SHELL": "bash", "TOPIC": "environment"},
-}
 FORMATS: tuple[list[str], ...] = (["--json"], [], ["--debug"])
 EACH = pytest.mark.parametrize("token", TOKENS, ids=["pat", "jwt"])
 
 
-def commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every command below one, by its words."""
-    if not hasattr(command, "list_commands"):
-        yield path, command
-        return
-    for name in command.list_commands(None):
-        yield from commands(f"{path} {name}".strip(), command.get_command(None, name))
-
-
-COMMANDS = dict(commands("", command_tree("qoder")))
-
-
-def good(param: Any) -> str:
-    metavar = (param.metavar or param.name.upper()).strip("[]. ").removesuffix("...")
-    return next((value for name, value in GOOD.items() if metavar.startswith(name)), "x")
-
-
-def tries(path: str, command: Any) -> Iterator[list[str]]:
-    """Yield command lines, each with TOKEN in one place."""
-    start, needed = path.split(), NEEDED.get(path, [])
-    usual = [good(param) for param in command.params if param.param_type_name == "argument" and not param.hidden]
-    if path == "sandbox":
-        usual = ["true"]
-    for position in range(len(usual)):
-        for planted in ("TOKEN", "https://TOKEN", "x TOKEN", "TOKEN@last", "profiles.TOKEN.region"):
-            yield [*start, *(planted if at == position else word for at, word in enumerate(usual)), *needed]
-    for more in (["TOKEN"], ["--TOKEN"], ["-oTOKEN"]):
-        yield [*start, *usual, *more, *needed]
-    yield [*start, "TOKEN", "TOKEN"]
-    for param in command.params:
-        if param.param_type_name == "option" and not param.is_flag:
-            for name in (*param.opts, *param.secondary_opts):
-                yield [*start, *usual, *needed, name, "TOKEN"]
-                yield [*start, *usual, *needed, f"{name}=TOKEN" if name.startswith("--") else f"{name}TOKEN"]
-                yield [*start, *usual, *needed, name, "k=TOKEN"]
-                yield [name, "TOKEN", *start, *usual, *needed]
+def tries(scene: Scene) -> Iterator[list[str]]:
+    """Yield the line of a command, each time with TOKEN in another place."""
+    words = scene.words
+    for at in [place.at for place in scene.command.places(words)]:
+        for planted in ("https://TOKEN", "x TOKEN", "TOKEN@last", "profiles.TOKEN.region"):
+            yield [*words[:at], planted, *words[at + 1 :]]
+    for more in ("TOKEN", "--TOKEN", "-oTOKEN"):
+        yield [*words, more]
+    for name, param in scene.command.options.items():
+        if not param.is_flag and param.name not in _FOR_TOKENS:
+            yield [*words, f"{name}=TOKEN" if name.startswith("--") else f"{name}TOKEN"]
+            yield [*words, name, "k=TOKEN"]
+            yield [name, "TOKEN", *words]
 
 
 @pytest.fixture(autouse=True)
@@ -80,22 +47,31 @@ def server(qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Thi
     return Things(qoder)
 
 
+def kept() -> str:
+    """Return what is kept of commands: the names of all files, and the contents of those in a state folder."""
+    there = list(os.walk("."))
+    files = [Path(place, name) for place, _, names in there if "/state" in place for name in names]
+    return "\n".join([*(path.read_text("utf-8", "replace") for path in files), str(there)])
+
+
 def is_discreet(qoder: Qoder, *words: str, stdin: str = "", **env: str) -> None:
     """Assert that nothing of a token is written: to standard output or error, or to a file that is kept."""
     usual, qoder.stdin = qoder.env, stdin
     qoder.env = {**usual, **env}
     ran = qoder(*words)
     qoder.env = usual
-    there = list(os.walk("."))
-    kept = [Path(place, name) for place, _, names in there if "/state" in place for name in names]
-    written = "\n".join([ran.out, ran.err, *(path.read_text("utf-8", "replace") for path in kept), str(there)])
+    written = f"{ran.out}{ran.err}{kept()}"
     assert [piece for piece in (*TOKENS, *PIECES) if piece in written] == [], f"{words} {env}: {written}"
 
 
-@pytest.mark.parametrize("path", COMMANDS)
-def test_planted_token_is_repeated_by_no_command(qoder: Qoder, path: str) -> None:
-    for number, words in enumerate(tries(path, COMMANDS[path])):
-        is_discreet(qoder, *(word.replace("TOKEN", TOKENS[number % 2]) for word in words), *FORMATS[number % 3])
+@pytest.mark.parametrize("name", PLAYED)
+def test_planted_token_is_repeated_by_no_command(name: str) -> None:
+    with playing(name) as scene:
+        for number, words in enumerate(tries(scene)):
+            typed = [word.replace("TOKEN", TOKENS[number % 2]) for word in words]
+            ran = scene.run(*FORMATS[number % 3], words=typed)
+            written = f"{ran.out}{ran.err}{kept()}"
+            assert [piece for piece in (*TOKENS, *PIECES) if piece in written] == [], f"{typed}: {written}"
 
 
 @EACH
