@@ -9,7 +9,7 @@ from qoder_cli.base.errors import Exit, NoAnswer, QoderError, Signalled
 
 
 @pytest.mark.parametrize("name", ["message", "hint", "next", "run_id", "kind", "exit", "shell", "sent", "anything"])
-def test_an_error_is_never_written_to(name: str) -> None:
+def test_errors_are_never_written_to(name: str) -> None:
     error = NoAnswer("lost", hint="wait")
     before = dict(vars(error))
     with pytest.raises(AttributeError, match="with_"):
@@ -17,10 +17,9 @@ def test_an_error_is_never_written_to(name: str) -> None:
     assert vars(error) == before
 
 
-def test_another_error_is_made_of_it() -> None:
-    cause = ValueError()
+def test_errors_are_made_of_others() -> None:
     error = QoderError("lost", hint="wait", run_id="drun_1")
-    error.__cause__ = cause
+    error.__cause__ = cause = ValueError()
     other = error.with_(message="found", kind=Exit.OUTCOME_UNKNOWN)
     assert (error.message, error.type_name) == ("lost", "internal")
     assert (other.message, other.hint, other.run_id, other.type_name) == ("found", "wait", "drun_1", "outcome_unknown")
@@ -29,14 +28,12 @@ def test_another_error_is_made_of_it() -> None:
         other.hint = None
 
 
-def test_a_signal_in_words_has_its_own_exit_code() -> None:
-    assert Signalled(15).in_words("stopped").exit is Exit.TERMINATED
-
-
-def test_it_passes_through_a_context_manager() -> None:
+def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code() -> None:
     @contextlib.contextmanager
     def block() -> Iterator[None]:
         yield
 
+    error = Signalled(15).in_words("stopped")
+    assert error.exit is Exit.TERMINATED
     with pytest.raises(QoderError), block():
-        raise QoderError("lost")
+        raise error

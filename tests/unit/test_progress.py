@@ -1,6 +1,8 @@
 """What a wait says on a terminal when it is over."""
 
 import io
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -9,37 +11,27 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.settings.values import Flags
 from tests.support.wire import FakeClock
 
+BELLS: list[tuple[float, dict[str, Any], bool]] = [
+    (10.5, {"bell": True}, True),
+    (10.5, {"QODER_BELL": "1"}, True),
+    (10.5, {}, False),
+    (9.5, {"bell": True}, False),
+    (10.5, {"bell": True, "terminal": False}, False),
+    (10.5, {"QODER_BELL": "0"}, False),
+    (11.0, {"QODER_BELL": "1", "interrupted": True}, False),
+]
 
-def rung(seconds: float, *, terminal: bool = True, bell: bool = False, **env: str) -> bool:
-    """Return whether the bell rings after a wait of so many seconds."""
-    err = io.BytesIO()
-    screen = Screen(err, is_terminal=terminal, moves=False)
-    flags = Flags(bell=bell, no_progress=True)
+
+@pytest.mark.parametrize(("seconds", "settings", "rings"), BELLS)
+def test_bell_rings_after_a_long_wait_on_a_terminal_where_it_is_asked_for(
+    seconds: float, settings: dict[str, Any], rings: bool
+) -> None:
+    screen = Screen(err := io.BytesIO(), is_terminal=settings.get("terminal", True), moves=False)
+    flags = Flags(bell=settings.get("bell", False), no_progress=True)
+    env = {name: value for name, value in settings.items() if name == "QODER_BELL"}
     app = App(env=env, out=Screen(None), err=screen, clock=FakeClock(), flags=flags)
-    with app.progress.waiting("running"):
+    with suppress(KeyboardInterrupt), app.progress.waiting("running"):
         app.clock.sleep(seconds)
-    assert err.getvalue().replace(b"\a", b"") == b""
-    return b"\a" in err.getvalue()
-
-
-def test_the_bell_rings_after_a_long_wait_on_a_terminal_where_it_is_asked_for() -> None:
-    assert rung(10.5, bell=True)
-    assert rung(10.5, QODER_BELL="1")
-    assert not rung(10.5)
-    assert not rung(9.5, bell=True)
-    assert not rung(10.5, bell=True, terminal=False)
-    assert not rung(10.5, QODER_BELL="0")
-
-
-def interrupted(app: App) -> None:
-    with app.progress.waiting("running"):
-        app.clock.sleep(11)
-        raise KeyboardInterrupt
-
-
-def test_the_bell_does_not_ring_for_who_interrupts_the_wait() -> None:
-    err = io.BytesIO()
-    app = App(env={"QODER_BELL": "1"}, out=Screen(None), err=Screen(err, is_terminal=True), clock=FakeClock())
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(app)
-    assert b"\a" not in err.getvalue()
+        if "interrupted" in settings:
+            raise KeyboardInterrupt
+    assert err.getvalue() == (b"\a" if rings else b"")

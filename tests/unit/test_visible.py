@@ -19,7 +19,7 @@ HIDING = [
 
 @pytest.mark.parametrize("hiding", HIDING, ids=ascii)
 @pytest.mark.parametrize("before", ["", "rm", "ק", "界", " "], ids=ascii)
-def test_what_hides_is_spelled_out(hiding: str, before: str) -> None:
+def test_visible_spells_out_what_hides(hiding: str, before: str) -> None:
     shown = visible(f"{before}{hiding}x")
     assert hiding not in shown
     assert (f"\\u{ord(hiding):04x}" if ord(hiding) < 0x10000 else f"\\U{ord(hiding):08x}") in shown
@@ -28,16 +28,16 @@ def test_what_hides_is_spelled_out(hiding: str, before: str) -> None:
 @pytest.mark.parametrize(
     "word", ["Räume", "Ra\u0308ume", "e\u0323\u0302", "你好", "שָׁלוֹם", "हिन्दी", "นี้", "か\u3099", "👩", "→ ½"]
 )
-def test_what_people_write_is_shown_as_it_is(word: str) -> None:
+def test_visible_shows_what_people_write_as_it_is(word: str) -> None:
     assert visible(word) == word
 
 
-def test_marks_that_pile_up_are_spelled_out() -> None:
+def test_visible_spells_out_marks_that_pile_up() -> None:
     assert visible("ก" + "\u0e49" * 9).count("\\u0e49") == 6
 
 
 @given(st.text())
-def test_whatever_is_written_is_seen(text: str) -> None:
+def test_visible_lets_whatever_is_written_be_seen(text: str) -> None:
     shown = visible(text)
     assert shown == visible(shown)
     assert "".join(pictures(text)) == shown
@@ -45,7 +45,7 @@ def test_whatever_is_written_is_seen(text: str) -> None:
 
 
 @given(st.text(alphabet='"\\ [y]es\n\u202e'))
-def test_a_quotation_ends_where_it_is_meant_to(text: str) -> None:
+def test_quoted_ends_where_it_is_meant_to(text: str) -> None:
     shown = quoted(text)
     assert shown[0] == shown[-1] == '"'
     assert '"' not in shown[1:-1].replace("\\\\", "").replace('\\"', "")
@@ -55,5 +55,5 @@ def test_a_quotation_ends_where_it_is_meant_to(text: str) -> None:
     ("picture", "columns"),
     [("a", 1), ("\\u200b", 6), ("é", 2), ("界", 2), ("→", 2), ("─", 2), ("☺", 2), ("שָׁ", 1), ("👩", 2)],
 )
-def test_what_a_terminal_may_draw_wide_is_given_the_room(picture: str, columns: int) -> None:
+def test_widest_gives_room_to_what_a_terminal_may_draw_wide(picture: str, columns: int) -> None:
     assert widest(picture) == columns

@@ -1,0 +1,593 @@
+"""`qoder run wait` of many, through the lists: what it costs, and that it makes up nothing that they hide."""
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoder_cli.base.pool import Task
+from qoder_cli.http.pace import READS_PER_SECOND
+from qoder_cli.runs.fleet import rounds
+from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
+from tests.support.seeds import seed_runs
+from tests.support.wire import api_error
+
+HOUR = 3600.0
+RUNS = "/deployment_runs"
+Refusal = Callable[[Asked], httpx.Response | None]
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for one run at a time, in this thread: several that sleep on one clock would each push it on."""
+    monkeypatch.setattr(Task, "start", lambda task: task._run() or task)
+    monkeypatch.setattr(rounds, "PAGE", 25)  # let a few dozen runs fill as many pages as hundreds do
+
+
+@pytest.fixture(params=GENERATIONS)
+def crowd(request: pytest.FixtureRequest, tmp_path: Path) -> Crowd:
+    return Crowd(request.param, tmp_path)
+
+
+@pytest.fixture
+def current(tmp_path: Path) -> Crowd:
+    return Crowd("current", tmp_path)
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Crowd:
+    return Crowd("legacy", tmp_path)
+
+
+def answer(status: int, kind: str = "api_error", **headers: str) -> httpx.Response:
+    _, envelope = api_error(status, kind, "Not now.")
+    return httpx.Response(status, json=envelope, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+
+def in_order(crowd: Crowd) -> list[str]:
+    return [item["id"] for _, item in crowd.told]
+
+
+def lists_asked(crowd: Crowd, path: str | None = None) -> int:
+    return len([asked for asked in crowd.server.asked if asked.path == path or (path is None and asked.path in LISTS)])
+
+
+def between(crowd: Crowd, first: float, last: float, respond: Refusal) -> None:
+    """Let requests be answered so from some seconds from now to others."""
+    began = crowd.clock.time
+    crowd.server.refuse = lambda asked: respond(asked) if first < asked.at - began < last else None
+
+
+def on_lists(respond: Refusal) -> Refusal:
+    return lambda asked: respond(asked) if asked.path in LISTS else None
+
+
+def html(asked: Asked) -> httpx.Response:
+    return httpx.Response(502, text="<html>")
+
+
+def refused(asked: Asked) -> httpx.Response:
+    return answer(401, "authentication_error")
+
+
+# What it costs.
+
+
+def test_run_wait_of_many_costs_a_page_a_check_and_two_requests_for_each_that_ended(crowd: Crowd) -> None:
+    ids = crowd.begin(54, seconds=70, every=0.4)
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (0, {0: 54}, sorted(ids))
+    assert crowd.busiest <= READS_PER_SECOND
+    before = [check for check in crowd.checks if check[-1].at < crowd.told[0].at]
+    assert max(map(len, before)) <= pages(54) + 5
+    ended = 0 if crowd.world.generation == "legacy" else 54
+    by_themselves = len(crowd.server.asked) - lists_asked(crowd)
+    assert by_themselves <= 2 * ended + crowd.clock.time - crowd.began  # and one a second, for those unasked for long
+    assert 0 <= min(crowd.delays()) <= max(crowd.delays()) <= 6 + 2
+
+
+def test_run_wait_of_many_reads_only_pages_while_nothing_changes(crowd: Crowd) -> None:
+    crowd.wait(crowd.begin(62, seconds=600, every=0.4), "--timeout", "58")
+    assert (crowd.code, crowd.codes) == (124, {124: 62})
+    first, *others = crowd.checks[:-1]  # the last one is for what they cost
+    assert len(first) <= 2 * pages(62)  # the ids are looked for, and then their sessions
+    assert {len(check) for check in others} == {pages(62)}
+    steady = [check[0].at for check in others if check[0].at - crowd.began > 10]
+    assert [round(later - earlier, 1) for earlier, later in pairwise(steady)][:8] == [5.0] * 8
+
+
+def test_run_logs_of_many_are_read_no_faster(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=2)
+    crowd.clock.time += 10
+    assert crowd("run", "logs", "-", "--tail", "2", stdin="\n".join(ids)).code == 0
+    assert crowd.busiest <= READS_PER_SECOND
+
+
+def test_run_wait_of_many_that_end_at_once_asks_for_each_in_its_turn(current: Crowd) -> None:
+    current.wait(current.begin(120, seconds=20, every=0.0))
+    assert (current.codes, len(current.asked_for("/events"))) == ({0: 120}, 120)
+    assert current.busiest <= READS_PER_SECOND
+    assert max(current.delays()) <= 5 + 2 * 120 / READS_PER_SECOND * 1.05
+    while_asking = [asked for asked in current.server.asked if asked.path in LISTS and asked.at > current.told[0].at]
+    assert len(while_asking) <= 2
+
+
+def far_apart(crowd: Crowd, count: int, *, left: float) -> list[str]:
+    """Start runs an hour apart, and return their ids so many seconds before the first of them ends."""
+    ids = crowd.begin(count, seconds=2 * count * HOUR, every=HOUR)
+    crowd.clock.time += (count + 1) * HOUR - left
+    return ids
+
+
+def test_run_wait_of_runs_far_apart_asks_for_each_by_itself(crowd: Crowd) -> None:
+    ids = far_apart(crowd, 12, left=70)
+    crowd.wait(ids, "--timeout", "80")
+    assert (crowd.code, crowd.codes) == (124, {0: 1, 124: 11})
+    assert 0 <= crowd.delays()[0] <= 5
+    of_one = [ids[-1], crowd.world.runs[ids[-1]].session.id]  # type: ignore[union-attr]  # it has one
+    each = next(filter(None, ([asked.at for asked in crowd.asked_for(id)] for id in of_one)))
+    assert {round(later - earlier) for earlier, later in pairwise(each[5:])} <= {4, 5, 6, 7, 8}
+    assert lists_asked(crowd) <= 6  # for the ids, and for the cost
+
+
+def test_run_wait_interval_is_the_longest_pause_between_two_looks(crowd: Crowd) -> None:
+    crowd.wait(far_apart(crowd, 9, left=900), "--interval", "1", "--timeout", "30")
+    assert crowd.code == 124
+    assert len(crowd.asked_for(f"{RUNS}/" if crowd.world.generation == "legacy" else "/events")) >= 9 * 28
+
+
+@pytest.mark.parametrize(("ours", "others", "seconds"), [(15, 9, 50), (50, 2, 600)])
+def test_run_wait_of_many_among_strangers_costs_pages_and_no_request_each(
+    crowd: Crowd, ours: int, others: int, seconds: float
+) -> None:
+    stranger = crowd.world.add_deployment(name="stranger", behaviour=crowd.world.deployments["dep_minute"].behaviour)
+    ids = []
+    for _ in range(ours):
+        ids += crowd.begin(1, seconds=seconds)
+        for _ in range(others):
+            crowd.world.start(stranger)
+        crowd.clock.time += 0.4 if seconds == 50 else 0.2
+    crowd.wait(ids, "--timeout", "40" if seconds == 600 else "10m")
+    assert crowd.busiest <= READS_PER_SECOND
+    if seconds == 50:
+        assert crowd.codes == {0: ours}
+        assert max(crowd.delays()) <= 10
+    else:
+        assert crowd.codes == {124: ours}
+        assert max(map(len, crowd.checks[1:-1])) <= pages(150)  # the first finds the ids, the last is for the cost
+        assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
+        assert len(crowd.server.asked) <= pages(150) + 40 / 5 * pages(150) * 1.5
+
+
+@pytest.mark.parametrize("age", ["an hour", "far apart"])
+def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd: Crowd, age: str) -> None:
+    ids = crowd.begin(60, seconds=5) if age == "an hour" else far_apart(crowd, 60, left=900)
+    crowd.clock.time += HOUR if age == "an hour" else 0
+    crowd.begin(225, seconds=5)
+    if age == "an hour":
+        crowd.wait([*ids[:6], "drun_nothere", *ids[6:], "drun_neither"])
+        assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
+        assert len(crowd.asked_for(f"{RUNS}/")) == 62
+        assert lists_asked(crowd, RUNS) <= 62 // 10 + rounds.BARREN
+    elif crowd.world.generation == "current":
+        crowd.wait(ids, "--timeout", "20")
+        assert (crowd.codes, len(crowd.asked_for(f"{RUNS}/"))) == ({124: 60}, 60)
+        assert lists_asked(crowd, RUNS) <= 30
+    assert crowd.busiest <= READS_PER_SECOND
+
+
+@pytest.mark.parametrize("windows", ["heeded", "ignored", "refused"])
+def test_run_wait_of_many_behind_newer_ones_costs_pages_and_no_request_each(windows: str, crowd: Crowd) -> None:
+    ids = crowd.begin(100, seconds=3 * HOUR)
+    crowd.clock.time += HOUR
+    crowd.begin(150, seconds=5 * HOUR)
+    crowd.server.deaf_to = ("created_at",) if windows == "ignored" else ()
+    if windows == "refused":
+        crowd.server.refuse = on_lists(lambda asked: answer(400) if "created_at[gte]" in asked.query else None)
+    crowd.wait(random.Random(1).sample(ids, len(ids)), "--timeout", "40")
+    assert crowd.codes == {124: 100}
+    assert {item.get("status") for _, item in crowd.told} == {"running"}
+    assert {asked.path for asked in crowd.server.asked} <= set(LISTS)
+    assert max(map(len, crowd.checks[1:-1])) <= pages(250) + 1  # the first finds the ids, the last is for the cost
+
+
+def test_run_wait_of_many_that_end_behind_newer_ones_costs_two_requests_each(crowd: Crowd) -> None:
+    ids = crowd.begin(38, seconds=60, every=0.4)
+    crowd.begin(38, seconds=HOUR, every=0.16)
+    crowd.wait(ids)
+    assert crowd.codes == {0: 38}
+    lists = lists_asked(crowd)
+    assert len(crowd.server.asked) - lists <= 2 * 38 * (crowd.world.generation == "current") + 30
+    assert lists <= 60 * pages(76)
+    assert crowd.busiest <= READS_PER_SECOND
+
+
+def test_run_wait_of_the_same_run_twice_tells_of_it_twice(crowd: Crowd) -> None:
+    ids = crowd.begin(9, seconds=20)
+    named = [*ids, ids[0], ids[4]]
+    crowd.wait(named)
+    assert (crowd.codes, sorted(in_order(crowd))) == ({0: 11}, sorted(named))
+    assert [item["input"] for _, item in crowd.told] == in_order(crowd)
+
+
+# Which runs are meant.
+
+
+@pytest.mark.parametrize("age", [60, HOUR])
+def test_run_wait_of_sessions_finds_them_in_the_runs_of_their_deployment(crowd: Crowd, age: float) -> None:
+    ids = crowd.begin(40, seconds=5)
+    crowd.clock.time += age
+    crowd.begin(12 if age == 60 else 100, seconds=5)  # strangers'
+    crowd.clock.time += 60
+    sessions = [crowd.world.runs[id].session.id for id in ids]  # type: ignore[union-attr]  # each has one
+    crowd.wait(sessions)
+    assert crowd.codes == {0: 40}
+    assert [item["input"] for _, item in crowd.told if item["id"] == ids[7]] == [sessions[7]]
+    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) <= pages(40) + 1
+    assert lists_asked(crowd, RUNS) <= 10
+    assert crowd.busiest <= READS_PER_SECOND
+
+
+def test_run_wait_of_names_costs_one_listing_and_a_request_a_deployment(crowd: Crowd) -> None:
+    deployments = crowd.world.seed_deployments(130)
+    for each in deployments:
+        crowd.world.start(each)
+    crowd.clock.time += HOUR
+    crowd.wait([f"{each.name}@last" for each in deployments])
+    assert crowd.codes == {0: 130}
+    assert lists_asked(crowd, "/deployments") == 2  # of 100
+    assert len([asked for asked in crowd.server.asked if asked.path.endswith("/runs")]) == 130
+    assert crowd.busiest <= READS_PER_SECOND
+
+
+# What the lists hide.
+
+
+def oldest_first(path: str, rows: Rows) -> Rows:
+    return rows[::-1]
+
+
+def shuffled(path: str, rows: Rows) -> Rows:
+    return random.Random(len(rows)).sample(rows, len(rows))
+
+
+def responding(body: Any) -> Refusal:
+    return on_lists(lambda asked: httpx.Response(200, json=body))
+
+
+NO_TIMES = on_lists(lambda asked: answer(400) if "created_at[gte]" in asked.query else None)
+GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {"id": 7}, {}]
+BENT: dict[str, dict[str, Any]] = {
+    "ignores times": {"deaf_to": ("created_at",)},
+    "ignores times and states": {"deaf_to": ("created_at", "statuses")},
+    "ignores everything, oldest first": {"deaf_to": ("created_at", "statuses"), "arrange": oldest_first},
+    "oldest first": {"arrange": oldest_first},
+    "in no order": {"arrange": shuffled},
+    "ignores times, in no order": {"deaf_to": ("created_at",), "arrange": shuffled},
+    "runs are missing": {"arrange": lambda path, rows: [row for row in rows if int(row["id"][-4:], 36) % 3]},
+    "always empty": {"arrange": lambda path, rows: []},
+    "refuses times": {"refuse": NO_TIMES},
+    "refuses everything": {"refuse": on_lists(lambda asked: answer(400))},
+    "403": {"refuse": on_lists(lambda asked: answer(403, "permission_error"))},
+    "501": {"refuse": on_lists(lambda asked: answer(501))},
+    "no page": {"refuse": responding({"data": {}})},
+    "rows of garbage": {"refuse": responding({"data": GARBAGE})},
+    "502": {"refuse": on_lists(html)},
+}
+
+
+@pytest.mark.parametrize("bent", BENT)
+def test_run_wait_of_many_tells_of_every_end_once_and_never_too_early(bent: str, crowd: Crowd) -> None:
+    seed_runs(crowd.world, 32, every=4.0)
+    ids = [*crowd.begin(12, seconds=25), *crowd.begin(12, exhausted(seconds=30))]
+    crowd.begin(8, seconds=3)  # strangers'
+    vars(crowd.server).update(BENT[bent])
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes, sorted(in_order(crowd))) == (1, {0: 12, 1: 12}, sorted(ids))
+    assert {item["id"] for _, item in crowd.told if item["exit_code"] == 1} == set(ids[12:])
+    assert 0 <= min(crowd.delays()) <= max(crowd.delays()) <= 20
+    assert crowd.busiest <= READS_PER_SECOND
+
+
+def test_run_wait_of_many_does_not_have_to_know_when_a_run_began(crowd: Crowd) -> None:
+    strange = ["", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None, 5]
+    crowd.server.arrange = lambda path, rows: [
+        {**row, "created_at": strange[n % len(strange)], "triggered_at": None} for n, row in enumerate(rows)
+    ]
+    assert crowd.wait(crowd.begin(20, seconds=30)).codes == {0: 20}
+
+
+def test_run_wait_of_many_reads_lists_again_that_could_not_be_read(crowd: Crowd) -> None:
+    ids = crowd.begin(40, seconds=100)
+    between(crowd, 10, 40, on_lists(html))
+    crowd.wait(ids)
+    assert crowd.codes == {0: 40}
+    assert crowd.err.count("; retrying") == 1
+    later = {asked.path for asked in crowd.server.asked if 45 < asked.at - crowd.began < 90}
+    assert later <= set(LISTS)
+
+
+@pytest.mark.parametrize(("status", "apart"), [(429, False), (503, False), (429, True)])
+def test_run_wait_of_many_keeps_the_pause_that_a_server_asks_for(status: int, apart: bool, crowd: Crowd) -> None:
+    ids = far_apart(crowd, 12, left=900) if apart else crowd.begin(20, seconds=200)
+    between(crowd, 20, 40, lambda asked: answer(status, retry_after="30"))
+    crowd.wait(ids, "--timeout", "90")
+    first = next(asked.at for asked in crowd.server.asked if asked.at - crowd.began > 20)
+    assert not [asked for asked in crowd.server.asked if first < asked.at < first + 30]
+    assert crowd.codes == {124: len(ids)}
+
+
+def test_run_wait_of_many_overrules_a_status_that_stays_behind_its_session(legacy: Crowd) -> None:
+    ids = legacy.begin(60, seconds=30)
+    stuck = set(ids[::10])
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        if (id := asked.path.rpartition("/")[2]) not in stuck:
+            return None
+        session = legacy.world.runs[id].session
+        assert session is not None
+        run = {"id": id, "type": "deployment_run", "status": "running", "session_id": session.id}
+        return httpx.Response(200, json=run)
+
+    legacy.server.refuse = refuse
+    legacy.server.arrange = lambda path, rows: [
+        {**row, "status": "running"} if row["id"] in stuck else row for row in rows
+    ]
+    legacy.wait(ids)
+    assert legacy.codes == {0: 60}
+    late = [told for told in legacy.told if told.item["id"] in stuck]
+    assert all(told.item["derived"][0] == "status" for told in late)
+    assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice
+    assert legacy.err.count("its session ended") == 6
+    assert len(legacy.asked_for("/events")) == 12  # seen at rest, and still so a minute later
+
+
+def test_run_wait_of_many_compares_statuses_with_sessions_by_a_list_once_a_minute(legacy: Crowd) -> None:
+    ids = legacy.begin(60, seconds=600)
+    legacy.clock.time += 25
+    legacy.wait([*ids, *legacy.begin(60, seconds=600)], "--timeout", "200")
+    assert legacy.codes == {124: 120}
+    assert {asked.path for asked in legacy.server.asked} == set(LISTS)
+    assert len(legacy.asked_for("/sessions")) <= 2 * pages(120) * 200 / 60 + 1  # and what they cost
+
+
+# What sessions do.
+
+
+def test_run_wait_of_many_does_not_take_a_rest_before_work_for_an_end(crowd: Crowd) -> None:
+    crowd.wait(crowd.begin(40, turn(seconds=60, start=40)))
+    assert crowd.codes == {0: 40}
+    assert 0 <= min(crowd.delays()) <= max(crowd.delays()) <= 8
+    assert len(crowd.server.asked) < 40 * 16
+    if crowd.world.generation == "current":
+        assert all(item["usage"]["total_credits"] for _, item in crowd.told)
+
+
+def _story(*beats: Beat) -> Script:
+    """Return a turn that begins as all do, and goes on like this."""
+    return (Beat(0, "session.status_idle", idle("end_turn")), Beat(0.1, WORK), *beats)
+
+
+def _ends(at: float, reason: str = "end_turn") -> Beat:
+    return Beat(at, "session.status_idle", idle(reason))
+
+
+CHATS_ON = _story(_ends(20), Beat(21, WORK), Beat(200, "session.status_terminated"))
+
+
+ANSWERED = _story(_ends(20.3, "requires_action"), Beat(20.4, WORK), _ends(31))
+
+
+ASKS = _story(_ends(20, "requires_action"))
+
+
+def test_run_wait_of_many_is_not_changed_by_what_happens_in_a_session_later(current: Crowd) -> None:
+    ids = [*current.begin(20, CHATS_ON, every=0.0), *current.begin(20, seconds=200, every=0.0)]
+    current.clock.time += 30  # nobody looked while they rested
+    current.wait(ids)
+    assert current.codes == {0: 40}
+    chatty = [told for told in current.told if told.item["id"] in ids[:20]]
+    assert all(told.item["completed_at"] < "2027-01-15T08:00:21" for told in chatty)
+    assert max(told.at for told in chatty) - current.began <= 60 + 20 + 6
+
+
+def test_run_wait_of_many_exits_11_for_those_that_ask(current: Crowd) -> None:
+    ids = [*current.begin(10, ASKS, every=0.0), *current.begin(10, ANSWERED, every=0.0)]
+    current.wait(ids)
+    assert (current.code, current.codes) == (11, {11: 10, 0: 10})
+    items = [item for _, item in current.told if item["id"] in ids[:10]]
+    assert {item["status"] for item in items} == {"running"}
+    assert all("requires_action" in item["derived"] for item in items)
+
+
+def test_run_wait_of_many_exits_9_for_a_session_that_was_deleted(current: Crowd) -> None:
+    ids = current.begin(40, seconds=100)
+    session = current.world.runs[ids[7]].session
+    assert session is not None
+    current.clock.time += 10
+    del current.world.sessions[session.id]
+    current.wait(ids)
+    assert (current.code, current.codes) == (9, {0: 39, 9: 1})
+    [told] = [told for told in current.told if told.item["id"] == ids[7]]
+    assert told.item["error"]["type"] == "session_deleted"
+    assert told.at - current.began <= 110  # it is asked for again and again for 30 s
+
+
+@pytest.mark.parametrize("status", ["archived", "processing"])
+def test_run_wait_of_many_knows_archived_and_processing_sessions(current: Crowd, status: str) -> None:
+    ids = current.begin(20, seconds=40)
+    archived = status == "archived"
+    current.server.deaf_to = ("statuses",)
+    current.server.arrange = lambda path, rows: [
+        {**row, "status": status, "archived_at": row["created_at"] if archived else None}
+        if archived or row.get("status") == "running"
+        else row
+        for row in rows
+    ]
+    current.wait(ids)
+    assert current.codes == {0: 20}
+    assert 0 <= min(current.delays()) <= max(current.delays()) <= 31
+    assert archived or len(current.asked_for("/events")) < 45
+
+
+def test_run_wait_of_many_waits_for_runs_that_no_replica_knows_yet(crowd: Crowd) -> None:
+    ids, began = crowd.begin(40, seconds=60), crowd.clock.time
+    between(crowd, -1, 20, lambda asked: answer(404, "not_found_error") if "/events" in asked.path else None)
+    crowd.server.arrange = lambda path, rows: [] if path == "/sessions" and crowd.clock.time < began + 20 else rows
+    assert crowd.wait(ids).codes == {0: 40}
+
+
+# When it cannot go on.
+
+
+@pytest.mark.parametrize("from_then_on", [20, -1])
+def test_run_wait_of_many_exits_10_or_at_first_4_for_a_token_that_is_refused(crowd: Crowd, from_then_on: float) -> None:
+    ids = [*crowd.begin(10, seconds=5), *crowd.begin(40, seconds=300)]
+    between(crowd, from_then_on, HOUR, refused)
+    crowd.wait(ids)
+    if from_then_on > 0:
+        assert (crowd.code, crowd.codes) == (10, {0: 10, 10: 40})
+        assert crowd.error["next"] == ["qoder", "run", "wait", *ids[10:], "-o", "jsonl"]
+    else:
+        assert (crowd.code, crowd.codes, len(crowd.server.asked)) == (4, {4: 50}, 1)
+    assert crowd.error["http_status"] == 401
+
+
+@pytest.mark.parametrize("silence", ["502", "no connection"])
+def test_run_wait_of_many_loses_sight_after_five_minutes_of_silence(silence: str, crowd: Crowd) -> None:
+    def silent(asked: Asked) -> httpx.Response:
+        if silence == "502":
+            return html(asked)
+        raise httpx.ConnectError("refused")
+
+    ids, began = crowd.begin(40, seconds=2000), crowd.clock.time
+    between(crowd, 20, HOUR, silent)
+    crowd.wait(ids)
+    assert (crowd.code, crowd.codes) == (10, {10: 40})
+    assert 295 <= crowd.clock.time - began - 20 <= 320
+    assert crowd.err.count("; retrying") == 1
+    assert len(crowd.server.asked) < 600  # it does not hurry a server in trouble
+    assert {item["status"] for _, item in crowd.told} == {"running"}
+
+
+@pytest.mark.parametrize("timeout", [None, "5"])
+def test_run_wait_of_many_exits_7_after_half_a_minute_where_a_server_never_answers(
+    crowd: Crowd, timeout: str | None
+) -> None:
+    ids = crowd.begin(12)
+    crowd.server.refuse = html
+    crowd.wait(ids, *(["--timeout", timeout] if timeout else []))
+    assert (crowd.code, crowd.codes) == ((124, {124: 12}) if timeout else (7, {7: 12}))
+    if timeout:
+        assert crowd.error["next"] == ["qoder", "run", "wait", *ids, "-o", "jsonl"]
+        assert {item["error"]["run_state"] for _, item in crowd.told} == {"unknown"}
+    else:
+        assert 30 <= crowd.clock.time - crowd.began <= 40
+
+
+def test_run_wait_of_many_takes_no_sleep_of_the_machine_for_silence(crowd: Crowd) -> None:
+    ids, began = crowd.begin(20, seconds=5200), crowd.clock.time
+
+    def at_sleep() -> None:
+        if crowd.clock.time - began > 30:
+            crowd.clock.time += 5000
+            crowd.clock.at_sleep = lambda: None
+
+    crowd.clock.at_sleep = at_sleep
+    between(crowd, 5000, 5100, html)
+    assert crowd.wait(ids).codes == {0: 20}
+
+
+@pytest.mark.parametrize("timeout", [0, 10])
+def test_run_wait_of_many_names_one_command_that_goes_on(timeout: int, crowd: Crowd) -> None:
+    ids = [*crowd.begin(20, seconds=2), *crowd.begin(40, seconds=500)]
+    crowd.clock.time += 5
+    crowd.wait(ids, "--timeout", str(timeout))
+    assert (crowd.code, crowd.codes) == (124, {0: 20, 124: 40})
+    assert timeout <= crowd.clock.time - crowd.began <= timeout + 5
+    assert {item["status"] for _, item in crowd.told if item["exit_code"] == 124} == {"running"}
+    assert crowd.error["next"] == ["qoder", "run", "wait", *ids[20:], "-o", "jsonl"]
+    assert in_order(crowd)[20:] == ids[20:]
+
+
+def test_run_wait_timeout_0_checks_each_of_many_once_however_long_that_takes(crowd: Crowd) -> None:
+    ids = [*crowd.begin(20, seconds=5), *crowd.begin(80, seconds=50 * HOUR)]
+    crowd.clock.time += 2 * HOUR
+    crowd.server.refuse = on_lists(lambda asked: answer(403, "permission_error"))
+    crowd.wait(ids, "--timeout", "0")
+    assert (crowd.code, crowd.codes) == (124, {0: 20, 124: 80})
+    assert crowd.busiest <= READS_PER_SECOND
+    assert 100 <= len(crowd.asked_for(f"{RUNS}/")) <= 100 + rounds.BATCH
+
+
+def test_run_wait_of_many_is_not_held_by_slow_pages_when_its_time_is_up(crowd: Crowd) -> None:
+    ids = crowd.begin(125, seconds=5000, every=0.4)
+    between(crowd, 6, HOUR, lambda asked: crowd.clock.sleep(8))
+    crowd.wait(ids, "--timeout", "20")
+    assert (crowd.code, crowd.codes) == (124, {124: 125})
+    assert 20 <= crowd.clock.time - crowd.began <= 20 + 5 + 8 + 8  # and a page to say what they cost
+
+
+# Whatever comes together.
+
+
+@st.composite
+def plights(draw: st.DrawFn) -> dict[str, Any]:
+    """What may be wrong with the lists of a server, at what times."""
+    return {
+        "hidden": draw(st.integers(0, 3)),  # of four runs, by their number
+        "order": draw(st.sampled_from([None, oldest_first, shuffled])),
+        "deaf_to": tuple(draw(st.sets(st.sampled_from(["created_at", "statuses"])))),
+        "stale": draw(st.sampled_from([0.0, 0.0, 7.0, 40.0])),  # seconds by which lists are behind
+        "down": draw(st.lists(st.tuples(st.sampled_from(LISTS), st.integers(0, 60), st.integers(1, 60)), max_size=2)),
+        "failure": draw(st.sampled_from([502, 429, 403, 400, 200])),
+        "lengths": draw(st.lists(st.sampled_from([3, 20, 70, 130]), min_size=9, max_size=20)),
+        "apart": draw(st.sampled_from([0.0, 1.0, 45.0, 900.0])),
+    }
+
+
+@settings(max_examples=settings.default.max_examples // 2)  # type: ignore[union-attr]  # a profile is loaded
+@given(generation=st.sampled_from(GENERATIONS), plight=plights())
+def test_run_wait_of_many_makes_up_no_end_and_misses_none_whatever_the_lists_hide(
+    tmp_path: Path, generation: Generation, plight: dict[str, Any]
+) -> None:
+    crowd = Crowd(generation, tmp_path)
+    ids = []
+    for number, seconds in enumerate(plight["lengths"]):
+        script = exhausted(seconds=seconds) if number % 4 == 3 else turn(seconds=seconds)
+        ids += crowd.begin(1, script)
+        crowd.clock.time += plight["apart"]
+    began = crowd.clock.time
+    server = crowd.server
+    server.deaf_to = plight["deaf_to"]
+    old: dict[str, list[tuple[float, Rows]]] = {}
+
+    def arrange(path: str, rows: Rows) -> Rows:
+        old.setdefault(path, []).append((crowd.clock.time, rows))
+        behind = [seen for at, seen in old[path] if at <= crowd.clock.time - plight["stale"]]
+        rows = behind[-1] if behind else []
+        rows = [row for row in rows if int(row["id"][-1], 36) % 4 >= plight["hidden"]]
+        return plight["order"](path, rows) if plight["order"] else rows
+
+    def refuse(asked: Asked) -> httpx.Response | None:
+        is_down = any(asked.path == path and at <= asked.at - began < at + span for path, at, span in plight["down"])
+        return answer(plight["failure"]) if is_down else None
+
+    server.arrange, server.refuse = arrange, refuse
+    crowd.wait(ids)
+    assert sorted(in_order(crowd)) == sorted(ids)
+    for told in crowd.told:
+        ending = crowd.world.ending(told.item["id"])
+        assert ending is not None
+        assert told.at >= ending.at
+        assert told.item["exit_code"] == (0 if ending.status == "completed" else 1)
+        assert told.at - max(ending.at, began) <= 150
+    assert crowd.busiest <= READS_PER_SECOND
