@@ -25,7 +25,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
 from qoder_cli.sandbox.world import World
-from tests.support.seeds import seed_runs
+from tests.support.inprocess import seed_runs
 
 QODER = str(Path(sys.executable).with_name("qoder"))
 # The SDK's own pager stops after one page where there is no `next_page`: there it gets the loop that users must write.

@@ -19,8 +19,7 @@ from qoder_cli.output.screen import inert
 from qoder_cli.settings.configfile import KEYS
 from tests.conftest import Qoder
 from tests.support.completions import FOLDER, offered, scripts
-from tests.support.programs import need
-from tests.support.shells import IDS, LINES, NAMES, seen_home
+from tests.support.shells import IDS, LINES, NAMES, need, seen_home
 
 HEAVY = {"httpx", "pydantic", "rich", "sqlite3", "tomllib"}
 TRIGGERS = {"manual", "schedule", "retry"}

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.support.mistakes import MISTAKES
+from tests.tools.mistakes import MISTAKES
 from tests.tools.pages import FILES, FOLDER, TABLES, Desk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")

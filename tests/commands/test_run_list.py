@@ -19,9 +19,8 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.inprocess import WorldTransport
+from tests.support.inprocess import WorldTransport, seed_runs
 from tests.support.one_run import CURRENT, DONE, LEGACY, event, idle
-from tests.support.seeds import seed_runs
 from tests.support.wire import api_error, page
 
 LIST = ("run", "list")

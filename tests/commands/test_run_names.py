@@ -10,10 +10,9 @@ from qoder_cli.local.store import Store
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.inprocess import WorldTransport
+from tests.support.inprocess import WorldTransport, seed_runs
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK
 from tests.support.result import END, says
-from tests.support.seeds import seed_runs
 from tests.support.stored import entries_in
 from tests.support.wire import api_error, page
 

@@ -17,7 +17,7 @@ from qoder_cli.runs.fleet import rounds
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
-from tests.support.seeds import seed_runs
+from tests.support.inprocess import seed_runs
 from tests.support.wire import api_error
 
 HOUR = 3600.0

@@ -14,10 +14,9 @@ from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
-from tests.support.inprocess import WithoutStreams
+from tests.support.inprocess import WithoutStreams, seed_runs
 from tests.support.processes import Ended, Shell, sandbox
-from tests.support.programs import need
-from tests.support.seeds import seed_runs
+from tests.support.shells import need
 from tests.support.staged import put_files, staged
 from tests.tools.generate import PAGES, README, with_first_run
 

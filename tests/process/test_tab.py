@@ -9,8 +9,7 @@ from qoder_cli.commands import run
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import FILES
 from tests.support.completions import FOLDER
-from tests.support.programs import need
-from tests.support.shells import LINES, Session, environment, press_tab, seen_home
+from tests.support.shells import LINES, Session, environment, need, press_tab, seen_home
 from tests.support.stored import put_in_the_way
 
 SHELLS = ["bash", "zsh", "fish"]

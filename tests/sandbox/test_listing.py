@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.sandbox.desk import Desk
-from tests.support.seeds import seed_runs
+from tests.support.inprocess import seed_runs
 
 LISTS = ("/deployment_runs", "/deployments/dep_demo/runs", "/sessions", "/sessions/{session}/events", "/vaults")
 

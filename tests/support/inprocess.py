@@ -1,4 +1,4 @@
-"""A transport for httpx that leads straight into the world: no socket, no real time."""
+"""The sandbox in process: a transport for httpx that leads straight into its world, without a socket or real time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ import httpx
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Answer, Broken, Request
-from qoder_cli.sandbox.world import World
+from qoder_cli.sandbox.world import Run, World
 
 _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woken all the same
 _TURN = 0.005  # real seconds for other threads, before a stream lets the time pass
@@ -101,3 +101,11 @@ class WithoutStreams(WorldTransport):
         if request.url.path.endswith("/events/stream"):
             return httpx.Response(501, json={})
         return super().handle_request(request)
+
+
+def seed_runs(world: World, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[Run]:
+    """Add manual runs of the past, `every` seconds apart, and return them oldest first."""
+    last = world.now() - 3600
+    with world.lock:
+        times = [last - every * n for n in reversed(range(count))]
+        return [world.start(deployment_id, origin="seed", at=at) for at in times]

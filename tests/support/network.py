@@ -1,4 +1,4 @@
-"""What tests share of: Proxies and certificates, with real sockets on this machine and a real process."""
+"""A listener on loopback that answers every connection alike: a proxy, a server with TLS, a gateway."""
 
 import socket
 import ssl

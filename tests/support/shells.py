@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import pytest
+
 from qoder_cli.app import App
 from qoder_cli.help.completion import FILES, script
 from qoder_cli.local.remembered import remember
 from qoder_cli.output.screen import Screen
 from qoder_cli.settings.seal import seal
 from tests.support.nursery import ENVIRONMENT, PATIENCE, nursery
-from tests.support.programs import need
 
 # Deployments that commands have seen, with names that a shell might take for commands.
 NAMES = {
@@ -96,6 +98,13 @@ def seen_home(folder: Path) -> dict[str, str]:
     see({"deploy": {"dep_work": "work-report"}, "run": {"drun_work": "dep_work"}}, profile="work")
     see({"deploy": {"dep_demo": "nightly"}, "run": {"drun_9": "dep_1"}}, **sandbox)
     return {"QODER_STATE_DIR": str(state)}
+
+
+def need(*programs: str) -> None:
+    """Skip the test, and say why, where one of these programs is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
 
 
 @dataclass

@@ -36,7 +36,7 @@ def with_first_run(text: str) -> str:
     """Return the README with what its first command prints, where there are terminals as POSIX has them."""
     if os.name != "posix":
         return text
-    from tests.support.first_run import first_run
+    from tests.tools.first_run import first_run
 
     return _with(text, "first run", first_run())
 

@@ -21,8 +21,8 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.samples import PRESETS
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
-from tests.support.mistakes import MISTAKES
 from tests.support.wire import FakeClock
+from tests.tools.mistakes import MISTAKES
 
 FOLDER = Path(__file__).parents[1] / "shown"
 TOKEN = "pt-0123456789abcdef"
