@@ -71,15 +71,17 @@ def text_of(events: list[Any]) -> str:
     return str(message.content[0].text)
 
 
-def test_sandbox_lists_its_models_to_the_sdk(client: Any) -> None:
-    assert {model.id: model.is_enabled for model in client.models.list().data} == {"auto": True, "ultimate": True}
-
-
 def test_sandbox_answers_the_sdk_in_a_session_again_and_again(client: Any) -> None:
+    assert {model.id: model.is_enabled for model in client.models.list().data} == {"auto": True, "ultimate": True}
     id = session(client)
     assert [text_of(ask(client, id, said(text))) for text in ("One.", "Two.")] == ["You said: One.", "You said: Two."]
     types = [event.type for event in client.sessions.events.list(id, order="asc", limit=2)]  # over several pages
     assert (types.count("user.message"), types.count("agent.message")) == (2, 2)
+    with client.sessions.events.stream(id, event_deltas=["agent.message"]) as stream:
+        client.sessions.events.send(id, events=[said("Explain it.")])
+        events = until_idle(stream)
+    pieces = [event.to_dict()["delta"]["content"]["text"] for event in events if event.type == "event_delta"]
+    assert "".join(pieces) == text_of(events) == "You said: Explain it."
     assert client.sessions.delete(id).type == "session_deleted"
 
 
@@ -97,22 +99,18 @@ def test_sandbox_keeps_what_the_sdk_gives_to_a_session_until_it_is_deleted(clien
     file = client.files.upload(file=("code.txt", b"secret code"))
     skill = client.skills.create(files=[("code/SKILL.md", b"---\nname: code\ndescription: A code.\n---\nX\n")])
     assert (skill.display_title, skill.latest_version) == ("code", "1")
+    store = client.memory_stores.create(name="memory")
+    for path in ("projects/a.md", "MEMORY.md"):
+        client.memory_stores.memories.create(store.id, path=path, content=f"In {path}.")
     mounted = [{"type": "file", "file_id": file.id, "mount_path": "/data/code.txt"}]
+    mounted += [{"type": "memory_store", "memory_store_id": store.id, "access": "read_only"}]
     id = session(client, resources=mounted, environment_variables={"CODE": "1"})
     assert text_of(ask(client, id, said("Read it."))) == "You said: Read it."
     with pytest.raises(qca.ConflictError):
         client.files.delete(file.id)
     client.sessions.delete(id)
-    assert (client.files.delete(file.id).type, client.skills.delete(skill.id).type) == ("file_deleted", "skill_deleted")
-
-
-def test_sandbox_gives_a_session_of_the_sdk_a_memory_store(client: Any) -> None:
-    store = client.memory_stores.create(name="memory")
-    for path in ("projects/a.md", "MEMORY.md"):
-        client.memory_stores.memories.create(store.id, path=path, content=f"In {path}.")
-    id = session(client, resources=[{"type": "memory_store", "memory_store_id": store.id, "access": "read_only"}])
-    assert text_of(ask(client, id, said("Plan it."))) == "You said: Plan it."
-    assert client.memory_stores.delete(store.id).type == "memory_store_deleted"
+    deleted = (client.files.delete(file.id), client.skills.delete(skill.id), client.memory_stores.delete(store.id))
+    assert [each.type for each in deleted] == ["file_deleted", "skill_deleted", "memory_store_deleted"]
 
 
 def test_sandbox_runs_a_deployment_of_the_sdk(client: Any) -> None:
@@ -146,15 +144,6 @@ def test_sandbox_dreams_for_the_sdk(client: Any) -> None:
     assert read.content == "The code is 1."
     client.sessions.delete(dream.session_id)
     assert client.dreams.archive(dream.id).archived_at
-
-
-def test_sandbox_previews_a_message_to_the_sdk(client: Any) -> None:
-    id = session(client)
-    with client.sessions.events.stream(id, event_deltas=["agent.message"]) as stream:
-        client.sessions.events.send(id, events=[said("Explain it.")])
-        events = until_idle(stream)
-    pieces = [event.to_dict()["delta"]["content"]["text"] for event in events if event.type == "event_delta"]
-    assert "".join(pieces) == text_of(events) == "You said: Explain it."
 
 
 def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Path, qca: Any) -> None:
