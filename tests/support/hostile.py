@@ -444,19 +444,19 @@ class Hostile(httpx.BaseTransport):
                     return run
             if any(run.key == post.key for _, run, _ in self._late) and same:
                 return None
-        script = SCRIPTS[server.script]
         if after > 0:
-            run = Run("", post.deployment, "ours", 0.0, script, post.key, post.command, delay=self._delay)
-            self._late.append((self._now() + after, run, post))
+            self._later(after, post.deployment, "ours", SCRIPTS[server.script], post)
             return None
-        run = self._add(post.deployment, "ours", self._now(), script, post)
-        self._surround(run)
+        run = self._add(post.deployment, "ours", self._now(), SCRIPTS[server.script], post)
+        for n in range(server.newer):
+            self._later(0.01 + n / 1000, run.deployment, "schedule", SCRIPTS["completes"])
         return run
 
-    def _surround(self, run: Run) -> None:
-        for n in range(self.server.newer):
-            since = run.since + 0.01 + n / 1000
-            self._late.append((since, Run("", run.deployment, "schedule", 0.0, SCRIPTS["completes"]), None))
+    def _later(self, after: float, deployment: str, origin: Any, script: Script, post: Post | None = None) -> None:
+        run = Run("", deployment, origin, 0.0, script)
+        if post is not None:
+            run.key, run.command, run.delay = post.key, post.command, self._delay
+        self._late.append((self._now() + after, run, post))
 
     def _strangers(self, deployment: str) -> None:
         """Let colleagues start runs around the first trigger."""
@@ -464,8 +464,7 @@ class Hostile(httpx.BaseTransport):
             if after < 0:
                 self._add(deployment, "stranger", self._now() + after, SCRIPTS["completes"])
             else:
-                late = Run("", deployment, "stranger", 0.0, SCRIPTS["completes"])
-                self._late.append((self._now() + after, late, None))
+                self._later(after, deployment, "stranger", SCRIPTS["completes"])
 
     # What is told
 
@@ -539,58 +538,27 @@ class Hostile(httpx.BaseTransport):
         return self._add(post.deployment, origin, post.at + OLD[answer], SCRIPTS["completes"])
 
     def _bad_answer(self, request: httpx.Request, answer: str, run: Run | None, deployment: str) -> httpx.Response:
-        status, _, form = answer.partition(" ")
-        whole = json.dumps(
-            self._shape(run or Run("drun_" + "f" * 32, deployment, "ours", self._now(), SCRIPTS["goes on"]))
-        )
-        if status.isdigit():
-            code = int(status)
-            match form:
-                case "html":
-                    return httpx.Response(code, html="<html><title>Sorry</title></html>")
-                case "empty":
-                    return httpx.Response(code)
-                case "json":
-                    return _json(code, {"message": "an error occurred"})
-                case "cut":
-                    return _cut(code, '{"type": "error", "error": {"type": "api_error", "mess', request)
-            if code == 204:
-                return httpx.Response(204)
-            if 300 <= code < 400:
-                return httpx.Response(code, headers={"location": "https://login.example/"})
-            if code == 429:
-                return httpx.Response(429, json=_envelope("rate_limit_error", "slower"), headers={"retry-after": "1"})
-            return _refusal(code, "no", {401: "authentication_error", 404: "not_found_error"}.get(code, "api_error"))
+        run = run or Run("drun_" + "f" * 32, deployment, "ours", self._now(), SCRIPTS["goes on"])
+        whole = json.dumps(self._shape(run))
+        half = whole[: len(whole) // 2]
+        if answer[:3].isdigit():
+            return _status(int(answer[:3]), answer[4:], request)
+        if answer in ("hang", "slow"):
+            self._let_pass(_patience(request) if answer == "hang" else 45.0)
         match answer:
-            case "garbage":
-                return httpx.Response(200, content=b"\x00\xff{{", headers={"content-type": "application/json"})
             case "html":
                 return httpx.Response(200, html="<html>Welcome to the hotel</html>")
-            case "empty":
-                return httpx.Response(200, content=b"", headers={"content-type": "application/json"})
-            case "list":
-                return _json(200, [])
-            case "null":
-                return _json(200, None)
             case "other deployment":
                 return _json(200, {**json.loads(whole), "deployment_id": "dep_other"})
             case "cut":
-                return _cut(200, whole[: len(whole) // 2], request)
+                return _cut(200, half, request)
             case "half":
-                return httpx.Response(200, content=whole[: len(whole) // 2].encode())
-            case "connect":
-                raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
-            case "read error":
-                raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
-            case "certificate error":
-                raise httpx.ReadError("[SSL: SSLV3_ALERT_BAD_CERTIFICATE] bad certificate", request=request)
-            case "write error":
-                raise httpx.WriteError("[Errno 32] Broken pipe", request=request)
-            case "hang" | "slow":
-                self._let_pass(_patience(request) if answer == "hang" else 45.0)
-                if answer == "hang":
-                    raise httpx.ReadTimeout("The read operation timed out", request=request)
-        raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+                return httpx.Response(200, content=half.encode())
+            case "garbage" | "empty" | "list" | "null":
+                content = {"garbage": b"\x00\xff{{", "empty": b"", "list": b"[]", "null": b"null"}[answer]
+                return httpx.Response(200, content=content, headers={"content-type": "application/json"})
+        error, words = _BREAKS.get(answer, (httpx.RemoteProtocolError, "Server disconnected without a response."))
+        raise error(words, request=request)
 
     def _cancel(self, session: str) -> httpx.Response:
         run = self._run_of(session)
@@ -889,12 +857,39 @@ class _Stream(httpx.SyncByteStream):
             time.sleep(0.0005)
 
 
-def _envelope(kind: str, message: str) -> Shape:
-    return {"type": "error", "request_id": "req_1", "error": {"type": kind, "message": message}}
+# How a connection breaks; otherwise the server hangs up.
+_BREAKS: dict[str, tuple[type[httpx.TransportError], str]] = {
+    "connect": (httpx.ConnectError, "[Errno 111] Connection refused"),
+    "read error": (httpx.ReadError, "[Errno 104] Connection reset by peer"),
+    "certificate error": (httpx.ReadError, "[SSL: SSLV3_ALERT_BAD_CERTIFICATE] bad certificate"),
+    "write error": (httpx.WriteError, "[Errno 32] Broken pipe"),
+    "hang": (httpx.ReadTimeout, "The read operation timed out"),
+}
+
+
+def _status(code: int, form: str, request: httpx.Request) -> httpx.Response:
+    """Return an answer with a status: the API's own, or another's in some form."""
+    match form:
+        case "html":
+            return httpx.Response(code, html="<html><title>Sorry</title></html>")
+        case "json":
+            return _json(code, {"message": "an error occurred"})
+        case "cut":
+            return _cut(code, '{"type": "error", "error": {"type": "api_error", "mess', request)
+    if form == "empty" or code == 204:
+        return httpx.Response(code)
+    if 300 <= code < 400:
+        return httpx.Response(code, headers={"location": "https://login.example/"})
+    kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+    answer = _refusal(code, "no", kinds.get(code, "api_error"))
+    if code == 429:
+        answer.headers["retry-after"] = "1"
+    return answer
 
 
 def _refusal(status: int, message: str, kind: str = "api_error") -> httpx.Response:
-    return _json(status, _envelope(kind, message))
+    error = {"type": kind, "message": message}
+    return _json(status, {"type": "error", "request_id": "req_1", "error": error})
 
 
 def _json(status: int, value: object, headers: Mapping[str, str] = NOTHING) -> httpx.Response:
@@ -923,20 +918,10 @@ def _patience(request: httpx.Request) -> float:
 
 
 def _deployment(deployment: str, stamp: str) -> Shape:
+    events = [{"type": "user.message", "content": [{"type": "text", "text": "Go."}]}]
     return {
-        "id": deployment,
-        "type": "deployment",
-        "name": deployment.removeprefix("dep_"),
-        "agent": {"id": "agent_1", "type": "agent", "version": 1},
-        "environment_id": "env_1",
-        "status": "active",
-        "paused_reason": None,
-        "schedule": None,
-        "initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Go."}]}],
-        "created_at": stamp,
-        "updated_at": stamp,
-        "archived_at": None,
-        "metadata": {},
-        "resources": [],
-        "vault_ids": [],
-    }
+        "id": deployment, "type": "deployment", "name": deployment.removeprefix("dep_"), "environment_id": "env_1",
+        "agent": {"id": "agent_1", "type": "agent", "version": 1}, "status": "active", "paused_reason": None,
+        "schedule": None, "initial_events": events, "created_at": stamp, "updated_at": stamp, "archived_at": None,
+        "metadata": {}, "resources": [], "vault_ids": [],
+    }  # fmt: skip

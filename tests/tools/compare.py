@@ -10,6 +10,7 @@ names a file with a pattern a line: a kind that one of them matches is wanted. T
 """
 
 import argparse
+import atexit
 import contextlib
 import difflib
 import json
@@ -30,6 +31,7 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import httpx
 
@@ -72,7 +74,7 @@ VALUES = {"D": "10m", "N": "3", "SECONDS": "60", "URL": "https://example.com/", 
 REAL = (  # as processes, over real sockets
     *("--version", "help exit-codes", "nonsense", "run list --all --json", "deploy list -q", "deploy get dep_demo"),
     *("deploy run dep_demo --wait --json --no-progress", "deploy run dep_fail --wait --no-progress", "auth status"),
-    *("deploy run dep_demo --result --no-progress", "deploy run - --wait -q --no-progress", "run wait last --json"),
+    *("deploy run dep_demo --follow --no-progress", "deploy run - --wait -q --no-progress", "run wait last --json"),
     *("deploy run dep_slow --wait --json --no-progress ^C", "run logs drun_nope", "deploy run dep_nope --debug"),
     *("sandbox -- true", "sandbox --fault nonsense", "doctor --json", "completion bash"),
 )
@@ -130,6 +132,7 @@ def program(named: str) -> Program:
         first = path.read_bytes().partition(b"\n")[0]
         return Program(first[2:].decode().strip() if first.startswith(b"#!") else str(path.absolute()), "")
     folder = tempfile.mkdtemp(prefix="qoder-compare-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     archive = subprocess.run(["git", "archive", named, "qoder_cli"], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
     return Program(sys.executable, folder)
@@ -194,8 +197,8 @@ class Worker:
     """A process in which one program runs line after line."""
 
     def __init__(self, program: Program) -> None:
-        env = {**os.environ, "PYTHONPATH": program.path, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [program.python, "-W", "ignore", compare_worker.__file__]
+        env = {**os.environ, "PYTHONPATH": program.path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        command = [program.python, "-P", "-W", "ignore", compare_worker.__file__]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, env=env, cwd="/", bufsize=0, **pipes)
         self.places: dict[str, str] = self.hear()  # of the package and its Python, and what stands for them
@@ -275,7 +278,7 @@ class Side:
         return self.now, failure, status, answered, content
 
 
-_UNTOLD = ("host", "user-agent", "accept-encoding", "connection", "content-length")
+_UNTOLD = ("host", "content-length")
 
 
 def observed(cell: Cell, program: Program, home: Path) -> Said:
@@ -313,12 +316,14 @@ def _plain(line: str) -> str:
 def files(home: Path) -> Iterator[str]:
     """Yield every file, with what is in it; of a database, what SQL would make it anew."""
     for path in sorted(home.rglob("*")):
-        if not path.is_file() or path.name.endswith(("-wal", "-shm", ".lock", ".zip")):
+        if not path.is_file() or path.name.endswith(("-wal", "-shm", ".lock")):
             continue
         data = path.read_bytes()
         if data.startswith(b"SQLite format"):
             with contextlib.closing(sqlite3.connect(path)) as kept:
                 data = "\n".join(kept.iterdump()).encode()
+        elif data.startswith(b"PK"):
+            data = "\n".join(f"{one.filename} {one.CRC}" for one in ZipFile(path).infolist()).encode()
         name = f"{path.relative_to(home)} ({path.stat().st_mode & 0o777:o})"
         yield from (f"{name}: {line}" for line in data.decode("latin-1").split("\n"))
 
@@ -334,12 +339,8 @@ def observed_really(cell: Cell, program: Program, home: Path) -> Said:
     line, _, is_stopped = cell.line.partition(" ^C")
     stdin = "dep_demo\ndep_demo2\n" if " - " in line else ""
     with serve(world) as server:
-        env = side.env | {
-            "QODER_BASE_URL": server.base_url,
-            "PATH": os.defpath,
-            "TZ": "UTC",
-            "PYTHONPATH": program.path,
-        }
+        env = side.env | {"QODER_BASE_URL": server.base_url, "PATH": os.defpath, "TZ": "UTC"}
+        env["PYTHONPATH"] = program.path
         going = subprocess.Popen(
             [program.python, "-m", "qoder_cli", *shlex.split(line)], env=env, cwd=home, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -350,7 +351,8 @@ def observed_really(cell: Cell, program: Program, home: Path) -> Said:
                     going.wait(0.05)
             going.send_signal(signal.SIGINT)
         out, err = going.communicate(stdin, timeout=LONGEST)
-    said = Said(going.returncode, out, err, sorted({f"{one.method} {one.path}" for one in world.requests}))
+    writes = [f"{one.method} {one.path}" for one in world.requests if one.method != "GET"]  # reads depend on time
+    said = Said(going.returncode, out, err, writes)
     for pattern, instead in _VARIES:
         said.out, said.err = re.sub(pattern, instead, said.out), re.sub(pattern, instead, said.err)
     return said
@@ -408,9 +410,8 @@ def _changes(old: str, new: str) -> Iterator[str]:
 
 def _alike(one: Sequence[Any], two: Sequence[Any]) -> int:
     """Return how much is the same at the beginning."""
-    return next(
-        (n for n, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), min(len(one), len(two))
-    )
+    pairs = zip(one, two, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(two)))
 
 
 def play(cell: Cell, folder: Path) -> Played:
@@ -425,6 +426,8 @@ def play(cell: Cell, folder: Path) -> Played:
         told.append(aspects(said, {str(home): "~", **_worker(each, os.getpid()).places}))
     old, new = told
     played = Played([int(old["exit code"][0])])
+    if played.codes[0] < 0:
+        played.open.append(old["stderr"][0])  # both may be the same, and nothing was compared
     for name in (name for name in old if old[name] != new[name]):
         for kind, words in kinds(name, old[name], new[name]).items():
             is_wanted = any(re.search(pattern, kind) for pattern in cell.expected)

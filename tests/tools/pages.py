@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,9 +53,11 @@ class LongIds(World):
 class Desk:
     """Runs commands as a person does at a terminal, whose lines for the data and for the rest come as they are said."""
 
-    def __init__(self, folder: str, kind: type[World] = World) -> None:
+    def __init__(
+        self, folder: str, kind: type[World] = World, make: Callable[[FakeClock, type[World]], World] | None = None
+    ) -> None:
         self.clock = FakeClock()
-        self.world = world_with_history(self.clock, kind)
+        self.world = (make or world_with_history)(self.clock, kind)
         last = list(self.world.runs.values())[-4]
         self.ids = {"run": last.id, "session": last.session.id if last.session else ""}
         self.ids |= {"deployment": last.deployment.id, "other": next(iter(self.world.deployments))}
@@ -94,40 +96,28 @@ class Desk:
         return "\n".join([f"$ {typed}", *lines, *([f"[exit {code}]"] if code else [])]) + "\n"
 
 
+# The deployments, by how they behave, and how many minutes ago they ran.
+DEPLOYMENTS = {
+    "nightly-report": "demo", "weekly-digest": "fail", "issue-triage": "budget", "release-notes": "minute",
+    "customer-feedback-summary-emea": "nostart", "docs-sync": "demo",
+}  # fmt: skip
+RUNS = (
+    (3200, "issue-triage"), (1710, "nightly-report"), (1500, "weekly-digest"), (270, "nightly-report"),
+    (130, "customer-feedback-summary-emea"), (62, "issue-triage"), (26, "weekly-digest"), (3, "nightly-report"),
+    (1.2, "customer-feedback-summary-emea"), (0.3, "release-notes"),
+)  # fmt: skip
+
+
 def world_with_history(clock: FakeClock, kind: type[World]) -> World:
     """Return a world with a few deployments and their runs of the last hours."""
     world = kind(clock=clock.now, generation="current", seed=15, token=TOKEN)
     world.deployments.clear()
     made = {}
-    for number, (name, word) in enumerate(
-        (
-            ("nightly-report", "demo"),
-            ("weekly-digest", "fail"),
-            ("issue-triage", "budget"),
-            ("release-notes", "minute"),
-            ("customer-feedback-summary-emea", "nostart"),
-            ("docs-sync", "demo"),
-        )
-    ):
+    for number, (name, word) in enumerate(DEPLOYMENTS.items()):
         clock.time -= (40 - number) * 86400  # ids begin with the time
-        made[name] = world.add_deployment(
-            name=name,
-            agent=dict(AGENT),
-            behaviour=BEHAVIOURS[word],
-        )
+        made[name] = world.add_deployment(name=name, agent=dict(AGENT), behaviour=BEHAVIOURS[word])
         clock.time += (40 - number) * 86400
-    for ago, name in (
-        (3200, "issue-triage"),
-        (1710, "nightly-report"),
-        (1500, "weekly-digest"),
-        (270, "nightly-report"),
-        (130, "customer-feedback-summary-emea"),
-        (62, "issue-triage"),
-        (26, "weekly-digest"),
-        (3, "nightly-report"),
-        (1.2, "customer-feedback-summary-emea"),
-        (0.3, "release-notes"),
-    ):
+    for ago, name in RUNS:
         clock.time -= ago * MINUTES
         world.start(made[name], trigger="schedule" if name in CRONS else "manual")
         clock.time += ago * MINUTES

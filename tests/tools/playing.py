@@ -33,11 +33,12 @@ class Broken(NamedTuple):
 
 @dataclass
 class Played:
-    """What became of a cell: the exit codes, the promises that it broke, and what it left open, by cause."""
+    """What became of a cell: its exit codes, the promises that it broke, and what it left open, by cause."""
 
-    codes: list[int | None] = field(default_factory=list)
+    codes: list[Any] = field(default_factory=list)  # or words for how it ended
     broken: list[Broken] = field(default_factory=list)
     open: list[str] = field(default_factory=list)  # could have been told, and was not
+    told: str = ""  # more about it, printed at once
 
     def breaks(self, words: str = "", *, is_borne: bool = False, **promises: object) -> "Played":
         """Note those promises as broken whose value is true."""
@@ -64,7 +65,7 @@ class Report:
 
     def add(self, cell: Any, played: Played) -> None:
         self.cells += 1
-        self.codes.update("none" if code is None else str(int(code)) for code in played.codes)
+        self.codes.update(str(int(code)) if isinstance(code, int) else str(code) for code in played.codes)
         self.open.update(played.open)
         self.borne.update({one.promise for one in played.broken if one.is_borne})
         for promise in (one.promise for one in played.broken):
@@ -74,7 +75,7 @@ class Report:
 
     def text(self, examples: int, smaller: Callable[[Any, str], Any] = lambda cell, promise: cell) -> str:
         codes = " ".join(f"{code}x{count}" for code, count in sorted(self.codes.items()))
-        lines = [f"{self.cells} cells; exit codes: {codes}"]
+        lines = [f"{self.cells} cells, ended in: {codes}"]
         for promise, found in sorted(self.found.items(), key=lambda item: -len(item[1])):
             borne = f" (and {self.borne[promise]} wanted or known limits)" if self.borne[promise] else ""
             lines.append(f"{len(found):>6} {promise}{borne}")
@@ -122,6 +123,8 @@ def play_tool(tool: Any, options: Namespace) -> int:
     cells = chosen(list(tool.cells(options)), options)
     for cell, one in zip(cells, played(tool.play, cells, options.workers), strict=True):
         report.add(cell, one)
+        if one.told:
+            print(f"{cell}: {one.told}", flush=True)
         if time.monotonic() - said > EVERY:
             said = time.monotonic()
             took = f"{said - began:.0f} s"
