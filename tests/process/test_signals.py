@@ -182,7 +182,7 @@ def test_deploy_run_ends_at_once_at_the_second_ctrl_c(alone: Shell) -> None:
         assert going.process.poll() is None  # the answer is waited for
         ended = going.signal(SIGINT).end()
         assert ended.code == INTERRUPTED
-        assert '"error"' not in ended.err  # no last words
+        assert ended.error["message"].startswith("interrupted again")
 
 
 def test_deploy_run_starts_nothing_at_ctrl_c_in_the_pause_before_it_tries_again(alone: Shell) -> None:

@@ -146,7 +146,7 @@ def _be(folder: Path, server: Server, words: Words, cell: Cell | None, number: i
                 signal.raise_signal(signal.SIGINT)
         return trace
 
-    signals.listen()
+    signals.listen({})
     sys.stdout = io.StringIO()
     if number == 0:  # what comes after is neither stopped nor counted
         sys.settrace(trace)
