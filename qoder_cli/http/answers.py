@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITH_BODY = ("POST", "PUT", "PATCH")  # those whose requests have a body
 WITHOUT_BODY = (204, 205)  # statuses
+CLOCKS_DIFFER = 10.0  # seconds by which the clocks of a server's replicas may differ
 _LONGEST_FIELD = 200  # characters
 _LONGEST_ASKED = 366 * 86400.0  # seconds that a server may ask to wait; more is a mistake
 _WORD = re.compile(r"[\w.-]{1,40}")
@@ -181,9 +182,14 @@ def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable
     return no_answer(f"cannot connect to {where}: {said}", sent=False, hint=hint)
 
 
-def has_age(headers: "httpx.Headers") -> bool:
-    """Return whether a cache says that it has kept a response for a second or more (RFC 9111, 5.1)."""
-    return str(headers.get("age", "0")).strip() != "0"
+def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:
+    """Return whether a cache has kept a response for a second or more (RFC 9111, 5.1).
+
+    It may say so, or its Date lies before the request: `asked` is that moment on the server's clock, if known.
+    """
+    moment = http_date(headers.get("date"))
+    is_old = moment is not None and asked is not None and moment.timestamp() < asked - CLOCKS_DIFFER
+    return is_old or str(headers.get("age", "0")).strip() != "0"
 
 
 def http_date(value: str | None) -> datetime | None:

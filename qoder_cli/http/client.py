@@ -24,8 +24,8 @@ from qoder_cli.http.answers import (
     Pending,
     answer_to,
     broken,
-    has_age,
     http_date,
+    is_kept,
     no_answer,
     not_json,
     refuse,
@@ -47,7 +47,6 @@ from qoder_cli.base.model import next_cursor
 if sys.modules["httpx._main"] is None:
     del sys.modules["httpx._main"]
 
-CLOCKS_DIFFER = 10.0  # seconds by which the clocks of a server's replicas may differ
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (help/pages/api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -325,7 +324,7 @@ class Client:
         asked = self.clock.monotonic()
         with self._transport_failures():
             response = http.send(request, stream=True)
-            kept = self._is_kept(response.headers, asked)
+            kept = is_kept(response.headers, self.on_server_clock(asked))
             if not kept:
                 self._note_clock(response.headers, asked)
             try:
@@ -357,12 +356,6 @@ class Client:
         if content:
             shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
             self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
-
-    def _is_kept(self, headers: httpx.Headers, asked: float) -> bool:
-        """Return whether a response was made before it was asked for, by its `Age` or by the server's own clock."""
-        moment, earliest = http_date(headers.get("date")), self.on_server_clock(asked)
-        is_old = moment is not None and earliest is not None and moment.timestamp() < earliest - CLOCKS_DIFFER
-        return is_old or has_age(headers)
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""

@@ -266,7 +266,7 @@ def _mind_long(app: App, target: Target, calls: Sequence[Call]) -> None:
         if is_too_long(app, call):
             show_call(app, call)
             why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown whole and is not asked about; nothing was sent"
-            raise UsageError(why, hint=f"to {TO_READ_IT}", next=target.command(app, "pending", "--json"))
+            raise UsageError(why, hint=TO_READ_IT, next=target.command(app, "pending", "--json"))
 
 
 def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:

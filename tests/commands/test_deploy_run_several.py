@@ -103,7 +103,7 @@ def test_deploy_run_of_several_has_an_item_for_each_in_the_order_of_the_input(
     assert [item["id"] is None for item in ran.json] == [False, False, False, True, True, True, False]
     assert (ran.code, ran.error["type"]) == (4, "auth")
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, None)
-    assert ran.error["run_state"] == ("none" if wait else "going")
+    assert ran.error["run_state"] == ("ended" if wait else "going")
     assert ran.error["message"].startswith("1 of 7 runs completed; " if wait else "2 of 7 runs started; ")
     assert "dep_paused is paused" in ran.json[3]["error"]["message"]
     assert ran.json[4]["error"]["message"].startswith("deployment dep_nothere: ")

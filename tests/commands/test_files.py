@@ -27,11 +27,11 @@ def test_run_result_names_files_as_every_system_takes_and_people_see(name: str) 
     assert safe_name(name) == NAMES[name]
 
 
-def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new", fails: bool = False) -> Ran:
-    """Fetch files of these names into the folder; where that `fails`, no message is looked for."""
+def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new") -> Ran:
+    """Fetch files of these names into the folder."""
     delivered = [delivers(name, number) for number, name in enumerate(names, 1)]
-    message = [] if fails else [page(*WORK, END), page()]
-    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, *reversed(delivered)), *message)
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, *reversed(delivered)))
+    qoder.wire.on(*EVENTS, page(*WORK, END), page())
     for number in range(1, len(names) + 1):
         qoder.wire.on("GET", f"/files/file_{number}/content", {"url": "https://storage.example/x"})
         qoder.wire.on("GET", "/x", httpx.Response(200, content=content))
@@ -99,9 +99,12 @@ def test_run_result_saves_nothing_too_large(
     qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(files, "LARGEST_FILE", 1000)
-    ran = fetch(qoder, folder, "a.txt", content=b"x" * size, fails=size > 1000)
+    ran = fetch(qoder, folder, "a.txt", content=b"x" * size)
     assert [file.stat().st_size for file in folder.iterdir()] == ([] if size > 1000 else [1000])
-    assert size == 1000 or (ran.code, ran.error["message"]) == (7, "the file is larger than 1,000 bytes")
+    assert size == 1000 or (ran.code, ran.error["message"]) == (
+        7,
+        "file 'a.txt' (file_1) was not saved: the file is larger than 1,000 bytes",
+    )
 
 
 def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +112,12 @@ def test_run_result_leaves_nothing_on_a_full_disk(qoder: Qoder, folder: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", replace)
-    ran = fetch(qoder, folder, "a.txt", fails=True)
+    ran = fetch(qoder, folder, "a.txt")
     assert ran.code == 2
-    assert ran.error["message"] == f"file file_1 cannot be saved in {folder}: No space left on device"
+    assert (
+        ran.error["message"]
+        == f"file 'a.txt' (file_1) was not saved: file file_1 cannot be saved in {folder}: No space left on device"
+    )
     assert list(folder.iterdir()) == []
 
 

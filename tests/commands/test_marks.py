@@ -96,6 +96,7 @@ def test_agent_create_is_unknown_where_metadata_reads_back_empty(qoder: Qoder, s
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
 LONG_AGO = {"id": "agent_7", "type": "agent", "name": "poet", "created_at": "2026-12-24T18:00:00Z", "metadata": {}}
 DATE = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+LOOKS = (0, 1, 2, 4, 8, 16, 30)  # seconds at which it is looked for
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,8 @@ DATE = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
 )
 def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, listed: dict[str, Any], code: int) -> None:
     service.never = [FAILED]
-    service.instead["GET /agents"] = [httpx.Response(200, json=listed, headers=DATE) for _ in range(7)]
+    dates = [{"date": f"Fri, 15 Jan 2027 08:00:{at:02} GMT"} for at in LOOKS]
+    service.instead["GET /agents"] = [httpx.Response(200, json=listed, headers=date) for date in dates]
     ran = qoder(*POET)
     assert (ran.code, len(service.writes)) == (code, 1)
     assert ("could not be read back to the attempt" in ran.err) == (code == 9)

@@ -142,8 +142,9 @@ def delivered(qoder: Qoder, folder: Path, name: str, url: str = "https://storage
         return httpx.Response(200, content=b"delivered")
 
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, delivers(name)))
+    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("Done.")))
     if url.startswith("https://storage."):
-        qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("Done."))).on("GET", "/x", stored)
+        qoder.wire.on("GET", "/x", stored)
     qoder.wire.on("GET", "/files/file_1/content", {"url": url, "expires_at": "x"})
     return qoder(*RESULT, "--output-dir", str(folder), "--json")
 
