@@ -18,7 +18,7 @@ from qoder_cli.base.tokens import NAMES
 from qoder_cli.files import jsonread, yamlread
 from qoder_cli.files.check import check
 from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
-from qoder_cli.files.tree import BadFiles, Node, Path, Problem, spelled, tokens_in
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
 
 LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
 STDIN = "-"
@@ -127,6 +127,7 @@ class _Loader:
         known = {(problem.line, problem.path) for problem in problems}  # what follows is not told as well
         wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
         wrong += [] if is_servers else tokens_in(said, at)
+        wrong += problems_of_hidden(document, at, ignored=ignored)
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)

@@ -1,13 +1,13 @@
 """A file as a tree of values that know their line, and the problems in it."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.tokens import NAMES, names_token
+from qoder_cli.base.tokens import NAMES, REDACTED, names_token
 from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
@@ -121,6 +121,33 @@ def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
                 yield Problem(f"{what}; {hint}", line=child.line, path=path)
         else:
             yield from tokens_in(child, path)
+
+
+def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
+    """Yield the places of a JSON value, or of a tree, where a secret was hidden."""
+    content = value.content if isinstance(value, Node) else value
+    if isinstance(content, dict | list):
+        for step, child in content.items() if isinstance(content, dict) else enumerate(content):
+            if isinstance(step, str) and REDACTED in step:
+                yield at
+            yield from hidden_in(child, (*at, step))
+    elif isinstance(content, str) and REDACTED in content:
+        yield at
+
+
+def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = ()) -> Iterator[Problem]:
+    """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
+
+    What is `ignored` is not sent.
+    """
+    for path in hidden_in(node):
+        if path[:1] and path[0] in ignored:
+            continue
+        there = node
+        for step in path:
+            there = there.child(step) or there
+        what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
+        yield Problem(what, line=there.line, path=(*at, *path))
 
 
 @dataclass

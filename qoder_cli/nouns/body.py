@@ -13,7 +13,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
-from qoder_cli.files.tree import BadFiles, Node, Problem, tokens_in
+from qoder_cli.files.tree import BadFiles, Node, Problem, problems_of_hidden, tokens_in
 from qoder_cli.nouns.table import Noun, Operation, operation
 
 Raw = dict[str, Any]
@@ -121,7 +121,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
         if len(documents) != 1 or not isinstance(documents[0].content, dict):
             more = documents[1].line if len(documents) > 1 else 0
             raise Problem(f"must be one mapping of the fields of the {noun.called}", line=more)
-        [document] = documents
+        [written] = [document] = documents
         kind, is_create = document.child("type"), wanted.id.endswith(".create")
         # As `get --json` shows it: `agent`, `memory_store`.
         is_object = kind is not None and kind.content == noun.called.replace(" ", "_")
@@ -133,6 +133,8 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
         known = {problem.path for problem in problems}  # what follows from them is left out
         wrong = list(_wrong(document, wanted, is_create=is_create, is_object=is_object))
         wrong += [] if is_object else tokens_in(document)
+        not_sent = [str(name) for name, _ in written.items() if is_object and name not in wanted.body]
+        wrong += problems_of_hidden(written, ignored=not_sent)
         problems += [problem for problem in wrong if problem.path not in known]
     except Problem as problem:
         problems.append(problem)
