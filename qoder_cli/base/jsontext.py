@@ -41,6 +41,7 @@ class Repeated(dict[str, Any]):
     """An object that names a field twice: readers differ about which one counts."""
 
 
+_FIRSTS = (*'0123456789-"[{tfn',)  # characters with which JSON begins
 _CONTAINERS = frozenset((dict, list, Repeated))
 
 
@@ -59,6 +60,17 @@ def parse(text: str, *, exact: bool = False) -> Any:
     if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
         raise ValueError(_TOO_DEEP)
     return value
+
+
+def reads_as_json(text: str) -> bool:
+    """Return whether a text is JSON, as `1`, `null` and `"a"` are: shown without quotes, it would look like that."""
+    if text.lstrip(" \t\r\n")[:1] not in _FIRSTS:
+        return False
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_repeated(value: Any) -> bool:

@@ -268,7 +268,8 @@ def _answered(event: dict[str, Any]) -> str | None:
 def _in_a_line(given: Any) -> str:
     """Return a call's input as a row shows it: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else jsontext.dump(given)
+    is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
+    return str(values[0]) if is_bare else jsontext.dump(given)
 
 
 # The columns of what waits; in a pipe they are only ever appended.

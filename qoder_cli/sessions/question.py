@@ -89,12 +89,13 @@ def withheld(app: App, call: Call) -> str:
 
 
 def _lines(given: object) -> Iterator[str]:
-    """Yield a call's input: each field's name, then its text or JSON, indented."""
+    """Yield a call's input: each field's name, then its text or JSON, indented; a text that is JSON, in quotes."""
     if not isinstance(given, dict) or not given:
         yield from jsontext.dump(given, indent=2).split("\n")
         return
     for key, value in given.items():
-        said = value if isinstance(value, str) else jsontext.dump(value, indent=2)
+        is_bare = isinstance(value, str) and not jsontext.reads_as_json(value)
+        said = str(value) if is_bare else jsontext.dump(value, indent=2)
         yield key if _PLAIN.fullmatch(key) else jsontext.dump(key)  # no name can draw a value
         yield from (f"  {line}" for line in said.split("\n"))
 
