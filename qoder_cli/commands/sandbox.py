@@ -69,6 +69,7 @@ def sandbox(
     sandbox's folder, and to install completion (exit 2). Variables that name
     another account, key, profile or state are unset. When the sandbox is
     killed, even with -9, the command ends too, with the processes it started.
+    When the command ends by itself, what it left in the background goes on.
     Not sealed: what `env -i` removes or a login shell's profile sets again
     (`sh -l`, `su -`, `sudo`), other programs, files that you name, processes
     that have left the command's family (daemons), and on Windows a command

@@ -14,6 +14,7 @@ from qoder_cli.base.errors import (
     NeedsAnswer,
     NotFound,
     OutcomeUnknown,
+    QoderError,
     Rejected,
     Signalled,
     UsageError,
@@ -206,6 +207,17 @@ def _following(app: App, target: Target, turn: Turn | None, said: Events) -> Obs
     return turn_observer(app, session, known=known, after=keys(said))
 
 
+@contextmanager
+def _in_session(target: Target) -> Iterator[None]:
+    """Name the session in an error of this block, which is about it."""
+    try:
+        yield
+    except QoderError as error:
+        if error.session_id is not None:
+            raise
+        raise error.with_(session_id=target.session_id) from error.__cause__
+
+
 def decide(
     app: App,
     typed: str,
@@ -227,22 +239,23 @@ def decide(
     if not (yes or app.may_ask):
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
     target = target_of(typed, app)
-    asked = look(app.client, target.session_id, until=calls, behind=True)
-    taken = chosen(app, target, asked, calls, verb)
-    if hashes and sorted(call.sha256 for call in taken) != sorted(each.lower() for each in hashes):
-        why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
-        raise Rejected(why, hint="see it again: qoder run pending --json")
-    if not taken and not every:
-        raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
-    if verb == "approve":
-        _mind_hidden(app, target, taken, yes=yes, is_bound=bool(hashes))
-    if taken and not yes:
-        _mind_long(app, target, taken)
-        taken = _asked_about(app, taken, verb)
-    if not taken:
-        app.progress.note(f"nothing waits in session {target.session_id}", always=True)
-    answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
-    deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
+    with _in_session(target):
+        asked = look(app.client, target.session_id, until=calls, behind=True)
+        taken = chosen(app, target, asked, calls, verb)
+        if hashes and sorted(call.sha256 for call in taken) != sorted(each.lower() for each in hashes):
+            why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+            raise Rejected(why, hint="see it again: qoder run pending --json")
+        if not taken and not every:
+            raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
+        if verb == "approve":
+            _mind_hidden(app, target, taken, yes=yes, is_bound=bool(hashes))
+        if taken and not yes:
+            _mind_long(app, target, taken)
+            taken = _asked_about(app, taken, verb)
+        if not taken:
+            app.progress.note(f"nothing waits in session {target.session_id}", always=True)
+        answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
+        deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
 
 
 def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -321,10 +334,11 @@ def deliver(
 def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> None:
     """Send a custom tool's result, and print what was done. Raises QoderError."""
     target = target_of(typed, app)
-    asked = look(app.client, target.session_id, until=[id], behind=True)
-    [call] = chosen(app, target, asked, [id], "answer")
-    answers = [(call, custom_result(call, said, is_error=is_error))]
-    deliver(app, target, asked, answers, said="answered", wanted=wanted)
+    with _in_session(target):
+        asked = look(app.client, target.session_id, until=[id], behind=True)
+        [call] = chosen(app, target, asked, [id], "answer")
+        answers = [(call, custom_result(call, said, is_error=is_error))]
+        deliver(app, target, asked, answers, said="answered", wanted=wanted)
 
 
 class ToSay(NamedTuple):
@@ -346,17 +360,18 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
     """Send a message to a session. Print it, or what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
-    session_to_talk_to(app, target.session_id)
-    app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-    said = Message(app, target.session_id, message(to_say.said))
-    if wanted and (to_say.interrupts or to_say.when_idle):
-        with _unsent(said, to_say.again(app, target)):
-            turn, events = _say_when_idle(app, target, to_say, said, wanted.since(began, app.clock), waits=waits)
-    else:
-        turn, events = _say_now(app, target, to_say, said, waits=waits)
-    if waits and wanted:
-        return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
-    _show(app, target, [], "", [], events)
+    with _in_session(target):
+        session_to_talk_to(app, target.session_id)
+        app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
+        said = Message(app, target.session_id, message(to_say.said))
+        if wanted and (to_say.interrupts or to_say.when_idle):
+            with _unsent(said, to_say.again(app, target)):
+                turn, events = _say_when_idle(app, target, to_say, said, wanted.since(began, app.clock), waits=waits)
+        else:
+            turn, events = _say_now(app, target, to_say, said, waits=waits)
+        if waits and wanted:
+            return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
+        _show(app, target, [], "", [], events)
 
 
 def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, waits: bool) -> tuple[Turn | None, Events]:

@@ -78,3 +78,12 @@ def test_run_approve_takes_what_is_typed_right_after_a_reply_for_none(
         terminal.end()
     sent = [event["tool_use_id"] for event in server.posted[0]["events"] if event["result"] == "allow"]
     assert sent == ["evt_1"]
+
+
+def test_run_approve_says_what_to_type_where_nothing_was_typed_in_a_terminal(shell: Shell, server: Server) -> None:
+    server.session("sess_1", call(1))
+    with Terminal(shell, *APPROVE) as terminal:
+        terminal.shows("[y]es [n]o").type("\x04")
+        assert terminal.end() == 2
+    assert "type one of the letters in brackets" in terminal.raw
+    assert "run it in a terminal" not in terminal.raw
