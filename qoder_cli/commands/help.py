@@ -12,7 +12,7 @@ from qoder_cli.base.ids import nearest
 from qoder_cli.cli.options import Text, Texts, argument, flag, show_help
 from qoder_cli.help import reference
 from qoder_cli.help.completion import values
-from qoder_cli.help.documented import FORMATS, KEYS, MEANING, PAGES, TOPICS, VARIABLES, Named
+from qoder_cli.help.documented import FORMATS, KEYS, PAGES, TOPICS, VARIABLES, Named
 from qoder_cli.output.screen import terminal_width
 
 WIDTH = 80  # columns of a text
@@ -42,7 +42,8 @@ def help(
     app: App = ctx.obj
     words, root = [topic, *(verb or [])] if topic else [], ctx.find_root()
     is_topic = len(words) == 1 and topic in TOPICS
-    if len(words) == 1 and topic in PAGES and not man:
+    is_written = topic in PAGES or (topic == "exit-codes" and not app.output.is_json)
+    if len(words) == 1 and is_written and not man:
         _show_page(app, words[0])
     elif app.output.is_json and is_topic:
         app.output.record({}, data=reference.of_topic(words[0], root))
@@ -110,9 +111,6 @@ def _text(topic: str, root: Any) -> str:
             formatter = root.make_formatter()
             formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
             return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
-        case "exit-codes":
-            rows = (_row(f"{code.value:>4}  {code.name.lower():<16} ", meaning) for code, meaning in MEANING.items())
-            return "".join(rows) + "\n" + _flowed(SAFE_TO_REPEAT)
         case "environment":
             return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
     return _output()

@@ -168,7 +168,7 @@ TOLD: dict[str, tuple[str, ...]] = {
 def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, told: dict[str, Any], topic: str) -> None:
     out = qoder("help", topic).out
     text = squeezed(out)
-    assert max(map(len, out.splitlines())) <= 80
+    assert topic == "exit-codes" or max(map(len, out.splitlines())) <= 80  # that one is a page
     assert qoder("help", topic, "--json").json == {key: told[key] for key in TOLD[topic]}
     match topic:
         case "commands":
@@ -176,7 +176,7 @@ def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, told: dict[s
         case "options":
             said = sorted(names(told["everywhere"]) | {"--version", "-q", "--quiet", "-o", "--output"})
         case "exit-codes":
-            said = [f"{each['code']} {each['name']} {each['meaning']}" for each in told["exit_codes"]]
+            said = [f"{each['code']} {each['name']} | {each['meaning']}" for each in told["exit_codes"]]
         case "environment":
             said = [f"{', '.join(each['names'])} {each['meaning']}" for each in told["environment"]]
         case _:

@@ -18,7 +18,7 @@ PAGES = Path(qoder_cli.__file__).parent / "help" / "pages"
 def exit_codes() -> str:
     """Return the table of exit codes."""
     rows = [(f"{code.value} {code.name.lower()}", meaning, THEN[code]) for code, meaning in MEANING.items()]
-    return _table(("Code", "When", "A script then"), rows) + SAFE_TO_REPEAT
+    return _table(("Code", "When", "What a script should do"), rows) + SAFE_TO_REPEAT
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
