@@ -129,33 +129,22 @@ def test_agent_create_copies_an_agent_without_tools_as_it_is(qoder: Qoder, servi
     assert sent(service)["metadata"] == {"team": "core"}
 
 
-BAD = [
-    ("create", "--name", "new"),
-    ("create", "--name", " ", "--model", "auto"),
-    (*NEW[1:], "--tools", ""),
-    (*NEW[1:], "--tools", "all,Bash"),
-    (*NEW[1:], "--tools", "Bash Read"),
-    (*NEW[1:], "--tools", "Read", "--ask", "Bash"),
-    (*NEW[1:], "--tools", "none", "--ask", "Bash"),
-    (*NEW[1:], "--ask", "none,Bash"),
-    (*NEW[1:], "--mcp", "docs"),
-    (*NEW[1:], "--mcp", "docs=ftp://example.com"),
-    (*NEW[1:], "--mcp", "=https://example.com"),
-    (*NEW[1:], "--mcp", "docs=https://me:secret@example.com"),
-    (*NEW[1:], "--mcp", "docs=https://[example"),
-    (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
-    (*NEW[1:], "--metadata", "team"),
-    (*NEW[1:], "--system", ""),
-    (*NEW[1:], "--system", "@/no/such/file"),
-    (*NEW[1:], "--system", "-", "-f", "-"),
-    (*NEW[1:], "-f", "/no/such/file"),
-    ("update", "helper"),
-    ("update", "helper", "--name", ""),
-    ("update", "helper", "--tools", "all,none"),
-]
-
-
-@pytest.mark.parametrize("words", BAD, ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
+        *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", "Bash Read")),
+        *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
+        *((*NEW[1:], "--mcp", url) for url in ("docs", "docs=ftp://example.com", "=https://example.com")),
+        *((*NEW[1:], "--mcp", f"docs=https://{url}") for url in ("me:secret@example.com", "[example")),
+        (*NEW[1:], "--mcp", "a=https://example.com", "--mcp", "a=https://example.org"),
+        *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
+        *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
+        (*NEW[1:], "--system", "-", "-f", "-"),
+        *(("update", "helper", *more) for more in ((), ("--name", ""), ("--tools", "all,none"))),
+    ],
+    ids=" ".join,
+)
 def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("agent", *words)
     assert ran.code == 2

@@ -18,7 +18,7 @@ from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.world import Deployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
-from tests.support.desk import ACTED, EVENTS, HOST, LIST, LOST, Desk
+from tests.support.desk import ACTED, EVENTS, FAULTS, HOST, LIST, LOST, Desk
 from tests.support.things import refusal
 from tests.support.wire import page
 
@@ -1014,13 +1014,6 @@ def creates_weekly(desk: Desk, description: str) -> str:
     agent = {"id": "agent_1", "type": "agent", "version": 1}
     fields: dict[str, Any] = {"agent": agent, "environment_id": "env_1", "initial_events": EVENTS}
     return desk.world.add_deployment(name="weekly", description=description, **fields).id
-
-
-FAULTS = (
-    *("refused", "drop-before", "drop-after", "late=1", "late=3", "late=30", "hang-before", "hang-after", "slow=20"),
-    *("truncated", "garbage", "list", "not-a-run", "html", "act-html", "429=2", "429", "400", "401", "403", "404"),
-    *("409", "500", "503", "act-500", "act-503", "503-bare", "act-503-bare"),
-)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

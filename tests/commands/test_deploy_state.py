@@ -13,6 +13,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.desk import FAULTS
 from tests.support.interrupting import interrupted
 from tests.support.things import Things
 from tests.support.wire import api_error
@@ -253,15 +254,8 @@ def test_deploy_pause_believes_no_answer_that_does_not_show_it(qoder: Qoder) -> 
     assert (ran.code, ran.error["type"]) == (9, "outcome_unknown")
 
 
-FAULTS = (
-    *("refused", "drop-before", "drop-after", "late=1", "late=3", "late=30", "hang-before", "hang-after", "slow=20"),
-    *("truncated", "garbage", "list", "not-a-run", "html", "act-html", "429=2", "429", "400", "401", "403", "404"),
-    *("409", "500", "503", "act-500", "act-503", "503-bare", "act-503-bare", "stranger"),
-)
-
-
 @EACH
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, "stranger"])
 def test_deploy_pause_unpause_archive_never_lie(qoder: Qoder, world: World, verb: str, fault: str) -> None:
     for times, beside in ((1, []), (3, ["any:lagging=3"]), (1, ["deployment:503*4"])):
         made = world.add_deployment(name="job", status={"unpause": "paused"}.get(verb, "active"), at=world.now() - 3600)

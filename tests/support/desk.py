@@ -94,7 +94,10 @@ class Desk:
         return f"{request.method} {request.path.removeprefix(BASE_PATH)}{query}"
 
 
+# Faults of the sandbox: where a write is done, where its request is lost, and all that may meet one.
 ACTED = ("drop-after", "hang-after", "truncated", "garbage", "list", "not-a-run", "act-html", "act-503", "act-503-bare")
-
-
 LOST = ("drop-before", "hang-before", "html", "503-bare")
+FAULTS = (
+    *(*ACTED, *LOST, "refused", "late=1", "late=3", "late=30", "slow=20", "slow=90", "act-500", "429=2", "429", "400"),
+    *("401", "403", "404", "409", "500", "503", "redirect=https://elsewhere.example/"),
+)
