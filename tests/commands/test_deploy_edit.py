@@ -306,27 +306,25 @@ def test_deploy_update_minds_what_a_colleague_changed_and_what_the_server_stored
 
 @VERBS
 @pytest.mark.parametrize(
-    ("option", "values"),
+    ("option", "values"),  # what each field may be, is tested of deployment files
     [
-        ("--name", ["", "  ", "x" * 257, "\udcff"]),
-        ("--agent", ["", "env_1", "agent_1@", "agent_1@0", "agent_1@-1", "agent_1@v2", "agent_1@٣"]),
-        ("--agent", ["agent_1@" + "9" * 5000]),
+        ("--name", ["", "x" * 257, "\udcff"]),
+        ("--agent", ["", "env_1", "agent_1@", "agent_1@0", "agent_1@-1", "agent_1@v2", "agent_1@٣", f"a@{'9' * 5000}"]),
         ("--environment", ["agent_1"]),
         ("--message", ["", "\udc80"]),
         ("--description", ["x" * 2049]),
         ("--schedule", ["0 9 * *", "", "@daily"]),
         ("--timezone", ["Mars/Olympus", ""]),
         ("--vault", ["agent_1", ""]),
-        ("--metadata", ["novalue", "", "=value", f"{'k' * 65}=v", f"k={'v' * 513}", "cas_config=1"]),
-        ("--budget", ["0", "lots", "1.001", "-1", ""]),
+        ("--metadata", ["novalue", "", "=value", f"{'k' * 65}=v", "cas_config=1"]),
+        ("--budget", ["0", "lots", ""]),
     ],
 )
 def test_deploy_edits_name_the_option_of_a_bad_value(qoder: Qoder, verb: str, option: str, values: list[str]) -> None:
     before = NEEDED if verb == "create" else ("dep_demo",)
     beside = {"--schedule": ("--timezone", "UTC"), "--timezone": ("--schedule", "0 9 * * *")}.get(option, ())
     many: list[tuple[str, ...]] = [(option, value) for value in values]
-    if option in ("--vault", "--metadata"):
-        form = "vault_{}" if option == "--vault" else "k{}=v"
+    if form := {"--vault": "vault_{}", "--metadata": "k{}=v"}.get(option):
         many.append(tuple(word for n in range(51) for word in (option, form.format(n))))
     for words in many:
         ran = qoder("deploy", verb, *before, *beside, *words, "--json")
@@ -404,20 +402,6 @@ def test_deploy_create_reads_back_at_growing_pauses(desk: Desk) -> None:
     assert create(desk).code == 9
     looks = [seen.at for seen in desk.world.requests if seen.method == "GET"][1:]
     assert [round(at - looks[0] + 0.5, 1) for at in looks] == [0.5, 1, 2, 4, 8, 16, 30]
-
-
-@VERBS
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [("400", 6), ("401", 4), ("403", 4), ("409", 6), ("429*inf", 7), ("503*inf", 7), ("refused*inf", 7)],
-)
-def test_deploy_create_and_update_are_certain_of_a_refusal(desk: Desk, verb: str, fault: str, code: int) -> None:
-    desk.goes_wrong(f"write:{fault}")
-    ran = create(desk) if verb == "create" else update(desk, "dep_demo", "--description", "New")
-    assert (ran.code, ran.out) == (code, "")
-    assert desk.named("weekly") == []
-    assert desk.world.deployments["dep_demo"].fields["description"] != "New"
-    assert verb == "update" or len(desk.writes) == {"429*inf": 5, "refused*inf": 0}.get(fault, 1)
 
 
 # Signals.

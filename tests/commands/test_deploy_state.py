@@ -164,13 +164,6 @@ def test_deploy_pause_sends_again_what_did_nothing(qoder: Qoder, world: World, f
     assert sum(qoder.clock.slept) == slept
 
 
-@pytest.mark.parametrize("fault", ["429*inf", "refused*inf", "429=31536000"])
-def test_deploy_pause_exits_7_where_it_never_gets_through(qoder: Qoder, world: World, fault: str) -> None:
-    goes_wrong(qoder, world, f"pause:{fault}")
-    ran = change(qoder, "pause", "dep_demo", "--json")
-    assert (ran.code, ran.error["type"], state(world, "dep_demo")) == (7, "unavailable", "active")
-
-
 @EACH
 @pytest.mark.parametrize("fault", ["drop-before", "hang-before", "html", "503", "503-bare", "500"])
 def test_deploy_pause_and_others_send_again_what_shows_not(qoder: Qoder, world: World, verb: str, fault: str) -> None:

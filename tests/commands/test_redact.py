@@ -165,24 +165,15 @@ def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault
     qoder(*line.split(), *options)  # what it prints, and what it leaves behind, is searched for the token there
 
 
-SLASHED = "pt-abc/def/ghijkl0123"
-SPELLED = {
-    "a slash behind a backslash": SLASHED.replace("/", "\\/"),
-    "one escape": SLASHED.replace("p", "\\u0070", 1),
-    "all of it, in capitals": "".join(f"\\u{ord(one):04X}" for one in SLASHED),
-    "mixed": SLASHED.replace("/", "\\u002f", 1).replace("/", "\\/"),
-}
-
-
-@pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED.keys())
 @pytest.mark.parametrize("options", [[], ["--json"], ["--debug"]], ids=" ".join)
-def test_deploy_get_shows_no_token_that_is_echoed_in_escapes(qoder: Qoder, spelled: str, options: list[str]) -> None:
-    qoder.env["QODER_PAT"] = SLASHED
+def test_deploy_get_shows_no_token_that_is_echoed_in_escapes(qoder: Qoder, options: list[str]) -> None:
+    qoder.env["QODER_PAT"] = token = "pt-abc/def/ghijkl0123"
+    spelled = token.replace("p", "\\u0070", 1).replace("/", "\\u002F", 1).replace("/", "\\/")
     refused = json.dumps(api_error(401, "authentication_error", "bad token TOKEN.")[1]).replace("TOKEN", spelled)
     qoder.wire.on("GET", "/deployments/dep_1", (401, refused))
     ran = qoder("deploy", "get", "dep_1", *options)
     assert ran.code == 4
-    assert SLASHED not in (ran.out + ran.err).replace("\\/", "/")
+    assert token not in (ran.out + ran.err).replace("\\/", "/")
     assert "bad token [redacted]." in ran.err
 
 
