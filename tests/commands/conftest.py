@@ -1,6 +1,7 @@
-"""The servers and the person that tests of commands share."""
+"""The servers, the person and the time zone that tests of commands share."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,27 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.conftest import Qoder
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.asking import Server
 from tests.support.desk import Desk
+from tests.support.inprocess import WorldTransport
 from tests.support.things import Things
+
+
+@pytest.fixture(params=GENERATIONS)
+def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
+    """Return a sandbox that the user is in."""
+    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
+    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
+    return made
+
+
+@pytest.fixture(params=GENERATIONS)
+def server(request: pytest.FixtureRequest, qoder: Qoder) -> Server:
+    """Return a server whose agents ask."""
+    qoder.transport = made = Server(qoder.clock, generation=request.param)
+    return made
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -50,3 +69,15 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         return asked
 
     return answering
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let local time be UTC, wherever this runs."""
+    monkeypatch.setenv("TZ", "UTC")
+    if hasattr(time, "tzset"):
+        time.tzset()
+    yield
+    monkeypatch.undo()
+    if hasattr(time, "tzset"):
+        time.tzset()

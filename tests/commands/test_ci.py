@@ -25,9 +25,8 @@ from qoder_cli.ci import Ci, System, reporting
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.awaiting import Item
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.nursery import PATIENCE
 from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
@@ -55,13 +54,11 @@ def variables(qoder: Qoder, tmp_path: Path) -> Path:
     return tmp_path / "qoder.env"
 
 
-@pytest.fixture(params=GENERATIONS)
-def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
-    """Return a world that the user is in."""
-    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
-    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
+@pytest.fixture
+def world(qoder: Qoder, world: World) -> World:
+    """Return a world whose streams let no time pass."""
     qoder.clock.patience = 0.005
-    return made
+    return world
 
 
 def outputs_of(file: Path) -> list[tuple[str, str]]:

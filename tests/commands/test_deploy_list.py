@@ -1,14 +1,11 @@
 """`qoder deploy list` and `deploy get`: deployments as they are, their next fires, and a picture of their runs."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.inprocess import WorldTransport
+from tests.conftest import Qoder, Ran
 from tests.support.one_run import CURRENT, DONE, LEGACY
 from tests.support.wire import api_error, page
 
@@ -16,13 +13,7 @@ DEPLOYMENTS = ("GET", "/deployments")
 OF_1 = ("GET", "/deployments/dep_1")
 RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
 HOUR = 3600.0
-
-
-@pytest.fixture(params=GENERATIONS)
-def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
-    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
-    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
-    return made
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def listed(qoder: Qoder, *words: str) -> list[str]:
@@ -31,20 +22,6 @@ def listed(qoder: Qoder, *words: str) -> list[str]:
 
 def deployment(number: int, **fields: Any) -> dict[str, Any]:
     return {"id": f"dep_{number}", "type": "deployment", "name": f"job-{number}", "status": "active", **fields}
-
-
-@pytest.fixture(autouse=True)
-def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let local time be UTC, wherever this runs."""
-    import time
-
-    monkeypatch.setenv("TZ", "UTC")
-    if hasattr(time, "tzset"):
-        time.tzset()
-    yield
-    monkeypatch.undo()
-    if hasattr(time, "tzset"):
-        time.tzset()
 
 
 def test_deploy_list_shows_the_newest_first_without_archived_ones(qoder: Qoder, world: World) -> None:

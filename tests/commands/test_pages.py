@@ -19,16 +19,16 @@ THEMED = {"", "0", "1", "2", "31", "32", "33"}
 
 @posix
 @pytest.mark.parametrize("name", FILES)
-def test_the_pages_are_up_to_date(name: str) -> None:
+def test_shown_pages_are_up_to_date(name: str) -> None:
     assert FILES[name]() == (FOLDER / name).read_text("utf-8"), "run: python -m tests.tools pages"
 
 
-def test_there_are_sixty_mistakes() -> None:
+def test_shown_mistakes_are_sixty() -> None:
     assert len(set(LINES)) == 60
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_mistake_is_answered_with_one_error_and_what_to_do(line: str, tmp_path: os.PathLike[str]) -> None:
+def test_shown_mistakes_are_one_error_and_what_to_do(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(line)
     assert re.search(r"\[exit [24567]\]\n$", said)
     assert len(re.findall(r"(?m)^error: |^\{\"error\"", said)) == 1
@@ -38,7 +38,7 @@ def test_a_mistake_is_answered_with_one_error_and_what_to_do(line: str, tmp_path
 
 @posix
 @pytest.mark.parametrize("line", [*TABLES, "deploy get nightly-report", "run --help", "nonsense", "doctor --offline"])
-def test_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
+def test_shown_colours_are_those_of_a_light_and_of_a_dark_terminal(line: str, tmp_path: os.PathLike[str]) -> None:
     said = Desk(str(tmp_path)).said(f"qoder {line}", color=True)
     codes = {code for found in SGR.findall(said) for code in found.split(";")}
     assert codes

@@ -13,13 +13,6 @@ Events = list[Event]
 CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
 
 
-@pytest.fixture(params=["current", "legacy"])
-def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
-    made = Server(qoder.clock, generation=request.param)
-    qoder.transport = made
-    return made
-
-
 def said(server: Server) -> list[str]:
     """Return what was sent: each call and the answer to it, or what a message says."""
     events = [event for body in server.posted for event in body["events"]]

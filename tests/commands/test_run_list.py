@@ -3,7 +3,7 @@
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,25 +16,18 @@ from hypothesis import strategies as st
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
+from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder, Ran
-from tests.support.inprocess import WorldTransport, seed_runs
+from tests.conftest import Qoder, Ran
+from tests.support.inprocess import seed_runs
 from tests.support.one_run import CURRENT, DONE, LEGACY, event, idle
 from tests.support.wire import api_error, page
 
 LIST = ("run", "list")
+pytestmark = pytest.mark.usefixtures("utc")
 RUNS = ("GET", "/deployment_runs")
 DEPLOYMENTS = ("GET", "/deployments")
 HOUR = 3600.0
-
-
-@pytest.fixture(params=GENERATIONS)
-def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
-    """Return a server that knows the runs of many; `qoder` asks it."""
-    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
-    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
-    return made
 
 
 def asked(world: World, path: str = "/deployment_runs") -> list[dict[str, str]]:
@@ -167,20 +160,6 @@ LONG = "019ec55694c07f2a9b402ffb4448ec"  # of ids made within one second
 
 SHOWN = ["id", "status", "deployment", "triggered", "duration", "error", "trigger", "session"]
 WHY = {"status": "failed", "error": {"type": "environment_archived_error", "message": "The environment is archived."}}
-
-
-@pytest.fixture(autouse=True)
-def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let local time be UTC, wherever this runs."""
-    import time
-
-    monkeypatch.setenv("TZ", "UTC")
-    if hasattr(time, "tzset"):
-        time.tzset()
-    yield
-    monkeypatch.undo()
-    if hasattr(time, "tzset"):
-        time.tzset()
 
 
 def of_real_length(qoder: Qoder, size: int) -> list[str]:

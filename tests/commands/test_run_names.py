@@ -7,10 +7,10 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.local.store import Store
-from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS
+from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
-from tests.support.inprocess import WorldTransport, seed_runs
+from tests.conftest import Qoder
+from tests.support.inprocess import seed_runs
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK
 from tests.support.result import END, says
 from tests.support.stored import entries_in
@@ -24,13 +24,6 @@ HOUR = 3600.0
 
 def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
     return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
-
-
-@pytest.fixture(params=GENERATIONS)
-def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
-    made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
-    qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
-    return made
 
 
 def listings(world: World) -> int:

@@ -10,13 +10,6 @@ from tests.conftest import Qoder
 from tests.support.asking import Server, call, refusal, sha256_of
 
 
-@pytest.fixture(params=["current", "legacy"])
-def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
-    made = Server(qoder.clock, generation=request.param)
-    qoder.transport = made
-    return made
-
-
 def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use", name="lookup"))
     ran = qoder("run", "pending", "drun_1", "--json")

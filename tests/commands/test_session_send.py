@@ -15,13 +15,6 @@ SEND = ("session", "send", "sess_1", "-m", "x")
 HOW = pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
 
 
-@pytest.fixture(params=["current", "legacy"])
-def server(qoder: Qoder, request: pytest.FixtureRequest) -> Server:
-    made = Server(qoder.clock, generation=request.param)
-    qoder.transport = made
-    return made
-
-
 def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: Server) -> None:
     server.session("sess_1")
     ran = qoder("run", "send", "drun_1", "-m", "Again for June.", "--wait", "--result")
