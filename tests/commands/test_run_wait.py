@@ -3,6 +3,7 @@
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -115,6 +116,17 @@ def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout:
     qoder.wire.on(*RUN, *[LEGACY] * looks)
     assert qoder(*WAIT, "--timeout", str(timeout)).code == 124
     assert sum(qoder.clock.slept) == pytest.approx(timeout)
+
+
+def test_run_wait_gives_a_look_no_longer_than_is_left_and_some_seconds(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.runs.wait.LAST_LOOK", 0.1)
+    is_over, began = threading.Event(), time.monotonic()
+    qoder.wire.on(*RUN, lambda _: is_over.wait(20) and DONE)
+    assert qoder(*WAIT, "--timeout", "0").code == 124
+    assert time.monotonic() - began < 10
+    is_over.set()
 
 
 @pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited"])
