@@ -362,6 +362,7 @@ def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted
     ran = qoder("auth", "status")
     assert (ran.code, len(ran.errors)) == (code, 1)
     assert ran.out.splitlines()[-1].startswith(f"accepted\t{accepted}")
+    assert qoder("auth", "status", "--json").json["accepted"] is (False if accepted == "no: " else None)
 
 
 @pytest.mark.parametrize(
