@@ -1,5 +1,6 @@
 """A part of what the programs of `tests.tools` play; each of them plays all of it."""
 
+import ast
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.hostile import Server
-from tests.tools import many, proxy
+from tests.tools import many, mutations, proxy
 from tests.tools.many import Sandbox
 from tests.tools.playing import alone
 
@@ -136,3 +137,29 @@ def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tm
     wanted = tmp_path / "wanted"
     wanted.write_text("requests\nstderr: .*status\nfiles: .*DEFAULT\n")
     assert tools(*words, "--expect", str(wanted)).returncode == 0
+
+
+def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> None:
+    file, name = "base/cron.py", "upcoming"
+    base, function = ast.unparse(mutations.tree(file)), dict(mutations.named(file))[name]
+    nursery = mutations.Nursery("tests/unit/test_cron.py")
+    changes = {
+        "islice(A, count) => islice(A, count + 1)": ("killed", nursery.tests),
+        "drop count": ("killed", nursery.tests),
+        "list(A) => [*A]": ("survived", nursery.tests),
+        "count => 3": ("survived", []),
+    }
+    fates = {
+        change: nursery.ask(tests, (file, name, mutations.applied(file, function, change), base))[0]
+        for change, (_, tests) in changes.items()
+    }
+    same = nursery.ask(nursery.tests, (file, name, base, base))[0]
+    nursery.end()
+    assert fates == {change: fate for change, (fate, _) in changes.items()}
+    assert same == "unviable"
+
+
+def test_mutations_by_chance_are_programs_that_differ() -> None:
+    for one in mutations.by_chance(40, seed=7):
+        compile(one.source, one.file, "exec")
+        assert one.source != ast.unparse(mutations.tree(one.file)), one

@@ -10,7 +10,7 @@ from tests.tools.playing import play_tool
 
 TOOLS = (
     *("matrix", "many", "answers", "objects", "servers", "proxy", "steps"),
-    *("compare", "generate", "pages", "pictures"),
+    *("compare", "mutations", "generate", "pages", "pictures"),
 )
 
 

@@ -1,0 +1,185 @@
+"""A pytest plugin for `mutations`: it collects the tests once, and plays each mutant in a fork of itself.
+
+In the fork the code of the functions that were changed is put in the place of theirs, so that nothing is imported anew;
+of a constant, the value. What starts processes is left out: they would read the program from the disk.
+"""
+
+import gc
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+
+import qoder_cli
+from tests.conftest import _starts_processes
+from tests.tools.compare_worker import hear, tell
+
+PACKAGE = os.path.dirname(qoder_cli.__file__) + os.sep
+HANGS = 180.0  # seconds without a word from a test
+CASES = 8  # of a test, that are charted
+BUSY = 40.0  # seconds of the processor that one test may take
+
+_seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
+
+
+def _trace(frame: FrameType, event: str, arg: Any) -> None:
+    """Note a call; what happens within is not told, as nothing is returned."""
+    if (file := frame.f_code.co_filename).startswith(PACKAGE):
+        _seen.add((file, frame.f_code.co_qualname))
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool:
+    """Tell which tests there are, and do what is asked for until nothing is."""
+    reader, writer = map(int, os.environ["QODER_MUTANTS"].split(","))
+    items: dict[str, list[pytest.Item]] = {}
+    for item in session.items:
+        if not _starts_processes(item):
+            items.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    tell(writer, {name: len(cases) for name, cases in items.items()})
+    while (asked := hear(reader)) is not None:
+        names, mutant, limit = asked
+        cases = [item for name in names for item in items.get(name, ())]
+        some = [item for name in names for item in items.get(name, ())[:: len(items.get(name, ())) // CASES + 1]]
+        work = partial(_try, cases, mutant) if mutant else partial(_chart, some)
+        tell(writer, _forked(work, limit))
+    return True
+
+
+def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
+    """Return what work comes to in a fork, or why nothing was heard of that."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.close(reader)
+        code = 0
+        try:
+            tell(writer, ("end", work(lambda told: tell(writer, ("at", told)))))
+        except BaseException as failure:
+            tell(writer, ("end", ("unviable", f"{type(failure).__name__}: {failure}")))
+        os._exit(code)
+    os.close(writer)
+    at, began = "the beginning", time.monotonic()
+    try:
+        while time.monotonic() - began < limit:
+            if not select.select([reader], [], [], HANGS)[0]:
+                return "killed", f"{at}, which hangs"
+            try:
+                kind, told = hear(reader)
+            except EOFError:
+                return "killed", f"{at}, which ends the process"
+            if kind == "end":
+                return told
+            at = told
+        return "survived", f"{limit:.0f} s of tests"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+
+
+def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple[pytest.Item, bool]]:
+    """Run tests, and yield each with whether it failed."""
+    failed = []
+
+    class Ears:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            failed.append(report.failed)
+
+    if items:
+        items[0].config.pluginmanager.register(Ears())
+    for item, following in zip(items, [*items[1:], None], strict=False):
+        say(item.nodeid)
+        signal.setitimer(signal.ITIMER_PROF, BUSY)  # whose signal ends the process
+        failed.clear()
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        yield item, any(failed)
+
+
+def _chart(items: list[pytest.Item], say: Callable[[Any], None]) -> Any:
+    """Return for each test how long a case took, whether one failed, and which functions they called."""
+    chart: dict[str, tuple[float, bool, set[tuple[str, str]]]] = {}
+    threading.settrace(_trace)
+    sys.settrace(_trace)
+    began = time.process_time()
+    for item, is_failed in _run(items, say):
+        took, was_failed, called = chart.get(item.nodeid.partition("[")[0], (0.0, False, set()))
+        took = max(took, time.process_time() - began)
+        called |= {(file.removeprefix(PACKAGE), name.partition(".<locals>")[0]) for file, name in _seen}
+        chart[item.nodeid.partition("[")[0]] = took, was_failed or is_failed, called
+        _seen.clear()
+        began = time.process_time()
+    sys.settrace(None)
+    return chart
+
+
+def _try(items: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any], None]) -> tuple[str, str]:
+    """Return what becomes of a mutant: its file, its name, its source and that of the program."""
+    if not _put(*mutant):
+        return "unviable", "it changes nothing that runs"
+    return next((("killed", item.nodeid) for item, failed in _run(items, say) if failed), ("survived", "all of them"))
+
+
+def _put(file: str, name: str, source: str, base: str) -> bool:
+    """Put a mutant in the place of what it is made of; return whether anything changed."""
+    path = PACKAGE + file
+    changed = compile(source, path, "exec")
+    new, old = _codes(changed), _codes(compile(base, path, "exec"))
+    differ = [key for key in new.keys() & old.keys() if not _is_same(new[key], old[key])]
+    gc.unfreeze()
+    live: dict[str, dict[int, list[FunctionType]]] = {}  # functions by name and line
+    for one in gc.get_objects():
+        if isinstance(one, FunctionType) and one.__code__.co_filename == path:
+            live.setdefault(one.__code__.co_qualname, {}).setdefault(one.__code__.co_firstlineno, []).append(one)
+    for qualname, number in differ:
+        for one in [*dict(sorted(live.get(qualname, {}).items())).values()][number : number + 1]:
+            for function in one:
+                function.__code__ = new[qualname, number]
+    return bool(differ) or _put_value(file, name, changed)
+
+
+def _codes(code: CodeType) -> dict[tuple[str, int], CodeType]:
+    """Return the code within some, by its name and its place among those of the same name."""
+    waiting, found = [code], []
+    while waiting:
+        within = [const for const in waiting.pop().co_consts if isinstance(const, CodeType)]
+        waiting += within
+        found += within
+    counted = Counter[str]()
+    codes = {}
+    for each in sorted(found, key=lambda one: one.co_firstlineno):
+        codes[each.co_qualname, counted[each.co_qualname]] = each
+        counted[each.co_qualname] += 1
+    return codes
+
+
+def _is_same(one: CodeType, two: CodeType) -> bool:
+    """Return whether codes do the same, wherever they stand; what is within is looked at by itself."""
+    consts = [[const for const in code.co_consts if not isinstance(const, CodeType)] for code in (one, two)]
+    return (one.co_code, one.co_names, repr(consts[0])) == (two.co_code, two.co_names, repr(consts[1]))
+
+
+def _put_value(file: str, name: str, new: CodeType) -> bool:
+    """Put the new value of a constant, or of a class, wherever the old one is known by the same name."""
+    module = sys.modules["qoder_cli." + file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")]
+    scratch: dict[str, Any] = {"__name__": module.__name__, "__package__": module.__package__, "__file__": file}
+    exec(new, scratch)
+    *of, name = name.split(".")
+    if of:
+        old, changed = (getattr(each, name) for each in (getattr(module, of[0]), scratch[of[0]]))
+        setattr(getattr(module, of[0]), name, old if callable(old) else changed)
+        return not callable(old) and bool(old != changed)
+    old = getattr(module, name)
+    if isinstance(old, FunctionType) or old == scratch[name]:
+        return False
+    for each in [*sys.modules.values()]:
+        if each.__name__.startswith("qoder_cli") and getattr(each, name, None) is old:
+            setattr(each, name, scratch[name])
+    return True
