@@ -138,11 +138,18 @@ def by_chance(count: int, seed: int) -> list[Mutation]:
     files = [str(path.relative_to(PACKAGE)) for room in ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))]
     places = [(file, name, *each) for file in files for name, one in named(file) for node in within(one)
               for each in variants(node)]  # fmt: skip
-    return [
-        Mutation(file, name, f"{ast.unparse(old)[:70]}  =>  {ast.unparse(new)[:70] if new else 'nothing'}",
-                 changed(file, old, new))
-        for file, name, old, new in random.Random(seed).sample(places, min(count, len(places)))
-    ]  # fmt: skip
+    made: list[Mutation] = []
+    for file, name, old, new in random.Random(seed).sample(places, len(places)):
+        if len(made) == count:
+            break
+        source = changed(file, old, new)
+        try:
+            compile(source, file, "exec")
+        except SyntaxError:  # such as a statement in the place of what is within a string
+            continue
+        said = f"{ast.unparse(old)[:70]}  =>  {ast.unparse(new)[:70] if new else 'nothing'}"
+        made.append(Mutation(file, name, said, source))
+    return made
 
 
 # Those that somebody thought of: NAME: PATTERN => REPLACEMENT, NAME: drop PATTERN, NAME: text OLD => NEW, NAME: = VALUE
