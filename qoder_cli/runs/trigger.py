@@ -5,6 +5,7 @@ Its page promises no idempotency, replies get lost and a server can act late (he
 only when the list rules out a run of ours; a lost answer never by itself.
 """
 
+import re
 import shlex
 import uuid
 from collections.abc import Collection, Iterator
@@ -30,6 +31,8 @@ TRIGGER_TIMEOUT = 60.0  # seconds
 RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 LONGEST_KEY = 255  # characters
+# A key of our own making, which the hint of an exit 9 repeats: no run of before can be under it.
+_MADE_HERE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
@@ -116,8 +119,8 @@ class Trigger(Write[Run]):
         owner = self._app.store.owner(run.id, host=self.client.settings.host)
         if owner is not None and owner.attempt.key != self._key:
             return "a run that another command of this machine started"
-        first = self._placed(next(iter(self._sent)))
-        if self._order.key is None and run.created is not None and run.created < earliest(first):
+        is_made_here = self._order.key is None or (bool(self._earlier) and _MADE_HERE.fullmatch(self._order.key))
+        if is_made_here and run.created is not None and run.created < earliest(self._attempts()[0]):
             return "a run from before this command"
         return None
 

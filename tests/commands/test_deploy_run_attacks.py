@@ -102,3 +102,12 @@ def test_run_wait_tells_a_failure_whatever_the_order_of_undated_events(
     ran = qoder("run", "wait", "drun_1", "--json", "--timeout", "2m")
     assert ran.code == 1
     assert ran.json["error"]["type"] == "boom"
+
+
+def test_deploy_run_repeated_under_its_own_key_takes_no_run_from_before_for_its_answer(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, httpx.ReadError("reset")).on(*RUNS, lambda _: dated(page(), qoder.clock.now()), repeat=True)
+    lost = qoder("deploy", "run", "dep_1", "--json")
+    old = {**CURRENT, "id": "drun_0", "created_at": "2027-01-15T07:50:00Z"}
+    qoder.wire.on(*TRIGGER, lambda _: dated(old, qoder.clock.now()))
+    again = qoder(*lost.error["next"][1:])
+    assert (lost.code, again.code) == (9, 9)

@@ -153,7 +153,8 @@ def judge(
         played.breaks(words, is_borne=_borne_nothing(hostile, counted), nothing=True)
     elif said.starts and counted and said.code not in _OPEN:
         is_lost = said.run not in [run.id for run in counted] + [*hostile.named]
-        played.breaks(words, is_borne=unseen or _shows_only_a_strangers(hostile), lost=is_lost)
+        is_borne = unseen or _shows_only_a_strangers(hostile) or _is_of_a_chosen_key(hostile, flow)
+        played.breaks(words, is_borne=is_borne, lost=is_lost)
     played.breaks(
         words + ", which is none", lost=said.run and named is None and hostile.server.answer != "other deployment"
     )
@@ -169,14 +170,19 @@ def judge(
         played.breaks(f"{run.origin}, heard: {run.heard}", cancelled=run.cancelled is not None and theirs)
 
 
+def _is_of_a_chosen_key(hostile: Hostile, flow: str) -> bool:
+    """Whether another's run is believed: who chose the key may have started it elsewhere, or have a schedule do it."""
+    return hostile.server.answer in KEPT and (flow == "key" or ", key" in flow)
+
+
 def _judge_named(
     played: Played, hostile: Hostile, said: Said, named: Run, number: int, *, is_one_key: bool, unseen: bool, flow: str
 ) -> None:
     """Note what is wrong about the run that a command names."""
     anothers = said.starts and not is_one_key and named.origin == "ours" and named.command != number
     played.breaks(f"another command's, exit {said.code}", adopted=anothers)
-    if hostile.server.answer in KEPT and (flow == "key" or ", key" in flow):
-        hostile.named.add(named.id)  # who chose the key may have started it elsewhere, or have a schedule do it
+    if _is_of_a_chosen_key(hostile, flow):
+        hostile.named.add(named.id)
     if named.origin != "ours" and named.id not in hostile.named:
         words = f"{named.origin} {named.since - hostile.posts[0].at:+.1f} s"
         played.breaks(words, adopted=not _may_adopt(hostile, named, unseen))
