@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
+    from qoder_cli.http.write import Write
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
@@ -142,6 +143,11 @@ class App:
             debug=self.flags.debug,
             take_turn=lambda: self.known.take_turn(),
         )
+
+    @property
+    def writes(self) -> "Sequence[Write[Any]]":
+        """What was sent so far that may change something."""
+        return self.client.writes if "client" in vars(self) else ()
 
     @cached_property
     def output(self) -> "Output":

@@ -319,7 +319,8 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
 def _last_words(signalled: Signalled, app: App) -> QoderError:
     """Return the error for a signal, wherever it came; a wait has its own."""
     if not app.known.started:
-        return signalled.in_words("interrupted; nothing was started")
+        done = next((write for write in reversed(app.writes) if write.is_open_or_done), None)
+        return done.stopped(signalled) if done else signalled.in_words("interrupted; nothing was started")
     from qoder_cli.runs.ending import stopped_with
 
     return stopped_with(signalled, app.known.run or app.known.started[-1], app)

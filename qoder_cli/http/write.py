@@ -219,13 +219,22 @@ class Write(ABC, Generic[T]):
         try:
             return self.send().value
         except Signalled as signalled:
-            if self.result is not None:
-                raise self.stopped_after(signalled, self.result.value) from None
-            if not self.may_have_acted:
-                raise
-            unknown = self.unknown("interrupted before it was confirmed")
-            told = {name: getattr(unknown, name) for name in ("hint", "next", "session_id", "run_state")}
-            raise signalled.in_words(unknown.message, kind=Exit.OUTCOME_UNKNOWN, **told) from None
+            if self.is_open_or_done:
+                raise self.stopped(signalled) from None
+            raise
+
+    @property
+    def is_open_or_done(self) -> bool:
+        """Whether it was done, or may have been."""
+        return self.result is not None or self.may_have_acted
+
+    def stopped(self, signalled: Signalled) -> Interrupted:
+        """Return the error of a signal that came once it was done, or may have been."""
+        if self.result is not None:
+            return self.stopped_after(signalled, self.result.value)
+        unknown = self.unknown("interrupted before it was confirmed")
+        told = {name: getattr(unknown, name) for name in ("hint", "next", "session_id", "run_state")}
+        return signalled.in_words(unknown.message, kind=Exit.OUTCOME_UNKNOWN, **told)
 
     def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         reasons = [*why]
@@ -248,6 +257,8 @@ class Write(ABC, Generic[T]):
 
     def _note_sending(self) -> None:
         self._is_sending = True
+        if self not in self.client.writes[-1:]:
+            self.client.writes.append(self)
 
     def _note_nothing(self) -> None:
         self.did_nothing()
@@ -364,3 +375,6 @@ class Cancel(Write[Any]):
 
     def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
         return OutcomeUnknown(why, run_state="unknown", cause=cause)
+
+    def stopped_after(self, signalled: Signalled, value: Any) -> Interrupted:
+        return signalled.in_words("interrupted; the cancellation was requested", run_state="unknown")
