@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
-    from qoder_cli.http.write import Write
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
@@ -145,8 +144,8 @@ class App:
         )
 
     @property
-    def writes(self) -> "Sequence[Write[Any]]":
-        """What was sent so far that may change something."""
+    def writes(self) -> "Sequence[Any]":
+        """Each `http.write.Write` that was sent so far."""
         return self.client.writes if "client" in vars(self) else ()
 
     @cached_property

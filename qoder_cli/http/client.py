@@ -60,7 +60,6 @@ _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary word
 
 if TYPE_CHECKING:
     from qoder_cli.http.redact import Known
-    from qoder_cli.http.write import Write
 
 T = TypeVar("T")
 
@@ -89,7 +88,7 @@ class Client:
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
         self._sent: list[bytes] = []  # bodies, which may hold secrets
-        self.writes: list[Write[Any]] = []  # sent so far: what a signal says depends on what became of them
+        self.writes: list[Any] = []  # each Write that was sent: what a signal says depends on what became of it
         headers = {
             "authorization": f"Bearer {settings.token}",
             "accept": "application/json",
