@@ -7,13 +7,10 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import wraps
 from itertools import groupby
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import httpx
@@ -21,9 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from qoder_cli.app import App
-from qoder_cli.base import pool
 from qoder_cli.cli.main import main
-from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
 from tests.support.wire import FakeClock, Wire
 
@@ -45,7 +40,6 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONUNBUFFERED", None)  # with it a line is written in pieces
     _write_into_memory()
     _ignore_no_signal()
-    pool.begin = _begin
 
 
 def _write_into_memory() -> None:
@@ -63,26 +57,6 @@ def _ignore_no_signal() -> None:
         signum = getattr(signal, name, None)
         if signum is not None and signal.getsignal(signum) == signal.SIG_IGN:
             signal.signal(signum, lambda signum, frame: None)
-
-
-_idle: list[SimpleQueue[Callable[[], None]]] = []  # of threads that have done what they were given
-
-
-@wraps(pool.begin)
-def _begin(work: Callable[[], None]) -> None:
-    """Do as what it wraps, in a thread that is idle if there is one: most requests of tests cost less than a thread."""
-    try:
-        inbox = _idle.pop()
-    except IndexError:
-        inbox = SimpleQueue()
-        threading.Thread(target=_do_all, args=(inbox,), daemon=True).start()
-    inbox.put(work)
-
-
-def _do_all(inbox: SimpleQueue[Callable[[], None]]) -> None:
-    while True:
-        inbox.get()()
-        _idle.append(inbox)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -184,29 +158,6 @@ class Qoder:
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
         return ran
-
-
-_stores: list[Store] = []  # made since the last test ended
-_prepare = Store.__init__
-
-
-def _noted(store: Store, *given: Any, **named: Any) -> None:
-    _prepare(store, *given, **named)
-    _stores.append(store)
-
-
-pytest.MonkeyPatch().setattr(Store, "__init__", _noted)  # for all tests, whatever makes one
-
-
-@pytest.fixture(autouse=True)
-def _stores_are_closed() -> Iterator[None]:
-    """Close what a test leaves open: from Python 3.13 on, SQLite complains of it, in whatever test comes then."""
-    yield
-    while _stores:
-        store = _stores.pop()
-        for connection in filter(None, (store._connection, store._memory)):
-            connection.close()
-        store._connection = store._memory = None  # one that outlives the test opens it again
 
 
 @pytest.fixture

@@ -29,14 +29,33 @@ class Late(Exception):
     """What was waited for did not come in time."""
 
 
+_idle: list[SimpleQueue[Callable[[], None]]] = []  # the inboxes of threads that have done what they were given
+
+
 def begin(work: Callable[[], None]) -> None:
-    """Do work in a thread that ends with the process. Return at once. Raises Signalled."""
+    """Do work in a thread that ends with the process, an idle one if there is one. Return at once. Raises Signalled."""
     try:
-        threading.Thread(target=work, daemon=True).start()
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = _hired()
+    inbox.put(work)
+
+
+def _hired() -> SimpleQueue[Callable[[], None]]:
+    inbox = SimpleQueue[Callable[[], None]]()
+    try:
+        threading.Thread(target=_do_all, args=(inbox,), daemon=True).start()
     except RuntimeError as error:  # of the event by which a thread tells that it has started
         if isinstance(error.__context__, Signalled):
             raise error.__context__ from None
         raise
+    return inbox
+
+
+def _do_all(inbox: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        inbox.get()()
+        _idle.append(inbox)
 
 
 class Task(Generic[R]):

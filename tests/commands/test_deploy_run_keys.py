@@ -332,7 +332,8 @@ def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -
 
 def test_deploy_run_writes_its_attempt_down_before_it_is_sent_for_its_owner_alone(qoder: Qoder, tmp_path: Path) -> None:
     def look(request: httpx.Request) -> Any:
-        [entry] = Store(qoder.env, warn=pytest.fail, looking=True).entries("api.qoder.com")
+        with closing(Store(qoder.env, warn=pytest.fail, looking=True)) as store:
+            [entry] = store.entries("api.qoder.com")
         assert (entry.open, entry.attempt.deployment) == (True, "dep_1")
         assert entry.attempt.key == request.headers["idempotency-key"]
         files = [tmp_path / "state", *(tmp_path / "state").glob("state.db*")]

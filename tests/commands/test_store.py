@@ -468,7 +468,8 @@ def test_store_that_can_only_be_read_is_read(shared: Path) -> None:
 
 @posix
 def test_store_of_another_user_is_one_warning(shared: Path) -> None:
-    begin(store_in(shared))
+    with closing(store_in(shared)) as store:
+        begin(store)
     (shared / "state.db").chmod(0)
     shared.chmod(0o777)
     [warning, done] = said_by(in_python(f"{UNPRIVILEGED}unprivileged()\n{ALL_OF_IT}", shared))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,5 +77,6 @@ def typed(
         **env,
     }
     app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(stdin), clock=clock, transport=transport)
-    code = main(list(words), app)
+    with closing(app):  # `main` does, but where it is killed
+        code = main(list(words), app)
     return Said(words, code, out.getvalue().decode(), err.getvalue().decode())

@@ -7,7 +7,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from inspect import unwrap
 from typing import Any
 
 import httpx
@@ -90,9 +89,10 @@ def test_task_raises_a_signal_that_breaks_the_lock_of_a_starting_thread(
         finally:
             raise RuntimeError("release unlocked lock")
 
+    monkeypatch.setattr(pool, "_idle", [])
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(Signalled if is_ours else RuntimeError):
-        unwrap(pool.begin)(lambda: None)
+        pool.begin(lambda: None)
 
 
 class Looked(queue.SimpleQueue[str]):
@@ -117,7 +117,7 @@ def test_task_and_clock_end_a_wait_that_is_over_as_it_begins(monkeypatch: pytest
     inbox = Looked()
     inbox.put("something")
     assert Clock().take(inbox, seconds) == "something"
-    monkeypatch.setattr(pool, "SimpleQueue", {None: Looked})
+    monkeypatch.setattr(pool, "SimpleQueue", {None: Looked, Callable[[], None]: queue.SimpleQueue})
     go_on = threading.Event()
     task = Task(go_on.wait).start()
     assert task.wait(seconds) is False
@@ -201,7 +201,7 @@ def test_pool_does_each_once_and_tells_of_it_in_the_thread_that_asked(count: int
 @pytest.mark.parametrize("count", [1, 7, 8, 16])
 def test_pool_does_so_many_at_a_time_and_no_more(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     started, start = set[threading.Thread](), threading.Thread.start
-    monkeypatch.setattr(pool, "begin", unwrap(pool.begin))
+    monkeypatch.setattr(pool, "_idle", [])
     monkeypatch.setattr(threading.Thread, "start", lambda thread: start(thread) or started.add(thread))  # type: ignore[func-returns-value]
     together = threading.Barrier(min(count, 8))
 

@@ -1,7 +1,7 @@
 """What commands remember for completion and short ids: a few plain rows, and never in the way."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,18 @@ def state_in(folder: Path, *, profile: str | None = None, **env: str) -> App:
     base = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(config), "QODER_STATE_DIR": str(folder)}
     app = App(env=base | env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
     app.flags.profile = profile
+    _apps.append(app)
     return app
+
+
+_apps: list[App] = []
+
+
+@pytest.fixture(autouse=True)
+def _apps_are_closed() -> Iterator[None]:
+    yield
+    while _apps:
+        _apps.pop().close()
 
 
 def deployments(app: App, *found: tuple[Any, Any, Any], whole: bool = False, **fields: Any) -> None:
