@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 from qoder_cli.app import App
@@ -59,6 +60,17 @@ def _ignore_no_signal() -> None:
             signal.signal(signum, lambda signum, frame: None)
 
 
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Tell of a test that passed in one message between processes, not in five: they cost more than most tests."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Write down what was skipped, for `.ci/run`: it tries that again where no program is missing."""
     if report.skipped and "QODER_TEST_SKIPPED" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
@@ -91,6 +103,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
     gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Look for garbage once more, not five times, for what it complains of as it goes."""
+    gc.collect()
+    gc.freeze()
 
 
 def _starts_processes(item: pytest.Item) -> bool:

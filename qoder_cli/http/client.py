@@ -101,7 +101,9 @@ class Client:
         trust = _trust(settings.base_url) if transport is None else True
         self._http = connect(verify=trust)
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
-        self._http_for_writes = connect(verify=trust, limits=httpx.Limits(keepalive_expiry=FRESH_FOR))
+        self._http_for_writes = self._http
+        if transport is None:
+            self._http_for_writes = connect(verify=trust, limits=httpx.Limits(keepalive_expiry=FRESH_FOR))
 
     @property
     def request_timeout(self) -> float:

@@ -305,8 +305,8 @@ class Store:
         with self._lock:
             if not self._unwritten:
                 try:
-                    if connection := self._opened():
-                        return connection.execute(query, values).fetchall()
+                    connection = self._opened()
+                    return connection.execute(query, values).fetchall() if connection else []
                 except _failures():
                     self._wait_for_others(0.0)
             rows: list[Any] = []

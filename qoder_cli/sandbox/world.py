@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
@@ -174,7 +173,7 @@ class World:
     def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
         form = FORMS[what]
         shown = {"id": fields.get("id") or self.new_id(form.prefix), "type": form.type}
-        empty = {name: copy(value) for name, value in form.empty.items()}
+        empty = {name: value.copy() if isinstance(value, dict | list) else value for name, value in form.empty.items()}
         text = stamp(at, digits=form.digits)
         dates = {"created_at": text, "updated_at": text, "archived_at": None}
         whole = {**shown, **empty, **{name: dates[name] for name in form.dated}, **fields}
