@@ -29,33 +29,42 @@ class Late(Exception):
     """What was waited for did not come in time."""
 
 
-_idle: list[SimpleQueue[Callable[[], None]]] = []  # the inboxes of threads that have done what they were given
+class _Worker(threading.Thread):
+    """A thread that ends with the process; until then it does what is put into its inbox."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.inbox = SimpleQueue[Callable[[], None]]()
+
+    def run(self) -> None:
+        while True:
+            self.inbox.get()()
+            _idle.append(self)
+
+
+_idle: list[_Worker] = []
 
 
 def begin(work: Callable[[], None]) -> None:
     """Do work in a thread that ends with the process, an idle one if there is one. Return at once. Raises Signalled."""
     try:
-        inbox = _idle.pop()
+        worker = _idle.pop()
     except IndexError:
-        inbox = _hired()
-    inbox.put(work)
+        worker = _hired()
+    if not worker.is_alive():  # a process that was forked has the list, but not the threads
+        worker = _hired()
+    worker.inbox.put(work)
 
 
-def _hired() -> SimpleQueue[Callable[[], None]]:
-    inbox = SimpleQueue[Callable[[], None]]()
+def _hired() -> _Worker:
+    worker = _Worker()
     try:
-        threading.Thread(target=_do_all, args=(inbox,), daemon=True).start()
+        worker.start()
     except RuntimeError as error:  # of the event by which a thread tells that it has started
         if isinstance(error.__context__, Signalled):
             raise error.__context__ from None
         raise
-    return inbox
-
-
-def _do_all(inbox: SimpleQueue[Callable[[], None]]) -> None:
-    while True:
-        inbox.get()()
-        _idle.append(inbox)
+    return worker
 
 
 class Task(Generic[R]):

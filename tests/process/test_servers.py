@@ -6,7 +6,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.hostile import ATTACKS, WAYS, Server
@@ -143,6 +143,7 @@ def test_deploy_run_tells_what_can_be_told(cell: Cell) -> None:
     assert alone(play, cell).open == []
 
 
+@settings(max_examples=settings.default.max_examples // 3)  # type: ignore[union-attr]  # a profile is loaded
 @given(st.randoms(use_true_random=False).map(draw))
 def test_deploy_run_keeps_its_promises_on_any_server(cell: Cell) -> None:
     assert alone(play, cell).wrong == {}, str(cell)

@@ -22,6 +22,7 @@ import httpx
 
 import qoder_cli
 from qoder_cli.app import App
+from qoder_cli.base import pool
 from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
@@ -136,6 +137,7 @@ def serve() -> None:
     os.dup2(2, 1)  # a stray print is seen, and is no answer
     os.environ |= {"TZ": "UTC", "LC_ALL": "C.UTF-8", "COLUMNS": "100"}
     time.tzset()
+    pool.begin = lambda work: work()
     threading.Thread.start = _begin  # type: ignore[assignment, method-assign]
     threading.Thread.join = lambda self, timeout=None: None  # type: ignore[method-assign]
     uuid.uuid4 = lambda: uuid.UUID(int=_chance.getrandbits(128), version=4)

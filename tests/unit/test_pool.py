@@ -3,6 +3,8 @@
 import gc
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -58,6 +60,22 @@ def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
     assert asked == [False, False, True]
     with pytest.raises(pool.Late):
         Task(threading.Event().wait).start().result_unless(lambda: True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
+def test_task_ends_in_a_process_that_was_forked_from_one_with_idle_threads() -> None:
+    script = """
+import os
+from qoder_cli.base import pool
+pool.Task(int).start().result()
+while not pool._idle:
+    pass
+if os.fork() == 0:
+    pool.Task(int).start().result(20)
+    os._exit(5)
+raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 5
 
 
 def test_task_leaves_memory_with_its_response_once_nobody_has_it() -> None:
