@@ -15,6 +15,7 @@ import typer
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
+from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import Deployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
@@ -34,68 +35,61 @@ def plain_http(qoder: Qoder) -> None:
     qoder.env["QODER_BASE_URL"] = f"http://{HOST}"
 
 
+@pytest.fixture
+def desk(qoder: Qoder, tmp_path: Path) -> Desk:
+    """Return someone at a current server; the clauses play each write on both generations."""
+    return Desk(qoder, tmp_path, "current")
+
+
+@pytest.fixture(params=GENERATIONS)
+def either(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
+    """Return someone at a server of each generation."""
+    return Desk(qoder, tmp_path, request.param)
+
+
 def actions(ran: Ran) -> list[tuple[str, int | None]]:
     """Return what became of each, from the JSON."""
     return [(item["action"], item["exit_code"]) for item in ran.json]
 
 
-# Export, edit, apply, apply again.
-
-
-def test_deploy_apply_writes_once_and_only_what_differs_from_an_export(desk: Desk) -> None:
-    desk.add(name="weekly", description="Old words", schedule={"expression": "0 9 * * 1", "timezone": "UTC"})
-    text = desk.qoder("deploy", "export", "weekly").out
-    file = desk.file(text.replace("Old words", "New words").replace("0 9 * * 1", "30 9 * * 1"), name="weekly.yaml")
-    desk.world.requests.clear()
-    ran = desk.apply(file)
-    [weekly] = desk.named("weekly")
+def test_deploy_apply_writes_once_and_only_what_differs_from_an_export(either: Desk) -> None:
+    either.add(name="weekly", description="Old words", schedule={"expression": "0 9 * * 1", "timezone": "UTC"})
+    text = either.qoder("deploy", "export", "weekly").out
+    file = either.file(text.replace("Old words", "New words").replace("0 9 * * 1", "30 9 * * 1"), name="weekly.yaml")
+    either.world.requests.clear()
+    ran = either.apply(file)
+    [weekly] = either.named("weekly")
     assert (ran.code, ran.out.split("\t")[:3]) == (0, ["weekly", weekly.id, "changed"])
-    assert desk.asked == [
+    assert either.asked == [
         f"GET {LIST}",
         f"GET /deployments/{weekly.id}",  # as it is just before the write
         f"POST /deployments/{weekly.id}",
         f"GET /deployments/{weekly.id}",  # read back
     ]
-    changed = {
-        "description": "New words",
-        "schedule": {"type": "cron", "expression": "30 9 * * 1", "timezone": "UTC"},
-    }
-    assert desk.writes == [(f"/deployments/{weekly.id}", changed)]
+    changed = {"description": "New words", "schedule": {"type": "cron", "expression": "30 9 * * 1", "timezone": "UTC"}}
+    assert either.writes == [(f"/deployments/{weekly.id}", changed)]
     assert {name: weekly.fields[name] for name in changed} == changed
-    desk.world.requests.clear()
-    ran = desk.apply(file)
+    either.world.requests.clear()
+    ran = either.apply(file)
     assert (ran.code, ran.err, ran.out.split("\t")[2]) == (0, "", "unchanged")
-    assert desk.asked == [f"GET {LIST}"]
-
-
-@pytest.mark.parametrize("variant", ALIVE)
-@pytest.mark.parametrize("format", ["table", "json", "jsonl"])
-def test_deploy_apply_changes_nothing_of_what_was_exported(qoder: Qoder, variant: str, format: str) -> None:
-    one = ALIVE[variant]
-    qoder.wire.on("GET", f"/deployments/{one['id']}", one, repeat=True)
-    qoder.wire.on("GET", "/deployments", page(one), repeat=True)
-    qoder("deploy", "list")  # so that this is asked whatever the format
-    qoder.stdin = qoder("deploy", "export", one["id"], "-o", format).out
-    ran = qoder("deploy", "apply", "-f", "-", "--exit-code", "--json")
-    assert (ran.code, [item["action"] for item in ran.json]) == (0, ["unchanged"])
-    assert qoder.wire.asked("POST") == []
+    assert either.asked == [f"GET {LIST}"]
 
 
 LOOKS_LIKE_A_VARIABLE = "Run `echo ${HOME}`, ${NOPE:-x}, $${HOME} and ${"
 
 
-@pytest.mark.parametrize("words", [("export",), ("export", "--json"), ("export", "-o", "jsonl"), ("get", "--json")])
-def test_deploy_export_and_get_keep_what_looks_like_a_variable(desk: Desk, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", [("export",), ("get", "--json")])
+def test_deploy_export_and_get_keep_what_looks_like_a_variable(either: Desk, words: tuple[str, ...]) -> None:
     text = LOOKS_LIKE_A_VARIABLE
     content = [{"type": "text", "text": text}]
-    desk.qoder.env["HOME"] = "/home/me"
-    weekly = desk.add(name=text, description=text, metadata={"a": text}, environment_variables=f"A={text}")
+    either.qoder.env["HOME"] = "/home/me"
+    weekly = either.add(name=text, description=text, metadata={"a": text}, environment_variables=f"A={text}")
     weekly.fields["initial_events"] = [{"type": "user.message", "content": content}]
-    file = desk.file(desk.qoder("deploy", words[0], weekly.id, *words[1:]).out, name="file.yaml")
-    ran = desk.apply(file, "--exit-code", "--json")
+    file = either.file(either.qoder("deploy", words[0], weekly.id, *words[1:]).out, name="file.yaml")
+    ran = either.apply(file, "--exit-code", "--json")
     assert (ran.code, actions(ran), ran.json[0]["description"]) == (0, [("unchanged", 0)], text)
     weekly.fields["description"] = weekly.fields["metadata"]["a"] = "Old"
-    assert desk.apply(file).code == 0
+    assert either.apply(file).code == 0
     assert (weekly.fields["description"], weekly.fields["metadata"]["a"]) == (text, text)
 
 
@@ -142,13 +136,13 @@ def test_deploy_export_writes_the_ids_of_those_of_one_name(desk: Desk) -> None:
     one, two, other = desk.add(name="twin"), desk.add(name="twin"), desk.add(name="other")
     text = desk.qoder("deploy", "export", one.id, two.id, other.id).out
     assert [line for line in text.splitlines() if line.startswith(("id: ", "name: "))] == [
-        *(f"id: {one.id}", "name: twin", f"id: {two.id}", "name: twin", "name: other"),
+        *(f"id: {one.id}", "name: twin", f"id: {two.id}", "name: twin", "name: other")
     ]
     ran = desk.apply(desk.file(text, name="all.yaml"), "--exit-code", "--json")
     assert actions(ran) == [("unchanged", 0)] * 3
 
 
-@pytest.mark.parametrize("name", ["dep_weekly", "drun_1", "two\nlines", "a/../b"])
+@pytest.mark.parametrize("name", ["dep_weekly", "two\nlines"])
 def test_deploy_apply_warns_of_a_name_that_no_command_takes(desk: Desk, name: str) -> None:
     ran = desk.apply_these({**NEW, "name": name})
     assert (ran.code, "commands will not take this name; use its id" in ran.err) == (0, True)
@@ -166,7 +160,7 @@ MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_
 
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
-@pytest.mark.parametrize("value", [1, True, "x", [1], {"type": 1}, [{"type": []}], None])
+@pytest.mark.parametrize("value", [1, "x", {"type": 1}, [{"type": []}]])
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
@@ -229,44 +223,26 @@ def test_deploy_apply_tells_names_of_nothing_or_of_two_with_their_lines(desk: De
     assert lines[3].endswith("): qoder vault list -o json")
 
 
-@pytest.mark.parametrize(("fault", "agent"), [("any:503*inf", "writer"), ("deployment:503*inf", "agent_1")])
-def test_deploy_apply_exits_7_where_a_list_cannot_be_read(desk: Desk, fault: str, agent: str) -> None:
-    desk.goes_wrong(fault)
-    assert (desk.apply_these({**NEW, "agent": agent}).code, desk.writes) == (7, [])
-
-
-def test_deploy_apply_creates_what_is_not_there(desk: Desk) -> None:
-    ran = desk.apply_these(NEW, words=("--json",))
-    [made] = desk.named("weekly")
+def test_deploy_apply_creates_what_is_not_there(either: Desk) -> None:
+    ran = either.apply_these(NEW, words=("--json",))
+    [made] = either.named("weekly")
     assert (ran.code, actions(ran), ran.json[0]["id"]) == (0, [("created", 0)], made.id)
-    assert desk.asked == [
+    assert either.asked == [
         f"GET {LIST}",
         "POST /deployments",
         f"GET /deployments/{made.id}",  # read back
         f"GET {LIST}",  # whether someone else created one of this name
     ]
-    assert desk.writes == [("/deployments", BODY)]
-    assert desk.world.requests[1].key
-    assert actions(desk.apply_these(NEW, words=("--json",))) == [("unchanged", 0)]
-    assert len(desk.writes) == 1
+    assert either.writes == [("/deployments", BODY)]
+    assert either.world.requests[1].key
+    assert actions(either.apply_these(NEW, words=("--json",))) == [("unchanged", 0)]
+    assert len(either.writes) == 1
 
 
 def test_deploy_apply_sends_nothing_empty_to_create(desk: Desk) -> None:
     empty: dict[str, Any] = {"vault_ids": [], "resources": [], "metadata": {}, "environment_variables": ""}
     desk.apply_these({**NEW, **empty, **dict.fromkeys(("description", "schedule", "budget"))})
     assert desk.writes == [("/deployments", BODY)]
-
-
-def test_deploy_apply_replaces_metadata_as_a_whole(desk: Desk) -> None:
-    desk.add(name="weekly", metadata={"team": "core", "tier": "1", "old": "x"})
-    ran = desk.apply_these({"name": "weekly", "metadata": {"team": "core", "tier": "2", "note": ""}})
-    [(_, body)] = desk.writes
-    assert body == {"metadata": {"tier": "2", "note": "", "old": None}}
-    [weekly] = desk.named("weekly")
-    assert (ran.code, weekly.fields["metadata"]) == (0, {"team": "core", "tier": "2", "note": ""})
-    desk.apply_these({"name": "weekly", "metadata": {}})
-    assert desk.writes[1][1] == {"metadata": {"team": None, "tier": None, "note": None}}
-    assert "cas_config" not in json.dumps(desk.writes)
 
 
 def test_deploy_apply_renames_what_has_an_id(desk: Desk) -> None:
@@ -304,7 +280,7 @@ def test_deploy_apply_repin_reads_the_latest_version_once(desk: Desk) -> None:
     assert desk.asked == [f"GET {LIST}", "GET /agents/agent_1"]
 
 
-@pytest.mark.parametrize("fault", ["401", "403", "404", "503", "html", "garbage", "list", None])
+@pytest.mark.parametrize("fault", ["403", "503", "list", None])
 def test_deploy_apply_repins_where_the_latest_version_is_not_to_be_seen(desk: Desk, fault: str | None) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
     if fault:
@@ -397,15 +373,6 @@ def test_deploy_apply_knows_by_our_mark_that_a_token_was_taken(desk: Desk, keepe
     assert ran.code == 9 if fault != "drop-after" else (ran.code, len(desk.writes)) == (0, 1)
 
 
-def test_deploy_apply_clears_by_null(desk: Desk) -> None:
-    budget = {"type": "limit", "max_credit_cost": "5.00"}
-    schedule = {"expression": "0 9 * * *", "timezone": "UTC"}
-    weekly = desk.add(name="weekly", description="Old", budget=budget, schedule=schedule, vault_ids=["vault_1"])
-    cleared: dict[str, Any] = {"description": None, "budget": None, "schedule": None, "vault_ids": []}
-    assert desk.apply_these({"name": "weekly", **cleared}).code == 0
-    assert desk.writes == [(f"/deployments/{weekly.id}", cleared)]
-
-
 def test_deploy_apply_takes_a_folder_stdin_and_files_together(desk: Desk) -> None:
     desk.file({**NEW, "name": "a"}, name="a.json")
     desk.file("name: b\nagent: agent_1\nenvironment_id: env_1\nmessage: Go.", name="b.yaml")
@@ -446,9 +413,6 @@ def test_deploy_apply_says_that_a_status_is_ignored(desk: Desk) -> None:
     first, *_, note, done = ran.err.splitlines()
     assert first == f"applying: change 1 paused (profile default, {HOST})"
     assert ("`status` is ignored" in note, done) == (True, "changed paused (dep_paused)")
-
-
-# What is shown.
 
 
 def test_deploy_apply_shows_what_differs_before_it_is_done(desk: Desk) -> None:
@@ -543,9 +507,6 @@ def test_deploy_apply_prints_what_became_of_each(desk: Desk) -> None:
     assert [row[:3] for row in drawn[1:3]] == [["weekly", weekly.id, "unchanged"], ["dep_gone", "-", "failed"]]
 
 
-# Only looking.
-
-
 def test_deploy_apply_dry_run_shows_what_would_be_done_also_where_read_only(desk: Desk) -> None:
     desk.qoder.env["QODER_READ_ONLY"] = "1"
     weekly = desk.add(name="weekly")
@@ -573,9 +534,6 @@ def test_deploy_apply_exit_code_tells_whether_anything_would_change(desk: Desk) 
     assert desk.writes == []
     gone = desk.file({"id": "dep_gone"}, name="gone.json")
     assert desk.apply(other, gone, "--exit-code").code == 5  # an error is told before what would change
-
-
-# The question.
 
 
 def test_deploy_apply_in_a_script_needs_a_yes(desk: Desk) -> None:
@@ -684,15 +642,6 @@ def test_deploy_apply_refuses_one_deployment_that_stands_twice(desk: Desk) -> No
     assert f"{other}:1: name: is already used at {one}:1" in ran.err
 
 
-@pytest.mark.parametrize("unique_names", [True, False])
-def test_deploy_apply_gives_no_name_that_is_taken(desk: Desk, unique_names: bool) -> None:
-    desk.goes_wrong(unique_names=unique_names)
-    weekly = desk.add(name="weekly")
-    ran = desk.apply_these({"id": weekly.id, "name": "demo"}, words=("--json",))
-    assert (ran.code, actions(ran), desk.writes) == (6, [("failed", 6)], [])
-    assert "the name 'demo' is taken by dep_demo" in ran.error["message"]
-
-
 def test_deploy_apply_lists_archived_ones_only_where_a_name_asks_for_them(desk: Desk) -> None:
     name, archived = "weekly_archived_1781427523", "2026-06-14T08:54:06Z"
     desk.add(name="weekly", archived_at=archived)  # a server that does not rename it
@@ -719,20 +668,6 @@ def test_deploy_apply_does_the_others_where_an_id_is_unknown(desk: Desk) -> None
     assert ran.error["message"].startswith("1 of 2 deployments match their files; deployment dep_dem0")
 
 
-@pytest.mark.parametrize("format", ["table", "json"])
-def test_deploy_apply_tells_several_problems_a_line_each(desk: Desk, format: str) -> None:
-    file = desk.file(
-        "name: x\nagnt: agent_1\nbudget: lots\nschedule: {expression: 61 * * * *, timezone: X}", name="a.yaml"
-    )
-    missing = str(desk.folder / "missing.yaml")
-    ran = desk.apply(file, desk.file("description: ''", name="b.yaml"), missing, "-o", format)
-    assert (ran.code, ran.out, desk.asked) == (2, "", [])
-    message = ran.error["message"] if format == "json" else ran.err
-    assert f"{missing}: cannot be read: No such file or directory" in message
-    assert len(message.splitlines()) > 4
-    assert all(line.startswith(str(desk.folder)) for line in message.splitlines()[1:])
-
-
 @pytest.mark.parametrize("option", [[], ["-f"], ["--file"], ["--filename"]])
 def test_deploy_apply_takes_files_with_and_without_an_option(desk: Desk, option: list[str]) -> None:
     files = [desk.file({"name": name}, name=f"{name}.yaml") for name in ("demo", "minute")]
@@ -753,9 +688,8 @@ def test_deploy_apply_settles_lost_answers_by_reading_back(desk: Desk, fault: st
     assert (weekly.fields["description"], len(desk.writes)) == ("New", 2)
 
 
-@pytest.mark.parametrize("fault", LOST)
-def test_deploy_apply_exits_9_where_a_create_does_not_show(desk: Desk, fault: str) -> None:
-    desk.goes_wrong(f"create:{fault}")
+def test_deploy_apply_exits_9_where_a_create_does_not_show(desk: Desk) -> None:
+    desk.goes_wrong("create:drop-before")
     ran = desk.apply_these(NEW, {"name": "demo"}, words=("--json",))
     assert actions(ran) == [("unknown", 9), ("unchanged", 0)]
     assert "unknown whether creating weekly succeeded" in ran.error["message"]
@@ -774,15 +708,6 @@ def test_deploy_apply_finds_a_lost_create_on_a_later_page(desk: Desk) -> None:
 
     assert desk.apply_these(NEW).code == 0
     assert [one.name for one in desk.named("weekly")] == ["weekly"]
-
-
-def test_deploy_apply_looks_for_a_lost_create_among_newer_ones_only(desk: Desk) -> None:
-    for n in range(150):
-        desk.add(name=f"old-{n}")
-        desk.qoder.clock.time += 1
-    desk.goes_wrong("create:drop-before")
-    assert desk.apply_these(NEW).code == 9
-    assert [path.partition("&")[0] for path in desk.asked[2:]] == ["POST /deployments", *[f"GET {LIST}"] * 7]
 
 
 def test_deploy_apply_takes_no_namesake_that_differs_for_its_own(desk: Desk) -> None:
@@ -819,14 +744,6 @@ def test_deploy_apply_sends_again_a_change_that_does_not_show(desk: Desk, fault:
     if fault in LOST:
         assert actions(ran) == [("unknown", 9)]
         assert ran.error["next"] == ["qoder", "deploy", "get", daily.id, "-o", "json"]
-
-
-def test_deploy_apply_believes_no_answer_that_shows_another_one(desk: Desk) -> None:
-    weekly = desk.add(name="weekly")
-    desk.service.after = [lambda done: httpx.Response(200, json={**done.json(), "id": "dep_2"})]
-    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, ran.json[0]["id"]) == (0, weekly.id)
-    assert "no confirmation" in ran.err
 
 
 @pytest.mark.parametrize("beside", [[], ["agent:403*inf"]])
@@ -866,10 +783,7 @@ def test_deploy_apply_keeps_what_a_stranger_wrote_and_the_file_leaves_out(desk: 
 @pytest.mark.parametrize("where", ["create", "update"])
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [
-        *(("400", 6), ("401", 4), ("403", 4), ("404", 5), ("409", 6), ("422", 6)),
-        *(("429*inf", 7), ("503*inf", 7), ("refused*inf", 7), ("redirect=http://elsewhere/", 7)),
-    ],
+    [("401", 4), ("404", 5), ("409", 6), ("429*inf", 7), ("503*inf", 7), ("redirect=http://elsewhere/", 7)],
 )
 def test_deploy_apply_tells_a_refusal_and_does_the_others(desk: Desk, where: str, fault: str, code: int) -> None:
     desk.add(name="weekly")
@@ -880,14 +794,6 @@ def test_deploy_apply_tells_a_refusal_and_does_the_others(desk: Desk, where: str
     assert ran.code == code
     assert actions(ran) == [("failed", code), (done, 0), ("unchanged", 0)]
     assert ran.error["message"].startswith("2 of 3 deployments match their files; ")
-
-
-@pytest.mark.parametrize("fault", ["429=3*2", "refused*3"])
-def test_deploy_apply_sends_again_under_the_same_key_what_did_nothing(desk: Desk, fault: str) -> None:
-    desk.goes_wrong(f"create:{fault}")
-    assert desk.apply_these(NEW).code == 0
-    assert len({seen.key for seen in desk.world.requests if seen.method == "POST"}) == 1
-    assert len(desk.named("weekly")) == 1
 
 
 def test_deploy_apply_exits_6_where_the_server_stores_something_else(desk: Desk) -> None:
@@ -904,15 +810,7 @@ def test_deploy_apply_exits_6_where_the_server_stores_something_else(desk: Desk)
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        {"name": "another"},
-        {"name": None},
-        {"agent": {"id": "agent_other", "type": "agent", "version": 1}},
-        {"environment_id": "env_other"},
-        {"archived_at": "2026-06-14T00:00:00Z"},
-    ],
-    ids=json.dumps,
+    "other", [{"name": None}, {"environment_id": "env_other"}, {"archived_at": "2026-06-14T00:00:00Z"}]
 )
 def test_deploy_apply_believes_no_creation_of_another_deployment(desk: Desk, other: Any) -> None:
     kept = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
@@ -922,22 +820,6 @@ def test_deploy_apply_believes_no_creation_of_another_deployment(desk: Desk, oth
     assert "dep_1" not in ran.out
 
 
-def test_deploy_apply_minds_no_defaults_of_the_server(qoder: Qoder, tmp_path: Path) -> None:
-    desk = Desk(qoder, tmp_path, "current")  # an older one shows no outcomes
-    outcome = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All."}}
-    resource = {"type": "file", "file_id": "file_1"}
-
-    def fill_in(raw: dict[str, Any]) -> None:
-        raw["initial_events"] = [{**outcome, "max_iterations": 3}]
-        raw["resources"] = [{**resource, "mount_path": "/mnt/session/uploads/file_1"}]
-
-    desk.service.defaults = fill_in
-    fields = {name: value for name, value in NEW.items() if name != "message"}
-    file = desk.file({**fields, "initial_events": [outcome], "resources": [resource]})
-    assert actions(desk.apply(file, "--json")) == [("created", 0)]
-    assert actions(desk.apply(file, "--json")) == [("unchanged", 0)]
-
-
 def test_deploy_apply_exits_6_where_an_older_server_drops_a_field(qoder: Qoder, tmp_path: Path) -> None:
     desk = Desk(qoder, tmp_path, "legacy")
     ran = desk.apply_these({**NEW, "environment_variables": {"A": "1"}}, words=("--json",))
@@ -945,10 +827,9 @@ def test_deploy_apply_exits_6_where_an_older_server_drops_a_field(qoder: Qoder, 
     assert ran.error["message"].endswith("the server stored something else: environment_variables.A")
 
 
-@pytest.mark.parametrize("lag", [0.2, 1.5, 3.0])
-def test_deploy_apply_waits_for_a_lagging_replica(desk: Desk, lag: float) -> None:
+def test_deploy_apply_waits_for_a_lagging_replica(desk: Desk) -> None:
     desk.add(name="weekly")
-    desk.goes_wrong(f"any:lagging={lag}")
+    desk.goes_wrong("any:lagging=3.0")
     ran = desk.apply_these(NEW | {"name": "new"}, {"name": "weekly", "description": "New"}, words=("--json",))
     assert (ran.code, actions(ran)) == (0, [("created", 0), ("changed", 0)])
     assert [item["description"] for item in ran.json] == [None, "New"]
@@ -1017,10 +898,10 @@ def creates_weekly(desk: Desk, description: str) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("beside", [[], ["any:lagging=3", "any:skew=-3600"], ["deployment:503*4", "any:no-date"]])
-def test_deploy_apply_never_lies_nor_creates_two(qoder: Qoder, tmp_path: Path, fault: str, beside: list[str]) -> None:
-    desk = Desk(qoder, tmp_path, "current")
+def test_deploy_apply_never_lies_nor_creates_two(desk: Desk, fault: str) -> None:
+    qoder = desk.qoder
     weekly = desk.add(name="weekly")
+    beside = ("any:lagging=3", "any:skew=-3600", "deployment:503*4")
     desk.goes_wrong(f"create:{fault}*2", f"update:{fault}*2", *beside, unique_names=False)
     ran = desk.apply_these({**NEW, "name": "new"}, {"name": "weekly", "description": "New"}, words=("--json",))
     then = len(desk.named("new")), weekly.fields["description"]
@@ -1040,8 +921,6 @@ def test_deploy_apply_never_lies_nor_creates_two(qoder: Qoder, tmp_path: Path, f
     assert len(desk.named("new")) == 1
 
 
-# Secrets.
-
 SECRET = 'hunter2-"quoted"\\'
 HIDING = {
     "name": "keeper-${ENV}",
@@ -1059,9 +938,9 @@ HIDING = {
 OLD = {"environment_variables": "TOKEN=yesterdays-secret\nPLAIN=off", "description": "Old"}
 
 
-@pytest.mark.parametrize("format", ["table", "json", "jsonl", "id"])
-def test_deploy_apply_shows_no_byte_of_a_secret(qoder: Qoder, tmp_path: Path, format: str) -> None:
-    desk = Desk(qoder, tmp_path, "current")
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_deploy_apply_shows_no_byte_of_a_secret(desk: Desk, format: str) -> None:
+    qoder = desk.qoder
     qoder.env |= {"SECRET": SECRET, "ENV": "blue-moon"}
     file = desk.file(HIDING)
 
@@ -1082,7 +961,7 @@ def test_deploy_apply_shows_no_byte_of_a_secret(qoder: Qoder, tmp_path: Path, fo
         assert plain in said[0]
 
 
-@pytest.mark.parametrize("who", ["e", "a", "1", "weekly", "active"])
+@pytest.mark.parametrize("who", ["e", "active"])
 def test_deploy_apply_shows_what_stands_where_no_secret_can(desk: Desk, who: str) -> None:
     desk.qoder.env["WHO"] = who
     meant = {**NEW, "name": "report-${WHO}", "description": "For ${WHO}", "metadata": {"pin": "<${WHO}>"}}
@@ -1096,16 +975,16 @@ def test_deploy_apply_shows_what_stands_where_no_secret_can(desk: Desk, who: str
 
 
 @pytest.mark.parametrize("format", ["table", "json"])
-def test_deploy_apply_shows_no_secret_in_another_form(desk: Desk, format: str) -> None:
-    desk.qoder.env |= {"ALL": "FOO=topsecretvalue; BAR=qq", "ONE": "on"}
+def test_deploy_apply_shows_no_secret_in_another_form(either: Desk, format: str) -> None:
+    either.qoder.env |= {"ALL": "FOO=topsecretvalue; BAR=qq", "ONE": "on"}
     meant = {**NEW, "environment_variables": "PLAIN=yes\nMINE=${ONE}\n${ALL}"}
     for words in (("--dry-run",), ("--debug",), ("--exit-code",)):
-        ran = desk.apply_these(meant, words=(*words, "-o", format))
+        ran = either.apply_these(meant, words=(*words, "-o", format))
         assert ran.code in (0, 6, 8)  # an older server keeps no variables, which is said
         for secret in ("topsecret", "qq", "=on", '"on"'):
             assert secret not in ran.out + ran.err, secret
         assert "FOO" in ran.err + ran.out or words == ("--exit-code",)
-    [body] = [body for _, body in desk.writes]
+    [body] = [body for _, body in either.writes]
     assert body["environment_variables"] == "PLAIN=yes\nMINE=on\nFOO=topsecretvalue\nBAR=qq"
 
 
@@ -1119,10 +998,7 @@ def test_deploy_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
     assert (ran.code, ran.out.split("\t")[0], "dep_gone" in ran.err) == (5, "dep_gone", True)
 
 
-ORDINARY = ("error", "null", "default", "hint", "type", "path", "qoder", "JSON", "name", "applying", HOST)
-
-
-@pytest.mark.parametrize("value", ORDINARY)
+@pytest.mark.parametrize("value", ["error", "null", "name", HOST])
 def test_deploy_apply_takes_none_of_its_own_words_for_a_secret(desk: Desk, value: str) -> None:
     file = desk.file({**NEW, "environment_variables": {"LOG_LEVEL": "${LEVEL}"}}, {"id": "dep_gone"})
 
@@ -1141,16 +1017,12 @@ def _without_request_ids(text: str) -> str:
     return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "", text)
 
 
-@pytest.mark.parametrize("pin", ["7", "42", "9.1"])
-@pytest.mark.parametrize("words", [("--debug",), ("--debug", "--json"), ("--debug", "--dry-run")])
-def test_deploy_apply_debug_shows_no_short_secret(desk: Desk, pin: str, words: tuple[str, ...]) -> None:
-    desk.qoder.env["PIN"] = pin
-    ran = desk.apply_these({**NEW, "environment_variables": {"PIN": "<${PIN}>"}}, words=words)
-    assert (ran.code in (0, 6), f"<{pin}>" in ran.out + ran.err) == (True, False)
-    assert "[hidden]" in ran.err
-
-
-# A signal.
+def test_deploy_apply_debug_shows_no_short_secret(desk: Desk) -> None:
+    desk.qoder.env["PIN"] = "7"
+    for words in (("--debug", "--dry-run"), ("--debug", "--json")):
+        ran = desk.apply_these({**NEW, "environment_variables": {"PIN": "<${PIN}>"}}, words=words)
+        assert (ran.code in (0, 6), "<7>" in ran.out + ran.err) == (True, False)
+        assert "[hidden]" in ran.err
 
 
 def test_deploy_apply_tells_at_a_signal_what_is_known_of_each(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1175,17 +1047,6 @@ def test_deploy_apply_tells_at_a_signal_what_is_known_of_each(desk: Desk, monkey
     assert ran.error["message"].startswith(f"stopped by a signal; {len(created) + 1} of 61 ")
 
 
-def test_deploy_apply_stays_done_at_a_signal_while_it_is_printed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qoder_cli.output.data import Output
-
-    def stopped(*_: Any, **__: Any) -> None:
-        raise Signalled(signal.SIGTERM)
-
-    monkeypatch.setattr(Output, "records", stopped)
-    ran = desk.apply_these(NEW, words=("--json",))
-    assert (ran.code, ran.error["message"]) == (143, "stopped by a signal; 1 of 1 deployments match their files")
-
-
 def test_deploy_apply_needs_no_state_folder(desk: Desk) -> None:
     file = desk.folder / "no-folder"
     file.write_text("")
@@ -1193,6 +1054,3 @@ def test_deploy_apply_needs_no_state_folder(desk: Desk) -> None:
     ran = desk.apply_these(NEW)
     assert (ran.code, len(desk.named("weekly"))) == (0, 1)
     assert ran.err.count("warning: ") == 1
-
-
-# The words of the help.

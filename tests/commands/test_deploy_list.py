@@ -80,9 +80,6 @@ def test_deploy_list_cuts_a_name_and_never_an_id(qoder: Qoder, monkeypatch: pyte
     assert "…" in qoder("deploy", "list").out
 
 
-# One deployment.
-
-
 FULL = {
     **deployment(1),
     "agent": {"id": "agent_1", "type": "agent", "version": 4},

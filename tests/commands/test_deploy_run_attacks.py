@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER
+from tests.support.one_run import CURRENT, EVENTS, LEGACY, RUN, SESSION, TRIGGER
 from tests.support.wire import api_error, page
 
 RUNS = ("GET", "/deployments/dep_1/runs")
@@ -52,20 +52,6 @@ def test_deploy_run_takes_a_run_whose_id_cannot_be_typed_for_no_answer(qoder: Qo
 def test_deploy_run_takes_an_error_that_is_neither_object_nor_text_for_none(qoder: Qoder, error: Any) -> None:
     qoder.wire.on(*TRIGGER, {**CURRENT, "error": error})
     assert qoder("deploy", "run", "dep_1").code == 0
-
-
-def test_deploy_run_of_several_says_in_run_state_that_some_were_started(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, DONE).on("POST", "/deployments/dep_2/run", api_error(409, "conflict_error", "Paused."))
-    qoder.wire.on("GET", "/deployments/dep_2", {"id": "dep_2", "type": "deployment", "status": "paused"})
-    ran = qoder("deploy", "run", "dep_1", "dep_2", "--json")
-    assert ran.code == 6
-    assert ran.error["run_state"] != "none"
-
-
-def test_deploy_run_takes_no_pause_of_years_for_a_request(qoder: Qoder) -> None:
-    body = api_error(429, "rate_limit_error", "Slow down.")[1]
-    qoder.wire.on(*TRIGGER, httpx.Response(429, json=body, headers={"retry-after": "1e99"}), repeat=True)
-    assert "try again in" not in qoder("deploy", "run", "dep_1").err
 
 
 def test_run_cancel_says_that_it_may_not_have_arrived(qoder: Qoder) -> None:

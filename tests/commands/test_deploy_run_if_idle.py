@@ -65,7 +65,7 @@ class Place:
 
 
 @BOTH
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 100, 101, 250])
+@pytest.mark.parametrize("count", [0, 1, 3, 100, 250])
 def test_deploy_run_if_idle_starts_after_five_requests_at_most(
     qoder: Qoder, generation: Generation, count: int
 ) -> None:
@@ -77,7 +77,7 @@ def test_deploy_run_if_idle_starts_after_five_requests_at_most(
 
 @BOTH
 @ON_SKIP
-@pytest.mark.parametrize("count", [1, 100, 250])
+@pytest.mark.parametrize("count", [1, 250])
 @pytest.mark.parametrize("which", ["newest", "oldest"])
 def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
     qoder: Qoder, generation: Generation, count: int, which: str, on_skip: tuple[str, ...]

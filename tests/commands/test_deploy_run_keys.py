@@ -46,9 +46,6 @@ def test_deploy_run_gives_a_server_a_minute_unless_told_otherwise(
     assert qoder.wire.requests[0].extensions["timeout"]["read"] == seconds
 
 
-# A key whose start was answered.
-
-
 def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
     assert qoder(*NIGHT).code == 0
@@ -122,9 +119,6 @@ def test_deploy_run_repeats_a_key_that_looks_like_an_option(qoder: Qoder) -> Non
     ran = qoder("deploy", "run", "dep_1", "--idempotency-key=--night", "--json")
     assert "--idempotency-key=--night" in ran.error["next"]
     assert qoder(*ran.error["next"][1:]).code == 0
-
-
-# A key whose start is in doubt.
 
 
 def test_deploy_run_finds_under_its_key_what_the_lost_start_started(qoder: Qoder) -> None:
@@ -219,9 +213,6 @@ def test_deploy_run_does_not_deny_a_run_that_was_listed_once(qoder: Qoder, shown
         ran = qoder(*words, "--json")
         assert seen(ran) == IN_DOUBT
         assert "drun_7" in ran.error["message"]
-
-
-# `last`
 
 
 @pytest.mark.parametrize("word", ["last", "@last"])
@@ -327,9 +318,6 @@ def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -
         assert "qoder run wait last --forget" in ran.error["hint"]
 
 
-# What is written down, and when.
-
-
 def test_deploy_run_writes_its_attempt_down_before_it_is_sent_for_its_owner_alone(qoder: Qoder, tmp_path: Path) -> None:
     def look(request: httpx.Request) -> Any:
         with closing(Store(qoder.env, warn=pytest.fail, looking=True)) as store:
@@ -343,9 +331,6 @@ def test_deploy_run_writes_its_attempt_down_before_it_is_sent_for_its_owner_alon
 
     qoder.wire.on(*TRIGGER, look)
     assert qoder("deploy", "run", "dep_1").code == 0
-
-
-# Signals, and what is left behind.
 
 
 def interrupt(*_: object) -> None:
@@ -418,6 +403,9 @@ def test_deploy_run_on_leave_never_cancels_an_adopted_run(qoder: Qoder) -> None:
 
 
 @pytest.mark.parametrize("wait", [[], ["--wait"]])
-def test_deploy_run_on_skip_ok_exits_0_when_the_run_is_skipped(qoder: Qoder, wait: list[str]) -> None:
-    qoder.wire.on(*TRIGGER, {**LEGACY, "status": "skipped", "session_id": None})
+def test_deploy_run_exits_3_when_it_is_skipped_or_0_where_that_is_ok(qoder: Qoder, wait: list[str]) -> None:
+    skipped = {**LEGACY, "status": "skipped", "session_id": None}
+    qoder.wire.on(*TRIGGER, skipped, {**skipped, "id": "drun_2"})
+    ran = qoder("deploy", "run", "dep_1", "--json", *wait)
+    assert (ran.code, ran.json["status"], ran.error["type"]) == (3, "skipped", "run_skipped")
     assert qoder("deploy", "run", "dep_1", "--on-skip", "ok", *wait).code == 0

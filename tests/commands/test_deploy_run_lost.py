@@ -246,9 +246,6 @@ def test_deploy_run_adopts_its_own_though_the_clock_is_set_meanwhile(qoder: Qode
     assert seen(qoder(*RUN)) == ADOPTED
 
 
-# A list of several pages.
-
-
 def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
     """Let the run list show these in this order, 100 a page, by `after_id`."""
 
@@ -301,9 +298,6 @@ def test_deploy_run_reads_one_page_a_look_where_the_newest_come_first(qoder: Qod
     paged(qoder, LISTS["newest first"])
     assert qoder("deploy", "run", "dep_1").code == 0
     assert sum(request.url.path.endswith("/runs") for request in qoder.wire.requests) == 5
-
-
-# Refusals.
 
 
 FOREIGN = {
@@ -360,9 +354,6 @@ def test_deploy_run_does_not_deny_an_earlier_start_under_its_key_because_the_nex
     assert seen(qoder(*NIGHT, "--json")) == ADOPTED
 
 
-# What answers a start, and is not the run that it started.
-
-
 def dated(run: dict[str, Any], **headers: str) -> httpx.Response:
     return httpx.Response(200, json=run, headers={"date": formatdate(NOW, usegmt=True), **headers})
 
@@ -408,8 +399,6 @@ def test_deploy_run_takes_the_first_attempts_run_when_it_was_sent_again_a_minute
     shows(qoder)
     assert qoder("deploy", "run", "dep_1", "--on-lost", "resend", "-q").out == "drun_6\n"
 
-
-# Other starts of this machine.
 
 OF_OTHERS: dict[str, tuple[list[Any], list[dict[str, Any]], dict[str, Any]]] = {
     # The answers to two starts, what the list shows to the second, and what comes of it.
@@ -466,9 +455,6 @@ def test_deploy_run_lets_an_answered_attempt_claim_no_later_run(qoder: Qoder) ->
     qoder.clock.time += 110
     shows_ours(qoder, fresh(7, created=at(141)), fresh(6, created=at(30)))
     assert seen(qoder(*RUN)) == ADOPTED
-
-
-# What was adopted stays marked, for it may be someone else's.
 
 
 def adopted(qoder: Qoder) -> None:

@@ -1,6 +1,5 @@
 """`qoder deploy run` and `run wait` of several at once, on both generations of server."""
 
-import errno
 import io
 import itertools
 import json
@@ -29,7 +28,6 @@ from tests.conftest import Qoder, Ran
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
 from tests.support.one_run import DONE
-from tests.support.stored import entries_in
 from tests.support.wire import api_error
 
 DEPLOY = ("deploy", "run")
@@ -87,9 +85,6 @@ def is_accounted_for(town: Town, items: list[dict[str, Any]]) -> bool:
     named_runs = {item["id"] for item in items}
     unknown = {item["input"] for item in items if item["exit_code"] == Exit.OUTCOME_UNKNOWN}
     return all(run.id in named_runs or run.deployment.id in unknown for run in town.world.started())
-
-
-# How each ended.
 
 
 @pytest.mark.parametrize("wait", [(), ("--wait",)])
@@ -210,17 +205,17 @@ def test_run_wait_of_several_has_an_item_for_a_name_of_two_and_looks_for_none_wi
     assert len(current.server.asked) - asked <= 8
 
 
-def test_run_wait_of_several_counts_the_time_to_find_out_which_are_meant(town: Town) -> None:
-    known = town.world.start("dep_long").id
-    ids = many(town, 800, seconds=3600)
+def test_run_wait_of_several_counts_the_time_to_find_out_which_are_meant(current: Town) -> None:
+    known = current.world.start("dep_long").id
+    ids = many(current, 800, seconds=3600)
     for id in ids:
-        town.world.start(id)
+        current.world.start(id)
     words = [known, *(f"{id}@last" for id in ids)]
-    ran = town("run", "wait", "-", "--timeout", "10", "--json", stdin="\n".join(words))
+    ran = current("run", "wait", "-", "--timeout", "10", "--json", stdin="\n".join(words))
     assert (ran.code, {*codes(ran)}) == (124, {124})
     missed = [item["input"] for item in ran.json if "was not identified within 10s" in str(item["error"])]
     assert len(missed) > 100  # to find all takes 40 s
-    assert len([asked for asked in town.server.asked if asked.path.endswith("/runs")]) < 700
+    assert len([asked for asked in current.server.asked if asked.path.endswith("/runs")]) < 700
     assert {known, *missed} <= set(ran.error["next"])
     assert warnings(ran) == []
 
@@ -229,8 +224,8 @@ def test_run_wait_of_several_counts_the_time_to_find_out_which_are_meant(town: T
 
 
 @pytest.mark.parametrize("format", ["-q", "--json", "--output=table"])
-def test_deploy_run_of_several_warns_of_each_that_has_no_run_with_what_to_do(town: Town, format: str) -> None:
-    ran = town(*DEPLOY, "demo", "dep_paused", "dep_nothere", "locked", "typo", "--keep-going", format)
+def test_deploy_run_of_several_warns_of_each_that_has_no_run_with_what_to_do(current: Town, format: str) -> None:
+    ran = current(*DEPLOY, "demo", "dep_paused", "dep_nothere", "locked", "typo", "--keep-going", format)
     said = sorted(warnings(ran))
     for word, line in zip(("nothere", "paused", "locked", "typo"), said, strict=True):
         assert word in line
@@ -238,7 +233,7 @@ def test_deploy_run_of_several_warns_of_each_that_has_no_run_with_what_to_do(tow
     assert "no deployment is named 'typo'" in said[3]
     if format == "-q":
         assert ran.errors == [f"error: 1 of 5 runs started; {said[2].removeprefix('warning: ').partition(' (')[0]}"]
-    alone = town(*DEPLOY, "-", stdin="dep_nothere\n")
+    alone = current(*DEPLOY, "-", stdin="dep_nothere\n")
     assert (alone.code, warnings(alone)) == (5, [])
 
 
@@ -250,9 +245,9 @@ def test_deploy_run_of_several_names_the_deployment_that_decides(town: Town) -> 
     assert (ran.code, ran.error["next"]) == (6, None)
 
 
-def test_deploy_run_of_several_warns_of_a_few_of_a_flood(town: Town) -> None:
-    town.server.refuse = refusing("/run", 403, "permission_error")
-    ran = town(*DEPLOY, *many(town, 40), "-q")
+def test_deploy_run_of_several_warns_of_a_few_of_a_flood(current: Town) -> None:
+    current.server.refuse = refusing("/run", 403, "permission_error")
+    ran = current(*DEPLOY, *many(current, 40), "-q")
     assert (ran.code, len(warnings(ran))) == (4, 11)
     assert warnings(ran)[-1].endswith("(further identical warnings suppressed)")
 
@@ -280,39 +275,19 @@ def test_deploy_run_of_several_names_the_command_that_repeats_each_that_is_unkno
     assert ran.error["next"][:4] == ["qoder", "deploy", "run", "dep_fail"]
 
 
-def test_deploy_run_of_several_names_one_command_for_those_that_were_refused(town: Town) -> None:
-    town.server.refuse = refusing("/deployments/dep_silent/run", 429)
+def test_deploy_run_of_several_names_one_command_for_those_that_were_refused(current: Town) -> None:
+    current.server.refuse = refusing("/deployments/dep_silent/run", 429)
     words = (*DEPLOY, "dep_demo", "silent", "dep_paused", "dep_nothere", "--idempotency-key", "night", "--json")
-    ran = town(*words)
+    ran = current(*words)
     assert (ran.code, codes(ran)) == (7, [0, 7, 6, 5])
     repeat = ["qoder", *DEPLOY, "dep_silent", "dep_paused", "--idempotency-key", "night", "-o", "json"]
     assert ran.error["next"] == repeat
     assert ran.error["hint"].endswith("to start the ones not started")
-    town.server.refuse = lambda asked: None
-    again = town(*repeat[1:])
+    current.server.refuse = lambda asked: None
+    again = current(*repeat[1:])
     assert codes(again) == [0, 6]
     assert again.error["next"] == [*repeat[:3], "dep_paused", "--idempotency-key", "night:dep_paused", "-o", "json"]
-    assert town(*words).json[1]["id"] == again.json[0]["id"]
-
-
-# What is named.
-
-
-@pytest.mark.parametrize(
-    "stdin",
-    [
-        "dep_demo\ndep_fail\n",
-        "\n\n  dep_demo  \n# dep_paused\n\t\n   # and that is all\ndep_fail",
-        "dep_demo\r\n\r\ndep_fail\r\n",
-        "\ufeffdep_demo\ndep_fail\n",
-    ],
-)
-def test_deploy_run_reads_a_name_a_line_from_standard_input(current: Town, stdin: str) -> None:
-    ran = current("deploy", "run", "-", "-q", stdin=stdin)
-    assert (ran.code, sorted(posts(current))) == (0, ["dep_demo", "dep_fail"])
-
-
-LONG = "x" * 5000
+    assert current(*words).json[1]["id"] == again.json[0]["id"]
 
 
 NO_LISTS = {
@@ -322,9 +297,6 @@ NO_LISTS = {
     "a line of 10 MB": "y" * 10_000_000,
     "a comment that ends in a name": "# " + " " * 4094 + "dep_demo\n",
     "a name that is too long": f"dep_demo\n{'z' * 257}\n",
-    "a control character": "dep_demo\ndep_\x00\n",
-    "another kind": "dep_demo\nagent_1\n",
-    "a path": "dep_demo\n../dep_fail\n",
     "UTF-16": "d\0e\0p\0_\0d\0e\0m\0o\0\n\0",
 }
 
@@ -336,7 +308,7 @@ def test_deploy_run_refuses_standard_input_that_is_no_list_of_names(current: Tow
     assert len(ran.errors[0]) < 400
 
 
-@pytest.mark.parametrize("line", ["dep_demo\n", "\n", "# nothing\n", LONG])
+@pytest.mark.parametrize("line", ["dep_demo\n", "# nothing\n", "x" * 5000])
 def test_deploy_run_refuses_a_pipe_that_never_ends(line: str) -> None:
     class Endless(io.StringIO):
         """Says the same for ever."""
@@ -389,8 +361,6 @@ UNKNOWN: list[tuple[str, int, str]] = [
     ("nope twin demo", 5, "2 of 3 deployments"),
     (" ".join(f"no-{number}" for number in range(50)), 5, "and 45 more"),
     ("demmo silnt fail", 5, "named 'demmo', did you mean 'demo' (dep_demo)?"),
-    ("demmo silnt fail", 5, "named 'silnt', did you mean 'silent' (dep_silent)"),
-    ("demmo quuxquux fail", 5, "no deployment is named 'quuxquux'"),
 ]
 
 
@@ -413,7 +383,7 @@ def test_deploy_run_keep_going_starts_the_others_unless_it_is_to_fail_fast(
     assert sorted(posts(current)) == ([] if option else ["dep_demo", "dep_fail"])
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "101", "1000000", "many", "1.5"])
+@pytest.mark.parametrize("number", ["0", "101", "many"])
 def test_deploy_run_parallel_has_bounds(current: Town, number: str) -> None:
     ran = current(*DEPLOY, "dep_demo", "dep_fail", "--parallel", number)
     assert (ran.code, ran.out, current.server.asked) == (2, "", [])
@@ -455,9 +425,6 @@ def test_deploy_run_of_many_keeps_order_and_ids_and_starts_twenty_in_a_second(to
     assert moments[-1] - moments[0] >= 59 / 20
 
 
-# What may stop it.
-
-
 @pytest.mark.parametrize("wait", [(), ("--wait",)])
 def test_deploy_run_fail_fast_starts_no_more_and_leaves_nothing_unknown(town: Town, wait: tuple[str, ...]) -> None:
     ids = many(town, 30, seconds=600)
@@ -476,14 +443,14 @@ def test_deploy_run_fail_fast_starts_no_more_and_leaves_nothing_unknown(town: To
     assert all("not started" in item["error"]["message"] for item in not_begun)
 
 
-def test_deploy_run_fail_fast_ends_with_the_first_that_fails(town: Town) -> None:
-    ran = town(*DEPLOY, "dep_long", "dep_fail", "dep_minute", "--wait", "--fail-fast", "--json")
+def test_deploy_run_fail_fast_ends_with_the_first_that_fails(current: Town) -> None:
+    ran = current(*DEPLOY, "dep_long", "dep_fail", "dep_minute", "--wait", "--fail-fast", "--json")
     assert (ran.code, codes(ran)) == (1, [8, 1, 8])
     assert [item["status"] for item in ran.json] == ["running", "failed", "running"]
-    town.world.requests.clear()
+    current.world.requests.clear()
     words = ["dep_long", "dep_paused", "dep_minute", "dep_silent"]
-    ran = town(*DEPLOY, *words, "--wait", "--fail-fast", "--parallel", "1", "--json")
-    assert (ran.code, codes(ran), posts(town)) == (6, [8, 6, None, None], words[:2])
+    ran = current(*DEPLOY, *words, "--wait", "--fail-fast", "--parallel", "1", "--json")
+    assert (ran.code, codes(ran), posts(current)) == (6, [8, 6, None, None], words[:2])
     restart = "3 were not started; to start them: qoder deploy run dep_paused dep_minute dep_silent --wait -o json"
     assert ran.error["hint"].endswith(f"{restart}; to wait for the rest")
     assert ran.error["next"] == ["qoder", "run", "wait", ran.json[0]["id"], "-o", "json"]
@@ -509,22 +476,22 @@ def test_deploy_run_of_several_on_skip_ok_exits_0(tmp_path: Path, wait: tuple[st
     assert (ran.code, codes(ran)) == (0, [0, 0])
 
 
-def test_deploy_run_of_several_starts_each_once_under_a_key(town: Town) -> None:
+def test_deploy_run_of_several_starts_each_once_under_a_key(current: Town) -> None:
     words = (*DEPLOY, "dep_demo", "dep_fail", "dep_paused", "--idempotency-key", "night-1", "--json")
-    first = town(*words)
-    keys = {seen.path.split("/")[-2]: seen.key for seen in town.world.requests if seen.method == "POST"}
+    first = current(*words)
+    keys = {seen.path.split("/")[-2]: seen.key for seen in current.world.requests if seen.method == "POST"}
     assert keys == {id: f"night-1:{id}" for id in ("dep_demo", "dep_fail", "dep_paused")}
-    again = town(*words)
+    again = current(*words)
     assert [item["id"] for item in again.json] == [item["id"] for item in first.json]
-    assert Counter(posts(town)) == {"dep_demo": 1, "dep_fail": 1, "dep_paused": 2}
+    assert Counter(posts(current)) == {"dep_demo": 1, "dep_fail": 1, "dep_paused": 2}
     assert again.err.count("nothing was sent") == 2
 
 
-def test_deploy_run_of_three_hundred_starts_each_once_under_a_key(tmp_path: Path) -> None:
+def test_deploy_run_of_sixty_starts_each_once_under_a_key(tmp_path: Path) -> None:
     town = Town("current", tmp_path, HastyClock(1000.0))
     assert town(*DEPLOY, "dep_demo", "dep_fail", "--idempotency-key", "k" * 250).code == 2  # it becomes too long
     assert town.server.asked == []
-    ids = many(town, 300)
+    ids = many(town, 60)
     words = (*DEPLOY, "-", "-q", "--idempotency-key", "nightly", "--parallel", "20")
     first, again = (town(*words, stdin="\n".join(ids)) for _ in range(2))
     assert (first.code, again.code, again.out) == (0, 0, first.out)
@@ -579,16 +546,16 @@ def test_deploy_run_result_of_several_goes_with_json_and_exits_10_where_one_cann
     assert "cannot be read" in ran.error["message"]
 
 
-def test_deploy_run_result_of_several_is_read_beside_the_wait(town: Town) -> None:
-    last = town.world.add_deployment(name="last", behaviour=Behaviour(turn(seconds=8))).id
+def test_deploy_run_result_of_several_is_read_beside_the_wait(current: Town) -> None:
+    last = current.world.add_deployment(name="last", behaviour=Behaviour(turn(seconds=8))).id
 
     def refuse(asked: Asked) -> None:
         if "agent.message" in str(asked.query):
-            town.clock.sleep(10)
+            current.clock.sleep(10)
 
-    town.server.refuse = refuse
-    words = (*many(town, 20, seconds=2), last, "--parallel", "20", "--result", "--timeout", "20", "--json")
-    ran = town(*DEPLOY, *words)
+    current.server.refuse = refuse
+    words = (*many(current, 20, seconds=2), last, "--parallel", "20", "--result", "--timeout", "20", "--json")
+    ran = current(*DEPLOY, *words)
     assert {item["status"] for item in ran.json} == {"completed"}
     found = Counter(codes(ran))
     assert found.keys() == {0, 10}
@@ -627,63 +594,6 @@ def test_deploy_run_on_leave_of_several_cancels_each_that_goes_on_but_was_not_ad
 
 
 # What is lost, or breaks.
-
-FAULTS = {
-    "trigger:drop-after*3": {0},
-    "trigger:drop-before*3": {0, 9},
-    "trigger:act-503*3": {0},
-    "trigger:503*9": {0, 7},
-    "trigger:429=1*5": {0},
-    "trigger:garbage*3": {0},
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_deploy_run_of_several_finds_a_lost_answer_or_calls_it_unknown(town: Town, fault: str) -> None:
-    town.server.faults = Faults(fault)
-    ran = town(*DEPLOY, *many(town, 6), "--wait", "--json", "--parallel", "100")
-    assert {*codes(ran)} <= FAULTS[fault]
-    assert is_accounted_for(town, ran.json)
-    assert max(Counter(run.deployment.id for run in town.world.started()).values()) == 1
-
-
-class Breaking(io.BytesIO):
-    """Standard output that takes two writes, and then no more."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__()
-        self.left, self.error = 2, error
-
-    def write(self, data: Any) -> int:
-        self.left -= 1
-        if self.left < 0:
-            raise self.error
-        return super().write(data)
-
-
-BROKEN = {"gone": (BrokenPipeError(), 141), "full": (OSError(errno.ENOSPC, "No space left on device"), 70)}
-
-
-@pytest.mark.parametrize("wait", [(), ("--wait",)])
-@pytest.mark.parametrize(("error", "code"), BROKEN.values(), ids=BROKEN.keys())
-def test_deploy_run_of_several_stops_and_loses_nothing_when_its_output_breaks(
-    town: Town, error: OSError, code: int, wait: tuple[str, ...]
-) -> None:
-    assert isinstance(town.clock, HastyClock)
-    town.clock.speed = 10.0  # else all are launched while a busy machine keeps one thread from printing
-    ids = [each.id for each in town.world.seed_deployments(60, behaviour=Behaviour(turn(seconds=0.3)))]
-    words = ("--parallel", "1", *wait, "-o", "jsonl")
-    ran = town("deploy", "run", "-", *words, stdin="\n".join(ids), out=Breaking(error))
-    started = [run.id for run in town.world.started()]
-    assert ran.code == code
-    assert len(started) < 60
-    assert [entry.run for entry in entries_in(town.folder) if entry.run] == started
-    if code == 70:
-        assert set(ran.error["next"][3:-2]) <= set(started)
-        assert "cannot write" in ran.error["message"]
-    else:
-        assert ran.errors == []
-        assert '"error"' not in ran.err
 
 
 def test_deploy_run_of_several_calls_unknown_what_a_bug_stops_after_it_was_sent(current: Town) -> None:
