@@ -24,9 +24,6 @@ def notes(tmp_path: Path) -> Path:
     return file
 
 
-# Uploading.
-
-
 def test_file_upload_sends_what_was_said_of_it_and_no_more(qoder: Qoder, service: Things, notes: Path) -> None:
     ran = qoder("file", "upload", str(notes), "--metadata", "team=core", "--expires", "2h", "--json")
     assert ran.code == 0, ran.err
@@ -120,9 +117,6 @@ def test_file_upload_begins_no_other_after_a_signal(qoder: Qoder, service: Thing
     assert (ran.code, len(service.writes), ran.json[1]["exit_code"]) == (143, 1, None)
 
 
-# Downloading.
-
-
 def test_file_download_never_writes_over_another(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     ran = qoder("file", "download", "report.md", "-O", str(tmp_path / "new"), "--json")
     assert ran.code == 0, ran.err
@@ -182,11 +176,6 @@ def test_file_download_asks_nothing_for_a_folder_that_is_none(qoder: Qoder, serv
     ran = qoder("file", "download", "file_1", "-O", str(notes))
     assert (ran.code, service.asked) == (2, [])
     assert "--output-dir" in ran.err
-
-
-@pytest.mark.parametrize("name", ["file_9", "other.md"])
-def test_file_download_exits_5_where_there_is_none(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
-    assert qoder("file", "download", name, "-O", str(tmp_path)).code == 5
 
 
 def test_file_delete_believes_no_404_of_a_proxy(qoder: Qoder, service: Things) -> None:

@@ -31,9 +31,6 @@ def memory(service: Things, path: str) -> Raw:
     return next(each.fields for each in kept if each.fields["path"] == path and each.deleted is None)
 
 
-# Writing.
-
-
 def test_memory_write_creates_an_unknown_path(qoder: Qoder, service: Things) -> None:
     ran = qoder(*WRITE, "/conventions", "-m", "Für alle", "--json")
     assert ran.code == 0, ran.err
@@ -89,13 +86,6 @@ def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(qod
     assert "  theirs\n" in ran.err
 
 
-def test_memory_write_believes_no_answer_about_another_memory(qoder: Qoder, service: Things) -> None:
-    service.lies[f"POST {LIST}"] = lambda made: {"id": "mem_1", "type": "memory", "path": "other.md"}
-    ran = qoder(*WRITE, "new.md", "-m", "Ours.", "-q")
-    assert (ran.code, service.writes) == (0, [f"POST {LIST}"]), ran.err
-    assert ran.out == f"{memory(service, 'new.md')['id']}\n"
-
-
 def moved(raw: Raw) -> Raw:
     return {**raw, "path": "other.md"} if raw["path"] == "conventions.md" else raw
 
@@ -138,20 +128,12 @@ def test_memory_write_empties_one_by_an_empty_file(qoder: Qoder, service: Things
     assert memory(service, "conventions.md")["content"] == ""
 
 
-# Reading.
-
-
 def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:
     service.change(OLD, {"content": "::error::a\x1b[2J"})
     assert qoder("memory", "cat", "project", "conventions.md").out == "::error::a\x1b[2J"
     assert qoder("memory", "cat", "project", "mem_1", "--json").json == memory(service, "conventions.md")
     qoder.terminal = True
     assert qoder("memory", "cat", "project", "conventions.md").out == "::error::a\\u001b[2J\n"
-
-
-@pytest.mark.parametrize("words", [("project", "conventions"), ("nothing", "conventions.md")])
-def test_memory_cat_exits_5_where_there_is_none(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
-    assert qoder("memory", "cat", *words).code == 5
 
 
 def test_memory_ls_shows_what_is_below_a_path(qoder: Qoder, service: Things) -> None:
@@ -177,9 +159,6 @@ def test_memory_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: T
     assert old["content"] == "Releases begin at 22:30.\n"
     for words in (["--version", "a/b"], ["notes.md", "--version", "memver_1"]):
         assert qoder("memory", "history", "project", *words).code == 2
-
-
-# Removing and redacting.
 
 
 def test_memory_remove_removes_them_as_they_were_read(qoder: Qoder, service: Things) -> None:
@@ -219,9 +198,6 @@ def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things)
     ran = qoder("memory", "redact", "project", "memver_1", "--yes", "--json")
     assert (ran.code, bool(ran.json["redacted_at"])) == (0, True)
     assert qoder("memory", "history", "project", "--version", "memver_1", "--json").json.get("content") is None
-
-
-# The stores themselves, and dreams.
 
 
 def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:

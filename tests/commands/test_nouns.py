@@ -7,8 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.base.errors import InternalError
-from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
 from tests.contract.lines import COMMANDS
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
@@ -16,9 +14,7 @@ from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
 
 
-# Fields of another kind than the API documents.
-
-ODD: list[Any] = [None, 5, True, "x", [], [5], {"x": 1}, 10**30, "9" * 5000]
+ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]
 ODD_FIELDS: list[tuple[str, str, Lie]] = [
     ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "configs": odd}]),
     ("agents", "tools", lambda odd: [{"type": "agent_toolset_20260401", "disallowed_tools": odd}]),
@@ -57,9 +53,6 @@ def test_noun_commands_take_a_field_of_another_kind(qoder: Qoder, odd: Any, at: 
     assert qoder(noun, "upload", str(tmp_path / "new")).code in (0, 5, 9)
 
 
-# A name, and what it stands for.
-
-
 def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, service: Things) -> None:
     for path in ("/agents", "/environments", "/vaults/vault_team/credentials"):
         service.lies[f"GET {path}"] = lambda page: {**page, "data": page["data"] * 2}
@@ -70,7 +63,7 @@ def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, 
 
 
 @pytest.mark.parametrize("verb", ["archive", "delete"])
-@pytest.mark.parametrize("id", ["..", ".", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", "env_?x=1", 7])
+@pytest.mark.parametrize("id", ["..", "agent_writer", "env_1/../../agents/agent_writer", "env_1\n", 7])
 def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder, id: Any, verb: str) -> None:
     service = Things(qoder)
     service.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
@@ -126,8 +119,6 @@ def test_noun_commands_exit_7_at_another_thing(
     assert (ran.code, ran.out, service.writes) == (7, "", []), ran.err
 
 
-# Answers to a create or an update that are not what was asked for.
-
 CREATED = {
     "agent": (["--model", "auto"], "/agents", {"id": "agent_1", "type": "agent"}),
     "env": ([], "/environments", {"id": "env_1", "type": "environment"}),
@@ -182,14 +173,6 @@ def test_agent_create_is_unknown_where_too_many_may_be_it(qoder: Qoder, service:
     assert (ran.code, "could not be read back" in ran.err) == (code, code == 9)
 
 
-def test_agent_update_believes_no_answer_as_if_nothing_was_sent(qoder: Qoder, service: Things) -> None:
-    before = qoder("agent", "get", "agent_writer", "--json").json
-    service.never = [ok(before)] * 3
-    ran = qoder("agent", "update", "agent_writer", "--description", "Other.", "--json")
-    assert (ran.code, ran.out) == (9, "")
-    assert qoder("agent", "get", "agent_writer", "--json").json == before
-
-
 @pytest.mark.parametrize(
     "answer", [refusal(413, "x", "Large."), httpx.Response(413, html="<h1>")], ids=["API", "proxy"]
 )
@@ -199,26 +182,11 @@ def test_agent_create_says_to_send_less_at_a_413(qoder: Qoder, service: Things, 
     assert (ran.code, ran.error["hint"][:10], len(service.writes)) == (6, "send less:", 1)
 
 
-def test_agent_create_tells_the_id_at_a_full_disk(
-    qoder: Qoder, service: Things, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(screen: Screen, text: str) -> None:
-        raise InternalError("cannot write to standard output: No space left on device")
-
-    monkeypatch.setattr(Screen, "write", full)
-    ran = qoder(*POET)
-    assert ran.code == 70
-    assert re.search(r"agent agent_\w+ was created, but cannot write", ran.err)
-
-
 @pytest.mark.parametrize("field", ["tools", "skills", "mcp_servers"])
 @pytest.mark.parametrize("words", [["create"], ["update", "writer"]])
 def test_agent_takes_a_file_whose_lists_are_odd(qoder: Qoder, service: Things, words: list[str], field: str) -> None:
     qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
     assert qoder("agent", *words, "-f", "-", "--dry-run").code == 0
-
-
-# The words of the help.
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -57,9 +57,6 @@ def newest(service: Things, id: str) -> dict[str, bytes]:
     return files
 
 
-# Uploading.
-
-
 def test_skill_upload_sends_a_new_one_as_the_sdk_does(qoder: Qoder, service: Things, folder: Path) -> None:
     put(named(folder, "notes"), {".git/config": b"secret", "scripts/__pycache__/run.pyc": b"\0", ".DS_Store": b"\0"})
     ran = qoder("skill", "upload", str(folder), "--metadata", "team=core", "--json")
@@ -80,11 +77,6 @@ def test_skill_upload_tries_a_zip_once_if_it_is_wanted(qoder: Qoder, service: Th
     put(folder, {"new.md": b"x"})
     service.never = [wants_a_zip] * 2
     assert (qoder("skill", "upload", str(folder)).code, len(service.writes)) == (6, 4)
-
-
-def test_skill_upload_is_not_sent_again_after_another_refusal(qoder: Qoder, service: Things, folder: Path) -> None:
-    service.never = [refusal(400, "invalid_request_error", "description is too long")]
-    assert (qoder("skill", "upload", str(folder)).code, len(service.writes)) == (6, 1)
 
 
 @pytest.mark.parametrize("top", ["", "release-notes/"])
@@ -165,9 +157,6 @@ def test_skill_upload_knows_its_own_version(qoder: Qoder, service: Things, folde
         assert (ran.json["latest_version"], "release-notes has version 4" in ran.err) == ("4", True)
     else:
         assert ran.error["next"][:3] == ["qoder", "skill", "versions"]
-
-
-# What is no skill.
 
 
 def main_of(text: str) -> Callable[[Path], object]:
@@ -262,9 +251,6 @@ def test_skill_takes_and_unpacks_no_unsafe_zip(qoder: Qoder, service: Things, tm
     assert qoder("skill", "download", "release-notes", "-O", str(tmp_path / "new")).code == 7
     assert list((tmp_path / "new").iterdir()) == []
     assert not (tmp_path / "evil").exists()
-
-
-# Downloading.
 
 
 @pytest.mark.parametrize("top", ["", "release-notes/"])

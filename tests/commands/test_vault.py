@@ -59,9 +59,6 @@ def oauth(service: Things, name: str, status: str, **found: Any) -> str:
     return id
 
 
-# Putting.
-
-
 @pytest.mark.parametrize(
     ("words", "networking", "said"),
     [
@@ -301,9 +298,6 @@ def test_vault_put_asks_a_person_without_echo(
     assert main(["vault", "put", "team-secrets", "GITHUB_TOKEN", "--env"], app) == code
     assert prompts == ["Secret for GITHUB_TOKEN (not shown): "]
     assert len(service.writes) == (code == 0)
-
-
-# Looking and checking.
 
 
 def test_vault_get_shows_its_credentials(qoder: Qoder, service: Things) -> None:
