@@ -27,7 +27,6 @@ from qoder_cli.http.redact import REDACTED
 from qoder_cli.nouns.skills import zipped
 from qoder_cli.nouns.table import Operation, all_operations, find, readable
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.conftest import TOKEN, Qoder
 from tests.support.desk import FAULTS
 from tests.support.things import Things
@@ -58,9 +57,6 @@ def sent(qoder: Qoder) -> httpx.Request:
     """The one request that was made."""
     (request,) = qoder.wire.requests
     return request
-
-
-# All operations.
 
 
 def filled(path: str) -> str:
@@ -123,9 +119,6 @@ def test_api_takes_any_method_and_sends_an_object_at_least(qoder: Qoder, method:
     assert json.loads(sent(qoder).content) == ({"a": "x"} if words else {})
 
 
-# The list of operations.
-
-
 def test_api_list_needs_no_token_and_asks_nobody(qoder: Qoder) -> None:
     del qoder.env["QODER_PAT"]
     ran = qoder("api", "--list")
@@ -149,13 +142,6 @@ def test_api_list_finds_what_has_every_word(qoder: Qoder, words: list[str], ids:
     ran = qoder("api", "--list", *words, "--json")
     assert [each["id"] for each in ran.json] == ids
     assert ("no endpoint matches" in ran.err) == (not ids)
-
-
-def test_api_list_names_the_files_of_a_skill_as_they_are_sent(qoder: Qoder) -> None:
-    for operation in qoder("api", "--list", "skills", "create", "--json").json:
-        assert "files[]" in operation["body"]
-        assert "files[]" in operation["required"]
-    assert "files[]=@skill/SKILL.md" in qoder("api", "--help").out
 
 
 def test_api_list_as_json_has_every_parameter(qoder: Qoder) -> None:
@@ -185,9 +171,6 @@ def test_api_knows_an_operation_by_its_path_and_what_shows_it() -> None:
         "/nothing/x": None,
     }
     assert {path: readable(path) for path in shown_at} == shown_at
-
-
-# Paths.
 
 
 @pytest.mark.parametrize(
@@ -231,16 +214,14 @@ NOWHERE = [
     *(f"https://{host}/api/v1/cloud/deployments" for host in ("evil.example", "api.qoder.com.evil.example")),
     *(f"https://{user}api.qoder.com/api/v1/cloud/deployments" for user in ("evil.example@", "user:secret@")),
     "https://api.qoder.com@evil.example/api/v1/cloud/deployments",
-    "https://api.qoder.com:8443/api/v1/cloud/deployments",
     "http://api.qoder.com/api/v1/cloud/deployments",
-    "https://api.qoder.com/api/v1/forward/deployments",
     "https://api.qoder.com/api/v1/cloud/../forward/x",
     "https://api.qoder.com/api/v1/cloud",
     "ftp://api.qoder.com/api/v1/cloud/deployments",
     *("file:///etc/passwd", "evil.example/deployments", "localhost:8080/deployments", "@evil.example/x"),
     *("/api/v1/forward/x", "/deployments/{id}", "/deployments/{deployment_id}/runs", "/deployments/<id>"),
     *("/deployments/dep_…", "/deployments/%7Bid%7D", "/deployments/dep_1#part", "/deployments/dep 1"),
-    *("/deployments/dep_1\n", "/deployments/dep_1%0a", "/deployments/\x1b[31m", "\\\\evil.example\\x"),
+    *("/deployments/dep_1\n", "/deployments/dep_1%0a", "/deployments/\x1b[31m"),
     *("/deployments\\..\\x", "/deployments/%5c..%5cx", "/deployments/50%", "/deployments/%zz"),
     *("/deployments?name=%ff", "/deployments/" + "x" * 9000),
 ]
@@ -278,9 +259,6 @@ def test_api_stays_below_the_base_url_whatever_is_typed(typed: str) -> None:
     assert url.params.multi_items() == [(name, value) for name in params for value in params[name]]
 
 
-# What is typed in place of METHOD and PATH.
-
-
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
@@ -298,14 +276,10 @@ def test_api_corrects_words_that_are_not_method_and_path(qoder: Qoder, words: li
     assert hint in ran.err
 
 
-# Fields.
-
-
 @pytest.mark.parametrize(
     ("words", "body"),
     [
         (["-f", "a=1", "-F", "b=1"], '{"a":"1","b":1}'),
-        (["-f", "a=", "-F", "b=null"], '{"a":"","b":null}'),
         (["-f", "a=x=y", "-f", "b=@file"], '{"a":"x=y","b":"@file"}'),
         (["-f", "metadata[team]=web", "-f", "metadata[x y]=z"], '{"metadata":{"team":"web","x y":"z"}}'),
         (["-F", 'metadata={"a":"b"}', "-F", "metadata[old]=null"], '{"metadata":{"a":"b","old":null}}'),
@@ -324,20 +298,17 @@ def test_api_makes_a_body_of_fields(qoder: Qoder, words: list[str], body: str) -
 @pytest.mark.parametrize(
     "words",
     [
-        *(["POST", "-f", field] for field in ("name", "=x", "", "a[=1", "[a]=1", "a[][b]=1", "a[]]=1")),
-        *(["POST", "-F", f"name{value}"] for value in ("", "=nightly", "=", "=NaN", "=" + "[" * 1000)),
+        *(["POST", "-f", field] for field in ("name", "=x", "a[=1", "[a]=1", "a[][b]=1")),
+        *(["POST", "-F", f"name{value}"] for value in ("", "=nightly", "=NaN", "=" + "[" * 1000)),
         ["POST", "-f", "a=1", "-f", "a=2"],
-        ["POST", "-f", "a=1", "-F", "a=2"],
         ["POST", "-f", "a=1", "-f", "a[b]=2"],
         ["POST", "-f", "a[b]=1", "-f", "a[]=2"],
-        ["POST", "-f", "a[]=1", "-f", "a[b]=2"],
         ["POST", "-f", "a=b", "--input", "-"],
         ["POST", "-F", "a=1", "--form", "file=@x"],
         ["POST", "--input", "-", "--form", "file=@x"],
         *(["POST", "--input", name] for name in ("missing.json", ".", "", "nul\0")),
         *(["POST", "--form", typed] for typed in ("file", "=@x", "file=@missing", "file=@", "name=only texts")),
         ["POST", "--form", f"file=@{__file__}", "--header", "Content-Type: text/plain"],
-        ["POST", "--idempotency-key", ""],
         ["POST", "--idempotency-key", "a\nb"],
         ["POST", "--paginate"],
         ["GET", "-f", "limit=5"],
@@ -356,9 +327,8 @@ def test_api_refuses_options_that_cannot_be_meant(qoder: Qoder, words: list[str]
 
 
 @pytest.mark.parametrize("option", ["-f", "-F", "--form", "--query"])
-@pytest.mark.parametrize("typed", ['a="\udcff"', "\udcff=1", "a=@\udcff.txt"])
-def test_api_refuses_what_is_not_utf_8(qoder: Qoder, option: str, typed: str) -> None:
-    ran = qoder("api", "POST", "/deployments", option, typed, "--json")
+def test_api_refuses_what_is_not_utf_8(qoder: Qoder, option: str) -> None:
+    ran = qoder("api", "POST", "/deployments", option, 'a="\udcff"', "--json")
     assert (ran.code, ran.out, "are not UTF-8" in ran.error["message"]) == (2, "", True)
 
 
@@ -391,9 +361,6 @@ def test_api_makes_an_object_of_any_fields_or_refuses_them(texts: list[str], val
     assert isinstance(jsontext.parse(made.content.decode()), dict)
 
 
-# --input.
-
-
 def test_api_sends_a_file_and_stdin_byte_for_byte(qoder: Qoder, tmp_path: Path) -> None:
     (tmp_path / "body.json").write_bytes(ODD.encode())
     qoder.stdin = ODD
@@ -419,9 +386,6 @@ def test_api_reads_no_endless_body_to_its_end(qoder: Qoder, monkeypatch: pytest.
     qoder.stdin = "1" * 11
     for source in ("-", str(tmp_path / "large")):
         assert "is larger than" in qoder("api", "POST", "/deployments", "--input", source).err
-
-
-# Forms.
 
 
 def test_api_form_keeps_the_paths_of_files(qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,9 +414,6 @@ def test_api_form_refuses_two_files_of_one_path(
     words = ["--form", f"{name}=@a/SKILL.md", "--form", f"{name}=@{second}"]
     ran = qoder("api", "POST", "/skills", *words, "--json")
     assert (ran.code, "files[]=@skill/SKILL.md" in ran.error["hint"]) == (2, True)
-
-
-# Headers.
 
 
 def test_api_sends_headers(qoder: Qoder) -> None:
@@ -499,7 +460,7 @@ def test_api_makes_one_line_of_any_header_or_refuses_it(typed: str) -> None:
 LINK = b'{"url":"https://files.example/x?Signature=abc","expires_at":"2026-01-01T00:00:00Z"}'
 
 
-@pytest.mark.parametrize("options", [[], ["--json"], ["-o", "jsonl"]], ids=" ".join)
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -519,12 +480,9 @@ def test_api_prints_an_answer_byte_for_byte(qoder: Qoder, answer: httpx.Response
 @pytest.mark.parametrize(
     "answer",
     [
-        answered(b"<html>Log in</html>", "text/html; charset=utf-8"),
         answered(b"<html>Log in</html>"),
         answered(b"OK", "text/plain"),
-        answered(b'{"data":['),
         httpx.Response(200, stream=httpx.ByteStream(b"")),
-        (302, ""),
     ],
 )
 def test_api_prints_nothing_that_is_not_the_apis_answer(qoder: Qoder, answer: Any) -> None:
@@ -541,22 +499,6 @@ def test_api_prints_any_answer_but_a_web_page_of_an_unknown_path(qoder: Qoder) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        (api_error(400, "invalid_request_error", "limit is too large."), 6),
-        (api_error(501, "feature_not_available", "Not yet."), 7),
-    ],
-)
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_api_error_is_the_error_of_the_command(qoder: Qoder, method: str, answer: Any, code: int) -> None:
-    qoder.wire.on(method, "/deployments", answer)
-    ran = qoder("api", method, "/deployments", "--json")
-    assert (ran.code, ran.out) == (code, "")
-    assert (ran.error["http_status"], ran.error["request_id"]) == (answer[0], "req_1")
-    assert ran.error["message"] == f"HTTP {answer[0]} from api.qoder.com: {answer[1]['error']['message']}"
-
-
-@pytest.mark.parametrize(
     ("message", "field", "told"),
     [
         ("Must have 1 to 50 items.", "initial_events", "Must have 1 to 50 items (field: initial_events)"),
@@ -567,15 +509,11 @@ def test_api_error_is_the_error_of_the_command(qoder: Qoder, method: str, answer
         ("Bad.", 7, "Bad."),
     ],
 )
-@pytest.mark.parametrize("words", ["api POST /deployments/dep_1/run", "deploy run dep_1", "run list"])
-def test_api_and_others_tell_the_field_of_an_error(
-    qoder: Qoder, words: str, message: str, field: Any, told: str
-) -> None:
+def test_api_tells_the_field_of_an_error(qoder: Qoder, message: str, field: Any, told: str) -> None:
     error = {"type": "invalid_request_error", "message": message, "param": field}
-    asked = ("GET", "/deployment_runs") if words == "run list" else ("POST", "/deployments/dep_1/run")
-    qoder.wire.on(*asked, (400, {"type": "error", "error": error}))
-    ran = qoder(*words.split(), "--json")
-    assert (ran.code, told in ran.error["message"]) == (6, True)
+    qoder.wire.on("POST", "/deployments/dep_1/run", (400, {"type": "error", "request_id": "req_1", "error": error}))
+    ran = qoder("api", "POST", "/deployments/dep_1/run", "--json")
+    assert (ran.code, told in ran.error["message"], ran.error["request_id"]) == (6, True, "req_1")
 
 
 def test_api_takes_the_answer_to_a_condition_for_no_redirect(qoder: Qoder) -> None:
@@ -594,16 +532,6 @@ def test_api_explains_a_path_that_nobody_knows(qoder: Qoder) -> None:
     )
     assert "check the id and the profile (default)" in qoder("api", "GET", "deployments/dep_1").err
     assert "this path takes GET or POST" in qoder("api", "PUT", "deployments/dep_1").err
-
-
-def test_api_tries_a_get_again(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", BUSY, httpx.ConnectError("refused"), page())
-    ran = qoder("api", "GET", "/deployments")
-    assert (ran.code, qoder.clock.slept) == (0, [0.5, 1.0])
-    assert "Busy; retrying in" in ran.err
-
-
-# --include.
 
 
 @pytest.mark.parametrize(
@@ -632,30 +560,22 @@ def test_api_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: st
     assert (ran.code, f"content-disposition: {named}\n" in ran.out) == (0, True)
 
 
-# Ids, and terminals.
-
-
-def test_api_q_prints_the_ids_in_an_answer(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", page({"id": "dep_1"}, {"id": "dep_2"}, {"name": "none"}))
-    assert qoder("api", "GET", "/deployments", "-q").out == "dep_1\ndep_2\n"
-    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1"})
-    assert qoder("api", "GET", "/deployments/dep_1", "-q").out == "dep_1\n"
-    qoder.wire.on("DELETE", "/files/file_1", (204, ""))
-    ran = qoder("api", "DELETE", "/files/file_1", "-q")
-    assert (ran.out, "warning" in ran.err) == ("", False)
-
-
 @pytest.mark.parametrize(
     ("answer", "out", "lacking"),
     [
+        (page({"id": "a"}, {"id": "b"}, {"name": "none"}), "a\nb\n", "1 of 3"),
         ([{"id": "a"}, {"id": "b"}], "a\nb\n", None),
+        ({"id": "a"}, "a\n", None),
+        ((204, ""), "", None),
         ([], "", None),
         ([{"id": "a"}, 5], "a\n", "1 of 2"),
         ({"data": {"id": "within"}}, "", "1 of 1"),
         (httpx.Response(200, text="plain text"), "", "1 of 1"),
     ],
 )
-def test_api_q_says_when_there_is_no_id(qoder: Qoder, answer: Any, out: str, lacking: str | None) -> None:
+def test_api_q_prints_the_ids_in_an_answer_and_says_where_there_is_none(
+    qoder: Qoder, answer: Any, out: str, lacking: str | None
+) -> None:
     qoder.wire.on("GET", "/search", answer)
     ran = qoder("api", "GET", "/search", "-q")
     assert (ran.code, ran.out) == (0, out)
@@ -691,8 +611,6 @@ def test_api_prints_nothing_raw_to_a_terminal(qoder: Qoder, answer: Any, out: st
     qoder.wire.on("GET", STREAM, event_stream(*FRAMES))
     assert qoder("api", "GET", STREAM).out == "id: evt_1\ndata: {}\n\n: heartbeat\n\ndata: é\\u001b[31m\n\n"
 
-
-# Pages.
 
 BY_PAGE = [
     {**page({"id": "a"}, more=True), "next_page": "p2"},
@@ -739,7 +657,9 @@ def test_api_paginate_leaves_the_array_open_where_the_list_breaks_off(qoder: Qod
         json.loads(ran.out)
 
 
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.kind != "page"], ids=lambda each: each.id)
+@pytest.mark.parametrize(
+    "operation", [find("GET", "/deployments/d"), find("POST", "/deployments")], ids=lambda each: each.id
+)
 def test_api_paginate_refuses_what_is_no_list(qoder: Qoder, operation: Operation) -> None:
     ran = qoder("api", operation.method, filled(operation.path), "--paginate", "--json")
     assert (ran.code, ran.out, ran.error["hint"]) == (2, "", "drop it")
@@ -765,9 +685,6 @@ def test_api_paginate_begins_anywhere(qoder: Qoder, pages: list[Any], cursor: st
     assert qoder("api", "GET", "/deployments", "--query", f"{cursor}=x", "--paginate", "-q").out == "a\nb\n"
     cursors = [{"page", "after_id"} & {*request.url.params} for request in qoder.wire.requests]
     assert [len(names) for names in cursors] == [1] * len(pages)
-
-
-# Streams.
 
 
 @pytest.mark.parametrize(
@@ -858,40 +775,33 @@ def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code
         assert ran.error["run_state"] == "unknown"
 
 
-@pytest.mark.parametrize("first", [httpx.ReadTimeout("slow"), BUSY, (502, "<html>"), httpx.ConnectError("refused")])
-def test_api_sends_a_write_again_under_a_typed_key(qoder: Qoder, first: Any) -> None:
-    qoder.wire.on(*PAUSE, first, {"id": "dep_1"})
-    ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
-    assert (ran.code, json.loads(ran.out)) == (0, {"id": "dep_1"})
-    assert [request.headers["idempotency-key"] for request in qoder.wire.requests] == ["k-1", "k-1"]
-    assert "retrying in" in ran.err
-
-
 @pytest.mark.parametrize(
     ("answers", "code"),
     [
+        *(
+            ([first, {}], 0)
+            for first in (httpx.ReadTimeout("slow"), BUSY, (502, "<html>"), httpx.ConnectError("refused"))
+        ),
         ([BUSY] * 5, 9),
         ([httpx.ConnectError("refused")] * 5, 7),
         ([BUSY, httpx.ConnectError("refused"), api_error(409, "conflict_error", "Paused.")], 9),
         ([api_error(429, "rate_limit_error", "Slow."), api_error(404, "not_found_error", "Gone.")], 5),
     ],
 )
-def test_api_counts_what_any_attempt_may_have_done(qoder: Qoder, answers: list[Any], code: int) -> None:
-    qoder.wire.on(*PAUSE, *answers)
-    assert qoder("api", *PAUSE, "--idempotency-key", "k-1").code == code
-
-
-WITH_A_KEY = ("--idempotency-key", "k-1")
-
-
-@pytest.mark.parametrize(("times", "key"), [("", ()), ("", WITH_A_KEY), ("*inf", WITH_A_KEY)], ids=["once", "1", "inf"])
-@pytest.mark.parametrize("generation", GENERATIONS)
-@pytest.mark.parametrize("fault", [*FAULTS, "429=3600"])
-def test_api_says_only_what_is_true_of_a_write(
-    qoder: Qoder, fault: str, times: str, generation: Generation, key: tuple[str, ...]
+def test_api_under_a_typed_key_sends_a_write_again_and_counts_what_any_attempt_may_have_done(
+    qoder: Qoder, answers: list[Any], code: int
 ) -> None:
-    world = Things(qoder, generation, f"trigger:{fault}{times}").world
-    ran = qoder("api", "POST", "/deployments/dep_demo/run", "--json", *key)
+    qoder.wire.on(*PAUSE, *answers)
+    ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
+    assert (ran.code, "retrying in" in ran.err) == (code, True)
+    assert {request.headers["idempotency-key"] for request in qoder.wire.requests} == {"k-1"}
+
+
+@pytest.mark.parametrize("times", ["", "*inf"])
+@pytest.mark.parametrize("fault", [*FAULTS, "429=3600"])
+def test_api_says_only_what_is_true_of_a_write_under_a_key(qoder: Qoder, fault: str, times: str) -> None:
+    world = Things(qoder, "current", f"trigger:{fault}{times}").world
+    ran = qoder("api", "POST", "/deployments/dep_demo/run", "--json", "--idempotency-key", "k-1")
     qoder.clock.sleep(60)
     world.settle()
     started = len(world.started())
@@ -900,8 +810,6 @@ def test_api_says_only_what_is_true_of_a_write(
     elif ran.code != 9:
         assert (ran.code in (4, 5, 6, 7), started, ran.out) == (True, 0, "")
     assert started <= 1
-    if not key:
-        assert sum(seen.method == "POST" for seen in world.requests) <= 1
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,6 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-# Commands.
-
-
 def test_help_json_has_every_command_in_the_order_of_the_contents_pages(told: dict[str, Any]) -> None:
     paths = [each["path"] for each in told["commands"]]
     assert list(dict.fromkeys(path[0] for path in paths)) == list(NOUNS)
@@ -135,9 +132,6 @@ def test_help_suggests_what_was_meant(qoder: Qoder, words: list[str], hint: str,
     assert hint in ran.err
 
 
-# Topics and pages.
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_help_prints_a_page_plain_in_a_pipe_and_rendered_on_a_terminal(
     qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch
@@ -149,7 +143,9 @@ def test_help_prints_a_page_plain_in_a_pipe_and_rendered_on_a_terminal(
     qoder.terminal = True
     shown = qoder("help", name).out.splitlines()
     assert shown[0] == plain.out.splitlines()[0].removeprefix("# ")
-    code = {line.strip() for block in plain.out.split("```")[1::2] for line in block.splitlines()}
+    lines = [line for block in plain.out.split("```")[1::2] for line in block.splitlines()]
+    assert [line for line in lines if len(line) > 77] == []
+    code = {line.strip() for line in lines}
     assert [line for line in shown if len(line) > 80 and line.strip() not in code] == []
     assert {line.strip() for line in shown} >= code - {"", "sh", "yaml", "powershell", "text"}
 
@@ -196,9 +192,6 @@ def test_help_lists_its_topics_and_the_exit_codes_of_the_program(qoder: Qoder, t
     assert all(each["meaning"] and each["then"] for each in told["exit_codes"])
     assert told["exit_codes_of_several"] == [int(code) for code in RANKING]
     assert list(documented.THEN) == list(documented.MEANING) == list(Exit)
-
-
-# Keys and columns.
 
 
 def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str, Any]) -> None:
@@ -265,8 +258,6 @@ def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, told: dict[str
     assert fields["deployment"][-4:] == list(documented.RECENT_FIELDS)
 
 
-# The environment.
-
 CODE = [path for path in (Path(__file__).parents[2] / "qoder_cli").rglob("*.py") if path.name != "documented.py"]
 # Read by platformdirs and by shutil.which.
 READ_ELSEWHERE = {"XDG_STATE_HOME", "PATHEXT"}
@@ -277,7 +268,7 @@ NO_VARIABLES |= {"QODER_FORWARD_BASE_URL", "QODER_SA_KEY", "QODER_SA_KEY_FILE", 
 
 
 def read_from(env: ast.expr) -> bool:
-    return ast.unparse(env).rpartition(".")[2].lstrip("_") in ("env", "environ")
+    return getattr(env, "attr", getattr(env, "id", "")).lstrip("_") in ("env", "environ")
 
 
 def variables() -> Iterator[str]:
@@ -298,9 +289,6 @@ def test_help_tells_every_variable_that_is_read_and_no_other(told: dict[str, Any
     shown = names(told["environment"])
     assert shown == (set(variables()) | READ_ELSEWHERE) - NO_VARIABLES
     assert all(re.fullmatch("[A-Z]+(_[A-Z]+)*", name) for name in shown)
-
-
-# What fits, and what a reader finds first.
 
 
 def test_help_has_a_first_page_of_24_lines(qoder: Qoder) -> None:
