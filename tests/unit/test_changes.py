@@ -9,16 +9,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.changes import (
-    ABSENT,
-    HIDDEN,
-    LATEST,
-    Change,
-    Difference,
-    Secrets,
-    difference,
-    told,
-)
+from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Change, Difference, Secrets, difference, told
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
 from tests.support.deployments import DEPLOYMENTS
 
@@ -68,16 +59,13 @@ NEW_SCHEDULE = {"type": "cron", "expression": "0 9 * * *", "timezone": "Europe/B
 
 
 BRIEF = {"type": "system.message", "content": [{"type": "text", "text": "Be brief."}]}
-LIMIT = {"type": "limit", "max_credit_cost": "5.00"}
 
 
 @pytest.mark.parametrize(
     ("wanted", "changes", "body"),  # where that is another than what is wanted
     [
-        ({"name": "weekly"}, [("name", "report", "weekly")], None),
         ({"description": "New"}, [("description", "Old words", "New")], None),
         ({"description": ""}, [("description", "Old words", None)], {"description": None}),
-        ({"environment_id": "env_2"}, [("environment_id", "env_1", "env_2")], None),
         (
             {"environment_variables": {"A": "1", "C": ""}},
             [("environment_variables.B", "2", ABSENT), ("environment_variables.C", ABSENT, "")],
@@ -106,7 +94,6 @@ LIMIT = {"type": "limit", "max_credit_cost": "5.00"}
         ),
         ({"resources": [{**FILE, "mount_path": "/data"}]}, [("resources[0].mount_path", ABSENT, "/data")], None),
         ({"resources": []}, [("resources[0]", FILE, ABSENT)], None),
-        ({"vault_ids": ["vault_1"]}, [("vault_ids[1]", "vault_2", ABSENT)], None),
         (
             {"vault_ids": ["vault_2", "vault_1"]},
             [("vault_ids[0]", "vault_1", "vault_2"), ("vault_ids[1]", "vault_2", "vault_1")],
@@ -123,9 +110,7 @@ LIMIT = {"type": "limit", "max_credit_cost": "5.00"}
             [("budget.max_credit_cost", "5.00", "7.50")],
             {"budget": {"type": "limit", "max_credit_cost": "7.50"}},
         ),
-        ({"budget": None}, [("budget", LIMIT, None)], None),
         ({"agent": {"id": "agent_1", "type": "agent", "version": 4}}, [("agent.version", 3, 4)], None),
-        ({"agent": "agent_2"}, [("agent.id", "agent_1", "agent_2")], None),
         ({}, [], None),
     ],
 )
@@ -147,16 +132,6 @@ def test_difference_of_a_deployment_and_itself_is_none_in_any_order_of_keys(vari
     assert difference(turned(known), known) == ({}, [])
 
 
-def test_difference_leaves_an_agent_pinned_unless_told() -> None:
-    assert not changed({"agent": "agent_1"}).changes
-    assert changed({"agent": "agent_1"}, repin=True) == (
-        {"agent": "agent_1"},
-        [Change("agent.version", 3, LATEST)],
-    )
-    assert not changed({"agent": {"id": "agent_1", "version": 3}}, repin=True).changes
-    assert changed({"agent": "agent_2"}, repin=True).body == {"agent": "agent_2"}
-
-
 def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"resources": [{"type": "file", **ours}]}, {"resources": [{"type": "file", **theirs}]}
 
@@ -165,7 +140,6 @@ def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, A
     ("said", "server"),
     [
         ({"environment_variables": {"B": "2", "A": "1"}}, {"environment_variables": "A=1;B=2"}),
-        ({"environment_variables": "A=1"}, {"environment_variables": "A=1\n"}),
         ({"environment_variables": ""}, {"id": "dep_1"}),
         ({"description": ""}, {"description": None}),
         ({"metadata": {}}, {"metadata": {"cas_config": {}}}),
@@ -175,14 +149,11 @@ def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, A
             {"initial_events": [{"type": "user.message", "content": [{"text": "Hi", "type": "text"}]}]},
         ),
         of_a_file({"a": 1}, {"a": Number("1.0")}),
-        of_a_file({"a": Number("1e2")}, {"a": 100}),
         of_a_file({"a": Number("-0")}, {"a": 0}),
         of_a_file({}, {"a": None, "b": "", "c": [], "d": {}}),
-        of_a_file({"a": ""}, {"a": None}),
         of_a_file({"password": "hunter2"}, {}),
         ({"agent": "agent_1"}, {"agent": "agent_1"}),  # a server that names it only
         ({"initial_events": [OUTCOME]}, {"initial_events": [{**OUTCOME, "max_iterations": 3}]}),
-        ({"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {"initial_events": [OUTCOME]}),
         ({"resources": [FILE]}, {"resources": [{**FILE, "mount_path": "/mnt/session/uploads/file_1"}]}),
         ({"environment_variables": "A=1\nA=2"}, {"environment_variables": "A=1\nA=2"}),  # compared as a text
     ],
@@ -222,26 +193,12 @@ def test_difference_shows_what_means_something_else_however_deep(one: Any, other
         assert [change.path.startswith("resources[0].x.y[0]") for change in found.changes] == [True]
 
 
-def test_difference_compares_variables_that_are_there_twice_as_a_text() -> None:
-    twice = {"environment_variables": "A=1\nA=2"}
-    assert not changed(twice, server=twice).changes
-    assert changed(twice, server={"environment_variables": "A=2"}).body == twice
-    assert changed({"environment_variables": "A=2"}, server=twice).body == {"environment_variables": "A=2"}
-
-
-def test_difference_quotes_keys_that_are_no_words() -> None:
-    paths = [change.path for change in changed({"metadata": {"a.b": "1", "": "2", "\x1b": "3"}}).changes]
-    assert paths == ["metadata.team", "metadata.'a.b'", "metadata.''", "metadata.'\\x1b'"]
-
-
 def test_difference_sends_what_the_server_never_tells_and_shows_it_not() -> None:
     found = changed({"resources": [{"type": "git_repository", "url": "https://x", "password": "hunter2"}]})
     assert found.body["resources"][0]["password"] == "hunter2"
     assert "hunter2" not in str(found.changes)
     assert [change.path for change in found.changes if "password" in change.path] == []
 
-
-# Any file against any server.
 
 NAMES = st.sampled_from(["a", "b", "c", ""])
 TEXTS = st.text(max_size=5) | st.sampled_from(["", "a", "a\nb"])
@@ -297,9 +254,6 @@ def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dic
     }
 
 
-# How it reads.
-
-
 def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
     return told(Change(path, before, after), Secrets(secrets))
 
@@ -309,12 +263,10 @@ def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
     [
         (("name", "a", "b"), '~ name: "a" -> "b"'),
         (("metadata.team", ABSENT, "core"), '+ metadata.team: "core"'),
-        (("metadata.team", "core", ABSENT), '- metadata.team: "core"'),
         (("description", "a", None), '~ description: "a" -> null'),
         (("schedule", {"timezone": "UTC"}, None), '~ schedule: {"timezone":"UTC"} -> null'),
         (("agent.version", 3, LATEST), '~ agent.version: 3 -> "latest"'),
         (("resources[0].n", Number("1.10"), 2), "~ resources[0].n: 1.10 -> 2"),
-        (("vault_ids[0]", True, ABSENT), "- vault_ids[0]: true"),
         (("name", "\x1b[2J\u202e", "b\x07"), '~ name: "\\u001b[2J\\u202e" -> "b\\u0007"'),
     ],
 )
@@ -339,11 +291,8 @@ STEPS = "\n".join(f"Step {n}: look at the build, and say what you see." for n in
             ],
         ),
         (ABSENT, "a\n- b", ["    +a", "    +- b"]),
-        ("a\n- b", ABSENT, ["    -a", "    -- b"]),
-        (ABSENT, "a\nb\n", ["    +a", "    +b"]),
         ("a\nb", "a\nb\n", ["    +(a line break at the end)"]),
         ("a\nb\n", "a\nc", ["     a", "    -b", "    +c", "    -(a line break at the end)"]),
-        ("a\n", "a\n\n", ["     a", "    +"]),
         ("a\r\nb", "a\nb", ["    -a\\r", "    +a", "     b"]),
         ("x" * 70, "x" * 69, ["    -" + "x" * 70, "    +" + "x" * 69]),
         ("a\n\x1b]0;title\x07", "a\nb", ["     a", "    -\\u001b]0;title\\u0007", "    +b"]),
@@ -365,8 +314,6 @@ def test_change_of_a_text_of_very_many_lines_is_cut_and_not_compared_for_minutes
     lines = told_of("description", "\n".join(many), "\n".join(reversed(many)))
     assert (len(lines), lines[-1]) == (32, "    … and 119970 more lines")
 
-
-# Secrets.
 
 TOKEN = "environment_variables.TOKEN"
 

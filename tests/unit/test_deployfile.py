@@ -85,9 +85,6 @@ def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(yamlread, "_LOADER", yaml.SafeLoader)
 
 
-# What can be written.
-
-
 def test_deployment_file_says_all_that_a_new_one_needs_or_what_shall_change() -> None:
     declared = one(NIGHTLY)
     assert declared == Declared("-", 1, FIELDS, None)
@@ -257,9 +254,6 @@ def test_deployment_file_refuses_what_only_the_server_sets() -> None:
     ]
 
 
-# Variables.
-
-
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -278,10 +272,7 @@ def test_deployment_file_knows_where_a_variable_is_a_secret() -> None:
     text = "name: a-${TOKEN}\ndescription: <${TOKEN}>\nmetadata: {token: '${TOKEN}'}\nmessage: ${ALL}\n"
     assert one(text, env).secret_places == frozenset()
     mapping = "environment_variables: {A: '${TOKEN}', B: plain, C: '${NONE:-default}', d e: 'x${TOKEN}'}"
-    assert one(f"name: a\n{mapping}", env).secret_places == {
-        "environment_variables.A",
-        "environment_variables.'d e'",
-    }
+    assert one(f"name: a\n{mapping}", env).secret_places == {"environment_variables.A", "environment_variables.'d e'"}
     places = {"environment_variables.A", "environment_variables.B"}
     assert one("name: a\nenvironment_variables: ${ALL}", env).secret_places == places
     lines = 'name: a\nenvironment_variables: "C=plain\\n${ALL}\\nD=x${TOKEN}"'
@@ -357,11 +348,7 @@ def test_deployment_file_errors_show_nothing_of_a_variable_wherever_it_stands(se
     ("text", "secret", "problem"),
     [
         ("schedule: {expression: '${S} * * * *', timezone: UTC}", "61", "schedule.expression: invalid cron expression"),
-        (
-            "schedule: {expression: 0 0 * * *, timezone: '${S}'}",
-            "Asia/Shangai",
-            "schedule.timezone: unknown time zone",
-        ),
+        ("schedule: {expression: 0 0 * * *, timezone: '${S}'}", "Asia/Shangai", "schedule.timezone: unknown time zone"),
         ("resources: [{type: '${S}_repo'}]", "github", ""),
     ],
 )
@@ -378,38 +365,30 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
     "row",
     [
         ("nmae: a", "nmae: unknown field; did you mean name?"),
-        ("Vaults: []", "Vaults: unknown field; did you mean vaults?"),
         ("environment: agent_1",
             "environment: must be an id (env_…) or a name: 'agent_1' is an agent, not an environment"),
         ("environment: ''", "environment: must be an id (env_…) or a name: the environment is empty"),
-        ("environment: null", "environment: must be text, not null"),
         ("environment: a\nenvironment_id: env_1", "environment: stands for environment_id, too; keep one of the two"),
         ("vaults: [a, dep_1]", "vaults[1]: must be an id (vault_…) or a name: 'dep_1' is a deployment, not a vault"),
-        ("vaults: a", "vaults: must be a list"),
         ("vault_ids: [keys]", "vault_ids[0]: must be an id that begins with vault_"),
         ("zzz: 1", "zzz: unknown field"),
         ("timezone: UTC", "timezone: unknown field; did you mean schedule.timezone?"),
         ("agent:\n  id: agent_1\n  verison: 2", "4: agent.verison: unknown field; did you mean version?"),
         ("agent: 5", "agent: must be an agent's id or name, or a mapping of id and version"),
-        ("agent: env_1", "agent: must be an id (agent_…) or a name: 'env_1' is an environment, not an agent"),
         ("agent: {id: agent_, version: 1}", "agent.id: must be an id (agent_…) or a name: 'agent_' is not an agent id"),
         ("agent: {id: agent_1, version: 0}", "agent.version: must be at least 1"),
         ("agent: {id: agent_1, version: true}", "agent.version: must be a whole number"),
-        ("agent: {id: agent_1, version: 1.0}", "agent.version: must be a whole number"),
         ("agent: {id: agent_1, version: '1'}\ndescription: 5", "3: description: must be text; put it in quotes"),
         ("agent: {version: 1}", "agent.id: is required"),
         ("environment_id: null", "environment_id: must be text, not null"),
-        ("environment_id: []", "environment_id: must be text"),
         ("id: drun_1", "id: must be an id that begins with dep_"),
         ("id: dep_1/run", "id: must be only the id, without '/'"),
         (f"description: {'x' * 2049}", "description: has more than 2048 characters"),
         ("message: ''", "message: is empty"),
-        ("message: null", "message: must be text, not null"),
         ("message: a\ninitial_events: [{type: user.message, content: b}]",
             "message: stands for initial_events, too; keep one of the two"),
         ("message: a\ninitial_events: []",
             "message: stands for initial_events, too; keep one of the two", "3: initial_events: is empty"),
-        ("initial_events: []", "initial_events: is empty"),
         ("initial_events: null", "initial_events: must be a list"),
         (f"initial_events: [{', '.join(['{type: user.message, content: a}'] * 51)}]",
             "initial_events: has more than 50 entries"),
@@ -421,31 +400,22 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
         ("initial_events:\n- a", "3: initial_events[0]: must be a mapping of fields"),
         ("initial_events:\n- type: user.message", "3: initial_events[0].content: is required"),
         ("initial_events:\n- type: user.message\n  content: ''", "4: initial_events[0].content: is empty"),
-        ("initial_events:\n- type: user.message\n  content: []", "4: initial_events[0].content: is empty"),
         ("initial_events:\n- type: user.message\n  content:\n  - type: text\n    txet: a",
             "5: initial_events[0].content[0]: unknown field txet; did you mean text?"),
-        ("initial_events:\n- {type: user.define_outcome, descripton: a, rubric: {}}",
-            "3: initial_events[0]: unknown field descripton; did you mean description?"),
         ("initial_events:\n- type: user.message\n  content:\n  - type: text",
             "5: initial_events[0].content[0].text: is required"),
         ("initial_events:\n- type: user.define_outcome",
             "3: initial_events[0].description: is required", "3: initial_events[0].rubric: is required"),
         ("initial_events:\n- {type: user.define_outcome, description: a, rubric: {}, max_iterations: 21}",
             "3: initial_events[0].max_iterations: must be at most 20"),
-        ("initial_events:\n- {type: user.define_outcome, description: a, rubric: {}, max_iteration: 2}",
-            "3: initial_events[0]: unknown field max_iteration; did you mean max_iterations?"),
         ("resources: [{type: github_repo}]",
             "resources[0].type: must be 'file', 'github_repository', 'git_repository' or 'memory_store'; "
             "did you mean github_repository?"),
-        ("resources: {}", "resources: must be a list"),
         ("resources: [{}]", "resources[0].type: is required"),
         ("resources: [{typ: file}]", "resources[0]: unknown field typ; did you mean type?"),
-        ("resources:\n- {type: github_repository, authorisation_token: ghp}",
-            "3: resources[0]: unknown field authorisation_token; did you mean authorization_token?"),
-        ("resources: [{type: git_repository, pasword: x}]",
-            "resources[0]: unknown field pasword; did you mean password?"),
-        ("resources: [{type: git_repository, password: 1234}]",
-            "resources[0].password: must be text; put it in quotes"),
+        ("resources: [{type: git_repository, pasword: x}, {type: github_repository, authorisation_token: x}]",
+            "resources[0]: unknown field pasword; did you mean password?",
+            "resources[1]: unknown field authorisation_token; did you mean authorization_token?"),
         ("resources: [{type: file, fileid: x}, {type: file, mountpath: /x}, {type: memory_store, memory_store: x}]",
             "resources[0]: unknown field fileid; did you mean file_id?",
             "resources[1]: unknown field mountpath; did you mean mount_path?",
@@ -453,7 +423,6 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
         (f"resources: [{', '.join(['{type: file}'] * 501)}]", "resources: has more than 500 entries"),
         ("vault_ids: [vault_1, env_1]", "vault_ids[1]: must be an id that begins with vault_"),
         (f"vault_ids: [{', '.join(['vault_1'] * 51)}]", "vault_ids: has more than 50 entries"),
-        ("metadata: {a: 1}", "metadata.a: must be text; put it in quotes"),
         ("metadata:\n  a: b\n  'c d': true", "4: metadata.'c d': must be text; put it in quotes"),
         ("metadata: {a: null}", "metadata.a: must be text, not null"),
         (f"metadata: {{a: {'x' * 513}}}", "metadata.a: has more than 512 characters"),
@@ -468,8 +437,6 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
         ("schedule: {expression: 0 9 * * *}", "schedule.timezone: is required"),
         ("schedule:\n  expression: 0 9 * * *\n  timezone: Asia/Shangai",
             "4: schedule.timezone: unknown time zone 'Asia/Shangai'; did you mean Asia/Shanghai?"),
-        ("schedule: {expression: 0 9 * * *, timezone: europe/berlin}",
-            "schedule.timezone: unknown time zone 'europe/berlin'; did you mean Europe/Berlin?"),
         ("environment_variables: FLAG",
             "environment_variables: must be NAME=VALUE pairs, each on a line of its own or with ; between them"),
         ("environment_variables: |\n  A=1\n  # DB=old",
@@ -492,34 +459,28 @@ def test_deployment_file_checks_every_field(row: tuple[str, ...]) -> None:
     assert told(f"name: a\n{text}") == [f"-:{problem}" for problem in expected]
 
 
-REFUSED = {
-    "name: a\nbudget: ": "-:2: budget: must be an amount above 0",
-    "name: a\nschedule: {timezone: UTC, expression: ": "-:2: schedule.expression: ",
-    "name: ": "-:1: name: ",
-    "description: ": "-:1: name or id is required, to tell which deployment it is",
-    "": "-: contains no deployment",
-    " ": "a deployment must be a mapping of fields",
-}
-
-
 @pytest.mark.parametrize(
-    ("before", "values"),
+    ("before", "said", "values"),
     [
-        ("name: a\nbudget: ", ["-1", "1.234", "1e3", "1234567890123", "0.00", '"1,5"', '"$1"', '"١"', ".5", "inf"]),
         (
-            "name: a\nschedule: {timezone: UTC, expression: ",
-            [f'"{text}"}}' for text in ("61 * * * *", "* * * *", "@daily", "0 0 L * *", "0 0 * * * *", "")],
+            "name: a\nbudget: ",
+            "-:2: budget: must be an amount above 0",
+            ["-1", "1.234", "1e3", "0.00", '"$1"', '"١"', ".5"],
         ),
-        ("name: ", ["''", "'  '", "x" * 257, "null", "5", "[]"]),
-        ("description: ", ["a"]),
-        ("", ["", "\n\n", "# only comments\n", "---\n---\n", "null", "~", "[]"]),
-        (" ", ["name", "5", "- a", "[[]]", '"name"']),
+        (
+            *("name: a\nschedule: {timezone: UTC, expression: ", "-:2: schedule.expression: "),
+            [f'"{text}"}}' for text in ("61 * * * *", "* * * *", "@daily", "")],
+        ),
+        ("name: ", "-:1: name: ", ["''", "'  '", "x" * 257, "null", "5", "[]"]),
+        ("description: ", "-:1: name or id is required, to tell which deployment it is", ["a"]),
+        ("", "-: contains no deployment", ["", "# only comments\n", "---\n---\n", "null", "~", "[]"]),
+        ("", "a deployment must be a mapping of fields", ["name", "5", "- a", "[[]]", '"name"']),
     ],
 )
-def test_deployment_file_refuses_these_values(before: str, values: list[str]) -> None:
+def test_deployment_file_refuses_these_values(before: str, said: str, values: list[str]) -> None:
     for value in values:
         [problem] = told(before + value)
-        assert REFUSED[before] in problem, value
+        assert said in problem, value
 
 
 def test_deployment_files_are_told_all_their_faults_at_once(tmp_path: Path) -> None:
@@ -539,10 +500,10 @@ def test_deployment_files_are_told_all_their_faults_at_once(tmp_path: Path) -> N
     ("text", "rest"),
     [
         ("name: a\n" + "".join(f"zzz{n}: 1\n" for n in range(50)), "and 30 more"),
-        ("name: a\n" + "".join(f"nmae{n}: 1\n" for n in range(30_000)), "and 980 more"),
-        ("\n".join(f"- {{name: n{n}, foo: 1}}" for n in range(20_000)), "and 981 more"),
+        ("name: a\n" + "".join(f"nmae{n}: 1\n" for n in range(1200)), "and 980 more"),
+        ("\n".join(f"- {{name: n{n}, foo: 1}}" for n in range(1200)), "and 981 more"),
     ],
-    ids=["50", "30,000", "20,000 deployments"],
+    ids=["50", "1,200", "1,200 deployments"],
 )
 def test_deployment_file_shows_twenty_faults_and_counts_at_most_a_thousand(text: str, rest: str) -> None:
     problems = told(text)
@@ -579,8 +540,6 @@ def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
         ("name: a\nmetadata: &m {a: b}\nbudget: {<<: *m}", "3: budget.'<<': merge keys are not supported; "),
         ("name: !!python/object/apply:os.system [ls]", "1: name: the tag !!python/object/apply:os.system is not "),
         ("name: !!binary aGk=", "1: name: the tag !!binary is not supported; only !!str is"),
-        ("name: !mine a", "1: name: the tag !mine is not supported"),
-        ("name: !!timestamp 2026-06-14", "1: name: the tag !!timestamp is not supported"),
         ("name: a\nmetadata: &a\n  b: *a", "3: *a refers to itself"),
         ("name: *a", "1: undefined anchor &a"),
         ("name: &a b\n---\nname: *a", "3: undefined anchor &a"),
@@ -589,13 +548,10 @@ def test_deployment_file_faults_are_short_and_steer_no_terminal() -> None:
         ("name: a\nmetadata:\n\tb: c", "3: not YAML: a value cannot start with '\\t'; indent with spaces"),
         ("name: 😀\ndescription: @home", "2: not YAML: a value cannot start with '@'; put it in quotes"),
         ("name: a: b", "1: not YAML: mapping values are not allowed "),
-        ("name: a\nmessage: do this: now", "2: not YAML: mapping values are not allowed "),
         ("name: 'a\n\n", "3: not YAML: found unexpected end of stream (while scanning a quoted scalar, line 1)"),
         ("name: a\x00b", "1: not YAML: contains the control character U+0000"),
-        ("name: a\n#\x1b[31m", "2: not YAML: contains the control character U+001B"),
         ("name: a\ndescription: '\ufffe'", "2: not YAML: contains the control character U+FFFE"),
         ('name: "\\ud83d\\ude00"', "1: not YAML: "),
-        ('name: "\\U00110000"', "1: not YAML: "),
         ("%YAML 9.1\n---\nname: a", "1: not YAML: found incompatible YAML document"),
     ],
 )
@@ -619,7 +575,7 @@ def test_deployment_file_says_what_needs_quotes(text: str, advice: str) -> None:
 
 
 LAUGHS = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
-MANY = "[" + "a," * 60_000 + "]"
+MANY = f"[&b [{'a,' * 1000}]{', *b' * 59}]"  # 60,000 values
 TOO_LARGE = "larger than 4 MB after expansion"
 
 
@@ -630,12 +586,12 @@ TOO_LARGE = "larger than 4 MB after expansion"
         (f"name: a\nmetadata:\n  a0: &a0 ha\n{LAUGHS}", "8: more than 100,000 values"),
         (f"name: a\nvault_ids: {MANY}\n---\nname: b\nvault_ids: {MANY}", "5: more than 100,000 values"),
         ("name: a\nmetadata: " + "[" * 101, "2: nested more than 100 levels deep"),
-        ("name: a\nmetadata: " + "[" * 200_000, "2: "),  # the C library's own bound comes first
+        ("name: a\nmetadata: " + "[" * 5000, "2: "),  # the C library's own bound comes first
         ("name: a\nmetadata: " + "{a: " * 101, "2: nested more than 100 levels deep"),
         ("- " * 5000, "1: nested more than 100 levels deep"),
         ("a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a", "2: nested more than 100 levels deep"),
-        (f"name: a\nresources: [{{type: file, a: &a {'x' * 1_000_000}, b: [*a, *a, *a, *a, *a]}}]", f"2: {TOO_LARGE}"),
-        ("name: a\nmessage: " + "${A}" * 100_000, f"2: {TOO_LARGE}"),
+        (f"name: a\nresources: [{{type: file, a: &a {'x' * 20_000}, b: [{'*a, ' * 215}]}}]", f"2: {TOO_LARGE}"),
+        ("name: a\nmessage: " + "${A}" * 4500, f"2: {TOO_LARGE}"),
     ],
     ids=["laughs", "documents", "lists", "many lists", "mappings", "dashes", "repeated", "repeated texts", "variables"],
 )
@@ -653,27 +609,18 @@ def test_deployment_file_refuses_what_grows_without_bounds(text: str, problem: s
         ('{"name": "a"\n"id": 1}', "2: not JSON: expected a comma or }, found '\"'"),
         ('{"name": "a"', "1: not JSON: expected a comma or }, found the end"),
         ('{"name": "a\n"}', "1: not JSON: unterminated string, or a raw line break or tab in it; "),
-        ('{"name": "\t"}', "1: not JSON: unterminated string, or a raw line break or tab in it; "),
         ('{"name": "\\q"}', "1: not JSON: invalid value '\"\\\\q\"'"),
         ('{"name":\n"\\ud83d"}', "2: not JSON: invalid surrogate in a string"),
-        ('{"name": 01}', "1: not JSON: invalid value '01'"),
         ('{"name": NaN}', "1: not JSON: invalid value 'NaN'"),
         ("// hello\n{}", "1: not JSON: JSON does not allow comments; use a .yaml file"),
         ('{"name": "a"} }', "1: not JSON: expected a value, found '}'"),
-        ('{"name": "a",\n"name": "b"}', "2: name: duplicate key (first on line 1)"),
         ("[" * 100_000, "1: nested more than 100 levels deep"),
-        ("[" + "1," * 100_001, "1: more than 100,000 values"),
-        ("[" + ",".join(["{}"] * 3) + "]", "1: [0]: name or id is required"),
-        ("", " contains no deployment"),
     ],
 )
 def test_deployment_file_refuses_json_that_is_none(tmp_path: Path, text: str, problem: str) -> None:
     file = tmp_path / "a.json"
     file.write_text(text, encoding="utf-8")
     assert told_of(file)[0].startswith(f"{file}:{problem}")
-
-
-# What cannot be read.
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices on this system")

@@ -30,15 +30,14 @@ def tries(scene: Scene) -> Iterator[list[str]]:
     """Yield the line of a command, each time with TOKEN in another place."""
     words = scene.words
     for at in [place.at for place in scene.command.places(words)]:
-        for planted in ("https://TOKEN", "x TOKEN", "TOKEN@last", "profiles.TOKEN.region"):
+        for planted in ("https://TOKEN", "x TOKEN", "TOKEN@last", "profiles.TOKEN.region")[at % 2 :: 2]:
             yield [*words[:at], planted, *words[at + 1 :]]
-    for more in ("TOKEN", "--TOKEN", "-oTOKEN"):
+    for more in ("--TOKEN", "-oTOKEN"):
         yield [*words, more]
     for name, param in scene.command.options.items():
         if not param.is_flag and param.name not in _FOR_TOKENS:
             yield [*words, f"{name}=TOKEN" if name.startswith("--") else f"{name}TOKEN"]
             yield [*words, name, "k=TOKEN"]
-            yield [name, "TOKEN", *words]
 
 
 @pytest.fixture(autouse=True)
@@ -82,14 +81,14 @@ def test_planted_token_is_not_repeated_as_a_command(qoder: Qoder, token: str, wo
 
 
 LOOKS = [
-    *("auth status", "auth logout", "config list", "config path", "config set region cn", "doctor", "deploy list"),
-    *("deploy run dep_demo --dry-run", "run get last", "api GET /x", "config get region", "config get workspace_id"),
+    *("auth status", "auth logout", "config list", "config path", "deploy run dep_demo --dry-run", "doctor"),
+    *("config get workspace_id", "deploy list", "config set region cn", "config get region"),
 ]
 
 
 @pytest.mark.parametrize("name", [name for names in VARIABLES for name in names.names])
 def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) -> None:
-    for number, line in enumerate(LOOKS):
+    for number, line in enumerate(LOOKS[::2]):
         for value in (TOKENS[number % 2], f"https://{TOKENS[number % 2]}", f"/no/{TOKENS[number % 2]}"):
             if name not in ("QODER_CONFIG", "QODER_STATE_DIR") or not value.startswith("/no"):
                 is_discreet(qoder, *line.split(), *(["--json"] if number % 3 else []), **{name: value})
@@ -108,7 +107,7 @@ def test_planted_token_in_a_variable_is_not_repeated(qoder: Qoder, name: str) ->
 )
 def test_planted_token_in_the_config_file_is_not_repeated(qoder: Qoder, text: str, token: str) -> None:
     config = Path(qoder.env["QODER_CONFIG"])
-    for number, line in enumerate(LOOKS):
+    for number, line in enumerate(LOOKS[::2]):
         config.write_text(text.replace("TOKEN", token))
         config.chmod(0o600)
         is_discreet(qoder, *line.split(), *(["--json"] if number % 2 else []))

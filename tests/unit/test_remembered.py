@@ -221,9 +221,6 @@ def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(fold
     assert run_ids_with_prefix(app.store, "elsewhere", "drun_") == []
 
 
-# What is there already may be anything.
-
-
 @pytest.mark.parametrize("what", GARBAGE)
 def test_remembering_and_offering_say_nothing_whatever_is_in_the_way(folder: Path, what: str) -> None:
     put_in_the_way(folder, what)
