@@ -30,9 +30,6 @@ def told(answer: httpx.Response) -> tuple[int, str | None]:
     return answer.status_code, answer.json()["error"].get("param")
 
 
-# Files.
-
-
 def test_sandbox_keeps_a_file_with_what_is_told_of_it(desk: Desk) -> None:
     metadata = json.dumps({"team": "core"})
     file = form(desk, "/files", ("a.md", b"Text."), metadata=metadata, expires_in_seconds="60").json()
@@ -56,15 +53,13 @@ def test_sandbox_keeps_a_file_with_what_is_told_of_it(desk: Desk) -> None:
         (b"x" * 5_000_001, {}, (413, None)),
         (b"\xff\xfe\x00", {}, (400, "file")),
         (b"", {"name": "x" * 256}, (400, "name")),
-        (b"", {"metadata": "team"}, (400, "metadata")),
         (b"", {"metadata": "[" * 100_000}, (400, "metadata")),
         (b"", {"metadata": "[1]"}, (400, "metadata")),
         (b"", {"metadata": json.dumps({"k": "x" * 8192})}, (400, "metadata")),
         (b"", {"expires_in_seconds": "0"}, (400, "expires_in_seconds")),
-        (b"", {"expires_in_seconds": "soon"}, (400, "expires_in_seconds")),
         (b"", {"purpose": "assistants"}, (400, "purpose")),
     ],
-    ids=range(10),
+    ids=range(8),
 )
 def test_sandbox_refuses_a_file_that_is_wrong(current: Desk, content: bytes, texts: Any, refused: Any) -> None:
     before = current.kept
@@ -94,9 +89,6 @@ def test_sandbox_keeps_a_file_that_a_session_uses(desk: Desk) -> None:
     assert desk.refused("DELETE", "/files/file_notes")[0] == 409
     desk.done(f"/sessions/{session['id']}/archive")
     assert desk.http.delete("/files/file_notes").json() == {"id": "file_notes", "type": "file_deleted"}
-
-
-# Skills.
 
 
 def zipped(**files: bytes) -> bytes:
@@ -142,21 +134,16 @@ def test_sandbox_numbers_the_versions_of_a_skill(desk: Desk) -> None:
         ([("README.md", HEAD)], 400),
         ([("a/SKILL.md", HEAD), ("b/c.md", b"")], 400),
         ([("SKILL.md", b"No front matter.")], 400),
-        ([("SKILL.md", b"---\ndescription: nameless\n---\n")], 400),
         ([("SKILL.md", HEAD), ("../up.md", b"")], 400),
-        ([("SKILL.md", HEAD), ("/etc/up.md", b"")], 400),
         ([("a.zip", b"PK\x03\x04 no zip")], 400),
         ([("a.zip", zipped(SKILL_md=HEAD)[:-40])], 400),
         ([("SKILL.md", HEAD), ("big", b"x" * (50 * 1024 * 1024))], 413),
     ],
-    ids=range(9),
+    ids=range(7),
 )
 def test_sandbox_refuses_a_skill_that_is_none(current: Desk, files: list[tuple[str, bytes]], status: int) -> None:
     assert form(current, "/skills", *files, field="files[]", display_title="T").status_code == status
     assert len(current.ids("/skills")) == 1
-
-
-# Memories.
 
 
 def write(desk: Desk, path: str, content: str = "A.", **query: str) -> Any:

@@ -107,9 +107,6 @@ def test_sandbox_hides_secrets_of_resources(desk: Desk) -> None:
     assert made["resources"] == [{"type": kind, "url": url} for kind in ("github_repository", "git_repository")]
 
 
-# Schedules.
-
-
 def each_minute(desk: Desk, like: str) -> str:
     """Add a deployment that fires every minute and behaves like a preset; return its path."""
     schedule = {"expression": "* * * * *", "timezone": "UTC"}
@@ -146,8 +143,6 @@ def test_sandbox_pauses_none_for_a_manual_run_or_a_passing_error(desk: Desk) -> 
     desk.clock.sleep(150)
     assert [desk.get(path)["status"] for path in ("/deployments/dep_nostart", skipping)] == ["active"] * 2
 
-
-# What goes wrong with writes on order.
 
 WRITES: dict[str, Callable[..., httpx.Response]] = {
     "create": lambda desk, **headers: desk.post("/deployments", BODY, **headers),

@@ -69,19 +69,13 @@ def test_sandbox_has_no_fault_that_is_not_tried_and_told() -> None:
         ("nowhere:503", "trigger, run, list, deployment, session, events, stream, agent, any"),
         ("any:", "drop-after"),
         ("any:explode", "drop-after"),
-        ("any:302", "drop-after"),
         ("any:late", "late=3"),
         ("any:slow=fast", "slow=3"),
-        ("any:slow=-1", "slow=3"),
         ("any:drop-after=3", "no value"),
         ("any:redirect", "redirect=https"),
-        ("any:html=999", "html=502"),
         ("any:429=a\nb", "printable"),
         ("any:503*00", "TIMES"),
-        ("any:skew=5*2", "TIMES"),
-        ("any:late-503", "late-503=3"),
         ("any:year=19700", "year=1970"),
-        ("any:year=-1", "year=1970"),
         ("any:skew=99999999999", "skew=3"),
     ],
 )
@@ -143,9 +137,6 @@ def test_sandbox_that_hangs_uses_up_the_client_s_patience(desk: Desk) -> None:
     assert desk.clock.now == START + 30
 
 
-# Idempotency keys.
-
-
 def test_sandbox_honours_a_key_for_the_request_it_belongs_to(desk: Desk) -> None:
     first = desk.post(TRIGGER, **KEY)
     desk.clock.sleep(10)
@@ -160,9 +151,6 @@ def test_sandbox_may_not_honour_keys(orders: list[str], settings: dict[str, Any]
     desk = Desk("current", *orders, **settings)
     assert desk.post(TRIGGER, **KEY).json()["id"] != desk.post(TRIGGER, **KEY).json()["id"]
     assert len(desk.world.started()) == 2
-
-
-# A server that acts late, and what it says of other times.
 
 
 @pytest.mark.parametrize(
@@ -228,9 +216,6 @@ def test_sandbox_may_have_a_skewed_clock_or_none(desk: Desk) -> None:
     assert ["date" in desk.http.get("/deployments").headers for _ in range(2)] == [False, True]
     decades_off = Desk(desk.generation, "any:skew=1000000000")
     assert decades_off.ids("/deployment_runs") == []  # and no schedule has fired
-
-
-# Lists and replicas that are wrong.
 
 
 def test_sandbox_may_list_a_run_of_another_deployment(desk: Desk) -> None:

