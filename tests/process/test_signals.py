@@ -111,16 +111,16 @@ def test_run_wait_does_not_claim_at_ctrl_c_that_a_run_goes_on_of_which_it_heard_
 # At the trigger.
 
 
+# The trigger is sent in another thread, while the main one is still where it has begun that.
 BUSY_MACHINE = """
-import threading, time
-from qoder_cli.base import signals
-start = threading.Thread.start
-def slowly(self):
-    threading.Thread.start = start
-    start(self)
+import time
+from qoder_cli.base import pool, signals
+begin = pool.begin
+def slowly(work):
+    begin(work)
     while not signals._seen:
         time.sleep(0.005)
-threading.Thread.start = slowly
+pool.begin = slowly
 """
 
 
