@@ -68,10 +68,10 @@ def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
     assert [text for text in shown if "hunter2" in text] == []
 
 
-@pytest.mark.parametrize("name", ["session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"])
-def test_debug_shows_what_is_no_secret(name: str) -> None:
-    assert "hunter2" in shown_body(json.dumps({name: "hunter2"}))
-    assert "hunter2" in redact.header(name, "hunter2")
+def test_debug_shows_what_is_no_secret() -> None:
+    for name in ("session_id", "name", "agent", "idempotency-key", "key", "message", "author", "path"):
+        assert "hunter2" in shown_body(json.dumps({name: "hunter2"})), name
+        assert "hunter2" in redact.header(name, "hunter2"), name
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,9 @@ def test_debug_hides_user_and_password_of_a_url(url: str) -> None:
     assert "hunter2" not in redact.header("location", url)
 
 
-@pytest.mark.parametrize(
-    "text", ["pt-br-reports", "dept-0123456789", "script-pt-", "keyJabberwocky", "a@b.c", "x://y z@h"]
-)
-def test_debug_shows_what_only_looks_a_little_like_a_token(text: str) -> None:
-    assert without_tokens(text) == text
-    assert not has_token(text)
+def test_debug_shows_what_only_looks_a_little_like_a_token() -> None:
+    for text in ("pt-br-reports", "dept-0123456789", "script-pt-", "keyJabberwocky", "a@b.c", "x://y z@h"):
+        assert (without_tokens(text), has_token(text)) == (text, False)
 
 
 def test_run_get_prints_what_an_agent_wrote_as_it_is(qoder: Qoder) -> None:
@@ -151,18 +148,11 @@ def test_debug_never_shows_our_own_token_whatever_its_shape(token: str, before: 
     assert token not in redact.by_shape(before + token + after, token).replace(redact.REDACTED, "")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("deploy run dep_demo", "run wait drun_1 --timeout 5", "run logs drun_1", "doctor"),
-        *("api GET /deployments --include", "api GET /deployment_runs --paginate", "auth status"),
-    ],
-)
-@pytest.mark.parametrize("fault", ["500*inf", "400*inf", "act-503*inf", "garbage*inf", "drop-after*inf"])
-@pytest.mark.parametrize("options", [[], ["--json", "--debug"]], ids=["table", "json and debug"])
-def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str, options: list[str]) -> None:
+@pytest.mark.parametrize("line", ["deploy run dep_demo", "doctor", "api GET /deployments --include", "auth status"])
+@pytest.mark.parametrize("fault", ["500*inf", "act-503*inf", "garbage*inf"])
+def test_debug_never_shows_a_token_that_is_echoed(qoder: Qoder, line: str, fault: str) -> None:
     Things(qoder, "current", "any:echo-token", f"any:{fault}")
-    qoder(*line.split(), *options)  # what it prints, and what it leaves behind, is searched for the token there
+    qoder(*line.split(), "--json", "--debug")  # the token is looked for there in all that it prints and leaves behind
 
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--debug"]], ids=" ".join)
@@ -190,15 +180,12 @@ def test_debug_shows_no_spelling_of_a_token_in_json(token: str, random: Random) 
     assert json.loads(client.hide(f'["{"".join(map(spell, token))}"]')) == ["[redacted]"]
 
 
-SPELLINGS = {"with a quote": 'pt-abcd"efgh', "with a line break": "pt-abcdefgh\n"}
-
-
-@pytest.mark.parametrize("token", SPELLINGS.values(), ids=SPELLINGS)
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
-def test_deploy_run_shows_no_typed_token_however_it_is_spelled(qoder: Qoder, token: str, options: list[str]) -> None:
+@pytest.mark.parametrize("token", ['pt-abcd"efgh', "pt-abcdefgh\n"], ids=["with a quote", "with a line break"])
+def test_deploy_run_shows_no_typed_token_however_it_is_spelled(qoder: Qoder, token: str) -> None:
     qoder.env["QODER_PAT"] = token
-    ran = qoder("deploy", "run", "dep_1", "--wait", "--timeout", token.strip(), *options)
-    assert (ran.code, "abcd" in ran.err, "[redacted]" in ran.err) == (2, False, True)
+    for options in ((), ("--json",)):
+        ran = qoder("deploy", "run", "dep_1", "--wait", "--timeout", token.strip(), *options)
+        assert (ran.code, "abcd" in ran.err, "[redacted]" in ran.err) == (2, False, True)
 
 
 @pytest.mark.parametrize("where", ["token", "config.toml"])

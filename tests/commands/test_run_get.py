@@ -380,7 +380,11 @@ def test_run_get_says_that_a_body_is_too_large(qoder: Qoder) -> None:
 GONE = api_error(404, "not_found_error", "No such thing.")
 NO_ANSWERS: dict[str, tuple[Any, int, str]] = {
     "not found": (GONE, 5, "api.qoder.com"),
-    "501": (api_error(501, "feature_not_available", "Not here."), 7, "Not here"),
+    "501": (
+        api_error(501, "feature_not_available", "Not here."),
+        7,
+        "this server cannot do that; check the profile (default): qoder auth status",
+    ),
     "another run": ({**DONE, "id": "drun_2"}, 7, "not run drun_1"),
     "a bad token": (api_error(401, "authentication_error", "Bad."), 4, "Bad."),
     "a login page": ((403, "<html>Log in</html>"), 4, "403"),

@@ -79,8 +79,18 @@ def refusing(desk: Desk, said: Callable[[str], str]) -> None:
     desk.service.meanwhile = [refuse] * 9
 
 
-@pytest.mark.parametrize("command", SENDING)
-@pytest.mark.parametrize("how", [*QUOTED, *(f"the value {how}" for how in CODED)])
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [
+        *(("deploy apply", how) for how in (*QUOTED, *(f"the value {how}" for how in CODED))),
+        *(
+            (command, how)
+            for command in SENDING
+            for how in ("escaped", "the value in base 64")
+            if command != "deploy apply"
+        ),
+    ],
+)
 def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: str, how: str) -> None:
     file = desk.file(FILE)
     coded = CODED.get(how.removeprefix("the value "), str)
@@ -145,25 +155,20 @@ def test_redaction_by_shape_hides_only_secrets(said: str, shown: str) -> None:
 
 TOKENS = [
     *("pt-Abcdefghij0123456789", "eyJhbGciOi.eyJzdWIiOi.c2lnbmF0", "sk-proj-Abcdefghij0123456789"),
-    *(
-        "ghp_Abcdefghij0123456789",
-        "glpat-Abcdefghij0123456789",
-        "xoxb-Abcdefghij0123456789",
-        "sk_live_Abcdefghij012345",
-    ),
+    *("ghp_Abcdefghij0123456789", "glpat-Abcdefghij0123456789", "xoxb-Abcdefghij0123456789"),
+    "sk_live_Abcdefghij012345",
+]
+PLACES = [
+    *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}")),
+    *(f"agent create --name a --model auto {more}" for more in ("--tools Bash,{}", "--ask {}")),
+    *(f"agent create --name a --model auto --mcp docs=https://{more}" for more in ("me:{}@x.example", "x/?x={}")),
+    *("run list --status {}", "deploy get {} --json", "{} list", "deploy pause -", "deploy run -"),
+    "agent archive - --yes",
 ]
 
 
-@pytest.mark.parametrize("token", TOKENS)
 @pytest.mark.parametrize(
-    "line",
-    [
-        *(f"env create --name a {more}" for more in ("--pip {}", "--allow-host {}")),
-        *(f"agent create --name a --model auto {more}" for more in ("--tools Bash,{}", "--ask {}")),
-        *(f"agent create --name a --model auto --mcp docs=https://{more}" for more in ("me:{}@x.example", "x/?x={}")),
-        *("run list --status {}", "deploy get {} --json", "{} list", "deploy pause -", "deploy run -"),
-        "agent archive - --yes",
-    ],
+    ("line", "token"), [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]
 )
 def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
     qoder.stdin = f"weekly\n{token}\n"

@@ -11,27 +11,33 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.chat import Page
-from qoder_cli.sandbox.records import AGENT
-from qoder_cli.sandbox.wire import GENERATIONS
+from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from tests.conftest import Qoder
-from tests.support.sessions import ENVIRONMENT, Service
+from tests.support.things import Things, each_row
 
-LOST = ("drop-after", "hang-after", "truncated", "garbage", "act-503-bare", "act-html", "drop-before", "503-bare")
 NEW = ("session", "new", "--agent", "writer")
+WRITER = "agent_writer"
 
 
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Service:
-    return Service(qoder, request.param)
+@pytest.fixture
+def service(service: Things) -> Things:
+    """Return the sandbox with one environment, and things to put into a session."""
+    service.thing("env_workers")["archived_at"] = "2026-01-01T00:00:00Z"
+    service.keep("vaults", {"id": "vault_1", "display_name": "keys"})
+    service.keep("memory_stores", {"id": "memstore_1", "name": "notes"})
+    for id in ("file_7", "file_9"):
+        service.keep("files", {"id": id, "filename": f"{id}.txt"})
+    return service
 
 
 # Listed and looked at.
 
 
-def test_session_list_shows_the_newest_first(qoder: Qoder, service: Service) -> None:
-    first = service.session(title="June")
+def test_session_list_shows_the_newest_first(qoder: Qoder, service: Things) -> None:
+    writer = {"id": WRITER, "type": "agent", "version": 1}
+    first = service.session(title="June", agent=writer)
     qoder.clock.time += 60
-    second = service.session(deployment_id="dep_demo")
+    second = service.session(deployment_id="dep_demo", agent=writer)
     rows = [line.split("\t") for line in qoder("session", "list").out.splitlines()]
     assert [row[:2] for row in rows] == [[second, "-"], [first, "June"]]
     assert rows[0][4:6] == ["dep_demo", ENVIRONMENT]
@@ -46,7 +52,7 @@ def test_session_list_shows_the_newest_first(qoder: Qoder, service: Service) -> 
 
 
 def test_session_list_shows_archived_ones_where_asked_for_and_update_changes_none(
-    qoder: Qoder, service: Service
+    qoder: Qoder, service: Things
 ) -> None:
     id = service.session()
     qoder("session", "archive", id, "--yes")
@@ -59,7 +65,7 @@ def test_session_list_shows_archived_ones_where_asked_for_and_update_changes_non
     assert qoder("session", "update", id, "--budget", "lots").code == 2
 
 
-def test_session_get_tells_how_the_latest_turn_ended(qoder: Qoder, service: Service) -> None:
+def test_session_get_tells_how_the_latest_turn_ended(qoder: Qoder, service: Things) -> None:
     qoder("deploy", "run", "dep_demo", "--wait")
     ran = qoder("session", "get", "last", "--json")
     assert (ran.code, ran.json["id"][:5], ran.json["turn"]["status"]) == (0, "sess_", "completed")
@@ -67,8 +73,9 @@ def test_session_get_tells_how_the_latest_turn_ended(qoder: Qoder, service: Serv
     assert (fields["status"], fields["latest_turn"], fields["deployment"]) == ("idle", "completed", "dep_demo")
 
 
-def test_session_list_refuses_a_name_that_two_agents_have_with_both_ids(qoder: Qoder, service: Service) -> None:
-    service.things["/agents"] += [{"id": "agent_2", "name": "writer"}, {"id": "agent_3", "name": "reader"}]
+def test_session_list_refuses_a_name_that_two_agents_have_with_both_ids(qoder: Qoder, service: Things) -> None:
+    for id, name in (("agent_2", "writer"), ("agent_3", "reader")):
+        service.keep("agents", {"id": id, "name": name})
     ran = qoder("session", "list", "--agent", "writer")
     assert ran.code == 2
     assert "agent_2" in ran.err
@@ -80,14 +87,14 @@ def test_session_list_refuses_a_name_that_two_agents_have_with_both_ids(qoder: Q
 # Updated, archived and deleted.
 
 
-def test_session_update_sends_only_what_differs(qoder: Qoder, service: Service) -> None:
+def test_session_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
     id = service.session(metadata={"team": "core", "old": "1"})
     words = ("--title", "July", "--metadata", "team=core", "--metadata", "day=1", "--remove-metadata", "old")
     ran = qoder("session", "update", id, *words, "--budget", "12.5", "--json")
     assert (ran.code, ran.json["metadata"]) == (0, {"team": "core", "day": "1"})
     budget = {"type": "limit", "max_credit_cost": "12.50"}
     sent = {"title": "July", "metadata": {"day": "1", "old": None}, "budget": budget}
-    assert service.sent == [("POST", f"/sessions/{id}", sent)]
+    assert (service.writes, service.sent) == ([f"POST /sessions/{id}"], [sent])
     again = qoder("session", "update", id, *words, "--budget", "12.50")
     assert (again.code, len(service.sent)) == (0, 1)
     assert "already up to date" in again.err
@@ -95,13 +102,13 @@ def test_session_update_sends_only_what_differs(qoder: Qoder, service: Service) 
 
 
 @pytest.mark.parametrize("verb", ["archive", "delete"])
-def test_session_archive_and_delete_require_confirmation(qoder: Qoder, service: Service, verb: str) -> None:
+def test_session_archive_and_delete_require_confirmation(qoder: Qoder, service: Things, verb: str) -> None:
     ran = qoder("session", verb, service.session())
     assert (ran.code, service.sent) == (2, [])
     assert "--yes" in ran.err
 
 
-def test_session_delete_of_several_tells_of_each(qoder: Qoder, service: Service) -> None:
+def test_session_delete_of_several_tells_of_each(qoder: Qoder, service: Things) -> None:
     ids = [service.session() for _ in range(2)]
     qoder.stdin = "\n".join(ids)
     ran = qoder("session", "delete", "-", "sess_gone", "--yes", "--json")
@@ -111,14 +118,14 @@ def test_session_delete_of_several_tells_of_each(qoder: Qoder, service: Service)
     assert qoder("session", "get", ids[0]).code == 5
 
 
-def test_session_archive_takes_a_run_for_its_session(qoder: Qoder, service: Service) -> None:
+def test_session_archive_takes_a_run_for_its_session(qoder: Qoder, service: Things) -> None:
     run = qoder("deploy", "run", "dep_demo", "-q").out.strip()
     ran = qoder("session", "archive", run, "--yes", "--json")
     assert (ran.code, bool(ran.json["archived_at"])) == (0, True)
     assert qoder("session", "archive", "last", "--yes").code == 0  # it is so already
 
 
-def test_session_delete_exits_9_where_it_cannot_be_read_back(qoder: Qoder, service: Service) -> None:
+def test_session_delete_exits_9_where_it_cannot_be_read_back(qoder: Qoder, service: Things) -> None:
     id = service.session()
     service.faults.add("session:drop-after*inf")
     ran = qoder("session", "delete", id, "--yes", "--json")
@@ -127,16 +134,16 @@ def test_session_delete_exits_9_where_it_cannot_be_read_back(qoder: Qoder, servi
 
 
 @pytest.mark.parametrize(("verb", "hint"), [("archive", None), ("delete", "archive it instead")])
-def test_session_delete_refused_says_what_helps(qoder: Qoder, service: Service, verb: str, hint: str | None) -> None:
+def test_session_delete_refused_says_what_helps(qoder: Qoder, service: Things, verb: str, hint: str | None) -> None:
     id = service.session()
     service.faults.add("session-write:409")
     ran = qoder("session", verb, id, "--yes", "--json")
     assert (ran.code, ran.error["hint"]) == (6, hint)
 
 
-def test_session_archive_is_done_where_another_was_faster(qoder: Qoder, service: Service) -> None:
+def test_session_archive_is_done_where_another_was_faster(qoder: Qoder, service: Things) -> None:
     id = service.session()
-    service.before[f"POST /sessions/{id}/archive"] = [httpx.ReadError("reset")]
+    service.instead[f"POST /sessions/{id}/archive"] = [httpx.ReadError("reset")]
     service.world.sessions[id].change(service.world.now(), archived_at="2026-06-14T08:54:06Z")
     assert qoder("session", "archive", id, "--yes").code == 0
 
@@ -144,9 +151,10 @@ def test_session_archive_is_done_where_another_was_faster(qoder: Qoder, service:
 # Started.
 
 
-def body_of(service: Service) -> dict[str, Any]:
+def body_of(service: Things) -> dict[str, Any]:
     """Return the body of the newest create, without the key of ours in it."""
-    body: dict[str, Any] = [body for method, path, body in service.sent if (method, path) == ("POST", "/sessions")][-1]
+    made = [body for asked, body in zip(service.writes, service.sent, strict=True) if asked == "POST /sessions"]
+    body: dict[str, Any] = made[-1]
     assert body["metadata"].pop("qoder_key")
     return {name: value for name, value in body.items() if value}
 
@@ -155,10 +163,10 @@ def first_message(text: str) -> list[dict[str, Any]]:
     return [{"type": "user.message", "content": [{"type": "text", "text": text}]}]
 
 
-def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, service: Service) -> None:
+def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, service: Things) -> None:
     ran = qoder(*NEW, "-m", "Report.", "--result")
     assert (ran.code, ran.out[:10]) == (0, "You said: "), ran.err
-    body = {"agent": AGENT, "environment_id": ENVIRONMENT, "initial_events": first_message("Report.")}
+    body = {"agent": WRITER, "environment_id": ENVIRONMENT, "initial_events": first_message("Report.")}
     assert body_of(service) == body
     assert "environment: default" in ran.err
     idle = qoder("session", "new", "--agent", AGENT, "--env", ENVIRONMENT, "--json")
@@ -168,19 +176,21 @@ def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, se
     assert told.json["turn"]["requires_action"]
 
 
-def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Service, tmp_path: Path) -> None:
+def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
     words = ["--agent", "writer@3", "--env", "default", "--title", "June", "--vault", "keys", "--memory", "notes:ro"]
     words += ["--file", f"{tmp_path / 'notes.txt'}:/data/notes.txt", "--file", "file_7", "--budget", "5"]
     words += ["--repo", "https://github.com/org/repo@main:/data/repo", "--repo", f"https://git.example/a/b@{'a' * 40}"]
     words += ["--var", "DAY=1", "--var", "PATHS=a;b", "--model", "ultimate"]
+    before = set(service.world.things["files"])
     ran = qoder("session", "new", *words, "--json", "--debug")
     assert ran.code == 0, ran.err
     assert qoder.env["QODER_REPO_TOKEN"] not in ran.out + ran.err
-    uploaded = next(body for method, path, body in service.sent if path == "/files")
+    uploaded = service.sent[service.writes.index("POST /files")]
     assert b"notes" in uploaded
     assert b"qoder_key" in uploaded
+    [file] = (id for id in service.world.things["files"] if id not in before)
     sent = body_of(service)
     if service.world.generation == "legacy":
         assert sent.pop("environment_variables") == "DAY=1\nPATHS=a;b"
@@ -188,7 +198,7 @@ def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Se
         assert sent.pop("environment_variables") == {"DAY": "1", "PATHS": "a;b"}
     token = qoder.env["QODER_REPO_TOKEN"]
     assert sent == {
-        "agent": {"id": AGENT, "type": "agent_with_overrides", "version": 3, "model": "ultimate"},
+        "agent": {"id": WRITER, "type": "agent_with_overrides", "version": 3, "model": "ultimate"},
         "environment_id": ENVIRONMENT,
         "title": "June",
         "vault_ids": ["vault_1"],
@@ -208,7 +218,7 @@ def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Se
                 "password": token,
             },
             {"type": "memory_store", "memory_store_id": "memstore_1", "access": "read_only"},
-            {"type": "file", "file_id": "file_1", "mount_path": "/data/notes.txt"},
+            {"type": "file", "file_id": file, "mount_path": "/data/notes.txt"},
             {"type": "file", "file_id": "file_7"},
         ],
     }
@@ -217,21 +227,21 @@ def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Se
 NO_FIRST_MESSAGES = {"type": "invalid_request_error", "message": "unknown field initial_events"}
 
 
-def knows_no_first_messages(service: Service) -> None:
-    service.before["POST /sessions"] = [httpx.Response(400, json={"type": "error", "error": NO_FIRST_MESSAGES})]
+def knows_no_first_messages(service: Things) -> None:
+    service.instead["POST /sessions"] = [httpx.Response(400, json={"type": "error", "error": NO_FIRST_MESSAGES})]
 
 
 def test_session_new_sends_the_message_afterwards_to_a_server_that_knows_no_first_messages(
-    qoder: Qoder, service: Service
+    qoder: Qoder, service: Things
 ) -> None:
     knows_no_first_messages(service)
     ran = qoder(*NEW, "-m", "Report.", "--result")
     assert (ran.code, ran.out[:10]) == (0, "You said: "), ran.err
-    assert [path.rpartition("/")[2] for _, path, _ in service.sent] == ["sessions", "sessions", "events"]
+    assert [path.rpartition("/")[2] for path in service.writes] == ["sessions", "sessions", "events"]
 
 
 @pytest.mark.parametrize("fault", ["403", "409", "400", "drop-before"])
-def test_session_new_names_the_session_whose_message_is_refused(qoder: Qoder, service: Service, fault: str) -> None:
+def test_session_new_names_the_session_whose_message_is_refused(qoder: Qoder, service: Things, fault: str) -> None:
     knows_no_first_messages(service)
     service.faults.add(f"send:{fault}*inf")
     ran = qoder(*NEW, "-m", "Report.", "--wait", "--json")
@@ -244,7 +254,7 @@ def test_session_new_names_the_session_whose_message_is_refused(qoder: Qoder, se
     assert lost or ran.error["next"] == ["qoder", "session", "send", made, "-m", "TEXT", "-o", "json"]
 
 
-def test_session_new_that_is_interrupted_before_its_message_names_the_session(qoder: Qoder, service: Service) -> None:
+def test_session_new_that_is_interrupted_before_its_message_names_the_session(qoder: Qoder, service: Things) -> None:
     def stop(request: httpx.Request, answer: Any) -> httpx.Response:
         if request.method == "GET" and request.url.path.endswith("/events"):  # right before it is sent
             raise Signalled(signal.SIGINT)
@@ -259,12 +269,12 @@ def test_session_new_that_is_interrupted_before_its_message_names_the_session(qo
     assert ran.error["message"] == f"interrupted; session {made} was created, but its message was not sent"
 
 
-def test_session_new_asks_for_an_environment_where_there_are_several(qoder: Qoder, service: Service) -> None:
-    service.things["/environments"].append({"id": "env_2", "name": "other"})
+def test_session_new_asks_for_an_environment_where_there_are_several(qoder: Qoder, service: Things) -> None:
+    other = service.keep("environments", {"id": "env_2", "name": "other", "archived_at": None})
     ran = qoder(*NEW, "-m", "x")
     assert (ran.code, service.sent) == (2, [])
     assert "other (env_2)" in ran.err
-    service.things["/environments"][1]["archived_at"] = "2026-01-01T00:00:00Z"
+    other["archived_at"] = "2026-01-01T00:00:00Z"
     assert qoder(*NEW, "-m", "x").code == 0
 
 
@@ -280,7 +290,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("line", MISTAKES)
 def test_session_new_tells_what_is_wrong_before_anything_is_sent(
-    qoder: Qoder, service: Service, tmp_path: Path, line: str
+    qoder: Qoder, service: Things, tmp_path: Path, line: str
 ) -> None:
     (tmp_path / "BINARY").write_bytes(b"\x00\x01")
     (tmp_path / "LARGE").write_bytes(b"x" * (5 * 2**20 + 1))
@@ -291,23 +301,23 @@ def test_session_new_tells_what_is_wrong_before_anything_is_sent(
     assert "secret" not in ran.err
 
 
-@pytest.mark.parametrize("lists", ["with", "without"])
-@pytest.mark.parametrize("fault", LOST)
+@pytest.mark.parametrize("hidden", [(), ("metadata",)], ids=["with metadata", "without"])
+@pytest.mark.parametrize("fault", ["drop-after", "act-html", "drop-before"])
 def test_session_new_finds_a_session_whose_answer_was_lost_and_makes_none_twice(
-    qoder: Qoder, service: Service, fault: str, lists: str
+    qoder: Qoder, service: Things, fault: str, hidden: tuple[str, ...]
 ) -> None:
     service.session(metadata={"qoder_key": "another"})
     service.faults.add(f"session-write:{fault}")
-    service.lists_metadata = lists == "with"
+    service.lies["GET /sessions"] = each_row(lambda row: {k: v for k, v in row.items() if k not in hidden})
     ran = qoder(*NEW, "-m", "Report.", "--json")
     made = [each.id for each in service.world.sessions.values() if each.initial_events]
-    if fault in ("drop-before", "503-bare"):
+    if fault == "drop-before":
         assert (ran.code, made, ran.error["next"][:3]) == (9, [], ["qoder", "session", "list"])
     else:
         assert (ran.code, made) == (0, [ran.json["id"]]), ran.err
 
 
-def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Service) -> None:
+def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Things) -> None:
     resource = {"type": "file", "file_id": "file_9", "mount_path": "/a"}
     same: dict[str, Any] = {
         "agent": {"id": AGENT, "type": "agent", "version": 4},
@@ -325,7 +335,7 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Serv
 
 
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
-def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service: Service, like: str) -> None:
+def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service: Things, like: str) -> None:
     qoder("deploy", "run", "dep_demo", "--wait")
     ran = qoder("session", "new", "--like", like, "--result")
     assert (ran.code, ran.out[:10]) == (0, "You said: "), ran.err
@@ -335,8 +345,8 @@ def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service:
 # What is in a session.
 
 
-@pytest.mark.parametrize("fault", ["", *LOST])
-def test_session_files_are_put_in_and_taken_out(qoder: Qoder, service: Service, tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["", "drop-after"])
+def test_session_files_are_put_in_and_taken_out(qoder: Qoder, service: Things, tmp_path: Path, fault: str) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     id = service.session()
 
@@ -355,17 +365,17 @@ def test_session_files_are_put_in_and_taken_out(qoder: Qoder, service: Service, 
     assert files("--add", "/no/such/file").code == 2
 
 
-def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Service) -> None:
+def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Things) -> None:
     url = "https://github.com/org/repo"
     id = service.session(resources=[{"id": "sesr_1", "type": "github_repository", "url": url}])
     assert qoder("session", "files", id, "--renew", "sesr_1").code == 2
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
     ran = qoder("session", "files", id, "--renew", "sesr_1")
     assert (ran.code, ran.out.split("\t")[:3]) == (0, ["sesr_1", "github_repository", url])
-    assert service.sent[-1][2] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
+    assert service.sent[-1] == {"authorization_token": qoder.env["QODER_REPO_TOKEN"]}
 
 
-def test_session_threads_are_listed_looked_at_and_archived(qoder: Qoder, service: Service) -> None:
+def test_session_threads_are_listed_looked_at_and_archived(qoder: Qoder, service: Things) -> None:
     id = service.session()
     [thread] = qoder("session", "threads", id, "--json").json
     assert qoder("session", "threads", id).out.split("\t")[:2] == [thread["id"], "idle"]
@@ -375,7 +385,7 @@ def test_session_threads_are_listed_looked_at_and_archived(qoder: Qoder, service
 
 
 @pytest.mark.parametrize("options", ["", "--tail 3", "--follow"])
-def test_session_logs_shows_one_thread(qoder: Qoder, service: Service, options: str) -> None:
+def test_session_logs_shows_one_thread(qoder: Qoder, service: Things, options: str) -> None:
     qoder("deploy", "run", "dep_demo", "--wait")
     [thread] = qoder("session", "threads", "last", "--json").json
     ran = qoder("session", "logs", "last", "--thread", thread["id"], *options.split())
@@ -384,9 +394,8 @@ def test_session_logs_shows_one_thread(qoder: Qoder, service: Service, options: 
     assert [qoder("run", "logs", "last", "--thread", id).code for id in ("sthr_gone", "evt_1")] == [5, 2]
 
 
-def test_session_logs_follows_a_thread_by_its_own_stream(qoder: Qoder, service: Service) -> None:
-    run = qoder("deploy", "run", "dep_demo", "--json").json
-    session = qoder("run", "get", run["id"], "--json").json["session_id"]
+def test_session_logs_follows_a_thread_by_its_own_stream(qoder: Qoder, service: Things) -> None:
+    session = qoder("deploy", "run", "dep_demo", "--json").json["session_id"]
     [thread] = qoder("session", "threads", session, "--json").json
     ran = qoder("session", "logs", session, "--thread", thread["id"], "--follow")
     assert ran.code == 0, ran.err
@@ -395,7 +404,7 @@ def test_session_logs_follows_a_thread_by_its_own_stream(qoder: Qoder, service: 
     assert streams == {f"GET /sessions/{session}/threads/{thread['id']}/stream"}
 
 
-def test_model_list_shows_what_they_cost(qoder: Qoder, service: Service) -> None:
+def test_model_list_shows_what_they_cost(qoder: Qoder, service: Things) -> None:
     assert qoder("model", "list", "-q").out == "auto\nultimate\n"
     assert qoder("model", "list").out.splitlines()[1].split("\t")[3:5] == ["1.6", "low, medium, high"]
 
@@ -404,7 +413,7 @@ def test_model_list_shows_what_they_cost(qoder: Qoder, service: Service) -> None
 
 
 @pytest.mark.parametrize("words", [("chat", "sess_1"), ("new", "--agent", "writer", "-m", "x", "--chat")])
-def test_session_chat_requires_a_terminal(qoder: Qoder, service: Service, words: tuple[str, ...]) -> None:
+def test_session_chat_requires_a_terminal(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
     ran = qoder("session", *words)
     assert (ran.code, service.asked) == (2, [])
     assert "session send" in ran.err
@@ -420,11 +429,7 @@ def message(said: str) -> dict[str, Any]:
 
 
 START = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
-
-
 USED = {"id": "evt_2", "type": "agent.tool_use", "name": "Bash", "input": {"command": "l\x1bs" * 90}}
-
-
 CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("One "), delta("two."), message("One two.")), "One two.\n"),
     ((START, delta("One "), START, delta("One "), delta("two."), message("One two.")), "One two.\n"),

@@ -1,6 +1,7 @@
 """The questions about a call, on a real terminal: what is shown, what counts as a yes, and what is sent."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.asking import APPROVE, ASKED, FastClock, Server, asked_again, call, fields_drawn, served
-from tests.support.processes import IMPATIENT, Shell, Terminal, until
+from tests.support.asking import APPROVE, ASKED, FastClock, Server, asked_again, call, fields_drawn, served, sha256_of
+from tests.support.processes import IMPATIENT, PATIENCE, Shell, Terminal, until
 
 WAIT = ("qoder", "run", "wait", "drun_1", "--follow")
 LOGS = ("qoder", "run", "logs", "drun_1", "--follow")
+PROMPT = (*WAIT, "--on-ask", "prompt")
+DENY = ("qoder", "run", "deny", "drun_1")
 STOP = "allow? [y]es [n]o [w]hy not [s]top"
 MARGINS = ("  │ ", "  ┆ ")  # of a line, and of a row that continues one
 
@@ -33,6 +36,12 @@ def shell(tmp_path: Path, server: Server) -> Iterator[Shell]:
         yield made
 
 
+@pytest.fixture
+def hasty(shell: Shell) -> Shell:
+    """Return a shell whose commands wait for less long."""
+    return shell.hurry()
+
+
 def sent(server: Server) -> list[str]:
     return [event["result"] for body in server.posted for event in body["events"]]
 
@@ -49,7 +58,7 @@ def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Ser
     assert server.taken == {"evt_1": 1}
 
 
-@pytest.mark.parametrize("replies", [["n\n"], ["\n"] * 3, ["maybe\n", "Y?\n", "ye\n"], ["\x04"]])
+@pytest.mark.parametrize("replies", [["n\n"], ["\n", "maybe\n", "ye\n"], ["\x04"]])
 def test_session_approve_takes_nothing_else_for_a_yes(shell: Shell, server: Server, replies: list[str]) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         for number, reply in enumerate(replies, 1):
@@ -61,26 +70,22 @@ def test_session_approve_takes_nothing_else_for_a_yes(shell: Shell, server: Serv
 def test_session_approve_takes_nothing_that_was_typed_before_it_asked(shell: Shell, server: Server) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.type("y\ny\ny\n")
-        terminal.shows(ASKED)
-        time.sleep(0.3)
-        assert terminal.process.poll() is None
-        terminal.type("n\n")
+        terminal.shows(ASKED).type("n\n")
         assert terminal.end() == 2
     assert server.posted == []
 
 
 @pytest.mark.parametrize(
     ("words", "pasted"),
-    [(WAIT, "maybe\ny\n"), (APPROVE, "y\nls\n"), (WAIT, "y\nls"), (WAIT, "w\nbecause\ny\n"), (APPROVE, "n\ny")],
+    [(WAIT, "maybe\ny\n"), (APPROVE, "y\nls\n"), (WAIT, "y\nls"), (WAIT, "w\nbecause\ny\n")],
 )
 def test_question_is_not_answered_by_pasted_lines(
-    shell: Shell, server: Server, words: tuple[str, ...], pasted: str
+    hasty: Shell, server: Server, words: tuple[str, ...], pasted: str
 ) -> None:
     question = ASKED if words is APPROVE else STOP
-    with Terminal(shell.hurry(), *words) as terminal:
+    with Terminal(hasty, *words) as terminal:
         asked_again(terminal, question, 1).type(pasted)
         asked_again(terminal, question, 2)
-        time.sleep(0.3)
         assert server.posted == []
         terminal.type("n\n")
         assert terminal.end() in (0, 2)
@@ -121,33 +126,30 @@ def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, se
     assert server.posted == []
 
 
-class Slow(Server):
-    """Does what is written, and is in no hurry to say so."""
+@pytest.mark.parametrize("how", ["ctrl-c", "hang up"])
+def test_session_approve_says_at_a_signal_that_it_is_unknown_what_was_sent(
+    shell: Shell, server: Server, how: str
+) -> None:
+    has_ended, take = threading.Event(), server._take
 
-    def _take(self, session: Any, events: list[dict[str, Any]]) -> httpx.Response:
-        answer = super()._take(session, events)
-        time.sleep(5)
+    def slow(session: Any, events: list[dict[str, Any]]) -> httpx.Response:
+        answer = take(session, events)
+        has_ended.wait(PATIENCE)
         return answer
 
-
-@pytest.mark.parametrize("how", ["ctrl-c", "hang up"])
-def test_session_approve_says_at_a_signal_that_it_is_unknown_what_was_sent(tmp_path: Path, how: str) -> None:
-    server = Slow(FastClock())
-    server.session("sess_1", call(1))
-    shell = Shell(tmp_path)
-    with served(server) as url:
-        shell.env |= {"QODER_BASE_URL": url, "QODER_PAT": "pt-planted-0123456789abcdef"}
-        with Terminal(shell.hurry(IMPATIENT), *APPROVE) as terminal:
-            terminal.shows(ASKED).type("y\n")
-            until(lambda: server.posted, "the answer")
-            if how == "ctrl-c":
-                terminal.type("\x03")
-                assert terminal.end() == -signal.SIGINT
-                assert any("unknown whether" in line for line in terminal.screen), terminal.screen
-            else:
-                terminal.hang_up()
-                until(lambda: terminal.process.poll() is not None, "its end")
-                assert terminal.process.poll() in (129, -signal.SIGHUP)
+    server._take = slow  # type: ignore[method-assign]  # does what is written, and is in no hurry to say so
+    with Terminal(shell.hurry(IMPATIENT), *APPROVE) as terminal:
+        terminal.shows(ASKED).type("y\n")
+        until(lambda: server.taken, "the answer")
+        if how == "ctrl-c":
+            terminal.type("\x03")
+            assert terminal.end() == -signal.SIGINT
+            assert any("unknown whether" in line for line in terminal.screen), terminal.screen
+        else:
+            terminal.hang_up()
+            until(lambda: terminal.process.poll() is not None, "its end")
+            assert terminal.process.poll() in (129, -signal.SIGHUP)
+    has_ended.set()
     assert server.taken == {"evt_1": 1}
 
 
@@ -158,29 +160,27 @@ def test_session_approve_says_at_a_signal_that_it_is_unknown_what_was_sent(tmp_p
     ("words", "keys", "result", "code"),
     [
         (WAIT, "y\n", ["allow"], 0),
-        ((*WAIT[:4], "--on-ask", "prompt"), "n\n", ["deny"], 0),
         ((*WAIT[:4], "--on-ask", "prompt", "--no-progress"), "yes\n", ["allow"], 0),
         (WAIT, "s\n", [], 11),
         (LOGS, "y\n", ["allow"], 0),
     ],
 )
 def test_run_wait_asks_and_goes_on(
-    shell: Shell, server: Server, words: tuple[str, ...], keys: str, result: list[str], code: int
+    hasty: Shell, server: Server, words: tuple[str, ...], keys: str, result: list[str], code: int
 ) -> None:
-    with Terminal(shell.hurry(), *words) as terminal:
+    with Terminal(hasty, *words) as terminal:
         terminal.shows(STOP).type(keys)
         assert terminal.end() == code, terminal.screen
     assert sent(server) == result
     assert sum("echo 1" in line and "│" in line for line in terminal.screen) == 1
 
 
-def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(shell: Shell, server: Server) -> None:
+def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(hasty: Shell, server: Server) -> None:
     server.session("sess_1", call(1), call(2))
-    with Terminal(shell.hurry(), *WAIT) as terminal:
+    with Terminal(hasty, *WAIT) as terminal:
         terminal.shows(STOP).type("w\n")
         terminal.shows("why not?").type("not on a Friday\ny\n")
         asked_again(terminal, STOP, 2)
-        time.sleep(0.3)
         assert server.posted == []
         terminal.type("n\n")
         assert terminal.end() == 0
@@ -189,17 +189,17 @@ def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(shell:
     assert any("why not? not on a Friday" in line for line in terminal.screen)  # what is typed is seen
 
 
-def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(shell: Shell, server: Server) -> None:
-    with Terminal(shell.hurry(), *WAIT) as terminal:
+def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(hasty: Shell, server: Server) -> None:
+    with Terminal(hasty, *WAIT) as terminal:
         terminal.shows("[s]top").type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert server.posted == []
     assert any("stopped waiting; run drun_1 keeps running" in line for line in terminal.screen)
 
 
-def test_run_wait_asks_once_where_a_replica_lags(shell: Shell, server: Server) -> None:
+def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Server) -> None:
     server.lag, server.lenient = 2.0, True
-    with Terminal(shell.hurry(), *WAIT) as terminal:
+    with Terminal(hasty, *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == 0
     assert (server.ours, terminal.raw.count(STOP)) == ({"evt_1": 1}, 1)
@@ -207,13 +207,13 @@ def test_run_wait_asks_once_where_a_replica_lags(shell: Shell, server: Server) -
 
 @pytest.mark.parametrize(
     ("fails", "replies", "code"),
-    [("403", ["y\n"], 11), ("404", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)],
+    [("403", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)],
 )
 def test_run_wait_does_not_end_as_if_nothing_was_started(
-    shell: Shell, server: Server, fails: str, replies: list[str], code: int
+    hasty: Shell, server: Server, fails: str, replies: list[str], code: int
 ) -> None:
     server.goes_wrong = [fails] if fails else []
-    with Terminal(shell.hurry(), *WAIT) as terminal:
+    with Terminal(hasty, *WAIT) as terminal:
         for number, reply in enumerate(replies, 1):
             asked_again(terminal, STOP, number).type(reply)
         assert terminal.end() == code, terminal.screen
@@ -221,9 +221,9 @@ def test_run_wait_does_not_end_as_if_nothing_was_started(
     assert bool(server.posted) == bool(fails)
 
 
-def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(shell: Shell, server: Server) -> None:
+def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(hasty: Shell, server: Server) -> None:
     server.session("sess_1", call(1), call(2, kind="agent.custom_tool_use"))
-    with Terminal(shell.hurry(), *WAIT) as terminal:
+    with Terminal(hasty, *WAIT) as terminal:
         terminal.shows(STOP).type("y\n")
         assert terminal.end() == 11
     assert server.taken == {"evt_1": 1}
@@ -260,10 +260,10 @@ AS_IT_IS = [
 ]
 
 
-@pytest.mark.parametrize("words", [APPROVE, WAIT, LOGS], ids=" ".join)
-def test_question_shows_a_call_as_it_is(shell: Shell, server: Server, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", [APPROVE, WAIT], ids=" ".join)
+def test_question_shows_a_call_as_it_is(hasty: Shell, server: Server, words: tuple[str, ...]) -> None:
     server.session("sess_1", call(1, input={"command": "\n".join(AS_IT_IS)}))
-    with Terminal(shell.hurry(), *words, columns=200) as terminal:
+    with Terminal(hasty, *words, columns=200) as terminal:
         terminal.shows("[y]es").type("n\n")
         terminal.end()
     assert [f"  │   {line}" for line in AS_IT_IS if f"  │   {line}" not in terminal.screen] == []
@@ -279,7 +279,7 @@ def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Serv
     assert all(len(line) <= 80 for line in terminal.screen if line.startswith(MARGINS))
 
 
-@pytest.mark.parametrize("columns", [80, 41, 24])
+@pytest.mark.parametrize("columns", [80, 24])
 def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Server, columns: int) -> None:
     width = columns - len("  │ ") - 2
     lines = ["echo", "x" * (width - 2) + "timeout", "  " + "y" * (width - 4) + "path\n/tmp", "\ttimeout", "timeout\r"]
@@ -305,30 +305,31 @@ def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Serve
     assert "  │   界" in terminal.screen
 
 
-def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(shell: Shell, server: Server) -> None:
+def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(hasty: Shell, server: Server) -> None:
     server.session("sess_1", call(1, name='Ba"sh', input={"command": "rm -rf /\n" + "echo ok\n" * 30}))
     long = 'a call of "Ba\\"sh" with 321 characters? [y]es [n]o'
-    with Terminal(shell, *APPROVE, rows=24) as terminal:
+    with Terminal(hasty, *APPROVE, rows=24) as terminal:
         terminal.shows(f"approve evt_1, {long}").type("n\n")
         assert terminal.end() == 2
-    with Terminal(shell.hurry(), *WAIT, rows=24) as terminal:
+    with Terminal(hasty, *WAIT, rows=24) as terminal:
         terminal.shows(f"allow {long}").type("s\n")
         assert terminal.end() == 11
 
 
-@pytest.mark.parametrize(
-    ("where", "secret"),
-    [
-        *(("command", name) for name in ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_REPO_TOKEN", "[redacted]")),
-        ("name", "QODER_PAT"),
-        ("key", "QODER_REPO_TOKEN"),
-    ],
-)
+SECRETS = [
+    ("command", "QODER_PAT"),
+    ("command", "[redacted]"),
+    ("name", "QODER_ACCESS_TOKEN"),
+    ("key", "QODER_REPO_TOKEN"),
+]
+
+
+@pytest.mark.parametrize(("where", "secret"), SECRETS)
 def test_question_is_not_asked_of_a_call_with_a_secret_of_ours(
-    shell: Shell, server: Server, secret: str, where: str
+    hasty: Shell, server: Server, secret: str, where: str
 ) -> None:
-    shell.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
-    given = shell.env.get(secret, secret)
+    hasty.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
+    given = hasty.env.get(secret, secret)
     asks = {
         "command": call(1, input={"command": "x" * 70 + given}),
         "name": call(1, name=f"Bash {given}"),
@@ -336,7 +337,7 @@ def test_question_is_not_asked_of_a_call_with_a_secret_of_ours(
     }[where]
     server.session("sess_1", asks)
     for words, code in ((APPROVE, 2), (WAIT, 11)):
-        with Terminal(shell if words is APPROVE else shell.hurry(), *words) as terminal:
+        with Terminal(hasty, *words) as terminal:
             assert terminal.end() == code
         said = " ".join(terminal.screen)
         assert "holds a secret of yours" in said
@@ -344,7 +345,123 @@ def test_question_is_not_asked_of_a_call_with_a_secret_of_ours(
         assert given not in terminal.raw.replace("\r\n  ┆     ", "") or secret == "[redacted]"
         assert words is WAIT or "to deny it: qoder session deny sess_1 evt_1" in said
     assert server.posted == []
-    with Terminal(shell, "qoder", "session", "deny", "sess_1") as terminal:
+    with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:
         terminal.shows("deny evt_1? [y]es [n]o").type("y\n")
         assert terminal.end() == 0
     assert sent(server) == ["deny"]
+
+
+# A call is asked about only where all of it was shown.
+
+LONG = {
+    "lines": call(1, input={"command": "echo ok\n" * 2_000 + "rm -rf /"}),
+    "characters": call(1, input={"command": "echo ok;" * 12_500 + "rm -rf /"}),
+    "megabytes": call(1, input={"command": "echo hidden;" * 450_000}),
+    "name": call(1, name="x" * 100_001),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "long"),
+    [
+        (APPROVE, 2, "lines"),
+        (DENY, 2, "characters"),
+        (WAIT, 11, "megabytes"),
+        (WAIT, 11, "lines"),
+        (APPROVE, 2, "name"),
+    ],
+)
+def test_run_approve_does_not_ask_about_a_call_that_it_does_not_show_whole(
+    hasty: Shell, server: Server, words: tuple[str, ...], code: int, long: str
+) -> None:
+    server.session("sess_1", LONG[long])
+    with Terminal(hasty, *words, columns=200) as terminal:
+        assert terminal.end() == code, terminal.screen[-5:]
+    said = " ".join(terminal.screen)
+    assert "[y]es" not in said
+    assert "evt_1 has over 100,000 characters, or over 2,000 lines here" in said
+    assert "answer with --input-sha256 HEX and --yes: qoder " in said
+    assert len([line for line in terminal.screen if line.startswith(MARGINS)]) <= 20
+    assert server.posted == []
+
+
+def test_run_approve_shows_all_of_a_call_that_it_asks_about(shell: Shell, server: Server) -> None:
+    name = "N" * 300 + "rm"
+    server.session("sess_1", call(1, name=name, input={"command": "echo ok\n" * 1_900 + "rm -rf /"}))
+    with Terminal(shell, *APPROVE) as terminal:
+        terminal.shows("characters? [y]es [n]o").type("y\n")
+        assert terminal.end() == 0
+    assert "  │   rm -rf /" in terminal.screen
+    assert name in "".join(terminal.screen).replace("  ┆     ", "")
+    assert server.taken == {"evt_1": 1}
+
+
+def test_run_approve_takes_the_hash_of_a_call_too_long_to_be_shown(shell: Shell, server: Server) -> None:
+    server.session("sess_1", LONG["lines"])
+    with Terminal(shell, *APPROVE, "evt_1", "--input-sha256", sha256_of(LONG["lines"]), "--yes") as terminal:
+        assert terminal.end() == 0
+    assert server.taken == {"evt_1": 1}
+
+
+def test_run_approve_asks_about_no_call_beside_one_that_is_too_long(shell: Shell, server: Server) -> None:
+    server.session("sess_1", call(2), LONG["lines"])
+    with Terminal(shell, *APPROVE) as terminal:
+        assert terminal.end() == 2
+    assert ASKED not in terminal.raw
+    assert server.posted == []
+
+
+# A question ends with the time, and a reply to the last call is none to the next.
+
+
+@pytest.mark.parametrize("typed", [[], ["y\x04"], ["w\n", "it is late"], ["y\n"]])
+def test_run_wait_ends_at_its_timeout_while_it_asks(hasty: Shell, server: Server, typed: list[str]) -> None:
+    server.session("sess_1", call(1), call(2))
+    with Terminal(hasty, *PROMPT, "--timeout", "60s") as terminal:  # 3 s: time goes twenty times as fast
+        terminal.shows(STOP)
+        for number, keys in enumerate(typed):
+            terminal.shows("why not?" if number else STOP).type(keys)
+        assert terminal.end() == 124, terminal.screen
+    assert server.posted == []
+    assert "no reply came in time; nothing was sent" in terminal.screen
+    assert "timed out after 1m 00s; run drun_1 is still running" in terminal.raw
+
+
+def test_run_wait_sends_a_reply_that_comes_in_time(hasty: Shell, server: Server) -> None:
+    with Terminal(hasty, *PROMPT, "--timeout", "1h") as terminal:
+        terminal.shows(STOP).type("w\n")
+        terminal.shows("why not?").type("not on a Früday\n")
+        assert terminal.end() == 0, terminal.screen
+    assert server.posted[0]["events"][0]["deny_message"] == "not on a Früday"
+
+
+def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Server) -> None:
+    with Terminal(hasty, *PROMPT, "--timeout", "0") as terminal:
+        assert terminal.end() == 124
+    assert STOP not in terminal.raw
+
+
+@pytest.mark.parametrize("words", [PROMPT, APPROVE])
+def test_run_approve_takes_what_is_typed_right_after_a_reply_for_none(
+    hasty: Shell, server: Server, words: tuple[str, ...]
+) -> None:
+    asks = STOP if words is PROMPT else "[y]es [n]o"
+    server.session("sess_1", call(1), call(2))
+    with Terminal(hasty, *words) as terminal:
+        terminal.shows(asks).type("y\n")
+        time.sleep(0.15)  # a person who holds the key, or types for the next question before it is there
+        assert "(tool, evt_2)" not in terminal.raw
+        terminal.type("y\n")
+        asked_again(terminal, asks, 2)
+        assert server.posted == []
+        terminal.type("n\n")
+        terminal.end()
+    assert [event["tool_use_id"] for event in server.posted[0]["events"] if event["result"] == "allow"] == ["evt_1"]
+
+
+def test_run_approve_says_what_to_type_where_nothing_was_typed_in_a_terminal(shell: Shell) -> None:
+    with Terminal(shell, *APPROVE) as terminal:
+        terminal.shows("[y]es [n]o").type("\x04")
+        assert terminal.end() == 2
+    assert "type one of the letters in brackets" in terminal.raw
+    assert "run it in a terminal" not in terminal.raw
