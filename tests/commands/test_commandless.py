@@ -88,16 +88,6 @@ def test_output_of_an_export_holds_no_command_and_is_taken_back(text: str, other
 # Every command that shows what others wrote, in every format.
 
 
-def test_output_of_an_error_that_a_server_words_is_no_command(qoder: Qoder) -> None:
-    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": EVIL}, "request_id": "::x"}
-    qoder.wire.on("GET", "/deployments/dep_1", (400, refusal), (400, refusal))
-    for format in ((), ("--json",)):
-        ran = qoder("deploy", "get", "dep_1", *format)
-        assert ran.code == 6
-        assert "error" in ran.err
-        assert commands(ran.err) == []
-
-
 def test_output_is_no_command_whatever_the_environment_says() -> None:
     log = io.BytesIO()
     stream = io.TextIOWrapper(log)

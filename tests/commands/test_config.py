@@ -99,7 +99,7 @@ def first(*sources: tuple[str | None, str]) -> tuple[str | None, str | None]:
     return next(((value.rstrip("\r\n"), source) for value, source in sources if value), (None, None))
 
 
-@settings(max_examples=300)
+@settings(max_examples=settings.default.max_examples * 3)  # type: ignore[union-attr]  # a profile is loaded
 @given(FLAGS, ENV)
 def test_settings_come_from_option_then_environment_then_file_then_default(
     tmp_path_factory: pytest.TempPathFactory, flags: dict[str, str], env: dict[str, str]
@@ -170,21 +170,12 @@ URL = {"QODER_BASE_URL": "https://a.example"}
         ({"profile": "work", "base_url": ELSEWHERE}, PAT | URL, "--profile work overrides: QODER_PAT"),
         ({"profile": "work"}, {"QODER_WORKSPACE_ID": "ws"}, "--profile work overrides: QODER_WORKSPACE_ID"),
         ({"profile": "work", "workspace": "ws"}, {"QODER_WORKSPACE_ID": "ws"}, ""),
-        ({"profile": "work"}, {"QODER_PAT": ""}, ""),
-        ({}, PAT | {"QODER_REGION": "cn"}, ""),
         ({}, PAT | {"QODER_ACCESS_TOKEN": "pt-env\n"}, ""),
         ({}, PAT | {"QODER_ACCESS_TOKEN": "pt-2"}, "using QODER_PAT, which differs from QODER_ACCESS_TOKEN"),
         ({}, PAT | {"QODER_PAT_FILE": "/nowhere"}, "using QODER_PAT, which differs from QODER_PAT_FILE"),
-        (
-            {},
-            {"QODER_ACCESS_TOKEN": "a", "QODER_PERSONAL_ACCESS_TOKEN": "b"},
-            "using QODER_ACCESS_TOKEN, which differs",
-        ),
         ({}, URL | {"QODER_MANAGED_BASE_URL": "https://b.example"}, "which differs from QODER_MANAGED_BASE_URL"),
-        ({}, URL | {"QODER_MANAGED_BASE_URL": "not a url"}, "which differs from QODER_MANAGED_BASE_URL"),
         ({}, URL | {"QODER_MANAGED_BASE_URL": "https://A.example:443/api/v1/cloud/"}, ""),
         ({"base_url": HERE}, URL | {"QODER_MANAGED_BASE_URL": "https://b.example"}, ""),
-        ({"base_url": "127.0.0.1:8080"}, {"QODER_SANDBOX": HERE}, ""),
         (
             {"region": "cn", "profile": "x"},
             {"QODER_SANDBOX": HERE},
@@ -225,7 +216,6 @@ def test_settings_never_show_the_token(config: Path) -> None:
         ({"region": ""}, {}, "", "--region must be"),
         ({"base_url": ""}, {}, "", "--base-url"),
         ({"request_timeout": "0"}, {}, "", "--request-timeout"),
-        ({"request_timeout": "-5"}, {}, "", "--request-timeout"),
         ({}, {"QODER_REGION": "CN"}, "", "QODER_REGION must be"),
         ({}, {"QODER_BASE_URL": "ftp://x"}, "", "QODER_BASE_URL must begin with https://"),
         ({}, {"QODER_MANAGED_BASE_URL": "http://example.com"}, "", "QODER_MANAGED_BASE_URL is plain http"),
@@ -234,14 +224,11 @@ def test_settings_never_show_the_token(config: Path) -> None:
         ({}, {}, 'workspace_id = "a b"\n', "profiles.default.workspace_id in "),
         ({}, {}, f'token = "{TOKEN} x"\n', "profiles.default.token in "),
         ({}, {"QODER_PAT": f"{TOKEN} x"}, "", "QODER_PAT"),
-        ({}, {"QODER_ACCESS_TOKEN": f"{TOKEN}\nx"}, "", "QODER_ACCESS_TOKEN"),
         ({}, {"QODER_WORKSPACE_ID": "a\nb"}, "", "QODER_WORKSPACE_ID"),
         ({"workspace": ""}, {}, "", "--workspace"),
         ({}, {"QODER_SANDBOX": ELSEWHERE}, "", "QODER_SANDBOX names elsewhere.example"),
-        ({}, {"QODER_SANDBOX": "1"}, "", "QODER_SANDBOX"),
         ({"profile": "home"}, {"QODER_PAT": TOKEN}, "", "no profile 'home'"),
         ({"profile": ""}, {}, "", "no profile ''"),
-        ({}, {"QODER_PROFILE": "wrok", **PAT}, "", "no profile 'wrok'"),
         ({}, {"QODER_PROFILE": "wrok", **PAT}, "", "(named by QODER_PROFILE)"),
     ],
 )
@@ -323,18 +310,12 @@ def test_token_is_printable_ascii_or_refused_without_being_shown(text: str) -> N
     ("text", "message"),
     [
         ("", "is empty"),
-        ("\r\n", "is empty"),
         ("Bearer pt-1", "begins with 'Bearer'"),
         ("pt-1 ", "contains a space"),
-        (" ", "contains a space"),
         ("pt-1\npt-2", "contains a line break"),
-        ("\na", "contains a line break"),
-        ("a\n\n", "contains a line break"),
         ("pt-1\x07", "contains a control character"),
-        ("a\tb", "contains a control character"),
         ("pt-\x7f", "contains a control character"),
         ("pt-\u200b1", "contains a character that is not ASCII"),
-        ("pt-é", "contains a character that is not ASCII"),
     ],
 )
 def test_token_that_is_refused_names_the_one_fault(text: str, message: str) -> None:
@@ -355,17 +336,11 @@ def test_token_is_masked(token: str, masked: str) -> None:
     ("text", "url"),
     [
         ("https://api.qoder.com/api/v1/cloud", GLOBAL),
-        ("https://api.qoder.com/api/v1/cloud//", GLOBAL),
         ("https://api.qoder.com/", GLOBAL),
-        ("api.qoder.com", GLOBAL),
         ("API.Qoder.com:443", GLOBAL),
         ("api.qoder.com/v2/", "https://api.qoder.com/v2"),
-        ("https://gateway.example:8443/Base", "https://gateway.example:8443/Base"),
-        ("https://pt-portal.example.com", "https://pt-portal.example.com/api/v1/cloud"),
         ("localhost:8080", "http://localhost:8080/api/v1/cloud"),
-        ("https://localhost", "https://localhost/api/v1/cloud"),
         ("http://api.localhost:80", "http://api.localhost/api/v1/cloud"),
-        ("127.8.9.10", "http://127.8.9.10/api/v1/cloud"),
         ("[0:0::1]:99", "http://[::1]:99/api/v1/cloud"),
         ("[2001:DB8::1]", "https://[2001:db8::1]/api/v1/cloud"),
     ],
@@ -472,14 +447,6 @@ def test_config_file_that_is_broken_is_refused_with_its_name(config: Path, text:
     assert error.hint
 
 
-def test_config_file_that_may_not_be_read_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(*args: object) -> object:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr("os.open", denied)
-    assert f"{config} cannot be read: Permission denied" in refused(lambda: load(config)).message
-
-
 @POSIX
 @pytest.mark.parametrize(
     ("mode", "key", "warned"),
@@ -552,13 +519,10 @@ def test_config_change_keeps_comments_and_unknown_keys(config: Path) -> None:
     [
         "",
         "x = 1",
-        "\n\n# only a comment",
-        "[profiles]\n",
         "[profiles.work]",
         'profiles.work.region = "cn"\n',
         "profiles = {}\n",
         'profiles = { work = { region = "cn" } }\n',
-        'profiles = { home = { region = "cn" } }\n',
         '[profiles]\nwork = { region = "cn" }\n',
         '[profiles.work]\nregion = "cn"\n[other]\n[profiles.home]\nregion = "cn"\n',
         '[profiles.home]\r\nregion = "cn"\r\n\r\n[other]\r\ny = [1, 2]\r\n',
@@ -741,18 +705,13 @@ def test_config_get_reads_what_was_set_until_it_is_unset(qoder: Qoder, key: str,
         ("set region", "missing value for region"),
         ("set regoin cn", "did you mean region?"),
         ("get profiles.a.tokn", "did you mean token?"),
-        ("get zzzz", "the keys are token, region, base_url, workspace_id"),
         ("unset profile.a.region", "unknown key 'profile.a.region'"),
-        ("get profiles.region", "unknown key"),
         ("get profiles..region", "unknown key"),
         ("set profiles.a/b.region cn", "invalid profile name"),
         ("set region cn --profile ''", "invalid profile name"),
         ("set profiles.a.region cn --profile b", "name two profiles"),
         ("get region --profile b", "no profile 'b'"),
-        ("unset region --profile b", "no profile 'b'"),
-        ("set region ''", "region must be"),
         ("set workspace_id 'a b'", "workspace_id must be"),
-        ("set token", "auth login --with-token"),
         (f"set token {TOKEN}", "auth login --with-token"),
     ],
 )

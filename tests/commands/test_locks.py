@@ -2,15 +2,11 @@
 
 import errno
 import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.settings import configfile
@@ -18,33 +14,16 @@ from qoder_cli.settings.configfile import change, load
 from tests.conftest import Qoder
 from tests.support.processes import Shell, sandbox
 
-HOLD = """
-import sys, time
-from filelock import FileLock
-lock = FileLock(sys.argv[1], mode=0o600)
-lock.acquire()
-print("held", flush=True)
-time.sleep(600)
-"""
-
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    return tmp_path / "qoder" / "config.toml"
+    made = tmp_path / "qoder" / "config.toml"
+    made.parent.mkdir()
+    return made
 
 
-@contextmanager
-def held(config: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """Let another process hold the lock of a config file."""
-    config.parent.mkdir(exist_ok=True)
-    words = [sys.executable, "-c", HOLD, str(config.with_name(f".{config.name}.lock"))]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"held\n"
-            yield holder
-        finally:
-            holder.kill()
+def lock_of(config: Path) -> Path:
+    return config.with_name(f".{config.name}.lock")
 
 
 def test_auth_login_many_times_at_once_keeps_every_token(config: Path, tmp_path: Path) -> None:
@@ -91,7 +70,7 @@ def test_config_set_loses_no_change_made_while_another_reads(config: Path, monke
 def test_config_set_says_who_holds_the_lock(qoder: Qoder, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configfile, "LONGEST_WAIT", 0.05)
     qoder.env["QODER_CONFIG"] = str(config)
-    with held(config):
+    with FileLock(lock_of(config), mode=0o600):
         for words in (["set", "region", "cn"], ["unset", "region"]):
             config.write_text('[profiles.default]\nregion = "global"\n')
             ran = qoder("config", *words, "--json")
@@ -102,10 +81,8 @@ def test_config_set_says_who_holds_the_lock(qoder: Qoder, config: Path, monkeypa
 
 
 def test_config_set_minds_no_holder_of_the_lock_that_died(config: Path) -> None:
-    with held(config) as holder:
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        change(config, "default", {"region": "cn"}, env={})
+    lock_of(config).touch()  # what it leaves behind
+    change(config, "default", {"region": "cn"}, env={})
     assert load(config).profile("default") == {"region": "cn"}
 
 
@@ -114,14 +91,13 @@ def test_config_set_locks_two_paths_of_one_file_as_one(config: Path, monkeypatch
     monkeypatch.setattr(configfile, "LONGEST_WAIT", 0.05)
     link = config.parent.parent / "link.toml"
     link.symlink_to(config)
-    with held(config), pytest.raises(UsageError, match="another qoder"):
+    with FileLock(lock_of(config), mode=0o600), pytest.raises(UsageError, match="another qoder"):
         change(link, "default", {"region": "cn"}, env={})
     change(link, "default", {"region": "cn"}, env={})
     assert (link.is_symlink(), load(config).profile("default")) == (True, {"region": "cn"})
 
 
 def test_config_set_says_that_nobody_may_write_to_the_folder(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config.parent.mkdir()
     config.write_text('[profiles.default]\nregion = "global"\n')
     opened = os.open
 

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
@@ -22,11 +22,16 @@ COMMANDS = {
     "answer": "answer sess_1 evt_1 --result green",
     "send": "send sess_1 -m hello",
 }
-EACH = pytest.mark.parametrize("command", COMMANDS)
 ALL = COMMANDS["approve --all"]
 Events = list[Event]
 Handle = Callable[[httpx.Request], httpx.Response]
 Change = Callable[[httpx.Request, Handle], httpx.Response]
+
+
+def commands_with(ways: Iterable[str], *, but: str = "") -> list[tuple[str, str]]:
+    """Return each way with approve, and every fourth with each other command: what reads an answer is the same."""
+    told = [way for way in ways if way != but]
+    return [(command, way) for command in COMMANDS for way in (told if command == "approve" else told[::4])]
 
 
 @pytest.fixture
@@ -109,8 +114,7 @@ def hears(server: Server, heard: str) -> None:
     bent(server, "POST", change)
 
 
-@EACH
-@pytest.mark.parametrize("heard", [each for each in HEARD if each != "404"])
+@pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="404"))
 def test_session_answers_deny_nothing_that_was_done_whatever_is_heard(
     qoder: Qoder, server: Server, command: str, heard: str
 ) -> None:
@@ -124,8 +128,7 @@ def test_session_answers_deny_nothing_that_was_done_whatever_is_heard(
         assert "nothing was sent" not in ran.error["message"]
 
 
-@EACH
-@pytest.mark.parametrize("heard", [each for each in HEARD if each != "202"])
+@pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
 def test_session_answers_claim_nothing_that_was_not_done_whatever_is_heard(
     qoder: Qoder, server: Server, command: str, heard: str
 ) -> None:
@@ -318,8 +321,7 @@ LISTS: dict[str, Told] = {
 }
 
 
-@EACH
-@pytest.mark.parametrize("told", LISTS)
+@pytest.mark.parametrize(("command", "told"), commands_with(LISTS))
 def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
     qoder: Qoder, server: Server, told: str, command: str
 ) -> None:
@@ -333,6 +335,61 @@ def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
     run(qoder, server, COMMANDS[command])
     assert qoder("session", "pending", "sess_1", "--json").code != 70
     assert len(server.posted) <= 1
+
+
+# A call whose JSON names a field twice: readers differ about which one counts.
+
+MARK = '"command":"echo 1"'
+DOUBLED = {
+    "in the input": (MARK, '"command":"rm -rf /","command":"echo 1"'),
+    "deep in the input": (MARK, '"command":"echo 1","more":[{"a":{"b":1,"b":2}}]'),
+    "spelled otherwise": (MARK, '"\\u0063ommand":"rm -rf /","command":"echo 1"'),
+    "the same value": (MARK, '"command":"echo 1","command":"echo 1"'),
+    "the input": ('"input":', '"input":{"command":"rm -rf /"},"input":'),
+    "the name": ('"name":"Bash"', '"name":"Danger","name":"Bash"'),
+    "the type": ('"type":"agent.tool_use"', '"type":"agent.message","type":"agent.tool_use"'),
+    "the id": ('"id":"evt_1"', '"id":"evt_9","id":"evt_1"'),
+    "below 200 levels": (MARK, '"command":"echo 1","a":1,"a":' + "[" * 150 + "]" * 150),
+}
+
+
+def swaps(server: Server, old: str, new: str) -> None:
+    """Have something else in the place of a text, in each list of the events of a session whose call waits."""
+    server.session("sess_1", call(1))
+    headers = {"date": ""}
+    bent(
+        server,
+        "GET",
+        lambda asked, handle: httpx.Response(200, text=handle(asked).text.replace(old, new), headers=headers),
+    )
+
+
+@pytest.mark.parametrize("where", DOUBLED)
+def test_run_approve_sends_nothing_for_a_call_that_names_a_field_twice(
+    qoder: Qoder, server: Server, where: str
+) -> None:
+    swaps(server, *DOUBLED[where])
+    for words in (("--all",), ("evt_1",)):
+        ran = qoder("run", "approve", "drun_1", *words, "--yes")
+        assert ran.code == 6
+        assert "cannot be read" in ran.err
+    assert server.posted == []
+    [row] = qoder("run", "pending", "drun_1", "--json").json
+    assert (row["call"], row["input"], row["input_sha256"], row["answer"]) == ("evt_1", None, None, {})
+    assert qoder("run", "pending", "drun_1").out.split("\t")[4] == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [(MARK, '"command":"echo 1","more":[{"command":1},{"command":2}]', 0), ('{"data":', '{"data":[],"data":', 7)],
+    ids=["each field once", "the list twice"],
+)
+def test_run_approve_takes_only_what_names_each_field_once(
+    qoder: Qoder, server: Server, old: str, new: str, code: int
+) -> None:
+    swaps(server, old, new)
+    assert qoder("run", "approve", "drun_1", "evt_1", "--yes").code == code
+    assert len(server.posted) == (0 if code else 1)
 
 
 # Who was faster, and what is left of it.

@@ -57,13 +57,10 @@ def deployment(number: int, **fields: Any) -> dict[str, Any]:
 # Options, how many runs there are, how many are shown, the limits that are asked for, and whether more are noted.
 COUNTS: dict[str, tuple[int, int, list[str], bool]] = {
     "": (45, 20, ["20"], True),
-    "--no-progress": (21, 20, ["20"], True),
     "--all": (345, 345, ["100"] * 4, False),
-    "-n 3": (3, 3, ["3"], False),
     "-n 3 ": (345, 3, ["3"], True),
     "-n 100": (345, 100, ["100"], True),
     "-n 101": (345, 101, ["51", "51"], True),
-    "-n 250": (345, 250, ["84"] * 3, True),
     "-n 1000000000": (345, 345, ["100"] * 4, False),
 }
 
@@ -156,8 +153,6 @@ def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], No
 
 
 LONG = "019ec55694c07f2a9b402ffb4448ec"  # of ids made within one second
-
-
 SHOWN = ["id", "status", "deployment", "triggered", "duration", "error", "trigger", "session"]
 WHY = {"status": "failed", "error": {"type": "environment_archived_error", "message": "The environment is archived."}}
 
@@ -199,13 +194,12 @@ def test_run_list_in_eighty_columns_says_which_run_of_what_and_why(
     assert footer == "hidden: trigger, session · -o wide shows all"
 
 
-@pytest.mark.parametrize("size", [20, 32])
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("width", [40, 80, 120])
 def test_run_list_of_failed_runs_never_loses_the_error(
-    qoder: Qoder, columns: Callable[[int], None], width: int, size: int
+    qoder: Qoder, columns: Callable[[int], None], width: int
 ) -> None:
     columns(width)
-    of_real_length(qoder, size)
+    of_real_length(qoder, 32)
     header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
     assert {"id", "deployment", "error"} <= set(header.split())
     assert "nightly-r" in row
@@ -321,12 +315,10 @@ def numbered(first: int, count: int, **more: Any) -> dict[str, Any]:
 
 BAD_PAGES = {
     "a cursor that does not move": [numbered(0, 2, next_page="x"), numbered(2, 2, next_page="x")],
-    "cursors in a circle": [numbered(2 * n, 2, next_page="xyz"[n % 3]) for n in range(4)],
     "an after_id that does not move": [
         numbered(0, 2, last_id="drun_1", has_more=True),
         numbered(2, 2, last_id="drun_1", has_more=True),
     ],
-    "more, but not where": [numbered(0, 2, next_page="x"), {"data": [], "has_more": True}],
     "no page": [numbered(0, 2, next_page="x"), {"items": []}],
     "not JSON": [numbered(0, 2, next_page="x"), "<html>"],
     "an error": [numbered(0, 2, next_page="x"), api_error(500, "api_error", "It broke.")],
@@ -543,8 +535,8 @@ def test_run_list_of_a_status_without_asking_leaves_out_what_only_sessions_know(
 # When.
 
 WHEN: list[tuple[str, int, int]] = [
-    *(("--since 5h", 0, 5), ("--since 5h --until 2h", 2, 5), ("--until 2h", 2, 250)),
-    *(("--since 10d --limit 7", 0, 7), ("--since 2w", 0, 250)),
+    *(("--since 5h", 0, 5), ("--since 5h --until 2h", 2, 5), ("--until 2h", 2, 120)),
+    *(("--since 10d --limit 7", 0, 7), ("--since 2w", 0, 120)),
 ]
 
 
@@ -553,7 +545,7 @@ WHEN: list[tuple[str, int, int]] = [
 def test_run_list_since_and_until_bound_when_runs_were_created(
     qoder: Qoder, world: World, deployment: str, options: str, first: int, last: int
 ) -> None:
-    for n in reversed(range(250)):
+    for n in reversed(range(120)):
         world.start("dep_demo", at=world.now() - HOUR * n - 60)
     ran = qoder(*LIST, *deployment.split(), *options.split(), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[first:last]

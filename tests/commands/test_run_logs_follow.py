@@ -118,9 +118,8 @@ def leave(qoder: Qoder, after: int) -> None:
     qoder.clock.at_sleep = interrupt
 
 
-@BOTH
 @pytest.mark.parametrize("option", ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"])
-@pytest.mark.parametrize("faults", [(), ("stream:501*inf",)], ids=str)
+@pytest.mark.parametrize(("generation", "faults"), [("current", ()), ("legacy", ("stream:501*inf",))])
 def test_run_logs_follow_may_show_less_than_everything(
     qoder: Qoder, generation: Generation, option: str, faults: tuple[str, ...]
 ) -> None:
@@ -476,11 +475,11 @@ def with_many_events(count: int, follow: bool) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory was used")
 @pytest.mark.parametrize("follow", [False, True])
-def test_run_logs_follow_takes_no_more_memory_for_5_000_events_than_for_500(follow: bool) -> None:
-    script = f"from {__name__} import with_many_events as run; run(500, {follow}); run(5_000, {follow})"
+def test_run_logs_follow_takes_no_more_memory_for_3_000_events_than_for_300(follow: bool) -> None:
+    script = f"from {__name__} import with_many_events as run; run(300, {follow}); run(3_000, {follow})"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     few, many = ([int(word) for word in line.split()] for line in ran.stdout.splitlines())
-    assert [few[:2], many[:2]] == [[0, 500], [0, 5_000]]
+    assert [few[:2], many[:2]] == [[0, 300], [0, 3_000]]
     assert many[2] < few[2] * 1.3
 
 

@@ -69,14 +69,6 @@ def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str,
     assert f"hint: {hint}\n" in ran.err
 
 
-@pytest.mark.parametrize("command", ["deploy run", "deploy export", "run wait", "run logs"])
-@pytest.mark.parametrize("typed", ["{}_1,{}_2", "{}_1 {}_2", "{}_1/x", "{}_1\tcompleted"])
-def test_run_and_deploy_refuse_on_standard_input_what_can_be_no_id(qoder: Qoder, command: str, typed: str) -> None:
-    prefix = "dep" if command.startswith("deploy") else "drun"
-    qoder.stdin = f"{prefix}_0\n  {typed.replace('{}', prefix)}\t\r\n"
-    assert (qoder(*command.split(), "-", "--json").code, qoder.wire.requests) == (2, [])
-
-
 @pytest.mark.parametrize(
     ("typed", "shown"),
     [
@@ -98,7 +90,7 @@ def test_run_and_deploy_write_a_token_behind_the_beginning_of_an_id_nowhere(qode
 
 # Deployments.
 
-NAMES = ["job-1", "a name, with spaces", "日本語", "50%/day?", "UPPER", "dep", "-x", "last", "a/b", "#1", "x dep_demo"]
+NAMES = ["a name, with spaces", "日本語", "50%/day?", "dep", "-x", "last", "x dep_demo"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -195,7 +196,7 @@ def test_store_makes_nothing_to_be_read(store: Store, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+@posix
 def test_store_is_for_its_owner_alone(tmp_path: Path, held: Held) -> None:
     script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
     script += "print('done', flush=True); sys.stdin.read()"
@@ -233,7 +234,7 @@ def test_store_is_where_the_environment_says(env: dict[str, str], folder: str, m
 
 # Many at once.
 
-MANY = 24
+MANY = 12
 
 
 def test_store_loses_nothing_to_many_processes_at_once(tmp_path: Path) -> None:
@@ -250,10 +251,10 @@ for n in range(5):
 def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, held: Held) -> None:
     script = "store._patience = 60.0; a = begin('k'); print('begun', flush=True)\n"
     script += "sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
-    processes = [in_python(script, tmp_path, stdin=held.stdin) for _ in range(12)]
-    assert [first_of(process, 1) for process in processes] == [["begun"]] * 12
+    processes = [in_python(script, tmp_path, stdin=held.stdin) for _ in range(8)]
+    assert [first_of(process, 1) for process in processes] == [["begun"]] * 8
     held.let_go()
-    assert sorted(said_by(process)[1] for process in processes) == ["False"] * 11 + ["True"]
+    assert sorted(said_by(process)[1] for process in processes) == ["False"] * 7 + ["True"]
     assert [run for _, run in known(tmp_path) if run] == ["drun_1"]
 
 
@@ -442,9 +443,6 @@ def unprivileged():
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """Return a folder that every user can reach."""
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
     yield folder
@@ -571,7 +569,7 @@ else:
 
 @pytest.mark.skipif(not LINUX, reason="limits as Linux has them")
 @pytest.mark.parametrize("then", ["freed", "closed", "killed"])
-@pytest.mark.parametrize("size", [0, 1000, 4096, 30_000, 45_000, 60_001, 99_999, 150_000, 200_003])
+@pytest.mark.parametrize("size", [0, 4096, 45_000, 99_999, 200_003])
 def test_store_loses_nothing_to_a_disk_that_fills_in_the_middle_of_a_write(
     size: int, then: str, tmp_path: Path
 ) -> None:
@@ -592,7 +590,7 @@ def test_store_loses_nothing_to_a_disk_that_fills_in_the_middle_of_a_write(
 
 
 @pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
-@pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
+@posix
 def test_store_does_without_write_ahead_logging_where_that_does_not_work(
     vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -677,7 +675,7 @@ def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path
     assert [path.name for path in folder.iterdir()] == ["keys.lock"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@posix
 def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: Path, held: Held) -> None:
     script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
     holder = in_python(script, tmp_path / "state", stdin=held.stdin)
@@ -712,7 +710,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert said_by(process)[2:] == ["1"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="as POSIX has them")
+@posix
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_store_warns_once_of_what_is_in_the_place_of_the_locks(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "keys.lock")

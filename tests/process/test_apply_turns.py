@@ -140,17 +140,25 @@ def test_deploy_apply_says_at_a_signal_what_is_not_known(tmp_path: Path) -> None
     assert f"unknown whether creating {unknown['name']} succeeded; interrupted before it" in ended.err
 
 
+@contextmanager
+def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, Held, Going]]:
+    """Have a command write what this folder holds, until its answer is released."""
+    held = Held()
+    with sandbox("current", held=held) as server:
+        shell = Shell(home, server)
+        first = shell.begin("deploy", "apply", folder, "--yes")
+        until(lambda: "weekly" in descriptions(server), "what is created")
+        yield shell, server, held, first
+
+
 CREATE = ("create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
 WAITING = "another command of this machine writes deployments; waiting for it"
 
 
 @pytest.mark.parametrize("second", ["apply", "create"])
 def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second: str) -> None:
-    folder, held = write_files(tmp_path / "files", "weekly"), Held()
-    with sandbox("current", held=held) as server:
-        shell = Shell(tmp_path, server)
-        first = shell.begin("deploy", "apply", folder, "--yes")
-        until(lambda: "weekly" in descriptions(server), "what is created")
+    folder = write_files(tmp_path / "files", "weekly")
+    with writing(folder, tmp_path) as (shell, server, held, first):
         words = ("apply", folder, "--yes") if second == "apply" else CREATE
         waiting = shell.begin("deploy", *words, "--json").says(WAITING)
         assert shell.qoder("deploy", "apply", folder, "--exit-code").code == 0  # who only looks does not wait
@@ -166,11 +174,8 @@ def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_deploy_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
-    folder, held = write_files(tmp_path / "files", "weekly"), Held()
-    with sandbox("current", held=held) as server:
-        shell = Shell(tmp_path, server)
-        first = shell.begin("deploy", "apply", folder, "--yes")
-        until(lambda: "weekly" in descriptions(server), "what is created")
+    folder = write_files(tmp_path / "files", "weekly")
+    with writing(folder, tmp_path) as (shell, server, held, first):
         asked = len(server.world.requests)
         ended = shell.begin("deploy", "apply", folder, "--yes", "--json").says(WAITING).signal(signum).end()
         assert ended.code == (-signum if signum == signal.SIGINT else 143)
@@ -181,11 +186,8 @@ def test_deploy_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Pat
 
 
 def test_deploy_apply_has_its_turn_when_the_one_before_was_killed(tmp_path: Path) -> None:
-    folder, held = write_files(tmp_path / "files", "weekly"), Held()
-    with sandbox("current", held=held) as server:
-        shell = Shell(tmp_path, server)
-        first = shell.begin("deploy", "apply", folder, "--yes")
-        until(lambda: "weekly" in descriptions(server), "what is created")
+    folder = write_files(tmp_path / "files", "weekly")
+    with writing(folder, tmp_path) as (shell, _, held, first):
         first.signal(signal.SIGKILL).last()
         held.released.set()
         ended = shell.qoder("deploy", "apply", folder, "--yes")

@@ -41,7 +41,7 @@ REFUSED = [
     "qoder env work heartbeat workers work_demo --ttl 60",  # 409: it is not acknowledged
 ]
 TYPED = [line for line in EXAMPLES if line not in ASKING + TALKING + PASTED + REFUSED]
-ON_BOTH = ("api", "deploy", "run", "session")  # nouns that differ between the generations of server
+ON_BOTH = ("deploy", "run", "session")  # nouns that differ between the generations of server
 CONFIG = f"""\
 [profiles.default]
 region = "global"

@@ -123,7 +123,7 @@ wait.Wait.until_over = then_full
 }
 
 
-@pytest.mark.parametrize(("format", "generation"), [("json", "current"), ("json", "legacy"), ("table", "current")])
+@pytest.mark.parametrize(("format", "generation"), [("json", "legacy"), ("table", "current")])
 @pytest.mark.parametrize("prologue", NO_LAST_WORDS.values(), ids=NO_LAST_WORDS.keys())
 def test_deploy_run_names_its_run_with_exit_70_where_its_last_words_fail(
     alone: Shell, servers: Servers, generation: Generation, prologue: str, format: str
@@ -144,7 +144,7 @@ def test_deploy_run_outlives_an_upgrade_or_ends_in_70_with_its_run(shell: Shell,
     package = tmp_path / "lib" / "qoder_cli"
     shutil.copytree(Path(qoder_cli.__file__).parent, package)
     shell.env["PYTHONPATH"] = str(package.parent)
-    for format in ("table", "json", "id"):
+    for format in ("table", "json"):
         going = shell.start(*MODULE, "deploy", "run", "dep_demo", "--wait", "-o", format).says("run drun_")
         package.rename(tmp_path / "lib" / "gone")
         ended = going.end()

@@ -21,11 +21,10 @@ def case(flow: str = "wait", **odd: Any) -> Any:
 
 # A 500 of a run that did start, with everything that hides it.
 LOST = [
-    *(case(answer="500", date=skew) for skew in (-7200.0, 2.0, 10.0, 7200.0)),
+    *(case(answer="500", date=skew) for skew in (-7200.0, 2.0)),
     *(case(answer="500", lag=lag) for lag in (10.0, 20.0)),
     *(case(answer="500", created=created) for created in ("null", "number", "absent", "nonsense")),
-    *(case(answer="500", context=context) for context in ("null", "absent", "string", "other", "retry", "number")),
-    *(case(answer="500", step=step) for step in ((0.02, -10.0), (0.02, 10.0), (2.0, -10.0), (0.02, 7200.0))),
+    *(case(answer="500", context=context) for context in ("null", "other", "number")),
     case(answer="500", order="oldest", older=150),
     case(answer="500", order="shuffled", older=150),
     case(answer="500", newer=110, paging="after_id ignored"),
@@ -51,7 +50,7 @@ LAST = [
 LAST += [case("key", answer="reset", **odd) for odd in ({"down": 1e9}, {"date": "absent"}, {"strangers": (3.3,)})]
 # Gateways that answer for the API, of a run that did start.
 GATEWAYS = [
-    *(case("key", answer=f"{status} html") for status in (400, 401, 403, 404, 407, 409, 413, 408, 499)),
+    *(case("key", answer=f"{status} html") for status in (401, 404, 407, 413, 499)),
     *(case(answer=answer) for answer in ("408", "400 json", "403 empty", "302", "307", "308")),
     *(case(answer=answer, acts=3.0) for answer in ("404 html", "302", "certificate error")),
     *(case("key", missing=(f"{status} html", 45.0)) for status in (401, 407, 413)),
@@ -69,11 +68,11 @@ STORIES = [
     case(script="exhausted, then idle", events="after_id ignored", ids="absent"),
     *(
         case(script=script, **odd)
-        for script in ("fails late", "completes, chats on, fails", "fails, chats on, completes", "idle at first")
+        for script in ("fails late", "completes, chats on, fails")
         for odd in ({"telling": "newest first"}, {"telling": "shuffled"}, {"events": "overlap"}, {"types": "ignored"},
                     {"events": "strict"}, {"session": "changes"}, {"ids": "absent"})
     ),
-    *(case(script=f"reason {reason}") for reason in ("number", "list", "true", "type number", "type list")),
+    *(case(script=f"reason {reason}") for reason in ("number", "type list")),
     *(case(script=script) for script in ("asks, and goes on", "asks twice, and fails", "asks for ever")),
     *(case(generation="legacy", script=script, status="stuck") for script in ("fails late", "asks, and goes on")),
     *(case(generation="legacy", script="fails late", status="stuck", missing=("api", gone)) for gone in (20.0, 1e9)),
@@ -116,7 +115,7 @@ def test_deploy_run_keeps_its_promises_on_a_server_that_tells_badly(cell: Cell) 
 
 # What the server can tell well enough is told: no exit 9, 10 or 124 where nothing hides the run or its ending.
 SETTLED = [
-    *(case(answer=answer) for answer in ("500", "502", "reset", "garbage", "hang", "404 html", "302", "408", "204")),
+    *(case(answer=answer) for answer in ("500", "reset", "garbage", "hang", "404 html", "302")),
     *(case(answer="reset", **odd) for odd in ({"acts": 3.0}, {"lag": 3.0}, {"newer": 110}, {"newer": 260})),
     *(case(answer="reset", phase=phase) for phase in WAYS["phase"][1:]),
     *(case(answer="reset", ahead=ahead) for ahead in (-7200.0, 7200.0, 3.0)),
@@ -140,10 +139,11 @@ SETTLED += [
 
 @pytest.mark.parametrize("cell", SETTLED)
 def test_deploy_run_tells_what_can_be_told(cell: Cell) -> None:
-    assert alone(play, cell).open == []
+    played = alone(play, cell)
+    assert (played.wrong, played.open) == ({}, [])
 
 
-@settings(max_examples=settings.default.max_examples // 3)  # type: ignore[union-attr]  # a profile is loaded
+@settings(max_examples=settings.default.max_examples // 6)  # type: ignore[union-attr]  # a profile is loaded
 @given(st.randoms(use_true_random=False).map(draw))
 def test_deploy_run_keeps_its_promises_on_any_server(cell: Cell) -> None:
     assert alone(play, cell).wrong == {}, str(cell)

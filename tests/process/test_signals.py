@@ -345,7 +345,7 @@ SIGNALS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
 SAID = "interrupted again; what was under way may have been done"
 
 
-@pytest.mark.parametrize(("signum", "options"), zip(SIGNALS, [(), ("--json",), ("-ojsonl",)], strict=True))
+@pytest.mark.parametrize(("signum", "options"), [*zip(SIGNALS, [(), ("--json",), ("-ojsonl",)], strict=True)])
 def test_deploy_run_says_how_it_stands_when_a_second_signal_ends_it(
     alone: Shell, signum: signal.Signals, options: tuple[str, ...]
 ) -> None:

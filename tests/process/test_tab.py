@@ -17,25 +17,15 @@ TYPED: dict[str, set[str]] = {
     "qoder ": set(NOUNS),
     "qoder-cli run ": set(run.COMMANDS),
     "qoder nonsense ": set(),
-    "qoder deploy run dep_1 --wai": {"--wait"},
     "qoder run get drun_1 --format=js": {"json", "jsonl"},
-    "qoder run list --trigger ": {"manual", "schedule", "retry"},
     "qoder -q 'run' \"list\" --trigger m": {"manual"},
     "qoder deploy apply --filename=let": {"letter.txt"},
     "qoder sandbox --speed 10 -- qoder-cl": {"qoder-cli"},
     "qoder sandbox -- qoder -q run ": set(run.COMMANDS),
 }
 SEEN = [
-    "qoder deploy run ",
-    "qoder deploy run nightly",
-    "qoder deploy run 日",
-    "qoder deploy run \\$",
-    "qoder run get ",
-    "qoder sandbox -- qoder run get drun_",
-    "qoder deploy run --profile=work wor",
-    "qoder agent get ",
-    "qoder agent archive wr",
-    "qoder session new --agent wr",
+    *("qoder deploy run ", "qoder deploy run nightly", "qoder deploy run 日", "qoder deploy run \\$"),
+    *("qoder sandbox -- qoder run get drun_", "qoder deploy run --profile=work wor", "qoder session new --agent wr"),
 ]
 NOTHING = {"qoder deploy run ": set[str](), "qoder run get ": {"last"}}
 
