@@ -158,14 +158,6 @@ def test_doctor_says_which_profile_won(qoder: Qoder) -> None:
     assert findings["token"]["found"].startswith(third)
 
 
-def test_doctor_asks_no_other_host_with_a_saved_token(qoder: Qoder) -> None:
-    del qoder.env["QODER_PAT"]
-    configured(qoder, f'[profiles.default]\ntoken = "{OTHER}"\n')
-    findings = looked(qoder, "--base-url", "https://agents.example", code=4)
-    assert "is for api.qoder.com and is not sent to agents.example" in findings["token"]["fix"]
-    assert findings["server"]["found"] == "skipped: no token"
-
-
 def test_doctor_says_what_restricts_commands(qoder: Qoder, tmp_path: Path) -> None:
     enter_sandbox(qoder, tmp_path)
     qoder.env["QODER_READ_ONLY"] = "1"

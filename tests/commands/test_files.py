@@ -20,7 +20,8 @@ NAMES = {
     **{"CON": "_CON", "nul.txt": "_nul.txt", "COM1.tar.gz": "_COM1.tar.gz", "LPT³": "_LPT³", "aux .txt": "_aux .txt"},
     **{"CONIN$": "_CONIN$", "COM10": "COM10", "console.log": "console.log", "trailing. . ": "trailing"},
     **{"   ": "file", "...": "file", "a/b/": "file", "a\u202egpj.exe": "a_gpj.exe", "日報.txt": "日報.txt"},
-    **{"a\u200bb\x7f\u2028.txt": "a_b__.txt", 'a<b>:"|?*.txt': "a_b______.txt"},
+    **{"a\u200bb\x7f\u2028.txt": "a_b__.txt", 'a<b>:"|?*.txt': "a_b______.txt", "a\nb\x1b.txt": "a_b_.txt"},
+    **{"/etc/passwd": "passwd", "C:\\x\\evil.exe": "evil.exe", "..": "file", ".hidden": "hidden"},
 }
 
 

@@ -104,10 +104,12 @@ def test_deploy_get_takes_an_exact_name_wherever_it_stands_in_the_list(
     assert entries_in(tmp_path / "state") == []
 
 
-def test_deploy_get_reads_the_whole_list_for_a_name(qoder: Qoder, world: World) -> None:
+def test_deploy_get_reads_the_whole_list_for_a_name_and_two_pages_for_a_suggestion(qoder: Qoder, world: World) -> None:
     world.seed_deployments(230)
     assert qoder("deploy", "get", "seed-0229", "-q").code == 0
     assert listings(world) == 3  # it is on the first page; others of this name may be on the last
+    assert qoder("deploy", "get", "dep_x").code == 5
+    assert listings(world) == 3 + 2
 
 
 def test_run_and_deploy_get_take_an_id_as_it_is_without_asking(qoder: Qoder) -> None:
@@ -150,12 +152,6 @@ def test_deploy_get_and_run_list_suggest_the_nearest_name(qoder: Qoder, world: W
         assert ran.error["message"] == f"no deployment is named {typed!r}"
         assert ran.error["next"][:3] == ["qoder", "deploy", "list"]
     assert typed.startswith("dep_") or "profile default" in ran.error["hint"]
-
-
-def test_deploy_get_reads_two_pages_at_most_for_a_suggestion(qoder: Qoder, world: World) -> None:
-    world.seed_deployments(330)
-    assert qoder("deploy", "get", "dep_x").code == 5
-    assert listings(world) == 2
 
 
 @pytest.mark.parametrize("answer", [(503, ""), api_error(403, "permission_error", "No."), "<html>", {"items": []}])
