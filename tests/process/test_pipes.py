@@ -137,7 +137,8 @@ def test_deploy_run_outlives_an_upgrade_or_ends_in_70_with_its_run(shell: Shell,
     """As `pip install -U` does: the files of the package go while it waits."""
     package = tmp_path / "lib" / "qoder_cli"
     shutil.copytree(Path(qoder_cli.__file__).parent, package)
-    shell.env["PYTHONPATH"] = str(package.parent)
+    # What is compiled late would make the folder anew.
+    shell.env |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
     for format in ("table", "json"):
         going = shell.start(*MODULE, "deploy", "run", "dep_demo", "--wait", "-o", format).says("run drun_")
         package.rename(tmp_path / "lib" / "gone")
