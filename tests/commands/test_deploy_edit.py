@@ -229,6 +229,14 @@ def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
 
 
+def test_deploy_update_looks_a_name_up_once(desk: Desk) -> None:
+    assert update(desk, "nightly-report", "--description", "New").code == 0
+    assert desk.asked == [
+        *("GET /deployments?limit=100", "GET /deployments/dep_scheduled", "GET /deployments/dep_scheduled"),
+        *("POST /deployments/dep_scheduled", "GET /deployments/dep_scheduled"),
+    ]
+
+
 @pytest.mark.parametrize("unique_names", [True, False])
 def test_deploy_update_gives_no_name_that_another_has(desk: Desk, unique_names: bool) -> None:
     desk.goes_wrong(unique_names=unique_names)
