@@ -118,4 +118,4 @@ def pytest_make_collect_report(
     return report
 
 
-sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+sys.meta_path.insert(0, _Finder())

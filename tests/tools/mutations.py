@@ -164,7 +164,10 @@ def of_table() -> Iterator[Mutation]:
     for line in TABLE.read_text("utf-8").splitlines():
         address, _, how = line.partition(": ")
         found = [place for dotted, place in places.items() if dotted.endswith(f".{address}")]
-        file, name, one = found[0] if len(found) == 1 else ("?", address, ast.Pass())
+        if len(found) != 1:
+            yield Mutation("?", address, how)
+            continue
+        [(file, name, one)] = found
         yield Mutation(file, name, how, applied(file, one, how))
 
 
@@ -179,7 +182,7 @@ def applied(file: str, one: ast.stmt, how: str) -> str:
         if word == "text":
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and pattern in node.value:
                 return changed(file, node, ast.Constant(node.value.replace(pattern, instead)))
-        elif isinstance(node, ast.expr | ast.stmt | ast.keyword):
+        elif isinstance(node, ast.expr | ast.stmt | ast.keyword) and not is_target(node):
             if not (match := any_in_capitals.fullmatch(ast.unparse(node))):
                 continue
             if word == "drop":
@@ -187,6 +190,11 @@ def applied(file: str, one: ast.stmt, how: str) -> str:
             [new] = ast.parse(re.sub(r"\b[A-Z]\b", partial(_letter, match), instead)).body
             return changed(file, node, new.value if isinstance(new, ast.Expr) else new)
     return ""
+
+
+def is_target(node: ast.AST) -> bool:
+    """Return whether something is assigned to this name."""
+    return isinstance(getattr(node, "ctx", None), ast.Store)
 
 
 def _letter(match: re.Match[str], letter: re.Match[str]) -> str:
