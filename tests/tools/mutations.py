@@ -97,7 +97,8 @@ def changed(file: str, old: ast.AST, new: ast.AST | None) -> str:
                 put = [new if each is old else each for each in value if new is not None or each is not old]
             if isinstance(parent, ast.BoolOp) and len(put) == 1:
                 return changed(file, parent, put[0])
-            setattr(parent, name, put or [ast.Pass()])
+            is_body = name in ("body", "orelse", "finalbody")
+            setattr(parent, name, [ast.Pass()] if is_body and put == [] else put)
             try:
                 return ast.unparse(tree(file))
             finally:
