@@ -21,12 +21,12 @@ from tests.tools.playing import alone
 # Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open: two
 # blurs cannot be seen through, a list that is never readable, and a server that never tells its time.
 PARTS = (
-    ("deploy run", "matrix", False, 31, 5, r"list:503-bare\*inf|any:no-date"),
-    ("deploy run", "matrix", True, 61, 11, ""),
-    ("deploy run", "servers", False, 653, 97, ""),
-    ("deploy run", "servers", True, 829, 131, ""),
-    ("session approve, deny, answer, send", "answers", False, 97, 31, ""),
-    ("create, update", "objects", False, 397, 97, "nothing"),
+    ("deploy run", "matrix", False, 41, 5, r"list:503-bare\*inf|any:no-date"),
+    ("deploy run", "matrix", True, 89, 11, ""),
+    ("deploy run", "servers", False, 997, 97, ""),
+    ("deploy run", "servers", True, 1201, 131, ""),
+    ("session approve, deny, answer, send", "answers", False, 149, 31, ""),
+    ("create, update", "objects", False, 599, 97, "nothing"),
 )
 IN_CI = os.environ.get("QODER_TEST_CELLS") == "all"
 CHUNKS = 4 if IN_CI else 1
