@@ -34,8 +34,9 @@ from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
 from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
+from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
-from qoder_cli.sessions.story import Events, keys
+from qoder_cli.sessions.story import keys
 
 AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too

@@ -14,13 +14,13 @@ from qoder_cli.output.keyboard import is_ready, keys
 from qoder_cli.output.prompt import PASTED, line_of
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.runs.logs.follow import Follower
-from qoder_cli.runs.logs.log import Selection, SessionLog
+from qoder_cli.runs.logs.log import Selection, past_events
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
 from qoder_cli.sessions.answers import Interruption, Message, message
 from qoder_cli.sessions.asks import KINDS, look
+from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.question import prompted
-from qoder_cli.sessions.story import Events, message_text
 from qoder_cli.sessions.transcript import entry
 
 TICK = 0.1  # seconds between two looks for a key
@@ -74,7 +74,7 @@ class Talk:
     def __init__(self, app: App, session_id: str) -> None:
         self._app = app
         self._id = session_id
-        self._log = SessionLog(app.client, session_id, Selection())
+        self._log = Log(app.client, session_id)
         self._ours: set[str] = set()  # messages already on the page
         self._asks_at: float | None = None  # when to ask about what the agent waits for
         self.page = Page(app.out)
@@ -82,7 +82,7 @@ class Talk:
 
     def go_on(self) -> None:
         """Chat. Raises EOFError when the person leaves, Signalled, ApiError."""
-        for events in self._log.batches(SHOWN_BEFORE):
+        for events in past_events(self._log, Selection(), SHOWN_BEFORE):
             for event in events:
                 self.page.show(event)
         self._find_out()

@@ -6,7 +6,7 @@ the newest three are asked. What cannot be told starts nothing. Not a lock.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from qoder_cli.app import App
@@ -14,10 +14,8 @@ from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, Run
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import (
-    AGENT_EVENTS,
     ENDING_EVENTS,
     GOING,
-    SessionStory,
     Standing,
     apply_asks,
     settle,
@@ -25,7 +23,8 @@ from qoder_cli.base.outcome import (
 )
 from qoder_cli.http.change import tells_more
 from qoder_cli.runs.ending import going_on
-from qoder_cli.sessions.story import PAGE, events_of, events_path, is_last, story_of
+from qoder_cli.sessions.log import Log, is_last
+from qoder_cli.sessions.story import read_story, story_of
 
 MOST_REQUESTS = 5
 NEWEST = 100  # rows: one page
@@ -146,9 +145,8 @@ class _Lists:
         """Return a run that has not ended by its session's events, with what it waits for; None if it has."""
         story = story_of(run, self._app.client.server_now())
         try:
-            self._tell(story, run.session_id or "", ENDING_EVENTS)
-            if story.ending is None and story.judged.is_unclear:  # only the agent's own events show that it worked
-                self._tell(story, run.session_id or "", (*ENDING_EVENTS, *AGENT_EVENTS))
+            log = Log(self._app.client, run.session_id or "", pages=self._pages)
+            read_story(log, story, types=ENDING_EVENTS)
         except NotFound as error:
             age = self._app.client.server_now() - (run.created or math.inf)
             is_gone = error.enveloped and age > GONE_AFTER  # and what is gone does not work
@@ -161,22 +159,11 @@ class _Lists:
             return None
         return apply_asks(run, story.asks) if story.asks else settle(run)
 
-    def _tell(self, story: SessionStory, session_id: str, types: Sequence[str]) -> None:
-        """Add a session's events, to the first ending. Raises ApiError."""
-        query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
-        for page in self._pages(events_path(session_id), query):
-            events = events_of(page)
-            if any(text(event.get("session_id")) not in (None, session_id) for event in events):
-                self._cannot_tell(f"the response shows the events of another session than {session_id}")
-            story.tell(events)
-            if story.ending is not None:
-                return
-
     def _page(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first page of a list. Raises ApiError."""
         return next(self._pages(path, query))
 
-    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, query: Mapping[str, Any], **how: object) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list that no proxy has kept, while requests are left. Raises ApiError."""
         pages = self._app.client.pages(path, query, fresh=True)
         is_over = False

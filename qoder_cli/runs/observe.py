@@ -24,6 +24,7 @@ from qoder_cli.base.outcome import (
     settle,
     standing,
 )
+from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.story import read_story, story_of
 
 if TYPE_CHECKING:
@@ -49,9 +50,8 @@ HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 class SessionKnown:
     """What is known of a run's session. Times are the monotonic clock's."""
 
-    session_id: str
+    log: Log
     story: SessionStory
-    read_to: str | None = None  # the id of the last event read, from which a stream can go on
     asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
     asked_until: float = 0.0  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
@@ -93,7 +93,7 @@ class Observer:
         self._is_fresh = is_fresh
         self._session: dict[str, Any] | None = None  # see take_session
         self._client = client
-        self.known = SessionKnown("", SessionStory())
+        self.known = SessionKnown(Log(client, ""), SessionStory())
         self._going_since: float | None = None
         self._warned: set[str] = set()
         self.run: Run | None = None
@@ -267,15 +267,15 @@ class Observer:
         self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
     def _session_of(self, run: Run) -> SessionKnown:
-        if run.session_id and run.session_id != self.known.session_id:
+        if run.session_id and run.session_id != self.known.log.session_id:
             now = self._client.clock.monotonic()
-            self.known = SessionKnown(run.session_id, story_of(run, self._client.server_now()), news=now)
+            log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
+            self.known = SessionKnown(log, story, news=now)
         return self.known
 
     def _read_story(self, known: SessionKnown, within: float | None, retry: bool, *, whole: bool = False) -> None:
         story, whole = known.story, whole or self.reads_on
-        read_to = read_story(self._client, known.session_id, story, within=within, retry=retry, whole=whole)
-        known.read_to = read_to or known.read_to
+        read_story(known.log, story, within=within, retry=retry, whole=whole)
         now = self._client.clock.monotonic()
         if len(story.events) != known.events:
             known.events, known.news = len(story.events), now

@@ -1,7 +1,6 @@
 """The agent's final message, and the files it delivered."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,8 @@ from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.runs.ending import naming
-from qoder_cli.sessions.story import SAID, message_text, newest_first, pages_of_events, read_story, story_of
+from qoder_cli.sessions.log import Log, message_text
+from qoder_cli.sessions.story import SAID, read_story, story_of
 
 LONGEST_NAME = 100  # characters of a file's name in a message
 _NAMED = 5  # files that an error names
@@ -72,18 +72,18 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
     """Yield events of a type, newest first, from the ending, if any, to the beginning."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
+    log = Log(app.client, run.session_id)
     if run.is_session and app.known.observed:  # the turn that the command is about
         story = app.known.observed.known.story
     else:
         story = story_of(run, app.client.server_now())
-        read_story(app.client, run.session_id, story, within=None, retry=True)
+        read_story(log, story)
     ending = story.ending_key
     starts = SAID if story.starts else ()
-    query = {"types[]": (kind, *starts, *(() if ending is None else ENDS)), "limit": 100}
+    types = (kind, *starts, *(() if ending is None else ENDS))
     reached = ending is None
     met: list[dict[str, Any]] = []
-    pages = partial(pages_of_events, app.client, run.session_id)
-    for events in newest_first(pages, query):
+    for events in log.back(types):
         for event in events:
             reached = reached or event_key(event) == ending
             if event_key(event) in story.starts:

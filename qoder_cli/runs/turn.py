@@ -22,6 +22,7 @@ from qoder_cli.base.outcome import (
 from qoder_cli.base.times import unix
 from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, SessionReading, observer_of
 from qoder_cli.sessions.asks import look
+from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.story import TurnStory, keys, read_story
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class SessionObserver(Observer):
 
     def __init__(self, client: "Client", session: dict[str, Any], story: SessionStory) -> None:
         super().__init__(client, str(session["id"]), run=Run(session))
-        self.known = SessionKnown(self.run_id, story)
+        self.known = SessionKnown(Log(client, self.run_id), story)
         self._read_at = client.clock.monotonic()  # the session
         self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
 
@@ -149,5 +150,5 @@ def with_asks(client: "Client", run: Run) -> Run:
 def events_so_far(app: App, session_id: str) -> set[str]:
     """Return the keys of events that can begin or end a turn. Raises ApiError."""
     story = TurnStory()
-    read_story(app.client, session_id, story, within=None, retry=True, whole=True)
+    read_story(Log(app.client, session_id), story, whole=True)
     return keys(story.events)

@@ -9,7 +9,6 @@ import re
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from qoder_cli.app import App
@@ -19,7 +18,7 @@ from qoder_cli.base.outcome import event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
-from qoder_cli.sessions.story import APART, PAGE, Events, events_path, message_text, newest_first, pages_of_events
+from qoder_cli.sessions.log import APART, Events, Log, events_path, message_text
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of harmless repeats
@@ -188,9 +187,8 @@ class Message(SessionWrite):
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""
         within = None if retry else READ_WITHIN
-        pages = partial(pages_of_events, self.client, self.session_id, within=within, retry=retry)
         found: Events = []
-        for events in newest_first(pages, {"types[]": ("user.message",), "limit": PAGE}):
+        for events in Log(self.client, self.session_id).back(("user.message",), within=within, retry=retry):
             found += [event for event in events if event.get("type") == "user.message"]
             if until is None or any(event_key(event) in until for event in found):
                 break

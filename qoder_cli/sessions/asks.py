@@ -6,7 +6,7 @@ id nobody could type.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -19,7 +19,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.story import PAGE, Events, events_of, newest_first, pages_of_events
+from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.transcript import called
 
 if TYPE_CHECKING:
@@ -161,28 +161,24 @@ def look(
     calls: dict[str, Call] = {}
     doubtful: set[str] = set()  # calls that two events show differently, or one unreadably
 
-    def pages(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for page in pages_of_events(client, session_id, query, within=within, retry=retry, exact=True):
-            for event in events_of(page):
-                id = text(event.get("id"))
-                if id and _is_call(event, id):
-                    call = Call.of(session_id, event)
-                    if calls.setdefault(id, call).shown != call.shown or not call.is_readable:
-                        doubtful.add(id)
-            yield page
+    def note(event: dict[str, Any]) -> None:
+        id = text(event.get("id"))
+        if id and _is_call(event, id):
+            call = Call.of(session_id, event)
+            if calls.setdefault(id, call).shown != call.shown or not call.is_readable:
+                doubtful.add(id)
 
-    def read(types: Collection[str]) -> Iterator[Events]:
-        for portion in newest_first(pages, {"types[]": tuple(types), "limit": PAGE}):
-            yield [event for event in portion if event.get("type") in types]
-
+    log = Log(client, session_id, exact=True)
     events: Events = []
-    portions = read(_ASKED_FOR)
+    portions = log.back(_ASKED_FOR, within=within, retry=retry, each=note)
     for portion in portions:
         events += portion
         if _is_enough(events, until):
             break
     if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
-        events = _with_threads(events, chain.from_iterable(read(THREAD_STATUSES)))
+        events = _with_threads(
+            events, chain.from_iterable(log.back(THREAD_STATUSES, within=within, retry=retry, each=note))
+        )
         named = {id for event, _ in _asking_threads(events) for id in waiting_calls(event)}
         for portion in portions if not named <= set(map(event_key, events)) else ():
             events = _with_threads(events, portion)

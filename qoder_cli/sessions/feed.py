@@ -13,7 +13,7 @@ from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
 from qoder_cli.base.pool import begin
-from qoder_cli.sessions.story import REMEMBERED, events_path
+from qoder_cli.sessions.log import REMEMBERED, events_path
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

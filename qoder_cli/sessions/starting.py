@@ -14,7 +14,7 @@ from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import Create
 from qoder_cli.sessions.answers import Message
-from qoder_cli.sessions.story import Events, pages_of_events
+from qoder_cli.sessions.log import Events, Log
 
 Body = dict[str, Any]
 
@@ -104,8 +104,7 @@ def like_session(app: App, raw: Body, token: str | None) -> Body:
 
 
 def _first_messages(app: App, id: str) -> Iterator[Body]:
-    page = next(pages_of_events(app.client, id, {"limit": 100, "order": "asc"}))
-    for event in map(mapping, page["data"]):
+    for event in next(Log(app.client, id).whole()):
         kind = str(event.get("type"))
         if kind in _FIRST:
             yield event

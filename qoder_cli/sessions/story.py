@@ -1,13 +1,10 @@
-"""Read a session's events, whatever a server makes of cursors and order."""
+"""How a session's run or turn went, as far as its log shows."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
+from typing import Any, Self
 
-from qoder_cli.base import jsontext
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, array, mapping, text
+from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
@@ -21,86 +18,17 @@ from qoder_cli.base.outcome import (
     Told,
     event_at,
     event_key,
-    in_order,
     judge,
 )
 from qoder_cli.base.times import unix
-from qoder_cli.http.answers import no_answer
+from qoder_cli.sessions.log import APART, Events, Log
 
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
-
-Events = list[dict[str, Any]]
-Pages = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]  # from a query to pages
-
-PAGE = 100  # events; the API's limit
-REMEMBERED = 10_000  # events remembered, to skip repeats
-BAD_CURSOR = (400, 404, 409, 410, 422)  # possible answers to an unknown cursor
-APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
 FUTURE = 86400.0  # seconds that a run may seem to be created after now
 
 
 MESSAGES = ("user.message", "user.define_outcome")
 # All that is sent to a session, and may begin a turn.
 SAID = (*MESSAGES, *REPLIES, "user.interrupt")
-
-
-def events_path(session_id: str) -> str:
-    """Return the path of a session's events."""
-    return f"/sessions/{segment(session_id)}/events"
-
-
-def events_of(page: dict[str, Any]) -> Events:
-    """Return the events of a page; what is not an object is ignored."""
-    return [event for event in map(mapping, page["data"]) if event]
-
-
-def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
-    """Return a message's text, with the `kinds` of other blocks. Older servers send a string."""
-    content = event.get("content")
-    if isinstance(content, str):
-        return content
-    said = ""
-    for block in map(mapping, array(content)):
-        kind, words = text(block.get("type")), text(block.get("text"))
-        said += words or ""
-        if kinds and kind not in (None, "text") and not words:
-            said += f"[{kind}]"
-    return said
-
-
-def pages_of_events(
-    client: "Client",
-    session_id: str,
-    query: Mapping[str, Any],
-    *,
-    path: str | None = None,
-    within: float | None = None,
-    retry: bool = True,
-    exact: bool = False,
-) -> Iterator[dict[str, Any]]:
-    """Yield the pages of a session's events, or of a thread's at `path`. Raises ApiError.
-
-    What names another session, as older events may (help/pages/api.md#events), is no answer. If they are to be
-    `exact`, what a proxy has kept is none either, nor a page that names a field twice; an event that does is marked.
-    """
-    how: dict[str, Any] = {"within": within, "retry": retry, "fresh": exact, "exact": exact}
-    for page in client.pages(path or events_path(session_id), query, **how):
-        if isinstance(page, jsontext.Repeated):
-            raise no_answer("the response names a field twice", retryable=False)
-        if any(text(event.get("session_id")) not in (None, session_id) for event in events_of(page)):
-            raise no_answer(f"the response shows the events of another session than {session_id}")
-        yield page
-
-
-def is_last(page: dict[str, Any]) -> bool:
-    """Return whether no page follows."""
-    return page.get("has_more") is not True and not text(page.get("next_page"))
-
-
-def last_id(page: dict[str, Any], events: Events) -> str | None:
-    """Return the id of the last event of a page."""
-    return text(page.get("last_id")) or (text(events[-1].get("id")) if events else None)
 
 
 def story_of(run: Run, now: float) -> SessionStory:
@@ -112,22 +40,25 @@ def story_of(run: Run, now: float) -> SessionStory:
 
 
 def read_story(
-    client: "Client", session_id: str, story: SessionStory, *, within: float | None, retry: bool, whole: bool = False
-) -> str | None:
-    """Tell a story what its session's list shows, to the first ending or the `whole`.
+    log: Log,
+    story: SessionStory,
+    *,
+    types: Sequence[str] | None = None,
+    within: float | None = None,
+    retry: bool = True,
+    whole: bool = False,
+) -> None:
+    """Tell a story what its session's list shows, to the first ending or the `whole`; if not all, of these `types`.
 
-    Return the id of the last event read. Raises ApiError; what was read by then is told.
+    Raises ApiError; what was read by then is told.
     """
-    read_to: str | None = None
     known: Events = []
+    first = story.types if types is None else types
     try:
-        for types in (story.types, (*story.types, *AGENT_EVENTS)):
-            query = {"types[]": tuple(types), "limit": PAGE, "order": "asc"}
+        for types in (first, (*first, *AGENT_EVENTS)):
             times: list[float] = []
-            for page in pages_of_events(client, session_id, query, within=within, retry=retry):
-                events = events_of(page)
+            for events in log.whole(types, within=within, retry=retry):
                 story.tell(events)
-                read_to = last_id(page, events) or read_to
                 times += [at for at in map(event_at, events) if at is not None]
                 # Where times bear out that the oldest comes first, nothing later can precede the ending.
                 is_upward = times == sorted(times) and times[:1] < times[-1:]
@@ -136,29 +67,19 @@ def read_story(
             if known or not story.judged.is_unclear:
                 break
             if story.begins is not None:  # the newest events tell, and the whole story would be long
-                _tell_newest(client, session_id, story, (*types, *AGENT_EVENTS), within=within, retry=retry)
+                _tell_newest(log, story, (*types, *AGENT_EVENTS), within=within, retry=retry)
                 break
             # It went idle, and only the agent's own events can tell whether it ever ran.
             known = story.restart()
     finally:
         story.tell(known)
-    return read_to
 
 
-def _tell_newest(
-    client: "Client",
-    session_id: str,
-    story: SessionStory,
-    types: Collection[str],
-    *,
-    within: float | None,
-    retry: bool,
-) -> None:
+def _tell_newest(log: Log, story: SessionStory, types: Sequence[str], *, within: float | None, retry: bool) -> None:
     """Tell a story its session's newest events, until they make it clear, or back to where it begins."""
     begins, known = story.begins, story.events
     newest: Events = []
-    pages = partial(pages_of_events, client, session_id, within=within, retry=retry)
-    for portion in newest_first(pages, {"types[]": tuple(types), "limit": PAGE}):
+    for portion in log.back(types, within=within, retry=retry):
         newest = [*reversed(portion), *newest]
         read = set(map(event_key, newest))
         story.restart()
@@ -167,39 +88,6 @@ def _tell_newest(
             story.clear()
         if begins in read or not story.judged.is_unclear:
             break
-
-
-def newest_first(pages: Pages, query: Mapping[str, Any]) -> Iterator[Events]:
-    """Yield a query's events in portions, newest first, each once. Raises ApiError.
-
-    The server's order is trusted while times confirm it; else all are read oldest
-    first and reversed.
-    """
-    seen: set[str] = set()
-    oldest: float | None = None
-    for page in pages({**query, "order": "desc"}):
-        events = events_of(page)
-        new = [event for event in events if event_key(event) not in seen]
-        times = list(map(event_at, new))
-        is_all = not seen and is_last(page)
-        if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
-            yield in_order(new)[::-1]
-            return
-        if not _descend(times, oldest):
-            listed = chain.from_iterable(map(events_of, pages({**query, "order": "asc"})))
-            yield [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
-            return
-        seen.update(map(event_key, new))
-        oldest = min([at for at in times if at is not None], default=oldest)
-        yield new
-
-
-def _descend(times: Sequence[float | None], before: float | None) -> bool:
-    """Return whether times never rise after `before`; without it, whether they also fall."""
-    known = [at for at in times if at is not None]
-    if before is None:
-        return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
-    return [before, *known] == sorted([before, *known], reverse=True)
 
 
 class TurnStory(SessionStory):

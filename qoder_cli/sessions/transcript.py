@@ -10,7 +10,7 @@ from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.grid import columns, cut_inside, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
-from qoder_cli.sessions.story import message_text
+from qoder_cli.sessions.log import message_text
 
 RESULT_LIMIT = 2000  # characters shown of a tool's output
 INPUT_LIMIT = 100  # characters shown of a tool's input

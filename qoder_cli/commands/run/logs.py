@@ -99,7 +99,7 @@ def logs(
 
 def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
-    from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown
+    from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown, past_events
 
     if chosen.startswith("sess_"):
         run: Run | None = Run(session_of(app, chosen))
@@ -109,7 +109,7 @@ def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> No
         raise NoAnswer(f"unexpected response: not run {chosen}")
     log = log_of(app, settle(run), selection)
     with explained(run), Printer(app, selection) as printer:
-        for events in log.batches(tail):
+        for events in past_events(log, selection, tail):
             printer.show(events)
         printer.sum_up(credits_of(app, run, selection))
     if not printer.shown:

@@ -18,18 +18,18 @@ from qoder_cli.runs.logs.log import (
     FIRST_PAUSE,
     Printer,
     Selection,
-    SessionLog,
     credits_of,
     explained,
     following,
     log_of,
+    past_events,
 )
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
 from qoder_cli.runs.turn import any_observer
 from qoder_cli.runs.wait import ASLEEP, LONGEST_PAUSE
 from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.feed import Feed, News
-from qoder_cli.sessions.story import Events
+from qoder_cli.sessions.log import Events, Log
 from qoder_cli.settings.values import OnAsk
 
 CHECK_EVERY = 60.0  # seconds between two checks whether the run has ended
@@ -53,7 +53,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         with Printer(app, selection) as printer:
             while True:
                 with explained(run):
-                    _follow_session(app, Watch(observer), log, printer, tail=tail, on_ask=on_ask)
+                    _follow_session(app, Watch(observer), log, printer, selection, tail=tail, on_ask=on_ask)
                 run = observer.run or run
                 if not _has_moved(observer, log):
                     break
@@ -69,24 +69,24 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         raise following(app, run, signalled.in_words(words, hint="to follow it again")) from None
 
 
-def _has_moved(observer: Observer, log: SessionLog) -> bool:
+def _has_moved(observer: Observer, log: Log) -> bool:
     """Return whether the run names another session than the one that is followed."""
     return observer.run is not None and observer.run.session_id not in (None, log.session_id)
 
 
 def _follow_session(
-    app: App, watch: Watch, log: SessionLog, printer: Printer, *, tail: int | None, on_ask: OnAsk
+    app: App, watch: Watch, log: Log, printer: Printer, selection: Selection, *, tail: int | None, on_ask: OnAsk
 ) -> None:
     """Print a session's events until its run ends, asks or names another session. Raises NotFound, LostSight."""
     try:
-        for events in log.batches(tail):
+        for events in past_events(log, selection, tail):
             printer.show(events)
         if watch.observer.ended:
             return
         if not _has_ended(watch, app.clock, CHECK_EVERY):
-            _follow_on(app, watch, log, printer, on_ask)
+            _follow_on(app, watch, log, printer, selection, on_ask)
         if not _has_moved(watch.observer, log):  # what came since the last read, before the end or the ask
-            for events in log.beyond(retry=True):
+            for events in log.on(retry=True):
                 printer.show(events)
     except NotFound:
         if not watch.observer.ended:
@@ -96,17 +96,17 @@ def _follow_session(
             raise
 
 
-def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
+def _follow_on(app: App, watch: Watch, log: Log, printer: Printer, selection: Selection, on_ask: OnAsk) -> None:
     """Print events until the run's end or an ask. Raises NotFound, LostSight."""
     follower = Follower(log)
-    observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else ENDS
+    observer, ends = watch.observer, _THREAD_ENDS if selection.thread else ENDS
     try:
         for events in follower.batches(lambda: watch.due):
             printer.show(events)
             if told := [event for event in events if event.get("type") in ends]:
                 is_quick = stop_reason(told[-1]) != "requires_action"
                 watch.call(app.clock.monotonic(), is_quick=is_quick)
-            tells_of_the_end = follower.delivers or not log.selection.types
+            tells_of_the_end = follower.delivers or not selection.types
             if _has_ended(watch, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
@@ -145,7 +145,7 @@ class Follower:
     open or it has been silent for 60 s. `preview` gets messages being written.
     """
 
-    def __init__(self, log: SessionLog, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(self, log: Log, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._log = log
         self._preview = preview
         self._clock = log.client.clock
@@ -185,7 +185,7 @@ class Follower:
             self.delivers = False
         elif news.kind == "heard":
             self.delivers = True
-            yield self._log.heard(news.event)
+            yield self._log.hear(news.event, is_next=True)
         elif news.kind == "preview" and self._preview:
             self._preview(news.event)
         elif news.kind == "down":
@@ -206,7 +206,7 @@ class Follower:
         """Yield the list's newer events. A read that fails is repeated later."""
         found = False
         try:
-            for new in self._log.beyond():
+            for new in self._log.on():
                 found = found or bool(new)
                 yield new
             self._failing_since = None

@@ -1,6 +1,6 @@
 """Read and print the log of one run, or say why it has none."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,25 +9,14 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, NotYet, QoderError
 from qoder_cli.base.ids import noun, segment
-from qoder_cli.base.model import Run, is_new, mapping, text
-from qoder_cli.base.outcome import event_key, event_time, is_going
+from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.outcome import event_time, is_going
 from qoder_cli.base.times import parse_timestamp
-from qoder_cli.http.client import Client
 from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.runs.ending import going_on
 from qoder_cli.runs.observe import LAGGING, YOUNG
-from qoder_cli.sessions.story import (
-    BAD_CURSOR,
-    PAGE,
-    REMEMBERED,
-    Events,
-    events_of,
-    events_path,
-    last_id,
-    newest_first,
-    pages_of_events,
-)
+from qoder_cli.sessions.log import PAGE, Events, Log
 from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
 
 Event = dict[str, Any]
@@ -52,11 +41,9 @@ class Selection:
         happened = parse_timestamp(event_time(event))
         return self.since is None or happened is None or happened >= self.since
 
-    def query(self) -> dict[str, Any]:
+    def filters(self) -> dict[str, Any]:
         """Return the query for them, which a server may ignore."""
-        query: dict[str, Any] = {"limit": PAGE, "order": "asc"}
-        if self.thread:  # takes only limit and cursor (help/pages/api.md#threads)
-            return {"limit": PAGE}
+        query: dict[str, Any] = {}
         if self.types:
             query["types[]"] = self.types
         if self.since:
@@ -64,91 +51,18 @@ class Selection:
         return query
 
 
-class SessionLog:
-    """One session's events, read on from `last`. Replicas may not know a `young` one."""
-
-    def __init__(self, client: Client, session_id: str, selection: Selection, *, young: bool = False) -> None:
-        self.client = client
-        self.session_id = session_id
-        self.path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
-        if selection.thread:  # its stream is not below events (help/pages/api.md#threads)
-            thread = f"/sessions/{segment(session_id)}/threads/{segment(selection.thread)}"
-            self.path, self.stream = f"{thread}/events", f"{thread}/stream"
-        self.selection = selection
-        self._young = young
-        self.last: str | None = None
-        self._known: dict[str, None] = {}  # events that were told as new
-
-    def _pages(self, query: Mapping[str, Any], *, retry: bool = True) -> Iterator[dict[str, Any]]:
-        return pages_of_events(self.client, self.session_id, query, path=self.path, retry=retry)
-
-    def batches(self, tail: int | None) -> Iterator[Events]:
-        """Yield past events, oldest first; with `tail`, the newest. Raises ApiError."""
-        if tail is not None:
-            yield self._newest(tail)
-            return
-        for page in self._patiently(self.selection.query()):
-            events = events_of(page)
-            self.last = last_id(page, events) or self.last
-            yield events
-
-    def _newest(self, count: int) -> Events:
-        """Return the newest `count` wanted events, oldest first; read few others."""
-        found: Events = []
-        query = self.selection.query()
-        pages = max(-(-count // PAGE), 1)
-        query["limit"] = max(-(-count // pages), FEWEST)
-        for events in newest_first(self._patiently, query):
-            self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
-            found += filter(self.selection.takes, events)
-            if len(found) >= count:
-                break
-        return found[:count][::-1]
-
-    def beyond(self, *, retry: bool = False) -> Iterator[Events]:
-        """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""
-        cursor = {"after_id": self.last} if self.last else {}
-        try:
-            for page in self._pages({**self.selection.query(), **cursor}, retry=retry):
-                events = events_of(page)
-                new = self.new_of(events)
-                self.last = last_id(page, events) or self.last
-                yield new
-        except ApiError as error:
-            if cursor and error.http_status in BAD_CURSOR and not isinstance(error, NotFound):
-                self.last = None  # it is unknown: all is read again, each told once
-            raise
-
-    def new_of(self, events: Events) -> Events:
-        """Return the events neither returned before nor read last."""
-        if not self._known:
-            is_new(event_key({"id": self.last}), self._known, most=REMEMBERED)
-        return [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
-
-    def heard(self, event: Event) -> Events:
-        """Return a stream's event, if new. The list is then read on from it."""
-        new = self.new_of([event])
-        types = self.selection.types
-        if new and (not types or event.get("type") in types):  # else the list does not have it
-            self.last = text(event.get("id")) or self.last
-        return new
-
-    def _patiently(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield pages; wait up to 30 s for a young session to be found."""
-        clock = self.client.clock
-        until = clock.monotonic() + (LAGGING if self._young else 0.0)
-        while True:
-            pages = self._pages(query)
-            try:
-                first = next(pages)
-            except NotFound:
-                if clock.monotonic() >= until:
-                    raise
-                clock.sleep(FIRST_PAUSE)
-            else:
-                yield first
-                yield from pages
-                return
+def past_events(log: Log, selection: Selection, tail: int | None) -> Iterator[Events]:
+    """Yield past events, oldest first; with `tail`, the newest that are wanted. Raises ApiError."""
+    if tail is None:
+        yield from log.whole()
+        return
+    found: Events = []
+    pages = max(-(-tail // PAGE), 1)
+    for events in log.back(limit=max(-(-tail // pages), FEWEST)):
+        found += filter(selection.takes, events)
+        if len(found) >= tail:
+            break
+    yield found[:tail][::-1]
 
 
 class Printer:
@@ -192,7 +106,7 @@ class Showing:
         self._margin = Margin(app.err, labels)
         self._transcript = Transcript(width=self._margin.room, styled=app.err.styled)
         self._names: dict[str, str] = {}
-        self._logs: dict[str, SessionLog] = {}
+        self._logs: dict[str, Log] = {}
 
     def name(self, session_id: str, label: str) -> None:
         """Begin a session's lines with this label, instead of its id."""
@@ -200,16 +114,16 @@ class Showing:
 
     def hear(self, event: Event, *, session_id: str) -> None:
         """Show an event, unless it was shown before or is bookkeeping."""
-        self._show(self._log(session_id).new_of([event]), session_id)
+        self._show(self._log(session_id).hear(event), session_id)
 
     def catch_up(self, session_id: str) -> None:
         """Show new events from the list. What cannot be read now is read next time."""
         with suppress(ApiError):
-            for events in self._log(session_id).beyond():
+            for events in self._log(session_id).on():
                 self._show(events, session_id)
 
-    def _log(self, session_id: str) -> SessionLog:
-        return self._logs.setdefault(session_id, SessionLog(self._app.client, session_id, Selection()))
+    def _log(self, session_id: str) -> Log:
+        return self._logs.setdefault(session_id, Log(self._app.client, session_id))
 
     def _show(self, events: Events, session_id: str) -> None:
         for event in events:
@@ -231,12 +145,13 @@ def credits_of(app: App, run: Run, selection: Selection) -> object:
     return None
 
 
-def log_of(app: App, run: Run, selection: Selection) -> SessionLog:
+def log_of(app: App, run: Run, selection: Selection) -> Log:
     """Return the log of a run's session. Raises NotYet or NotFound without one."""
     if run.session_id is None:
         raise _without_session(app, run)
     young = run.created is not None and app.client.server_now() - run.created < YOUNG
-    return SessionLog(app.client, run.session_id, selection, young=young)
+    patience = LAGGING if young else 0.0
+    return Log(app.client, run.session_id, thread=selection.thread, filters=selection.filters(), patience=patience)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
-from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, explained, log_of, nothing_shown
+from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, explained, log_of, nothing_shown, past_events
 from qoder_cli.runs.observe import Observer, freshness
-from qoder_cli.sessions.story import Events
+from qoder_cli.sessions.log import Events
 
 _BEHIND = ("input", "exit_code")  # keys of an item after its events
 AT_A_TIME = 6  # runs read ahead of what is shown
@@ -80,7 +80,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
                     raise
                 run = observer.run  # without the status its session knows
             log.item = Item(word, run)
-            batches = log_of(app, run, selection).batches(tail)
+            batches = past_events(log_of(app, run, selection), selection, tail)
             with explained(run):
                 log.batches = chain([next(batches, [])], batches)
             log.credits = credits_of(app, run, selection)

@@ -1,0 +1,210 @@
+"""One log of a session's events, whatever a server makes of cursors, filters and order (help/pages/api.md#events)."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import array, is_new, mapping, text
+from qoder_cli.base.outcome import event_at, event_key, in_order
+from qoder_cli.http.answers import no_answer
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+Events = list[dict[str, Any]]
+Pages = Callable[..., Iterator[dict[str, Any]]]  # as `Client.pages`
+
+PAGE = 100  # events; the API's limit
+REMEMBERED = 10_000  # events remembered, to skip repeats
+APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
+LAG_PAUSE = 1.0  # seconds between two looks for a session that a replica does not show yet
+_BAD_CURSOR = (400, 409, 410, 422)  # possible answers to an unknown cursor
+
+
+def events_path(session_id: str) -> str:
+    """Return the path of a session's events."""
+    return f"/sessions/{segment(session_id)}/events"
+
+
+def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
+    """Return a message's text, with the `kinds` of other blocks. Older servers send a string."""
+    content = event.get("content")
+    if isinstance(content, str):
+        return content
+    said = ""
+    for block in map(mapping, array(content)):
+        kind, words = text(block.get("type")), text(block.get("text"))
+        said += words or ""
+        if kinds and kind not in (None, "text") and not words:
+            said += f"[{kind}]"
+    return said
+
+
+class Log:
+    """The events of a session, or of one `thread` of it.
+
+    The `whole` is read, or it is read `back` from the newest event, or `on` from the `last` one read; others are heard
+    from a stream. Types and `filters` only spare requests: a server may ignore them, so other events come too.
+
+    What names another session, as older events may, is no answer. If the log is to be `exact`, what a proxy has kept is
+    none either, nor a page that names a field twice; an event that does is marked. A session that is not found is read
+    again for so many seconds as there is `patience`. `pages` reads a list, if not the client.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        session_id: str,
+        *,
+        thread: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        exact: bool = False,
+        patience: float = 0.0,
+        pages: Pages | None = None,
+    ) -> None:
+        self.client = client
+        self.session_id = session_id
+        self.last: str | None = None  # its id
+        self._path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
+        self._query: dict[str, Any] = {"limit": PAGE, "order": "asc", **(filters or {})}
+        if thread:  # its stream is not below events, and it takes only limit and cursor (help/pages/api.md#threads)
+            of_thread = f"/sessions/{segment(session_id)}/threads/{segment(thread)}"
+            self._path, self.stream, self._query = f"{of_thread}/events", f"{of_thread}/stream", {"limit": PAGE}
+        self._exact = exact
+        self._patience = patience
+        self._list = pages or client.pages
+        self._known: dict[str, None] = {}  # events that were new once, while reading on or hearing
+
+    def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
+        """Yield all events, as they are listed: oldest first, if the server does as asked. Raises ApiError."""
+        for page in self._found_pages(self._asking_for(types), within=within, retry=retry):
+            events = _events(page)
+            self._read_to(page, events)
+            yield events
+
+    def back(
+        self,
+        types: Sequence[str] = (),
+        *,
+        limit: int = PAGE,
+        within: float | None = None,
+        retry: bool = True,
+        each: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> Iterator[Events]:
+        """Yield events in portions, newest first, each once. Raises ApiError.
+
+        The server's order is trusted while times confirm it; else all are read oldest first and reversed. `each` gets
+        what is read, with repeats, which may differ.
+        """
+
+        def pages(order: str) -> Iterator[dict[str, Any]]:
+            query = {**self._asking_for(types), "limit": limit, "order": order}
+            for page in self._found_pages(query, within=within, retry=retry):
+                for event in _events(page):
+                    each(event)
+                yield page
+
+        for events in _newest_first(pages):
+            self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
+            yield events
+
+    def on(self, *, retry: bool = False) -> Iterator[Events]:
+        """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""
+        cursor = {"after_id": self.last} if self.last else {}
+        try:
+            for page in self._pages({**self._query, **cursor}, retry=retry):
+                events = _events(page)
+                new = self._new(events)
+                self._read_to(page, events)
+                yield new
+        except ApiError as error:
+            if cursor and error.http_status in _BAD_CURSOR:
+                self.last = None  # it is unknown: all is read again, each told once
+            raise
+
+    def hear(self, event: dict[str, Any], *, is_next: bool = False) -> Events:
+        """Return a stream's event, if it is new. The list is read on from it, if it follows the last one."""
+        new = self._new([event])
+        types = self._query.get("types[]")
+        if new and is_next and (not types or event.get("type") in types):  # else the list does not have it
+            self.last = text(event.get("id")) or self.last
+        return new
+
+    def _new(self, events: Events) -> Events:
+        """Return the events neither returned before nor read last."""
+        if not self._known:
+            is_new(event_key({"id": self.last}), self._known, most=REMEMBERED)
+        return [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
+
+    def _read_to(self, page: dict[str, Any], events: Events) -> None:
+        newest = text(events[-1].get("id")) if events else None
+        self.last = text(page.get("last_id")) or newest or self.last
+
+    def _asking_for(self, types: Sequence[str]) -> dict[str, Any]:
+        return {**({"types[]": tuple(types)} if types else {}), **self._query}
+
+    def _found_pages(self, query: Mapping[str, Any], *, within: float | None, retry: bool) -> Iterator[dict[str, Any]]:
+        """Yield pages; wait for a session to be found, if there is patience."""
+        clock = self.client.clock
+        until = clock.monotonic() + self._patience
+        while True:
+            pages = self._pages(query, within=within, retry=retry)
+            try:
+                first = next(pages)
+            except NotFound:
+                if clock.monotonic() >= until:
+                    raise
+                clock.sleep(LAG_PAUSE)
+            else:
+                yield first
+                yield from pages
+                return
+
+    def _pages(self, query: Mapping[str, Any], *, within: float | None = None, retry: bool) -> Iterator[dict[str, Any]]:
+        for page in self._list(self._path, query, within=within, retry=retry, fresh=self._exact, exact=self._exact):
+            if isinstance(page, jsontext.Repeated):
+                raise no_answer("the response names a field twice", retryable=False)
+            if any(text(event.get("session_id")) not in (None, self.session_id) for event in _events(page)):
+                raise no_answer(f"the response shows the events of another session than {self.session_id}")
+            yield page
+
+
+def _events(page: dict[str, Any]) -> Events:
+    """Return the events of a page; what is not an object is ignored."""
+    return [event for event in map(mapping, page["data"]) if event]
+
+
+def is_last(page: dict[str, Any]) -> bool:
+    """Return whether no page of a list follows."""
+    return page.get("has_more") is not True and not text(page.get("next_page"))
+
+
+def _newest_first(pages: Callable[[str], Iterator[dict[str, Any]]]) -> Iterator[Events]:
+    seen: set[str] = set()
+    oldest: float | None = None
+    for page in pages("desc"):
+        events = _events(page)
+        new = [event for event in events if event_key(event) not in seen]
+        times = list(map(event_at, new))
+        is_all = not seen and is_last(page)
+        if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
+            yield in_order(new)[::-1]
+            return
+        if not _descend(times, oldest):
+            listed = chain.from_iterable(map(_events, pages("asc")))
+            yield [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
+            return
+        seen.update(map(event_key, new))
+        oldest = min([at for at in times if at is not None], default=oldest)
+        yield new
+
+
+def _descend(times: Sequence[float | None], before: float | None) -> bool:
+    """Return whether times never rise after `before`; without it, whether they also fall."""
+    known = [at for at in times if at is not None]
+    if before is None:
+        return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
+    return [before, *known] == sorted([before, *known], reverse=True)
