@@ -4,7 +4,7 @@ The older generation gives a run a `status`. The current one only records that a
 was not; how it went must be read from the session's events (help/pages/api.md#runs and #stop-reasons).
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from enum import Enum
@@ -44,6 +44,7 @@ AGENT_EVENTS = (
     "agent.thread_message_received",
     "agent.thread_context_compacted",
 )
+_IDLE = ("session.status_idle", "session.thread_status_idle")
 _TURN_DONE = frozenset({"end_turn", "stop_sequence"})
 
 
@@ -309,7 +310,8 @@ class SessionStory:
 def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
     """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending."""
     endings: list[Rest] = []
-    asks: Asks | None = None
+    last: dict[str, Any] = {}  # of these events, but for what answers a call
+    answered: list[str | None] = []  # the calls answered after it
     worked = idled_early = is_unclear = rests = False
     idled_at: float | None = None
     last_error: dict[str, Any] | None = None
@@ -319,11 +321,11 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
             worked = True
             continue
         if kind in REPLIES:
-            asks = asks and _left_of(asks, text(event.get(REPLIES[kind])))
+            answered.append(text(event.get(REPLIES[kind])))
             continue
         if kind not in ENDING_EVENTS:
             continue
-        asks = None  # no longer the last of these events: somebody answered, or it moved on
+        last, answered = event, []
         ending = None
         match kind:
             case "session.status_running":
@@ -341,7 +343,7 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
             case "session.status_idle":
                 reason, at = stop_reason(event), event_time(event)
                 if reason == "requires_action":
-                    asks, rests = Asks(key, waiting_calls(event)), False
+                    rests = False
                 elif needs_work and not worked:
                     is_unclear = True
                 elif reason is not None and reason not in _TURN_DONE:
@@ -358,13 +360,25 @@ def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
             endings.append(Rest(key, ending))
             rests = True
     is_unclear = is_unclear or (idled_early and not worked and not endings)
-    return Judgement(endings, asks, worked, is_unclear, rests)
+    return Judgement(endings, open_ask(last, answered), worked, is_unclear, rests)
 
 
-def _left_of(asks: Asks, answered: str | None) -> Asks | None:
-    """Return what still waits of an ask after an answer to a call; where it names none, that is nothing."""
-    left = [id for id in asks.event_ids if id != answered]
-    return Asks(asks.key, left) if left else None
+def is_asking(event: dict[str, Any]) -> bool:
+    """Return whether an agent stopped here to wait for an answer, given since or not."""
+    return event.get("type") in _IDLE and stop_reason(event) == "requires_action"
+
+
+def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
+    """Return what an agent waits for whose newest status this is; None if for nothing.
+
+    It waits at a `requires_action` until each call that this names is `answered` after it; where it names none, until
+    anything is.
+    """
+    if not is_asking(event):
+        return None
+    named = waiting_calls(event)
+    left = [id for id in named if id not in answered]
+    return Asks(event_key(event), left) if left or not (named or answered) else None
 
 
 def _explained(reason: str, last_error: dict[str, Any] | None) -> dict[str, Any]:

@@ -382,7 +382,7 @@ def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, waits: b
     except Rejected as error:
         if error.http_status != 409:
             raise
-        if not look(app.client, target.session_id).is_open:
+        if look(app.client, target.session_id).open is None:
             next = to_say.again(app, target, "--when-idle")
             raise error.with_(hint="to send it once the agent is idle", next=next) from error
         next = target.command(app, "pending")

@@ -11,7 +11,6 @@ from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
     NO_WORK,
     SESSION_ARCHIVED,
-    Asks,
     Ending,
     SessionStory,
     apply_asks,
@@ -142,8 +141,8 @@ def with_asks(client: "Client", run: Run) -> Run:
         return run
     with suppress(ApiError):
         asked = look(client, run.session_id, retry=False)
-        if asked.key is not None and asked.is_open:
-            return apply_asks(run, Asks(asked.key, asked.waiting))
+        if asked.open:
+            return apply_asks(run, asked.open)
     return run
 
 

@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import ENDS, REPLIES, RUNNING, event_key, event_time, in_order, stop_reason, waiting_calls
+from qoder_cli.base.outcome import (
+    ENDS,
+    REPLIES,
+    RUNNING,
+    Asks,
+    event_key,
+    event_time,
+    in_order,
+    is_asking,
+    open_ask,
+    stop_reason,
+    waiting_calls,
+)
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
@@ -93,7 +105,8 @@ def _sorted(value: Any) -> Any:
 class Asked:
     """What a session waits for; `events` are those read, newest first.
 
-    `key` is that of the event by which it waits, None if it does not; `asked_by` has it for each call that waits.
+    `key` is that of the event at which it stopped to wait, None if it did not; `asked_by` has it for each call that
+    waits. `open`: what still waits, named or not; None if nothing.
     """
 
     session_id: str
@@ -101,6 +114,7 @@ class Asked:
     unreadable: tuple[str, ...] = ()
     key: str | None = None
     asked_by: Mapping[str, str] = field(default_factory=dict)
+    open: Asks | None = None
     events: Events = field(default_factory=list)
 
     @property
@@ -117,11 +131,6 @@ class Asked:
     def waiting(self) -> list[str]:
         """The ids of the calls that wait."""
         return [*(call.id for call in self.calls), *self.unreadable]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something waits, named or not, and was not answered."""
-        return bool(self.waiting) or (self.key is not None and not any(map(_answered, self.since(self.key))))
 
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
@@ -193,9 +202,11 @@ def _is_enough(events: Events, until: Collection[str]) -> bool:
     idle = next((event for event in events if event.get("type") in STATUSES), None)
     if idle is None or not keys.issuperset(until):
         return False
-    if stop_reason(idle) != "requires_action" or ((named := waiting_calls(idle)) and keys.issuperset(named)):
+    if not is_asking(idle):
         return True
-    return not named and any(event.get("type") == RUNNING for event in events)
+    if named := waiting_calls(idle):
+        return keys.issuperset(named)
+    return any(event.get("type") == RUNNING for event in events)
 
 
 def _with_threads(events: Events, older: Iterable[dict[str, Any]]) -> Events:
@@ -207,27 +218,30 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
     newest = next(((event, n) for n, event in enumerate(events) if event.get("type") in STATUSES), None)
     if newest is None:
         return Asked(session_id, events=events)
-    asking: list[tuple[dict[str, Any], int]] = []
-    if stop_reason(newest[0]) == "requires_action":
-        asking = [newest]
-    elif behind and newest[0].get("type") == RUNNING:
-        asking = _asking_threads(events)
+    is_behind = behind and newest[0].get("type") == RUNNING
+    asking = _asking_threads(events) if is_behind else [newest]
     asked_by: dict[str, str] = {}
+    still = None
     for event, place in asking:
         # An answer before it does not count: the server names the call again.
-        answered = set(map(_answered, events[:place]))
-        named = waiting_calls(event)
-        if not named and event is newest[0]:
-            named, answered = list(_since_running(events[place:])), set(map(_answered, events))
-        asked_by |= {id: event_key(event) for id in named if id not in answered}
-    if behind and newest[0].get("type") == RUNNING:
+        still = open_ask(event, set(filter(None, map(_answered, events[:place]))))
+        named = still.event_ids if still else []
+        if event is newest[0] and is_asking(event) and not waiting_calls(event):
+            answered = set(map(_answered, events))
+            named = [id for id in _since_running(events[place:]) if id not in answered]
+        asked_by |= dict.fromkeys(named, event_key(event))
+    if is_behind:
         # The main thread may pass through such an idle by itself: only what is marked as asked waits for a person.
         asked_by = {id: key for id, key in asked_by.items() if id not in calls or _asks(calls[id].event)}
         asking = asking if asked_by else []
     readable = tuple(calls[id] for id in asked_by if id in calls)
     unreadable = tuple(id for id in asked_by if id not in calls)
-    key = event_key(asking[0][0]) if asking else None
-    return Asked(session_id, readable, unreadable, key, asked_by, events)
+    key = next((event_key(event) for event, _ in asking if is_asking(event)), None)
+    if key is None:
+        still = None
+    elif asked_by:
+        still = Asks(key, [*(call.id for call in readable), *unreadable])
+    return Asked(session_id, readable, unreadable, key, asked_by, still, events)
 
 
 def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
@@ -236,7 +250,7 @@ def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:
     for place, event in enumerate(events):
         if event.get("type") in THREAD_STATUSES:
             newest.setdefault(text(event.get("session_thread_id")), (event, place))
-    return [(event, place) for event, place in newest.values() if stop_reason(event) == "requires_action"]
+    return [(event, place) for event, place in newest.values() if is_asking(event)]
 
 
 def _since_running(events: Sequence[dict[str, Any]]) -> Iterable[str]:

@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, Signalled
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import ENDS, is_going, stop_reason
+from qoder_cli.base.outcome import ENDS, is_asking, is_going
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.listen import SILENT
@@ -104,8 +104,7 @@ def _follow_on(app: App, watch: Watch, log: Log, printer: Printer, selection: Se
         for events in follower.batches(lambda: watch.due):
             printer.show(events)
             if told := [event for event in events if event.get("type") in ends]:
-                is_quick = stop_reason(told[-1]) != "requires_action"
-                watch.call(app.clock.monotonic(), is_quick=is_quick)
+                watch.call(app.clock.monotonic(), is_quick=not is_asking(told[-1]))
             tells_of_the_end = follower.delivers or not selection.types
             if _has_ended(watch, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
                 break
