@@ -18,6 +18,7 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 SHORTEST_INTERVAL = 0.1  # seconds
+SUSPENDED = 30.0  # seconds that a pause may overrun before this machine is held to have been suspended
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 366 * 86400.0
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)

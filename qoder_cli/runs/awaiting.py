@@ -160,7 +160,7 @@ def listener_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> List
     """Return a listener, which shows what it hears if --follow is given."""
     showing = None
     if wanted.follow:
-        from qoder_cli.runs.logs.log import Showing
+        from qoder_cli.sessions.showing import Showing
 
         showing = Showing(app, labels)
     return Listener(app.client, inbox=SimpleQueue(), showing=showing)

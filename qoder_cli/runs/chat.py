@@ -13,12 +13,11 @@ from qoder_cli.output.grid import columns, cut, wrapped
 from qoder_cli.output.keyboard import is_ready, keys
 from qoder_cli.output.prompt import PASTED, line_of
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
-from qoder_cli.runs.logs.follow import Follower
-from qoder_cli.runs.logs.log import Selection, past_events
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
 from qoder_cli.sessions.answers import Interruption, Message, message
 from qoder_cli.sessions.asks import KINDS, look
+from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.transcript import entry
@@ -82,9 +81,8 @@ class Talk:
 
     def go_on(self) -> None:
         """Chat. Raises EOFError when the person leaves, Signalled, ApiError."""
-        for events in past_events(self._log, Selection(), SHOWN_BEFORE):
-            for event in events:
-                self.page.show(event)
+        for event in self._log.newest(SHOWN_BEFORE):
+            self.page.show(event)
         self._find_out()
         follower = Follower(self._log, preview=self.page.preview)
         batches = follower.batches(lambda: self._app.clock.monotonic() + TICK)

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base.outcome import ENDS, SessionStory
 from qoder_cli.runs.watch import Watch
-from qoder_cli.sessions.feed import Feed, News
+from qoder_cli.sessions.stream import SILENT, Feed, News
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
-    from qoder_cli.runs.logs.log import Showing
+    from qoder_cli.sessions.showing import Showing
 
 MOST_FEEDS = 8  # event streams at a time; more runs than that are asked by reading
-SILENT = 60.0  # seconds without a byte after which a stream is not relied on
 
 
 @dataclass

@@ -24,15 +24,13 @@ from qoder_cli.base.outcome import (
     settle,
     standing,
 )
-from qoder_cli.sessions.log import Log
+from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.story import read_story, story_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
-LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight of a run is lost
-LAGGING = 30.0  # seconds for which a replica may not have heard of a run or a session yet
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
 USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
 LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling

@@ -10,17 +10,17 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError
 from qoder_cli.base.pool import Late, Task
+from qoder_cli.base.times import SUSPENDED
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.ending import Wanted, timed_out, unanswered
 from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.watch import Watch
+from qoder_cli.sessions.log import LONGEST_PAUSE
 
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
-LONGEST_PAUSE = 5.0
 HEARING_PAUSE = 30.0  # the same while an event stream would tell of the end
 LAST_LOOK = 5.0  # seconds that a request may take beyond the deadline
 FEW = 8  # runs that are polled one by one
-ASLEEP = 30.0  # seconds a pause may overrun before this machine is held to have been suspended
 
 
 class Wait:
@@ -159,7 +159,7 @@ class Wait:
         """Note the time. A much longer gap than was meant: this machine, or the process, was stopped."""
         now = self.app.clock.monotonic()
         asleep, self._awake_at = now - self._awake_at - meant, now
-        if asleep > ASLEEP:
+        if asleep > SUSPENDED:
             for watch in self.going:
                 watch.oversleep(asleep)
 

@@ -18,11 +18,10 @@ from qoder_cli.base.outcome import event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
-from qoder_cli.sessions.log import APART, Events, Log, events_path, message_text
+from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of harmless repeats
-LAGGING = 30.0  # seconds for which no replica may show a message
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)

@@ -20,7 +20,11 @@ Pages = Callable[..., Iterator[dict[str, Any]]]  # as `Client.pages`
 PAGE = 100  # events; the API's limit
 REMEMBERED = 10_000  # events remembered, to skip repeats
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
+LAGGING = 30.0  # seconds for which a replica may not show a session, or what was sent to it, yet
+LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight of a session is lost
+LONGEST_PAUSE = 5.0  # seconds between two reads while nothing is new
 LAG_PAUSE = 1.0  # seconds between two looks for a session that a replica does not show yet
+_FEWEST = 10  # events to ask for newest first; fewer do not prove the order
 _BAD_CURSOR = (400, 409, 410, 422)  # possible answers to an unknown cursor
 
 
@@ -110,6 +114,16 @@ class Log:
         for events in _newest_first(pages):
             self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
             yield events
+
+    def newest(self, count: int, wanted: Callable[[dict[str, Any]], bool] = lambda event: True) -> Events:
+        """Return the newest `count` events that are wanted, oldest first; read few others. Raises ApiError."""
+        found: Events = []
+        pages = max(-(-count // PAGE), 1)
+        for events in self.back(limit=max(-(-count // pages), _FEWEST)):
+            found += filter(wanted, events)
+            if len(found) >= count:
+                break
+        return found[:count][::-1]
 
     def on(self, *, retry: bool = False) -> Iterator[Events]:
         """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""

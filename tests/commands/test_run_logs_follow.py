@@ -20,7 +20,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from qoder_cli.sessions.feed import FRAME_LIMIT
+from qoder_cli.sessions.stream import FRAME_LIMIT
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, a_result, lines_of, page_of, says

@@ -131,7 +131,8 @@ def world_with_history(clock: FakeClock, kind: type[World]) -> World:
 def columns(width: int) -> Iterator[None]:
     """Let the terminal be as wide as this, in UTC, and this machine be one that never changes."""
     settings: dict[str, Any] = {
-        f"qoder_cli.{name}.terminal_width": lambda: width for name in ("output.data", "output.screen", "runs.logs.log")
+        f"qoder_cli.{name}.terminal_width": lambda: width
+        for name in ("output.data", "output.screen", "sessions.showing")
     }
     settings |= {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
     settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}

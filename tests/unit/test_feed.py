@@ -8,7 +8,7 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.output.screen import Screen
-from qoder_cli.sessions.feed import Feed
+from qoder_cli.sessions.stream import Feed
 from tests.conftest import TOKEN
 from tests.support.wire import FakeClock, Wire, api_error
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.sessions.feed import FRAME_LIMIT, Frame, Item
-from qoder_cli.sessions.feed import frames as frames_of
+from qoder_cli.sessions.stream import FRAME_LIMIT, Frame, Item
+from qoder_cli.sessions.stream import frames as frames_of
 
 
 def read(stream: bytes, *, size: int = 0, limit: int = 1000) -> list[Item]:

@@ -19,7 +19,7 @@ from qoder_cli.runs.turn import is_of_sessions, session_of
 from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.logs.log import Selection
+    from qoder_cli.sessions.showing import Selection
 
 MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
@@ -59,7 +59,7 @@ def logs(
       qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
     from qoder_cli.runs.answering import sessions_of
-    from qoder_cli.runs.logs.log import Selection
+    from qoder_cli.sessions.showing import Selection
 
     app: App = ctx.obj
     if on_ask is not None:
@@ -99,7 +99,8 @@ def logs(
 
 def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
-    from qoder_cli.runs.logs.log import Printer, credits_of, explained, log_of, nothing_shown, past_events
+    from qoder_cli.runs.logs.log import explained, log_of, nothing_shown
+    from qoder_cli.sessions.showing import Printer, credits_of, past_events
 
     if chosen.startswith("sess_"):
         run: Run | None = Run(session_of(app, chosen))

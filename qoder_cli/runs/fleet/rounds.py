@@ -20,9 +20,9 @@ from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.observe import LAGGING
 from qoder_cli.runs.wait import Wait
 from qoder_cli.runs.watch import Watch
+from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows
 BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit

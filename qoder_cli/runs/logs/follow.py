@@ -1,35 +1,21 @@
 """`qoder run logs --follow`: events until the run ends (help/pages/api.md#events and #event-streams)."""
 
-import math
-import queue
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, NotFound, Signalled
+from qoder_cli.base.errors import ApiError, NotFound, Signalled
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import ENDS, is_asking, is_going
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.listen import SILENT
-from qoder_cli.runs.logs.log import (
-    FIRST_PAUSE,
-    Printer,
-    Selection,
-    credits_of,
-    explained,
-    following,
-    log_of,
-    past_events,
-)
-from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.logs.log import explained, following, log_of
+from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.turn import any_observer
-from qoder_cli.runs.wait import ASLEEP, LONGEST_PAUSE
 from qoder_cli.runs.watch import Watch
-from qoder_cli.sessions.feed import Feed, News
-from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.follower import Follower
+from qoder_cli.sessions.log import LONGEST_PAUSE, Log
+from qoder_cli.sessions.showing import Printer, Selection, credits_of, past_events
 from qoder_cli.settings.values import OnAsk
 
 CHECK_EVERY = 60.0  # seconds between two checks whether the run has ended
@@ -135,92 +121,3 @@ def _has_ended(watch: Watch, clock: Clock, every: float) -> bool:
     pause = watch.pause if watch.is_alert(now) else every
     watch.put_off(now, pause, next_pause=pause * 2)
     return watch.over
-
-
-class Follower:
-    """Reads on from a log's last event: from the stream, or the list if it fails.
-
-    The list is read when a stream begins, and every few seconds while none is
-    open or it has been silent for 60 s. `preview` gets messages being written.
-    """
-
-    def __init__(self, log: Log, *, preview: Callable[[dict[str, Any]], None] | None = None) -> None:
-        self._log = log
-        self._preview = preview
-        self._clock = log.client.clock
-        self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._has_noted = False  # whether it was said that there is no stream
-        self.delivers = False  # whether a stream is open that tells of events
-        self._pause = FIRST_PAUSE
-        self._due = self._clock.monotonic() + FIRST_PAUSE
-        self._failing_since: float | None = None
-
-    def batches(self, wake_at: Callable[[], float]) -> Iterator[Events]:
-        """Yield new events without end, and an empty batch at `wake_at()` (monotonic).
-
-        Raises AuthError, NotFound after 30 s, any ApiError that lasts 5 minutes.
-        """
-        log = self._log
-        deltas = ("agent.message",) if self._preview else ()
-        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last, deltas=deltas, path=log.stream)
-        feed.start()
-        try:
-            while True:
-                began = self._clock.monotonic()
-                until = max(min(self._due, wake_at()), began)
-                news = self._clock.take(self._inbox, until - began)
-                overslept = self._clock.monotonic() - until
-                if self._failing_since is not None and overslept > ASLEEP:
-                    self._failing_since += overslept  # which is no silence
-                if news is not None or self._clock.monotonic() >= self._due:
-                    yield from self._react(news)
-                yield []
-        finally:
-            feed.stop()
-
-    def _react(self, news: News | None) -> Iterator[Events]:
-        """Handle news of the stream; None means that the list is due first."""
-        if news is None:
-            self.delivers = False
-        elif news.kind == "heard":
-            self.delivers = True
-            yield self._log.hear(news.event, is_next=True)
-        elif news.kind == "preview" and self._preview:
-            self._preview(news.event)
-        elif news.kind == "down":
-            self.delivers = False
-            self._due = self._clock.monotonic() + self._pause
-            if news.error and not self._has_noted:
-                broke = f"the event stream broke ({news.error.message})"
-                why = "there is no event stream" if news.for_good else broke
-                self._log.client.progress.note(f"{why}; falling back to polling")
-                self._has_noted = True
-        if self.delivers:
-            self._pause, self._failing_since = FIRST_PAUSE, None
-            self._due = self._clock.monotonic() + SILENT
-        if news is None or news.kind in ("up", "gap"):
-            yield from self.read_on()
-
-    def read_on(self) -> Iterator[Events]:
-        """Yield the list's newer events. A read that fails is repeated later."""
-        found = False
-        try:
-            for new in self._log.on():
-                found = found or bool(new)
-                yield new
-            self._failing_since = None
-        except ApiError as error:
-            self._bear(error)
-        is_relied_on = self.delivers and self._failing_since is None
-        self._due = self._clock.monotonic() + (SILENT if is_relied_on else self._pause)
-        self._pause = FIRST_PAUSE if found else min(self._pause * 2, LONGEST_PAUSE)
-
-    def _bear(self, error: ApiError) -> None:
-        now = self._clock.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        patience = LONGEST_SILENCE
-        if error.enveloped and isinstance(error, AuthError | NotFound):
-            patience = LAGGING if isinstance(error, NotFound) else -math.inf
-        if now - self._failing_since > patience:
-            raise error

@@ -11,9 +11,10 @@ from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
-from qoder_cli.runs.logs.log import Event, Printer, Selection, credits_of, explained, log_of, nothing_shown, past_events
+from qoder_cli.runs.logs.log import explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
+from qoder_cli.sessions.showing import Event, Printer, Selection, credits_of, past_events
 
 _BEHIND = ("input", "exit_code")  # keys of an item after its events
 AT_A_TIME = 6  # runs read ahead of what is shown

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAUSES = (5.0, 15.0, 45.0)  # seconds before reopening the stream; the last one repeats
 HEALTHY_AFTER = 5.0  # seconds a stream must last to reset the pauses
+SILENT = 60.0  # seconds without a byte after which a stream is not relied on
 MOST_UNREAD = 1_000  # news in the inbox
 FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 
