@@ -367,3 +367,8 @@ def everywhere(
     help: bool = _HELP,
 ) -> None:
     """Declare the options that work before and after every command's words."""
+
+
+def is_of_sessions(ctx: Any) -> bool:
+    """Return whether a command is below `session`; there, a run's id means its session."""
+    return bool(ctx.parent and ctx.parent.info_name == "session")

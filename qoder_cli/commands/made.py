@@ -116,7 +116,7 @@ def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
 
 
 def _session_of(app: App, word: str) -> str:
-    from qoder_cli.runs.answering import target_of
+    from qoder_cli.runs.target import target_of
 
     return target_of(word, app).session_id
 

@@ -1,6 +1,6 @@
 """Answer an agent's calls, and send it messages, as a command does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -27,22 +27,17 @@ from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
-from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import wait_and_show, wait_for
-from qoder_cli.runs.ending import Wanted
-from qoder_cli.runs.observe import Observer, observer_of
-from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
 from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
-from qoder_cli.sessions.log import Events
+from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
-from qoder_cli.sessions.story import keys
+from qoder_cli.sessions.session import session_of, session_to_talk_to
+from qoder_cli.sessions.story import events_so_far
 
 AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
-FEW = 8  # sessions at a time; no list shows their state
 _LISTED = 10  # ids in a message
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
 
@@ -62,16 +57,22 @@ class Target(NamedTuple):
         return app.command(ids.noun(self.id), verb, self.id, *words)
 
 
-def target_of(typed: str, app: App) -> Target:
-    """Return the session typed, or that of the run typed. Raises QoderError."""
-    word = ids.run(typed)
-    if word.startswith("sess_"):
-        return Target(word)
-    run = observer_of(app, names.run(word, app)).read_once()
-    if run.session_id is None:
-        why = f"run {run.id} has no session, so nothing waits in it"
-        raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
-    return Target(run.session_id, run)
+class Turn(NamedTuple):
+    """A session before something is sent to it, and the keys of its events so far."""
+
+    session: dict[str, Any]
+    known: set[str]
+
+
+class Waits(NamedTuple):
+    """How a command waits: at most so long (seconds), until a session `rests`, and for what `follows` on what was sent.
+
+    What follows is a run, if the target has one and there is no turn; else the turn.
+    """
+
+    timeout: float | None
+    rests: Callable[[str], None]
+    follows: Callable[[Target, Turn | None, Events], None]
 
 
 def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
@@ -96,9 +97,9 @@ def warn_of_hidden(app: App, those: Sequence[Waiting]) -> None:
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
 
-def in_targets(app: App, typed: Sequence[str]) -> Iterator[list[Waiting]]:
-    """Yield what waits in each session typed. Raises QoderError."""
-    for target in [target_of(word, app) for word in typed]:
+def in_targets(app: App, targets: Iterable[Target]) -> Iterator[list[Waiting]]:
+    """Yield what waits in each session. Raises QoderError."""
+    for target in [*targets]:
         session = session_of(app, target.session_id)
         yield waiting_in(app, target, look(app.client, target.session_id, behind=True), session)
 
@@ -186,26 +187,8 @@ def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
 
 
-def sessions_of(typed: Sequence[str], app: App) -> list[str]:
-    """Return the ids of the sessions typed, 8 at most. Raises QoderError."""
-    if len(typed) > FEW:
-        raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
-    return [target_of(word, app).session_id for word in typed]
-
-
-Turn = tuple[dict[str, Any], set[str]]  # a session, and the keys of its events so far
-
-
 def _before(app: App, target: Target) -> Turn:
-    return session_of(app, target.session_id), events_so_far(app, target.session_id)
-
-
-def _following(app: App, target: Target, turn: Turn | None, said: Events) -> Observer:
-    """Return the observer of the new turn; without one, of the run or the last turn."""
-    if turn is None and target.run is not None:
-        return observer_of(app, target.run.id, run=Run(target.run.raw), adopted=target.run.adopted)
-    session, known = turn or (session_of(app, target.session_id), set())
-    return turn_observer(app, session, known=known, after=keys(said))
+    return Turn(session_of(app, target.session_id), events_so_far(Log(app.client, target.session_id)))
 
 
 @contextmanager
@@ -221,7 +204,7 @@ def _in_session(target: Target) -> Iterator[None]:
 
 def decide(
     app: App,
-    typed: str,
+    target: Target,
     calls: Sequence[str],
     *,
     verb: str,
@@ -229,17 +212,9 @@ def decide(
     yes: bool,
     hashes: Sequence[str],
     because: str | None = None,
-    wanted: Wanted | None,
+    waits: Waits | None,
 ) -> None:
     """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
-    calls = [ids.call(each) for each in dict.fromkeys(calls)]
-    if calls and every:
-        raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
-    if not (calls or every) and (yes or not app.may_ask):
-        raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
-    if not (yes or app.may_ask):
-        raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
-    target = target_of(typed, app)
     with _in_session(target):
         asked = look(app.client, target.session_id, until=calls, behind=True)
         taken = chosen(app, target, asked, calls, verb)
@@ -256,7 +231,7 @@ def decide(
         if not taken:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
-        deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
+        deliver(app, target, asked, answers, said=_DONE[verb], waits=waits)
 
 
 def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -308,11 +283,11 @@ def deliver(
     answers: Sequence[tuple[Call, dict[str, Any]]],
     *,
     said: str,
-    wanted: Wanted | None,
+    waits: Waits | None,
 ) -> None:
     """Send answers to waiting calls, if any. Print the result, or wait."""
     goes_on = target.run is not None and is_going(target.run)
-    turn = _before(app, target) if wanted and answers and not goes_on else None
+    turn = _before(app, target) if waits and answers and not goes_on else None
     events: Events = []
     if answers:
         names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
@@ -327,19 +302,18 @@ def deliver(
     still = [id for id in asked.waiting if id not in sent]
     if still:
         app.progress.note(f"these still wait: {_listed(still)}")
-    if wanted is not None:
-        return wait_and_show(app, _following(app, target, turn, events), wanted)
+    if waits is not None:
+        return waits.follows(target, turn, events)
     _show(app, target, [call.id for call, _ in answers], said, still, events)
 
 
-def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> None:
+def answer_call(app: App, target: Target, id: str, said: str, *, is_error: bool, waits: Waits | None) -> None:
     """Send a custom tool's result, and print what was done. Raises QoderError."""
-    target = target_of(typed, app)
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
         [call] = chosen(app, target, asked, [id], "answer")
         answers = [(call, custom_result(call, said, is_error=is_error))]
-        deliver(app, target, asked, answers, said="answered", wanted=wanted)
+        deliver(app, target, asked, answers, said="answered", waits=waits)
 
 
 class ToSay(NamedTuple):
@@ -357,26 +331,24 @@ class ToSay(NamedTuple):
         return target.command(app, "send", "-m", self.typed, *how, *more, *self.options)
 
 
-def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, waits: bool) -> None:
-    """Send a message to a session. Print it, or what follows if it `waits`."""
-    began = app.clock.monotonic()
-    target = target_of(typed, app)
+def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool) -> None:
+    """Send a message to a session, for a command that `began` then (monotonic). Print it, or what follows it."""
     with _in_session(target):
         session_to_talk_to(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
         said = Message(app, target.session_id, message(to_say.said))
-        if wanted and (to_say.interrupts or to_say.when_idle):
+        if waits and (to_say.interrupts or to_say.when_idle):
             with _unsent(said, to_say.again(app, target)):
-                turn, events = _say_when_idle(app, target, to_say, said, wanted.since(began, app.clock), waits=waits)
+                turn, events = _say_when_idle(app, target, to_say, said, waits, began=began, stays=stays)
         else:
-            turn, events = _say_now(app, target, to_say, said, waits=waits)
-        if waits and wanted:
-            return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
+            turn, events = _say_now(app, target, to_say, said, stays=stays)
+        if stays and waits:
+            return waits.follows(target, turn, events)
         _show(app, target, [], "", [], events)
 
 
-def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, waits: bool) -> tuple[Turn | None, Events]:
-    turn = _before(app, target) if waits else None
+def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, stays: bool) -> tuple[Turn | None, Events]:
+    turn = _before(app, target) if stays else None
     try:
         return turn, said.deliver()
     except Rejected as error:
@@ -390,10 +362,9 @@ def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, waits: b
 
 
 def _say_when_idle(
-    app: App, target: Target, to_say: ToSay, said: Message, wanted: Wanted, *, waits: bool
+    app: App, target: Target, to_say: ToSay, said: Message, waits: Waits, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
-    began = app.clock.monotonic() - wanted.limits.spent
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
         Interruption(app, target.session_id).deliver()
     refusals, refused = 0, None
@@ -401,13 +372,9 @@ def _say_when_idle(
         if look(app.client, target.session_id).is_busy:
             # Whatever it was interrupted in may have ended by itself: what counts is that it rests.
             waited = app.clock.monotonic()
-            observer = turn_observer(app, session_of(app, target.session_id))
-            silently = wanted.since(began, app.clock)._replace(follow=False, require_satisfied=False)
-            item = wait_for(app, observer, silently)
-            if item.error and not observer.ended:
-                raise item.error
+            waits.rests(target.session_id)
             refusals = 0 if app.clock.monotonic() - waited > BUSY_PAUSE else refusals
-        turn = _before(app, target) if waits else None
+        turn = _before(app, target) if stays else None
         if sent := said.sent_before():
             return turn, sent
         try:
@@ -418,7 +385,7 @@ def _say_when_idle(
                 raise
             session_to_talk_to(app, target.session_id)  # an archived one refuses for ever
             refusals, refused = refusals + 1, error
-        timeout = wanted.limits.timeout
+        timeout = waits.timeout
         if refused and timeout is not None and app.clock.monotonic() - began >= timeout:
             why = f"timed out after {span(timeout)}; session {target.session_id} takes no message: {refused.message}"
             raise WaitTimeout(why, session_id=target.session_id) from refused

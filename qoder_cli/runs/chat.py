@@ -14,12 +14,12 @@ from qoder_cli.output.keyboard import is_ready, keys
 from qoder_cli.output.prompt import PASTED, line_of
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.runs.observe import ASKS_FOR
-from qoder_cli.runs.turn import session_to_talk_to
 from qoder_cli.sessions.answers import Interruption, Message, message
 from qoder_cli.sessions.asks import KINDS, look
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.question import prompted
+from qoder_cli.sessions.session import session_to_talk_to
 from qoder_cli.sessions.transcript import entry
 
 TICK = 0.1  # seconds between two looks for a key

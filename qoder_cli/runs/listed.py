@@ -14,7 +14,7 @@ from qoder_cli.http.answers import no_answer
 from qoder_cli.http.client import Client
 from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.turn import with_asks
+from qoder_cli.sessions.asks import with_asks
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Rejected
+from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
@@ -13,41 +13,19 @@ from qoder_cli.base.outcome import (
     SESSION_ARCHIVED,
     Ending,
     SessionStory,
-    apply_asks,
     apply_ending,
-    is_going,
-    waits_for_answer,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, SessionReading, observer_of
-from qoder_cli.sessions.asks import look
 from qoder_cli.sessions.log import Log
-from qoder_cli.sessions.story import TurnStory, keys, read_story
+from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.story import TurnStory
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 
 AT_WORK = ("running", "rescheduling", "canceling")  # what a session says of itself while it works
-
-
-def session_of(app: App, id: str) -> dict[str, Any]:
-    """Return a session as the server shows it. Raises ApiError."""
-    from qoder_cli.nouns.change import read
-    from qoder_cli.nouns.table import NOUNS
-    from qoder_cli.nouns.write import target_of
-
-    return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
-
-
-def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
-    """Return a session. Raises Rejected if it takes no messages, ApiError."""
-    session = session_of(app, id)
-    if session.get("archived_at") or session.get("status") == "terminated":
-        why = "is archived" if session.get("archived_at") else "was terminated"
-        said = f"session {id} {why}, so it takes no messages; nothing was sent"
-        raise Rejected(said, hint="start another run or session")
-    return session
 
 
 class SessionObserver(Observer):
@@ -125,29 +103,6 @@ def turn_observer(
     return observer
 
 
-def is_of_sessions(ctx: Any) -> bool:
-    """Return whether a command is below `session`; there, a run's id means its session."""
-    return bool(ctx.parent and ctx.parent.info_name == "session")
-
-
 def any_observer(app: App, id: str) -> Observer:
     """Return the observer of a run or of a session. Raises ApiError."""
     return turn_observer(app, session_of(app, id)) if id.startswith("sess_") else observer_of(app, id)
-
-
-def with_asks(client: "Client", run: Run) -> Run:
-    """Return a run with its waiting calls, if readable: its status does not show them."""
-    if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
-        return run
-    with suppress(ApiError):
-        asked = look(client, run.session_id, retry=False)
-        if asked.open:
-            return apply_asks(run, asked.open)
-    return run
-
-
-def events_so_far(app: App, session_id: str) -> set[str]:
-    """Return the keys of events that can begin or end a turn. Raises ApiError."""
-    story = TurnStory()
-    read_story(Log(app.client, session_id), story, whole=True)
-    return keys(story.events)

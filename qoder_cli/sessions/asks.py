@@ -7,25 +7,30 @@ id nobody could type.
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.base import ids, jsontext
+from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import (
     ENDS,
     REPLIES,
     RUNNING,
     Asks,
+    apply_asks,
     event_key,
     event_time,
     in_order,
     is_asking,
+    is_going,
     open_ask,
     stop_reason,
     waiting_calls,
+    waits_for_answer,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
@@ -333,3 +338,14 @@ class Waiting:
             "credits": Run(self.session).credits,
             "answer": self.commands,
         }
+
+
+def with_asks(client: "Client", run: Run) -> Run:
+    """Return a run with its waiting calls, if readable: its status does not show them."""
+    if run.raw.get("status") is None or not run.session_id or not is_going(run) or waits_for_answer(run):
+        return run
+    with suppress(ApiError):
+        still = look(client, run.session_id, retry=False).open
+        if still is not None:
+            return apply_asks(run, still)
+    return run

@@ -222,3 +222,10 @@ def _is_work(told: Told) -> bool:
 def keys(events: Iterable[dict[str, Any]]) -> set[str]:
     """Return the keys of events."""
     return set(map(event_key, events))
+
+
+def events_so_far(log: Log) -> set[str]:
+    """Return the keys of events that can begin or end a turn. Raises ApiError."""
+    story = TurnStory()
+    read_story(log, story, whole=True)
+    return keys(story.events)

@@ -9,7 +9,7 @@ from qoder_cli.base.errors import Interrupted, NotYet, OutcomeUnknown, QoderErro
 from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
-from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, named
+from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
 from qoder_cli.http.write import Cancel
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
@@ -17,7 +17,7 @@ from qoder_cli.runs.awaiting import Item, finish, printed
 from qoder_cli.runs.ending import Wanted, going_on
 from qoder_cli.runs.fleet.awaited import wait_for_all
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.turn import any_observer, is_of_sessions
+from qoder_cli.runs.turn import any_observer
 from qoder_cli.runs.watch import Watch
 
 Key = str | QoderError  # the id of a run, or why there is none
@@ -35,7 +35,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     Examples:
       qoder run cancel last --yes
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
-    from qoder_cli.runs.answering import sessions_of
+    from qoder_cli.runs.target import sessions_of
 
     app: App = ctx.obj
     typed = named(runs, app, allow_empty=allow_empty)

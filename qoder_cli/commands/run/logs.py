@@ -12,10 +12,22 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
 from qoder_cli.base.times import parse_when
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
+from qoder_cli.cli.options import (
+    Text,
+    Texts,
+    flag,
+    is_list,
+    is_of_sessions,
+    named,
+    option,
+    or_last,
+    several,
+    when_asked,
+    words_to_wait,
+)
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs import names
-from qoder_cli.runs.turn import is_of_sessions, session_of
+from qoder_cli.sessions.session import session_of
 from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
@@ -58,7 +70,7 @@ def logs(
       qoder run logs last --type agent.message --since 90m
       qoder run logs drun_019ec55694c07f2a9b402ffb4448ec18 --tail 20 -o jsonl
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
-    from qoder_cli.runs.answering import sessions_of
+    from qoder_cli.runs.target import sessions_of
     from qoder_cli.sessions.showing import Selection
 
     app: App = ctx.obj

@@ -32,10 +32,14 @@ def pending(
       qoder run pending last --json | jq '.[].input'
       qoder session pending --since 7d --exit-status"""
     from qoder_cli.runs import answering as waiting
+    from qoder_cli.runs.target import target_of
 
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
-    found = waiting.in_targets(app, named(runs, app)) if runs else waiting.everywhere(app, since)
+    if runs:
+        found = waiting.in_targets(app, (target_of(word, app) for word in named(runs, app)))
+    else:
+        found = waiting.everywhere(app, since)
     now = app.client.server_now()
     rows = Rows[Waiting](app.output, fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST)
     any_waits = False

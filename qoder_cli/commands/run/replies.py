@@ -76,11 +76,19 @@ def deny(
 
 def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> None:
     from qoder_cli.runs.answering import decide
+    from qoder_cli.runs.target import target_of, waits_of
 
-    calls, every, yes, hashes = chosen
+    typed, every, yes, hashes = chosen
     wanted, run = wanted_of(app, waiting), one_named(run, app)
-    calls, hashes = calls or [], hashes or []
-    decide(app, run, calls, verb=verb, every=every, yes=yes, hashes=hashes, because=because, wanted=wanted)
+    calls = [ids.call(each) for each in dict.fromkeys(typed or [])]
+    if calls and every:
+        raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
+    if not (calls or every) and (yes or not app.may_ask):
+        raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
+    if not (yes or app.may_ask):
+        raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
+    target, waits = target_of(run, app), waits_of(app, wanted)
+    decide(app, target, calls, verb=verb, every=every, yes=yes, hashes=hashes or [], because=because, waits=waits)
 
 
 def answer(
@@ -101,10 +109,12 @@ def answer(
       qoder run answer last evt_1 --result "build 512 is green"
       ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
     from qoder_cli.runs.answering import answer_call
+    from qoder_cli.runs.target import target_of, waits_of
 
     wanted = wanted_of(app, waiting)
     said = text_of(result, stdin=app.stdin, option="--result")
-    answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)
+    run, call = one_named(run, app), ids.call(call)
+    answer_call(app, target_of(run, app), call, said, is_error=error, waits=waits_of(app, wanted))
 
 
 def send(
@@ -128,15 +138,18 @@ def send(
       qoder run send last -m "Now do the same for June." --wait --result
       qoder session send sess_demo -m @notes.txt --when-idle"""
     from qoder_cli.runs.answering import ToSay, send_message
+    from qoder_cli.runs.target import target_of, waits_of
 
     app: App = ctx.obj
     if interrupt and when_idle:
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
     wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
-    waits = waiting.wait or waiting.follow or waiting.result
+    stays = waiting.wait or waiting.follow or waiting.result
     said = text_of(message, stdin=app.stdin, option="--message")
     if not said.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     options = options_typed(ctx, without=("message", "interrupt", "when_idle"))
     to_say = ToSay(message, said, interrupt, when_idle, options)
-    send_message(app, one_named(run, app), to_say, wanted, waits=waits)
+    run, began = one_named(run, app), app.clock.monotonic()
+    waits = waits_of(app, wanted, began=began)
+    send_message(app, target_of(run, app), to_say, began=began, waits=waits, stays=stays)

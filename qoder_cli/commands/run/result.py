@@ -5,10 +5,10 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import first_by_rank
 from qoder_cli.base.outcome import is_going
-from qoder_cli.cli.options import RUN_OR_LAST, Text, option, or_last
+from qoder_cli.cli.options import RUN_OR_LAST, Text, is_of_sessions, option, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
-from qoder_cli.runs.turn import any_observer, is_of_sessions
+from qoder_cli.runs.turn import any_observer
 
 _DOWNLOAD = "Also download the files it delivered into this folder."
 
@@ -37,7 +37,7 @@ def result(
     from qoder_cli.nouns import files as downloads
     from qoder_cli.runs import names
     from qoder_cli.runs import result as results
-    from qoder_cli.runs.answering import sessions_of
+    from qoder_cli.runs.target import sessions_of
 
     app: App = ctx.obj
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)

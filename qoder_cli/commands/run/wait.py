@@ -5,11 +5,11 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Texts, Waiting, flag, is_list, named, or_last, wanted_of
+from qoder_cli.cli.options import Text, Texts, Waiting, flag, is_list, is_of_sessions, named, or_last, wanted_of
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_and_show
 from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.turn import any_observer, is_of_sessions
+from qoder_cli.runs.turn import any_observer
 from qoder_cli.settings.values import OnAsk
 
 
@@ -64,7 +64,7 @@ def wait(
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
-        from qoder_cli.runs.answering import sessions_of
+        from qoder_cli.runs.target import sessions_of
 
         [session_id] = sessions_of(typed, app)
         return wait_and_show(app, any_observer(app, session_id), wanted)

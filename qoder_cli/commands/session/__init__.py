@@ -19,7 +19,7 @@ def get(app: App, run: Text = RUN_OR_LAST) -> None:
     Examples:
       qoder session get sess_demo
       qoder session get last --json | jq .usage.total_credits"""
-    from qoder_cli.runs.answering import target_of
+    from qoder_cli.runs.target import target_of
     from qoder_cli.runs.turn import any_observer
 
     found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
@@ -36,9 +36,9 @@ def chat(app: App, run: Text = RUN_OR_LAST) -> None:
     Examples:
       qoder session chat sess_demo
       qoder session chat last"""
-    from qoder_cli.runs.answering import target_of
     from qoder_cli.runs.chat import chat as talk
     from qoder_cli.runs.chat import require_terminal
+    from qoder_cli.runs.target import target_of
 
     require_terminal(app)
     talk(app, target_of(or_last(run, app), app).session_id)

@@ -28,7 +28,7 @@ def files(
     Examples:
       qoder session files sess_demo
       qoder session files sess_demo --add notes.md:/data/notes.md"""
-    from qoder_cli.runs.answering import target_of
+    from qoder_cli.runs.target import target_of
 
     read = [mounted.read_file(each, "--add") for each in add or ()]
     if remove and not yes and not app.may_ask:

@@ -155,8 +155,8 @@ def _body(app: App, typed: Raw, said: str | None, token: str | None) -> Raw:
 
 
 def _like(app: App, typed: str, token: str | None) -> Raw:
-    from qoder_cli.runs.answering import target_of
-    from qoder_cli.runs.turn import session_of
+    from qoder_cli.runs.target import target_of
+    from qoder_cli.sessions.session import session_of
 
     if ids.is_deployment(typed):
         return like_deployment(find_deployment(app, names.deployment(typed, app)), token)

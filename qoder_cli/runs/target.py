@@ -1,0 +1,62 @@
+"""The session that a command is about, and how it waits for it."""
+
+from collections.abc import Sequence
+
+from qoder_cli.app import App
+from qoder_cli.base import ids
+from qoder_cli.base.errors import Rejected, UsageError
+from qoder_cli.base.model import Run
+from qoder_cli.runs import names
+from qoder_cli.runs.answering import Target, Turn, Waits
+from qoder_cli.runs.awaiting import wait_and_show, wait_for
+from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.observe import observer_of
+from qoder_cli.runs.turn import turn_observer
+from qoder_cli.sessions.log import Events
+from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.story import keys
+
+FEW = 8  # sessions at a time; no list shows their state
+
+
+def target_of(typed: str, app: App) -> Target:
+    """Return the session typed, or that of the run typed. Raises QoderError."""
+    word = ids.run(typed)
+    if word.startswith("sess_"):
+        return Target(word)
+    run = observer_of(app, names.run(word, app)).read_once()
+    if run.session_id is None:
+        why = f"run {run.id} has no session, so nothing waits in it"
+        raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
+    return Target(run.session_id, run)
+
+
+def sessions_of(typed: Sequence[str], app: App) -> list[str]:
+    """Return the ids of the sessions typed, 8 at most. Raises QoderError."""
+    if len(typed) > FEW:
+        raise UsageError(f"{len(typed)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
+    return [target_of(word, app).session_id for word in typed]
+
+
+def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> Waits | None:
+    """Return how a command waits, as `wanted`; its timeout counts from when it `began`, else from now on."""
+    if wanted is None:
+        return None
+
+    def left() -> Wanted:
+        return wanted if began is None else wanted.since(began, app.clock)
+
+    def rests(session_id: str) -> None:
+        observer = turn_observer(app, session_of(app, session_id))
+        item = wait_for(app, observer, left()._replace(follow=False, require_satisfied=False))
+        if item.error and not observer.ended:
+            raise item.error
+
+    def follows(target: Target, turn: Turn | None, said: Events) -> None:
+        if turn is None and target.run is not None:
+            run = target.run
+            return wait_and_show(app, observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted), left())
+        session, known = turn or Turn(session_of(app, target.session_id), set())
+        wait_and_show(app, turn_observer(app, session, known=known, after=keys(said)), left())
+
+    return Waits(wanted.limits.timeout, rests, follows)

@@ -1,0 +1,25 @@
+"""A session as the server shows it."""
+
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import Rejected
+
+
+def session_of(app: App, id: str) -> dict[str, Any]:
+    """Return a session as the server shows it. Raises ApiError."""
+    from qoder_cli.nouns.change import read
+    from qoder_cli.nouns.table import NOUNS
+    from qoder_cli.nouns.write import target_of
+
+    return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
+
+
+def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
+    """Return a session. Raises Rejected if it takes no messages, ApiError."""
+    session = session_of(app, id)
+    if session.get("archived_at") or session.get("status") == "terminated":
+        why = "is archived" if session.get("archived_at") else "was terminated"
+        said = f"session {id} {why}, so it takes no messages; nothing was sent"
+        raise Rejected(said, hint="start another run or session")
+    return session
