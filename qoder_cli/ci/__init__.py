@@ -127,7 +127,7 @@ class Ci:
         was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):
             return
-        from qoder_cli.runs.result import final_message
+        from qoder_cli.sessions.result import final_message
 
         try:
             message = final_message(self._app, run)

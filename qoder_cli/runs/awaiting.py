@@ -118,7 +118,7 @@ def read_more(app: App, item: Item, wanted: Wanted) -> Item:
                 said, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
                 item = item.with_(error=RunFailed(said, hint=hint, **naming(item.found, "ended")))
         if wanted.result and item.found is not None:
-            from qoder_cli.runs.result import final_message
+            from qoder_cli.sessions.result import final_message
 
             item = item.with_(more={"result": final_message(app, item.found)})
     except ApiError as error:
@@ -234,7 +234,7 @@ def _show(app: App, item: Item, result: bool) -> QoderError | None:
     run, error = item.found, None
     assert run is not None  # whoever calls this has a run to show
     if result and not is_going(run):
-        from qoder_cli.runs.result import show_result
+        from qoder_cli.sessions.result import show_result
 
         try:
             show_result(app, run)

@@ -7,11 +7,11 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.runs import names
-from qoder_cli.runs.answering import Target, Turn, Waits
 from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import turn_observer
+from qoder_cli.sessions.answering import Target, Turn, Waits
 from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.session import session_of
 from qoder_cli.sessions.story import keys

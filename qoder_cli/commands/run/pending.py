@@ -31,8 +31,8 @@ def pending(
       qoder run pending
       qoder run pending last --json | jq '.[].input'
       qoder session pending --since 7d --exit-status"""
-    from qoder_cli.runs import answering as waiting
     from qoder_cli.runs.target import target_of
+    from qoder_cli.sessions import answering as waiting
 
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")

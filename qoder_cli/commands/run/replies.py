@@ -75,8 +75,8 @@ def deny(
 
 
 def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> None:
-    from qoder_cli.runs.answering import decide
     from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.sessions.answering import decide
 
     typed, every, yes, hashes = chosen
     wanted, run = wanted_of(app, waiting), one_named(run, app)
@@ -108,8 +108,8 @@ def answer(
     Examples:
       qoder run answer last evt_1 --result "build 512 is green"
       ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
-    from qoder_cli.runs.answering import answer_call
     from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.sessions.answering import answer_call
 
     wanted = wanted_of(app, waiting)
     said = text_of(result, stdin=app.stdin, option="--result")
@@ -137,8 +137,8 @@ def send(
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result
       qoder session send sess_demo -m @notes.txt --when-idle"""
-    from qoder_cli.runs.answering import ToSay, send_message
     from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.sessions.answering import ToSay, send_message
 
     app: App = ctx.obj
     if interrupt and when_idle:

@@ -36,8 +36,8 @@ def result(
       qoder run result last --json | jq -r .result"""
     from qoder_cli.nouns import files as downloads
     from qoder_cli.runs import names
-    from qoder_cli.runs import result as results
     from qoder_cli.runs.target import sessions_of
+    from qoder_cli.sessions import result as results
 
     app: App = ctx.obj
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)

@@ -13,7 +13,6 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.runs.ending import naming
 from qoder_cli.sessions.log import Log, message_text
 from qoder_cli.sessions.story import SAID, read_story, story_of
 
@@ -64,7 +63,8 @@ def save_files(app: App, run: Run, folder: Path) -> Saved:
         named = ", ".join(name for name, _ in failed[:_NAMED]) + (" and more" if len(failed) > _NAMED else "")
         what = f"{len(failed)} of {len(files)} files were not saved: {named}" if len(failed) > 1 else named
         why = f"{what}: {worst.message}" if len(failed) > 1 else f"file {what} was not saved: {worst.message}"
-        saved.failures.append(worst.with_(message=why, **naming(run, "ended")))
+        failure = worst.with_(message=why, run_id=run.id, session_id=run.session_id, run_state="ended")
+        saved.failures.append(failure)
     return saved
 
 
