@@ -4,18 +4,15 @@ The older generation gives a run a `status`. The current one only records that a
 was not; how it went must be read from the session's events (help/pages/api.md#runs and #stop-reasons).
 """
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from copy import copy
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Run, array, mapping, text
 from qoder_cli.base.times import milliseconds_between, unix
-
-T = TypeVar("T")
 
 FINAL = frozenset({"completed", "failed", "skipped"})
 GOING = frozenset({"pending", "running"})
@@ -168,8 +165,8 @@ def verdict(run: Run) -> Exit:
     return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(run.status or "failed", Exit.RUN_FAILED)
 
 
-class Told(NamedTuple):
-    """One event of a story: key, kind, time in unix seconds or None, and the event itself."""
+class Placed(NamedTuple):
+    """An event in its place among others: key, kind, time in unix seconds or None, and the event itself."""
 
     key: str
     kind: str
@@ -198,116 +195,7 @@ class Judgement(NamedTuple):
     rests: bool  # whether an ending was the last, but for errors and other endings
 
 
-_NOTHING_TOLD = Judgement([], None, worked=False, is_unclear=False, rests=False)
-
-
-class SessionStory:
-    """The events of a session read so far, judged anew whenever more come in.
-
-    Each event counts once, in the order in which it was told; a portion that comes newest first is turned
-    around. Where times contradict that order, they decide. Events before `since` (unix seconds) do not count.
-    Of the agent's events, only what shows when work began is kept.
-    """
-
-    types: Sequence[str] = (*ENDING_EVENTS, *REPLIES)  # what it takes in, besides the agent's own
-
-    def __init__(self, *, since: float | None = None) -> None:
-        self._since = since
-        self._told: dict[str, Told] = {}
-        self._work_began: float | None = None
-        self.judged = _NOTHING_TOLD
-
-    def copy(self) -> Self:
-        """Return an independent copy."""
-        other = copy(self)
-        other._told = dict(self._told)
-        return other
-
-    def tell(self, events: Iterable[object]) -> "SessionStory":
-        """Add events, such as a page of a list. Return the story itself."""
-        for event, at in _placed(list(filter(None, map(mapping, events))), self._told):
-            self._take(event, at)
-        self.judged = self._judged()
-        return self
-
-    def _judged(self) -> Judgement:
-        return judge(self._ordered())
-
-    def clear(self) -> None:
-        """Take note that no work was left out."""
-
-    def restart(self) -> list[dict[str, Any]]:
-        """Forget all events, to be told them in another order. Return those that `events` has."""
-        known, self._told, self._work_began = self.events, {}, None
-        return known
-
-    @property
-    def starts(self) -> frozenset[str]:
-        """The keys of the events that it begins with, if not at the run's beginning."""
-        return frozenset()
-
-    @property
-    def begins(self) -> str | None:
-        """The key of the first event that counts, if not all of the session do."""
-        return None
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The events that an ending can depend on, except the agent's."""
-        return [told.event for told in self._ordered() if told.event]
-
-    def _take(self, event: dict[str, Any], at: float | None) -> None:
-        kind = text(event.get("type")) or ""
-        is_work = kind.startswith("agent.")
-        if not is_work and kind not in ENDING_EVENTS and kind not in REPLIES:
-            return
-        if not self.is_since(at):
-            return
-        key = event_key(event)
-        if key in self._told:
-            return
-        if is_work and at is None and any(told.kind.startswith("agent.") for told in self._told.values()):
-            return
-        if is_work and at is not None:
-            if self._work_began is not None and self._work_began <= at:
-                return  # earlier work is known
-            self._work_began = at
-        self._told[key] = Told(key, kind, at, {} if is_work else event)
-
-    def is_since(self, at: float | None) -> bool:
-        """Return whether something may belong to the run: it is not older, or its time is unknown (None)."""
-        return at is None or self._since is None or at >= self._since
-
-    @property
-    def ending(self) -> Ending | None:
-        """The first ending; what follows does not change a run. None if there is none yet."""
-        endings = self.judged.endings
-        return endings[0].ending if endings else None
-
-    @property
-    def ending_key(self) -> str | None:
-        endings = self.judged.endings
-        return endings[0].key if endings else None
-
-    @property
-    def rest(self) -> Rest | None:
-        """The ending it rests at, a success only if all were; None while it works."""
-        endings = self.judged.endings
-        if not endings or not self.judged.rests:
-            return None
-        worst = next((each.ending for each in endings if each.ending.status != "completed"), endings[-1].ending)
-        return Rest(endings[-1].key, worst)
-
-    @property
-    def asks(self) -> Asks | None:
-        """What the agent waits for; None if nothing, or if the run has ended."""
-        return None if self.judged.endings else self.judged.asks
-
-    def _ordered(self) -> list[Told]:
-        return _by_time([(told, told.at) for told in self._told.values()])
-
-
-def judge(story: Iterable[Told], *, needs_work: bool = False) -> Judgement:
+def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
     """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending."""
     endings: list[Rest] = []
     last: dict[str, Any] = {}  # of these events, but for what answers a call
@@ -403,52 +291,6 @@ def event_key(event: Mapping[str, Any]) -> str:
     """Return what identifies an event: its id, or its whole content if it has none."""
     event_id = text(event.get("id"))
     return event_id or jsontext.dump(dict(sorted(event.items())))
-
-
-def _placed(events: Sequence[dict[str, Any]], told: Container[str] = ()) -> list[tuple[dict[str, Any], float | None]]:
-    """Return events oldest first, each with its time or that of the one before it; those `told` were told before."""
-    times = list(map(event_at, events))
-    if _is_newest_first(events, times, told):
-        events, times = events[::-1], times[::-1]
-    found: list[tuple[dict[str, Any], float | None]] = []
-    last: float | None = None
-    for event, at in zip(events, times, strict=True):
-        if at is not None:
-            last = at
-        found.append((event, last))
-    return found
-
-
-def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | None], told: Container[str]) -> bool:
-    """Return whether the newest comes first, as on servers that ignore the order asked for.
-
-    Where times do not tell: what is new comes after what was told before, and the agent's work after its beginning.
-    """
-    known = [at for at in times if at is not None]
-    if known and known[0] != known[-1]:
-        return known[0] > known[-1]
-    is_old = [event_key(event) in told for event in events]
-    if any(is_old) and not all(is_old):
-        return is_old[-1] and not is_old[0]
-    kinds = [text(event.get("type")) or "" for event in events]
-    works = next((n for n, kind in enumerate(kinds) if kind.startswith("agent.")), None)
-    return works is not None and RUNNING in kinds[works:] and RUNNING not in kinds[:works]
-
-
-def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events oldest first, each once: as they come, or by their times."""
-    known: dict[str, tuple[dict[str, Any], float | None]] = {}
-    for event, at in _placed(list(events)):
-        known.setdefault(event_key(event), (event, at))
-    return _by_time(list(known.values()))
-
-
-def _by_time(placed: list[tuple[T, float | None]]) -> list[T]:
-    """Return items in the order in which they come, unless their times contradict it."""
-    times = [at for _, at in placed if at is not None]
-    if times != sorted(times):
-        placed = sorted(placed, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
-    return [item for item, _ in placed]
 
 
 def event_time(event: Mapping[str, Any]) -> str | None:

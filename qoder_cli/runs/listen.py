@@ -4,8 +4,9 @@ import queue
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qoder_cli.base.outcome import ENDS, SessionStory
+from qoder_cli.base.outcome import ENDS
 from qoder_cli.runs.watch import Watch
+from qoder_cli.sessions.story import Story
 from qoder_cli.sessions.stream import SILENT, Feed, News
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class _Ear:
     up: bool = False
     delivers: bool = False  # whether it has told of an event: a proxy may hold back all but heartbeats
     heard: float = 0.0
-    story: SessionStory = field(default_factory=SessionStory)
+    story: Story = field(default_factory=Story)
 
 
 class Listener:
@@ -85,8 +86,8 @@ class Listener:
                 ear.delivers = ear.delivers or news.event.get("session_id") in (None, news.session_id)
                 if self._showing:
                     self._showing.hear(news.event, session_id=news.session_id)
-                has_ended = ear.story.tell([news.event]).ending is not None
-                return (news.session_id if news.event.get("type") in ENDS else None), has_ended
+                ear.story.add([news.event])
+                return (news.session_id if news.event.get("type") in ENDS else None), ear.story.ending is not None
         return None, False
 
     def stop(self) -> None:

@@ -15,7 +15,6 @@ from qoder_cli.base.outcome import (
     Asks,
     Ending,
     Rest,
-    SessionStory,
     Standing,
     apply_asks,
     apply_ending,
@@ -25,7 +24,7 @@ from qoder_cli.base.outcome import (
     standing,
 )
 from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.story import read_story, story_of
+from qoder_cli.sessions.story import Story, read_story, story_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -49,7 +48,7 @@ class SessionKnown:
     """What is known of a run's session. Times are the monotonic clock's."""
 
     log: Log
-    story: SessionStory
+    story: Story
     asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
     asked_until: float = 0.0  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
@@ -91,7 +90,7 @@ class Observer:
         self._is_fresh = is_fresh
         self._session: dict[str, Any] | None = None  # see take_session
         self._client = client
-        self.known = SessionKnown(Log(client, ""), SessionStory())
+        self.known = SessionKnown(Log(client, ""), Story())
         self._going_since: float | None = None
         self._warned: set[str] = set()
         self.run: Run | None = None

@@ -12,14 +12,13 @@ from qoder_cli.base.outcome import (
     NO_WORK,
     SESSION_ARCHIVED,
     Ending,
-    SessionStory,
     apply_ending,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, SessionReading, observer_of
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.session import session_of
-from qoder_cli.sessions.story import TurnStory
+from qoder_cli.sessions.story import Story, turn_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -36,7 +35,7 @@ class SessionObserver(Observer):
 
     reads_on = True
 
-    def __init__(self, client: "Client", session: dict[str, Any], story: SessionStory) -> None:
+    def __init__(self, client: "Client", session: dict[str, Any], story: Story) -> None:
         super().__init__(client, str(session["id"]), run=Run(session))
         self.known = SessionKnown(Log(client, self.run_id), story)
         self._read_at = client.clock.monotonic()  # the session
@@ -56,13 +55,13 @@ class SessionObserver(Observer):
         if session.get("archived_at") and (archived_at is None or now - archived_at >= DISAGREEMENT_AFTER):
             return SESSION_ARCHIVED
         story = self.known.story
-        if not isinstance(story, TurnStory) or (unworked := story.unworked) is None:
+        if (unworked := story.unworked) is None:
             self._unworked = None
             return None
         if self._unworked is None or self._unworked[0] != unworked.key:
             self._unworked = unworked.key, self._client.clock.monotonic()
         rests_for = self._client.clock.monotonic() - self._unworked[1]
-        if unworked.at is not None and not story.is_of_this_command:
+        if unworked.at is not None and story.is_latest:
             rests_for = max(rests_for, now - unworked.at)
         if rests_for < DISAGREEMENT_AFTER or session.get("status") in AT_WORK:
             return None
@@ -98,7 +97,7 @@ def turn_observer(
 
     `known` are earlier events. Of a session that `is_new`, the first turn is meant.
     """
-    story = SessionStory() if is_new else TurnStory(known=known, after=after)
+    story = Story() if is_new else turn_story(known=known, after=after)
     observer = app.known.observed = SessionObserver(app.client, session, story)
     return observer
 

@@ -24,7 +24,6 @@ from qoder_cli.base.outcome import (
     apply_asks,
     event_key,
     event_time,
-    in_order,
     is_asking,
     is_going,
     open_ask,
@@ -37,6 +36,7 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.order import in_order
 from qoder_cli.sessions.transcript import called
 
 if TYPE_CHECKING:

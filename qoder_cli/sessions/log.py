@@ -8,8 +8,9 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import array, is_new, mapping, text
-from qoder_cli.base.outcome import event_at, event_key, in_order
+from qoder_cli.base.outcome import event_at, event_key
 from qoder_cli.http.answers import no_answer
+from qoder_cli.sessions.order import in_order
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client

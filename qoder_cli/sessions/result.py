@@ -8,13 +8,14 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, QoderError, UsageError, first_by_rank
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import ENDS, event_at, event_key, in_order, verdict
+from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
 from qoder_cli.base.tokens import shortened
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.log import Log, message_text
-from qoder_cli.sessions.story import SAID, read_story, story_of
+from qoder_cli.sessions.order import in_order
+from qoder_cli.sessions.story import SENT, read_story, story_of
 
 LONGEST_NAME = 100  # characters of a file's name in a message
 _NAMED = 5  # files that an error names
@@ -79,7 +80,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
         story = story_of(run, app.client.server_now())
         read_story(log, story)
     ending = story.ending_key
-    starts = SAID if story.starts else ()
+    starts = SENT if story.starts else ()
     types = (kind, *starts, *(() if ending is None else ENDS))
     reached = ending is None
     met: list[dict[str, Any]] = []

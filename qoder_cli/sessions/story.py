@@ -1,10 +1,11 @@
-"""How a session's run or turn went, as far as its log shows."""
+"""How a run or a turn went, as far as its session's log shows."""
 
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from itertools import islice
-from typing import Any, Self
+from typing import Any
 
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
@@ -14,209 +15,271 @@ from qoder_cli.base.outcome import (
     Asks,
     Ending,
     Judgement,
-    SessionStory,
-    Told,
+    Placed,
+    Rest,
     event_at,
     event_key,
     judge,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.sessions.log import APART, Events, Log
+from qoder_cli.sessions.order import by_time, dated
 
 FUTURE = 86400.0  # seconds that a run may seem to be created after now
 
-
 MESSAGES = ("user.message", "user.define_outcome")
 # All that is sent to a session, and may begin a turn.
-SAID = (*MESSAGES, *REPLIES, "user.interrupt")
+SENT = (*MESSAGES, *REPLIES, "user.interrupt")
 
 
-def story_of(run: Run, now: float) -> SessionStory:
+class Story:
+    """The events that tell how a run or a turn went, judged anew whenever more come in.
+
+    Each counts once, in the order in which it was added; where times contradict that, they decide. What is older than
+    `since` (unix seconds) does not count. Of the agent's events, only what shows when work began is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        since: float | None = None,
+        is_turn: bool = False,
+        known: Collection[str] = (),
+        after: Collection[str] = (),
+    ) -> None:
+        self.types: Sequence[str] = (*ENDING_EVENTS, *REPLIES)  # what it takes in, besides the agent's own
+        if is_turn:
+            self.types = (*ENDING_EVENTS, *SENT)
+        self.is_latest = is_turn and not after  # whether it is the latest turn, which may have begun long ago
+        self._is_turn = is_turn
+        self._since = since
+        self._known = frozenset(known) - frozenset(after)
+        self._after = frozenset(after)
+        self._kept: dict[str, Placed] = {}
+        self._left_out = set[str]()  # work between other work, which says nothing new
+        self._complete = frozenset[str]()  # events before which no work was left out
+        self.judged: Judgement = judge(())
+
+    def copy(self) -> "Story":
+        """Return an independent copy."""
+        other = copy(self)
+        other._kept, other._left_out = dict(self._kept), set(self._left_out)
+        return other
+
+    def add(self, events: Iterable[object]) -> None:
+        """Add events, such as a page of a list."""
+        for event, at in dated(list(filter(None, map(mapping, events))), self._kept):
+            self._keep(event, at)
+        self.judged = self._judged()
+
+    def restart(self) -> Events:
+        """Forget all events, so that they are added in another order. Return those that `events` has."""
+        kept, self._kept, self._left_out = self.events, {}, set()
+        return kept
+
+    def note_complete(self) -> None:
+        """Take note that the agent's events were added, back to the beginning of the turn."""
+        self._complete |= self._kept.keys()
+        self.judged = self._judged()
+
+    @property
+    def events(self) -> Events:
+        """The events that an ending can depend on, except the agent's."""
+        return [placed.event for placed in self._ordered() if placed.event]
+
+    @property
+    def starts(self) -> frozenset[str]:
+        """The keys of the events that a turn begins with, if any."""
+        newest = self._newest_start(self._ordered())
+        return self._after or (frozenset() if newest is None else frozenset([newest.key]))
+
+    @property
+    def begins(self) -> str | None:
+        """The key of the first event that counts, if not all of the session do."""
+        counting = self._counting()
+        return counting[0].key if counting and self.starts else None
+
+    @property
+    def ending(self) -> Ending | None:
+        """The first ending, or that at which the latest turn rests; None if there is none yet."""
+        ending = self._ending
+        return ending and ending.ending
+
+    @property
+    def ending_key(self) -> str | None:
+        ending = self._ending
+        return ending and ending.key
+
+    @property
+    def _ending(self) -> Rest | None:
+        endings = self.judged.endings
+        if not self.is_latest:
+            return next(iter(endings), None)  # what follows does not change it
+        return endings[-1] if endings and self.judged.rests else None
+
+    @property
+    def rest(self) -> Rest | None:
+        """The ending it rests at, a success only if all were; None while it works."""
+        endings = self.judged.endings
+        if not endings or not self.judged.rests:
+            return None
+        worst = next((each.ending for each in endings if each.ending.status != "completed"), endings[-1].ending)
+        return Rest(endings[-1].key, worst)
+
+    @property
+    def asks(self) -> Asks | None:
+        """What the agent waits for; None if nothing, or if it has ended."""
+        has_ended = bool(self.judged.endings) and not self.is_latest
+        return None if has_ended else self.judged.asks
+
+    @property
+    def unworked(self) -> Placed | None:
+        """The event since which the session has rested without having worked on the message; None if it did."""
+        ordered, judged = self._ordered(), self.judged
+        start = self._newest_start(ordered)
+        if start is None or judged.worked or judged.endings or judged.asks:
+            return None
+        rests = [placed for placed in ordered if placed.kind in (RUNNING, *ENDS)][-1:]
+        if rests and rests[0].kind == RUNNING:
+            return None
+        return max([start, *rests], key=ordered.index)
+
+    def is_since(self, at: float | None) -> bool:
+        """Return whether something may belong to the run: it is not older, or its time is unknown (None)."""
+        return at is None or self._since is None or at >= self._since
+
+    def _keep(self, event: dict[str, Any], at: float | None) -> None:
+        key, kind = event_key(event), text(event.get("type")) or ""
+        if key in self._kept or key in self._left_out or key in self._known or not self.is_since(at):
+            return
+        if kind in self.types or key in self._after:
+            self._kept[key] = Placed(key, kind, at, event)
+        elif kind.startswith("agent.") and (self._is_turn or not self._has_worked(at)):
+            self._leave_out_between(at)
+            self._kept[key] = Placed(key, kind, at, {})
+
+    def _has_worked(self, at: float | None) -> bool:
+        """Return whether the agent has worked already by this time; without a time, whether it has worked."""
+        earlier = (placed for placed in self._kept.values() if placed.kind.startswith("agent."))
+        return any(at is None or (placed.at is not None and placed.at <= at) for placed in earlier)
+
+    def _leave_out_between(self, at: float | None) -> None:
+        """Forget the last of two or more pieces of work, added one after the other, before one that is no older."""
+        last = [*islice(reversed(self._kept.values()), 2)]
+        if len(last) < 2 or not all(placed.kind.startswith("agent.") for placed in last):
+            return
+        if at is None or last[0].at is None or last[0].at <= at:
+            self._left_out.add(last[0].key)
+            del self._kept[last[0].key]
+
+    def _judged(self) -> Judgement:
+        counting, is_of_message = self._counting(), bool(self.starts)
+        judged = judge(counting, needs_work=is_of_message)
+        if not (counting and is_of_message):
+            return judged
+        # Work that is not read yet may stand before an idle, and behind a start of work right before the message.
+        begun = next((n for n, placed in enumerate(counting[1:], 1) if _is_work(placed)), len(counting))
+        doubtful = {placed.key for placed in counting[:begun] if placed.kind in ENDS} - self._complete
+        return judged._replace(is_unclear=bool(doubtful) or not judged.worked)
+
+    def _counting(self) -> list[Placed]:
+        """Return the events that count: of a turn, those from its start, with the start of work before that is its own.
+
+        Servers may show that right before the message (help/pages/api.md#events). It is this turn's, unless the agent
+        had done something by then.
+        """
+        ordered = self._ordered()
+        start = self._newest_start(ordered)
+        if start is None:
+            running = next((n for n, placed in enumerate(ordered) if placed.kind == RUNNING), len(ordered))
+            return ordered[running:] if self._after else ordered
+        place = ordered.index(start)
+        before = [placed for placed in ordered[:place] if placed.kind not in (*SENT, "session.error")][-1:]
+        return [*(placed for placed in before if placed.kind == RUNNING), *ordered[place:]]
+
+    def _newest_start(self, ordered: Sequence[Placed]) -> Placed | None:
+        """Return the event that begins the turn, if it is there."""
+        if self._after:
+            starts = [placed for placed in ordered if placed.key in self._after]
+        else:
+            starts = [placed for placed in ordered if placed.kind in MESSAGES]
+        return starts[-1] if starts else None
+
+    def _ordered(self) -> list[Placed]:
+        return by_time([(placed, placed.at) for placed in self._kept.values()])
+
+
+def _is_work(placed: Placed) -> bool:
+    return placed.kind == RUNNING or placed.kind.startswith("agent.")
+
+
+def story_of(run: Run, now: float) -> Story:
     """Return an empty story of a run's session; older events will not count."""
     created = run.created or unix(run.raw.get("triggered_at"))
     if created is None or created > now + FUTURE:
-        return SessionStory()
-    return SessionStory(since=created - APART)
+        return Story()
+    return Story(since=created - APART)
+
+
+def turn_story(*, known: Collection[str] = (), after: Collection[str] = ()) -> Story:
+    """Return an empty story of one turn: what follows the events `after`, which were sent, else the newest message.
+
+    It begins there, worked on or not; without any message it is the whole story. No idle before work ends it. The
+    first ending counts that follows `after`; else the last one, at which the session rests. Events `known` before do
+    not count. If a list does not show `after`, the turn begins with the first work that is new.
+    """
+    return Story(is_turn=True, known=known, after=after)
 
 
 def read_story(
     log: Log,
-    story: SessionStory,
+    story: Story,
     *,
     types: Sequence[str] | None = None,
     within: float | None = None,
     retry: bool = True,
     whole: bool = False,
 ) -> None:
-    """Tell a story what its session's list shows, to the first ending or the `whole`; if not all, of these `types`.
+    """Add to a story what its log shows, to the first ending or the `whole`; of these `types`, if not all it takes in.
 
-    Raises ApiError; what was read by then is told.
+    Raises ApiError; what was read by then is added.
     """
-    known: Events = []
+    kept: Events = []
     first = story.types if types is None else types
     try:
-        for types in (first, (*first, *AGENT_EVENTS)):
+        for asked in (first, (*first, *AGENT_EVENTS)):
             times: list[float] = []
-            for events in log.whole(types, within=within, retry=retry):
-                story.tell(events)
+            for events in log.whole(asked, within=within, retry=retry):
+                story.add(events)
                 times += [at for at in map(event_at, events) if at is not None]
                 # Where times bear out that the oldest comes first, nothing later can precede the ending.
                 is_upward = times == sorted(times) and times[:1] < times[-1:]
                 if story.ending and is_upward and not whole:
                     break
-            if known or not story.judged.is_unclear:
+            if kept or not story.judged.is_unclear:
                 break
             if story.begins is not None:  # the newest events tell, and the whole story would be long
-                _tell_newest(log, story, (*types, *AGENT_EVENTS), within=within, retry=retry)
+                _add_newest(log, story, (*asked, *AGENT_EVENTS), within=within, retry=retry)
                 break
             # It went idle, and only the agent's own events can tell whether it ever ran.
-            known = story.restart()
+            kept = story.restart()
     finally:
-        story.tell(known)
+        story.add(kept)
 
 
-def _tell_newest(log: Log, story: SessionStory, types: Sequence[str], *, within: float | None, retry: bool) -> None:
-    """Tell a story its session's newest events, until they make it clear, or back to where it begins."""
-    begins, known = story.begins, story.events
+def _add_newest(log: Log, story: Story, types: Sequence[str], *, within: float | None, retry: bool) -> None:
+    """Add to a story its log's newest events, until they make it clear, or back to where it begins."""
+    begins, kept = story.begins, story.events
     newest: Events = []
     for portion in log.back(types, within=within, retry=retry):
         newest = [*reversed(portion), *newest]
-        read = set(map(event_key, newest))
+        read = keys(newest)
         story.restart()
-        story.tell([*(event for event in known if event_key(event) not in read), *newest])
+        story.add([*(event for event in kept if event_key(event) not in read), *newest])
         if begins in read:
-            story.clear()
+            story.note_complete()
         if begins in read or not story.judged.is_unclear:
             break
-
-
-class TurnStory(SessionStory):
-    """One turn of a session: what follows the events `after`, which were sent to it, else its newest message.
-
-    It begins there, worked on or not; without any message it is the whole story. No idle before work ends it. The
-    first ending counts that follows `after`; else the last one, at which the session rests.
-
-    Servers may show the start of work right before the message (help/pages/api.md#events). It is this turn's, unless
-    the agent had done something by then. Events `known` before do not count. If a list does not show `after`, the turn
-    begins with the first unknown work.
-    """
-
-    types = (*ENDING_EVENTS, *SAID)
-
-    def __init__(self, *, known: Collection[str] = (), after: Collection[str] = ()) -> None:
-        super().__init__()
-        self._known = frozenset(known)
-        self._after = frozenset(after)
-        self._cleared = frozenset[str]()  # events before which all work is known
-        self._left_out = set[str]()  # work between other work, which says nothing new
-
-    @property
-    def starts(self) -> frozenset[str]:
-        newest = self._newest_start(self._ordered())
-        return self._after or (frozenset() if newest is None else frozenset([newest.key]))
-
-    @property
-    def is_of_this_command(self) -> bool:
-        """Whether it begins with what was just sent; else with what may have been said long ago."""
-        return bool(self._after)
-
-    @property
-    def begins(self) -> str | None:
-        turn = self._turn()
-        return turn[0].key if turn and self.starts else None
-
-    @property
-    def ending(self) -> Ending | None:
-        if self._after:
-            return super().ending
-        return self.judged.endings[-1].ending if self.judged.rests and self.judged.endings else None
-
-    @property
-    def ending_key(self) -> str | None:
-        if self._after:
-            return super().ending_key
-        return self.judged.endings[-1].key if self.ending else None
-
-    @property
-    def asks(self) -> Asks | None:
-        return super().asks if self._after else self.judged.asks
-
-    @property
-    def unworked(self) -> Told | None:
-        """The event since which the session has rested without having worked on what was said; None if it did."""
-        ordered, judged = self._ordered(), self.judged
-        start = self._newest_start(ordered)
-        if start is None or judged.worked or judged.endings or judged.asks:
-            return None
-        rests = [told for told in ordered if told.kind in (RUNNING, *ENDS)][-1:]
-        if rests and rests[0].kind == RUNNING:
-            return None
-        return max([start, *rests], key=ordered.index)
-
-    def _take(self, event: dict[str, Any], at: float | None) -> None:
-        key, kind = event_key(event), text(event.get("type")) or ""
-        if key in self._told or key in self._left_out or (key in self._known and key not in self._after):
-            return
-        if kind in SAID or key in self._after:
-            self._told[key] = Told(key, kind, at, event)
-        elif not kind.startswith("agent."):
-            super()._take(event, at)
-        else:
-            self._leave_out_between(at)
-            self._told[key] = Told(key, kind, at, {})
-
-    def _leave_out_between(self, at: float | None) -> None:
-        """Forget the last of two or more pieces of work, told one after the other, before one that is no older."""
-        last = [*islice(reversed(self._told.values()), 2)]
-        if len(last) < 2 or not all(told.kind.startswith("agent.") for told in last):
-            return
-        if at is None or last[0].at is None or last[0].at <= at:
-            self._left_out.add(last[0].key)
-            del self._told[last[0].key]
-
-    def _judged(self) -> Judgement:
-        turn, is_of_message = self._turn(), bool(self.starts)
-        judged = judge(turn, needs_work=is_of_message)
-        if not (turn and is_of_message):
-            return judged
-        # Work that is not known yet may stand before an idle, and behind a start of work right before the message.
-        begun = next((n for n, told in enumerate(turn[1:], 1) if _is_work(told)), len(turn))
-        doubtful = {told.key for told in turn[:begun] if told.kind in ENDS} - self._cleared
-        return judged._replace(is_unclear=bool(doubtful) or not judged.worked)
-
-    def copy(self) -> Self:
-        other = super().copy()
-        other._left_out = set(self._left_out)
-        return other
-
-    def restart(self) -> Events:
-        self._left_out = set()
-        return super().restart()
-
-    def clear(self) -> None:
-        """Take note that the agent's events were told, back to the beginning of the turn."""
-        self._cleared |= self._told.keys()
-        self.judged = self._judged()
-
-    def _turn(self) -> list[Told]:
-        """Return the turn's events, with the start of work before them that is theirs."""
-        ordered = self._ordered()
-        start = self._newest_start(ordered)
-        if start is None:
-            running = next((n for n, told in enumerate(ordered) if told.kind == RUNNING), len(ordered))
-            return ordered[running:] if self._after else ordered
-        place = ordered.index(start)
-        before = [told for told in ordered[:place] if told.kind not in (*SAID, "session.error")][-1:]
-        return [*(told for told in before if told.kind == RUNNING), *ordered[place:]]
-
-    def _newest_start(self, ordered: Sequence[Told]) -> Told | None:
-        """Return the event that begins the turn, if it is there."""
-        starts = [told for told in ordered if (told.key in self._after if self._after else told.kind in MESSAGES)]
-        return starts[-1] if starts else None
-
-
-def _is_work(told: Told) -> bool:
-    return told.kind == RUNNING or told.kind.startswith("agent.")
 
 
 def keys(events: Iterable[dict[str, Any]]) -> set[str]:
@@ -226,6 +289,6 @@ def keys(events: Iterable[dict[str, Any]]) -> set[str]:
 
 def events_so_far(log: Log) -> set[str]:
     """Return the keys of events that can begin or end a turn. Raises ApiError."""
-    story = TurnStory()
+    story = turn_story()
     read_story(log, story, whole=True)
     return keys(story.events)

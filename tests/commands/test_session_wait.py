@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.sessions.story import TurnStory
+from qoder_cli.sessions.story import turn_story
 from tests.conftest import Qoder
 from tests.support.asking import Event, Server, Session, call, stamp
 from tests.support.one_run import CURRENT, EVENTS, SESSION, story
@@ -356,8 +356,8 @@ def test_session_get_says_of_a_turn_what_its_whole_story_says(
     session = server.session("sess_1", run=False)
     for number, event in enumerate(kinds):
         server._tell(session, qoder.clock.time - 20 + number, event)
-    story = TurnStory()
-    story.tell([event for _, event in session.told])
+    story = turn_story()
+    story.add([event for _, event in session.told])
     turn = qoder("session", "get", "sess_1", "--json").json["turn"]
     assert turn["status"] == (story.ending.status if story.ending else "running")
     assert turn.get("requires_action") == ({"event_ids": ["evt_1"]} if story.asks and not story.ending else None)
