@@ -1,5 +1,6 @@
 """One log of a session's events, whatever a server makes of cursors, filters and order (help/pages/api.md#events)."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ class Log:
 
     def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
         """Yield all events, as they are listed: oldest first, if the server does as asked. Raises ApiError."""
-        for page in self._found_pages(self._asking_for(types), within=within, retry=retry):
+        for page in self._pages(self._asking_for(types), within=within, retry=retry):
             events = _events(page)
             self._read_to(page, events)
             yield events
@@ -97,24 +98,36 @@ class Log:
         limit: int = PAGE,
         within: float | None = None,
         retry: bool = True,
-        each: Callable[[dict[str, Any]], None] = lambda event: None,
+        each: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[Events]:
         """Yield events in portions, newest first, each once. Raises ApiError.
 
         The server's order is trusted while times confirm it; else all are read oldest first and reversed. `each` gets
         what is read, with repeats, which may differ.
         """
-
-        def pages(order: str) -> Iterator[dict[str, Any]]:
-            query = {**self._asking_for(types), "limit": limit, "order": order}
-            for page in self._found_pages(query, within=within, retry=retry):
-                for event in _events(page):
-                    each(event)
-                yield page
-
-        for events in _newest_first(pages):
-            self.last = self.last or next((id for event in events if (id := text(event.get("id")))), None)
-            yield events
+        query = {**self._asking_for(types), "limit": limit}
+        seen: set[str] = set()
+        oldest: float | None = None
+        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry, each=each):
+            events = _events(page)
+            new = [event for event in events if event_key(event) not in seen]
+            times = list(map(event_at, new))
+            is_all = not seen and is_last(page)
+            is_over = True
+            if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
+                new = in_order(new)[::-1]
+            elif not _descend(times, oldest):
+                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry, each=each)
+                listed = chain.from_iterable(map(_events, pages))
+                new = [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
+            else:
+                is_over = False
+            seen.update(map(event_key, new))
+            oldest = min([at for at in times if at is not None], default=oldest)
+            self.last = self.last or next((id for event in new if (id := text(event.get("id")))), None)
+            yield new
+            if is_over:
+                return
 
     def newest(self, count: int, wanted: Callable[[dict[str, Any]], bool] = lambda event: True) -> Events:
         """Return the newest `count` events that are wanted, oldest first; read few others. Raises ApiError."""
@@ -161,29 +174,39 @@ class Log:
     def _asking_for(self, types: Sequence[str]) -> dict[str, Any]:
         return {**({"types[]": tuple(types)} if types else {}), **self._query}
 
-    def _found_pages(self, query: Mapping[str, Any], *, within: float | None, retry: bool) -> Iterator[dict[str, Any]]:
-        """Yield pages; wait for a session to be found, if there is patience."""
+    def _pages(
+        self,
+        query: Mapping[str, Any],
+        *,
+        within: float | None = None,
+        retry: bool,
+        each: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the pages of the list; with patience, the first may be found later. Raises ApiError."""
         clock = self.client.clock
         until = clock.monotonic() + self._patience
+        how: dict[str, Any] = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
+        pages = self._list(self._path, query, **how)
         while True:
-            pages = self._pages(query, within=within, retry=retry)
             try:
-                first = next(pages)
+                page = next(pages, None)
             except NotFound:
                 if clock.monotonic() >= until:
                     raise
                 clock.sleep(LAG_PAUSE)
-            else:
-                yield first
-                yield from pages
+                pages = self._list(self._path, query, **how)
+                continue
+            if page is None:
                 return
-
-    def _pages(self, query: Mapping[str, Any], *, within: float | None = None, retry: bool) -> Iterator[dict[str, Any]]:
-        for page in self._list(self._path, query, within=within, retry=retry, fresh=self._exact, exact=self._exact):
+            until, self._patience = -math.inf, 0.0
             if isinstance(page, jsontext.Repeated):
                 raise no_answer("the response names a field twice", retryable=False)
-            if any(text(event.get("session_id")) not in (None, self.session_id) for event in _events(page)):
+            events = _events(page)
+            if any(text(event.get("session_id")) not in (None, self.session_id) for event in events):
                 raise no_answer(f"the response shows the events of another session than {self.session_id}")
+            if each is not None:
+                for event in events:
+                    each(event)
             yield page
 
 
@@ -195,26 +218,6 @@ def _events(page: dict[str, Any]) -> Events:
 def is_last(page: dict[str, Any]) -> bool:
     """Return whether no page of a list follows."""
     return page.get("has_more") is not True and not text(page.get("next_page"))
-
-
-def _newest_first(pages: Callable[[str], Iterator[dict[str, Any]]]) -> Iterator[Events]:
-    seen: set[str] = set()
-    oldest: float | None = None
-    for page in pages("desc"):
-        events = _events(page)
-        new = [event for event in events if event_key(event) not in seen]
-        times = list(map(event_at, new))
-        is_all = not seen and is_last(page)
-        if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
-            yield in_order(new)[::-1]
-            return
-        if not _descend(times, oldest):
-            listed = chain.from_iterable(map(_events, pages("asc")))
-            yield [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
-            return
-        seen.update(map(event_key, new))
-        oldest = min([at for at in times if at is not None], default=oldest)
-        yield new
 
 
 def _descend(times: Sequence[float | None], before: float | None) -> bool:
