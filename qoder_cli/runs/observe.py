@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
@@ -12,9 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
     SESSION_DELETED,
-    Asks,
     Ending,
-    Rest,
     Standing,
     apply_asks,
     apply_ending,
@@ -24,7 +22,8 @@ from qoder_cli.base.outcome import (
     standing,
 )
 from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.story import Story, read_story, story_of
+from qoder_cli.sessions.state import SessionReading, SessionState
+from qoder_cli.sessions.story import Story, story_of
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -34,37 +33,11 @@ YOUNG = 60.0  # seconds since a run was created in which its session may not hav
 USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
 LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling
 LONGEST_LAG_PAUSE = 8.0
-GONE_READS = 3  # times that the API must say that there is no such session, besides for how long
 LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (help/pages/api.md#limits)
 ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is held not to go on by itself
-SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
 MOST_MOVES = 4  # sessions that a run may name, one after the other, in one look
 HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
-
-
-@dataclass
-class SessionKnown:
-    """What is known of a run's session. Times are the monotonic clock's."""
-
-    log: Log
-    story: Story
-    asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is known to
-    asked_until: float = 0.0  # when it was last seen to
-    rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
-    missing: tuple[float, int] | None = None  # since when, and how often, it was not found
-    events: int = 0  # how many its story has
-    news: float = 0.0  # when there were last more of them
-    confirmed: float = 0.0  # when the run was last read to see whether it still names this session
-    minded: float = 0.0  # when it was last read because the run's status does not move
-
-
-class SessionReading(NamedTuple):
-    """What a session told of its run: its first ending, or the API's own 404; `is_silent` after a minute of no news."""
-
-    ending: Ending | None = None
-    error: NotFound | None = None
-    is_silent: bool = False
 
 
 class Observer:
@@ -90,7 +63,7 @@ class Observer:
         self._is_fresh = is_fresh
         self._session: dict[str, Any] | None = None  # see take_session
         self._client = client
-        self.known = SessionKnown(Log(client, ""), Story())
+        self.known = SessionState(Log(client, ""), Story())
         self._going_since: float | None = None
         self._warned: set[str] = set()
         self.run: Run | None = None
@@ -148,7 +121,7 @@ class Observer:
         assert self.run is not None  # it was put there above
         return self.run
 
-    def _settled(self, run: Run, told: "SessionReading") -> Run:
+    def _settled(self, run: Run, told: SessionReading) -> Run:
         """Take in what a run's session told. Raises its error."""
         if told.error is not None:
             raise told.error
@@ -241,47 +214,20 @@ class Observer:
         self.known.confirmed = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
-    def _ask_session(self, run: Run, within: float | None, retry: bool) -> "SessionReading":
-        """Read the story of a run's session. Raises ApiError, but for a 404 of the API's own, which is told."""
-        known = self._session_of(run)
-        try:
-            self._read_story(known, within, retry)
-        except NotFound as error:
-            if not error.enveloped:
-                raise  # it is not the API's own, and says nothing at all
-            # A 404 may come of a replica that lags: the session is gone once the API has said so again and again.
-            now = self._client.clock.monotonic()
-            since, times = known.missing or (now, 0)
-            known.missing = since, times + 1
-            if now - since < LAGGING or times + 1 < GONE_READS:
-                return SessionReading(error=error.with_(retryable=True))  # in a while it is settled
-            return SessionReading(known.story.ending or SESSION_DELETED)
-        now = self._client.clock.monotonic()
-        return SessionReading(known.story.ending, is_silent=now - max(known.news, known.confirmed) >= SILENT)
+    def _ask_session(self, run: Run, within: float | None, retry: bool) -> SessionReading:
+        """Read what a run's session tells of it. Raises ApiError, but for a 404 of the API's own, which is returned."""
+        return self._session_of(run).ask(within=within, retry=retry, whole=self.reads_on)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
         self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
-    def _session_of(self, run: Run) -> SessionKnown:
+    def _session_of(self, run: Run) -> SessionState:
         if run.session_id and run.session_id != self.known.log.session_id:
             now = self._client.clock.monotonic()
             log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
-            self.known = SessionKnown(log, story, news=now)
+            self.known = SessionState(log, story, news=now)
         return self.known
-
-    def _read_story(self, known: SessionKnown, within: float | None, retry: bool, *, whole: bool = False) -> None:
-        story, whole = known.story, whole or self.reads_on
-        read_story(known.log, story, within=within, retry=retry, whole=whole)
-        now = self._client.clock.monotonic()
-        if len(story.events) != known.events:
-            known.events, known.news = len(story.events), now
-        asks, rest = story.asks, story.rest
-        is_same = asks is not None and known.asks is not None and known.asks[0].key == asks.key
-        known.asks = asks and (asks, known.asks[1] if is_same and known.asks else now)  # some may be answered by now
-        if rest is None or known.rests is None or known.rests[0].key != rest.key:
-            known.rests = (rest, now) if rest else None
-        known.asked_until, known.missing = now, None
 
     def _age(self, run: Run) -> float:
         """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
@@ -309,14 +255,14 @@ class Observer:
         if self._going_since is None:
             self._going_since = now
         known = self._session_of(run)
-        due = max(self._going_since, known.minded) + DISAGREEMENT_AFTER
-        if known.asks and known.asks[1] + ASKS_FOR > known.minded:
+        due = max(self._going_since, known.checked) + DISAGREEMENT_AFTER
+        if known.asks and known.asks[1] + ASKS_FOR > known.checked:
             due = min(due, known.asks[1] + ASKS_FOR)
         if now < due or not run.session_id:
             return
-        known.minded = now
+        known.checked = now
         try:
-            self._read_story(known, within, retry, whole=True)
+            known.read(within=within, retry=retry, whole=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
         if known.rests and now - known.rests[1] >= DISAGREEMENT_AFTER:

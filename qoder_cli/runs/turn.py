@@ -15,9 +15,10 @@ from qoder_cli.base.outcome import (
     apply_ending,
 )
 from qoder_cli.base.times import unix
-from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, SessionKnown, SessionReading, observer_of
+from qoder_cli.runs.observe import DISAGREEMENT_AFTER, USAGE_WITHIN, Observer, observer_of
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.state import SessionReading, SessionState
 from qoder_cli.sessions.story import Story, turn_story
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class SessionObserver(Observer):
 
     def __init__(self, client: "Client", session: dict[str, Any], story: Story) -> None:
         super().__init__(client, str(session["id"]), run=Run(session))
-        self.known = SessionKnown(Log(client, self.run_id), story)
+        self.known = SessionState(Log(client, self.run_id), story)
         self._read_at = client.clock.monotonic()  # the session
         self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
 

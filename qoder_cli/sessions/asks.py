@@ -35,8 +35,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.order import in_order
+from qoder_cli.sessions.log import Events, Log, in_order
 from qoder_cli.sessions.transcript import called
 
 if TYPE_CHECKING:

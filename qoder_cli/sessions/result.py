@@ -13,8 +13,7 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
-from qoder_cli.sessions.log import Log, message_text
-from qoder_cli.sessions.order import in_order
+from qoder_cli.sessions.log import Log, in_order, message_text
 from qoder_cli.sessions.story import SENT, read_story, story_of
 
 LONGEST_NAME = 100  # characters of a file's name in a message

@@ -22,8 +22,7 @@ from qoder_cli.base.outcome import (
     judge,
 )
 from qoder_cli.base.times import unix
-from qoder_cli.sessions.log import APART, Events, Log
-from qoder_cli.sessions.order import by_time, dated
+from qoder_cli.sessions.log import APART, Events, Log, by_time, dated
 
 FUTURE = 86400.0  # seconds that a run may seem to be created after now
 
