@@ -7,6 +7,7 @@ the newest three are asked. What cannot be told starts nothing. Not a lock.
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from qoder_cli.app import App
@@ -47,6 +48,10 @@ def already_going(run: Run, app: App) -> QoderError:
     """Return the error that nothing was started because this run is going."""
     error = RunSkipped(f"nothing was started: run {run.id} is still running", hint="to wait for it")
     return going_on(error, run, app)
+
+
+class CannotTell(Unavailable):
+    """It is unknown whether a deployment is idle."""
 
 
 class _Lists:
@@ -94,12 +99,8 @@ class _Lists:
 
     def _first_run(self, status: str) -> Run | None:
         """Return a run with this status; None if there is none."""
-        try:
+        with self._explained():
             runs, is_whole = self._runs(status=status)
-        except AuthError:
-            raise
-        except ApiError as error:
-            self._cannot_tell(error.message, error)
         if going := next((run for run in runs if standing(run) is Standing.GOING), None):
             return going
         if runs:
@@ -114,12 +115,8 @@ class _Lists:
         Raises RunSkipped for a session at work without a run here.
         """
         query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
-        try:
+        with self._explained():
             page = self._page("/sessions", query)
-        except AuthError:
-            raise
-        except ApiError as error:
-            self._cannot_tell(error.message, error)
         runs = {run.session_id: run for run in reversed(newest) if run.session_id}
         why = None
         for session in map(mapping, page["data"]):
@@ -145,16 +142,13 @@ class _Lists:
         """Return a run that has not ended by its session's events, with what it waits for; None if it has."""
         story = story_of(run, self._app.client.server_now())
         try:
-            log = Log(self._app.client, run.session_id or "", pages=self._pages)
-            read_story(log, story, types=ENDING_EVENTS)
+            with self._explained(NotFound):
+                log = Log(self._app.client, run.session_id or "", pages=self._pages)
+                read_story(log, story, types=ENDING_EVENTS)
         except NotFound as error:
             age = self._app.client.server_now() - (run.created or math.inf)
             is_gone = error.enveloped and age > GONE_AFTER  # and what is gone does not work
             return None if is_gone else settle(run)
-        except AuthError:
-            raise
-        except ApiError as error:
-            self._cannot_tell(error.message, error)
         if story.ending is not None:
             return None
         return apply_asks(run, story.asks) if story.asks else settle(run)
@@ -175,12 +169,21 @@ class _Lists:
             is_over = is_last(page)
             yield page
 
+    @contextmanager
+    def _explained(self, *but: type[ApiError]) -> Iterator[None]:
+        """Say of an error in this block, `but` of these, that it cannot be told."""
+        try:
+            yield
+        except ApiError as error:
+            if isinstance(error, (AuthError, CannotTell, *but)):
+                raise
+            self._cannot_tell(error.message, error)
+
     def _cannot_tell(self, why: str, cause: ApiError | None = None) -> NoReturn:
         said = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
-        raise Unavailable(said, hint="try again later, or look at its runs", next=next, cause=cause).with_(
-            retryable=False
-        ) from cause
+        failure = CannotTell(said, hint="try again later, or look at its runs", next=next, cause=cause)
+        raise failure.with_(retryable=False) from cause
 
     def _skip_for(self, session_id: str) -> NoReturn:
         raise RunSkipped(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -107,6 +108,11 @@ def rows(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {**body, "data": [{**row, **fields} for row in body["data"]]}
 
 
+def endless() -> httpx.Response:
+    event = {"id": f"evt_{uuid4().hex}", "type": "agent.message"}
+    return httpx.Response(200, json={**page(event), "next_page": uuid4().hex})
+
+
 def kept(body: Any) -> httpx.Response:
     return httpx.Response(200, json=body, headers={"age": "60"})
 
@@ -129,6 +135,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
     "no list of sessions": ("current", "sessions", lambda body: httpx.Response(501)),
     "sessions refused": ("current", "sessions", lambda body: httpx.Response(400, json={})),
     "events of another session": ("current", "events", lambda body: rows(body, session_id="sess_other")),
+    "events without end": ("current", "events", lambda body: endless()),
     "no events": ("current", "events", lambda body: httpx.Response(501)),
     "runs by status refused": ("legacy", "running", lambda body: httpx.Response(400, json={})),
     "runs by status, ended": ("legacy", "running", lambda body: page(DONE)),
@@ -146,6 +153,7 @@ def test_deploy_run_if_idle_starts_nothing_where_it_cannot_be_told(
     ran = qoder(*IF_IDLE, *on_skip)
     assert (ran.code, ran.out, place.started) == (7, "", 0)
     assert ran.error["run_state"] == "none"
+    assert ran.error["message"].count("cannot tell") == (case != "a kept list of runs")
 
 
 @pytest.mark.parametrize("case", ["sessions without deployment", "sessions of all deployments", "sessions at rest"])

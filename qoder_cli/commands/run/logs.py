@@ -12,19 +12,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import settle
 from qoder_cli.base.times import parse_when
 from qoder_cli.cli import options
-from qoder_cli.cli.options import (
-    Text,
-    Texts,
-    flag,
-    is_list,
-    is_of_sessions,
-    named,
-    option,
-    or_last,
-    several,
-    when_asked,
-    words_to_wait,
-)
+from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs import names
 from qoder_cli.sessions.session import session_of
@@ -86,7 +74,7 @@ def logs(
     runs = runs or [or_last(None, app)]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
         raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session threads")
-    of_sessions = is_of_sessions(ctx)
+    of_sessions = options.is_of_sessions(ctx)
     if is_list(runs):
         if follow:
             command = app.command("run", "wait", *runs, "--follow")
