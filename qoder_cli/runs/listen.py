@@ -51,7 +51,7 @@ class Listener:
                 ear.feed.stop()
         elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
             known = watch.observer.known
-            feed = Feed(self._client, session_id, inbox=self.inbox, after=known.log.last)
+            feed = Feed(known.log, inbox=self.inbox)
             self._ears[session_id] = _Ear(feed, story=known.story.copy())
             feed.start()
 

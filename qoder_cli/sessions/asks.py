@@ -110,7 +110,7 @@ class Asked:
     """What a session waits for; `events` are those read, newest first.
 
     `key` is that of the event at which it stopped to wait, None if it did not; `asked_by` has it for each call that
-    waits. `open`: what still waits, named or not; None if nothing.
+    waits.
     """
 
     session_id: str
@@ -118,7 +118,6 @@ class Asked:
     unreadable: tuple[str, ...] = ()
     key: str | None = None
     asked_by: Mapping[str, str] = field(default_factory=dict)
-    open: Asks | None = None
     events: Events = field(default_factory=list)
 
     @property
@@ -135,6 +134,13 @@ class Asked:
     def waiting(self) -> list[str]:
         """The ids of the calls that wait."""
         return [*(call.id for call in self.calls), *self.unreadable]
+
+    @property
+    def open(self) -> Asks | None:
+        """What it still waits for, named or not; None if for nothing."""
+        if self.key is not None and self.waiting:
+            return Asks(self.key, self.waiting)
+        return _open_ask(self.newest, self.since(event_key(self.newest)))
 
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
@@ -225,10 +231,8 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
     is_behind = behind and newest[0].get("type") == RUNNING
     asking = _asking_threads(events) if is_behind else [newest]
     asked_by: dict[str, str] = {}
-    still = None
     for event, place in asking:
-        # An answer before it does not count: the server names the call again.
-        still = open_ask(event, set(filter(None, map(_answered, events[:place]))))
+        still = _open_ask(event, events[:place])
         named = still.event_ids if still else []
         if event is newest[0] and is_asking(event) and not waiting_calls(event):
             answered = set(map(_answered, events))
@@ -241,11 +245,12 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, behind
     readable = tuple(calls[id] for id in asked_by if id in calls)
     unreadable = tuple(id for id in asked_by if id not in calls)
     key = next((event_key(event) for event, _ in asking if is_asking(event)), None)
-    if key is None:
-        still = None
-    elif asked_by:
-        still = Asks(key, [*(call.id for call in readable), *unreadable])
-    return Asked(session_id, readable, unreadable, key, asked_by, still, events)
+    return Asked(session_id, readable, unreadable, key, asked_by, events)
+
+
+def _open_ask(event: dict[str, Any], later: Events) -> Asks | None:
+    """Return what still waits of an ask. An answer before it does not count: the server names the call again."""
+    return open_ask(event, set(filter(None, map(_answered, later))))
 
 
 def _asking_threads(events: Events) -> list[tuple[dict[str, Any], int]]:

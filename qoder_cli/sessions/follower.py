@@ -38,9 +38,9 @@ class Follower:
 
         Raises AuthError, NotFound after 30 s, any ApiError that lasts 5 minutes.
         """
-        log, self._follows_on = self._log, True
+        self._follows_on = True
         deltas = ("agent.message",) if self._preview else ()
-        feed = Feed(log.client, log.session_id, inbox=self._inbox, after=log.last, deltas=deltas, path=log.stream)
+        feed = Feed(self._log, inbox=self._inbox, deltas=deltas)
         feed.start()
         try:
             while True:

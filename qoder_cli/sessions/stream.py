@@ -6,17 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
 from qoder_cli.base.model import is_new, mapping, text
 from qoder_cli.base.outcome import event_key
 from qoder_cli.base.pool import begin
-from qoder_cli.sessions.log import REMEMBERED, events_path
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
+from qoder_cli.sessions.log import REMEMBERED, Log
 
 PAUSES = (5.0, 15.0, 45.0)  # seconds before reopening the stream; the last one repeats
 HEALTHY_AFTER = 5.0  # seconds a stream must last to reset the pauses
@@ -66,30 +63,27 @@ class News:
 
 
 class Feed:
-    """Puts a session's stream into `inbox`, in a thread, from now or the event `after`.
+    """Puts the stream of a session's log into `inbox`, in a thread, from now or the log's last event.
 
     It reconnects after 5, 15, 45, 45… s. It ends for good with the session, or if the
     stream is refused or missing. Messages of the types `deltas` are heard while being
-    written, too. `path` is another stream of the session, such as a thread's.
+    written, too.
     """
 
     def __init__(
         self,
-        client: "Client",
-        session_id: str,
+        log: Log,
         *,
         inbox: "queue.SimpleQueue[Any]",
-        after: str | None = None,
         deltas: Sequence[str] = (),
-        path: str | None = None,
     ) -> None:
         self._deltas = tuple(deltas)
-        self._client = client
-        self._clock = client.clock
-        self._session_id = session_id
-        self._path = path or events_path(session_id) + "/stream"
+        self._client = log.client
+        self._clock = log.client.clock
+        self._session_id = log.session_id
+        self._path = log.stream
         self._inbox = inbox
-        self._cursor = after
+        self._cursor = log.last
         self._known: dict[str, None] = {}
         self._gap = False
         self._is_left = False

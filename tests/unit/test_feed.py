@@ -8,6 +8,7 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.output.screen import Screen
+from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.stream import Feed
 from tests.conftest import TOKEN
 from tests.support.wire import FakeClock, Wire, api_error
@@ -37,7 +38,7 @@ def test_session_chat_asks_for_parts_of_messages_and_without_them_at_once_where_
     env = {"QODER_PAT": TOKEN, "QODER_CONFIG": "/nonexistent/config.toml"}
     app = App(env=env, out=Screen(None), err=Screen(None), clock=clock, transport=wire)
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    Feed(app.client, "sess_1", inbox=inbox, deltas=ASKED).start()
+    Feed(Log(app.client, "sess_1"), inbox=inbox, deltas=ASKED).start()
     assert [inbox.get(timeout=20).kind for _ in kinds] == kinds
     assert [request.url.params.get_list("event_deltas[]") for request in wire.requests] == asked
     assert clock.slept == []
