@@ -50,9 +50,9 @@ class Listener:
             if ear is not None:
                 ear.feed.stop()
         elif ear is None and sum(not each.feed.stopped for each in self._ears.values()) < MOST_FEEDS:
-            known = watch.observer.known
-            feed = Feed(known.log, inbox=self.inbox)
-            self._ears[session_id] = _Ear(feed, story=known.story.copy())
+            state = watch.observer.state
+            feed = Feed(state.log, inbox=self.inbox)
+            self._ears[session_id] = _Ear(feed, story=state.story.copy())
             feed.start()
 
     def hears(self, watch: Watch) -> bool:

@@ -63,7 +63,7 @@ class Observer:
         self._is_fresh = is_fresh
         self._session: dict[str, Any] | None = None  # see take_session
         self._client = client
-        self.known = SessionState(Log(client, ""), Story())
+        self.state = SessionState(Log(client, ""), Story())
         self._going_since: float | None = None
         self._warned: set[str] = set()
         self.run: Run | None = None
@@ -79,18 +79,18 @@ class Observer:
     @property
     def asks_since(self) -> float | None:
         """Since when the agent has waited for an answer, by the monotonic clock; None if it does not."""
-        asks = self.known.asks
+        asks = self.state.asks
         return asks[1] if asks and not self.ended else None
 
     @property
     def needs_answer(self) -> bool:
         """Whether the agent has waited so long that it will not go on by itself."""
         since = self.asks_since
-        return since is not None and self.known.asked_until - since >= ASKS_FOR
+        return since is not None and self.state.asked_until - since >= ASKS_FOR
 
     def forget_asks(self) -> None:
         """Assume that the ask was answered: if it still stands, it counts as new."""
-        self.known.asks = None
+        self.state.asks = None
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
@@ -127,16 +127,16 @@ class Observer:
             raise told.error
         if told.ending is not None:
             self._conclude(run, told.ending)
-        elif self.known.asks:
-            self._keep(apply_asks(run, self.known.asks[0]))
+        elif self.state.asks:
+            self._keep(apply_asks(run, self.state.asks[0]))
         assert self.run is not None  # it was put there before
         return self.run
 
     def _put(self, run: Run) -> None:
         """Keep a reading, with what its session waits for."""
         self._keep(settle(run))
-        if self.known.asks and not self.ended:
-            self._keep(apply_asks(run, self.known.asks[0]))
+        if self.state.asks and not self.ended:
+            self._keep(apply_asks(run, self.state.asks[0]))
 
     def take(self, run: Run) -> None:
         """Take a run from a list. Only `look` deals with a status that lags behind its session."""
@@ -187,7 +187,7 @@ class Observer:
                 return self.look(retry=True)
             except NotFound as error:
                 is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
-                if is_late or not (self.may_lag or self.known.missing):
+                if is_late or not (self.may_lag or self.state.missing):
                     raise
                 self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
             clock.sleep(pause)
@@ -211,7 +211,7 @@ class Observer:
 
     def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
         """Return the run as it is now, before its session decides. Raises ApiError."""
-        self.known.confirmed = self._client.clock.monotonic()
+        self.state.confirmed = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
     def _ask_session(self, run: Run, within: float | None, retry: bool) -> SessionReading:
@@ -223,11 +223,11 @@ class Observer:
         self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
 
     def _session_of(self, run: Run) -> SessionState:
-        if run.session_id and run.session_id != self.known.log.session_id:
+        if run.session_id and run.session_id != self.state.log.session_id:
             now = self._client.clock.monotonic()
             log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
-            self.known = SessionState(log, story, news=now)
-        return self.known
+            self.state = SessionState(log, story, news=now)
+        return self.state
 
     def _age(self, run: Run) -> float:
         """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
@@ -254,19 +254,19 @@ class Observer:
         self._mind_strange(run)
         if self._going_since is None:
             self._going_since = now
-        known = self._session_of(run)
-        due = max(self._going_since, known.checked) + DISAGREEMENT_AFTER
-        if known.asks and known.asks[1] + ASKS_FOR > known.checked:
-            due = min(due, known.asks[1] + ASKS_FOR)
+        state = self._session_of(run)
+        due = max(self._going_since, state.checked) + DISAGREEMENT_AFTER
+        if state.asks and state.asks[1] + ASKS_FOR > state.checked:
+            due = min(due, state.asks[1] + ASKS_FOR)
         if now < due or not run.session_id:
             return
-        known.checked = now
+        state.checked = now
         try:
-            known.read(within=within, retry=retry, whole=True)
+            state.read(within=within, retry=retry, whole=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
-        if known.rests and now - known.rests[1] >= DISAGREEMENT_AFTER:
-            self._conclude(run, known.rests[0].ending)
+        if state.rests and now - state.rests[1] >= DISAGREEMENT_AFTER:
+            self._conclude(run, state.rests[0].ending)
             self._warn(
                 f"run {run.id} is still {run.status!r} on the server, but its session ended; "
                 "reporting the session's outcome"

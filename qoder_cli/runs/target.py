@@ -56,7 +56,7 @@ def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> 
         if turn is None and target.run is not None:
             run = target.run
             return wait_and_show(app, observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted), left())
-        session, known = turn or Turn(session_of(app, target.session_id), set())
-        wait_and_show(app, turn_observer(app, session, known=known, after=keys(said)), left())
+        session, before = turn or Turn(session_of(app, target.session_id), set())
+        wait_and_show(app, turn_observer(app, session, before=before, after=keys(said)), left())
 
     return Waits(wanted.limits.timeout, rests, follows)

@@ -38,7 +38,7 @@ class SessionObserver(Observer):
 
     def __init__(self, client: "Client", session: dict[str, Any], story: Story) -> None:
         super().__init__(client, str(session["id"]), run=Run(session))
-        self.known = SessionState(Log(client, self.run_id), story)
+        self.state = SessionState(Log(client, self.run_id), story)
         self._read_at = client.clock.monotonic()  # the session
         self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
 
@@ -55,7 +55,7 @@ class SessionObserver(Observer):
         archived_at = unix(session.get("archived_at"))
         if session.get("archived_at") and (archived_at is None or now - archived_at >= DISAGREEMENT_AFTER):
             return SESSION_ARCHIVED
-        story = self.known.story
+        story = self.state.story
         if (unworked := story.unworked) is None:
             self._unworked = None
             return None
@@ -90,15 +90,15 @@ def turn_observer(
     app: App,
     session: dict[str, Any],
     *,
-    known: Collection[str] = (),
+    before: Collection[str] = (),
     after: Collection[str] = (),
     is_new: bool = False,
 ) -> SessionObserver:
     """Return the observer of the turn after the events `after`, else of the last turn.
 
-    `known` are earlier events. Of a session that `is_new`, the first turn is meant.
+    `before` are the keys of earlier events. Of a session that `is_new`, the first turn is meant.
     """
-    story = Story() if is_new else turn_story(known=known, after=after)
+    story = Story() if is_new else turn_story(before=before, after=after)
     observer = app.known.observed = SessionObserver(app.client, session, story)
     return observer
 

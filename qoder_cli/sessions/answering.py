@@ -61,7 +61,7 @@ class Turn(NamedTuple):
     """A session before something is sent to it, and the keys of its events so far."""
 
     session: dict[str, Any]
-    known: set[str]
+    before: set[str]
 
 
 class Waits(NamedTuple):
@@ -217,24 +217,24 @@ def decide(
     """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=calls, behind=True)
-        taken = chosen(app, target, asked, calls, verb)
-        if hashes and sorted(call.sha256 for call in taken) != sorted(each.lower() for each in hashes):
+        chosen_calls = chosen(app, target, asked, calls, verb)
+        if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(each.lower() for each in hashes):
             why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")
-        if not taken and not every:
+        if not chosen_calls and not every:
             raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
         if verb == "approve":
-            _mind_hidden(app, target, taken, yes=yes, is_bound=bool(hashes))
-        if taken and not yes:
-            _mind_long(app, target, taken)
-            taken = _asked_about(app, taken, verb)
-        if not taken:
+            _refuse_hidden(app, target, chosen_calls, yes=yes, is_bound=bool(hashes))
+        if chosen_calls and not yes:
+            _refuse_long(app, target, chosen_calls)
+            chosen_calls = _asked_about(app, chosen_calls, verb)
+        if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
-        answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
+        answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in chosen_calls]
         deliver(app, target, asked, answers, said=_DONE[verb], waits=waits)
 
 
-def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
+def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
     """Refuse to approve what cannot be shown whole; with a bare `yes`, only warn. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
@@ -249,7 +249,7 @@ def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, 
         raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
 
 
-def _mind_long(app: App, target: Target, calls: Sequence[Call]) -> None:
+def _refuse_long(app: App, target: Target, calls: Sequence[Call]) -> None:
     """Refuse to ask about what is too long to be shown whole. Raises UsageError."""
     for call in calls:
         if is_too_long(app, call):
@@ -260,16 +260,16 @@ def _mind_long(app: App, target: Target, calls: Sequence[Call]) -> None:
 
 def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
     """Return the calls to which a person says yes, each shown first. Raises UsageError if there are none."""
-    taken = []
+    chosen_calls = []
     with interrupted_with("nothing was sent"):
         for call in calls:
             long = show_call(app, call)
             question = f"{verb} {named(call.id)}, {long}?" if long else f"{verb} {named(call.id)}?"
             if ask(app, f"{question} [y]es [n]o", "yes no") == "y":
-                taken.append(call)
-    if not taken:
+                chosen_calls.append(call)
+    if not chosen_calls:
         raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
-    return taken
+    return chosen_calls
 
 
 _RESULTS = {"approve": "allow", "deny": "deny"}

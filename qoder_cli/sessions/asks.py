@@ -75,15 +75,15 @@ class Call:
         return cls(session_id, str(event["id"]), kind, called(event), event.get("input"), thread, event)
 
     @property
-    def told(self) -> dict[str, Any]:
+    def terms(self) -> dict[str, Any]:
         """All that decides what it does, as `pending` tells it in JSON."""
         names = {name: text(self.event.get(name)) for name in ("name", "mcp_server_name")}
         return {"kind": self.kind, **names, "thread": self.thread, "input": self.input}
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256 of `told` as JSON: keys sorted, no spaces, UTF-8."""
-        return hashlib.sha256(jsontext.dump(_sorted(self.told)).encode()).hexdigest()
+        """The SHA-256 of `terms` as JSON: keys sorted, no spaces, UTF-8."""
+        return hashlib.sha256(jsontext.dump(_sorted(self.terms)).encode()).hexdigest()
 
     @property
     def shown(self) -> tuple[str, str]:
@@ -330,15 +330,15 @@ class Waiting:
 
     def as_json(self) -> dict[str, Any]:
         """Return its JSON: the whole input, and the commands that answer, as words."""
-        told = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
+        fields = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
-            told |= {**call.told, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
+            fields |= {**call.terms, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
         return {
             "run_id": self.run_id,
             "session_id": self.session.get("id"),
             "deployment_id": self.session.get("deployment_id"),
             "call": self.id,
-            **told,
+            **fields,
             "credits": Run(self.session).credits,
             "answer": self.commands,
         }

@@ -82,7 +82,7 @@ class Log:
         self._exact = exact
         self._patience = patience
         self._list = pages or client.pages
-        self._known: dict[str, None] = {}  # events that were new once, while reading on or hearing
+        self._seen: dict[str, None] = {}  # events that were new once, while reading on or hearing
 
     def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
         """Yield all events, as they are listed: oldest first, if the server does as asked. Raises ApiError."""
@@ -150,7 +150,7 @@ class Log:
                 yield new
         except ApiError as error:
             if cursor and error.http_status in _BAD_CURSOR:
-                self.last = None  # it is unknown: all is read again, each told once
+                self.last = None  # it is unknown: all is read again, each new once
             raise
 
     def hear(self, event: dict[str, Any], *, is_next: bool = False) -> Events:
@@ -163,9 +163,9 @@ class Log:
 
     def _new(self, events: Events) -> Events:
         """Return the events neither returned before nor read last."""
-        if not self._known:
-            is_new(event_key({"id": self.last}), self._known, most=REMEMBERED)
-        return [event for event in events if is_new(event_key(event), self._known, most=REMEMBERED)]
+        if not self._seen:
+            is_new(event_key({"id": self.last}), self._seen, most=REMEMBERED)
+        return [event for event in events if is_new(event_key(event), self._seen, most=REMEMBERED)]
 
     def _read_to(self, page: dict[str, Any], events: Events) -> None:
         newest = text(events[-1].get("id")) if events else None

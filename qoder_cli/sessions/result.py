@@ -74,7 +74,7 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
         return
     log = Log(app.client, run.session_id)
     if run.is_session and app.known.observed:  # the turn that the command is about
-        story = app.known.observed.known.story
+        story = app.known.observed.state.story
     else:
         story = story_of(run, app.client.server_now())
         read_story(log, story)

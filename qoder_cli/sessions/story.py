@@ -43,7 +43,7 @@ class Story:
         *,
         since: float | None = None,
         is_turn: bool = False,
-        known: Collection[str] = (),
+        before: Collection[str] = (),
         after: Collection[str] = (),
     ) -> None:
         self.types: Sequence[str] = (*ENDING_EVENTS, *REPLIES)  # what it takes in, besides the agent's own
@@ -52,7 +52,7 @@ class Story:
         self.is_latest = is_turn and not after  # whether it is the latest turn, which may have begun long ago
         self._is_turn = is_turn
         self._since = since
-        self._known = frozenset(known) - frozenset(after)
+        self._before = frozenset(before) - frozenset(after)
         self._after = frozenset(after)
         self._kept: dict[str, Placed] = {}
         self._left_out = set[str]()  # work between other work, which says nothing new
@@ -149,7 +149,7 @@ class Story:
 
     def _keep(self, event: dict[str, Any], at: float | None) -> None:
         key, kind = event_key(event), text(event.get("type")) or ""
-        if key in self._kept or key in self._left_out or key in self._known or not self.is_since(at):
+        if key in self._kept or key in self._left_out or key in self._before or not self.is_since(at):
             return
         if kind in self.types or key in self._after:
             self._kept[key] = Placed(key, kind, at, event)
@@ -220,14 +220,14 @@ def story_of(run: Run, now: float) -> Story:
     return Story(since=created - APART)
 
 
-def turn_story(*, known: Collection[str] = (), after: Collection[str] = ()) -> Story:
+def turn_story(*, before: Collection[str] = (), after: Collection[str] = ()) -> Story:
     """Return an empty story of one turn: what follows the events `after`, which were sent, else the newest message.
 
     It begins there, worked on or not; without any message it is the whole story. No idle before work ends it. The
-    first ending counts that follows `after`; else the last one, at which the session rests. Events `known` before do
-    not count. If a list does not show `after`, the turn begins with the first work that is new.
+    first ending counts that follows `after`; else the last one, at which the session rests. Events `before` do not
+    count. If a list does not show `after`, the turn begins with the first work that is new.
     """
-    return Story(is_turn=True, known=known, after=after)
+    return Story(is_turn=True, before=before, after=after)
 
 
 def read_story(

@@ -53,7 +53,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a session's stream tells."""
+    """What a session's stream says."""
 
     kind: Kind
     session_id: str
@@ -84,7 +84,7 @@ class Feed:
         self._path = log.stream
         self._inbox = inbox
         self._cursor = log.last
-        self._known: dict[str, None] = {}
+        self._heard: dict[str, None] = {}
         self._gap = False
         self._is_left = False
         self._over = False
@@ -123,14 +123,14 @@ class Feed:
             after = {"last-event-id": self._cursor} if self._cursor else {}
             asked = {"event_deltas[]": self._deltas} if self._deltas else None
             with self._client.open_stream(self._path, params=asked, headers=after) as (_, chunks):
-                self._tell("up")
+                self._report("up")
                 if self._gap:
                     self._gap = False
-                    self._tell("gap")
+                    self._report("gap")
                 for item in frames(chunks):
                     while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
                         time.sleep(_READER_TICK)  # unread data stays with the server
-                    if self._is_left or self._take(item):
+                    if self._is_left or self._pass_on(item):
                         break
         except ApiError as error:
             is_refused = isinstance(error, AuthError | NotFound) and error.enveloped  # a proxy's error may pass
@@ -140,10 +140,10 @@ class Feed:
             return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
         return None
 
-    def _take(self, frame: Item) -> bool:
+    def _pass_on(self, frame: Item) -> bool:
         """Report an item. Return whether the stream is over."""
         if not isinstance(frame, Frame):
-            self._tell(frame)
+            self._report(frame)
             return False
         event = self._event(frame)
         kind = text(event.get("type")) or frame.event
@@ -154,16 +154,16 @@ class Feed:
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
             raise NoAnswer(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
         if kind in _ALIVE:
-            self._tell("alive")
+            self._report("alive")
         if kind in _PREVIEWS and self._deltas:
-            self._tell("preview", event)
+            self._report("preview", event)
         if not event or kind in (*_ALIVE, *_PREVIEWS):
             return False
         event_id = text(event.get("id"))
         if event_id and event_id.isascii() and event_id.isprintable():  # what a header can carry
             self._cursor = event_id
-        if is_new(event_key(event), self._known, most=REMEMBERED):
-            self._tell("heard", event)
+        if is_new(event_key(event), self._heard, most=REMEMBERED):
+            self._report("heard", event)
         self._over = kind in _LAST
         return self._over
 
@@ -177,7 +177,7 @@ class Feed:
         missing = {name: value for name, value in named.items() if value and name not in event}
         return {**missing, **event} if event else {}
 
-    def _tell(self, kind: Kind, event: dict[str, Any] | None = None) -> None:
+    def _report(self, kind: Kind, event: dict[str, Any] | None = None) -> None:
         self._inbox.put(News(kind, self._session_id, event or {}))
 
     def _pause(self, seconds: float) -> None:

@@ -35,8 +35,8 @@ class Entry(NamedTuple):
 def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
     """Return an event's entry; None for bookkeeping, unless `everything` is wanted."""
     kind = text(event.get("type")) or ""
-    if kind in _TOLD:
-        return _TOLD[kind](event)
+    if kind in _ENTRIES:
+        return _ENTRIES[kind](event)
     if kind.startswith(BOOKKEEPING) and not everything:
         return None
     return Entry("event", inert(kind) or "(without a type)", "dim")
@@ -151,7 +151,7 @@ def _outcome(event: dict[str, Any]) -> Entry:
     return Entry("outcome", ": ".join(filter(None, said)))
 
 
-_TOLD: dict[str, Callable[[dict[str, Any]], Entry]] = {
+_ENTRIES: dict[str, Callable[[dict[str, Any]], Entry]] = {
     "user.message": _spoken("user"),
     "user.interrupt": lambda event: Entry("user", "(interrupts)"),
     "user.tool_confirmation": _answer,
