@@ -1,6 +1,7 @@
 """Wait for runs as a command does: signals handled, and the result put into words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 
 from qoder_cli.app import App
@@ -34,11 +35,12 @@ from qoder_cli.runs.ending import (
     naming,
     stopped_waiting,
     take_leave,
+    unanswered,
 )
-from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.wait import Wait
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.streams import Streams
+from qoder_cli.runs.wait import Deadline, Pauses, RunPoller, Wait
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -147,42 +149,53 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
 
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait is over. Return the result; `finish` reads the final message."""
-    watch, wanted = Watch(observer), wanted._replace(result=False)
+    polled, wanted = PolledRun(observer), wanted._replace(result=False)
     try:
-        Wait(app, wanted, listener_of(app, wanted)).until_over(watch)
-        return take_leave_of([read_more(app, item_of(watch, app), wanted)], app)[0]
+        deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
+        poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
+        wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
+        wait.until_over([polled], lambda: polled.printed or "waiting")  # its id is in the line above
+        return take_leave_of([read_more(app, item_of(polled, app), wanted)], app)[0]
     except Signalled as signalled:
-        item = interrupted(watch, signalled, wanted, app)
+        item = interrupted(polled, signalled, wanted, app)
     return take_leave_of([item], app)[0]
 
 
-def listener_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> Listener:
-    """Return a listener, which shows what it hears if --follow is given."""
+def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:
+    """Return what a wait does where an agent asks."""
+    left = None
+    if deadline.timeout is not None:
+        left = deadline.left
+    return partial(unanswered, wanted=wanted, app=app, left=left)
+
+
+def streams_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> Streams:
+    """Return the streams of a wait, which show events if --follow is given."""
     showing = None
     if wanted.follow:
         from qoder_cli.runs.logs.log import Showing
 
         showing = Showing(app, labels)
-    return Listener(app.client, inbox=SimpleQueue(), showing=showing)
+    return Streams(app.client, inbox=SimpleQueue(), showing=showing)
 
 
-def item_of(watch: Watch, app: App) -> Item:
+def item_of(polled: PolledRun, app: App) -> Item:
     """Return the result for a run, with how to wait again."""
-    run_id, error = watch.observer.run_id, watch.error
+    run_id, error = polled.observer.run_id, polled.error
     if isinstance(error, WaitTimeout | LostSight | NeedsAnswer | NotYet):
         next = error.next or app.wait_again(run_id)
-        error = error.with_(run_id=run_id, session_id=watch.session_id, next=next)
-    elif error is None and watch.run:
-        error = ending_error(watch.run, app)
-    return Item(run_id, watch.run, error)
+        error = error.with_(run_id=run_id, session_id=polled.session_id, next=next)
+    elif error is None and polled.run:
+        error = ending_error(polled.run, app)
+    return Item(run_id, polled.run, error)
 
 
-def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) -> Item:
+def interrupted(polled: PolledRun, signalled: Signalled, wanted: Wanted, app: App) -> Item:
     """Return the result for a run when a signal ended the command."""
-    run, run_id = watch.run, watch.observer.run_id
-    if not watch.over:
+    run, run_id = polled.run, polled.observer.run_id
+    if not polled.is_over:
         return Item(run_id, run, stopped_waiting(signalled, run_id, run, app))
-    item = item_of(watch, app)
+    item = item_of(polled, app)
     if run is not None and item.error is None and asks_more(wanted, item):
         return item.with_(error=unread(run, signalled))
     return item

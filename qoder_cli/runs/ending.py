@@ -115,8 +115,11 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
 
 
 def unanswered(observer: Observer, wanted: Wanted, app: App, *, left: Callable[[], float] | None) -> QoderError | None:
-    """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it."""
-    if (run := observer.run) is None:
+    """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it.
+
+    With --on-ask wait there is none: a person may still answer elsewhere.
+    """
+    if (run := observer.run) is None or wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":
         return needs_answer(run, app)

@@ -28,7 +28,7 @@ from qoder_cli.output import results
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.awaiting import Item, not_started, printed
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.settings.values import OnSkip
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
@@ -67,7 +67,7 @@ class Conductor:
         app.known.is_of_several = True
         self._typed = typed
         self._printed = printed(app, len(typed))
-        self._places: dict[Watch, list[int]] = {}  # input places of runs waited for
+        self._places: dict[PolledRun, list[int]] = {}  # input places of runs waited for
         self._plan = plan
         self._restart = restart
         self._warnings = Warnings(app)
@@ -79,13 +79,13 @@ class Conductor:
             moves=not app.out.is_piped,
         )
 
-    def expect(self, watch: Watch, *numbers: int) -> None:
+    def expect(self, polled: PolledRun, *numbers: int) -> None:
         """Note the places in the input for which a run is waited for."""
-        self._places[watch] = list(numbers)
+        self._places[polled] = list(numbers)
 
-    def tell(self, watch: Watch, item: Item) -> None:
+    def report(self, polled: PolledRun, item: Item) -> None:
         """Take the result of a run that is waited for."""
-        for number in self._places[watch]:
+        for number in self._places[polled]:
             self.put(number, item)
 
     def put(self, number: int, item: Item) -> None:
@@ -108,18 +108,18 @@ class Conductor:
 
     def _lines(self) -> Iterator[Line]:
         """Yield the rows of the board. Called from the thread that draws."""
-        watches = {number: watch for watch, numbers in dict(self._places).items() for number in numbers}
+        runs = {number: polled for polled, numbers in dict(self._places).items() for number in numbers}
         for number, typed in enumerate(self._typed):
-            item, watch = self._printed.of(number), watches.get(number)
+            item, polled = self._printed.of(number), runs.get(number)
             if item is not None:
                 lasted = item.found.duration_ms if item.found else None
                 seconds = None if lasted is None else lasted / 1000
                 yield Line(typed, item.found.id if item.found else None, item.word.replace("_", " "), seconds)
-            elif watch is None:
+            elif polled is None:
                 yield Line(typed, None, "to start", None)
             else:
-                status = (watch.run.status if watch.run else None) or "pending"
-                yield Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
+                status = (polled.run.status if polled.run else None) or "pending"
+                yield Line(typed, polled.observer.run_id, status, self._app.clock.monotonic() - polled.began)
 
     def is_enough(self) -> bool:
         return self._printed.is_unread() or self._failed

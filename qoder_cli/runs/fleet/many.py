@@ -11,12 +11,12 @@ from qoder_cli.base.errors import NotFound, QoderError, UsageError
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
-from qoder_cli.runs.fleet.awaited import FleetWait
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.fleet.launches import Launches, Orders
+from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, freshness
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.trigger import Order, check_key
-from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import written
 
 _LISTED = 5  # names that an error lists
@@ -87,14 +87,14 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
     app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
-    wait = FleetWait(app, wanted or Wanted(), conductor.tell, enough=conductor.is_enough, labels=typed)
-    launches = Launches(app, orders, plan, conductor, wait)
+    fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
+    launches = Launches(app, orders, plan, conductor, fleet.wait)
     with conductor.until_signalled():
         for number, order in enumerate(orders):
             if isinstance(order, QoderError):
                 conductor.put(number, Item("", None, order))
         if not conductor.is_enough():
-            wait.until_told([], launches)
+            fleet.until_reported([], launches)
     conductor.conclude()
 
 
@@ -130,10 +130,11 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
                 places.setdefault(id, []).append(number)
                 app.known.begun(id, number=number)
         is_fresh, adopted = freshness(app), app.store.adopted(app.settings.host)
-        watches = []
+        polled_runs = []
         for id, numbers in places.items():
-            watch = Watch(Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh))
-            conductor.expect(watch, *numbers)
-            watches.append(watch)
-        FleetWait(app, wanted, conductor.tell, enough=conductor.is_enough, labels=typed).until_told(watches)
+            polled = PolledRun(Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh))
+            conductor.expect(polled, *numbers)
+            polled_runs.append(polled)
+        fleet = Fleet(app, wanted, conductor.report, is_enough=conductor.is_enough, labels=typed)
+        fleet.until_reported(polled_runs)
     conductor.conclude()

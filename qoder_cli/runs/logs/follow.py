@@ -13,7 +13,6 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import ENDS, is_going, stop_reason
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.listen import SILENT
 from qoder_cli.runs.logs.log import (
     FIRST_PAUSE,
     Printer,
@@ -25,9 +24,10 @@ from qoder_cli.runs.logs.log import (
     log_of,
 )
 from qoder_cli.runs.observe import LAGGING, LONGEST_SILENCE, Observer
+from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.streams import SILENT
 from qoder_cli.runs.turn import any_observer
-from qoder_cli.runs.wait import ASLEEP, LONGEST_PAUSE
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.wait import LONGEST_PAUSE, SUSPENDED
 from qoder_cli.sessions.feed import Feed, News
 from qoder_cli.sessions.story import Events
 from qoder_cli.settings.values import OnAsk
@@ -53,7 +53,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         with Printer(app, selection) as printer:
             while True:
                 with explained(run):
-                    _follow_session(app, Watch(observer), log, printer, tail=tail, on_ask=on_ask)
+                    _follow_session(app, PolledRun(observer), log, printer, tail=tail, on_ask=on_ask)
                 run = observer.run or run
                 if not _has_moved(observer, log):
                     break
@@ -75,39 +75,39 @@ def _has_moved(observer: Observer, log: SessionLog) -> bool:
 
 
 def _follow_session(
-    app: App, watch: Watch, log: SessionLog, printer: Printer, *, tail: int | None, on_ask: OnAsk
+    app: App, polled: PolledRun, log: SessionLog, printer: Printer, *, tail: int | None, on_ask: OnAsk
 ) -> None:
     """Print a session's events until its run ends, asks or names another session. Raises NotFound, LostSight."""
     try:
         for events in log.batches(tail):
             printer.show(events)
-        if watch.observer.ended:
+        if polled.observer.ended:
             return
-        if not _has_ended(watch, app.clock, CHECK_EVERY):
-            _follow_on(app, watch, log, printer, on_ask)
-        if not _has_moved(watch.observer, log):  # what came since the last read, before the end or the ask
+        if not _has_ended(polled, app.clock, CHECK_EVERY):
+            _follow_on(app, polled, log, printer, on_ask)
+        if not _has_moved(polled.observer, log):  # what came since the last read, before the end or the ask
             for events in log.beyond(retry=True):
                 printer.show(events)
     except NotFound:
-        if not watch.observer.ended:
+        if not polled.observer.ended:
             with suppress(ApiError):
-                watch.observer.look()
-        if not _has_moved(watch.observer, log):
+                polled.observer.look()
+        if not _has_moved(polled.observer, log):
             raise
 
 
-def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
+def _follow_on(app: App, polled: PolledRun, log: SessionLog, printer: Printer, on_ask: OnAsk) -> None:
     """Print events until the run's end or an ask. Raises NotFound, LostSight."""
     follower = Follower(log)
-    observer, ends = watch.observer, _THREAD_ENDS if log.selection.thread else ENDS
+    observer, ends = polled.observer, _THREAD_ENDS if log.selection.thread else ENDS
     try:
-        for events in follower.batches(lambda: watch.due):
+        for events in follower.batches(lambda: polled.due):
             printer.show(events)
             if told := [event for event in events if event.get("type") in ends]:
                 is_quick = stop_reason(told[-1]) != "requires_action"
-                watch.call(app.clock.monotonic(), is_quick=is_quick)
+                polled.wake(app.clock.monotonic(), is_quick=is_quick)
             tells_of_the_end = follower.delivers or not log.selection.types
-            if _has_ended(watch, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
+            if _has_ended(polled, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
                 break
@@ -121,21 +121,21 @@ def _follow_on(app: App, watch: Watch, log: SessionLog, printer: Printer, on_ask
         if isinstance(error, NotFound) and error.enveloped:
             raise
         assert observer.run is not None  # it was read before
-        raise following(app, observer.run, watch.lost(error, "to follow it again")) from error
+        raise following(app, observer.run, polled.lost(error, "to follow it again")) from error
 
 
-def _has_ended(watch: Watch, clock: Clock, every: float) -> bool:
+def _has_ended(polled: PolledRun, clock: Clock, every: float) -> bool:
     """Return whether the run has ended; it is asked for when that is due, in so many seconds again."""
-    watch.due = min(watch.due, clock.monotonic() + every)
-    if clock.monotonic() < watch.due:
+    polled.due = min(polled.due, clock.monotonic() + every)
+    if clock.monotonic() < polled.due:
         return False
-    watch.begin_look()
+    polled.begin_poll()
     with suppress(ApiError):
-        watch.observer.look()
+        polled.observer.look()
     now = clock.monotonic()
-    pause = watch.pause if watch.is_alert(now) else every
-    watch.put_off(now, pause, next_pause=pause * 2)
-    return watch.over
+    pause = polled.pause if polled.is_alert(now) else every
+    polled.back_off(now, pause, next_pause=pause * 2)
+    return polled.is_over
 
 
 class Follower:
@@ -171,7 +171,7 @@ class Follower:
                 until = max(min(self._due, wake_at()), began)
                 news = self._clock.take(self._inbox, until - began)
                 overslept = self._clock.monotonic() - until
-                if self._failing_since is not None and overslept > ASLEEP:
+                if self._failing_since is not None and overslept > SUSPENDED:
                     self._failing_since += overslept  # which is no silence
                 if news is not None or self._clock.monotonic() >= self._due:
                     yield from self._react(news)
