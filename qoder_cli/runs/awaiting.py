@@ -32,9 +32,9 @@ from qoder_cli.runs.ending import (
     beside_record,
     ending_error,
     is_left,
+    leave_run,
     naming,
     stopped_waiting,
-    take_leave,
     unanswered,
 )
 from qoder_cli.runs.observe import Observer
@@ -78,12 +78,16 @@ class Item(Result[Run]):
         return self.error.type_name if self.error else "pending"
 
     def row(self) -> Fields:
-        return missing_row(without_tokens(self.typed), self.word) if self.found is None else run_row(self.found)
+        if self.found is None:
+            return missing_row(without_tokens(self.typed), self.word)
+        return run_row(self.found)
 
     def drawn_row(self) -> Fields:
         """Return the row for a terminal, with the deployment as it was typed."""
         names_run = self.found is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
-        return self.row() if names_run else {**self.row(), "deployment": Words(self.typed)}
+        if names_run:
+            return self.row()
+        return {**self.row(), "deployment": Words(self.typed)}
 
 
 def not_started(typed: str) -> Item:
@@ -137,7 +141,9 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
     """Return the error of a run that has ended, when the rest cannot be read."""
     if (run := item.found) is None:
         return error
-    again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
+    again = ["result", run.id]
+    if wanted.require_satisfied:
+        again = ["wait", run.id, "--require-satisfied"]
     return LostSight(
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
@@ -155,10 +161,10 @@ def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
         poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
         wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
         wait.until_over([polled], lambda: polled.printed or "waiting")  # its id is in the line above
-        return take_leave_of([read_more(app, item_of(polled, app), wanted)], app)[0]
+        return leave_runs([read_more(app, item_of(polled, app), wanted)], app)[0]
     except Signalled as signalled:
         item = interrupted(polled, signalled, wanted, app)
-    return take_leave_of([item], app)[0]
+    return leave_runs([item], app)[0]
 
 
 def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:
@@ -201,7 +207,7 @@ def interrupted(polled: PolledRun, signalled: Signalled, wanted: Wanted, app: Ap
     return item
 
 
-def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
+def leave_runs(items: Sequence[Item], app: App) -> list[Item]:
     """Take leave of several runs, 20 a second at most."""
     if app.known.on_leave != "cancel":
         return list(items)
@@ -214,7 +220,7 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
         if item.error is None or item.found is None or not is_left(item.error, item.found):
             return item
         pace.take()
-        return item.with_(error=take_leave(item.error, item.found, app))
+        return item.with_(error=leave_run(item.error, item.found, app))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
@@ -239,8 +245,10 @@ def finish(app: App, item: Item, *, result: bool = False) -> None:
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
     app.known.ended(item)
+    if item.error is not None and not result:
+        raise beside_record(item.error, item.found, app)
     if item.error is not None:
-        raise item.error if result else beside_record(item.error, item.found, app)
+        raise item.error
 
 
 def _show(app: App, item: Item, result: bool) -> QoderError | None:

@@ -159,7 +159,9 @@ class _Lists:
             self._cannot_tell(error.message, error)
         if story.ending is not None:
             return None
-        return apply_asks(run, story.asks) if story.asks else settle(run)
+        if story.asks:
+            return apply_asks(run, story.asks)
+        return settle(run)
 
     def _tell(self, story: SessionStory, session_id: str, types: Sequence[str]) -> None:
         """Add a session's events, to the first ending. Raises ApiError."""

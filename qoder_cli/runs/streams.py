@@ -50,9 +50,9 @@ class Streams:
             if stream is not None:
                 stream.feed.stop()
         elif stream is None and sum(not each.feed.stopped for each in self._streams.values()) < MOST_FEEDS:
-            known = polled.observer.known
-            feed = Feed(self._client, session_id, inbox=self.inbox, after=known.read_to)
-            self._streams[session_id] = _Stream(feed, story=known.story.copy())
+            read = polled.observer.known
+            feed = Feed(self._client, session_id, inbox=self.inbox, after=read.read_to)
+            self._streams[session_id] = _Stream(feed, story=read.story.copy())
             feed.start()
 
     def delivers(self, polled: PolledRun) -> bool:

@@ -126,8 +126,10 @@ class RunPoller:
             except ApiError as error:
                 yield Reading(polled, error)
                 if not polled.is_over:
-                    retrying = "; retrying" if self._deadline.left() > 0 else ""
-                    print_change(self._app, polled, error.message.rstrip(".") + retrying)
+                    trouble = error.message.rstrip(".")
+                    if self._deadline.left() > 0:
+                        trouble += "; retrying"
+                    print_change(self._app, polled, trouble)
                     self._back_off(polled, total, error.asked_pause)
             else:
                 yield Reading(polled)
@@ -261,7 +263,9 @@ class Wait:
     def _sleep_until(self, due: float) -> bool:
         """Sleep, at most until the deadline. Return False if something came in first."""
         clock, until = self._app.clock, min(due, self._deadline.at)
-        longest = GLANCE if self._is_enough and self._app.out.is_piped else LONGEST_SLEEP
+        longest = LONGEST_SLEEP
+        if self._is_enough and self._app.out.is_piped:
+            longest = GLANCE
         while (seconds := min(until - clock.monotonic(), longest)) > 0:
             self._awake_at = clock.monotonic()
             news = clock.take(self._streams.inbox, seconds)

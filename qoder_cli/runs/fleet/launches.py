@@ -1,4 +1,4 @@
-"""Start several runs in parallel, each as `trigger` does, and tell each result."""
+"""Start several runs in parallel, each as `trigger` does, and report each result."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ Launched = tuple[Item, PolledRun | None]  # the result, and the run if it starte
 
 
 class Launches:
-    """Starts the ordered runs and tells the conductor, in the caller's thread.
+    """Starts the ordered runs and reports to the conductor, in the caller's thread.
 
     A run to wait for joins the wait; any other is read again if the answer said too little.
     """
@@ -46,7 +46,7 @@ class Launches:
 
     @property
     def left(self) -> int:
-        """How many orders are still to be told of."""
+        """How many orders are still to be reported."""
         return len(self._pool.open)
 
     def start(self) -> None:
@@ -55,17 +55,17 @@ class Launches:
         self._pool.give(self._orders)
 
     def stop(self, within: float) -> None:
-        """Send nothing more. Tell of every open order within so many seconds."""
+        """Send nothing more. Report every open order within so many seconds."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
     def _accept(self, number: int, launched: Launched) -> None:
-        """Tell the result of an order."""
+        """Report the result of an order."""
         item, polled = launched
         if polled is not None:
-            run_id, run = polled.observer.run_id, polled.run
+            run_id = polled.observer.run_id
             self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
-            self._app.known.begun(run_id, run.session_id if run else None, number=number)
+            self._app.known.begun(run_id, polled.session_id, number=number)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
             self._wait.add(polled)
@@ -117,7 +117,9 @@ class Launches:
 
     def _item(self, polled: PolledRun) -> Item:
         """Return the result for a run not waited for: an error if it ended badly."""
-        error = ending_error(polled.run, self._app) if polled.run else None
+        error = None
+        if polled.run is not None:
+            error = ending_error(polled.run, self._app)
         if error is not None and error.exit is Exit.NOT_YET:
             error = None
         return Item(polled.label or "", polled.run, error)

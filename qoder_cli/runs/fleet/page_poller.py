@@ -136,7 +136,9 @@ class PagePoller:
         self._printed = ""  # the last trouble that was printed
 
     def due(self, going: Runs) -> float:
-        return self._singly.due(going) if self._are_few(going) else self._due
+        if self._are_few(going):
+            return self._singly.due(going)
+        return self._due
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
         if self._are_few(going):
@@ -152,8 +154,9 @@ class PagePoller:
                 yield Reading(polled, is_last=True)
 
     def _are_few(self, going: Runs) -> bool:
-        expected = self._ordered() if self._to_come() else 0
-        return max(len(going), expected) <= FEW
+        if self._to_come() and self._ordered() > FEW:
+            return False
+        return len(going) <= FEW
 
     def _round(self, going: Runs, must_stop: Test) -> Iterator[Reading]:
         """Poll all and plan the next round: soon if a run ended, is unread or still to come. Raises Late."""
@@ -173,9 +176,13 @@ class PagePoller:
                 self._app.progress.change(f"{message.rstrip('.')}; retrying")
             self._printed = message
         first = self._pauses.first
-        self._pause = first if is_quick else min(max(self._pause, first) * 2, self._pauses.longest)
+        self._pause = min(max(self._pause, first) * 2, self._pauses.longest)
+        if is_quick:
+            self._pause = first
         now, jitter = clock.monotonic(), clock.jitter()
-        due = now if self._reader.unread else max(now + first * jitter, began + self._pause * jitter)
+        due = max(now + first * jitter, began + self._pause * jitter)
+        if self._reader.unread:
+            due = now
         asked_pause = max((error.asked_pause for error in errors), default=0.0)
         self._due = max(due, now + asked_pause)
 
@@ -354,8 +361,12 @@ class _Reader:
             raise Late
 
     def _record(self, polled: PolledRun) -> _Record:
-        first_read = -math.inf if polled.run is None else self._now
-        return self._records.setdefault(polled, _Record(first_read))
+        if polled not in self._records:
+            read = self._now
+            if polled.run is None:
+                read = -math.inf
+            self._records[polled] = _Record(read)
+        return self._records[polled]
 
     def _unread_for(self, polled: PolledRun) -> float:
         return self._now - self._record(polled).read

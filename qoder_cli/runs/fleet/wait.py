@@ -19,9 +19,9 @@ from qoder_cli.runs.awaiting import (
     at_ask,
     interrupted,
     item_of,
+    leave_runs,
     read_more,
     streams_of,
-    take_leave_of,
     unread,
     unreadable,
 )
@@ -86,13 +86,14 @@ class Fleet:
     def until_reported(self, runs: Sequence[PolledRun], launches: "Launches | None" = None) -> None:
         """Return once all results are reported; only then is Signalled raised."""
         self._launches = launches
+        leaving = None
         try:
             if launches:
+                leaving = "runs keep running, the rest is not started"
                 launches.start()
-            leaving = "runs keep running, the rest is not started" if launches else None
             self.wait.until_over(runs, self._status, leaving=leaving)
             self._report_rest(runs, None)
-            self._report_read(self._deadline.left() + LAST_LOOK if self._deadline.timeout else math.inf)
+            self._report_read()
         except Signalled as signalled:
             self._report_rest(runs, signalled)
             self._reading.stop(0.0, partial(self._unread, signalled=signalled))
@@ -115,7 +116,9 @@ class Fleet:
             total = self._launches.total
             refused = total - to_come - len(runs)
         finished = f"{len(runs) - len(self.wait.going)} of {total} runs finished"
-        return f"{finished}, {refused} not started" if refused else finished
+        if refused:
+            finished += f", {refused} not started"
+        return finished
 
     # What became of each.
 
@@ -135,13 +138,15 @@ class Fleet:
                 self._items[polled] = interrupted(polled, signalled, self._wanted, self._app)
             elif not polled.is_over:
                 why = f"run {polled.observer.run_id} keeps running (stopped waiting after another failed)"
-                state: RunState = "going" if polled.run else "unknown"
+                state: RunState = "unknown"
+                if polled.run:
+                    state = "going"
                 polled.end(NotYet(why, hint="to wait for it", run_state=state))
                 self._items[polled] = item_of(polled, self._app)
             elif polled not in self._items:
                 self._on_over(polled)
         left = self._left(runs)
-        items = take_leave_of([self._items[polled] for polled in left], self._app)
+        items = leave_runs([self._items[polled] for polled in left], self._app)
         for polled, item in zip(left, items, strict=True):
             self._report(polled, item)
 
@@ -150,10 +155,11 @@ class Fleet:
         every = dict.fromkeys([*runs, *self.wait.runs])
         return [polled for polled in every if polled not in self._reported and polled not in self._reading.open]
 
-    def _report_read(self, within: float) -> None:
-        """Report results as they are read, for so many seconds at most."""
-        clock, progress = self._app.clock, self._app.progress
-        until = clock.monotonic() + within
+    def _report_read(self) -> None:
+        """Report results as they are read, until some seconds after the deadline."""
+        clock, progress, until = self._app.clock, self._app.progress, math.inf
+        if self._deadline.timeout:
+            until = self._deadline.at + LAST_LOOK
         if self._reading.open:
             with progress.waiting("reading what the runs left"):
                 self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._is_enough())
