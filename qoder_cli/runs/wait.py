@@ -7,8 +7,8 @@ asks and where a run is over.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 from qoder_cli.app import App
@@ -87,37 +87,35 @@ class Reading(NamedTuple):
 
 
 class Poller(Protocol):
-    """Who polls the runs of a wait."""
+    """Who polls the runs of a wait that go on."""
 
     def due(self, going: Runs) -> float:
         """Return when to poll next, on the monotonic clock."""
-        ...
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
-        """Poll what is due of the runs that go on, of so many in all, and yield each reading, which is judged at once.
+        """Poll what is due, of so many runs in all, and yield each reading, which is judged at once.
 
         `must_stop` is to be called during requests: it takes in news, and returns whether to abandon them.
         """
-        ...
 
 
+@dataclass(frozen=True)
 class RunPoller:
-    """Reads runs one by one, each when it is due: rarely while a stream would tell of its end."""
+    """Reads runs one by one, each when it is due: rarely while a stream would bring its end."""
 
-    def __init__(self, app: App, streams: Streams, deadline: Deadline, pauses: Pauses) -> None:
-        self._app = app
-        self._streams = streams
-        self._deadline = deadline
-        self._pauses = pauses
+    app: App
+    streams: Streams
+    deadline: Deadline
+    pauses: Pauses
 
     def due(self, going: Runs) -> float:
         return min((polled.due for polled in going), default=math.inf)
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
         polled = min(going, key=lambda each: each.due)
-        if not (polled.is_read and self._deadline.left() < -LAST_LOOK):
+        if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
             polled.begin_poll()
-            within = self._deadline.longest_request(self._app.client.request_timeout)
+            within = self.deadline.longest_request(self.app.client.request_timeout)
             look = Task(partial(polled.observer.look, within=within)).start()
             try:
                 look.result_unless(must_stop)
@@ -127,30 +125,30 @@ class RunPoller:
                 yield Reading(polled, error)
                 if not polled.is_over:
                     trouble = error.message.rstrip(".")
-                    if self._deadline.left() > 0:
+                    if self.deadline.left() > 0:
                         trouble += "; retrying"
-                    print_change(self._app, polled, trouble)
+                    print_change(self.app, polled, trouble)
                     self._back_off(polled, total, error.asked_pause)
             else:
                 yield Reading(polled)
-                self._streams.follow(polled)
+                self.streams.follow(polled)
                 self._back_off(polled, total)
-        if self._deadline.left() <= 0:
+        if self.deadline.left() <= 0:
             yield Reading(polled, is_last=True)
 
     def _back_off(self, polled: PolledRun, total: int, asked_pause: float = 0.0) -> None:
         """Plan the next poll, after the pause that the server asked for at least."""
-        now = self._app.clock.monotonic()
-        current = polled.pause or self._pauses.first
+        now = self.app.clock.monotonic()
+        current = polled.pause or self.pauses.first
         pause = max(current, asked_pause)
         if not polled.is_alert(now):
-            if self._streams.delivers(polled):
-                polled.back_off(now, STREAM_PAUSE, next_pause=self._pauses.first)
+            if self.streams.delivers(polled):
+                polled.back_off(now, STREAM_PAUSE, next_pause=self.pauses.first)
                 return
-            if self._streams.is_open(polled):
-                pause = max(pause, self._pauses.longest)  # most likely the end is heard before
-        doubled = min(current * 2, max(self._pauses.longest, total / READS_PER_SECOND))
-        polled.back_off(now, pause * self._app.clock.jitter(), next_pause=doubled)
+            if self.streams.is_open(polled):
+                pause = max(pause, self.pauses.longest)  # most likely the end is heard before
+        doubled = min(current * 2, max(self.pauses.longest, total / READS_PER_SECOND))
+        polled.back_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
 
 
 def print_change(app: App, polled: PolledRun, words: str) -> None:
@@ -160,43 +158,26 @@ def print_change(app: App, polled: PolledRun, words: str) -> None:
         app.progress.change(f"{polled.name} {words}")
 
 
+@dataclass(eq=False)
 class Wait:
     """A wait until runs are over.
 
     What comes into the inbox of the streams is their news, or a function to be called in this thread.
     """
 
-    def __init__(
-        self,
-        app: App,
-        poller: Poller,
-        streams: Streams,
-        deadline: Deadline,
-        *,
-        on_ask: Callable[[Observer], QoderError | None],
-        on_over: Callable[[PolledRun], None] = lambda polled: None,
-        is_enough: Test | None = None,
-        to_come: Callable[[], int] = lambda: 0,
-    ) -> None:
-        """`on_ask` returns the error that ends a wait for an answer, `on_over` is called once for each run.
+    app: App
+    poller: Poller
+    streams: Streams
+    deadline: Deadline
+    on_ask: Callable[[Observer], QoderError | None]  # returns the error that ends a wait for an answer
+    on_over: Callable[[PolledRun], None] = lambda polled: None  # is called once for each run
+    is_enough: Test | None = None  # ends the wait early
+    to_come: Callable[[], int] = lambda: 0  # how many runs are still to be added; until then, no deadline counts
+    runs: dict[PolledRun, bool] = field(default_factory=dict, init=False)  # each, and whether it is still waited for
+    _awake_at: float = field(init=False)  # when this thread last looked at the clock
 
-        `is_enough` ends the wait early. `to_come` says how many runs are still to be added; until then the deadline
-        does not count.
-        """
-        self._app = app
-        self._poller = poller
-        self._streams = streams
-        self._deadline = deadline
-        self._on_ask = on_ask
-        self._on_over = on_over
-        self._is_enough = is_enough
-        self._to_come = to_come
-        self._awake_at = app.clock.monotonic()  # when this thread last looked at the clock
-        self.runs: dict[PolledRun, bool] = {}  # each, and whether it is still waited for
-
-    @property
-    def inbox(self) -> "SimpleQueue[Any]":
-        return self._streams.inbox
+    def __post_init__(self) -> None:
+        self._awake_at = self.app.clock.monotonic()
 
     @property
     def going(self) -> list[PolledRun]:
@@ -205,7 +186,7 @@ class Wait:
 
     def add(self, polled: PolledRun) -> None:
         """Wait for a run too."""
-        polled.begin(self._app.clock.monotonic())
+        polled.begin(self.app.clock.monotonic())
         self.runs[polled] = True
         self._end_if_over(polled)
 
@@ -215,25 +196,25 @@ class Wait:
             for polled in runs:
                 self.add(polled)
             self._start_deadline()
-            with self._app.progress.waiting(status, leaving=leaving):
-                while (going := self.going) or self._to_come():
+            with self.app.progress.waiting(status, leaving=leaving):
+                while (going := self.going) or self.to_come():
                     if self._has_enough():
                         break
-                    if self._sleep_until(self._poller.due(going)):
+                    if self._sleep_until(self.poller.due(going)):
                         self._note_time()
-                        for reading in self._poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
+                        for reading in self.poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
                             self._judge(reading)
         finally:
-            self._streams.close()
+            self.streams.close()
 
     def _judge(self, reading: Reading) -> None:
         """Take in a reading: end the wait for its run, or say how it stands."""
         polled, error = reading.polled, reading.error
         if reading.is_last:
-            self._end(polled, timed_out(polled.observer.run_id, polled.run, self._deadline.timeout))
+            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout))
             return
         self._note_time()
-        now = self._app.clock.monotonic()
+        now = self.app.clock.monotonic()
         is_first = not polled.is_read
         polled.is_read = polled.is_read or not reading.is_of_list
         if error is None:
@@ -247,8 +228,8 @@ class Wait:
             stands = polled.run.status or polled.run.error_type or ""
             if polled.observer.asks_since:
                 stands = "waits for an answer"
-            print_change(self._app, polled, stands)
-        if polled.observer.needs_answer and (unanswered := self._on_ask(polled.observer)):
+            print_change(self.app, polled, stands)
+        if polled.observer.needs_answer and (unanswered := self.on_ask(polled.observer)):
             self._end(polled, unanswered)
 
     def _end(self, polled: PolledRun, error: QoderError) -> None:
@@ -258,31 +239,31 @@ class Wait:
     def _end_if_over(self, polled: PolledRun) -> None:
         if polled.is_over and self.runs[polled]:
             self.runs[polled] = False
-            self._on_over(polled)
+            self.on_over(polled)
 
     def _sleep_until(self, due: float) -> bool:
         """Sleep, at most until the deadline. Return False if something came in first."""
-        clock, until = self._app.clock, min(due, self._deadline.at)
+        clock, until = self.app.clock, min(due, self.deadline.at)
         longest = LONGEST_SLEEP
-        if self._is_enough and self._app.out.is_piped:
+        if self.is_enough and self.app.out.is_piped:
             longest = GLANCE
         while (seconds := min(until - clock.monotonic(), longest)) > 0:
             self._awake_at = clock.monotonic()
-            news = clock.take(self._streams.inbox, seconds)
+            news = clock.take(self.streams.inbox, seconds)
             if (news is not None and self._receive(news)) or self._has_enough():
                 return False
             self._note_time(seconds)
-            self._app.progress.beat()
+            self.app.progress.beat()
         return True
 
     def _must_stop(self) -> bool:
         """Take in news during a request. Return whether to abandon it."""
         self._note_time()
-        inbox = self._streams.inbox
-        while not inbox.empty() and (news := self._app.clock.take(inbox, 0.0)) is not None:
+        inbox = self.streams.inbox
+        while not inbox.empty() and (news := self.app.clock.take(inbox, 0.0)) is not None:
             self._receive(news)
-        self._app.progress.beat()
-        return self._deadline.is_past or self._has_enough()
+        self.app.progress.beat()
+        return self.deadline.is_past or self._has_enough()
 
     def _receive(self, news: Any) -> bool:
         """Take in news. Return whether something is due now because of it."""
@@ -290,23 +271,23 @@ class Wait:
             news()
             self._start_deadline()
             return True
-        session_id, is_quick = self._streams.receive(news)
+        session_id, is_quick = self.streams.receive(news)
         woken = [polled for polled in self.going if session_id and polled.session_id == session_id]
         for polled in woken:
-            polled.wake(self._app.clock.monotonic(), is_quick=is_quick)
+            polled.wake(self.app.clock.monotonic(), is_quick=is_quick)
         return bool(woken)
 
     def _note_time(self, meant: float = 0.0) -> None:
         """Note the time. A much longer gap than was meant: this machine, or the process, was suspended."""
-        now = self._app.clock.monotonic()
+        now = self.app.clock.monotonic()
         gap, self._awake_at = now - self._awake_at - meant, now
         if gap > SUSPENDED:
             for polled in self.going:
                 polled.contact.suspended(gap)
 
     def _start_deadline(self) -> None:
-        if not self._to_come():
-            self._deadline.start()
+        if not self.to_come():
+            self.deadline.start()
 
     def _has_enough(self) -> bool:
-        return self._is_enough is not None and self._is_enough()
+        return self.is_enough is not None and self.is_enough()

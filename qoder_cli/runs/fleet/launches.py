@@ -33,7 +33,7 @@ class Launches:
         self._plan = plan
         self._conductor = conductor
         self._wait = wait
-        inbox = wait.inbox
+        inbox = wait.streams.inbox
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}

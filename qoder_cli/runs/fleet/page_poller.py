@@ -8,7 +8,7 @@ itself, and so is every run from time to time, because a list may hide what happ
 import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from operator import itemgetter
@@ -109,74 +109,68 @@ class _Record:
     listed: float = math.nan
 
 
+@dataclass(eq=False)
 class PagePoller:
     """Polls all runs of a wait in rounds; once they are few, `singly`.
 
     `to_come` says how many runs are still to be added to the wait, `ordered` how many it was told to start.
     """
 
-    def __init__(
-        self,
-        app: App,
-        singly: Poller,
-        deadline: Deadline,
-        pauses: Pauses,
-        *,
-        to_come: Callable[[], int],
-        ordered: Callable[[], int],
-    ) -> None:
-        self._app = app
-        self._singly = singly
-        self._deadline = deadline
-        self._pauses = pauses
-        self._to_come = to_come
-        self._ordered = ordered
-        self._reader = _Reader(app.client, deadline, pauses.longest)
-        self._due, self._pause = -math.inf, 0.0  # of the next round
-        self._printed = ""  # the last trouble that was printed
+    app: App
+    singly: Poller
+    deadline: Deadline
+    pauses: Pauses
+    to_come: Callable[[], int]
+    ordered: Callable[[], int]
+    _due: float = field(default=-math.inf, init=False)  # the next round
+    _pause: float = field(default=0.0, init=False)  # before the round after that
+    _printed: str = field(default="", init=False)  # the last trouble that was printed
+
+    def __post_init__(self) -> None:
+        self._reader = _Reader(self.app.client, self.deadline, self.pauses.longest)
 
     def due(self, going: Runs) -> float:
         if self._are_few(going):
-            return self._singly.due(going)
+            return self.singly.due(going)
         return self._due
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
         if self._are_few(going):
-            yield from self._singly.poll(going, total=total, must_stop=must_stop)
+            yield from self.singly.poll(going, total=total, must_stop=must_stop)
             return
-        is_last = self._deadline.left() <= 0
-        if not self._deadline.is_past:
+        is_last = self.deadline.left() <= 0
+        if not self.deadline.is_past:
             with suppress(Late):
                 yield from self._round(going, must_stop)
         is_through = all(polled.is_read for polled in going) or not self._reader.unread
-        if is_last and (self._deadline.timeout or is_through):  # --timeout 0 polls each once
+        if is_last and (self.deadline.timeout or is_through):  # --timeout 0 polls each once
             for polled in going:
                 yield Reading(polled, is_last=True)
 
     def _are_few(self, going: Runs) -> bool:
-        if self._to_come() and self._ordered() > FEW:
+        if self.to_come() and self.ordered() > FEW:
             return False
         return len(going) <= FEW
 
     def _round(self, going: Runs, must_stop: Test) -> Iterator[Reading]:
         """Poll all and plan the next round: soon if a run ended, is unread or still to come. Raises Late."""
-        clock = self._app.clock
+        clock = self.app.clock
         began = clock.monotonic()
         errors: list[ApiError] = []
         is_quick = False
         try:
             yield from self._reader.read(going, errors, must_stop)
-            is_quick = self._to_come() > 0 or any(polled.is_over for polled in going)
+            is_quick = self.to_come() > 0 or any(polled.is_over for polled in going)
         except ApiError as error:
             for polled in going:
                 yield Reading(polled, error, is_of_list=True)
             errors.append(error)
         for message in [error.message for error in errors] or [""]:
             if message and message != self._printed:  # once, not for each run
-                self._app.progress.change(f"{message.rstrip('.')}; retrying")
+                self.app.progress.change(f"{message.rstrip('.')}; retrying")
             self._printed = message
-        first = self._pauses.first
-        self._pause = min(max(self._pause, first) * 2, self._pauses.longest)
+        first = self.pauses.first
+        self._pause = min(max(self._pause, first) * 2, self.pauses.longest)
         if is_quick:
             self._pause = first
         now, jitter = clock.monotonic(), clock.jitter()
