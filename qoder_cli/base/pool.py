@@ -187,15 +187,14 @@ class Pool(Generic[T, R]):
         self._inbox = inbox
         self._clock = clock
         self._waiting: deque[T] = deque()
-        self._done: dict[T, R] = {}
         self._threads = 0
         self._under_way = 0  # threads with something to do
         self._hiring = threading.Lock()
-        self.open: dict[T, None] = {}  # what is not told of yet, in the order in which it was given
+        self.open: dict[T, list[R]] = {}  # what is not reported yet in the order given, with the result if it is there
 
     def give(self, things: Iterable[T]) -> None:
         things = list(things)
-        self.open.update(dict.fromkeys(things))
+        self.open.update((thing, []) for thing in things)
         with self._hiring:
             self._waiting.extend(things)
             new = min(self._at_a_time - self._threads, len(self._waiting))
@@ -217,15 +216,16 @@ class Pool(Generic[T, R]):
         until = self._clock.monotonic() + within
         while self._under_way and self._clock.monotonic() < until:
             self._clock.take(self._inbox, TICK)  # what it holds is told of below
-        for thing in list(self.open):
-            self._hear_of(thing, self._done[thing] if thing in self._done else give_up(thing))
+        for thing, results in list(self.open.items()):
+            result = results[0] if results else give_up(thing)
+            self._report(thing, result)
 
-    def _hear_of(self, thing: T, result: R) -> Any:
+    def _report(self, thing: T, result: R) -> Any:
         if thing not in self.open:
             return None
-        heard = self._tell(thing, result)
-        self.open.pop(thing)  # only now: a signal may come before, and it is told of again then
-        return heard
+        answer = self._tell(thing, result)
+        self.open.pop(thing)  # only now: a signal may come before, and it is reported again then
+        return answer
 
     def _work_off(self) -> None:
         while True:
@@ -238,8 +238,9 @@ class Pool(Generic[T, R]):
                     self._threads -= 1
                     return
             try:
-                self._done[thing] = self._work(thing)
-                news = partial(self._hear_of, thing, self._done[thing])
+                result = self._work(thing)
+                self.open.get(thing, []).append(result)
+                news = partial(self._report, thing, result)
             except BaseException as bug:  # handed to the thread that hears of it: else it would wait for ever
                 news = partial(_raise, bug)
             with self._hiring:

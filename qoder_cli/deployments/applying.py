@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from itertools import repeat
 from queue import SimpleQueue
 from typing import Any
 
@@ -17,6 +19,7 @@ from qoder_cli.base.errors import (
     Signalled,
 )
 from qoder_cli.base.model import Deployment, Resource
+from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.changes import LATEST, difference, told
 from qoder_cli.deployments.lookup import alive, read_all, read_deployment
@@ -40,13 +43,16 @@ LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
 def turn(app: App) -> Iterator[None]:
     """Let one process of this machine write deployments at a time. Raises Signalled while it waits."""
     store, host = app.store, app.settings.host
+
+    def take() -> bool:
+        app.progress.beat()
+        return store.take_turn(_TURN, host=host)
+
     if not store.take_turn(_TURN, host=host):
         status = "another command of this machine writes deployments; waiting for it"
         app.progress.note(status)
         with app.progress.waiting(status, leaving="nothing is written"):
-            while not store.take_turn(_TURN, host=host):
-                app.clock.sleep(TURN_PAUSE)
-                app.progress.beat()
+            poll(take, app.clock, pauses=repeat(TURN_PAUSE), is_enough=bool)
     try:
         yield
     finally:
@@ -216,10 +222,8 @@ def _verified(app: App, step: Step, written: Deployment) -> Applied:
 
 
 def _read_back(app: App, step: Step, written: Deployment) -> Deployment:
-    for pause in LAG:
-        with suppress(NotFound):
-            found = read_deployment(app, written.id)
-            if not step.differs(found) or step.differs(written):
-                return found
-        app.clock.sleep(pause)
-    return read_deployment(app, written.id)
+    def is_enough(found: Deployment) -> bool:
+        return not step.differs(found) or bool(step.differs(written))
+
+    read = partial(read_deployment, app, written.id)
+    return poll(read, app.clock, pauses=LAG, is_enough=is_enough, may_pass=lambda error: isinstance(error, NotFound))

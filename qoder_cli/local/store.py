@@ -126,7 +126,6 @@ class Store:
         self._warn = warn
         self._debug = debug
         self._looking = looking
-        self._warned = False
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._memory: Connection | None = None
@@ -395,9 +394,8 @@ class Store:
             self._debug(f"store: attempt {attempt.id[:8]} {what}")
 
     def _complain(self, what: str) -> None:
-        if not self._warned:
-            self._warned = True
-            self._warn(f"the store of triggers {what}")
+        warn, self._warn = self._warn, lambda what: None
+        warn(f"the store of triggers {what}")
 
 
 def _writable(text: str) -> str:

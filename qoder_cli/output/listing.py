@@ -1,7 +1,7 @@
 """Lists: the server's pages, filtered here, shown while the next is fetched."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -42,6 +42,24 @@ def page_size(limit: int | None) -> int:
     return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
 
 
+class _Objects:
+    """The objects in the pages of a list, each `key` once. `ignored` counts what is no object."""
+
+    def __init__(self, pages: Iterable[Mapping[str, Any]], key: str) -> None:
+        self._key = key
+        self._shown: dict[str, None] = {}
+        self.pages = OneAhead(iter(pages))
+        self.ignored = 0
+
+    def of_page(self, page: Mapping[str, Any]) -> Iterator[Object]:
+        objects = [item for item in page["data"] if isinstance(item, dict)]
+        self.ignored += len(page["data"]) - len(objects)
+        for item in objects:
+            id = item.get(self._key)
+            if id in (None, "") or is_new(str(id), self._shown, most=_REMEMBERED):
+                yield item
+
+
 @dataclass(eq=False)
 class Listing(Generic[T]):
     """The rows wanted from the pages of a list.
@@ -62,14 +80,12 @@ class Listing(Generic[T]):
     sifts: bool = False
     sure: bool = True
     slow: bool = False
-    key: str = "id"
+    key: InitVar[str] = "id"
     shown: int = 0
     left_out: Literal["more match", "more may match"] | None = None
-    _known: dict[str, None] = field(default_factory=dict)
-    _strange: int = 0  # items that are no objects
 
-    def __post_init__(self, pages: Iterable[Mapping[str, Any]]) -> None:
-        self._pages = OneAhead(iter(pages))
+    def __post_init__(self, pages: Iterable[Mapping[str, Any]], key: str) -> None:
+        self._objects = _Objects(pages, key)
 
     def print(self, rows: "Rows[T]") -> None:
         """Print the rows as they come. Raises ApiError; those printed before stand."""
@@ -79,23 +95,19 @@ class Listing(Generic[T]):
 
     def conclude(self, progress: "Progress", *, none: str) -> None:
         """Say on stderr what was ignored or left out; `none` if it had no rows."""
-        if self._strange:
-            progress.warn(f"ignored {self._strange} items in the server's list that are not objects")
+        if self._objects.ignored:
+            progress.warn(f"ignored {self._objects.ignored} items in the server's list that are not objects")
         if self.left_out:
             progress.note(f"note: {self.shown} shown, {self.left_out}; --all shows them", always=True)
         elif not self.shown:
             progress.note(f"note: {none}")
 
     def _batches(self) -> Iterator[list[T]]:
-        while (page := self._pages.take()) is not None:
-            objects = [item for item in page["data"] if isinstance(item, dict)]
-            self._strange += len(page["data"]) - len(objects)
-            keyed = ((item, item.get(self.key)) for item in objects)
-            new = (item for item, key in keyed if key in (None, "") or is_new(str(key), self._known, most=_REMEMBERED))
-            objects = list(filter(self.matches, new))
+        while (page := self._objects.pages.take()) is not None:
+            objects = list(filter(self.matches, self._objects.of_page(page)))
             room = None if self.limit is None else self.limit - self.shown
             if room is None or (room > len(objects) and not self.sifts):
-                self._pages.prepare()
+                self._objects.pages.prepare()
             rows = islice(self.read(objects if self.sifts else objects[:room]), room)
             for batch in ([row] for row in rows) if self.slow else [list(rows)]:
                 self.shown += len(batch)

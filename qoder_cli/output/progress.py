@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+Board = Callable[[int, int], "list[Text]"]  # from a width and a height to lines
 _MARGIN = 3  # lines that the board leaves free, for the status line and earlier output
 HEARTBEAT = 30.0  # seconds between signs of life without a terminal
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
@@ -32,45 +33,42 @@ class Progress:
         self.is_quiet = quiet
         self._rings = rings
         self._moves = screen.is_animated
-        self._board: Callable[[int, int], list[Text]] | None = None
-        self._live: Live | None = None
+        self._board: Board | None = None
+        self._line: _StatusLine | None = None  # while it shows
         self._status: Callable[[], str] = str
-        self._leaving = ""
-        self._drawn: list[int] = []  # columns of the lines that the terminal shows
-        self._lines: list[Text] = []  # that it is shown next
-        self._began = self._last_line = 0.0
+        self._began = self._printed_at = 0.0
 
-    def draw(self, board: "Callable[[int, int], list[Text]]", *, moves: bool) -> None:
+    def draw(self, board: "Board", *, moves: bool) -> None:
         """Draw a board, for a width and a height, above the status line; unless it `moves`, print changes."""
         self._board, self._moves = board, self._moves and moves
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Hide the status line while the block writes to the terminal."""
-        if self._live is None:
+        if self._line is None:
             yield
             return
-        self._live.stop()
+        self._line.stop()
         try:
             yield
         finally:
-            self._start_live()  # a new one: the old one would overwrite
+            self._line.start()
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Print one line, `always` or unless quiet."""
         if always or not self.is_quiet:
-            self._line(self._screen.worded(inert(text)))
+            self._print(self._screen.worded(inert(text)))
 
     def show(self, text: str) -> None:
         if not self.is_quiet:
-            self._line(text.rstrip("\n"))
+            self._print(text.rstrip("\n"))
 
     def warn(self, text: str) -> None:
         message = self._screen.worded(f"warning: {inert(text)}")
-        self._line(self._screen.styled("warning:", "yellow") + message.removeprefix("warning:"))
+        self._print(self._screen.styled("warning:", "yellow") + message.removeprefix("warning:"))
 
     def debug(self, text: str) -> None:
-        self._line(self._screen.styled(inert(text), "dim"))
+        self._print(self._screen.styled(inert(text), "dim"))
 
     @contextmanager
     def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
@@ -79,44 +77,76 @@ class Progress:
         A `status` function is called whenever it is shown, on a terminal from another thread.
         """
         self._status = (lambda: status) if isinstance(status, str) else status
-        self._began = self._last_line = self._clock.monotonic()
-        self._leaving = leaving or ("the run keeps running" if self._board is None else "the runs keep running")
+        self._began = self._printed_at = self._clock.monotonic()
         if self.is_quiet or not self._moves:
             yield
         else:
             from qoder_cli.output.keyboard import keys
 
             with keys(shown=False):
+                line = _StatusLine(self._screen, self._clock, self._status, leaving=leaving, board=self._board)
                 try:
-                    self._start_live()
+                    line.start()
+                    self._line = line
                     yield
                 finally:
-                    if self._live is not None:
-                        self._live.stop()
-                    self._live = None
+                    line.stop()
+                    self._line = None
         if self._rings and self._screen.is_terminal and self._clock.monotonic() - self._began > LONG_WAIT:
             self._screen.tell("\a")
 
     def change(self, news: str) -> None:
         """Print what has changed in the wait, unless a terminal shows it anyway."""
-        if self._live is None and not self.is_quiet:
-            self._line(inert(news))
+        if self._line is None and not self.is_quiet:
+            self._print(inert(news))
 
     def beat(self) -> None:
         """Print a sign of life after 30 s without one, if no status line shows."""
-        if self._live is None and self._clock.monotonic() - self._last_line >= HEARTBEAT:
+        if self._line is None and self._clock.monotonic() - self._printed_at >= HEARTBEAT:
             self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
-    def _line(self, text: str) -> None:
-        self._last_line = self._clock.monotonic()
-        if self._live is not None:
-            from rich.text import Text
-
-            self._live.console.print(Text.from_ansi(text))
-        else:
+    def _print(self, text: str) -> None:
+        self._printed_at = self._clock.monotonic()
+        if self._line is None:
             self._screen.tell(text + "\n")
+        else:
+            self._line.print_above(text)
 
-    def _start_live(self) -> None:
+
+class _StatusLine:
+    """The animated line of a wait, below a board if there is one."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        clock: Clock,
+        status: Callable[[], str],
+        *,
+        leaving: str | None,
+        board: "Board | None",
+    ) -> None:
+        self._screen = screen
+        self._clock = clock
+        self._status = status
+        self._leaving = leaving or ("the run keeps running" if board is None else "the runs keep running")
+        self._board = board
+        self._began = clock.monotonic()
+        self._live: Live | None = None
+        self._drawn: list[int] = []  # columns of the lines that the terminal shows
+        self._lines: list[Text] = []  # that it is shown next
+
+    def print_above(self, text: str) -> None:
+        from rich.text import Text
+
+        if self._live is not None:
+            self._live.console.print(Text.from_ansi(text))
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def start(self) -> None:
+        """Show it, by a new object of rich: one that was stopped would overwrite what came below it."""
         from rich.console import Console
         from rich.live import Live
 

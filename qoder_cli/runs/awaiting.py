@@ -1,6 +1,7 @@
 """Wait for runs as a command does: signals handled, and the result put into words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 
 from qoder_cli.app import App
@@ -31,14 +32,15 @@ from qoder_cli.runs.ending import (
     beside_record,
     ending_error,
     is_left,
+    leave_run,
     naming,
     stopped_waiting,
-    take_leave,
+    unanswered,
 )
-from qoder_cli.runs.listen import Listener
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.wait import Wait
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.streams import Streams
+from qoder_cli.runs.wait import Deadline, Pauses, RunPoller, Wait
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -76,12 +78,16 @@ class Item(Result[Run]):
         return self.error.type_name if self.error else "pending"
 
     def row(self) -> Fields:
-        return missing_row(without_tokens(self.typed), self.word) if self.found is None else run_row(self.found)
+        if self.found is None:
+            return missing_row(without_tokens(self.typed), self.word)
+        return run_row(self.found)
 
     def drawn_row(self) -> Fields:
         """Return the row for a terminal, with the deployment as it was typed."""
         names_run = self.found is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
-        return self.row() if names_run else {**self.row(), "deployment": Words(self.typed)}
+        if names_run:
+            return self.row()
+        return {**self.row(), "deployment": Words(self.typed)}
 
 
 def not_started(typed: str) -> Item:
@@ -135,7 +141,9 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
     """Return the error of a run that has ended, when the rest cannot be read."""
     if (run := item.found) is None:
         return error
-    again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
+    again = ["result", run.id]
+    if wanted.require_satisfied:
+        again = ["wait", run.id, "--require-satisfied"]
     return LostSight(
         f"{run.called} has ended, but its outcome cannot be read: {error.message}",
         hint="try again; do not start another",
@@ -147,48 +155,59 @@ def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderEr
 
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
     """Wait until a run has ended or the wait is over. Return the result; `finish` reads the final message."""
-    watch, wanted = Watch(observer), wanted._replace(result=False)
+    polled, wanted = PolledRun(observer), wanted._replace(result=False)
     try:
-        Wait(app, wanted, listener_of(app, wanted)).until_over(watch)
-        return take_leave_of([read_more(app, item_of(watch, app), wanted)], app)[0]
+        deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
+        poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
+        wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
+        wait.until_over([polled], lambda: polled.printed or "waiting")  # its id is in the line above
+        return leave_runs([read_more(app, item_of(polled, app), wanted)], app)[0]
     except Signalled as signalled:
-        item = interrupted(watch, signalled, wanted, app)
-    return take_leave_of([item], app)[0]
+        item = interrupted(polled, signalled, wanted, app)
+    return leave_runs([item], app)[0]
 
 
-def listener_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> Listener:
-    """Return a listener, which shows what it hears if --follow is given."""
+def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:
+    """Return what a wait does where an agent asks."""
+    left = None
+    if deadline.timeout is not None:
+        left = deadline.left
+    return partial(unanswered, wanted=wanted, app=app, left=left)
+
+
+def streams_of(app: App, wanted: Wanted, *, labels: Sequence[str] = ()) -> Streams:
+    """Return the streams of a wait, which show events if --follow is given."""
     showing = None
     if wanted.follow:
         from qoder_cli.sessions.showing import Showing
 
         showing = Showing(app, labels)
-    return Listener(app.client, inbox=SimpleQueue(), showing=showing)
+    return Streams(app.client, inbox=SimpleQueue(), showing=showing)
 
 
-def item_of(watch: Watch, app: App) -> Item:
+def item_of(polled: PolledRun, app: App) -> Item:
     """Return the result for a run, with how to wait again."""
-    run_id, error = watch.observer.run_id, watch.error
+    run_id, error = polled.observer.run_id, polled.error
     if isinstance(error, WaitTimeout | LostSight | NeedsAnswer | NotYet):
         next = error.next or app.wait_again(run_id)
-        error = error.with_(run_id=run_id, session_id=watch.session_id, next=next)
-    elif error is None and watch.run:
-        error = ending_error(watch.run, app)
-    return Item(run_id, watch.run, error)
+        error = error.with_(run_id=run_id, session_id=polled.session_id, next=next)
+    elif error is None and polled.run:
+        error = ending_error(polled.run, app)
+    return Item(run_id, polled.run, error)
 
 
-def interrupted(watch: Watch, signalled: Signalled, wanted: Wanted, app: App) -> Item:
+def interrupted(polled: PolledRun, signalled: Signalled, wanted: Wanted, app: App) -> Item:
     """Return the result for a run when a signal ended the command."""
-    run, run_id = watch.run, watch.observer.run_id
-    if not watch.over:
+    run, run_id = polled.run, polled.observer.run_id
+    if not polled.is_over:
         return Item(run_id, run, stopped_waiting(signalled, run_id, run, app))
-    item = item_of(watch, app)
+    item = item_of(polled, app)
     if run is not None and item.error is None and asks_more(wanted, item):
         return item.with_(error=unread(run, signalled))
     return item
 
 
-def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
+def leave_runs(items: Sequence[Item], app: App) -> list[Item]:
     """Take leave of several runs, 20 a second at most."""
     if app.known.on_leave != "cancel":
         return list(items)
@@ -201,7 +220,7 @@ def take_leave_of(items: Sequence[Item], app: App) -> list[Item]:
         if item.error is None or item.found is None or not is_left(item.error, item.found):
             return item
         pace.take()
-        return item.with_(error=take_leave(item.error, item.found, app))
+        return item.with_(error=leave_run(item.error, item.found, app))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
@@ -226,8 +245,10 @@ def finish(app: App, item: Item, *, result: bool = False) -> None:
         if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
             raise
     app.known.ended(item)
+    if item.error is not None and not result:
+        raise beside_record(item.error, item.found, app)
     if item.error is not None:
-        raise item.error if result else beside_record(item.error, item.found, app)
+        raise item.error
 
 
 def _show(app: App, item: Item, result: bool) -> QoderError | None:

@@ -102,7 +102,9 @@ def not_ended(run: Run, app: App) -> QoderError:
 
 def going_on(error: QoderError, run: Run, app: App) -> QoderError:
     """Return the error with the command to wait for a run that is still going."""
-    run_state: RunState = "going" if error.run_state == "none" else error.run_state
+    run_state = error.run_state
+    if run_state == "none":
+        run_state = "going"
     return error.with_(next=error.next or app.wait_again(run.id), **naming(run, run_state))
 
 
@@ -115,8 +117,11 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
 
 
 def unanswered(observer: Observer, wanted: Wanted, app: App, *, left: Callable[[], float] | None) -> QoderError | None:
-    """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it."""
-    if (run := observer.run) is None:
+    """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it.
+
+    With --on-ask wait there is none: a person may still answer elsewhere.
+    """
+    if (run := observer.run) is None or wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":
         return needs_answer(run, app)
@@ -152,14 +157,16 @@ def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeou
 
 def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App) -> QoderError:
     """Return the error for a signal that ends a wait, with how to resume."""
-    stands = "keeps running" if run else "may be running (no status yet)"
+    stands, session_id, run_state = "may be running (no status yet)", None, "unknown"
+    if run:
+        stands, session_id, run_state = "keeps running", run.session_id, "going"
     return signalled.in_words(
         f"stopped waiting; {noun(run_id)} {run_id} {stands}",
         hint="to resume waiting",
         next=app.wait_again(run_id),
         run_id=run_id,
-        session_id=run.session_id if run else None,
-        run_state="going" if run else "unknown",
+        session_id=session_id,
+        run_state=run_state,
     )
 
 
@@ -171,14 +178,16 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
             app.show_run(run)
     if not is_going(run):
         return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
-    return take_leave(stopped_waiting(signalled, run.id, run, app), run, app)
+    return leave_run(stopped_waiting(signalled, run.id, run, app), run, app)
 
 
 def complete(error: QoderError, run: Run, app: App) -> QoderError:
     """Return the error with its run named; with JSON, print that run."""
     run = settle(run)
     if error.run_id is None:
-        run_state: RunState = "going" if is_going(run) else "ended"
+        run_state: RunState = "ended"
+        if is_going(run):
+            run_state = "going"
         if is_going(run) and isinstance(error, ApiError):
             run_state = "unknown"
         error = error.with_(**naming(run, run_state))
@@ -218,7 +227,7 @@ def _session_now(app: App, run: Run) -> str:
     return again.session_id
 
 
-def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
+def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     """Cancel a run that is left, if it is ours and --on-leave says so. Return the error."""
     if app.known.on_leave != "cancel" or not is_left(error, run):
         return error
@@ -229,7 +238,9 @@ def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
     from qoder_cli.http.write import Cancel
 
     try:
-        session_id = run.session_id if run.is_session else _session_now(app, run)
+        session_id = run.session_id
+        if not run.is_session:
+            session_id = _session_now(app, run)
         Cancel(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")

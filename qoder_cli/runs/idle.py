@@ -151,7 +151,9 @@ class _Lists:
             return None if is_gone else settle(run)
         if story.ending is not None:
             return None
-        return apply_asks(run, story.asks) if story.asks else settle(run)
+        if story.asks:
+            return apply_asks(run, story.asks)
+        return settle(run)
 
     def _page(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first page of a list. Raises ApiError."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -21,6 +21,7 @@ from qoder_cli.base.outcome import (
     settle,
     standing,
 )
+from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.state import SessionReading, SessionState
 from qoder_cli.sessions.story import Story, story_of
@@ -171,27 +172,26 @@ class Observer:
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""
-        run = self._look_past_lag()
-        for _ in range(HALF_WRITTEN_READS - 1):
-            if standing(Run(run.raw)) is not Standing.HALF_WRITTEN:
-                break
-            self._client.clock.sleep(HALF_WRITTEN_PAUSE)
-            run = self._look_past_lag()
-        return run
+        return poll(
+            self._look_past_lag,
+            self._client.clock,
+            pauses=[HALF_WRITTEN_PAUSE] * (HALF_WRITTEN_READS - 1),
+            is_enough=lambda run: standing(Run(run.raw)) is not Standing.HALF_WRITTEN,
+        )
 
     def _look_past_lag(self) -> Run:
         clock = self._client.clock
-        began, pause = clock.monotonic(), LAG_PAUSE
-        while True:
-            try:
-                return self.look(retry=True)
-            except NotFound as error:
-                is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
-                if is_late or not (self.may_lag or self.state.missing):
-                    raise
-                self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
-            clock.sleep(pause)
-            pause = min(pause * 2, LONGEST_LAG_PAUSE)
+        began = clock.monotonic()
+
+        def may_pass(error: ApiError) -> bool:
+            is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
+            if is_late or not isinstance(error, NotFound) or not (self.may_lag or self.state.missing):
+                return False
+            self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
+            return True
+
+        pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
+        return poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
 
     @property
     def may_lag(self) -> bool:

@@ -71,7 +71,9 @@ def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> None:
     run = observer.run
     assert run is not None  # it was just started
     error = ending_error(run, app)
-    fine = (Exit.NOT_YET, Exit.RUN_SKIPPED) if on_skip == "ok" else (Exit.NOT_YET,)
+    fine = [Exit.NOT_YET]
+    if on_skip == "ok":
+        fine.append(Exit.RUN_SKIPPED)
     if error and error.exit in fine:
         error = None
     app.show_run(run)

@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
+from qoder_cli.base.polling import poll
 from qoder_cli.base.times import span
 from qoder_cli.base.tokens import has_token
 from qoder_cli.http.answers import Answer, Pending
@@ -217,12 +219,16 @@ class Trigger(Write[Run]):
             yield
             return
         store, host = self._app.store, self.client.settings.host
+
+        def take() -> bool:
+            has_key = store.take_key(self._key, host=host)
+            if not has_key and self.pace and self.pace.is_closed:
+                raise Closed
+            return has_key
+
         if not store.take_key(self._key, host=host):
             self.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")
-            while not store.take_key(self._key, host=host):
-                if self.pace and self.pace.is_closed:
-                    raise Closed
-                self.client.clock.sleep(KEY_PAUSE)
+            poll(take, self.client.clock, pauses=repeat(KEY_PAUSE), is_enough=bool)
         try:
             yield
         finally:

@@ -1,180 +1,292 @@
-"""Wait for a run to end: sleep or listen, poll, judge. Waiting for many is in `fleet`.
+"""Wait for runs: sleep until a poll is due or news comes in, poll, judge what was read.
 
-A wait ends when the run has ended, sight of it is lost (`Watch`), the deadline comes, or a signal arrives.
+`Wait` is the only loop that waits for an ending. Handed in are who polls (`RunPoller` reads runs one by one,
+`fleet/page_poller.py` reads lists of them), the streams that bring news, the deadline, and what to do where an agent
+asks and where a run is over.
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError
 from qoder_cli.base.pool import Late, Task
-from qoder_cli.base.times import SUSPENDED
+from qoder_cli.base.times import SUSPENDED, Clock, Limits
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.ending import Wanted, timed_out, unanswered
-from qoder_cli.runs.listen import Listener
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.ending import timed_out
+from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.streams import Streams
 from qoder_cli.sessions.log import LONGEST_PAUSE
 
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
-HEARING_PAUSE = 30.0  # the same while an event stream would tell of the end
+STREAM_PAUSE = 30.0  # the same while an event stream would tell of the end
 LAST_LOOK = 5.0  # seconds that a request may take beyond the deadline
 FEW = 8  # runs that are polled one by one
+LONGEST_SLEEP = 30.0  # seconds between two signs of life
+GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
 
 
-class Wait:
-    """A wait for one run. Its timeout counts from the start of the last run; 0 polls once."""
+Runs = Sequence[PolledRun]
+Test = Callable[[], bool]
 
-    longest_sleep = 30.0  # seconds between two signs of life
 
-    def __init__(self, app: App, wanted: Wanted, listener: Listener) -> None:
-        self.app, self.wanted, self.listener = app, wanted, listener
-        self.limits = limits = wanted.limits
-        self.longest_pause = LONGEST_PAUSE if limits.interval is None else limits.interval
-        self.first_pause = min(FIRST_PAUSE, self.longest_pause)
-        self.said: dict[Watch, str] = {}  # what was last said of each run
-        self.going: dict[Watch, None] = {}  # the runs that are still waited for
-        self._deadline = math.inf
-        self._awake_at = app.clock.monotonic()  # when this thread last looked at the clock
+class Pauses(NamedTuple):
+    """The seconds between two polls: at first, and at most."""
 
-    def until_over(self, watch: Watch) -> None:
-        self.begin(watch)
-        self.set_deadline()
-        with self.app.progress.waiting(lambda: self.said[watch] or "waiting"):  # its id is in the line above
-            try:
-                while self.going:
-                    if self.sleep_until(watch.due):
-                        self.poll(watch)
-            finally:
-                self.listener.stop()
+    first: float
+    longest: float
 
-    def begin(self, watch: Watch) -> None:
-        watch.begin(self.app.clock.monotonic(), self.first_pause)
-        self.said[watch] = (watch.run and watch.run.status) or ""
-        self.going[watch] = None
-        self.conclude(watch)
+    @classmethod
+    def of(cls, interval: float | None) -> "Pauses":
+        """Return the pauses for the `interval` that was typed, if any."""
+        if interval is None:
+            return cls(FIRST_PAUSE, LONGEST_PAUSE)
+        return cls(min(FIRST_PAUSE, interval), interval)
 
-    def set_deadline(self) -> None:
-        if self.limits.timeout is not None:
-            self._deadline = self.app.clock.monotonic() + max(self.limits.timeout - self.limits.spent, 0.0)
 
-    @property
+class Deadline:
+    """When a wait gives up, counted from `start`. A timeout of 0 leaves time for one poll."""
+
+    def __init__(self, clock: Clock, limits: Limits) -> None:
+        self.timeout = limits.timeout
+        self.at = math.inf  # on the monotonic clock
+        self._clock = clock
+        self._spent = limits.spent
+
+    def start(self) -> None:
+        """Begin to count, once."""
+        if self.timeout is not None and self.at == math.inf:
+            self.at = self._clock.monotonic() + max(self.timeout - self._spent, 0.0)
+
     def left(self) -> float:
         """Seconds until the deadline, negative after it."""
-        return self._deadline - self.app.clock.monotonic()
+        return self.at - self._clock.monotonic()
 
     @property
-    def is_late(self) -> bool:
-        """Whether another request would come too late; `--timeout 0` allows one."""
-        return self.limits.timeout != 0 and self.left < -LAST_LOOK
+    def is_past(self) -> bool:
+        """Whether another request would come too late."""
+        return self.timeout != 0 and self.left() < -LAST_LOOK
 
-    def patience(self) -> float:
-        return min(self.app.client.request_timeout, max(self.left, LAST_LOOK))
+    def longest_request(self, usual: float) -> float:
+        """Return the seconds that a request may take."""
+        return min(usual, max(self.left(), LAST_LOOK))
 
-    def poll(self, watch: Watch) -> None:
-        """Read a run, judge it and plan the next poll."""
-        if not (watch.looked and self.left < -LAST_LOOK):
-            watch.begin_look()
-            self._awake_at = self.app.clock.monotonic()
-            look = Task(partial(watch.observer.look, within=self.patience())).start()
+
+class Reading(NamedTuple):
+    """What a poll brought of a run: a new state of its observer, or an error; `is_last`: its time is up."""
+
+    polled: PolledRun
+    error: ApiError | None = None
+    is_of_list: bool = False  # the run itself was not read
+    is_last: bool = False
+
+
+class Poller(Protocol):
+    """Who polls the runs of a wait that go on."""
+
+    def due(self, going: Runs) -> float:
+        """Return when to poll next, on the monotonic clock."""
+
+    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
+        """Poll what is due, of so many runs in all, and yield each reading, which is judged at once.
+
+        `must_stop` is to be called during requests: it takes in news, and returns whether to abandon them.
+        """
+
+
+@dataclass(frozen=True)
+class RunPoller:
+    """Reads runs one by one, each when it is due: rarely while a stream would bring its end."""
+
+    app: App
+    streams: Streams
+    deadline: Deadline
+    pauses: Pauses
+
+    def due(self, going: Runs) -> float:
+        return min((polled.due for polled in going), default=math.inf)
+
+    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
+        polled = min(going, key=lambda each: each.due)
+        if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
+            polled.begin_poll()
+            within = self.deadline.longest_request(self.app.client.request_timeout)
+            look = Task(partial(polled.observer.look, within=within)).start()
             try:
-                look.result_unless(self.must_stop)  # it listens meanwhile
+                look.result_unless(must_stop)
             except Late:
                 pass
             except ApiError as error:
-                self.take(watch, error)
-                if not watch.over:
-                    self._say(watch, error.message.rstrip(".") + ("; retrying" if self.left > 0 else ""))
-                    self._put_off(watch, max(watch.pause, error.asked_pause))
+                yield Reading(polled, error)
+                if not polled.is_over:
+                    trouble = error.message.rstrip(".")
+                    if self.deadline.left() > 0:
+                        trouble += "; retrying"
+                    print_change(self.app, polled, trouble)
+                    self._back_off(polled, total, error.asked_pause)
             else:
-                self.take(watch)
-                self.listener.attend(watch)
-                self._put_off(watch, watch.pause)
-        if self.left <= 0:
-            self.time_out(watch)
+                yield Reading(polled)
+                self.streams.follow(polled)
+                self._back_off(polled, total)
+        if self.deadline.left() <= 0:
+            yield Reading(polled, is_last=True)
 
-    def take(self, watch: Watch, error: ApiError | None = None) -> None:
-        """Record the result of a read."""
-        self._mind_sleep()
-        is_first = watch.note_look(error, self.app.clock.monotonic())
-        self.conclude(watch)
-        if error is not None or watch.run is None:
-            return
-        if watch.over or not is_first or len(self.said) <= FEW:  # not a line for each of a thousand
-            ended = watch.run.status or watch.run.error_type or ""
-            self._say(watch, "waits for an answer" if watch.observer.asks_since else ended)
-        if self.wanted.on_ask != "wait" and watch.observer.needs_answer:
-            left = None if self.limits.timeout is None else lambda: self.left
-            self.conclude(watch, unanswered(watch.observer, self.wanted, self.app, left=left))
-
-    def conclude(self, watch: Watch, error: QoderError | None = None) -> None:
-        """End the wait for a run if it has ended, or for an error."""
-        if error is not None:
-            watch.end(error)
-        if watch.over and watch in self.going:
-            del self.going[watch]
-            self.on_over(watch)
-
-    def time_out(self, watch: Watch) -> None:
-        self.conclude(watch, timed_out(watch.observer.run_id, watch.run, self.limits.timeout))
-
-    def on_over(self, watch: Watch) -> None:
-        """Called once the wait for a run is over."""
-
-    def _put_off(self, watch: Watch, pause: float) -> None:
-        """Plan the next poll, rarely while the stream would tell of the end."""
+    def _back_off(self, polled: PolledRun, total: int, asked_pause: float = 0.0) -> None:
+        """Plan the next poll, after the pause that the server asked for at least."""
         now = self.app.clock.monotonic()
-        if not watch.is_alert(now):
-            if self.listener.hears(watch):
-                watch.put_off(now, HEARING_PAUSE, next_pause=self.first_pause)
+        current = polled.pause or self.pauses.first
+        pause = max(current, asked_pause)
+        if not polled.is_alert(now):
+            if self.streams.delivers(polled):
+                polled.back_off(now, STREAM_PAUSE, next_pause=self.pauses.first)
                 return
-            if self.listener.is_open(watch):
-                pause = max(pause, self.longest_pause)  # most likely the end is heard before
-        doubled = min(watch.pause * 2, max(self.longest_pause, len(self.said) / READS_PER_SECOND))
-        watch.put_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
+            if self.streams.is_open(polled):
+                pause = max(pause, self.pauses.longest)  # most likely the end is heard before
+        doubled = min(current * 2, max(self.pauses.longest, total / READS_PER_SECOND))
+        polled.back_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
 
-    def sleep_until(self, due: float) -> bool:
+
+def print_change(app: App, polled: PolledRun, words: str) -> None:
+    """Print how a run stands, once."""
+    if words != polled.printed:
+        polled.printed = words
+        app.progress.change(f"{polled.name} {words}")
+
+
+@dataclass(eq=False)
+class Wait:
+    """A wait until runs are over.
+
+    What comes into the inbox of the streams is their news, or a function to be called in this thread.
+    """
+
+    app: App
+    poller: Poller
+    streams: Streams
+    deadline: Deadline
+    on_ask: Callable[[Observer], QoderError | None]  # returns the error that ends a wait for an answer
+    on_over: Callable[[PolledRun], None] = lambda polled: None  # is called once for each run
+    is_enough: Test | None = None  # ends the wait early
+    to_come: Callable[[], int] = lambda: 0  # how many runs are still to be added; until then, no deadline counts
+    runs: dict[PolledRun, bool] = field(default_factory=dict, init=False)  # each, and whether it is still waited for
+    _awake_at: float = field(init=False)  # when this thread last looked at the clock
+
+    def __post_init__(self) -> None:
+        self._awake_at = self.app.clock.monotonic()
+
+    @property
+    def going(self) -> list[PolledRun]:
+        """The runs that are still waited for."""
+        return [polled for polled, is_going in self.runs.items() if is_going]
+
+    def add(self, polled: PolledRun) -> None:
+        """Wait for a run too."""
+        polled.begin(self.app.clock.monotonic())
+        self.runs[polled] = True
+        self._end_if_over(polled)
+
+    def until_over(self, runs: Iterable[PolledRun], status: Callable[[], str], *, leaving: str | None = None) -> None:
+        """Wait for these, and those that are added meanwhile. `status` and `leaving` are what a person is shown."""
+        try:
+            for polled in runs:
+                self.add(polled)
+            self._start_deadline()
+            with self.app.progress.waiting(status, leaving=leaving):
+                while (going := self.going) or self.to_come():
+                    if self._has_enough():
+                        break
+                    if self._sleep_until(self.poller.due(going)):
+                        self._note_time()
+                        for reading in self.poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
+                            self._judge(reading)
+        finally:
+            self.streams.close()
+
+    def _judge(self, reading: Reading) -> None:
+        """Take in a reading: end the wait for its run, or say how it stands."""
+        polled, error = reading.polled, reading.error
+        if reading.is_last:
+            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout))
+            return
+        self._note_time()
+        now = self.app.clock.monotonic()
+        is_first = not polled.is_read
+        polled.is_read = polled.is_read or not reading.is_of_list
+        if error is None:
+            polled.contact.heard(now)
+        else:
+            polled.failed(error, now)
+        self._end_if_over(polled)
+        if error is not None or polled.run is None:
+            return
+        if polled.is_over or not is_first or len(self.runs) <= FEW:  # not a line for each of a thousand
+            stands = polled.run.status or polled.run.error_type or ""
+            if polled.observer.asks_since:
+                stands = "waits for an answer"
+            print_change(self.app, polled, stands)
+        if polled.observer.needs_answer and (unanswered := self.on_ask(polled.observer)):
+            self._end(polled, unanswered)
+
+    def _end(self, polled: PolledRun, error: QoderError) -> None:
+        polled.end(error)
+        self._end_if_over(polled)
+
+    def _end_if_over(self, polled: PolledRun) -> None:
+        if polled.is_over and self.runs[polled]:
+            self.runs[polled] = False
+            self.on_over(polled)
+
+    def _sleep_until(self, due: float) -> bool:
         """Sleep, at most until the deadline. Return False if something came in first."""
-        clock, until = self.app.clock, min(due, self._deadline)
-        while (seconds := min(until - clock.monotonic(), self.longest_sleep)) > 0:
+        clock, until = self.app.clock, min(due, self.deadline.at)
+        longest = LONGEST_SLEEP
+        if self.is_enough and self.app.out.is_piped:
+            longest = GLANCE
+        while (seconds := min(until - clock.monotonic(), longest)) > 0:
             self._awake_at = clock.monotonic()
-            news = clock.take(self.listener.inbox, seconds)
-            if (news is not None and self.hear(news)) or self.is_enough():
+            news = clock.take(self.streams.inbox, seconds)
+            if (news is not None and self._receive(news)) or self._has_enough():
                 return False
-            self._mind_sleep(seconds)
+            self._note_time(seconds)
             self.app.progress.beat()
         return True
 
-    def must_stop(self) -> bool:
-        """Handle what came in during a request. Return whether to abandon it."""
-        self._mind_sleep()
-        inbox = self.listener.inbox
+    def _must_stop(self) -> bool:
+        """Take in news during a request. Return whether to abandon it."""
+        self._note_time()
+        inbox = self.streams.inbox
         while not inbox.empty() and (news := self.app.clock.take(inbox, 0.0)) is not None:
-            self.hear(news)
+            self._receive(news)
         self.app.progress.beat()
-        return self.is_late or self.is_enough()
+        return self.deadline.is_past or self._has_enough()
 
-    def _mind_sleep(self, meant: float = 0.0) -> None:
-        """Note the time. A much longer gap than was meant: this machine, or the process, was stopped."""
+    def _receive(self, news: Any) -> bool:
+        """Take in news. Return whether something is due now because of it."""
+        if callable(news):
+            news()
+            self._start_deadline()
+            return True
+        session_id, is_quick = self.streams.receive(news)
+        woken = [polled for polled in self.going if session_id and polled.session_id == session_id]
+        for polled in woken:
+            polled.wake(self.app.clock.monotonic(), is_quick=is_quick)
+        return bool(woken)
+
+    def _note_time(self, meant: float = 0.0) -> None:
+        """Note the time. A much longer gap than was meant: this machine, or the process, was suspended."""
         now = self.app.clock.monotonic()
-        asleep, self._awake_at = now - self._awake_at - meant, now
-        if asleep > SUSPENDED:
-            for watch in self.going:
-                watch.oversleep(asleep)
+        gap, self._awake_at = now - self._awake_at - meant, now
+        if gap > SUSPENDED:
+            for polled in self.going:
+                polled.contact.suspended(gap)
 
-    def hear(self, news: Any) -> bool:
-        session_id, has_ended = self.listener.take(news)
-        called = [each for each in self.going if session_id and each.session_id == session_id]
-        for each in called:
-            each.call(self.app.clock.monotonic(), is_quick=has_ended)
-        return bool(called)
+    def _start_deadline(self) -> None:
+        if not self.to_come():
+            self.deadline.start()
 
-    def _say(self, watch: Watch, words: str) -> None:
-        if words != self.said[watch]:
-            self.said[watch] = words
-            self.app.progress.change(f"{watch.name} {words}")
-
-    def is_enough(self) -> bool:
-        """Whether to end the wait early."""
-        return False
+    def _has_enough(self) -> bool:
+        return self.is_enough is not None and self.is_enough()

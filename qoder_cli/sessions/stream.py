@@ -79,7 +79,6 @@ class Feed:
     ) -> None:
         self._deltas = tuple(deltas)
         self._client = log.client
-        self._clock = log.client.clock
         self._session_id = log.session_id
         self._path = log.stream
         self._inbox = inbox
@@ -102,7 +101,7 @@ class Feed:
     def _run(self) -> None:
         failures = 0
         while not self.stopped:
-            began = self._clock.monotonic()
+            began = self._client.clock.monotonic()
             error = self._listen()
             if self._is_left:
                 return
@@ -112,7 +111,7 @@ class Feed:
             if error and error.http_status == 400 and self._deltas:
                 self._deltas = ()  # an older server may not know them
                 continue
-            failures = 0 if self._clock.monotonic() - began >= HEALTHY_AFTER else failures
+            failures = 0 if self._client.clock.monotonic() - began >= HEALTHY_AFTER else failures
             self._inbox.put(News("down", self._session_id, error=error, for_good=self._over))
             self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], error.asked_pause if error else 0.0))
             failures += 1
@@ -181,9 +180,9 @@ class Feed:
         self._inbox.put(News(kind, self._session_id, event or {}))
 
     def _pause(self, seconds: float) -> None:
-        until = self._clock.monotonic() + seconds
-        while not self.stopped and (left := until - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left, _TICK))
+        until = self._client.clock.monotonic() + seconds
+        while not self.stopped and (left := until - self._client.clock.monotonic()) > 0:
+            self._client.clock.sleep(min(left, _TICK))
 
 
 def frames(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.times import next_of
-from qoder_cli.runs import listen
+from qoder_cli.runs import streams
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
@@ -513,4 +513,4 @@ def test_run_wait_is_hurried_by_no_stream_that_repeats_an_end(qoder: Qoder) -> N
 def test_run_wait_of_many_opens_a_few_streams(qoder: Qoder) -> None:
     place = Streamed(qoder, "current", 30)
     assert qoder("deploy", "run", *["dep_1"] * 20, "--allow-duplicates", "--follow").code == 0
-    assert 1 <= len(place.streams) <= listen.MOST_FEEDS
+    assert 1 <= len(place.streams) <= streams.MOST_FEEDS

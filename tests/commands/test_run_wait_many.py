@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.pool import Task
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.fleet import rounds
+from qoder_cli.runs.fleet import page_poller
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
@@ -29,7 +29,7 @@ Refusal = Callable[[Asked], httpx.Response | None]
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for one run at a time, in this thread: several that sleep on one clock would each push it on."""
     monkeypatch.setattr(Task, "start", lambda task: task._run() or task)
-    monkeypatch.setattr(rounds, "PAGE", 25)  # let a few dozen runs fill as many pages as hundreds do
+    monkeypatch.setattr(page_poller, "PAGE", 25)  # let a few dozen runs fill as many pages as hundreds do
 
 
 @pytest.fixture(params=GENERATIONS)
@@ -176,7 +176,7 @@ def test_run_wait_of_ids_that_the_newest_runs_do_not_show_reads_each_once(crowd:
         crowd.wait([*ids[:6], "drun_nothere", *ids[6:], "drun_neither"])
         assert (crowd.code, crowd.codes) == (5, {0: 60, 5: 2})
         assert len(crowd.asked_for(f"{RUNS}/")) == 62
-        assert lists_asked(crowd, RUNS) <= 62 // 10 + rounds.BARREN
+        assert lists_asked(crowd, RUNS) <= 62 // 10 + page_poller.BARREN
     elif crowd.world.generation == "current":
         crowd.wait(ids, "--timeout", "20")
         assert (crowd.codes, len(crowd.asked_for(f"{RUNS}/"))) == ({124: 60}, 60)
@@ -514,7 +514,7 @@ def test_run_wait_timeout_0_checks_each_of_many_once_however_long_that_takes(cur
     current.wait(ids, "--timeout", "0")
     assert (current.code, current.codes) == (124, {0: 20, 124: 80})
     assert current.busiest <= READS_PER_SECOND
-    assert 100 <= len(current.asked_for(f"{RUNS}/")) <= 100 + rounds.BATCH
+    assert 100 <= len(current.asked_for(f"{RUNS}/")) <= 100 + page_poller.BATCH
 
 
 def test_run_wait_of_many_is_not_held_by_slow_pages_when_its_time_is_up(current: Crowd) -> None:

@@ -108,8 +108,8 @@ class Full:
     def find_spec(*args):
         raise OSError(24, "Too many open files")
 ended = wait.Wait.until_over
-def then_full(self, watch):
-    ended(self, watch)
+def then_full(*args):
+    ended(*args)
     sys.meta_path[:] = [Full]
     ending.complete = None
 wait.Wait.until_over = then_full

@@ -15,7 +15,7 @@ from qoder_cli.app import App
 from qoder_cli.base.times import Clock
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.fleet import rounds
+from qoder_cli.runs.fleet import page_poller
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
@@ -216,4 +216,4 @@ class _Noted(io.BytesIO):
 
 def pages(runs: int) -> int:
     """Return how many pages so many rows fill."""
-    return math.ceil(runs / rounds.PAGE)
+    return math.ceil(runs / page_poller.PAGE)

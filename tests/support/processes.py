@@ -110,8 +110,8 @@ from qoder_cli.base import signals
 from qoder_cli.http import write
 from qoder_cli.deployments import applying
 from qoder_cli.runs import ending
-from qoder_cli.runs.fleet import awaited
-write.LAST_WORDS = applying.LAST_WORDS = awaited.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
+from qoder_cli.runs.fleet import wait as fleet
+write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = ending.CANCEL_WITHIN = {PATIENCE}
 hear = signals._on_signal
 def hear_and_say(signum, frame):
     try:
@@ -125,8 +125,8 @@ MORE_THAN_ONE_SIGNAL = 2 * ONE_SIGNAL  # seconds
 IMPATIENT = """
 from qoder_cli.http import write
 from qoder_cli.deployments import applying
-from qoder_cli.runs.fleet import awaited
-write.LAST_WORDS = applying.LAST_WORDS = awaited.LAST_WORDS = 0.2
+from qoder_cli.runs.fleet import wait as fleet
+write.LAST_WORDS = applying.LAST_WORDS = fleet.LAST_WORDS = 0.2
 """
 
 

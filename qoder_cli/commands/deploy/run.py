@@ -92,7 +92,7 @@ def run(
         order = replace(order, deployment_id=names.deployment(typed[0], app), typed=typed[0])
         orders = [order]
     if dry_run:
-        from qoder_cli.runs.fleet.rehearsal import show_requests
+        from qoder_cli.runs.fleet.dry_run import show_requests
 
         return show_requests(app, typed, orders, as_list=as_list)
     if as_list:

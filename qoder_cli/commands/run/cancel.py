@@ -15,10 +15,10 @@ from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item, finish, printed
 from qoder_cli.runs.ending import Wanted, going_on
-from qoder_cli.runs.fleet.awaited import wait_for_all
+from qoder_cli.runs.fleet.wait import wait_for_all
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.turn import any_observer
-from qoder_cli.runs.watch import Watch
 
 Key = str | QoderError  # the id of a run, or why there is none
 
@@ -57,9 +57,9 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
             before = sum(isinstance(each, Observer) for each in requested.values())
             so_far = f"; the cancellation of {before} was requested before" if before else ""
             raise stopped.with_(message=stopped.message + so_far) from None
-    watches = [Watch(each) for each in requested.values() if isinstance(each, Observer)]
+    polled = [PolledRun(each) for each in requested.values() if isinstance(each, Observer)]
     wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
-    waited = iter(wait_for_all(app, watches, wanted) if watches else [])
+    waited = iter(wait_for_all(app, polled, wanted) if polled else [])
     items = {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
     if not app.known.is_of_several:
         return finish(app, items[known[typed[0]]])

@@ -28,7 +28,7 @@ from qoder_cli.output import results
 from qoder_cli.output.board import Line, board
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs.awaiting import Item, not_started, printed
-from qoder_cli.runs.watch import Watch
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.settings.values import OnSkip
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
@@ -67,7 +67,7 @@ class Conductor:
         app.known.is_of_several = True
         self._typed = typed
         self._printed = printed(app, len(typed))
-        self._places: dict[Watch, list[int]] = {}  # input places of runs waited for
+        self._places: dict[PolledRun, list[int]] = {}  # input places of runs waited for
         self._plan = plan
         self._restart = restart
         self._warnings = Warnings(app)
@@ -79,13 +79,13 @@ class Conductor:
             moves=not app.out.is_piped,
         )
 
-    def expect(self, watch: Watch, *numbers: int) -> None:
+    def expect(self, polled: PolledRun, *numbers: int) -> None:
         """Note the places in the input for which a run is waited for."""
-        self._places[watch] = list(numbers)
+        self._places[polled] = list(numbers)
 
-    def tell(self, watch: Watch, item: Item) -> None:
+    def report(self, polled: PolledRun, item: Item) -> None:
         """Take the result of a run that is waited for."""
-        for number in self._places[watch]:
+        for number in self._places[polled]:
             self.put(number, item)
 
     def put(self, number: int, item: Item) -> None:
@@ -94,7 +94,7 @@ class Conductor:
         if self._printed.of(number) is None:
             self._app.known.ended(item, number=number)
             if len(self._typed) > 1:
-                self._warnings.take(item)
+                self._warnings.add(item)
         self._failed = self._failed or self.is_fatal(item)
         self._printed.put(number, item)
 
@@ -104,22 +104,27 @@ class Conductor:
 
     def _excused(self, item: Item) -> Item:
         is_skipped = item.error is not None and item.error.exit is Exit.RUN_SKIPPED
-        return item.with_(error=None) if is_skipped and self._plan.on_skip == "ok" else item
+        if is_skipped and self._plan.on_skip == "ok":
+            return item.with_(error=None)
+        return item
 
     def _lines(self) -> Iterator[Line]:
         """Yield the rows of the board. Called from the thread that draws."""
-        watches = {number: watch for watch, numbers in dict(self._places).items() for number in numbers}
+        runs = {number: polled for polled, numbers in dict(self._places).items() for number in numbers}
         for number, typed in enumerate(self._typed):
-            item, watch = self._printed.of(number), watches.get(number)
+            item, polled = self._printed.of(number), runs.get(number)
             if item is not None:
-                lasted = item.found.duration_ms if item.found else None
-                seconds = None if lasted is None else lasted / 1000
-                yield Line(typed, item.found.id if item.found else None, item.word.replace("_", " "), seconds)
-            elif watch is None:
+                id = seconds = None
+                if item.found is not None:
+                    id = item.found.id
+                    if item.found.duration_ms is not None:
+                        seconds = item.found.duration_ms / 1000
+                yield Line(typed, id, item.word.replace("_", " "), seconds)
+            elif polled is None:
                 yield Line(typed, None, "to start", None)
             else:
-                status = (watch.run.status if watch.run else None) or "pending"
-                yield Line(typed, watch.observer.run_id, status, self._app.clock.monotonic() - watch.began)
+                status = (polled.run and polled.run.status) or "pending"
+                yield Line(typed, polled.observer.run_id, status, self._app.clock.monotonic() - polled.began)
 
     def is_enough(self) -> bool:
         return self._printed.is_unread() or self._failed
@@ -146,7 +151,9 @@ class Conductor:
             self._signalled = signalled
             self._printed.end()
             self._sum_up(items, ask=False)
-        error = self._signalled.in_words("stopped") if self._signalled else deciding_error(items)
+        error = deciding_error(items)
+        if self._signalled:
+            error = self._signalled.in_words("stopped")
         broken = self._printed.broken
         if broken is not None and not isinstance(error, Interrupted):  # a signal decides
             if not isinstance(broken, InternalError):
@@ -154,7 +161,9 @@ class Conductor:
             error = broken
         if error is None:
             return
-        verb = "completed" if self._plan.wait else "started"
+        verb = "started"
+        if self._plan.wait:
+            verb = "completed"
         raise last_words(self._app, error, items, verb=verb, restart=self._restart)
 
     def _sum_up(self, items: Sequence[Item], *, ask: bool) -> None:
@@ -172,23 +181,25 @@ class Conductor:
 def _cost(app: App, items: Sequence[Item], *, ask: bool) -> str | None:
     """Return the credits that the runs used, in words; None if no session says."""
     runs = {item.found.session_id: item.found for item in items if item.found is not None and item.found.session_id}
-    told: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
-    silent = runs.keys() - told.keys()
+    credits_of: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
+    silent = runs.keys() - credits_of.keys()
     if silent and ask:
-        told |= _asked(app, silent, [run.raw.get("created_at") for run in runs.values()])
+        credits_of |= _asked(app, silent, [run.raw.get("created_at") for run in runs.values()])
     amounts: list[Decimal] = []
-    for credits in told.values():
+    for credits in credits_of.values():
         with suppress(InvalidOperation, ValueError):
             amounts += filter(Decimal.is_finite, [Decimal(str(credits))])
     if not amounts:
         return None
     total = f"{sum(amounts, Decimal(0)).normalize():f} credits"
-    return total if len(amounts) == len(runs) else f"at least {total}"
+    if len(amounts) < len(runs):
+        return f"at least {total}"
+    return total
 
 
 def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
     """Return credits by session id, as far as the list of sessions shows them."""
-    told: dict[str, object] = {}
+    credits_of: dict[str, object] = {}
     until = app.clock.monotonic() + _WITHIN
     query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
     with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
@@ -199,10 +210,10 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
         for page in islice(pages, MOST_PAGES):
             for row in map(mapping, page["data"]):
                 if (id := text(row.get("id"))) in sessions:
-                    told[str(id)] = Run(row).credits
-            if len(told) == len(sessions) or app.clock.monotonic() > until:
+                    credits_of[str(id)] = Run(row).credits
+            if len(credits_of) == len(sessions) or app.clock.monotonic() > until:
                 break
-    return told
+    return credits_of
 
 
 def last_words(
@@ -218,8 +229,12 @@ def last_words(
     unknown = [item for item in items if item.is_unknown]
     fine = [item for item in items if item.attempted and item.error is None]
     completed = sum(item.found is not None and item.found.status == "completed" for item in items)
-    went = "succeeded" if verb == "completed" and completed != len(fine) else verb
-    parts = [f"{len(fine)} of {len(items)} runs {went}", decided.said if decided and several else error.message]
+    went, why = verb, error.message
+    if verb == "completed" and completed != len(fine):
+        went = "succeeded"
+    if decided and several:
+        why = decided.said
+    parts = [f"{len(fine)} of {len(items)} runs {went}", why]
     if is_stopped:
         parts.append(_counted(len(running), "run keeps running", "runs keep running"))
     cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
@@ -227,8 +242,10 @@ def last_words(
         parts.append(f"cancellation was requested for {_counted(cancelled, 'run', 'runs')}")
     if is_stopped and unknown:
         parts.append(f"{len(unknown)} unknown (may have started)")
-    told: dict[str, Any] = {"next": error.next, "hint": error.hint}
-    hints = [error.hint] if error.hint and error.next is None else []
+    fields: dict[str, Any] = {"next": error.next, "hint": error.hint}
+    hints: list[str] = []
+    if error.hint and error.next is None:
+        hints.append(error.hint)
     if len(unknown) == 1:
         hints = [f"check the runs of {unknown[0].typed} before starting it again (see its warning)"]
     elif unknown:
@@ -240,27 +257,33 @@ def last_words(
         if restart and left:
             said = f"{_counted(len(left), 'was', 'were')} not started"
             command = shlex.join(restart(left))
-            hints.append(f"{said}; to start them: {command}" if len(command) <= LONGEST_HINT else said)
-        told = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
+            if len(command) <= LONGEST_HINT:
+                said = f"{said}; to start them: {command}"
+            hints.append(said)
+        fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
     elif restart and left and error.exit in _STARTS_NOTHING:
-        told = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
+        fields = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
     elif len(unknown) == 1 and unknown[0].error:
-        told = {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
+        fields = {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
     elif unknown:
-        told = {"next": app.looking("run", "list"), "hint": hints[0]}
-    if told["next"] and not app.output.is_json:
-        told["shell"] = _shortened(told["next"], app)
+        fields = {"next": app.looking("run", "list"), "hint": hints[0]}
+    if fields["next"] and not app.output.is_json:
+        fields["shell"] = _shortened(fields["next"], app)
     if several:
-        told |= {"run_id": None, "session_id": None}
-    if unknown or running:
-        told["run_state"] = "unknown" if unknown else "going"
+        fields |= {"run_id": None, "session_id": None}
+    if unknown:
+        fields["run_state"] = "unknown"
+    elif running:
+        fields["run_state"] = "going"
     elif any(item.run_id for item in items):
-        told["run_state"] = "ended"
-    return results.last_words(error, *parts, is_unknown=bool(unknown), **told)
+        fields["run_state"] = "ended"
+    return results.last_words(error, *parts, is_unknown=bool(unknown), **fields)
 
 
 def _counted(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+    if count == 1:
+        return f"1 {one}"
+    return f"{count} {several}"
 
 
 def _shortened(command: Sequence[str], app: App) -> str | None:
@@ -273,7 +296,9 @@ def _shortened(command: Sequence[str], app: App) -> str | None:
         path = shlex.quote(str(keep(app.env, IDS, "".join(f"{id}\n" for id in ids))))
     except (OSError, RuntimeError):
         return None
-    return f"type {path} | {short}" if sys.platform == "win32" else f"{short} < {path}"
+    if sys.platform == "win32":
+        return f"type {path} | {short}"
+    return f"{short} < {path}"
 
 
 class Warnings:
@@ -283,7 +308,7 @@ class Warnings:
         self._progress = app.progress
         self._counts = Counter[tuple[str, str | None]]()
 
-    def take(self, item: Item) -> None:
+    def add(self, item: Item) -> None:
         """Warn of a result without a run, at most ten times in the same words."""
         error = item.error
         has_run = item.run_id is not None and not item.is_unknown
@@ -293,7 +318,9 @@ class Warnings:
         self._counts[said] += 1
         alike = self._counts[said]
         if alike <= _ALIKE:
-            advice = error.advice
-            self._progress.warn(item.said + (f" (hint: {advice})" if advice else ""))
+            warning = item.said
+            if error.advice:
+                warning += f" (hint: {error.advice})"
+            self._progress.warn(warning)
         elif alike == _ALIKE + 1:
             self._progress.warn("(further identical warnings suppressed)")

@@ -1,4 +1,4 @@
-"""Start several runs in parallel, each as `trigger` does, and tell each result."""
+"""Start several runs in parallel, each as `trigger` does, and report each result."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,16 +13,16 @@ from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.wait import Wait
-from qoder_cli.runs.watch import Watch
 
 Orders = Sequence[Order | QoderError]
-Launched = tuple[Item, Watch | None]  # the result, and the run if it started
+Launched = tuple[Item, PolledRun | None]  # the result, and the run if it started
 
 
 class Launches:
-    """Starts the ordered runs and tells the conductor, in the caller's thread.
+    """Starts the ordered runs and reports to the conductor, in the caller's thread.
 
     A run to wait for joins the wait; any other is read again if the answer said too little.
     """
@@ -32,8 +32,8 @@ class Launches:
         self._orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
         self._conductor = conductor
-        self._begin = wait.begin
-        inbox = wait.listener.inbox
+        self._wait = wait
+        inbox = wait.streams.inbox
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
@@ -46,7 +46,7 @@ class Launches:
 
     @property
     def left(self) -> int:
-        """How many orders are still to be told of."""
+        """How many orders are still to be reported."""
         return len(self._pool.open)
 
     def start(self) -> None:
@@ -55,20 +55,20 @@ class Launches:
         self._pool.give(self._orders)
 
     def stop(self, within: float) -> None:
-        """Send nothing more. Tell of every open order within so many seconds."""
+        """Send nothing more. Report every open order within so many seconds."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
     def _accept(self, number: int, launched: Launched) -> None:
-        """Tell the result of an order."""
-        item, watch = launched
-        if watch is not None:
-            run_id, run = watch.observer.run_id, watch.run
+        """Report the result of an order."""
+        item, polled = launched
+        if polled is not None:
+            run_id = polled.observer.run_id
             self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
-            self._app.known.begun(run_id, run.session_id if run else None, number=number)
-        if watch is not None and self._plan.wait:
-            self._conductor.expect(watch, number)
-            self._begin(watch)
+            self._app.known.begun(run_id, polled.session_id, number=number)
+        if polled is not None and self._plan.wait:
+            self._conductor.expect(polled, number)
+            self._wait.add(polled)
         else:
             self._conductor.put(number, item)
         if self.left == 1:  # it was the last
@@ -84,15 +84,15 @@ class Launches:
         return Item(self._orders[number].typed, None, error), None
 
     def _launch(self, number: int) -> Launched:
-        order, typed, watch = self._orders[number], self._orders[number].typed, None
+        order, typed, polled = self._orders[number], self._orders[number].typed, None
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
                 item = Item(typed, going, already_going(going, self._app))
             else:
                 run = trigger.start()
-                watch = Watch(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
-                item = self._item(watch)
+                polled = PolledRun(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
+                item = self._item(polled)
         except Closed:
             item = not_started(typed)
         except QoderError as error:
@@ -102,22 +102,24 @@ class Launches:
             item = Item(typed, None, InternalError(why))
             if trigger.may_have_acted:
                 item = Item(typed, None, trigger.doubt(why, None, is_absent=True))
-        self._settled[number] = item, watch
+        self._settled[number] = item, polled
         if self._conductor.is_fatal(item):
             self._pace.close()
         with suppress(Exception):  # the order is settled, whatever is learnt of it
             # What the response did not say: why it was refused, or the state of a half-written run.
             if isinstance(item.error, ApiError):
                 item = item.with_(error=explain_refusal(item.error, order.deployment_id, self._app))
-            if watch and not self._plan.wait:
-                watch.observer.read_if_unclear()
-                item = self._item(watch)
+            if polled and not self._plan.wait:
+                polled.observer.read_if_unclear()
+                item = self._item(polled)
         self._under_way.pop(number, None)
-        return item, watch
+        return item, polled
 
-    def _item(self, watch: Watch) -> Item:
+    def _item(self, polled: PolledRun) -> Item:
         """Return the result for a run not waited for: an error if it ended badly."""
-        error = ending_error(watch.run, self._app) if watch.run else None
+        error = None
+        if polled.run is not None:
+            error = ending_error(polled.run, self._app)
         if error is not None and error.exit is Exit.NOT_YET:
             error = None
-        return Item(watch.label or "", watch.run, error)
+        return Item(polled.label or "", polled.run, error)

@@ -11,12 +11,12 @@ from qoder_cli.base.errors import NotFound, QoderError, UsageError
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
-from qoder_cli.runs.fleet.awaited import FleetWait
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.fleet.launches import Launches, Orders
+from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, freshness
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.trigger import Order, check_key
-from qoder_cli.runs.watch import Watch
 from qoder_cli.settings.values import written
 
 _LISTED = 5  # names that an error lists
@@ -40,7 +40,9 @@ def orders_for(
         if isinstance(each, QoderError):
             orders.append(each)
         else:
-            key = None if like.key is None else check_key(f"{like.key}:{each}")
+            key = like.key
+            if key is not None:
+                key = check_key(f"{key}:{each}")
             orders.append(replace(like, deployment_id=each, key=key, typed=word))
     return orders
 
@@ -50,8 +52,11 @@ def _refuse_duplicates(typed: Sequence[str], found: Sequence[str | QoderError]) 
     repeated = [(id, count) for id, count in counts.most_common() if count > 1]
     for id, count in repeated[:1]:
         words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
-        named = f"{' and '.join(words)} are the same" if len(words) > 1 else f"{id} is listed {count} times"
-        more = f", and {len(repeated) - 1} others" if len(repeated) > 1 else ""
+        named, more = f"{id} is listed {count} times", ""
+        if len(words) > 1:
+            named = f"{' and '.join(words)} are the same"
+        if len(repeated) > 1:
+            more = f", and {len(repeated) - 1} others"
         hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
         raise UsageError(f"duplicate deployment: {named}{more}", hint=hint)
 
@@ -59,15 +64,21 @@ def _refuse_duplicates(typed: Sequence[str], found: Sequence[str | QoderError]) 
 def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
     if total == 1:
         return unknown[0]
-    said = []
+    messages = []
     for error in unknown[:_LISTED]:
         near = (error.hint or "").removesuffix(app.settings.asked).strip()
-        said.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
-    listed = "; ".join(said)
-    more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
-    kind = NotFound if any(isinstance(error, NotFound) for error in unknown) else UsageError
+        message = error.message
+        if near.startswith("did you mean"):
+            message += f", {near}"
+        messages.append(message)
+    if len(unknown) > _LISTED:
+        messages.append(f"and {len(unknown) - _LISTED} more")
+    listed = "; ".join(messages)
+    kind: type[QoderError] = UsageError
+    if any(isinstance(error, NotFound) for error in unknown):
+        kind = NotFound
     return kind(
-        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}{more}",
+        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}",
         hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {app.settings.asked}",
     )
 
@@ -87,14 +98,14 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
         words = [", ".join(words[: _LISTED - 1]) + f" and {len(words) - _LISTED + 1} more deployments"]
     app.progress.note(f"starting runs of {', '.join(words)} {app.client.settings.whereabouts}")
     conductor = Conductor(app, typed, plan, restart=partial(_restart, app, orders))
-    wait = FleetWait(app, wanted or Wanted(), conductor.tell, enough=conductor.is_enough, labels=typed)
-    launches = Launches(app, orders, plan, conductor, wait)
+    fleet = Fleet(app, wanted or Wanted(), conductor.report, is_enough=conductor.is_enough, labels=typed)
+    launches = Launches(app, orders, plan, conductor, fleet.wait)
     with conductor.until_signalled():
         for number, order in enumerate(orders):
             if isinstance(order, QoderError):
                 conductor.put(number, Item("", None, order))
         if not conductor.is_enough():
-            wait.until_told([], launches)
+            fleet.until_reported([], launches)
     conductor.conclude()
 
 
@@ -105,8 +116,11 @@ def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
     key = orders[0].key
     if key is not None and len(orders) > 1:
         key = key.removesuffix(f":{ids[0]}")
-    words = [*([] if key is None else written("--idempotency-key", key)), *orders[0].options]
-    words += ["--allow-duplicates"] if len(set(ids)) < len(ids) else []
+    words = list(orders[0].options)
+    if key is not None:
+        words = [*written("--idempotency-key", key), *words]
+    if len(set(ids)) < len(ids):
+        words.append("--allow-duplicates")
     return app.command("deploy", "run", *ids, *words)
 
 
@@ -130,10 +144,11 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
                 places.setdefault(id, []).append(number)
                 app.known.begun(id, number=number)
         is_fresh, adopted = freshness(app), app.store.adopted(app.settings.host)
-        watches = []
+        polled_runs = []
         for id, numbers in places.items():
-            watch = Watch(Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh))
-            conductor.expect(watch, *numbers)
-            watches.append(watch)
-        FleetWait(app, wanted, conductor.tell, enough=conductor.is_enough, labels=typed).until_told(watches)
+            polled = PolledRun(Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh))
+            conductor.expect(polled, *numbers)
+            polled_runs.append(polled)
+        fleet = Fleet(app, wanted, conductor.report, is_enough=conductor.is_enough, labels=typed)
+        fleet.until_reported(polled_runs)
     conductor.conclude()

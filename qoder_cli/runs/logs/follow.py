@@ -11,8 +11,8 @@ from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.logs.log import explained, following, log_of
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.turn import any_observer
-from qoder_cli.runs.watch import Watch
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import LONGEST_PAUSE, Log
 from qoder_cli.sessions.showing import Printer, Selection, credits_of, past_events
@@ -39,7 +39,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         with Printer(app, selection) as printer:
             while True:
                 with explained(run):
-                    _follow_session(app, Watch(observer), log, printer, selection, tail=tail, on_ask=on_ask)
+                    _follow_session(app, PolledRun(observer), log, printer, selection, tail=tail, on_ask=on_ask)
                 run = observer.run or run
                 if not _has_moved(observer, log):
                     break
@@ -61,38 +61,38 @@ def _has_moved(observer: Observer, log: Log) -> bool:
 
 
 def _follow_session(
-    app: App, watch: Watch, log: Log, printer: Printer, selection: Selection, *, tail: int | None, on_ask: OnAsk
+    app: App, polled: PolledRun, log: Log, printer: Printer, selection: Selection, *, tail: int | None, on_ask: OnAsk
 ) -> None:
     """Print a session's events until its run ends, asks or names another session. Raises NotFound, LostSight."""
     try:
         for events in past_events(log, selection, tail):
             printer.show(events)
-        if watch.observer.ended:
+        if polled.observer.ended:
             return
-        if not _has_ended(watch, app.clock, CHECK_EVERY):
-            _follow_on(app, watch, log, printer, selection, on_ask)
-        if not _has_moved(watch.observer, log):  # what came since the last read, before the end or the ask
+        if not _has_ended(polled, app.clock, CHECK_EVERY):
+            _follow_on(app, polled, log, printer, selection, on_ask)
+        if not _has_moved(polled.observer, log):  # what came since the last read, before the end or the ask
             for events in log.on(retry=True):
                 printer.show(events)
     except NotFound:
-        if not watch.observer.ended:
+        if not polled.observer.ended:
             with suppress(ApiError):
-                watch.observer.look()
-        if not _has_moved(watch.observer, log):
+                polled.observer.look()
+        if not _has_moved(polled.observer, log):
             raise
 
 
-def _follow_on(app: App, watch: Watch, log: Log, printer: Printer, selection: Selection, on_ask: OnAsk) -> None:
+def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selection: Selection, on_ask: OnAsk) -> None:
     """Print events until the run's end or an ask. Raises NotFound, LostSight."""
     follower = Follower(log)
-    observer, ends = watch.observer, _THREAD_ENDS if selection.thread else ENDS
+    observer, ends = polled.observer, _THREAD_ENDS if selection.thread else ENDS
     try:
-        for events in follower.batches(lambda: watch.due):
+        for events in follower.batches(lambda: polled.due):
             printer.show(events)
             if told := [event for event in events if event.get("type") in ends]:
-                watch.call(app.clock.monotonic(), is_quick=not is_asking(told[-1]))
+                polled.wake(app.clock.monotonic(), is_quick=not is_asking(told[-1]))
             tells_of_the_end = follower.delivers or not selection.types
-            if _has_ended(watch, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
+            if _has_ended(polled, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
                 break
@@ -106,18 +106,18 @@ def _follow_on(app: App, watch: Watch, log: Log, printer: Printer, selection: Se
         if isinstance(error, NotFound) and error.enveloped:
             raise
         assert observer.run is not None  # it was read before
-        raise following(app, observer.run, watch.lost(error, "to follow it again")) from error
+        raise following(app, observer.run, polled.lost(error, "to follow it again")) from error
 
 
-def _has_ended(watch: Watch, clock: Clock, every: float) -> bool:
+def _has_ended(polled: PolledRun, clock: Clock, every: float) -> bool:
     """Return whether the run has ended; it is asked for when that is due, in so many seconds again."""
-    watch.due = min(watch.due, clock.monotonic() + every)
-    if clock.monotonic() < watch.due:
+    polled.due = min(polled.due, clock.monotonic() + every)
+    if clock.monotonic() < polled.due:
         return False
-    watch.begin_look()
+    polled.begin_poll()
     with suppress(ApiError):
-        watch.observer.look()
+        polled.observer.look()
     now = clock.monotonic()
-    pause = watch.pause if watch.is_alert(now) else every
-    watch.put_off(now, pause, next_pause=pause * 2)
-    return watch.over
+    pause = polled.pause if polled.is_alert(now) else every
+    polled.back_off(now, pause, next_pause=pause * 2)
+    return polled.is_over

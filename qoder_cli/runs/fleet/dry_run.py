@@ -27,24 +27,27 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
     refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
     errors = [order if isinstance(order, QoderError) else refusals[order.deployment_id] for order in orders]
     items = [Item(word, None, error) for word, error in zip(typed, errors, strict=True)]
-    told = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
-    rows = [_shown(app, item, order, as_list=as_list) for item, order in told]
+    shown = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
+    rows = [_shown(app, item, order, as_list=as_list) for item, order in shown]
+    error = deciding_error(items)
     if as_list:
         warnings = Warnings(app)
         for item in items:
-            warnings.take(item)
+            warnings.add(item)
         app.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
-    for fields, data in [] if as_list else rows:
-        app.output.record(fields, data=data, id=data["deployment"])
-    if (error := deciding_error(items)) is not None:
-        raise last_words(app, error, items, verb="would be started") if as_list else error
+        error = error and last_words(app, error, items, verb="would be started")
+    else:
+        for fields, data in rows:
+            app.output.record(fields, data=data, id=data["deployment"])
+    if error is not None:
+        raise error
 
 
 def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:
     """Return a request, or why there is none, as a row and as JSON."""
-    told = item.as_json()
-    data: dict[str, Any] = {"dry_run": True, **told}
-    fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": told["input"]}
+    result = item.as_json()
+    data: dict[str, Any] = {"dry_run": True, **result}
+    fields: Fields = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": result["input"]}
     if isinstance(order, Order):
         settings = app.client.settings  # the client's: a missing token is found here too
         url = f"{settings.base_url}/deployments/{segment(order.deployment_id)}/run"
@@ -52,9 +55,9 @@ def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) ->
         data = dict(zip(_FIELDS, (True, *request, {}, order.deployment_id), strict=True))
         fields = {**data, "body": "{}"}
         if item.error is not None:
-            data["error"] = told["error"]
+            data["error"] = result["error"]
         if as_list:
-            data |= {"input": told["input"], "exit_code": told["exit_code"]}
+            data |= {"input": result["input"], "exit_code": result["exit_code"]}
     return {**fields, "error": item.error and item.word}, data
 
 

@@ -1,0 +1,41 @@
+"""Read again and again, until something shows."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from qoder_cli.base.errors import ApiError
+from qoder_cli.base.times import Clock
+
+T = TypeVar("T")
+
+
+def poll(
+    read: Callable[[], T],
+    clock: Clock,
+    *,
+    pauses: Iterable[float],
+    is_enough: Callable[[T], object] = lambda reading: True,
+    may_pass: Callable[[ApiError], bool] = lambda error: False,
+) -> T:
+    """Return what is read once it `is_enough`, reading again after each of the pauses, in seconds.
+
+    An error that `may_pass` is no reading. What is read after the last pause counts in any case. Raises ApiError.
+    """
+    for pause in pauses:
+        try:
+            reading = read()
+        except ApiError as error:
+            if not may_pass(error):
+                raise
+        else:
+            if is_enough(reading):
+                return reading
+        clock.sleep(pause)
+    return read()
+
+
+def doubling(first: float, longest: float) -> Iterator[float]:
+    """Yield pauses without end, each twice as long as the one before, up to the longest."""
+    while True:
+        yield min(first, longest)
+        first *= 2

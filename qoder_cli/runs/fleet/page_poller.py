@@ -1,0 +1,366 @@
+"""Poll many runs through the lists, with less than one request a run.
+
+`GET /deployment_runs` shows the status of runs. If it has none, `GET /sessions` shows
+which sessions rest, and only those runs are read. A run missing from a list is read by
+itself, and so is every run from time to time, because a list may hide what happened.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import Standing, standing
+from qoder_cli.base.pool import Late, Task, in_order
+from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.http.client import Client
+from qoder_cli.http.pace import READS_PER_SECOND
+from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import FEW, Deadline, Pauses, Poller, Reading, Runs, Test
+from qoder_cli.sessions.log import LAGGING
+
+PAGE = 100  # rows
+BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
+BATCH = 40  # runs read by themselves in one call
+AT_A_TIME = 8  # requests
+FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
+UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
+STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
+APART = timedelta(minutes=10)  # runs created closer than this share a request
+SPARE = 5  # stale runs read at most in a round
+# Seconds between two reads of a session that rests unchanged, and of lists while runs are unread.
+LONGEST_REST = 30.0
+_EARLY = 0.75  # of a pause counts as all of it: checks come early
+# Sessions not at rest; the last word is an older generation's (help/pages/api.md#sessions).
+_MOVING = frozenset({"running", "rescheduling", "canceling", "processing"})
+
+_Cluster = list[tuple[datetime, PolledRun]]  # runs that were created close together, by their times
+
+
+class _List:
+    """A list that shows many runs, and what this server gives of it."""
+
+    def __init__(self, path: str, slack: timedelta, **filters: Any) -> None:
+        self.path = path
+        self.filters = filters
+        self.slack = slack  # between a run's time and its row's
+        self.is_refused = False
+        self.has_window = True  # it takes a time window
+        self.is_searched = False  # its newest rows were read for mere ids
+        self.down: ApiError | None = None  # why it cannot be read now
+        self.skipped: dict[PolledRun, float] = {}  # until when not to read it for a run
+
+    def window(self, cluster: _Cluster) -> dict[str, str]:
+        """Return the query for a cluster's time, in whole seconds."""
+        if not self.has_window:
+            return {}
+        since, until = cluster[0][0] - self.slack, cluster[-1][0] + timedelta(seconds=1) + self.slack
+        return {"created_at[gte]": utc_text(since), "created_at[lte]": utc_text(until)}
+
+    def failed(self, error: ApiError, *, has_window: bool) -> None:
+        """Stop using the list, or its window, if refused. Raise what hits any request."""
+        if has_window and error.http_status == 400:
+            self.has_window = False
+        elif error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
+            raise error
+        elif isinstance(error, Unavailable) and error.http_status != 501:
+            self.down = error
+        else:
+            self.is_refused = True
+
+
+def _clusters_of(runs: Runs) -> list[_Cluster]:
+    """Return the runs clustered by time; those without a time are left out."""
+    clusters: list[_Cluster] = []
+    dated = [(created, polled) for polled in runs if polled.run and (created := _created(polled.run))]
+    for created, polled in sorted(dated, key=itemgetter(0)):
+        if clusters and created - clusters[-1][-1][0] <= APART:
+            clusters[-1].append((created, polled))
+        else:
+            clusters.append([(created, polled)])
+    return clusters
+
+
+def _created(run: Run) -> datetime | None:
+    """Return when a run was created; None if unknown or out of range."""
+    moment = parse_timestamp(run.raw.get("created_at") or run.raw.get("triggered_at"))
+    return moment if moment and 1 < moment.year < 9999 else None
+
+
+def _needs_session(polled: PolledRun) -> bool:
+    """Return whether only the run's session knows how it ended."""
+    return polled.run is not None and standing(Run(polled.run.raw)) is Standing.ASK_SESSION
+
+
+@dataclass
+class _Record:
+    """A run's last read, next pause and resting state, and when it was last listed."""
+
+    read: float
+    pause: float = FIRST_PAUSE
+    rested: tuple[Any, ...] | None = None
+    listed: float = math.nan
+
+
+@dataclass(eq=False)
+class PagePoller:
+    """Polls all runs of a wait in rounds; once they are few, `singly`.
+
+    `to_come` says how many runs are still to be added to the wait, `ordered` how many it was told to start.
+    """
+
+    app: App
+    singly: Poller
+    deadline: Deadline
+    pauses: Pauses
+    to_come: Callable[[], int]
+    ordered: Callable[[], int]
+    _due: float = field(default=-math.inf, init=False)  # the next round
+    _pause: float = field(default=0.0, init=False)  # before the round after that
+    _printed: str = field(default="", init=False)  # the last trouble that was printed
+
+    def __post_init__(self) -> None:
+        self._reader = _Reader(self.app.client, self.deadline, self.pauses.longest)
+
+    def due(self, going: Runs) -> float:
+        if self._are_few(going):
+            return self.singly.due(going)
+        return self._due
+
+    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
+        if self._are_few(going):
+            yield from self.singly.poll(going, total=total, must_stop=must_stop)
+            return
+        is_last = self.deadline.left() <= 0
+        if not self.deadline.is_past:
+            with suppress(Late):
+                yield from self._round(going, must_stop)
+        is_through = all(polled.is_read for polled in going) or not self._reader.unread
+        if is_last and (self.deadline.timeout or is_through):  # --timeout 0 polls each once
+            for polled in going:
+                yield Reading(polled, is_last=True)
+
+    def _are_few(self, going: Runs) -> bool:
+        if self.to_come() and self.ordered() > FEW:
+            return False
+        return len(going) <= FEW
+
+    def _round(self, going: Runs, must_stop: Test) -> Iterator[Reading]:
+        """Poll all and plan the next round: soon if a run ended, is unread or still to come. Raises Late."""
+        clock = self.app.clock
+        began = clock.monotonic()
+        errors: list[ApiError] = []
+        is_quick = False
+        try:
+            yield from self._reader.read(going, errors, must_stop)
+            is_quick = self.to_come() > 0 or any(polled.is_over for polled in going)
+        except ApiError as error:
+            for polled in going:
+                yield Reading(polled, error, is_of_list=True)
+            errors.append(error)
+        for message in [error.message for error in errors] or [""]:
+            if message and message != self._printed:  # once, not for each run
+                self.app.progress.change(f"{message.rstrip('.')}; retrying")
+            self._printed = message
+        first = self.pauses.first
+        self._pause = min(max(self._pause, first) * 2, self.pauses.longest)
+        if is_quick:
+            self._pause = first
+        now, jitter = clock.monotonic(), clock.jitter()
+        due = max(now + first * jitter, began + self._pause * jitter)
+        if self._reader.unread:
+            due = now
+        asked_pause = max((error.asked_pause for error in errors), default=0.0)
+        self._due = max(due, now + asked_pause)
+
+
+class _Reader:
+    """Reads the lists that are worth it, and single runs that no list shows."""
+
+    def __init__(self, client: Client, deadline: Deadline, longest_pause: float) -> None:
+        self._client = client
+        self._deadline = deadline
+        self._longest_pause = longest_pause
+        self._must_stop: Test = lambda: False
+        self._runs = _List("/deployment_runs", timedelta(seconds=1))
+        self._sessions = _List("/sessions", timedelta(minutes=1), include_archived="true")
+        self._records: dict[PolledRun, _Record] = {}
+        self._now = 0.0  # when the round began
+        self._listed = -math.inf  # when the lists were last read
+        self.unread: dict[PolledRun, bool] = {}  # to be read; True: first, for they rest
+
+    def read(self, going: Runs, errors: list[ApiError], must_stop: Test) -> Iterator[Reading]:
+        """Read what is due and yield each reading; the errors of single reads join the `errors`.
+
+        Raises ApiError where a list cannot be read, Late.
+        """
+        self._now, self._must_stop = self._client.clock.monotonic(), must_stop
+        self._runs.down = self._sessions.down = None  # it may work again
+        if not self.unread or self._now - self._listed >= LONGEST_REST:
+            self._listed = self._now
+            listed = yield from self._read_lists(going)
+            self._add_unread(going, listed)
+        batch = sorted(self.unread, key=lambda polled: not self.unread[polled])[:BATCH]
+        for polled in batch:
+            del self.unread[polled]
+        yield from self._read_singly([polled for polled in batch if not polled.is_over], errors)
+        for source in (self._runs, self._sessions):
+            if source.down:
+                raise source.down
+
+    def _read_lists(self, going: Runs) -> Generator[Reading, None, set[PolledRun]]:
+        """Read the lists that are worth it. Return the runs read for."""
+        if not self._runs.is_searched:
+            yield from self._read_list(self._runs, {}, [polled for polled in going if polled.run is None])
+            self._runs.is_searched = self._runs.down is None
+        listed: set[PolledRun] = set()
+        for source, cluster in self._clusters(going):
+            if source.down or source.is_refused:
+                continue
+            runs = [polled for _, polled in cluster]
+            listed.update(runs)
+            is_worth_it = yield from self._read_list(source, source.window(cluster), runs)
+            is_young = self._client.server_now() - cluster[-1][0].timestamp() < LAGGING
+            if not (is_worth_it or is_young):
+                source.skipped |= dict.fromkeys(runs, self._now + STALE)
+        return listed
+
+    def _clusters(self, going: Runs) -> Iterator[tuple[_List, _Cluster]]:
+        """Yield each list with its runs, at least two: a single one is as cheap alone."""
+        read = [polled for polled in going if polled.run and not polled.is_over]
+        by_status = [polled for polled in read if not _needs_session(polled)]
+        by_session = [polled for polled in read if _needs_session(polled)]
+        stuck = [polled for polled in by_status if self._unread_for(polled) >= STALE]
+        for source, runs in ((self._runs, by_status), (self._sessions, by_session + stuck)):
+            worth = [polled for polled in runs if source.skipped.get(polled, -math.inf) <= self._now]
+            for cluster in _clusters_of(worth):
+                if len(cluster) > 1:
+                    yield source, cluster
+
+    def _read_list(self, source: _List, window: dict[str, str], runs: Runs) -> Generator[Reading, None, bool]:
+        """Read a list while that is cheaper than single reads. Return whether it was, or failed."""
+        wanted = {polled.observer.run_id: polled for polled in runs}
+        if source is self._sessions:  # its rows are no runs
+            wanted = {polled.session_id: polled for polled in runs if polled.session_id}
+        pages = shown = barren = 0
+        most_barren = max(BARREN, len(runs) // 10)  # newer runs may come first
+        if not wanted:
+            return True
+        try:
+            for page in self._pages(source, window):
+                pages, barren = pages + 1, barren + 1
+                found = [(wanted.pop(id), row) for row in page if (id := text(row.get("id"))) in wanted]
+                if found:
+                    shown, barren, most_barren = shown + len(found), 0, BARREN
+                for polled, row in found:
+                    if self._observe(polled, row):
+                        yield Reading(polled)
+                        self._go_on()
+                if not wanted or barren >= most_barren or pages >= len(runs):
+                    break
+        except ApiError as error:
+            source.failed(error, has_window=bool(window))
+            return True
+        return shown >= pages
+
+    def _pages(self, source: _List, window: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a list as objects. Raises ApiError, Late."""
+        query = {"limit": PAGE, **source.filters, **window}
+        pages = self._client.pages(source.path, query, within=self._longest_request(), retry=False)
+        while (page := Task(partial(next, pages, None)).start().result_unless(self._must_stop)) is not None:
+            rows = list(map(mapping, page["data"]))
+            if not all(text(row.get("id")) for row in rows):
+                raise NoAnswer("the response is not a page of a list")
+            yield rows
+            self._go_on()
+
+    def _observe(self, polled: PolledRun, row: dict[str, Any]) -> bool:
+        """Take in a row of a list: a run, or its session. Return whether the run need not be read itself."""
+        record, run = self._record(polled), Run.read(row)
+        if run is not None or _needs_session(polled):
+            record.listed = self._listed
+        rests = (row.get("status"), row.get("updated_at"), str(row.get("stats")))
+        if run is not None:
+            if record.read == -math.inf:
+                record.read = self._now
+            polled.observer.take(run)
+        elif text(row.get("status")) in _MOVING:
+            record.rested = None
+            if not _needs_session(polled):
+                record.read = self._now  # session and status agree
+        elif rests != record.rested or self._unread_for(polled) >= record.pause:
+            if rests != record.rested:
+                record.rested, record.pause = rests, FIRST_PAUSE
+            polled.observer.take_session(row)
+            self.unread[polled] = True
+            return False
+        return True
+
+    def _add_unread(self, going: Runs, listed: set[PolledRun]) -> None:
+        """Add runs that no list showed, and stale ones, to be read themselves."""
+        left = [polled for polled in going if not polled.is_over and not self.unread.get(polled)]
+        left.sort(key=self._unread_for, reverse=True)
+        alone = [polled for polled in left if self._record(polled).listed != self._listed]
+        longest = max(self._longest_pause, len(alone) / READS_PER_SECOND)
+        for polled in alone:
+            pause = min(self._record(polled).pause, longest)
+            if polled in listed:
+                pause = max(pause, UNSEEN)
+            if self._unread_for(polled) >= pause * _EARLY:
+                self.unread[polled] = False
+        self.unread |= {polled: False for polled in left[:SPARE] if self._unread_for(polled) >= STALE}
+
+    def _read_singly(self, runs: Runs, errors: list[ApiError]) -> Iterator[Reading]:
+        """Read each run itself, until the server is down or asks for a pause."""
+        enough: list[ApiError] = []
+
+        def look(polled: PolledRun) -> ApiError | None:
+            if enough:
+                return enough[0]
+            try:
+                polled.observer.look(within=self._longest_request())
+            except ApiError as error:
+                if error.retry_after or ((self._runs.down or self._sessions.down) and isinstance(error, Unavailable)):
+                    enough.append(error)
+                return error
+            return None
+
+        looks = in_order(look, runs, at_a_time=AT_A_TIME, is_late=self._must_stop)
+        for polled, error in zip(runs, looks, strict=True):
+            record = self._record(polled)
+            record.read = self._now
+            record.pause = min(record.pause * 2, LONGEST_REST)
+            if not polled.is_over:
+                polled.observer.take_session(None)  # a rest in between is not what the run used
+            if isinstance(error, Unavailable):  # the others are due again after a pause
+                self.unread = {each: True for each, rests in self.unread.items() if rests}
+            yield Reading(polled, error)
+            if error is not None and not polled.is_over:
+                errors.append(error)
+            self._go_on()
+
+    def _longest_request(self) -> float:
+        return self._deadline.longest_request(self._client.request_timeout)
+
+    def _go_on(self) -> None:
+        """Raise Late if the wait is to stop."""
+        if self._must_stop():
+            raise Late
+
+    def _record(self, polled: PolledRun) -> _Record:
+        if polled not in self._records:
+            read = self._now
+            if polled.run is None:
+                read = -math.inf
+            self._records[polled] = _Record(read)
+        return self._records[polled]
+
+    def _unread_for(self, polled: PolledRun) -> float:
+        return self._now - self._record(polled).read
