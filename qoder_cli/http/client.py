@@ -189,7 +189,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Pending:
-        """Return one request, to be sent by its `start`; `timeout` is httpx's limit for each of its steps, in seconds.
+        """Return one request, to be sent by its `start`; `timeout` is its limit, and each of its steps', in seconds.
 
         A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises
         UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
@@ -214,7 +214,7 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         http = self._http if method == "GET" else self._http_for_writes
-        pending = Pending(lambda: self._exchange(http, request, pending))
+        pending = Pending(lambda: self._exchange(http, request, pending), within=longest)
         return pending
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:

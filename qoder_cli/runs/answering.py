@@ -32,7 +32,7 @@ from qoder_cli.runs.awaiting import wait_and_show, wait_for
 from qoder_cli.runs.ending import Wanted
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
-from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
+from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
 from qoder_cli.sessions.story import Events, keys
@@ -394,7 +394,7 @@ def _say_when_idle(
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     began = app.clock.monotonic() - wanted.limits.spent
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
-        Interruption(app, target.session_id).deliver()
+        interruption(app, target.session_id).deliver()
     refusals, refused = 0, None
     while True:
         if look(app.client, target.session_id).is_busy:
@@ -436,11 +436,11 @@ def _unsent(said: Message, again: list[str]) -> Iterator[None]:
     except Signalled as signalled:
         raise signalled.in_words(f"interrupted; {_UNSENT}", **words, **about) from None
     except (WaitTimeout, Interrupted, LostSight) as error:
-        if said.may_have_acted or said.result:
+        if said.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}", **words) from error
     except (NeedsAnswer, OutcomeUnknown) as error:
-        if said.may_have_acted or said.result:
+        if said.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}") from error
 

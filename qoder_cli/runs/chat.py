@@ -17,7 +17,7 @@ from qoder_cli.runs.logs.follow import Follower
 from qoder_cli.runs.logs.log import Selection, SessionLog
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.runs.turn import session_to_talk_to
-from qoder_cli.sessions.answers import Interruption, Message, message
+from qoder_cli.sessions.answers import Message, interruption, message
 from qoder_cli.sessions.asks import KINDS, look
 from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.story import Events, message_text
@@ -163,7 +163,7 @@ class Talk:
             self.page.end_line()
             self._app.progress.note("interrupting")
             try:
-                Interruption(self._app, self._id).deliver()
+                interruption(self._app, self._id).deliver()
             except ApiError as error:
                 self._app.progress.warn(f"not interrupted: {error.message}")
 

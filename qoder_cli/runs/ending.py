@@ -226,11 +226,11 @@ def take_leave(error: QoderError, run: Run, app: App) -> QoderError:
         why = "it was adopted" if run.adopted else "it has no session yet"
         app.progress.warn(f"run {run.id} was not cancelled: {why}")
         return error
-    from qoder_cli.http.write import Cancel
+    from qoder_cli.http.write import cancelling
 
     try:
         session_id = run.session_id if run.is_session else _session_now(app, run)
-        Cancel(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
+        cancelling(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

@@ -26,7 +26,7 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
         if not trigger.may_have_acted:
             raise
         raise signalled.in_words(
-            f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
+            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
             hint="before starting another, check",
             next=app.command("run", "wait", "last"),
             run_state="unknown",

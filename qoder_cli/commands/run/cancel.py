@@ -10,7 +10,7 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, named
-from qoder_cli.http.write import Cancel
+from qoder_cli.http.write import cancelling
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item, finish, printed
@@ -110,7 +110,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
         return False
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
     try:
-        Cancel(app.client, found.session_id).send()
+        cancelling(app.client, found.session_id).send()
     except OutcomeUnknown as error:  # the run stops if it was heard
         app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")
     return True
