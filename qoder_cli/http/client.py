@@ -152,7 +152,8 @@ class Client:
         """
 
         def ask() -> Any:
-            answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
+            request = self.prepare("GET", path, params=params, headers=headers).start()
+            answer = answer_to(request, within or self.request_timeout)
             value = self.understand(answer, exact=exact)
             if fresh and answer.is_kept:
                 raise no_answer("the response is an old one that a proxy has kept")

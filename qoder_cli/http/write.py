@@ -177,7 +177,10 @@ class Write(Generic[T]):
                 self.journal.begin()
                 self._heed_signal()
                 try:
-                    return self._answered(pending)
+                    return self._shown(answer_to(pending.start()))
+                except Signalled:
+                    self._hear_out(pending)
+                    raise
                 except ApiError as error:
                     spent = clock.monotonic() - since
                     meaning = self.recovery.meaning_of(error)
@@ -249,22 +252,19 @@ class Write(Generic[T]):
             self._note_nothing()
             raise
 
-    def _answered(self, pending: Pending) -> Written[T]:
-        """Send an attempt and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
+    def _hear_out(self, pending: Pending) -> None:
+        """After a signal, wait a little longer for an attempt's answer. The signal decides how the command ends."""
+        self.client.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
         try:
-            return self._shown(answer_to(pending.start()))
-        except Signalled:
-            self.client.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
-            try:
-                self._shown(answer_to(pending, LAST_WORDS))
-            except ApiError as error:
-                if self.recovery.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
-                    self._note_nothing()
-            except OutcomeUnknown:
-                pass  # the signal decides how the command ends
-            raise
+            self._shown(answer_to(pending, LAST_WORDS))
+        except ApiError as error:
+            if self.recovery.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
+                self._note_nothing()
+        except OutcomeUnknown:
+            pass
 
     def _shown(self, answer: Answer) -> Written[T]:
+        """Return what an attempt's answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
         if 200 <= answer.status < 300 and answer.is_kept:
             raise no_answer("the response is an old one that a proxy has kept")
         value = self.read(answer)

@@ -221,17 +221,17 @@ def _in_session(target: Target) -> Iterator[None]:
 def decide(
     app: App,
     typed: str,
-    calls: Sequence[str],
     *,
     verb: str,
+    calls: Sequence[str] | None,
     every: bool,
     yes: bool,
-    hashes: Sequence[str],
+    hashes: Sequence[str] | None,
     because: str | None = None,
     wanted: Wanted | None,
 ) -> None:
     """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
-    calls = [ids.call(each) for each in dict.fromkeys(calls)]
+    calls = [ids.call(each) for each in dict.fromkeys(calls or ())]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
     if not (calls or every) and (yes or not app.may_ask):

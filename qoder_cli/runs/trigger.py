@@ -116,24 +116,25 @@ class Trigger:
         if run is None:
             raise NoAnswer("the response is not a run")
         self._mine(run)
-        if why := self._not_ours(run):
+        why = None
+        owner = self._app.store.owner(run.id, host=self._app.client.settings.host)
+        if is_scheduled(run):
+            why = "a run that a schedule started"
+        elif owner is not None and owner.attempt.key != self._key:
+            why = "a run that another command of this machine started"
+        elif self._is_new_key and run.created is not None and run.created < earliest(self._attempts()[0]):
+            why = "a run from before this command"
+        if why is not None:
             raise NoAnswer(f"the response is {why} ({run.id})")
         return run
 
-    def _not_ours(self, run: Run) -> str | None:
-        """Return why a run in an answer cannot be the one that this command has just started; None if it can.
+    @property
+    def _is_new_key(self) -> bool:
+        """Whether no run of before this command, or an earlier attempt of it, can be under the key.
 
         A key that was typed may have started its run long ago, and the server answers with that one again.
         """
-        if is_scheduled(run):
-            return "a run that a schedule started"
-        owner = self._app.store.owner(run.id, host=self._app.client.settings.host)
-        if owner is not None and owner.attempt.key != self._key:
-            return "a run that another command of this machine started"
-        is_made_here = self._order.key is None or (bool(self._earlier) and _MADE_HERE.fullmatch(self._order.key))
-        if is_made_here and run.created is not None and run.created < earliest(self._attempts()[0]):
-            return "a run from before this command"
-        return None
+        return self._order.key is None or (bool(self._earlier) and bool(_MADE_HERE.fullmatch(self._order.key)))
 
     def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
@@ -204,16 +205,18 @@ class Trigger:
 
     def _attempts(self) -> list[Attempt]:
         """Return the unsettled attempts under this key, oldest first, on the server's clock."""
-        return [*(dated(self._app.client, each) for each in self._earlier), *map(self._placed, self._sent)]
-
-    def _placed(self, attempt: Attempt) -> Attempt:
-        moment = self._app.client.on_server_clock(self._sent[attempt])
-        if moment is None:
-            return attempt
-        ahead = moment - attempt.at
-        if attempt.ahead is None:
-            self._app.store.know_offset(attempt, ahead)
-        return attempt._replace(ahead=ahead)
+        client = self._app.client
+        found = [dated(client, attempt) for attempt in self._earlier]
+        for attempt, sent in self._sent.items():
+            moment = client.on_server_clock(sent)
+            if moment is None:
+                found.append(attempt)
+                continue
+            ahead = moment - attempt.at
+            if attempt.ahead is None:
+                self._app.store.know_offset(attempt, ahead)
+            found.append(attempt._replace(ahead=ahead))
+        return found
 
     def _hear_of(self, run: Run) -> None:
         self.run = run

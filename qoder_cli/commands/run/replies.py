@@ -31,9 +31,9 @@ class Chosen(NamedTuple):
     """The calls that are meant, as typed. These are the options, too."""
 
     calls: Texts = _CALLS
-    all: bool = flag("--all", "All calls that wait in this session.")
+    every: bool = flag("--all", "All calls that wait in this session.")
     yes: bool = YES
-    input_sha256: Texts = option("--input-sha256", "HEX", _SAME)
+    hashes: Texts = option("--input-sha256", "HEX", _SAME)
 
 
 def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> None:
@@ -52,7 +52,10 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -
       qoder run approve last
       qoder run approve last --all --yes --wait --result
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
-    _decide(app, run, chosen, waiting, "approve")
+    from qoder_cli.runs.answering import decide
+
+    wanted = wanted_of(app, waiting)
+    decide(app, one_named(run, app), verb="approve", wanted=wanted, **chosen._asdict())
 
 
 def deny(
@@ -71,16 +74,10 @@ def deny(
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
       qoder session deny sess_demo evt_1 --yes --wait"""
-    _decide(app, run, chosen, waiting, "deny", because)
-
-
-def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> None:
     from qoder_cli.runs.answering import decide
 
-    calls, every, yes, hashes = chosen
-    wanted, run = wanted_of(app, waiting), one_named(run, app)
-    calls, hashes = calls or [], hashes or []
-    decide(app, run, calls, verb=verb, every=every, yes=yes, hashes=hashes, because=because, wanted=wanted)
+    wanted = wanted_of(app, waiting)
+    decide(app, one_named(run, app), verb="deny", because=because, wanted=wanted, **chosen._asdict())
 
 
 def answer(
