@@ -151,7 +151,7 @@ def wanted_of(
         if given and not wait:
             raise UsageError(f"{option} only works with --wait", hint="add --wait")
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
-    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    app.flags.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     asked = when_asked(app, on_ask, follow=follow, several=several)
     return Wanted(limits, follow, require_satisfied, result, asked) if wait else None
 
@@ -177,7 +177,7 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
         from qoder_cli.ci import reporting
 
-        ctx.with_resource(reporting(ctx.obj))  # around all that the command does
+        ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
 
 
 _CI = "Report run ids and status to GitHub Actions or GitLab."

@@ -75,15 +75,14 @@ class Client:
         progress: Progress,
         transport: httpx.BaseTransport | None = None,
         debug: bool = False,
-        take_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare connections; `take_turn` is called before each read. Raises AuthError, UsageError."""
+        """Prepare connections. Raises AuthError, UsageError."""
         if settings.token is None:
             raise AuthError(f"not logged in to {settings.host}", hint=settings.advice)
         self.settings = settings
         self.clock = clock
         self.progress = progress
-        self._take_turn = take_turn
+        self.take_turn: Callable[[], None] = lambda: None  # waits before each read, where there are very many
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
@@ -202,7 +201,7 @@ class Client:
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
         if method == "GET":
-            self._take_turn()
+            self.take_turn()
         elif content is not None and len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
             self._sent.append(content)
         longest = timeout or self.request_timeout
@@ -241,7 +240,7 @@ class Client:
 
         Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
         """
-        self._take_turn()
+        self.take_turn()
         request = self._request(
             "GET",
             path,

@@ -28,8 +28,8 @@ from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import wait_and_show, wait_for
-from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.awaiting import wait_for, waited
+from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.turn import events_so_far, session_of, session_to_talk_to, turn_observer
 from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
@@ -229,8 +229,8 @@ def decide(
     hashes: Sequence[str] | None,
     because: str | None = None,
     wanted: Wanted | None,
-) -> None:
-    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
+) -> Ended | None:
+    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send. Print it, or return what follows."""
     calls = [ids.call(each) for each in dict.fromkeys(calls or ())]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
@@ -255,7 +255,7 @@ def decide(
         if not taken:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in taken]
-        deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
+        return deliver(app, target, asked, answers, said=_DONE[verb], wanted=wanted)
 
 
 def _mind_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -308,8 +308,8 @@ def deliver(
     *,
     said: str,
     wanted: Wanted | None,
-) -> None:
-    """Send answers to waiting calls, if any. Print the result, or wait."""
+) -> Ended | None:
+    """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
     goes_on = target.run is not None and is_going(target.run)
     turn = _before(app, target) if wanted and answers and not goes_on else None
     events: Events = []
@@ -327,18 +327,27 @@ def deliver(
     if still:
         app.progress.note(f"these still wait: {_listed(still)}")
     if wanted is not None:
-        return wait_and_show(app, _following(app, target, turn, events), wanted)
+        return _waited(app, target, _following(app, target, turn, events), wanted)
     _show(app, target, [call.id for call, _ in answers], said, still, events)
+    return None
 
 
-def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> None:
-    """Send a custom tool's result, and print what was done. Raises QoderError."""
+def _waited(app: App, target: Target, observer: Observer, wanted: Wanted) -> Ended:
+    """Wait for what follows in a session and return what came of it; an error names the session."""
+    ended = waited(app, observer, wanted)
+    if ended.error is None or ended.error.session_id is not None:
+        return ended
+    return ended._replace(error=ended.error.with_(session_id=target.session_id))
+
+
+def answer_call(app: App, typed: str, id: str, said: str, *, is_error: bool, wanted: Wanted | None) -> Ended | None:
+    """Send a custom tool's result. Print what was done, or return what follows. Raises QoderError."""
     target = target_of(typed, app)
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
         [call] = chosen(app, target, asked, [id], "answer")
         answers = [(call, custom_result(call, said, is_error=is_error))]
-        deliver(app, target, asked, answers, said="answered", wanted=wanted)
+        return deliver(app, target, asked, answers, said="answered", wanted=wanted)
 
 
 class ToSay(NamedTuple):
@@ -356,8 +365,8 @@ class ToSay(NamedTuple):
         return target.command(app, "send", "-m", self.typed, *how, *more, *self.options)
 
 
-def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, waits: bool) -> None:
-    """Send a message to a session. Print it, or what follows if it `waits`."""
+def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, waits: bool) -> Ended | None:
+    """Send a message to a session. Print it, or return what follows if it `waits`."""
     began = app.clock.monotonic()
     target = target_of(typed, app)
     with _in_session(target):
@@ -370,8 +379,9 @@ def send_message(app: App, typed: str, to_say: ToSay, wanted: Wanted | None, *, 
         else:
             turn, events = _say_now(app, target, to_say, said, waits=waits)
         if waits and wanted:
-            return wait_and_show(app, _following(app, target, turn, events), wanted.since(began, app.clock))
+            return _waited(app, target, _following(app, target, turn, events), wanted.since(began, app.clock))
         _show(app, target, [], "", [], events)
+    return None
 
 
 def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, waits: bool) -> tuple[Turn | None, Events]:

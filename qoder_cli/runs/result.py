@@ -72,8 +72,8 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
     """Yield events of a type, newest first, from the ending, if any, to the beginning."""
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
-    if run.is_session and app.known.observed:  # the turn that the command is about
-        story = app.known.observed.known.story
+    if run.is_session and app.tracked.observer:  # the turn that the command is about
+        story = app.tracked.observer.known.story
     else:
         story = story_of(run, app.client.server_now())
         read_story(app.client, run.session_id, story, within=None, retry=True)

@@ -220,7 +220,7 @@ class Trigger:
 
     def _hear_of(self, run: Run) -> None:
         self.run = run
-        self._app.known.started.append(run)
+        self._app.tracked.started.append(run)
 
     # The key.
 

@@ -121,7 +121,7 @@ def turn_observer(
     `known` are earlier events. Of a session that `is_new`, the first turn is meant.
     """
     story = SessionStory() if is_new else TurnStory(known=known, after=after)
-    observer = app.known.observed = SessionObserver(app.client, session, story)
+    observer = app.tracked.observer = SessionObserver(app.client, session, story)
     return observer
 
 

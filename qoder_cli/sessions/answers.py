@@ -247,7 +247,7 @@ class Answers:
                     raise better from error
                 raise
             events = self._write.deliver()
-        self._app.known.answered |= {call.id: self._asked_by.get(call.id) for call in self._calls}
+        self._app.replies.answered |= {call.id: self._asked_by.get(call.id) for call in self._calls}
         return events
 
     def _explained(self, error: Rejected) -> QoderError | None:

@@ -1,6 +1,6 @@
 """`qoder run approve`, `deny`, `answer` and `send`: what answers an agent."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
@@ -36,7 +36,7 @@ class Chosen(NamedTuple):
     hashes: Texts = option("--input-sha256", "HEX", _SAME)
 
 
-def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> None:
+def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> Any:
     """Allow calls that the agent wants to make.
 
     Shows each call with its input and asks first; scripts name the calls (or
@@ -55,7 +55,7 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -
     from qoder_cli.runs.answering import decide
 
     wanted = wanted_of(app, waiting)
-    decide(app, one_named(run, app), verb="approve", wanted=wanted, **chosen._asdict())
+    return decide(app, one_named(run, app), verb="approve", wanted=wanted, **chosen._asdict())
 
 
 def deny(
@@ -65,7 +65,7 @@ def deny(
     chosen: Chosen,
     because: Text = option("--because", "TEXT", "Tell the agent why."),
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Refuse calls that the agent wants to make.
 
     The agent hears of it and continues without. Everything else is as with
@@ -77,7 +77,7 @@ def deny(
     from qoder_cli.runs.answering import decide
 
     wanted = wanted_of(app, waiting)
-    decide(app, one_named(run, app), verb="deny", because=because, wanted=wanted, **chosen._asdict())
+    return decide(app, one_named(run, app), verb="deny", because=because, wanted=wanted, **chosen._asdict())
 
 
 def answer(
@@ -88,7 +88,7 @@ def answer(
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Give the result of a custom tool that the agent called.
 
     Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
@@ -101,7 +101,7 @@ def answer(
 
     wanted = wanted_of(app, waiting)
     said = text_of(result, stdin=app.stdin, option="--result")
-    answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)
+    return answer_call(app, one_named(run, app), ids.call(call), said, is_error=error, wanted=wanted)
 
 
 def send(
@@ -112,7 +112,7 @@ def send(
     when_idle: bool = flag("--when-idle", "Wait until the agent is idle first."),
     *,
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Send a message to a session, which continues with it.
 
     The outcome of a run does not change by what is said later: with --wait
@@ -136,4 +136,4 @@ def send(
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     options = options_typed(ctx, without=("message", "interrupt", "when_idle"))
     to_say = ToSay(message, said, interrupt, when_idle, options)
-    send_message(app, one_named(run, app), to_say, wanted, waits=waits)
+    return send_message(app, one_named(run, app), to_say, wanted, waits=waits)

@@ -21,10 +21,8 @@ from qoder_cli.runs.awaiting import (
     listener_of,
     read_more,
     take_leave_of,
-    unread,
-    unreadable,
 )
-from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.ending import Wanted, unread, unreadable
 from qoder_cli.runs.fleet.rounds import Rounds
 from qoder_cli.runs.wait import FEW, LAST_LOOK, Wait
 from qoder_cli.runs.watch import Watch
@@ -144,7 +142,7 @@ class FleetWait(Wait):
         self._items[watch] = item = item_of(watch, self.app)
         if asks_more(self.wanted, item):
             self._reading.give([watch])
-        elif not (isinstance(item.error, WaitTimeout) and self.app.known.on_leave == "cancel"):
+        elif not (isinstance(item.error, WaitTimeout) and self.app.flags.on_leave == "cancel"):
             self._tell(watch, item)
 
     def _tell_rest(self, watches: Sequence[Watch], signalled: Signalled | None) -> None:
@@ -193,7 +191,7 @@ class FleetWait(Wait):
         elif self._enough():
             error = NotYet(f"run {item.found.id} has ended, but nothing more was read of it after another failed")
         else:
-            error = unreadable(item, NoAnswer("there was no time left"), self.wanted, self.app)
+            error = unreadable(item.found, NoAnswer("there was no time left"), self.app, self.wanted)
         return item.with_(error=error)
 
     def _tell(self, watch: Watch, item: Item) -> None:

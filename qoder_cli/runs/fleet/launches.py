@@ -65,14 +65,14 @@ class Launches:
         if watch is not None:
             run_id, run = watch.observer.run_id, watch.run
             self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
-            self._app.known.begun(run_id, run.session_id if run else None, number=number)
+            self._app.tracked.begun(run_id, run.session_id if run else None, number=number)
         if watch is not None and self._plan.wait:
             self._conductor.expect(watch, number)
             self._begin(watch)
         else:
             self._conductor.put(number, item)
         if self.left == 1:  # it was the last
-            self._app.known.announce()
+            self._app.tracked.announce()
 
     def _given_up(self, number: int) -> Launched:
         trigger = self._under_way.get(number)  # read first: a trigger that left it has settled
