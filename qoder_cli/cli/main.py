@@ -277,7 +277,10 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
             try:
                 tree = command_tree(app.program)
                 with tree.make_context(app.program, list(words), obj=app) as ctx:
-                    code = _shown(tree.invoke(ctx), app)
+                    try:
+                        code = _shown(tree.invoke(ctx), app)
+                    except Signalled as signalled:
+                        raise _last_words(signalled, app) from None
             except typer.Exit as done:
                 code = done.exit_code
             except Exception as failure:
@@ -294,7 +297,7 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
 
 
 def _shown(happened: Any, app: App) -> int:
-    """Print what a command came to and return the exit code. Raises its error."""
+    """Print what a command came to, and return the exit code. Raises its error."""
     if happened is None or isinstance(happened, int):
         return happened or Exit.OK
     from qoder_cli.cli.ending import conclude

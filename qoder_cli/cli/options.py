@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,6 +145,8 @@ def wanted_of(
     """
     from qoder_cli.base.times import read_limits
     from qoder_cli.runs.ending import Wanted
+
+    import_module("qoder_cli.cli.ending")  # now: once a wait has ended, the program's files may be gone
 
     typed, follow, result, timeout, on_ask = waiting
     wait = wait or typed or follow or result

@@ -130,7 +130,7 @@ class Message:
         self._client = app.client
         self._events = events
         self._key = str(uuid.uuid4())
-        self._known: set[str] | None = None  # the messages before the first attempt
+        self._before: set[str] | None = None  # the messages before the first attempt
         self._began = math.inf  # when that was sent, on the server's clock
         self._refusals = 0
         self._refused_at = math.inf  # first, by the monotonic clock
@@ -143,8 +143,8 @@ class Message:
 
     def _request(self) -> Pending:
         """Prepare an attempt; before the first, note which messages exist already."""
-        if self._known is None:
-            self._known = set(map(event_key, self._messages(retry=True)))
+        if self._before is None:
+            self._before = set(map(event_key, self._messages(retry=True)))
             self._began = self._client.server_now()
         return _post(self._client, self.session_id, self._events, self._key)
 
@@ -152,7 +152,7 @@ class Message:
         return _accepted(self._client, answer, self.session_id, self._events)
 
     def _find(self) -> Events | None:
-        return self._found(self._messages(retry=False, until=self._known), not_before=self._began - APART)
+        return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
 
     def _already(self, error: ApiError, write: Write[Events]) -> Events | None:
         """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
@@ -177,7 +177,7 @@ class Message:
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
 
     def _sent(self, *, retry: bool) -> Events | None:
-        return self._found(self._messages(retry=retry, until=self._known), not_before=self._began - _DATES_DIFFER)
+        return self._found(self._messages(retry=retry, until=self._before), not_before=self._began - _DATES_DIFFER)
 
     def _is_busy_since_before(self) -> bool:
         """Return whether what the agent is busy with began before the first attempt, which that refused then."""
@@ -192,7 +192,7 @@ class Message:
         ours = message_text(self._events[0])
         for event in listed:
             at = event_at(event)
-            is_new = event_key(event) not in (self._known or ()) and (at is None or at >= not_before)
+            is_new = event_key(event) not in (self._before or ()) and (at is None or at >= not_before)
             if is_new and message_text(event) == ours:
                 return [event]
         return None
