@@ -66,11 +66,11 @@ def _broke_down(failure: Exception, app: Any) -> int:
     signals.begin_last_words()
     error = broken_down(failure)
     with suppress(Exception):
-        error = broken_down(failure, app.known.run_ids)
-        error = error.with_(next=app.wait_again(*app.known.run_ids)) if app.known.run_ids else error
+        error = broken_down(failure, app.tracked.run_ids)
+        error = error.with_(next=app.wait_again(*app.tracked.run_ids)) if app.tracked.run_ids else error
     with suppress(Exception):
-        if app.known.run and app.output.is_json and not app.out.has_written:
-            app.show_run(app.known.run)
+        if app.tracked.run and app.output.is_json and not app.out.has_written:
+            app.show_run(app.tracked.run)
     try:
         app.report(error)
     except Exception:

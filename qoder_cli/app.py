@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from qoder_cli.output.data import Output
     from qoder_cli.output.progress import Progress
     from qoder_cli.settings.config import Settings
-    from qoder_cli.settings.values import OnLeave
 
 
 # Variables that hold tokens.
@@ -35,45 +34,51 @@ _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 
 @dataclass
-class Known:
-    """What a command has learnt so far, and how it was told to end; `main` reads both."""
+class Tracked:
+    """The runs that an invocation is about, as far as they are known by now.
 
-    started: "list[Run]" = field(default_factory=list)  # what it has triggered
-    observed: Any = None  # what reads the one run that it is about: a runs.observe.Observer
-    is_of_several: bool = False  # whether it is about several runs, each told of by itself
-    on_leave: "OnLeave" = "detach"  # what becomes of a run that a timeout or a signal leaves going
-    wait_options: tuple[str, ...] = ()  # as words, for a command that waits on
-    typed: "Sequence[str] | str" = "-"  # the runs or deployments that it is about: one, or several
-    ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions, by place among these
+    What starts, reads and awaits runs records them here, so that a signal, a bug or --ci finds them however the
+    command ends. By their place among those that were typed.
+    """
+
+    typed: "Sequence[str] | str" = "-"  # the runs or deployments: one, or several, each told of by itself
+    started: "list[Run]" = field(default_factory=list)  # what was triggered
+    observer: Any = None  # of the one run: a runs.observe.Observer
+    ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.awaiting.Item
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
-    take_turn: Callable[[], None] = lambda: None  # waits before a read, where it makes very many
-    answered: dict[str, str | None] = field(default_factory=dict)  # the calls answered, with what said that they wait
-    has_replied: bool = False  # whether a person has replied to a question about a call
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
-        """Take in a run that is about to be waited for; `number` is its place among several."""
+        """Record a run that is about to be waited for."""
         self.ids[number] = run_id, session_id
         self.announce()
 
     def ended(self, item: Any, *, number: int = 0) -> None:
-        """Take in what became of one."""
+        """Record what became of one."""
         self.items[number] = item
         if item.found is not None:
             self.ids[number] = item.found.id, item.found.session_id
 
     @property
     def run_ids(self) -> list[str]:
-        """The ids of the runs that the command is about, as far as they are known."""
+        """The ids of the runs, as far as they are known."""
         return [self.run.id] if self.run else [id for id, _ in self.ids.values()]
 
     @property
     def run(self) -> "Run | None":
-        """The newest reading of the one run that the command is about; None if there is none."""
-        if self.is_of_several:
+        """The newest reading of the one run; None if there is none."""
+        if not isinstance(self.typed, str):
             return None
-        observed: Run | None = self.observed and self.observed.run
+        observed: Run | None = self.observer and self.observer.run
         return observed or next(reversed(self.started), None)
+
+
+@dataclass
+class Replies:
+    """What a person has replied to questions about calls."""
+
+    answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
+    has_any: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,8 @@ class App:
     program: str = "qoder"
     transport: "httpx.BaseTransport | None" = None
     flags: Flags = field(default_factory=Flags)
-    known: Known = field(default_factory=Known)
+    tracked: Tracked = field(default_factory=Tracked)
+    replies: Replies = field(default_factory=Replies)
 
     def __post_init__(self) -> None:
         self.keep_secrets()
@@ -140,7 +146,6 @@ class App:
             progress=self.progress,
             transport=self.transport,
             debug=self.flags.debug,
-            take_turn=lambda: self.known.take_turn(),
         )
 
     @property
@@ -181,7 +186,7 @@ class App:
         """Space this command's reads from now on, because it makes very many."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        self.known.take_turn = Pace(self.clock, per_second=READS_PER_SECOND).take
+        self.client.take_turn = Pace(self.clock, per_second=READS_PER_SECOND).take
 
     @property
     def is_piped_into(self) -> bool:
@@ -200,7 +205,7 @@ class App:
 
     def wait_again(self, *runs: str) -> list[str]:
         """Return the command that resumes this wait."""
-        return self.command(noun(runs[0]), "wait", *runs, *self.known.wait_options)
+        return self.command(noun(runs[0]), "wait", *runs, *self.flags.wait_options)
 
     def looking(self, *words: str) -> list[str]:
         """Return a command to look with, as a table even with -q."""

@@ -18,71 +18,74 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_answer, not_json
 from qoder_cli.http.pace import next_try
-from qoder_cli.http.write import Meaning, Write, meaning_of
+from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
 from qoder_cli.nouns.table import Operation, of_path, readable
 
 WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
 _NO_FEATURE = "feature_not_available"
 
 
-class Call(Write[Answer]):
+class Call:
     """A request and its result. A lost answer cannot be settled: the request may be any.
 
     `answer` is the last complete answer; `is_done` is True once one says that all is done.
     """
 
     def __init__(self, app: App, request: Request) -> None:
-        client = app.client
-        usual = WRITE_TIMEOUT if request.is_write else client.request_timeout
-        super().__init__(client, timeout=client.settings.request_timeout or usual)
-        self.retries = request.key is not None
         self.answer: Answer | None = None
         self.is_done = False
-        self._announced = False
         self._app = app
         self._request = request
+        self._announced = False
 
     def make(self) -> Answer:
         """Send it and return the answer, which is 2xx and believable.
 
-        Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `deliver`.
+        Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `Write.deliver`.
         """
+        client = self._app.client
         if not self._request.is_write:
-            return self.client.patiently(lambda: self.read(self.client.send(self.request(), self.timeout)))
-        return self.deliver()
+            return client.patiently(lambda: self._read(client.send(self._prepare(), client.request_timeout)))
+        recovery = Recovery(
+            self._doubt,
+            resend_after=self._resend_after,
+            stopped_after=self.stopped_after,
+            meaning_of=_meaning_of,
+            retries=self._request.key is not None,
+        )
+        return Write(client, self._prepare, self._read, recovery).deliver()
 
-    def request(self) -> Pending:
-        request = self._request
+    def _prepare(self) -> Pending:
+        request, client = self._request, self._app.client
         self.answer = None
-        pending = self.client.prepare(
+        usual = WRITE_TIMEOUT if request.is_write else client.request_timeout
+        pending = client.prepare(
             request.method,
             request.path,
             params=request.params or None,
             content=request.body and request.body.content,
             headers=request.all_headers,
-            timeout=self.timeout,
+            timeout=client.settings.request_timeout or usual,
         )
         if request.is_write and not self._announced:
             self._announced = True
             again = f"; retried with the key {request.key} if no response comes" if request.key else ""
-            self.client.progress.note(f"{request} {self.client.settings.whereabouts}{again}")
+            client.progress.note(f"{request} {client.settings.whereabouts}{again}")
         return pending
 
-    def read(self, answer: Answer) -> Answer:
+    def _read(self, answer: Answer) -> Answer:
+        client = self._app.client
         self.answer = answer
-        _check(self.client.accept(answer), self._request.operation, self.client.settings.host)
+        _check(client.accept(answer), self._request.operation, client.settings.host)
         self.is_done = True
         return answer
 
-    def meaning_of(self, error: ApiError) -> Meaning:
-        return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
-
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+    def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         if self._request.key is None or meaning is Meaning.DOUBTFUL:
             return None
-        return next_try(error, tries=resends + 1, spent=spent, jitter=self.client.clock.jitter())
+        return next_try(error, tries=resends + 1, spent=spent, jitter=self._app.clock.jitter())
 
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+    def _doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         path = readable(self._request.path)
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {why}",
@@ -92,9 +95,14 @@ class Call(Write[Answer]):
             cause=cause,
         )
 
-    def stopped_after(self, signalled: Signalled, value: Answer) -> Interrupted:
-        said = f"stopped by a signal; {self._request} is done (HTTP {value.status})"
+    def stopped_after(self, signalled: Signalled, answer: Answer) -> Interrupted:
+        """Return the error of a signal that came once it was done."""
+        said = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
         return signalled.in_words(said, run_state="unknown")
+
+
+def _meaning_of(error: ApiError) -> Meaning:
+    return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
 
 
 def explained(request: Request, error: ApiError) -> ApiError:

@@ -68,13 +68,14 @@ def _hired() -> _Worker:
 
 
 class Task(Generic[R]):
-    """One call in a thread of its own, and what comes of it.
+    """One call in a thread of its own, and what comes of it. It is to take at most `within` seconds.
 
     Before what cannot be undone, the call may `commit`: that and giving up on it exclude each
     other, so who was told that nothing happened can rely on it.
     """
 
-    def __init__(self, call: Callable[[], R]) -> None:
+    def __init__(self, call: Callable[[], R], *, within: float = math.inf) -> None:
+        self.within = within
         self.is_committed = False
         self._is_given_up = False
         self._deciding = threading.Lock()

@@ -32,6 +32,7 @@ from qoder_cli.base.times import span
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import inert, inert_lines
 from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.ending import Ended
 
 OFTEN = 1.0  # seconds between two reports of several runs' ids
 LONGEST_RESULT = 10_000  # characters of a final message
@@ -62,21 +63,21 @@ class Ci:
 
     def __init__(self, app: App, system: "System") -> None:
         self._app = app
-        self.known = app.known
+        self.tracked = app.tracked
         self._system = system
         self._told: dict[str, Value] = {}
         self._told_at = float("-inf")
 
     def _announce(self) -> None:
-        known = self.known.ids.keys() | self.known.items.keys()
+        known = self.tracked.ids.keys() | self.tracked.items.keys()
         is_due = self._app.clock.monotonic() - self._told_at >= OFTEN
-        if isinstance(self.known.typed, str) or len(known) == len(self.known.typed) or is_due:
+        if isinstance(self.tracked.typed, str) or len(known) == len(self.tracked.typed) or is_due:
             self._tell_runs()
 
     def _tell_runs(self, code: int | None = None) -> None:
         """Tell the ids; at the end, with the exit code, what became of each."""
         self._told_at = self._app.clock.monotonic()
-        is_one, known = isinstance(self.known.typed, str), self.known
+        is_one, known = isinstance(self.tracked.typed, str), self.tracked
         numbers = range(1) if is_one else range(len(known.typed))
         ids = [known.ids.get(number, (None, None)) for number in numbers]
         told: dict[str, Value] = {"run_ids": [plain(run) for run, _ in ids]}
@@ -92,12 +93,17 @@ class Ci:
         self._tell(told)
 
     def __enter__(self) -> Self:
-        self.known.announce = self._announce
+        self.tracked.announce = self._announce
         return self
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
-        error, known = _in_words(failure), self.known
+        error, known = _in_words(failure), self.tracked
         is_one = isinstance(known.typed, str)
+        known.items |= {
+            number: Item(ended.typed, ended.found, ended.error)
+            for number, ended in known.items.items()
+            if isinstance(ended, Ended)
+        }
         if is_one and not known.items:  # the one thing has no result
             run = known.run
             if run is not None or error is not None:
@@ -123,7 +129,7 @@ class Ci:
             self._system.tell(new)
 
     def _tell_result(self) -> None:
-        run = self.known.items[0].found if self.known.items else None
+        run = self.tracked.items[0].found if self.tracked.items else None
         was_asked = "client" in vars(self._app)  # the server, about this run
         if run is None or is_going(run) or not (self._system.takes_text and was_asked):
             return

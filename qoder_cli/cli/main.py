@@ -277,7 +277,10 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
             try:
                 tree = command_tree(app.program)
                 with tree.make_context(app.program, list(words), obj=app) as ctx:
-                    code = tree.invoke(ctx) or Exit.OK
+                    try:
+                        code = _shown(tree.invoke(ctx), app)
+                    except Signalled as signalled:
+                        raise _last_words(signalled, app) from None
             except typer.Exit as done:
                 code = done.exit_code
             except Exception as failure:
@@ -291,6 +294,16 @@ def main(argv: list[str] | None = None, app: App | None = None) -> int:
     with suppress(Exception):  # all has been said
         app.close()
     return code
+
+
+def _shown(happened: Any, app: App) -> int:
+    """Print what a command came to, and return the exit code. Raises its error."""
+    if happened is None or isinstance(happened, int):
+        return happened or Exit.OK
+    from qoder_cli.cli.ending import conclude
+
+    conclude(app, happened)
+    return Exit.OK
 
 
 def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
@@ -311,25 +324,25 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         from traceback import format_exception
 
         app.err.tell("".join(format_exception(failure)))
-    runs = app.known.run_ids
+    runs = app.tracked.run_ids
     error = broken_down(failure, runs)
     return error.with_(next=app.wait_again(*runs)) if runs else error
 
 
 def _last_words(signalled: Signalled, app: App) -> QoderError:
     """Return the error for a signal, wherever it came; a wait has its own."""
-    if not app.known.started:
+    if not app.tracked.started:
         done = next((write for write in reversed(app.writes) if write.is_open_or_done), None)
         return done.stopped(signalled) if done else signalled.in_words("interrupted; nothing was started")
-    from qoder_cli.runs.ending import stopped_with
+    from qoder_cli.cli.ending import stopped_with
 
-    return stopped_with(signalled, app.known.run or app.known.started[-1], app)
+    return stopped_with(signalled, app.tracked.run or app.tracked.started[-1], app)
 
 
 def _report(error: QoderError, app: App) -> int:
     signals.begin_last_words()
-    if (run := app.known.run) is not None:
-        from qoder_cli.runs.ending import complete
+    if (run := app.tracked.run) is not None:
+        from qoder_cli.cli.ending import complete
 
         error = complete(error, run, app)
     app.report(error)

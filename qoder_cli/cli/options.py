@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,13 +146,15 @@ def wanted_of(
     from qoder_cli.base.times import read_limits
     from qoder_cli.runs.ending import Wanted
 
+    import_module("qoder_cli.cli.ending")  # now: once a wait has ended, the program's files may be gone
+
     typed, follow, result, timeout, on_ask = waiting
     wait = wait or typed or follow or result
     for option, given in (("--require-satisfied", require_satisfied), ("--on-ask", on_ask)):
         if given and not wait:
             raise UsageError(f"{option} only works with --wait", hint="add --wait")
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
-    app.known.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
+    app.flags.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     asked = when_asked(app, on_ask, follow=follow, several=several)
     return Wanted(limits, follow, require_satisfied, result, asked) if wait else None
 
@@ -177,7 +180,7 @@ def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
         from qoder_cli.ci import reporting
 
-        ctx.with_resource(reporting(ctx.obj))  # around all that the command does
+        ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
 
 
 _CI = "Report run ids and status to GitHub Actions or GitLab."

@@ -18,7 +18,7 @@ from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
 from qoder_cli.nouns.update import Overtaken
 from qoder_cli.nouns.update import update as change
-from qoder_cli.nouns.write import Create, differing, same, target_of
+from qoder_cli.nouns.write import creating, differing, same, target_of
 
 Raw = dict[str, Any]
 
@@ -74,7 +74,7 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
-    made = Create(app, noun, body).deliver().raw
+    made = creating(app, noun, body).deliver().raw
     _warn_of_other(app, made, body)
     try:
         show(app, noun, made)

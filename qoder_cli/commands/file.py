@@ -1,7 +1,6 @@
 """`qoder file`: texts for agents, and what they made."""
 
 from pathlib import PurePath
-from types import SimpleNamespace
 from typing import Any
 
 from qoder_cli.app import App
@@ -13,12 +12,10 @@ from qoder_cli.commands import made
 from qoder_cli.commands.edited import METADATA
 from qoder_cli.commands.made import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
-from qoder_cli.http.write import Written
 from qoder_cli.nouns import files
 from qoder_cli.nouns.body import pairs
-from qoder_cli.nouns.change import Change, Target, read
+from qoder_cli.nouns.change import Change, Target, changed, read
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import Create
 
 _FILE = NOUNS["file"]
 
@@ -54,11 +51,12 @@ def upload(
     contents = {path: files.read_text(path, stdin=app.stdin) for path in names}
     targets = [(path, Target("/files", path, path, ("file", "list"))) for path in paths]
 
-    def prepare(target: Target) -> Create:
-        return files.upload(app, names[target.id], contents[target.id], fields)
-
     change = Change("upload", "uploading", "uploaded", "POST", "", "uploaded")
-    change_things(app, _FILE, change, targets, as_list=len(paths) > 1, prepare=prepare)
+
+    def upload_one(target: Target) -> Resource:
+        return changed(app, target, change, files.upload(app, names[target.id], contents[target.id], fields))
+
+    change_things(app, _FILE, change, targets, as_list=len(paths) > 1, perform=upload_one)
 
 
 FOLDER = option("--output-dir -O", "DIR", "Folder for it.", values.folders, default=".")
@@ -76,18 +74,15 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
     folder = files.prepare_folder(output_dir)
     targets = things_named(app, _FILE, things)
 
-    def save(target: Target) -> Written[Resource]:
+    def save(target: Target) -> Resource:
         raw = read(app, target)
         name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
         path = files.download(app, target.id, name, folder, size=size)
         app.progress.note(f"saved {path}")
-        return Written(Resource({**raw, "path": str(path)}), "answered")
-
-    def prepare(target: Target) -> SimpleNamespace:  # as a write
-        return SimpleNamespace(send=lambda: save(target), result=None, may_have_acted=False)
+        return Resource({**raw, "path": str(path)})
 
     change = Change("download", "downloading", "downloaded", "GET", "", "downloaded")
-    change_things(app, _FILE, change, targets, as_list=is_list(things), prepare=prepare)
+    change_things(app, _FILE, change, targets, as_list=is_list(things), perform=save)
 
 
 COMMANDS = made.commands("file", upload=upload, download=download)

@@ -11,7 +11,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, argument, confirmed, declared, flag, is_list, named, option, several
 from qoder_cli.commands import edited
@@ -19,7 +19,7 @@ from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
-from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target, ending
+from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, holder, operation, path_of, words_of
@@ -389,7 +389,7 @@ def change_things(
     as_list: bool,
     yes: bool = True,
     refused: str = "",
-    prepare: Callable[[Target], Any] | None = None,
+    perform: Callable[[Target], Resource] | None = None,
 ) -> None:
     """Change things; without a `yes` ask the `question` about each. Raises QoderError."""
 
@@ -397,8 +397,8 @@ def change_things(
         asked, nothing = f"{change.verb.capitalize()} {question(raw)}", f"nothing was {change.participle}"
         return confirmed(app, asked, nothing=nothing)  # all are asked about before any is changed
 
-    prepare = prepare or (lambda target: ending(app, target, change))
-    made = Changes(app, noun, change, None if yes else is_wanted, prepare, refused)
+    perform = perform or (lambda target: changed(app, target, change, ending(app, target, change)))
+    made = Changes(app, noun, change, None if yes else is_wanted, perform, refused)
     if noun.words == "deploy":
         made.missing = lambda error, target: explain_missing(error, target.id, app)
     made.make(targets, as_list=as_list)

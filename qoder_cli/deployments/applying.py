@@ -30,8 +30,8 @@ from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS, Write
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.update import Overtaken, Update
-from qoder_cli.nouns.write import Create, target_of
+from qoder_cli.nouns.update import Overtaken, updating
+from qoder_cli.nouns.write import creating, target_of
 
 AT_A_TIME = 8  # steps that are applied
 TURN_PAUSE = 0.2  # seconds between two looks whether it is our turn
@@ -138,7 +138,7 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
             raise archived(found)
         return found.raw
 
-    write = Update(
+    write = updating(
         app,
         target_of(NOUNS["deploy"], current.id),
         dict(step.body or {}),
@@ -172,7 +172,7 @@ def _written(app: App, step: Step, write: Write[Resource]) -> Applied:
 
 
 def _created(app: App, step: Step, pace: Pace) -> Applied:
-    write = Create(
+    write = creating(
         app,
         NOUNS["deploy"],
         dict(step.body or {}),

@@ -46,12 +46,13 @@ class Answer:
 Pending = Task[Answer]
 
 
-def answer_to(request: Pending, within: float) -> Answer:
+def answer_to(request: Pending, within: float | None = None) -> Answer:
     """Return the answer to a request that was started. Raises ApiError; NoAnswer after so many seconds."""
+    seconds = within or request.within
     try:
-        return request.result(within)
+        return request.result(seconds)
     except Late:
-        raise no_answer(f"no complete response within {span(within)}", sent=request.is_committed) from None
+        raise no_answer(f"no complete response within {span(seconds)}", sent=request.is_committed) from None
 
 
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:

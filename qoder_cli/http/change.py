@@ -8,19 +8,19 @@ exit 9 if nobody answered.
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Signalled
-from qoder_cli.base.errors import CannotBe as CannotBe
-from qoder_cli.base.model import Resource, created_at, mapping
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
-from qoder_cli.http.write import Meaning, Write
+from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-T = TypeVar("T", bound=Resource)
+Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 READ_WITHIN = 10.0  # seconds for one reading back
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the loss of an answer at which it is read back
@@ -33,107 +33,114 @@ STRETCH = 8  # dated rows that come newest first before that order is believed: 
 
 
 class Sent(NamedTuple):
-    """What a write sends; `body` is JSON, `{}` when None."""
+    """What a write sends; `body` is JSON, `{}` when None. With `files` it is a form, its fields texts or JSON."""
 
     method: str
     path: str
-    body: Any
+    body: Any = None
+    files: Sequence[Part] = ()
+
+    def prepare(self, client: "Client", key: str) -> Pending:
+        """Return an attempt under an idempotency key. Raises UsageError if writing is forbidden."""
+        headers = {"idempotency-key": key}
+        if not self.files:
+            return client.prepare(self.method, self.path, body=self.body, headers=headers)
+        from qoder_cli.http.client import multipart
+
+        texts = {name: [text(value) or jsontext.dump(value)] for name, value in (self.body or {}).items()}
+        content, form = multipart(texts, self.files)
+        return client.prepare(self.method, self.path, content=content, headers={"content-type": form, **headers})
 
 
-class ObjectWrite(Write[T]):
-    """The write of an object, or of a new one. A lost answer is settled by reading it back."""
+def object_write(
+    client: "Client",
+    sent: Sent,
+    *,
+    what: str,
+    shows: Callable[[Resource], bool],
+    find: Callable[[], Resource | None] | None,
+    look: list[str],
+    parse: Callable[[Any], Resource | None] = lambda value: Resource(mapping(value)),
+    repeatable: bool = False,
+    pace: Pace | None = None,
+    at_attempt: Callable[[], None] = lambda: None,
+) -> Write[Resource]:
+    """Return the write of an object, or of a new one.
 
-    can_tell = True
-    absent = "reading it back does not show it"
-    unread = "it could not be read back"
-    bears = (ApiError, OutcomeUnknown)
+    `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for what is none.
+    `shows` tells whether it is as it was to become. `find` and `look` are as in `reading_back`. `at_attempt` is called
+    as each attempt is prepared.
+    """
+    key = str(uuid.uuid4())
 
-    def __init__(
-        self,
-        client: "Client",
-        path: str,
-        body: Any = None,
-        *,
-        parse: Callable[[Any], Any] = lambda value: Resource(mapping(value)),
-        what: str,
-        shows: Callable[[T], bool],
-        settle: Callable[[], T | None] | None,
-        look: list[str],
-        method: str = "POST",
-        repeatable: bool = False,
-        pace: Pace | None = None,
-    ) -> None:
-        """Prepare it.
+    def request() -> Pending:
+        at_attempt()
+        return sent.prepare(client, key)
 
-        `what` says what it does, as in "pausing dep_1". `parse` returns the T of a JSON answer, None for what
-        is none. `shows` tells whether it is as it was to become. `settle` reads it back with one request:
-        None when it is not so, ApiError when it cannot be read, CannotBe when it never will be so,
-        OutcomeUnknown when it cannot be told from someone else's. It is None where nothing would show it:
-        then a 5xx leaves it unknown, too. `look` is the command to look with.
-        """
-        super().__init__(client, pace=pace)
-        self.sent = Sent(method, path, body)
-        self._parse = parse
-        self._what = what
-        self._shows = shows
-        self._read_it = settle
-        self._look = look
-        self._repeatable = repeatable
-        self.began = 0.0  # when the newest attempt was prepared, on the monotonic clock
-        if settle is None:
-            self.can_tell, self.absent = False, "nothing shows it"
-        self.key = str(uuid.uuid4())
-
-    def request(self) -> Pending:
-        self.began = self.client.clock.monotonic()
-        return self.client.prepare(**self.sent._asdict(), headers={"idempotency-key": self.key})
-
-    def read(self, answer: Answer) -> T:
-        found: T | None = self._parse(self.client.understand(answer))
-        if found is None or not self._shows(found):
+    def read(answer: Answer) -> Resource:
+        found = parse(client.understand(answer))
+        if found is None or not shows(found):
             raise NoAnswer("the response does not show the change")
         return found
 
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        return OutcomeUnknown(
-            "; ".join(filter(None, (f"unknown whether {self._what} succeeded", why))),
-            hint="check; it is safe to repeat" if self._repeatable else "check before doing it again",
-            next=self._look,
-            cause=cause,
-        )
+    recovery = reading_back(client, find, what=what, look=look, method=sent.method, repeatable=repeatable)
+    return Write(client, request, read, recovery, pace=pace)
 
-    def settle(self, error: ApiError, meaning: Meaning) -> T | None:
-        if self._read_it is None:
-            return None
-        self.client.progress.note(
-            f"no confirmation ({error.message.rstrip('.')}); reading back for up to {LOOKS[-1]:.0f}s"
-        )
-        return self._read_back(LOOKS, error)
 
-    def already(self, error: ApiError) -> T | None:
-        if self._read_it is None:
-            return None
-        if self.sent.method == "DELETE" and error.http_status == 404:
-            return self._read_it() if self.may_have_acted else None
-        if not self._repeatable or error.http_status not in (403, 409):
-            return None
-        looks = (0.0, *LOOKS[:4]) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
-        return self._read_back(looks, error)
+def reading_back(
+    client: "Client",
+    find: Callable[[], Resource | None] | None,
+    *,
+    what: str,
+    look: list[str],
+    method: str = "POST",
+    repeatable: bool = False,
+) -> Recovery[Resource]:
+    """Return the recovery that reads an object back.
 
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        may_follow = self._repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
+    `find` does so with one request: None when it is not so, ApiError when it cannot be read, CannotBe when it never
+    will be so, OutcomeUnknown when it cannot be told from someone else's. It is None where nothing would show it: then
+    a 5xx leaves it unknown, too. `look` is the command to look with.
+    """
+
+    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+        said = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))
+        hint = "check; it is safe to repeat" if repeatable else "check before doing it again"
+        return OutcomeUnknown(said, hint=hint, next=look, cause=cause)
+
+    def stopped_after(signalled: Signalled, value: Resource) -> Interrupted:
+        return signalled.in_words(f"stopped by a signal; {what} succeeded ({value.id})")
+
+    def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        may_follow = repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
         return 0.0 if may_follow else None
 
-    def _read_back(self, looks: Sequence[float], error: ApiError) -> T | None:
-        assert self._read_it is not None  # else nobody looks
-        try:
-            return self.look_for(self._read_it, looks)
-        except CannotBe as known:
-            said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-            raise known.with_(**said) from error
+    recovery = Recovery[Resource](doubt, resend_after=resend_after, stopped_after=stopped_after)
+    if find is None:
+        return recovery._replace(absent="nothing shows it")
 
-    def stopped_after(self, signalled: Signalled, value: T) -> Interrupted:
-        return signalled.in_words(f"stopped by a signal; {self._what} succeeded ({value.id})")
+    def read_back(looks: Sequence[float], error: ApiError) -> Resource | None:
+        failures = (ApiError, OutcomeUnknown)
+        try:
+            return look_for(client.clock, find, looks, unread="it could not be read back", failures=failures)
+        except CannotBe as final:
+            about = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+            raise final.with_(**about) from error
+
+    def settle(error: ApiError, meaning: Meaning) -> Resource | None:
+        why = error.message.rstrip(".")
+        client.progress.note(f"no confirmation ({why}); reading back for up to {LOOKS[-1]:.0f}s")
+        return read_back(LOOKS, error)
+
+    def already(error: ApiError, write: Write[Resource]) -> Resource | None:
+        if method == "DELETE" and error.http_status == 404:
+            return find() if write.may_have_acted else None
+        if not repeatable or error.http_status not in (403, 409):
+            return None
+        looks = (0.0, *LOOKS[:4]) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
+        return read_back(looks, error)
+
+    return recovery._replace(settle=settle, already=already, can_tell=True, absent="reading it back does not show it")
 
 
 class ReadBack:

@@ -75,15 +75,14 @@ class Client:
         progress: Progress,
         transport: httpx.BaseTransport | None = None,
         debug: bool = False,
-        take_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare connections; `take_turn` is called before each read. Raises AuthError, UsageError."""
+        """Prepare connections. Raises AuthError, UsageError."""
         if settings.token is None:
             raise AuthError(f"not logged in to {settings.host}", hint=settings.advice)
         self.settings = settings
         self.clock = clock
         self.progress = progress
-        self._take_turn = take_turn
+        self.take_turn: Callable[[], None] = lambda: None  # waits before each read, where there are very many
         self._debug = debug
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
@@ -152,7 +151,8 @@ class Client:
         """
 
         def ask() -> Any:
-            answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
+            request = self.prepare("GET", path, params=params, headers=headers).start()
+            answer = answer_to(request, within or self.request_timeout)
             value = self.understand(answer, exact=exact)
             if fresh and answer.is_kept:
                 raise no_answer("the response is an old one that a proxy has kept")
@@ -189,7 +189,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Pending:
-        """Return one request, to be sent by its `start`; `timeout` is httpx's limit for each of its steps, in seconds.
+        """Return one request, to be sent by its `start`; `timeout` is its limit, and each of its steps', in seconds.
 
         A POST, PUT or PATCH carries `content` as it is, else `body` as JSON, `{}` when None. Raises
         UsageError, before anything is sent, for a write while QODER_READ_ONLY is set.
@@ -201,7 +201,7 @@ class Client:
         if content is None and method in WITH_BODY:
             content = jsontext.dump({} if body is None else body).encode()
         if method == "GET":
-            self._take_turn()
+            self.take_turn()
         elif content is not None and len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
             self._sent.append(content)
         longest = timeout or self.request_timeout
@@ -214,7 +214,7 @@ class Client:
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
         http = self._http if method == "GET" else self._http_for_writes
-        pending = Pending(lambda: self._exchange(http, request, pending))
+        pending = Pending(lambda: self._exchange(http, request, pending), within=longest)
         return pending
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
@@ -240,7 +240,7 @@ class Client:
 
         Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
         """
-        self._take_turn()
+        self.take_turn()
         request = self._request(
             "GET",
             path,

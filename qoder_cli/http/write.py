@@ -9,12 +9,14 @@ Prepare, take a turn, write down, send; then what the answer means decides (help
     FAILED                     settle it; if it did not happen, send again, as often as its kind allows
     LOST                       settle it; send again only where its kind allows that
 
-Each kind, a subclass, says what is sent and how a lost answer is settled. Once an answer is lost, no later
-refusal says that nothing happened. An Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
+A write is handed its request, how an answer to it is read, its recovery, and its journal. The recovery says how a lost
+answer is settled: by the run list (`runs.trigger`), by reading back (`http.change`), by a session's events
+(`sessions.answers`), or not at all. Once an answer is lost, no later refusal says that nothing happened. An
+Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
 
@@ -27,10 +29,11 @@ from qoder_cli.base.errors import (
     Interrupted,
     NoAnswer,
     OutcomeUnknown,
+    QoderError,
     Signalled,
 )
 from qoder_cli.base.ids import segment
-from qoder_cli.base.times import span
+from qoder_cli.base.times import Clock, span
 from qoder_cli.http.answers import Answer, Pending, answer_to, no_answer
 from qoder_cli.http.pace import Closed, Pace, next_try
 
@@ -84,122 +87,103 @@ class Written(NamedTuple, Generic[T]):
     how: How
 
 
-class Write(ABC, Generic[T]):
-    """One write, done by `send`. `timeout` is for one attempt, in seconds; `pace` spaces several.
+def _unsettled(error: ApiError, meaning: Meaning) -> None:
+    """Return None: nothing can be settled."""
 
-    After a signal, `result` and `may_have_acted` say what is known.
+
+def _never_again(error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
+    """Return None: nothing is sent again."""
+
+
+def _is_done(signalled: Signalled, value: Any) -> Interrupted:
+    return signalled.in_words("stopped by a signal; it is done")
+
+
+class Recovery(NamedTuple, Generic[T]):
+    """What is done, and said, about attempts whose answer does not show what was wanted.
+
+    By default nothing can be settled, and nothing is sent again but what certainly did nothing.
     """
 
-    can_tell = False  # whether it can find out that nothing happened
-    retries = True  # what certainly did nothing is sent again
-    nothing = "nothing was changed"
-    absent = ""  # what is said where looking for it shows nothing
-    unread = ""  # what is said where it cannot be looked for
-    bears: tuple[type[Exception], ...] = (ApiError,)  # what a look may fail with, before the next one
+    # The error that the outcome is unknown: why, what caused it, and whether looking for it showed nothing.
+    doubt: Callable[[str, ApiError | None, bool], OutcomeUnknown]
+    # Returns the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled.
+    settle: Callable[[ApiError, Meaning], T | None] = _unsettled
+    # Returns what was there already when the API refused. Raises as `settle` does.
+    already: Callable[[ApiError, "Write[T]"], T | None] = lambda error, write: None
+    # Returns the seconds to wait before sending again, None for never: after so many resends, and seconds of all.
+    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = _never_again
+    # The error of a signal that came once it was done.
+    stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
+    meaning_of: Callable[[ApiError], Meaning] = meaning_of
+    can_tell: bool = False  # whether it can find out that nothing happened
+    retries: bool = True  # whether what certainly did nothing is sent again
+    nothing: str = "nothing was changed"
+    absent: str = ""  # what is said where looking for it shows nothing
 
-    def __init__(self, client: "Client", *, timeout: float | None = None, pace: Pace | None = None) -> None:
-        self.client = client
-        self.timeout = timeout or client.request_timeout
-        self.pace = pace
-        self.is_lost = False  # an attempt is not settled, of this command or of an earlier one under the same key
-        self.result: Written[T] | None = None
-        self._loss: ApiError | None = None  # the first of this command
-        self._is_sending = False
-        self._has_failed = False  # an attempt was answered with an error, and showed nothing
 
-    # What a kind of write says of itself.
+class Journal(NamedTuple):
+    """What is written down of each attempt: by default nothing."""
 
-    @abstractmethod
-    def request(self) -> Pending:
-        """Prepare an attempt. Raises UsageError if writing is forbidden."""
+    begin: Callable[[], None] = lambda: None  # it is about to be sent
+    did_nothing: Callable[[], None] = lambda: None
+    done: Callable[[Any], None] = lambda value: None  # its answer showed this
 
-    @abstractmethod
-    def read(self, answer: Answer) -> T:
-        """Return what was wanted, from an answer that shows it. Raises ApiError for any other."""
 
-    @abstractmethod
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that the outcome is unknown; `is_absent` if looking for it showed nothing."""
+NO_JOURNAL = Journal()
 
-    def stopped_after(self, signalled: Signalled, value: T) -> Interrupted:
-        """Return the error of a signal that came once it was done."""
-        return signalled.in_words("stopped by a signal; it is done")
 
-    def meaning_of(self, error: ApiError) -> Meaning:
-        return meaning_of(error)
+@dataclass(eq=False)
+class Write(Generic[T]):
+    """One write, done by `send`. After a signal, `result` and `may_have_acted` say what is known.
 
-    # What it does about each attempt: `begin`, then one of `did_nothing`, `done` and `settle`. This kind cannot settle
-    # anything, and lets nothing be sent again.
+    `request` prepares an attempt, and raises UsageError if writing is forbidden. `read` returns what was wanted from an
+    answer that shows it, and raises ApiError for any other. `pace` spaces several writes.
+    """
 
-    def begin(self) -> None:
-        """Record that an attempt is about to be sent."""
-
-    def did_nothing(self) -> None:
-        """Record that the newest attempt did nothing."""
-
-    def done(self, value: T) -> None:
-        """Record what the newest attempt's answer showed."""
-
-    def settle(self, error: ApiError, meaning: Meaning) -> T | None:
-        """Return the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled."""
-        return None
-
-    def already(self, error: ApiError) -> T | None:
-        """Return what was there already when the API refused. Raises as `settle` does."""
-        return None
-
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        """Return the seconds to wait before sending again; None for never."""
-        return None
-
-    def look_for(self, find: Callable[[], T | None], looks: Sequence[float]) -> T | None:
-        """Return what `find` finds first, tried after so many seconds each; None if nothing.
-
-        Raises OutcomeUnknown if it cannot be read, CannotBe.
-        """
-        clock = self.client.clock
-        began = clock.monotonic()
-        failure: Any = None
-        for look in looks:
-            clock.sleep(max(began + look - clock.monotonic(), 0.0))
-            try:
-                if (found := find()) is not None:
-                    return found
-                failure = None
-            except CannotBe:
-                raise
-            except self.bears as unread:
-                failure = unread
-                if isinstance(unread, AuthError):
-                    break
-        if failure is not None:
-            raise OutcomeUnknown(f"{self.unread}: {failure.message}") from failure
-        return None
-
-    # The protocol.
+    client: "Client"
+    request: Callable[[], Pending]
+    read: Callable[[Answer], T]
+    recovery: Recovery[T]
+    journal: Journal = NO_JOURNAL
+    pace: Pace | None = field(default=None, kw_only=True)
+    result: Written[T] | None = field(default=None, init=False)
+    # What is not settled, of this command or an earlier one under the same key: LOST, or FAILED if an attempt was
+    # answered with an error, and showed nothing.
+    unsettled: set[Meaning] = field(default_factory=set, init=False)
+    _loss: ApiError | None = field(default=None, init=False)  # the first of this command
+    _is_sending: bool = field(default=False, init=False)
 
     @property
     def may_have_acted(self) -> bool:
         """Whether an attempt was sent that may have had an effect."""
-        return self._is_sending or self._has_failed or self.is_lost
+        return self._is_sending or bool(self.unsettled)
+
+    @property
+    def is_open_or_done(self) -> bool:
+        """Whether it was done, or may have been."""
+        return self.result is not None or self.may_have_acted
 
     def send(self) -> Written[T]:
         """Do the write and return the result. Raises ApiError if nothing was changed, OutcomeUnknown if that is
         uncertain, UsageError, Closed if nothing was sent; Signalled, 2 s later at most, when all is known.
         """
-        tries = resends = 0
-        began = since = self.client.clock.monotonic()  # of this write, and of what was not settled last
+        clock, tries, resends = self.client.clock, 0, 0
+        began = since = clock.monotonic()  # of this write, and of what was not settled last
         with signals.held():
             while True:
                 pending = self.request()
                 self._take_turn()
-                self.begin()
+                self.journal.begin()
                 self._heed_signal()
                 try:
-                    return self._answered(pending)
+                    return self._shown(answer_to(pending.start()))
+                except Signalled:
+                    self._hear_out(pending)
+                    raise
                 except ApiError as error:
-                    spent = self.client.clock.monotonic() - since
-                    meaning = self.meaning_of(error)
+                    spent = clock.monotonic() - since
+                    meaning = self.recovery.meaning_of(error)
                     if meaning is Meaning.NOTHING:
                         tries += 1
                         self._note_nothing()
@@ -211,8 +195,8 @@ class Write(ABC, Generic[T]):
                     elif (found := self._settled(error, meaning)) is not None:
                         return self._done(found, "settled")
                     else:
-                        self._may_resend(error, meaning, resends, self.client.clock.monotonic() - began)
-                        resends, tries, since = resends + 1, 0, self.client.clock.monotonic()
+                        self._may_resend(error, meaning, resends, clock.monotonic() - began)
+                        resends, tries, since = resends + 1, 0, clock.monotonic()
 
     def deliver(self) -> T:
         """Do it, and return what it came to. Raises as `send` does; what a signal leaves is put into words."""
@@ -223,26 +207,21 @@ class Write(ABC, Generic[T]):
                 raise self.stopped(signalled) from None
             raise
 
-    @property
-    def is_open_or_done(self) -> bool:
-        """Whether it was done, or may have been."""
-        return self.result is not None or self.may_have_acted
-
     def stopped(self, signalled: Signalled) -> Interrupted:
         """Return the error of a signal that came once it was done, or may have been."""
         if self.result is not None:
-            return self.stopped_after(signalled, self.result.value)
+            return self.recovery.stopped_after(signalled, self.result.value)
         unknown = self.unknown("interrupted before it was confirmed")
-        told = {name: getattr(unknown, name) for name in ("hint", "next", "session_id", "run_state")}
-        return signalled.in_words(unknown.message, kind=Exit.OUTCOME_UNKNOWN, **told)
+        about = {name: getattr(unknown, name) for name in ("hint", "next", "session_id", "run_state")}
+        return signalled.in_words(unknown.message, kind=Exit.OUTCOME_UNKNOWN, **about)
 
     def unknown(self, *why: str, cause: ApiError | None = None, is_absent: bool = False) -> OutcomeUnknown:
         reasons = [*why]
         if cause:
             reasons.insert(0, cause.message.rstrip("."))
         if is_absent:
-            reasons.append(self.absent)
-        return self.doubt("; ".join(filter(None, reasons)), cause, is_absent=is_absent)
+            reasons.append(self.recovery.absent)
+        return self.recovery.doubt("; ".join(filter(None, reasons)), cause, is_absent)
 
     def _take_turn(self) -> None:
         if self.pace is None:
@@ -261,7 +240,7 @@ class Write(ABC, Generic[T]):
             self.client.writes.append(self)
 
     def _note_nothing(self) -> None:
-        self.did_nothing()
+        self.journal.did_nothing()
         self._is_sending = False
 
     def _heed_signal(self) -> None:
@@ -273,27 +252,23 @@ class Write(ABC, Generic[T]):
             self._note_nothing()
             raise
 
-    def _answered(self, pending: Pending) -> Written[T]:
-        """Send an attempt and return what its answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
+    def _hear_out(self, pending: Pending) -> None:
+        """After a signal, wait a little longer for an attempt's answer. The signal decides how the command ends."""
+        self.client.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
         try:
-            return self._heard(pending.start(), self.timeout)
-        except Signalled:
-            self.client.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
-            try:
-                self._heard(pending, LAST_WORDS)
-            except ApiError as error:
-                if self.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
-                    self._note_nothing()
-            except OutcomeUnknown:
-                pass  # the signal decides how the command ends
-            raise
+            self._shown(answer_to(pending, LAST_WORDS))
+        except ApiError as error:
+            if self.recovery.meaning_of(error) in (Meaning.NOTHING, Meaning.REFUSED):
+                self._note_nothing()
+        except OutcomeUnknown:
+            pass
 
-    def _heard(self, pending: Pending, within: float) -> Written[T]:
-        answer = answer_to(pending, within)
+    def _shown(self, answer: Answer) -> Written[T]:
+        """Return what an attempt's answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
         if 200 <= answer.status < 300 and answer.is_kept:
             raise no_answer("the response is an old one that a proxy has kept")
         value = self.read(answer)
-        self.done(value)
+        self.journal.done(value)
         return self._done(value, "answered")
 
     def _done(self, value: T, how: How) -> Written[T]:
@@ -303,11 +278,11 @@ class Write(ABC, Generic[T]):
     def _pause(self, error: ApiError, tries: int, spent: float) -> Written[T] | None:
         """Wait before sending again. If that is pointless, return what was there already, or raise the error."""
         wait = next_try(error, tries=tries, spent=spent, jitter=self.client.clock.jitter())
-        if wait is None or not self.retries:
-            if self._has_failed:
+        if wait is None or not self.recovery.retries:
+            if Meaning.FAILED in self.unsettled:
                 return self._refused(error)
             self._give_up(error)
-        self.client.progress.note(f"{self.nothing}: {error.message.rstrip('.')}; retrying in {span(wait)}")
+        self.client.progress.note(f"{self.recovery.nothing}: {error.message.rstrip('.')}; retrying in {span(wait)}")
         if self.pace and error.http_status == 429:
             self.pace.hold(wait)
         self.client.clock.sleep(wait)
@@ -320,7 +295,7 @@ class Write(ABC, Generic[T]):
         """
         why, is_doubtful, found = _EARLIER, error.http_status == 409, None
         try:
-            found = self.already(error)
+            found = self.recovery.already(error, self)
         except OutcomeUnknown as unsettled:
             why, is_doubtful = unsettled.message, True
         if found is not None:
@@ -329,26 +304,27 @@ class Write(ABC, Generic[T]):
 
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, is_doubtful: bool = False) -> NoReturn:
         """Raise the error; where it `is_doubtful` whether an attempt that failed has acted since, OutcomeUnknown."""
-        if self.is_lost or (is_doubtful and self._has_failed):
+        if Meaning.LOST in self.unsettled or (is_doubtful and Meaning.FAILED in self.unsettled):
             raise self.unknown(why, cause=error) from error
-        self._has_failed = False
+        self.unsettled.discard(Meaning.FAILED)
         raise error
 
     def _settled(self, error: ApiError, meaning: Meaning) -> T | None:
         self._is_sending = False
-        if meaning is Meaning.LOST or not self.can_tell:
-            self.is_lost, self._loss = True, self._loss or error
+        if meaning is Meaning.LOST or not self.recovery.can_tell:
+            self.unsettled.add(Meaning.LOST)
+            self._loss = self._loss or error
         else:
-            self._has_failed = True
+            self.unsettled.add(Meaning.FAILED)
         try:
-            return self.settle(error, meaning)
+            return self.recovery.settle(error, meaning)
         except OutcomeUnknown as unsettled:
             raise self.unknown(unsettled.message, cause=error) from error
 
     def _may_resend(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
         """Wait until the write may be sent again; raise the error if it may not."""
-        wait = self.resend_after(error, meaning, resends, spent)
-        if wait is None and self.is_lost:
+        wait = self.recovery.resend_after(error, meaning, resends, spent)
+        if wait is None and Meaning.LOST in self.unsettled:
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
         if wait is None:
             self._give_up(error)
@@ -357,24 +333,47 @@ class Write(ABC, Generic[T]):
         self.client.clock.sleep(wait)
 
 
-class Cancel(Write[Any]):
-    """Asks a session to stop. Only the session's stopping settles it."""
+def look_for(
+    clock: Clock,
+    find: Callable[[], T | None],
+    looks: Sequence[float],
+    *,
+    unread: str,
+    failures: tuple[type[QoderError], ...] = (ApiError,),
+) -> T | None:
+    """Return what `find` finds first, tried after so many seconds each; None if nothing.
 
-    def __init__(
-        self, client: "Client", session_id: str, *, timeout: float | None = None, retries: bool = True
-    ) -> None:
-        super().__init__(client, timeout=timeout)
-        self.retries = retries
-        self._path = f"/sessions/{segment(session_id)}/cancel"
+    Another look is made after these `failures`. Raises OutcomeUnknown, which says that it is `unread`, if the last one
+    failed so; CannotBe.
+    """
+    began = clock.monotonic()
+    failure: QoderError | None = None
+    for look in looks:
+        clock.sleep(max(began + look - clock.monotonic(), 0.0))
+        try:
+            if (found := find()) is not None:
+                return found
+            failure = None
+        except CannotBe:
+            raise
+        except failures as error:
+            failure = error
+            if isinstance(error, AuthError):
+                break
+    if failure is not None:
+        raise OutcomeUnknown(f"{unread}: {failure.message}") from failure
+    return None
 
-    def request(self) -> Pending:
-        return self.client.prepare("POST", self._path, timeout=self.timeout)
 
-    def read(self, answer: Answer) -> Any:
-        return self.client.understand(answer)
+def cancelling(client: "Client", session_id: str, *, timeout: float | None = None, retries: bool = True) -> Write[Any]:
+    """Return the write that asks a session to stop. Only the session's stopping settles it."""
+    path = f"/sessions/{segment(session_id)}/cancel"
 
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         return OutcomeUnknown(why, run_state="unknown", cause=cause)
 
-    def stopped_after(self, signalled: Signalled, value: Any) -> Interrupted:
+    def stopped_after(signalled: Signalled, value: Any) -> Interrupted:
         return signalled.in_words("interrupted; the cancellation was requested", run_state="unknown")
+
+    recovery = Recovery[Any](doubt, stopped_after=stopped_after, retries=retries)
+    return Write(client, lambda: client.prepare("POST", path, timeout=timeout), client.understand, recovery)

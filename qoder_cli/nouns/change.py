@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
+    CannotBe,
     NoAnswer,
     NotFound,
     OutcomeUnknown,
@@ -19,7 +20,8 @@ from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN, Sent, object_write
+from qoder_cli.http.write import Write
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Status
@@ -90,17 +92,22 @@ def read(app: App, target: Target, **how: Any) -> Raw:
 
 
 def writing(
-    app: App, target: Target, doing: str, body: Raw | None = None, *, below: str = "", **how: Any
-) -> ObjectWrite[Resource]:
-    """Return the write that may be repeated of a thing, or `below` it; `how` is passed to `ObjectWrite`."""
-    what, look = f"{doing} {target.id}", app.looking(*target.look)
-    return ObjectWrite(app.client, target.path + below, body, what=what, look=look, repeatable=True, **how)
+    app: App, target: Target, doing: str, body: Raw | None = None, *, below: str = "", method: str = "POST", **how: Any
+) -> Write[Resource]:
+    """Return the write that may be repeated of a thing, or `below` it; `how` is passed to `object_write`."""
+    sent, look = Sent(method, target.path + below, body), app.looking(*target.look)
+    return object_write(app.client, sent, what=f"{doing} {target.id}", look=look, repeatable=True, **how)
 
 
-def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
+def ending(app: App, target: Target, change: Change) -> Write[Resource]:
     """Return the write that changes one thing."""
+    began = 0.0  # when the newest attempt was prepared, on the monotonic clock
 
-    def look_again() -> Resource | None:
+    def note_attempt() -> None:
+        nonlocal began
+        began = app.clock.monotonic()
+
+    def find() -> Resource | None:
         try:
             found = read(app, target, within=READ_WITHIN, retry=False, fresh=True)
         except NotFound as error:
@@ -113,7 +120,7 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
         is_so = change.is_so(target, found) and (change.reads is None or change.reads(found))
         if is_so or not change.can_be_undone:
             return Resource(found) if is_so else None
-        asked, written = app.client.on_server_clock(write.began), unix(found.get("updated_at"))
+        asked, written = app.client.on_server_clock(began), unix(found.get("updated_at"))
         if asked is not None and written is not None and written >= asked - _SECOND:
             said = f"{target.id} was written to in the meantime, and it is {text(found.get('status'))}"
             if written <= asked + _SECOND:
@@ -122,7 +129,7 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
             raise CannotBe(said, hint="if that is not meant, try again")
         return None
 
-    write = writing(
+    return writing(
         app,
         target,
         change.doing,
@@ -130,24 +137,34 @@ def ending(app: App, target: Target, change: Change) -> ObjectWrite[Resource]:
         below=change.path + target.query,
         method=change.method,
         shows=lambda found: change.is_so(target, found.raw),
-        settle=look_again,
+        find=find,
+        at_attempt=note_attempt,
     )
-    return write
+
+
+def changed(app: App, target: Target, change: Change, write: Write[Resource]) -> Resource:
+    """Send a change and return the thing as it is then. Say so if it was so before, or had to be read back."""
+    written = write.send()
+    if written.how == "already":
+        app.progress.note(f"{target.id} is already {change.state}")
+    elif written.how == "settled":
+        app.progress.note(f"{target.id} is {change.state} (confirmed by reading it back)")
+    return written.value
 
 
 @dataclass(eq=False)
 class Changes:
     """One change of several things, each printed as it becomes known.
 
-    `is_wanted` is asked about each, as read, before any is changed; `prepare` returns the write
-    that changes one. `refused` says why the API may refuse it.
+    `is_wanted` is asked about each, as read, before any is changed; `perform` changes one, and returns
+    it. `refused` says why the API may refuse it.
     """
 
     app: App
     noun: Noun
     change: Change
     is_wanted: Callable[[Raw], bool] | None
-    prepare: Callable[[Target], Any]
+    perform: Callable[[Target], Resource]
     refused: str = ""
     missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
     _signalled: Signalled | None = None
@@ -244,9 +261,9 @@ class Changes:
         return self._known.get(target, Result(word, attempted=False)).with_(typed=word)
 
     def _changed(self, target: Target) -> Result[Resource]:
-        write = self.prepare(target)
+        sent = len(self.app.writes)
         try:
-            written = write.send()
+            return Result(target.id, self.perform(target))
         except NotFound as error:
             return Result(target.id, error=self.missing(error, target))
         except QoderError as error:
@@ -254,16 +271,12 @@ class Changes:
             return Result(target.id, error=error.with_(hint=self.refused or None) if is_refused else error)
         except Signalled as signalled:
             self._signalled = signalled
-            if write.result is not None:
-                return Result(target.id, write.result.value)
-            if write.may_have_acted:
-                return Result(target.id, error=write.unknown("interrupted before it was confirmed"))
+            for write in self.app.writes[sent:]:
+                if write.result is not None:
+                    return Result(target.id, write.result.value)
+                if write.may_have_acted:
+                    return Result(target.id, error=write.unknown("interrupted before it was confirmed"))
             return Result(target.id, attempted=False)
-        if written.how == "already":
-            self.app.progress.note(f"{target.id} is already {self.change.state}")
-        elif written.how == "settled":
-            self.app.progress.note(f"{target.id} is {self.change.state} (confirmed by reading it back)")
-        return Result(target.id, written.value)
 
     def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
         """Return the error that decides the exit code, and tells of all."""

@@ -11,11 +11,12 @@ from typing import IO, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoAnswer, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import read_checked
 from qoder_cli.base.tokens import names_token
+from qoder_cli.http.write import Write
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import Create
+from qoder_cli.nouns.write import creating
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (help/pages/api.md#limits)
 LONGEST_NAME = 255  # bytes (help/pages/api.md#limits); also what ext4, APFS and NTFS allow
@@ -55,9 +56,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Create:
+def upload(app: App, name: str, content: bytes, fields: Mapping[str, Any] | None = None) -> Write[Resource]:
     """Return the write that uploads a file, with some fields."""
-    return Create(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
+    return creating(app, NOUNS["file"], dict(fields or {}), files=[("file", name, content)])
 
 
 def prepare_folder(folder: str = ".") -> Path:

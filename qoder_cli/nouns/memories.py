@@ -13,8 +13,8 @@ from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.nouns.change import Change, Target, read
 from qoder_cli.nouns.files import UNSEEN
 from qoder_cli.nouns.table import NOUNS, Noun, path_of
-from qoder_cli.nouns.update import Overtaken, Update
-from qoder_cli.nouns.write import Create, target_of
+from qoder_cli.nouns.update import Overtaken, updating
+from qoder_cli.nouns.write import creating, target_of
 
 LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
@@ -119,7 +119,7 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
     app.progress.note(f"writing {typed} in {store} {app.client.settings.whereabouts}")
     try:
         if known is None:
-            return Create(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw
+            return creating(app, ENTRY, {"path": typed, "content": content}, store).deliver().raw
         return _overwrite(app, store, typed, known, content)
     except Overtaken as error:
         raise _shown(app, store, typed, error, error.now) from None
@@ -134,7 +134,7 @@ def _overwrite(app: App, store: str, typed: str, known: Raw, content: str) -> Ra
     """Write over a memory as it was read, and return it. Raises QoderError."""
     target = target_of(ENTRY, store, str(known["id"]))._replace(look=("memory", "cat", store, typed))
     ours = sha256_of(content)
-    write = Update(
+    write = updating(
         app,
         target,
         {"content": content, "content_sha256": digest(known)},

@@ -14,7 +14,7 @@ from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
 from qoder_cli.nouns.update import Overtaken, update
-from qoder_cli.nouns.write import Create, covers, target_of
+from qoder_cli.nouns.write import covers, creating, target_of
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
@@ -106,7 +106,7 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
             auth = {"networking": {"type": "unrestricted"}, **auth}
             if auth["networking"]["type"] == "unrestricted":
                 app.progress.note("it may be sent to any host (--allow-host restricts it)")
-        return Create(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
+        return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
     id, kept = str(known["id"]), mapping(known.get("auth"))
     if (hosts := auth.get("networking")) is not None and not covers(kept.get("networking"), hosts):
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")

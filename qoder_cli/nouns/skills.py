@@ -16,11 +16,12 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
 from qoder_cli.files.tree import Problem
-from qoder_cli.http.change import READ_WITHIN
+from qoder_cli.http.change import READ_WITHIN, Part, Sent, object_write
+from qoder_cli.http.write import Write
 from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
-from qoder_cli.nouns.write import Create, Form, Part
+from qoder_cli.nouns.write import creating
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
@@ -248,8 +249,8 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
 def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) -> Raw:
     """Add a version to a skill, or create one; return what was made. Raises QoderError."""
 
-    def write(parts: list[Part]) -> Form[Resource]:
-        return _new_version(app, skill, files, parts) if skill else Create(app, _SKILL, fields, files=parts)
+    def write(parts: list[Part]) -> Write[Resource]:
+        return _new_version(app, skill, files, parts) if skill else creating(app, _SKILL, fields, files=parts)
 
     # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
@@ -262,7 +263,7 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
 
 
-def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Form[Resource]:
+def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Write[Resource]:
     """Return the write of a version. None is marked as ours; a newer one with our files will do."""
     id, before = str(skill["id"]), number_of(newest(skill))
     path = f"{path_of(_SKILL, id)}/versions"
@@ -280,14 +281,13 @@ def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Form[
                     return Resource(row)
         return None
 
-    return Form(
+    return object_write(
         app.client,
-        path,
-        parts=parts,
+        Sent("POST", path, files=parts),
         parse=lambda value: Resource(mapping(value)) if mapping(value).get("version") else None,
         what=f"adding a version to {id}",
         shows=lambda found: number_of(found.raw.get("version")) > before,
-        settle=find,
+        find=find,
         look=app.looking("skill", "versions", id),
     )
 

@@ -7,15 +7,16 @@ a change, as of a secret, our mark in its metadata does.
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, OutcomeUnknown
+from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room, without_ours
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.http.change import READ_WITHIN, CannotBe, ObjectWrite
+from qoder_cli.http.change import READ_WITHIN, Sent, object_write
 from qoder_cli.http.pace import Pace
-from qoder_cli.http.write import Meaning
+from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import covers, differing, same
@@ -33,67 +34,79 @@ class Overtaken(CannotBe):
     now: Body
 
 
-class Update(ObjectWrite[Resource]):
-    """Changes one thing that was read `before`."""
+def updating(
+    app: App,
+    target: Target,
+    body: Body,
+    *,
+    before: Body,
+    again: Callable[[], Body],
+    shows: Callable[[Body], bool],
+    is_so: Callable[[Body], bool] | None,
+    settable: Callable[[Body], Mapping[str, Any]],
+    what: str = "",
+    pace: Pace | None = None,
+) -> Write[Resource]:
+    """Return the write that changes one thing that was read `before`.
 
-    def __init__(
-        self,
-        app: App,
-        target: Target,
-        body: Body,
-        *,
-        before: Body,
-        again: Callable[[], Body],
-        shows: Callable[[Body], bool],
-        is_so: Callable[[Body], bool] | None,
-        settable: Callable[[Body], Mapping[str, Any]],
-        what: str = "",
-        pace: Pace | None = None,
-    ) -> None:
-        """Prepare it.
+    `again` reads the thing once more, with one request. `shows` tells whether an answer shows the change,
+    `is_so` the same of what is read back; None if nothing does. `settable` returns all that can be set of
+    it, `metadata` only if that can.
+    """
+    mark: str | None = None
+    metadata = mapping(body.get("metadata"))
+    is_markable = "metadata" in settable(before) and has_room({**mapping(before.get("metadata")), **metadata})
+    if is_so is None and is_markable:
+        mark = str(uuid.uuid4())
+        body = {**body, "metadata": {**metadata, KEY: mark}}
+    others = _Others(app, target, body, before, again, is_so, settable, mark)
+    write = object_write(
+        app.client,
+        Sent("POST", target.path, body),
+        what=what or f"updating {target.id}",
+        shows=lambda found: shows(found.raw),
+        find=others.find,
+        look=app.looking(*target.look),
+        repeatable=True,
+        pace=pace,
+    )
+    read_back = write.recovery
 
-        `again` reads the thing once more, with one request. `shows` tells whether an answer shows the change,
-        `is_so` the same of what is read back; None if nothing does. `settable` returns all that can be set of
-        it, `metadata` only if that can.
-        """
-        self._target, self._before, self._again, self._settable = target, before, again, settable
-        self._theirs: Body | None = None
-        self._now: Body = {}
-        self._mark: str | None = None
-        metadata = mapping(body.get("metadata"))
-        is_markable = "metadata" in settable(before) and has_room({**mapping(before.get("metadata")), **metadata})
-        if is_so is None and is_markable:
-            self._mark = str(uuid.uuid4())
-            body = {**body, "metadata": {**metadata, KEY: self._mark}}
-        self._is_so = is_so or (lambda raw: self._mark is not None and _mark_in(raw) == self._mark)
-        self._is_invisible = is_so is None
-        super().__init__(
-            app.client,
-            target.path,
-            body,
-            what=what or f"updating {target.id}",
-            shows=lambda found: shows(found.raw),
-            settle=self._look_again,
-            look=app.looking(*target.look),
-            repeatable=True,
-            pace=pace,
-        )
-        self.can_tell = not self._is_invisible  # else a second is too coarse to say that nothing was changed
-
-    def settle(self, error: ApiError, meaning: Meaning) -> Resource | None:
-        found = super().settle(error, meaning)
-        self._heed_others(error)
+    def settle(error: ApiError, meaning: Meaning) -> Resource | None:
+        found = read_back.settle(error, meaning)
+        others.heed(error)
         return found
 
-    def already(self, error: ApiError) -> Resource | None:
-        found = super().already(error)
-        if self.may_have_acted:
-            self._heed_others(error)
+    def already(error: ApiError, write: Write[Resource]) -> Resource | None:
+        found = read_back.already(error, write)
+        if write.may_have_acted:
+            others.heed(error)
         return found
 
-    def _look_again(self) -> Resource | None:
+    # A second is too coarse to say of a change that does not show that it was not made.
+    write.recovery = read_back._replace(settle=settle, already=already, can_tell=is_so is not None)
+    return write
+
+
+@dataclass
+class _Others:
+    """What tells a change of ours from what somebody else wrote meanwhile."""
+
+    _app: App
+    _target: Target
+    _body: Body
+    _before: Body
+    _again: Callable[[], Body]
+    _shows: Callable[[Body], bool] | None
+    _settable: Callable[[Body], Mapping[str, Any]]
+    _mark: str | None
+    _theirs: Body | None = None
+    _now: Body = field(default_factory=dict)
+
+    def find(self) -> Resource | None:
+        """Read it; return it if our change is there, and nothing else."""
         self._now = raw = self._again()
-        is_so, steps = self._is_so(raw), self._steps(raw)
+        is_so, steps = self._is_so(raw), _steps(self._before, raw)
         has_rest = same(self._rest(raw), self._rest(self._before)) and steps in (None, 0, 1)
         if is_so and has_rest:
             return Resource(raw)
@@ -101,17 +114,22 @@ class Update(ObjectWrite[Resource]):
             return None
         mark = _mark_in(raw)
         is_marked = mark is not None and mark not in (self._mark, _mark_in(self._before))
-        if self._is_invisible and has_rest and not is_marked:
+        if self._shows is None and has_rest and not is_marked:
             raise OutcomeUnknown("it was written to, and nothing shows by whom")
         self._theirs = self._theirs or raw
         if is_so:
             raise self._overtaken()
         return None
 
-    def _heed_others(self, error: ApiError) -> None:
+    def heed(self, error: ApiError) -> None:
         """Raise the error if somebody else was seen to write."""
         if self._theirs is not None:
             raise self._overtaken().with_(http_status=error.http_status, request_id=error.request_id) from error
+
+    def _is_so(self, raw: Body) -> bool:
+        if self._shows is not None:
+            return self._shows(raw)
+        return self._mark is not None and _mark_in(raw) == self._mark
 
     def _overtaken(self) -> Overtaken:
         id, ours = self._target.id, "our change was not seen, and not sent again"
@@ -122,38 +140,41 @@ class Update(ObjectWrite[Resource]):
         error = Overtaken(
             f"someone else changed {id} in the meantime; {ours}",
             hint="compare, then run it again",
-            next=self._look,
+            next=self._app.looking(*self._target.look),
         )
         return error.with_(theirs=self._theirs, now=self._now)
 
-    def is_next(self, raw: Body) -> bool:
-        """Return whether an answer is of a thing that was just written to."""
-        steps = self._steps(raw)
-        return self._has_moved(raw) if steps is None else steps == 1
-
     def _is_as_before(self, raw: Body) -> bool:
         """Return whether nobody has written to it, as far as it shows."""
-        is_same = same(self._settable(raw), self._settable(self._before)) and self._steps(raw) in (None, 0)
+        is_same = same(self._settable(raw), self._settable(self._before)) and _steps(self._before, raw) in (None, 0)
         is_dated = text(self._before.get("updated_at")) is not None
-        return is_same and not self._has_moved(raw) and (is_dated or not self._is_invisible)
-
-    def _has_moved(self, raw: Body) -> bool:
-        was, now = self._before.get("updated_at"), raw.get("updated_at")
-        return was != now and not self._target.id.startswith(_MOVING)
+        has_moved = _has_moved(self._target, self._before, raw)
+        return is_same and not has_moved and (is_dated or self._shows is not None)
 
     def _rest(self, raw: Body) -> Any:
         """Return what can be set of it and this change leaves alone."""
-        body, all = self.sent.body, self._settable(raw)
+        body, all = self._body, self._settable(raw)
         left = {name: value for name, value in all.items() if name not in body}
         if "metadata" in body:
             set_here, kept = mapping(body["metadata"]), mapping(all.get("metadata"))
             left["metadata"] = {key: value for key, value in kept.items() if key not in set_here}
         return left
 
-    def _steps(self, raw: Body) -> int | None:
-        """Return by how many versions it is newer; None if it has none."""
-        was, now = self._before.get("version"), raw.get("version")
-        return now - was if isinstance(was, int) and isinstance(now, int) else None
+
+def _is_next(target: Target, before: Body, raw: Body) -> bool:
+    """Return whether an answer is of a thing that was just written to."""
+    steps = _steps(before, raw)
+    return _has_moved(target, before, raw) if steps is None else steps == 1
+
+
+def _has_moved(target: Target, before: Body, raw: Body) -> bool:
+    return before.get("updated_at") != raw.get("updated_at") and not target.id.startswith(_MOVING)
+
+
+def _steps(before: Body, raw: Body) -> int | None:
+    """Return by how many versions it is newer; None if it has none."""
+    was, now = before.get("version"), raw.get("version")
+    return now - was if isinstance(was, int) and isinstance(now, int) else None
 
 
 def _mark_in(raw: Body) -> str | None:
@@ -183,13 +204,13 @@ def update(
         return target.is_it(raw) and is_there and _has_gone(before, raw, body)
 
     def is_answered(raw: Body) -> bool:  # or by its version
-        return is_so(raw) or (target.is_it(raw) and (not is_told or write.is_next(raw)))
+        return is_so(raw) or (target.is_it(raw) and (not is_told or _is_next(target, before, raw)))
 
     def settable(raw: Body) -> Body:
         found = {name: raw.get(name) for name in fields if name not in _CONDITIONS}
         return found | ({"metadata": without_ours(mapping(raw.get("metadata")))} if "metadata" in fields else {})
 
-    write = Update(
+    write = updating(
         app,
         target,
         body,

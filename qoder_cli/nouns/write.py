@@ -4,17 +4,16 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
-from qoder_cli.http.answers import Pending
-from qoder_cli.http.change import READ_WITHIN, ObjectWrite, ReadBack
+from qoder_cli.http.change import READ_WITHIN, Part, ReadBack, Sent, object_write
 from qoder_cli.http.pace import Pace
+from qoder_cli.http.write import Write
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
@@ -22,9 +21,7 @@ from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-T = TypeVar("T", bound=Resource)
 Body = dict[str, Any]
-Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 ABOUT = 60.0  # seconds by which a clock may be off
 _READ_SINGLY = 20  # things whose metadata a list does not show
@@ -40,90 +37,79 @@ def target_of(noun: Noun, *ids: str) -> Target:
     return Target(path_of(noun, *ids), ids[-1], f"{noun.called} {ids[-1]}", look)
 
 
-class Form(ObjectWrite[T]):
-    """A write that goes as a form if it has files: its fields are texts or JSON."""
-
-    def __init__(self, *args: Any, parts: Sequence[Part] = (), **how: Any) -> None:
-        super().__init__(*args, **how)
-        self._parts = parts
-
-    def request(self) -> Pending:
-        if not self._parts:
-            return super().request()
-        from qoder_cli.http.client import multipart
-
-        texts = {name: [text(value) or jsontext.dump(value)] for name, value in (self.sent.body or {}).items()}
-        content, form = multipart(texts, self._parts)
-        headers = {"content-type": form, "idempotency-key": self.key}
-        return self.client.prepare(self.sent.method, self.sent.path, content=content, headers=headers)
-
-
-class Create(Form[Resource]):
-    """Creates a thing, once; with `files`, as a form.
+def creating(
+    app: App,
+    noun: Noun,
+    body: Body,
+    *held_by: str,
+    files: Sequence[Part] = (),
+    is_it: Callable[[Body], bool] = lambda raw: True,
+    what: str = "",
+    pace: Pace | None = None,
+) -> Write[Resource]:
+    """Return the write that creates a thing, once; with `files`, as a form.
 
     A lost answer is settled by our mark in its metadata: the list shows it, or the things do. An
     empty `metadata` proves nothing (help/pages/api.md#vaults): what may be ours by name, body and time
     leaves it unknown, as does a thing that has no metadata, or no room in it. `is_it` says of an
     answer whether it can be the new thing.
     """
+    wanted = body
+    if noun.words == "file":
+        wanted = {**body, "filename": files[0][1]}
+    ours = _Ours(app, noun, held_by, wanted)
+    created = operation(noun, "create") or operation(noun, "upload")
+    metadata = mapping(body.get("metadata"))
+    is_marked = created is not None and "metadata" in created.body and has_room(metadata)
+    if is_marked:
+        body = {**body, "metadata": {**metadata, KEY: ours.mark}}
 
-    def __init__(
-        self,
-        app: App,
-        noun: Noun,
-        body: Body,
-        *held_by: str,
-        files: Sequence[Part] = (),
-        is_it: Callable[[Body], bool] = lambda raw: True,
-        what: str = "",
-        pace: Pace | None = None,
-    ) -> None:
-        self._app, self._noun, self._held_by = app, noun, held_by
-        self._mark = str(uuid.uuid4())
-        self._attempt: _Attempt | None = None
-        self._suspects: dict[str, Body] = {}
-        self._wanted = body if noun.words != "file" else {**body, "filename": files[0][1]}
-        made = operation(noun, "create") or operation(noun, "upload")
-        metadata = mapping(body.get("metadata"))
-        self._is_marked = made is not None and "metadata" in made.body and has_room(metadata)
-        if self._is_marked:
-            body = {**body, "metadata": {**metadata, KEY: self._mark}}
-        super().__init__(
-            app.client,
-            path_of(noun, *held_by),
-            body,
-            parts=files,
-            parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
-            what=what or f"creating the {noun.called}",
-            shows=lambda found: self._can_be_ours(found.raw) and is_it(found.raw),
-            settle=self._look_for_it if self._is_marked else None,
-            look=app.looking(*words_of(noun, "list", *held_by)),
-            pace=pace,
-        )
-
-    def request(self) -> Pending:
-        """Prepare an attempt."""
-        if self._attempt is None:
-            self._attempt = _Attempt(self.client.clock.now(), self.client.clock.monotonic())
-        return super().request()
-
-    def already(self, error: ApiError) -> Resource | None:
+    def already(error: ApiError, write: Write[Resource]) -> Resource | None:
         """Return it if a refusal is only for its repeat: a proxy may send a request twice."""
-        if error.http_status == 409 and self._is_marked:
+        if error.http_status == 409 and is_marked:
             with suppress(ApiError, OutcomeUnknown):
-                return self._look_for_it()
+                return ours.find()
         return None
 
-    def _can_be_ours(self, raw: Body) -> bool:
+    write = object_write(
+        app.client,
+        Sent("POST", path_of(noun, *held_by), body, files),
+        parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
+        what=what or f"creating the {noun.called}",
+        shows=lambda found: ours.can_be(found.raw) and is_it(found.raw),
+        find=ours.find if is_marked else None,
+        look=app.looking(*words_of(noun, "list", *held_by)),
+        pace=pace,
+        at_attempt=ours.note_attempt,
+    )
+    write.recovery = write.recovery._replace(already=already)
+    return write
+
+
+class _Ours:
+    """What tells a new thing of ours from others."""
+
+    def __init__(self, app: App, noun: Noun, held_by: Sequence[str], sent: Body) -> None:
+        self.mark = str(uuid.uuid4())
+        self._app, self._noun, self._held_by, self._sent = app, noun, held_by, sent
+        self._attempt: _Attempt | None = None  # the first
+        self._suspects: dict[str, Body] = {}
+
+    def note_attempt(self) -> None:
+        """Note the time of the first attempt."""
+        if self._attempt is None:
+            self._attempt = _Attempt(self._app.clock.now(), self._app.clock.monotonic())
+
+    def can_be(self, raw: Body) -> bool:
         """Return whether an answer may be it: by kind, mark, names, what it is made of, and time."""
-        sent, noun = self._wanted, self._noun
+        sent, noun = self._sent, self._noun
         is_other = any(contradicts(raw.get(field), sent[field]) for field in _TOLD if field in sent)
         is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
-        return is_of_kind and not is_other and self._mark_in(raw) in (None, self._mark) and not self._is_older(raw)
+        return is_of_kind and not is_other and self._mark_in(raw) in (None, self.mark) and not self._is_older(raw)
 
     def _may_be_ours(self, raw: Body) -> bool:
         """Return whether something whose metadata is silent cannot be ruled out."""
-        sent = self._wanted
+        sent = self._sent
         shown = {key: value for key, value in mapping(raw.get("metadata")).items() if isinstance(value, str)}
         is_silent = not shown or shown == sent.get("metadata")
         is_of_deployment = raw.get("deployment_id") is not None and "deployment_id" not in sent
@@ -140,26 +126,26 @@ class Create(Form[Resource]):
     def _is_older(self, raw: Body) -> bool:
         """Return whether something is certainly older than the first attempt, on either clock."""
         created, attempt = created_at(raw), self._attempt
-        if created is None or attempt is None or (first := attempt.first(self.client)) is None:
+        if created is None or attempt is None or (first := attempt.first(self._app.client)) is None:
             return False
         return created < first
 
-    def _look_for_it(self) -> Resource | None:
+    def find(self) -> Resource | None:
         """Return the one with our mark. Raises OutcomeUnknown if nobody can tell."""
         attempt = self._attempt
         assert attempt is not None  # it was sent
         listed, query = operation(self._noun, "list"), dict[str, str]()
-        first = attempt.first(self.client)
+        first = attempt.first(self._app.client)
         if first is not None and listed is not None and "created_at[gte]" in listed.query:
             query["created_at[gte]"] = utc_text(datetime.fromtimestamp(max(first, 0.0), UTC))
         if listed is not None and "path_prefix" in listed.query:  # else what is below a folder may be one row
-            query["path_prefix"] = str(self._wanted.get("path"))
-        reading = ReadBack(self.client, path_of(self._noun, *self._held_by), query)
+            query["path_prefix"] = str(self._sent.get("path"))
+        reading = ReadBack(self._app.client, path_of(self._noun, *self._held_by), query)
         has_others, silent = False, []
-        for row in reading.rows(lambda: attempt.first(self.client)):
+        for row in reading.rows(lambda: attempt.first(self._app.client)):
             if not has_id(self._noun, row):
                 has_others = True
-            elif self._mark_in(row) == self._mark:
+            elif self._mark_in(row) == self.mark:
                 return Resource(row)
             elif self._mark_in(row) is None and not self._is_older(row) and self._may_be_silent(row):
                 silent.append(row)
@@ -167,7 +153,7 @@ class Create(Form[Resource]):
             target, found = target_of(self._noun, *self._held_by, str(row["id"])), row
             with suppress(NotFound):  # it is gone, or a replica lags
                 found = read(self._app, target, within=READ_WITHIN, retry=False, fresh=True)
-            if self._mark_in(found) == self._mark:
+            if self._mark_in(found) == self.mark:
                 return Resource(found)
             if self._mark_in(found) is None and self._may_be_ours(found):
                 self._suspects[target.id] = found

@@ -8,18 +8,15 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
-    InternalError,
-    Interrupted,
     LostSight,
     NeedsAnswer,
     NotYet,
     QoderError,
-    ReaderGone,
     RunFailed,
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.base.ids import noun, segment
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.tokens import without_tokens
@@ -28,14 +25,16 @@ from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed, Result
 from qoder_cli.output.views import missing_row, run_row
 from qoder_cli.runs.ending import (
+    Ended,
     Wanted,
-    beside_record,
     ending_error,
     is_left,
     leave_run,
     naming,
     stopped_waiting,
     unanswered,
+    unread,
+    unreadable,
 )
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.polled import PolledRun
@@ -128,29 +127,8 @@ def read_more(app: App, item: Item, wanted: Wanted) -> Item:
 
             item = item.with_(more={"result": final_message(app, item.found)})
     except ApiError as error:
-        return item.with_(error=item.error or unreadable(item, error, wanted, app))
+        return item.with_(error=item.error or unreadable(item.found, error, app, wanted))
     return item
-
-
-def unread(run: Run, signalled: Signalled) -> QoderError:
-    """Return the error of a run that has ended, when a signal stopped the reading of the rest."""
-    return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
-
-
-def unreadable(item: Item, error: ApiError, wanted: Wanted, app: App) -> QoderError:
-    """Return the error of a run that has ended, when the rest cannot be read."""
-    if (run := item.found) is None:
-        return error
-    again = ["result", run.id]
-    if wanted.require_satisfied:
-        again = ["wait", run.id, "--require-satisfied"]
-    return LostSight(
-        f"{run.called} has ended, but its outcome cannot be read: {error.message}",
-        hint="try again; do not start another",
-        next=app.command(noun(run.id), *again),
-        cause=error,
-        **naming(run, "ended"),
-    )
 
 
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Item:
@@ -209,7 +187,7 @@ def interrupted(polled: PolledRun, signalled: Signalled, wanted: Wanted, app: Ap
 
 def leave_runs(items: Sequence[Item], app: App) -> list[Item]:
     """Take leave of several runs, 20 a second at most."""
-    if app.known.on_leave != "cancel":
+    if app.flags.on_leave != "cancel":
         return list(items)
     from qoder_cli.base.pool import in_order
     from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
@@ -225,43 +203,7 @@ def leave_runs(items: Sequence[Item], app: App) -> list[Item]:
     return list(in_order(leave, items, at_a_time=AT_A_TIME))
 
 
-def wait_and_show(app: App, observer: Observer, wanted: Wanted) -> None:
-    """Wait for a run and print the result. Raises its error."""
-    finish(app, wait_for(app, observer, wanted), result=wanted.result)
-
-
-def finish(app: App, item: Item, *, result: bool = False) -> None:
-    """Print one result, or the run's final message. Raises its error."""
-    app.known.ended(item)
-    try:
-        if item.found is not None:
-            failure = _show(app, item, result)
-            if failure and not item.error:
-                item = item.with_(error=failure)
-    except Signalled as signalled:
-        if item.found is not None:
-            item = item.with_(error=unread(item.found, signalled))
-    except (ReaderGone, InternalError):
-        if not isinstance(item.error, Interrupted):  # the signal decides, whoever still listens
-            raise
-    app.known.ended(item)
-    if item.error is not None and not result:
-        raise beside_record(item.error, item.found, app)
-    if item.error is not None:
-        raise item.error
-
-
-def _show(app: App, item: Item, result: bool) -> QoderError | None:
-    run, error = item.found, None
-    assert run is not None  # whoever calls this has a run to show
-    if result and not is_going(run):
-        from qoder_cli.sessions.result import show_result
-
-        try:
-            show_result(app, run)
-            return None
-        except ApiError as failure:
-            error = unreadable(item, failure, Wanted(result=True), app)
-    if not result or app.output.is_json:
-        app.show_run(run)
-    return error
+def waited(app: App, observer: Observer, wanted: Wanted) -> Ended:
+    """Wait for a run and return what came of it."""
+    item = wait_for(app, observer, wanted)
+    return Ended(item.typed, item.found, item.error, wanted.result)

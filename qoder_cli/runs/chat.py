@@ -14,7 +14,7 @@ from qoder_cli.output.keyboard import is_ready, keys
 from qoder_cli.output.prompt import PASTED, line_of
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.runs.observe import ASKS_FOR
-from qoder_cli.sessions.answers import Interruption, Message, message
+from qoder_cli.sessions.answers import Message, interruption, message
 from qoder_cli.sessions.asks import KINDS, look
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
@@ -161,7 +161,7 @@ class Talk:
             self.page.end_line()
             self._app.progress.note("interrupting")
             try:
-                Interruption(self._app, self._id).deliver()
+                interruption(self._app, self._id).deliver()
             except ApiError as error:
                 self._app.progress.warn(f"not interrupted: {error.message}")
 

@@ -1,14 +1,12 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     Exit,
-    InternalError,
     Interrupted,
     LostSight,
     NeedsAnswer,
@@ -16,7 +14,6 @@ from qoder_cli.base.errors import (
     NotYet,
     OutcomeUnknown,
     QoderError,
-    ReaderGone,
     RunFailed,
     RunSkipped,
     RunState,
@@ -26,7 +23,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Run, mapping
-from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, settle, verdict, waits_for_answer
+from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, verdict, waits_for_answer
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
 from qoder_cli.runs.observe import Observer
@@ -47,6 +44,15 @@ class Wanted(NamedTuple):
     def since(self, began: float, clock: Clock) -> "Wanted":
         """Return these for a wait that has run since `began` (monotonic clock)."""
         return self._replace(limits=self.limits._replace(spent=clock.monotonic() - began))
+
+
+class Ended(NamedTuple):
+    """What a command about one run came to, for `main` to print: the run, or its final message; and its error."""
+
+    typed: str
+    found: Run | None
+    error: QoderError | None
+    with_message: bool = False
 
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:
@@ -170,33 +176,6 @@ def stopped_waiting(signalled: Signalled, run_id: str, run: Run | None, app: App
     )
 
 
-def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
-    """Print a run, leave it as --on-leave says, and return the signal's error."""
-    run = settle(run)
-    if not app.out.has_written:
-        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            app.show_run(run)
-    if not is_going(run):
-        return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
-    return leave_run(stopped_waiting(signalled, run.id, run, app), run, app)
-
-
-def complete(error: QoderError, run: Run, app: App) -> QoderError:
-    """Return the error with its run named; with JSON, print that run."""
-    run = settle(run)
-    if error.run_id is None:
-        run_state: RunState = "ended"
-        if is_going(run):
-            run_state = "going"
-        if is_going(run) and isinstance(error, ApiError):
-            run_state = "unknown"
-        error = error.with_(**naming(run, run_state))
-    if app.output.is_json and not app.out.has_written:
-        with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
-            app.show_run(run)
-    return error
-
-
 def _failure(run: Run, app: App) -> str:
     if run.status and run.status not in FINAL:
         return f"{run.called} ended with the unrecognised status {run.status!r}: treated as failed"
@@ -211,6 +190,25 @@ def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     if is_told and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
     return error
+
+
+def unread(run: Run, signalled: Signalled) -> QoderError:
+    """Return the error of a run that has ended, when a signal stopped the reading of the rest."""
+    return signalled.in_words(f"{run.called} has ended, but nothing more was read of it", **naming(run, "ended"))
+
+
+def unreadable(run: Run | None, error: ApiError, app: App, wanted: Wanted) -> QoderError:
+    """Return the error of a run that has ended, when the rest cannot be read."""
+    if run is None:
+        return error
+    again = ("wait", run.id, "--require-satisfied") if wanted.require_satisfied else ("result", run.id)
+    return LostSight(
+        f"{run.called} has ended, but its outcome cannot be read: {error.message}",
+        hint="try again; do not start another",
+        next=app.command(noun(run.id), *again),
+        cause=error,
+        **naming(run, "ended"),
+    )
 
 
 def is_left(error: QoderError, run: Run) -> bool:
@@ -229,19 +227,19 @@ def _session_now(app: App, run: Run) -> str:
 
 def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     """Cancel a run that is left, if it is ours and --on-leave says so. Return the error."""
-    if app.known.on_leave != "cancel" or not is_left(error, run):
+    if app.flags.on_leave != "cancel" or not is_left(error, run):
         return error
     if run.adopted or run.session_id is None:
         why = "it was adopted" if run.adopted else "it has no session yet"
         app.progress.warn(f"run {run.id} was not cancelled: {why}")
         return error
-    from qoder_cli.http.write import Cancel
+    from qoder_cli.http.write import cancelling
 
     try:
         session_id = run.session_id
         if not run.is_session:
             session_id = _session_now(app, run)
-        Cancel(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
+        cancelling(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

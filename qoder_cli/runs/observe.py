@@ -289,7 +289,7 @@ class Observer:
 def observer_of(app: App, run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
     """Return the observer of the run that a command is about. A run once adopted here stays adopted."""
     adopted = adopted or run_id in app.store.adopted(app.settings.host)
-    observer = app.known.observed = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
+    observer = app.tracked.observer = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
     return observer
 
 

@@ -5,28 +5,26 @@ from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled
 from qoder_cli.base.ids import called
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.local.remembered import remember_runs
-from qoder_cli.runs.ending import Wanted, beside_record, ending_error, stopped_with
+from qoder_cli.runs.ending import Ended, Wanted, ending_error
 from qoder_cli.runs.observe import Observer, observer_of
 from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.settings.values import OnSkip
 
 
-def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_skip: OnSkip) -> None:
-    """Start a run, wait for it if `wanted`, and print it. Raises its error."""
+def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_skip: OnSkip) -> Ended | None:
+    """Start a run and wait for it if `wanted`. Return what came of it; None if one is going that is printed already."""
     if if_idle and _is_busy(app, order, on_skip):
-        return
+        return None
     what = called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
     trigger = Trigger(app, order)
     try:
         run = trigger.start()
     except Signalled as signalled:
-        if trigger.run is not None:
-            raise stopped_with(signalled, trigger.run, app) from None
-        if not trigger.may_have_acted:
+        if trigger.run is not None or not trigger.may_have_acted:
             raise
         raise signalled.in_words(
-            f"interrupted while starting {trigger.deployment_id}; it is unknown whether the run started",
+            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
             hint="before starting another, check",
             next=app.command("run", "wait", "last"),
             run_state="unknown",
@@ -35,28 +33,27 @@ def run_one(app: App, order: Order, wanted: Wanted | None, *, if_idle: bool, on_
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
     app.progress.note(f"run {run.id} of {order.deployment_id}")
-    app.known.begun(run.id, run.session_id)
+    app.tracked.begun(run.id, run.session_id)
     remember_runs(app.store, app.settings, [run])
     observer = observer_of(app, run.id, run=run, adopted=run.adopted)
     if wanted is None:
         return _accepted(app, observer, on_skip)
-    from qoder_cli.runs.awaiting import finish, wait_for
+    from qoder_cli.runs.awaiting import waited
 
-    item = wait_for(app, observer, wanted)
-    if on_skip == "ok" and item.exit_code == Exit.RUN_SKIPPED:
-        item = item.with_(error=None)
-    finish(app, item, result=wanted.result)
+    ended = waited(app, observer, wanted)
+    if on_skip == "ok" and isinstance(ended.error, RunSkipped):
+        return ended._replace(error=None)
+    return ended
 
 
 def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
     """Check --if-idle: print a run that is going on, if there is one. Raises RunSkipped unless that is fine."""
-    from qoder_cli.runs.awaiting import Item
     from qoder_cli.runs.idle import already_going, find_going
 
     try:
         if (going := find_going(app, order.deployment_id)) is None:
             return False
-        app.known.ended(Item(going.id, going))
+        app.tracked.ended(Ended(going.id, going, None))
         app.show_run(going)
         raise already_going(going, app)
     except RunSkipped:
@@ -65,8 +62,8 @@ def _is_busy(app: App, order: Order, on_skip: OnSkip) -> bool:
         raise
 
 
-def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> None:
-    """Print a run that is not waited for. It may have failed or been skipped already."""
+def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> Ended:
+    """Return a run that is not waited for. It may have failed or been skipped already."""
     observer.read_if_unclear()
     run = observer.run
     assert run is not None  # it was just started
@@ -76,6 +73,4 @@ def _accepted(app: App, observer: Observer, on_skip: OnSkip) -> None:
         fine.append(Exit.RUN_SKIPPED)
     if error and error.exit in fine:
         error = None
-    app.show_run(run)
-    if error is not None:
-        raise beside_record(error, run, app)
+    return Ended(run.id, run, error)

@@ -7,8 +7,8 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import wait_and_show, wait_for
-from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.awaiting import wait_for, waited
+from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import turn_observer
 from qoder_cli.sessions.answering import Target, Turn, Waits
@@ -52,11 +52,15 @@ def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> 
         if item.error and not observer.ended:
             raise item.error
 
-    def follows(target: Target, turn: Turn | None, said: Events) -> None:
-        if turn is None and target.run is not None:
-            run = target.run
-            return wait_and_show(app, observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted), left())
-        session, before = turn or Turn(session_of(app, target.session_id), set())
-        wait_and_show(app, turn_observer(app, session, before=before, after=keys(said)), left())
+    def follows(target: Target, turn: Turn | None, said: Events) -> Ended:
+        if turn is None and (run := target.run) is not None:
+            observer = observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted)
+        else:
+            session, before = turn or Turn(session_of(app, target.session_id), set())
+            observer = turn_observer(app, session, before=before, after=keys(said))
+        ended = waited(app, observer, left())
+        if ended.error is None or ended.error.session_id is not None:
+            return ended
+        return ended._replace(error=ended.error.with_(session_id=target.session_id))
 
     return Waits(wanted.limits.timeout, rests, follows)

@@ -23,7 +23,7 @@ from qoder_cli.base.times import span
 from qoder_cli.base.tokens import has_token
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.write import Meaning, Write
+from qoder_cli.http.write import Journal, Meaning, Recovery, Write
 from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import CERTAIN, FORGET, LOOKS, MORE_LOOKS, age, dated, earliest, is_scheduled, look_for_run
 from qoder_cli.runs.observe import YOUNG, Observer
@@ -60,16 +60,21 @@ class Order:
     typed: str = ""
 
 
-class Trigger(Write[Run]):
+class Trigger:
     """One run to start, once. `run` is set as soon as it is known."""
 
-    can_tell = True
-    nothing = "not started"
-    absent = "no new run is listed"
-
     def __init__(self, app: App, order: Order, *, pace: Pace | None = None) -> None:
-        super().__init__(app.client, timeout=app.client.settings.request_timeout or TRIGGER_TIMEOUT, pace=pace)
-        self.deployment_id = order.deployment_id
+        recovery = Recovery(
+            self.doubt,
+            settle=self._settle,
+            already=self._already,
+            resend_after=self._resend_after,
+            can_tell=True,
+            nothing="not started",
+            absent="no new run is listed",
+        )
+        journal = Journal(self._begin, self._did_nothing, self._done)
+        self.write = Write(app.client, self._request, self._read, recovery, journal, pace=pace)
         self.run: Run | None = None
         self._app = app
         self._order = order
@@ -81,54 +86,61 @@ class Trigger(Write[Run]):
     def repeat(self) -> list[str]:
         """The command that repeats this trigger under the same key."""
         key = written("--idempotency-key", self._key)
-        return self._app.command("deploy", "run", self.deployment_id, *key, *self._order.options)
+        return self._app.command("deploy", "run", self._order.deployment_id, *key, *self._order.options)
+
+    @property
+    def may_have_acted(self) -> bool:
+        """Whether a run may have been started."""
+        return self.write.may_have_acted
 
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
 
         Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed; Signalled,
-        when `run` and `may_have_acted` say what is known.
+        when `run` and `write` say what is known.
         """
         with signals.held(), self._key_to_itself():
             if (run := self._started_before()) is not None:
                 return run
-            written = self.send()
+            written = self.write.send()
             return replace(written.value, adopted=written.how == "settled")
 
     # The write.
 
-    def request(self) -> Pending:
-        path = f"/deployments/{segment(self.deployment_id)}/run"
-        return self.client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=self.timeout)
+    def _request(self) -> Pending:
+        client, path = self._app.client, f"/deployments/{segment(self._order.deployment_id)}/run"
+        timeout = client.settings.request_timeout or TRIGGER_TIMEOUT
+        return client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=timeout)
 
-    def read(self, answer: Answer) -> Run:
+    def _read(self, answer: Answer) -> Run:
         """Return the run in an answer. Raises ApiError, and OutcomeUnknown for another deployment's run."""
-        run = Run.read(self.client.understand(answer))
+        run = Run.read(self._app.client.understand(answer))
         if run is None:
             raise NoAnswer("the response is not a run")
         self._mine(run)
-        if why := self._not_ours(run):
+        why = None
+        owner = self._app.store.owner(run.id, host=self._app.client.settings.host)
+        if is_scheduled(run):
+            why = "a run that a schedule started"
+        elif owner is not None and owner.attempt.key != self._key:
+            why = "a run that another command of this machine started"
+        elif self._is_new_key and run.created is not None and run.created < earliest(self._attempts()[0]):
+            why = "a run from before this command"
+        if why is not None:
             raise NoAnswer(f"the response is {why} ({run.id})")
         return run
 
-    def _not_ours(self, run: Run) -> str | None:
-        """Return why a run in an answer cannot be the one that this command has just started; None if it can.
+    @property
+    def _is_new_key(self) -> bool:
+        """Whether no run of before this command, or an earlier attempt of it, can be under the key.
 
         A key that was typed may have started its run long ago, and the server answers with that one again.
         """
-        if is_scheduled(run):
-            return "a run that a schedule started"
-        owner = self._app.store.owner(run.id, host=self.client.settings.host)
-        if owner is not None and owner.attempt.key != self._key:
-            return "a run that another command of this machine started"
-        is_made_here = self._order.key is None or (bool(self._earlier) and _MADE_HERE.fullmatch(self._order.key))
-        if is_made_here and run.created is not None and run.created < earliest(self._attempts()[0]):
-            return "a run from before this command"
-        return None
+        return self._order.key is None or (bool(self._earlier) and bool(_MADE_HERE.fullmatch(self._order.key)))
 
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
+    def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
-        said = f"unknown whether a run of {self.deployment_id} was started: {why}"
+        said = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
         end_doubt = FORGET if self._order.key is None else shlex.join(["qoder", "key", "free", self._key])
         hint, next = (
             f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them",
@@ -138,40 +150,40 @@ class Trigger(Write[Run]):
             hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
         return OutcomeUnknown(said, hint=hint, next=next, run_state="unknown", cause=cause)
 
-    def begin(self) -> None:
-        clock, settings = self.client.clock, self.client.settings
+    def _begin(self) -> None:
+        clock, settings = self._app.client.clock, self._app.client.settings
         attempt = self._app.store.begin(
             at=clock.now(),
-            ahead=self.client.server_ahead,
+            ahead=self._app.client.server_ahead,
             profile=settings.profile,
             host=settings.host,
-            deployment=self.deployment_id,
+            deployment=self._order.deployment_id,
             key=self._key,
         )
         self._sent[attempt] = clock.monotonic()
 
-    def did_nothing(self) -> None:
+    def _did_nothing(self) -> None:
         self._app.store.settle_nothing(self._sent.popitem()[0])
 
-    def done(self, value: Run) -> None:
+    def _done(self, value: Run) -> None:
         self._app.store.settle([*self._sent][-1], value.id)
         self._hear_of(value)
 
-    def settle(self, error: ApiError, meaning: Meaning) -> Run | None:
+    def _settle(self, error: ApiError, meaning: Meaning) -> Run | None:
         if self._order.on_lost == "fail":
             raise OutcomeUnknown("not looked for, because of --on-lost fail")
         thoroughly = meaning is not Meaning.LOST or self._order.on_lost == "resend"
         seconds = MORE_LOOKS[-1] if thoroughly else LOOKS[-1]
-        self.client.progress.note(
+        self._app.client.progress.note(
             f"no confirmation ({error.message.rstrip('.')}); checking the run list for up to {span(seconds)}"
         )
         return self._find(thoroughly=thoroughly)
 
-    def already(self, error: ApiError) -> Run | None:
+    def _already(self, error: ApiError, write: Write[Run]) -> Run | None:
         """Return the run that an attempt which failed has started since, though a later one was refused."""
-        return self._find(thoroughly=False) if self._has_failed else None
+        return self._find(thoroughly=False) if Meaning.FAILED in write.unsettled else None
 
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+    def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         """Return the seconds to wait before sending again; None if the list does not rule out a run."""
         if meaning is Meaning.DOUBTFUL or resends == RESENDS:
             return None
@@ -185,30 +197,32 @@ class Trigger(Write[Run]):
 
     def _find(self, *, thoroughly: bool) -> Run | None:
         """Look for the run of any unsettled attempt under this key."""
-        run = look_for_run(self.client, self._app.store, self._attempts, thoroughly=thoroughly)
+        run = look_for_run(self._app.client, self._app.store, self._attempts, thoroughly=thoroughly)
         if run is not None:
             self._hear_of(run)
-            self.client.progress.warn(
+            self._app.client.progress.warn(
                 f"adopted run {run.id}: the response was lost, and this is the only run started since"
             )
         return run
 
     def _attempts(self) -> list[Attempt]:
         """Return the unsettled attempts under this key, oldest first, on the server's clock."""
-        return [*(dated(self.client, each) for each in self._earlier), *map(self._placed, self._sent)]
-
-    def _placed(self, attempt: Attempt) -> Attempt:
-        moment = self.client.on_server_clock(self._sent[attempt])
-        if moment is None:
-            return attempt
-        ahead = moment - attempt.at
-        if attempt.ahead is None:
-            self._app.store.know_offset(attempt, ahead)
-        return attempt._replace(ahead=ahead)
+        client = self._app.client
+        found = [dated(client, attempt) for attempt in self._earlier]
+        for attempt, sent in self._sent.items():
+            moment = client.on_server_clock(sent)
+            if moment is None:
+                found.append(attempt)
+                continue
+            ahead = moment - attempt.at
+            if attempt.ahead is None:
+                self._app.store.know_offset(attempt, ahead)
+            found.append(attempt._replace(ahead=ahead))
+        return found
 
     def _hear_of(self, run: Run) -> None:
         self.run = run
-        self._app.known.started.append(run)
+        self._app.tracked.started.append(run)
 
     # The key.
 
@@ -218,17 +232,17 @@ class Trigger(Write[Run]):
         if self._order.key is None:  # nobody else can have a new one
             yield
             return
-        store, host = self._app.store, self.client.settings.host
+        store, host = self._app.store, self._app.client.settings.host
 
         def take() -> bool:
             has_key = store.take_key(self._key, host=host)
-            if not has_key and self.pace and self.pace.is_closed:
+            if not has_key and self.write.pace and self.write.pace.is_closed:
                 raise Closed
             return has_key
 
         if not store.take_key(self._key, host=host):
-            self.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")
-            poll(take, self.client.clock, pauses=repeat(KEY_PAUSE), is_enough=bool)
+            self._app.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")
+            poll(take, self._app.client.clock, pauses=repeat(KEY_PAUSE), is_enough=bool)
         try:
             yield
         finally:
@@ -238,9 +252,9 @@ class Trigger(Write[Run]):
         """Return the run that this key has started before. Raises OutcomeUnknown, UsageError."""
         if self._order.key is None:
             return None
-        entries = self._app.store.of_key(self._key, host=self.client.settings.host)
+        entries = self._app.store.of_key(self._key, host=self._app.client.settings.host)
         for entry in entries:
-            if entry.attempt.deployment != self.deployment_id:
+            if entry.attempt.deployment != self._order.deployment_id:
                 raise UsageError(
                     f"the key {self._key!r} belongs to deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
@@ -248,30 +262,31 @@ class Trigger(Write[Run]):
         if known := next((entry for entry in entries if entry.run), None):
             return self._reread(known)
         self._earlier = [entry.attempt for entry in entries if entry.open]
-        self.is_lost = bool(self._earlier)
-        if not self.is_lost:
+        if not self._earlier:
             return None
+        self.write.unsettled.add(Meaning.LOST)
         why = f"an earlier attempt with the key {self._key!r} is unconfirmed"
         if self._order.on_lost == "fail":
-            raise self.unknown(why)
-        self.client.progress.note(f"{why}; looking for its run")
+            raise self.write.unknown(why)
+        self._app.client.progress.note(f"{why}; looking for its run")
         try:
             run = self._find(thoroughly=True)
         except OutcomeUnknown as unsettled:
-            raise self.unknown(why, unsettled.message) from unsettled
+            raise self.write.unknown(why, unsettled.message) from unsettled
         for attempt in list(self._earlier):  # where the list shows none, it started nothing once that is certain
-            if run is None and age(self.client, dated(self.client, attempt)) > CERTAIN:
+            if run is None and age(self._app.client, dated(self._app.client, attempt)) > CERTAIN:
                 self._app.store.settle_nothing(attempt)
                 self._earlier.remove(attempt)
-        self.is_lost = bool(self._earlier)
+        if not self._earlier:
+            self.write.unsettled.discard(Meaning.LOST)
         return run and replace(run, adopted=True)
 
     def _reread(self, entry: Entry) -> Run:
         """Return that run as it is now. Raises ApiError, LostSight."""
         assert entry.run is not None
-        self.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")
-        is_young = age(self.client, entry.attempt) < YOUNG
-        observer = Observer(self.client, entry.run, is_fresh=lambda _: is_young)
+        self._app.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")
+        is_young = age(self._app.client, entry.attempt) < YOUNG
+        observer = Observer(self._app.client, entry.run, is_fresh=lambda _: is_young)
         try:
             run = observer.read_once()
         except ApiError as error:
@@ -286,9 +301,9 @@ class Trigger(Write[Run]):
         return replace(self._mine(run), adopted=entry.adopted)
 
     def _mine(self, run: Run) -> Run:
-        if run.deployment_id not in (None, self.deployment_id):
+        if run.deployment_id not in (None, self._order.deployment_id):
             raise OutcomeUnknown(
-                f"the response is a run of {run.deployment_id}, not of {self.deployment_id}",
+                f"the response is a run of {run.deployment_id}, not of {self._order.deployment_id}",
                 hint="check the runs of both deployments before starting another",
                 next=self._to_look,
                 run_id=run.id,
@@ -299,4 +314,4 @@ class Trigger(Write[Run]):
 
     @property
     def _to_look(self) -> list[str]:
-        return self._app.command("run", "list", self.deployment_id)
+        return self._app.command("run", "list", self._order.deployment_id)

@@ -99,7 +99,7 @@ def turn_observer(
     `before` are the keys of earlier events. Of a session that `is_new`, the first turn is meant.
     """
     story = Story() if is_new else turn_story(before=before, after=after)
-    observer = app.known.observed = SessionObserver(app.client, session, story)
+    observer = app.tracked.observer = SessionObserver(app.client, session, story)
     return observer
 
 

@@ -27,7 +27,7 @@ from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.answers import Answers, Interruption, Message, confirmation, custom_result, message
+from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
@@ -65,14 +65,15 @@ class Turn(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """How a command waits: at most so long (seconds), until a session `rests`, and for what `follows` on what was sent.
+    """How a command waits: at most so long (seconds), until a session `rests`, and for what `follows` on what was sent,
+    which it returns.
 
     What follows is a run, if the target has one and there is no turn; else the turn.
     """
 
     timeout: float | None
     rests: Callable[[str], None]
-    follows: Callable[[Target, Turn | None, Events], None]
+    follows: Callable[[Target, Turn | None, Events], object]
 
 
 def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
@@ -213,8 +214,8 @@ def decide(
     hashes: Sequence[str],
     because: str | None = None,
     waits: Waits | None,
-) -> None:
-    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send, print."""
+) -> object:
+    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send. Print it, or return what follows."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=calls, behind=True)
         chosen_calls = chosen(app, target, asked, calls, verb)
@@ -231,7 +232,7 @@ def decide(
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in chosen_calls]
-        deliver(app, target, asked, answers, said=_DONE[verb], waits=waits)
+        return deliver(app, target, asked, answers, said=_DONE[verb], waits=waits)
 
 
 def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -284,8 +285,8 @@ def deliver(
     *,
     said: str,
     waits: Waits | None,
-) -> None:
-    """Send answers to waiting calls, if any. Print the result, or wait."""
+) -> object:
+    """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
     goes_on = target.run is not None and is_going(target.run)
     turn = _before(app, target) if waits and answers and not goes_on else None
     events: Events = []
@@ -305,15 +306,16 @@ def deliver(
     if waits is not None:
         return waits.follows(target, turn, events)
     _show(app, target, [call.id for call, _ in answers], said, still, events)
+    return None
 
 
-def answer_call(app: App, target: Target, id: str, said: str, *, is_error: bool, waits: Waits | None) -> None:
-    """Send a custom tool's result, and print what was done. Raises QoderError."""
+def answer_call(app: App, target: Target, id: str, said: str, *, is_error: bool, waits: Waits | None) -> object:
+    """Send a custom tool's result. Print what was done, or return what follows. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
         [call] = chosen(app, target, asked, [id], "answer")
         answers = [(call, custom_result(call, said, is_error=is_error))]
-        deliver(app, target, asked, answers, said="answered", waits=waits)
+        return deliver(app, target, asked, answers, said="answered", waits=waits)
 
 
 class ToSay(NamedTuple):
@@ -331,8 +333,8 @@ class ToSay(NamedTuple):
         return target.command(app, "send", "-m", self.typed, *how, *more, *self.options)
 
 
-def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool) -> None:
-    """Send a message to a session, for a command that `began` then (monotonic). Print it, or what follows it."""
+def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool) -> object:
+    """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
         session_to_talk_to(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
@@ -345,6 +347,7 @@ def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits
         if stays and waits:
             return waits.follows(target, turn, events)
         _show(app, target, [], "", [], events)
+    return None
 
 
 def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, stays: bool) -> tuple[Turn | None, Events]:
@@ -366,7 +369,7 @@ def _say_when_idle(
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
-        Interruption(app, target.session_id).deliver()
+        interruption(app, target.session_id).deliver()
     refusals, refused = 0, None
     while True:
         if look(app.client, target.session_id).is_busy:
@@ -404,11 +407,11 @@ def _unsent(said: Message, again: list[str]) -> Iterator[None]:
     except Signalled as signalled:
         raise signalled.in_words(f"interrupted; {_UNSENT}", **words, **about) from None
     except (WaitTimeout, Interrupted, LostSight) as error:
-        if said.may_have_acted or said.result:
+        if said.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}", **words) from error
     except (NeedsAnswer, OutcomeUnknown) as error:
-        if said.may_have_acted or said.result:
+        if said.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}") from error
 

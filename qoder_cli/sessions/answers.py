@@ -7,18 +7,21 @@ lost response, the events show what was sent, or that the call no longer waits.
 import math
 import re
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import array, mapping, text
-from qoder_cli.base.outcome import event_at, event_key, event_time, stop_reason
+from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
-from qoder_cli.http.write import Meaning, Write
+from qoder_cli.http.write import Meaning, Recovery, Write, look_for
 from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
 RESENDS = 2  # of harmless repeats
@@ -26,6 +29,7 @@ _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
 _NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
+_UNREAD = "the session's events could not be read"
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
 
@@ -48,109 +52,117 @@ def custom_result(call: Call, said: str, *, is_error: bool) -> dict[str, Any]:
     return {**event, "is_error": is_error, **thread}
 
 
-class SessionWrite(Write[Events]):
-    """Sends events to a session, once, and looks for them there if the response is lost."""
+def _post(client: "Client", session_id: str, events: Events, key: str) -> Pending:
+    headers = {"idempotency-key": key}
+    return client.prepare("POST", events_path(session_id), body={"events": events}, headers=headers)
 
-    nothing = "nothing was sent"
-    absent = "the session's events do not show it"
-    unread = "the session's events could not be read"
 
-    def __init__(self, app: App, session_id: str, events: Events, *, what: str) -> None:
-        super().__init__(app.client)
-        self.session_id = session_id
-        self.events = events
-        self._what = what
-        self._app = app
-        self._key = str(uuid.uuid4())
-
-    def request(self) -> Pending:
-        headers = {"idempotency-key": self._key}
-        return self.client.prepare("POST", events_path(self.session_id), body={"events": self.events}, headers=headers)
-
-    def read(self, answer: Answer) -> Events:
-        data = mapping(self.client.understand(answer)).get("data")
-        accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
-        if len(accepted) != len(self.events) or not all(map(self._may_be, accepted, self.events)):
+def _accepted(client: "Client", answer: Answer, session_id: str, events: Events) -> Events:
+    """Return the events that an answer accepts. Raises ApiError unless they may be those that were sent."""
+    data = mapping(client.understand(answer)).get("data")
+    accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
+    if len(accepted) != len(events):
+        raise NoAnswer("the response does not show what was accepted")
+    for event, sent in zip(accepted, events, strict=True):
+        wanted = {"session_id": session_id, "type": sent["type"]}
+        wanted |= {name: sent.get(name) for name in ANSWERS.values()}
+        is_other = any(event.get(name) not in (None, value) for name, value in wanted.items())
+        if is_other or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
             raise NoAnswer("the response does not show what was accepted")
-        return accepted
-
-    def _may_be(self, accepted: dict[str, Any], sent: dict[str, Any]) -> bool:
-        """Return whether nothing in an accepted event contradicts the one sent."""
-        of_ours = {"session_id": self.session_id, "type": sent["type"]}
-        of_ours |= {name: sent.get(name) for name in ANSWERS.values()}
-        return all(accepted.get(name) in (None, value) for name, value in of_ours.items())
-
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        return OutcomeUnknown(
-            "; ".join(filter(None, (f"unknown whether {self._what} was delivered", why))),
-            hint="check before doing it again",
-            next=self._look_at,
-            session_id=self.session_id,
-            run_state="unknown",
-            cause=cause,
-        )
-
-    def seen(self) -> Events | None:
-        """Return what the events show of it, or None. Raises ApiError, CannotBe."""
-        return None
-
-    def settle(self, error: ApiError, meaning: Meaning) -> Events | None:
-        self.client.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
-        return self.look_for(self.seen, LOOKS)
-
-    def stopped_after(self, signalled: Signalled, value: Events) -> Interrupted:
-        said, look = f"interrupted; {self._what} was delivered", self._look_at
-        return signalled.in_words(said, hint="check", next=look, session_id=self.session_id, run_state="unknown")
-
-    @property
-    def _look_at(self) -> list[str]:
-        return self._app.looking("session", "logs", self.session_id, "--tail", "20")
+    return accepted
 
 
-class Interruption(SessionWrite):
-    """Interrupts a session's turn. Nothing shows it, and doing it twice is harmless."""
+def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | None] | None) -> Recovery[Events]:
+    """Return the recovery that looks for what was sent among a session's events.
 
-    def __init__(self, app: App, session_id: str) -> None:
-        super().__init__(app, session_id, [{"type": "user.interrupt"}], what=f"the interruption of {session_id}")
+    `find` returns what they show of it, or None, with one request; it raises ApiError, CannotBe. It is None where
+    nothing shows it.
+    """
+    look = app.looking("session", "logs", session_id, "--tail", "20")
+    about: dict[str, Any] = {"next": look, "session_id": session_id, "run_state": "unknown"}
 
-    def settle(self, error: ApiError, meaning: Meaning) -> None:
-        """Return None at once: nothing shows it."""
+    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+        said = "; ".join(filter(None, (f"unknown whether {what} was delivered", why)))
+        return OutcomeUnknown(said, hint="check before doing it again", cause=cause, **about)
 
-    def resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+    def stopped_after(signalled: Signalled, value: Events) -> Interrupted:
+        return signalled.in_words(f"interrupted; {what} was delivered", hint="check", **about)
+
+    recovery = Recovery[Events](
+        doubt,
+        stopped_after=stopped_after,
+        nothing="nothing was sent",
+        absent="the session's events do not show it",
+    )
+    if find is None:
+        return recovery
+
+    def settle(error: ApiError, meaning: Meaning) -> Events | None:
+        app.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
+        return look_for(app.clock, find, LOOKS, unread=_UNREAD)
+
+    return recovery._replace(settle=settle)
+
+
+def interruption(app: App, session_id: str) -> Write[Events]:
+    """Return the write that interrupts a session's turn. Nothing shows it, and doing it twice is harmless."""
+    client, events, key = app.client, [{"type": "user.interrupt"}], str(uuid.uuid4())
+
+    def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         return LOOKS[resends] if resends < RESENDS else None
 
+    recovery = by_events(app, session_id, f"the interruption of {session_id}", None)
+    return Write(
+        client,
+        lambda: _post(client, session_id, events, key),
+        lambda answer: _accepted(client, answer, session_id, events),
+        recovery._replace(resend_after=resend_after),
+    )
 
-class Message(SessionWrite):
+
+class Message:
     """A message to a session, or all of its first events. It can be delivered again after a refusal."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:
-        super().__init__(app, session_id, events, what=f"the message to session {session_id}")
-        self._known: set[str] | None = None  # the messages before the first attempt
+        self.session_id = session_id
+        self._client = app.client
+        self._events = events
+        self._key = str(uuid.uuid4())
+        self._before: set[str] | None = None  # the messages before the first attempt
         self._began = math.inf  # when that was sent, on the server's clock
         self._refusals = 0
         self._refused_at = math.inf  # first, by the monotonic clock
+        recovery = by_events(app, session_id, f"the message to session {session_id}", self._find)
+        self.write = Write(self._client, self._request, self._read, recovery._replace(already=self._already))
 
-    def request(self) -> Pending:
+    def deliver(self) -> Events:
+        """Send it and return the events accepted. Raises as `Write.deliver` does."""
+        return self.write.deliver()
+
+    def _request(self) -> Pending:
         """Prepare an attempt; before the first, note which messages exist already."""
-        if self._known is None:
-            self._known = set(map(event_key, self._messages(retry=True)))
-            self._began = self.client.server_now()
-        return super().request()
+        if self._before is None:
+            self._before = set(map(event_key, self._messages(retry=True)))
+            self._began = self._client.server_now()
+        return _post(self._client, self.session_id, self._events, self._key)
 
-    def seen(self) -> Events | None:
-        return self._found(self._messages(retry=False, until=self._known), not_before=self._began - APART)
+    def _read(self, answer: Answer) -> Events:
+        return _accepted(self._client, answer, self.session_id, self._events)
 
-    def already(self, error: ApiError) -> Events | None:
+    def _find(self) -> Events | None:
+        return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
+
+    def _already(self, error: ApiError, write: Write[Events]) -> Events | None:
         """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
         self._refusals += 1
         if self._refusals == 1:
-            self._refused_at = self.client.clock.monotonic()
+            self._refused_at = self._client.clock.monotonic()
         if error.http_status != 409 or self._is_busy_since_before():
             return None
         if self._refusals == 1:
-            self.client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
+            self._client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
         looks = LOOKS if self._refusals == 1 else LOOKS[:1]
-        return self.look_for(lambda: self._sent(retry=False), (0.0, *looks))
+        return look_for(self._client.clock, lambda: self._sent(retry=False), (0.0, *looks), unread=_UNREAD)
 
     def sent_before(self) -> Events | None:
         """Return the message if an attempt that was refused has delivered it all the same. Raises ApiError."""
@@ -158,27 +170,27 @@ class Message(SessionWrite):
 
     def may_be_hidden(self) -> bool:
         """Return whether the message may be there, though no replica shows it: none shows yet why it was refused."""
-        newest = event_at(look(self.client, self.session_id).newest)
+        newest = event_at(look(self._client, self.session_id).newest)
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
-        return is_behind and self.client.clock.monotonic() - self._refused_at < LAGGING
+        return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
 
     def _sent(self, *, retry: bool) -> Events | None:
-        return self._found(self._messages(retry=retry, until=self._known), not_before=self._began - _DATES_DIFFER)
+        return self._found(self._messages(retry=retry, until=self._before), not_before=self._began - _DATES_DIFFER)
 
     def _is_busy_since_before(self) -> bool:
         """Return whether what the agent is busy with began before the first attempt, which that refused then."""
         with suppress(ApiError):
-            asked = look(self.client, self.session_id, retry=False)
+            asked = look(self._client, self.session_id, retry=False)
             at = event_at(asked.newest)
             return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
         return False
 
     def _found(self, listed: Events, *, not_before: float) -> Events | None:
         """Return the newest of some messages that is ours: unknown before, and no older, for replicas may hide some."""
-        ours = message_text(self.events[0])
+        ours = message_text(self._events[0])
         for event in listed:
             at = event_at(event)
-            is_new = event_key(event) not in (self._known or ()) and (at is None or at >= not_before)
+            is_new = event_key(event) not in (self._before or ()) and (at is None or at >= not_before)
             if is_new and message_text(event) == ours:
                 return [event]
         return None
@@ -187,78 +199,87 @@ class Message(SessionWrite):
         """Return messages, newest first: back to one of `until`, else one page."""
         within = None if retry else READ_WITHIN
         found: Events = []
-        for events in Log(self.client, self.session_id).back(("user.message",), within=within, retry=retry):
+        for events in Log(self._client, self.session_id).back(("user.message",), within=within, retry=retry):
             found += [event for event in events if event.get("type") == "user.message"]
             if until is None or any(event_key(event) in until for event in found):
                 break
         return found
 
 
-class Answers(SessionWrite):
+class Answers:
     """Answers to waiting calls, in one request. Before each attempt they must still wait."""
 
     def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
-        self.calls = [call for call, _ in answers]
-        what = f"what was said to {', '.join(call.id for call in self.calls)}"
-        super().__init__(app, asked.session_id, [event for _, event in answers], what=what)
         self.asked = asked
+        self._app = app
+        self._calls = [call for call, _ in answers]
+        self._events = [event for _, event in answers]
+        self._key = str(uuid.uuid4())
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._not_sent = "; nothing was sent"
         self._recorded = ""  # what the server made of one, if it is not what was sent
+        what = f"what was said to {', '.join(call.id for call in self._calls)}"
+        recovery = by_events(app, asked.session_id, what, self._find)
+
+        def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+            unknown = recovery.doubt(why, cause, is_absent)
+            if not self._recorded:
+                return unknown
+            stop = app.command("session", "cancel", asked.session_id)
+            return unknown.with_(message=self._recorded, hint="to stop the agent", next=stop)
+
+        self._write = Write(app.client, self._request, self._read, recovery._replace(doubt=doubt))
 
     def deliver(self) -> Events:
         """Send them and return the events accepted, or none if lost and nothing waits.
 
-        If the server names the older form, try that once. Raises Rejected, and what `send` raises.
+        If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
-        events = self._deliver()
-        self._app.known.answered |= {call.id: self._asked_by.get(call.id) for call in self.calls}
+        try:
+            events = self._write.deliver()
+        except Rejected as error:
+            is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
+            if not (is_of_form and self._in_older_form()):
+                if better := self._explained(error):
+                    raise better from error
+                raise
+            events = self._write.deliver()
+        self._app.replies.answered |= {call.id: self._asked_by.get(call.id) for call in self._calls}
         return events
 
-    def _deliver(self) -> Events:
-        try:
-            return super().deliver()
-        except Rejected as error:
-            if error.http_status == 400 and _NAMES_THE_FORM.search(error.message) and self._take_older_form():
-                return super().deliver()
-            if error.http_status is None:
-                raise
-            with suppress(ApiError):
-                self._look()
-            if len(self.events) > 1 and any(map(self._shown_of, self.events)):
-                raise self.unknown("some of it is among the session's events", cause=error) from error
-            if gone := self._gone():  # somebody else was faster
-                said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-                raise gone.with_(**said) from error
-            raise
+    def _explained(self, error: Rejected) -> QoderError | None:
+        """Return what a refusal means: that part of it was accepted, or that somebody else was faster."""
+        if error.http_status is None:
+            return None
+        with suppress(ApiError):
+            self._look()
+        if len(self._events) > 1 and any(map(self._shown_of, self._events)):
+            return self._write.unknown("some of it is among the session's events", cause=error)
+        if gone := self._gone():
+            return gone.with_(api_type=error.api_type, http_status=error.http_status, request_id=error.request_id)
+        return None
 
-    def request(self) -> Pending:
+    def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
         self._look()
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
-        return super().request()
+        return _post(self._app.client, self.asked.session_id, self._events, self._key)
 
-    def _may_be(self, accepted: dict[str, Any], sent: dict[str, Any]) -> bool:
-        return super()._may_be(accepted, sent) and _results(accepted) <= _results(sent)
+    def _read(self, answer: Answer) -> Events:
+        return _accepted(self._app.client, answer, self.asked.session_id, self._events)
 
-    def doubt(self, why: str, cause: ApiError | None, *, is_absent: bool) -> OutcomeUnknown:
-        unknown = super().doubt(why, cause, is_absent=is_absent)
-        if not self._recorded:
-            return unknown
-        stop = self._app.command("session", "cancel", self.session_id)
-        return unknown.with_(message=self._recorded, hint="to stop the agent", next=stop)
-
-    def seen(self) -> Events | None:
+    def _find(self) -> Events | None:
         """Return the answers listed; empty if nothing waits, whoever answered."""
-        named = set(map(_call_of, self.events))
+        named = set(map(_call_of, self._events))
         asked_by = {self._asked_by[id] for id in named}
-        self.asked = asked = look(self.client, self.session_id, until=[*named, *asked_by], retry=False, behind=True)
-        found = list(filter(None, map(self._shown_of, self.events)))
+        client, id, until = self._app.client, self.asked.session_id, [*named, *asked_by]
+        self.asked = asked = look(client, id, until=until, retry=False, behind=True)
+        found = list(filter(None, map(self._shown_of, self._events)))
         if len(found) == len(named):
             return found
-        for event in self.events:
+        for event in self._events:
             if not self._shown_of(event) and (other := next(self._answers_to(event), None)):
                 raise OutcomeUnknown(self._otherwise(event, other))
         knows_as_much = asked_by <= set(map(event_key, asked.events))  # else it lags
@@ -287,19 +308,19 @@ class Answers(SessionWrite):
     def _went_on(self) -> bool:
         """Return whether the agent went on, not stopped, and ran nothing denied."""
         newest = self.asked.newest
-        denied = [event for event in self.events if "deny" in _results(event) and not self._shown_of(event)]
+        denied = [event for event in self._events if "deny" in _results(event) and not self._shown_of(event)]
         has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
         goes_on = ("session.status_running", "session.status_idle")
         reasons = (None, "end_turn", "stop_sequence", "requires_action")
         return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
 
     def _look(self) -> None:
-        self.asked = look(self.client, self.session_id, until=[call.id for call in self.calls], behind=True)
+        self.asked = look(self._app.client, self.asked.session_id, until=[call.id for call in self._calls], behind=True)
 
     def _gone(self) -> Rejected | None:
         """Return the error for a call that does not wait as shown; None if all do."""
         waiting = {call.id: call for call in self.asked.calls}
-        for call in self.calls:
+        for call in self._calls:
             if call.id in self.asked.unreadable:
                 return Rejected(f"{call.id} cannot be read any more")
             if call.id not in waiting:
@@ -308,11 +329,11 @@ class Answers(SessionWrite):
                 return Rejected(f"{call.id} is not the call that was shown any more")
         return None
 
-    def _take_older_form(self) -> bool:
+    def _in_older_form(self) -> bool:
         """Rewrite confirmations in the older form. Return False if not possible."""
-        if not all("result" in event for event in self.events):
+        if not all("result" in event for event in self._events):
             return False
-        for event in self.events:
+        for event in self._events:
             event["decision"] = _OLDER_FORM[event.pop("result")]
         self._key = str(uuid.uuid4())  # a server may repeat its answer to the old one
         return True

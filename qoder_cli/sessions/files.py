@@ -57,7 +57,7 @@ def add(app: App, session_id: str, file: FileTyped) -> Resource:
         "adding",
         body,
         shows=lambda found: bool(text(found.raw.get("id"))),
-        settle=lambda: next(filter(is_it, listed(app, session_id, within=READ_WITHIN, retry=False)), None),
+        find=lambda: next(filter(is_it, listed(app, session_id, within=READ_WITHIN, retry=False)), None),
     )
     return write.deliver()
 

@@ -58,7 +58,7 @@ def _picture(app: App, call: Call) -> _Picture:
 
 def show_call(app: App, call: Call) -> str:
     """Show a call with its input. Return what a question has to say of a long one: its tool and length."""
-    if app.known.has_replied:  # to a call before: what is still being typed is meant for that
+    if app.replies.has_any:  # to a call before: what is still being typed is meant for that
         drop_what_is_typed(app.stdin, within=UNREAD)
     rows, length, _ = _picture(app, call)
     app.err.show("".join(f"{row}\n" for row in rows))
@@ -121,7 +121,7 @@ def named(text: str) -> str:
 def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> str:
     """Return the first letter of the choice a person types now. Raises UsageError, Late."""
     reply = choice_of(app.stdin, app.err, question, choices, nothing=_NOTHING, left=left)
-    app.known.has_replied = True
+    app.replies.has_any = True
     return reply
 
 
@@ -139,7 +139,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> bool:
             return True
         answers, is_left = [], bool(asked.unreadable)
         for call in asked.calls:
-            if app.known.answered.get(call.id) == asked.asked_by[call.id]:
+            if app.replies.answered.get(call.id) == asked.asked_by[call.id]:
                 app.progress.note(f"{named(call.id)} was answered, which does not show yet")
                 continue
             long = show_call(app, call)

@@ -73,8 +73,8 @@ def _back_from_the_ending(app: App, run: Run, kind: str) -> Iterator[dict[str, A
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
     log = Log(app.client, run.session_id)
-    if run.is_session and app.known.observed:  # the turn that the command is about
-        story = app.known.observed.state.story
+    if run.is_session and app.tracked.observer:  # the turn that the command is about
+        story = app.tracked.observer.state.story
     else:
         story = story_of(run, app.client.server_now())
         read_story(log, story)

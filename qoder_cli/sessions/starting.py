@@ -12,7 +12,7 @@ from qoder_cli.base.model import Deployment, Run, mapping
 from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import Create
+from qoder_cli.nouns.write import creating
 from qoder_cli.sessions.answers import Message
 from qoder_cli.sessions.log import Events, Log
 
@@ -136,7 +136,7 @@ def create(app: App, body: Body) -> tuple[Run, Events]:
     later: Events = []
     while True:
         try:
-            created = Run({**Create(app, NOUNS["session"], body).deliver().raw, "type": "session"})
+            created = Run({**creating(app, NOUNS["session"], body).deliver().raw, "type": "session"})
             break
         except Rejected as error:
             pairs = body.get("environment_variables")

@@ -48,7 +48,7 @@ def written(option: str, value: str) -> list[str]:
 
 @dataclass
 class Flags:
-    """The shared options, as typed; None and False if not given."""
+    """The options that more than one room needs, as typed; None and False if not given."""
 
     output: Format = "table"
     profile: str | None = None
@@ -60,6 +60,8 @@ class Flags:
     bell: bool = False
     no_input: bool = False
     debug: bool = False
+    on_leave: OnLeave = "detach"  # what becomes of a run that a timeout or a signal leaves going
+    wait_options: tuple[str, ...] = ()  # as words, for a command that waits on
 
 
 def repeated(flags: Flags, *, output: Format = "table") -> list[str]:

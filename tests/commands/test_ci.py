@@ -401,8 +401,8 @@ path = sys.argv[1]
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 env = dict(CI="true", GITHUB_ACTIONS="true", GITHUB_OUTPUT=path, GITHUB_STEP_SUMMARY=path)
 with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
-    ci.known.begun("drun_1")
-    ci.known.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
+    ci.tracked.begun("drun_1")
+    ci.tracked.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
 """
 
 
@@ -457,8 +457,8 @@ def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
 
     app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
     with Ci(app, Listening(app)) as ci:
-        ci.known.begun(text, text)
-        ci.known.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
+        ci.tracked.begun(text, text)
+        ci.tracked.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
     for value in (value for values in told for value in values.values()):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@:-]*|", value)
 
@@ -469,14 +469,14 @@ def test_ci_keeps_its_files_small_however_many_there_are(tmp_path: Path) -> None
     for env in (github, {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}):
         app = here(env)
         with reporting(app) as ci:
-            ci.known.typed = [f"dep_{number}" for number in range(1000)]
+            ci.tracked.typed = [f"dep_{number}" for number in range(1000)]
             for number in range(1000):
-                ci.known.begun(f"drun_{number:032}", number=number)
+                ci.tracked.begun(f"drun_{number:032}", number=number)
                 app.clock.sleep(0.05)  # 20 a second
                 if env is github and number == 200:
                     assert len([id for id in json.loads(read(output)["run_ids"]) if id]) > 150, "they are told soon"
             for number in range(1000):
-                ci.known.ended(Item("x", None, QoderError("|" * 5000)), number=number)
+                ci.tracked.ended(Item("x", None, QoderError("|" * 5000)), number=number)
     assert len(rows(output)) == systems.MOST_ROWS
     assert "800 more are not shown" in summary.read_text()
     sizes = [path.stat().st_size for path in (summary, output, variables)]

@@ -96,14 +96,15 @@ def test_run_wait_refuses_ids_on_stdin_that_are_no_text(shell: Shell, env: dict[
 
 NO_LAST_WORDS = {
     "the module of last words is gone": """
-from qoder_cli.runs import ending
+from qoder_cli.cli import ending
 def gone(error, run, app):
-    raise ModuleNotFoundError("No module named 'qoder_cli.runs.ending' \x1b[31m")
+    raise ModuleNotFoundError("No module named 'qoder_cli.cli.ending' \x1b[31m")
 ending.complete = gone
 """,
     "nothing can be imported any more": """
 import sys
-from qoder_cli.runs import awaiting, ending, wait
+from qoder_cli.cli import ending
+from qoder_cli.runs import awaiting, wait
 class Full:
     def find_spec(*args):
         raise OSError(24, "Too many open files")

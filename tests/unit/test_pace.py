@@ -6,9 +6,10 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import OutcomeUnknown, Unavailable
-from qoder_cli.base.model import Deployment
-from qoder_cli.http.change import ObjectWrite
+from qoder_cli.base.model import Resource
+from qoder_cli.http.change import Sent, object_write
 from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
 from tests.support.desk import EVENTS
@@ -26,18 +27,16 @@ class Held(Pace):
         self.held += seconds
 
 
-def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> ObjectWrite[Deployment]:
+def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Resource]:
     """Return the creation of a deployment, as `deploy apply` orders it."""
     screen = Screen(io.BytesIO())
     app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
-    return ObjectWrite(
+    return object_write(
         app.client,
-        "/deployments",
-        BODY,
-        parse=Deployment.read,
+        Sent("POST", "/deployments", BODY),
         what="creating report",
         shows=lambda found: True,
-        settle=lambda: None,
+        find=lambda: None,
         look=["qoder", "deploy", "list"],
         pace=pace,
         repeatable=repeatable,

@@ -1,5 +1,7 @@
 """`qoder deploy run`: start runs of deployments."""
 
+from typing import Any
+
 import typer
 
 from qoder_cli.app import App
@@ -39,7 +41,7 @@ def run(
     allow_empty: bool = options.ALLOW_EMPTY,
     dry_run: bool = _DRY_RUN,
     ci: bool = options.CI,
-) -> None:
+) -> Any:
     """Start a run of one or more deployments.
 
     Returns as soon as the run is accepted. With --wait the exit code is the
@@ -72,7 +74,7 @@ def run(
     from qoder_cli.runs.trigger import Order, check_key
 
     app: App = ctx.obj
-    app.known.on_leave = on_leave
+    app.flags.on_leave = on_leave
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
@@ -85,10 +87,10 @@ def run(
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
         typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
-        app.known.typed = typed
+        app.tracked.typed = typed
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
     else:
-        app.known.typed = typed[0]
+        app.tracked.typed = typed[0]
         order = replace(order, deployment_id=names.deployment(typed[0], app), typed=typed[0])
         orders = [order]
     if dry_run:
@@ -100,7 +102,7 @@ def run(
         from qoder_cli.runs.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
-    run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
+    return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")

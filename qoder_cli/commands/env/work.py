@@ -10,7 +10,7 @@ from qoder_cli.base.model import Resource, mapping
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.made import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
-from qoder_cli.http.change import ObjectWrite
+from qoder_cli.http.change import Sent, object_write
 from qoder_cli.nouns.change import Change, Target
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
@@ -130,13 +130,13 @@ def heartbeat(
       qoder env work heartbeat workers work_demo --ttl 60"""
     target = _target(app, env, work)
     query = {"expected_last_heartbeat": expected} | ({"desired_ttl_seconds": str(ttl)} if ttl else {})
-    write = ObjectWrite[Resource](
+    write = object_write(
         app.client,
-        f"{target.path}/heartbeat?{urlencode(query)}",
+        Sent("POST", f"{target.path}/heartbeat?{urlencode(query)}"),
         parse=lambda value: Resource({"id": target.id, **mapping(value)}),
         what=f"the heartbeat of {target.id}",
         shows=lambda found: "last_heartbeat" in found.raw,
-        settle=None,  # another worker's looks the same
+        find=None,  # another worker's looks the same
         look=app.looking(*target.look),
     )
     found = {key: value for key, value in write.deliver().raw.items() if key != "id"}  # which was added here

@@ -1,6 +1,7 @@
 """`qoder run cancel`: stop runs early."""
 
 import shlex
+from typing import Any
 
 import typer
 
@@ -10,11 +11,11 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
-from qoder_cli.http.write import Cancel
+from qoder_cli.http.write import cancelling
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Item, finish, printed
-from qoder_cli.runs.ending import Wanted, going_on
+from qoder_cli.runs.awaiting import Item, printed
+from qoder_cli.runs.ending import Ended, Wanted, going_on
 from qoder_cli.runs.fleet.wait import wait_for_all
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.polled import PolledRun
@@ -25,7 +26,7 @@ Key = str | QoderError  # the id of a run, or why there is none
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
-def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> None:
+def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> Any:
     """Cancel runs and wait for them to stop.
 
     Exits 0 once they have stopped, or if they already had; 9 when a run is
@@ -41,7 +42,8 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     typed = named(runs, app, allow_empty=allow_empty)
     if not yes and not app.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
-    app.known.is_of_several = is_list(runs)
+    as_list = is_list(runs)
+    app.tracked.typed = typed if as_list else typed[0]
     known: names.Found = {}
     if is_of_sessions(ctx):
         known.update(zip(typed, sessions_of(typed, app), strict=True))
@@ -61,14 +63,16 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
     waited = iter(wait_for_all(app, polled, wanted) if polled else [])
     items = {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
-    if not app.known.is_of_several:
-        return finish(app, items[known[typed[0]]])
+    if not as_list:
+        item = items[known[typed[0]]]
+        return Ended(item.typed, item.found, item.error)
     out = printed(app, len(typed))
     for number, word in enumerate(typed):
         out.put(number, items[known[word]].with_(typed=word))
     out.end()
     if failure := out.broken or deciding_error(out.results):
         raise failure
+    return None
 
 
 def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
@@ -110,7 +114,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
         return False
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
     try:
-        Cancel(app.client, found.session_id).send()
+        cancelling(app.client, found.session_id).send()
     except OutcomeUnknown as error:  # the run stops if it was heard
         app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")
     return True

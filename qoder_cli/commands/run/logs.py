@@ -65,7 +65,7 @@ def logs(
     if on_ask is not None:
         if not follow:
             raise UsageError("--on-ask only works with --follow", hint="add --follow")
-        app.known.wait_options = words_to_wait(on_ask=on_ask)
+        app.flags.wait_options = words_to_wait(on_ask=on_ask)
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")

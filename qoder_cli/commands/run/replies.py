@@ -1,6 +1,6 @@
 """`qoder run approve`, `deny`, `answer` and `send`: what answers an agent."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
@@ -31,12 +31,12 @@ class Chosen(NamedTuple):
     """The calls that are meant, as typed. These are the options, too."""
 
     calls: Texts = _CALLS
-    all: bool = flag("--all", "All calls that wait in this session.")
+    every: bool = flag("--all", "All calls that wait in this session.")
     yes: bool = YES
-    input_sha256: Texts = option("--input-sha256", "HEX", _SAME)
+    hashes: Texts = option("--input-sha256", "HEX", _SAME)
 
 
-def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> None:
+def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> Any:
     """Allow calls that the agent wants to make.
 
     Shows each call with its input and asks first; scripts name the calls (or
@@ -52,7 +52,7 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -
       qoder run approve last
       qoder run approve last --all --yes --wait --result
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
-    _decide(app, run, chosen, waiting, "approve")
+    return _decide(app, run, chosen, waiting, "approve")
 
 
 def deny(
@@ -62,7 +62,7 @@ def deny(
     chosen: Chosen,
     because: Text = option("--because", "TEXT", "Tell the agent why."),
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Refuse calls that the agent wants to make.
 
     The agent hears of it and continues without. Everything else is as with
@@ -71,10 +71,10 @@ def deny(
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
       qoder session deny sess_demo evt_1 --yes --wait"""
-    _decide(app, run, chosen, waiting, "deny", because)
+    return _decide(app, run, chosen, waiting, "deny", because)
 
 
-def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> None:
+def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> Any:
     from qoder_cli.runs.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide
 
@@ -88,7 +88,8 @@ def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, bec
     if not (yes or app.may_ask):
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
     target, waits = target_of(run, app), waits_of(app, wanted)
-    decide(app, target, calls, verb=verb, every=every, yes=yes, hashes=hashes or [], because=because, waits=waits)
+    how: dict[str, Any] = {"verb": verb, "every": every, "yes": yes, "because": because}
+    return decide(app, target, calls, hashes=hashes or [], waits=waits, **how)
 
 
 def answer(
@@ -99,7 +100,7 @@ def answer(
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Give the result of a custom tool that the agent called.
 
     Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
@@ -114,7 +115,7 @@ def answer(
     wanted = wanted_of(app, waiting)
     said = text_of(result, stdin=app.stdin, option="--result")
     run, call = one_named(run, app), ids.call(call)
-    answer_call(app, target_of(run, app), call, said, is_error=error, waits=waits_of(app, wanted))
+    return answer_call(app, target_of(run, app), call, said, is_error=error, waits=waits_of(app, wanted))
 
 
 def send(
@@ -125,7 +126,7 @@ def send(
     when_idle: bool = flag("--when-idle", "Wait until the agent is idle first."),
     *,
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Send a message to a session, which continues with it.
 
     The outcome of a run does not change by what is said later: with --wait
@@ -152,4 +153,4 @@ def send(
     to_say = ToSay(message, said, interrupt, when_idle, options)
     run, began = one_named(run, app), app.clock.monotonic()
     waits = waits_of(app, wanted, began=began)
-    send_message(app, target_of(run, app), to_say, began=began, waits=waits, stays=stays)
+    return send_message(app, target_of(run, app), to_say, began=began, waits=waits, stays=stays)

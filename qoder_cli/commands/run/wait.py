@@ -1,5 +1,7 @@
 """`qoder run wait`: wait for runs to finish."""
 
+from typing import Any
+
 import typer
 
 from qoder_cli.app import App
@@ -7,7 +9,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, Waiting, flag, is_list, is_of_sessions, named, or_last, wanted_of
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import wait_and_show
+from qoder_cli.runs.awaiting import waited
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.runs.turn import any_observer
 from qoder_cli.settings.values import OnAsk
@@ -26,7 +28,7 @@ def wait(
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     ci: bool = options.CI,
-) -> None:
+) -> Any:
     """Wait for runs to finish; exit with their outcome.
 
     Exit codes: 0 completed, 1 failed or never started, 3 skipped, 10 lost
@@ -57,7 +59,7 @@ def wait(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)
-    app.known.typed = typed if as_list else typed[0]
+    app.tracked.typed = typed if as_list else typed[0]
     if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
@@ -67,12 +69,12 @@ def wait(
         from qoder_cli.runs.target import sessions_of
 
         [session_id] = sessions_of(typed, app)
-        return wait_and_show(app, any_observer(app, session_id), wanted)
+        return waited(app, any_observer(app, session_id), wanted)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
         return wait_many(app, typed, wanted)
     began = app.clock.monotonic()
     run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
-    app.known.begun(run_id)
-    wait_and_show(app, observer_of(app, run_id), wanted.since(began, app.clock))
+    app.tracked.begun(run_id)
+    return waited(app, observer_of(app, run_id), wanted.since(began, app.clock))

@@ -51,7 +51,7 @@ def new(
     chat: bool = flag("--chat -c", "Then talk with the agent, at a terminal."),
     *,
     waiting: Waiting,
-) -> None:
+) -> Any:
     """Start a session with an agent.
 
     Without --message the session is idle until you send one. With --wait,
@@ -104,11 +104,11 @@ def new(
     if chat:
         return talk(app, session.id)
     if wanted and body.get("initial_events"):
-        from qoder_cli.runs.awaiting import wait_and_show
+        from qoder_cli.runs.awaiting import waited
         from qoder_cli.runs.turn import turn_observer
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
-        return wait_and_show(app, observer, wanted.since(began, app.clock))
+        return waited(app, observer, wanted.since(began, app.clock))
     app.output.record(session_fields(session), data=session.as_json(), id=session.id)
 
 

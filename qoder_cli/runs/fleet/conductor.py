@@ -64,7 +64,6 @@ class Conductor:
 
     def __init__(self, app: App, typed: Sequence[str], plan: Plan = WAIT, *, restart: Restart | None = None) -> None:
         self._app = app
-        app.known.is_of_several = True
         self._typed = typed
         self._printed = printed(app, len(typed))
         self._places: dict[PolledRun, list[int]] = {}  # input places of runs waited for
@@ -92,7 +91,7 @@ class Conductor:
         """Take the result for a place, once, and print what can be printed."""
         item = self._excused(item).with_(typed=self._typed[number])
         if self._printed.of(number) is None:
-            self._app.known.ended(item, number=number)
+            self._app.tracked.ended(item, number=number)
             if len(self._typed) > 1:
                 self._warnings.add(item)
         self._failed = self._failed or self.is_fatal(item)

@@ -65,14 +65,14 @@ class Launches:
         if polled is not None:
             run_id = polled.observer.run_id
             self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
-            self._app.known.begun(run_id, polled.session_id, number=number)
+            self._app.tracked.begun(run_id, polled.session_id, number=number)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
             self._wait.add(polled)
         else:
             self._conductor.put(number, item)
         if self.left == 1:  # it was the last
-            self._app.known.announce()
+            self._app.tracked.announce()
 
     def _given_up(self, number: int) -> Launched:
         trigger = self._under_way.get(number)  # read first: a trigger that left it has settled

@@ -88,7 +88,7 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
 
     `orders` match `typed`, with an error for what cannot be ordered. Raises the deciding error.
     """
-    app.known.typed = typed
+    app.tracked.typed = typed
     app.pace_reads()
     words = [
         ids.called(word, order.deployment_id) if isinstance(order, Order) else word
@@ -129,7 +129,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
     for word in typed:
         ids.run(word)
     app.pace_reads()
-    app.known.typed = typed
+    app.tracked.typed = typed
     conductor = Conductor(app, typed)
     began = app.clock.monotonic()
     found = names.runs(typed, app, timeout=wanted.limits.timeout)
@@ -142,7 +142,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
                 conductor.put(number, Item("", None, id))
             else:
                 places.setdefault(id, []).append(number)
-                app.known.begun(id, number=number)
+                app.tracked.begun(id, number=number)
         is_fresh, adopted = freshness(app), app.store.adopted(app.settings.host)
         polled_runs = []
         for id, numbers in places.items():

@@ -22,10 +22,8 @@ from qoder_cli.runs.awaiting import (
     leave_runs,
     read_more,
     streams_of,
-    unread,
-    unreadable,
 )
-from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.ending import Wanted, unread, unreadable
 from qoder_cli.runs.fleet.page_poller import PagePoller
 from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.wait import LAST_LOOK, Deadline, Pauses, Poller, RunPoller, Wait
@@ -126,7 +124,7 @@ class Fleet:
         self._items[polled] = item = item_of(polled, self._app)
         if asks_more(self._wanted, item):
             self._reading.give([polled])
-        elif not (isinstance(item.error, WaitTimeout) and self._app.known.on_leave == "cancel"):
+        elif not (isinstance(item.error, WaitTimeout) and self._app.flags.on_leave == "cancel"):
             self._report(polled, item)
 
     def _report_rest(self, runs: Sequence[PolledRun], signalled: Signalled | None) -> None:
@@ -179,7 +177,7 @@ class Fleet:
         elif self._is_enough():
             error = NotYet(f"run {item.found.id} has ended, but nothing more was read of it after another failed")
         else:
-            error = unreadable(item, NoAnswer("there was no time left"), self._wanted, self._app)
+            error = unreadable(item.found, NoAnswer("there was no time left"), self._app, self._wanted)
         return item.with_(error=error)
 
     def _report(self, polled: PolledRun, item: Item) -> None:

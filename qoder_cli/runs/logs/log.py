@@ -40,7 +40,7 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
 
 def following(app: App, run: Run, error: QoderError) -> QoderError:
     """Return the error of a run that goes on, with the command to follow it."""
-    again = app.command(noun(run.id), "logs", run.id, "--follow", *app.known.wait_options)
+    again = app.command(noun(run.id), "logs", run.id, "--follow", *app.flags.wait_options)
     return going_on(error.with_(next=error.next or again), run, app)
 
 

@@ -1,0 +1,81 @@
+"""What a command came to, however it ended, turned into output and the error that decides the exit code."""
+
+from contextlib import suppress
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, InternalError, Interrupted, QoderError, ReaderGone, RunState, Signalled
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import is_going, settle
+from qoder_cli.runs.ending import (
+    Ended,
+    Wanted,
+    beside_record,
+    leave_run,
+    naming,
+    stopped_waiting,
+    unread,
+    unreadable,
+)
+
+
+def conclude(app: App, ended: Ended) -> None:
+    """Print what a command about one run came to. Raises its error."""
+    app.tracked.ended(ended)
+    run, error = ended.found, ended.error
+    try:
+        if run is not None:
+            failure = _print(app, run, with_message=ended.with_message)
+            error = error or failure
+    except Signalled as signalled:
+        if run is None or is_going(run):
+            raise
+        error = unread(run, signalled)
+    except (ReaderGone, InternalError):
+        if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
+            raise
+    app.tracked.ended(ended._replace(error=error))
+    if error is not None:
+        raise error if ended.with_message else beside_record(error, run, app)
+
+
+def _print(app: App, run: Run, *, with_message: bool) -> QoderError | None:
+    """Print a run, or its final message. Return why that cannot be read."""
+    error = None
+    if with_message and not is_going(run):
+        from qoder_cli.sessions.result import show_result
+
+        try:
+            show_result(app, run)
+            return None
+        except ApiError as failure:
+            error = unreadable(run, failure, app, Wanted(result=True))
+    if not with_message or app.output.is_json:
+        app.show_run(run)
+    return error
+
+
+def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
+    """Print a run, leave it as --on-leave says, and return the signal's error."""
+    run = settle(run)
+    if not app.out.has_written:
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            app.show_run(run)
+    if not is_going(run):
+        return signalled.in_words(f"interrupted; {run.called} has ended: {run.status}", **naming(run, "ended"))
+    return leave_run(stopped_waiting(signalled, run.id, run, app), run, app)
+
+
+def complete(error: QoderError, run: Run, app: App) -> QoderError:
+    """Return the error with its run named; with JSON, print that run."""
+    run = settle(run)
+    if error.run_id is None:
+        run_state: RunState = "ended"
+        if is_going(run):
+            run_state = "going"
+        if is_going(run) and isinstance(error, ApiError):
+            run_state = "unknown"
+        error = error.with_(**naming(run, run_state))
+    if app.output.is_json and not app.out.has_written:
+        with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
+            app.show_run(run)
+    return error
