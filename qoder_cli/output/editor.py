@@ -14,7 +14,7 @@ from qoder_cli.output.screen import Screen
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+    from prompt_toolkit.key_binding import KeyBindingsBase, KeyPressEvent
 
 TICK = 0.5  # seconds between two looks at the page
 ESCAPE_WITHIN = 0.4  # seconds in which what follows an ESC belongs to it, as in an arrow or Alt-Enter
@@ -65,7 +65,6 @@ class Editor:
         self._screen = screen
         self._modes = modes()  # of the terminal, as the shell has them
         self._loop: AbstractEventLoop | None = None  # while something can be typed
-        self._news: Any = None  # an event of that loop
         self._failure: BaseException | None = None
         self._is_signalled = False
         self._typed_at = 0.0  # by the monotonic clock
@@ -93,7 +92,7 @@ class Editor:
         """Catch up now. For any thread and for signals; while nothing can be typed, it waits for that."""
         if (loop := self._loop) is not None:
             with suppress(RuntimeError):  # it has just ended
-                loop.call_soon_threadsafe(self._news.set)
+                loop.call_soon_threadsafe(self._catch_up)
 
     def read(self) -> str | Leave:
         """Return a message that is typed behind the draft, or why there is none. Raises Signalled, QoderError."""
@@ -109,7 +108,7 @@ class Editor:
                 self._loop = None
                 self.draft = self._session.default_buffer.text
             if isinstance(typed, str):
-                self.draft = typed
+                typed = self.draft = typed.encode("utf-8", "replace").decode()  # bytes that are no text
         if self._failure is not None:
             raise self._failure
         return typed
@@ -118,29 +117,30 @@ class Editor:
         import asyncio
         import signal
 
-        self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda loop, context: self._fail(context))
         if sys.platform != "win32":
             self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
             self._loop.add_signal_handler(signal.SIGQUIT, self._leave, Leave.FOR_GOOD)
-        self._session.app.create_background_task(self._attend())
+        self._loop.call_soon(self._tick)
 
-    async def _attend(self) -> None:
-        """Show what comes until there is a reason to leave."""
-        import asyncio
+    def _tick(self) -> None:
+        self._catch_up()
+        if self._loop is not None:
+            self._loop.call_later(TICK, self._tick)
 
+    def _catch_up(self) -> None:
+        """Show what has come, and leave if there is a reason to."""
         app = self._session.app
-        while True:
-            if lines := self._conversation.catch_up():
-                app.renderer.erase()
-                self._screen.write(lines)
-            why = Leave.FOR_GOOD if self._is_signalled else self._conversation.leave_now
-            if why is Leave.FOR_GOOD or (why is Leave.TO_ASK and time.monotonic() - self._typed_at > AT_REST):
-                return self._leave(why)
-            app.invalidate()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), TICK)
-            self._news.clear()
+        if not app.is_running or app.is_done:
+            return
+        if lines := self._conversation.catch_up():
+            app.renderer.erase()
+            self._screen.write(lines)
+        why = Leave.FOR_GOOD if self._is_signalled else self._conversation.leave_now
+        if why is Leave.FOR_GOOD or (why is Leave.TO_ASK and time.monotonic() - self._typed_at > AT_REST):
+            self._leave(why)
+        app.invalidate()
 
     def _note_time(self, _: object) -> None:
         self._typed_at = time.monotonic()
@@ -171,9 +171,10 @@ class Editor:
         style = "bold" if self._screen.color else ""
         return [("", self._conversation.preview), ("ansibrightblack", state), (style, "> ")]
 
-    def _keys(self) -> "KeyBindings":
-        from prompt_toolkit.filters import Condition
-        from prompt_toolkit.key_binding import KeyBindings
+    def _keys(self) -> "KeyBindingsBase":
+        from prompt_toolkit.enums import DEFAULT_BUFFER
+        from prompt_toolkit.filters import Condition, has_focus
+        from prompt_toolkit.key_binding import ConditionalKeyBindings, KeyBindings
 
         keys = KeyBindings()
 
@@ -210,4 +211,4 @@ class Editor:
         def _(event: "KeyPressEvent") -> None:
             self._leave(Leave.FOR_GOOD)
 
-        return keys
+        return ConditionalKeyBindings(keys, has_focus(DEFAULT_BUFFER))  # and not while Ctrl-R searches

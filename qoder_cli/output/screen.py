@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Literal, TextIO, get_args
@@ -63,7 +64,7 @@ class Screen:
         self.is_piped = False  # another program reads it
         self.has_written = False
         self._secrets: list[str] = []  # the longest first
-        self._other: Callable[[str], None] | None = None  # gets what is shown, if something is drawn here
+        self._other: Callable[[str], None] | None = None  # gets what other threads show
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
@@ -140,7 +141,7 @@ class Screen:
 
     def show(self, text: str) -> None:
         """Write as it is, without secrets, what a person decides by. If nobody can read it, it is dropped."""
-        if self._other is not None:
+        if self._other is not None and threading.current_thread() is not threading.main_thread():
             return self._other(text)
         try:
             self.write_exactly(text)
@@ -149,7 +150,7 @@ class Screen:
 
     @contextmanager
     def handed_to(self, other: Callable[[str], None]) -> Iterator[None]:
-        """Hand to another what any thread would show in this block, in which something is drawn here."""
+        """Hand to another what threads beside the main one would show in this block, in which that draws here."""
         self._other = other
         try:
             yield

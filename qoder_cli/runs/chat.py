@@ -37,9 +37,10 @@ DELIVERED_WITHIN = 2.0  # seconds for an interruption that is under way when the
 
 def require_terminal(app: App) -> None:
     """Raise UsageError without a terminal."""
-    if not (app.may_ask and app.out.is_animated):
-        hint = "use qoder session send RUN -m TEXT --wait --result"
-        raise UsageError("a chat requires a terminal", hint=hint)
+    if app.may_ask and app.out.is_animated:
+        return
+    what = "a terminal that can move its cursor" if app.may_ask and app.out.is_terminal else "a terminal"
+    raise UsageError(f"a chat requires {what}", hint="use qoder session send RUN -m TEXT --wait --result")
 
 
 def chat(app: App, session_id: str) -> None:
@@ -85,10 +86,19 @@ class Activity:
         self.seen_at = 0.0
         self.is_left_open = False  # whether a person was asked, and what waits is for somebody else to answer
         self._asks_a_person = False  # whether the newest call says so
+        self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
+
+    def send(self, ids: set[str], now: float) -> None:
+        """Note a message that was sent. An idle before it, heard late, is not its end."""
+        self.is_busy, self.seen_at, self._sent = True, now, ids
 
     def see(self, event: dict[str, Any], now: float) -> None:
         """Note an event."""
-        kind, self.seen_at = event.get("type"), now
+        kind, self.seen_at = str(event.get("type")), now
+        if event.get("id") in self._sent or kind.startswith("agent."):
+            self._sent = set()
+        if kind == "session.status_idle" and self._sent:
+            return
         if kind in KINDS:
             self._asks_a_person = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
         if kind == RUNNING:
@@ -105,7 +115,7 @@ class Activity:
 
     def settle(self, asked: Asked, now: float) -> None:
         """Note what a session waits for, as it was just read."""
-        self.seen_at, self.is_busy, self.asks_at = now, asked.is_busy, math.inf
+        self.seen_at, self.is_busy, self.asks_at, self._sent = now, asked.is_busy, math.inf, set()
         if asked.key is not None and not self.is_left_open:
             self.asks_at = now
 
@@ -136,11 +146,12 @@ class Chat:
                     self._editor.remember(message_text(event))
         self._look()
         begin(self._follow)
-        while True:
-            with keys(shown=False, one_by_one=True):
-                why = self._talk()
-            if why is Leave.FOR_GOOD or not self._answer():
-                return
+        with self._app.err.handed_to(self._post):
+            while True:
+                with keys(shown=False, one_by_one=True):
+                    why = self._talk()
+                if why is Leave.FOR_GOOD or not self._answer():
+                    return
 
     def leave(self) -> None:
         """Let an interruption be delivered, and show what was typed and not sent."""
@@ -153,8 +164,7 @@ class Chat:
     def _talk(self) -> Leave:
         """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
         while True:
-            with self._app.err.handed_to(self._post):
-                typed = self._editor.read()
+            typed = self._editor.read()
             if isinstance(typed, Leave):
                 return typed
             self._send(typed.strip())
@@ -169,8 +179,9 @@ class Chat:
             self._app.progress.warn(f"not sent: {error.message}")
             self._look()
             return
-        self._ours |= {str(event["id"]) for event in sent}
-        self.activity.is_busy, self.activity.seen_at = True, self._app.clock.monotonic()
+        ids = {str(event["id"]) for event in sent}
+        self._ours |= ids
+        self.activity.send(ids, self._app.clock.monotonic())
 
     def _answer(self) -> bool:
         """Ask about what waits, and send the answers. Return whether the chat goes on. Raises Signalled, ApiError."""
@@ -225,7 +236,7 @@ class Chat:
             except QoderError as error:
                 self._app.progress.warn(f"not interrupted: {error.message}")
 
-        self._app.progress.note("interrupting")
+        self._post("interrupting\n")
         self._interruption = Task(deliver).start()
 
     def _show(self, events: Events) -> str:

@@ -160,7 +160,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
                 app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
             elif call.kind == "custom":
                 how = shlex.join(app.command("session", "answer", session_id, call.id, "--result"))
-                app.progress.note(f"it needs a result; to give it: {how} TEXT")
+                app.progress.note(f"to give its result: {how} TEXT")
             if call.kind == "custom" or why:
                 is_left = True
                 continue

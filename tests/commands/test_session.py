@@ -10,6 +10,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.output.screen import Screen
+from qoder_cli.runs.chat import Activity
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
@@ -459,3 +460,31 @@ def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
 ) -> None:
     page = Page(Screen(io.BytesIO(), is_terminal=True))
     assert "".join(map(page.show, events)) + page.preview(10) == shown
+
+
+RUNS = {"id": "evt_4", "type": "session.status_running"}
+OURS = {"id": "evt_5", "type": "user.message"}
+ASKS = {**RESTS, "stop_reason": {"type": "requires_action"}}
+GONE = {"id": "evt_6", "type": "session.status_terminated"}
+
+
+@pytest.mark.parametrize(
+    ("events", "is_busy"),
+    [
+        ([], True),
+        ([RESTS], True),  # of a colleague's message, heard late
+        ([RUNS, RESTS], True),
+        ([RUNS, RESTS, RUNS, OURS], True),
+        ([OURS, RUNS, RESTS], False),
+        ([RUNS, OURS, USED, RESTS], False),
+        ([RUNS, USED, RESTS], False),  # a server that does not show our message
+        ([OURS, RUNS, ASKS], True),
+        ([GONE], False),
+    ],
+)
+def test_session_chat_takes_no_earlier_end_for_that_of_my_message(events: list[dict[str, Any]], is_busy: bool) -> None:
+    activity = Activity()
+    activity.send({"evt_5"}, 0.0)
+    for event in events:
+        activity.see(event, 1.0)
+    assert activity.is_busy == is_busy

@@ -21,6 +21,7 @@ from tests.support.processes import HASTE, Shell, Terminal, sandbox, until
 PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_text("utf-8")
 [RECIPE] = re.findall(r"<!-- typed: chat -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
 WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du getan hast 世界"
+LONG = "x" * 300 + "\n" + "y" * 5000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
 PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
 
@@ -28,11 +29,18 @@ PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # 
 class Chat(Terminal):
     """A chat on a terminal of 80 columns, whose screen is drawn as a terminal draws it."""
 
+    def __init__(self, shell: Shell, *command: str, **settings: Any) -> None:
+        super().__init__(shell, *command, **settings)
+        self._drawn = pyte.Screen(80, 50)
+        self._stream = pyte.ByteStream(self._drawn)
+        self._fed = 0
+
     @property
     def screen(self) -> list[str]:
-        shown = pyte.Screen(80, 50)
-        pyte.Stream(shown).feed(self.raw)
-        return [line.rstrip() for line in shown.display if line.strip()]
+        news = bytes(self._raw[self._fed :])
+        self._stream.feed(news)
+        self._fed += len(news)
+        return [line.rstrip() for line in self._drawn.display if line.strip()]
 
     def _has(self, word: str) -> bool:
         return any(word in line for line in self.screen)
@@ -40,12 +48,11 @@ class Chat(Terminal):
     def type(self, keys: str) -> None:
         """Type, no more at once than a terminal takes."""
         for begin in range(0, len(keys), 1000):
-            super().type(keys[begin : begin + 1000])
+            os.write(self._master, keys[begin : begin + 1000].encode("utf-8", "surrogateescape"))
 
     def ends_in(self, *lines: str) -> Self:
         """Wait until the screen ends so, and return itself."""
-        until(lambda: tuple(self.screen[-len(lines) :]) == lines or self.process.poll() is not None, str(lines))
-        assert tuple(self.screen[-len(lines) :]) == lines, self.screen
+        until(lambda: tuple(self.screen[-len(lines) :]) == lines, str(lines))
         return self
 
     def at_prompt(self) -> Self:
@@ -54,13 +61,16 @@ class Chat(Terminal):
         return self
 
     def _is_at_prompt(self) -> bool:
-        return self.screen[-1:] == [">"] and not self._has(WORKS)
+        lines = self.screen
+        return lines[-1:] == [">"] and WORKS not in lines
 
     def enters(self, message: str) -> Self:
         """Type a message, and press Enter once it is shown, as what follows at once is part of a paste."""
-        self.at_prompt().type(message)
-        until(lambda: message[-1] in self.screen[-1] or self.process.poll() is not None, f"{message!r} typed")
+        begin, end = len(self.at_prompt().raw), message.split()[-1]
+        self.type(message)
+        until(lambda: self.screen[-1].endswith(end) or self.process.poll() is not None, f"{message!r} typed")
         self.type_enter()
+        until(lambda: f"{end}\r\n" in self.raw[begin:] or self.process.poll() is not None, f"{message!r} sent")
         return self
 
     def type_enter(self) -> None:
@@ -138,27 +148,21 @@ def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tm
     ("typed", "shown", "message"),
     [
         ("one\rtwo", ("> one", "  two"), "one\ntwo"),
-        ("\x1b[200~one\n\ttwo\x1b[201~", ("> one", "    two"), "one\n\ttwo"),
+        ("\x1b[200~one\n\ttwo\x1b[201~", ("> one", "      two"), "one\n\ttwo"),
         ("one\x1b\rtwo", ("> one", "  two"), "one\ntwo"),
-        ("x" * 5000 + "end", ("end",), "x" * 5000 + "end"),
+        ("x" * 5000 + "end", ("  xxxxxxxxend",), "x" * 5000 + "end"),
+        ("Gr\udcfc\udcdfe", ("> Gr??e",), "Gr??e"),
         ("tow\x1b[D\x1b[D\x7f\x1b[C\x1b[Ct", ("> owt",), "owt"),
-        (
-            "\x1b[200~" + "x" * 300 + "\n" + "y" * 5000 + "\nend\x1b[201~",
-            ("  end",),
-            "x" * 300 + "\n" + "y" * 5000 + "\nend",
-        ),
+        (f"\x1b[200~{LONG}\x1b[201~", ("  end",), LONG),
     ],
-    ids=["pasted", "pasted in brackets", "Alt-Enter", "5,000 characters", "arrows", "a long paste"],
+    ids=["pasted", "pasted in brackets", "Alt-Enter", "5,000 characters", "no UTF-8", "arrows", "a long paste"],
 )
 def test_session_chat_sends_all_that_was_typed(
     shell: Shell, server: Server, typed: str, shown: tuple[str, ...], message: str
 ) -> None:
     with Chat(shell, *new("agent_demo")) as terminal:
         terminal.at_prompt().type(typed)
-        until(lambda: terminal.screen[-1].endswith(shown[-1]), "the end of what was typed")
-        assert [line.endswith(end) for line, end in zip(terminal.screen[-len(shown) :], shown, strict=True)] == [
-            True
-        ] * len(shown)
+        terminal.ends_in(*shown)
         assert messages(server) == []
         terminal.type_enter()
         until(lambda: messages(server) == [message], "the message")
@@ -171,7 +175,11 @@ def test_session_chat_offers_earlier_messages_under_the_arrow_keys(shell: Shell,
         terminal.at_prompt().type("\x1b[A")
         terminal.ends_in("> first").type_enter()
         until(lambda: messages(server) == ["first", "first"], "the message")
-        assert terminal.ends() == 0
+        terminal.at_prompt().type("\x12irs")
+        terminal.shows("irs").type_enter()
+        terminal.ends_in("> first").type("\x03")
+        assert terminal.end() == 0
+    assert messages(server) == ["first", "first"]
 
 
 def test_session_chat_shows_what_a_colleague_says_and_then_the_reply_to_me(shell: Shell, server: Server) -> None:
@@ -224,6 +232,21 @@ def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left
     assert "the agent keeps working" in terminal.raw
     assert messages(slow) == ["Report."]
     assert newest(slow).status(slow.world.now()) == "running"
+
+
+def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
+    with sandbox("current", "send:400") as server, Chat(shell.enter(server), *new("agent_demo")) as terminal:
+        terminal.enters("Report.").shows("warning: not sent").ends_in("> Report.").type_enter()
+        terminal.shows("You said: Report.")
+        assert terminal.ends() == 0
+        assert messages(server) == ["Report."]
+
+
+def test_session_chat_refuses_a_terminal_whose_cursor_cannot_move(shell: Shell, server: Server) -> None:
+    with Chat(shell, *new("agent_demo"), env={"TERM": "dumb"}) as terminal:
+        assert terminal.end() == 2
+    assert "a chat requires a terminal that can move its cursor" in terminal.raw
+    assert not server.world.requests
 
 
 class Stutter(Faults):
@@ -351,11 +374,16 @@ def test_session_chat_keeps_what_is_typed_when_the_agent_asks(shell: Shell, serv
 
 
 def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("agent_custom", "-m", "Count.")) as terminal:
-        terminal.shows("to give it: qoder session answer sess_").shows(WORKS)
+    def looks() -> int:
+        return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
+
+    with Chat(shell.hurry(), *new("agent_custom", "-m", "Count.")) as terminal:
+        terminal.shows("to give its result: qoder session answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
         assert f"{call} --result TEXT" in " ".join(terminal.screen)
+        before = looks()
+        until(lambda: looks() > before + 1, "a look whether it still waits")
         assert shell.qoder("session", "answer", session, call, "--result", "42").code == 0
         assert terminal.ends() == 0
-    assert terminal.raw.count("to give it") == 1
+    assert terminal.raw.count("to give its result") == 1
