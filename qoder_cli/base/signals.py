@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -20,7 +20,7 @@ ONE_SIGNAL = 0.1  # seconds
 _seen: list[float] = []  # when signals came
 _last_words: list[bool] = []
 _swallowed: list[int] = []  # came where nothing could be raised, or within `held`
-_holds: list[bool] = []
+_holds: list[Callable[[], None]] = []
 _waits: list[bool] = []
 _prepared: dict[int, bytes] = {}  # what is written, whole, before dying by a second signal
 
@@ -38,12 +38,12 @@ def listen(errors: Mapping[int, bytes]) -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Raise a signal only in a `waiting`, or at the end of this block."""
+def held(wake: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise a signal only in a `waiting`, or at the end of this block; `wake` is called when one comes before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _holds.append(True)
+    _holds.append(wake)
     try:
         yield
     finally:
@@ -105,6 +105,7 @@ def _on_signal(signum: int, frame: FrameType | None) -> None:
     if len(_seen) == 1 and not _last_words:
         if _holds and not _waits:
             _swallowed.append(signum)
+            _holds[-1]()
             return
         raise Signalled(signum)
     if _seen[-1] - _seen[0] > ONE_SIGNAL:

@@ -32,16 +32,24 @@ if sys.platform == "win32":
             time.sleep(_GLANCE)
         return True
 
+    def modes() -> None:
+        """Return the modes of the terminal; a console needs none."""
+
+    def stop(before: None) -> None:
+        """Do nothing: Windows stops no process for a person."""
+
 else:
     import select
+    import signal
     import termios
 
     @contextmanager
     def keys(*, shown: bool, one_by_one: bool = False) -> Iterator[Callable[[], bytes]]:
         """Let a terminal echo keys in this block, or not: an Enter would move what is drawn.
 
-        Yield a function that returns at once the keys typed since, if they come `one_by_one`. Nothing
-        is changed in the background, where the system would stop us.
+        Yield a function that returns at once the keys typed since, if they come `one_by_one`. Ctrl-Z and Ctrl-\\ are
+        such keys then: they would leave the terminal to the shell as it is here. Nothing is changed in the background,
+        where the system would stop us.
         """
         try:
             terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
@@ -54,6 +62,7 @@ else:
         if one_by_one:
             changed[3] &= ~termios.ICANON
             changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
+            changed[6][termios.VSUSP] = changed[6][termios.VQUIT] = os.fpathconf(terminal, "PC_VDISABLE").to_bytes()
 
         def set_to(attributes: list[Any]) -> None:
             with suppress(OSError, termios.error):
@@ -76,3 +85,20 @@ else:
         with suppress(OSError, ValueError):
             return bool(select.select([stream], [], [], within)[0])
         return False
+
+    def modes() -> list[Any] | None:
+        """Return the modes of the terminal that is read from; None if there is none."""
+        with suppress(OSError, ValueError, termios.error):
+            return termios.tcgetattr(sys.__stdin__.fileno() if sys.__stdin__ else 0)
+        return None
+
+    def stop(before: list[Any] | None) -> None:
+        """Stop this job as Ctrl-Z does, with the modes `before`. Return when it goes on, with those it had."""
+        terminal, own = sys.__stdin__.fileno() if sys.__stdin__ else 0, modes()
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        if before is not None:
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+        os.kill(0, signal.SIGTSTP)
+        if own is not None:
+            termios.tcsetattr(terminal, termios.TCSANOW, own)
+        signal.signal(signal.SIGTSTP, handler)

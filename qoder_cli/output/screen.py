@@ -8,8 +8,9 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Literal, TextIO, get_args
 
 from qoder_cli.base import signals
@@ -63,6 +64,7 @@ class Screen:
         self.is_piped = False  # another program reads it
         self.has_written = False
         self._secrets: list[str] = []  # the longest first
+        self._other: Callable[[str], None] | None = None  # gets what other threads show
 
     @classmethod
     def of(cls, stream: TextIO | None, env: Mapping[str, str]) -> "Screen":
@@ -139,10 +141,21 @@ class Screen:
 
     def show(self, text: str) -> None:
         """Write as it is, without secrets, what a person decides by. If nobody can read it, it is dropped."""
+        if self._other is not None and threading.current_thread() is not threading.main_thread():
+            return self._other(text)
         try:
             self.write_exactly(text)
         except (ReaderGone, InternalError):
             self._binary = None
+
+    @contextmanager
+    def handed_to(self, other: Callable[[str], None]) -> Iterator[None]:
+        """Hand to another what threads beside the main one would show in this block, in which that draws here."""
+        self._other = other
+        try:
+            yield
+        finally:
+            self._other = None
 
     def worded(self, text: str) -> str:
         """Return a message broken between words, if this is a terminal."""

@@ -1,50 +1,56 @@
-"""Chat with a session's agent: send a line, show what follows until the agent rests."""
+"""Chat with a session's agent: what happens there appears above the message that is being typed.
 
-import re
-from collections.abc import Iterator
+One thread follows the session, whatever the person does. The main thread has the line editor, and does everything else.
+"""
+
+import math
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from queue import Empty, SimpleQueue
+from shutil import get_terminal_size
+from typing import Any, NoReturn
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, Rejected, Signalled, UsageError
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
+from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
-from qoder_cli.output.grid import columns, cut, wrapped
-from qoder_cli.output.keyboard import is_ready, keys
-from qoder_cli.output.prompt import PASTED, line_of
-from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
+from qoder_cli.base.pool import Task, begin
+from qoder_cli.output.editor import Editor, Leave
+from qoder_cli.output.keyboard import keys
+from qoder_cli.output.prompt import UNREAD, drop_what_is_typed
 from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.sessions.answers import Message, interruption, message
-from qoder_cli.sessions.asks import KINDS, look
+from qoder_cli.sessions.asks import KINDS, Asked, look
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
+from qoder_cli.sessions.page import Page
 from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.session import session_to_talk_to
-from qoder_cli.sessions.transcript import entry
 
-TICK = 0.1  # seconds between two looks for a key
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events
-_ESC, _CTRL_D = b"\x1b", b"\x04"
-_ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # not worth a line
+MOST_PREVIEWED = 10  # rows of a message that is being written
+DELIVERED_WITHIN = 2.0  # seconds for an interruption that is under way when the person leaves
 
 
 def require_terminal(app: App) -> None:
     """Raise UsageError without a terminal."""
-    if not (app.may_ask and app.out.is_terminal):
-        hint = "use qoder session send RUN -m TEXT --wait --result"
-        raise UsageError("a chat requires a terminal", hint=hint)
+    if app.may_ask and app.out.is_animated:
+        return
+    what = "a terminal that can move its cursor" if app.may_ask and app.out.is_terminal else "a terminal"
+    raise UsageError(f"a chat requires {what}", hint="use qoder session send RUN -m TEXT --wait --result")
 
 
 def chat(app: App, session_id: str) -> None:
     """Chat until the person leaves or the session ends. Raises QoderError."""
     session = Run(session_to_talk_to(app, session_id))
     title = text(session.raw.get("title"))
-    app.progress.note(f"{session.called}{f' ({title})' if title else ''}: Enter sends, Esc interrupts, Ctrl-D leaves")
-    talk = Talk(app, session_id)
+    how = "Enter sends, Alt-Enter begins a line, Esc interrupts, Ctrl-D leaves"
+    app.progress.note(f"{session.called}{f' ({title})' if title else ''}: {how}")
+    here = Chat(app, session_id)
     try:
-        with suppress(EOFError):
-            talk.go_on()
+        here.run()
     except Signalled as signalled:
         if signalled.exit is not Exit.INTERRUPTED:
             raise
@@ -60,184 +66,213 @@ def chat(app: App, session_id: str) -> None:
             cause=error,
         ) from error
     finally:
-        talk.page.end_line()
-    if not talk.is_over:
-        working = "; the agent keeps working" if talk.works else ""
+        here.leave()
+    if not here.activity.is_over:
+        working = "; the agent keeps working" if here.is_busy else ""
         app.progress.note(f"left session {session_id}{working}", always=True)
         app.progress.note(f"to come back: {' '.join(app.command('session', 'chat', session_id))}", always=True)
 
 
-class Talk:
-    """One chat. `works`: the agent is at work; `is_over`: the session has ended."""
+class Activity:
+    """What the agent does, by the newest events. Times are those of the monotonic clock.
+
+    `is_busy`: it works, or waits for an answer. `is_over`: the session has ended. `asks_at`: when to ask a person.
+    """
+
+    def __init__(self) -> None:
+        self.is_busy = self.is_over = False
+        self.asks_at = math.inf
+        self.seen_at = 0.0
+        self.is_left_open = False  # whether a person was asked, and what waits is for somebody else to answer
+        self._asks_a_person = False  # whether the newest call says so
+        self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
+
+    def send(self, ids: set[str], now: float) -> None:
+        """Note a message that was sent. An idle before it, heard late, is not its end."""
+        self.is_busy, self.seen_at, self._sent = True, now, ids
+
+    def see(self, event: dict[str, Any], now: float) -> None:
+        """Note an event."""
+        kind, self.seen_at = str(event.get("type")), now
+        if event.get("id") in self._sent or kind.startswith("agent."):
+            self._sent = set()
+        if kind == "session.status_idle" and self._sent:
+            return
+        if kind in KINDS:
+            self._asks_a_person = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
+        if kind == RUNNING:
+            self._rest(is_busy=True)
+        elif kind in ("user.tool_confirmation", "user.custom_tool_result"):
+            self._rest(is_busy=self.is_busy)
+        elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
+            self._rest(is_busy=True)
+            # Past a call that is not marked so, it may go on by itself.
+            self.asks_at = now + (0 if self._asks_a_person else ASKS_FOR)
+        elif kind in ENDS:
+            self._rest(is_busy=False)
+            self.is_over = kind != "session.status_idle"
+
+    def settle(self, asked: Asked, now: float) -> None:
+        """Note what a session waits for, as it was just read."""
+        self.seen_at, self.is_busy, self.asks_at, self._sent = now, asked.is_busy, math.inf, set()
+        if asked.key is not None and not self.is_left_open:
+            self.asks_at = now
+
+    def _rest(self, *, is_busy: bool) -> None:
+        self.is_busy, self.is_left_open, self.asks_at = is_busy, False, math.inf
+
+
+class Chat:
+    """One chat, in the thread that calls `run`; another one follows the session, and hands in what to do about it."""
 
     def __init__(self, app: App, session_id: str) -> None:
+        self.activity = Activity()
         self._app = app
         self._id = session_id
         self._log = Log(app.client, session_id)
+        self._inbox: SimpleQueue[Callable[[], str]] = SimpleQueue()  # each returns lines to write
         self._ours: set[str] = set()  # messages already on the page
-        self._asks_at: float | None = None  # when to ask about what the agent waits for
-        self.page = Page(app.out)
-        self.works = self.is_over = False
+        self._page = Page(app.out)
+        self._editor = Editor(self, app.out)
+        self._interruption: Task[None] | None = None
 
-    def go_on(self) -> None:
-        """Chat. Raises EOFError when the person leaves, Signalled, ApiError."""
+    def run(self) -> None:
+        """Chat until the person leaves or the session ends. Raises Signalled, ApiError."""
         for event in self._log.newest(SHOWN_BEFORE):
-            self.page.show(event)
-        self._find_out()
-        follower = Follower(self._log, preview=self.page.preview)
-        batches = follower.batches(lambda: self._app.clock.monotonic() + TICK)
-        while not self.is_over:
-            if self.works:
-                self._follow(batches)
-            elif said := self._line():
-                self._send(said)
-
-    def _find_out(self) -> None:
-        asked = look(self._app.client, self._id)
-        self.works = asked.is_busy
-        self._asks_at = self._app.clock.monotonic() if asked.key is not None else None
-
-    def _line(self) -> str:
-        """Return what is typed; lines pasted together are one message. Raises EOFError."""
-        stdin = self._app.stdin
-        try:
-            said = line_of(stdin, self._app.err, "> ", nothing="nothing was sent")
-        except UsageError:  # Ctrl-D
-            raise EOFError from None
-        while stdin and is_ready(stdin, within=PASTED):
-            said += "\n" + stdin.readline().rstrip("\r\n")
-        return said.strip()
-
-    def _send(self, said: str) -> None:
-        try:
-            sent = Message(self._app, self._id, message(said)).deliver()
-            self._ours |= {str(event["id"]) for event in sent}
-            self.works = True
-        except Rejected as error:
-            self._app.progress.warn(f"not sent: {error.message}")
-            self._find_out()
-
-    def _follow(self, batches: Iterator[Events]) -> None:
-        """Show events until the agent rests; hear Esc, and pass on its questions."""
-        clock = self._app.clock
-        heard_at = clock.monotonic()
-        with keys(shown=False, one_by_one=True) as typed:
-            for events in batches:
-                for event in events:
-                    heard_at = clock.monotonic()
-                    self._take(event)
-                if pressed := typed():
-                    self._press(pressed)
-                is_due = self._asks_at is not None and clock.monotonic() >= self._asks_at
-                if not self.works or is_due:
-                    break
-                if clock.monotonic() - heard_at > QUIET and self._asks_at is None:
-                    heard_at = clock.monotonic()
-                    self._find_out()
-        self.page.end_line()
-        if self._asks_at is not None and self.works:
-            self._asks_at = None
-            with suppress(UsageError):
-                if prompted(self._app, self._id):
+            self._app.out.write(self._page.show(event))
+            if event.get("type") == "user.message":
+                self._editor.remember(message_text(event))
+        self._look()
+        begin(self._follow)
+        with self._app.err.handed_to(self._post):
+            while True:
+                with keys(shown=False, one_by_one=True):
+                    why = self._talk()
+                if why is Leave.FOR_GOOD or not self._answer():
                     return
-            raise EOFError
 
-    def _take(self, event: dict[str, Any]) -> None:
-        kind = event.get("type")
-        if event.get("id") not in self._ours:
-            self.page.show(event)
-        if kind == RUNNING or kind in ("user.tool_confirmation", "user.custom_tool_result"):
-            self._asks_at = None
-        elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
-            # Only a call marked as asked waits for a person; past others it may go on by itself.
-            self._asks_at = self._app.clock.monotonic() + (0 if self.page.has_asked else ASKS_FOR)
-        elif kind in ENDS:
-            self.works, self.is_over = False, kind != "session.status_idle"
+    def leave(self) -> None:
+        """Let an interruption be delivered, and show what was typed and not sent."""
+        if self._interruption and not self._interruption.wait(DELIVERED_WITHIN):
+            self._app.progress.warn("the interruption was not confirmed yet")
+        if self._editor.draft.strip():
+            self._app.out.show(self._page.quoted(self._editor.draft))
+            self._app.progress.note("this message was not sent", always=True)
 
-    def _press(self, pressed: bytes) -> None:
-        if _CTRL_D in pressed:
-            raise EOFError
-        if pressed == _ESC:
-            self.page.end_line()
-            self._app.progress.note("interrupting")
+    def _talk(self) -> Leave:
+        """Send what is typed. Return why the editor was left. Raises Signalled, ApiError."""
+        while True:
+            typed = self._editor.read()
+            if isinstance(typed, Leave):
+                return typed
+            self._send(typed.strip())
+
+    def _send(self, typed: str) -> None:
+        self._app.out.write(self._page.quoted(typed))
+        self._editor.draft = ""
+        try:
+            sent = Message(self._app, self._id, message(typed)).deliver()
+        except Rejected as error:
+            self._editor.draft = typed
+            self._app.progress.warn(f"not sent: {error.message}")
+            self._look()
+            return
+        ids = {str(event["id"]) for event in sent}
+        self._ours |= ids
+        self.activity.send(ids, self._app.clock.monotonic())
+
+    def _answer(self) -> bool:
+        """Ask about what waits, and send the answers. Return whether the chat goes on. Raises Signalled, ApiError."""
+        self.activity.asks_at = math.inf
+        if self._editor.draft:
+            drop_what_is_typed(self._app.stdin, within=UNREAD)  # it belongs to the message
+        try:
+            replied = prompted(self._app, self._id)
+        except UsageError:
+            return False
+        self.activity.is_left_open = replied.is_left
+        return not replied.is_stopped
+
+    def _look(self) -> None:
+        self.activity.settle(look(self._app.client, self._id), self._app.clock.monotonic())
+
+    # What the editor asks for, in the main thread.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the agent works or waits, so that nothing can be sent."""
+        return self.activity.is_busy
+
+    @property
+    def preview(self) -> str:
+        """The newest rows of the message that the agent is writing."""
+        return self._page.preview(max(1, min(MOST_PREVIEWED, get_terminal_size((80, 24)).lines // 2)))
+
+    @property
+    def leave_now(self) -> Leave | None:
+        """Why to leave the editor; None to go on."""
+        if self.activity.is_over:
+            return Leave.FOR_GOOD
+        return Leave.TO_ASK if self._app.clock.monotonic() >= self.activity.asks_at else None
+
+    def catch_up(self) -> str:
+        """Do what was handed in. Return the lines to write. Raises ApiError."""
+        lines = ""
+        with suppress(Empty):
+            while True:
+                lines += self._inbox.get_nowait()()
+        return lines
+
+    def interrupt(self) -> None:
+        """Interrupt the agent, in a thread of its own. What goes wrong is shown."""
+        if not self.is_busy or (self._interruption and not self._interruption.wait(0.0)):
+            return
+
+        def deliver() -> None:
             try:
                 interruption(self._app, self._id).deliver()
-            except ApiError as error:
+            except QoderError as error:
                 self._app.progress.warn(f"not interrupted: {error.message}")
 
+        self._post("interrupting\n")
+        self._interruption = Task(deliver).start()
 
-class Page:
-    """A chat on the screen: the agent's text as it comes, other events a line each."""
+    def _show(self, events: Events) -> str:
+        lines = ""
+        for event in events:
+            self.activity.see(event, self._app.clock.monotonic())
+            if event.get("id") not in self._ours:
+                lines += self._page.show(event)
+        return lines
 
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-        self._id: str | None = None  # of the message being written
-        self._made = ""  # its text so far
-        self._shown = ""  # of that, what is on the page
-        self._column = 0
-        self.has_asked = False  # whether the newest calls wait for a person
+    # What another thread calls.
 
-    def preview(self, event: dict[str, Any]) -> None:
-        """Show the next part of a message being written; a repeated part only once."""
-        if event.get("type") == "event_start":
-            id = text(mapping(event.get("event")).get("id"))
-            if id != self._id:
-                self.end_line()
-                self._id, self._shown = id, ""
-            self._made = ""
-        elif event.get("event_id") == self._id and self._id:
-            self._made += text(mapping(mapping(event.get("delta")).get("content")).get("text")) or ""
-            if self._made.startswith(self._shown):
-                self._write(self._made[len(self._shown) :])
-                self._shown = self._made
+    def _follow(self) -> None:
+        """Hand in what the session shows, without end."""
+        clock, looked_at = self._app.clock, 0.0
+        try:
+            follower = Follower(self._log, preview=lambda part: self._hand_in(partial(self._page.show, part)))
+            for events in follower.batches(lambda: clock.monotonic() + QUIET):
+                quiet_since = max(self.activity.seen_at, looked_at)
+                if events:
+                    self._hand_in(partial(self._show, events))
+                elif self.is_busy and self.activity.asks_at == math.inf and clock.monotonic() - quiet_since > QUIET:
+                    looked_at = clock.monotonic()
+                    self._hand_in(partial(self._settle, look(self._app.client, self._id)))
+        except BaseException as failure:
+            self._hand_in(partial(_raise, failure))
 
-    def show(self, event: dict[str, Any]) -> None:
-        """Show an event; of a message, only what `preview` has not shown."""
-        kind = str(event.get("type"))
-        if kind in KINDS:
-            self.has_asked = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
-        if kind == "agent.message":
-            whole = message_text(event)
-            if event.get("id") != self._id or not whole.startswith(self._shown):
-                self.end_line()
-                self._shown = ""
-            self._write(whole[len(self._shown) :])
-            self.end_line()
-            self._id, self._shown = None, ""
-        elif kind == "user.message":
-            self.end_line()
-            for line in inert_lines(message_text(event)).split("\n"):
-                for row in wrapped(line.expandtabs(4), terminal_width() - 3):
-                    self._line(f"> {row}", "bold")
-        elif kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action"):
-            return  # a normal rest
-        elif kind not in _ORDINARY and (said := entry(event)):
-            self.end_line()
-            first = said.text.split("\n")[0]
-            self._line(f"  {said.label} {first}", "red" if said.style == "red" else "dim")
+    def _settle(self, asked: Asked) -> str:
+        self.activity.settle(asked, self._app.clock.monotonic())
+        return ""
 
-    def end_line(self) -> None:
-        if self._column:
-            self._screen.write("\n")
-            self._column = 0
+    def _post(self, lines: str) -> None:
+        self._hand_in(lambda: lines)
 
-    def _line(self, line: str, style: str) -> None:
-        room = terminal_width() - 1
-        line = inert(line)
-        self._screen.write(self._screen.styled(cut(line, room) if columns(line) > room else line, style) + "\n")
+    def _hand_in(self, work: Callable[[], str]) -> None:
+        self._inbox.put(work)
+        self._editor.wake()
 
-    def _write(self, said: str) -> None:
-        """Write the agent's text, wrapped; only a word longer than a line is broken."""
-        room, shown = terminal_width() - 1, ""
-        for piece in re.findall(r"\n|[^\S\n]+|\S+", inert_lines(said).expandtabs(4)):
-            if self._column and piece != "\n" and self._column + columns(piece) > room:
-                shown, self._column = shown + "\n", 0
-                piece = piece.lstrip()
-            for character in piece:
-                width = columns(character)
-                if self._column + width > room:
-                    shown, self._column = shown + "\n", 0
-                shown, self._column = shown + character, self._column + width
-            if piece == "\n":
-                self._column = 0
-        self._screen.write(shown)
+
+def _raise(failure: BaseException) -> NoReturn:
+    raise failure

@@ -134,7 +134,7 @@ def unanswered(observer: Observer, wanted: Wanted, app: App, *, left: Callable[[
     from qoder_cli.sessions.question import prompted
 
     try:
-        if not (run.session_id and prompted(app, run.session_id, left=left)):
+        if not (run.session_id and prompted(app, run.session_id, left=left).goes_on):
             return needs_answer(run, app)
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)

@@ -5,6 +5,7 @@ nothing steers the terminal or hides, and the question comes last.
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from shutil import get_terminal_size
 from typing import NamedTuple
@@ -125,8 +126,20 @@ def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> s
     return reply
 
 
-def prompted(app: App, session_id: str, *, left: Left | None = None) -> bool:
-    """Show what waits, ask, and answer. Return whether to go on.
+class Replied(NamedTuple):
+    """What a person did about the calls that wait. `is_left`: none was answered, and some are for others to answer."""
+
+    is_stopped: bool = False
+    is_left: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the agent goes on."""
+        return not (self.is_stopped or self.is_left)
+
+
+def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
+    """Show what waits, ask, and answer.
 
     Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
     """
@@ -136,7 +149,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> bool:
             asked = look(app.client, session_id)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
-            return True
+            return Replied()
         answers, is_left = [], bool(asked.unreadable)
         for call in asked.calls:
             if app.replies.answered.get(call.id) == asked.asked_by[call.id]:
@@ -145,13 +158,16 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> bool:
             long = show_call(app, call)
             if why := withheld(app, call):
                 app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
+            elif call.kind == "custom":
+                how = shlex.join(app.command("session", "answer", session_id, call.id, "--result"))
+                app.progress.note(f"to give its result: {how} TEXT")
             if call.kind == "custom" or why:
                 is_left = True
                 continue
             question = f"allow {long}?" if long else "allow?"
             reply = ask(app, f"{question} [y]es [n]o [w]hy not [s]top", "yes no why stop", left=left)
             if reply == "s":
-                return False
+                return Replied(is_stopped=True)
             because = None
             if reply == "w":
                 because = reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING, left=left)
@@ -162,7 +178,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> bool:
                 Answers(app, asked, answers).deliver()
         except Rejected as error:
             app.progress.warn(error.message)
-        return bool(answers) or not is_left
+        return Replied(is_left=is_left and not answers)
 
 
 def _mind_time(left: Left | None) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.chat import Page
+from qoder_cli.runs.chat import Activity
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
+from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.things import Things, each_row
 
@@ -429,19 +430,27 @@ def message(said: str) -> dict[str, Any]:
 
 
 START = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
+RESTS = {"id": "evt_3", "type": "session.status_idle", "stop_reason": {"type": "end_turn"}}
 USED = {"id": "evt_2", "type": "agent.tool_use", "name": "Bash", "input": {"command": "l\x1bs" * 90}}
+USED_LINE = "  tool Bash " + "l\\u001bs" * 8 + "l\\…"
 CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
     ((START, delta("One "), delta("two."), message("One two.")), "One two.\n"),
     ((START, delta("One "), START, delta("One "), delta("two."), message("One two.")), "One two.\n"),
     ((START, delta("One "), message("One two.")), "One two.\n"),
-    ((START, delta("One "), message("Another.")), "One \nAnother.\n"),
+    ((START, delta("One "), delta("One "), delta("two."), message("One two.")), "One two.\n"),
+    ((START, delta("One "), message("Another.")), "Another.\n"),
+    ((START, delta("One"), RESTS, message("One")), "One\n"),
+    ((START, delta("One"), RESTS, message("One two.")), "One\nOne two.\n"),
     ((message("One."), message("Two.")), "One.\nTwo.\n"),
     ((delta("lost"), message("One.")), "One.\n"),
-    ((START, delta("a\x1b[2Jb\u202e")), "a\\u001b[2Jb\\u202e"),
+    ((START, delta("a\x1b[2Jb\u202e")), "a\\u001b[2Jb\\u202e\n"),
+    ((START, delta("One "), delta("two.")), "One two.\n"),
+    ((START, delta("One "), START, delta("One "), delta("two.")), "One two.\n"),
+    ((START, delta("One "), delta("One "), delta("two.")), "One two.\n"),
     ((message("a\r\n\tb\n\n界"),), "a\n    b\n\n界\n"),
-    ((message("word " * 20),), "word " * 15 + "word\n" + "word " * 4 + "\n"),
+    ((message("word " * 20),), ("word " * 15 + "word\n") + "word " * 4 + "\n"),
     ((message("界" * 50),), "界" * 39 + "\n" + "界" * 11 + "\n"),
-    ((START, delta("One"), USED), "One\n  tool Bash l\\u001bs"),
+    ((START, delta("One"), USED), f"{USED_LINE}\nOne\n"),
 ]
 
 
@@ -449,12 +458,33 @@ CHATS: list[tuple[tuple[dict[str, Any], ...], str]] = [
 def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
     events: tuple[dict[str, Any], ...], shown: str
 ) -> None:
-    page = Page(Screen(out := io.BytesIO(), is_terminal=True))
+    page = Page(Screen(io.BytesIO(), is_terminal=True))
+    assert "".join(map(page.show, events)) + page.preview(10) == shown
+
+
+RUNS = {"id": "evt_4", "type": "session.status_running"}
+OURS = {"id": "evt_5", "type": "user.message"}
+ASKS = {**RESTS, "stop_reason": {"type": "requires_action"}}
+GONE = {"id": "evt_6", "type": "session.status_terminated"}
+
+
+@pytest.mark.parametrize(
+    ("events", "is_busy"),
+    [
+        ([], True),
+        ([RESTS], True),  # of a colleague's message, heard late
+        ([RUNS, RESTS], True),
+        ([RUNS, RESTS, RUNS, OURS], True),
+        ([OURS, RUNS, RESTS], False),
+        ([RUNS, OURS, USED, RESTS], False),
+        ([RUNS, USED, RESTS], False),  # a server that does not show our message
+        ([OURS, RUNS, ASKS], True),
+        ([GONE], False),
+    ],
+)
+def test_session_chat_takes_no_earlier_end_for_that_of_my_message(events: list[dict[str, Any]], is_busy: bool) -> None:
+    activity = Activity()
+    activity.send({"evt_5"}, 0.0)
     for event in events:
-        page.preview(event) if str(event["type"]).startswith("event_") else page.show(event)
-    said = out.getvalue().decode()
-    if events[-1] is USED:  # all else is a line that fits
-        assert said.startswith(shown)
-        assert (said[-1], len(said.splitlines()[1]) <= 80) == ("\n", True)
-    else:
-        assert said == shown
+        activity.see(event, 1.0)
+    assert activity.is_busy == is_busy

@@ -1,22 +1,98 @@
 """`qoder session chat` on a real terminal: what is typed, shown and sent, and how the terminal is left."""
 
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Self
 
+import pyte
 import pytest
 
-from qoder_cli.sandbox.server import Server
-from tests.support.processes import Shell, Terminal, sandbox, until
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.wire import Answer, Request, Step
+from qoder_cli.sandbox.world import World
+from tests.support.processes import HASTE, Shell, Terminal, sandbox, until
 
 PAGE = (Path(__file__).parents[2] / "qoder_cli/help/pages/sessions.md").read_text("utf-8")
 [RECIPE] = re.findall(r"<!-- typed: chat -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
-WIDE = "Räume auf: 你好世界 👩‍🔧 und sag mir dann in einem langen Satz, was du getan hast 世界"
+WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du getan hast 世界"
+LONG = "x" * 300 + "\n" + "y" * 5000 + "\nend"
+WORKS = "the agent is working; Esc interrupts it"
+PATIENT = "from qoder_cli.output import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
+
+
+class Chat(Terminal):
+    """A chat on a terminal of 80 columns, whose screen is drawn as a terminal draws it."""
+
+    def __init__(self, shell: Shell, *command: str, **settings: Any) -> None:
+        super().__init__(shell, *command, **settings)
+        self._drawn = pyte.Screen(80, 50)
+        self._stream = pyte.ByteStream(self._drawn)
+        self._fed = 0
+
+    @property
+    def screen(self) -> list[str]:
+        news = bytes(self._raw[self._fed :])
+        self._stream.feed(news)
+        self._fed += len(news)
+        return [line.rstrip() for line in self._drawn.display if line.strip()]
+
+    def _has(self, word: str) -> bool:
+        return any(word in line for line in self.screen)
+
+    def type(self, keys: str) -> None:
+        """Type, no more at once than a terminal takes."""
+        for begin in range(0, len(keys), 1000):
+            os.write(self._master, keys[begin : begin + 1000].encode("utf-8", "surrogateescape"))
+
+    def ends_in(self, *lines: str) -> Self:
+        """Wait until the screen ends so, and return itself."""
+        until(lambda: tuple(self.screen[-len(lines) :]) == lines, str(lines))
+        return self
+
+    def at_prompt(self) -> Self:
+        """Return itself once a message can be typed, and sent."""
+        until(lambda: self._is_at_prompt() or self.process.poll() is not None, f"the prompt: {self.screen}")
+        return self
+
+    def _is_at_prompt(self) -> bool:
+        lines = self.screen
+        return lines[-1:] == [">"] and WORKS not in lines
+
+    def enters(self, message: str) -> Self:
+        """Type a message, and press Enter once it is shown, as what follows at once is part of a paste."""
+        begin, end = len(self.at_prompt().raw), message.split()[-1]
+        self.type(message)
+        until(lambda: self.screen[-1].endswith(end) or self.process.poll() is not None, f"{message!r} typed")
+        self.type_enter()
+        until(lambda: f"{end}\r\n" in self.raw[begin:] or self.process.poll() is not None, f"{message!r} sent")
+        return self
+
+    def type_enter(self) -> None:
+        time.sleep(0.1)
+        self.type("\r")
+
+    def ends(self) -> int:
+        """Leave it at the prompt, and return its exit code."""
+        self.at_prompt().type("\x04")
+        return self.end()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with sandbox("current") as made:
+        yield made
+
+
+@pytest.fixture
+def slow() -> Iterator[Server]:
+    """Return a sandbox whose agents work for minutes."""
+    with sandbox("current", speed=0.5) as made:
         yield made
 
 
@@ -31,78 +107,283 @@ def new(agent: str, *words: str) -> tuple[str, ...]:
     return ("qoder", "session", "new", "--agent", agent, "--env", "env_demo", "--chat", *words)
 
 
-def at_prompt(terminal: Terminal) -> Terminal:
-    """Return the terminal once it waits for a line."""
-    until(lambda: terminal.raw.endswith("> ") or terminal.process.poll() is not None, "the prompt")
-    return terminal
+def newest(server: Server) -> Any:
+    return [*server.world.sessions.values()][-1]
 
 
-def test_session_chat_sends_a_message_and_shows_the_reply_as_it_is_made(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *new("agent_demo")) as terminal:
-        at_prompt(terminal).type("\n" + WIDE + "\n")
-        terminal.shows("You said: ")
-        terminal.type("\x04")  # while it works, or behind it: either way it is left
-        assert terminal.end() == 0
-    assert "to come back: qoder session chat sess_" in terminal.raw
-    session = [*server.world.sessions.values()][-1]  # the newest
-    said = [moment for moment in session.past(server.world.now()) if moment.beat.type == "user.message"]
-    assert [moment.beat.fields["content"][0]["text"] for moment in said] == [WIDE]
+def sent(server: Server, kind: str = "user.message") -> list[Any]:
+    session = newest(server)
+    return [moment.beat.fields for moment in session.past(server.world.now()) if moment.beat.type == kind]
+
+
+def messages(server: Server) -> list[str]:
+    return [fields["content"][0]["text"] for fields in sent(server)]
+
+
+def test_session_chat_sends_a_message_and_shows_the_reply(shell: Shell, server: Server) -> None:
+    with Chat(shell, *new("agent_demo")) as terminal:
+        terminal.at_prompt().type_enter()
+        assert terminal.enters(WIDE).shows("You said: Räume auf") is terminal
+        assert terminal.at_prompt().ends() == 0
+    assert "to come back: qoder session chat sess_" in " ".join(terminal.screen)
+    assert messages(server) == [WIDE]
     streams = [seen for seen in server.world.requests if seen.path.endswith("/stream")]
     assert {request.query for request in streams} == {"event_deltas%5B%5D=agent.message"}
 
 
 def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tmp_path: Path) -> None:
     first, save, back = RECIPE.replace("/tmp/june", str(tmp_path / "june")).strip().splitlines()
-    with Terminal(shell, "sh", "-c", first) as terminal:
-        at_prompt(terminal).type("Report on June.\n")
-        terminal.shows("You said: Report on June.")
-        at_prompt(terminal).type("\x04")
-        assert terminal.end() == 0
+    with Chat(shell, "sh", "-c", first) as terminal:
+        terminal.enters("Report on June.").shows("You said: Report on June.")
+        assert terminal.ends() == 0
     assert shell.run("sh", "-c", save).code == 0
-    with Terminal(shell, "sh", "-c", back) as terminal:
+    with Chat(shell, "sh", "-c", back) as terminal:
         terminal.shows("> Report on June.").shows("You said: Report on June.")
-        at_prompt(terminal).type("And July?\n")
-        terminal.shows("You said: And July?")
-        at_prompt(terminal).type("\x04")
+        terminal.enters("And July?").shows("You said: And July?")
+        assert terminal.ends() == 0
+    assert [line for line in terminal.screen if "And July?" in line] == ["> And July?", "You said: And July?"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown", "message"),
+    [
+        ("one\rtwo", ("> one", "  two"), "one\ntwo"),
+        ("\x1b[200~one\n\ttwo\x1b[201~", ("> one", "      two"), "one\n\ttwo"),
+        ("one\x1b\rtwo", ("> one", "  two"), "one\ntwo"),
+        ("x" * 5000 + "end", ("  xxxxxxxxend",), "x" * 5000 + "end"),
+        ("Gr\udcfc\udcdfe", ("> Gr??e",), "Gr??e"),
+        ("tow\x1b[D\x1b[D\x7f\x1b[C\x1b[Ct", ("> owt",), "owt"),
+        (f"\x1b[200~{LONG}\x1b[201~", ("  end",), LONG),
+    ],
+    ids=["pasted", "pasted in brackets", "Alt-Enter", "5,000 characters", "no UTF-8", "arrows", "a long paste"],
+)
+def test_session_chat_sends_all_that_was_typed(
+    shell: Shell, server: Server, typed: str, shown: tuple[str, ...], message: str
+) -> None:
+    with Chat(shell, *new("agent_demo")) as terminal:
+        terminal.at_prompt().type(typed)
+        terminal.ends_in(*shown)
+        assert messages(server) == []
+        terminal.type_enter()
+        until(lambda: messages(server) == [message], "the message")
+        assert terminal.ends() == 0
+
+
+def test_session_chat_offers_earlier_messages_under_the_arrow_keys(shell: Shell, server: Server) -> None:
+    with Chat(shell, *new("agent_demo")) as terminal:
+        terminal.enters("first").shows("You said: first")
+        terminal.at_prompt().type("\x1b[A")
+        terminal.ends_in("> first").type_enter()
+        until(lambda: messages(server) == ["first", "first"], "the message")
+        terminal.at_prompt().type("\x12irs")
+        terminal.shows("irs").type_enter()
+        terminal.ends_in("> first").type("\x03")
         assert terminal.end() == 0
-    assert terminal.raw.count("And July?") == 2  # as it was typed, and in the reply
+    assert messages(server) == ["first", "first"]
 
 
-def test_session_chat_is_interrupted_by_esc_and_leaves_the_terminal_as_it_was(shell: Shell) -> None:
-    command = " ".join(f"'{word}'" for word in new("agent_minute", "-m", "Report."))
-    with Terminal(shell, "sh", "-c", f"stty -g; {command}; stty -g") as terminal:
-        terminal.shows("tool Bash").type("\x1b")
-        terminal.shows("idle: cancelled")
-        at_prompt(terminal).type("\x04")
+def test_session_chat_shows_what_a_colleague_says_and_then_the_reply_to_me(shell: Shell, server: Server) -> None:
+    with Chat(shell, *new("agent_demo")) as terminal:
+        terminal.at_prompt().type("half a mes")
+        session = newest(server).id
+        assert shell.qoder("session", "send", session, "-m", "I am the colleague.").code == 0
+        terminal.shows("You said: I am the colleague.").ends_in("> half a mes").type("sage")
+        terminal.ends_in("> half a message").type_enter()
+        terminal.shows("You said: half a message")
+        assert terminal.ends() == 0
+    assert messages(server) == ["I am the colleague.", "half a message"]
+    dialogue = [line for line in terminal.screen if line.startswith((">", "You said:"))]
+    assert dialogue == [
+        "> I am the colleague.",
+        "You said: I am the colleague.",
+        "> half a message",
+        "You said: half a message",
+    ]
+
+
+def test_session_chat_interrupts_with_esc(shell: Shell, slow: Server) -> None:
+    with Chat(shell.enter(slow), *new("agent_minute", "-m", "Report.")) as terminal:
+        terminal.shows(WORKS).type("\x1b")
+        terminal.shows("interrupting").shows("idle: cancelled")
+        assert terminal.ends() == 0
+    assert len(sent(slow, "user.interrupt")) == 1
+
+
+def test_session_chat_does_not_interrupt_with_an_arrow_however_it_arrives(shell: Shell, slow: Server) -> None:
+    with Chat(shell.enter(slow).hurry(PATIENT), *new("agent_minute", "-m", "Report.")) as terminal:
+        terminal.shows(WORKS).type("abc\x1b")
+        terminal.ends_in(WORKS, "> abc")
+        time.sleep(0.3)
+        terminal.type("[Dd")
+        terminal.ends_in(WORKS, "> abdc").type("\x03")
         assert terminal.end() == 0
-    before, *_, after = (line for line in terminal.raw.splitlines() if line.count(":") > 10)
-    assert before.strip() == after.strip()
+    assert sent(slow, "user.interrupt") == []
 
 
-@pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_session_chat_is_left_while_the_agent_works(shell: Shell, server: Server, key: str) -> None:
-    with Terminal(shell, *new("agent_minute", "-m", "Report.")) as terminal:
-        terminal.shows("tool Bash").type(key)
+def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left(shell: Shell, slow: Server) -> None:
+    with Chat(shell.enter(slow), *new("agent_minute", "-m", "Report.")) as terminal:
+        terminal.shows(WORKS).type("And then?")
+        terminal.ends_in(WORKS, "> And then?").type_enter()
+        until(lambda: "\a" in terminal.raw, "the bell")
+        terminal.ends_in(WORKS, "> And then?").type("\x03")
         assert terminal.end() == 0
+    unsent = terminal.screen.index("> And then?")
+    assert terminal.screen[unsent + 1] == "this message was not sent"
     assert "the agent keeps working" in terminal.raw
-    session = [*server.world.sessions.values()][-1]  # the newest
-    assert session.status(server.world.now()) == "running"
+    assert messages(slow) == ["Report."]
+    assert newest(slow).status(slow.world.now()) == "running"
+
+
+def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
+    with sandbox("current", "send:400") as server, Chat(shell.enter(server), *new("agent_demo")) as terminal:
+        terminal.enters("Report.").shows("warning: not sent").ends_in("> Report.").type_enter()
+        terminal.shows("You said: Report.")
+        assert terminal.ends() == 0
+        assert messages(server) == ["Report."]
+
+
+def test_session_chat_refuses_a_terminal_whose_cursor_cannot_move(shell: Shell, server: Server) -> None:
+    with Chat(shell, *new("agent_demo"), env={"TERM": "dumb"}) as terminal:
+        assert terminal.end() == 2
+    assert "a chat requires a terminal that can move its cursor" in terminal.raw
+    assert not server.world.requests
+
+
+class Stutter(Faults):
+    """Says each part of a message twice on event streams."""
+
+    def answer(self, world: World, request: Request) -> Answer:
+        """Return the answer."""
+        answer = super().answer(world, request)
+        if not request.path.endswith("/stream") or answer.stream is None:
+            return answer
+        return replace(answer, stream=self._twice(answer.stream))
+
+    def _twice(self, steps: Iterator[Step]) -> Iterator[Step]:
+        for step in steps:
+            yield step
+            if isinstance(step, bytes) and b"event_delta" in step:
+                yield step
+
+
+def test_session_chat_shows_repeated_parts_once(shell: Shell, server: Server, tmp_path: Path) -> None:
+    stuttering = serve(World(generation="current", speed=HASTE / 10), faults=Stutter())
+    with Chat(shell.enter(stuttering), *new("agent_demo")) as terminal:
+        terminal.enters("one two three four five six seven eight nine ten").shows("nine ten")
+        assert terminal.ends() == 0
+    assert re.findall(r"(?:four five|eight nine)(?= +(?:four|eight))", terminal.raw) == []
+    assert terminal.screen.count("You said: one two three four five six seven eight nine ten") == 1
+    stuttering.stop()
+
+
+def modes(terminal: Chat) -> list[str]:
+    """Return what `stty -g` has printed, each time."""
+    return re.findall(r"[0-9a-f]+(?::[0-9a-f]+){10,}", terminal.raw)
+
+
+def quoted(words: tuple[str, ...]) -> str:
+    return " ".join(f"'{word}'" for word in words)
+
+
+@pytest.mark.parametrize(("message", "shown"), [("", (">",)), ("-m x", (WORKS, ">"))], ids=["at rest", "at work"])
+@pytest.mark.parametrize("key", ["\x03", "\x04", "\x1c"], ids=["Ctrl-C", "Ctrl-D", "Ctrl-backslash"])
+def test_session_chat_leaves_the_terminal_as_it_was(
+    shell: Shell, slow: Server, message: str, shown: tuple[str, ...], key: str
+) -> None:
+    line = f"stty -g; {quoted(new('agent_minute'))} {message}; echo code $?; stty -g"
+    with Chat(shell.enter(slow), "sh", "-c", line) as terminal:
+        terminal.ends_in(*shown).type(key)
+        assert terminal.end() == 0
+    assert "code 0" in terminal.raw
+    before, after = modes(terminal)
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0), (signal.SIGQUIT, 0)]
+)
+def test_session_chat_leaves_the_terminal_as_it_was_after_a_signal(
+    shell: Shell, slow: Server, signum: int, code: int
+) -> None:
+    chat = quoted(new("agent_minute", "-m", "Report."))
+    line = f"stty -g; (sh -c 'echo $PPID' > pid; exec {chat}); echo code $?; stty -g"
+    with Chat(shell.enter(slow), "bash", "-c", line) as terminal:
+        terminal.shows(WORKS)
+        os.kill(int((shell.home / "pid").read_text()), signum)
+        assert terminal.end() == 0
+    assert f"code {code}" in terminal.raw
+    before, after = modes(terminal)
+    assert before == after
+
+
+def test_session_chat_hears_that_its_terminal_is_gone(shell: Shell, slow: Server) -> None:
+    with Chat(shell.enter(slow), *new("agent_minute", "-m", "Report.")) as terminal:
+        terminal.shows(WORKS)
+        terminal.hang_up()
+        assert terminal.process.wait(60) == 129
+
+
+@pytest.mark.parametrize("how", ["Ctrl-Z", "SIGTSTP"])
+def test_session_chat_is_stopped_and_goes_on(shell: Shell, server: Server, how: str) -> None:
+    line = f"stty -g; {quoted(new('agent_demo'))}; stty -g; echo stopped; fg; echo code $?; stty -g"
+    with Chat(shell, "bash", "-mc", line) as terminal:
+        terminal.at_prompt().type("half a mes")
+        terminal.ends_in("> half a mes")
+        if how == "Ctrl-Z":
+            terminal.type("\x1a")
+        else:
+            until(lambda: stopped_by_signal(terminal), "the job")
+        terminal.shows("stopped").ends_in("> half a mes").type("sage")
+        terminal.ends_in("> half a message").type_enter()
+        terminal.shows("You said: half a message")
+        assert terminal.ends() == 0
+    assert messages(server) == ["half a message"]
+    assert "code 0" in terminal.raw
+    before, stopped, after = modes(terminal)
+    assert before == stopped == after
+
+
+def stopped_by_signal(terminal: Chat) -> bool:
+    """Send SIGTSTP to the job in the foreground of a terminal, if there is one. Return whether it was."""
+    foreground = os.tcgetpgrp(terminal._master)
+    os.killpg(foreground, signal.SIGTSTP)
+    return foreground != terminal.process.pid
 
 
 def test_session_chat_asks_what_the_agent_asks(shell: Shell) -> None:
-    with Terminal(shell, *new("agent_ask", "-m", "Push.")) as terminal:
+    with Chat(shell, *new("agent_ask", "-m", "Push.")) as terminal:
         terminal.shows("allow? [y]es [n]o [w]hy not [s]top").type("y\n")
         terminal.shows("I ran 'git push origin main'.")
-        at_prompt(terminal).type("Again.\n")
+        terminal.enters("Again.")
         until(lambda: terminal.raw.count("allow?") == 2, "the second question")
+        time.sleep(1.0)  # what is typed sooner is none to this question
         terminal.type("s\n")
         assert terminal.end() == 0
     assert "the agent keeps working" in terminal.raw
 
 
-def test_session_chat_takes_pasted_lines_for_one_message(shell: Shell, server: Server) -> None:
-    with Terminal(shell, *new("agent_demo")) as terminal:
-        at_prompt(terminal).type("one\ntwo\n")
-        terminal.shows("You said: one").shows("two")
-        at_prompt(terminal).type("\x04")
+def test_session_chat_keeps_what_is_typed_when_the_agent_asks(shell: Shell, server: Server) -> None:
+    with Chat(shell, *new("agent_ask")) as terminal:
+        terminal.at_prompt().type("half a mes")
+        assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
+        terminal.shows("allow? [y]es [n]o [w]hy not [s]top")
+        time.sleep(1.0)
+        terminal.type("y\n")
+        terminal.shows("I ran 'git push origin main'.").ends_in("> half a mes").type("\x03")
         assert terminal.end() == 0
+
+
+def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell, server: Server) -> None:
+    def looks() -> int:
+        return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
+
+    with Chat(shell.hurry(), *new("agent_custom", "-m", "Count.")) as terminal:
+        terminal.shows("to give its result: qoder session answer sess_").shows(WORKS)
+        session = newest(server).id
+        call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
+        assert f"{call} --result TEXT" in " ".join(terminal.screen)
+        before = looks()
+        until(lambda: looks() > before + 1, "a look whether it still waits")
+        assert shell.qoder("session", "answer", session, call, "--result", "42").code == 0
+        assert terminal.ends() == 0
+    assert terminal.raw.count("to give its result") == 1

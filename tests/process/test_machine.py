@@ -144,8 +144,14 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
 @pytest.mark.parametrize(
     ("words", "unneeded"),
     [
-        ("deploy run dep_demo -o json", "pydantic yaml rich tomlkit asyncio starlette qoder_cli.runs.wait"),
-        ("deploy run dep_demo", "pydantic rich"),
+        (
+            "deploy run dep_demo -o json",
+            "pydantic yaml rich tomlkit asyncio starlette prompt_toolkit qoder_cli.runs.wait",
+        ),
+        ("deploy run dep_demo", "pydantic rich prompt_toolkit"),
+        ("deploy run dep_demo --follow", "pydantic prompt_toolkit asyncio"),
+        ("session chat --help", "httpx pydantic rich prompt_toolkit asyncio"),
+        ("run pending", "pydantic prompt_toolkit asyncio"),
         ("--version", "httpx pydantic rich qoder_cli.http.client"),
         ("--help", "httpx pydantic rich qoder_cli.commands.deploy"),
         ("deploy run --help", "httpx pydantic rich qoder_cli.http.client"),

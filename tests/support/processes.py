@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
@@ -325,7 +325,7 @@ class Terminal:
     def _set_width(self, columns: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", self._rows, columns, 0, 0))
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -382,7 +382,7 @@ class Terminal:
         self._resized.append((len(self.raw), columns))
         self._set_width(columns)
 
-    def shows(self, word: str) -> "Terminal":
+    def shows(self, word: str) -> Self:
         """Wait until the screen shows a word, and return itself."""
         until(lambda: self._has(word) or self.process.poll() is not None, f"{word!r} on the screen")
         assert self._has(word), self.screen

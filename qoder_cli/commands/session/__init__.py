@@ -29,9 +29,10 @@ def get(app: App, run: Text = RUN_OR_LAST) -> None:
 def chat(app: App, run: Text = RUN_OR_LAST) -> None:
     """Talk with the agent of a session, at a terminal.
 
-    Enter sends a line, Esc interrupts the agent, Ctrl-D or Ctrl-C leaves: the
-    agent keeps working, and the command to come back is printed. When the
-    agent asks, you decide on the spot. Scripts use `session send`.
+    Enter sends, Alt-Enter begins a line, Esc interrupts the agent, Ctrl-D or
+    Ctrl-C leaves: the agent keeps working, and the command to come back is
+    printed. When the agent asks, you decide on the spot. Scripts use `session
+    send`.
 
     Examples:
       qoder session chat sess_demo

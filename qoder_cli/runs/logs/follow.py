@@ -99,7 +99,7 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.question import prompted
 
-                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id)):
+                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id).goes_on):
                     break
                 observer.forget_asks()
     except ApiError as error:

@@ -1,0 +1,107 @@
+"""What a chat shows of a session's events: the agent's text in rows that fit the terminal, other events a line each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
+from qoder_cli.output.grid import columns, cut, wrapped
+from qoder_cli.output.screen import Screen, inert_lines, terminal_width
+from qoder_cli.sessions.log import message_text
+from qoder_cli.sessions.transcript import entry
+
+_ORDINARY = (RUNNING, "user.interrupt", "user.tool_confirmation")  # not worth a line
+_LONGEST_PREVIEW = 4_000  # characters, of which the newest rows are shown
+
+
+class Page:
+    """Turns events into lines, and parts of messages into a preview: the whole message follows, and counts."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._id: str | None = None  # of the message being written
+        self._parts: list[tuple[str, str]] = []  # of it, each with its block
+        self._cut_short = ("", "")  # the last message shown that was not whole: its id and text
+
+    def show(self, event: dict[str, Any]) -> str:
+        """Return the lines of an event; none if it says nothing new, or is a part of a message."""
+        kind = str(event.get("type"))
+        if kind == "event_start":
+            self._id, self._parts = text(mapping(event.get("event")).get("id")), []
+            return ""
+        if kind == "event_delta":
+            self._add(event)
+            return ""
+        if kind == "agent.message":
+            return self._message(event)
+        if kind == "user.message":
+            return self.quoted(message_text(event))
+        begun = self._cut() if kind in ENDS else ""
+        return begun + self._line(kind, event)
+
+    def preview(self, most: int) -> str:
+        """Return the newest rows of the message that is being written."""
+        written = "".join(part for _, part in self._parts)[-_LONGEST_PREVIEW:]
+        return "".join(f"{row}\n" for row in [*_rows(self._screen.veiled(written))][-most:]) if written else ""
+
+    def quoted(self, message: str) -> str:
+        """Return the lines of what a person says."""
+        rows = _rows(message, margin=len("> "))
+        return "".join(self._screen.styled(f"> {row}", "bold") + "\n" for row in rows)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        delta = mapping(event.get("delta"))
+        part = str(delta.get("index")), text(mapping(delta.get("content")).get("text")) or ""
+        is_repeated = self._parts[-1:] == [part]
+        if self._id and event.get("event_id") == self._id and not is_repeated:
+            self._parts.append(part)
+
+    def _message(self, event: dict[str, Any]) -> str:
+        id, message = str(event.get("id")), message_text(event)
+        if id == self._id:
+            self._id, self._parts = None, []
+        return "" if self._cut_short == (id, message) else _lines(message)
+
+    def _cut(self) -> str:
+        """Return what was being written when the agent stopped, for its whole may never follow."""
+        message = "".join(part for _, part in self._parts)
+        if message:
+            self._cut_short = str(self._id), message
+        self._id, self._parts = None, []
+        return _lines(message) if message else ""
+
+    def _line(self, kind: str, event: dict[str, Any]) -> str:
+        is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
+        shown = None if is_rest or kind in _ORDINARY else entry(event)
+        if shown is None:
+            return ""
+        room, line = terminal_width() - 1, f"  {shown.label} {shown.text.split(chr(10))[0]}"
+        line = inert_lines(line).expandtabs(4)
+        if columns(line) > room:
+            line = cut(line, room)
+        return self._screen.styled(line, "red" if shown.style == "red" else "dim") + "\n"
+
+
+def _lines(message: str) -> str:
+    return "".join(f"{row}\n" for row in _rows(message))
+
+
+def _rows(message: str, *, margin: int = 0) -> Iterator[str]:
+    """Yield a text in rows that fit the terminal, inert; only a word longer than a row is broken."""
+    room = terminal_width() - 1 - margin
+    for line in inert_lines(message).strip("\n").split("\n"):
+        for row in wrapped(line.expandtabs(4), room):
+            yield from _broken(row, room)
+
+
+def _broken(row: str, room: int) -> Iterator[str]:
+    if columns(row) <= room:
+        yield row
+        return
+    piece, width = "", 0
+    for character in row:
+        if width + columns(character) > room:
+            yield piece
+            piece, width = "", 0
+        piece, width = piece + character, width + columns(character)
+    yield piece
