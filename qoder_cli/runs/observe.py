@@ -11,6 +11,7 @@ from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
+    ASKS_FOR,
     SESSION_DELETED,
     Ending,
     Standing,
@@ -35,7 +36,6 @@ USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides no
 LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling
 LONGEST_LAG_PAUSE = 8.0
 LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (help/pages/api.md#limits)
-ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is held not to go on by itself
 MOST_MOVES = 4  # sessions that a run may name, one after the other, in one look
 HALF_WRITTEN_READS = 3
 HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
-from qoder_cli.runs.observe import ASKS_FOR, Observer
+from qoder_cli.base.outcome import ASKS_FOR
+from qoder_cli.runs.observe import Observer
 from qoder_cli.sessions.log import LAGGING, LONGEST_SILENCE
 
 QUICK_PAUSE = 0.1  # seconds between polls at first once the end was heard but is not read yet, for lists lag

@@ -10,8 +10,8 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.chat import Activity
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
+from qoder_cli.sessions.chat import Activity
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.things import Things, each_row

@@ -16,7 +16,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WithoutStreams
-from tests.support.processes import Ended, Going, Shell, Terminal, sandbox
+from tests.support.processes import Ended, Going, Shell, Terminal, sandbox, until
 from tests.support.staged import put_files, staged
 
 TOLD = reference.commands(command_tree("qoder").make_context("qoder", [], resilient_parsing=True))["commands"]
@@ -124,7 +124,8 @@ def test_help_has_examples_that_talk_and_work_on_a_terminal(tmp_path: Path, line
             elif "approve" in words:
                 terminal.shows("[y]es [n]o").type("y\n")
             else:
-                terminal.shows("> ").type("\x04")
+                until(lambda: "\x1b[?2004h" in terminal.raw, "the editor: it takes pasted lines")
+                terminal.type("\x04")
             assert terminal.end() == 0
             assert shell.env["QODER_PAT"] not in terminal.raw
 

@@ -37,9 +37,9 @@ def chat(app: App, run: Text = RUN_OR_LAST) -> None:
     Examples:
       qoder session chat sess_demo
       qoder session chat last"""
-    from qoder_cli.runs.chat import chat as talk
-    from qoder_cli.runs.chat import require_terminal
     from qoder_cli.runs.target import target_of
+    from qoder_cli.sessions.chat import chat as talk
+    from qoder_cli.sessions.chat import require_terminal
 
     require_terminal(app)
     talk(app, target_of(or_last(run, app), app).session_id)

@@ -73,8 +73,8 @@ def new(
     app: App = ctx.obj
     wanted = wanted_of(app, waiting)
     if chat:
-        from qoder_cli.runs.chat import chat as talk
-        from qoder_cli.runs.chat import require_terminal
+        from qoder_cli.sessions.chat import chat as talk
+        from qoder_cli.sessions.chat import require_terminal
 
         require_terminal(app)
         if wanted:

@@ -14,12 +14,11 @@ from typing import Any, NoReturn
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, LostSight, NotFound, QoderError, Rejected, Signalled, UsageError
 from qoder_cli.base.model import Run, text
-from qoder_cli.base.outcome import ENDS, RUNNING, stop_reason
+from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, stop_reason
 from qoder_cli.base.pool import Task, begin
 from qoder_cli.output.editor import Editor, Leave
 from qoder_cli.output.keyboard import keys
 from qoder_cli.output.prompt import UNREAD, drop_what_is_typed
-from qoder_cli.runs.observe import ASKS_FOR
 from qoder_cli.sessions.answers import Message, interruption, message
 from qoder_cli.sessions.asks import KINDS, Asked, look
 from qoder_cli.sessions.follower import Follower
