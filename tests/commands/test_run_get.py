@@ -119,8 +119,10 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "running": ([RUNNING], "running", None),
     "idle before work": ([rests()], "running", None),
     "idle before work, no reason": ([rests(None)], "running", None),
+    "initial idle, then running": ([rests(), RUNNING], "running", None),
     "initial idle, work, idle": ([rests(), RUNNING, rests()], "completed", None),
     "plain string reason": ([RUNNING, {**rests(), "stop_reason": "end_turn"}], "completed", None),
+    "stop_sequence after work": ([RUNNING, rests("stop_sequence")], "completed", None),
     "an agent event is work": ([MESSAGE, rests()], "completed", None),
     "no reason after work": ([RUNNING, rests(None)], "completed", None),
     "empty object as reason": ([RUNNING, rests({})], "completed", None),
@@ -130,6 +132,7 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "exhausted before the last running": ([RUNNING, fails("exhausted"), RUNNING, rests(None)], "completed", None),
     "end_turn beats an exhausted error": ([RUNNING, fails("exhausted"), rests()], "completed", None),
     "budget": ([RUNNING, rests("budget_reached")], "failed", "budget_reached"),
+    "budget before work": ([rests("budget_reached")], "failed", "budget_reached"),
     "retries": ([RUNNING, rests("retries_exhausted")], "failed", "retries_exhausted"),
     "cancelled": ([RUNNING, rests("cancelled")], "failed", "cancelled"),
     "an unknown reason": ([RUNNING, rests("moon_phase")], "failed", "moon_phase"),
@@ -137,6 +140,7 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "asks, answered": ([RUNNING, ASKS, RUNNING], "running", None),
     "asks, answered, done": ([RUNNING, ASKS, RUNNING, rests()], "completed", None),
     "asks, then cancelled": ([RUNNING, ASKS, rests("cancelled")], "failed", "cancelled"),
+    "asks before any running": ([ASKS], "running", None),
     **{
         f"a reason that cannot be read: {reason}": ([RUNNING, rests(reason)], "failed", "unreadable_stop_reason")
         for reason in (7, 0, False, ["end_turn"], [], {"kind": "end_turn"}, {"type": 7}, {"type": ["end_turn"]})
@@ -144,8 +148,10 @@ STORIES: dict[str, tuple[Sequence[dict[str, Any]], str | None, str | None]] = {
     "retrying ends nothing": ([RUNNING, fails("retrying")], "running", None),
     "an exhausted error alone": ([RUNNING, fails("exhausted")], "running", None),
     "terminated": ([RUNNING, TERMINATED], "failed", "session_terminated"),
+    "terminated before work": ([TERMINATED], "failed", "session_terminated"),
     "deleted before an ending": ([RUNNING, DELETED], None, "session_deleted"),
     "deleted after the ending": ([RUNNING, rests(), DELETED], "completed", None),
+    "chats on afterwards": ([RUNNING, rests(), RUNNING, rests("budget_reached")], "completed", None),
     "terminated afterwards": ([RUNNING, rests("budget_reached"), TERMINATED], "failed", "budget_reached"),
     "other events say nothing": ([{"type": "span.model_request_start"}, {"type": None}, {}], "running", None),
     "an old error": ([RUNNING, {"type": "session.error", "error": "boom"}, rests(None)], "completed", None),
