@@ -31,8 +31,8 @@ def chat(app: App, run: Text = RUN_OR_LAST) -> None:
 
     Enter sends, Alt-Enter begins a line, Esc interrupts the agent, Ctrl-D or
     Ctrl-C leaves: the agent keeps working, and the command to come back is
-    printed. When the agent asks, you decide on the spot. Scripts use `session
-    send`.
+    printed. When the agent asks, you decide on the spot. Scripts use
+    `session send`.
 
     Examples:
       qoder session chat sess_demo
