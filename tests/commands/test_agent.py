@@ -273,9 +273,7 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
 
 @pytest.mark.parametrize("loss", ["reset", "cut"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_agent_update_shows_a_colleagues_change_after_a_lost_answer(
-    qoder: Qoder, service: Things, loss: str, when: str
-) -> None:
+def test_agent_update_shows_another_change_after_a_loss(qoder: Qoder, service: Things, loss: str, when: str) -> None:
     def other() -> None:
         service.change("/agents/agent_1", {"system": "Be funny."})
 

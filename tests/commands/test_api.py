@@ -403,9 +403,7 @@ def test_api_form_keeps_the_paths_of_files(qoder: Qoder, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["files", "files[]"])
-def test_api_form_refuses_two_files_of_one_path(
-    qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_api_form_refuses_equal_paths(qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -573,9 +571,7 @@ def test_api_include_prints_a_header_that_is_no_ascii(qoder: Qoder, encoding: st
         (httpx.Response(200, text="plain text"), "", "1 of 1"),
     ],
 )
-def test_api_q_prints_the_ids_in_an_answer_and_says_where_there_is_none(
-    qoder: Qoder, answer: Any, out: str, lacking: str | None
-) -> None:
+def test_api_q_prints_ids_and_says_where_none_is(qoder: Qoder, answer: Any, out: str, lacking: str | None) -> None:
     qoder.wire.on("GET", "/search", answer)
     ran = qoder("api", "GET", "/search", "-q")
     assert (ran.code, ran.out) == (0, out)
@@ -788,9 +784,7 @@ def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code
         ([api_error(429, "rate_limit_error", "Slow."), api_error(404, "not_found_error", "Gone.")], 5),
     ],
 )
-def test_api_under_a_typed_key_sends_a_write_again_and_counts_what_any_attempt_may_have_done(
-    qoder: Qoder, answers: list[Any], code: int
-) -> None:
+def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, answers: list[Any], code: int) -> None:
     qoder.wire.on(*PAUSE, *answers)
     ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
     assert (ran.code, "retrying in" in ran.err) == (code, True)
@@ -821,9 +815,7 @@ def test_api_says_only_what_is_true_of_a_write_under_a_key(qoder: Qoder, fault: 
         ((502, "<html>"), "outcome_unknown"),
     ],
 )
-def test_api_says_what_it_knows_at_a_signal(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, late: Any, kind: str
-) -> None:
+def test_api_says_all_it_knows_at_a_signal(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, late: Any, kind: str) -> None:
     result, waits = Task.result, []
 
     def interrupted(pending: Task[Any], within: float) -> Any:

@@ -245,9 +245,7 @@ def test_auth_login_asks_before_it_replaces_a_token_of_another_host(
 
 
 @pytest.mark.parametrize("text", ["[broken\n", "[profiles.default]\ntoken = 1\n"])
-def test_auth_login_finds_a_broken_file_before_it_asks_for_the_token(
-    qoder: Qoder, person: list[str], text: str
-) -> None:
+def test_auth_login_finds_a_broken_file_before_it_asks_for_a_token(qoder: Qoder, person: list[str], text: str) -> None:
     saved(qoder, text)
     assert qoder("auth", "login").code == 2
     assert person == []

@@ -242,9 +242,7 @@ def test_deploy_run_ci_tells_nothing_of_what_was_not_tried(qoder: Qoder, output:
 # Several.
 
 
-def test_deploy_run_ci_of_several_tells_arrays_in_the_order_of_the_input(
-    qoder: Qoder, output: Path, world: World
-) -> None:
+def test_deploy_run_ci_of_several_tells_arrays_in_order_of_the_input(qoder: Qoder, output: Path, world: World) -> None:
     words = ("dep_demo", "dep_fail", "dep_paused", "dep_nostart")
     ran = qoder("deploy", "run", *words, "--wait", "--json", "--ci")
     assert ran.code == 6
@@ -268,9 +266,7 @@ def test_deploy_run_ci_of_several_tells_arrays_in_the_order_of_the_input(
 
 
 @pytest.mark.parametrize("line", ["deploy run nope", "run wait nope@last"])
-def test_deploy_run_ci_names_what_was_asked_for_where_there_is_no_run(
-    qoder: Qoder, output: Path, world: World, line: str
-) -> None:
+def test_deploy_run_ci_names_what_was_asked_without_a_run(qoder: Qoder, output: Path, world: World, line: str) -> None:
     assert qoder(*line.split(), "--ci").code == 5
     assert rows(output) == [["-", line.split()[-1], "not found", "-", "5", "no deployment is named 'nope'"]]
 
@@ -319,9 +315,7 @@ def test_deploy_run_ci_writes_each_output_once(qoder: Qoder, output: Path, world
 # GitLab, and elsewhere.
 
 
-def test_deploy_run_ci_gives_gitlab_variables_and_none_of_an_earlier_command(
-    qoder: Qoder, variables: Path, world: World
-) -> None:
+def test_deploy_run_ci_gives_gitlab_variables_and_no_earlier_ones(qoder: Qoder, variables: Path, world: World) -> None:
     def told(*words: str) -> dict[str, str]:
         ids = qoder("deploy", "run", *words, "--ci", "--allow-duplicates", "-q").out.split()
         found = read(variables)

@@ -452,9 +452,7 @@ def test_config_file_that_is_broken_is_refused_with_its_name(config: Path, text:
     ("mode", "key", "warned"),
     [(0o600, "token", False), (0o640, "token", True), (0o604, "token", True), (0o644, "region", False)],
 )
-def test_config_file_with_a_token_that_others_can_read_is_a_warning(
-    config: Path, mode: int, key: str, warned: bool
-) -> None:
+def test_config_file_with_a_token_others_can_read_is_a_warning(config: Path, mode: int, key: str, warned: bool) -> None:
     warnings = load(written(config, f'[profiles.a]\n{key} = "{TOKEN}"\n', mode=mode)).warnings
     assert any(f"chmod 600 {config}" in warning for warning in warnings) is warned
     assert TOKEN not in "".join(warnings)

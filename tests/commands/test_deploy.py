@@ -137,9 +137,7 @@ FOUND: dict[str, tuple[int, Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("status", "found", "code", "words"), FOUND.values(), ids=FOUND)
-def test_deploy_run_dry_run_shows_whether_it_is_refused(
-    qoder: Qoder, status: int, found: Any, code: int, words: str
-) -> None:
+def test_deploy_run_dry_run_shows_a_refusal(qoder: Qoder, status: int, found: Any, code: int, words: str) -> None:
     qoder.wire.on("GET", "/deployments/dep_1", (status, found), repeat=True)
     if status == 404:
         qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "two"}), repeat=True)

@@ -399,9 +399,7 @@ def test_deploy_create_says_at_a_signal_that_nothing_was_attempted(desk: Desk) -
 
 
 @pytest.mark.parametrize("printed", [True, False])
-def test_deploy_create_stays_done_while_it_is_printed(
-    desk: Desk, printed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deploy_create_stays_done_while_printed(desk: Desk, printed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     record, calls = Output.record, list[Any]()
 
     def stopped(*given: Any, **named: Any) -> None:

@@ -42,9 +42,7 @@ def test_deploy_apply_names_file_line_and_field_of_what_was_hidden(qoder: Qoder,
 
 
 @pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])
-def test_agent_create_refuses_a_file_in_which_something_was_hidden(
-    qoder: Qoder, tmp_path: Path, words: tuple[str, ...]
-) -> None:
+def test_agent_create_refuses_a_file_with_hidden_values(qoder: Qoder, tmp_path: Path, words: tuple[str, ...]) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("name: n\nmodel: ultimate\nsystem: Use [redacted].\n")
     ran = qoder(*words, "-f", str(file))

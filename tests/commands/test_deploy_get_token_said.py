@@ -51,9 +51,7 @@ def _left(said: str) -> str:
 
 @pytest.mark.parametrize("how", SPELLED)
 @pytest.mark.parametrize("options", [(), ("--json",), ("--debug",)])
-def test_deploy_get_does_not_show_the_token_that_a_refusal_repeats(
-    qoder: Qoder, how: str, options: tuple[str, ...]
-) -> None:
+def test_deploy_get_shows_no_token_that_a_refusal_repeats(qoder: Qoder, how: str, options: tuple[str, ...]) -> None:
     qoder.env["QODER_PAT"] = TOKEN
     message = f"bad <<{SPELLED[how]}>> given"
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}

@@ -72,9 +72,7 @@ NEWEST_FIRST: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("at", [None, "2026-06-14T08:54:07Z"], ids=["no times", "one second"])
 @pytest.mark.parametrize("orders", ["ignored", "heeded", "turned round"])
-def test_run_wait_tells_a_failure_whatever_the_order_of_undated_events(
-    qoder: Qoder, at: str | None, orders: str
-) -> None:
+def test_run_wait_tells_a_failure_whatever_the_order_of_undated_ones(qoder: Qoder, at: str | None, orders: str) -> None:
     told: list[dict[str, Any]] = [{**each, "processed_at": at} if at else each for each in NEWEST_FIRST]
 
     def listed(request: httpx.Request) -> Any:

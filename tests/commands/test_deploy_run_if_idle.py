@@ -67,9 +67,7 @@ class Place:
 
 @BOTH
 @pytest.mark.parametrize("count", [0, 1, 3, 100, 250])
-def test_deploy_run_if_idle_starts_after_five_requests_at_most(
-    qoder: Qoder, generation: Generation, count: int
-) -> None:
+def test_deploy_run_if_idle_starts_after_at_most_5_requests(qoder: Qoder, generation: Generation, count: int) -> None:
     place = Place(qoder, count, generation)
     assert qoder(*IF_IDLE).code == 0
     assert place.started == 1
@@ -145,9 +143,7 @@ NOT_TOLD: dict[str, tuple[Generation, str, Callable[[Any], Any]]] = {
 
 @ON_SKIP
 @pytest.mark.parametrize("case", NOT_TOLD)
-def test_deploy_run_if_idle_starts_nothing_where_it_cannot_be_told(
-    qoder: Qoder, case: str, on_skip: tuple[str, ...]
-) -> None:
+def test_deploy_run_if_idle_starts_nothing_in_doubt(qoder: Qoder, case: str, on_skip: tuple[str, ...]) -> None:
     generation, which, change = NOT_TOLD[case]
     place = Place(qoder, 150, generation, told=lambda each, body: change(body) if each == which else body)
     ran = qoder(*IF_IDLE, *on_skip)

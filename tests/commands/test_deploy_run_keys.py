@@ -38,9 +38,7 @@ FORBIDDEN = api_error(403, "permission_error", "No.")
 
 
 @pytest.mark.parametrize(("words", "seconds"), [((), 60.0), (("--request-timeout", "5"), 5.0)])
-def test_deploy_run_gives_a_server_a_minute_unless_told_otherwise(
-    qoder: Qoder, words: tuple[str, ...], seconds: float
-) -> None:
+def test_deploy_run_gives_a_minute_unless_told_otherwise(qoder: Qoder, words: tuple[str, ...], seconds: float) -> None:
     qoder.wire.on(*TRIGGER, DONE)
     assert qoder("deploy", "run", "dep_1", *words).code == 0
     assert qoder.wire.requests[0].extensions["timeout"]["read"] == seconds
@@ -85,7 +83,7 @@ FOUND: dict[str, tuple[str, float, list[Any], int]] = {
 
 
 @pytest.mark.parametrize(("words", "after", "answers", "code"), FOUND.values(), ids=FOUND.keys())
-def test_run_get_asks_again_for_a_run_that_was_just_started(
+def test_run_get_looks_again_for_new_runs(
     qoder: Qoder, words: str, after: float, answers: list[Any], code: int
 ) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *answers)

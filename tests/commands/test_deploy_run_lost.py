@@ -192,7 +192,7 @@ def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ah
 @pytest.mark.parametrize(
     ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("120", 30.0, 7)]
 )
-def test_deploy_run_sends_a_5xx_again_after_30_seconds_or_the_pause_asked_for(
+def test_deploy_run_sends_a_5xx_again_after_a_pause(
     qoder: Qoder, asks_for: str | None, waited: float, code: int
 ) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
@@ -203,9 +203,7 @@ def test_deploy_run_sends_a_5xx_again_after_30_seconds_or_the_pause_asked_for(
 
 
 @pytest.mark.parametrize(("created", "sees"), [(0, ADOPTED), (120, ADOPTED), (121, IN_DOUBT), (-1, IN_DOUBT)])
-def test_deploy_run_adopts_only_what_was_created_within_two_minutes(
-    qoder: Qoder, created: float, sees: dict[str, Any]
-) -> None:
+def test_deploy_run_adopts_only_what_began_in_two_minutes(qoder: Qoder, created: float, sees: dict[str, Any]) -> None:
     def cut(request: httpx.Request) -> Any:
         qoder.clock.time += 119
         raise CUT
@@ -285,9 +283,7 @@ LISTS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("runs", LISTS.values(), ids=LISTS.keys())
 @pytest.mark.parametrize("answer", [ENVELOPED, CUT], ids=["500", "cut"])
-def test_deploy_run_reads_the_list_back_to_its_attempt_whatever_the_order(
-    qoder: Qoder, runs: list[dict[str, Any]], answer: Any
-) -> None:
+def test_deploy_run_reads_to_its_attempt_in_any_order(qoder: Qoder, runs: list[dict[str, Any]], answer: Any) -> None:
     qoder.wire.on(*TRIGGER, answer).on(*EVENTS, page())
     paged(qoder, runs)
     assert seen(qoder(*RUN)) == ADOPTED
@@ -310,7 +306,7 @@ STANDS = {"HTML 401": 4, "HTML 403": 4, "HTML 404": 5, "302": 7}
 
 @pytest.mark.parametrize("refusal", FOREIGN)
 @pytest.mark.parametrize("shown", [[fresh(7)], []], ids=["a run shows", "none shows"])
-def test_deploy_run_believes_a_refusal_that_is_not_the_apis_only_where_no_run_shows(
+def test_deploy_run_heeds_foreign_refusals_if_none_shows(
     qoder: Qoder, refusal: str, shown: list[dict[str, Any]]
 ) -> None:
     qoder.wire.on(*TRIGGER, FOREIGN[refusal])
@@ -343,9 +339,7 @@ def test_deploy_run_does_not_deny_a_lost_start_because_the_next_is_refused(qoder
 
 
 @AFTER
-def test_deploy_run_does_not_deny_an_earlier_start_under_its_key_because_the_next_is_refused(
-    qoder: Qoder, refused: Any
-) -> None:
+def test_deploy_run_does_not_deny_its_keys_earlier_start_when_the_next_is_refused(qoder: Qoder, refused: Any) -> None:
     qoder.wire.on(*TRIGGER, CUT, *[refused] * (3 if refused is ENVELOPED else 1))
     shows(qoder)
     for _ in range(2):
@@ -369,7 +363,7 @@ STRANGERS = {
 
 @pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
-def test_deploy_run_believes_no_answer_with_somebody_elses_run(
+def test_deploy_run_believes_no_answer_with_foreign_runs(
     qoder: Qoder, answer: Callable[[], Any], is_listed: bool
 ) -> None:
     qoder.wire.on(*TRIGGER, answer())

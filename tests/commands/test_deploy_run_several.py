@@ -88,9 +88,7 @@ def is_accounted_for(town: Town, items: list[dict[str, Any]]) -> bool:
 
 
 @pytest.mark.parametrize("wait", [(), ("--wait",)])
-def test_deploy_run_of_several_has_an_item_for_each_in_the_order_of_the_input(
-    town: Town, wait: tuple[str, ...]
-) -> None:
+def test_deploy_run_of_several_has_an_item_each_in_the_order_of_input(town: Town, wait: tuple[str, ...]) -> None:
     skipped = 3 if town.world.generation == "legacy" else 1  # a current server has no skips
     ran = town(*DEPLOY, *SEVERAL, *wait, "--json")
     assert [item["input"] for item in ran.json] == list(SEVERAL)
@@ -458,7 +456,7 @@ def test_deploy_run_fail_fast_ends_with_the_first_that_fails(current: Town) -> N
 
 @pytest.mark.parametrize("on_skip", [(), ("--on-skip", "ok")])
 @pytest.mark.parametrize("wait", [(), ("--wait",)])
-def test_deploy_run_if_idle_of_several_names_the_run_that_is_going(
+def test_deploy_run_if_idle_of_several_names_the_run(
     town: Town, on_skip: tuple[str, ...], wait: tuple[str, ...]
 ) -> None:
     going, code = town.world.start("dep_long"), 0 if on_skip else 3
@@ -566,9 +564,7 @@ def test_deploy_run_result_of_several_is_read_beside_the_wait(current: Town) -> 
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_deploy_run_require_satisfied_of_several_exits_1_or_10_where_it_cannot_be_read(
-    current: Town, readable: bool
-) -> None:
+def test_deploy_run_require_satisfied_of_several_exits_1_or_10_if_unreadable(current: Town, readable: bool) -> None:
     def refuse(asked: Asked) -> httpx.Response | None:
         return answer(501) if asked.path.startswith("/sessions/") and asked.path.count("/") == 2 else None
 

@@ -308,9 +308,7 @@ def test_deploy_archive_asks_with_text_that_steers_nothing(qoder: Qoder, questio
     assert "'\\u001b[2J\\u202ename\\n'" in question
 
 
-def test_deploy_archive_asks_for_each_before_it_begins(
-    qoder: Qoder, world: World, questions: Callable[..., list[str]]
-) -> None:
+def test_deploy_archive_asks_before_it_begins(qoder: Qoder, world: World, questions: Callable[..., list[str]]) -> None:
     asked_for = questions(True, False, True)
     words = ["dep_demo", "dep_minute", "dep_archived", "dep_gone", "dep_slow", "dep_demo"]
     ran = qoder("deploy", "archive", *words, "--json")

@@ -190,9 +190,7 @@ def test_doctor_finds_a_broken_config_file(qoder: Qoder, tmp_path: Path, text: s
         ({}, ["--profile", "nope"], "no profile 'nope'"),
     ],
 )
-def test_doctor_finds_settings_that_cannot_be_used(
-    qoder: Qoder, env: dict[str, str], words: list[str], said: str
-) -> None:
+def test_doctor_finds_unusable_settings(qoder: Qoder, env: dict[str, str], words: list[str], said: str) -> None:
     qoder.env |= env
     assert said in looked(qoder, *words, code=2)["settings"]["found"]
 
@@ -230,9 +228,7 @@ def test_doctor_warns_of_keys_that_mean_nothing(qoder: Qoder) -> None:
         ({"hello": "world"}, 7, "server", "check the base URL"),
     ],
 )
-def test_doctor_tells_servers_apart_that_do_not_take_us(
-    qoder: Qoder, answer: Any, code: int, check: str, fix: str
-) -> None:
+def test_doctor_tells_servers_apart_that_refuse(qoder: Qoder, answer: Any, code: int, check: str, fix: str) -> None:
     qoder.wire.on(*DEPLOYMENTS, answer)
     findings = looked(qoder, code=code)
     assert "generation" not in findings

@@ -98,9 +98,7 @@ def test_run_result_lets_those_read_a_file_whom_the_umask_lets(qoder: Qoder, fol
 
 
 @pytest.mark.parametrize("size", [1000, 1001])
-def test_run_result_saves_nothing_too_large(
-    qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_run_result_refuses_large_files(qoder: Qoder, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(files, "LARGEST_FILE", 1000)
     ran = fetch(qoder, folder, "a.txt", content=b"x" * size)
     assert [file.stat().st_size for file in folder.iterdir()] == ([] if size > 1000 else [1000])
@@ -159,9 +157,7 @@ class Storage(httpx.BaseTransport):
 
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("ended", ["completed", "failed"])
-def test_run_result_saves_and_lists_the_files_beside_one_that_fails(
-    qoder: Qoder, tmp_path: Path, how: str, ended: str
-) -> None:
+def test_run_result_saves_the_files_beside_one_that_fails(qoder: Qoder, tmp_path: Path, how: str, ended: str) -> None:
     wrong, code, why = BROKEN[how]
     delivered = [delivers(f"{name}.txt", number) for number, name in enumerate("abc", 1)]
     run = {**DONE, "status": ended}

@@ -133,9 +133,7 @@ def test_help_suggests_what_was_meant(qoder: Qoder, words: list[str], hint: str,
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_help_prints_a_page_plain_in_a_pipe_and_rendered_on_a_terminal(
-    qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_prints_pages_plain_or_for_a_terminal(qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = qoder("help", name)
     assert (plain.code, plain.out.startswith("# "), "<!--" in plain.out) == (0, True, False)
     assert qoder("help", name, "--json").json == {"page": name, "text": plain.out}

@@ -111,9 +111,7 @@ def test_agent_get_goes_by_the_name_of_the_one_that_is_not_archived(qoder: Qoder
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_noun_commands_exit_7_at_another_thing(
-    qoder: Qoder, service: Things, asked: str, fields: Any, words: str
-) -> None:
+def test_noun_commands_take_no_other_thing(qoder: Qoder, service: Things, asked: str, fields: Any, words: str) -> None:
     service.lies[f"GET {asked}"] = lambda raw: {**raw, **fields}
     ran = qoder(*words.split())
     assert (ran.code, ran.out, service.writes) == (7, "", []), ran.err

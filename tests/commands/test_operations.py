@@ -114,9 +114,7 @@ def made(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("id", CASES)
-def test_every_operation_is_sent_with_what_it_takes(
-    qoder: Qoder, service: Things, made: dict[str, str], id: str
-) -> None:
+def test_every_operation_is_sent_with_its_parts(qoder: Qoder, service: Things, made: dict[str, str], id: str) -> None:
     case, operation = CASES[id], next(each for each in all_operations() if each.id == id)
     for line in case.before:
         assert qoder(*shlex.split(line)).code == 0, line

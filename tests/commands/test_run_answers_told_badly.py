@@ -115,9 +115,7 @@ def hears(server: Server, heard: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="404"))
-def test_session_answers_deny_nothing_that_was_done_whatever_is_heard(
-    qoder: Qoder, server: Server, command: str, heard: str
-) -> None:
+def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard)
     if heard != "429":
@@ -129,9 +127,7 @@ def test_session_answers_deny_nothing_that_was_done_whatever_is_heard(
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
-def test_session_answers_claim_nothing_that_was_not_done_whatever_is_heard(
-    qoder: Qoder, server: Server, command: str, heard: str
-) -> None:
+def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
     asks(server, command)
     server._take = lambda session, events: data()  # type: ignore[method-assign]  # a server that misbehaves
     hears(server, heard)
@@ -199,9 +195,7 @@ IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ids", IDS)
-def test_session_approve_answers_only_its_own_calls_whatever_ids_are_named(
-    qoder: Qoder, server: Server, ids: str
-) -> None:
+def test_session_approve_answers_only_its_own_calls_whatever_is_named(qoder: Qoder, server: Server, ids: str) -> None:
     session = server.session("sess_1", call(1))
     server.session("sess_2", call(3))
     session.told[-1][1]["stop_reason"]["event_ids"] = IDS[ids]
@@ -221,9 +215,7 @@ STOPS: list[Any] = ["requires_action", {"type": "REQUIRES_ACTION", "event_ids": 
 
 
 @pytest.mark.parametrize("stop", STOPS, ids=str)
-def test_session_approve_answers_only_where_the_stop_reason_says_that_it_asks(
-    qoder: Qoder, server: Server, stop: Any
-) -> None:
+def test_session_approve_answers_only_where_the_stop_reason_asks(qoder: Qoder, server: Server, stop: Any) -> None:
     session = server.session("sess_1", call(1))
     session.told[-1][1]["stop_reason"] = stop
     assert run(qoder, server, ALL).code == 0
@@ -365,9 +357,7 @@ def swaps(server: Server, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("where", DOUBLED)
-def test_run_approve_sends_nothing_for_a_call_that_names_a_field_twice(
-    qoder: Qoder, server: Server, where: str
-) -> None:
+def test_run_approve_sends_nothing_for_a_call_with_a_field_twice(qoder: Qoder, server: Server, where: str) -> None:
     swaps(server, *DOUBLED[where])
     for words in (("--all",), ("evt_1",)):
         ran = qoder("run", "approve", "drun_1", *words, "--yes")
@@ -384,9 +374,7 @@ def test_run_approve_sends_nothing_for_a_call_that_names_a_field_twice(
     [(MARK, '"command":"echo 1","more":[{"command":1},{"command":2}]', 0), ('{"data":', '{"data":[],"data":', 7)],
     ids=["each field once", "the list twice"],
 )
-def test_run_approve_takes_only_what_names_each_field_once(
-    qoder: Qoder, server: Server, old: str, new: str, code: int
-) -> None:
+def test_run_approve_takes_what_names_fields_once(qoder: Qoder, server: Server, old: str, new: str, code: int) -> None:
     swaps(server, old, new)
     assert qoder("run", "approve", "drun_1", "evt_1", "--yes").code == code
     assert len(server.posted) == (0 if code else 1)
@@ -404,9 +392,7 @@ STOPPED: dict[str, Event] = {
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
 @pytest.mark.parametrize("stop", STOPPED)
-def test_session_answers_claim_no_lost_answer_of_a_session_that_was_stopped(
-    qoder: Qoder, server: Server, command: str, stop: str
-) -> None:
+def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Server, command: str, stop: str) -> None:
     session = server.session("sess_1", call(1))
     server.goes_wrong = ["drop-before"]
     server.before_post.append(lambda: server._tell(session, qoder.clock.time, STOPPED[stop]))
@@ -463,9 +449,7 @@ def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qod
 
 @pytest.mark.parametrize("lacks", ["result", "content", "is_error", "session_thread_id", "deny_message"])
 @pytest.mark.parametrize("command", ["approve", "deny", "answer"])
-def test_session_answers_deny_nothing_where_a_list_shows_less_of_them(
-    qoder: Qoder, server: Server, command: str, lacks: str
-) -> None:
+def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Server, command: str, lacks: str) -> None:
     asks(server, command)
     server.goes_wrong = ["drop-after"]
     server.told = lambda events: [
@@ -511,9 +495,7 @@ def test_session_answers_refuse_ids_of_another_kind(qoder: Qoder, server: Server
 
 
 @pytest.mark.parametrize("order", list(itertools.product((0, 1, 2), repeat=2)), ids=str)
-def test_session_approve_takes_the_hashes_of_several_calls_in_any_order(
-    qoder: Qoder, server: Server, order: tuple[int, ...]
-) -> None:
+def test_session_approve_takes_many_hashes_in_any_order(qoder: Qoder, server: Server, order: tuple[int, ...]) -> None:
     server.session("sess_1", call(1), call(2), call(3))
     words = " ".join(f"--input-sha256 {sha256_of(call(n + 1)).upper()}" for n in order)
     ran = qoder("session", *f"approve sess_1 evt_2 evt_1 --yes --json {words}".split())

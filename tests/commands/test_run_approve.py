@@ -263,9 +263,7 @@ OTHERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("verb", ["approve", "deny"])
 @pytest.mark.parametrize("other", OTHERS)
-def test_session_approve_lets_no_other_call_pass_by_the_hash_that_was_shown(
-    qoder: Qoder, server: Server, other: str, verb: str
-) -> None:
+def test_session_approve_lets_no_other_call_pass_by_a_hash(qoder: Qoder, server: Server, other: str, verb: str) -> None:
     server.session("sess_1", call(1))
     [shown] = qoder("session", "pending", "sess_1", "--json").json
     words = shown["answer"][verb][1:]
@@ -287,9 +285,7 @@ UNREADABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("strange", UNREADABLE)
-def test_session_approve_approves_no_call_whose_tool_or_place_is_no_text(
-    qoder: Qoder, server: Server, strange: str
-) -> None:
+def test_session_approve_approves_no_call_of_a_tool_that_is_no_text(qoder: Qoder, server: Server, strange: str) -> None:
     server.session("sess_1", {**call(1), **UNREADABLE[strange]})
     [shown] = qoder("session", "pending", "sess_1", "--json").json
     assert (shown["kind"], shown["answer"]) == (None, {})

@@ -66,9 +66,7 @@ def test_run_cancel_cancels_a_run_once_that_several_words_mean(qoder: Qoder) -> 
     assert (ran.code, [item["input"] for item in ran.json]) == (0, ["last", "drun_1"])
 
 
-def test_run_cancel_that_is_interrupted_at_a_question_says_what_was_done(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_cancel_interrupted_at_a_question_says_what_is_done(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = ["y"]
 
     def choice_of(*_: Any, **__: Any) -> str:

@@ -263,9 +263,7 @@ def test_run_commands_say_the_same_however_a_session_is_listed(
     first=st.sampled_from([[RUNNING, rests()], [rests("budget_reached")], [TERMINATED]]),
     later=st.lists(st.sampled_from(MORE), max_size=30),
 )
-def test_run_get_is_changed_by_nothing_that_happens_after_the_ending(
-    qoder: Qoder, first: Events, later: Events
-) -> None:
+def test_run_get_is_changed_by_nothing_that_comes_after_the_ending(qoder: Qoder, first: Events, later: Events) -> None:
     shown = []
     for events in (first, first + later):
         qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(*events)), repeat=True).on(*SESSION, {})

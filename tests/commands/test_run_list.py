@@ -116,9 +116,7 @@ def test_run_list_leaves_numbers_as_written_and_steers_no_terminal(qoder: Qoder)
 
 @pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_run_list_is_empty_in_every_format_where_there_is_none(
-    qoder: Qoder, format: str, out: str, terminal: bool
-) -> None:
+def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: str, out: str, terminal: bool) -> None:
     qoder.terminal = terminal
     qoder.wire.on(*RUNS, page())
     ran = qoder(*LIST, "-o", format)
@@ -178,9 +176,7 @@ def of_real_length(qoder: Qoder, size: int) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [20, 32])
-def test_run_list_in_eighty_columns_says_which_run_of_what_and_why(
-    qoder: Qoder, columns: Callable[[int], None], size: int
-) -> None:
+def test_run_list_in_80_columns_says_which_run_and_why(qoder: Qoder, columns: Callable[[int], None], size: int) -> None:
     columns(80)
     ids = of_real_length(qoder, size)
     header, *rows, footer = qoder(*LIST, "--all").out.splitlines()
@@ -195,9 +191,7 @@ def test_run_list_in_eighty_columns_says_which_run_of_what_and_why(
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
-def test_run_list_of_failed_runs_never_loses_the_error(
-    qoder: Qoder, columns: Callable[[int], None], width: int
-) -> None:
+def test_run_list_of_failed_runs_keeps_the_error(qoder: Qoder, columns: Callable[[int], None], width: int) -> None:
     columns(width)
     of_real_length(qoder, 32)
     header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
@@ -251,9 +245,7 @@ def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: 
     assert [line.split("\t")[3] for line in qoder(*LIST).out.splitlines()] == times
 
 
-def test_run_list_cuts_ids_in_the_middle_that_only_their_ends_tell_apart(
-    qoder: Qoder, columns: Callable[[int], None]
-) -> None:
+def test_run_list_cuts_ids_in_the_middle_that_differ_at_the_end(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
     qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
     ids = [line.split()[0] for line in qoder(*LIST).out.splitlines()[1:3]]
@@ -406,9 +398,7 @@ def truth(world: World, *statuses: str) -> list[str]:
 
 
 @pytest.mark.parametrize("statuses", [["failed"], ["completed"], ["skipped"], ["running"], ["completed", "skipped"]])
-def test_run_list_of_a_status_finds_the_same_runs_on_either_generation(
-    qoder: Qoder, mixed: World, statuses: list[str]
-) -> None:
+def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixed: World, statuses: list[str]) -> None:
     words = [word for status in statuses for word in ("--status", status)]
     ran = qoder(*LIST, "--all", *words, "--json")
     assert ids(ran) == truth(mixed, *statuses)
@@ -464,9 +454,7 @@ RESOLVED = [("-n 100", True), ("--all", False), ("--all --resolve", True), ("-n 
 
 
 @pytest.mark.parametrize(("options", "asks"), [*RESOLVED, ("-q", False)])
-def test_run_list_asks_the_sessions_of_a_short_list_unless_told_otherwise(
-    qoder: Qoder, world: World, options: str, asks: bool
-) -> None:
+def test_run_list_asks_the_sessions_of_a_short_list_alone(qoder: Qoder, world: World, options: str, asks: bool) -> None:
     seed_runs(world, 102)
     ran = qoder(*LIST, *options.split(), *([] if options == "-q" else ["--json"]))
     sessions = [seen for seen in world.requests if "/sessions/" in seen.path]

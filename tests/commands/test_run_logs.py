@@ -303,9 +303,7 @@ PAGES: dict[str, tuple[list[Any], int, str, str]] = {
 
 
 @pytest.mark.parametrize(("pages", "code", "out", "says"), PAGES.values(), ids=PAGES.keys())
-def test_run_logs_shows_what_it_has_of_pages_that_fail(
-    qoder: Qoder, pages: list[Any], code: int, out: str, says: str
-) -> None:
+def test_run_logs_shows_all_it_has_of_bad_pages(qoder: Qoder, pages: list[Any], code: int, out: str, says: str) -> None:
     for format in ("id", "json"):
         qoder.wire.on(*RUN, CURRENT).on(*EVENTS, *pages)
         ran = qoder("run", "logs", "drun_1", "-o", format)

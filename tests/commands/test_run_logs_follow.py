@@ -65,9 +65,7 @@ FAULTS: list[tuple[str, ...]] = [
 
 @BOTH
 @pytest.mark.parametrize("faults", FAULTS, ids=str)
-def test_run_logs_follow_misses_nothing_and_repeats_nothing(
-    qoder: Qoder, generation: Generation, faults: tuple[str, ...]
-) -> None:
+def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generation, faults: tuple[str, ...]) -> None:
     place = Place(qoder, generation, *faults)
     if faults == ("any:lagging=2",):
         qoder.clock.sleep(2)
@@ -120,7 +118,7 @@ def leave(qoder: Qoder, after: int) -> None:
 
 @pytest.mark.parametrize("option", ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"])
 @pytest.mark.parametrize(("generation", "faults"), [("current", ()), ("legacy", ("stream:501*inf",))])
-def test_run_logs_follow_may_show_less_than_everything(
+def test_run_logs_follow_shows_a_part(
     qoder: Qoder, generation: Generation, option: str, faults: tuple[str, ...]
 ) -> None:
     place = Place(qoder, generation, *faults)
@@ -233,7 +231,7 @@ PAUSES: dict[str, tuple[list[Any], float, list[int]]] = {
 
 
 @pytest.mark.parametrize(("connections", "slow", "pauses"), PAUSES.values(), ids=PAUSES.keys())
-def test_run_logs_follow_opens_its_stream_again_after_a_pause(
+def test_run_logs_follow_reopens_its_stream(
     qoder: Qoder, connections: list[Any], slow: float, pauses: list[int]
 ) -> None:
     streams = Streams(qoder, *connections)

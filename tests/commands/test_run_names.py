@@ -94,9 +94,7 @@ NAMES = ["a name, with spaces", "日本語", "50%/day?", "dep", "-x", "last", "x
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_deploy_get_takes_an_exact_name_wherever_it_stands_in_the_list(
-    qoder: Qoder, world: World, tmp_path: Path, name: str
-) -> None:
+def test_deploy_get_takes_an_exact_name_wherever_it_is(qoder: Qoder, world: World, tmp_path: Path, name: str) -> None:
     made = world.add_deployment(name=name, at=world.now() - 365 * 24 * HOUR)
     world.seed_deployments(120)
     assert qoder("deploy", "get", "-q", "--", name).out == f"{made.id}\n"
@@ -173,9 +171,7 @@ def test_run_get_last_is_no_run_that_someone_else_started(qoder: Qoder, world: W
 
 
 @pytest.mark.parametrize("typed", ["dep_scheduled@last", "nightly-report@last", "odd@last@last"])
-def test_run_get_of_a_deployment_at_last_is_the_newest_whoever_started_it(
-    qoder: Qoder, world: World, typed: str
-) -> None:
+def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, world: World, typed: str) -> None:
     named = world.add_deployment(name="odd@last") if "odd" in typed else world.deployments["dep_scheduled"]
     world.start(named, at=world.now() - HOUR)
     newest = world.start(named, trigger="schedule", at=world.now() - 60)
@@ -195,9 +191,7 @@ ANSWERS: dict[str, tuple[Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "code", "says"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_run_get_of_a_deployment_at_last_believes_only_its_own_runs(
-    qoder: Qoder, answer: Any, code: int, says: str
-) -> None:
+def test_run_get_of_a_deployment_at_last_heeds_only_its_runs(qoder: Qoder, answer: Any, code: int, says: str) -> None:
     qoder.wire.on(*RUNS_OF_1, answer)
     ran = qoder("run", "get", "dep_1@last", "--json")
     assert (ran.code, ran.out) == (code, "")
@@ -254,9 +248,7 @@ def test_run_without_a_run_is_an_error_in_a_script_and_an_empty_one_everywhere(
 
 
 @READS
-def test_run_without_a_run_is_the_last_for_a_person_who_is_told(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str
-) -> None:
+def test_run_without_a_run_is_the_last_for_a_person(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     qoder.wire.on(*TRIGGER, DONE)
     qoder("deploy", "run", "dep_1")
     monkeypatch.setattr(App, "may_ask", True)
@@ -285,9 +277,7 @@ def test_run_get_takes_the_beginning_of_an_id_that_was_seen(qoder: Qoder) -> Non
         assert qoder("run", "get", typed).code == 5
 
 
-def test_run_cancel_takes_no_beginning_of_several_ids_or_of_an_adopted_run(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_cancel_takes_no_beginning_of_several_or_adopted_ids(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     seen(qoder, LONG)
     monkeypatch.setattr(Store, "adopted", lambda *those: frozenset({LONG}))
     ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")

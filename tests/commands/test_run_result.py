@@ -140,9 +140,7 @@ def delivered(qoder: Qoder, folder: Path, name: str, url: str = "https://storage
 
 
 @pytest.mark.parametrize(("name", "saved"), NAMES.items())
-def test_run_result_saves_delivered_files_in_the_folder_and_overwrites_none(
-    qoder: Qoder, tmp_path: Path, name: str, saved: str
-) -> None:
+def test_run_result_saves_deliveries_and_overwrites_none(qoder: Qoder, tmp_path: Path, name: str, saved: str) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")

@@ -115,9 +115,7 @@ def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout:
     assert sum(qoder.clock.slept) == pytest.approx(timeout)
 
 
-def test_run_wait_gives_a_look_no_longer_than_is_left_and_some_seconds(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_wait_gives_a_look_what_is_left_and_some_seconds(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qoder_cli.runs.wait.LAST_LOOK", 0.1)
     is_over, began = threading.Event(), time.monotonic()
     qoder.wire.on(*RUN, lambda _: is_over.wait(20) and DONE)
@@ -169,9 +167,7 @@ def test_run_wait_exits_9_when_the_session_is_deleted(qoder: Qoder, verb: str, d
 
 @pytest.mark.parametrize("verb", ["get", "wait"])
 @pytest.mark.parametrize("gone", [0, 1, 20])
-def test_run_wait_does_not_take_a_session_for_deleted_that_is_not_found_for_a_while(
-    qoder: Qoder, verb: str, gone: int
-) -> None:
+def test_run_wait_does_not_take_a_session_for_deleted_that_is_briefly_gone(qoder: Qoder, verb: str, gone: int) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, timeline(qoder, (0, GONE), (gone, page(*WORK, END))), repeat=True)
     qoder.wire.on(*SESSION, {})
     assert qoder("run", verb, "drun_1", "--json").json["status"] == "completed"

@@ -78,9 +78,7 @@ def test_session_send_interrupts(qoder: Qoder, server: Server) -> None:
 @pytest.mark.parametrize(
     ("more", "lag"), [("", 0.0), ("", 3.0), ("--when-idle --wait", 3.0), ("--when-idle", 15.0), ("--interrupt", 15.0)]
 )
-def test_session_send_sends_a_message_once_that_a_proxy_repeats(
-    qoder: Qoder, server: Server, more: str, lag: float
-) -> None:
+def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Server, more: str, lag: float) -> None:
     """It sends every request for a change twice, and passes on the answer to the second."""
     server.session("sess_1")
     server.lag = lag

@@ -161,9 +161,7 @@ def later(server: Server, seconds: float, *events: Event) -> None:
 
 
 @pytest.mark.parametrize("told", [(MESSAGE, says("Hm.")), (MESSAGE, RUNNING), BEFORE])
-def test_session_send_waits_for_work_that_takes_longer_than_a_minute(
-    qoder: Qoder, server: Server, told: tuple[Event, ...]
-) -> None:
+def test_session_send_waits_for_work_that_begins_late(qoder: Qoder, server: Server, told: tuple[Event, ...]) -> None:
     server.ignores = ("types[]",) if server.generation == "legacy" else ()
     plays(server, *told)
     later(server, 200, *([idle()] if told is BEFORE else ()), RUNNING, says("New."), idle())
@@ -254,9 +252,7 @@ def answers(qoder: Qoder, server: Server, *ids: str) -> None:
 
 @WAITS
 @pytest.mark.parametrize("answered", [1, 2])
-def test_session_wait_exits_11_only_for_calls_that_are_not_answered(
-    qoder: Qoder, server: Server, line: str, answered: int
-) -> None:
+def test_session_wait_exits_11_only_for_calls_that_wait(qoder: Qoder, server: Server, line: str, answered: int) -> None:
     session = server.session("sess_2", call(1), call(2))
     answers(qoder, server, *["evt_1", "evt_2"][:answered])
     left = {"event_ids": ["evt_2"]} if answered == 1 else None
@@ -348,9 +344,7 @@ REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "resul
     st.lists(st.sampled_from([*KINDS, UNPAID, REPLY]), max_size=9),
     st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
 )
-def test_session_get_says_of_a_turn_what_its_whole_story_says(
-    qoder: Qoder, kinds: list[Event], ignores: tuple[str, ...]
-) -> None:
+def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Event], ignores: tuple[str, ...]) -> None:
     server = Server(qoder.clock, ignores=ignores)
     qoder.transport = server
     session = server.session("sess_1", run=False)
@@ -388,9 +382,7 @@ def asking(qoder: Qoder) -> Server:
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],
 )
-def test_session_wait_names_the_session_of_an_error(
-    qoder: Qoder, asking: Server, words: tuple[str, ...], code: int
-) -> None:
+def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Server, words: tuple[str, ...], code: int) -> None:
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, words[2])

@@ -97,8 +97,6 @@ def test_write_with_a_lost_answer_is_settled_once(qoder: Qoder, service: Things,
 
 
 @lost(UNDONE)
-def test_write_that_never_arrived_is_unknown_or_sent_again(
-    qoder: Qoder, service: Things, case: Case, loss: str
-) -> None:
+def test_write_that_never_arrived_is_unknown_or_resent(qoder: Qoder, service: Things, case: Case, loss: str) -> None:
     expected = (0, 2, case.more) if case.again else (9, 1, 0)
     assert play(qoder, service, case, loss, done=False) == expected

@@ -80,9 +80,7 @@ def test_skill_upload_tries_a_zip_once_if_it_is_wanted(qoder: Qoder, service: Th
 
 
 @pytest.mark.parametrize("top", ["", "release-notes/"])
-def test_skill_upload_takes_a_zip_with_or_without_a_folder(
-    qoder: Qoder, service: Things, tmp_path: Path, top: str
-) -> None:
+def test_skill_upload_takes_a_zip_with_a_folder_or_not(qoder: Qoder, service: Things, tmp_path: Path, top: str) -> None:
     packed = {f"{top}{name}": content for name, content in FILES.items()} | {"__MACOSX/x": b"\0", f"{top}.x": b""}
     (tmp_path / "a.zip").write_bytes(skills.zipped(packed))
     ran = qoder("skill", "upload", str(tmp_path / "a.zip"), "--title", "Notes", "--json")
@@ -110,9 +108,7 @@ def test_skill_upload_goes_by_the_name_and_not_by_the_title(qoder: Qoder, servic
 
 
 @pytest.mark.parametrize("lists_names", [True, False])
-def test_skill_upload_reads_names_that_lists_lack(
-    qoder: Qoder, service: Things, folder: Path, lists_names: bool
-) -> None:
+def test_skill_upload_reads_names_not_in_lists(qoder: Qoder, service: Things, folder: Path, lists_names: bool) -> None:
     more = {"name": "release-notes"} if lists_names else {}
     service.lies["GET /skills"] = each_row(lambda row: {**row, "display_title": "monthly", **more})
     assert qoder("skill", "upload", str(named(folder, "monthly"))).code == 0
@@ -277,9 +273,7 @@ def test_skill_download_takes_a_version(qoder: Qoder, service: Things, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", "CON", "\x1b[2J"])
-def test_skill_download_lets_no_name_out_of_the_folder(
-    qoder: Qoder, service: Things, tmp_path: Path, name: str
-) -> None:
+def test_skill_download_lets_no_name_out_of_a_folder(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
     service.lies[f"GET {VERSIONS}/2"] = lambda raw: {**raw, "name": name}
     ran = qoder("skill", "download", NOTES, "-O", str(tmp_path / "new"))
     assert (ran.code, "\x1b" in ran.out + ran.err) == (0, False)

@@ -175,9 +175,7 @@ def test_store_entries_are_of_a_time_oldest_first(store: Store) -> None:
     assert store.of_key("K", host=HOST) == []
 
 
-def test_store_lets_go_of_the_oldest_but_knows_all_that_one_command_starts(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store_lets_go_of_the_oldest_beyond_one_commands_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.MOST_ATTEMPTS >= 2 * options.MOST
     monkeypatch.setattr(module, "MOST_ATTEMPTS", 500)
     attempts = [begin(store, str(number)) for number in range(2100)]
@@ -570,9 +568,7 @@ else:
 @pytest.mark.skipif(not LINUX, reason="limits as Linux has them")
 @pytest.mark.parametrize("then", ["freed", "closed", "killed"])
 @pytest.mark.parametrize("size", [0, 4096, 45_000, 99_999, 200_003])
-def test_store_loses_nothing_to_a_disk_that_fills_in_the_middle_of_a_write(
-    size: int, then: str, tmp_path: Path
-) -> None:
+def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: str, tmp_path: Path) -> None:
     process = in_python(FILLS, tmp_path, size, then)
     assert process.last() == (-signal.SIGKILL if then == "killed" else 0, "")
     assert process.out.count("warning: ") == 1
@@ -591,9 +587,7 @@ def test_store_loses_nothing_to_a_disk_that_fills_in_the_middle_of_a_write(
 
 @pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
 @posix
-def test_store_does_without_write_ahead_logging_where_that_does_not_work(
-    vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store_works_without_write_ahead_logging(vfs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
 
     def over_the_network(path: object, **more: Any) -> sqlite3.Connection:

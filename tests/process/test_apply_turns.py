@@ -73,9 +73,7 @@ def descriptions(server: Server) -> dict[str, list[str | None]]:
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_deploy_apply_that_was_killed_at_any_point_is_finished_by_another_one(
-    tmp_path: Path, generation: Generation
-) -> None:
+def test_deploy_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path, generation: Generation) -> None:
     moments = {"current": [1, 3, 5, 7, 9, 11], "legacy": [2, 4, 6, 8, 10, 1]}[generation]
     new, old = [f"new-{n:02}" for n in range(20)], [f"old-{n:02}" for n in range(20)]
     folder = write_files(tmp_path / "files", *new, *old, description="As wanted")
@@ -101,9 +99,7 @@ def test_deploy_apply_that_was_killed_at_any_point_is_finished_by_another_one(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_deploy_apply_says_at_a_signal_what_was_done_and_begins_nothing_more(
-    tmp_path: Path, signum: signal.Signals
-) -> None:
+def test_deploy_apply_says_at_a_signal_what_is_done_and_begins_no_more(tmp_path: Path, signum: signal.Signals) -> None:
     names = [f"new-{n:02}" for n in range(40)]
     folder = write_files(tmp_path / "files", *names)
     held = Held(first=4)

@@ -79,9 +79,7 @@ def test_session_approve_takes_nothing_that_was_typed_before_it_asked(shell: She
     ("words", "pasted"),
     [(WAIT, "maybe\ny\n"), (APPROVE, "y\nls\n"), (WAIT, "y\nls"), (WAIT, "w\nbecause\ny\n")],
 )
-def test_question_is_not_answered_by_pasted_lines(
-    hasty: Shell, server: Server, words: tuple[str, ...], pasted: str
-) -> None:
+def test_question_is_not_answered_by_a_paste(hasty: Shell, server: Server, words: tuple[str, ...], pasted: str) -> None:
     question = ASKED if words is APPROVE else STOP
     with Terminal(hasty, *words) as terminal:
         asked_again(terminal, question, 1).type(pasted)
@@ -127,9 +125,7 @@ def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, se
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "hang up"])
-def test_session_approve_says_at_a_signal_that_it_is_unknown_what_was_sent(
-    shell: Shell, server: Server, how: str
-) -> None:
+def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Shell, server: Server, how: str) -> None:
     has_ended, take = threading.Event(), server._take
 
     def slow(session: Any, events: list[dict[str, Any]]) -> httpx.Response:
@@ -325,9 +321,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("where", "secret"), SECRETS)
-def test_question_is_not_asked_of_a_call_with_a_secret_of_ours(
-    hasty: Shell, server: Server, secret: str, where: str
-) -> None:
+def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: Server, secret: str, where: str) -> None:
     hasty.env |= {"QODER_ACCESS_TOKEN": "pt-another-0123456789abcdef", "QODER_REPO_TOKEN": "ghp_0123456789abcdef"}
     given = hasty.env.get(secret, secret)
     asks = {
@@ -442,9 +436,7 @@ def test_run_wait_asks_nothing_when_the_time_is_over(hasty: Shell, server: Serve
 
 
 @pytest.mark.parametrize("words", [PROMPT, APPROVE])
-def test_run_approve_takes_what_is_typed_right_after_a_reply_for_none(
-    hasty: Shell, server: Server, words: tuple[str, ...]
-) -> None:
+def test_run_approve_takes_no_typing_just_after_a_reply(hasty: Shell, server: Server, words: tuple[str, ...]) -> None:
     asks = STOP if words is PROMPT else "[y]es [n]o"
     server.session("sess_1", call(1), call(2))
     with Terminal(hasty, *words) as terminal:

@@ -95,9 +95,7 @@ def test_deploy_run_of_many_calls_those_unknown_whose_triggers_hang_at_a_signal(
 
 
 @both
-def test_deploy_run_of_many_tells_how_each_stands_at_a_signal_while_it_waits(
-    generation: Generation, alone: Shell
-) -> None:
+def test_deploy_run_of_many_tells_how_each_is_at_a_signal_in_its_wait(generation: Generation, alone: Shell) -> None:
     with sandbox(generation, speed=1) as server:
         ids = [*many(server, 10), "dep_nothere", "dep_nostart"]
         going = alone.enter(server).hurry().begin("deploy", "run", *ids, "--wait", "--json")
@@ -374,9 +372,7 @@ def test_deploy_run_of_many_loses_no_data_to_the_table_on_a_terminal(
 
 
 @both
-def test_deploy_run_of_many_tells_changes_by_lines_where_the_data_goes_on_to_a_program(
-    generation: Generation, alone: Shell
-) -> None:
+def test_deploy_run_of_many_tells_changes_by_lines_where_data_is_piped(generation: Generation, alone: Shell) -> None:
     line = f"qoder deploy run {' '.join(FOUR)} --wait -o jsonl | cat"
     left, raw, server = _on_terminal(alone, line, generation)
     data = [json.loads(line) for line in left if line.startswith("{") and '"input"' in line]

@@ -87,9 +87,7 @@ def test_deploy_get_trusts_the_certificate_that_ssl_cert_file_names(
 
 
 @pytest.mark.parametrize("verb", ["get", "run"])
-def test_deploy_exits_7_at_once_for_a_certificate_that_nobody_vouches_for(
-    online: Callable[..., Ran], tls: str, verb: str
-) -> None:
+def test_deploy_exits_7_at_once_for_an_untrusted_certificate(online: Callable[..., Ran], tls: str, verb: str) -> None:
     ran = online(f"deploy {verb} dep_1", "--base-url", tls)
     assert (ran.code, ran.out) == (7, "")
     assert "certificate verification failed for" in ran.err
@@ -141,9 +139,7 @@ def closed_port() -> int:
     ("words", "variable"),
     [("deploy run dep_1", "HTTPS_PROXY"), ("run wait drun_1", "https_proxy"), ("doctor", "ALL_PROXY")],
 )
-def test_commands_name_a_proxy_that_nobody_answers_at_with_its_variable(
-    online: Callable[..., Ran], words: str, variable: str
-) -> None:
+def test_commands_name_the_variable_of_a_silent_proxy(online: Callable[..., Ran], words: str, variable: str) -> None:
     address = f"http://me:hunter2@127.0.0.1:{closed_port()}"
     ran = online(words, *AGENTS, **{variable: address})
     named = f"the proxy {address.replace('me:hunter2', '****')} (from {variable}): "

@@ -18,9 +18,7 @@ needs_full_disk = pytest.mark.skipif(not FULL.exists(), reason="only Linux has a
 
 
 @pytest.mark.parametrize("words", ["deploy run dep_demo --wait --json", "deploy run dep_nostart", "deploy run --help"])
-def test_deploy_run_exits_141_without_a_word_when_its_reader_went_away(
-    shell: Shell, broken_pipe: int, words: str
-) -> None:
+def test_deploy_run_exits_141_silently_when_its_reader_went_away(shell: Shell, broken_pipe: int, words: str) -> None:
     ended = shell.qoder(*words.split(), stdout=broken_pipe)
     assert (ended.code, ended.errors) == (141, [])
     assert '"error"' not in ended.err
@@ -75,7 +73,7 @@ def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, 
 
 
 @pytest.mark.parametrize(("deployment", "code"), [("dep_demo", 0), ("dep_nostart", 1), ("dep_nothere", 5)])
-def test_deploy_run_has_the_same_outcome_where_stderr_takes_nothing(
+def test_deploy_run_ends_the_same_where_stderr_is_full(
     shell: Shell, broken_pipe: int, deployment: str, code: int
 ) -> None:
     with (FULL if FULL.exists() else Path("/dev/null")).open("wb") as full:

@@ -98,9 +98,7 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
 
 
 @as_red
-def test_recipe_of_two_gitlab_jobs_starts_a_run_in_one_and_waits_for_it_in_the_other(
-    tmp_path: Path, deployment: str, code: int
-) -> None:
+def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path, deployment: str, code: int) -> None:
     jobs = yaml.safe_load(JOBS["two jobs"])
     before = "\n".join(jobs["default"]["before_script"])
     variables = tmp_path / jobs["start"]["artifacts"]["reports"]["dotenv"]
@@ -157,9 +155,7 @@ def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) ->
 
 
 @pytest.mark.parametrize("line", TYPED)
-def test_pages_have_examples_that_work_as_typed(
-    qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(clock=qoder.clock.now, token=TOKEN)
     qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
     monkeypatch.chdir(tmp_path)

@@ -243,9 +243,7 @@ def test_deploy_run_shows_no_traceback_at_ctrl_c_whenever_it_comes(shell: Shell)
     assert set(codes[4:]) <= {INTERRUPTED, 0}  # when all is done it comes too late
 
 
-def test_deploy_run_does_not_lose_a_signal_that_comes_where_nothing_can_be_raised(
-    alone: Shell, lasting: Servers
-) -> None:
+def test_deploy_run_does_not_lose_a_signal_where_nothing_can_be_raised(alone: Shell, lasting: Servers) -> None:
     in_a_callback = (
         "import os, threading, time\n"
         "class Grave:\n"
@@ -290,9 +288,7 @@ def test_deploy_run_heeds_a_signal_more_than_a_reader_that_went_away(
         ("qoder auth login", "(not shown):", "nothing was saved"),
     ],
 )
-def test_question_ends_at_ctrl_c_with_a_new_line_and_what_is_so(
-    command: str, question: str, so: str, alone: Shell
-) -> None:
+def test_question_ends_at_ctrl_c_with_a_line_and_what_is_so(command: str, question: str, so: str, alone: Shell) -> None:
     with (
         sandbox("current", speed=1) as server,  # a run that is still going when it is to be cancelled
         Terminal(alone.enter(server), "bash", "--norc", "-c", command) as terminal,
@@ -330,9 +326,7 @@ def test_shell_loop_over_runs_stops_at_ctrl_c(command: str, alone: Shell) -> Non
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
-def test_deploy_run_exits_129_when_its_terminal_is_closed(
-    alone: Shell, lasting: Servers, words: tuple[str, ...]
-) -> None:
+def test_deploy_run_exits_129_when_its_terminal_closes(alone: Shell, lasting: Servers, words: tuple[str, ...]) -> None:
     with Terminal(alone.enter(lasting["current"]), "qoder", *MINUTE, "--wait", *words) as terminal:
         terminal.shows("run drun_").hang_up()
         assert terminal.process.wait() == 129

@@ -26,9 +26,7 @@ def test_deploy_run_shows_whole_ids_in_80_columns(generation: Generation, alone:
 
 
 @pytest.mark.parametrize(("env", "columns"), [({"TZ": "UTC+99"}, 80), ({}, 8)])
-def test_deploy_run_hides_nothing_in_an_odd_zone_or_a_narrow_terminal(
-    shell: Shell, env: dict[str, str], columns: int
-) -> None:
+def test_deploy_run_hides_nothing_in_odd_zones_or_terminals(shell: Shell, env: dict[str, str], columns: int) -> None:
     with Terminal(shell, *RUN, "dep_demo", columns=columns, env=env) as terminal:
         assert terminal.end() == 0
         assert "running" in "".join(terminal.screen)
@@ -42,9 +40,7 @@ def test_run_wait_shows_in_80_columns_which_id_is_which(shell: Shell) -> None:
         assert sorted([id for id in ids if id.startswith(short)] for short in shown) == sorted([id] for id in ids)
 
 
-def test_deploy_run_shows_one_status_line_that_typing_does_not_move_and_that_goes(
-    alone: Shell, lasting: Servers
-) -> None:
+def test_deploy_run_shows_one_status_line_that_typing_does_not_move(alone: Shell, lasting: Servers) -> None:
     line = "trap : INT; qoder deploy run dep_minute --wait; stty -a"
     with Terminal(alone.enter(lasting["current"]), "sh", "-c", line) as terminal:
         terminal.shows("Ctrl-C").type("typed\r\r\r")

@@ -118,9 +118,7 @@ def test_sandbox_keeps_the_exceptions_from_a_proxy(outside: dict[str, str], exce
         ("subprocess.Popen", BlockingIOError(11, "No room"), "cannot start a process: No room"),
     ],
 )
-def test_sandbox_says_what_it_cannot_start_without(
-    monkeypatch: pytest.MonkeyPatch, what: str, fails: OSError, said: str
-) -> None:
+def test_sandbox_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, what: str, fails: OSError, said: str) -> None:
     def none(*given: object, **settings: object) -> None:
         raise fails
 
