@@ -12,7 +12,7 @@ from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Server
-from tests.support.desk import Desk
+from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
 from tests.support.things import Things
 
@@ -38,9 +38,21 @@ def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
     return Things(qoder, request.param)
 
 
+@pytest.fixture
+def plain_http(qoder: Qoder) -> None:
+    """Spare each command reading the certificates."""
+    qoder.env["QODER_BASE_URL"] = f"http://{HOST}"
+
+
+@pytest.fixture
+def desk(qoder: Qoder, tmp_path: Path) -> Desk:
+    """Return someone with deployments in files, at a current sandbox with hooks; clauses play writes on both."""
+    return Desk(qoder, tmp_path, "current")
+
+
 @pytest.fixture(params=GENERATIONS)
-def desk(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
-    """Return someone with deployments in files, at the sandbox with hooks."""
+def either(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
+    """Return the same at a server of each generation."""
     return Desk(qoder, tmp_path, request.param)
 
 

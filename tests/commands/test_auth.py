@@ -382,30 +382,17 @@ def test_auth_status_without_a_token_for_the_host_asks_nobody(
         ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "set QODER_PAT to the token that `qoder sandbox` printed"),
     ],
 )
-@pytest.mark.parametrize(
-    ("words", "method", "path", "answer"),
-    [
-        ("deploy run dep_1", "POST", "/deployments/dep_1/run", REFUSED),
-        ("api GET /agents", "GET", "/agents", api_error(403, "permission_error", "Scope.")),
-    ],
-)
 def test_commands_name_the_way_to_another_token_that_counts(
-    qoder: Qoder,
-    tmp_path: Path,
-    words: str,
-    method: str,
-    path: str,
-    answer: Any,
-    options: list[str],
-    env: dict[str, str],
-    way: str,
+    qoder: Qoder, tmp_path: Path, options: list[str], env: dict[str, str], way: str
 ) -> None:
     (tmp_path / "token").write_text(TOKEN)
     saved(qoder, "".join(f'[profiles.{name}]\ntoken = "{TOKEN}"\n' for name in ("default", "work")))
     qoder.env |= {name: value.format(file=tmp_path / "token") for name, value in env.items()}
     seal(tmp_path, HERE)
-    qoder.wire.on(method, path, answer)
-    ran = qoder(*words.split(), *options, "--json")
-    assert ran.code == 4
-    assert way in ran.error["hint"]
-    assert ("unset" in ran.error["hint"]) == ("unset" in way)
+    qoder.wire.on("POST", "/deployments/dep_1/run", REFUSED)
+    qoder.wire.on("GET", "/agents", api_error(403, "permission_error", "Scope."))
+    for words in ("deploy run dep_1", "api GET /agents"):
+        ran = qoder(*words.split(), *options, "--json")
+        assert ran.code == 4
+        assert way in ran.error["hint"]
+        assert ("unset" in ran.error["hint"]) == ("unset" in way)

@@ -366,9 +366,6 @@ def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
 
 
 # A pipe that nobody reads or empties, and what has no end. Each in a process of its own, which may hang or grow.
-
-
-# A pipe that nobody reads or empties, and what has no end. Each in a process of its own, which may hang or grow.
 NO_FILES = {
     "a pipe without a reader": "os.mkfifo(path)",
     "a pipe that is full": """os.mkfifo(path)

@@ -214,8 +214,6 @@ def test_deploy_run_exits_7_at_a_redirect_wherever_it_leads(location: str, qoder
         ["--interval", "5"],
         *(["--wait", "--timeout", value] for value in ("abc", "-5", "", "1e3", "9" * 400)),
         ["--wait", "--interval", "0"],
-        ["--region", "cn", "--base-url", "https://api.qoder.com"],
-        ["--base-url", "http://api.qoder.com"],
     ],
 )
 def test_deploy_run_refuses_what_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:

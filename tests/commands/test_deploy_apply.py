@@ -3,8 +3,7 @@
 import json
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import typer
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
-from qoder_cli.sandbox.wire import GENERATIONS
 from qoder_cli.sandbox.world import Deployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
@@ -29,22 +27,7 @@ NEW = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message
 BODY = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "initial_events": EVENTS}
 
 
-@pytest.fixture(autouse=True)
-def plain_http(qoder: Qoder) -> None:
-    """Spare each command reading the certificates."""
-    qoder.env["QODER_BASE_URL"] = f"http://{HOST}"
-
-
-@pytest.fixture
-def desk(qoder: Qoder, tmp_path: Path) -> Desk:
-    """Return someone at a current server; the clauses play each write on both generations."""
-    return Desk(qoder, tmp_path, "current")
-
-
-@pytest.fixture(params=GENERATIONS)
-def either(request: pytest.FixtureRequest, qoder: Qoder, tmp_path: Path) -> Desk:
-    """Return someone at a server of each generation."""
-    return Desk(qoder, tmp_path, request.param)
+pytestmark = pytest.mark.usefixtures("plain_http")
 
 
 def actions(ran: Ran) -> list[tuple[str, int | None]]:
@@ -129,6 +112,9 @@ def test_deploy_export_writes_several_into_one_file_each_once(desk: Desk) -> Non
     ]
     items = desk.qoder("deploy", "export", "dep_demo", "demo", "--json").json
     assert [item["id"] for item in items] == ["dep_demo", "dep_demo"]  # of those named, each is an item
+    for unknown in ("nobody", "dep_gone"):
+        ran = desk.qoder("deploy", "export", "dep_demo", unknown)
+        assert (ran.code, ran.out) == (5, "")
 
 
 def test_deploy_export_writes_the_ids_of_those_of_one_name(desk: Desk) -> None:
@@ -150,17 +136,11 @@ def test_deploy_apply_warns_of_a_name_that_no_command_takes(desk: Desk, name: st
     assert (again.code, "commands will not take this name; use its id" in again.err, len(desk.writes)) == (0, False, 1)
 
 
-@pytest.mark.parametrize("unknown", ["nobody", "dep_gone"])
-def test_deploy_export_prints_nothing_when_one_is_not_known(desk: Desk, unknown: str) -> None:
-    ran = desk.qoder("deploy", "export", "dep_demo", unknown)
-    assert (ran.code, ran.out) == (5, "")
-
-
 MALFORMED = ("name", "agent", "schedule", "initial_events", "resources", "vault_ids", "metadata", "budget")
 
 
 @pytest.mark.parametrize("field", [*MALFORMED, "description", "environment_id", "environment_variables"])
-@pytest.mark.parametrize("value", [1, "x", {"type": 1}, [{"type": []}]])
+@pytest.mark.parametrize("value", [1, "x", [{"type": []}]])
 def test_deploy_commands_take_a_field_of_another_kind(qoder: Qoder, field: str, value: Any) -> None:
     odd = {**ALIVE[min(ALIVE)], "id": "dep_1", field: value}
     qoder.wire.on("GET", "/deployments/dep_1", odd, repeat=True).on("GET", "/deployments", page(odd), repeat=True)
@@ -439,30 +419,18 @@ new (new)
     assert {one, other} == {f"changed weekly ({weekly.id})", f"created new ({new.id})"}
 
 
-@pytest.fixture
-def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the clocks of this machine be those of Tokyo."""
-    if not hasattr(time, "tzset"):
-        pytest.skip("the zone of a process cannot be changed here")
-    with monkeypatch.context() as changed:
-        changed.setenv("TZ", "JST-9")
-        time.tzset()
-        yield
-    time.tzset()
-
-
 SCHEDULE = {"expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"}
 FORESEEN = """\
-  fires at 09:00 on weekdays (Europe/Berlin); next, in local time (JST):
-    2027-01-18 17:00:00  2027-01-18 09:00:00 Europe/Berlin
-    2027-01-19 17:00:00  2027-01-19 09:00:00 Europe/Berlin
-    2027-01-20 17:00:00  2027-01-20 09:00:00 Europe/Berlin
-    2027-01-21 17:00:00  2027-01-21 09:00:00 Europe/Berlin
-    2027-01-22 17:00:00  2027-01-22 09:00:00 Europe/Berlin
+  fires at 09:00 on weekdays (Europe/Berlin); next, in local time (UTC):
+    2027-01-18 08:00:00  2027-01-18 09:00:00 Europe/Berlin
+    2027-01-19 08:00:00  2027-01-19 09:00:00 Europe/Berlin
+    2027-01-20 08:00:00  2027-01-20 09:00:00 Europe/Berlin
+    2027-01-21 08:00:00  2027-01-21 09:00:00 Europe/Berlin
+    2027-01-22 08:00:00  2027-01-22 09:00:00 Europe/Berlin
 """
 
 
-@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.usefixtures("utc")
 def test_deploy_apply_foresees_a_schedule_before_it_is_written(desk: Desk) -> None:
     desk.qoder.clock.time += 3 * 3600  # a Friday, past nine in Berlin
     weekly = desk.add(name="weekly", schedule={**SCHEDULE, "expression": "0 8 * * *"})
@@ -473,8 +441,8 @@ def test_deploy_apply_foresees_a_schedule_before_it_is_written(desk: Desk) -> No
     assert "fires" not in desk.apply_these({"name": "weekly", "description": "New"}).err
     assert "fires" not in desk.apply_these({"name": "weekly", "schedule": None}).err
     weekly.change(desk.world.now(), status="paused", paused_reason={"type": "manual"})
-    ran = desk.apply_these({"name": "weekly", "schedule": {**SCHEDULE, "timezone": "Asia/Tokyo"}})
-    assert "  fires at 09:00 on weekdays (Asia/Tokyo), once it is unpaused; next, in local time (JST):\n" in ran.err
+    ran = desk.apply_these({"name": "weekly", "schedule": {**SCHEDULE, "timezone": "UTC"}})
+    assert "  fires at 09:00 on weekdays (UTC), once it is unpaused; next, in local time (UTC):\n" in ran.err
     assert "    2027-01-18 09:00:00\n" in ran.err  # said once where both clocks show the same
 
 
@@ -569,37 +537,25 @@ def test_deploy_apply_sends_nothing_after_a_no(
     assert desk.asked == [f"GET {LIST}"]
 
 
-def test_deploy_apply_leaves_what_a_colleague_did_already(desk: Desk, questions: Callable[..., list[str]]) -> None:
-    weekly = desk.add(name="weekly")
-
-    def meanwhile() -> bool:
-        weekly.change(desk.world.now(), description="As wanted")
-        return True
-
-    questions(meanwhile)
-    ran = desk.apply_these({"name": "weekly", "description": "As wanted"}, words=("--json",), yes=False)
-    assert (ran.code, actions(ran), desk.writes) == (0, [("unchanged", 0)], [])
-    assert "was already changed as requested, by someone else" in ran.err
-
-
 def test_deploy_apply_leaves_what_changed_during_the_question(desk: Desk, questions: Callable[..., list[str]]) -> None:
-    weekly, daily = desk.add(name="weekly"), desk.add(name="daily")
-    gone = desk.add(name="gone")
+    wanted, weekly, gone, daily = (desk.add(name=name) for name in ("wanted", "weekly", "gone", "daily"))
 
     def meanwhile() -> bool:
+        wanted.change(desk.world.now(), metadata={"a": "1"})
         weekly.change(desk.world.now(), description="By someone else")
         gone.archive(desk.world.now())
         return True
 
     questions(meanwhile)
-    file = desk.file(*({"name": name, "metadata": {"a": "1"}} for name in ("weekly", "daily", "gone")))
+    file = desk.file(*({"name": name, "metadata": {"a": "1"}} for name in ("wanted", "weekly", "gone", "daily")))
     ran = desk.apply(file, "--json", yes=False)
-    assert (ran.code, actions(ran)) == (6, [("failed", 6), ("changed", 0), ("failed", 6)])
-    assert "was changed by someone else in the meantime; nothing was sent" in ran.json[0]["error"]["message"]
+    assert (ran.code, actions(ran)) == (6, [("unchanged", 0), ("failed", 6), ("failed", 6), ("changed", 0)])
+    assert "was already changed as requested, by someone else" in ran.err
+    assert "was changed by someone else in the meantime; nothing was sent" in ran.json[1]["error"]["message"]
     assert "was archived on" in ran.json[2]["error"]["message"]
     assert [path for path, _ in desk.writes] == [f"/deployments/{daily.id}"]
     assert desk.asked.count(f"GET {LIST}") == 1
-    assert ran.error["message"].startswith("1 of 3 deployments match their files; ")
+    assert ran.error["message"].startswith("2 of 4 deployments match their files; ")
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
@@ -781,10 +737,7 @@ def test_deploy_apply_keeps_what_a_stranger_wrote_and_the_file_leaves_out(desk: 
 
 
 @pytest.mark.parametrize("where", ["create", "update"])
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [("401", 4), ("404", 5), ("409", 6), ("429*inf", 7), ("503*inf", 7), ("redirect=http://elsewhere/", 7)],
-)
+@pytest.mark.parametrize(("fault", "code"), [("401", 4), ("404", 5), ("409", 6), ("503*inf", 7)])
 def test_deploy_apply_tells_a_refusal_and_does_the_others(desk: Desk, where: str, fault: str, code: int) -> None:
     desk.add(name="weekly")
     desk.goes_wrong(f"{where}:{fault}")

@@ -1,7 +1,6 @@
 """`qoder deploy create` and `update`, in the user's words."""
 
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,16 +22,7 @@ LISTED = ["GET /agents?limit=100", "GET /environments?limit=100", "GET /vaults?l
 VERBS = pytest.mark.parametrize("verb", ["create", "update"])
 
 
-@pytest.fixture(autouse=True)
-def plain_http(qoder: Qoder) -> None:
-    """Spare each command reading the certificates."""
-    qoder.env["QODER_BASE_URL"] = f"http://{HOST}"
-
-
-@pytest.fixture
-def desk(qoder: Qoder, tmp_path: Path) -> Desk:
-    """Return someone at a current server; the clauses play each write on both generations."""
-    return Desk(qoder, tmp_path, "current")
+pytestmark = pytest.mark.usefixtures("plain_http")
 
 
 def create(desk: Desk, *words: str) -> Ran:

@@ -150,12 +150,6 @@ def test_doctor_says_which_profile_won(qoder: Qoder) -> None:
     findings = looked(qoder, "--offline")
     assert findings["profile"]["found"] == "work, from QODER_PROFILE"
     assert findings["token"]["found"].startswith("pt-****3210, from profiles.work.token in ")
-    qoder.env |= {"QODER_BASE_URL": "https://a.example", "QODER_MANAGED_BASE_URL": "https://b.example"}
-    qoder.env["QODER_PERSONAL_ACCESS_TOKEN"] = OTHER
-    findings = looked(qoder, "--offline")
-    assert told(findings["settings"]) == ("warning", "using QODER_BASE_URL, which differs from QODER_MANAGED_BASE_URL")
-    third = "pt-****3210, from QODER_PERSONAL_ACCESS_TOKEN (overrides profiles.work.token"
-    assert findings["token"]["found"].startswith(third)
 
 
 def test_doctor_says_what_restricts_commands(qoder: Qoder, tmp_path: Path) -> None:
@@ -170,9 +164,8 @@ def test_doctor_says_what_restricts_commands(qoder: Qoder, tmp_path: Path) -> No
 # The config file.
 
 
-@pytest.mark.parametrize("text", ["[broken", "profiles = 1", "[profiles.default]\ntoken = 7", "x = '\x00'"])
-def test_doctor_finds_a_broken_config_file(qoder: Qoder, tmp_path: Path, text: str) -> None:
-    configured(qoder, text)
+def test_doctor_finds_a_broken_config_file(qoder: Qoder, tmp_path: Path) -> None:
+    configured(qoder, "[broken")
     findings = looked(qoder, code=2)
     assert findings["config"]["status"] == "failed"
     assert qoder.env["QODER_CONFIG"] in findings["config"]["found"]
@@ -181,29 +174,20 @@ def test_doctor_finds_a_broken_config_file(qoder: Qoder, tmp_path: Path, text: s
     assert offline(qoder, "config")["status"] == "warning"
 
 
-@pytest.mark.parametrize(
-    ("env", "words", "said"),
-    [
-        ({"QODER_REGION": "mars"}, [], "QODER_REGION"),
-        ({"QODER_PAT": "a b"}, [], "QODER_PAT"),
-        ({"QODER_BASE_URL": "http://elsewhere.example"}, [], "QODER_BASE_URL"),
-        ({}, ["--profile", "nope"], "no profile 'nope'"),
-    ],
-)
-def test_doctor_finds_unusable_settings(qoder: Qoder, env: dict[str, str], words: list[str], said: str) -> None:
-    qoder.env |= env
-    assert said in looked(qoder, *words, code=2)["settings"]["found"]
+def test_doctor_finds_unusable_settings(qoder: Qoder) -> None:
+    assert "no profile 'nope'" in looked(qoder, "--profile", "nope", code=2)["settings"]["found"]
+    qoder.env["QODER_PAT"] = "a b"
+    assert "QODER_PAT" in looked(qoder, code=2)["settings"]["found"]
 
 
 @posix
-@pytest.mark.parametrize(
-    ("key", "mode", "status"), [("token", 0o600, "ok"), ("token", 0o644, "warning"), ("region", 0o644, "ok")]
-)
-def test_doctor_warns_of_a_token_that_others_can_read(qoder: Qoder, key: str, mode: int, status: str) -> None:
-    configured(qoder, f'[profiles.default]\n{key} = "{OTHER if key == "token" else "cn"}"\n', mode=mode)
+def test_doctor_warns_of_a_token_that_others_can_read(qoder: Qoder) -> None:
+    configured(qoder, f'[profiles.default]\ntoken = "{OTHER}"\n', mode=0o644)
     finding = offline(qoder, "config")
-    assert (finding["status"], "readable by others" in finding["found"]) == (status, status == "warning")
-    assert finding["fix"] == (f"chmod 600 {qoder.env['QODER_CONFIG']}" if status == "warning" else None)
+    assert (finding["status"], "readable by others" in finding["found"]) == ("warning", True)
+    assert finding["fix"] == f"chmod 600 {qoder.env['QODER_CONFIG']}"
+    Path(qoder.env["QODER_CONFIG"]).chmod(0o600)
+    assert offline(qoder, "config")["status"] == "ok"
 
 
 def test_doctor_warns_of_keys_that_mean_nothing(qoder: Qoder) -> None:
@@ -262,7 +246,6 @@ def test_doctor_warns_of_a_clock_that_is_off(qoder: Qoder, ahead: int, status: s
         (page(), "ok", "unknown: there are no runs yet"),
         (api_error(500, "api_error", "Oops."), "warning", ""),
         ({"hello": "world"}, "warning", ""),
-        ("null", "warning", ""),
     ],
 )
 def test_doctor_says_which_generation_the_server_speaks(qoder: Qoder, runs: Any, status: str, said: str) -> None:
@@ -469,12 +452,8 @@ def test_doctor_says_which_qoder_the_shell_finds(qoder: Qoder, tmp_path: Path, m
 def test_doctor_recommends_qoder_cli_only_where_it_is_this_program(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = ("qoder", "qoder-cli")
-    mine, other, ide = (
-        put(tmp_path / "mine", OURS, *both),
-        put(tmp_path / "both", OURS, *both),
-        put(tmp_path / "i", IDE),
-    )
+    mine, other = (put(tmp_path / name, OURS, "qoder", "qoder-cli") for name in ("mine", "both"))
+    ide = put(tmp_path / "ide", IDE)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(mine))
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
     as_module = "run: '/opt/my python/bin/python' -m qoder_cli"

@@ -106,14 +106,6 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
     assert qoder(*LIST, "--all", "--json").out == json.dumps(items, indent=2) + "\n"
 
 
-def test_run_list_leaves_numbers_as_written_and_steers_no_terminal(qoder: Qoder) -> None:
-    text = '{"data":[{"id":"drun_1","n":1.10,"m":1E400,"s":"\x9b31m\\u001b\u202e é"}],"has_more":false}'
-    qoder.wire.on(*RUNS, text, repeat=True)
-    out = '{"id":"drun_1","n":1.10,"m":1E400,"s":"\\u009b31m\\u001b\\u202e é"}\n'
-    assert qoder(*LIST, "-o", "jsonl", "--no-resolve").out == out
-    assert "\x1b" not in qoder(*LIST).out
-
-
 @pytest.mark.parametrize(("format", "out"), [("json", "[]\n"), ("jsonl", ""), ("id", ""), ("table", "")])
 @pytest.mark.parametrize("terminal", [True, False])
 def test_run_list_is_empty_in_every_format_where_none_is(qoder: Qoder, format: str, out: str, terminal: bool) -> None:

@@ -102,12 +102,6 @@ def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: in
     assert len(answers) != 2 or code != 10 or ran.error["http_status"] == answers[1][0]
 
 
-def test_run_wait_doubles_its_pause_up_to_five_seconds(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, *[LEGACY] * 6, DONE)
-    assert qoder(*WAIT).code == 0
-    assert qoder.clock.slept == [0.5, 1, 2, 4, 5, 5]
-
-
 @pytest.mark.parametrize(("timeout", "looks"), [(0, 1), (10, 6)])
 def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int) -> None:
     qoder.wire.on(*RUN, *[LEGACY] * looks)
