@@ -150,11 +150,7 @@ class Qoder:
     """Runs the real `main` in process, against a fake wire, on a clock that the test owns."""
 
     def __init__(self, config: Path) -> None:
-        self.env = {
-            "QODER_PAT": TOKEN,
-            "QODER_CONFIG": str(config),
-            "QODER_STATE_DIR": str(config.parent / "state"),
-        }
+        self.env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(config), "QODER_STATE_DIR": str(config.parent / "state")}
         self.wire = Wire()
         self.transport: httpx.BaseTransport | None = self.wire  # None for real connections
         self.clock = FakeClock()

@@ -176,11 +176,7 @@ URL = {"QODER_BASE_URL": "https://a.example"}
         ({}, URL | {"QODER_MANAGED_BASE_URL": "https://b.example"}, "which differs from QODER_MANAGED_BASE_URL"),
         ({}, URL | {"QODER_MANAGED_BASE_URL": "https://A.example:443/api/v1/cloud/"}, ""),
         ({"base_url": HERE}, URL | {"QODER_MANAGED_BASE_URL": "https://b.example"}, ""),
-        (
-            {"region": "cn", "profile": "x"},
-            {"QODER_SANDBOX": HERE},
-            "inside the sandbox: --region and --profile",
-        ),
+        ({"region": "cn", "profile": "x"}, {"QODER_SANDBOX": HERE}, "inside the sandbox: --region and --profile"),
     ],
 )
 def test_settings_name_what_is_ignored_in_one_warning(config: Path, flags: Any, env: Any, warned: str) -> None:

@@ -46,7 +46,7 @@ HINTED = {
     "qoder help commands": ["rm dep_1", "deploy remove dep_1"],
     "a deployment can only be archived": ["deploy delete dep_1"],
     "qoder deploy run DEPLOYMENT": [
-        *("deploy nightly", "start nightly", "run trigger nightly", "retry drun_1", "run nightly --wait", "run dep_1"),
+        *("deploy nightly", "start nightly", "run trigger nightly", "retry drun_1", "run nightly --wait", "run dep_1")
     ],
     "jq FILTER": ["run list --jq .[].id", "run list --query '[].id'"],
     "use -n": ["run list -L 5", "run list --max 5"],

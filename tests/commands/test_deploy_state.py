@@ -267,7 +267,7 @@ def test_deploy_pause_of_several_leaves_the_rest_alone_at_a_signal(qoder: Qoder,
     assert (ran.code, ran.error["type"]) == (130, "outcome_unknown")
     # dep_demo after a 429, then its answer is lost: nothing of the others was begun
     assert [(item["input"], item["exit_code"]) for item in ran.json] == [
-        *(("dep_demo", 9), ("dep_minute", None), ("dep_slow", None), ("nobody", 5)),
+        *(("dep_demo", 9), ("dep_minute", None), ("dep_slow", None), ("nobody", 5))
     ]
     assert ran.json[1]["error"] is None
     said = "0 of 4 are paused; stopped by a signal; unknown whether pausing dep_demo succeeded"

@@ -233,11 +233,7 @@ UNTOLD = {
     "null": {"data": None},
 }
 AT_LAST_DONE: Told = [(0, LEGACY), (600, DONE)]
-SESSION_WORKS_ON: Told = [
-    (0, page(*TURN)),
-    (100, page(*TURN, AGAIN)),
-    (200, page(*TURN, AGAIN, idle("end_turn", 50))),
-]
+SESSION_WORKS_ON: Told = [(0, page(*TURN)), (100, page(*TURN, AGAIN)), (200, page(*TURN, AGAIN, idle("end_turn", 50)))]
 RESTS_ANEW: Told = [
     (0, page(*TURN)),
     (100, page(*TURN, AGAIN, idle("end_turn", 50))),

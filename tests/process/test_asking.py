@@ -76,8 +76,7 @@ def test_session_approve_takes_nothing_that_was_typed_before_it_asked(shell: She
 
 
 @pytest.mark.parametrize(
-    ("words", "pasted"),
-    [(WAIT, "maybe\ny\n"), (APPROVE, "y\nls\n"), (WAIT, "y\nls"), (WAIT, "w\nbecause\ny\n")],
+    ("words", "pasted"), [(WAIT, "maybe\ny\n"), (APPROVE, "y\nls\n"), (WAIT, "y\nls"), (WAIT, "w\nbecause\ny\n")]
 )
 def test_question_is_not_answered_by_a_paste(hasty: Shell, server: Server, words: tuple[str, ...], pasted: str) -> None:
     question = ASKED if words is APPROVE else STOP
@@ -202,8 +201,7 @@ def test_run_wait_asks_once_where_a_replica_lags(hasty: Shell, server: Server) -
 
 
 @pytest.mark.parametrize(
-    ("fails", "replies", "code"),
-    [("403", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)],
+    ("fails", "replies", "code"), [("403", ["y\n"], 11), ("500", ["y\n"], 9), ("", ["\x04"], 11), ("", ["\n"] * 3, 11)]
 )
 def test_run_wait_does_not_end_as_if_nothing_was_started(
     hasty: Shell, server: Server, fails: str, replies: list[str], code: int

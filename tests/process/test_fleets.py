@@ -342,10 +342,7 @@ FOUR = ("demo", "silent", "fail", "slow")
 def _on_terminal(alone: Shell, line: str, generation: Generation) -> tuple[list[str], str, Server]:
     """Run a line on a terminal of 24 lines; return what is left on it, all that was written, and the server."""
     command = ("sh", "-c", line) if {"|", ">"} & set(line) else tuple(line.split())
-    with (
-        sandbox(generation, speed=10) as server,
-        Terminal(alone.enter(server).hurry(), *command, rows=24) as terminal,
-    ):
+    with sandbox(generation, speed=10) as server, Terminal(alone.enter(server).hurry(), *command, rows=24) as terminal:
         terminal.end()
         return terminal.screen, terminal.raw, server
 

@@ -109,10 +109,7 @@ def test_sandbox_says_501_of_what_it_does_not_serve(desk: Desk, request_line: st
     assert desk.refused(*request_line.split()) == (501, "feature_not_available", None)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [{}, {"Authorization": "Bearer pt-other"}, {"Authorization": "Basic pt-sandbox"}],
-)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer pt-other"}, {"Authorization": "Basic pt-sandbox"}])
 @pytest.mark.parametrize("request_line", ["POST /deployments/dep_demo/run", "GET /environments", "GET /nothing"])
 def test_sandbox_does_nothing_without_its_token(desk: Desk, headers: dict[str, str], request_line: str) -> None:
     del desk.http.headers["Authorization"]
@@ -248,19 +245,13 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         (cloud(packages={"brew": []}), "config.packages.brew"),
         (cloud(setup_script="x" * 65537), "config.setup_script"),
     ],
-    KEYS: [
-        ({"auth": {"type": "password"}}, "auth.type"),
-        ({"auth": {**BEARER, "token": None}}, "auth.token"),
-    ],
+    KEYS: [({"auth": {"type": "password"}}, "auth.type"), ({"auth": {**BEARER, "token": None}}, "auth.token")],
     "/dreams": [
         ({"inputs": []}, "inputs"),
         ({"inputs": ["memstore_project"]}, "inputs.0"),
         ({"inputs": [{"type": "sessions"}], "output_behavior": {"x": 1}}, "output_behavior.type"),
     ],
-    "/memory_stores": [
-        ({"name": None}, "name"),
-        ({"metadata": SEVENTEEN}, "metadata"),
-    ],
+    "/memory_stores": [({"name": None}, "name"), ({"metadata": SEVENTEEN}, "metadata")],
     "/memory_stores/memstore_project/memories": [
         ({"path": "/etc/a", "content": "A."}, "path"),
         ({"path": "a/../b", "content": "A."}, "path"),
