@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder
-from tests.contract.lines import COMMANDS
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
@@ -185,11 +184,3 @@ def test_agent_create_says_to_send_less_at_a_413(qoder: Qoder, service: Things, 
 def test_agent_takes_a_file_whose_lists_are_odd(qoder: Qoder, service: Things, words: list[str], field: str) -> None:
     qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
     assert qoder("agent", *words, "-f", "-", "--dry-run").code == 0
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_every_command_fits_80_columns_and_has_examples(qoder: Qoder, command: str) -> None:
-    qoder.env["COLUMNS"] = "80"
-    lines = qoder(*command.split(), "--help").out.splitlines()
-    assert [line for line in lines if len(line) > 80] == []
-    assert "  Examples:" in lines

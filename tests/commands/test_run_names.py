@@ -163,13 +163,6 @@ def test_deploy_get_says_the_same_where_no_suggestion_can_be_had(qoder: Qoder, a
 # Runs.
 
 
-@pytest.mark.parametrize("typed", ["last", "@last"])
-def test_run_get_last_is_no_run_that_someone_else_started(qoder: Qoder, world: World, typed: str) -> None:
-    started = qoder("deploy", "run", "dep_demo", "-q").out
-    world.start("dep_demo")  # by someone else
-    assert qoder("run", "get", typed, "-q").out == started
-
-
 @pytest.mark.parametrize("typed", ["dep_scheduled@last", "nightly-report@last", "odd@last@last"])
 def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, world: World, typed: str) -> None:
     named = world.add_deployment(name="odd@last") if "odd" in typed else world.deployments["dep_scheduled"]

@@ -28,7 +28,7 @@ from tests.conftest import Qoder
 from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
-from tests.support.stored import entries_in
+from tests.support.stored import GARBAGE, entries_in
 from tests.support.wire import api_error
 
 HOST = "api.qoder.com"
@@ -344,11 +344,6 @@ def changed(path: Path, sql: str) -> None:
         connection.execute(sql)
 
 
-def in_a_file(path: Path) -> None:
-    path.parent.rmdir()
-    path.parent.write_text("")
-
-
 def garbage_in_the_middle(path: Path) -> None:
     whole = filled(path).read_bytes()
     path.write_bytes(whole[:4096] + b"\xab" * (len(whole) - 4096))
@@ -359,17 +354,12 @@ def not_even_text(path: Path) -> None:
     path.write_bytes(filled(path, 1).read_bytes().replace(b"at REAL NOT NULL", b"at REAL NOT \xffULL"))
 
 
+AS_FOR_NAMES = ("huge", "half", "newer", "a folder", "a pipe", "a link to nothing", "a file for a folder")
 IN_THE_WAY: dict[str, Callable[[Path], object]] = {
-    "folder": Path.mkdir,
-    "text": lambda path: path.write_text("this is no database\n" * 100),
-    "cut": lambda path: os.truncate(filled(path), 6000),
-    "garbage": garbage_in_the_middle,
+    **{name: make for name, make in GARBAGE.items() if name in AS_FOR_NAMES},
+    "garbage in the middle": garbage_in_the_middle,
     "not even text": not_even_text,
-    "newer": lambda path: changed(filled(path, 1), f"PRAGMA user_version = {module.VERSION + 1}"),
     "another's": lambda path: changed(path, "CREATE TABLE attempts (number)"),
-    "state folder is a file": in_a_file,
-    "link to nothing": lambda path: path.symlink_to(path.parent / "no/where"),
-    "pipe": lambda path: os.mkfifo(path),
     "pipe beside": lambda path: os.mkfifo(f"{path}-journal"),
     "folder beside": lambda path: Path(f"{path}-wal").mkdir(),
 }

@@ -236,15 +236,6 @@ def test_deploy_run_of_many_names_the_runs_that_go_on_when_the_disk_is_full(alon
         assert set(ended.error["next"][3:-2]) == started == journaled(alone)[0]
 
 
-@pytest.mark.parametrize(
-    "source", ["ids=$(printf 'dep_demo\\n%.0s' {1..9999}); while echo \"$ids\"; do :; done", "tr '\\0' x < /dev/zero"]
-)
-def test_deploy_run_of_many_refuses_a_pipe_that_never_ends(source: str, alone: Shell) -> None:
-    alone.env["QODER_PAT"] = "pt-0123456789abcdef"
-    codes, ended = _in_bash(alone, f"{source} | qoder deploy run - --base-url http://127.0.0.1:1")
-    assert (codes[1], len(ended.errors)) == (2, 1)
-
-
 # On a terminal.
 
 

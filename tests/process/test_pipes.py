@@ -82,14 +82,6 @@ def test_deploy_run_ends_the_same_where_stderr_is_full(
             assert (ended.code, ended.out.startswith("drun_")) == (code, code != 5)
 
 
-@pytest.mark.parametrize("env", [{}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-8"}])
-def test_run_wait_refuses_ids_on_stdin_that_are_no_text(shell: Shell, env: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "ids").write_bytes(b"drun_\xff\xfe\n")
-    with (tmp_path / "ids").open("rb") as ids:
-        ended = shell.qoder("run", "wait", "-", "--json", stdin=ids, env=env)
-    assert (ended.code, ended.error["type"]) == (2, "usage")
-
-
 # Files of the program that are exchanged, or that can be opened no more, while its run goes on.
 
 NO_LAST_WORDS = {

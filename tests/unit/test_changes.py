@@ -11,18 +11,15 @@ from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment
 from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Change, Difference, Secrets, difference, told
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
-from tests.support.deployments import DEPLOYMENTS
+from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
 OUTCOME = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All of it."}}
 FILE = {"type": "file", "file_id": "file_1"}
 SERVER: dict[str, Any] = {
-    "id": "dep_1",
-    "type": "deployment",
+    **PLAIN,
     "name": "report",
     "description": "Old words",
-    "agent": {"id": "agent_1", "type": "agent", "version": 3},
-    "environment_id": "env_1",
     "environment_variables": "A=1\nB=2",
     "schedule": {
         "type": "cron",
@@ -31,11 +28,10 @@ SERVER: dict[str, Any] = {
         "upcoming_runs_at": ["2026-06-15T09:00:00Z"],
     },
     "initial_events": MESSAGE,
-    "resources": [{"type": "file", "file_id": "file_1"}],
+    "resources": [FILE],
     "vault_ids": ["vault_1", "vault_2"],
     "metadata": {"team": "core", "cas_config": {"stats": {"total_runs": 4}}},
     "budget": {"type": "limit", "max_credit_cost": "5.00"},
-    "status": "active",
     "updated_at": "2026-06-14T08:54:05Z",
 }
 

@@ -176,17 +176,7 @@ def test_remembered_in_a_sandbox_is_offered_there_until_the_next_one(folder: Pat
 
 
 ODD_IDS = [
-    "dep_$(touch x)",
-    "dep_ ",
-    "dep_a b",
-    "dep_\t",
-    "dep_\n",
-    "dep_é",
-    "dep_",
-    "dep_" + "x" * 200,
-    "-dep_1",
-    "",
-    7,
+    *("dep_$(touch x)", "dep_ ", "dep_a b", "dep_\t", "dep_\n", "dep_é", "dep_", "dep_" + "x" * 200, "-dep_1", "", 7)
 ]
 
 
