@@ -120,8 +120,6 @@ TOKEN = "pt-planted-0123456789abcdef"
 
 @dataclass
 class Ran:
-    """What one command line did."""
-
     code: int
     out: str
     err: str

@@ -52,7 +52,6 @@ def measure(rounds: int) -> dict[str, float]:
 
 
 def report(medians: dict[str, float]) -> str:
-    """Return the table of ratios."""
     lines = [f"{'what':<22} {'ms':>6}   {'against':<30} {'ms':>6}   {'ratio':>5}   goal"]
     for what, against, goal in GOALS:
         ratio = medians[what] / medians[against]

@@ -55,7 +55,6 @@ def _report(what: str, words: list[str], base_url: str, wires: Connection, *, wr
 
 
 def measure(generation: Generation, deployments: int) -> None:
-    """Measure one generation, and print."""
     mine, its = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, its])
     server.start()
@@ -74,7 +73,6 @@ def measure(generation: Generation, deployments: int) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
     deployments = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     print(f"{deployments} deployments in a folder")
     for generation in GENERATIONS:

@@ -53,7 +53,6 @@ FISH = r"source $argv[1]; for time in (seq $argv[3]); complete -C $argv[2]; end 
 
 
 def fill(folder: Path) -> None:
-    """Remember as much as there can be."""
     env = {"QODER_STATE_DIR": str(folder), "QODER_CONFIG": "/nonexistent/config.toml"}
     app = App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))
     remember(
@@ -71,13 +70,11 @@ def fill(folder: Path) -> None:
 
 
 def in_bash(line: str, env: dict[str, str]) -> list[float]:
-    """Return the milliseconds of each TAB."""
     subprocess.run(["bash", "--norc", "-c", BASH, "bash", line, str(TIMES)], env=env, check=True)
     return [float(each) for each in Path(env["TYPED"]).read_text().split()]
 
 
 def in_zsh(line: str, env: dict[str, str]) -> list[float]:
-    """Return the milliseconds of each TAB."""
     typed, _ = type_into(["zsh", "-f", "-i"], ZSH, [line] * TIMES, env)
     return [float(each) for each in typed]
 

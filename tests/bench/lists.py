@@ -107,7 +107,6 @@ class Figures(NamedTuple):
 
 
 def run(command: list[str], base_url: str) -> Figures:
-    """Run one command and return what it took."""
     env = {**os.environ, "QODER_BASE_URL": base_url, "QODER_PAT": TOKEN, "QODER_ACCESS_TOKEN": TOKEN}
     launcher = [sys.executable, "-S", "-E", "-c", LAUNCHER, *command]
     with tempfile.TemporaryFile() as out:
@@ -223,7 +222,6 @@ def report(figures: dict[str, Figures]) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     rounds, runs = [*numbers, *[5, 10_000][len(numbers) :]][:2]
     noun = next((word for word in sys.argv[1:] if word in RESOURCES), "run")

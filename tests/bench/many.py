@@ -57,7 +57,6 @@ def _busiest(moments: list[float]) -> int:
 
 
 def measure(generation: Generation, deployments: int, runs: int) -> None:
-    """Measure one generation, and print."""
     mine, its = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, deployments, runs, its])
     server.start()
@@ -96,7 +95,6 @@ def measure(generation: Generation, deployments: int, runs: int) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     deployments, runs = [*numbers, *[200, 2000][len(numbers) :]][:2]
     for generation in GENERATIONS:

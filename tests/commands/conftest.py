@@ -19,7 +19,6 @@ from tests.support.things import Things
 
 @pytest.fixture(params=GENERATIONS)
 def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
-    """Return a sandbox that the user is in."""
     made = World(clock=qoder.clock.now, generation=request.param, token=TOKEN, seed=7)
     qoder.transport = WorldTransport(made, sleep=qoder.clock.sleep)
     return made
@@ -27,7 +26,6 @@ def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
 
 @pytest.fixture(params=GENERATIONS)
 def server(request: pytest.FixtureRequest, qoder: Qoder) -> Server:
-    """Return a server whose agents ask."""
     qoder.transport = made = Server(qoder.clock, generation=request.param)
     return made
 

@@ -93,7 +93,6 @@ ENV = st.fixed_dictionaries(
 
 
 def first(*sources: tuple[str | None, str]) -> tuple[str | None, str | None]:
-    """Return the first value that is set, and its source."""
     return next(((value.rstrip("\r\n"), source) for value, source in sources if value), (None, None))
 
 

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.usefixtures("plain_http")
 
 
 def actions(ran: Ran) -> list[tuple[str, int | None]]:
-    """Return what became of each, from the JSON."""
     return [(item["action"], item["exit_code"]) for item in ran.json]
 
 

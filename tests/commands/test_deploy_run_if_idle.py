@@ -102,7 +102,6 @@ def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder
 
 
 def rows(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Return a page with these fields in each row."""
     return {**body, "data": [{**row, **fields} for row in body["data"]]}
 
 

@@ -42,12 +42,10 @@ def change(qoder: Qoder, verb: str, *words: str) -> Ran:
 
 
 def asked(world: World, method: str = "POST") -> list[str]:
-    """Return the paths that were asked with this method."""
     return [seen.path.removeprefix(BASE_PATH) for seen in world.requests if seen.method == method]
 
 
 def state(world: World, id: str) -> str:
-    """Return what has truly become of a deployment."""
     with world.lock:
         world.settle()
     deployment = world.deployments[id]

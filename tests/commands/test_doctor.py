@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from qoder_cli.doctor import checks
 from qoder_cli.http.proxy import masked
 from qoder_cli.local.store import Attempt, Store
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.wire import api_error, page
@@ -480,11 +479,10 @@ def test_doctor_knows_the_program_that_was_started(tmp_path: Path, monkeypatch: 
 
 
 @posix
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_doctor_inside_the_sandbox_finds_nothing_in_the_way(tmp_path: Path, generation: Generation) -> None:
+def test_doctor_inside_the_sandbox_finds_nothing_in_the_way(tmp_path: Path) -> None:
     from tests.support.processes import Shell, Terminal, sandbox
 
-    with sandbox(generation) as server:
+    with sandbox("current") as server:
         server.world.start("dep_demo")
         shell = Shell(tmp_path, server)
         with Terminal(shell, "qoder", "doctor") as terminal:
@@ -494,7 +492,7 @@ def test_doctor_inside_the_sandbox_finds_nothing_in_the_way(tmp_path: Path, gene
         ended = shell.qoder("doctor", "--json")
     rows = {each["check"]: each for each in ended.json}
     assert (ended.code, ended.err) == (0, "")
-    assert rows["generation"]["found"].startswith(generation)
+    assert rows["generation"]["found"].startswith("current")
     assert "(this one)" in rows["qoder"]["found"]
     assert [each.name for each in tmp_path.iterdir()] == ["sandbox.url"]  # nothing was written
     shell.env = {"PATH": shell.env["PATH"]}  # nothing but a path is needed

@@ -132,7 +132,6 @@ def test_env_update_believes_no_kept_answer_when_it_reads_back(qoder: Qoder, ser
 
 
 def aged(body: Any) -> httpx.Response:
-    """Return an answer that a proxy has kept."""
     return httpx.Response(200, json=body, headers={"age": "600"})
 
 

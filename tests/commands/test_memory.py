@@ -26,7 +26,6 @@ def written(service: Things, content: str) -> Callable[[], object]:
 
 
 def memory(service: Things, path: str) -> Raw:
-    """Return a memory as it is now."""
     kept = service.world.things[LIST[1:]].values()
     return next(each.fields for each in kept if each.fields["path"] == path and each.deleted is None)
 

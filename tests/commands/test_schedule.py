@@ -74,7 +74,6 @@ def times(words: str) -> set[int]:
 
 
 def days(words: str) -> Days:
-    """Read the days."""
     months = set(range(1, 13))
     if within := re.search(rf" in ((?:{'|'.join(MONTHS)}).*)$", words):
         words = words[: within.start()]

@@ -126,7 +126,6 @@ def interrupted_in_vain(server: Server) -> None:
 
 
 def busy(qoder: Qoder, server: Server) -> None:
-    """Let the session work for ever."""
     session = server.session("sess_1")
     server._tell(session, qoder.clock.time - 5, {"type": "session.status_running"})
     interrupted_in_vain(server)

@@ -155,7 +155,6 @@ def test_session_send_waits_on_while_the_session_works_or_asks(qoder: Qoder, ser
 
 
 def later(server: Server, seconds: float, *events: Event) -> None:
-    """Let these events follow much later."""
     for number, event in enumerate(events):
         server._tell(server.sessions["sess_1"], server.clock.time + seconds + number, event)
 

@@ -58,7 +58,6 @@ EVERY_WAY = ("agent create --name new --model auto", "agent update writer --tool
 
 
 def lost(ways: Iterable[str]) -> pytest.MarkDecorator:
-    """Return the cases with the ways in which each is lost."""
     each = [(case, way) for case in CASES for way in ways if way == "reset" or case.line in EVERY_WAY]
     return pytest.mark.parametrize(("case", "loss"), each, ids=lambda one: getattr(one, "line", one))
 

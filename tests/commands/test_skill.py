@@ -201,7 +201,6 @@ def test_skill_upload_refuses_too_much(
 
 
 def member(name: str, *, mode: int = 0o100644, content: bytes = b"") -> bytes:
-    """Return a zip of a skill and one more member."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("SKILL.md", MAIN)

@@ -46,7 +46,6 @@ def alone(tmp_path: Path) -> "Shell":
 
 @pytest.fixture
 def shell(alone: "Shell", servers: "Servers") -> "Shell":
-    """Return a shell in a sandbox of the current generation."""
     return alone.enter(servers["current"])
 
 

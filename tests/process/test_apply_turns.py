@@ -55,7 +55,6 @@ def killing(generation: Generation) -> Iterator[tuple[Server, Killing]]:
 
 
 def write_files(folder: Path, *names: str, **fields: Any) -> str:
-    """Write a file for each of these names, and return the folder."""
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / f"{name}.json").write_text(json.dumps({**NEW, "name": name, **fields}))

@@ -1,9 +1,7 @@
 """`qoder` as it is installed: its names, several at once, odd homes and locales, a broken network, and its imports."""
 
-import random
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,6 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import BIN, MODULE, Held, Shell, sandbox, staged, until
 from tests.support.stored import entries_in
-from tests.tools.matrix import Cell, first_cells, judged
-from tests.tools.playing import Played
-from tests.tools.typed import Said
 
 KEYED = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "--json")
 
@@ -159,29 +154,7 @@ def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: st
 # The trigger protocol over real sockets: a sample of the fault matrix, and many at once.
 
 
-# Without those that take more than a few seconds: three of the same in a row, and what no real server can do.
-QUICK = [cell for cell in first_cells() if "refused" not in str(cell) and not cell.faults[0].endswith("*3")]
-SAMPLE = random.Random(7).sample(QUICK, 12)
 MANY = 16  # processes
-
-
-def test_deploy_run_keeps_its_promises_as_a_real_process(tmp_path: Path) -> None:
-    folders = [tmp_path / str(number) for number in range(len(SAMPLE))]
-    for folder in folders:
-        folder.mkdir()
-    with ThreadPoolExecutor(len(SAMPLE)) as pool:
-        played = dict(zip(map(str, SAMPLE), pool.map(play_for_real, SAMPLE, folders), strict=True))
-    assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
-    assert {code for one in played.values() for code in one.codes} <= {0, 4, 5, 6, 7, 9, 10, 124}
-
-
-def play_for_real(cell: Cell, home: Path) -> Played:
-    """Run a cell as a real process over a real socket, with less patience than users have."""
-    faults = [fault.replace("=31536000", "=1").replace("=20", "=1") for fault in cell.faults]
-    words = ("deploy", "run", "dep_demo", "--wait", "--json", "--timeout", "300", "--request-timeout", "2")
-    with sandbox(cell.generation, *faults, speed=5, honour_key=cell.honours_key) as server:
-        ended = Shell(home, server).hurry().qoder(*words)
-        return judged(cell, server.world, Said(words, ended.code, ended.out, ended.err))
 
 
 def test_deploy_run_in_many_processes_at_once_leaves_one_store_whole(tmp_path: Path) -> None:

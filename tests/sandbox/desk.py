@@ -102,7 +102,6 @@ class Desk:
         return self.done(f"/deployments/{deployment}/run")
 
     def events(self, run: Any, **query: Any) -> list[Any]:
-        """Return the events of a run, or of a session."""
         data: list[Any] = self.get(f"/sessions/{run.get('session_id', run['id'])}/events", limit=100, **query)["data"]
         return data
 

@@ -242,12 +242,8 @@ def test_sandbox_may_have_replicas_that_lag(desk: Desk) -> None:
     desk.faults.add("any:lagging=3")
     run = desk.run()
     session = f"/sessions/{run['session_id']}"
-    paths = (
-        f"/deployment_runs/{run['id']}",
-        session,
-        f"{session}/events",
-        f"/vaults/{desk.done('/vaults', display_name='a')['id']}",
-    )
+    vault = desk.done("/vaults", display_name="a")["id"]
+    paths = (f"/deployment_runs/{run['id']}", session, f"{session}/events", f"/vaults/{vault}")
     assert [desk.status(path) for path in paths] == [404] * 4
     assert desk.ids("/deployment_runs") == desk.ids("/sessions") == []
     assert desk.ids("/vaults") == ["vault_team"]

@@ -149,9 +149,8 @@ AUTHS: list[dict[str, Any]] = [
 def test_sandbox_never_shows_a_secret(desk: Desk, auth: dict[str, Any]) -> None:
     credential = desk.made(KEYS, auth=auth, display_name="key")
     path = f"{KEYS}/{credential['id']}"
-    assert (
-        desk.refused("POST", path, json={"auth": auth})[0] == 400
-    )  # what an update does not know (help/pages/api.md#vaults)
+    # What an update does not know (help/pages/api.md#vaults).
+    assert desk.refused("POST", path, json={"auth": auth})[0] == 400
     change = {name: value for name, value in auth.items() if name not in ("secret_name", "mcp_server_url")}
     again = desk.post(path, {"auth": change, "metadata": {"team": "core"}})
     assert again.status_code == 200
@@ -201,11 +200,8 @@ def test_sandbox_dreams_into_a_store_that_there_is(current: Desk) -> None:
     current.clock.sleep(5)
     memories = current.ids("/memory_stores/memstore_project/memories", "path")
     assert memories == ["dream.md", "people/on-call.md", "conventions.md"]
-    nowhere = {
-        "inputs": body["inputs"],
-        "model": "auto",
-        "output_behavior": {**behaviour, "memory_store_id": "memstore_x"},
-    }
+    nowhere = {"inputs": body["inputs"], "model": "auto"}
+    nowhere["output_behavior"] = {**behaviour, "memory_store_id": "memstore_x"}
     assert current.refused("POST", "/dreams", json=nowhere)[0] == 404
 
 

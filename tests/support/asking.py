@@ -303,7 +303,6 @@ def _ends(event: Event) -> bool:
 
 
 def _before(wrong: str) -> httpx.Response | Exception | None:
-    """Return what happens instead of the write."""
     match wrong:
         case "refused":
             return httpx.ConnectError("refused")

@@ -46,7 +46,6 @@ class Desk:
         self.world.requests.clear()
 
     def file(self, *deployments: Any, name: str = "file.json") -> str:
-        """Write a file, and return its path."""
         path = self.folder / name
         texts = [one if isinstance(one, str) else json.dumps(one) for one in deployments]
         path.write_text(("\n---\n" if name.endswith("yaml") else "\n").join(texts), "utf-8")

@@ -350,8 +350,6 @@ class Run:
 
 @dataclass
 class Post:
-    """A trigger that came in."""
-
     at: float
     deployment: str
     key: str | None
@@ -823,8 +821,6 @@ class Hostile(httpx.BaseTransport):
 
 
 class _Stream(httpx.SyncByteStream):
-    """An event stream, in one of the ways to be one."""
-
     def __init__(self, server: Hostile, run: Run, session: str, after: str | None) -> None:
         self._server, self._run, self._session, self._after = server, run, session, after
         self._open = True
@@ -902,8 +898,6 @@ def _cut(status: int, text: str, request: httpx.Request) -> httpx.Response:
 
 
 class _CutOff(httpx.SyncByteStream):
-    """A body that breaks off."""
-
     def __init__(self, text: str, request: httpx.Request) -> None:
         self._text, self._request = text, request
 

@@ -78,12 +78,10 @@ class Process:
         return code
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal, if it still runs."""
         if self.poll() is None:
             os.kill(self.pid, signum)
 
     def kill(self) -> None:
-        """End it at once."""
         self.send_signal(signal.SIGKILL)
 
 
@@ -157,7 +155,6 @@ class Nursery:
         return Process(self, pid, given[1].ours, given[2].ours)
 
     def close(self) -> None:
-        """End it."""
         self._process.kill()
         self._process.wait()
         self._line.close()
@@ -166,7 +163,6 @@ class Nursery:
 
 @cache
 def nursery() -> Nursery:
-    """Return the nursery of this process, which ends with it."""
     made = Nursery()
     atexit.register(made.close)
     return made

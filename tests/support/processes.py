@@ -184,12 +184,10 @@ class Going:
 
     @property
     def out(self) -> str:
-        """What is on stdout so far."""
         return self._said["out"].decode()
 
     @property
     def err(self) -> str:
-        """What is on stderr so far."""
         return self._said["err"].decode()
 
     def says(self, word: str) -> "Going":
@@ -283,11 +281,9 @@ class Shell:
         return {"stdin": subprocess.DEVNULL, **pipes, "cwd": self.home, **settings}
 
     def run(self, *command: str, **settings: Any) -> Ended:
-        """Run a command to its end."""
         return self.start(*command, **settings).end()
 
     def qoder(self, *words: str, **settings: Any) -> Ended:
-        """Run qoder to its end."""
         return self.begin(*words, **settings).end()
 
     def bash(self, line: str) -> Ended:
@@ -392,7 +388,6 @@ class Terminal:
         return word in self.raw and any(word in line for line in self.screen)
 
     def type(self, keys: str) -> None:
-        """Type."""
         os.write(self._master, keys.encode())
 
     def hang_up(self) -> None:

@@ -105,7 +105,6 @@ class Things(WorldTransport):
 
     @property
     def asked(self) -> list[str]:
-        """Each request, by method and path."""
         return list(map(_asked, self.requests))
 
     @property
@@ -135,11 +134,9 @@ class Things(WorldTransport):
         return kept.fields
 
     def thing(self, id: str) -> Raw:
-        """Return the fields of a thing, as they are now."""
         return next(held[id].fields for held in self.world.things.values() if id in held)
 
     def session(self, **fields: Any) -> str:
-        """Add a session, and return its id."""
         agent = {"id": AGENT, "type": "agent", "version": 1}
         known = {"agent": agent, "environment_id": ENVIRONMENT, "title": None}
         return self.world.add_session(at=self.world.now(), **{**known, **fields}).id

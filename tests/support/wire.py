@@ -128,7 +128,6 @@ class Wire(httpx.BaseTransport):
         assert not left, f"never asked: {left}"
 
     def asked(self, method: str) -> list[str]:
-        """Return the paths asked with this method."""
         return [request.url.path for request in self.requests if request.method == method]
 
 
@@ -150,7 +149,6 @@ def api_error(status: int, kind: str, message: str) -> tuple[int, dict[str, Any]
 
 
 def page(*items: dict[str, Any], more: bool = False) -> dict[str, Any]:
-    """Return one page of a list."""
     ids = [item.get("id") for item in items]
     return {
         "data": list(items),

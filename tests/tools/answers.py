@@ -44,8 +44,6 @@ HIDING = ("lag=1", "lag=4", "lag=60", "reads fail twice", "reads fail", "changed
 
 
 class Cell(NamedTuple):
-    """One thing to try."""
-
     command: str
     fault: str
     times: int
@@ -54,7 +52,6 @@ class Cell(NamedTuple):
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
-    """Yield every cell."""
     for generation, command, fault in itertools.product(("current", "legacy"), COMMANDS, FAULTS):
         for times in (1, 2, 3) if fault else (1,):
             yield Cell(command, fault, times, "", generation)
@@ -118,7 +115,6 @@ def _typed(server: Server, folder: Path, *words: str) -> Said:
 
 
 def _blur(server: Server, blur: str, *, is_call: bool) -> None:
-    """Let something blur what can be read."""
     if blur.startswith("lag="):
         server.lag = float(blur[4:])
     server.reads_fail = {"reads fail twice": 2, "reads fail": 1000}.get(blur, 0)

@@ -122,7 +122,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def program(named: str) -> Program:
-    """Return the program that a word stands for."""
     path = Path(named)
     if (path / "qoder_cli").is_dir():
         return Program(sys.executable, str(path.resolve()))

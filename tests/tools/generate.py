@@ -16,7 +16,6 @@ PAGES = Path(qoder_cli.__file__).parent / "help" / "pages"
 
 
 def exit_codes() -> str:
-    """Return the table of exit codes."""
     rows = [(f"{code.value} {code.name.lower()}", meaning, THEN[code]) for code, meaning in MEANING.items()]
     return _table(("Code", "When", "What a script should do"), rows) + SAFE_TO_REPEAT
 
@@ -52,7 +51,6 @@ def _with(text: str, name: str, made: str) -> str:
 
 
 def write() -> None:
-    """Write every generated file."""
     for path, make in ((README, with_first_run), (PAGES / "exit-codes.md", with_exit_codes)):
         path.write_text(make(path.read_text("utf-8")), "utf-8", newline="\n")
     for name, script in completions.scripts().items():

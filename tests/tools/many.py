@@ -43,8 +43,6 @@ TOGETHER = (
 
 
 class Sandbox(NamedTuple):
-    """A sandbox that goes wrong."""
-
     faults: tuple[str, ...]
     generation: Generation
     honours_key: bool
@@ -54,8 +52,6 @@ class Sandbox(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One thing to try."""
-
     server: Sandbox | Server
     meets: str = "third"  # which deployments meet it
     on_lost: str = "adopt"
@@ -92,7 +88,6 @@ BAD_STORIES: tuple[dict[str, Any], ...] = (
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
-    """Yield every cell."""
     if options.attacks:
         lists: list[dict[str, Any]] = [{name: value} for name in ("created", "foreign") for value in ATTACKS[name]]
         lists += [{"more": more, "paging": "next_page null", "newer": 110} for more in ATTACKS["more"]]

@@ -69,7 +69,6 @@ class Cell(NamedTuple):
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
-    """Yield every cell."""
     return later_cells() if options.attacks else first_cells()
 
 

@@ -86,7 +86,6 @@ def _forked(work: Callable[[Callable[[Any], None]], Any], limit: float) -> Any:
 
 
 def _run(items: list[pytest.Item], say: Callable[[Any], None]) -> Iterator[tuple[pytest.Item, bool]]:
-    """Run tests, and yield each with whether it failed."""
     failed = []
 
     class Ears:

@@ -58,7 +58,6 @@ class Mutation(NamedTuple):
 
 @cache
 def tree(file: str) -> ast.Module:
-    """Return what a file of the package says."""
     return ast.parse((PACKAGE / file).read_text("utf-8"))
 
 
@@ -194,7 +193,6 @@ def applied(file: str, one: ast.stmt, how: str) -> str:
 
 
 def is_target(node: ast.AST) -> bool:
-    """Return whether something is assigned to this name."""
     return isinstance(getattr(node, "ctx", None), ast.Store)
 
 
@@ -295,7 +293,6 @@ def tests_of(mutation: Mutation) -> list[str]:
 
 
 def play(mutation: Mutation, folder: Path) -> Played:
-    """Play one mutant, and return what became of it."""
     if not mutation.source:
         return Played(["gone"]).breaks(gone=True)
     base = ast.unparse(tree(mutation.file))

@@ -63,8 +63,6 @@ UNREADABLE = ("foreign rows", "has_more", "kept lists")  # blurs that make a lis
 
 
 class Cell(NamedTuple):
-    """One thing to try."""
-
     is_new: bool
     command: str
     loss: str
@@ -183,7 +181,6 @@ class Server(WorldTransport):
             self.world.postpone(float(seconds) + 0.001, lambda at: self._write(what, at))
 
     def _write(self, what: str, at: float) -> None:
-        """Write to the thing as a colleague does."""
         thing = self.thing
         assert thing is not None
         self.theirs = at
@@ -208,7 +205,6 @@ class Server(WorldTransport):
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
-    """Yield every cell."""
     for generation, loss, acts, blur in product(("current", "legacy"), LOSSES, ACTS, BLURS):
         for command, colleague in product(CREATES, COLLEAGUES):
             if not (colleague and command == "file upload"):

@@ -146,7 +146,6 @@ def columns(width: int) -> Iterator[None]:
 
 
 def titled(title: str, rule: str = "=") -> str:
-    """Return a title with a line below it."""
     return f"\n\n{title}\n{rule * len(title)}\n"
 
 
@@ -183,7 +182,6 @@ FILES = {"help.txt": help_pages, "mistakes.txt": mistakes, "tables.txt": all_tab
 
 
 def write() -> None:
-    """Write every file."""
     FOLDER.mkdir(exist_ok=True)
     for name, make in FILES.items():
         (FOLDER / name).write_text(make(), "utf-8", newline="\n")

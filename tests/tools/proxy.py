@@ -197,5 +197,4 @@ def _bench(generation: Generation, pid: int) -> Bench:
 
 
 def play(cell: Cell, folder: Path) -> Played:
-    """Play one cell on the bench of this process."""
     return _bench(cell.generation, os.getpid()).play(cell, folder)

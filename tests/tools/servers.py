@@ -87,8 +87,6 @@ LOOK, LONG_LOOK = 7.5, 29.0  # seconds for which the list is looked at, at least
 
 
 class Cell(NamedTuple):
-    """One thing to try."""
-
     server: Server
     flow: str
 
@@ -318,7 +316,6 @@ def every(*, attacks: bool = False) -> tuple[Cell, ...]:
 
 
 def cells(options: Namespace) -> Sequence[Cell]:
-    """Return every cell."""
     chance = random.Random(options.seed)
     return [draw(chance) for _ in range(options.random)] if options.random else every(attacks=options.attacks)
 

@@ -21,8 +21,6 @@ TOKEN = "pt-planted-0123456789abcdef"
 
 @dataclass
 class Said:
-    """What a command line said."""
-
     words: Words
     code: int
     out: str
@@ -56,7 +54,6 @@ class Said:
 
     @property
     def run(self) -> str | None:
-        """The run that it names."""
         return self.document.get("id") or self.error.get("run_id")
 
     @property

@@ -27,7 +27,6 @@ def read(
 
 
 def told(text: str | None, verb: str = "create", noun: str = "agent", **options: Any) -> str:
-    """Return what is wrong, in words."""
     with pytest.raises(UsageError) as caught:
         read(text, verb, noun, **options)
     assert caught.value.exit == Exit.USAGE

@@ -37,7 +37,6 @@ SERVER: dict[str, Any] = {
 
 
 def changed(wanted: dict[str, Any], *, server: dict[str, Any] | None = None, repin: bool = False) -> Difference:
-    """Return what a file that says this changes."""
     return difference(spelled_out(wanted), settable(Deployment(server or SERVER)), repin=repin)
 
 

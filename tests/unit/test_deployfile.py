@@ -46,12 +46,10 @@ def one(text: str, env: Mapping[str, str] | None = None) -> Declared:
 
 
 def field(name: str, value: str, env: Mapping[str, str] | None = None) -> Any:
-    """Return what becomes of one field, written as YAML."""
     return one(f"id: dep_1\n{name}: {value}", env).fields[name]
 
 
 def files(*paths: Path | str, env: Mapping[str, str] | None = None) -> list[Declared]:
-    """Return what files and folders declare."""
     return load([str(path) for path in paths], stdin=None, env=env or {})
 
 
