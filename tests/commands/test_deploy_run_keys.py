@@ -407,3 +407,13 @@ def test_deploy_run_exits_3_when_it_is_skipped_or_0_where_that_is_ok(qoder: Qode
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert (ran.code, ran.json["status"], ran.error["type"]) == (3, "skipped", "run_skipped")
     assert qoder("deploy", "run", "dep_1", "--on-skip", "ok", *wait).code == 0
+
+
+def test_deploy_run_repeated_under_its_own_key_takes_no_run_from_before_for_its_answer(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    lost = qoder("deploy", "run", "dep_1", "--json")
+    dated = listed(at=qoder.clock.now()).headers
+    qoder.wire.on(*TRIGGER, httpx.Response(200, json=fresh(0, created=at(-600)), headers={"date": dated["date"]}))
+    again = qoder(*lost.error["next"][1:])
+    assert (lost.code, again.code) == (9, 9)

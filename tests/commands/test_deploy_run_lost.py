@@ -165,6 +165,7 @@ STARTS = {
     "a cut write of a certificate": Start([httpx.WriteError("certificate")], [fresh(7)], ADOPTED),
     "an untrusted certificate": Start([httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]")], None, nothing(7)),
     "another deployment's run": Start([{**CURRENT, "deployment_id": "dep_2"}], None, IN_DOUBT),
+    "a run whose id cannot be typed": Start([{**CURRENT, "id": "drun_../../x"}], [], IN_DOUBT),
 }
 
 
@@ -498,3 +499,28 @@ def test_deploy_run_says_that_the_run_it_adopted_has_failed(qoder: Qoder) -> Non
     ran = qoder(*RUN)
     assert seen(ran) == {"code": 1, "run": "drun_7", "adopted": True, "state": "ended"}
     assert ran.json["status"] == "failed"
+
+
+def test_deploy_run_takes_a_list_from_before_its_request_for_no_answer(qoder: Qoder) -> None:
+    """A proxy may leave out `Age`: the server's own clock shows that the list is old."""
+    began = qoder.clock.now()
+    busy = httpx.Response(503, json=ENVELOPED[1], headers={"date": formatdate(began, usegmt=True)})
+    qoder.wire.on(*TRIGGER, busy).on(*RUNS, lambda _: listed(at=began - 20), repeat=True)
+    ran = qoder(*RUN)
+    assert ran.code == 9
+    assert len(qoder.wire.asked("POST")) == 1
+
+
+@pytest.mark.parametrize("refusal", [401, 403, 404, 429])
+def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal: int) -> None:
+    """The first attempt was answered with a 5xx, and acts while the second is refused."""
+    started = fresh(1, created=at(1))
+    qoder.wire.on(*TRIGGER, ENVELOPED).on(*TRIGGER, api_error(refusal, "odd_error", "No."), repeat=True)
+
+    def listed(request: httpx.Request) -> Any:
+        return page(started) if len(qoder.wire.asked("POST")) > 1 else page()
+
+    qoder.wire.on(*RUNS, listed, repeat=True)
+    ran = qoder(*RUN)
+    assert ran.code == 9
+    assert "drun_1" in ran.error["message"]

@@ -242,3 +242,10 @@ def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qo
     assert (ran.code, [each["status"] for each in ran.json]) == (0, ["canceled"] * 2), ran.err
     ran = qoder("dream", "cancel", "drm_demo", "--json")
     assert (ran.code, "dream get" in ran.error["hint"]) == (6, True)
+
+
+def test_memory_write_whose_answer_is_lost_says_how_to_look(qoder: Qoder, service: Things) -> None:
+    service.loses("reset", done=False)
+    ran = qoder("memory", "write", "memstore_project", "new.md", "-m", "x", "--json")
+    assert (ran.code, ran.error["next"][:4]) == (9, ["qoder", "memory", "ls", "memstore_project"])
+    assert qoder(*ran.error["next"][1:]).code == 0

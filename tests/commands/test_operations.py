@@ -7,15 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
-from qoder_cli.nouns.table import Operation, all_operations, find, of_path
+from qoder_cli.base.errors import Exit
+from qoder_cli.nouns.table import NOUNS, Noun, Operation, all_operations, find, of_path, operation, words_of
+from qoder_cli.nouns.write import target_of
 from qoder_cli.sandbox.wire import BASE_PATH
 from tests.conftest import Qoder
 from tests.contract.scene import playing
 from tests.support.desk import unmarked
 from tests.support.staged import put_files
-from tests.support.things import Things
+from tests.support.things import Things, refusal
 
 
 class Case(NamedTuple):
@@ -145,3 +148,25 @@ def test_session_list_sends_each_bound_of_a_window_as_one_parameter(qoder: Qoder
     assert qoder("session", "list", "--since", "1h", "--until", "1m").code == 0
     [request] = service.requests
     assert sorted(name for name in request.url.params if "created" in name) == ["created_at[gte]", "created_at[lte]"]
+
+
+def _looks(noun: Noun) -> list[tuple[str, ...]]:
+    """Return the commands that errors about a noun's things name."""
+    above = NOUNS.get(noun.words.rpartition(" ")[0])
+    held, id = [f"{above.prefix}1"] if above else [], f"{noun.prefix}1"
+    found = [words_of(noun, "list", *held)]
+    if (operation(noun, "retrieve") or operation(noun, "retrieve_metadata")) and noun.words != "memory version":
+        found.append(target_of(noun, *held, id).look)  # of a version of a memory `redact` says it itself
+    if operation(noun, "versions.list"):
+        found.append(words_of(noun, "versions", *held, id))
+    if operation(noun, "delete"):
+        found.append(words_of(noun, "delete", *held, id, "--yes"))
+    return found
+
+
+@pytest.mark.parametrize("noun", NOUNS.values(), ids=lambda noun: noun.words)
+def test_memory_write_names_no_command_that_does_not_exist(qoder: Qoder, noun: Noun) -> None:
+    qoder.transport = httpx.MockTransport(lambda request: refusal(404, "not_found_error", "No such thing."))
+    for words in _looks(noun):
+        ran = qoder(*words)
+        assert ran.code == Exit.NOT_FOUND, (words, ran.err)  # it was understood, and a request was sent

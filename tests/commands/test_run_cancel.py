@@ -80,3 +80,10 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(qoder: Qoder, mo
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
     message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"
     assert (ran.code, ran.error["message"]) == (130, message)
+
+
+def test_run_cancel_says_that_it_may_not_have_arrived(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*CANCEL, api_error(503, "api_error", "Oops."), repeat=True)
+    qoder.wire.on(*EVENTS, page(), repeat=True)
+    ran = qoder("run", "cancel", "drun_1", "--yes")
+    assert "unknown whether the cancellation arrived" in ran.err

@@ -40,7 +40,7 @@ GET = ("run", "get", "drun_1", "--exit-status", "--json")
 
 UNTOLD = {name: value for name, value in LEGACY.items() if name not in ("status", "session_id")}
 ERROR = {"type": "x", "message": "y"}
-NO_ERRORS: list[Any] = [None, {}, " ", [], 0, {"type": "", "message": ""}, {"code": 7}]
+NO_ERRORS: list[Any] = [None, {}, " ", [], 0, {"type": "", "message": ""}, {"code": 7}, 5, [1], True]
 ERRORS: list[Any] = [{"type": "x"}, {"message": "No."}, "No.", {"type": 7}]
 # Fields of a run, the status that is shown, and the exit code; "session" stands for one that its session knows.
 RUNS: dict[str, tuple[dict[str, Any], str, int]] = {

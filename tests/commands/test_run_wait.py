@@ -309,6 +309,33 @@ def test_run_wait_does_not_take_the_first_sessions_ending_for_the_runs(qoder: Qo
     assert (ran.code, ran.json["status"]) == (124, "running")
 
 
+NEWEST_FIRST: list[dict[str, Any]] = [
+    {"id": "evt_5", "type": "session.status_idle"},
+    {"id": "evt_4", "type": "session.error", "error": {"type": "boom", "message": "Boom.", "retry_status": "terminal"}},
+    {"id": "evt_3", "type": "agent.message", "content": [{"type": "text", "text": "Hm."}]},
+    {"id": "evt_2", "type": "session.status_running"},
+    {"id": "evt_1", "type": "user.message", "content": [{"type": "text", "text": "Go."}]},
+]
+
+
+@pytest.mark.parametrize("at", [None, "2026-06-14T08:54:07Z"], ids=["no times", "one second"])
+@pytest.mark.parametrize("orders", ["ignored", "heeded", "turned round"])
+def test_run_wait_tells_a_failure_whatever_the_order_of_undated_ones(qoder: Qoder, at: str | None, orders: str) -> None:
+    told: list[dict[str, Any]] = [{**each, "processed_at": at} if at else each for each in NEWEST_FIRST]
+
+    def listed(request: httpx.Request) -> Any:
+        query = request.url.params
+        types, is_desc = query.get_list("types[]"), query.get("order") == "desc"
+        is_newest_first = {"ignored": True, "heeded": is_desc, "turned round": not is_desc}[orders]
+        events = told if is_newest_first else told[::-1]
+        return page(*(each for each in events if not types or each["type"] in types))
+
+    qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, listed, repeat=True).on(*SESSION, {})
+    ran = qoder("run", "wait", "drun_1", "--json", "--timeout", "2m")
+    assert ran.code == 1
+    assert ran.json["error"]["type"] == "boom"
+
+
 # The command that goes on.
 
 

@@ -1,17 +1,21 @@
 """No secret is printed: not one that a server says back, and not one that was typed where something else belongs."""
 
 import base64
+import html
 import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.redact import Known, by_shape
-from tests.conftest import Qoder
+from tests.conftest import TOKEN, Qoder
+from tests.support.deployments import PLAIN
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
 from tests.support.things import refusal
@@ -226,3 +230,117 @@ def test_deploy_apply_shows_names_and_messages_as_they_are(desk: Desk) -> None:
     assert '+ name: "sk-learn-pipeline-nightly-report"' in ran.err
     assert '+ description: "token=none"' in ran.err
     assert not names_token(texts["name"])
+
+
+# Our own token, which a server repeats, however spelled: of another shape than a personal access token, which is hidden
+# by that; without a word of the messages around it.
+
+OURS = "svc_Zq4+Xk9/Lw2.Vb7~Nc5-Rt8"
+
+
+SPELLED = {
+    "as it is": OURS,
+    "hexadecimal": OURS.encode().hex(),
+    "HEXADECIMAL": OURS.encode().hex().upper(),
+    "base 64": base64.b64encode(OURS.encode()).decode(),
+    "base 64 of a header": base64.b64encode(f"Bearer {OURS}".encode()).decode(),
+    "base 64 of a user": base64.urlsafe_b64encode(f"me:{OURS}".encode()).decode(),
+    "base 64 in lines": base64.encodebytes(("x" * 40 + OURS).encode()).decode(),
+    "percent": quote(OURS, safe=""),
+    "all percent": "".join(f"%{ord(one):02x}" for one in OURS),
+    "percent twice": quote("".join(f"%{ord(one):02X}" for one in OURS)),
+    "unicode": "".join(f"\\u{ord(one):04x}" for one in OURS),
+    "entities": "".join(f"&#{ord(one)};" for one in OURS),
+    "long entities": "".join(f"&#{ord(one):05};" for one in OURS),
+    "entity": html.escape(OURS),
+    "lines": f"{OURS[:14]}\r\n  {OURS[14:]}",
+    "spaces": " ".join(OURS),
+    "zero width": "\u200b".join(OURS),
+    "escapes": f"{OURS[:14]}\x1b[0m{OURS[14:]}",
+    "backslashes": OURS.replace("/", "\\/").replace("-", "\\-"),
+    "json in json": json.dumps(json.dumps({"a": OURS + '"'})),
+    "the first half": OURS[:16],
+    "the second half": OURS[-14:],
+}
+
+
+BESIDE = ("QmVhcmVy", "eHh4", "[redacted]")  # what stands before the token in base 64
+
+
+def _left(said: str) -> str:
+    """Return what was left between the marks of a message, letters and digits alone."""
+    left = said.split("<<")[1].split(">>")[0]
+    for each in BESIDE:
+        left = left.replace(each, "")
+    return "".join(filter(str.isalnum, left))
+
+
+@pytest.mark.parametrize("how", SPELLED)
+@pytest.mark.parametrize("options", [(), ("--json",), ("--debug",)])
+def test_deploy_get_shows_no_token_that_a_refusal_repeats(qoder: Qoder, how: str, options: tuple[str, ...]) -> None:
+    qoder.env["QODER_PAT"] = OURS
+    message = f"bad <<{SPELLED[how]}>> given"
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+    qoder.wire.on("GET", "/deployments/dep_1", httpx.Response(400, json=body))
+    ran = qoder("deploy", "get", "dep_1", *options)
+    assert ran.code == 6
+    for said in ran.err.split("bad ")[1:]:
+        assert len(_left(said)) < 8, said
+
+
+@pytest.mark.parametrize("how", ["base 64", "HEXADECIMAL", "lines", "percent twice"])
+def test_run_wait_does_not_show_the_token_that_the_error_of_a_run_repeats(qoder: Qoder, how: str) -> None:
+    qoder.env["QODER_PAT"] = OURS
+    error = {"type": "unknown_error", "message": f"bad <<{SPELLED[how]}>> given"}
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {"id": "drun_1", "session_id": None, "error": error})
+    ran = qoder("run", "wait", "drun_1", "-o", "id")
+    assert (ran.code, len(_left(ran.err)) < 8) == (1, True), ran.err
+
+
+def test_deploy_get_shows_a_word_that_a_request_and_the_token_share(qoder: Qoder) -> None:
+    qoder.env["QODER_PAT"] = OURS
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": "the svc_id is wrong: a+b/c=="}}
+    qoder.wire.on("GET", "/deployments/dep_1", httpx.Response(400, json=body))
+    assert "the svc_id is wrong: a+b/c==" in qoder("deploy", "get", "dep_1").err
+
+
+# A file that has `[redacted]` in a value is not sent, and `deploy export` of what has our token in it says so.
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_deploy_export_says_where_it_hides_the_token(qoder: Qoder, tmp_path: Path, options: tuple[str, ...]) -> None:
+    said = {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": f"Use {TOKEN}."}]}]}
+    qoder.wire.on("GET", "/deployments/dep_1", {**PLAIN, "environment_variables": f"A=1;B={TOKEN}", **said})
+    ran = qoder("deploy", "export", "dep_1", *options)
+    assert ran.code == 0
+    places = "environment_variables, initial_events[0].content[0].text"
+    assert f"dep_1: [redacted] stands for a secret in {places}; `deploy apply` will refuse this file" in ran.err
+    file = tmp_path / "made.yaml"
+    file.write_text(ran.out)
+    refused = qoder("deploy", "apply", str(file), "--yes")
+    assert refused.code == 2, refused.err
+    assert "[redacted] in place of a secret" in refused.err
+    assert [request.method for request in qoder.wire.requests] == ["GET"]
+
+
+def test_deploy_apply_names_file_line_and_field_of_what_was_hidden(qoder: Qoder, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("name: n\nagent: agent_1\nenvironment: env_1\nmessage: |\n  one\n  the [redacted] two\n")
+    ran = qoder("deploy", "apply", str(file))
+    assert (ran.code, f"{file}:4: message: has [redacted] in place of a secret" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])
+def test_agent_create_refuses_a_file_with_hidden_values(qoder: Qoder, tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("name: n\nmodel: ultimate\nsystem: Use [redacted].\n")
+    ran = qoder(*words, "-f", str(file))
+    assert (ran.code, f"{file}:3: system: has [redacted] in place of a secret" in ran.err) == (2, True), ran.err
+
+
+def test_deploy_apply_sends_the_word_where_a_variable_has_it(qoder: Qoder, tmp_path: Path) -> None:
+    qoder.env["WORD"] = "[redacted]"
+    qoder.wire.on("GET", "/deployments", {"data": [], "has_more": False})
+    file = tmp_path / "a.yaml"
+    file.write_text('name: n\nagent: agent_1\nenvironment: env_1\nmessage: "Write ${WORD} for names."\n')
+    assert qoder("deploy", "apply", str(file), "--dry-run").code == 0
