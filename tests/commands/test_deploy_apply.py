@@ -17,14 +17,12 @@ from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.world import Deployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
-from tests.support.desk import ACTED, EVENTS, FAULTS, HOST, LIST, LOST, Desk
+from tests.support.desk import ACTED, BODY, EVENTS, FAULTS, HOST, LIST, LOST, NEW, Desk
 from tests.support.things import refusal
 from tests.support.wire import page
 
 ALIVE = {variant: one for variant, one in DEPLOYMENTS.items() if not one["archived_at"]}
 ARCHIVED = {variant: one for variant, one in DEPLOYMENTS.items() if one["archived_at"]}
-NEW = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message": "Report."}
-BODY = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "initial_events": EVENTS}
 
 
 pytestmark = pytest.mark.usefixtures("plain_http")

@@ -11,13 +11,12 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from tests.conftest import Qoder, Ran
-from tests.support.desk import EVENTS, HOST, LIST, Desk
+from tests.support.desk import BODY, EVENTS, HOST, LIST, Desk
 from tests.support.interrupting import interrupted
 from tests.support.wire import page
 
 AGENT, ENV = "agent_1", "env_1"
 NEEDED = ("--name", "weekly", "--agent", AGENT, "--environment", ENV, "-m", "Report.")
-BODY = {"name": "weekly", "agent": AGENT, "environment_id": ENV, "initial_events": EVENTS}
 LISTED = ["GET /agents?limit=100", "GET /environments?limit=100", "GET /vaults?limit=100"]
 VERBS = pytest.mark.parametrize("verb", ["create", "update"])
 

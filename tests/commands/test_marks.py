@@ -6,11 +6,10 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder
-from tests.support.desk import LIST, Desk
+from tests.support.desk import LIST, NEW, Desk
 from tests.support.things import FAILED, LOSSES, Answer, Things
 from tests.support.wire import page
 
-NEW = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message": "Report."}
 CREATE = ("deploy", "create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
 FULL = {f"key-{number}": "x" for number in range(16)}  # as many as there may be
 

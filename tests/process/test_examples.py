@@ -17,7 +17,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Going, Shell, Terminal, sandbox, until
-from tests.support.staged import put_files, staged
+from tests.support.staged import CONFIG, put_files, staged
 
 TOLD = reference.commands(command_tree("qoder").make_context("qoder", [], resilient_parsing=True))["commands"]
 UNTOLD = [  # commands for the hosts of workers, and their examples; help lists them nowhere
@@ -42,13 +42,6 @@ REFUSED = [
 ]
 TYPED = [line for line in EXAMPLES if line not in ASKING + TALKING + PASTED + REFUSED]
 ON_BOTH = ("deploy", "run", "session")  # nouns that differ between the generations of server
-CONFIG = f"""\
-[profiles.default]
-region = "global"
-[profiles.work]
-base_url = "https://api.qoder.com.cn/api/v1/cloud"
-token = "{TOKEN}"
-"""
 
 
 def furnish(home: Path) -> dict[str, str]:

@@ -188,17 +188,6 @@ def _in_bash(alone: Shell, line: str) -> tuple[list[int], Ended]:
     return [int(code) for code in codes.split()], ended
 
 
-@both
-def test_deploy_run_of_what_is_listed_tells_line_by_line(generation: Generation, alone: Shell) -> None:
-    with sandbox(generation) as server:
-        line = "qoder deploy list --status active -q | qoder deploy run - --wait -o jsonl --timeout 40"
-        codes, ended = _in_bash(alone.enter(server).hurry(), line)
-        items = [json.loads(each) for each in ended.out.splitlines()]
-        assert codes == [0, 1]
-        assert len(items) == len({item["input"] for item in items}) > 8
-        assert unaccounted(server, items) == []
-
-
 def test_deploy_run_of_many_starts_no_more_when_its_reader_has_taken_one_line(alone: Shell) -> None:
     with sandbox("current", speed=1) as server:
         ids = many(server, 200, seconds=0.1)  # which take 10 s to start

@@ -23,11 +23,9 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Settings
-from qoder_cli.settings.seal import seal
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.network import listening
 from tests.support.nursery import PATIENCE
-from tests.support.processes import Shell
 from tests.support.wire import FakeClock
 
 DEPLOYMENT = b'{"id": "dep_1", "type": "deployment", "name": "over TLS"}'
@@ -117,16 +115,6 @@ def test_deploy_get_goes_around_the_proxy_where_no_proxy_says_so(online: Callabl
         proxy = f"http://127.0.0.1:{port}"
         ran = online("deploy get dep_1", *AGENTS, HTTPS_PROXY=proxy, NO_PROXY="agents.invalid")
     assert (ran.code, heard) == (7, [])
-
-
-def test_deploy_get_as_a_process_never_proxies_loopback(tmp_path: Path) -> None:
-    world = World()
-    with listening(b"") as (port, heard), serve(world) as server:
-        proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), f"http://127.0.0.1:{port}")
-        inside = {"QODER_SANDBOX": server.base_url, "QODER_PAT": world.token}
-        seal(tmp_path, server.base_url)
-        ran = Shell(tmp_path).qoder("deploy", "get", "dep_demo", "-q", env={**proxies, **inside})
-    assert (ran.code, ran.out, heard) == (0, "dep_demo\n", [])
 
 
 def closed_port() -> int:

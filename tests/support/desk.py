@@ -17,6 +17,9 @@ HOST = "localhost:1"  # nobody is asked there: the world is in this process
 
 
 EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
+# A new deployment in a file, and as it is sent.
+NEW = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message": "Report."}
+BODY = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "initial_events": EVENTS}
 
 
 def unmarked(body: dict[str, Any]) -> dict[str, Any]:

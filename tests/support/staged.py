@@ -6,6 +6,13 @@ from pathlib import Path
 from shutil import make_archive
 from typing import Any
 
+CONFIG = """\
+[profiles.default]
+region = "global"
+[profiles.work]
+base_url = "https://api.qoder.com.cn/api/v1/cloud"
+token = "pt-planted-0123456789abcdef"
+"""
 FILES = {
     "notes.md": "# Notes\n",
     "notes.txt": "Look at the second table too.\n",

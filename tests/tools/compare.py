@@ -40,7 +40,7 @@ from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
-from tests.support.staged import put_files, staged
+from tests.support.staged import CONFIG, put_files, staged
 from tests.tools import compare_worker
 from tests.tools.playing import Played
 from tests.tools.typed import TOKEN
@@ -78,13 +78,6 @@ REAL = (  # as processes, over real sockets
     *("deploy run dep_slow --wait --json --no-progress ^C", "run logs drun_nope", "deploy run dep_nope --debug"),
     *("sandbox -- true", "sandbox --fault nonsense", "doctor --json", "completion bash"),
 )
-CONFIG = f"""\
-[profiles.default]
-region = "global"
-[profiles.work]
-base_url = "https://api.qoder.com.cn/api/v1/cloud"
-token = "{TOKEN}"
-"""
 
 
 class Program(NamedTuple):

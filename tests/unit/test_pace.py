@@ -12,10 +12,8 @@ from qoder_cli.http.pace import Closed, Pace, next_try
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
-from tests.support.desk import EVENTS
+from tests.support.desk import BODY
 from tests.support.things import Things
-
-BODY = {"name": "report", "agent": "agent_1", "environment_id": "env_1", "initial_events": EVENTS}
 
 
 class Held(Pace):
@@ -34,7 +32,7 @@ def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Res
     return object_write(
         app.client,
         Sent("POST", "/deployments", BODY),
-        what="creating report",
+        what="creating weekly",
         shows=lambda found: True,
         find=lambda: None,
         look=["qoder", "deploy", "list"],
