@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.sandbox.wire import GENERATIONS
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Server
@@ -30,10 +30,16 @@ def server(request: pytest.FixtureRequest, qoder: Qoder) -> Server:
     return made
 
 
-@pytest.fixture(params=GENERATIONS)
-def service(qoder: Qoder, request: pytest.FixtureRequest) -> Things:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Serve both generations, or those that a module names: most nouns are the same on both."""
+    if "served_by" in metafunc.fixturenames:
+        metafunc.parametrize("served_by", getattr(metafunc.module, "SERVED_BY", GENERATIONS))
+
+
+@pytest.fixture
+def service(qoder: Qoder, served_by: Generation) -> Things:
     """Return the sandbox with hooks, which the user is led to."""
-    return Things(qoder, request.param)
+    return Things(qoder, served_by)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from qoder_cli.nouns.write import covers, same
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things, refusal
 
+SERVED_BY = ("current",)
 TOOLSET = {"type": "agent_toolset_20260401"}
 ASKS = {"permission_policy": {"type": "always_ask"}}
 DOCS = {"name": "docs", "type": "url", "url": "https://mcp.example.com/docs"}

@@ -14,6 +14,7 @@ from qoder_cli.nouns.write import covers, same
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things
 
+SERVED_BY = ("current",)
 OPEN = {"type": "cloud", "networking": {"type": "unrestricted"}}
 LIMITED = {"type": "limited", "allowed_hosts": ["example.com"], "allow_mcp_servers": True}
 CONFIG = {

@@ -11,6 +11,7 @@ from qoder_cli.nouns import memories
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Raw, Things, each_row, refusal
 
+SERVED_BY = ("current",)
 LIST = "/memory_stores/memstore_project/memories"
 OLD = f"{LIST}/mem_1"
 WRITE = ("memory", "write", "project")

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
+SERVED_BY = ("current",)
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
 
 

@@ -16,6 +16,7 @@ from qoder_cli.nouns import skills
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Things, each_row, refusal
 
+SERVED_BY = ("current",)
 MAIN = b"---\nname: release-notes\ndescription: Writes them.\n---\n# How\n"
 FILES = {"SKILL.md": MAIN, "scripts/run.py": b"print()\n"}
 NOTES = "skill_release_notes"

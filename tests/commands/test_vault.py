@@ -12,6 +12,7 @@ from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder, Ran
 from tests.support.things import LOSSES, Raw, Things, ok, refusal
 
+SERVED_BY = ("current",)
 LIST = "/vaults/vault_team/credentials"
 OLD = f"{LIST}/vcred_old"
 SECRET = 's3cret-Value/with"quotes" and spaces'

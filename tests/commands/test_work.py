@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import Qoder
 from tests.support.things import FAILED, Things, ok, refusal
 
+SERVED_BY = ("current",)
 ITEM = "/environments/env_workers/work/work_demo"
 POLL = "/environments/env_workers/work/poll"
 
