@@ -83,9 +83,7 @@ FOUND: dict[str, tuple[str, float, list[Any], int]] = {
 
 
 @pytest.mark.parametrize(("words", "after", "answers", "code"), FOUND.values(), ids=FOUND.keys())
-def test_run_get_looks_again_for_new_runs(
-    qoder: Qoder, words: str, after: float, answers: list[Any], code: int
-) -> None:
+def test_run_get_asks_again_for_new_runs(qoder: Qoder, words: str, after: float, answers: list[Any], code: int) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, *answers)
     assert qoder(*NIGHT).code == 0
     qoder.clock.time += after

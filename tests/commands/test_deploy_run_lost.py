@@ -193,9 +193,7 @@ def test_deploy_run_adopts_by_the_servers_clock_and_not_by_ours(qoder: Qoder, ah
 @pytest.mark.parametrize(
     ("asks_for", "waited", "code"), [(None, 30.0, 0), ("40", 40.0, 0), ("3", 30.0, 0), ("120", 30.0, 7)]
 )
-def test_deploy_run_sends_a_5xx_again_after_a_pause(
-    qoder: Qoder, asks_for: str | None, waited: float, code: int
-) -> None:
+def test_deploy_run_resends_a_5xx_after_a_pause(qoder: Qoder, asks_for: str | None, waited: float, code: int) -> None:
     busy = httpx.Response(503, json=ENVELOPED[1], headers={"retry-after": asks_for} if asks_for else {})
     qoder.wire.on(*TRIGGER, busy, *([fresh(7)] if code == 0 else []))
     shows(qoder)
@@ -307,7 +305,7 @@ STANDS = {"HTML 401": 4, "HTML 403": 4, "HTML 404": 5, "302": 7}
 
 @pytest.mark.parametrize("refusal", FOREIGN)
 @pytest.mark.parametrize("shown", [[fresh(7)], []], ids=["a run shows", "none shows"])
-def test_deploy_run_heeds_foreign_refusals_if_none_shows(
+def test_deploy_run_believes_a_refusal_that_is_not_the_apis_only_where_no_run_shows(
     qoder: Qoder, refusal: str, shown: list[dict[str, Any]]
 ) -> None:
     qoder.wire.on(*TRIGGER, FOREIGN[refusal])
@@ -364,9 +362,7 @@ STRANGERS = {
 
 @pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("is_listed", [False, True], ids=["nothing started", "ours is listed"])
-def test_deploy_run_believes_no_answer_with_foreign_runs(
-    qoder: Qoder, answer: Callable[[], Any], is_listed: bool
-) -> None:
+def test_deploy_run_believes_no_answer_of_other_runs(qoder: Qoder, answer: Callable[[], Any], is_listed: bool) -> None:
     qoder.wire.on(*TRIGGER, answer())
     if is_listed:
         qoder.wire.on(*EVENTS, page())

@@ -456,7 +456,7 @@ def test_deploy_run_fail_fast_ends_with_the_first_that_fails(current: Town) -> N
 
 @pytest.mark.parametrize("on_skip", [(), ("--on-skip", "ok")])
 @pytest.mark.parametrize("wait", [(), ("--wait",)])
-def test_deploy_run_if_idle_of_several_names_the_run(
+def test_deploy_run_if_idle_of_several_names_the_run_that_is_going(
     town: Town, on_skip: tuple[str, ...], wait: tuple[str, ...]
 ) -> None:
     going, code = town.world.start("dep_long"), 0 if on_skip else 3

@@ -118,7 +118,7 @@ def leave(qoder: Qoder, after: int) -> None:
 
 @pytest.mark.parametrize("option", ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"])
 @pytest.mark.parametrize(("generation", "faults"), [("current", ()), ("legacy", ("stream:501*inf",))])
-def test_run_logs_follow_shows_a_part(
+def test_run_logs_follow_may_show_less_than_everything(
     qoder: Qoder, generation: Generation, option: str, faults: tuple[str, ...]
 ) -> None:
     place = Place(qoder, generation, *faults)
@@ -231,9 +231,7 @@ PAUSES: dict[str, tuple[list[Any], float, list[int]]] = {
 
 
 @pytest.mark.parametrize(("connections", "slow", "pauses"), PAUSES.values(), ids=PAUSES.keys())
-def test_run_logs_follow_reopens_its_stream(
-    qoder: Qoder, connections: list[Any], slow: float, pauses: list[int]
-) -> None:
+def test_run_logs_follow_reopens_a_stream(qoder: Qoder, connections: list[Any], slow: float, pauses: list[int]) -> None:
     streams = Streams(qoder, *connections)
     streams.slow = slow
     streams.follow()

@@ -55,9 +55,7 @@ def test_deploy_run_follow_of_one_begins_no_line_with_its_deployment(qoder: Qode
 
 
 @pytest.mark.parametrize("color", [False, True])
-def test_deploy_run_follow_on_a_terminal_pads_labels(
-    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, color: bool
-) -> None:
+def test_deploy_run_follow_on_terminals_pads_labels(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, color: bool) -> None:
     monkeypatch.setattr(transcript, "terminal_width", lambda: 60)
     long = {"type": "agent.message", "content": "word " * 12}
     lines = follow(qoder, {"nightly-report": [says("Hello.")], "tidy": [long]}, terminal=True, color=color)

@@ -73,9 +73,7 @@ def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, 
 
 
 @pytest.mark.parametrize(("deployment", "code"), [("dep_demo", 0), ("dep_nostart", 1), ("dep_nothere", 5)])
-def test_deploy_run_ends_the_same_where_stderr_is_full(
-    shell: Shell, broken_pipe: int, deployment: str, code: int
-) -> None:
+def test_deploy_run_ends_the_same_with_stderr_full(shell: Shell, broken_pipe: int, deployment: str, code: int) -> None:
     with (FULL if FULL.exists() else Path("/dev/null")).open("wb") as full:
         for stderr in (broken_pipe, full):
             ended = shell.qoder("deploy", "run", deployment, "-q", stderr=stderr)

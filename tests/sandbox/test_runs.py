@@ -52,7 +52,7 @@ ELSEWHERE = {"skip", "ask", "askmany", "askthrice", "custom", "selfask", "paused
 
 
 @pytest.mark.parametrize(("word", "seconds", "status", "error"), LIVES)
-def test_sandbox_ends_a_run_as_presets_say(
+def test_sandbox_ends_a_run_as_its_preset_says(
     desk: Desk, word: str, seconds: float, status: str, error: str | None
 ) -> None:
     run = desk.run(f"dep_{word}")
