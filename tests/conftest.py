@@ -152,16 +152,17 @@ class Qoder:
         self.wire = Wire()
         self.transport: httpx.BaseTransport | None = self.wire  # None for real connections
         self.clock = FakeClock()
-        self.stdin = ""
+        self.stdin: Any = ""  # a text, or what is read from
+        self.out: io.BytesIO | None = None  # who reads standard output, if it is anybody special
         self.terminal = False
 
     def __call__(self, *words: str) -> Ran:
-        out, err = io.BytesIO(), io.BytesIO()
+        out, err = self.out or io.BytesIO(), io.BytesIO()
         app = App(
             env=self.env,
             out=Screen(out, is_terminal=self.terminal),
             err=Screen(err),
-            stdin=io.StringIO(self.stdin),
+            stdin=io.StringIO(self.stdin) if isinstance(self.stdin, str) else self.stdin,
             clock=self.clock,
             transport=self.transport,
         )

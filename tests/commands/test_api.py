@@ -17,16 +17,13 @@ from hypothesis import strategies as st
 
 from qoder_cli.api import body
 from qoder_cli.api.request import read_headers, read_target
-from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Signalled, UsageError
 from qoder_cli.base.pool import Task
-from qoder_cli.cli.main import main
 from qoder_cli.http.client import veiled
 from qoder_cli.http.redact import REDACTED
 from qoder_cli.nouns.skills import zipped
 from qoder_cli.nouns.table import Operation, all_operations, find, readable
-from qoder_cli.output.screen import Screen
 from tests.conftest import TOKEN, Qoder
 from tests.support.desk import FAULTS
 from tests.support.things import Things
@@ -876,12 +873,10 @@ def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
     qoder: Qoder, words: tuple[str, ...], answer: Any, error: BaseException, code: int, said: str
 ) -> None:
     qoder.wire.on(words[0], words[1], answer)
-    err = io.BytesIO()
-    app = App(qoder.env, Screen(Broken(error)), Screen(err), clock=qoder.clock, transport=qoder.transport)
-    assert main(["api", *words, "--json"], app) == code
-    told = json.loads(err.getvalue().splitlines()[-1])["error"]
-    assert said in told["message"]
-    assert words[0] == "POST" or "GET" not in told["message"]
+    qoder.out = Broken(error)
+    ran = qoder("api", *words, "--json")
+    assert (ran.code, said in ran.error["message"]) == (code, True)
+    assert words[0] == "POST" or "GET" not in ran.error["message"]
 
 
 # Real processes.

@@ -13,9 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoder_cli.app import App
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
@@ -359,10 +356,8 @@ def test_run_list_fetches_the_next_page_while_it_shows_one_and_no_further(qoder:
             return super().write(data)
 
     qoder.wire.on(*RUNS, answer, repeat=True)
-    out, err = Screen(gate := Gate()), Screen(io.BytesIO())
-    app = App(env=qoder.env, out=out, err=err, clock=qoder.clock, transport=qoder.wire)
-    assert main([*LIST, "--all", "-o", "jsonl"], app) == 0
-    assert gate.getvalue().count(b"\n") == 5
+    qoder.out = Gate()
+    assert qoder(*LIST, "--all", "-o", "jsonl").out.count("\n") == 5
 
 
 # Which of them.

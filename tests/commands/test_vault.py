@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from qoder_cli.app import App
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder, Ran
 from tests.support.things import LOSSES, Raw, Things, ok, refusal
 
@@ -248,10 +246,8 @@ def test_vault_put_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, w
 
 @pytest.mark.parametrize("text", ["", "\n", "  ", "a\0b", "x" * 70_000, "\udcff", None])
 def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text: str | None) -> None:
-    err = Screen(io.BytesIO())
-    stdin = None if text is None else io.StringIO(text)
-    app = App(env=qoder.env, out=err, err=err, stdin=stdin, transport=qoder.transport, clock=qoder.clock)
-    assert main(["vault", "put", "team-secrets", "GITHUB_TOKEN", "--env"], app) == 2
+    qoder.stdin = text
+    assert put(qoder, "GITHUB_TOKEN", "--env").code == 2
     assert service.writes == []
 
 
@@ -294,9 +290,8 @@ def test_vault_put_asks_a_person_without_echo(
 
     monkeypatch.setattr(App, "may_ask", True)
     monkeypatch.setattr(getpass, "getpass", ask)
-    screen = Screen(io.BytesIO())
-    app = App(env=qoder.env, out=screen, err=screen, stdin=Terminal(), transport=qoder.transport, clock=qoder.clock)
-    assert main(["vault", "put", "team-secrets", "GITHUB_TOKEN", "--env"], app) == code
+    qoder.stdin = Terminal()
+    assert put(qoder, "GITHUB_TOKEN", "--env").code == code
     assert prompts == ["Secret for GITHUB_TOKEN (not shown): "]
     assert len(service.writes) == (code == 0)
 
