@@ -174,7 +174,9 @@ def words_of(schedule: Mapping[str, Any]) -> str | None:
     except ValueError:
         return None
     zone = text(schedule.get("timezone"))
-    return f"{words} ({zone})" if zone else words
+    if zone:
+        return f"{words} ({zone})"
+    return words
 
 
 def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> list[str]:
@@ -204,7 +206,9 @@ def _times(meaning: Cron) -> str:
         every = f"every {unit}" if count == 1 else f"every {count} {unit}s"
         if len(times) * step != 24 * 60:
             return f"{every} from {clocks[0]} to {clocks[-1]}"
-        return f"{every} from {clocks[0]}" if times[0] or step > 60 else every
+        if times[0] or step > 60:
+            return f"{every} from {clocks[0]}"
+        return every
     if len(times) <= _MANY:
         return f"at {_listed(clocks)}"
     hours = "every hour" if len(meaning.hours) == 24 else f"the {_counted('hour', meaning.hours)}"

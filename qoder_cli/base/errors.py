@@ -128,7 +128,7 @@ class QoderError(Exception):
     @property
     def advice(self) -> str:
         """The hint and the command to type next; empty if there are none."""
-        command = self.shell or (shlex.join(self.next) if self.next else None)
+        command = self.shell or shlex.join(self.next or ())
         return ": ".join(part for part in (self.hint, command) if part)
 
     def as_json(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class QoderError(Exception):
             "type": self.type_name,
             "exit_code": int(self.exit),
             "message": without_tokens(self.message),
-            "hint": without_tokens(self.hint) if self.hint else self.hint,
+            "hint": self.hint and without_tokens(self.hint),
             "next": self.next and [without_tokens(word) for word in self.next],
             **told,
         }
@@ -240,7 +240,9 @@ class Signalled(BaseException):
     def exit(self) -> Exit:
         if self.signum == signal.SIGINT:
             return Exit.INTERRUPTED
-        return Exit.TERMINATED if self.signum == signal.SIGTERM else Exit.HUNG_UP
+        if self.signum == signal.SIGTERM:
+            return Exit.TERMINATED
+        return Exit.HUNG_UP
 
     def in_words(self, message: str, *, kind: Exit | None = None, **details: Any) -> Interrupted:
         """Return the error for this signal, with this message."""

@@ -104,13 +104,17 @@ def may_be_call(id: str) -> bool:
 def deployment_of(typed: str) -> str | None:
     """Return what stands before `@last`, or None."""
     of, _, last = typed.rpartition("@")
-    return of if of and last == "last" else None
+    if of and last == "last":
+        return of
+    return None
 
 
 def with_version(typed: str) -> tuple[str, int | None]:
     """Return what stands before `@3` and that version, None without one."""
     found = _AT_VERSION.fullmatch(typed)
-    return (found[1], int(found[2])) if found else (typed, None)
+    if found:
+        return found[1], int(found[2])
+    return typed, None
 
 
 def is_deployment(typed: str) -> bool:
@@ -120,17 +124,23 @@ def is_deployment(typed: str) -> bool:
 
 def called(typed: str, id: str) -> str:
     """Return how a deployment is said back: as typed, and with its id."""
-    return id if typed == id else f"{typed} ({id})"
+    if typed == id:
+        return id
+    return f"{typed} ({id})"
 
 
 def noun(id: str) -> str:
     """Return the noun whose commands take this id: `session` or `run`."""
-    return "session" if id.startswith("sess_") else "run"
+    if id.startswith("sess_"):
+        return "session"
+    return "run"
 
 
 def segment(name: str) -> str:
     """Return an id or a name as one path segment; dots alone would lead out of the path."""
-    return quote(name, safe="", errors="surrogatepass") if name.strip(".") else name.replace(".", "%2E")
+    if name.strip("."):
+        return quote(name, safe="", errors="surrogatepass")
+    return name.replace(".", "%2E")
 
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:
@@ -194,7 +204,9 @@ def _kind(typed: str) -> str | None:
 
 def a(kind: str) -> str:
     """Return a word with its article."""
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+    if kind[0] in "aeiou":
+        return f"an {kind}"
+    return f"a {kind}"
 
 
 def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0.7) -> list[str]:

@@ -85,7 +85,9 @@ def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> 
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, default=_marked)
     text = _STEERING.sub(_escape, text.replace(f'"{_MARK}', "").replace(f'{_MARK}"', ""))
-    return _COMMAND.sub(_escape, text) if "##" in text else text
+    if "##" in text:
+        return _COMMAND.sub(_escape, text)
+    return text
 
 
 def _marked(number: Number) -> str:
@@ -94,11 +96,15 @@ def _marked(number: Number) -> str:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    return made if len(made) == len(pairs) else Repeated(made)
+    if len(made) == len(pairs):
+        return made
+    return Repeated(made)
 
 
 def _integer(text: str) -> int | Number:
-    return Number(text) if len(text) > _LONGEST_PLAIN_INT or text == "-0" else int(text)
+    if len(text) > _LONGEST_PLAIN_INT or text == "-0":
+        return Number(text)
+    return int(text)
 
 
 def _no_constant(text: str) -> Any:

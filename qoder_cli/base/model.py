@@ -14,20 +14,31 @@ from qoder_cli.base.times import milliseconds_between, unix
 
 def text(value: object) -> str | None:
     """Return `value` when it is a non-empty string, else None."""
-    return value if isinstance(value, str) and value else None
+    if isinstance(value, str) and value:
+        return value
+    return None
 
 
 def mapping(value: object) -> dict[str, Any]:
     """Return `value` when it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
+    if isinstance(value, dict):
+        return value
+    return {}
 
 
 def array(value: object) -> list[Any]:
     """Return `value` when it is a JSON array, else an empty one."""
-    return value if isinstance(value, list) else []
+    if isinstance(value, list):
+        return value
+    return []
 
 
 _OLDEST = 1_577_836_800.0  # the beginning of 2020, in unix seconds: the API is younger
+
+
+def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not empty."""
+    return {name: value for name, value in fields.items() if value}
 
 
 def created_at(raw: Mapping[str, Any]) -> float | None:
@@ -36,14 +47,18 @@ def created_at(raw: Mapping[str, Any]) -> float | None:
     A time before 2020 is none: nobody filled it in.
     """
     created = unix(raw.get("created_at"))
-    return created if created is not None and created >= _OLDEST else None
+    if created is not None and created >= _OLDEST:
+        return created
+    return None
 
 
 def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
     raw = mapping(value)
     id = text(raw.get("id"))
     is_one = id is not None and (id.startswith(prefix) or raw.get("type") == kind)
-    return raw if is_one and id and NOT_OF_AN_ID.search(id) is None else None
+    if is_one and id and NOT_OF_AN_ID.search(id) is None:
+        return raw
+    return None
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,9 @@ class Run(Resource):
     @classmethod
     def read(cls, value: object) -> "Run | None":
         raw = _of_kind(value, "drun_", "deployment_run")
-        return None if raw is None else cls(raw)
+        if raw is None:
+            return None
+        return cls(raw)
 
     @property
     def is_session(self) -> bool:
@@ -83,7 +100,9 @@ class Run(Resource):
 
     @property
     def called(self) -> str:
-        return f"session {self.id}" if self.is_session else f"run {self.id}"
+        if self.is_session:
+            return f"session {self.id}"
+        return f"run {self.id}"
 
     def get(self, name: str) -> Any:
         """Return a field, as filled in or as sent. A session's own status is not that of a turn."""
@@ -102,16 +121,22 @@ class Run(Resource):
 
     @property
     def session_id(self) -> str | None:
-        return self.id if self.is_session else text(self.raw.get("session_id"))
+        if self.is_session:
+            return self.id
+        return text(self.raw.get("session_id"))
 
     @property
     def error(self) -> dict[str, Any]:
         """Its error: an object with a type or a message, or text; empty if there is none."""
         error = self.get("error")
         if isinstance(error, dict):
-            return error if any(error.get(name) for name in ("type", "message")) else {}
+            if any(error.get(name) for name in ("type", "message")):
+                return error
+            return {}
         is_said = isinstance(error, str) and bool(error.strip())
-        return {"type": "unknown_error", "message": error} if is_said else {}
+        if is_said:
+            return {"type": "unknown_error", "message": error}
+        return {}
 
     @property
     def error_type(self) -> str | None:
@@ -149,7 +174,9 @@ class Run(Resource):
     def agent(self) -> str | None:
         agent = mapping(self.raw.get("agent"))
         agent_id, version = text(agent.get("id")), agent.get("version")
-        return f"{agent_id}@{version}" if agent_id and version is not None else agent_id
+        if agent_id and version is not None:
+            return f"{agent_id}@{version}"
+        return agent_id
 
     @property
     def duration_ms(self) -> int | None:
@@ -163,9 +190,15 @@ class Run(Resource):
         """Return the server's object, with what was filled in and a key `derived` that names it."""
         if self.is_session:
             turn = {name: value for name, value in self.derived.items() if value is not None}
-            return {**self.raw, "turn": turn, "derived": ["turn"]} if turn else self.raw
-        filled_in = {**self.derived, "derived": list(self.derived)} if self.derived else {}
-        shown = {**self.raw, **filled_in, **({"adopted": True} if self.adopted else {})}
+            if turn:
+                return {**self.raw, "turn": turn, "derived": ["turn"]}
+            return self.raw
+        shown = {
+            **self.raw,
+            **self.derived,
+            **filled({"derived": list(self.derived)}),
+            **filled({"adopted": self.adopted}),
+        }
         return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
 
 
@@ -176,7 +209,9 @@ class Deployment(Resource):
     @classmethod
     def read(cls, value: object) -> "Deployment | None":
         raw = _of_kind(value, "dep_", "deployment")
-        return None if raw is None else cls(raw)
+        if raw is None:
+            return None
+        return cls(raw)
 
     @property
     def name(self) -> str | None:
@@ -190,7 +225,9 @@ class Deployment(Resource):
     @property
     def state(self) -> str:
         """Its state in one word: archived, or the server's status."""
-        return "archived" if self.archived_at else text(self.raw.get("status")) or "unknown"
+        if self.archived_at:
+            return "archived"
+        return text(self.raw.get("status")) or "unknown"
 
     @property
     def paused_because(self) -> str | None:
@@ -226,4 +263,6 @@ def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     last_item = page["data"][-1] if page["data"] else None
     last = text(page.get("last_id")) or text(mapping(last_item).get("id"))
-    return ("after_id", last) if last else None
+    if last:
+        return ("after_id", last)
+    return None

@@ -105,10 +105,14 @@ def standing(run: Run) -> Standing:
     status = run.status
     if status is not None:
         ended = status in FINAL or (status not in GOING and run.completed_at is not None)
-        return Standing.ENDED if ended else Standing.GOING
+        if ended:
+            return Standing.ENDED
+        return Standing.GOING
     if run.error:
         return Standing.ENDED
-    return Standing.ASK_SESSION if run.session_id else Standing.HALF_WRITTEN
+    if run.session_id:
+        return Standing.ASK_SESSION
+    return Standing.HALF_WRITTEN
 
 
 def is_going(run: Run) -> bool:
@@ -267,7 +271,9 @@ def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | 
         return None
     named = waiting_calls(event)
     left = [id for id in named if id not in answered]
-    return Asks(event_key(event), left) if left or not (named or answered) else None
+    if left or not (named or answered):
+        return Asks(event_key(event), left)
+    return None
 
 
 def _explained(reason: str, last_error: dict[str, Any] | None) -> dict[str, Any]:
@@ -325,7 +331,9 @@ def stop_reason(event: dict[str, Any]) -> str | None:
         reason = reason.get("type", UNREADABLE) if reason else None
     if reason is None or reason == "":
         return None
-    return reason if isinstance(reason, str) else UNREADABLE
+    if isinstance(reason, str):
+        return reason
+    return UNREADABLE
 
 
 def _session_error(event: dict[str, Any]) -> dict[str, Any]:

@@ -163,7 +163,9 @@ class OneAhead(Generic[T]):
 
     def take(self) -> T | None:
         task, self._next = self._next, None
-        return next(self._items, None) if task is None else task.result()
+        if task is None:
+            return next(self._items, None)
+        return task.result()
 
 
 class Pool(Generic[T, R]):

@@ -3,7 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from qoder_cli.base import signals
 from qoder_cli.base.errors import UsageError
@@ -60,12 +60,18 @@ def read_limits(*, wait: bool, timeout: str | None, interval: str | None) -> Lim
     return limits
 
 
-def parse_when(text: str, *, option: str, now: float) -> datetime:
+@overload
+def parse_when(text: str, *, option: str, now: float) -> datetime: ...
+@overload
+def parse_when(text: None, *, option: str, now: float) -> None: ...
+def parse_when(text: str | None, *, option: str, now: float) -> datetime | None:
     """Return the moment meant by an age (`90m`, `7d`, `2w`), a date or an RFC 3339 time.
 
     `now` is in unix seconds. A date is its local midnight; a time without a zone is local. Raises
-    UsageError, naming `option`, for anything else, also a bare number and the future.
+    UsageError, naming `option`, for anything else, also a bare number and the future. None stays None.
     """
+    if text is None:
+        return None
     typed, latest = text.strip(), datetime.fromtimestamp(now, UTC)
     shown = f"{option} {typed[:60]!a}"
     if typed.isascii() and typed.isdigit():
@@ -100,7 +106,9 @@ def parse_timestamp(text: object) -> datetime | None:
     """Return the moment of a timestamp in UTC, or None."""
     seconds = unix(text)
     try:
-        return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
+        if seconds is None:
+            return None
+        return _EPOCH + timedelta(seconds=seconds)
     except OverflowError:
         return None
 

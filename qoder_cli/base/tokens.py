@@ -1,6 +1,7 @@
 """Recognise tokens by their shape, so that no message repeats one. Kept light: every line passes here."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -97,7 +98,17 @@ def _unreserved(byte: int) -> bool:
 
 def shortened(value: str, most: int) -> str:
     """Return at most so many characters of a text, with `…` if it was longer."""
-    return value if len(value) <= most else value[:most] + "…"
+    if len(value) <= most:
+        return value
+    return value[:most] + "…"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """Return at most so many names in a row, with `and more` if there are others."""
+    row = ", ".join(names[:most])
+    if len(names) > most:
+        row += " and more"
+    return row
 
 
 def shown(value: Any) -> Any:
