@@ -107,7 +107,9 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
     """Return a server's word; what is more than one may quote something."""
     said = text(value)
-    return said if said is None or _WORD.fullmatch(said) else veil(said)
+    if said is None or _WORD.fullmatch(said):
+        return said
+    return veil(said)
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
@@ -146,7 +148,9 @@ def _retry_after(value: str | None, now: float) -> float | None:
     except ValueError:
         moment = http_date(value)
         seconds = moment.timestamp() - now if moment else math.nan
-    return seconds if 0 <= seconds <= _LONGEST_ASKED else None
+    if 0 <= seconds <= _LONGEST_ASKED:
+        return seconds
+    return None
 
 
 def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:

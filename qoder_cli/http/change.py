@@ -134,7 +134,9 @@ def reading_back(
 
     def already(error: ApiError, write: Write[Resource]) -> Resource | None:
         if method == "DELETE" and error.http_status == 404:
-            return find() if write.may_have_acted else None
+            if write.may_have_acted:
+                return find()
+            return None
         if not repeatable or error.http_status not in (403, 409):
             return None
         looks = (0.0, *LOOKS[:4]) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not

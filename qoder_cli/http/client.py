@@ -116,7 +116,9 @@ class Client:
         if self._transport is not None or is_loopback(host):
             return None
         proxy = named(os.environ)
-        return None if proxy is None or goes_around(host, os.environ) else proxy
+        if proxy is None or goes_around(host, os.environ):
+            return None
+        return proxy
 
     def server_now(self) -> float:
         """Return the server's clock in unix seconds, from its Date headers; ours if there were none."""
@@ -126,13 +128,17 @@ class Client:
         """Return a moment of our monotonic clock as unix seconds of the server, the latest it can
         have been; None while no response told the time.
         """
-        return None if self._date is None else moment + self._date[0]
+        if self._date is None:
+            return None
+        return moment + self._date[0]
 
     @property
     def server_ahead(self) -> float | None:
         """By how many seconds the server's clock is ahead; None while unknown."""
         moment = self.on_server_clock(self.clock.monotonic())
-        return None if moment is None else moment - self.clock.now()
+        if moment is None:
+            return None
+        return moment - self.clock.now()
 
     def get(
         self,
@@ -158,7 +164,9 @@ class Client:
                 raise no_answer("the response is an old one that a proxy has kept")
             return value
 
-        return self.patiently(ask) if retry else ask()
+        if retry:
+            return self.patiently(ask)
+        return ask()
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
@@ -296,13 +304,17 @@ class Client:
         if not self._secret:
             return content
         content = content.replace(self._secret, _REDACTED)
-        return self._escaped_secret.sub(_REDACTED, content) if b"\\" in content else content
+        if b"\\" in content:
+            return self._escaped_secret.sub(_REDACTED, content)
+        return content
 
     @property
     def _secret(self) -> bytes:
         """Our token; empty if so short that ordinary words would be hidden with it."""
         token = (self.settings.token or "").encode()
-        return token if len(token) >= _SHORTEST_SECRET else b""
+        if len(token) >= _SHORTEST_SECRET:
+            return token
+        return b""
 
     @cached_property
     def _escaped_secret(self) -> re.Pattern[bytes]:

@@ -60,4 +60,6 @@ def next_try(error: ApiError, *, tries: int, spent: float, jitter: float) -> flo
     """Return the seconds to wait before retrying; None if that is pointless, or enough."""
     wait = min(0.5 * 2 ** (tries - 1), 8.0) * jitter if error.retry_after is None else error.retry_after
     in_time = spent + wait <= TRY_FOR or (spent < TRY_FOR and TRY_FOR < wait <= LONGEST_RETRY_AFTER)
-    return wait if error.retryable and tries < TRIES and in_time else None
+    if error.retryable and tries < TRIES and in_time:
+        return wait
+    return None

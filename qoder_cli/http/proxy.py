@@ -23,7 +23,9 @@ class Proxy(NamedTuple):
     @property
     def url(self) -> str:
         """Its address with a scheme, which may be left out in a variable."""
-        return self.address if _SCHEME.match(self.address) else f"http://{self.address}"
+        if _SCHEME.match(self.address):
+            return self.address
+        return f"http://{self.address}"
 
     @property
     def fix(self) -> str:
@@ -40,7 +42,9 @@ def named(env: Mapping[str, str]) -> Proxy | None:
         from urllib.request import getproxies
 
         address = getproxies().get("https", "")
-        return Proxy(address, _OF_THE_SYSTEM) if address else None
+        if address:
+            return Proxy(address, _OF_THE_SYSTEM)
+        return None
     return None
 
 

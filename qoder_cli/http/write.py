@@ -70,11 +70,13 @@ def meaning_of(error: ApiError) -> Meaning:
         return Meaning.NOTHING
     if status in _NO_ANSWER:
         return Meaning.LOST
-    if 400 <= status < 500:
-        return Meaning.REFUSED if error.enveloped else Meaning.DOUBTFUL
-    if 300 <= status < 400:
+    if 400 <= status < 500 and error.enveloped:
+        return Meaning.REFUSED
+    if 300 <= status < 500:
         return Meaning.DOUBTFUL
-    return Meaning.FAILED if error.enveloped and status not in GATEWAY else Meaning.LOST
+    if error.enveloped and status not in GATEWAY:
+        return Meaning.FAILED
+    return Meaning.LOST
 
 
 How = Literal["answered", "settled", "already"]
