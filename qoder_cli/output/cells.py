@@ -88,7 +88,9 @@ def plain(value: Any) -> str:
         case Durations(milliseconds):
             return " ".join("-" if each is None else f"{each / 1000:.3f}" for each in milliseconds)
         case bool():
-            return "yes" if value else "no"
+            if value:
+                return "yes"
+            return "no"
         case _:
             return inert(str(value))
 
@@ -140,7 +142,9 @@ def _ago(text: str, now: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
             return f"{int(seconds // length)}{unit} ago"
-    return f"{int(seconds)}s ago" if seconds >= 1 else "now"
+    if seconds >= 1:
+        return f"{int(seconds)}s ago"
+    return "now"
 
 
 def _elsewhere(text: str, zone: str | None) -> str:
@@ -154,4 +158,6 @@ def _elsewhere(text: str, zone: str | None) -> str:
         there = local_time(text, zone=ZoneInfo(zone))
     except (ValueError, OSError, LookupError):  # no such zone, or no database of them
         return ""
-    return f"  {there} {zone}" if moment and there != local_time(text) else ""
+    if moment and there != local_time(text):
+        return f"  {there} {zone}"
+    return ""

@@ -88,7 +88,9 @@ class Output:
         """Return the faint line below a drawing: its times' zone, and more."""
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
         said = " · ".join([*zone, *more])
-        return self.screen.styled(said, "dim") + "\n" if said else ""
+        if said:
+            return self.screen.styled(said, "dim") + "\n"
+        return ""
 
     @property
     def _ascii_only(self) -> bool:

@@ -26,7 +26,9 @@ def columns(text: str) -> int:
 def cut(text: str, width: int) -> str:
     """Return a text in exactly `width` columns: padded, or cut at the end."""
     missing = width - columns(text)
-    return text + " " * missing if missing >= 0 else _sized(text, width - 1) + ELLIPSIS
+    if missing >= 0:
+        return text + " " * missing
+    return _sized(text, width - 1) + ELLIPSIS
 
 
 def cut_inside(text: str, width: int) -> str:
@@ -82,7 +84,9 @@ class _Column:
 
     def cut(self, cell: Cell) -> str:
         in_middle = cell.kind == "id" and self._apart > _LONGEST_SHORT_ID
-        return cut_inside(cell.text, self.width) if in_middle else cut(cell.text, self.width)
+        if in_middle:
+            return cut_inside(cell.text, self.width)
+        return cut(cell.text, self.width)
 
 
 def _apart(ids: Iterable[str]) -> int:
@@ -137,7 +141,9 @@ class Grid:
         """Return the notes on hidden columns and on what was cut."""
         hidden = [column.header for n, column in enumerate(self._columns) if n not in self._shown]
         said = [f"hidden: {', '.join(hidden)}"] if hidden else []
-        return [*said, remedy] if hidden or self._has_cut else []
+        if hidden or self._has_cut:
+            return [*said, remedy]
+        return []
 
     def _fit(self, order: Sequence[int], width: int) -> None:
         """Choose the columns that fit; the first always does. Words get what is left.

@@ -52,7 +52,7 @@ else:
         where the system would stop us.
         """
         try:
-            terminal = sys.__stdin__.fileno() if sys.__stdin__ else 0
+            terminal = _input()
             before = termios.tcgetattr(terminal)
         except (OSError, ValueError, termios.error):
             yield bytes
@@ -86,15 +86,20 @@ else:
             return bool(select.select([stream], [], [], within)[0])
         return False
 
+    def _input() -> int:
+        if sys.__stdin__:
+            return sys.__stdin__.fileno()
+        return 0
+
     def modes() -> list[Any] | None:
         """Return the modes of the terminal that is read from; None if there is none."""
         with suppress(OSError, ValueError, termios.error):
-            return termios.tcgetattr(sys.__stdin__.fileno() if sys.__stdin__ else 0)
+            return termios.tcgetattr(_input())
         return None
 
     def stop(before: list[Any] | None) -> None:
         """Stop this job as Ctrl-Z does, with the modes `before`. Return when it goes on, with those it had."""
-        terminal, own = sys.__stdin__.fileno() if sys.__stdin__ else 0, modes()
+        terminal, own = _input(), modes()
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         if before is not None:
             termios.tcsetattr(terminal, termios.TCSANOW, before)

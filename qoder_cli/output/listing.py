@@ -34,7 +34,9 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
     """
     if limit is not None and all:
         raise UsageError("--limit and --all cannot be used together", hint="pass only one of them")
-    return DEFAULT_LIMIT if limit is None and not (all or bounded) else limit
+    if limit is None and not (all or bounded):
+        return DEFAULT_LIMIT
+    return limit
 
 
 def page_size(limit: int | None) -> int:

@@ -189,7 +189,9 @@ class _StatusLine:
         more = sum((length - 1) // width for length in self._drawn if length > width)
         self._drawn = [min(line.cell_len, width) for line in self._lines]
         above = [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)] * more
-        return [Control(*above), *renderables] if above else renderables
+        if above:
+            return [Control(*above), *renderables]
+        return renderables
 
     def _picture(self) -> Any:
         from rich.console import Group

@@ -83,7 +83,8 @@ def choice_of(
     """
     fix = "type one of the letters in brackets"
     letters = {word: word[0] for whole in choices.split() for word in (whole, whole[0])}
-    letters |= {"": default} if default else {}
+    if default:
+        letters[""] = default
     for _ in range(_TRIES):
         line = fresh_line_of(stdin, screen, f"{question} ", nothing=nothing, fix=fix, left=left)
         reply = line.strip().lower()

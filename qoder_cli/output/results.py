@@ -40,21 +40,25 @@ class Result(Generic[T]):
         """Its exit code; None if it was not attempted."""
         if not self.attempted:
             return None
-        return int(self.error.exit if self.error else Exit.OK)
+        if self.error is None:
+            return 0
+        return int(self.error.exit)
 
     @property
     def said(self) -> str:
         """The error's message, naming what was typed."""
         message = self.error.message if self.error else ""
         named = re.search(rf"(?<![\w-]){re.escape(self.typed)}(?![\w-])", message)
-        return message if named else f"{self.typed}: {message}"
+        if named:
+            return message
+        return f"{self.typed}: {message}"
 
     def as_json(self) -> dict[str, Any]:
         """Return its JSON: what was found or the error, and the input."""
         if self.found is not None:
             found = self.found.as_json()
         else:
-            found = {"id": None, "error": self.error.as_json() if self.error else None}
+            found = {"id": None, "error": self.error and self.error.as_json()}
         return {**found, "input": without_tokens(self.typed), "exit_code": self.exit_code, **self.more}
 
 

@@ -166,7 +166,9 @@ class Screen:
         return fill(text, terminal_width(), break_long_words=False, break_on_hyphens=False)
 
     def styled(self, text: str, style: str) -> str:
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
+        if self.color and style and text:
+            return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+        return text
 
 
 _AGAIN = "interrupted again; what was under way may have been done"

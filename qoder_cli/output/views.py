@@ -1,7 +1,8 @@
 """The fields that runs, sessions and deployments show."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
@@ -10,6 +11,7 @@ from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Status, Words
 
+T = TypeVar("T")
 _RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
 
@@ -24,11 +26,11 @@ def run_fields(run: Run) -> Fields:
     return {
         "id": _id(run.raw.get("id")),  # a list may hold anything
         "deployment": _id(run.deployment_id),
-        "status": Status(run.status) if run.status else None,
+        "status": _text(Status, run.status),
         "adopted": "yes" if run.adopted else None,
         "status_from": status_from,
         "requires_action": waiting,
-        "error_type": Words(run.error_type) if run.error_type else None,
+        "error_type": _text(Words, run.error_type),
         "error_message": run.error_message,
         "trigger": text(mapping(run.raw.get("trigger_context")).get("type")),
         "session": _id(run.session_id),
@@ -62,7 +64,9 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     for one in evaluations(session):
         said = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
         lines.append(": ".join(filter(None, said)))
-    return {"outcome": lines} if lines else {}
+    if lines:
+        return {"outcome": lines}
+    return {}
 
 
 # In a pipe, in this order; only ever appended.
@@ -97,10 +101,10 @@ def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool)
     return {
         "id": row["id"],
         "status": row["status"],
-        "deployment": Words(name, least=14) if name else row["deployment"],
+        "deployment": _text(Words, name, least=14) or row["deployment"],
         "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
         "duration": row["duration"],
-        "error": Words(error, least=12) if error else None,
+        "error": _text(Words, error, least=12),
         "trigger": row["trigger"],
         "session": row["session"],
         **({"deployment_id": row["deployment"]} if is_wide else {}),
@@ -190,7 +194,7 @@ def session_fields(session: Run) -> Fields:
     model = mapping(raw.get("agent")).get("model")
     return {
         "id": Id(session.id),
-        "title": Words(title, least=14) if (title := text(raw.get("title"))) else None,
+        "title": _text(Words, raw.get("title"), least=14),
         "status": Status("archived" if raw.get("archived_at") else text(raw.get("status")) or "unknown"),
         "latest_turn": turn["status"],
         **{name: turn[name] for name in ("requires_action", "error_type", "error_message", "agent")},
@@ -228,22 +232,25 @@ def resource_row(resource: Resource) -> Fields:
     return {
         "id": Id(text(raw.get("id")) or "-"),
         "type": text(raw.get("type")),
-        "what": Words(f"{what}@{at}" if at else what, least=20) if what else None,
-        "mount": Words(mount, least=12) if (mount := text(raw.get("mount_path"))) else None,
+        "what": _text(Words, what and "@".join(filter(None, (what, at))), least=20),
+        "mount": _text(Words, raw.get("mount_path"), least=12),
         "created": _moment(raw.get("created_at")),
     }
 
 
 def _agent(agent: Any) -> str | None:
     id = text(mapping(agent).get("id")) or text(agent)
-    return f"{id}@{mapping(agent).get('version', '?')}" if id else None
+    if id:
+        return f"{id}@{mapping(agent).get('version', '?')}"
+    return None
 
 
 def _variable_names(variables: Any) -> str | None:
     """Return names only: values may be secrets. `;` or newlines part them (help/pages/api.md#deployments)."""
     names = list(mapping(variables))
     for pair in (text(variables) or "").replace("\n", ";").split(";"):
-        names += [pair.partition("=")[0].strip()] if pair.strip() else []
+        if pair.strip():
+            names.append(pair.partition("=")[0].strip())
     return ", ".join(names) or None
 
 
@@ -274,16 +281,20 @@ def _first_message(events: list[dict[str, Any]]) -> str | None:
 def _keys(keys: Collection[object]) -> str | None:
     if not keys:
         return None
-    return "1 key" if len(keys) == 1 else f"{len(keys)} keys"
+    if len(keys) == 1:
+        return "1 key"
+    return f"{len(keys)} keys"
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return list(map(mapping, array(value)))
 
 
-def _id(value: Any) -> Id | None:
-    return Id(value) if text(value) else None
+def _text(kind: Callable[..., T], value: Any, **look: int) -> T | None:
+    """Return a text as one of this kind; None if it is none, or empty."""
+    if not text(value):
+        return None
+    return kind(value, **look)
 
 
-def _moment(value: Any) -> Moment | None:
-    return Moment(value) if text(value) else None
+_id, _moment = partial(_text, Id), partial(_text, Moment)

@@ -24,7 +24,9 @@ _FOR_ANY_LETTER = (range(0x1AB0, 0x1B00), range(0x1DC0, 0x1E00), range(0x20D0, 0
 
 def visible(text: str) -> str:
     """Return a text with all that hides or steers spelled out."""
-    return text if text.isascii() and text.isprintable() else "".join(pictures(text))
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(pictures(text))
 
 
 def quoted(text: str) -> str:
