@@ -97,8 +97,10 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
     if by_profile:  # what would count without it
         names = list(TOKEN_VARIABLES)
-        names += SERVER_VARIABLES if asked is None else ()
-        names += [WORKSPACE_VARIABLE] if flags.workspace is None else []
+        if asked is None:
+            names += SERVER_VARIABLES
+        if flags.workspace is None:
+            names.append(WORKSPACE_VARIABLE)
         if ignored := [name for name in names if env.get(name)]:
             warnings.append(f"--profile {flags.profile} overrides: {', '.join(ignored)}")
     server = sandbox or asked
@@ -110,8 +112,10 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         server = _server_of({"": None, "QODER_REGION": region}) or own_server(file, name)
     if sandbox:
         ignored = [asked.source] if asked and asked.value != sandbox.value else []
-        ignored += ["--profile"] if flags.profile is not None else []
-        warnings += [f"ignored inside the sandbox: {' and '.join(ignored)}"] if ignored else []
+        if flags.profile is not None:
+            ignored.append("--profile")
+        if ignored:
+            warnings.append(f"ignored inside the sandbox: {' and '.join(ignored)}")
     given = {"--workspace": flags.workspace, WORKSPACE_VARIABLE: seen.get(WORKSPACE_VARIABLE) or None}
     if saved := file.profiles.get(name, {}).get("workspace_id"):
         given[file.key(name, "workspace_id")] = saved

@@ -199,7 +199,9 @@ def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _suggested(key: str, *near: str) -> str:
     meant = next(filter(None, near), "")
-    return f"{key} (did you mean {meant}?)" if meant else key
+    if meant:
+        return f"{key} (did you mean {meant}?)"
+    return key
 
 
 def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:

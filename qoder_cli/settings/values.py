@@ -43,7 +43,9 @@ _NOT_IN_A_URL = {"@": "a user name or password", "?": "a query", "#": "a fragmen
 
 def written(option: str, value: str) -> list[str]:
     """Return an option as words; a value that looks like an option is bound to it."""
-    return [f"{option}={value}"] if value.startswith("-") else [option, value]
+    if value.startswith("-"):
+        return [f"{option}={value}"]
+    return [option, value]
 
 
 @dataclass
@@ -69,9 +71,13 @@ def repeated(flags: Flags, *, output: Format = "table") -> list[str]:
     words: list[str] = []
     for name in ("profile", "region", "base_url", "workspace"):
         value = getattr(flags, name)
-        words += written("--" + name.replace("_", "-"), value) if value is not None else []
-    words += ["--no-progress"] if flags.no_progress else []
-    return words + (["-o", output] if output != "table" else [])
+        if value is not None:
+            words += written("--" + name.replace("_", "-"), value)
+    if flags.no_progress:
+        words.append("--no-progress")
+    if output != "table":
+        words += ["-o", output]
+    return words
 
 
 def is_on(env: Mapping[str, str], name: str) -> bool:
