@@ -320,7 +320,9 @@ def _meant(context: Mapping[str, Any], node: Node) -> str:
         return ""
     expected = str(context.get("expected", context.get("expected_tags", "")))
     near = get_close_matches(wrong, [choice for choice in _TYPES if choice in expected], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    if near:
+        return f"; did you mean {near[0]}?"
+    return ""
 
 
 def _unknown(path: Path) -> str:
@@ -333,4 +335,6 @@ def _unknown(path: Path) -> str:
     elif parent := next((one for one, inside in _INSIDE.items() if name in inside.model_fields), None):
         return f"unknown field; did you mean {parent}.{name}?"
     near = get_close_matches(name.lower(), model.model_fields, n=1)
-    return f"unknown field; did you mean {near[0]}?" if near else "unknown field"
+    if near:
+        return f"unknown field; did you mean {near[0]}?"
+    return "unknown field"

@@ -107,7 +107,10 @@ def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
     pad = " " * indent
     if isinstance(value, dict | list) and value:
         inner = list(_inside(value, indent + 2))
-        yield f"{pad}- {inner.pop(0).lstrip(' ')}" if head == "-" else pad + head
+        if head == "-":
+            yield f"{pad}- {inner.pop(0).lstrip(' ')}"
+        else:
+            yield pad + head
         yield from inner
     elif isinstance(value, str) and _is_block(value):
         yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")

@@ -103,7 +103,9 @@ class _Loader:
                 documents: list[tuple[Path, Node]] = [((), tree)]
                 if isinstance(tree.content, list):
                     documents = [((index,), item) for index, item in enumerate(tree.content)]
-                for at, document in documents if tree.content is not None else ():
+                elif tree.content is None:
+                    documents = []
+                for at, document in documents:
                     if len(problems) >= MOST_PROBLEMS:
                         raise Problem("too many problems; stopped here", line=document.line)
                     yield from self._of_document(document, at, file, problems)
@@ -126,7 +128,8 @@ class _Loader:
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows is not told as well
         wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
-        wrong += [] if is_servers else tokens_in(said, at)
+        if not is_servers:
+            wrong += tokens_in(said, at)
         wrong += problems_of_hidden(document, at, ignored=ignored)
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
@@ -207,7 +210,9 @@ def _names_in(folder: str) -> list[str]:
 def _identity(path: str) -> str:
     """Return what is equal for two paths of one file. Raises Problem."""
     try:
-        return path if path == STDIN else os.path.realpath(path)
+        if path == STDIN:
+            return path
+        return os.path.realpath(path)
     except ValueError:  # a NUL inside
         raise Problem("is not a valid path") from None
 

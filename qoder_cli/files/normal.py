@@ -115,7 +115,9 @@ def assignments(text: str) -> list[tuple[str, str]] | None:
     """Return names and values of `K=V` pairs in a text; None if one is malformed."""
     pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
     found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
-    return [(name, value) for name, value in found] if len(found) == len(pieces) else None
+    if len(found) == len(pieces):
+        return [(name, value) for name, value in found]
+    return None
 
 
 def _agent(agent: Any) -> Any:
@@ -135,7 +137,9 @@ def _environment_variables(said: Any) -> Any:
         pairs = assignments(said)
     elif isinstance(said, dict) and all(assignments(f"{name}={said[name]}") == [(name, said[name])] for name in said):
         pairs = list(said.items())
-    return said if pairs is None else "\n".join(f"{name}={value}" for name, value in pairs)
+    if pairs is None:
+        return said
+    return "\n".join(f"{name}={value}" for name, value in pairs)
 
 
 def _event(event: Any) -> Any:
@@ -143,12 +147,16 @@ def _event(event: Any) -> Any:
         return event
     if isinstance(text := event.get("content"), str) and text:
         event = {**event, "content": [{"type": "text", "text": text}]}
-    return _whole_number(event, "max_iterations") if event.get("type") == "user.define_outcome" else event
+    if event.get("type") == "user.define_outcome":
+        return _whole_number(event, "max_iterations")
+    return event
 
 
 def _whole_number(fields: dict[str, Any], name: str) -> dict[str, Any]:
     text = fields.get(name)
-    return {**fields, name: int(text)} if isinstance(text, str) and _DIGITS.fullmatch(text) else fields
+    if isinstance(text, str) and _DIGITS.fullmatch(text):
+        return {**fields, name: int(text)}
+    return fields
 
 
 def _budget(budget: Any) -> Any:
@@ -171,11 +179,15 @@ def _sendable(value: Any) -> Any:
         return {_sendable(key): _sendable(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_sendable(item) for item in value]
-    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    return value
 
 
 def _without(value: Any, names: tuple[str, ...]) -> Any:
-    return {key: item for key, item in value.items() if key not in names} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if key not in names}
+    return value
 
 
 _NORMAL: dict[str, Callable[[Any], Any]] = {

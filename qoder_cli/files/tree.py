@@ -7,7 +7,7 @@ from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.tokens import NAMES, REDACTED, names_token
+from qoder_cli.base.tokens import NAMES, REDACTED, names_token, shortened
 from qoder_cli.output.screen import inert
 
 DEEPEST = 100  # levels
@@ -50,7 +50,7 @@ class Problem(Exception):
         where = f"{source}:{self.line}" if self.line else source or "''"
         text = inert(": ".join(part for part in (where, self.path, self.text) if part))
         longest = len(where) + _LONGEST
-        return text if len(text) <= longest else text[:longest] + "…"
+        return shortened(text, longest)
 
 
 class BadFiles(UsageError):
@@ -82,12 +82,16 @@ class Node:
         """Return its members, each with its key or its place in the list."""
         if isinstance(self.content, dict):
             return self.content.items()
-        return enumerate(self.content) if isinstance(self.content, list) else ()
+        if isinstance(self.content, list):
+            return enumerate(self.content)
+        return ()
 
     def plain(self) -> Any:
         if isinstance(self.content, dict):
             return {key: node.plain() for key, node in self.content.items()}
-        return [node.plain() for node in self.content] if isinstance(self.content, list) else self.content
+        if isinstance(self.content, list):
+            return [node.plain() for node in self.content]
+        return self.content
 
     def child(self, step: str | int) -> "Node | None":
         """Return the member at a key or a place in the list, or None."""
@@ -125,9 +129,13 @@ def tokens_in(node: Node, at: Path = ()) -> Iterator[Problem]:
 
 def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
     """Yield the places of a JSON value, or of a tree, where a secret was hidden."""
-    content = value.content if isinstance(value, Node) else value
-    if isinstance(content, dict | list):
-        for step, child in content.items() if isinstance(content, dict) else enumerate(content):
+    content = value
+    if isinstance(value, Node):
+        content = value.content
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if isinstance(content, dict):
+        for step, child in content.items():
             if isinstance(step, str) and REDACTED in step:
                 yield at
             yield from hidden_in(child, (*at, step))
