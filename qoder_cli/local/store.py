@@ -245,7 +245,9 @@ class Store:
     def owner(self, run_id: str, *, host: str) -> Entry | None:
         """Return the attempt that an answer named as a run's; None if there is none, or only a guess."""
         found = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
-        return found[0] if found else None
+        if found:
+            return found[0]
+        return None
 
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the profile's newest attempt on this host that may have started a run.
@@ -305,7 +307,9 @@ class Store:
             if not self._unwritten:
                 try:
                     connection = self._opened()
-                    return connection.execute(query, values).fetchall() if connection else []
+                    if connection:
+                        return connection.execute(query, values).fetchall()
+                    return []
                 except _failures():
                     self._wait_for_others(0.0)
             rows: list[Any] = []
