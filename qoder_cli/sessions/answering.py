@@ -24,6 +24,7 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
+from qoder_cli.base.tokens import few
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
@@ -51,7 +52,9 @@ class Target(NamedTuple):
     @property
     def id(self) -> str:
         """Its id in a command."""
-        return self.run.id if self.run else self.session_id
+        if self.run:
+            return self.run.id
+        return self.session_id
 
     def command(self, app: App, verb: str, *words: str) -> list[str]:
         return app.command(ids.noun(self.id), verb, self.id, *words)
@@ -425,7 +428,7 @@ def _show(app: App, target: Target, calls: list[str], said: str, still: list[str
         app.out.write("".join(f"{visible(id)}\n" for id in calls))
         return
     data = {
-        "run_id": target.run.id if target.run else None,
+        "run_id": target.run and target.run.id,
         "session_id": target.session_id,
         "calls": [{"call": id, "answer": said} for id in calls],
         "still_waiting": still,
@@ -438,4 +441,4 @@ def _show(app: App, target: Target, calls: list[str], said: str, still: list[str
 
 
 def _listed(those: Sequence[str]) -> str:
-    return ", ".join(map(named, those[:_LISTED])) + (" and more" if len(those) > _LISTED else "")
+    return few(list(map(named, those)), _LISTED)

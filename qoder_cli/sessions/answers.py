@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, QoderError, Rejected, Signalled
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
@@ -46,7 +46,7 @@ def confirmation(call: Call, result: str, because: str | None = None) -> dict[st
 
 def custom_result(call: Call, said: str, *, is_error: bool) -> dict[str, Any]:
     """Return the event that answers a call of a custom tool."""
-    thread = {"session_thread_id": call.thread} if call.thread else {}
+    thread = filled({"session_thread_id": call.thread})
     content = [{"type": "text", "text": said}]
     event = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id, "content": content}
     return {**event, "is_error": is_error, **thread}
@@ -109,7 +109,9 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     client, events, key = app.client, [{"type": "user.interrupt"}], str(uuid.uuid4())
 
     def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        return LOOKS[resends] if resends < RESENDS else None
+        if resends < RESENDS:
+            return LOOKS[resends]
+        return None
 
     recovery = by_events(app, session_id, f"the interruption of {session_id}", None)
     return Write(
@@ -166,7 +168,9 @@ class Message:
 
     def sent_before(self) -> Events | None:
         """Return the message if an attempt that was refused has delivered it all the same. Raises ApiError."""
-        return self._sent(retry=True) if self._refusals else None
+        if self._refusals:
+            return self._sent(retry=True)
+        return None
 
     def may_be_hidden(self) -> bool:
         """Return whether the message may be there, though no replica shows it: none shows yet why it was refused."""
@@ -283,7 +287,9 @@ class Answers:
             if not self._shown_of(event) and (other := next(self._answers_to(event), None)):
                 raise OutcomeUnknown(self._otherwise(event, other))
         knows_as_much = asked_by <= set(map(event_key, asked.events))  # else it lags
-        return [] if knows_as_much and not named & set(asked.waiting) and self._went_on() else None
+        if knows_as_much and not named & set(asked.waiting) and self._went_on():
+            return []
+        return None
 
     def _answers_to(self, ours: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield what the newest look shows of answers of this kind to the same call, since it asked."""
@@ -302,7 +308,10 @@ class Answers:
         at = event_time(other)
         wanted = f"was to be {wanted}" if wanted in _PARTICIPLES.values() else "was answered"
         self._recorded = f"{_call_of(ours)} {wanted}, but the server shows that it is {so}"
-        self._recorded += f" since {at}, by this answer or somebody else's" if at else ", by this answer or another"
+        if at:
+            self._recorded += f" since {at}, by this answer or somebody else's"
+        else:
+            self._recorded += ", by this answer or another"
         return self._recorded
 
     def _went_on(self) -> bool:

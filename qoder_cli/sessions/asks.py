@@ -102,7 +102,9 @@ class Call:
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
-    return list(map(_sorted, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return list(map(_sorted, value))
+    return value
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,16 @@ class Asked:
         if (answer := self.answer_to(id)) is None:
             status = str(self.newest.get("type") or "").rpartition("_")[2] or "unknown"
             reason = stop_reason(self.newest)
-            return f"the session moved on ({status}: {reason})" if reason else f"the session moved on ({status})"
+            if reason:
+                return f"the session moved on ({status}: {reason})"
+            return f"the session moved on ({status})"
         result = str(answer.get("result") or answer.get("decision") or "")
         done = {"allow": "approved", "approve": "approved", "deny": "denied"}.get(result, "answered")
         done = done if str(answer.get("type")).startswith("user.") else "already run"
         at = event_time(answer)
-        return f"it was {done} at {at}" if at else f"it was {done}"
+        if at:
+            return f"it was {done} at {at}"
+        return f"it was {done}"
 
 
 def look(
@@ -288,7 +294,9 @@ def _in_a_line(given: Any) -> str:
     """Return a call's input as a row shows it: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
-    return str(values[0]) if is_bare else jsontext.dump(given)
+    if is_bare:
+        return str(values[0])
+    return jsontext.dump(given)
 
 
 # The columns of what waits; in a pipe they are only ever appended.

@@ -212,7 +212,9 @@ class Chat:
         """Why to leave the editor; None to go on."""
         if self.activity.is_over:
             return Leave.FOR_GOOD
-        return Leave.TO_ASK if self._app.clock.monotonic() >= self.activity.asks_at else None
+        if self._app.clock.monotonic() >= self.activity.asks_at:
+            return Leave.TO_ASK
+        return None
 
     def catch_up(self) -> str:
         """Do what was handed in. Return the lines to write. Raises ApiError."""

@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import Resource, filled, mapping, text
 from qoder_cli.files.normal import TOKENS
 from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.nouns.change import DELETE, Target, ending, writing
@@ -41,7 +41,7 @@ def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
     if file.content is not None:
         id = upload(app, PurePath(file.name).name, file.content).deliver().id
         app.progress.note(f"uploaded {PurePath(file.name).name} as {id}")
-    return {"type": "file", "file_id": id, **({"mount_path": file.mount} if file.mount else {})}
+    return {"type": "file", "file_id": id, **filled({"mount_path": file.mount})}
 
 
 def add(app: App, session_id: str, file: FileTyped) -> Resource:

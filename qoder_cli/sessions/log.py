@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import array, is_new, mapping, text
+from qoder_cli.base.model import array, filled, is_new, mapping, text
 from qoder_cli.base.outcome import RUNNING, event_at, event_key
 from qoder_cli.http.answers import no_answer
 
@@ -141,7 +141,7 @@ class Log:
 
     def on(self, *, retry: bool = False) -> Iterator[Events]:
         """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""
-        cursor = {"after_id": self.last} if self.last else {}
+        cursor = filled({"after_id": self.last})
         try:
             for page in self._pages({**self._query, **cursor}, retry=retry):
                 events = _events(page)
@@ -172,7 +172,7 @@ class Log:
         self.last = text(page.get("last_id")) or newest or self.last
 
     def _asking_for(self, types: Sequence[str]) -> dict[str, Any]:
-        return {**({"types[]": tuple(types)} if types else {}), **self._query}
+        return {**filled({"types[]": tuple(types)}), **self._query}
 
     def _pages(
         self,

@@ -60,7 +60,9 @@ class Page:
         id, message = str(event.get("id")), message_text(event)
         if id == self._id:
             self._id, self._parts = None, []
-        return "" if self._cut_short == (id, message) else _lines(message)
+        if self._cut_short == (id, message):
+            return ""
+        return _lines(message)
 
     def _cut(self) -> str:
         """Return what was being written when the agent stopped, for its whole may never follow."""
@@ -68,7 +70,9 @@ class Page:
         if message:
             self._cut_short = str(self._id), message
         self._id, self._parts = None, []
-        return _lines(message) if message else ""
+        if message:
+            return _lines(message)
+        return ""
 
     def _line(self, kind: str, event: dict[str, Any]) -> str:
         is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")

@@ -9,7 +9,7 @@ from qoder_cli.base.errors import ApiError, Exit, QoderError, UsageError, first_
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
-from qoder_cli.base.tokens import shortened
+from qoder_cli.base.tokens import few, shortened
 from qoder_cli.http.client import Client
 from qoder_cli.nouns.files import download
 from qoder_cli.output.screen import inert_lines
@@ -60,9 +60,11 @@ def save_files(app: App, run: Run, folder: Path) -> Saved:
     if not files:
         app.progress.note(f"{run.called} delivered no files")
     if worst := first_by_rank(error for _, error in failed):
-        named = ", ".join(name for name, _ in failed[:_NAMED]) + (" and more" if len(failed) > _NAMED else "")
-        what = f"{len(failed)} of {len(files)} files were not saved: {named}" if len(failed) > 1 else named
-        why = f"{what}: {worst.message}" if len(failed) > 1 else f"file {what} was not saved: {worst.message}"
+        named = few([name for name, _ in failed], _NAMED)
+        what = f"{len(failed)} of {len(files)} files were not saved: {named}"
+        if len(failed) == 1:
+            what = f"file {named} was not saved"
+        why = f"{what}: {worst.message}"
         failure = worst.with_(message=why, run_id=run.id, session_id=run.session_id, run_state="ended")
         saved.failures.append(failure)
     return saved

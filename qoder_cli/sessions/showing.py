@@ -83,7 +83,9 @@ class Printer:
 
     def _written(self, event: Event) -> str:
         said = entry(event, everything=bool(self._selection.types))
-        return self._transcript.write(said, at=event_time(event)) if said else ""
+        if said:
+            return self._transcript.write(said, at=event_time(event))
+        return ""
 
     def sum_up(self, credits: object) -> None:
         if credits is not None:

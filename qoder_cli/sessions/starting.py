@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Signalled, UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.base.model import Deployment, Run, mapping
+from qoder_cli.base.model import Deployment, Run, filled, mapping
 from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
@@ -33,16 +33,19 @@ _FIRST = {
 def agent_of(app: App, typed: str, model: str | None) -> Any:
     """Return the agent for a create, from NAME or ID, perhaps @VERSION, and `model`."""
     name, version = with_version(typed)
-    agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **({"version": version} if version else {})}
-    return with_model(agent, model) if version or model else agent["id"]
+    agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **filled({"version": version})}
+    if version or model:
+        return with_model(agent, model)
+    return agent["id"]
 
 
 def with_model(agent: Any, model: str | None) -> Any:
     """Return an agent with another model, for this session alone."""
     if model is None:
         return agent
-    whole = agent if isinstance(agent, dict) else {"id": agent}
-    return {**whole, "type": "agent_with_overrides", "model": model}
+    if not isinstance(agent, dict):
+        agent = {"id": agent}
+    return {**agent, "type": "agent_with_overrides", "model": model}
 
 
 def variables(typed: Sequence[str]) -> dict[str, str]:
@@ -74,8 +77,7 @@ def repository(typed: str, token: str | None) -> Body:
         {
             "type": "github_repository" if url.hostname == "github.com" else "git_repository",
             "url": found[1],
-            **({"checkout": checkout} if ref else {}),
-            **({"mount_path": mount} if mount else {}),
+            **filled({"checkout": ref and checkout, "mount_path": mount}),
         },
         token,
     )
@@ -83,7 +85,9 @@ def repository(typed: str, token: str | None) -> Body:
 
 def _with_token(resource: Body, token: str | None) -> Body:
     name = TOKENS.get(str(resource.get("type")))
-    return {**resource, name: token} if name and token else resource
+    if name and token:
+        return {**resource, name: token}
+    return resource
 
 
 def memory(app: App, typed: str) -> Body:

@@ -96,7 +96,9 @@ class Story:
     def begins(self) -> str | None:
         """The key of the first event that counts, if not all of the session do."""
         counting = self._counting()
-        return counting[0].key if counting and self.starts else None
+        if counting and self.starts:
+            return counting[0].key
+        return None
 
     @property
     def ending(self) -> Ending | None:
@@ -114,7 +116,9 @@ class Story:
         endings = self.judged.endings
         if not self.is_latest:
             return next(iter(endings), None)  # what follows does not change it
-        return endings[-1] if endings and self.judged.rests else None
+        if endings and self.judged.rests:
+            return endings[-1]
+        return None
 
     @property
     def rest(self) -> Rest | None:
@@ -129,7 +133,9 @@ class Story:
     def asks(self) -> Asks | None:
         """What the agent waits for; None if nothing, or if it has ended."""
         has_ended = bool(self.judged.endings) and not self.is_latest
-        return None if has_ended else self.judged.asks
+        if has_ended:
+            return None
+        return self.judged.asks
 
     @property
     def unworked(self) -> Placed | None:
@@ -191,7 +197,9 @@ class Story:
         start = self._newest_start(ordered)
         if start is None:
             running = next((n for n, placed in enumerate(ordered) if placed.kind == RUNNING), len(ordered))
-            return ordered[running:] if self._after else ordered
+            if self._after:
+                return ordered[running:]
+            return ordered
         place = ordered.index(start)
         before = [placed for placed in ordered[:place] if placed.kind not in (*SENT, "session.error")][-1:]
         return [*(placed for placed in before if placed.kind == RUNNING), *ordered[place:]]
@@ -202,7 +210,9 @@ class Story:
             starts = [placed for placed in ordered if placed.key in self._after]
         else:
             starts = [placed for placed in ordered if placed.kind in MESSAGES]
-        return starts[-1] if starts else None
+        if starts:
+            return starts[-1]
+        return None
 
     def _ordered(self) -> list[Placed]:
         return by_time([(placed, placed.at) for placed in self._kept.values()])

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
-from qoder_cli.base.model import is_new, mapping, text
+from qoder_cli.base.model import filled, is_new, mapping, text
 from qoder_cli.base.outcome import event_key
 from qoder_cli.base.pool import begin
 from qoder_cli.sessions.log import REMEMBERED, Log
@@ -119,7 +119,7 @@ class Feed:
     def _listen(self) -> ApiError | None:
         """Follow one connection to its end. Return the error that ended it, or None."""
         try:
-            after = {"last-event-id": self._cursor} if self._cursor else {}
+            after = filled({"last-event-id": self._cursor})
             asked = {"event_deltas[]": self._deltas} if self._deltas else None
             with self._client.open_stream(self._path, params=asked, headers=after) as (_, chunks):
                 self._report("up")
@@ -174,7 +174,9 @@ class Feed:
             return {}
         named = {"id": self._client.hide(frame.id or ""), "type": self._client.hide(frame.event)}
         missing = {name: value for name, value in named.items() if value and name not in event}
-        return {**missing, **event} if event else {}
+        if event:
+            return {**missing, **event}
+        return {}
 
     def _report(self, kind: Kind, event: dict[str, Any] | None = None) -> None:
         self._inbox.put(News(kind, self._session_id, event or {}))

@@ -94,7 +94,11 @@ def short(given: object) -> str:
     """Return a tool's input in one line: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     only = values[0] if len(values) == 1 else None
-    said = only if isinstance(only, str) else jsontext.dump(given) if given else ""
+    said = ""
+    if isinstance(only, str):
+        said = only
+    elif given:
+        said = jsontext.dump(given)
     line = inert(" ".join(said[: 10 * INPUT_LIMIT].split()))
     return shortened(line, INPUT_LIMIT)
 
@@ -104,13 +108,16 @@ def _tool_result(event: dict[str, Any]) -> Entry:
     if len(said) > RESULT_LIMIT:
         left_out = len(said) - RESULT_LIMIT
         said = f"{said[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
-    return Entry("failed", said, "red") if event.get("is_error") is True else Entry("result", said, "dim")
+    if event.get("is_error") is True:
+        return Entry("failed", said, "red")
+    return Entry("result", said, "dim")
 
 
 def _file(event: dict[str, Any]) -> Entry:
     name = text(event.get("original_filename")) or "(unnamed file)"
     known = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
-    known += [str(event["file_id"])] if text(event.get("file_id")) else []
+    if text(event.get("file_id")):
+        known.append(str(event["file_id"]))
     return Entry("file", inert(f"{name} ({', '.join(known)})" if known else name))
 
 
