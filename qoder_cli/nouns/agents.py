@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.nouns.change import read
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
@@ -59,7 +59,8 @@ def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[
     known = _entries(servers)
     names = [each.get("name") for each in known]
     for each in known:
-        each |= {"url": typed[each["name"]]} if each.get("name") in typed else {}
+        if each.get("name") in typed:
+            each["url"] = typed[each["name"]]
     known += [{"name": name, "type": "url", "url": url} for name, url in typed.items() if name not in names]
     return known, with_toolsets(tools, typed)
 
@@ -113,8 +114,10 @@ def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
             continue
         source = read(app, target_of(NOUNS["skill"], id)).get("source")
         kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
-        entry = {"type": kind, "skill_id": id, **({"version": str(version)} if version else {})}
-        known = [entry if each in there else each for each in known] + ([] if there else [entry])
+        entry = {"type": kind, "skill_id": id, **filled({"version": version and str(version)})}
+        if not there:
+            known.append(entry)
+        known = [entry if each in there else each for each in known]
     return known
 
 
@@ -134,9 +137,9 @@ def _enabled(entry: Entry, names: Sequence[str]) -> Entry:
     kept = [each for each in kept if is_all or _is_in(each["name"], names)]
     kept = [each for each in kept if each["permission_policy"]]
     changed: Entry = {"type": entry.get("type") or TOOLSET}
-    changed |= {} if is_all else {"enabled_tools": list(names)}
-    changed |= {"configs": kept} if kept else {}
-    return changed | ({"default_config": {"permission_policy": policy}} if policy else {})
+    if not is_all:
+        changed["enabled_tools"] = list(names)
+    return changed | filled({"configs": kept, "default_config": policy and {"permission_policy": policy}})
 
 
 def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
@@ -144,7 +147,8 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
     configs, default = _configs(entry), dict(mapping(entry.get("default_config")))
     if gone := {"none": "always_ask", "all": "always_allow"}.get(asks[0]):  # all: also what never asked
         *configs, default = (_without_policy(each, gone) for each in (*configs, default))
-        default |= {"permission_policy": _ASKS} if asks[0] == "all" else {}
+        if asks[0] == "all":
+            default["permission_policy"] = _ASKS
     else:
         _check_there(entry, asks)
         policy = {"permission_policy": _ASKS}

@@ -132,7 +132,8 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
             body = document.plain()
         known = {problem.path for problem in problems}  # what follows from them is left out
         wrong = list(_wrong(document, wanted, is_create=is_create, is_object=is_object))
-        wrong += [] if is_object else tokens_in(document)
+        if not is_object:
+            wrong += tokens_in(document)
         not_sent = [str(name) for name, _ in written.items() if is_object and name not in wanted.body]
         wrong += problems_of_hidden(written, ignored=not_sent)
         problems += [problem for problem in wrong if problem.path not in known]

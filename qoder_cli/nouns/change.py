@@ -119,7 +119,9 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
             raise CannotBe(said, hint="create another; archiving cannot be undone")
         is_so = change.is_so(target, found) and (change.reads is None or change.reads(found))
         if is_so or not change.can_be_undone:
-            return Resource(found) if is_so else None
+            if is_so:
+                return Resource(found)
+            return None
         asked, written = app.client.on_server_clock(began), unix(found.get("updated_at"))
         if asked is not None and written is not None and written >= asked - _SECOND:
             said = f"{target.id} was written to in the meantime, and it is {text(found.get('status'))}"

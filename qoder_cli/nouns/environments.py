@@ -87,12 +87,14 @@ def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
     if typed["network"] == "open":
         return {"type": "unrestricted"}
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
-    networking = dict(mapping(known)) or default
+    networking: Config = dict(mapping(known)) or default
     if (typed["network"] or typed["allow_host"]) and networking.get("type") != "limited":
         networking = {"type": "limited"}
     hosts = list(array(networking.get("allowed_hosts")))
     hosts += [host for host in dict.fromkeys(typed["allow_host"] or ()) if host not in hosts]
-    return networking | ({"allowed_hosts": hosts} if hosts or networking.get("allowed_hosts") else {})
+    if hosts or networking.get("allowed_hosts"):
+        networking["allowed_hosts"] = hosts
+    return networking
 
 
 def _packages(known: Mapping[str, Any], typed: Typed) -> Config:

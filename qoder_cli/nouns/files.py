@@ -151,7 +151,9 @@ def safe_name(name: str) -> str:
     base = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join("_" if one in _FORBIDDEN or not one.isprintable() else one for one in base)
     safe = shown.strip(". ") or "file"
-    return f"_{safe}" if _DEVICE.match(safe) else safe
+    if _DEVICE.match(safe):
+        return f"_{safe}"
+    return safe
 
 
 def _names(name: str) -> Iterator[str]:

@@ -6,7 +6,8 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoAnswer, NotFound, QoderError, UsageError
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import filled, mapping, text
+from qoder_cli.base.tokens import few
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
@@ -76,7 +77,7 @@ class Names:
                     how = advice(self._app, noun, name, near_to, *self._held_by)
                     meant[name] = NotFound(f"no {noun.called} is named {name!r}", **how)
                 case several:
-                    listed = ", ".join(several[:_LISTED]) + (" and more" if len(several) > _LISTED else "")
+                    listed = few(several, _LISTED)
                     why = f"{len(several)} {noun.plural} are named {name!r}: {listed}"
                     meant[name] = UsageError(why, hint="use an id")
         return [meant.get(word, word) for word in typed]
@@ -105,7 +106,7 @@ def alive(app: App, noun: Noun, *held_by: str, archived: bool = False, fresh: bo
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
-    query = {"limit": 100, **({"include_archived": "true"} if can_tell else {})}
+    query = {"limit": 100, **filled({"include_archived": can_tell and "true"})}
     for page in app.client.pages(path_of(noun, *held_by), query, fresh=fresh):
         for each in map(mapping, page["data"]):
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
@@ -150,6 +151,5 @@ def only_environment(app: App) -> str:
         return str(known[0]["id"])
     if not known:
         raise UsageError("no environment exists", hint="create one: qoder env create --name default")
-    listed = ", ".join(f"{name_of(each) or '-'} ({each['id']})" for each in known[:_LISTED])
-    more = " and more" if len(known) > _LISTED else ""
-    raise UsageError(f"there are {len(known)} environments; choose one with --env", hint=f"{listed}{more}")
+    listed = few([f"{name_of(each) or '-'} ({each['id']})" for each in known], _LISTED)
+    raise UsageError(f"there are {len(known)} environments; choose one with --env", hint=listed)

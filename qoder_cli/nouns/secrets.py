@@ -200,7 +200,9 @@ def _for(raw: Raw) -> str:
 def _hosts(networking: Any) -> str:
     hosts = array(mapping(networking).get("allowed_hosts"))
     is_any = mapping(networking).get("type") == "unrestricted"
-    return "any host" if is_any else ", ".join(map(str, hosts)) or "hosts that it does not show"
+    if is_any:
+        return "any host"
+    return ", ".join(map(str, hosts)) or "hosts that it does not show"
 
 
 def validated(app: App, vault: str, id: str) -> Raw:

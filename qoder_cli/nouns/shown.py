@@ -28,11 +28,15 @@ def _plain(value: Any) -> Any:
     """Return plain values as they are, others as one line of JSON."""
     if value in (None, "", [], {}):
         return None
-    return Words(jsontext.dump(value)) if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        return Words(jsontext.dump(value))
+    return value
 
 
 def _joined(names: Sequence[Any]) -> Any:
-    return Words(", ".join(str(each) for each in names if each)) if names else None
+    if names:
+        return Words(", ".join(str(each) for each in names if each))
+    return None
 
 
 def _named(*keys: str) -> Look:
@@ -71,10 +75,12 @@ def _asks(value: Any) -> Any:
     found = []
     for tool in map(mapping, array(value)):
         default = mapping(mapping(tool.get("default_config")).get("permission_policy")).get("type")
-        found += ["all"] if default == "always_ask" else []
+        if default == "always_ask":
+            found.append("all")
         for one in map(mapping, array(tool.get("configs"))):
             policy = mapping(one.get("permission_policy")).get("type")
-            found += [str(one.get("name"))] if policy == "always_ask" else []
+            if policy == "always_ask":
+                found.append(str(one.get("name")))
     return _joined(found)
 
 
@@ -94,7 +100,9 @@ def _inputs(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return _joined(value) if isinstance(value, list) else _plain(value)
+    if isinstance(value, list):
+        return _joined(value)
+    return _plain(value)
 
 
 def _keys(value: Any) -> Any:
@@ -186,7 +194,9 @@ def name_of(raw: Raw) -> str | None:
 def called(noun: Noun, raw: Raw) -> str:
     """Return a thing as a question names it: noun, name, id."""
     name = name_of(raw) if noun.has_name else text(raw.get("title"))
-    return f"{noun.called} '{name}' ({raw.get('id')})" if name else f"{noun.called} {raw.get('id')}"
+    if name:
+        return f"{noun.called} '{name}' ({raw.get('id')})"
+    return f"{noun.called} {raw.get('id')}"
 
 
 def show(app: App, noun: Noun, raw: Raw) -> None:

@@ -212,7 +212,9 @@ def _source(raw: Raw) -> str | None:
 def newest(raw: Raw) -> str | None:
     """Return a skill's newest version, as it is in paths, or None."""
     found = raw.get("latest_version")
-    return None if found in (None, "") else str(found)
+    if found in (None, ""):
+        return None
+    return str(found)
 
 
 def _name_of(app: App, skill: Raw) -> Any:
@@ -231,7 +233,9 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
     def ask() -> bytes:
         return client.accept(client.send(client.prepare("GET", path, headers={"accept": "*/*"}))).content
 
-    return client.patiently(ask) if retry else ask()
+    if retry:
+        return client.patiently(ask)
+    return ask()
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
@@ -250,7 +254,9 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     """Add a version to a skill, or create one; return what was made. Raises QoderError."""
 
     def write(parts: list[Part]) -> Write[Resource]:
-        return _new_version(app, skill, files, parts) if skill else creating(app, _SKILL, fields, files=parts)
+        if skill:
+            return _new_version(app, skill, files, parts)
+        return creating(app, _SKILL, fields, files=parts)
 
     # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]
@@ -294,7 +300,9 @@ def _new_version(app: App, skill: Raw, files: Files, parts: list[Part]) -> Write
 
 def number_of(version: Any) -> int:
     """Return a version's number; 0 if it has none."""
-    return int(version) if _NUMBER.fullmatch(str(version)) else 0
+    if _NUMBER.fullmatch(str(version)):
+        return int(version)
+    return 0
 
 
 def unpack(content: bytes, name: str, folder: Path) -> Path:

@@ -164,7 +164,9 @@ class _Others:
 def _is_next(target: Target, before: Body, raw: Body) -> bool:
     """Return whether an answer is of a thing that was just written to."""
     steps = _steps(before, raw)
-    return _has_moved(target, before, raw) if steps is None else steps == 1
+    if steps is None:
+        return _has_moved(target, before, raw)
+    return steps == 1
 
 
 def _has_moved(target: Target, before: Body, raw: Body) -> bool:
@@ -174,7 +176,9 @@ def _has_moved(target: Target, before: Body, raw: Body) -> bool:
 def _steps(before: Body, raw: Body) -> int | None:
     """Return by how many versions it is newer; None if it has none."""
     was, now = before.get("version"), raw.get("version")
-    return now - was if isinstance(was, int) and isinstance(now, int) else None
+    if isinstance(was, int) and isinstance(now, int):
+        return now - was
+    return None
 
 
 def _mark_in(raw: Body) -> str | None:
@@ -208,7 +212,9 @@ def update(
 
     def settable(raw: Body) -> Body:
         found = {name: raw.get(name) for name in fields if name not in _CONDITIONS}
-        return found | ({"metadata": without_ours(mapping(raw.get("metadata")))} if "metadata" in fields else {})
+        if "metadata" in fields:
+            found["metadata"] = without_ours(mapping(raw.get("metadata")))
+        return found
 
     write = updating(
         app,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
-from qoder_cli.base.model import Resource, created_at, mapping, text
+from qoder_cli.base.model import Resource, created_at, filled, mapping, text
 from qoder_cli.base.times import utc_text
 from qoder_cli.http.change import READ_WITHIN, Part, ReadBack, Sent, object_write
 from qoder_cli.http.pace import Pace
@@ -174,7 +174,9 @@ class _Attempt(NamedTuple):
     def first(self, client: "Client") -> float | None:
         """Return before when nothing can be of this attempt, in unix seconds; None if a clock is unknown."""
         server = client.on_server_clock(self.moment)
-        return None if server is None else min(self.at, server) - ABOUT
+        if server is None:
+            return None
+        return min(self.at, server) - ABOUT
 
 
 def contradicts(found: Any, sent: Any) -> bool:
@@ -198,7 +200,7 @@ def differing(found: Body, body: Body) -> Body:
     left = {name: body[name] for name in body if name not in ("metadata", "version")}
     left = {name: value for name, value in left.items() if not covers(found.get(name), value)}
     wanted = {key: value for key, value in (body.get("metadata") or {}).items() if known.get(key) != value}
-    return left | ({"metadata": wanted} if wanted else {})
+    return left | filled({"metadata": wanted})
 
 
 def covers(found: Any, sent: Any) -> bool:
@@ -234,10 +236,14 @@ def telling(value: Any) -> Any:
             config = mapping(kept["default_config"])
             kept["default_config"] = {key: item for key, item in config.items() if (key, item) not in _DEFAULTS}
         kept = {key: item for key, item in kept.items() if item not in _EMPTY}
-        return kept["id"] if set(kept) == {"id"} else kept  # a model that is nothing but its id
+        if set(kept) == {"id"}:  # a model that is nothing but its id
+            return kept["id"]
+        return kept
     if isinstance(value, list):
         return [telling(item) for item in value]
-    return None if value in _EMPTY else value
+    if value in _EMPTY:
+        return None
+    return value
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
