@@ -63,7 +63,9 @@ class Secrets:
         if pairs is None:
             return HIDDEN
         shown = {name: HIDDEN for name, _ in pairs if spelled((VARIABLES, name)) in self._places}
-        return "\n".join(f"{name}={shown.get(name, value)}" for name, value in pairs) if shown else text
+        if shown:
+            return "\n".join(f"{name}={shown.get(name, value)}" for name, value in pairs)
+        return text
 
 
 class Change(NamedTuple):
@@ -164,7 +166,9 @@ def _by_name(variables: Any) -> dict[str, str] | None:
     if variables is ABSENT:
         return {}
     pairs = assignments(variables) if isinstance(variables, str) else None
-    return dict(pairs) if pairs is not None and len(dict(pairs)) == len(pairs) else None
+    if pairs is not None and len(dict(pairs)) == len(pairs):
+        return dict(pairs)
+    return None
 
 
 def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
@@ -200,7 +204,11 @@ def _meaning(value: Any) -> Any:
 def told(change: Change, secrets: Secrets) -> list[str]:
     """Return a change as lines without secrets: `+` added, `-` removed, `~` changed."""
     path, before, after = change.hidden(secrets)
-    sign = "+" if before is ABSENT else "-" if after is ABSENT else "~"
+    sign = "~"
+    if before is ABSENT:
+        sign = "+"
+    elif after is ABSENT:
+        sign = "-"
     there = [value for value in (before, after) if value is not ABSENT]
     if there == [HIDDEN, HIDDEN]:
         return [f"{sign} {path}: changed"]

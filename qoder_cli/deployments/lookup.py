@@ -9,7 +9,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.model import Deployment, filled
 
 _SUGGEST_FROM = 200  # newest deployments to search for near names
 
@@ -38,7 +38,7 @@ def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterato
 
     What is not among them may be created: a list that a proxy has kept is none.
     """
-    query = {"limit": 100} | ({"include_archived": "true"} if archived else {})
+    query = filled({"limit": 100, "include_archived": archived and "true"})
     for page in app.client.pages("/deployments", query, retry=retry, fresh=True):
         known = filter(None, map(Deployment.read, page["data"]))
         yield from (each for each in known if archived or each.archived_at is None)

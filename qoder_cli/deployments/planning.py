@@ -12,6 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
+from qoder_cli.base.tokens import few
 from qoder_cli.deployments.changes import difference
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
 from qoder_cli.deployments.step import Applied, Step
@@ -49,9 +50,10 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     if not known and any(_is_renamed(one, by_id[one.id]) for one in declared if one.id):
         known = list(read_all(app))
     found = [by_id[one.id] if one.id else _meant(known, one.name) for one in declared]
-    pinned = at_latest(app, declared, found) if repin else declared
+    if repin:
+        declared = at_latest(app, declared, found)
     steps: list[Step] = []
-    for one, current in zip(pinned, found, strict=True):
+    for one, current in zip(declared, found, strict=True):
         if isinstance(current, QoderError):
             steps.append(Step(one, error=current))
         elif current is None:
@@ -89,7 +91,9 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
             return value
         if isinstance(value, dict):
             return {**value, "id": id_of(one, field, value["id"])}
-        return [id_of(one, field, each) for each in value] if isinstance(value, list) else id_of(one, field, value)
+        if isinstance(value, list):
+            return [id_of(one, field, each) for each in value]
+        return id_of(one, field, value)
 
     found = []
     for one in declared:
@@ -184,7 +188,7 @@ def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[st
         named = alive(known, step.declared.name) if step.declared.id is None else []
         text = ""
         if len(named) > 1:
-            ids = ", ".join(found.id for found in named[:_LISTED]) + (" and more" if len(named) > _LISTED else "")
+            ids = few([found.id for found in named], _LISTED)
             text = f"{step.name!r} matches {len(named)} deployments ({ids}); add the id of one"
         elif step.current is not None:
             if (other := first.setdefault(step.current.id, step)) is not step:
@@ -200,7 +204,9 @@ def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[st
 def look_again(app: App, steps: Sequence[Step]) -> None:
     """Refuse to create what someone else has created meanwhile. Raises ApiError."""
     new = [step for step in steps if step.is_open and step.current is None]
-    known = list(read_all(app)) if new else []
+    if not new:
+        return
+    known = list(read_all(app))
     for step in new:
         if there := ", ".join(found.id for found in alive(known, step.declared.name)):
             step.error = Rejected(
@@ -225,7 +231,9 @@ def at_latest(
 
     anew, pinned = list(declared), {}  # the agents named without a version, by place
     for number, current in enumerate(found):
-        agent = mapping(settable(current).get("agent")) if isinstance(current, Deployment) else {}
+        if not isinstance(current, Deployment):
+            continue
+        agent = mapping(settable(current).get("agent"))
         if agent and agent.get("id") == declared[number].fields.get("agent"):
             pinned[number] = agent
     ids = sorted({agent["id"] for agent in pinned.values()})

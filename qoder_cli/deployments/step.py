@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Deployment, Resource
+from qoder_cli.base.model import Deployment, Resource, filled
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.deployments.changes import Change, Secrets, difference, secrets_of, told
@@ -42,7 +42,9 @@ class Step:
     @property
     def place(self) -> str | None:
         """Its file and line; None if it was typed."""
-        return f"{self.declared.source}:{self.declared.line}" if self.declared.source else None
+        if self.declared.source:
+            return f"{self.declared.source}:{self.declared.line}"
+        return None
 
     @property
     def name(self) -> str:
@@ -55,7 +57,9 @@ class Step:
     @property
     def known(self) -> str:
         """Its name, with its id if it has one."""
-        return f"{self.name} ({self.current.id})" if self.current else self.name
+        if self.current:
+            return f"{self.name} ({self.current.id})"
+        return self.name
 
     @property
     def is_open(self) -> bool:
@@ -92,7 +96,9 @@ class Applied(Result[Deployment]):
     @property
     def known(self) -> str:
         """Its name, with its id if it has one."""
-        return f"{self.step.name} ({self.found.id})" if self.found else self.step.name
+        if self.found:
+            return f"{self.step.name} ({self.found.id})"
+        return self.step.name
 
     @property
     def became(self) -> str:
@@ -111,7 +117,7 @@ class Applied(Result[Deployment]):
             found = secrets.out_of(self.found.as_json())
         return {
             **found,
-            **({"error": self.error.as_json()} if self.error else {}),
+            **filled({"error": self.error and self.error.as_json()}),
             "action": self.action,
             "changes": [change.hidden(secrets).as_json() for change in self.step.changes],
             "input": self.step.place and without_tokens(self.step.place),
@@ -121,11 +127,11 @@ class Applied(Result[Deployment]):
     def row(self) -> Fields:
         return {
             "name": self.step.name if self.found else without_tokens(self.step.name),
-            "id": self.found.id if self.found else None,
+            "id": self.found and self.found.id,
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(re.split(r"[.[]", each.path)[0] for each in self.step.changes)) or None,
             "file": self.step.place and without_tokens(self.step.place),
-            "error": self.error.type_name if self.error else None,
+            "error": self.error and self.error.type_name,
         }
 
 
@@ -139,9 +145,13 @@ def result_of(
 
 def without_writing(step: Step) -> Applied:
     """Return the result without a write: unchanged, failed, or what it would do."""
-    if step.is_open:
-        return result_of(step, "would_create" if step.current is None else "would_change")
-    return result_of(step, "unchanged" if step.error is None else "failed", error=step.error)
+    if step.error is not None:
+        return result_of(step, "failed", error=step.error)
+    if not step.is_open:
+        return result_of(step, "unchanged")
+    if step.current is None:
+        return result_of(step, "would_create")
+    return result_of(step, "would_change")
 
 
 def show_changes(app: App, steps: Sequence[Step]) -> None:
@@ -175,8 +185,12 @@ def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
 
 
 def _new(step: Step, name: str) -> Any:
-    return (step.body or {}).get(name) if step.is_open else None
+    if step.is_open:
+        return (step.body or {}).get(name)
+    return None
 
 
 def _fires(app: App, schedule: Any) -> list[str]:
-    return next_fires(schedule, now=app.client.server_now()) if schedule else []
+    if schedule:
+        return next_fires(schedule, now=app.client.server_now())
+    return []
