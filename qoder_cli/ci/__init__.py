@@ -155,7 +155,9 @@ def reporting(app: App) -> Ci:
 
 def plain(text: str | None) -> str | None:
     """Return an id or a status that is one plain word, None for anything else."""
-    return text if text is not None and _PLAIN.fullmatch(text) else None
+    if text is not None and _PLAIN.fullmatch(text):
+        return text
+    return None
 
 
 def _in_words(failure: BaseException | None) -> QoderError | None:
@@ -245,7 +247,9 @@ class GitLab(System):
         """Set variables, drop an earlier command's; of several runs only ids, to fit 5 KB."""
         told = {name: value for name, value in values.items() if isinstance(value, str)}
         of_one = {name for name, _ in _OF_ONE.values()}
-        gone = {"run_ids"} if told.keys() & of_one else of_one | ({"run_ids"} & values.keys())
+        gone = of_one | ({"run_ids"} & values.keys())
+        if told.keys() & of_one:
+            gone = {"run_ids"}
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
         if len(run_ids) > LONGEST_VALUE:
             self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
@@ -257,7 +261,9 @@ class GitLab(System):
 
 def _output(name: str, value: Value) -> str:
     """Return the text that sets an output; an unguessable word ends several lines."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value
+    if not isinstance(text, str):
+        text = json.dumps(text)
     if not re.search(r"[\r\n]", text):
         return f"{name}={text}\n"
     end = f"end_{secrets.token_hex(16)}"
@@ -293,7 +299,9 @@ def _row(item: Item) -> str:
 def _cell(text: str | None) -> str:
     """Return text that only shows in a Markdown table: no link, markup or HTML."""
     shown = inert(text or "-")
-    return shown if _WORD.fullmatch(shown) else _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
+    if _WORD.fullmatch(shown):
+        return shown
+    return _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", shown)
 
 
 def _data(text: str) -> str:
