@@ -40,7 +40,8 @@ def page(context: Any) -> str:
         variables = [(", ".join(each.names), each.meaning) for each in VARIABLES]
         sections += [("Global options", options), ("Exit status", codes), ("Environment", variables)]
     for title, rows in sections:
-        lines += [f".SH {title.upper()}"] if rows else []
+        if rows:
+            lines.append(f".SH {title.upper()}")
         lines += [line for name, text in rows for line in (".TP", f"\\fB{_inert(name)}\\fP", _inert(text))]
     if examples:
         lines += [".SH EXAMPLES", *_verbatim(examples.splitlines())]
@@ -66,4 +67,6 @@ def _inert(text: str) -> str:
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = re.sub("`([^`]*)`", r"\\fB\1\\fP", text)
     text = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", text)
-    return f"\\&{text}" if text.startswith((".", "'")) else text
+    if text.startswith((".", "'")):
+        return f"\\&{text}"
+    return text
