@@ -102,7 +102,9 @@ class Call:
 
 
 def _meaning_of(error: ApiError) -> Meaning:
-    return Meaning.REFUSED if error.api_type == _NO_FEATURE else meaning_of(error)
+    if error.api_type == _NO_FEATURE:
+        return Meaning.REFUSED
+    return meaning_of(error)
 
 
 def explained(request: Request, error: ApiError) -> ApiError:
