@@ -134,7 +134,9 @@ class Tree(TyperGroup):
         if not isinstance(command, tuple):
             return command and _build(cmd_name, function_of(command))
         about, commands = command
-        return _noun(cmd_name) if isinstance(commands, str) else Tree(cmd_name, about + ".", commands)
+        if isinstance(commands, str):
+            return _noun(cmd_name)
+        return Tree(cmd_name, about + ".", commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command's name, the command, the words left. Raises UsageError."""
@@ -326,14 +328,19 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         app.err.tell("".join(format_exception(failure)))
     runs = app.tracked.run_ids
     error = broken_down(failure, runs)
-    return error.with_(next=app.wait_again(*runs)) if runs else error
+    if runs:
+        return error.with_(next=app.wait_again(*runs))
+    return error
 
 
 def _last_words(signalled: Signalled, app: App) -> QoderError:
     """Return the error for a signal, wherever it came; a wait has its own."""
     if not app.tracked.started:
-        done = next((write for write in reversed(app.writes) if write.is_open_or_done), None)
-        return done.stopped(signalled) if done else signalled.in_words("interrupted; nothing was started")
+        for write in reversed(app.writes):
+            if write.is_open_or_done:
+                error: QoderError = write.stopped(signalled)
+                return error
+        return signalled.in_words("interrupted; nothing was started")
     from qoder_cli.cli.ending import stopped_with
 
     return stopped_with(signalled, app.tracked.run or app.tracked.started[-1], app)

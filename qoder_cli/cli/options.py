@@ -156,7 +156,9 @@ def wanted_of(
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
     app.flags.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
     asked = when_asked(app, on_ask, follow=follow, several=several)
-    return Wanted(limits, follow, require_satisfied, result, asked) if wait else None
+    if wait:
+        return Wanted(limits, follow, require_satisfied, result, asked)
+    return None
 
 
 def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
@@ -192,8 +194,10 @@ def words_to_wait(
 ) -> tuple[str, ...]:
     """Return the options that a command to resume this wait needs."""
     words = ["--result"] if result else []
-    words += ["--require-satisfied"] if require_satisfied else []
-    words += written("--on-ask", on_ask) if on_ask and on_ask != "stop" else []
+    if require_satisfied:
+        words.append("--require-satisfied")
+    if on_ask and on_ask != "stop":
+        words += written("--on-ask", on_ask)
     return tuple(words)
 
 
@@ -205,7 +209,10 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
         if param.param_type_name != "option" or param.name in without or value in (None, (), [], param.default):
             continue
         for each in value if isinstance(value, list | tuple) else [value]:
-            words += [param.opts[0]] if each is True else written(param.opts[0], str(each))
+            if each is True:
+                words.append(param.opts[0])
+            else:
+                words += written(param.opts[0], str(each))
     return words
 
 
@@ -219,9 +226,11 @@ _PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir",
 def refuse_tokens(ctx: Any) -> None:
     """Raise UsageError, never repeating it, for a token that was typed where something else belongs."""
     for param in ctx.command.params:
+        if param.name in _FOR_TOKENS or ctx.resilient_parsing:
+            continue
         value = ctx.params.get(param.name)
         words = value if isinstance(value, list | tuple) else [value]
-        for word in words if param.name not in _FOR_TOKENS and not ctx.resilient_parsing else ():
+        for word in words:
             is_there = param.name in _PATHS and isinstance(word, str) and os.path.lexists(word)
             if isinstance(word, str) and names_token(word) and not is_there:
                 called = param.opts[0] if param.param_type_name == "option" else str(param.metavar).rstrip(".")
