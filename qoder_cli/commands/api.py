@@ -147,7 +147,9 @@ def _body(
         return None
     if input:
         return body.of_file(input, stdin=app.stdin)
-    return body.of_form(form) if form else body.of_fields(texts, values)
+    if form:
+        return body.of_form(form)
+    return body.of_fields(texts, values)
 
 
 def _call(app: App, request: Request, *, include: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
+from qoder_cli.base.model import filled
 from qoder_cli.cli.options import confirmed, flag, secret_of
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.settings.configfile import ConfigFile, change, load, locate
@@ -56,7 +57,7 @@ def login(
     token = read_token(text, source=source)
     _check(app, replace(settings, token=token, token_source="the token just given"))
     server = {"region": region, "base_url": None if region else settings.base_url}
-    workspace = {"workspace_id": settings.workspace_id} if settings.workspace_id else {}
+    workspace = filled({"workspace_id": settings.workspace_id})
     change(file.path, settings.profile, {"token": token, **server, **workspace}, env=app.env)
     app.progress.note(f"saved the token for {settings.host} in profile {settings.profile} of {file.path}")
     _warn_of_overrides(app, settings)
@@ -107,7 +108,7 @@ def status(app: App) -> None:
         "profile": settings.profile,
         "base_url": settings.base_url,
         "base_url_source": settings.base_url_source,
-        "token": mask(settings.token) if settings.token else None,
+        "token": settings.token and mask(settings.token),
         "token_source": settings.token_source,
         "workspace_id": settings.workspace_id,
     }

@@ -143,7 +143,9 @@ def _address(app: App, typed: str) -> tuple[str, str]:
 
 
 def _shown(key: str, value: str) -> str:
-    return mask(value) if key == "token" else without_tokens(value)
+    if key == "token":
+        return mask(value)
+    return without_tokens(value)
 
 
 def _print(app: App, key: str, value: str) -> None:

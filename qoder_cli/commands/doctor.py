@@ -67,5 +67,6 @@ def _show(app: App, findings: list[Finding]) -> None:
     for each in findings:
         lines = sheet.setdefault(each.check, [])
         lines.append(f"{_SIGNS[each.status]} {each.found}")
-        lines += [f"  fix: {each.fix}"] if each.fix else []
+        if each.fix:
+            lines.append(f"  fix: {each.fix}")
     app.output.record(sheet)

@@ -38,7 +38,8 @@ def create(
             sessions.append(names.id_of(NOUNS["session"], word))
             continue
         store = {"type": "memory_store", "memory_store_id": names.id_of(NOUNS["memory"], word)}
-        inputs += [store] if store not in inputs else []
+        if store not in inputs:
+            inputs.append(store)
     if sessions:
         inputs.append({"type": "sessions", "session_ids": list(dict.fromkeys(sessions))})
     output = None

@@ -87,9 +87,13 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
     if noun.words == "session":
-        return options.RUNS if several else options.ONE_RUN
+        if several:
+            return options.RUNS
+        return options.ONE_RUN
     if noun.words == "deploy":
-        return options.DEPLOYMENTS if several else options.ONE_DEPLOYMENT
+        if several:
+            return options.DEPLOYMENTS
+        return options.ONE_DEPLOYMENT
     metavar = noun.words.split()[-1].upper()
     wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
@@ -101,7 +105,9 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
 def held_by(noun: Noun) -> list[Typed]:
     """Return the argument for what holds a noun's things, if anything does."""
     above = holder(noun)
-    return [("holder", str, one_argument(above))] if above else []
+    if above:
+        return [("holder", str, one_argument(above))]
+    return []
 
 
 def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
@@ -254,10 +260,13 @@ def edit_command(noun: Noun, verb: str) -> Command:
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*held_by(noun), ("thing", str, one_argument(noun))]
     parameters += [_EDITED[name] for name in (*plain.values(), "metadata")]
-    parameters += [] if is_new else [("remove_metadata", Texts, edited.REMOVE_METADATA)]
-    parameters += [("budget", Text, edited.BUDGET), ("no_budget", bool, edited.NO_BUDGET)] if has_budget else []
+    if not is_new:
+        parameters.append(("remove_metadata", Texts, edited.REMOVE_METADATA))
+    if has_budget:
+        parameters += [("budget", Text, edited.BUDGET), ("no_budget", bool, edited.NO_BUDGET)]
     # A session's fields may hold secrets: no file of it is shown back.
-    parameters += [] if noun.words == "session" else [("file", Text, edited.FILE)]
+    if noun.words != "session":
+        parameters.append(("file", Text, edited.FILE))
     parameters += [("dry_run", bool, edited.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> None:
@@ -265,7 +274,8 @@ def edit_command(noun: Noun, verb: str) -> Command:
         if has_budget:
             said |= edited.budget_of(typed["budget"], typed["no_budget"])
         body = edited.body_of(ctx.obj, noun, verb, typed, **said)
-        body |= {"budget": None} if typed.get("no_budget") else {}
+        if typed.get("no_budget"):
+            body["budget"] = None
         if is_new:
             return edited.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
         thing, held = typed["thing"], holder_of(ctx.obj, noun, typed)
@@ -307,8 +317,9 @@ def change_command(noun: Noun, verb: str) -> Command:
 
 
 def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
-    change: Change = ARCHIVE if verb == "archive" else DELETE
-    about = noun.archived if verb == "archive" else noun.deleted
+    change, about = DELETE, noun.deleted
+    if verb == "archive":
+        change, about = ARCHIVE, noun.archived
     things, version = typed["things"], typed.get("version")
     need_a_yes(app, change, typed["yes"])
     # All names are looked up first: a wrong one changes nothing.

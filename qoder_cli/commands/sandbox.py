@@ -226,7 +226,9 @@ def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> in
         for signum in early:
             child.send_signal(signum)
         code = child.wait()
-    return 128 - code if code < 0 else code
+    if code < 0:
+        return 128 - code
+    return code
 
 
 @contextmanager

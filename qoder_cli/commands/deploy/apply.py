@@ -121,7 +121,10 @@ def _in_words(steps: Sequence["Step"]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    first = ", ".join(names[:3])
+    if len(names) > 3:
+        return f"{first} and {len(names) - 3} more"
+    return first
 
 
 def _apply(app: App, steps: Sequence["Step"]) -> None:

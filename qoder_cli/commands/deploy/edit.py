@@ -112,7 +112,8 @@ def update(
     ):
         if is_cleared and given:
             raise UsageError(f"--{name} and --no-{name} cannot be used together")
-        cleared |= nothing if is_cleared else {}
+        if is_cleared:
+            cleared |= nothing
     fields = read_fields(app, said._asdict()) | cleared
     typed = (
         fields
@@ -128,8 +129,9 @@ def update(
         fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
         known_ones = list(read_all(app)) if said.name not in (None, current.name) else []
         [declared] = with_ids(app, [declare_fields(fields)])
-        [pinned] = [declared] if said.agent is None else at_latest(app, [declared], [current])
-        step = changing(pinned, current, known_ones, repin=said.agent is not None)
+        if said.agent is not None:
+            [declared] = at_latest(app, [declared], [current])
+        step = changing(declared, current, known_ones, repin=said.agent is not None)
         _write(app, step, dry_run=dry_run, doing="changing")
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, first_by_rank
 from qoder_cli.base.pool import in_order
-from qoder_cli.base.tokens import REDACTED
+from qoder_cli.base.tokens import REDACTED, few
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list, named
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.files.normal import settable
@@ -38,7 +38,7 @@ def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = A
         if deployment.archived_at:
             app.progress.warn(f"{id} was archived on {deployment.archived_at}; `deploy apply` will refuse this file")
         if hidden := [spelled(path) for path in hidden_in(settable(deployment))]:
-            where = ", ".join(hidden[:_NAMED]) + (" and more" if len(hidden) > _NAMED else "")
+            where = few(hidden, _NAMED)
             app.progress.warn(f"{id}: {REDACTED} stands for a secret in {where}; `deploy apply` will refuse this file")
     if app.output.is_json or app.output.format == "id":
         files = [{"id": id, "type": "deployment", **settable(known[id])} for id in ids]

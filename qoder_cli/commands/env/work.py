@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
-from qoder_cli.base.model import Resource, mapping
+from qoder_cli.base.model import Resource, filled, mapping
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.made import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
@@ -129,7 +129,7 @@ def heartbeat(
     Examples:
       qoder env work heartbeat workers work_demo --ttl 60"""
     target = _target(app, env, work)
-    query = {"expected_last_heartbeat": expected} | ({"desired_ttl_seconds": str(ttl)} if ttl else {})
+    query = {"expected_last_heartbeat": expected, **filled({"desired_ttl_seconds": ttl and str(ttl)})}
     write = object_write(
         app.client,
         Sent("POST", f"{target.path}/heartbeat?{urlencode(query)}"),

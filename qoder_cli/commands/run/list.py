@@ -53,8 +53,8 @@ class Window(NamedTuple):
     def read(cls, since: str | None, until: str | None, *, app: App) -> "Window":
         """Return the typed window. Raises UsageError."""
         now = app.clock.now()
-        first = parse_when(since, option="--since", now=now) if since is not None else None
-        last = parse_when(until, option="--until", now=now) if until is not None else None
+        first = parse_when(since, option="--since", now=now)
+        last = parse_when(until, option="--until", now=now)
         if first and last and first > last:
             raise UsageError("--since is later than --until", hint="swap them")
         return cls(first, last)
@@ -130,7 +130,9 @@ def list_runs(
         pages = _down_to(window.since, pages)
 
     is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
-    asks = bool(statuses) or is_short if resolve is None else resolve  # whether to ask sessions
+    asks = bool(statuses) or is_short  # whether to ask sessions
+    if resolve is not None:
+        asks = resolve
     if app.output.format == "id" and not statuses:
         asks = False  # no status is shown and none is needed
     resolver = Resolver(app.client, ask=asks)

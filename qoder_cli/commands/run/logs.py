@@ -69,7 +69,7 @@ def logs(
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
-    start = None if since is None else parse_when(since, option="--since", now=app.clock.now())
+    start = parse_when(since, option="--since", now=app.clock.now())
     selection = Selection(tuple(words), start, thread)
     runs = runs or [or_last(None, app)]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):

@@ -36,8 +36,9 @@ def files(
     token = (app.env.get("QODER_REPO_TOKEN") or "").strip()
     if renew is not None and not token:
         raise UsageError("--renew takes the token from QODER_REPO_TOKEN, which is not set", hint="set it")
-    app.out.keep_secrets([token] if token else [])
-    app.err.keep_secrets([token] if token else [])
+    secrets = list(filter(None, [token]))
+    app.out.keep_secrets(secrets)
+    app.err.keep_secrets(secrets)
     id = target_of(run, app).session_id
     if read or remove or renew is not None:
         app.progress.note(f"changing the files of {id} {app.client.settings.whereabouts}")
