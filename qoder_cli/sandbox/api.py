@@ -70,10 +70,15 @@ def where(request: Request) -> tuple[str, ...]:
     if operation.id == "deployments.run":
         return ("trigger",)
     if type == "deployment_run":
-        return ("list",) if verb == "list" else ("run",)
+        if verb == "list":
+            return ("list",)
+        return ("run",)
     if type == "event":
-        is_stream = verb == "stream" or request.wants_stream
-        return ("send",) if is_write else ("stream",) if is_stream else ("events",)
+        if is_write:
+            return ("send",)
+        if verb == "stream" or request.wants_stream:
+            return ("stream",)
+        return ("events",)
     if type.startswith("session"):
         return ("session-write", "session") if is_write else ("session",)
     return (verb, "write", type) if is_write else (type,)

@@ -212,7 +212,9 @@ class _Events(Kind):
         return True  # a replica that lags lags in whole sessions
 
     def page(self, call: Call) -> Reply:
-        return self.stream(call) if call.request.wants_stream else super().page(call)
+        if call.request.wants_stream:
+            return self.stream(call)
+        return super().page(call)
 
     def stream(self, call: Call) -> Reply:
         after = call.request.headers.get("last-event-id")
