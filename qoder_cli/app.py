@@ -62,7 +62,9 @@ class Tracked:
     @property
     def run_ids(self) -> list[str]:
         """The ids of the runs, as far as they are known."""
-        return [self.run.id] if self.run else [id for id, _ in self.ids.values()]
+        if self.run:
+            return [self.run.id]
+        return [id for id, _ in self.ids.values()]
 
     @property
     def run(self) -> "Run | None":
@@ -151,7 +153,9 @@ class App:
     @property
     def writes(self) -> "Sequence[Any]":
         """Each `http.write.Write` that was sent so far."""
-        return self.client.writes if "client" in vars(self) else ()
+        if "client" in vars(self):
+            return self.client.writes
+        return ()
 
     @cached_property
     def output(self) -> "Output":
