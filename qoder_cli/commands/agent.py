@@ -24,7 +24,7 @@ _TOOLS = "all, none, or names, e.g. Bash,Read. A new agent has all."
 _ASK = "Tools that need approval before each use: names, all or none."
 
 
-class Typed(NamedTuple):
+class AgentFields(NamedTuple):
     """An agent's fields as typed. These are the options, too."""
 
     name: Text = edited.NAME
@@ -37,10 +37,9 @@ class Typed(NamedTuple):
     skills: Texts = _SKILLS
     metadata: Texts = edited.METADATA
     file: Text = edited.FILE
-    dry_run: bool = edited.DRY_RUN
 
 
-def create(app: App, typed: Typed) -> None:
+def create(app: App, typed: AgentFields, dry_run: bool = edited.DRY_RUN) -> None:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
@@ -60,14 +59,15 @@ def create(app: App, typed: Typed) -> None:
     body |= _arrays(app, typed._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
-    edited.create(app, _AGENT, body, dry_run=typed.dry_run)
+    edited.create(app, _AGENT, body, dry_run=dry_run)
 
 
 def update(
     ctx: typer.Context,
     agent: str = made.one_argument(_AGENT),
     *,
-    typed: Typed,
+    typed: AgentFields,
+    dry_run: bool = edited.DRY_RUN,
     remove_metadata: Texts = edited.REMOVE_METADATA,
 ) -> None:
     """Update an agent. Only what you pass is changed.
@@ -94,7 +94,7 @@ def update(
     if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
-    edited.update(ctx, _AGENT, current, wanted, dry_run=typed.dry_run)
+    edited.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
 
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:

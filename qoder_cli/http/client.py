@@ -98,19 +98,18 @@ class Client:
             headers["qoder-workspace-id"] = settings.workspace_id
         connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=headers)
         trust = _trust(settings.base_url) if transport is None else True
-        self._http = connect(verify=trust)
+        self._http = dict.fromkeys(("reads", "writes"), connect(verify=trust))
         # A connection that idles may be closed just as it is used, and then nobody knows whether the request was heard.
-        self._http_for_writes = self._http
         if transport is None:
-            self._http_for_writes = connect(verify=trust, limits=httpx.Limits(keepalive_expiry=FRESH_FOR))
+            self._http["writes"] = connect(verify=trust, limits=httpx.Limits(keepalive_expiry=FRESH_FOR))
 
     @property
     def request_timeout(self) -> float:
         return self.settings.request_timeout or REQUEST_TIMEOUT
 
     def close(self) -> None:
-        self._http.close()
-        self._http_for_writes.close()
+        for http in self._http.values():
+            http.close()
 
     def _proxy_for(self, host: str) -> Proxy | None:
         if self._transport is not None or is_loopback(host):
@@ -221,14 +220,16 @@ class Client:
             headers={**({"content-type": "application/json"} if content else {}), **(headers or {})},
             timeout=httpx.Timeout(longest, connect=min(longest, CONNECT_TIMEOUT)),
         )
-        http = self._http if method == "GET" else self._http_for_writes
+        http = self._http["writes"]
+        if method == "GET":
+            http = self._http["reads"]
         pending = Pending(lambda: self._exchange(http, request, pending), within=longest)
         return pending
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
         """Return a request. Raises NoAnswer for an id or a cursor of the server that no URL can hold."""
         try:
-            return self._http.build_request(method, self.settings.base_url + path, **parts)
+            return self._http["reads"].build_request(method, self.settings.base_url + path, **parts)
         except (httpx.InvalidURL, UnicodeError) as error:
             raise no_answer(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
 
@@ -264,7 +265,7 @@ class Client:
             self._show(">", f"{request.method} {request.url}", request.headers, request.content)
         asked = self.clock.monotonic()
         with self._transport_failures():
-            response = self._http.send(request, stream=True)
+            response = self._http["reads"].send(request, stream=True)
         self._note_clock(response.headers, asked)
         try:
             is_accepted = 200 <= response.status_code < 300
@@ -292,7 +293,7 @@ class Client:
             proxy = self._proxy_for(self.settings.host)
             raise broken(failure, self.settings.host, proxy, veil=self.veil) from failure
         except RuntimeError as failure:  # in a thread that nobody waits for any more
-            if not self._http.is_closed:
+            if not self._http["reads"].is_closed:
                 raise
             raise no_answer("the command has ended", sent=False, retryable=False) from failure
 

@@ -51,8 +51,7 @@ class Settings:
     `advice` is how to get a token, or another if it is refused; `warnings` are for stderr, once.
     """
 
-    base_url: str
-    base_url_source: str
+    server: Found
     profile: str = DEFAULT_PROFILE
     token: str | None = field(default=None, repr=False)
     token_source: str | None = None
@@ -62,6 +61,14 @@ class Settings:
     read_only: bool = False
     warnings: tuple[str, ...] = ()
     advice: str = ""
+
+    @property
+    def base_url(self) -> str:
+        return self.server.value
+
+    @property
+    def base_url_source(self) -> str:
+        return self.server.source
 
     @property
     def host(self) -> str:
@@ -131,8 +138,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
                 f"set QODER_PAT, or log in to it: qoder auth login --profile NAME --base-url {server.value}"
             )
     return Settings(
-        base_url=server.value,
-        base_url_source=server.source,
+        server=server,
         profile=name,
         token=getattr(token, "value", None),
         token_source=getattr(token, "source", None),

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, resolve
+from qoder_cli.settings.config import TOKEN_VARIABLES, Found, Settings, resolve
 from qoder_cli.settings.configfile import change, load, locate
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
@@ -382,7 +382,7 @@ def test_base_url_that_is_accepted_is_the_same_server_to_every_reader(text: str)
     except UsageError:
         return
     assert read_base_url(url, source="here") == url
-    seen, host = httpx.URL(url), Settings(url, "here").host
+    seen, host = httpx.URL(url), Settings(Found(url, "here")).host
     assert (seen.userinfo, seen.query, seen.fragment) == (b"", b"", "")
     assert seen.netloc.decode() == host
     assert seen.scheme == "https" or is_loopback(host)

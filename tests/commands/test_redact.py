@@ -17,7 +17,7 @@ from qoder_cli.http import redact
 from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
-from qoder_cli.settings.config import Settings
+from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN, Qoder
 from tests.support.one_run import LEGACY
 from tests.support.things import Things
@@ -176,7 +176,7 @@ def test_debug_shows_no_spelling_of_a_token_in_json(token: str, random: Random) 
         return random.choice([one, f"\\u{ord(one):04x}", f"\\u{ord(one):04X}", *(["\\/"] if one == "/" else [])])
 
     progress = Progress(Screen(io.BytesIO()), clock=Clock(), quiet=True)
-    client = Client(Settings("https://api.example", "here", token=token), clock=Clock(), progress=progress)
+    client = Client(Settings(Found("https://api.example", "here"), token=token), clock=Clock(), progress=progress)
     assert json.loads(client.hide(f'["{"".join(map(spell, token))}"]')) == ["[redacted]"]
 
 

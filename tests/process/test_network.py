@@ -22,7 +22,7 @@ from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.world import World
-from qoder_cli.settings.config import Settings
+from qoder_cli.settings.config import Found, Settings
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.network import listening
 from tests.support.nursery import PATIENCE
@@ -216,7 +216,7 @@ def test_deploy_run_reads_a_compressed_answer(online: Callable[..., Ran]) -> Non
 
 def client_of(url: str, *, transport: httpx.BaseTransport | None = None, err: io.BytesIO | None = None) -> Client:
     progress = Progress(Screen(err or io.BytesIO()), clock=Clock(), quiet=err is None)
-    return Client(Settings(url, "here", token=TOKEN), clock=Clock(), progress=progress, transport=transport)
+    return Client(Settings(Found(url, "here"), token=TOKEN), clock=Clock(), progress=progress, transport=transport)
 
 
 def test_client_that_outlives_its_command_asks_and_says_nothing() -> None:

@@ -18,7 +18,7 @@ _NETWORK = option("--network", None, "What it can reach: open is everything, lim
 _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
 
 
-class Typed(NamedTuple):
+class EnvironmentFields(NamedTuple):
     """An environment's fields as typed. These are the options, too."""
 
     name: Text = edited.NAME
@@ -31,11 +31,9 @@ class Typed(NamedTuple):
     self_hosted: bool = flag("--self-hosted", "Its sessions run on workers of your own.")
     description: Text = edited.DESCRIPTION
     metadata: Texts = edited.METADATA
-    file: Text = edited.FILE
-    dry_run: bool = edited.DRY_RUN
 
 
-def create(app: App, typed: Typed) -> None:
+def create(app: App, typed: EnvironmentFields, file: Text = edited.FILE, dry_run: bool = edited.DRY_RUN) -> None:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
@@ -46,7 +44,7 @@ def create(app: App, typed: Typed) -> None:
     Examples:
       qoder env create --name data --pip pandas --apt graphviz
       qoder env create --name closed --allow-host example.com --dry-run"""
-    body, said = _read(app, "create", typed._asdict())
+    body, said = _read(app, "create", {**typed._asdict(), "file": file})
     given = body.get("config") or {}
     config = body["config"] = changed(given, said, is_new=True)
     networking = config.get("networking")
@@ -54,14 +52,16 @@ def create(app: App, typed: Typed) -> None:
         is_open = networking["type"] == "unrestricted"
         told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {told}")
-    edited.create(app, _ENV, body, dry_run=typed.dry_run)
+    edited.create(app, _ENV, body, dry_run=dry_run)
 
 
 def update(
     ctx: typer.Context,
     env: str = one_argument(_ENV),
     *,
-    typed: Typed,
+    typed: EnvironmentFields,
+    file: Text = edited.FILE,
+    dry_run: bool = edited.DRY_RUN,
     remove_metadata: Texts = edited.REMOVE_METADATA,
 ) -> None:
     """Update an environment. Only what you pass is changed.
@@ -82,7 +82,7 @@ def update(
         if "config" in body and config.get("type") != "self_hosted":
             config = {"networking": known.get("networking"), **config}
         body["config"] = changed(config, said, is_new=False)
-    edited.update(ctx, _ENV, current, body, dry_run=typed.dry_run)
+    edited.update(ctx, _ENV, current, body, dry_run=dry_run)
 
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
