@@ -5,7 +5,7 @@ not the API's, nobody knows (exit 9), unless it certainly never arrived (exit 7)
 it is retried like a GET, under that key, which a server may ignore (help/pages/api.md#idempotency).
 """
 
-from qoder_cli.api.request import Request
+from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import (
@@ -25,13 +25,13 @@ WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waitin
 _NO_FEATURE = "feature_not_available"
 
 
-class Call:
+class RawCall:
     """A request and its result. A lost answer cannot be settled: the request may be any.
 
     `answer` is the last complete answer; `is_done` is True once one says that all is done.
     """
 
-    def __init__(self, app: App, request: Request) -> None:
+    def __init__(self, app: App, request: RawRequest) -> None:
         self.answer: Answer | None = None
         self.is_done = False
         self._app = app
@@ -107,7 +107,7 @@ def _meaning_of(error: ApiError) -> Meaning:
     return meaning_of(error)
 
 
-def explained(request: Request, error: ApiError) -> ApiError:
+def explained(request: RawRequest, error: ApiError) -> ApiError:
     """Return an error with a better hint, if operations or options have one."""
     if isinstance(error, NotFound) or error.http_status == 405:
         methods = " or ".join(each.method for each in of_path(request.path))

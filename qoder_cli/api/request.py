@@ -39,7 +39,7 @@ _REFUSED = {
 
 
 @dataclass(frozen=True)
-class Request:
+class RawRequest:
     """A request; `headers` are the caller's own, `key` is an idempotency key."""
 
     method: str

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import Any
 
-from qoder_cli.api.request import Request
+from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import UsageError
@@ -64,7 +64,7 @@ def _show_ids(app: App, body: str) -> None:
         app.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
 
 
-def show_pages(app: App, request: Request) -> None:
+def show_pages(app: App, request: RawRequest) -> None:
     """Print the items of all pages, one page ahead: an array, or one a line.
 
     Raises UsageError, before anything is sent, if the query fits only one page;
@@ -86,7 +86,7 @@ def show_pages(app: App, request: Request) -> None:
             rows.show(page["data"])
 
 
-def show_stream(app: App, request: Request, *, include: bool) -> None:
+def show_stream(app: App, request: RawRequest, *, include: bool) -> None:
     """Print an event stream until it ends. Raises ApiError, also when it breaks off."""
     client = app.client
     characters: Any = codecs.getincrementaldecoder("utf-8")("replace")

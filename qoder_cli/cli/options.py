@@ -120,7 +120,7 @@ _ON_ASK = "When the agent needs an answer: stop (exit 11), wait, or prompt (with
 ON_ASK = option("--on-ask", None, _ON_ASK)
 
 
-class Waiting(NamedTuple):
+class WaitOptions(NamedTuple):
     """What to wait for, as typed. These are the options, too."""
 
     wait: bool = flag("--wait -w", "Wait for the outcome, and exit with it.")
@@ -132,7 +132,7 @@ class Waiting(NamedTuple):
 
 def wanted_of(
     app: App,
-    waiting: Waiting,
+    waiting: WaitOptions,
     *,
     wait: bool = False,
     interval: str | None = None,

@@ -6,8 +6,8 @@ import typer
 
 from qoder_cli.api import body
 from qoder_cli.api.body import Body
-from qoder_cli.api.call import Call, explained
-from qoder_cli.api.request import Request, read_headers, read_target
+from qoder_cli.api.call import RawCall, explained
+from qoder_cli.api.request import RawRequest, read_headers, read_target
 from qoder_cli.api.show import show_body, show_head, show_pages, show_stream
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError
@@ -80,7 +80,7 @@ def api(
 
         idempotency_key = check_key(idempotency_key, app.keep_secrets(app.settings.token))
     below, params = read_target(path or "", base_url=app.settings.base_url, query=query or [])
-    request = Request(typed, below, params, body, own, idempotency_key)
+    request = RawRequest(typed, below, params, body, own, idempotency_key)
     is_no_list = request.operation is not None and request.operation.kind != "page"
     if paginate and (request.is_write or request.is_stream or is_no_list):
         raise UsageError("--paginate only works for a GET of a list", hint="drop it")
@@ -152,8 +152,8 @@ def _body(
     return body.of_fields(texts, values)
 
 
-def _call(app: App, request: Request, *, include: bool) -> None:
-    call = Call(app, request)
+def _call(app: App, request: RawRequest, *, include: bool) -> None:
+    call = RawCall(app, request)
     try:
         answer = call.make()
     except (ApiError, OutcomeUnknown, Interrupted):

@@ -28,7 +28,7 @@ from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
 Command = Callable[..., Any] | options.Untold
-Typed = tuple[str, Any, Any]  # a parameter: its name, type and option
+Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
@@ -39,7 +39,7 @@ _OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only those of this deploy
 _OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).", values.things("agent"))
 
 # A list's filters by query parameter.
-FILTERS: dict[str, Typed] = {
+FILTERS: dict[str, Parameter] = {
     "name": ("name", Text, option("--name", "TEXT", "Only those with this in their name.")),
     "display_title": ("title", Text, option("--title", "TEXT", "Only those with this title.")),
     "source": ("source", Text, option("--source", "SOURCE", "Only those from custom or qoder.")),
@@ -54,9 +54,9 @@ FILTERS: dict[str, Typed] = {
     "created_at[lt]": ("until", Text, _UNTIL),
     "include_archived": ("include_archived", bool, flag("--include-archived", "Include archived ones.")),
 }
-_LIMITS: tuple[Typed, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
+_LIMITS: tuple[Parameter, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
 _PLAIN = ("name", "display_name", "title", "description")
-_EDITED: dict[str, Typed] = {
+_EDITED: dict[str, Parameter] = {
     "name": ("name", Text, edited.NAME),
     "title": ("title", Text, edited.TITLE),
     "description": ("description", Text, edited.DESCRIPTION),
@@ -102,7 +102,7 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     return argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))
 
 
-def held_by(noun: Noun) -> list[Typed]:
+def held_by(noun: Noun) -> list[Parameter]:
     """Return the argument for what holds a noun's things, if anything does."""
     above = holder(noun)
     if above:
@@ -146,7 +146,7 @@ def list_command(noun: Noun) -> Command:
     return declared(lambda ctx, **typed: _list(ctx.obj, noun, listed, typed), doc, parameters)
 
 
-def _status_of(noun: Noun, *, is_one: bool) -> Typed:
+def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
     enum: Any = StrEnum  # typer takes no list of a Literal
     kind: Any = enum("Status", {each.upper(): each for each in noun.statuses})
     listed = cast(Any, list)
@@ -240,7 +240,7 @@ def get_command(noun: Noun) -> Command:
     return declared(get, doc, parameters)
 
 
-def _version(help: str) -> Typed:
+def _version(help: str) -> Parameter:
     return "version", int | None, option("--version", "N", help, min=1)
 
 

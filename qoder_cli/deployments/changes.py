@@ -68,18 +68,18 @@ class Secrets:
         return text
 
 
-class Change(NamedTuple):
+class FieldChange(NamedTuple):
     """One value that differs: its path, the old and the new value; ABSENT for none."""
 
     path: str
     before: Any
     after: Any
 
-    def hidden(self, secrets: Secrets) -> "Change":
+    def hidden(self, secrets: Secrets) -> "FieldChange":
         """Return it without secrets, what they replace, and values of variables, which may be some."""
         if secrets.are_at(self.path) or _may_be_secret(self.path):
-            return Change(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
-        return Change(self.path, shown(self.before), shown(self.after))
+            return FieldChange(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
+        return FieldChange(self.path, shown(self.before), shown(self.after))
 
     def as_json(self) -> dict[str, Any]:
         values = {"before": self.before, "after": self.after}
@@ -96,7 +96,7 @@ class Difference(NamedTuple):
     """The body of the update, empty if nothing differs, and its changes."""
 
     body: dict[str, Any]
-    changes: list[Change]
+    changes: list[FieldChange]
 
 
 def difference(
@@ -108,7 +108,7 @@ def difference(
     `send_secrets`, secrets of resources, which no server shows, count as different.
     """
     body: dict[str, Any] = {}
-    changes: list[Change] = []
+    changes: list[FieldChange] = []
     shown = comparable(wanted)
     for name, value in wanted.items():
         found = list(_changed(name, current.get(name, ABSENT), shown[name], repin=repin))
@@ -124,28 +124,28 @@ def difference(
     return Difference(body, changes)
 
 
-def secrets_of(wanted: Mapping[str, Any]) -> list[Change]:
+def secrets_of(wanted: Mapping[str, Any]) -> list[FieldChange]:
     """Return the secrets of resources as changes: no server shows them."""
     return [
-        Change(spelled(("resources", index, name)), ABSENT, resource[name])
+        FieldChange(spelled(("resources", index, name)), ABSENT, resource[name])
         for index, resource in enumerate(wanted.get("resources", []))
         for name in WRITE_ONLY
         if resource.get(name)
     ]
 
 
-def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[Change]:
+def _changed(name: str, before: Any, after: Any, *, repin: bool) -> Iterator[FieldChange]:
     if name != "agent" or not isinstance(after, str) or before is ABSENT:
         yield from _differing(name, before, after)
         return
     pinned = {"id": before} if isinstance(before, str) else mapping(before)
     if pinned.get("id") != after:
-        yield Change("agent.id", pinned.get("id", ABSENT), after)
+        yield FieldChange("agent.id", pinned.get("id", ABSENT), after)
     elif repin:
-        yield Change("agent.version", pinned.get("version", ABSENT), LATEST)
+        yield FieldChange("agent.version", pinned.get("version", ABSENT), LATEST)
 
 
-def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
+def _differing(name: str, before: Any, after: Any) -> Iterator[FieldChange]:
     """Yield the changes of a field; metadata and variables are compared by key."""
     if name == VARIABLES:
         had, has = _by_name(before), _by_name(after)
@@ -158,7 +158,7 @@ def _differing(name: str, before: Any, after: Any) -> Iterator[Change]:
         return
     for key in dict.fromkeys((*had, *has)):
         if had.get(key, ABSENT) != has.get(key, ABSENT):
-            yield Change(spelled((name, key)), had.get(key, ABSENT), has.get(key, ABSENT))
+            yield FieldChange(spelled((name, key)), had.get(key, ABSENT), has.get(key, ABSENT))
 
 
 def _by_name(variables: Any) -> dict[str, str] | None:
@@ -171,7 +171,7 @@ def _by_name(variables: Any) -> dict[str, str] | None:
     return None
 
 
-def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
+def _walk(path: Path, before: Any, after: Any) -> Iterator[FieldChange]:
     """Yield the leaves that differ; in an object, empty or null counts as absent."""
     if isinstance(after, dict) and (isinstance(before, dict) or (before is ABSENT and after)):
         had = mapping(before)
@@ -185,10 +185,10 @@ def _walk(path: Path, before: Any, after: Any) -> Iterator[Change]:
         for index, (was, is_to_be) in enumerate(zip_longest(had_items, after, fillvalue=ABSENT)):
             found = list(_walk((*path, index), was, is_to_be))
             if not found and ABSENT in (was, is_to_be):  # an item is one, however empty
-                found = [Change(spelled((*path, index)), was, is_to_be)]
+                found = [FieldChange(spelled((*path, index)), was, is_to_be)]
             yield from found
     elif _meaning(before) != _meaning(after):
-        yield Change(spelled(path), before, after)
+        yield FieldChange(spelled(path), before, after)
 
 
 def _meaning(value: Any) -> Any:
@@ -201,7 +201,7 @@ def _meaning(value: Any) -> Any:
     return type(value), value
 
 
-def told(change: Change, secrets: Secrets) -> list[str]:
+def told(change: FieldChange, secrets: Secrets) -> list[str]:
     """Return a change as lines without secrets: `+` added, `-` removed, `~` changed."""
     path, before, after = change.hidden(secrets)
     sign = "~"

@@ -13,7 +13,7 @@ from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import Deployment, Resource, filled
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.deployments.changes import Change, Secrets, difference, secrets_of, told
+from qoder_cli.deployments.changes import FieldChange, Secrets, difference, secrets_of, told
 from qoder_cli.files.load import Declared
 from qoder_cli.files.normal import WRITE_ONLY, settable
 from qoder_cli.http.write import Write
@@ -34,7 +34,7 @@ class Step:
 
     declared: Declared
     current: Deployment | None = None  # as it is; None to create it
-    changes: Sequence[Change] = ()
+    changes: Sequence[FieldChange] = ()
     body: Mapping[str, Any] | None = None  # which sends them
     error: QoderError | None = None  # why it cannot be done
     write: Write[Resource] | None = None  # once it is under way
@@ -81,7 +81,7 @@ class Step:
     def secrets(self) -> Secrets:
         return Secrets(self.declared.secret_places)
 
-    def differs(self, found: Deployment) -> list[Change]:
+    def differs(self, found: Deployment) -> list[FieldChange]:
         """Return what is not as declared; a version left open never differs."""
         return difference(self.declared.fields, settable(found)).changes
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from qoder_cli.base import jsontext
-from qoder_cli.files.tree import Node, Path, Problem, Reading, Scalar
+from qoder_cli.files.tree import FileReading, Node, Path, Problem, Scalar
 
 _SCALAR = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\.)*+"|[\w.+-]++')
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -12,12 +12,12 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
     """Yield the values of a JSON text; duplicate keys are added to `problems`."""
-    reader = _Reader(text, problems)
+    reader = _JsonReader(text, problems)
     while reader.next():
         yield reader.value(())
 
 
-class _Reader(Reading):
+class _JsonReader(FileReading):
     """Reads values recursively, up to the depth limit."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:

@@ -159,7 +159,7 @@ def problems_of_hidden(node: Node, at: Path = (), *, ignored: Collection[str] = 
 
 
 @dataclass
-class Reading:
+class FileReading:
     """The state of reading a file; gathers `problems` that leave the rest readable."""
 
     problems: list[Problem]

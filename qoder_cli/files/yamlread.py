@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from qoder_cli.base import jsontext
-from qoder_cli.files.tree import Node, Path, Problem, Reading, Scalar
+from qoder_cli.files.tree import FileReading, Node, Path, Problem, Scalar
 
 # The C parser where PyYAML has it; only events are asked for: nothing is constructed.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,14 +33,14 @@ def trees(text: str, problems: list[Problem]) -> Iterator[Node]:
         line = text.count("\n", 0, found.start()) + 1
         raise Problem(f"not YAML: contains the control character U+{ord(found[0]):04X}", line=line)
     try:
-        yield from _Reader(text, problems).documents()
+        yield from _YamlReader(text, problems).documents()
     except yaml.MarkedYAMLError as error:
         raise _in_words(error, text) from None
     except (yaml.YAMLError, ValueError) as error:  # the latter: beyond Unicode
         raise Problem(f"not YAML: {error}", line=1) from None
 
 
-class _Reader(Reading):
+class _YamlReader(FileReading):
     """Reads values recursively, up to the depth limit."""
 
     def __init__(self, text: str, problems: list[Problem]) -> None:

@@ -36,7 +36,7 @@ def rendered(text: str, *, width: int, color: bool) -> str:
             for line in str(self.text).rstrip().split("\n"):
                 yield Text(f"  {line}", no_wrap=True, overflow="ignore")
 
-    class Page(Markdown):
+    class HelpPage(Markdown):
         elements: ClassVar[Any] = {
             **Markdown.elements,
             "heading_open": Title,
@@ -47,6 +47,6 @@ def rendered(text: str, *, width: int, color: bool) -> str:
     color_system: Any = "standard" if color else None
     console = Console(width=width, force_terminal=color, color_system=color_system, theme=Theme(_STYLES))
     with console.capture() as captured:
-        console.print(Page(text, hyperlinks=False), crop=False)
+        console.print(HelpPage(text, hyperlinks=False), crop=False)
     lines = "\n".join(line.rstrip() for line in captured.get().split("\n"))
     return re.sub(r"\n{3,}", "\n\n", lines).strip("\n") + "\n"

@@ -9,8 +9,8 @@ from qoder_cli.nouns.table import Operation, of_path
 from qoder_cli.sandbox import catalog as catalog  # each of these registers its kinds
 from qoder_cli.sandbox import contents
 from qoder_cli.sandbox import sessions as sessions
-from qoder_cli.sandbox.kinds import KINDS, Call, Conditions, Reply
-from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, Answer, Refusal, Request, encode, unknown_field
+from qoder_cli.sandbox.kinds import KINDS, Conditions, OperationCall, Reply
+from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, Refusal, Request, WireResponse, encode, unknown_field
 from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
@@ -30,7 +30,7 @@ _of_path = lru_cache(1000)(of_path)
 _METHODS = {"list": "page", "retrieve_metadata": "retrieve"}  # of a kind, where called otherwise
 
 
-def perform(world: World, request: Request, now: float, conditions: Conditions) -> Answer:
+def perform(world: World, request: Request, now: float, conditions: Conditions) -> WireResponse:
     """Return the answer to a request that acts at `now`."""
     try:
         if request.path.startswith(BLOBS + "/") and request.method == "GET":
@@ -40,7 +40,7 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
             raise Refusal(403, "This token has no permission for cloud agents.")
         if scheme != "Bearer" or token != world.token:
             raise Refusal(401, "Invalid API key or token.")  # help/pages/api.md#tokens
-        return _once(Call(world, request, *find(request), now, conditions))
+        return _once(OperationCall(world, request, *find(request), now, conditions))
     except Refusal as refusal:
         return refused(world, request, refusal, conditions)
 
@@ -84,7 +84,7 @@ def where(request: Request) -> tuple[str, ...]:
     return (verb, "write", type) if is_write else (type,)
 
 
-def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> Answer:
+def refused(world: World, request: Request, refusal: Refusal, conditions: Conditions) -> WireResponse:
     """Return an error; older ones have no request_id (help/pages/api.md#errors)."""
     status, message = refusal.status, str(refusal)
     if "echo-token" in conditions:
@@ -99,14 +99,14 @@ def refused(world: World, request: Request, refusal: Refusal, conditions: Condit
     return _answer(world, request, status, {**envelope, "error": error})
 
 
-def _answer(world: World, request: Request, status: int, reply: object) -> Answer:
+def _answer(world: World, request: Request, status: int, reply: object) -> WireResponse:
     headers = {"content-type": "application/json", "x-request-id": request.id, **dated(world)}
     if isinstance(reply, Iterator):
         headers |= {"content-type": "text/event-stream", "cache-control": "no-cache"}
-        return Answer(status, headers, stream=reply)
+        return WireResponse(status, headers, stream=reply)
     if isinstance(reply, bytes):
-        return Answer(status, {**headers, "content-type": "application/octet-stream"}, reply)
-    return Answer(status, headers, encode(reply))
+        return WireResponse(status, {**headers, "content-type": "application/octet-stream"}, reply)
+    return WireResponse(status, headers, encode(reply))
 
 
 def dated(world: World) -> dict[str, str]:
@@ -114,7 +114,7 @@ def dated(world: World) -> dict[str, str]:
     return {"date": formatdate(world.now(), usegmt=True)}
 
 
-def _once(call: Call) -> Answer:
+def _once(call: OperationCall) -> WireResponse:
     """Do the operation, once per idempotency key (help/pages/api.md#idempotency)."""
     world, request, key = call.world, call.request, call.request.key
     honoured = world.honour_key and "no-idempotency" not in call.conditions
@@ -133,7 +133,7 @@ def _once(call: Call) -> Answer:
     return _answer(world, request, call.status, reply)
 
 
-def _act(call: Call) -> Reply:
+def _act(call: OperationCall) -> Reply:
     """Do the operation. Raises Refusal if what holds the thing is missing."""
     what, _, verb = call.operation.id.rpartition(".")
     steps = what.split(".")

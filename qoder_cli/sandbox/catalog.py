@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from qoder_cli.sandbox import contents
-from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
+from qoder_cli.sandbox.kinds import KINDS, Kind, OperationCall, Reply, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
@@ -18,17 +18,17 @@ _PAUSES = {
 
 @of("deployments")
 class _Deployments(Kind):
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         others = (each for each in call.world.deployments.values() if each.archived is None and each is not old)
         if call.world.unique_names and said.get("name") in {each.name for each in others}:
             raise Refusal(409, "A deployment with this name already exists.")
         if agent := said.get("agent"):
             said["agent"] = call.world.pinned(agent)
 
-    def make(self, call: Call, fields: Shape) -> Thing:
+    def make(self, call: OperationCall, fields: Shape) -> Thing:
         return call.world.add_deployment(at=call.now, **fields)
 
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a deployment (help/pages/api.md#deployments)."""
         assert isinstance(thing, Deployment)
         shape = super().show(call, thing)
@@ -43,12 +43,12 @@ class _Deployments(Kind):
             shape["metadata"] = shape["metadata"] | {"cas_config": _cas_config(thing)}
         return shape
 
-    def archive(self, call: Call) -> Reply:
+    def archive(self, call: OperationCall) -> Reply:
         deployment = call.world.deployments[self.unarchived(call).id]
         deployment.archive(call.now)
         return self.show(call, deployment)
 
-    def pause(self, call: Call) -> Reply:
+    def pause(self, call: OperationCall) -> Reply:
         """Pause or unpause a deployment."""
         deployment = self.unarchived(call)
         status, reason, already = _PAUSES[call.operation.id]
@@ -59,7 +59,7 @@ class _Deployments(Kind):
 
     unpause = pause
 
-    def run(self, call: Call) -> Reply:
+    def run(self, call: OperationCall) -> Reply:
         """Start a run. The answer is 200 even when nothing starts (help/pages/api.md#starting-a-run)."""
         run = call.world.start(self.unarchived(call).id, origin="request", at=call.now)
         call.request.runs.append(run.id)
@@ -68,13 +68,13 @@ class _Deployments(Kind):
 
 @of("deployment_runs", "deployments.runs")
 class _Runs(Kind):
-    def things(self, call: Call) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, Thing]:
         runs = call.world.runs
         if self.form.what == "deployment_runs":
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 
-    def page(self, call: Call) -> Reply:
+    def page(self, call: OperationCall) -> Reply:
         """Return a page of runs; between a deployment's may be another's, if a fault is on order."""
         page = super().page(call)
         if "foreign" in call.conditions and call.ids and isinstance(page, dict):
@@ -82,7 +82,7 @@ class _Runs(Kind):
             page["data"] = [row for rows in zip(page["data"], foreign, strict=True) for row in rows]
         return page
 
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a run, in ways that faults on order change."""
         shape, conditions = self._shown(call, thing), call.conditions
         if shape.get("session_id") and thing.created > call.now - conditions.get("moving", 0):
@@ -94,7 +94,7 @@ class _Runs(Kind):
                 shape[name] = f"{int(conditions['year']):04}{shape[name][4:]}"
         return shape
 
-    def _shown(self, call: Call, thing: Thing) -> Shape:
+    def _shown(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a run (help/pages/api.md#runs). The trigger's answer is more precise."""
         assert isinstance(thing, Run)
         digits = {"run": 9}.get(call.verb, 6)
@@ -150,7 +150,7 @@ _POLLING = 30  # seconds for which a worker counts as polling
 
 @of("agents")
 class _Agents(Kind):
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         for n, tool in enumerate(said.get("tools") or ()):
             named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
             named += [config["name"] for config in tool.get("configs") or ()]
@@ -166,10 +166,10 @@ class _Agents(Kind):
             raise Refusal(409, f"Version conflict. Expected version {now}, got {given}.")
         said["version"] = now + 1
 
-    def changed(self, call: Call, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         call.world.keep("agents.versions", thing.id, at=call.now, **thing.fields)
 
-    def retrieve(self, call: Call) -> Reply:
+    def retrieve(self, call: OperationCall) -> Reply:
         """Return an agent, even one that deployments or sessions merely name."""
         [id], world, version = call.ids, call.world, call.query("version")
         if world.thing("agents", id) is None:
@@ -184,7 +184,7 @@ class _Agents(Kind):
 
 @of("environments")
 class _Environments(Kind):
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         if "config" in said and not said["config"]:
             raise invalid("config must name a type.", "config")
         config = said.get("config", {"type": "cloud"} if old is None else None)
@@ -195,7 +195,7 @@ class _Environments(Kind):
             network = _LIMITED | network
         said["config"] = {**config, "networking": network}
 
-    def leave(self, call: Call, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: Thing) -> None:
         if any(session.fields["environment_id"] == thing.id for session in call.world.sessions.values()):
             raise Refusal(409, "A session refers to this environment.")
         super().leave(call, thing)
@@ -203,24 +203,24 @@ class _Environments(Kind):
 
 @of("environments.work")
 class _Work(Kind):
-    def guard(self, call: Call) -> None:
+    def guard(self, call: OperationCall) -> None:
         if self._environment(call)["config"]["type"] != "self_hosted":
             raise invalid("The environment is not self_hosted.")
 
-    def _environment(self, call: Call) -> Shape:
+    def _environment(self, call: OperationCall) -> Shape:
         return call.world.things["environments"][call.ids[0]].fields
 
-    def _queued(self, call: Call) -> list[Shape]:
+    def _queued(self, call: OperationCall) -> list[Shape]:
         return [item.fields for item in self.things(call).values() if item.fields["state"] == "queued"]
 
-    def _of_worker(self, call: Call) -> Thing:
+    def _of_worker(self, call: OperationCall) -> Thing:
         """Return the item in the path. Raises Refusal if another worker has it."""
         item, worker = self.known(call), call.request.headers.get("worker-id")
         if worker is not None and item.fields.get("_worker", worker) != worker:
             raise Refusal(409, "Another worker has this item.")
         return item
 
-    def poll(self, call: Call) -> Reply:
+    def poll(self, call: OperationCall) -> Reply:
         """Give a worker the oldest item that nobody has; null if there is none."""
         call.number("block_ms", 1, least=1, most=999)  # it never waits
         reclaim = call.number("reclaim_older_than_ms", _RECLAIM) / 1000
@@ -233,7 +233,7 @@ class _Work(Kind):
                 return self.show(call, self.known(call, fields["id"]))
         return None
 
-    def stats(self, call: Call) -> Reply:
+    def stats(self, call: OperationCall) -> Reply:
         queued, polls = self._queued(call), self._environment(call).get("_polls", {}).values()
         taken = sum("_taken" in item for item in queued)
         oldest = next((item["created_at"] for item in queued), None)
@@ -241,14 +241,14 @@ class _Work(Kind):
         counts: Shape = {"type": "work_queue_stats", "depth": len(queued) - taken, "pending": taken}
         return {**counts, "oldest_queued_at": oldest, "workers_polling": polling}
 
-    def ack(self, call: Call) -> Reply:
+    def ack(self, call: OperationCall) -> Reply:
         item = self._of_worker(call)
         if item.fields["state"] != "queued":
             raise Refusal(409, f"The item is {item.fields['state']}.")
         item.fields.update(state="starting", acknowledged_at=stamp(call.now))
         return self.show(call, item)
 
-    def heartbeat(self, call: Call) -> Reply:
+    def heartbeat(self, call: OperationCall) -> Reply:
         """Extend the lease of a worker that knows the last heartbeat."""
         fields = self._of_worker(call).fields
         ttl = min(max(call.number("desired_ttl_seconds", 60), 10), 600)
@@ -265,7 +265,7 @@ class _Work(Kind):
         lease: Shape = {"type": "work_heartbeat", "lease_extended": goes_on, "ttl_seconds": ttl}
         return {**lease, "last_heartbeat": fields["latest_heartbeat_at"], "state": fields["state"]}
 
-    def stop(self, call: Call) -> Reply:
+    def stop(self, call: OperationCall) -> Reply:
         """Ask the worker to stop; stop at once with `force`, or if none has begun."""
         item, force = self.known(call), call.said().get("force")
         fields = item.fields
@@ -279,7 +279,7 @@ class _Work(Kind):
 
 @of("vaults")
 class _Vaults(Kind):
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         shape = super().show(call, thing)
         if call.verb == "create":
             shape["credentials"] = []
@@ -288,7 +288,7 @@ class _Vaults(Kind):
 
 @of("vaults.credentials")
 class _Credentials(Kind):
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         """Merge `auth` in an update, without secrets. Its type cannot change."""
         if "auth" not in said:
             return
@@ -297,7 +297,7 @@ class _Credentials(Kind):
             raise invalid("auth.type cannot change.", "auth.type")
         said["auth"] = {**known, **said["auth"]}
 
-    def mcp_oauth_validate(self, call: Call) -> Reply:
+    def mcp_oauth_validate(self, call: OperationCall) -> Reply:
         credential = self.unarchived(call)
         auth = credential.fields["auth"]
         if auth["type"] != "mcp_oauth":
@@ -318,7 +318,7 @@ class _Credentials(Kind):
 
 @of("dreams")
 class _Dreams(Kind):
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         behaviour = said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
         for each in (*said["inputs"], behaviour):
             store = each.get("memory_store_id")
@@ -327,7 +327,7 @@ class _Dreams(Kind):
         if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):
             raise Refusal(409, "Another dream is under way.")
 
-    def changed(self, call: Call, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         """Schedule the dream: it runs after 1 s, completes 3 s later (at speed 1)."""
         world, fields = call.world, thing.fields
 
@@ -346,7 +346,7 @@ class _Dreams(Kind):
         world.postpone(1 / world.speed, run)
         world.postpone(4 / world.speed, complete)
 
-    def cancel(self, call: Call) -> Reply:
+    def cancel(self, call: OperationCall) -> Reply:
         dream = self.known(call)
         if dream.fields["status"] not in ("pending", "running"):
             raise Refusal(409, "The dream has ended.")

@@ -9,7 +9,7 @@ from hashlib import blake2s, sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
+from qoder_cli.sandbox.kinds import KINDS, Kind, OperationCall, Reply, of
 from qoder_cli.sandbox.records import BY, Thing, stamp
 from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
@@ -37,7 +37,7 @@ class _Part(NamedTuple):
     content: bytes
 
 
-def _form(call: Call) -> tuple[Shape, list[_Part]]:
+def _form(call: OperationCall) -> tuple[Shape, list[_Part]]:
     """Return a form's fields, of which `metadata` is JSON, and its files. Raises Refusal."""
     head = b"content-type: %s\r\n\r\n" % call.request.headers.get("content-type", "").encode()
     form = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + call.request.body)
@@ -63,7 +63,7 @@ def _form(call: Call) -> tuple[Shape, list[_Part]]:
 
 @of("files")
 class _Files(Kind):
-    def upload(self, call: Call) -> Reply:
+    def upload(self, call: OperationCall) -> Reply:
         texts, parts = _form(call)
         file = next((part for part in parts if part.field == "file"), None)
         if file is None:
@@ -82,13 +82,13 @@ class _Files(Kind):
         fields |= {"metadata": texts.get("metadata"), "expires_at": lasts and stamp(call.now + int(lasts))}
         return self.show(call, self.created(call, {**fields, "_content": content}))
 
-    def leave(self, call: Call, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: Thing) -> None:
         active = (each for each in call.world.alive("sessions") if each.archived is None)
         if any(resource.get("file_id") == thing.id for each in active for resource in each.fields["resources"]):
             raise Refusal(409, "An active session uses this file.")
         super().leave(call, thing)
 
-    def download(self, call: Call) -> Reply:
+    def download(self, call: OperationCall) -> Reply:
         """Return a link that fetches the file without a token."""
         file = self.known(call)
         if not file.fields["downloadable"]:
@@ -154,7 +154,7 @@ def _front_matter(content: bytes) -> dict[str, str]:
 
 @of("skills")
 class _Skills(Kind):
-    def create(self, call: Call) -> Reply:
+    def create(self, call: OperationCall) -> Reply:
         texts, parts = _form(call)
         files = _files_of_skill(parts)
         name = _front_matter(files["SKILL.md"])["name"]
@@ -163,7 +163,7 @@ class _Skills(Kind):
         _add_version(call, made, files)
         return self.show(call, made)
 
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         versions = call.world.alive(f"skills/{thing.id}/versions")
         numbers = [version.id for version in reversed(versions)]
         return super().show(call, thing) | {"latest_version": next(iter(numbers), None)}
@@ -171,18 +171,18 @@ class _Skills(Kind):
 
 @of("skills.versions")
 class _SkillVersions(Kind):
-    def create(self, call: Call) -> Reply:
+    def create(self, call: OperationCall) -> Reply:
         skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
         return self.show(call, _add_version(call, skill, files))
 
-    def download(self, call: Call) -> Reply:
+    def download(self, call: OperationCall) -> Reply:
         from qoder_cli.nouns.skills import zipped
 
         return zipped(self.known(call).fields["_files"])
 
 
-def _add_version(call: Call, skill: Thing, files: "Files") -> Thing:
+def _add_version(call: OperationCall, skill: Thing, files: "Files") -> Thing:
     """Add a version to a skill, under a new number. Raises Refusal."""
     told, before = _front_matter(files["SKILL.md"]), call.world.things.get(f"skills/{skill.id}/versions", {})
     skill.fields["_name"] = told["name"]
@@ -196,7 +196,7 @@ def _add_version(call: Call, skill: Thing, files: "Files") -> Thing:
 
 @of("memory_stores")
 class _MemoryStores(Kind):
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         memories = _memories(call.world, thing.id)
         size = sum(memory.fields["content_size_bytes"] for memory in memories)
         status = "active" if thing.archived is None else "archived"
@@ -206,7 +206,7 @@ class _MemoryStores(Kind):
 class _Viewed(Kind):
     """Things shown with content if `view` is full, the default for a single one."""
 
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         shape = super().show(call, thing)
         view = call.word("view", "basic", "full")
         if (view or call.verb) not in ("full", "retrieve"):
@@ -216,11 +216,11 @@ class _Viewed(Kind):
 
 @of("memory_stores.memories")
 class _Memories(_Viewed):
-    def guard(self, call: Call) -> None:
+    def guard(self, call: OperationCall) -> None:
         if call.request.method != "GET":
             KINDS["memory_stores"].unarchived(call)
 
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         known, path = said.pop("content_sha256", None), said.get("path")
         if old is not None:
             _refuse_stale(old, known)
@@ -231,14 +231,14 @@ class _Memories(_Viewed):
         if "content" in said:
             said.update(_measured(said["content"]))
 
-    def leave(self, call: Call, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: Thing) -> None:
         _refuse_stale(thing, call.query("expected_content_sha256"))
         super().leave(call, thing)
 
-    def changed(self, call: Call, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         _remember(call, thing, how)
 
-    def things(self, call: Call) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, Thing]:
         """Return the memories; a list has folders for those deeper than `depth`."""
         known = super().things(call)
         if not call.operation.id.endswith(".list"):
@@ -260,7 +260,7 @@ class _Memories(_Viewed):
 
 @of("memory_stores.memory_versions")
 class _MemoryVersions(_Viewed):
-    def redact(self, call: Call) -> Reply:
+    def redact(self, call: OperationCall) -> Reply:
         version = self.known(call)
         version.fields.update(dict.fromkeys(_DIGEST), redacted_at=stamp(call.now), redacted_by=BY)
         return version.fields
@@ -283,7 +283,7 @@ def _measured(content: str) -> Shape:
     return {"content": content, "content_sha256": sha256(raw).hexdigest(), "content_size_bytes": len(raw)}
 
 
-def _remember(call: Call, memory: Thing, how: str, **by: Any) -> None:
+def _remember(call: OperationCall, memory: Thing, how: str, **by: Any) -> None:
     """Keep a version of a memory as it is."""
     fields, store_id = memory.fields, memory.fields["memory_store_id"]
     kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
@@ -292,7 +292,7 @@ def _remember(call: Call, memory: Thing, how: str, **by: Any) -> None:
     fields["memory_version_id"] = version.fields["id"]
 
 
-def dreamt(call: Call, dream: Shape) -> Shape:
+def dreamt(call: OperationCall, dream: Shape) -> Shape:
     """Write a dream's summary, and to a new store its inputs. Return the output."""
     world, at = call.world, call.now
     sources = [each["memory_store_id"] for each in dream["inputs"] if each["type"] == "memory_store"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import without_ours
 from qoder_cli.sandbox import api
-from qoder_cli.sandbox.wire import Answer, Delivery, Refusal, Request, encode
+from qoder_cli.sandbox.wire import Delivery, Refusal, Request, WireResponse, encode
 from qoder_cli.sandbox.world import World
 
 WRITES = ("create", "update", "pause", "unpause", "archive")  # `write` is any of them
@@ -129,7 +129,7 @@ class Faults:
         """Order a fault. Raises UsageError if it is none."""
         self.on_order.append(parse(text))
 
-    def answer(self, world: World, request: Request) -> Answer:
+    def answer(self, world: World, request: Request) -> WireResponse:
         """Return the answer to a request, spoilt by the faults due for it."""
         with world.lock:
             for fault in self.on_order:
@@ -145,7 +145,7 @@ class Faults:
             for fault in filter(None, (disruption, *lasting)):
                 fault.times -= 1
             if disruption and disruption.what == "refused":
-                return Answer(0, delivery="refuse")  # nothing that the world sees
+                return WireResponse(0, delivery="refuse")  # nothing that the world sees
             conditions = {fault.what: float(fault.value or 1) for fault in lasting}
             noted = replace(request, at=world.now(), runs=[])
             world.requests.append(noted)
@@ -160,7 +160,7 @@ class _Visit:
     request: Request
     conditions: dict[str, float]
 
-    def answer(self, disruption: Fault | None) -> Answer:
+    def answer(self, disruption: Fault | None) -> WireResponse:
         if "stranger" in self.conditions:
             self._let_a_stranger_in()
         answer = self._disrupt(disruption)
@@ -168,7 +168,7 @@ class _Visit:
             return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
 
-    def _act(self, now: float) -> Answer:
+    def _act(self, now: float) -> WireResponse:
         return api.perform(self.world, self.request, now, self.conditions)
 
     def _let_a_stranger_in(self) -> None:
@@ -191,7 +191,7 @@ class _Visit:
             else:
                 self.world.start(deployment, origin="other")
 
-    def _fail(self, acts: str | None, status: str, bare: str | None, *, value: str) -> Answer:
+    def _fail(self, acts: str | None, status: str, bare: str | None, *, value: str) -> WireResponse:
         retry_after = "" if acts == "late-" else value
         if acts == "late-":
             self.world.postpone(float(value), self._act)
@@ -200,12 +200,12 @@ class _Visit:
         refusal = Refusal(int(status), "Refused by a fault of the sandbox.")
         answer = api.refused(self.world, self.request, refusal, self.conditions)
         if bare:
-            answer = Answer(answer.status, api.dated(self.world))
+            answer = WireResponse(answer.status, api.dated(self.world))
         if retry_after:
             answer = replace(answer, headers={**answer.headers, "retry-after": retry_after})
         return answer
 
-    def _other_run(self, seconds: float, headers: Mapping[str, str]) -> Answer:
+    def _other_run(self, seconds: float, headers: Mapping[str, str]) -> WireResponse:
         """Answer a trigger with someone else's run of the same deployment, started some seconds ago."""
         unmarked = {k: v for k, v in self.request.headers.items() if k != "idempotency-key"}
         same = replace(self.request, headers=unmarked, runs=[])
@@ -214,7 +214,7 @@ class _Visit:
             self.world.runs[id].origin = "other"
         return replace(answer, headers={**answer.headers, **headers})
 
-    def _disrupt(self, fault: Fault | None) -> Answer:
+    def _disrupt(self, fault: Fault | None) -> WireResponse:
         if fault is None:
             return self._act(self.world.now())
         word, value = fault.what, fault.value
@@ -228,15 +228,15 @@ class _Visit:
             return self._other_run(float(value), {"age": value} if word == "kept" else {})
         if word == "late":
             self.world.postpone(float(value), self._act)
-            return Answer(0, delivery="drop")
+            return WireResponse(0, delivery="drop")
         if word == "redirect":
-            return Answer(302, {"location": value, **api.dated(self.world)})
-        answer = Answer(0)
+            return WireResponse(302, {"location": value, **api.dated(self.world)})
+        answer = WireResponse(0)
         if word not in ("drop-before", "hang-before", "html"):
             answer = self._act(self.world.now())
         if word in ("html", "act-html"):
             status = int(value or 502)
-            return Answer(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
+            return WireResponse(status, {"content-type": "text/html", **api.dated(self.world)}, _HTML % status)
         if word in _GARBAGE:
             return replace(answer, status=200, body=_GARBAGE[word], stream=None)
         return replace(answer, delivery=_DELIVERIES[word.partition("-")[0]], seconds=float(value or 0))

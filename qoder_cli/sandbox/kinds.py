@@ -35,7 +35,7 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 @dataclass(slots=True)
-class Call:
+class OperationCall:
     """A request for an operation. `ids` are those in its path, `now` is when it acts."""
 
     world: World
@@ -141,25 +141,25 @@ class Kind:
 
     # What is special: hooks.
 
-    def guard(self, call: Call) -> None:
+    def guard(self, call: OperationCall) -> None:
         """Raise Refusal if such things cannot be asked for at all."""
 
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         """Complete the fields in place; `old` is None for a create. Raises Refusal."""
 
-    def make(self, call: Call, fields: Shape) -> Thing:
+    def make(self, call: OperationCall, fields: Shape) -> Thing:
         """Add a new thing, with the id of what holds it."""
         fields |= {f"{self.form.what.partition('.')[0][:-1]}_id": id for id in call.ids}
         return call.world.keep(self.form.what, *call.ids, at=call.now, **fields)
 
-    def changed(self, call: Call, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         """React to a change; `how` is created, modified or deleted."""
 
-    def leave(self, call: Call, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: Thing) -> None:
         """Delete a thing. Raises Refusal if it is in use."""
         thing.deleted = call.now
 
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a thing as shown: before a recent change, if the replica lags."""
         is_late = thing.changed > call.known_until and call.request.method == "GET"
         fields = thing.before if is_late and thing.before is not None else thing.fields
@@ -168,7 +168,7 @@ class Kind:
             shown.pop("budget", None)
         return shown
 
-    def things(self, call: Call) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, Thing]:
         """Return the list that a request is about, by id."""
         return call.world.things.get(self.form.path.format(*call.ids), {})
 
@@ -184,26 +184,26 @@ class Kind:
 
     # What all have.
 
-    def is_known(self, call: Call, thing: Thing) -> bool:
+    def is_known(self, call: OperationCall, thing: Thing) -> bool:
         """Return whether a thing is visible on this replica."""
         until = call.known_until
         return thing.created <= until and (thing.deleted is None or thing.deleted > until)
 
-    def known(self, call: Call, id: str = "") -> Thing:
+    def known(self, call: OperationCall, id: str = "") -> Thing:
         """Return the thing in the path, or the one with this id. Raises Refusal."""
         found = self.things(call).get(id or call.ids[self.form.path.count("{}")])
         if found is None or not self.is_known(call, found):
             raise Refusal(404, f"{self.form.called} not found.")
         return found
 
-    def unarchived(self, call: Call) -> Thing:
+    def unarchived(self, call: OperationCall) -> Thing:
         """Return the thing in the path. Raises Refusal, also if it is archived."""
         found = self.known(call)
         if found.archived is not None:
             raise Refusal(409, f"{self.form.called} is archived.")
         return found
 
-    def keep(self, call: Call) -> Callable[[Shape], bool]:
+    def keep(self, call: OperationCall) -> Callable[[Shape], bool]:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
         archived = call.word("include_archived", "true", "false")
@@ -230,11 +230,11 @@ class Kind:
 
     # What it can be asked for.
 
-    def create(self, call: Call) -> Reply:
+    def create(self, call: OperationCall) -> Reply:
         """Create a thing."""
         return self.show(call, self.created(call, call.said()))
 
-    def created(self, call: Call, said: Shape) -> Thing:
+    def created(self, call: OperationCall, said: Shape) -> Thing:
         """Return a new thing with these fields. Raises Refusal."""
         self.accept(call, said, None)
         fields = {name: value for name, value in said.items() if value is not None}
@@ -246,11 +246,11 @@ class Kind:
             call.status = 201
         return made
 
-    def retrieve(self, call: Call) -> Reply:
+    def retrieve(self, call: OperationCall) -> Reply:
         """Return the thing in the path."""
         return self.show(call, self.known(call))
 
-    def update(self, call: Call) -> Reply:
+    def update(self, call: OperationCall) -> Reply:
         """Change fields: metadata is merged, others replaced (help/pages/api.md#operations)."""
         thing, fields = self.unarchived(call), call.said()
         for name, value in fields.items():
@@ -263,21 +263,21 @@ class Kind:
         self.changed(call, thing, "modified")
         return self.show(call, thing)
 
-    def archive(self, call: Call) -> Reply:
+    def archive(self, call: OperationCall) -> Reply:
         """Archive a thing. Doing it twice does no harm."""
         thing = self.known(call)
         if thing.archived is None:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
         return self.show(call, thing)
 
-    def delete(self, call: Call) -> Reply:
+    def delete(self, call: OperationCall) -> Reply:
         """Delete a thing for good."""
         thing = self.known(call)
         self.leave(call, thing)
         self.changed(call, thing, "deleted")
         return {"id": thing.id, "type": f"{self.form.type}_deleted"}
 
-    def page(self, call: Call) -> Reply:
+    def page(self, call: OperationCall) -> Reply:
         """Return a page of the things that pass the query's filters."""
         keep, order, back = self.keep(call), call.word("order", "asc", "desc"), False
         rest = [thing for thing in self.things(call).values() if self.is_known(call, thing)]

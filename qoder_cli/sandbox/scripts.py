@@ -225,7 +225,7 @@ def _model_error(at: float, retry_status: str) -> Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnd:
     """How a run truly ended; `type` and `message` say why it failed."""
 
     at: float
@@ -235,7 +235,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimedBeat:
     """A beat of a session at its time; `number` makes the event's id."""
 
     at: float
@@ -265,18 +265,18 @@ class Session(Thing):
         return prefix + self.id.removeprefix("sess_")
 
     @cached_property
-    def moments(self) -> list[Moment]:
+    def moments(self) -> list[TimedBeat]:
         """All that happens in it, past and future, in order."""
         if not self.initial_events:
             return []
         beats = said(self.behaviour.script, self.initial_events, heard=self.fields["deployment_id"] is None)
-        return [Moment(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(beats)]
+        return [TimedBeat(self.created + beat.at / self.speed, n, beat) for n, beat in enumerate(beats)]
 
     def break_off(self, now: float, *beats: Beat) -> None:
         """Let only `beats` happen after `now`."""
         self.moments[:] = self.past(now)
         for beat in beats:
-            self.moments.append(Moment(now + beat.at / self.speed, len(self.moments), beat))
+            self.moments.append(TimedBeat(now + beat.at / self.speed, len(self.moments), beat))
 
     def cancel(self, now: float, *events: Beat) -> bool:
         """Stop the turn; return whether one was going. `events` happen either way."""
@@ -308,7 +308,7 @@ class Session(Thing):
             self._settled = len(self._answers)
         self.break_off(now, *(echo(answer) for answer in answers), *more)
 
-    def waiting(self, now: float) -> dict[str, Moment]:
+    def waiting(self, now: float) -> dict[str, TimedBeat]:
         """Return the calls that wait for an answer, by id."""
         past, stop = self.past(now), self._newest_status(now)
         fields = self.told(stop) if stop else {}
@@ -321,7 +321,7 @@ class Session(Thing):
         """Return whether a turn is under way, even if it waits."""
         return self.busy(now) or bool(self.waiting(now))
 
-    def told(self, moment: Moment) -> dict[str, Any]:
+    def told(self, moment: TimedBeat) -> dict[str, Any]:
         """Return an event's fields, with references replaced by ids."""
 
         def with_ids(value: Any) -> Any:
@@ -336,7 +336,7 @@ class Session(Thing):
 
         return {name: with_ids(value) for name, value in moment.beat.fields.items()}
 
-    def past(self, now: float) -> list[Moment]:
+    def past(self, now: float) -> list[TimedBeat]:
         return [moment for moment in self.moments if moment.at <= now]
 
     def busy(self, now: float) -> bool:
@@ -348,7 +348,7 @@ class Session(Thing):
         newest = self._newest_status(now)
         return newest.beat.type.removeprefix("session.status_") if newest else "idle"
 
-    def _newest_status(self, now: float) -> Moment | None:
+    def _newest_status(self, now: float) -> TimedBeat | None:
         told = (m for m in reversed(self.past(now)) if m.beat.type.startswith("session.status_"))
         return next(told, None)
 
@@ -356,7 +356,7 @@ class Session(Thing):
         """Return when its turn begins; None if cancelled before, or without one."""
         return next((moment.at for moment in self.moments if moment.beat.type == WORK), None)
 
-    def ending(self, now: float) -> Ending | None:
+    def ending(self, now: float) -> RunEnd | None:
         """Return how its turn ended, or None. One that asks has not ended."""
         message, worked = "", False
         for moment in self.past(now):
@@ -365,17 +365,17 @@ class Session(Thing):
             if kind == "session.error":
                 message = fields["error"]["message"]
             elif kind == "session.status_terminated":
-                return Ending(moment.at, "failed", "session_terminated", message or "The session was terminated.")
+                return RunEnd(moment.at, "failed", "session_terminated", message or "The session was terminated.")
             elif kind == "session.deleted":
-                return Ending(moment.at, "failed", "session_deleted", "The session was deleted.")
+                return RunEnd(moment.at, "failed", "session_deleted", "The session was deleted.")
             elif kind == "session.status_idle":
                 reason = fields["stop_reason"]["type"]
                 if reason == "end_turn" and worked:
-                    return Ending(moment.at, "completed")
+                    return RunEnd(moment.at, "completed")
                 if reason not in ("end_turn", "requires_action"):
-                    return Ending(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
+                    return RunEnd(moment.at, "failed", reason, message or f"The turn stopped: {reason}.")
         return None
 
-    def event_id(self, moment: Moment) -> str:
+    def event_id(self, moment: TimedBeat) -> str:
         digest = blake2s(f"{self.id}:{moment.number}:{moment.beat.type}".encode(), digest_size=16).digest()
         return "evt_" + base36(int.from_bytes(digest), ID_LENGTH)

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from qoder_cli.base.errors import UsageError
 from qoder_cli.sandbox.api import refused
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.wire import BASE_PATH, Answer, Broken, Refusal, Request
+from qoder_cli.sandbox.wire import BASE_PATH, Broken, Refusal, Request, WireResponse
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
@@ -65,7 +65,7 @@ async def _app(world: World, faults: Faults, scope: Scope, receive: Receive, sen
     await response(scope, receive, send)
 
 
-async def _flow(answer: Answer, http: HttpRequest, connection: asyncio.Transport) -> AsyncIterator[bytes]:
+async def _flow(answer: WireResponse, http: HttpRequest, connection: asyncio.Transport) -> AsyncIterator[bytes]:
     """Yield a body piece by piece."""
     longest = math.inf if answer.stream is None else _LONGEST_PAUSE
     try:

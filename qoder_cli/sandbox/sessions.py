@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from qoder_cli.files.normal import assignments
-from qoder_cli.sandbox.kinds import KINDS, Call, Kind, Reply, of
+from qoder_cli.sandbox.kinds import KINDS, Kind, OperationCall, Reply, of
 from qoder_cli.sandbox.records import Thing, stamp
-from qoder_cli.sandbox.scripts import Beat, Moment, Session, answer_to, echo
+from qoder_cli.sandbox.scripts import Beat, Session, TimedBeat, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
 from qoder_cli.sandbox.world import World
 
@@ -28,7 +28,7 @@ def follow(
     closes = sent_at + conditions.get("cut", math.inf)
     behind = math.inf if "silent" in conditions else conditions.get("behind", 0)
     beats_at = math.inf if "silent" in conditions else world.heartbeat
-    moment: Moment | None = None  # the next event, its frames, and how many of them were sent
+    moment: TimedBeat | None = None  # the next event, its frames, and how many of them were sent
     frames: list[tuple[float, bytes]] = []
     sent, over = 0, False
     while not over:
@@ -56,7 +56,7 @@ def follow(
             yield max(min(closes, sent_at + beats_at, wakes) - now, 0.0)
 
 
-def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
+def event_of(session: Session, moment: TimedBeat, *, legacy: bool) -> Shape:
     """Return an event as shown (help/pages/api.md#events)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
     shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.told(moment)}
@@ -69,7 +69,9 @@ def event_of(session: Session, moment: Moment, *, legacy: bool) -> Shape:
     return shape
 
 
-def _frames(world: World, session: Session, moment: Moment, deltas: Collection[str]) -> Iterator[tuple[float, bytes]]:
+def _frames(
+    world: World, session: Session, moment: TimedBeat, deltas: Collection[str]
+) -> Iterator[tuple[float, bytes]]:
     """Yield an event's frames, each with the time to send it."""
     event = event_of(session, moment, legacy=world.generation == "legacy")
     previews = list(_previews(event)) if moment.beat.type in deltas else []
@@ -98,13 +100,13 @@ def _frame(event_id: str, data: Shape) -> bytes:
 _VARIABLE = re.compile(r"(?!QODER_|CAW_)[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _session(call: Call) -> Session:
+def _session(call: OperationCall) -> Session:
     return call.world.sessions[call.ids[0]]
 
 
 @of("sessions")
 class _Sessions(Kind):
-    def accept(self, call: Call, said: Shape, old: Thing | None) -> None:
+    def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         if "environment_variables" in said:
             said["environment_variables"] = self._variables(call, said["environment_variables"] or {})
         if old is not None:
@@ -117,7 +119,7 @@ class _Sessions(Kind):
         resources = said.get("resources") or ()
         said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 
-    def _variables(self, call: Call, given: Shape | str) -> Shape:
+    def _variables(self, call: OperationCall, given: Shape | str) -> Shape:
         """Return variables as kept. Older servers take text, newer ones an object."""
         if given and type(given) is not {True: str, False: dict}[call.legacy]:
             raise invalid("environment_variables: the other kind is expected.", "environment_variables")
@@ -126,10 +128,10 @@ class _Sessions(Kind):
             raise invalid("environment_variables: a name or value is not allowed.", "environment_variables")
         return named
 
-    def make(self, call: Call, fields: Shape) -> Thing:
+    def make(self, call: OperationCall, fields: Shape) -> Thing:
         return call.world.add_session(at=call.now, **fields)
 
-    def changed(self, call: Call, thing: Thing, how: str) -> None:
+    def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         """Queue work for a new session in a self-hosted environment."""
         id = thing.fields["environment_id"]
         environment = call.world.thing("environments", id)
@@ -137,12 +139,12 @@ class _Sessions(Kind):
             data = {"type": "session", "id": thing.id}
             call.world.keep("environments.work", id, at=call.now, environment_id=id, data=data)
 
-    def leave(self, call: Call, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: Thing) -> None:
         """Delete a session for good, even a busy one. Its run stays."""
         super().leave(call, thing)
         call.world.sessions[thing.id].break_off(call.world.now(), Beat(0, "session.deleted"))
 
-    def show(self, call: Call, thing: Thing) -> Shape:
+    def show(self, call: OperationCall, thing: Thing) -> Shape:
         """Return a session (help/pages/api.md#sessions)."""
         assert isinstance(thing, Session)
         past, shape = thing.past(call.now), super().show(call, thing)
@@ -157,7 +159,7 @@ class _Sessions(Kind):
         }
         return shape
 
-    def status(self, call: Call, session: Session) -> str:
+    def status(self, call: OperationCall, session: Session) -> str:
         """Return a session's status; only older servers show `canceling`."""
         if call.legacy and session.cancelled is not None and session.busy(call.now):
             return "canceling"
@@ -168,16 +170,16 @@ class _Sessions(Kind):
             return [each.get("memory_store_id") for each in fields["resources"]]
         return super().values(fields, name)
 
-    def page(self, call: Call) -> Reply:
+    def page(self, call: OperationCall) -> Reply:
         if call.query("agent_version") is not None and call.query("agent_id") is None:
             raise invalid("agent_version needs agent_id.", "agent_version")
         return super().page(call)
 
-    def archive(self, call: Call) -> Reply:
+    def archive(self, call: OperationCall) -> Reply:
         self.unarchived(call)
         return super().archive(call)
 
-    def cancel(self, call: Call) -> Reply:
+    def cancel(self, call: OperationCall) -> Reply:
         self.known(call)
         if _session(call).cancel(call.world.now()):
             call.status = 202
@@ -187,7 +189,7 @@ class _Sessions(Kind):
 
 @of("sessions.threads")
 class _Threads(Kind):
-    def things(self, call: Call) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, Thing]:
         session = _session(call)
         whole = KINDS["sessions"].show(call, session)
         agent = {name: whole["agent"][name] for name in ("id", "type", "version", "name")}
@@ -197,26 +199,26 @@ class _Threads(Kind):
         shape |= {name: whole[name] for name in ("stats", "created_at", "updated_at", "archived_at")}
         return {id: Thing(id, shape, session.created)}
 
-    def archive(self, call: Call) -> Reply:
+    def archive(self, call: OperationCall) -> Reply:
         raise Refusal(409, "The thread of the coordinator cannot be archived.")  # help/pages/api.md#threads
 
 
 @of("sessions.events", "sessions.threads.events")
 class _Events(Kind):
-    def things(self, call: Call) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, Thing]:
         session = _session(call)
         shown = ((moment, event_of(session, moment, legacy=call.legacy)) for moment in session.past(call.now))
         return {event["id"]: Thing(event["id"], event, moment.at) for moment, event in shown}
 
-    def is_known(self, call: Call, thing: Thing) -> bool:
+    def is_known(self, call: OperationCall, thing: Thing) -> bool:
         return True  # a replica that lags lags in whole sessions
 
-    def page(self, call: Call) -> Reply:
+    def page(self, call: OperationCall) -> Reply:
         if call.request.wants_stream:
             return self.stream(call)
         return super().page(call)
 
-    def stream(self, call: Call) -> Reply:
+    def stream(self, call: OperationCall) -> Reply:
         after = call.request.headers.get("last-event-id")
         ids = [None, *self.things(call)]
         if after is not None and after not in ids:
@@ -225,7 +227,7 @@ class _Events(Kind):
         deltas = call.all("event_deltas[]")
         return follow(call.world, _session(call), call.conditions, position=position, deltas=deltas)
 
-    def send(self, call: Call) -> Reply:
+    def send(self, call: OperationCall) -> Reply:
         KINDS["sessions"].unarchived(call)
         session, events = _session(call), call.said()["events"]
         if any(event["type"] == "system.message" for event in events[:-1]):
@@ -279,11 +281,11 @@ def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
 
 @of("sessions.resources")
 class _Resources(Kind):
-    def things(self, call: Call) -> Mapping[str, Thing]:
+    def things(self, call: OperationCall) -> Mapping[str, Thing]:
         at = _session(call).created
         return {each["id"]: Thing(each["id"], each, at) for each in _session(call).fields["resources"]}
 
-    def add(self, call: Call) -> Reply:
+    def add(self, call: OperationCall) -> Reply:
         KINDS["sessions"].unarchived(call)
         said, resources = call.said(), _session(call).fields["resources"]
         made = call.world.new_resource(said, at=call.now)
@@ -292,7 +294,7 @@ class _Resources(Kind):
         resources.append(made)
         return made
 
-    def update(self, call: Call) -> Reply:
+    def update(self, call: OperationCall) -> Reply:
         resource = self.known(call)
         secrets = {"github_repository": "authorization_token", "git_repository": "password"}
         for name, value in call.body().items():
@@ -303,13 +305,13 @@ class _Resources(Kind):
         resource.change(call.now)
         return resource.fields
 
-    def leave(self, call: Call, thing: Thing) -> None:
+    def leave(self, call: OperationCall, thing: Thing) -> None:
         _session(call).fields["resources"].remove(thing.fields)
 
 
 @of("models")
 class _Models(Kind):
-    def page(self, call: Call) -> Reply:
+    def page(self, call: OperationCall) -> Reply:
         window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
         window["max_input_tokens"] = 200_000
         shape = {"type": "model", "source": "system", "is_enabled": True, "is_new": False, **window}

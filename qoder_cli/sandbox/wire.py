@@ -75,7 +75,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WireResponse:
     """A response and how it is delivered; a slow one takes `seconds`."""
 
     status: int

@@ -27,7 +27,7 @@ from qoder_cli.sandbox.samples import (
     behaviour_with,
     samples,
 )
-from qoder_cli.sandbox.scripts import Behaviour, Ending, Session
+from qoder_cli.sandbox.scripts import Behaviour, RunEnd, Session
 from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape
 
 # Errors of a scheduled run that do not pause its deployment (help/pages/api.md#deployments).
@@ -88,13 +88,13 @@ class Run(Thing):
     origin: Origin
     session: Session | None = None
 
-    def ending(self, now: float) -> Ending | None:
+    def ending(self, now: float) -> RunEnd | None:
         """Return how it really ended, None while it is running."""
         if self.session is not None:
             return self.session.ending(now)
         if error := self.fields["error"]:
-            return Ending(self.created, "failed", error["type"], error["message"])
-        return Ending(self.created, "skipped")
+            return RunEnd(self.created, "failed", error["type"], error["message"])
+        return RunEnd(self.created, "skipped")
 
     def status(self, now: float) -> str:
         """Return its status on older servers: pending until a delayed turn begins."""
@@ -298,7 +298,7 @@ class World:
             self.settle()
             return [run for run in self.runs.values() if run.origin == origin]
 
-    def ending(self, run_id: str) -> Ending | None:
+    def ending(self, run_id: str) -> RunEnd | None:
         """Return how a run truly ended; None while it goes on."""
         return self.runs[run_id].ending(self.now())
 

@@ -14,7 +14,7 @@ import pytest
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
-from qoder_cli.sandbox.wire import GENERATIONS, Answer, Generation, Request
+from qoder_cli.sandbox.wire import GENERATIONS, Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.processes import HEARING, IMPATIENT, PATIENCE, Going, Held, Shell, Terminal, sandbox, until
 
@@ -30,7 +30,7 @@ class Killing(Faults):
         self.moment = math.inf
         self.acts = False
 
-    def answer(self, world: World, request: Request) -> Answer:
+    def answer(self, world: World, request: Request) -> WireResponse:
         """Return the answer, unless there is nobody left to read it."""
         if request.method == "POST":
             self.moment -= 1
@@ -39,7 +39,7 @@ class Killing(Faults):
                     super().answer(world, request)
                 os.kill(self.process.get(timeout=PATIENCE).process.pid, signal.SIGKILL)
             if self.moment <= 0:  # what was sent beside it is lost, however fast the machine is
-                return Answer(0, delivery="drop")
+                return WireResponse(0, delivery="drop")
         return super().answer(world, request)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
-from qoder_cli.sandbox.wire import Answer, Request, Step
+from qoder_cli.sandbox.wire import Request, Step, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.processes import HASTE, Shell, Terminal, sandbox, until
 
@@ -252,7 +252,7 @@ def test_session_chat_refuses_a_terminal_whose_cursor_cannot_move(shell: Shell, 
 class Stutter(Faults):
     """Says each part of a message twice on event streams."""
 
-    def answer(self, world: World, request: Request) -> Answer:
+    def answer(self, world: World, request: Request) -> WireResponse:
         """Return the answer."""
         answer = super().answer(world, request)
         if not request.path.endswith("/stream") or answer.stream is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.wire import Answer, Broken, Request
+from qoder_cli.sandbox.wire import Broken, Request, WireResponse
 from qoder_cli.sandbox.world import Run, World
 
 _FOR_EVER = 600.0  # seconds after which a client without a read timeout is woken all the same
@@ -70,7 +70,7 @@ def _patience(request: httpx.Request) -> float:
 class _Body(httpx.SyncByteStream):
     """A body as it comes in: to wait for more of it is to let the time pass."""
 
-    def __init__(self, answer: Answer, request: httpx.Request, sleep: Callable[[float], object]) -> None:
+    def __init__(self, answer: WireResponse, request: httpx.Request, sleep: Callable[[float], object]) -> None:
         self._answer = answer
         self._request = request
         self._sleep = sleep

@@ -21,7 +21,7 @@ from typing import Any, Self
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
-from qoder_cli.sandbox.wire import Answer, Generation, Request
+from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.seal import seal
 from tests.support.nursery import PATIENCE as PATIENCE
@@ -46,7 +46,7 @@ class Held(Faults):
         self._first = first
         self._writes = 0
 
-    def answer(self, world: World, request: Request) -> Answer:
+    def answer(self, world: World, request: Request) -> WireResponse:
         """Return the answer; one that is held has a body that comes when it is released."""
         answer = super().answer(world, request)
         if request.method == "POST":

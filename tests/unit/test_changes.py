@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Change, Difference, Secrets, difference, told
+from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Difference, FieldChange, Secrets, difference, told
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
@@ -250,7 +250,7 @@ def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dic
 
 
 def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
-    return told(Change(path, before, after), Secrets(secrets))
+    return told(FieldChange(path, before, after), Secrets(secrets))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
     ],
 )
 def test_change_is_told_in_one_line(change: tuple[str, Any, Any], line: str) -> None:
-    assert told(Change(*change), Secrets([])) == [line]
+    assert told(FieldChange(*change), Secrets([])) == [line]
 
 
 STEPS = "\n".join(f"Step {n}: look at the build, and say what you see." for n in range(6))
@@ -331,14 +331,14 @@ TOKEN = "environment_variables.TOKEN"
 )
 def test_change_shows_only_what_stands_where_no_secret_may(path: str, before: Any, after: Any, line: str) -> None:
     assert told_of(path, before, after) == [line]
-    shown = Change(path, before, after).hidden(Secrets()).as_json()
+    shown = FieldChange(path, before, after).hidden(Secrets()).as_json()
     assert ("hunter" in json.dumps(shown)) == ("hunter" in line)
 
 
 def test_change_repeats_no_token_in_the_wrong_place() -> None:
     [line] = told_of("name", "pt-0123456789abcdef", "b pt-0123456789abcdef")
     assert line == '~ name: "[redacted]" -> "b [redacted]"'
-    change = Change("schedule", None, {"timezone": "pt-0123456789abcdef"}).hidden(Secrets())
+    change = FieldChange("schedule", None, {"timezone": "pt-0123456789abcdef"}).hidden(Secrets())
     assert change.as_json() == {"path": "schedule", "before": None, "after": {"timezone": "[redacted]"}}
 
 

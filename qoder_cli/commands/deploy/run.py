@@ -7,7 +7,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Waiting, flag, is_list, named, option, options_typed, wanted_of
+from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
 PARALLEL = 8  # runs started at a time
@@ -26,7 +26,7 @@ def run(
     ctx: typer.Context,
     deployments: list[str] = options.DEPLOYMENTS,
     *,
-    waiting: Waiting,
+    waiting: WaitOptions,
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     interval: Text = options.INTERVAL,
     idempotency_key: Text = _KEY,

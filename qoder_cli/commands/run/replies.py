@@ -13,7 +13,7 @@ from qoder_cli.cli.options import (
     YES,
     Text,
     Texts,
-    Waiting,
+    WaitOptions,
     argument,
     flag,
     one_named,
@@ -36,7 +36,7 @@ class Chosen(NamedTuple):
     hashes: Texts = option("--input-sha256", "HEX", _SAME)
 
 
-def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: Waiting) -> Any:
+def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOptions) -> Any:
     """Allow calls that the agent wants to make.
 
     Shows each call with its input and asks first; scripts name the calls (or
@@ -61,7 +61,7 @@ def deny(
     *,
     chosen: Chosen,
     because: Text = option("--because", "TEXT", "Tell the agent why."),
-    waiting: Waiting,
+    waiting: WaitOptions,
 ) -> Any:
     """Refuse calls that the agent wants to make.
 
@@ -74,7 +74,7 @@ def deny(
     return _decide(app, run, chosen, waiting, "deny", because)
 
 
-def _decide(app: App, run: str, chosen: Chosen, waiting: Waiting, verb: str, because: Text = None) -> Any:
+def _decide(app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str, because: Text = None) -> Any:
     from qoder_cli.runs.target import target_of, waits_of
     from qoder_cli.sessions.answering import decide
 
@@ -99,7 +99,7 @@ def answer(
     result: str = _RESULT,
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
-    waiting: Waiting,
+    waiting: WaitOptions,
 ) -> Any:
     """Give the result of a custom tool that the agent called.
 
@@ -125,7 +125,7 @@ def send(
     interrupt: bool = flag("--interrupt", "Interrupt what the agent is doing first."),
     when_idle: bool = flag("--when-idle", "Wait until the agent is idle first."),
     *,
-    waiting: Waiting,
+    waiting: WaitOptions,
 ) -> Any:
     """Send a message to a session, which continues with it.
 

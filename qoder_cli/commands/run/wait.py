@@ -7,7 +7,7 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Texts, Waiting, flag, is_list, is_of_sessions, named, or_last, wanted_of
+from qoder_cli.cli.options import Text, Texts, WaitOptions, flag, is_list, is_of_sessions, named, or_last, wanted_of
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import waited
 from qoder_cli.runs.observe import observer_of
@@ -55,7 +55,7 @@ def wait(
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")
     as_list = is_list(runs)
-    waiting = Waiting(True, follow, result, timeout, on_ask)
+    waiting = WaitOptions(True, follow, result, timeout, on_ask)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)

@@ -9,7 +9,7 @@ from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageError
-from qoder_cli.cli.options import AGENT, Text, Texts, Waiting, flag, option, several, wanted_of
+from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.edited import BUDGET, TITLE, budget_of
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.help.completion import values
@@ -50,7 +50,7 @@ def new(
     like: Text = _LIKE,
     chat: bool = flag("--chat -c", "Then talk with the agent, at a terminal."),
     *,
-    waiting: Waiting,
+    waiting: WaitOptions,
 ) -> Any:
     """Start a session with an agent.
 

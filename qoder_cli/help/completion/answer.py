@@ -31,7 +31,7 @@ _KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
 
 
 @dataclass
-class Asked:
+class Completion:
     """Stands in for the `App` while a line is completed."""
 
     tree: Any
@@ -50,7 +50,7 @@ class Asked:
 
     def inside_sandbox(self, words: list[str], incomplete: str) -> list[tuple[str, str]]:
         """Return what can follow our own words after `sandbox --`."""
-        inside = Asked(self.tree, {**self.env, "QODER_SANDBOX": "inside"}, words)
+        inside = Completion(self.tree, {**self.env, "QODER_SANDBOX": "inside"}, words)
         return inside.offers(incomplete)
 
 
@@ -72,7 +72,7 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
     incomplete = words.pop().removesuffix(_CURSOR)
     parts = [part for word in (*words, *split(env.get(REST, ""))) for part in word.split("=", 1)]
     profile = next((after for before, after in reversed([*pairwise(parts)]) if before == "--profile"), None)
-    asked = Asked(tree, env, words, profile)
+    asked = Completion(tree, env, words, profile)
     option, sign, value = incomplete.partition("=")
     is_value = incomplete.startswith("-") and bool(sign)
     before, begun = (option + sign, value) if is_value else ("", incomplete)
