@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import MODEL, Text, Texts, option, several
-from qoder_cli.commands import edited, made
+from qoder_cli.commands import editing, generic
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
@@ -27,19 +27,19 @@ _ASK = "Tools that need approval before each use: names, all or none."
 class AgentFields(NamedTuple):
     """An agent's fields as typed. These are the options, too."""
 
-    name: Text = edited.NAME
+    name: Text = editing.NAME
     model: Text = MODEL
-    description: Text = edited.DESCRIPTION
+    description: Text = editing.DESCRIPTION
     system: Text = option("--system", "TEXT|@FILE|-", "Instructions; - reads stdin.")
     tools: Text = option("--tools", "TOOLS", _TOOLS)
     ask: Text = option("--ask", "TOOLS", _ASK)
     mcp: Texts = several("--mcp", "NAME=URL", "MCP server, with all its tools.")
     skills: Texts = _SKILLS
-    metadata: Texts = edited.METADATA
-    file: Text = edited.FILE
+    metadata: Texts = editing.METADATA
+    file: Text = editing.FILE
 
 
-def create(app: App, typed: AgentFields, dry_run: bool = edited.DRY_RUN) -> None:
+def create(app: App, typed: AgentFields, dry_run: bool = editing.DRY_RUN) -> None:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
@@ -59,16 +59,16 @@ def create(app: App, typed: AgentFields, dry_run: bool = edited.DRY_RUN) -> None
     body |= _arrays(app, typed._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
-    edited.create(app, _AGENT, body, dry_run=dry_run)
+    editing.create(app, _AGENT, body, dry_run=dry_run)
 
 
 def update(
     ctx: typer.Context,
-    agent: str = made.one_argument(_AGENT),
+    agent: str = generic.one_argument(_AGENT),
     *,
     typed: AgentFields,
-    dry_run: bool = edited.DRY_RUN,
-    remove_metadata: Texts = edited.REMOVE_METADATA,
+    dry_run: bool = editing.DRY_RUN,
+    remove_metadata: Texts = editing.REMOVE_METADATA,
 ) -> None:
     """Update an agent. Only what you pass is changed.
 
@@ -83,7 +83,7 @@ def update(
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
     is_said = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
-    current = edited.read_current(app, _AGENT, agent, is_said=is_said)
+    current = editing.read_current(app, _AGENT, agent, is_said=is_said)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
         raise Rejected(
@@ -94,7 +94,7 @@ def update(
     if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
-    edited.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
+    editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
 
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
@@ -102,8 +102,8 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
     agents.servers_typed(typed["mcp"])
     for name in ("tools", "ask"):
         agents.tool_names(f"--{name}", typed[name])
-    system = edited.text_typed(app, "--system", typed["system"], typed["file"])
-    return edited.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
+    system = editing.text_typed(app, "--system", typed["system"], typed["file"])
+    return editing.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
 
 
 def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> Raw:
@@ -120,4 +120,4 @@ def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> Raw
     return found
 
 
-COMMANDS = made.commands("agent", create=create, update=update)
+COMMANDS = generic.commands("agent", create=create, update=update)

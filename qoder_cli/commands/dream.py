@@ -4,7 +4,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import MODEL, Text, Texts, is_list, option, several
-from qoder_cli.commands import edited, made
+from qoder_cli.commands import editing, generic
 from qoder_cli.nouns.change import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
@@ -19,8 +19,8 @@ def create(
     model: Text = MODEL,
     instructions: Text = _INSTRUCTIONS,
     into: Text = option("--into", "STORE", "Memory store to write to; default: a new one."),
-    file: Text = edited.FILE,
-    dry_run: bool = edited.DRY_RUN,
+    file: Text = editing.FILE,
+    dry_run: bool = editing.DRY_RUN,
 ) -> None:
     """Have memories and sessions gone through, and memories written from them.
 
@@ -30,7 +30,7 @@ def create(
     Examples:
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
-    told = edited.text_typed(app, "--instructions", instructions, file)
+    told = editing.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
@@ -46,11 +46,11 @@ def create(
     if into is not None:
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
     fields = {"model": model, "instructions": told, "inputs": inputs or None, "output_behavior": output}
-    body = edited.body_of(app, _DREAM, "create", {"file": file}, **fields)
-    edited.create(app, _DREAM, body, dry_run=dry_run)
+    body = editing.body_of(app, _DREAM, "create", {"file": file}, **fields)
+    editing.create(app, _DREAM, body, dry_run=dry_run)
 
 
-def cancel(app: App, things: list[str] = made.one_argument(_DREAM, several=True)) -> None:
+def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:
     """Cancel dreams that have not ended.
 
     What a dream has written by then stays. Exits 0 if it is (or already was)
@@ -58,10 +58,10 @@ def cancel(app: App, things: list[str] = made.one_argument(_DREAM, several=True)
 
     Examples:
       qoder dream cancel drm_demo"""
-    targets = made.things_named(app, _DREAM, things)
+    targets = generic.things_named(app, _DREAM, things)
     change = Change("cancel", "cancelling", "cancelled", "POST", "/cancel", "canceled")
     refused = "see how it ended: qoder dream get"
-    made.change_things(app, _DREAM, change, targets, as_list=is_list(things), refused=refused)
+    generic.change_things(app, _DREAM, change, targets, as_list=is_list(things), refused=refused)
 
 
-COMMANDS = made.commands("dream", create=create, cancel=cancel)
+COMMANDS = generic.commands("dream", create=create, cancel=cancel)

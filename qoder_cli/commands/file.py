@@ -8,9 +8,9 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import parse_duration
 from qoder_cli.cli.options import Text, Texts, argument, is_list, option
-from qoder_cli.commands import made
-from qoder_cli.commands.edited import METADATA
-from qoder_cli.commands.made import change_things, one_argument, things_named
+from qoder_cli.commands import generic
+from qoder_cli.commands.editing import METADATA
+from qoder_cli.commands.generic import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import files
 from qoder_cli.nouns.body import pairs
@@ -85,4 +85,4 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
     change_things(app, _FILE, change, targets, as_list=is_list(things), perform=save)
 
 
-COMMANDS = made.commands("file", upload=upload, download=download)
+COMMANDS = generic.commands("file", upload=upload, download=download)

@@ -7,8 +7,8 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoAnswer, UsageError
 from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
-from qoder_cli.commands import made
-from qoder_cli.commands.made import change_things, need_a_yes, one_argument, print_list
+from qoder_cli.commands import generic
+from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.body import check_typed
 from qoder_cli.nouns.change import DELETE
@@ -179,4 +179,4 @@ def redact(
     change_things(app, memories.VERSION, memories.REDACT, targets, question, yes=yes, as_list=many)
 
 
-COMMANDS = made.commands("memory", ls=ls, cat=cat, write=write, remove=remove, history=history, redact=redact)
+COMMANDS = generic.commands("memory", ls=ls, cat=cat, write=write, remove=remove, history=history, redact=redact)

@@ -1,5 +1,5 @@
 """`qoder model`: the models that agents can use."""
 
-from qoder_cli.commands import made
+from qoder_cli.commands import generic
 
-COMMANDS = made.commands("model")
+COMMANDS = generic.commands("model")

@@ -6,8 +6,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.base.model import text
 from qoder_cli.cli.options import Text, Texts, argument, option
-from qoder_cli.commands import made
-from qoder_cli.commands.edited import METADATA
+from qoder_cli.commands import generic
+from qoder_cli.commands.editing import METADATA
 from qoder_cli.commands.file import FOLDER
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import skills
@@ -62,7 +62,7 @@ def upload(
 
 def download(
     app: App,
-    skill: str = made.one_argument(_SKILL),
+    skill: str = generic.one_argument(_SKILL),
     version: int | None = option("--version", "N", "This version (default: the latest).", min=1),
     output_dir: str = FOLDER,
 ) -> None:
@@ -88,4 +88,4 @@ def download(
     app.output.record(shown, data={**found, "path": str(path)}, id=str(found.get("id")))
 
 
-COMMANDS = made.commands("skill", upload=upload, download=download)
+COMMANDS = generic.commands("skill", upload=upload, download=download)

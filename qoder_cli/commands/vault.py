@@ -6,7 +6,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import id_or_name
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
-from qoder_cli.commands import made
+from qoder_cli.commands import generic
 from qoder_cli.nouns import secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, show
@@ -17,7 +17,7 @@ from qoder_cli.output.data import Rows
 Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
-_ONE = made.one_argument(_VAULT)
+_ONE = generic.one_argument(_VAULT)
 _FROM = "Take it from this variable instead of stdin or a prompt."
 
 
@@ -139,6 +139,6 @@ def check(app: App, vault: str = _ONE) -> None:
 
 
 COMMANDS = {
-    **made.commands("vault", get=get, put=put, check=check),
-    "credential": ("The secrets in a vault, one by one", made.commands("vault credential")),
+    **generic.commands("vault", get=get, put=put, check=check),
+    "credential": ("The secrets in a vault, one by one", generic.commands("vault credential")),
 }

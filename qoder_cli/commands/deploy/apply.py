@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.app import App
 from qoder_cli.base.errors import InternalError, NotYet, Signalled, UsageError, first_by_rank
 from qoder_cli.cli.options import YES, Texts, argument, confirmed, flag, several
-from qoder_cli.commands.edited import DRY_RUN
+from qoder_cli.commands.editing import DRY_RUN
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 

@@ -1,15 +1,15 @@
 """`qoder env`: the environments that sessions run in."""
 
 from qoder_cli.cli.options import Untold
-from qoder_cli.commands import made
+from qoder_cli.commands import generic
 from qoder_cli.commands.env import edit, work
 
 # What only workers do is for programs.
 _FOR_WORKERS = {verb: Untold(getattr(work, verb)) for verb in ("poll", "ack", "heartbeat", "update")}
 COMMANDS = {
-    **made.commands("env", create=edit.create, update=edit.update),
+    **generic.commands("env", create=edit.create, update=edit.update),
     "work": (
         "What waits for the workers of a self-hosted environment",
-        made.commands("env work", stats=work.stats, stop=work.stop, **_FOR_WORKERS),
+        generic.commands("env work", stats=work.stats, stop=work.stop, **_FOR_WORKERS),
     ),
 }

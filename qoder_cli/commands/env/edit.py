@@ -8,8 +8,8 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import Text, Texts, flag, option, several
-from qoder_cli.commands import edited
-from qoder_cli.commands.made import one_argument
+from qoder_cli.commands import editing
+from qoder_cli.commands.generic import one_argument
 from qoder_cli.nouns.environments import changed, check_config, check_typed, options_typed
 from qoder_cli.nouns.table import NOUNS
 
@@ -21,7 +21,7 @@ _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at m
 class EnvironmentFields(NamedTuple):
     """An environment's fields as typed. These are the options, too."""
 
-    name: Text = edited.NAME
+    name: Text = editing.NAME
     network: Literal["open", "limited"] | None = _NETWORK
     allow_host: Texts = several("--allow-host", "HOST", "Allow this host; implies limited.")
     pip: Texts = several("--pip", "PACKAGE", "Python package.")
@@ -29,11 +29,11 @@ class EnvironmentFields(NamedTuple):
     npm: Texts = several("--npm", "PACKAGE", "Node.js package.")
     setup: Text = _SETUP
     self_hosted: bool = flag("--self-hosted", "Its sessions run on workers of your own.")
-    description: Text = edited.DESCRIPTION
-    metadata: Texts = edited.METADATA
+    description: Text = editing.DESCRIPTION
+    metadata: Texts = editing.METADATA
 
 
-def create(app: App, typed: EnvironmentFields, file: Text = edited.FILE, dry_run: bool = edited.DRY_RUN) -> None:
+def create(app: App, typed: EnvironmentFields, file: Text = editing.FILE, dry_run: bool = editing.DRY_RUN) -> None:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
@@ -52,7 +52,7 @@ def create(app: App, typed: EnvironmentFields, file: Text = edited.FILE, dry_run
         is_open = networking["type"] == "unrestricted"
         told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {told}")
-    edited.create(app, _ENV, body, dry_run=dry_run)
+    editing.create(app, _ENV, body, dry_run=dry_run)
 
 
 def update(
@@ -60,9 +60,9 @@ def update(
     env: str = one_argument(_ENV),
     *,
     typed: EnvironmentFields,
-    file: Text = edited.FILE,
-    dry_run: bool = edited.DRY_RUN,
-    remove_metadata: Texts = edited.REMOVE_METADATA,
+    file: Text = editing.FILE,
+    dry_run: bool = editing.DRY_RUN,
+    remove_metadata: Texts = editing.REMOVE_METADATA,
 ) -> None:
     """Update an environment. Only what you pass is changed.
 
@@ -75,21 +75,21 @@ def update(
       qoder env update default --description 'For reports' --metadata team=core"""
     body, said = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(said)) or typed.self_hosted
-    current = edited.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
+    current = editing.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
     if is_changed:
         known = mapping(current.get("config"))
         config = body.get("config", known)
         if "config" in body and config.get("type") != "self_hosted":
             config = {"networking": known.get("networking"), **config}
         body["config"] = changed(config, said, is_new=False)
-    edited.update(ctx, _ENV, current, body, dry_run=dry_run)
+    editing.update(ctx, _ENV, current, body, dry_run=dry_run)
 
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the body so far, and what was typed. Raises UsageError."""
-    said = {**typed, "setup": edited.text_typed(app, "--setup", typed["setup"], typed["file"])}
+    said = {**typed, "setup": editing.text_typed(app, "--setup", typed["setup"], typed["file"])}
     check_typed(said)
-    body = edited.body_of(app, _ENV, verb, typed, "name", "description")
+    body = editing.body_of(app, _ENV, verb, typed, "name", "description")
     if "config" in body:
         check_config(body["config"])
     return body, said

@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, UsageError
 from qoder_cli.base.model import Resource, filled, mapping
 from qoder_cli.cli.options import argument, flag, option
-from qoder_cli.commands.made import change_things, edit_command, one_argument
+from qoder_cli.commands.generic import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
 from qoder_cli.http.change import Sent, object_write
 from qoder_cli.nouns.change import Change, Target

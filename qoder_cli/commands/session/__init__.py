@@ -2,7 +2,7 @@
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import RUN_OR_LAST, Text, or_last
-from qoder_cli.commands import made, run
+from qoder_cli.commands import generic, run
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.views import session_fields
 
@@ -48,13 +48,13 @@ def chat(app: App, run: Text = RUN_OR_LAST) -> None:
 COMMANDS = {
     "new": "qoder_cli.commands.session.new:new",
     "chat": chat,
-    "list": made.list_command(_SESSION),
+    "list": generic.list_command(_SESSION),
     "get": get,
-    "update": made.edit_command(_SESSION, "update"),
-    "archive": made.change_command(_SESSION, "archive"),
-    "delete": made.change_command(_SESSION, "delete"),
-    "threads": made.list_command(NOUNS["session thread"]),
-    "thread": ("Look at threads one by one, or archive them", made.commands("session thread")),
+    "update": generic.edit_command(_SESSION, "update"),
+    "archive": generic.change_command(_SESSION, "archive"),
+    "delete": generic.change_command(_SESSION, "delete"),
+    "threads": generic.list_command(NOUNS["session thread"]),
+    "thread": ("Look at threads one by one, or archive them", generic.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
     **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
 }

@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageError
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
-from qoder_cli.commands.edited import BUDGET, TITLE, budget_of
+from qoder_cli.commands.editing import BUDGET, TITLE, budget_of
 from qoder_cli.deployments.lookup import find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named

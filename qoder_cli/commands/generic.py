@@ -14,7 +14,7 @@ from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, argument, confirmed, declared, flag, is_list, named, option, several
-from qoder_cli.commands import edited
+from qoder_cli.commands import editing
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
@@ -56,11 +56,11 @@ FILTERS: dict[str, Parameter] = {
 }
 _LIMITS: tuple[Parameter, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
 _PLAIN = ("name", "display_name", "title", "description")
-_EDITED: dict[str, Parameter] = {
-    "name": ("name", Text, edited.NAME),
-    "title": ("title", Text, edited.TITLE),
-    "description": ("description", Text, edited.DESCRIPTION),
-    "metadata": ("metadata", Texts, edited.METADATA),
+_FIELDS: dict[str, Parameter] = {
+    "name": ("name", Text, editing.NAME),
+    "title": ("title", Text, editing.TITLE),
+    "description": ("description", Text, editing.DESCRIPTION),
+    "metadata": ("metadata", Texts, editing.METADATA),
 }
 # Where an object has the filtered value.
 _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["agent.id", "agent"]}
@@ -259,30 +259,30 @@ def edit_command(noun: Noun, verb: str) -> Command:
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*held_by(noun), ("thing", str, one_argument(noun))]
-    parameters += [_EDITED[name] for name in (*plain.values(), "metadata")]
+    parameters += [_FIELDS[name] for name in (*plain.values(), "metadata")]
     if not is_new:
-        parameters.append(("remove_metadata", Texts, edited.REMOVE_METADATA))
+        parameters.append(("remove_metadata", Texts, editing.REMOVE_METADATA))
     if has_budget:
-        parameters += [("budget", Text, edited.BUDGET), ("no_budget", bool, edited.NO_BUDGET)]
+        parameters += [("budget", Text, editing.BUDGET), ("no_budget", bool, editing.NO_BUDGET)]
     # A session's fields may hold secrets: no file of it is shown back.
     if noun.words != "session":
-        parameters.append(("file", Text, edited.FILE))
-    parameters += [("dry_run", bool, edited.DRY_RUN)]
+        parameters.append(("file", Text, editing.FILE))
+    parameters += [("dry_run", bool, editing.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> None:
         said: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:
-            said |= edited.budget_of(typed["budget"], typed["no_budget"])
-        body = edited.body_of(ctx.obj, noun, verb, typed, **said)
+            said |= editing.budget_of(typed["budget"], typed["no_budget"])
+        body = editing.body_of(ctx.obj, noun, verb, typed, **said)
         if typed.get("no_budget"):
             body["budget"] = None
         if is_new:
-            return edited.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
+            return editing.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
         thing, held = typed["thing"], holder_of(ctx.obj, noun, typed)
         if noun.words == "session" and body:
             thing = _session_of(ctx.obj, thing)
-        current = edited.read_current(ctx.obj, noun, thing, *held, is_said=bool(body))
-        edited.update(ctx, noun, current, body, *held, dry_run=typed["dry_run"])
+        current = editing.read_current(ctx.obj, noun, thing, *held, is_said=bool(body))
+        editing.update(ctx, noun, current, body, *held, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)
 
@@ -409,7 +409,7 @@ def change_things(
         return confirmed(app, asked, nothing=nothing)  # all are asked about before any is changed
 
     perform = perform or (lambda target: changed(app, target, change, ending(app, target, change)))
-    made = Changes(app, noun, change, None if yes else is_wanted, perform, refused)
+    changes = Changes(app, noun, change, None if yes else is_wanted, perform, refused)
     if noun.words == "deploy":
-        made.missing = lambda error, target: explain_missing(error, target.id, app)
-    made.make(targets, as_list=as_list)
+        changes.missing = lambda error, target: explain_missing(error, target.id, app)
+    changes.make(targets, as_list=as_list)
