@@ -88,7 +88,7 @@ def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
         app.progress.warn(f"{found['id']}: {said}")
 
 
-def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) -> Raw:
+def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool) -> Raw:
     """Return the thing to change, by id or name.
 
     Raises UsageError unless a change `is_said`; Rejected if it is archived.
@@ -96,7 +96,7 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
     if not is_said:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
-    current = read_one(app, noun, typed, *held, fresh=True)
+    current = read_one(app, noun, typed, *parents, fresh=True)
     made = operation(noun, "create")
     if made and (archived := current.get("archived_at")):
         raise Rejected(
@@ -106,7 +106,7 @@ def read_current(app: App, noun: Noun, typed: str, *held: str, is_said: bool) ->
     return current
 
 
-def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str, dry_run: bool) -> None:
+def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: str, dry_run: bool) -> None:
     """Make a thing as wanted and print it.
 
     `current` is the thing as read. `wanted` has whole fields, but metadata is merged, and null
@@ -115,7 +115,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *held: str
     from qoder_cli.http.redact import by_name
 
     app: App = ctx.obj
-    target = target_of(noun, *held, str(current["id"]))
+    target = target_of(noun, *parents, str(current["id"]))
     had, added = mapping(current.get("metadata")), mapping(wanted.get("metadata"))
     if "metadata" in wanted:
         wanted = wanted | {"metadata": {key: value for key, value in {**had, **added}.items() if value is not None}}

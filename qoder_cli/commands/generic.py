@@ -22,7 +22,7 @@ from qoder_cli.local.remembered import MOST, remember
 from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
-from qoder_cli.nouns.table import NOUNS, Noun, Operation, holder, operation, path_of, words_of
+from qoder_cli.nouns.table import NOUNS, Noun, Operation, operation, parent_of, path_of, words_of
 from qoder_cli.nouns.write import target_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
@@ -102,23 +102,23 @@ def one_argument(noun: Noun, *, several: bool = False) -> Any:
     return argument(metavar, f"{noun.called.capitalize()} ({wanted}).", values.things(noun.words))
 
 
-def held_by(noun: Noun) -> list[Parameter]:
-    """Return the argument for what holds a noun's things, if anything does."""
-    above = holder(noun)
-    if above:
-        return [("holder", str, one_argument(above))]
+def parent_argument(noun: Noun) -> list[Parameter]:
+    """Return the argument for the parent of a noun's things, if it has one."""
+    parent = parent_of(noun)
+    if parent:
+        return [("parent", str, one_argument(parent))]
     return []
 
 
-def holder_of(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
-    """Take the holder out of what was typed. Raises QoderError, for what can be no such thing before any request."""
-    above = holder(noun)
+def parents_typed(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
+    """Take the parent out of what was typed. Raises QoderError, for what can be no such thing before any request."""
+    parent = parent_of(noun)
     if "thing" in typed and noun.words not in ("session", "deploy"):
         Names.among(noun, [typed["thing"]])
-    if above is None:
+    if parent is None:
         return ()
-    word = typed.pop("holder")
-    return (_session_of(app, word) if above.words == "session" else id_of(app, above, word),)
+    word = typed.pop("parent")
+    return (_session_of(app, word) if parent.words == "session" else id_of(app, parent, word),)
 
 
 def _session_of(app: App, word: str) -> str:
@@ -128,8 +128,8 @@ def _session_of(app: App, word: str) -> str:
 
 
 def _example(noun: Noun, verb: str, *rest: str) -> str:
-    held = [noun.sample_of] if noun.sample_of else []
-    return " ".join(["qoder", *words_of(noun, verb, *held), *rest])
+    parents = [noun.sample_of] if noun.sample_of else []
+    return " ".join(["qoder", *words_of(noun, verb, *parents), *rest])
 
 
 def list_command(noun: Noun) -> Command:
@@ -139,7 +139,7 @@ def list_command(noun: Noun) -> Command:
     filters = {filter[0]: filter for name, filter in FILTERS.items() if name in listed.query}
     if noun.statuses:
         filters["status"] = _status_of(noun, is_one="status" in listed.query)
-    parameters = [*held_by(noun), *filters.values(), *(_LIMITS if noun.is_paged else ())]
+    parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.is_paged else ())]
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
     example = _example(noun, "list")
     doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
@@ -165,7 +165,7 @@ def _piped(columns: Sequence[str]) -> str:
 
 
 def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
-    held = holder_of(app, noun, typed)
+    parents = parents_typed(app, noun, typed)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
     for field, words in (("deployment", "deploy"), ("agent", "agent")):
@@ -194,8 +194,8 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     if query.keys() >= {"status", "include_archived"}:  # the API does not take both (help/pages/api.md#deployments)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
-    is_whole = print_list(app, noun, path_of(noun, *held), query, wanted, matches)
-    is_filtered = held or window != ALWAYS or places or statuses or name
+    is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches)
+    is_filtered = parents or window != ALWAYS or places or statuses or name
     remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)
 
 
@@ -224,7 +224,7 @@ def print_list(
 
 def get_command(noun: Noun) -> Command:
     """Return the command that shows one of a noun's things."""
-    parameters = [*held_by(noun), ("thing", str, one_argument(noun))]
+    parameters = [*parent_argument(noun), ("thing", str, one_argument(noun))]
     examples = [_example(noun, "get", noun.sample)]
     if noun.numbered:
         parameters.append(_version("This version instead of the latest."))
@@ -233,8 +233,8 @@ def get_command(noun: Noun) -> Command:
     doc = _doc(f"Show {ids.a(noun.called)}.", about, *examples)
 
     def get(ctx: typer.Context, **typed: Any) -> None:
-        held = holder_of(ctx.obj, noun, typed)
-        raw = read_one(ctx.obj, noun, typed["thing"], *held, version=typed.get("version"))
+        parents = parents_typed(ctx.obj, noun, typed)
+        raw = read_one(ctx.obj, noun, typed["thing"], *parents, version=typed.get("version"))
         show(ctx.obj, noun, raw)
 
     return declared(get, doc, parameters)
@@ -258,7 +258,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
-    parameters = [] if is_new else [*held_by(noun), ("thing", str, one_argument(noun))]
+    parameters = [] if is_new else [*parent_argument(noun), ("thing", str, one_argument(noun))]
     parameters += [_FIELDS[name] for name in (*plain.values(), "metadata")]
     if not is_new:
         parameters.append(("remove_metadata", Texts, editing.REMOVE_METADATA))
@@ -278,11 +278,11 @@ def edit_command(noun: Noun, verb: str) -> Command:
             body["budget"] = None
         if is_new:
             return editing.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
-        thing, held = typed["thing"], holder_of(ctx.obj, noun, typed)
+        thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
         if noun.words == "session" and body:
             thing = _session_of(ctx.obj, thing)
-        current = editing.read_current(ctx.obj, noun, thing, *held, is_said=bool(body))
-        editing.update(ctx, noun, current, body, *held, dry_run=typed["dry_run"])
+        current = editing.read_current(ctx.obj, noun, thing, *parents, is_said=bool(body))
+        editing.update(ctx, noun, current, body, *parents, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)
 
@@ -309,7 +309,7 @@ def change_command(noun: Noun, verb: str) -> Command:
     about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
-    parameters = [*held_by(noun), ("things", list[str], one_argument(noun, several=True))]
+    parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
     parameters += [("yes", bool, options.YES), ("allow_empty", bool, options.ALLOW_EMPTY)]
@@ -367,11 +367,11 @@ def things_named(
         found_ids = zip(words, Names(app).ids_of(noun, words), strict=True)
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in found_ids]
     Names.among(noun, words)  # check all before any request
-    held = holder_of(app, noun, others or {})
-    names = Names(app, *held, archived=True)
+    parents = parents_typed(app, noun, others or {})
+    names = Names(app, *parents, archived=True)
     found: list[Named] = []
     for word in words:
-        target = target_of(noun, *held, names.id_of(noun, word))
+        target = target_of(noun, *parents, names.id_of(noun, word))
         if word != target.id:
             read_named(app, noun, word, target, fresh=True)
         found.append((word, target))

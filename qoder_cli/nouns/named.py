@@ -21,9 +21,9 @@ _LISTED = 10  # ids or names that an error has
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
-def id_of(app: App, noun: Noun, typed: str, *held_by: str, archived: bool = False) -> str:
+def id_of(app: App, noun: Noun, typed: str, *parents: str, archived: bool = False) -> str:
     """Return the id of what was typed, as `Names.id_of` does."""
-    return Names(app, *held_by, archived=archived).id_of(noun, typed)
+    return Names(app, *parents, archived=archived).id_of(noun, typed)
 
 
 class Names:
@@ -32,9 +32,9 @@ class Names:
     With `archived`, a name that nothing else has may be that of an archived thing.
     """
 
-    def __init__(self, app: App, *held_by: str, archived: bool = False) -> None:
+    def __init__(self, app: App, *parents: str, archived: bool = False) -> None:
         self._app = app
-        self._held_by, self._archived = held_by, archived
+        self._parents, self._archived = parents, archived
         self._known: dict[str, list[Kept]] = {}
         self._said: set[str] = set()
 
@@ -61,9 +61,9 @@ class Names:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, typed)
         if names and noun.words not in self._known:
-            found = alive(self._app, noun, *self._held_by, archived=self._archived)
+            found = alive(self._app, noun, *self._parents, archived=self._archived)
             self._known[noun.words] = things = [kept(raw) for raw in found]
-            remember(self._app.store, self._app.settings, noun.words, things, whole=not self._held_by)
+            remember(self._app.store, self._app.settings, noun.words, things, whole=not self._parents)
         known = self._known.get(noun.words, [])
         unknown = set(names) - {name for _, name in known}
         near_to = {raw["id"]: name or "" for raw, name in known if len(unknown) <= _SUGGESTED_FOR}
@@ -74,7 +74,7 @@ class Names:
                 case [only]:
                     meant[name] = only
                 case []:
-                    how = advice(self._app, noun, name, near_to, *self._held_by)
+                    how = advice(self._app, noun, name, near_to, *self._parents)
                     meant[name] = NotFound(f"no {noun.called} is named {name!r}", **how)
                 case several:
                     listed = few(several, _LISTED)
@@ -88,7 +88,7 @@ def kept(raw: Raw) -> Kept:
     return {key: raw.get(key) for key in ("id", "archived_at", "created_at")}, name_of(raw)
 
 
-def advice(app: App, noun: Noun, typed: str, known: dict[str, str], *held_by: str) -> dict[str, Any]:
+def advice(app: App, noun: Noun, typed: str, known: dict[str, str], *parents: str) -> dict[str, Any]:
     """Return an error's hint: the nearest of `known` (name by id), or else the list."""
     known = {id: name for id, name in known.items() if id != typed}  # lists may be ahead
     by_name = {name.lower(): id for id, name in known.items()}
@@ -97,27 +97,27 @@ def advice(app: App, noun: Noun, typed: str, known: dict[str, str], *held_by: st
     if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
         words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in near)
         return {"hint": f"did you mean {words}? {app.settings.asked}"}
-    look = app.looking(*words_of(noun, "list", *held_by))
+    look = app.looking(*words_of(noun, "list", *parents))
     return {"hint": f"to see what there is {app.settings.asked}", "next": look}
 
 
-def alive(app: App, noun: Noun, *held_by: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
+def alive(app: App, noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
     """Yield a noun's things, each once, if its id is of their kind; `fresh` is as in `Client.get`. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": can_tell and "true"})}
-    for page in app.client.pages(path_of(noun, *held_by), query, fresh=fresh):
+    for page in app.client.pages(path_of(noun, *parents), query, fresh=fresh):
         for each in map(mapping, page["data"]):
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
                 seen.add(each["id"])
                 yield each
 
 
-def read_one(app: App, noun: Noun, word: str, *held: str, version: int | None = None, fresh: bool = False) -> Raw:
+def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None, fresh: bool = False) -> Raw:
     """Return one of a noun's things, by id or name; `fresh` is that of `Client.get`. Raises QoderError."""
-    id = id_of(app, noun, word, *held, archived=True)
-    target = target_of(noun, *held, id)
+    id = id_of(app, noun, word, *parents, archived=True)
+    target = target_of(noun, *parents, id)
     if version is None:
         return read_named(app, noun, word, target, fresh=fresh)
     called = f"version {version} of {target.called}"

@@ -239,19 +239,19 @@ def operation(noun: Noun, verb: str) -> Operation | None:
     return next((each for each in all_operations() if each.id == wanted), None)
 
 
-def holder(noun: Noun) -> Noun | None:
-    """Return the noun whose things hold this noun's: `env` for `env work`."""
+def parent_of(noun: Noun) -> Noun | None:
+    """Return the noun that is this noun's parent: `env` for `env work`."""
     return NOUNS.get(noun.words.rpartition(" ")[0])
 
 
 def path_of(noun: Noun, *ids: str) -> str:
-    """Return the path of a list or a thing; the ids of holders come first."""
+    """Return the path of a list or a thing; the ids of parents come first."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     path = re.sub(r"\{\w+\}", "{}", listed.path)
-    held = path.count("{}")
-    path = path.format(*map(segment, ids[:held]))
-    return "/".join([path, *map(segment, ids[held:])])
+    slots = path.count("{}")
+    path = path.format(*map(segment, ids[:slots]))
+    return "/".join([path, *map(segment, ids[slots:])])
 
 
 # The operations behind a verb, where they are not called as it is.

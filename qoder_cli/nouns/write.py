@@ -41,7 +41,7 @@ def creating(
     app: App,
     noun: Noun,
     body: Body,
-    *held_by: str,
+    *parents: str,
     files: Sequence[Part] = (),
     is_it: Callable[[Body], bool] = lambda raw: True,
     what: str = "",
@@ -57,7 +57,7 @@ def creating(
     wanted = body
     if noun.words == "file":
         wanted = {**body, "filename": files[0][1]}
-    ours = _Ours(app, noun, held_by, wanted)
+    ours = _Ours(app, noun, parents, wanted)
     created = operation(noun, "create") or operation(noun, "upload")
     metadata = mapping(body.get("metadata"))
     is_marked = created is not None and "metadata" in created.body and has_room(metadata)
@@ -73,12 +73,12 @@ def creating(
 
     write = object_write(
         app.client,
-        Sent("POST", path_of(noun, *held_by), body, files),
+        Sent("POST", path_of(noun, *parents), body, files),
         parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
         what=what or f"creating the {noun.called}",
         shows=lambda found: ours.can_be(found.raw) and is_it(found.raw),
         find=ours.find if is_marked else None,
-        look=app.looking(*words_of(noun, "list", *held_by)),
+        look=app.looking(*words_of(noun, "list", *parents)),
         pace=pace,
         at_attempt=ours.note_attempt,
     )
@@ -89,9 +89,9 @@ def creating(
 class _Ours:
     """What tells a new thing of ours from others."""
 
-    def __init__(self, app: App, noun: Noun, held_by: Sequence[str], sent: Body) -> None:
+    def __init__(self, app: App, noun: Noun, parents: Sequence[str], sent: Body) -> None:
         self.mark = str(uuid.uuid4())
-        self._app, self._noun, self._held_by, self._sent = app, noun, held_by, sent
+        self._app, self._noun, self._parents, self._sent = app, noun, parents, sent
         self._attempt: _Attempt | None = None  # the first
         self._suspects: dict[str, Body] = {}
 
@@ -140,7 +140,7 @@ class _Ours:
             query["created_at[gte]"] = utc_text(datetime.fromtimestamp(max(first, 0.0), UTC))
         if listed is not None and "path_prefix" in listed.query:  # else what is below a folder may be one row
             query["path_prefix"] = str(self._sent.get("path"))
-        reading = ReadBack(self._app.client, path_of(self._noun, *self._held_by), query)
+        reading = ReadBack(self._app.client, path_of(self._noun, *self._parents), query)
         has_others, silent = False, []
         for row in reading.rows(lambda: attempt.first(self._app.client)):
             if not has_id(self._noun, row):
@@ -150,7 +150,7 @@ class _Ours:
             elif self._mark_in(row) is None and not self._is_older(row) and self._may_be_silent(row):
                 silent.append(row)
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
-            target, found = target_of(self._noun, *self._held_by, str(row["id"])), row
+            target, found = target_of(self._noun, *self._parents, str(row["id"])), row
             with suppress(NotFound):  # it is gone, or a replica lags
                 found = read(self._app, target, within=READ_WITHIN, retry=False, fresh=True)
             if self._mark_in(found) == self.mark:
