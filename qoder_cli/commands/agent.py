@@ -14,7 +14,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import covers
+from qoder_cli.nouns.write import contains
 
 Raw = dict[str, Any]
 
@@ -91,7 +91,7 @@ def update(
             hint="compare, then remove the version from the file",
             next=app.looking("agent", "get", str(current["id"])),
         )
-    if isinstance(body.get("model"), str) and covers(current.get("model"), body["model"]):
+    if isinstance(body.get("model"), str) and contains(current.get("model"), body["model"]):
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
     editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)

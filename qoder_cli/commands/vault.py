@@ -98,9 +98,9 @@ def get(app: App, vault: str = _ONE) -> None:
       qoder vault get team-secrets
       qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
     raw = read_one(app, _VAULT, vault)
-    held = list(alive(app, _CREDENTIAL, str(raw["id"]), archived=True))
-    shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in held]}
-    app.output.record(shown, data={**raw, "credentials": held}, id=str(raw["id"]))
+    credentials = list(alive(app, _CREDENTIAL, str(raw["id"]), archived=True))
+    shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in credentials]}
+    app.output.record(shown, data={**raw, "credentials": credentials}, id=str(raw["id"]))
 
 
 def _line(raw: Raw) -> Any:

@@ -140,7 +140,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     except Problem as problem:
         problems.append(problem)
     if problems:
-        told = [problem.told(file) for problem in sorted(problems, key=lambda problem: problem.line)]
+        told = [problem.located(file) for problem in sorted(problems, key=lambda problem: problem.line)]
         raise BadFiles(told, "the file")
     return body
 

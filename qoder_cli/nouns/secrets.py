@@ -14,7 +14,7 @@ from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
 from qoder_cli.nouns.update import Overtaken, update
-from qoder_cli.nouns.write import covers, creating, target_of
+from qoder_cli.nouns.write import contains, creating, target_of
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
@@ -108,7 +108,7 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
                 app.progress.note("it may be sent to any host (--allow-host restricts it)")
         return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
     id, kept = str(known["id"]), mapping(known.get("auth"))
-    if (hosts := auth.get("networking")) is not None and not covers(kept.get("networking"), hosts):
+    if (hosts := auth.get("networking")) is not None and not contains(kept.get("networking"), hosts):
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
@@ -148,11 +148,11 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     if silent := next((each for each in known if each["id"] in called and not found_at(each, place)), None):
         hint = f"use its id, if it is the one: {silent['id']}"
         raise UsageError(f"{name} ({silent['id']}) does not show what it is for", hint=hint)
-    _mind_names(app, name, auth, list(called.values()), agree)
+    _check_names(app, name, auth, list(called.values()), agree)
     return None
 
 
-def _mind_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: Callable[[str], None]) -> None:
+def _check_names(app: App, name: str, auth: Raw, called: Sequence[Raw], agree: Callable[[str], None]) -> None:
     """Say what else has the name of a new credential. Raises UsageError."""
     for each in called:
         id, kind = str(each["id"]), found_at(each, "auth.type")

@@ -85,9 +85,9 @@ def _asks(value: Any) -> Any:
 
 
 def _packages(value: Any) -> Any:
-    held = mapping(value)
+    packages = mapping(value)
     return _joined(
-        [f"{manager}: {' '.join(map(str, array(names) or [names]))}" for manager, names in held.items() if names]
+        [f"{manager}: {' '.join(map(str, array(names) or [names]))}" for manager, names in packages.items() if names]
     )
 
 

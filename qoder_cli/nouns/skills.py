@@ -320,10 +320,10 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
 
     def write(part: Path) -> None:
         part.mkdir()
-        for path, held in files.items():
+        for path, content in files.items():
             target = part / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
-                file.write(held)
+                file.write(content)
 
     return save(write, f"skill {name}", name, folder)

@@ -19,7 +19,7 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import covers, differing, same
+from qoder_cli.nouns.write import contains, differing, same
 
 Body = dict[str, Any]
 
@@ -232,5 +232,5 @@ def update(
 def _has_gone(before: Body, found: Body, body: Body) -> bool:
     """Return whether what an update takes away is gone."""
     plain = [name for name in body if name != "metadata" and name not in _CONDITIONS]
-    showed = [name for name in plain if covers(before.get(name), body[name])]
+    showed = [name for name in plain if contains(before.get(name), body[name])]
     return not any(same(before.get(name), found.get(name)) for name in showed)

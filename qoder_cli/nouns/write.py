@@ -198,20 +198,20 @@ def differing(found: Body, body: Body) -> Body:
     """Return what of a body is not shown; metadata is merged (help/pages/api.md#operations)."""
     known = mapping(found.get("metadata"))
     left = {name: body[name] for name in body if name not in ("metadata", "version")}
-    left = {name: value for name, value in left.items() if not covers(found.get(name), value)}
+    left = {name: value for name, value in left.items() if not contains(found.get(name), value)}
     wanted = {key: value for key, value in (body.get("metadata") or {}).items() if known.get(key) != value}
     return left | filled({"metadata": wanted})
 
 
-def covers(found: Any, sent: Any) -> bool:
+def contains(found: Any, sent: Any) -> bool:
     """Return whether a value shows all that was sent; servers add defaults."""
-    found, sent = telling(found), telling(sent)
+    found, sent = normalized(found), normalized(sent)
     if isinstance(found, dict) and isinstance(sent, dict):
-        return all(covers(found.get(key), value) for key, value in sent.items())
+        return all(contains(found.get(key), value) for key, value in sent.items())
     if isinstance(found, list) and isinstance(sent, list):
         left = list(found)
         for each in sent:
-            twins = [at for at, one in enumerate(left) if covers(one, each)]
+            twins = [at for at, one in enumerate(left) if contains(one, each)]
             if not twins:
                 return False
             del left[twins[0]]
@@ -225,13 +225,15 @@ def covers(found: Any, sent: Any) -> bool:
 
 def same(one: Any, other: Any) -> bool:
     """Return whether two values mean the same."""
-    return bool(telling(one) == telling(other))
+    return bool(normalized(one) == normalized(other))
 
 
-def telling(value: Any) -> Any:
+def normalized(value: Any) -> Any:
     """Return a value without empty parts and known defaults (help/pages/api.md#agents and #environments)."""
     if isinstance(value, dict):
-        kept = {key: telling(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)}
+        kept = {
+            key: normalized(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)
+        }
         if "default_config" in kept:
             config = mapping(kept["default_config"])
             kept["default_config"] = {key: item for key, item in config.items() if (key, item) not in _DEFAULTS}
@@ -240,7 +242,7 @@ def telling(value: Any) -> Any:
             return kept["id"]
         return kept
     if isinstance(value, list):
-        return [telling(item) for item in value]
+        return [normalized(item) for item in value]
     if value in _EMPTY:
         return None
     return value

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns import agents
-from qoder_cli.nouns.write import covers, same
+from qoder_cli.nouns.write import contains, same
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things, refusal
 
@@ -212,7 +212,7 @@ def test_agent_update_keeps_what_was_set_for_the_same_model(qoder: Qoder, servic
     helper(service)["model"] = {"id": "auto", "effort": "high"}
     assert "already up to date" in qoder(*UPDATE, "--model", "auto").err
     assert qoder(*UPDATE, "--model", "ultimate").code == 0
-    assert covers(helper(service)["model"], "ultimate")
+    assert contains(helper(service)["model"], "ultimate")
 
 
 @pytest.mark.parametrize(
@@ -385,8 +385,8 @@ _JSON = st.recursive(
 
 @given(_JSON, _JSON)
 def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
-    assert covers(one, one)
+    assert contains(one, one)
     assert same(one, one)
     if same(one, other):
-        assert covers(one, other)
-        assert covers(other, one)
+        assert contains(one, other)
+        assert contains(other, one)
