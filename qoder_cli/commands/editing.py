@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
-from qoder_cli.deployments.changes import Secrets, difference, told
+from qoder_cli.deployments.changes import Secrets, difference, lines_of
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import body
 from qoder_cli.nouns.change import Target, read
@@ -178,4 +178,4 @@ def _tell_theirs(app: App, target: Target, current: Raw, theirs: Raw, fields: Se
 def _tell(app: App, current: Raw, wanted: Raw) -> None:
     """Show the changes on stderr; stdout has the thing."""
     for each in difference(wanted, current).changes:
-        app.err.tell("".join(f"  {line}\n" for line in told(each, Secrets())))
+        app.err.tell("".join(f"  {line}\n" for line in lines_of(each, Secrets())))

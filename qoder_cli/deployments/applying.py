@@ -21,7 +21,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.model import Deployment, Resource
 from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.changes import LATEST, difference, told
+from qoder_cli.deployments.changes import LATEST, difference, lines_of
 from qoder_cli.deployments.lookup import alive, read_all, read_deployment
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
@@ -44,7 +44,7 @@ def turn(app: App) -> Iterator[None]:
     """Let one process of this machine write deployments at a time. Raises Signalled while it waits."""
     store, host = app.store, app.settings.host
 
-    def take() -> bool:
+    def has_turn() -> bool:
         app.progress.beat()
         return store.take_turn(_TURN, host=host)
 
@@ -52,7 +52,7 @@ def turn(app: App) -> Iterator[None]:
         status = "another command of this machine writes deployments; waiting for it"
         app.progress.note(status)
         with app.progress.waiting(status, leaving="nothing is written"):
-            poll(take, app.clock, pauses=repeat(TURN_PAUSE), is_enough=bool)
+            poll(has_turn, app.clock, pauses=repeat(TURN_PAUSE), is_enough=bool)
     try:
         yield
     finally:
@@ -160,7 +160,7 @@ def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
 def _show_theirs(app: App, step: Step, before: Deployment, theirs: Deployment) -> None:
     """Show what somebody else changed."""
     changes = difference(settable(theirs), settable(before)).changes
-    lines = [f"  {line}" for change in changes for line in told(change, step.secrets)]
+    lines = [f"  {line}" for change in changes for line in lines_of(change, step.secrets)]
     app.progress.note(f"what someone else changed in {step.name} ({before.id}):", always=True)
     for line in lines or ["  nothing that shows"]:
         app.progress.note(line, always=True)

@@ -201,7 +201,7 @@ def _meaning(value: Any) -> Any:
     return type(value), value
 
 
-def told(change: FieldChange, secrets: Secrets) -> list[str]:
+def lines_of(change: FieldChange, secrets: Secrets) -> list[str]:
     """Return a change as lines without secrets: `+` added, `-` removed, `~` changed."""
     path, before, after = change.hidden(secrets)
     sign = "~"

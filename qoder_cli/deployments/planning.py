@@ -83,7 +83,7 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
             if not one.source or error.http_status:  # an option is wrong, or the list is not there
                 raise
             text = "; ".join(filter(None, (error.message, error.advice)))
-            problems.append(Problem(text, line=one.line, path=(field,)).told(one.source))
+            problems.append(Problem(text, line=one.line, path=(field,)).located(one.source))
             return typed
 
     def resolved(one: Declared, field: str, value: Any) -> Any:
@@ -163,7 +163,7 @@ def _would_lose(step: Step) -> str:
         if token and _place_of(each) in there and not set(WRITE_ONLY) & each.keys():
             return (
                 f"resources[{number}] has no {token}, and changing resources would drop the one that"
-                f" {step.known} may have: add it as ${{NAME}}, or {token}: null if it needs none"
+                f" {step.label} may have: add it as ${{NAME}}, or {token}: null if it needs none"
             )
     return ""
 
@@ -198,7 +198,7 @@ def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[st
         elif step.error is None and (missing := missing_for_create(step.declared)):
             text = f"no deployment named {step.name!r}; to create it, add {', '.join(missing)}"
         if text:
-            yield Problem(text, line=step.declared.line).told(step.declared.source)
+            yield Problem(text, line=step.declared.line).located(step.declared.source)
 
 
 def look_again(app: App, steps: Sequence[Step]) -> None:
@@ -260,7 +260,7 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
         others = [each.id for each in alive(known, item.step.declared.name) if item.found and each.id != item.found.id]
         if not others or item.action != "created" or item.error is not None:
             return item
-        said = f"{item.known} was created, and someone else created another of this name: {', '.join(others)}"
+        said = f"{item.label} was created, and someone else created another of this name: {', '.join(others)}"
         return item.with_(error=Rejected(said, hint="archive the one you do not want: qoder deploy archive ID"))
 
     return list(map(checked, items))

@@ -13,7 +13,7 @@ from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.base.model import Deployment, Resource, filled
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.deployments.changes import FieldChange, Secrets, difference, secrets_of, told
+from qoder_cli.deployments.changes import FieldChange, Secrets, difference, lines_of, secrets_of
 from qoder_cli.files.load import Declared
 from qoder_cli.files.normal import WRITE_ONLY, settable
 from qoder_cli.http.write import Write
@@ -55,7 +55,7 @@ class Step:
         return "changed" if self.current else "created"
 
     @property
-    def known(self) -> str:
+    def label(self) -> str:
         """Its name, with its id if it has one."""
         if self.current:
             return f"{self.name} ({self.current.id})"
@@ -94,7 +94,7 @@ class Applied(Result[Deployment]):
     action: Action
 
     @property
-    def known(self) -> str:
+    def label(self) -> str:
         """Its name, with its id if it has one."""
         if self.found:
             return f"{self.step.name} ({self.found.id})"
@@ -159,7 +159,7 @@ def show_changes(app: App, steps: Sequence[Step]) -> None:
     for step in filter(lambda step: step.is_open, steps):
         known = step.current.id if step.current else "new"
         app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
-        for line in (line for change in step.changes for line in told(change, step.secrets)):
+        for line in (line for change in step.changes for line in lines_of(change, step.secrets)):
             style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
             app.err.tell(f"  {app.err.styled(line, style)}\n")
         schedule = _new(step, "schedule")
@@ -178,10 +178,10 @@ def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
         except UsageError:
             can_be_typed = False
         if not can_be_typed:
-            app.progress.warn(f"{step.known}: commands will not take this name; use its id")
+            app.progress.warn(f"{step.label}: commands will not take this name; use its id")
         schedule = _new(step, "schedule")
         if schedule and not _fires(app, schedule):
-            app.progress.warn(f"{step.known}: this schedule never fires (no such date)")
+            app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
 
 
 def _new(step: Step, name: str) -> Any:

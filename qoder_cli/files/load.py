@@ -57,8 +57,8 @@ def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str])
     """Return the deployments that files, folders and `-` declare. Raises BadFiles."""
     loader = _Loader(stdin, env)
     declared = [one for path in paths for one in loader.declared(path)]
-    if loader.told:
-        raise BadFiles(loader.told)
+    if loader.messages:
+        raise BadFiles(loader.messages)
     return declared
 
 
@@ -71,26 +71,26 @@ def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
 
 @dataclass
 class _Loader:
-    """Reads one path after another; problems are gathered in `told`."""
+    """Reads one path after another; problems are gathered in `messages`."""
 
     stdin: IO[str] | None
     env: Mapping[str, str]
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     _files: set[str] = field(default_factory=set)
     # For each name and id so far: its place, and whether the deployment has an id.
     _places: dict[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
 
     def declared(self, path: str) -> list[Declared]:
         """Return what a typed path declares."""
-        told_before = len(self.told)
+        messages_before = len(self.messages)
         found: list[Declared] = []
         try:
             for file in _files(path):
                 found += self._of_file(file)
-            if not found and len(self.told) == told_before:
+            if not found and len(self.messages) == messages_before:
                 raise Problem("contains no deployment")
         except Problem as problem:
-            self.told.append(problem.told(path))
+            self.messages.append(problem.located(path))
         return found
 
     def _of_file(self, file: str) -> Iterator[Declared]:
@@ -111,7 +111,7 @@ class _Loader:
                     yield from self._of_document(document, at, file, problems)
         except Problem as problem:
             problems.append(problem)
-        self.told += [problem.told(file) for problem in sorted(problems, key=lambda problem: problem.line)]
+        self.messages += [problem.located(file) for problem in sorted(problems, key=lambda problem: problem.line)]
 
     def _of_document(self, document: Node, at: Path, file: str, problems: list[Problem]) -> Iterator[Declared]:
         """Yield what a document declares, or add the reasons to `problems`."""

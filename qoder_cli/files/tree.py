@@ -45,7 +45,7 @@ class Problem(Exception):
         self.line = line
         self.path = spelled(path)
 
-    def told(self, source: str) -> str:
+    def located(self, source: str) -> str:
         """Return `file:line: field: problem`, harmless on a terminal."""
         where = f"{source}:{self.line}" if self.line else source or "''"
         text = inert(": ".join(part for part in (where, self.path, self.text) if part))

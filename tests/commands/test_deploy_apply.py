@@ -972,15 +972,15 @@ def test_deploy_apply_debug_shows_no_short_secret(desk: Desk) -> None:
 
 
 def test_deploy_apply_tells_at_a_signal_what_is_known_of_each(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    take, taken = desk.qoder.clock.take, list[Any]()
+    receive, received = desk.qoder.clock.receive, list[Any]()
 
     def interrupted(inbox: Any, seconds: float) -> Any:
-        taken.append(seconds)
-        if len(taken) == 3:
+        received.append(seconds)
+        if len(received) == 3:
             raise Signalled(signal.SIGTERM)
-        return take(inbox, seconds)
+        return receive(inbox, seconds)
 
-    monkeypatch.setattr(desk.qoder.clock, "take", interrupted)
+    monkeypatch.setattr(desk.qoder.clock, "receive", interrupted)
     names = [f"new-{n}" for n in range(60)]
     ran = desk.apply_these(*({**NEW, "name": name} for name in names), {"name": "demo"}, words=("--json",))
     told = {item["name"]: item["action"] for item in ran.json}

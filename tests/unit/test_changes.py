@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Difference, FieldChange, Secrets, difference, told
+from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Difference, FieldChange, Secrets, difference, lines_of
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
@@ -250,7 +250,7 @@ def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dic
 
 
 def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
-    return told(FieldChange(path, before, after), Secrets(secrets))
+    return lines_of(FieldChange(path, before, after), Secrets(secrets))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def told_of(path: str, before: Any, after: Any, *secrets: str) -> list[str]:
     ],
 )
 def test_change_is_told_in_one_line(change: tuple[str, Any, Any], line: str) -> None:
-    assert told(FieldChange(*change), Secrets([])) == [line]
+    assert lines_of(FieldChange(*change), Secrets([])) == [line]
 
 
 STEPS = "\n".join(f"Step {n}: look at the build, and say what you see." for n in range(6))

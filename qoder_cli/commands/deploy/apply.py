@@ -111,7 +111,7 @@ def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) 
             app.progress.note(f'{step.place}: ${{…}} is not expanded, because the object has "type": "deployment"')
         if step.unsent:
             secrets = " and ".join(step.unsent)
-            app.progress.warn(f"{step.known}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
+            app.progress.warn(f"{step.label}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
 
 
 def _in_words(steps: Sequence["Step"]) -> str:
@@ -138,9 +138,9 @@ def _apply(app: App, steps: Sequence["Step"]) -> None:
         if applied.error is not None:
             said, id = applied.error.message, applied.found.id if applied.found else applied.step.name
             names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
-            app.progress.warn(said if names_it else f"{applied.known}: {said}")
+            app.progress.warn(said if names_it else f"{applied.label}: {said}")
         elif applied.action in ("created", "changed"):
-            app.progress.change(f"{applied.action} {applied.known}")
+            app.progress.change(f"{applied.action} {applied.label}")
 
     def so_far() -> str:
         return f"applying: {len(done)} of {len(steps)}"

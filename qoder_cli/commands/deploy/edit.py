@@ -127,11 +127,11 @@ def update(
         current = find_deployment(app, names.deployment(deployment, app))
         known = settable(current)
         fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
-        known_ones = list(read_all(app)) if said.name not in (None, current.name) else []
+        others = list(read_all(app)) if said.name not in (None, current.name) else []
         [declared] = with_ids(app, [declare_fields(fields)])
         if said.agent is not None:
             [declared] = at_latest(app, [declared], [current])
-        step = changing(declared, current, known_ones, repin=said.agent is not None)
+        step = changing(declared, current, others, repin=said.agent is not None)
         _write(app, step, dry_run=dry_run, doing="changing")
 
 
@@ -142,9 +142,9 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     if step.error is not None:
         raise step.error
     if not step.changes:
-        app.progress.note(f"{step.known} is already up to date")
+        app.progress.note(f"{step.label} is already up to date")
     elif not dry_run:
-        app.progress.note(f"{doing} {step.known} {app.client.settings.whereabouts}")
+        app.progress.note(f"{doing} {step.label} {app.client.settings.whereabouts}")
     if not app.progress.is_quiet:
         show_changes(app, [step])
     warn_of_plan(app, [step])
@@ -162,7 +162,7 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
         raise _stopped(app, applied or give_up(step), signalled) from None
     except InternalError as unwritten:
         applied = applied or give_up(step)
-        message = f"{applied.known} was {applied.became}, but {unwritten.message}"
+        message = f"{applied.label} was {applied.became}, but {unwritten.message}"
         look = app.looking("deploy", "get", applied.found.id) if applied.found else None
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
