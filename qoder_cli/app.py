@@ -190,7 +190,7 @@ class App:
         """Space this command's reads from now on, because it makes very many."""
         from qoder_cli.http.pace import READS_PER_SECOND, Pace
 
-        self.client.take_turn = Pace(self.clock, per_second=READS_PER_SECOND).take
+        self.client.take_turn = Pace(self.clock, per_second=READS_PER_SECOND).wait_turn
 
     @property
     def is_piped_into(self) -> bool:

@@ -81,7 +81,7 @@ def show_pages(app: App, request: RawRequest) -> None:
     pages = OneAhead(app.client.pages(request.path, params, headers=request.all_headers))
     output = Output(app.out, "json" if app.output.format == "table" else app.flags.output)
     with Rows(output, fields=mapping, data=lambda item: item) as rows:
-        while (page := pages.take()) is not None:
+        while (page := pages.next()) is not None:
             pages.prepare()
             rows.show(page["data"])
 
@@ -101,7 +101,7 @@ def show_stream(app: App, request: RawRequest, *, include: bool) -> None:
             show_head(app, head)
         chunks = OneAhead(filter(None, stream))
         chunks.prepare()
-        while (chunk := chunks.take()) is not None:
+        while (chunk := chunks.next()) is not None:
             if app.out.is_terminal:
                 app.out.write(inert_lines(lines.decode(chunk)))
             else:

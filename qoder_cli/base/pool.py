@@ -161,7 +161,7 @@ class OneAhead(Generic[T]):
         if self._next is None:
             self._next = Task(lambda: next(self._items, None)).start()
 
-    def take(self) -> T | None:
+    def next(self) -> T | None:
         task, self._next = self._next, None
         if task is None:
             return next(self._items, None)
@@ -208,7 +208,7 @@ class Pool(Generic[T, R]):
     def hear(self, beat: Callable[[], None], is_enough: Callable[[], bool] = lambda: False) -> None:
         """Report each result as it comes, until all are reported or `is_enough`."""
         while self.open and not is_enough():
-            news = self._clock.take(self._inbox, TICK)
+            news = self._clock.receive(self._inbox, TICK)
             if callable(news):
                 news()
             beat()
@@ -218,7 +218,7 @@ class Pool(Generic[T, R]):
         self._waiting.clear()
         until = self._clock.monotonic() + within
         while self._under_way and self._clock.monotonic() < until:
-            self._clock.take(self._inbox, TICK)  # what it holds is told of below
+            self._clock.receive(self._inbox, TICK)  # what it holds is told of below
         for thing, results in list(self.open.items()):
             result = results[0] if results else give_up(thing)
             self._report(thing, result)

@@ -1,6 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP: the first is raised where the program stands, the second ends it at once.
 
-Two within a tenth of a second count as one: a supervisor may signal a process and then its group. Within `held`,
+Two within a tenth of a second count as one: a supervisor may signal a process and then its group. Within `deferred`,
 the first is raised only where the program waits, so that nothing learnt in between is lost.
 """
 
@@ -19,7 +19,7 @@ ONE_SIGNAL = 0.1  # seconds
 
 _seen: list[float] = []  # when signals came
 _last_words: list[bool] = []
-_swallowed: list[int] = []  # came where nothing could be raised, or within `held`
+_swallowed: list[int] = []  # came where nothing could be raised, or within `deferred`
 _holds: list[Callable[[], None]] = []
 _waits: list[bool] = []
 _prepared: dict[int, bytes] = {}  # what is written, whole, before dying by a second signal
@@ -38,7 +38,7 @@ def listen(errors: Mapping[int, bytes]) -> None:
 
 
 @contextmanager
-def held(wake: Callable[[], None] = lambda: None) -> Iterator[None]:
+def deferred(wake: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Raise a signal only in a `waiting`, or at the end of this block; `wake` is called when one comes before."""
     if threading.current_thread() is not threading.main_thread():
         yield

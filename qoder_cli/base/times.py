@@ -186,7 +186,7 @@ class Clock:
         with signals.waiting():
             time.sleep(max(seconds, 0))
 
-    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    def receive(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         import queue
 
         with signals.waiting():

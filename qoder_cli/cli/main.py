@@ -16,7 +16,7 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
-from qoder_cli.cli.options import Untold, everywhere, refuse_tokens, show_help, unfolded
+from qoder_cli.cli.options import HiddenCommand, everywhere, refuse_tokens, show_help, unfolded
 from qoder_cli.help import CONTENTS, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.output.screen import format_typed
 
@@ -126,7 +126,7 @@ class Tree(TyperGroup):
         return _parse(self, super().parse_args, ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name, command in self._listed.items() if not isinstance(command, Untold)]
+        return [name for name, command in self._listed.items() if not isinstance(command, HiddenCommand)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
@@ -221,9 +221,9 @@ def _summary(command: Any) -> str:
     return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def function_of(command: Callable[..., Any] | Untold | str) -> Callable[..., Any]:
+def function_of(command: Callable[..., Any] | HiddenCommand | str) -> Callable[..., Any]:
     """Return a command's function; one named as `module:function` is imported now."""
-    if isinstance(command, Untold):
+    if isinstance(command, HiddenCommand):
         return command.command
     if not isinstance(command, str):
         return command

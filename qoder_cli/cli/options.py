@@ -51,8 +51,8 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(ctx: typer.Context, **typed: Any) -> Any:
         for name, options in folded.items():
-            told = {field: typed.pop(field) for field in options._fields if field not in own}
-            typed[name] = options(**dict.fromkeys(options._fields) | told)
+            values = {field: typed.pop(field) for field in options._fields if field not in own}
+            typed[name] = options(**dict.fromkeys(options._fields) | values)
         return command(ctx.obj if "app" in own else ctx, **typed)
 
     return declared(run, command.__doc__ or "", parameters)
@@ -62,15 +62,18 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
     """Return a command with these parameters: name, type, and option or argument each."""
     kind = Parameter.POSITIONAL_OR_KEYWORD
     context = Parameter("ctx", kind, annotation=typer.Context)
-    told = [context, *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters)]
-    command.__signature__ = Signature(told)  # type: ignore[attr-defined]  # what typer reads first
-    command.__annotations__ = {each.name: each.annotation for each in told}
+    everything = [
+        context,
+        *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters),
+    ]
+    command.__signature__ = Signature(everything)  # type: ignore[attr-defined]  # what typer reads first
+    command.__annotations__ = {each.name: each.annotation for each in everything}
     command.__doc__ = doc
     return command
 
 
 @dataclass(frozen=True)
-class Untold:
+class HiddenCommand:
     """A command for programs, not people: it works, but no list shows it."""
 
     command: Callable[..., Any]

@@ -27,7 +27,7 @@ from qoder_cli.nouns.write import target_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
-Command = Callable[..., Any] | options.Untold
+Command = Callable[..., Any] | options.HiddenCommand
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]

@@ -32,7 +32,7 @@ class Pace:
         self._queue = threading.Lock()  # held by the one whose turn is next, so that nobody who wakes late is overtaken
         self._lock = threading.Lock()
 
-    def take(self, at_turn: Callable[[], None] = lambda: None) -> None:
+    def wait_turn(self, at_turn: Callable[[], None] = lambda: None) -> None:
         """Wait for a turn and call `at_turn` in it. Raises Closed if there are none."""
         with self._queue:
             while True:

@@ -172,7 +172,7 @@ class Write(Generic[T]):
         """
         clock, tries, resends = self.client.clock, 0, 0
         began = since = clock.monotonic()  # of this write, and of what was not settled last
-        with signals.held():
+        with signals.deferred():
             while True:
                 pending = self.request()
                 self._take_turn()
@@ -230,7 +230,7 @@ class Write(Generic[T]):
             self._note_sending()
             return
         try:
-            self.pace.take(self._note_sending)
+            self.pace.wait_turn(self._note_sending)
         except Closed as closed:
             if self.may_have_acted:
                 raise self.unknown("it was stopped before it could be retried", cause=self._loss) from closed

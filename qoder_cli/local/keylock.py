@@ -22,7 +22,7 @@ class KeyLocks:
         self._path = path
         self._file: int | None = None  # opened once: closing any handle frees all keys
 
-    def take(self, key: str) -> bool:
+    def lock(self, key: str) -> bool:
         """Hold a key unless somebody does. Return whether it is held. Raises OSError."""
         with _guard:
             place = self._place(key)

@@ -289,7 +289,7 @@ class Store:
 
     def _take(self, name: str, *, or_else: str) -> bool:
         try:
-            return self._locks.take(name)
+            return self._locks.lock(name)
         except (OSError, RuntimeError) as error:
             self.write(lambda connection: None)  # first, so that a failure here is the warning
             self._complain(f"cannot be locked ({error}); {or_else}")

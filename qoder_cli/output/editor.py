@@ -97,7 +97,7 @@ class Editor:
     def read(self) -> str | Leave:
         """Return a message that is typed behind the draft, or why there is none. Raises Signalled, QoderError."""
         self._failure = None
-        with signals.held(self._leave_soon):
+        with signals.deferred(self._leave_soon):
             try:
                 typed = self._session.prompt(
                     default=self.draft, pre_run=self._begin, handle_sigint=False, set_exception_handler=False

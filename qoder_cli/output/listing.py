@@ -105,7 +105,7 @@ class Listing(Generic[T]):
             progress.note(f"note: {none}")
 
     def _batches(self) -> Iterator[list[T]]:
-        while (page := self._objects.pages.take()) is not None:
+        while (page := self._objects.pages.next()) is not None:
             objects = list(filter(self.matches, self._objects.of_page(page)))
             room = None if self.limit is None else self.limit - self.shown
             if room is None or (room > len(objects) and not self.sifts):

@@ -197,7 +197,7 @@ def leave_runs(items: Sequence[Item], app: App) -> list[Item]:
     def leave(item: Item) -> Item:
         if item.error is None or item.found is None or not is_left(item.error, item.found):
             return item
-        pace.take()
+        pace.wait_turn()
         return item.with_(error=leave_run(item.error, item.found, app))
 
     return list(in_order(leave, items, at_a_time=AT_A_TIME))

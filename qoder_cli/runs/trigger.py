@@ -99,7 +99,7 @@ class Trigger:
         Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed; Signalled,
         when `run` and `write` say what is known.
         """
-        with signals.held(), self._key_to_itself():
+        with signals.deferred(), self._key_to_itself():
             if (run := self._started_before()) is not None:
                 return run
             written = self.write.send()

@@ -248,7 +248,7 @@ class Wait:
             longest = GLANCE
         while (seconds := min(until - clock.monotonic(), longest)) > 0:
             self._awake_at = clock.monotonic()
-            news = clock.take(self.streams.inbox, seconds)
+            news = clock.receive(self.streams.inbox, seconds)
             if (news is not None and self._receive(news)) or self._has_enough():
                 return False
             self._note_time(seconds)
@@ -259,7 +259,7 @@ class Wait:
         """Take in news during a request. Return whether to abandon it."""
         self._note_time()
         inbox = self.streams.inbox
-        while not inbox.empty() and (news := self.app.clock.take(inbox, 0.0)) is not None:
+        while not inbox.empty() and (news := self.app.clock.receive(inbox, 0.0)) is not None:
             self._receive(news)
         self.app.progress.beat()
         return self.deadline.is_past or self._has_enough()

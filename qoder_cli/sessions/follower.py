@@ -46,7 +46,7 @@ class Follower:
             while True:
                 began = self._clock.monotonic()
                 until = max(min(self._due, wake_at()), began)
-                news = self._clock.take(self._inbox, until - began)
+                news = self._clock.receive(self._inbox, until - began)
                 overslept = self._clock.monotonic() - until
                 if self._failing_since is not None and overslept > SUSPENDED:
                     self._failing_since += overslept  # which is no silence

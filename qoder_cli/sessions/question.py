@@ -144,7 +144,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
     Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
     """
     with app.progress.aside():
-        _mind_time(left)
+        _check_time(left)
         try:
             asked = look(app.client, session_id)
         except ApiError as error:
@@ -172,7 +172,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
             if reply == "w":
                 because = reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING, left=left)
             answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
-        _mind_time(left)
+        _check_time(left)
         try:
             if answers:
                 Answers(app, asked, answers).deliver()
@@ -181,7 +181,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
         return Replied(is_left=is_left and not answers)
 
 
-def _mind_time(left: Left | None) -> None:
+def _check_time(left: Left | None) -> None:
     """Raise Late if no time is `left`."""
     if left is not None and left() <= 0:
         raise Late

@@ -428,7 +428,7 @@ class Listening(FakeClock):
 
     news = 0
 
-    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    def receive(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         try:
             item = next_of(inbox, 2.0 if self.news > 0 else 0.0)
         except queue.Empty:

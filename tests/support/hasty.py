@@ -34,9 +34,9 @@ class HastyClock(Clock):
         return self.now()
 
     def sleep(self, seconds: float) -> None:
-        self.take(queue.SimpleQueue(), seconds)
+        self.receive(queue.SimpleQueue(), seconds)
 
-    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    def receive(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         due = self.now() + seconds
         while True:
             left = (due - self.now()) / self.speed

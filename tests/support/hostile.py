@@ -65,7 +65,7 @@ class SplitClock(FakeClock):
                 self.let_pass(due - self.time)
             time.sleep(0.0005)
 
-    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    def receive(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         until = self.time + seconds
         while True:
             try:

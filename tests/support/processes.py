@@ -95,10 +95,10 @@ import time
 from qoder_cli.base.times import Clock
 from qoder_cli.http import answers
 answers.CLOCKS_DIFFER = 1e9  # the server's clock does not hurry along
-sleep, take = Clock.sleep, Clock.take
+sleep, receive = Clock.sleep, Clock.receive
 Clock.monotonic = lambda self: 20 * time.monotonic()
 Clock.sleep = lambda self, seconds: sleep(self, seconds / 20)
-Clock.take = lambda self, inbox, seconds: take(self, inbox, seconds / 20)
+Clock.receive = lambda self, inbox, seconds: receive(self, inbox, seconds / 20)
 """
 
 

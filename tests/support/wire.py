@@ -34,7 +34,7 @@ class FakeClock(Clock):
         self.time += seconds
         self.at_sleep()
 
-    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    def receive(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         """Give another thread a moment of real time, then let the time pass."""
         try:
             return next_of(inbox, self.patience)

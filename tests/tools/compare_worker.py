@@ -66,7 +66,7 @@ class _Clock(Clock):
     def sleep(self, seconds: float) -> None:
         self.time += max(seconds, 0.0)
 
-    def take(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
+    def receive(self, inbox: "queue.SimpleQueue[Any]", seconds: float) -> Any:
         try:
             return inbox.get_nowait()
         except queue.Empty:

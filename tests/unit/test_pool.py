@@ -122,10 +122,10 @@ class Looked(queue.SimpleQueue[str]):
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.001])
 def test_task_and_clock_end_a_wait_that_is_over_as_it_begins(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    assert Clock().take(Looked(), seconds) is None
+    assert Clock().receive(Looked(), seconds) is None
     inbox = Looked()
     inbox.put("something")
-    assert Clock().take(inbox, seconds) == "something"
+    assert Clock().receive(inbox, seconds) == "something"
     monkeypatch.setattr(pool, "SimpleQueue", {None: Looked, Callable[[], None]: queue.SimpleQueue})
     go_on = threading.Event()
     task = Task(go_on.wait).start()
@@ -167,16 +167,16 @@ class Shop:
         self.told: list[tuple[int, str]] = []
         self.in_thread: set[int] = set()
         self.at_signal: Callable[[], object] = lambda: None
-        take = self.clock.take
+        receive = self.clock.receive
 
-        def taken(inbox: Any, seconds: float) -> Any:
+        def received(inbox: Any, seconds: float) -> Any:
             self.after -= 1
             if self.after == -1:
                 self.at_signal()
                 raise Signalled(signal.SIGINT)
-            return take(inbox, seconds)
+            return receive(inbox, seconds)
 
-        self.clock.take = taken  # type: ignore[method-assign]  # a signal may come at each wait
+        self.clock.receive = received  # type: ignore[method-assign]  # a signal may come at each wait
         inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.pool = Pool(work, self.tell, at_a_time=8, inbox=inbox, clock=self.clock)
 
@@ -274,8 +274,8 @@ def test_pace_spaces_turns_and_gives_none_once_it_is_closed() -> None:
     clock = FakeClock()
     pace, began = Pace(clock, per_second=20.0), clock.time
     for _ in range(41):
-        pace.take()
+        pace.wait_turn()
     assert clock.time - began >= 40 / 20
     pace.close()
     with pytest.raises(Closed):
-        pace.take()
+        pace.wait_turn()

@@ -1,11 +1,11 @@
 """`qoder env`: the environments that sessions run in."""
 
-from qoder_cli.cli.options import Untold
+from qoder_cli.cli.options import HiddenCommand
 from qoder_cli.commands import generic
 from qoder_cli.commands.env import edit, work
 
 # What only workers do is for programs.
-_FOR_WORKERS = {verb: Untold(getattr(work, verb)) for verb in ("poll", "ack", "heartbeat", "update")}
+_FOR_WORKERS = {verb: HiddenCommand(getattr(work, verb)) for verb in ("poll", "ack", "heartbeat", "update")}
 COMMANDS = {
     **generic.commands("env", create=edit.create, update=edit.update),
     "work": (
