@@ -97,8 +97,8 @@ class RawCall:
 
     def stopped_after(self, signalled: Signalled, answer: Answer) -> Interrupted:
         """Return the error of a signal that came once it was done."""
-        said = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
-        return signalled.in_words(said, run_state="unknown")
+        message = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
+        return signalled.in_words(message, run_state="unknown")
 
 
 def _meaning_of(error: ApiError) -> Meaning:

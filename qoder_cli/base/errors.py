@@ -133,16 +133,16 @@ class QoderError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """Return the object under `error` in JSON: always the same keys, never a token."""
-        told = {name: getattr(self, name) for name in _TOLD}
+        context = {name: getattr(self, name) for name in _TOLD}
         if self.run_id is not None and self.run_id.startswith("sess_"):  # it is about a session, of no run
-            told |= {"run_id": None, "session_id": self.session_id or self.run_id}
+            context |= {"run_id": None, "session_id": self.session_id or self.run_id}
         return {
             "type": self.type_name,
             "exit_code": int(self.exit),
             "message": without_tokens(self.message),
             "hint": self.hint and without_tokens(self.hint),
             "next": self.next and [without_tokens(word) for word in self.next],
-            **told,
+            **context,
         }
 
 

@@ -80,17 +80,19 @@ class Ci:
         is_one, known = isinstance(self.tracked.typed, str), self.tracked
         numbers = range(1) if is_one else range(len(known.typed))
         ids = [known.ids.get(number, (None, None)) for number in numbers]
-        told: dict[str, Value] = {"run_ids": [plain(run) for run, _ in ids]}
-        told["session_ids"] = [plain(session) for _, session in ids]
+        values: dict[str, Value] = {"run_ids": [plain(run) for run, _ in ids]}
+        values["session_ids"] = [plain(session) for _, session in ids]
         if code is not None:
             items = [known.items.get(number) for number in numbers]
-            told["statuses"] = [item and (plain(item.word) or "unknown") for item in items]
-            told["exit_codes"] = [item and item.exit_code for item in items]
+            values["statuses"] = [item and (plain(item.word) or "unknown") for item in items]
+            values["exit_codes"] = [item and item.exit_code for item in items]
         if is_one:
-            told = {name: str(told[names][0] or empty) for names, (name, empty) in _OF_ONE.items() if names in told}
+            values = {
+                name: str(values[names][0] or empty) for names, (name, empty) in _OF_ONE.items() if names in values
+            }
         if code is not None:
-            told["exit_code"] = str(code)
-        self._tell(told)
+            values["exit_code"] = str(code)
+        self._tell(values)
 
     def __enter__(self) -> Self:
         self.tracked.announce = self._announce
@@ -245,18 +247,18 @@ class GitLab(System):
 
     def tell(self, values: dict[str, Value]) -> None:
         """Set variables, drop an earlier command's; of several runs only ids, to fit 5 KB."""
-        told = {name: value for name, value in values.items() if isinstance(value, str)}
+        variables = {name: value for name, value in values.items() if isinstance(value, str)}
         of_one = {name for name, _ in _OF_ONE.values()}
         gone = of_one | ({"run_ids"} & values.keys())
-        if told.keys() & of_one:
+        if variables.keys() & of_one:
             gone = {"run_ids"}
         run_ids = " ".join(str(id) for id in values.get("run_ids", ()) if id)
         if len(run_ids) > LONGEST_VALUE:
             self._warn("run_ids", f"too many run ids for a dotenv report; {DOTENV} has none of them")
         elif run_ids:
-            told["run_ids"] = run_ids
+            variables["run_ids"] = run_ids
         with self._writing(DOTENV):
-            _set(self._path, told, gone)
+            _set(self._path, variables, gone)
 
 
 def _output(name: str, value: Value) -> str:

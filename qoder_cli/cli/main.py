@@ -37,8 +37,8 @@ def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[s
         return parse(ctx, args)
     except _TyperUsageError as mistake:
         # Every usage mistake has a `ctx`, which its message needs, but the base class declares none.
-        told: Any = mistake
-        told.ctx = getattr(mistake, "ctx", None) or ctx
+        failure: Any = mistake
+        failure.ctx = getattr(mistake, "ctx", None) or ctx
         raise
 
 

@@ -30,7 +30,7 @@ def create(
     Examples:
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
-    told = editing.text_typed(app, "--instructions", instructions, file)
+    text = editing.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
@@ -45,7 +45,7 @@ def create(
     output = None
     if into is not None:
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
-    fields = {"model": model, "instructions": told, "inputs": inputs or None, "output_behavior": output}
+    fields = {"model": model, "instructions": text, "inputs": inputs or None, "output_behavior": output}
     body = editing.body_of(app, _DREAM, "create", {"file": file}, **fields)
     editing.create(app, _DREAM, body, dry_run=dry_run)
 

@@ -40,8 +40,8 @@ def text_typed(app: App, option: str, typed: str | None, file: str | None) -> st
     if typed is None:
         return None
     if typed == "-" and file == "-":
-        said = f"{option} - and --file - both read standard input"
-        raise UsageError(said, hint=f"use {option} @FILE")
+        message = f"{option} - and --file - both read standard input"
+        raise UsageError(message, hint=f"use {option} @FILE")
     return text_of(typed, stdin=app.stdin, option=option)
 
 
@@ -84,8 +84,8 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
 
 def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
     if other := ", ".join(field for field in differing(found, body) if field in found):
-        said = f"the server stored {other} differently from what was sent"
-        app.progress.warn(f"{found['id']}: {said}")
+        message = f"the server stored {other} differently from what was sent"
+        app.progress.warn(f"{found['id']}: {message}")
 
 
 def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool) -> Raw:
@@ -160,10 +160,10 @@ def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, err
         return error
     updated = operation(noun, "update")
     _tell_theirs(app, target, current, newer, updated.body if updated else ())
-    said = f"{target.id} was changed by someone else in the meantime"
+    message = f"{target.id} was changed by someone else in the meantime"
     again = app.command(*words_of(noun, "update", target.id), *options_typed(ctx))
     return error.with_(
-        message=f"{said} (version {was} was read, {now} is there); nothing was changed",
+        message=f"{message} (version {was} was read, {now} is there); nothing was changed",
         hint="check that change, then run it again",
         next=None if "-" in ctx.params.values() else again,  # standard input was read
     )

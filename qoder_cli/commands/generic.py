@@ -270,10 +270,10 @@ def edit_command(noun: Noun, verb: str) -> Command:
     parameters += [("dry_run", bool, editing.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> None:
-        said: Raw = {field: typed[name] for field, name in plain.items()}
+        fields: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:
-            said |= editing.budget_of(typed["budget"], typed["no_budget"])
-        body = editing.body_of(ctx.obj, noun, verb, typed, **said)
+            fields |= editing.budget_of(typed["budget"], typed["no_budget"])
+        body = editing.body_of(ctx.obj, noun, verb, typed, **fields)
         if typed.get("no_budget"):
             body["budget"] = None
         if is_new:

@@ -105,8 +105,8 @@ def _text(topic: str, root: Any) -> str:
     """Return the text of one of TOPICS."""
     match topic:
         case "commands":
-            told = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
-            return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in told)
+            summaries = [(" ".join(each["path"]), each["summary"]) for each in reference.commands(root)["commands"]]
+            return "".join(_row(f"qoder {name:<16} ", summary) for name, summary in summaries)
         case "options":
             formatter = root.make_formatter()
             formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])

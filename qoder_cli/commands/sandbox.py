@@ -259,13 +259,13 @@ def _watchdog() -> Iterator[int]:
 
 def _start(command: Sequence[str], env: Mapping[str, str], line: int) -> "subprocess.Popen[bytes]":
     """Start it; its process writes its number to `line` before all else. Raises UsageError."""
-    program, told = command[0], dict[str, Any]()
+    program, options = command[0], dict[str, Any]()
     if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
         program = which(program, path=env["PATH"]) or program
     else:
-        told = {"preexec_fn": lambda: os.write(line, b"%d\n" % os.getpid())}
+        options = {"preexec_fn": lambda: os.write(line, b"%d\n" % os.getpid())}
     try:
-        child: subprocess.Popen[bytes] = subprocess.Popen([program, *command[1:]], env=dict(env), **told)
+        child: subprocess.Popen[bytes] = subprocess.Popen([program, *command[1:]], env=dict(env), **options)
         if sys.platform == "win32":
             os.write(line, b"%d\n" % child.pid)
         return child

@@ -115,8 +115,10 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
 
 def creating(declared: Declared) -> Step:
     """Return the step that creates a deployment."""
-    said = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
-    return Step(declared, None, difference(said, {}).changes, _without_no_tokens(said))  # empty ones may not be known
+    fields = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
+    return Step(
+        declared, None, difference(fields, {}).changes, _without_no_tokens(fields)
+    )  # empty ones may not be known
 
 
 def changing(
@@ -260,7 +262,7 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
         others = [each.id for each in alive(known, item.step.declared.name) if item.found and each.id != item.found.id]
         if not others or item.action != "created" or item.error is not None:
             return item
-        said = f"{item.label} was created, and someone else created another of this name: {', '.join(others)}"
-        return item.with_(error=Rejected(said, hint="archive the one you do not want: qoder deploy archive ID"))
+        message = f"{item.label} was created, and someone else created another of this name: {', '.join(others)}"
+        return item.with_(error=Rejected(message, hint="archive the one you do not want: qoder deploy archive ID"))
 
     return list(map(checked, items))

@@ -165,9 +165,9 @@ def show_changes(app: App, steps: Sequence[Step]) -> None:
         schedule = _new(step, "schedule")
         if fires := _fires(app, schedule):
             paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
-            said = f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):"
+            heading = f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):"
             shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
-            app.err.tell("".join(f"  {line}\n" for line in (inert(said), *shown)))
+            app.err.tell("".join(f"  {line}\n" for line in (inert(heading), *shown)))
 
 
 def warn_of_plan(app: App, steps: Sequence[Step]) -> None:

@@ -83,10 +83,10 @@ def declare_fields(fields: Mapping[str, Any]) -> "Declared":
     for field, value in fields.items():
         check_typed(OPTIONS[field], value, is_prompt=field == "message")
     declared, problems = declare(fields)
-    told: dict[str, None] = {}
+    messages: dict[str, None] = {}
     for problem in problems:
         option = next((option for field, option in OPTIONS.items() if problem.path.startswith(field)), problem.path)
-        told[f"{option}: {problem.text}"] = None
-    if told:
-        raise UsageError("; ".join(told))
+        messages[f"{option}: {problem.text}"] = None
+    if messages:
+        raise UsageError("; ".join(messages))
     return declared

@@ -220,8 +220,8 @@ def certificates(env: Mapping[str, str]) -> Finding:
         else:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError) as error:
-        said = f"{name} names {path}, which cannot be read: {reason_of(error)}"
-        return failed("certificates", said, fix=f"correct {name}, or unset it")
+        message = f"{name} names {path}, which cannot be read: {reason_of(error)}"
+        return failed("certificates", message, fix=f"correct {name}, or unset it")
     return Finding("certificates", f"from {path} ({name})")
 
 

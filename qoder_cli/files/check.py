@@ -103,14 +103,14 @@ class _Open(BaseModel):
 
     @model_validator(mode="before")  # before: a misspelt field would be missing
     @classmethod
-    def _no_slips(cls, said: Any) -> Any:
-        missing = {name: field for name, field in cls.model_fields.items() if name not in mapping(said)}
+    def _no_slips(cls, value: Any) -> Any:
+        missing = {name: field for name, field in cls.model_fields.items() if name not in mapping(value)}
         needed = [name for name, field in missing.items() if field.is_required()]
-        for name in filter(lambda name: name not in cls.model_fields, mapping(said)):
+        for name in filter(lambda name: name not in cls.model_fields, mapping(value)):
             near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
             if near:
                 raise ValueError(f"unknown field {name[:60]}; did you mean {near[0]}?")
-        return said
+        return value
 
 
 _UNSET: Any = None  # defaults are not checked: only what the file has
@@ -267,7 +267,7 @@ _WORDS = {
 }
 
 
-def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Problem]:
+def check(fields: Mapping[str, Any], tree: Node, *, at: Path = ()) -> list[Problem]:
     """Return all problems of fields in normal form, with lines and fields of the file.
 
     `said` is the tree they came from, which knows the lines; `at` is its place in the
@@ -277,14 +277,14 @@ def check(fields: Mapping[str, Any], said: Node, *, at: Path = ()) -> list[Probl
         _Deployment.model_validate(dict(fields))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        return [_problem(detail, said, at) for detail in details[:_MOST]]
+        return [_problem(detail, tree, at) for detail in details[:_MOST]]
     return []
 
 
-def _problem(detail: ErrorDetails, said: Node, at: Path) -> Problem:
+def _problem(detail: ErrorDetails, tree: Node, at: Path) -> Problem:
     """Return the problem, at its place in the file, which may have a short form."""
     path: Path = ()
-    node = said
+    node = tree
     for step in detail["loc"]:
         if child := node.child(step):
             node = child

@@ -64,9 +64,9 @@ def load(paths: Sequence[str], *, stdin: IO[str] | None, env: Mapping[str, str])
 
 def declare(fields: Mapping[str, Any]) -> tuple[Declared, list[Problem]]:
     """Return what fields of no file declare, and the problems; `${` means nothing."""
-    [said] = jsonread.trees(jsontext.dump(dict(fields)), [])
-    normal = spelled_out(said.plain())
-    return Declared("", 0, normal, None), check(normal, said)
+    [tree] = jsonread.trees(jsontext.dump(dict(fields)), [])
+    normal = spelled_out(tree.plain())
+    return Declared("", 0, normal, None), check(normal, tree)
 
 
 @dataclass
@@ -120,21 +120,21 @@ class _Loader:
             return
         ignored: list[str] = []
         if is_servers := _is_servers(document):
-            said = document
-            fields, ignored = without_read_only(said.plain())
+            filled = document
+            fields, ignored = without_read_only(filled.plain())
         else:
-            said = Filler(self.env, problems).fill(document, at)
-            fields = said.plain()
+            filled = Filler(self.env, problems).fill(document, at)
+            fields = filled.plain()
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows is not told as well
-        wrong = [*check(fields, said, at=at), *self._between_fields(said, at, file)]
+        wrong = [*check(fields, filled, at=at), *self._between_fields(filled, at, file)]
         if not is_servers:
-            wrong += tokens_in(said, at)
+            wrong += tokens_in(filled, at)
         wrong += problems_of_hidden(document, at, ignored=ignored)
         problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
         if not wrong:
             deployment_id = fields.pop("id", None)
-            secret_places = {*_filled_variables(document, said), *_named(fields.get("resources"), ("resources",))}
+            secret_places = {*_filled_variables(document, filled), *_named(fields.get("resources"), ("resources",))}
             yield Declared(
                 file,
                 document.line,
@@ -142,19 +142,19 @@ class _Loader:
                 deployment_id,
                 tuple(ignored),
                 frozenset(secret_places),
-                unfilled=is_servers and _names_variable(said),
+                unfilled=is_servers and _names_variable(filled),
             )
 
-    def _between_fields(self, said: Node, at: Path, file: str) -> Iterator[Problem]:
-        fields = dict(said.items())
+    def _between_fields(self, tree: Node, at: Path, file: str) -> Iterator[Problem]:
+        fields = dict(tree.items())
         variables = fields.get(VARIABLES)
-        if variables and isinstance(variables.content, str) and not _is_servers(said):
+        if variables and isinstance(variables.content, str) and not _is_servers(tree):
             slips = [name for name, _ in assignments(variables.content) or () if re.match(r"#|export\s", name)]
             if slips:  # a shell reads them, a server takes them for names
                 what = "must not contain comments or `export`; remove them, or write a mapping"
                 yield Problem(what, line=variables.line, path=(*at, VARIABLES))
         if not {"name", "id"} & set(fields):
-            yield Problem("name or id is required, to tell which deployment it is", line=said.line, path=at)
+            yield Problem("name or id is required, to tell which deployment it is", line=tree.line, path=at)
         for short, whole in (*NAMED.items(), ("message", "initial_events")):
             if {short, whole} <= set(fields):
                 text = f"stands for {whole}, too; keep one of the two"

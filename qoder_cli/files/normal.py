@@ -75,17 +75,17 @@ def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields with short forms written out; `message` as `initial_events`."""
-    said = dict(fields)
-    message = said.get("message")
-    if isinstance(message, str) and message and "initial_events" not in said:
-        del said["message"]
-        said["initial_events"] = [{"type": "user.message", "content": message}]
-    for name, value in said.items():
+    spelled = dict(fields)
+    message = spelled.get("message")
+    if isinstance(message, str) and message and "initial_events" not in spelled:
+        del spelled["message"]
+        spelled["initial_events"] = [{"type": "user.message", "content": message}]
+    for name, value in spelled.items():
         if value is None or (name == "description" and value == ""):
-            said[name] = copy(EMPTY.get(NAMED.get(name, name)))
+            spelled[name] = copy(EMPTY.get(NAMED.get(name, name)))
         elif name in _NORMAL:
-            said[name] = _NORMAL[name](value)
-    return said
+            spelled[name] = _NORMAL[name](value)
+    return spelled
 
 
 def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -131,14 +131,16 @@ def _agent(agent: Any) -> Any:
     return _whole_number({"type": "agent", **agent}, "version")
 
 
-def _environment_variables(said: Any) -> Any:
+def _environment_variables(variables: Any) -> Any:
     pairs = None
-    if isinstance(said, str):
-        pairs = assignments(said)
-    elif isinstance(said, dict) and all(assignments(f"{name}={said[name]}") == [(name, said[name])] for name in said):
-        pairs = list(said.items())
+    if isinstance(variables, str):
+        pairs = assignments(variables)
+    elif isinstance(variables, dict) and all(
+        assignments(f"{name}={value}") == [(name, value)] for name, value in variables.items()
+    ):
+        pairs = list(variables.items())
     if pairs is None:
-        return said
+        return variables
     return "\n".join(f"{name}={value}" for name, value in pairs)
 
 

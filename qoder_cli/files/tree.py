@@ -22,15 +22,15 @@ Path = tuple[str | int, ...]  # of keys and places in lists
 
 def spelled(path: Path) -> str:
     """Return a path as people read it: `initial_events[0].content`."""
-    said = ""
+    text = ""
     for part in path:
         if isinstance(part, int):
-            said += f"[{part}]"
+            text += f"[{part}]"
         elif _PLAIN_NAME.fullmatch(part):
-            said += f".{part}"
+            text += f".{part}"
         else:
-            said += "." + repr(part[:40] + "…" * (len(part) > 40))
-    return said.removeprefix(".")
+            text += "." + repr(part[:40] + "…" * (len(part) > 40))
+    return text.removeprefix(".")
 
 
 class Problem(Exception):

@@ -44,8 +44,8 @@ def everything(root: Any) -> JSON:
 
 def of_topic(topic: str, root: Any) -> JSON:
     """Return the data of one of TOPICS."""
-    told = everything(root)
-    return {key: told[key] for key in _OF_TOPICS[topic]}
+    topics = everything(root)
+    return {key: topics[key] for key in _OF_TOPICS[topic]}
 
 
 def _plain(those: Iterable[documented.Named]) -> list[JSON]:

@@ -165,7 +165,7 @@ def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable
     """
     import httpx
 
-    said = re.sub(r"^\[Errno -?\d+\] ", "", veil(str(failure))).rstrip(".") or type(failure).__name__
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", veil(str(failure))).rstrip(".") or type(failure).__name__
     where = f"{host} through the proxy {proxy}" if proxy else host
     if not isinstance(
         failure,
@@ -175,16 +175,16 @@ def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable
         if isinstance(failure, httpx.TimeoutException):
             return no_answer(f"{where} did not respond in time")
         hint = f"if this is the proxy, {proxy.fix}" if proxy else None
-        return no_answer(f"the connection to {where} was lost ({said})", hint=hint)
-    if "certificate" in said.lower():
+        return no_answer(f"the connection to {where} was lost ({reason})", hint=hint)
+    if "certificate" in reason.lower():
         return no_answer(
-            f"certificate verification failed for {host}: {said}",
+            f"certificate verification failed for {host}: {reason}",
             sent=False,
             retryable=False,
             hint="if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
         )
     hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
-    return no_answer(f"cannot connect to {where}: {said}", sent=False, hint=hint)
+    return no_answer(f"cannot connect to {where}: {reason}", sent=False, hint=hint)
 
 
 def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:

@@ -104,9 +104,9 @@ def reading_back(
     """
 
     def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
-        said = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))
+        message = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))
         hint = "check; it is safe to repeat" if repeatable else "check before doing it again"
-        return OutcomeUnknown(said, hint=hint, next=look, cause=cause)
+        return OutcomeUnknown(message, hint=hint, next=look, cause=cause)
 
     def stopped_after(signalled: Signalled, value: Resource) -> Interrupted:
         return signalled.in_words(f"stopped by a signal; {what} succeeded ({value.id})")

@@ -367,8 +367,8 @@ class Client:
 
         token = self.settings.token
         self.progress.debug(f"{sign} {redact.by_shape(line, token)}")
-        told = (redact.header(name, value, token) for name, value in headers.items())
-        self.progress.debug(f"{sign} {'; '.join(told)}")
+        shown_headers = (redact.header(name, value, token) for name, value in headers.items())
+        self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
         if content:
             shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
             self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
@@ -413,12 +413,12 @@ class Client:
             refuse(answer, self.settings, now=self.server_now(), veil=self.veil)
         return answer
 
-    def veil(self, said: str) -> str:
+    def veil(self, text: str) -> str:
         """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        said = by_shape(self._known_secrets().out_of(said[:LONGEST_READ]))
-        return shortened(self._own.out_of(said), LONGEST_SHOWN)  # after the shape, which tells the token in any case
+        text = by_shape(self._known_secrets().out_of(text[:LONGEST_READ]))
+        return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after the shape, which tells the token in any case
 
     @cached_property
     def _own(self) -> "Known":

@@ -84,8 +84,8 @@ def remember(store: "Store", settings: "Settings", noun: str, things: Things, *,
             gone.add(id)
         elif _ID.fullmatch(id):
             created = raw.get("triggered_at") or raw.get("created_at")
-            told = {"name": name, "deployment": raw.get("deployment_id"), "created": created}
-            found[id] = {**mine, "id": id, **{key: _plain(value) for key, value in told.items()}}
+            defaults = {"name": name, "deployment": raw.get("deployment_id"), "created": created}
+            found[id] = {**mine, "id": id, **{key: _plain(value) for key, value in defaults.items()}}
 
     def put(connection: "Connection") -> None:
         if settings.sandbox:  # of past sandboxes: each has its own port

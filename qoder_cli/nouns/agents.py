@@ -167,8 +167,8 @@ def _check_there(entry: Entry, names: Sequence[str]) -> None:
     off += array(entry.get("disallowed_tools"))
     if missing := [name for name in names if not _is_in(name, enabled or names) or _is_in(name, off)]:
         has = ", ".join(map(str, enabled or ["all but", *off]))
-        said = f"--ask: {missing[0]} is not among the agent's tools ({has})"
-        raise UsageError(said, hint="add it with --tools")
+        message = f"--ask: {missing[0]} is not among the agent's tools ({has})"
+        raise UsageError(message, hint="add it with --tools")
 
 
 def _is_in(name: Any, names: Iterable[Any]) -> bool:

@@ -52,10 +52,10 @@ def body_of(
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
         check_typed(named[field], value)
-    said = {} if file is None else _of_file(app, noun, wanted, file)
-    body = said | typed
-    if "metadata" in said and "metadata" in typed:
-        body["metadata"] = (said["metadata"] or {}) | typed["metadata"]
+    fields = {} if file is None else _of_file(app, noun, wanted, file)
+    body = fields | typed
+    if "metadata" in fields and "metadata" in typed:
+        body["metadata"] = (fields["metadata"] or {}) | typed["metadata"]
     if verb == "update" and body.get("name") is not None and _is_blank(body["name"]):
         raise UsageError("the name is blank", hint="is a shell variable unset?")
     missing = [field for field in wanted.body if field in wanted.required and _is_blank(body.get(field))]
@@ -68,8 +68,8 @@ def pairs(typed: Sequence[str] | None) -> dict[str, str]:
     """Return KEY=VALUE pairs of an option. Raises UsageError."""
     split = [word.partition("=") for word in typed or ()]
     if wrong := [key + equals for key, equals, _ in split if not (key and equals)]:
-        said = f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}"
-        raise UsageError(said, hint="e.g. --metadata team=core")
+        message = f"--metadata: expected KEY=VALUE, got {wrong[0][:80]!r}"
+        raise UsageError(message, hint="e.g. --metadata team=core")
     refuse_ours("--metadata", [key for key, _, _ in split])
     return {key: value for key, _, value in split}
 
@@ -102,11 +102,11 @@ def _is_blank(value: Any) -> bool:
 
 
 def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
-    told = [f"{named[field]} (in a file: {field})" for field in fields if field in named]
-    told += [f"{field} (only in a file)" for field in fields if field not in named]
-    plural = "s" if len(told) > 1 else ""
+    names = [f"{named[field]} (in a file: {field})" for field in fields if field in named]
+    names += [f"{field} (only in a file)" for field in fields if field not in named]
+    plural = "s" if len(names) > 1 else ""
     hint = "pass it, or give a file: -f FILE"
-    return UsageError(f"missing required option{plural}: {', '.join(told)}", hint=hint)
+    return UsageError(f"missing required option{plural}: {', '.join(names)}", hint=hint)
 
 
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
@@ -140,8 +140,8 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     except Problem as problem:
         problems.append(problem)
     if problems:
-        told = [problem.located(file) for problem in sorted(problems, key=lambda problem: problem.line)]
-        raise BadFiles(told, "the file")
+        messages = [problem.located(file) for problem in sorted(problems, key=lambda problem: problem.line)]
+        raise BadFiles(messages, "the file")
     return body
 
 
@@ -186,8 +186,8 @@ def _wrong(document: Node, wanted: Operation, *, is_create: bool, is_object: boo
 
 
 def _wrong_value(field: str, value: Any) -> str:
-    kind, told = _KINDS.get(field, (object, ""))
+    kind, description = _KINDS.get(field, (object, ""))
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return ""
     is_plain = kind is str and not isinstance(value, dict | list)
-    return told + ("; put it in quotes" if is_plain else "")
+    return description + ("; put it in quotes" if is_plain else "")

@@ -115,8 +115,8 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
                 return Resource({"id": target.id, "type": "deleted"})
             raise
         if found.get("archived_at") and change not in (ARCHIVE, DELETE):
-            said = f"{target.id} was archived on {found['archived_at']}, so it cannot be {change.participle}"
-            raise CannotBe(said, hint="create another; archiving cannot be undone")
+            message = f"{target.id} was archived on {found['archived_at']}, so it cannot be {change.participle}"
+            raise CannotBe(message, hint="create another; archiving cannot be undone")
         is_so = change.is_so(target, found) and (change.reads is None or change.reads(found))
         if is_so or not change.can_be_undone:
             if is_so:
@@ -124,11 +124,11 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
             return None
         asked, written = app.client.on_server_clock(began), unix(found.get("updated_at"))
         if asked is not None and written is not None and written >= asked - _SECOND:
-            said = f"{target.id} was written to in the meantime, and it is {text(found.get('status'))}"
+            message = f"{target.id} was written to in the meantime, and it is {text(found.get('status'))}"
             if written <= asked + _SECOND:
-                raise OutcomeUnknown(said)
-            said = f"{said}: someone else changed it; it was not {change.participle} again"
-            raise CannotBe(said, hint="if that is not meant, try again")
+                raise OutcomeUnknown(message)
+            message = f"{message}: someone else changed it; it was not {change.participle} again"
+            raise CannotBe(message, hint="if that is not meant, try again")
         return None
 
     return writing(
@@ -223,11 +223,11 @@ class Changes:
             if found and is_whole and self.change is not DELETE:
                 return whole(found.raw)
             word = error.type_name if error else "not_attempted"
-            told: Fields = {"id": without_tokens(result.typed)}
+            shown: Fields = {"id": without_tokens(result.typed)}
             if found:
-                told, word = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
-            told |= dict.fromkeys(("status", "state"), Status(word))
-            return {column: told.get(column) for column in columns}
+                shown, word = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
+            shown |= dict.fromkeys(("status", "state"), Status(word))
+            return {column: shown.get(column) for column in columns}
 
         rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first)
         printed = Printed(rows, self.app.progress, len(named))

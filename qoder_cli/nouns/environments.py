@@ -36,8 +36,8 @@ def check_typed(typed: Typed) -> None:
             hint="set up network, packages and scripts where its workers run",
         )
     if typed["network"] == "open" and typed["allow_host"]:
-        said = "--network open and --allow-host cannot be used together"
-        raise UsageError(said, hint="use --network limited")
+        message = "--network open and --allow-host cannot be used together"
+        raise UsageError(message, hint="use --network limited")
     for host in typed["allow_host"] or ():
         if not _HOST.fullmatch(host):
             hint = "for example api.example.com"
@@ -75,8 +75,8 @@ def check_config(config: Any) -> None:
         raise UsageError("config is empty, and the API refuses that", hint="give it a type")
     extra = [key for key in _OF_CLOUD if config.get(key)]
     if extra and config.get("type") == "self_hosted":
-        said = f"a self-hosted environment does not take config.{extra[0]}"
-        raise UsageError(said, hint="remove it")
+        message = f"a self-hosted environment does not take config.{extra[0]}"
+        raise UsageError(message, hint="remove it")
     if len(str(config.get("setup_script") or "").encode(errors="replace")) > LONGEST_SETUP:
         hint = "move what is long into a file that it fetches"
         raise UsageError("the setup script is larger than 64 KB", hint=hint)

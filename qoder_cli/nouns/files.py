@@ -34,15 +34,15 @@ _FORBIDDEN = '<>:"|?*'  # on Windows
 
 def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> bytes:
     """Return a text file's bytes, or standard input's for `-`. Raises UsageError."""
-    said = f"{option}: " if option else ""
+    prefix = f"{option}: " if option else ""
     called = "standard input" if path == "-" else path
     content = read_checked(path, stdin, LARGEST, option=option, hint="split it")
     try:
         content.decode()
     except UnicodeDecodeError:
-        raise UsageError(f"{said}{called} is not a UTF-8 text; the API takes texts alone") from None
+        raise UsageError(f"{prefix}{called} is not a UTF-8 text; the API takes texts alone") from None
     if b"\0" in content:
-        raise UsageError(f"{said}{called} is a binary file; the API takes texts alone")
+        raise UsageError(f"{prefix}{called} is a binary file; the API takes texts alone")
     return content
 
 

@@ -113,8 +113,8 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    told = f"{name_of(known) or name} ({id}), {_for(known)}," if name != id else f"{id}, {_for(known)},"
-    app.progress.note(f"updating credential {told} in {vault} {where}")
+    label = f"{name_of(known) or name} ({id}), {_for(known)}," if name != id else f"{id}, {_for(known)},"
+    app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target, fields = target_of(_CREDENTIAL, vault, id), ("auth", "display_name", "metadata")
         return update(app, target, {"auth": changed}, before=known, fields=fields, is_told=False)
@@ -179,8 +179,8 @@ def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
         raise UsageError(f"{id} is of the type {kind}, not {auth['type']}", hint="remove it, then add it")
     is_other = found_at(found, place) not in (None, found_at({"auth": auth}, place))
     if is_other and found_at({"auth": auth}, place) != id:  # of a variable an id says nothing
-        said = f"{id} is {_for(found)}, and that cannot be changed"
-        raise UsageError(said, hint="put the secret under another name; then delete the old one")
+        message = f"{id} is {_for(found)}, and that cannot be changed"
+        raise UsageError(message, hint="put the secret under another name; then delete the old one")
     return found
 
 
@@ -221,10 +221,10 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 def why_invalid(found: Raw) -> str:
     """Return why, as a validation says it (help/pages/api.md#vaults)."""
-    told = {
+    reasons = {
         "status": found.get("status"),
         "refresh": found_at(found, "refresh.status"),
         "refresh HTTP": found_at(found, "refresh.http_response.status_code"),
         "server HTTP": found_at(found, "mcp_probe.http_response.status_code"),
     }
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+    return ", ".join(f"{name} {value}" for name, value in reasons.items() if value is not None)

@@ -87,9 +87,9 @@ class Output:
     def footer(self, values: Iterable[Any], *more: str) -> str:
         """Return the faint line below a drawing: its times' zone, and more."""
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
-        said = " · ".join([*zone, *more])
-        if said:
-            return self.screen.styled(said, "dim") + "\n"
+        notes = " · ".join([*zone, *more])
+        if notes:
+            return self.screen.styled(notes, "dim") + "\n"
         return ""
 
     @property

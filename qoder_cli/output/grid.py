@@ -140,9 +140,9 @@ class Grid:
     def left_out(self, remedy: str) -> list[str]:
         """Return the notes on hidden columns and on what was cut."""
         hidden = [column.header for n, column in enumerate(self._columns) if n not in self._shown]
-        said = [f"hidden: {', '.join(hidden)}"] if hidden else []
+        notes = [f"hidden: {', '.join(hidden)}"] if hidden else []
         if hidden or self._has_cut:
-            return [*said, remedy]
+            return [*notes, remedy]
         return []
 
     def _fit(self, order: Sequence[int], width: int) -> None:

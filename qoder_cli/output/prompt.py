@@ -55,16 +55,16 @@ def _next_line(stdin: IO[str], left: Left | None) -> str:
         return stdin.readline()
     from qoder_cli.output.keyboard import is_ready
 
-    said = b""
-    while not said.endswith(b"\n"):
+    line = b""
+    while not line.endswith(b"\n"):
         if (seconds := left()) <= 0:
             raise Late
         if is_ready(stdin, within=min(seconds, _TICK)):
             piece = os.read(stdin.fileno(), 1024)
             if not piece:
                 break
-            said += piece
-    return said.decode(getattr(stdin, "encoding", None) or "utf-8", "replace")
+            line += piece
+    return line.decode(getattr(stdin, "encoding", None) or "utf-8", "replace")
 
 
 def choice_of(
@@ -105,9 +105,9 @@ def fresh_line_of(
 
 def reason_of(stdin: IO[str] | None, screen: Screen, prompt: str, *, nothing: str, left: Left | None = None) -> str:
     """Return a line of free text; more lines that were pasted with it are dropped. Raises as `line_of` does."""
-    said = fresh_line_of(stdin, screen, prompt, nothing=nothing, left=left)
+    reply = fresh_line_of(stdin, screen, prompt, nothing=nothing, left=left)
     _drops_what_was_typed(stdin)  # else it would be left to the shell
-    return said.strip()
+    return reply.strip()
 
 
 @contextmanager

@@ -183,13 +183,13 @@ def errors_of_second_signals(format: Format, *, on_line: bool) -> dict[int, byte
     kinds = {"SIGINT": ("interrupted", 130), "SIGTERM": ("terminated", 143), "SIGHUP": ("hung_up", 129)}
     lines = {}
     for name, (kind, code) in kinds.items():
-        said = f"error: {_AGAIN}\nhint: {_AGAIN_HINT}\n"
+        text = f"error: {_AGAIN}\nhint: {_AGAIN_HINT}\n"
         if format in ("json", "jsonl"):
-            said = f'{{"error":{{"type":"{kind}","exit_code":{code},"message":"{_AGAIN}","hint":"{_AGAIN_HINT}",'
-            said += '"next":null,"run_id":null,"session_id":null,"run_state":"unknown",'
-            said += '"api_type":null,"http_status":null,"request_id":null}}\n'
+            text = f'{{"error":{{"type":"{kind}","exit_code":{code},"message":"{_AGAIN}","hint":"{_AGAIN_HINT}",'
+            text += '"next":null,"run_id":null,"session_id":null,"run_state":"unknown",'
+            text += '"api_type":null,"http_status":null,"request_id":null}}\n'
         if (signum := getattr(signal, name, None)) is not None:
-            lines[int(signum)] = (b"\n" if on_line else b"") + said.encode()
+            lines[int(signum)] = (b"\n" if on_line else b"") + text.encode()
     return lines
 
 

@@ -62,8 +62,8 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
     """Return the evaluations of a session's outcomes, a line each."""
     lines = []
     for one in evaluations(session):
-        said = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
-        lines.append(": ".join(filter(None, said)))
+        parts = [text(one.get("result")) or "unknown", text(one.get("explanation") or one.get("description"))]
+        lines.append(": ".join(filter(None, parts)))
     if lines:
         return {"outcome": lines}
     return {}
@@ -274,8 +274,8 @@ def _without_login(url: Any) -> str | None:
 
 def _first_message(events: list[dict[str, Any]]) -> str | None:
     content = next((event.get("content") for event in events if event.get("type") == "user.message"), None)
-    said = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
-    return shortened(" ".join(said.split()), LONGEST_MESSAGE) or None
+    message = text(content) or " ".join(text(block.get("text")) or "" for block in _objects(content))
+    return shortened(" ".join(message.split()), LONGEST_MESSAGE) or None
 
 
 def _keys(keys: Collection[object]) -> str | None:

@@ -235,7 +235,7 @@ def decide(
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in chosen_calls]
-        return deliver(app, target, asked, answers, said=_DONE[verb], waits=waits)
+        return deliver(app, target, asked, answers, done=_DONE[verb], waits=waits)
 
 
 def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -286,7 +286,7 @@ def deliver(
     asked: Asked,
     answers: Sequence[tuple[Call, dict[str, Any]]],
     *,
-    said: str,
+    done: str,
     waits: Waits | None,
 ) -> object:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
@@ -296,11 +296,11 @@ def deliver(
     if answers:
         names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
         where = app.client.settings.whereabouts
-        app.progress.note(f"{names_of} in session {target.session_id} is to be {said} {where}")
+        app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
         write = Answers(app, asked, answers)
         events, asked = write.deliver(), write.asked
         if not events:
-            said = "answered"
+            done = "answered"
             app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
     sent = {call.id for call, _ in answers}
     still = [id for id in asked.waiting if id not in sent]
@@ -308,17 +308,17 @@ def deliver(
         app.progress.note(f"these still wait: {_listed(still)}")
     if waits is not None:
         return waits.follows(target, turn, events)
-    _show(app, target, [call.id for call, _ in answers], said, still, events)
+    _show(app, target, [call.id for call, _ in answers], done, still, events)
     return None
 
 
-def answer_call(app: App, target: Target, id: str, said: str, *, is_error: bool, waits: Waits | None) -> object:
+def answer_call(app: App, target: Target, id: str, result: str, *, is_error: bool, waits: Waits | None) -> object:
     """Send a custom tool's result. Print what was done, or return what follows. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
         [call] = chosen(app, target, asked, [id], "answer")
-        answers = [(call, custom_result(call, said, is_error=is_error))]
-        return deliver(app, target, asked, answers, said="answered", waits=waits)
+        answers = [(call, custom_result(call, result, is_error=is_error))]
+        return deliver(app, target, asked, answers, done="answered", waits=waits)
 
 
 class ToSay(NamedTuple):
@@ -341,22 +341,22 @@ def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits
     with _in_session(target):
         session_to_talk_to(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-        said = Message(app, target.session_id, message(to_say.said))
+        delivery = Message(app, target.session_id, message(to_say.said))
         if waits and (to_say.interrupts or to_say.when_idle):
-            with _unsent(said, to_say.again(app, target)):
-                turn, events = _say_when_idle(app, target, to_say, said, waits, began=began, stays=stays)
+            with _unsent(delivery, to_say.again(app, target)):
+                turn, events = _say_when_idle(app, target, to_say, delivery, waits, began=began, stays=stays)
         else:
-            turn, events = _say_now(app, target, to_say, said, stays=stays)
+            turn, events = _say_now(app, target, to_say, delivery, stays=stays)
         if stays and waits:
             return waits.follows(target, turn, events)
         _show(app, target, [], "", [], events)
     return None
 
 
-def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, stays: bool) -> tuple[Turn | None, Events]:
+def _say_now(app: App, target: Target, to_say: ToSay, delivery: Message, *, stays: bool) -> tuple[Turn | None, Events]:
     turn = _before(app, target) if stays else None
     try:
-        return turn, said.deliver()
+        return turn, delivery.deliver()
     except Rejected as error:
         if error.http_status != 409:
             raise
@@ -368,7 +368,7 @@ def _say_now(app: App, target: Target, to_say: ToSay, said: Message, *, stays: b
 
 
 def _say_when_idle(
-    app: App, target: Target, to_say: ToSay, said: Message, waits: Waits, *, began: float, stays: bool
+    app: App, target: Target, to_say: ToSay, delivery: Message, waits: Waits, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
@@ -381,11 +381,11 @@ def _say_when_idle(
             waits.rests(target.session_id)
             refusals = 0 if app.clock.monotonic() - waited > BUSY_PAUSE else refusals
         turn = _before(app, target) if stays else None
-        if sent := said.sent_before():
+        if sent := delivery.sent_before():
             return turn, sent
         try:
-            if refused is None or not said.may_be_hidden():
-                return turn, said.deliver()
+            if refused is None or not delivery.may_be_hidden():
+                return turn, delivery.deliver()
         except Rejected as error:
             if error.http_status != 409:
                 raise
@@ -401,20 +401,20 @@ def _say_when_idle(
 
 
 @contextmanager
-def _unsent(said: Message, again: list[str]) -> Iterator[None]:
+def _unsent(delivery: Message, again: list[str]) -> Iterator[None]:
     """Say of what ends this block before the message was sent that it was not, and how to send it: `again`."""
     words: dict[str, Any] = {"hint": "to send it", "next": again}
-    about: dict[str, Any] = {"session_id": said.session_id, "run_state": "going"}
+    about: dict[str, Any] = {"session_id": delivery.session_id, "run_state": "going"}
     try:
         yield
     except Signalled as signalled:
         raise signalled.in_words(f"interrupted; {_UNSENT}", **words, **about) from None
     except (WaitTimeout, Interrupted, LostSight) as error:
-        if said.write.is_open_or_done:
+        if delivery.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}", **words) from error
     except (NeedsAnswer, OutcomeUnknown) as error:
-        if said.write.is_open_or_done:
+        if delivery.write.is_open_or_done:
             raise
         raise error.with_(message=f"{error.message}; {_UNSENT}") from error
 
@@ -422,7 +422,7 @@ def _unsent(said: Message, again: list[str]) -> Iterator[None]:
 _UNSENT = "the message was not sent"
 
 
-def _show(app: App, target: Target, calls: list[str], said: str, still: list[str], events: Events) -> None:
+def _show(app: App, target: Target, calls: list[str], done: str, still: list[str], events: Events) -> None:
     """Print what was done with calls (`said`) and which still wait."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in calls))
@@ -430,13 +430,13 @@ def _show(app: App, target: Target, calls: list[str], said: str, still: list[str
     data = {
         "run_id": target.run and target.run.id,
         "session_id": target.session_id,
-        "calls": [{"call": id, "answer": said} for id in calls],
+        "calls": [{"call": id, "answer": done} for id in calls],
         "still_waiting": still,
         "events": events,
     }
     fields: Fields = {"run": data["run_id"], "session": Id(target.session_id)}
     if calls:
-        fields[said] = calls
+        fields[done] = calls
     app.output.record({**fields, "still_waiting": still}, data=data)
 
 

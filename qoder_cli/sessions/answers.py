@@ -33,21 +33,21 @@ _UNREAD = "the session's events could not be read"
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
 
-def message(said: str) -> Events:
+def message(content: str) -> Events:
     """Return a message to an agent, as one event in a list."""
-    return [{"type": "user.message", "content": [{"type": "text", "text": said}]}]
+    return [{"type": "user.message", "content": [{"type": "text", "text": content}]}]
 
 
 def confirmation(call: Call, result: str, because: str | None = None) -> dict[str, Any]:
     """Return the event that allows or denies a call."""
-    said = {"tool_use_id": call.id, "result": result, "deny_message": because, "session_thread_id": call.thread}
-    return {"type": "user.tool_confirmation", **{name: value for name, value in said.items() if value}}
+    fields = {"tool_use_id": call.id, "result": result, "deny_message": because, "session_thread_id": call.thread}
+    return {"type": "user.tool_confirmation", **{name: value for name, value in fields.items() if value}}
 
 
-def custom_result(call: Call, said: str, *, is_error: bool) -> dict[str, Any]:
+def custom_result(call: Call, result: str, *, is_error: bool) -> dict[str, Any]:
     """Return the event that answers a call of a custom tool."""
     thread = filled({"session_thread_id": call.thread})
-    content = [{"type": "text", "text": said}]
+    content = [{"type": "text", "text": result}]
     event = {"type": "user.custom_tool_result", "custom_tool_use_id": call.id, "content": content}
     return {**event, "is_error": is_error, **thread}
 
@@ -82,8 +82,8 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
     about: dict[str, Any] = {"next": look, "session_id": session_id, "run_state": "unknown"}
 
     def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
-        said = "; ".join(filter(None, (f"unknown whether {what} was delivered", why)))
-        return OutcomeUnknown(said, hint="check before doing it again", cause=cause, **about)
+        message = "; ".join(filter(None, (f"unknown whether {what} was delivered", why)))
+        return OutcomeUnknown(message, hint="check before doing it again", cause=cause, **about)
 
     def stopped_after(signalled: Signalled, value: Events) -> Interrupted:
         return signalled.in_words(f"interrupted; {what} was delivered", hint="check", **about)
@@ -364,5 +364,5 @@ def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
 
 def _results(event: dict[str, Any]) -> set[str]:
     """Return what a confirmation says, allow or deny, in either form; nothing for others."""
-    said = {text(event.get("result")), text(event.get("decision"))} - {None}
-    return {_NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in said}
+    results = {text(event.get("result")), text(event.get("decision"))} - {None}
+    return {_NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}

@@ -327,9 +327,9 @@ class Waiting:
             "length": None,
         }
         if call:
-            said = _in_a_line(call.input)
-            name, given = Words(visible(call.name), least=14), Words(visible(shortened(said, _MOST_SHOWN)), least=12)
-            row |= {"kind": call.kind, "name": name, "input": given, "length": len(said)}
+            input = _in_a_line(call.input)
+            name, given = Words(visible(call.name), least=14), Words(visible(shortened(input, _MOST_SHOWN)), least=12)
+            row |= {"kind": call.kind, "name": name, "input": given, "length": len(input)}
             if asked := event_time(call.event):
                 row["asked"] = Moment(asked)
             if since := unix(asked):

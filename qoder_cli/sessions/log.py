@@ -40,13 +40,13 @@ def message_text(event: dict[str, Any], *, kinds: bool = False) -> str:
     content = event.get("content")
     if isinstance(content, str):
         return content
-    said = ""
+    shown = ""
     for block in map(mapping, array(content)):
         kind, words = text(block.get("type")), text(block.get("text"))
-        said += words or ""
+        shown += words or ""
         if kinds and kind not in (None, "text") and not words:
-            said += f"[{kind}]"
-    return said
+            shown += f"[{kind}]"
+    return shown
 
 
 class Log:

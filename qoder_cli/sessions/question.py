@@ -48,12 +48,12 @@ def _picture(app: App, call: Call) -> _Picture:
     width = terminal_width() - len(_MARGIN) - 2
     where = f" on thread {visible(call.thread)}" if call.thread else ""
     what = f"{visible(call.name)} ({call.kind}, {visible(call.id)})"
-    told = app.err.veiled(f"session {named(call.session_id)} asks to run {what}{where}:")
-    first, *more = _rows(told[:MOST_SHOWN], width)  # no name gets a line to itself
+    heading = app.err.veiled(f"session {named(call.session_id)} asks to run {what}{where}:")
+    first, *more = _rows(heading[:MOST_SHOWN], width)  # no name gets a line to itself
     whole = app.err.veiled("\n".join(_lines(call.input)))
     rows = [first.removeprefix(_MARGIN), *more]
     rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
-    is_whole = len(told) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
+    is_whole = len(heading) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
     return _Picture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
 
 
@@ -96,9 +96,9 @@ def _lines(given: object) -> Iterator[str]:
         return
     for key, value in given.items():
         is_bare = isinstance(value, str) and not jsontext.reads_as_json(value)
-        said = str(value) if is_bare else jsontext.dump(value, indent=2)
+        shown = str(value) if is_bare else jsontext.dump(value, indent=2)
         yield key if _PLAIN.fullmatch(key) else jsontext.dump(key)  # no name can draw a value
-        yield from (f"  {line}" for line in said.split("\n"))
+        yield from (f"  {line}" for line in shown.split("\n"))
 
 
 def _rows(line: str, width: int) -> list[str]:

@@ -20,6 +20,6 @@ def session_to_talk_to(app: App, id: str) -> dict[str, Any]:
     session = session_of(app, id)
     if session.get("archived_at") or session.get("status") == "terminated":
         why = "is archived" if session.get("archived_at") else "was terminated"
-        said = f"session {id} {why}, so it takes no messages; nothing was sent"
-        raise Rejected(said, hint="start another run or session")
+        message = f"session {id} {why}, so it takes no messages; nothing was sent"
+        raise Rejected(message, hint="start another run or session")
     return session

@@ -82,9 +82,9 @@ class Printer:
             self._output.screen.write(written)
 
     def _written(self, event: Event) -> str:
-        said = entry(event, everything=bool(self._selection.types))
-        if said:
-            return self._transcript.write(said, at=event_time(event))
+        shown = entry(event, everything=bool(self._selection.types))
+        if shown:
+            return self._transcript.write(shown, at=event_time(event))
         return ""
 
     def sum_up(self, credits: object) -> None:
@@ -120,8 +120,8 @@ class Showing:
 
     def _show(self, batches: Iterable[Events], session_id: str) -> None:
         for event in chain.from_iterable(batches):
-            if said := entry(event):
-                written = self._transcript.write(said, at=event_time(event))
+            if shown := entry(event):
+                written = self._transcript.write(shown, at=event_time(event))
                 label = self._names.get(session_id, session_id)
                 self._app.progress.show(self._margin.beside(written, label))
 

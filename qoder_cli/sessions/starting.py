@@ -117,15 +117,15 @@ def _first_messages(app: App, id: str) -> Iterator[Body]:
 
 
 def _like(raw: Body, events: Any, token: str | None) -> Body:
-    said = settable(Deployment({**raw, "initial_events": events or []}))
-    if isinstance(variables := said[VARIABLES], str):
-        said[VARIABLES] = dict(assignments(variables) or ())
-    resources = [_only(_OF_RESOURCE, each) for each in map(mapping, said["resources"])]
-    said["resources"] = [_with_token(each, token) for each in resources]
-    first = [each for each in map(mapping, said["initial_events"]) if each.get("type") in _FIRST]
-    said["initial_events"] = [_only(_FIRST[each["type"]], each) for each in first]
+    fields = settable(Deployment({**raw, "initial_events": events or []}))
+    if isinstance(variables := fields[VARIABLES], str):
+        fields[VARIABLES] = dict(assignments(variables) or ())
+    resources = [_only(_OF_RESOURCE, each) for each in map(mapping, fields["resources"])]
+    fields["resources"] = [_with_token(each, token) for each in resources]
+    first = [each for each in map(mapping, fields["initial_events"]) if each.get("type") in _FIRST]
+    fields["initial_events"] = [_only(_FIRST[each["type"]], each) for each in first]
     kept = ("agent", "environment_id", VARIABLES, "resources", "vault_ids", "budget", "initial_events")
-    return {name: said[name] for name in kept if said.get(name)}
+    return {name: fields[name] for name in kept if fields.get(name)}
 
 
 def _only(names: Sequence[str], fields: Body) -> Body:

@@ -50,21 +50,21 @@ class Transcript:
         self._styled = styled
         self._day = ""
 
-    def write(self, said: Entry, *, at: str | None) -> str:
-        lines = inert_lines(said.text).strip("\n").split("\n")
+    def write(self, shown: Entry, *, at: str | None) -> str:
+        lines = inert_lines(shown.text).strip("\n").split("\n")
         if self._width is None:
             first, *others = lines
             rest = "".join(f"\t\t{line}\n" for line in others)
-            return f"{inert(at or '-')}\t{said.label}\t{first}\n{rest}"
-        return self._drawn(said, lines, at, self._width)
+            return f"{inert(at or '-')}\t{shown.label}\t{first}\n{rest}"
+        return self._drawn(shown, lines, at, self._width)
 
-    def _drawn(self, said: Entry, lines: list[str], at: str | None, width: int) -> str:
+    def _drawn(self, shown: Entry, lines: list[str], at: str | None, width: int) -> str:
         day, _, clock = (local_time(at) if at and parse_timestamp(at) else "").partition(" ")
         indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
         first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), width - len(indent))]
-        label = self._styled(f"{said.label:<{_LABELS_WIDTH}}", _COLOURS.get(said.label, "dim"))
-        head = f"{self._styled(f'{clock:<8}', 'dim' if clock else '')}  {label}  {self._styled(first, said.style)}\n"
-        rest = (f"{indent}{self._styled(line, said.style)}".rstrip() + "\n" for line in others)
+        label = self._styled(f"{shown.label:<{_LABELS_WIDTH}}", _COLOURS.get(shown.label, "dim"))
+        head = f"{self._styled(f'{clock:<8}', 'dim' if clock else '')}  {label}  {self._styled(first, shown.style)}\n"
+        rest = (f"{indent}{self._styled(line, shown.style)}".rstrip() + "\n" for line in others)
         return self._new_day(day if clock else "") + head + "".join(rest)
 
     def _new_day(self, day: str) -> str:
@@ -94,23 +94,23 @@ def short(given: object) -> str:
     """Return a tool's input in one line: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     only = values[0] if len(values) == 1 else None
-    said = ""
+    shown = ""
     if isinstance(only, str):
-        said = only
+        shown = only
     elif given:
-        said = jsontext.dump(given)
-    line = inert(" ".join(said[: 10 * INPUT_LIMIT].split()))
+        shown = jsontext.dump(given)
+    line = inert(" ".join(shown[: 10 * INPUT_LIMIT].split()))
     return shortened(line, INPUT_LIMIT)
 
 
 def _tool_result(event: dict[str, Any]) -> Entry:
-    said = message_text(event, kinds=True) or "(empty)"
-    if len(said) > RESULT_LIMIT:
-        left_out = len(said) - RESULT_LIMIT
-        said = f"{said[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
+    shown = message_text(event, kinds=True) or "(empty)"
+    if len(shown) > RESULT_LIMIT:
+        left_out = len(shown) - RESULT_LIMIT
+        shown = f"{shown[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
     if event.get("is_error") is True:
-        return Entry("failed", said, "red")
-    return Entry("result", said, "dim")
+        return Entry("failed", shown, "red")
+    return Entry("result", shown, "dim")
 
 
 def _file(event: dict[str, Any]) -> Entry:
@@ -129,13 +129,13 @@ def _thread_message(event: dict[str, Any]) -> Entry:
 def _error(event: dict[str, Any]) -> Entry:
     error = event.get("error")
     fields = mapping(error)
-    said = [
+    parts = [
         text(fields.get("type")) or text(event.get("code")),
         text(error) or text(fields.get("message")) or "the session reported an error",
     ]
     status = fields.get("retry_status")
     retry = text(status) or text(mapping(status).get("type"))
-    return Entry("error", ": ".join(filter(None, said)) + (f" ({retry})" if retry else ""), "red")
+    return Entry("error", ": ".join(filter(None, parts)) + (f" ({retry})" if retry else ""), "red")
 
 
 def _idle(event: dict[str, Any]) -> Entry:
@@ -149,13 +149,13 @@ def _session(word: str, style: str = "dim") -> Callable[[dict[str, Any]], Entry]
 
 
 def _answer(event: dict[str, Any]) -> Entry:
-    said = [text(event.get("result")) or text(event.get("decision")), text(event.get("deny_message"))]
-    return Entry("user", ": ".join(filter(None, said)) or "(an answer)")
+    parts = [text(event.get("result")) or text(event.get("decision")), text(event.get("deny_message"))]
+    return Entry("user", ": ".join(filter(None, parts)) or "(an answer)")
 
 
 def _outcome(event: dict[str, Any]) -> Entry:
-    said = [text(event.get("result")) or "evaluated", text(event.get("explanation"))]
-    return Entry("outcome", ": ".join(filter(None, said)))
+    parts = [text(event.get("result")) or "evaluated", text(event.get("explanation"))]
+    return Entry("outcome", ": ".join(filter(None, parts)))
 
 
 _ENTRIES: dict[str, Callable[[dict[str, Any]], Entry]] = {

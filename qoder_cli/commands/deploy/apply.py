@@ -136,9 +136,9 @@ def _apply(app: App, steps: Sequence["Step"]) -> None:
     def on_done(number: int, applied: "Applied") -> None:
         done[number] = applied
         if applied.error is not None:
-            said, id = applied.error.message, applied.found.id if applied.found else applied.step.name
-            names_it = said.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
-            app.progress.warn(said if names_it else f"{applied.label}: {said}")
+            message, id = applied.error.message, applied.found.id if applied.found else applied.step.name
+            names_it = message.startswith((f"{applied.step.name} ", f"deployment {id}", "unknown whether "))
+            app.progress.warn(message if names_it else f"{applied.label}: {message}")
         elif applied.action in ("created", "changed"):
             app.progress.change(f"{applied.action} {applied.label}")
 
@@ -171,10 +171,10 @@ def _print_applied(app: App, items: Sequence["Applied"]) -> None:
 
 def _conclude(items: Sequence["Applied"], signalled: Signalled | None) -> None:
     if signalled is not None:
-        stopped, hint, said = signalled.in_words("stopped by a signal"), "run the command again to finish", None
+        stopped, hint, message = signalled.in_words("stopped by a signal"), "run the command again to finish", None
         if unknown := sum(item.action == "unknown" for item in items):
-            hint, said = "check them, then run the command again", f"unknown: {unknown}"
-        raise last_words(stopped, stopped.message, _so_far(items), said, is_unknown=unknown > 0, hint=hint)
+            hint, message = "check them, then run the command again", f"unknown: {unknown}"
+        raise last_words(stopped, stopped.message, _so_far(items), message, is_unknown=unknown > 0, hint=hint)
     error = deciding_error(items)
     if error is None:
         return

@@ -44,14 +44,14 @@ def create(app: App, typed: EnvironmentFields, file: Text = editing.FILE, dry_ru
     Examples:
       qoder env create --name data --pip pandas --apt graphviz
       qoder env create --name closed --allow-host example.com --dry-run"""
-    body, said = _read(app, "create", {**typed._asdict(), "file": file})
+    body, options = _read(app, "create", {**typed._asdict(), "file": file})
     given = body.get("config") or {}
-    config = body["config"] = changed(given, said, is_new=True)
+    config = body["config"] = changed(given, options, is_new=True)
     networking = config.get("networking")
     if networking and typed.network is None and not given.get("networking"):
         is_open = networking["type"] == "unrestricted"
-        told = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
-        app.progress.note(f"network: {told}")
+        reach = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
+        app.progress.note(f"network: {reach}")
     editing.create(app, _ENV, body, dry_run=dry_run)
 
 
@@ -73,23 +73,23 @@ def update(
     Examples:
       qoder env update default --pip pandas --dry-run
       qoder env update default --description 'For reports' --metadata team=core"""
-    body, said = _read(ctx.obj, "update", ctx.params)
-    is_changed = "config" in body or bool(options_typed(said)) or typed.self_hosted
+    body, options = _read(ctx.obj, "update", ctx.params)
+    is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
     if is_changed:
         known = mapping(current.get("config"))
         config = body.get("config", known)
         if "config" in body and config.get("type") != "self_hosted":
             config = {"networking": known.get("networking"), **config}
-        body["config"] = changed(config, said, is_new=False)
+        body["config"] = changed(config, options, is_new=False)
     editing.update(ctx, _ENV, current, body, dry_run=dry_run)
 
 
 def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the body so far, and what was typed. Raises UsageError."""
-    said = {**typed, "setup": editing.text_typed(app, "--setup", typed["setup"], typed["file"])}
-    check_typed(said)
+    options = {**typed, "setup": editing.text_typed(app, "--setup", typed["setup"], typed["file"])}
+    check_typed(options)
     body = editing.body_of(app, _ENV, verb, typed, "name", "description")
     if "config" in body:
         check_config(body["config"])
-    return body, said
+    return body, options

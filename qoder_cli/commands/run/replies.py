@@ -113,9 +113,9 @@ def answer(
     from qoder_cli.sessions.answering import answer_call
 
     wanted = wanted_of(app, waiting)
-    said = text_of(result, stdin=app.stdin, option="--result")
+    text = text_of(result, stdin=app.stdin, option="--result")
     run, call = one_named(run, app), ids.call(call)
-    return answer_call(app, target_of(run, app), call, said, is_error=error, waits=waits_of(app, wanted))
+    return answer_call(app, target_of(run, app), call, text, is_error=error, waits=waits_of(app, wanted))
 
 
 def send(
@@ -146,11 +146,11 @@ def send(
         raise UsageError("--interrupt and --when-idle cannot be used together", hint="pass only one of them")
     wanted = wanted_of(app, waiting, wait=when_idle or interrupt)
     stays = waiting.wait or waiting.follow or waiting.result
-    said = text_of(message, stdin=app.stdin, option="--message")
-    if not said.strip():
+    text = text_of(message, stdin=app.stdin, option="--message")
+    if not text.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     options = options_typed(ctx, without=("message", "interrupt", "when_idle"))
-    to_say = ToSay(message, said, interrupt, when_idle, options)
+    to_say = ToSay(message, text, interrupt, when_idle, options)
     run, began = one_named(run, app), app.clock.monotonic()
     waits = waits_of(app, wanted, began=began)
     return send_message(app, target_of(run, app), to_say, began=began, waits=waits, stays=stays)

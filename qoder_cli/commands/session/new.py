@@ -85,12 +85,12 @@ def new(
         raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if message == "-" and with_repo_token:
         raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
-    said = None if message is None else text_of(message, stdin=app.stdin, option="--message")
-    if said is not None and not said.strip():
+    text = None if message is None else text_of(message, stdin=app.stdin, option="--message")
+    if text is not None and not text.strip():
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     token = _token(app, with_repo_token)
     began = app.clock.monotonic()
-    body = _body(app, ctx.params, said, token)
+    body = _body(app, ctx.params, text, token)
     app.progress.note(f"starting a session {app.client.settings.whereabouts}")
     session, later = create(app, body)
     events = []
@@ -127,7 +127,7 @@ def _token(app: App, is_piped: bool) -> str | None:
     return token or None
 
 
-def _body(app: App, typed: Raw, said: str | None, token: str | None) -> Raw:
+def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
     """Return the body; read all files before any request. Raises QoderError."""
     read: list[FileTyped] = [files.read_file(each, "--file") for each in typed["files"] or ()]
     pairs = starting.variables(typed["variables"] or ())
@@ -149,8 +149,8 @@ def _body(app: App, typed: Raw, said: str | None, token: str | None) -> Raw:
     resources += [files.resource_of(app, each) for each in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
-    if said is not None:
-        body["initial_events"] = message(said)
+    if text is not None:
+        body["initial_events"] = message(text)
     return {name: value for name, value in {**body, **budget, "title": typed["title"]}.items() if value}
 
 

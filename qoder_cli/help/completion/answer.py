@@ -80,6 +80,6 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
     if not offered or _STEERING.search(incomplete):
         return ""
     kind = next((_KINDS[about] for _, about in offered if about in _KINDS), "words")
-    told = {value: inert(" ".join(about.split()).rstrip(".")) for value, about in offered}  # each value once
-    rows = [f"{value}\t{about}" for value, about in told.items() if kind == "words" and not _STEERING.search(value)]
+    offers = {value: inert(" ".join(about.split()).rstrip(".")) for value, about in offered}  # each value once
+    rows = [f"{value}\t{about}" for value, about in offers.items() if kind == "words" and not _STEERING.search(value)]
     return "".join(f"{line}\n" for line in (kind, before, begun, *rows))
