@@ -95,10 +95,10 @@ def _marked(number: Number) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) == len(pairs):
-        return made
-    return Repeated(made)
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
+        return fields
+    return Repeated(fields)
 
 
 def _integer(text: str) -> int | Number:

@@ -77,13 +77,13 @@ class Ci:
     def _tell_runs(self, code: int | None = None) -> None:
         """Tell the ids; at the end, with the exit code, what became of each."""
         self._told_at = self._app.clock.monotonic()
-        is_one, known = isinstance(self.tracked.typed, str), self.tracked
-        numbers = range(1) if is_one else range(len(known.typed))
-        ids = [known.ids.get(number, (None, None)) for number in numbers]
+        is_one, tracked = isinstance(self.tracked.typed, str), self.tracked
+        numbers = range(1) if is_one else range(len(tracked.typed))
+        ids = [tracked.ids.get(number, (None, None)) for number in numbers]
         values: dict[str, Value] = {"run_ids": [plain(run) for run, _ in ids]}
         values["session_ids"] = [plain(session) for _, session in ids]
         if code is not None:
-            items = [known.items.get(number) for number in numbers]
+            items = [tracked.items.get(number) for number in numbers]
             values["statuses"] = [item and (plain(item.word) or "unknown") for item in items]
             values["exit_codes"] = [item and item.exit_code for item in items]
         if is_one:
@@ -99,26 +99,26 @@ class Ci:
         return self
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
-        error, known = _in_words(failure), self.tracked
-        is_one = isinstance(known.typed, str)
-        known.items |= {
+        error, tracked = _in_words(failure), self.tracked
+        is_one = isinstance(tracked.typed, str)
+        tracked.items |= {
             number: Item(ended.typed, ended.found, ended.error)
-            for number, ended in known.items.items()
+            for number, ended in tracked.items.items()
             if isinstance(ended, Ended)
         }
-        if is_one and not known.items:  # the one thing has no result
-            run = known.run
+        if is_one and not tracked.items:  # the one thing has no result
+            run = tracked.run
             if run is not None or error is not None:
-                known.ended(Item(str(known.typed), run, error))
+                tracked.ended(Item(str(tracked.typed), run, error))
             if run is None and error is not None and error.run_id is not None:
-                known.ids[0] = error.run_id, error.session_id
+                tracked.ids[0] = error.run_id, error.session_id
         if not is_one and error is not None:  # what has no result was not attempted
-            for number in set(range(len(known.typed))) - known.items.keys() - known.ids.keys():
-                known.ended(Item(known.typed[number], None, None, attempted=False), number=number)
-        if not known.items and not known.ids:
+            for number in set(range(len(tracked.typed))) - tracked.items.keys() - tracked.ids.keys():
+                tracked.ended(Item(tracked.typed[number], None, None, attempted=False), number=number)
+        if not tracked.items and not tracked.ids:
             return  # no runs, as with --dry-run
         self._tell_runs(Exit.OK if error is None else error.exit)
-        self._system.sum_up([known.items[number] for number in sorted(known.items)])
+        self._system.sum_up([tracked.items[number] for number in sorted(tracked.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
         if is_one and not isinstance(error, Interrupted):  # whoever stopped it is gone

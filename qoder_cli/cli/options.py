@@ -258,8 +258,8 @@ def or_last(typed: str | None, app: App) -> str:
     if not app.may_ask:
         raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
     newest = app.store.last(profile=app.settings.profile, host=app.settings.host)
-    known = f" ({newest.run})" if newest and newest.run else ""
-    app.progress.note(f"no RUN given; using last{known}")
+    which = f" ({newest.run})" if newest and newest.run else ""
+    app.progress.note(f"no RUN given; using last{which}")
     return "last"
 
 

@@ -74,12 +74,12 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
-    made = creating(app, noun, body).deliver().raw
-    _warn_of_other(app, made, body)
+    created = creating(app, noun, body).deliver().raw
+    _warn_of_other(app, created, body)
     try:
-        show(app, noun, made)
+        show(app, noun, created)
     except InternalError as error:  # a full disk does not undo it
-        raise error.with_(message=f"{noun.called} {made['id']} was created, but {error.message}") from error
+        raise error.with_(message=f"{noun.called} {created['id']} was created, but {error.message}") from error
 
 
 def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
@@ -97,11 +97,11 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool)
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
     current = read_one(app, noun, typed, *parents, fresh=True)
-    made = operation(noun, "create")
-    if made and (archived := current.get("archived_at")):
+    creation = operation(noun, "create")
+    if creation and (archived := current.get("archived_at")):
         raise Rejected(
             f"{noun.called} {current['id']} was archived on {archived}; it cannot be changed",
-            hint=f"create another: {' '.join(app.command(*made.command))}",
+            hint=f"create another: {' '.join(app.command(*creation.command))}",
         )
     return current
 

@@ -69,19 +69,19 @@ _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["
 def commands(words: str, **own: Command) -> dict[str, Command]:
     """Return a noun's commands: those its operations call for, and its own."""
     noun = NOUNS[words]
-    made: dict[str, Command] = {"list": list_command(noun)}
+    verbs: dict[str, Command] = {"list": list_command(noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
-        made["get"] = get_command(noun)
+        verbs["get"] = get_command(noun)
     if noun.created:
-        made |= {verb: edit_command(noun, verb) for verb in ("create", "update") if operation(noun, verb)}
-    made |= {verb: own[verb] for verb in ("create", "update") if verb in own}
+        verbs |= {verb: edit_command(noun, verb) for verb in ("create", "update") if operation(noun, verb)}
+    verbs |= {verb: own[verb] for verb in ("create", "update") if verb in own}
     if noun.numbered:
-        made["versions"] = versions_command(noun)
+        verbs["versions"] = versions_command(noun)
     if noun.archived:
-        made["archive"] = change_command(noun, "archive")
+        verbs["archive"] = change_command(noun, "archive")
     if noun.deleted:
-        made["delete"] = change_command(noun, "delete")
-    return made | own
+        verbs["delete"] = change_command(noun, "delete")
+    return verbs | own
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:

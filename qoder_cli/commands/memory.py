@@ -94,12 +94,12 @@ def history(
     if one:
         show(app, memories.VERSION, memories.whole(app, memories.VERSION, id, one))
         return
-    known = typed and memories.find(app, id, typed)
-    query: Raw = {"memory_id": known["id"]} if known else {}
+    memory = typed and memories.find(app, id, typed)
+    query: Raw = {"memory_id": memory["id"]} if memory else {}
 
     def matches(raw: Raw) -> bool:
-        if known:
-            return raw.get("memory_id") in (None, known["id"])
+        if memory:
+            return raw.get("memory_id") in (None, memory["id"])
         return typed in (None, raw.get("memory_id"), memories.path_in(raw))  # one that is deleted
 
     print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches)

@@ -44,9 +44,9 @@ def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterato
         yield from (each for each in known if archived or each.archived_at is None)
 
 
-def alive(known: Iterable[Deployment], name: str | None) -> list[Deployment]:
+def alive(deployments: Iterable[Deployment], name: str | None) -> list[Deployment]:
     """Return the deployments of a name that are not archived."""
-    return [found for found in known if found.name == name and not found.archived_at]
+    return [found for found in deployments if found.name == name and not found.archived_at]
 
 
 def explain_missing(error: NotFound, id: str, app: App) -> NotFound:

@@ -36,8 +36,8 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     app.connect()
     declared = with_ids(app, declared)
     names = [one.name or "" for one in declared if one.id is None]
-    known = list(read_all(app, archived=any(map(_NAME_OF_ARCHIVED.search, names)))) if names else []
-    by_id: dict[str, Deployment | QoderError] = {each.id: each for each in known}
+    deployments = list(read_all(app, archived=any(map(_NAME_OF_ARCHIVED.search, names)))) if names else []
+    by_id: dict[str, Deployment | QoderError] = {each.id: each for each in deployments}
 
     def read(id: str) -> Deployment | QoderError:
         try:
@@ -47,9 +47,9 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
 
     missing = [one.id for one in declared if one.id and one.id not in by_id]
     by_id.update(zip(missing, in_order(read, missing, at_a_time=AT_A_TIME), strict=True))
-    if not known and any(_is_renamed(one, by_id[one.id]) for one in declared if one.id):
-        known = list(read_all(app))
-    found = [by_id[one.id] if one.id else _meant(known, one.name) for one in declared]
+    if not deployments and any(_is_renamed(one, by_id[one.id]) for one in declared if one.id):
+        deployments = list(read_all(app))
+    found = [by_id[one.id] if one.id else _meant(deployments, one.name) for one in declared]
     if repin:
         declared = at_latest(app, declared, found)
     steps: list[Step] = []
@@ -59,8 +59,8 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
         elif current is None:
             steps.append(creating(one))
         else:
-            steps.append(changing(one, current, known, repin=repin, send_secrets=send_secrets))
-    if problems := list(_problems(steps, known)):
+            steps.append(changing(one, current, deployments, repin=repin, send_secrets=send_secrets))
+    if problems := list(_problems(steps, deployments)):
         raise BadFiles(problems)
     return steps
 
@@ -104,9 +104,9 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     return found
 
 
-def _meant(known: Sequence[Deployment], name: str | None) -> Deployment | None:
+def _meant(deployments: Sequence[Deployment], name: str | None) -> Deployment | None:
     """Return the deployment that a name means, preferably one not archived; or None."""
-    return next(iter([*alive(known, name), *(found for found in known if found.name == name)]), None)
+    return next(iter([*alive(deployments, name), *(found for found in deployments if found.name == name)]), None)
 
 
 def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
@@ -122,14 +122,19 @@ def creating(declared: Declared) -> Step:
 
 
 def changing(
-    declared: Declared, current: Deployment, known: Sequence[Deployment], *, repin: bool, send_secrets: bool = False
+    declared: Declared,
+    current: Deployment,
+    deployments: Sequence[Deployment],
+    *,
+    repin: bool,
+    send_secrets: bool = False,
 ) -> Step:
     """Return the step that changes one of the `known`, with an error if it cannot."""
     if current.archived_at:
         return Step(declared, current, error=archived(current))
     differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
     step = Step(declared, current, differs.changes, _without_no_tokens(_with_room(differs.body, current)))
-    others = [found.id for found in alive(known, declared.name) if found.id != current.id]
+    others = [found.id for found in alive(deployments, declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
     return step
@@ -183,11 +188,11 @@ def archived(found: Deployment) -> CannotBe:
     )
 
 
-def _problems(steps: Sequence[Step], known: Sequence[Deployment]) -> Iterator[str]:
+def _problems(steps: Sequence[Step], deployments: Sequence[Deployment]) -> Iterator[str]:
     """Yield ambiguous names, incomplete creates, two files for one deployment, and tokens that would be lost."""
     first: dict[str, Step] = {}
     for step in steps:
-        named = alive(known, step.declared.name) if step.declared.id is None else []
+        named = alive(deployments, step.declared.name) if step.declared.id is None else []
         text = ""
         if len(named) > 1:
             ids = few([found.id for found in named], _LISTED)
@@ -208,9 +213,9 @@ def look_again(app: App, steps: Sequence[Step]) -> None:
     new = [step for step in steps if step.is_open and step.current is None]
     if not new:
         return
-    known = list(read_all(app))
+    deployments = list(read_all(app))
     for step in new:
-        if there := ", ".join(found.id for found in alive(known, step.declared.name)):
+        if there := ", ".join(found.id for found in alive(deployments, step.declared.name)):
             step.error = Rejected(
                 f"{step.name} was created by someone else in the meantime ({there}); nothing was changed",
                 hint="apply again to see what differs from it",

@@ -157,8 +157,8 @@ def without_writing(step: Step) -> Applied:
 def show_changes(app: App, steps: Sequence[Step]) -> None:
     """Show each deployment's changes on stderr, and when a new schedule fires."""
     for step in filter(lambda step: step.is_open, steps):
-        known = step.current.id if step.current else "new"
-        app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(known)})\n")
+        id = step.current.id if step.current else "new"
+        app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
         for line in (line for change in step.changes for line in lines_of(change, step.secrets)):
             style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
             app.err.tell(f"  {app.err.styled(line, style)}\n")

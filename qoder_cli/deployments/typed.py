@@ -51,13 +51,13 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def schedule_of(expression: str | None, timezone: str | None, known: Mapping[str, Any]) -> dict[str, Any]:
+def schedule_of(expression: str | None, timezone: str | None, current: Mapping[str, Any]) -> dict[str, Any]:
     """Return the whole schedule; a half not typed is from `known`. Raises UsageError."""
     typed = {"expression": expression, "timezone": timezone}
     typed = {name: value for name, value in typed.items() if value is not None}
     if not typed:
         return {}
-    schedule = {**{name: known[name] for name in ("expression", "timezone") if name in known}, **typed}
+    schedule = {**{name: current[name] for name in ("expression", "timezone") if name in current}, **typed}
     if "expression" not in schedule:
         raise UsageError("--timezone needs --schedule", hint="add --schedule, e.g. '0 9 * * *'")
     if "timezone" not in schedule:

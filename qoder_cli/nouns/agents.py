@@ -105,20 +105,20 @@ def servers_typed(typed: Sequence[str] | None) -> dict[str, str]:
 
 def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
     """Return skills with those typed as NAME[@VERSION]. Raises UsageError, ApiError."""
-    known = _entries(skills)
+    entries = _entries(skills)
     for word in typed:
         name, version = with_version(word)
         id = id_of(app, NOUNS["skill"], name)
-        there = [each for each in known if each.get("skill_id") == id]
-        if there and not version:
+        same = [each for each in entries if each.get("skill_id") == id]
+        if same and not version:
             continue
         source = read(app, target_of(NOUNS["skill"], id)).get("source")
         kind = "qoder" if (text(source) or mapping(source).get("type")) == "qoder" else "custom"
         entry = {"type": kind, "skill_id": id, **filled({"version": version and str(version)})}
-        if not there:
-            known.append(entry)
-        known = [entry if each in there else each for each in known]
-    return known
+        if not same:
+            entries.append(entry)
+        entries = [entry if each in same else each for each in entries]
+    return entries
 
 
 def _entries(value: Any) -> list[Entry]:

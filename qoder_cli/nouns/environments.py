@@ -51,9 +51,9 @@ def check_typed(typed: Typed) -> None:
         check_config({"setup_script": typed["setup"]})
 
 
-def changed(known: Any, typed: Typed, *, is_new: bool) -> Config:
+def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
     """Return the whole config, changed as typed. Raises UsageError."""
-    config = dict(mapping(known))
+    config = dict(mapping(current))
     kind = "self_hosted" if typed["self_hosted"] else config.get("type") or "cloud"
     if kind == "self_hosted":
         if options := options_typed(typed):
@@ -82,12 +82,12 @@ def check_config(config: Any) -> None:
         raise UsageError("the setup script is larger than 64 KB", hint=hint)
 
 
-def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
+def _networking(current: Any, typed: Typed, *, is_new: bool) -> Config:
     """Return the network; an allowed host makes it limited."""
     if typed["network"] == "open":
         return {"type": "unrestricted"}
     default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
-    networking: Config = dict(mapping(known)) or default
+    networking: Config = dict(mapping(current)) or default
     if (typed["network"] or typed["allow_host"]) and networking.get("type") != "limited":
         networking = {"type": "limited"}
     hosts = list(array(networking.get("allowed_hosts")))
@@ -97,8 +97,8 @@ def _networking(known: Any, typed: Typed, *, is_new: bool) -> Config:
     return networking
 
 
-def _packages(known: Mapping[str, Any], typed: Typed) -> Config:
-    packages = copy.deepcopy(dict(known))
+def _packages(current: Mapping[str, Any], typed: Typed) -> Config:
+    packages = copy.deepcopy(dict(current))
     for manager in MANAGERS:
         names = packages[manager] = array(packages.get(manager))
         names += [name for name in dict.fromkeys(typed[manager] or ()) if name not in names]

@@ -117,9 +117,9 @@ def save(write: Callable[[Path], None], what: str, name: str, folder: Path) -> P
     """
     try:
         # On the same disk; what is made in it has the mode of the umask.
-        with tempfile.TemporaryDirectory(prefix=".qoder-", dir=folder, ignore_cleanup_errors=True) as made:
-            write(Path(made) / "part")
-            return _move(Path(made) / "part", folder, name)
+        with tempfile.TemporaryDirectory(prefix=".qoder-", dir=folder, ignore_cleanup_errors=True) as new_folder:
+            write(Path(new_folder) / "part")
+            return _move(Path(new_folder) / "part", folder, name)
     except OSError as error:
         reason = f"{what} cannot be saved in {folder}: {error.strerror or error}"
         raise UsageError(reason, hint="free some space, or name another folder") from None

@@ -130,15 +130,15 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
         raise _shown(app, store, typed, error, find(app, store, typed)) from None
 
 
-def _overwrite(app: App, store: str, typed: str, known: Raw, content: str) -> Raw:
+def _overwrite(app: App, store: str, typed: str, memory: Raw, content: str) -> Raw:
     """Write over a memory as it was read, and return it. Raises QoderError."""
-    target = target_of(ENTRY, store, str(known["id"]))._replace(look=("memory", "cat", store, typed))
+    target = target_of(ENTRY, store, str(memory["id"]))._replace(look=("memory", "cat", store, typed))
     ours = sha256_of(content)
     write = updating(
         app,
         target,
-        {"content": content, "content_sha256": digest(known)},
-        before=known,
+        {"content": content, "content_sha256": digest(memory)},
+        before=memory,
         again=lambda: whole(app, ENTRY, store, target.id, within=READ_WITHIN, retry=False, fresh=True),
         shows=lambda raw: target.is_it(raw) and digest(raw) == ours,
         is_so=lambda raw: digest(raw) == ours,

@@ -88,14 +88,14 @@ def kept(raw: Raw) -> Kept:
     return {key: raw.get(key) for key in ("id", "archived_at", "created_at")}, name_of(raw)
 
 
-def advice(app: App, noun: Noun, typed: str, known: dict[str, str], *parents: str) -> dict[str, Any]:
+def advice(app: App, noun: Noun, typed: str, names: dict[str, str], *parents: str) -> dict[str, Any]:
     """Return an error's hint: the nearest of `known` (name by id), or else the list."""
-    known = {id: name for id, name in known.items() if id != typed}  # lists may be ahead
-    by_name = {name.lower(): id for id, name in known.items()}
-    near = ids.nearest(typed, known, most=3, alike=0.85)  # ids of a minute are half alike
+    names = {id: name for id, name in names.items() if id != typed}  # lists may be ahead
+    by_name = {name.lower(): id for id, name in names.items()}
+    near = ids.nearest(typed, names, most=3, alike=0.85)  # ids of a minute are half alike
     near_names = ids.nearest(typed.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
     if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
-        words = " or ".join(f"{known[id]!r} ({id})" if known[id] else id for id in near)
+        words = " or ".join(f"{names[id]!r} ({id})" if names[id] else id for id in near)
         return {"hint": f"did you mean {words}? {app.settings.asked}"}
     look = app.looking(*words_of(noun, "list", *parents))
     return {"hint": f"to see what there is {app.settings.asked}", "next": look}

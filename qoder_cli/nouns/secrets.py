@@ -98,26 +98,26 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     is told, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is
     not clear which one is meant; other QoderErrors.
     """
-    known = _named(app, vault, name, auth, agree)
+    credential = _named(app, vault, name, auth, agree)
     where = app.client.settings.whereabouts
-    if known is None:
+    if credential is None:
         app.progress.note(f"creating credential {name} in {vault} {where}")
         if auth["type"] == VARIABLE:
             auth = {"networking": {"type": "unrestricted"}, **auth}
             if auth["networking"]["type"] == "unrestricted":
                 app.progress.note("it may be sent to any host (--allow-host restricts it)")
         return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
-    id, kept = str(known["id"]), mapping(known.get("auth"))
+    id, kept = str(credential["id"]), mapping(credential.get("auth"))
     if (hosts := auth.get("networking")) is not None and not contains(kept.get("networking"), hosts):
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    label = f"{name_of(known) or name} ({id}), {_for(known)}," if name != id else f"{id}, {_for(known)},"
+    label = f"{name_of(credential) or name} ({id}), {_for(credential)}," if name != id else f"{id}, {_for(credential)},"
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target, fields = target_of(_CREDENTIAL, vault, id), ("auth", "display_name", "metadata")
-        return update(app, target, {"auth": changed}, before=known, fields=fields, is_told=False)
+        return update(app, target, {"auth": changed}, before=credential, fields=fields, is_told=False)
     except Overtaken:
         raise
     except (Rejected, NotFound) as error:
@@ -133,8 +133,8 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     rows = list(alive(app, _CREDENTIAL, vault, fresh=True))
     called = {str(each["id"]): each for each in rows if name_of(each) == name}
     rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
-    known = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
-    those = [each for each in known if found_at(each, place) == found_at({"auth": auth}, place)]
+    credentials = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
+    those = [each for each in credentials if found_at(each, place) == found_at({"auth": auth}, place)]
     if kind == BEARER and len(those) > 1:
         those = [each for each in those if name_of(each) == name] or those
     if len(those) > 1:
@@ -145,7 +145,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
         if kind == BEARER and name_of(found) != name:
             agree(f"{name_of(found) or found['id']} ({found['id']}) is {_for(found)}, and gets this token")
         return _of_id(app, vault, str(found["id"]), auth)
-    if silent := next((each for each in known if each["id"] in called and not found_at(each, place)), None):
+    if silent := next((each for each in credentials if each["id"] in called and not found_at(each, place)), None):
         hint = f"use its id, if it is the one: {silent['id']}"
         raise UsageError(f"{name} ({silent['id']}) does not show what it is for", hint=hint)
     _check_names(app, name, auth, list(called.values()), agree)

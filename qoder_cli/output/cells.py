@@ -111,8 +111,8 @@ def cell(value: Any) -> Cell:
         case Status(word):
             return Cell(((inert(word), COLOURS.get(word, "")),))
         case Outcomes(words):
-            known = [("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, "")) for word in words]
-            return Cell((*known, ("  (newest →)", "dim")))
+            pieces = [("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, "")) for word in words]
+            return Cell((*pieces, ("  (newest →)", "dim")))
         case Durations(milliseconds) if lasted := [each for each in milliseconds if each is not None]:
             step = max(*lasted, 1) / len(_BARS)  # the longest is full
             bars = (" " if each is None else _BARS[min(int(each / step), len(_BARS) - 1)] for each in milliseconds)

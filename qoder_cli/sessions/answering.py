@@ -94,9 +94,9 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
     return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
 
 
-def warn_of_hidden(app: App, those: Sequence[Waiting]) -> None:
+def warn_of_hidden(app: App, calls: Sequence[Waiting]) -> None:
     """Say which waiting calls cannot be shown whole, because a secret in them is hidden."""
-    for call in filter(None, (each.call for each in those)):
+    for call in filter(None, (each.call for each in calls)):
         if hides_secret(app, call):
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
@@ -440,5 +440,5 @@ def _show(app: App, target: Target, calls: list[str], done: str, still: list[str
     app.output.record({**fields, "still_waiting": still}, data=data)
 
 
-def _listed(those: Sequence[str]) -> str:
-    return few(list(map(named, those)), _LISTED)
+def _listed(ids: Sequence[str]) -> str:
+    return few(list(map(named, ids)), _LISTED)

@@ -222,10 +222,10 @@ def is_last(page: dict[str, Any]) -> bool:
 
 def _descend(times: Sequence[float | None], before: float | None) -> bool:
     """Return whether times never rise after `before`; without it, whether they also fall."""
-    known = [at for at in times if at is not None]
+    dates = [at for at in times if at is not None]
     if before is None:
-        return bool(known) and known[0] > known[-1] and known == sorted(known, reverse=True)
-    return [before, *known] == sorted([before, *known], reverse=True)
+        return bool(dates) and dates[0] > dates[-1] and dates == sorted(dates, reverse=True)
+    return [before, *dates] == sorted([before, *dates], reverse=True)
 
 
 def in_order(events: Iterable[dict[str, Any]]) -> Events:

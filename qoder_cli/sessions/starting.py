@@ -54,9 +54,9 @@ def variables(typed: Sequence[str]) -> dict[str, str]:
     for word in typed:
         name, equals, value = word.partition("=")
         if not equals or not _VARIABLE.fullmatch(name):
-            known = f", not {name[:60]!r}" if equals else ""
+            which = f", not {name[:60]!r}" if equals else ""
             hint = "use letters, digits and _, and no name of the service itself, such as QODER_…"
-            raise UsageError(f"--var takes NAME=VALUE{known}", hint=hint)
+            raise UsageError(f"--var takes NAME=VALUE{which}", hint=hint)
         found[name] = value
     return found
 

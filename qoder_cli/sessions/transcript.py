@@ -115,10 +115,10 @@ def _tool_result(event: dict[str, Any]) -> Entry:
 
 def _file(event: dict[str, Any]) -> Entry:
     name = text(event.get("original_filename")) or "(unnamed file)"
-    known = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
+    details = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
     if text(event.get("file_id")):
-        known.append(str(event["file_id"]))
-    return Entry("file", inert(f"{name} ({', '.join(known)})" if known else name))
+        details.append(str(event["file_id"]))
+    return Entry("file", inert(f"{name} ({', '.join(details)})" if details else name))
 
 
 def _thread_message(event: dict[str, Any]) -> Entry:

@@ -125,8 +125,8 @@ def update(
     declare_fields(typed)  # errors first, before any request
     with nullcontext() if dry_run else turn(app):
         current = find_deployment(app, names.deployment(deployment, app))
-        known = settable(current)
-        fields |= said.whole(remove_metadata, mapping(known["schedule"]), known["metadata"])
+        current_fields = settable(current)
+        fields |= said.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
         others = list(read_all(app)) if said.name not in (None, current.name) else []
         [declared] = with_ids(app, [declare_fields(fields)])
         if said.agent is not None:

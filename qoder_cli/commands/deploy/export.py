@@ -33,21 +33,21 @@ def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = A
         raise unknown
     ids = [each for each in found if isinstance(each, str)]
     once = list(dict.fromkeys(ids))
-    known = dict(zip(once, in_order(lambda id: find_deployment(app, id), once, at_a_time=8), strict=True))
-    for id, deployment in known.items():
+    deployments_by_id = dict(zip(once, in_order(lambda id: find_deployment(app, id), once, at_a_time=8), strict=True))
+    for id, deployment in deployments_by_id.items():
         if deployment.archived_at:
             app.progress.warn(f"{id} was archived on {deployment.archived_at}; `deploy apply` will refuse this file")
         if hidden := [spelled(path) for path in hidden_in(settable(deployment))]:
             where = few(hidden, _NAMED)
             app.progress.warn(f"{id}: {REDACTED} stands for a secret in {where}; `deploy apply` will refuse this file")
     if app.output.is_json or app.output.format == "id":
-        files = [{"id": id, "type": "deployment", **settable(known[id])} for id in ids]
+        files = [{"id": id, "type": "deployment", **settable(deployments_by_id[id])} for id in ids]
         if is_list(deployments):
             app.output.records(files, id="id")
         else:
             app.output.record(files[0], id=ids[0])
         return
-    having = Counter(deployment.name for deployment in known.values())
-    for number, deployment in enumerate(known.values()):
+    having = Counter(deployment.name for deployment in deployments_by_id.values())
+    for number, deployment in enumerate(deployments_by_id.values()):
         written = as_file(deployment, by_id=having[deployment.name] > 1)
         app.out.write_exactly(("---\n" if number else "") + written)

@@ -77,10 +77,10 @@ def update(
     is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
     if is_changed:
-        known = mapping(current.get("config"))
-        config = body.get("config", known)
+        current_config = mapping(current.get("config"))
+        config = body.get("config", current_config)
         if "config" in body and config.get("type") != "self_hosted":
-            config = {"networking": known.get("networking"), **config}
+            config = {"networking": current_config.get("networking"), **config}
         body["config"] = changed(config, options, is_new=False)
     editing.update(ctx, _ENV, current, body, dry_run=dry_run)
 

@@ -44,17 +44,17 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
     as_list = is_list(runs)
     app.tracked.typed = typed if as_list else typed[0]
-    known: names.Found = {}
+    ids_by_word: names.Found = {}
     if is_of_sessions(ctx):
-        known.update(zip(typed, sessions_of(typed, app), strict=True))
+        ids_by_word.update(zip(typed, sessions_of(typed, app), strict=True))
     else:
-        known = names.runs(typed, app)
+        ids_by_word = names.runs(typed, app)
     requested: dict[Key, Observer | Item] = {}  # by run; several words may mean one
     for word in typed:
-        if known[word] in requested:
+        if ids_by_word[word] in requested:
             continue
         try:
-            requested[known[word]] = _request(app, word, known[word], yes=yes)
+            requested[ids_by_word[word]] = _request(app, word, ids_by_word[word], yes=yes)
         except Interrupted as stopped:  # at a question
             before = sum(isinstance(each, Observer) for each in requested.values())
             so_far = f"; the cancellation of {before} was requested before" if before else ""
@@ -64,24 +64,24 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     waited = iter(wait_for_all(app, polled, wanted) if polled else [])
     items = {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
     if not as_list:
-        item = items[known[typed[0]]]
+        item = items[ids_by_word[typed[0]]]
         return Ended(item.typed, item.found, item.error)
     out = printed(app, len(typed))
     for number, word in enumerate(typed):
-        out.put(number, items[known[word]].with_(typed=word))
+        out.put(number, items[ids_by_word[word]].with_(typed=word))
     out.end()
     if failure := out.broken or deciding_error(out.results):
         raise failure
     return None
 
 
-def _request(app: App, typed: str, known: str | QoderError, *, yes: bool) -> Observer | Item:
+def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> Observer | Item:
     """Request it; return the run's observer, or an Item if not sent."""
-    if isinstance(known, QoderError):
-        return Item(typed, None, known)
+    if isinstance(id_or_error, QoderError):
+        return Item(typed, None, id_or_error)
     observer = None
     try:
-        observer = any_observer(app, known)
+        observer = any_observer(app, id_or_error)
         if _ask(app, observer, typed, yes=yes):
             return observer
         return Item(typed, observer.run, None)

@@ -43,8 +43,8 @@ def files(
     if read or remove or renew is not None:
         app.progress.note(f"changing the files of {id} {app.client.settings.whereabouts}")
     for file in read:
-        made = mounted.add(app, id, file)
-        app.progress.note(f"added {file.name} to {id} as {made.id}")
+        resource = mounted.add(app, id, file)
+        app.progress.note(f"added {file.name} to {id} as {resource.id}")
     for word in remove or ():
         if not yes and not confirmed(app, f"Remove {word} from session {id}?", nothing=f"{word} was not removed"):
             raise UsageError(f"cancelled; {word} was not removed")
