@@ -112,8 +112,8 @@ def explained(request: RawRequest, error: ApiError) -> ApiError:
     if isinstance(error, NotFound) or error.http_status == 405:
         methods = " or ".join(each.method for each in of_path(request.path))
         if request.operation is None:
-            hint = f"this path takes {methods}" if methods else "no operation has this path"
-            return error.with_(hint=f"{hint}; to list the operations: qoder api --list")
+            allowed = f"this path takes {methods}" if methods else "no operation has this path"
+            return error.with_(hint=f"{allowed}; to list the operations: qoder api --list")
     elif request.is_write and error.retryable and not isinstance(error, Rejected) and request.key is None:
         hints = filter(None, ("to let it be retried, use --idempotency-key", error.hint))
         return error.with_(hint="; ".join(hints))

@@ -135,8 +135,8 @@ def _address(app: App, typed: str) -> tuple[str, str]:
     named = head.removeprefix("profiles.")
     if key not in KEYS or head == "profiles." or (head and named == head):
         near = nearest(key, KEYS)
-        hint = f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY"
-        raise UsageError(f"unknown key {typed[:60]!r}", hint=f"did you mean {near[0]}?" if near else hint)
+        keys = f"the keys are {', '.join(KEYS)}, or profiles.NAME.KEY"
+        raise UsageError(f"unknown key {typed[:60]!r}", hint=f"did you mean {near[0]}?" if near else keys)
     if named and app.flags.profile not in (None, named):
         raise UsageError(f"{typed} and --profile {app.flags.profile} name two profiles", hint="give only one of them")
     return named or profile_name(app.flags, app.env), key
