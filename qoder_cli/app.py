@@ -33,7 +33,7 @@ _TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QO
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Tracked:
     """The runs that an invocation is about, as far as they are known by now.
 
@@ -73,7 +73,7 @@ class Tracked:
         return observed or next(reversed(self.started), None)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Replies:
     """What a person has replied to questions about calls."""
 
@@ -81,7 +81,7 @@ class Replies:
     has_any: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class App:
     """One invocation: environment, streams, clock, options, and what is made from them."""
 

@@ -82,6 +82,12 @@ class Run(Resource):
         return self.raw.get("type") == "session"
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether it says that a schedule started it."""
+        context = self.raw.get("trigger_context")
+        return (text(context) or text(mapping(context).get("type"))) == "schedule"
+
+    @property
     def called(self) -> str:
         return f"session {self.id}" if self.is_session else f"run {self.id}"
 
@@ -169,7 +175,6 @@ class Run(Resource):
         return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
 
 
-@dataclass(frozen=True)
 class Deployment(Resource):
     """A deployment (help/pages/api.md#deployments)."""
 

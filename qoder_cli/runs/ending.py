@@ -1,7 +1,7 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -26,8 +26,10 @@ from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, verdict, waits_for_answer
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
-from qoder_cli.runs.observe import Observer
 from qoder_cli.settings.values import OnAsk
+
+if TYPE_CHECKING:
+    from qoder_cli.runs.observe import Observer
 
 CANCEL_WITHIN = 2.0  # seconds
 
@@ -122,7 +124,9 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
     return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")
 
 
-def unanswered(observer: Observer, wanted: Wanted, app: App, *, left: Callable[[], float] | None) -> QoderError | None:
+def unanswered(
+    observer: "Observer", wanted: Wanted, app: App, *, left: Callable[[], float] | None
+) -> QoderError | None:
     """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it.
 
     With --on-ask wait there is none: a person may still answer elsewhere.

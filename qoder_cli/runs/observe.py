@@ -164,11 +164,12 @@ class Observer:
                 raise
         return self.ended
 
-    def read_if_unclear(self) -> None:
-        """Read a run whose trigger's answer says too little, if it can be read."""
-        if self.adopted or (self.run and standing(Run(self.run.raw)) is Standing.HALF_WRITTEN):
+    def read_if_unclear(self, started: Run) -> Run:
+        """Return a run that was started; read now, if its trigger's answer says too little and it can be read."""
+        if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
-                self.read_once()
+                return self.read_once()
+        return self.run or started
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""

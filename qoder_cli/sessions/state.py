@@ -20,7 +20,7 @@ class SessionReading(NamedTuple):
     is_silent: bool = False
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SessionState:
     """How a session stands. Times are the monotonic clock's."""
 

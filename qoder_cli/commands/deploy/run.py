@@ -1,14 +1,18 @@
 """`qoder deploy run`: start runs of deployments."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled, UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Waiting, flag, is_list, named, option, options_typed, wanted_of
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
+
+if TYPE_CHECKING:
+    from qoder_cli.runs.ending import Ended, Wanted
+    from qoder_cli.runs.trigger import Order
 
 PARALLEL = 8  # runs started at a time
 
@@ -67,10 +71,7 @@ def run(
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     Try these for free: qoder sandbox -- sh"""
-    from dataclasses import replace
-
-    from qoder_cli.runs import names
-    from qoder_cli.runs.single import run_one
+    from qoder_cli.deployments.lookup import deployment_id_of
     from qoder_cli.runs.trigger import Order, check_key
 
     app: App = ctx.obj
@@ -91,7 +92,7 @@ def run(
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
     else:
         app.tracked.typed = typed[0]
-        order = replace(order, deployment_id=names.deployment(typed[0], app), typed=typed[0])
+        order = order._replace(deployment_id=deployment_id_of(typed[0], app), typed=typed[0])
         orders = [order]
     if dry_run:
         from qoder_cli.runs.fleet.dry_run import show_requests
@@ -102,7 +103,79 @@ def run(
         from qoder_cli.runs.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
-    return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
+    return _run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
+
+
+def _run_one(app: App, order: "Order", wanted: "Wanted | None", *, if_idle: bool, on_skip: OnSkip) -> "Ended | None":
+    """Start a run and wait for it if `wanted`. Return what came of it, or of --if-idle."""
+    fine = [Exit.RUN_SKIPPED] if on_skip == "ok" else []
+    if wanted is None:
+        fine.append(Exit.NOT_YET)
+    ended = _going(app, order) if if_idle else None
+    if ended is None:
+        ended = _started(app, order, wanted)
+    if ended.error is None or ended.error.exit not in fine:
+        return ended
+    if ended.found is None:
+        return None
+    return ended._replace(error=None)
+
+
+def _going(app: App, order: "Order") -> "Ended | None":
+    """Return a run that --if-idle finds going, or why nothing is to be started; None if its deployment is idle."""
+    from qoder_cli.runs.ending import Ended
+    from qoder_cli.runs.idle import already_going, find_going
+
+    try:
+        going = find_going(app, order.deployment_id)
+    except RunSkipped as skipped:
+        return Ended(order.typed, None, skipped)
+    if going is None:
+        return None
+    return Ended(going.id, going, already_going(going, app))
+
+
+def _started(app: App, order: "Order", wanted: "Wanted | None") -> "Ended":
+    from qoder_cli.base.ids import called
+    from qoder_cli.base.outcome import Standing, settle, standing
+    from qoder_cli.deployments.lookup import explain_refusal
+    from qoder_cli.local.remembered import remember_runs
+    from qoder_cli.runs.ending import Ended, ending_error
+    from qoder_cli.runs.trigger import Trigger
+
+    what = called(order.typed, order.deployment_id)
+    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
+    trigger = Trigger(app, order)
+    try:
+        run = trigger.start()
+    except Signalled as signalled:
+        if trigger.run is not None or not trigger.may_have_acted:
+            raise
+        raise signalled.in_words(
+            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
+            hint="before starting another, check",
+            next=app.command("run", "wait", "last"),
+            run_state="unknown",
+            kind=Exit.OUTCOME_UNKNOWN,
+        ) from None
+    except ApiError as error:
+        raise explain_refusal(error, order.deployment_id, app) from error
+    app.progress.note(f"run {run.id} of {order.deployment_id}")
+    app.tracked.begun(run.id, run.session_id)
+    remember_runs(app.store, app.settings, [run])
+    says_enough = not run.adopted and standing(run) is not Standing.HALF_WRITTEN
+    if wanted is None and says_enough:
+        run = settle(run)
+        return Ended(run.id, run, ending_error(run, app))
+    from qoder_cli.runs.observe import observer_of
+
+    observer = observer_of(app, run.id, run=run, adopted=run.adopted)
+    if wanted is None:
+        run = observer.read_if_unclear(run)
+        return Ended(run.id, run, ending_error(run, app))
+    from qoder_cli.runs.awaiting import waited
+
+    return waited(app, observer, wanted)

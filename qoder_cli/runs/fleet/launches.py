@@ -110,7 +110,7 @@ class Launches:
             if isinstance(item.error, ApiError):
                 item = item.with_(error=explain_refusal(item.error, order.deployment_id, self._app))
             if polled and not self._plan.wait:
-                polled.observer.read_if_unclear()
+                polled.observer.read_if_unclear(run)
                 item = self._item(polled)
         self._under_way.pop(number, None)
         return item, polled

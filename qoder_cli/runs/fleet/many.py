@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
+from qoder_cli.deployments.lookup import deployment_ids_of
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Wanted
@@ -29,7 +29,7 @@ def orders_for(
 
     With `keep_going`, an unknown name is an error in its place.
     """
-    found = names.deployments(typed, app)
+    found = deployment_ids_of(typed, app)
     if not allow_duplicates or like.key is not None:
         _refuse_duplicates(typed, found)
     unknown = [each for each in found if isinstance(each, QoderError)]
@@ -43,7 +43,7 @@ def orders_for(
             key = like.key
             if key is not None:
                 key = check_key(f"{key}:{each}")
-            orders.append(replace(like, deployment_id=each, key=key, typed=word))
+            orders.append(like._replace(deployment_id=each, key=key, typed=word))
     return orders
 
 
