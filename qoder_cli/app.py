@@ -45,7 +45,7 @@ class Tracked:
     started: "list[Run]" = field(default_factory=list)  # what was triggered
     observer: Any = None  # of the one run: a runs.observe.Observer
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
-    items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.awaiting.Item
+    items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:

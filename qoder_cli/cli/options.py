@@ -153,7 +153,10 @@ def wanted_of(
     from qoder_cli.base.times import read_limits
     from qoder_cli.runs.ending import Wanted
 
-    import_module("qoder_cli.cli.ending")  # now: once a wait has ended, the program's files may be gone
+    # Now: once a wait has ended, the program's files may be gone.
+    import_module("qoder_cli.cli.ending")
+    if several:
+        import_module("qoder_cli.cli.several")
 
     typed, follow, result, timeout, on_ask = waiting
     wait = wait or typed or follow or result
@@ -262,14 +265,18 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     """Return the words as typed, with `-` replaced by the lines of standard input.
 
     Ignores blank lines, `#` comments, spaces around a line and a byte order mark.
-    `what` names the things in errors. Raises UsageError if nothing is left, for too much, and
-    for non-UTF-8. With `allow_empty` an empty list is printed, and the command exits 0.
+    They are what the command is about. `what` names the things in errors. Raises UsageError if
+    nothing is left, for too much, and for non-UTF-8. With `allow_empty` an empty list is printed, and
+    the command exits 0.
     """
     words: list[str] = []
     for word in typed:
         words += _names_of_stdin(app, what) if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
+    app.tracked.typed = words
+    if words and not is_list(typed):
+        app.tracked.typed = words[0]
     if not words and allow_empty:
         app.output.records([], id="id")
         raise typer.Exit

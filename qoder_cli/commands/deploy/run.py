@@ -80,22 +80,19 @@ def run(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
-    typed = deployments
+    typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
         from qoder_cli.runs.fleet.many import orders_for
 
         if waiting.result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
-        typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
-        app.tracked.typed = typed
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
     else:
-        app.tracked.typed = typed[0]
         order = order._replace(deployment_id=deployment_id_of(typed[0], app), typed=typed[0])
         orders = [order]
     if dry_run:
-        from qoder_cli.runs.fleet.dry_run import show_requests
+        from qoder_cli.commands.deploy.dry_run import show_requests
 
         return show_requests(app, typed, orders, as_list=as_list)
     if as_list:
@@ -121,7 +118,7 @@ def _run_one(app: App, order: "Order", wanted: "Wanted | None", *, if_idle: bool
         return ended
     if ended.found is None:
         return None
-    return ended._replace(error=None)
+    return ended.with_(error=None)
 
 
 def _going(app: App, order: "Order") -> "Ended | None":
@@ -176,6 +173,6 @@ def _started(app: App, order: "Order", wanted: "Wanted | None") -> "Ended":
     if wanted is None:
         run = observer.read_if_unclear(run)
         return Ended(run.id, run, ending_error(run, app))
-    from qoder_cli.runs.awaiting import waited
+    from qoder_cli.runs.awaiting import wait_for
 
-    return waited(app, observer, wanted)
+    return wait_for(app, observer, wanted)

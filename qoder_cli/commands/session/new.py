@@ -103,11 +103,11 @@ def new(
     if chat:
         return talk(app, session.id)
     if wanted and body.get("initial_events"):
-        from qoder_cli.runs.awaiting import waited
+        from qoder_cli.runs.awaiting import wait_for
         from qoder_cli.runs.turn import turn_observer
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
-        return waited(app, observer, wanted.since(began, app.clock))
+        return wait_for(app, observer, wanted.since(began, app.clock))
     app.output.record(session_fields(session), data=session.as_json(), id=session.id)
 
 
