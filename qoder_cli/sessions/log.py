@@ -267,6 +267,8 @@ def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | N
     Where times do not tell: what is new comes after what was read before, and the agent's work after its beginning.
     """
     known = [at for at in times if at is not None]
+    if len(events) < 2:
+        return False
     if known and known[0] != known[-1]:
         return known[0] > known[-1]
     is_old = [event_key(event) in read for event in events]

@@ -100,25 +100,21 @@ def run(
         from qoder_cli.runs.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
-    return _run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
-
-
-_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
-
-
-def _run_one(app: App, order: "Order", wanted: "Wanted | None", *, if_idle: bool, on_skip: OnSkip) -> "Ended | None":
-    """Start a run and wait for it if `wanted`. Return what came of it, or of --if-idle."""
-    fine = [Exit.RUN_SKIPPED] if on_skip == "ok" else []
-    if wanted is None:
-        fine.append(Exit.NOT_YET)
     ended = _going(app, order) if if_idle else None
     if ended is None:
         ended = _started(app, order, wanted)
-    if ended.error is None or ended.error.exit not in fine:
-        return ended
-    if ended.found is None:
+    is_fine = ended.error is not None and (
+        (on_skip == "ok" and ended.error.exit is Exit.RUN_SKIPPED)
+        or (wanted is None and ended.error.exit is Exit.NOT_YET)
+    )
+    if is_fine and ended.found is None:
         return None
-    return ended.with_(error=None)
+    if is_fine:
+        return ended.with_(error=None)
+    return ended
+
+
+_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
 
 
 def _going(app: App, order: "Order") -> "Ended | None":
@@ -136,6 +132,7 @@ def _going(app: App, order: "Order") -> "Ended | None":
 
 
 def _started(app: App, order: "Order", wanted: "Wanted | None") -> "Ended":
+    """Start a run, and wait for it if `wanted`. Return what came of it."""
     from qoder_cli.base.ids import called
     from qoder_cli.base.outcome import Standing, settle, standing
     from qoder_cli.deployments.lookup import explain_refusal
