@@ -9,8 +9,7 @@ from qoder_cli.base.model import Run
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
-from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.turn import turn_observer
+from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answering import Target, Turn, Waits
 from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.session import session_of

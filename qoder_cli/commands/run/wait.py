@@ -10,8 +10,7 @@ from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, Waiting, flag, is_list, is_of_sessions, named, or_last, wanted_of
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_for
-from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.turn import any_observer
+from qoder_cli.runs.observe import any_observer, observer_of
 from qoder_cli.settings.values import OnAsk
 
 

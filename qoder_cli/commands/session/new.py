@@ -104,7 +104,7 @@ def new(
         return talk(app, session.id)
     if wanted and body.get("initial_events"):
         from qoder_cli.runs.awaiting import wait_for
-        from qoder_cli.runs.turn import turn_observer
+        from qoder_cli.runs.observe import turn_observer
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
         return wait_for(app, observer, wanted.since(began, app.clock))
