@@ -11,7 +11,8 @@ from qoder_cli.cli.options import Text, Waiting, flag, is_list, named, option, o
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
 
 if TYPE_CHECKING:
-    from qoder_cli.runs.ending import Ended, Wanted
+    from qoder_cli.base.model import Run
+    from qoder_cli.runs.ending import Ended
     from qoder_cli.runs.trigger import Order
 
 PARALLEL = 8  # runs started at a time
@@ -102,7 +103,14 @@ def run(
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
     ended = _going(app, order) if if_idle else None
     if ended is None:
-        ended = _started(app, order, wanted)
+        run = _started(app, order)
+        if wanted is None:
+            ended = _accepted(app, run)
+        else:
+            from qoder_cli.runs.awaiting import wait_for
+            from qoder_cli.runs.observe import observer_of
+
+            ended = wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
     is_fine = ended.error is not None and (
         (on_skip == "ok" and ended.error.exit is Exit.RUN_SKIPPED)
         or (wanted is None and ended.error.exit is Exit.NOT_YET)
@@ -131,13 +139,11 @@ def _going(app: App, order: "Order") -> "Ended | None":
     return Ended(going.id, going, already_going(going, app))
 
 
-def _started(app: App, order: "Order", wanted: "Wanted | None") -> "Ended":
-    """Start a run, and wait for it if `wanted`. Return what came of it."""
+def _started(app: App, order: "Order") -> "Run":
+    """Start a run and return it. Raises QoderError, Signalled."""
     from qoder_cli.base.ids import called
-    from qoder_cli.base.outcome import Standing, settle, standing
     from qoder_cli.deployments.lookup import explain_refusal
     from qoder_cli.local.remembered import remember_runs
-    from qoder_cli.runs.ending import Ended, ending_error
     from qoder_cli.runs.trigger import Trigger
 
     what = called(order.typed, order.deployment_id)
@@ -160,16 +166,18 @@ def _started(app: App, order: "Order", wanted: "Wanted | None") -> "Ended":
     app.progress.note(f"run {run.id} of {order.deployment_id}")
     app.tracked.begun(run.id, run.session_id)
     remember_runs(app.store, app.settings, [run])
-    says_enough = not run.adopted and standing(run) is not Standing.HALF_WRITTEN
-    if wanted is None and says_enough:
+    return run
+
+
+def _accepted(app: App, run: "Run") -> "Ended":
+    """Return what came of a run that is not waited for: it may have failed already."""
+    from qoder_cli.base.outcome import Standing, settle, standing
+    from qoder_cli.runs.ending import Ended, ending_error
+
+    if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
+        from qoder_cli.runs.observe import observer_of
+
+        run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
+    else:
         run = settle(run)
-        return Ended(run.id, run, ending_error(run, app))
-    from qoder_cli.runs.observe import observer_of
-
-    observer = observer_of(app, run.id, run=run, adopted=run.adopted)
-    if wanted is None:
-        run = observer.read_if_unclear(run)
-        return Ended(run.id, run, ending_error(run, app))
-    from qoder_cli.runs.awaiting import wait_for
-
-    return wait_for(app, observer, wanted)
+    return Ended(run.id, run, ending_error(run, app))
