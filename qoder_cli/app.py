@@ -33,7 +33,7 @@ _TOKENS = ("QODER_PAT", "QODER_ACCESS_TOKEN", "QODER_PERSONAL_ACCESS_TOKEN", "QO
 _SHORTEST_TOKEN = 8  # characters; what is shorter may be part of other words
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Tracked:
     """The runs that an invocation is about, as far as they are known by now.
 
@@ -45,7 +45,7 @@ class Tracked:
     started: "list[Run]" = field(default_factory=list)  # what was triggered
     observer: Any = None  # of the one run: a runs.observe.Observer
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
-    items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.awaiting.Item
+    items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
 
     def begun(self, run_id: str, session_id: str | None = None, *, number: int = 0) -> None:
@@ -75,7 +75,7 @@ class Tracked:
         return observed or next(reversed(self.started), None)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Replies:
     """What a person has replied to questions about calls."""
 
@@ -83,7 +83,7 @@ class Replies:
     has_any: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class App:
     """One invocation: environment, streams, clock, options, and what is made from them."""
 

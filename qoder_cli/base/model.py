@@ -99,6 +99,12 @@ class Run(Resource):
         return self.raw.get("type") == "session"
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether it says that a schedule started it."""
+        context = self.raw.get("trigger_context")
+        return (text(context) or text(mapping(context).get("type"))) == "schedule"
+
+    @property
     def called(self) -> str:
         if self.is_session:
             return f"session {self.id}"
@@ -202,7 +208,6 @@ class Run(Resource):
         return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
 
 
-@dataclass(frozen=True)
 class Deployment(Resource):
     """A deployment (help/pages/api.md#deployments)."""
 

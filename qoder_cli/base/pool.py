@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -47,24 +48,18 @@ _idle: list[_Worker] = []
 
 def begin(work: Callable[[], None]) -> None:
     """Do work in a thread that ends with the process, an idle one if there is one. Return at once. Raises Signalled."""
-    try:
+    worker = None
+    with suppress(IndexError):
         worker = _idle.pop()
-    except IndexError:
-        worker = _hired()
-    if not worker.is_alive():  # a process that was forked has the list, but not the threads
-        worker = _hired()
+    if worker is None or not worker.is_alive():  # a process that was forked has the list, but not the threads
+        worker = _Worker()
+        try:
+            worker.start()
+        except RuntimeError as error:  # of the event by which a thread tells that it has started
+            if isinstance(error.__context__, Signalled):
+                raise error.__context__ from None
+            raise
     worker.inbox.put(work)
-
-
-def _hired() -> _Worker:
-    worker = _Worker()
-    try:
-        worker.start()
-    except RuntimeError as error:  # of the event by which a thread tells that it has started
-        if isinstance(error.__context__, Signalled):
-            raise error.__context__ from None
-        raise
-    return worker
 
 
 class Task(Generic[R]):

@@ -15,8 +15,8 @@ _AGE = "".join(rf"(?:(?P<{unit}>\d+){unit[0]})?" for unit in ("weeks", "days", "
 _TIME = r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?"
 _HINT = "use an age (90m, 7d, 2w), a date (2026-06-14) or a time (2026-06-14T08:54:06Z)"
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
-_SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_DURATION = r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
+_SECONDS = r"(?a)\d+(?:\.\d+)?"
 SHORTEST_INTERVAL = 0.1  # seconds
 SUSPENDED = 30.0  # seconds that a pause may overrun before this machine is held to have been suspended
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,9 +27,9 @@ _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+
 def parse_duration(text: str, *, option: str) -> float:
     """Return the seconds of `90`, `1.5s`, `1h30m` or `2d`. Raises UsageError, naming `option`."""
     text = text.strip()
-    if _SECONDS.fullmatch(text):
+    if re.fullmatch(_SECONDS, text):
         seconds = float(text)
-    elif text and (match := _DURATION.fullmatch(text)):
+    elif text and (match := re.fullmatch(_DURATION, text)):
         seconds = sum(float(part) * _UNITS[unit] for part, unit in zip(match.groups(), "dhms", strict=True) if part)
     else:
         raise UsageError(f"{option}: invalid duration {text[:60]!r}", hint="use 90, 90s, 10m, 1h30m or 2d")

@@ -31,7 +31,6 @@ from qoder_cli.base.plainfile import reason_of, without_waiting
 from qoder_cli.base.times import span
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import inert, inert_lines
-from qoder_cli.runs.awaiting import Item
 from qoder_cli.runs.ending import Ended
 
 OFTEN = 1.0  # seconds between two reports of several runs' ids
@@ -101,20 +100,15 @@ class Ci:
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         error, tracked = _in_words(failure), self.tracked
         is_one = isinstance(tracked.typed, str)
-        tracked.items |= {
-            number: Item(ended.typed, ended.found, ended.error)
-            for number, ended in tracked.items.items()
-            if isinstance(ended, Ended)
-        }
         if is_one and not tracked.items:  # the one thing has no result
             run = tracked.run
             if run is not None or error is not None:
-                tracked.ended(Item(str(tracked.typed), run, error))
+                tracked.ended(Ended(str(tracked.typed), run, error))
             if run is None and error is not None and error.run_id is not None:
                 tracked.ids[0] = error.run_id, error.session_id
         if not is_one and error is not None:  # what has no result was not attempted
             for number in set(range(len(tracked.typed))) - tracked.items.keys() - tracked.ids.keys():
-                tracked.ended(Item(tracked.typed[number], None, None, attempted=False), number=number)
+                tracked.ended(Ended(tracked.typed[number], None, None, attempted=False), number=number)
         if not tracked.items and not tracked.ids:
             return  # no runs, as with --dry-run
         self._tell_runs(Exit.OK if error is None else error.exit)
@@ -188,7 +182,7 @@ class System:
     def tell(self, values: dict[str, Value]) -> None:
         """Set values by name; a later value replaces an earlier one."""
 
-    def sum_up(self, items: Sequence[Item]) -> None:
+    def sum_up(self, items: Sequence[Ended]) -> None:
         """Show people a summary of the results."""
 
     def complain(self, error: QoderError) -> None:
@@ -216,7 +210,7 @@ class GitHub(System):
     def tell(self, values: dict[str, Value]) -> None:
         self._append("GITHUB_OUTPUT", "".join(itertools.starmap(_output, values.items())))
 
-    def sum_up(self, items: Sequence[Item]) -> None:
+    def sum_up(self, items: Sequence[Ended]) -> None:
         if not items:
             return
         text = f"\n{_HEAD}{''.join(map(_row, items[:MOST_ROWS]))}"
@@ -287,7 +281,7 @@ def _set(path: Path, values: dict[str, str], gone: Iterable[str]) -> None:
     beside.replace(path)
 
 
-def _row(item: Item) -> str:
+def _row(item: Ended) -> str:
     run = item.found
     error = shortened(item.error.message, LONGEST_SHOWN) if item.error else ""
     code = "" if item.exit_code is None else str(item.exit_code)

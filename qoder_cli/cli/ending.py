@@ -1,6 +1,7 @@
 """What a command came to, however it ended, turned into output and the error that decides the exit code."""
 
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, QoderError, ReaderGone, RunState, Signalled
@@ -17,9 +18,16 @@ from qoder_cli.runs.ending import (
     unreadable,
 )
 
+if TYPE_CHECKING:
+    from qoder_cli.runs.fleet.conductor import Conductor
 
-def conclude(app: App, ended: Ended) -> None:
-    """Print what a command about one run came to. Raises its error."""
+
+def conclude(app: App, ended: "Ended | Conductor") -> None:
+    """Print what a command about runs came to. Raises its error."""
+    if not isinstance(ended, Ended):
+        from qoder_cli.cli.several import conclude_all
+
+        return conclude_all(app, ended)
     app.tracked.ended(ended)
     run, error = ended.found, ended.error
     try:
@@ -33,7 +41,7 @@ def conclude(app: App, ended: Ended) -> None:
     except (ReaderGone, InternalError):
         if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
             raise
-    app.tracked.ended(ended._replace(error=error))
+    app.tracked.ended(ended.with_(error=error))
     if error is not None:
         raise error if ended.with_message else beside_record(error, run, app)
 

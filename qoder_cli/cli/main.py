@@ -17,7 +17,7 @@ from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
 from qoder_cli.cli.options import HiddenCommand, everywhere, refuse_tokens, show_help, unfolded
-from qoder_cli.help import CONTENTS, NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
+from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD, contents
 from qoder_cli.output.screen import format_typed
 
 _FLAGS = {"max_content_width": 80}
@@ -103,7 +103,7 @@ class Tree(TyperGroup):
         commands: Mapping[str, Any],
         understood: Mapping[str, str] = VERBS_UNDERSTOOD,
         *,
-        contents: Mapping[str, str] | None = None,
+        contents: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__(
             name=name,
@@ -162,7 +162,10 @@ class Tree(TyperGroup):
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        return [("Commands", [*(self._contents or dict(self.commands_told())).items()])]
+        rows = self.commands_told()
+        if self._contents:
+            rows = [*self._contents().items()]
+        return [("Commands", rows)]
 
 
 def _show_contents(ctx: typer.Context) -> None:
@@ -235,7 +238,7 @@ def function_of(command: Callable[..., Any] | HiddenCommand | str) -> Callable[.
 @cache
 def command_tree(program: str) -> Tree:
     """Return the root of the tree, built once, with no command imported."""
-    tree = Tree(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD, contents=CONTENTS)
+    tree = Tree(program, _ABOUT, NOUNS, NOUNS_UNDERSTOOD, contents=contents)
     tree.params += _build("version", _version_option, kind=TyperCommand).params
     return tree
 

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +18,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Interrupted, UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import names_token
-from qoder_cli.help.completion import values
-from qoder_cli.output.prompt import choice_of, interrupted_with
 from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
@@ -72,11 +69,20 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
     return command
 
 
-@dataclass(frozen=True)
 class HiddenCommand:
     """A command for programs, not people: it works, but no list shows it."""
 
-    command: Callable[..., Any]
+    def __init__(self, command: Callable[..., Any]) -> None:
+        self.command = command
+
+
+def _offered(name: str) -> Callable[..., Any]:
+    """Return a function of `help.completion.values`, imported when it is called: once TAB is pressed."""
+
+    def offer(ctx: typer.Context, incomplete: str) -> Any:
+        return getattr(import_module("qoder_cli.help.completion.values"), name)(ctx, incomplete)
+
+    return offer
 
 
 def argument(metavar: str, help: str, offered: Any = None, default: Any = ...) -> Any:
@@ -103,14 +109,15 @@ def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
 
 
 # Names on a command line.
-ONE_DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", values.deployments)
-DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", values.deployments)
-_ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", values.runs)
-_MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", values.runs)
+_DEPLOYMENTS, _RUNS = _offered("deployments"), _offered("runs")
+ONE_DEPLOYMENT = argument("DEPLOYMENT", "Deployment id (dep_…) or exact name.", _DEPLOYMENTS)
+DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads them from stdin.", _DEPLOYMENTS)
+_ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", _RUNS)
+_MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
 ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
 RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
-AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", values.things("agent"))
-MODEL = option("--model", "ID", "Model; see qoder model list.", values.things("model"))
+AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
+MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 
 ALLOW_EMPTY = flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")
 YES = flag("--yes -y", "Skip the confirmation prompt.")
@@ -149,7 +156,10 @@ def wanted_of(
     from qoder_cli.base.times import read_limits
     from qoder_cli.runs.ending import Wanted
 
-    import_module("qoder_cli.cli.ending")  # now: once a wait has ended, the program's files may be gone
+    # Now: once a wait has ended, the program's files may be gone.
+    import_module("qoder_cli.cli.ending")
+    if several:
+        import_module("qoder_cli.cli.several")
 
     typed, follow, result, timeout, on_ask = waiting
     wait = wait or typed or follow or result
@@ -267,14 +277,18 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     """Return the words as typed, with `-` replaced by the lines of standard input.
 
     Ignores blank lines, `#` comments, spaces around a line and a byte order mark.
-    `what` names the things in errors. Raises UsageError if nothing is left, for too much, and
-    for non-UTF-8. With `allow_empty` an empty list is printed, and the command exits 0.
+    They are what the command is about. `what` names the things in errors. Raises UsageError if
+    nothing is left, for too much, and for non-UTF-8. With `allow_empty` an empty list is printed, and
+    the command exits 0.
     """
     words: list[str] = []
     for word in typed:
         words += _names_of_stdin(app, what) if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
+    app.tracked.typed = words
+    if words and not is_list(typed):
+        app.tracked.typed = words[0]
     if not words and allow_empty:
         app.output.records([], id="id")
         raise typer.Exit
@@ -285,6 +299,8 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
 
 def confirmed(app: App, question: str, *, nothing: str) -> bool:
     """Return whether a person says yes. Raises UsageError, or Interrupted, which say that `nothing` was done."""
+    from qoder_cli.output.prompt import choice_of, interrupted_with
+
     with interrupted_with(nothing):
         asked = f"{inert(question)} [y/N]:"
         return choice_of(app.stdin, app.err, asked, "yes no", nothing=nothing, default="n") == "y"
@@ -298,6 +314,8 @@ def secret_of(app: App, most: int, prompt: str) -> tuple[str, str]:
         except (OSError, ValueError) as error:  # which may say what was read
             raise UsageError(f"cannot read standard input: {type(error).__name__}") from None
     from getpass import getpass
+
+    from qoder_cli.output.prompt import interrupted_with
 
     try:
         with interrupted_with("nothing was saved"):
@@ -356,7 +374,9 @@ def _show_help(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-def _global(flags: str, help: str, metavar: str | None = None, **more: Any) -> Any:
+def _global(flags: str, help: str, metavar: str | None = None, offered: str | None = None, **more: Any) -> Any:
+    if offered:
+        more["autocompletion"] = _offered(offered)
     more |= {"callback": _remember, "expose_value": False, "show_default": False}
     return typer.Option(None, *flags.split(), metavar=metavar, help=help, **more)
 
@@ -369,8 +389,8 @@ def everywhere(
     format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),
-    profile: Text = _global("--profile", "Profile of the config file to use.", "NAME", autocompletion=values.profiles),
-    region: Text = _global("--region", "global or cn.", "REGION", autocompletion=values.one_of("region")),
+    profile: Text = _global("--profile", "Profile of the config file to use.", "NAME", offered="profiles"),
+    region: Text = _global("--region", "global or cn.", "REGION", offered="regions"),
     base_url: Text = _global("--base-url", "API base URL.", "URL"),
     workspace: Text = _global("--workspace", "Workspace id to send.", "ID"),
     request_timeout: Text = _global("--request-timeout", "Timeout per request (default 30s; 60s to start a run).", "D"),

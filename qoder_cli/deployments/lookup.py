@@ -1,17 +1,36 @@
 """Read deployments, and explain why one is missing or cannot be run."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, Rejected
+from qoder_cli.base import ids
+from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, QoderError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, filled
 
 _SUGGEST_FROM = 200  # newest deployments to search for near names
+
+
+def deployment_id_of(typed: str, app: App) -> str:
+    """Return a deployment's id, by name or id. Raises UsageError, ApiError."""
+    [found] = deployment_ids_of([typed], app)
+    if isinstance(found, QoderError):
+        raise found
+    return found
+
+
+def deployment_ids_of(typed: Sequence[str], app: App) -> list[str | QoderError]:
+    """Return the id or error for each, with one listing. Raises UsageError, ApiError."""
+    if all(ids.deployment(word).startswith("dep_") for word in typed):
+        return list(typed)
+    from qoder_cli.nouns.named import Names
+    from qoder_cli.nouns.table import NOUNS
+
+    return Names(app).ids_of(NOUNS["deploy"], typed)
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:

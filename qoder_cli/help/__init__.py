@@ -27,10 +27,13 @@ NOUNS = {
 # share the line of the first.
 RARE = ("key",)  # left out there: an error names it where it is needed
 ALIKE = ("agent", "env", "file", "vault", "skill", "memory", "dream", "model")
-CONTENTS = {
-    **{noun: about for noun, (about, _) in NOUNS.items() if noun not in (*ALIKE[1:], *RARE)},
-    ALIKE[0]: f"Agents; likewise {', '.join(ALIKE[1:])}",
-}
+
+
+def contents() -> dict[str, str]:
+    """Return the lines of `qoder --help`: nouns, and what each is about."""
+    listed = {noun: about for noun, (about, _) in NOUNS.items() if noun not in (*ALIKE[1:], *RARE)}
+    return {**listed, ALIKE[0]: f"Agents; likewise {', '.join(ALIKE[1:])}"}
+
 
 # What people type for these; understood, and not shown.
 NOUNS_UNDERSTOOD = {

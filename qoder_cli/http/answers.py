@@ -26,10 +26,10 @@ WITHOUT_BODY = (204, 205)  # statuses
 CLOCKS_DIFFER = 10.0  # seconds by which the clocks of a server's replicas may differ
 _LONGEST_FIELD = 200  # characters
 _LONGEST_ASKED = 366 * 86400.0  # seconds that a server may ask to wait; more is a mistake
-_WORD = re.compile(r"[\w.-]{1,40}")
+_WORD = r"[\w.-]{1,40}"
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Answer:
     """A complete response, with our own token taken out."""
 
@@ -107,7 +107,7 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
     """Return a server's word; what is more than one may quote something."""
     said = text(value)
-    if said is None or _WORD.fullmatch(said):
+    if said is None or re.fullmatch(_WORD, said):
         return said
     return veil(said)
 

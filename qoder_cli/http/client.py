@@ -155,17 +155,15 @@ class Client:
         If it is to be `fresh`, one that a proxy has kept is no answer; for `exact` see `jsontext.parse`.
         """
 
-        def ask() -> Any:
-            request = self.prepare("GET", path, params=params, headers=headers).start()
-            answer = answer_to(request, within or self.request_timeout)
-            value = self.understand(answer, exact=exact)
-            if fresh and answer.is_kept:
-                raise no_answer("the response is an old one that a proxy has kept")
-            return value
-
         if retry:
-            return self.patiently(ask)
-        return ask()
+            how: dict[str, Any] = {"headers": headers, "within": within, "fresh": fresh, "exact": exact}
+            return self.patiently(partial(self.get, path, params, retry=False, **how))
+        request = self.prepare("GET", path, params=params, headers=headers).start()
+        answer = answer_to(request, within or self.request_timeout)
+        value = self.understand(answer, exact=exact)
+        if fresh and answer.is_kept:
+            raise no_answer("the response is an old one that a proxy has kept")
+        return value
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SCHEME = r"(?i)[a-z][a-z0-9+.-]*://"
 _VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")  # the API is https; plain http is loopback, which is never proxied
 _OF_THE_SYSTEM = "the system's settings"
 
@@ -23,7 +23,7 @@ class Proxy(NamedTuple):
     @property
     def url(self) -> str:
         """Its address with a scheme, which may be left out in a variable."""
-        if _SCHEME.match(self.address):
+        if re.match(_SCHEME, self.address):
             return self.address
         return f"http://{self.address}"
 
@@ -63,5 +63,5 @@ def _variable(env: Mapping[str, str], name: str) -> tuple[str, str]:
 def masked(url: str) -> str:
     """Return a URL without user name and password."""
     _, at, host = url.rpartition("@")
-    scheme = _SCHEME.match(url)
+    scheme = re.match(_SCHEME, url)
     return f"{scheme[0] if scheme else ''}****@{host}" if at else url

@@ -135,7 +135,7 @@ class Journal(NamedTuple):
 NO_JOURNAL = Journal()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Write(Generic[T]):
     """One write, done by `send`. After a signal, `result` and `may_have_acted` say what is known.
 

@@ -8,6 +8,7 @@ The store is never in the way. A failed read or write is one warning: changes ar
 memory, count in all answers, and are written with a later change, or at the end.
 """
 
+import math
 import os
 import stat
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME = "state.db"
+ABOUT = 60.0  # seconds by which a clock may be off, and a run still be an attempt's
 VERSION = 2  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
@@ -94,6 +96,13 @@ class Attempt(NamedTuple):
     host: str
     deployment: str
     key: str
+
+    @property
+    def earliest(self) -> float:
+        """The time before which no run can be this attempt's, on either clock; -inf if one is unknown."""
+        if self.ahead is None:
+            return -math.inf
+        return min(self.at, self.at + self.ahead) - ABOUT
 
 
 class Entry(NamedTuple):

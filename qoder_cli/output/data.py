@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.times import local_zone_name
-from qoder_cli.output.cells import Fields, cell, has_time, plain
 from qoder_cli.output.screen import Format, Screen, inert, inert_lines, terminal_width
 
 if TYPE_CHECKING:
+    from qoder_cli.output.cells import Fields
     from qoder_cli.output.grid import Grid
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Output:
     def indent(self) -> int | None:
         return 2 if self.screen.is_terminal else None
 
-    def record(self, fields: Fields, *, data: dict[str, Any] | None = None, id: str = "") -> None:
+    def record(self, fields: "Fields", *, data: dict[str, Any] | None = None, id: str = "") -> None:
         """Print one object: as JSON (`data` or the fields), a table, or its id.
 
         A field that is a list has a line for each value.
@@ -59,7 +59,7 @@ class Output:
 
     def records(
         self,
-        rows: Sequence[Fields],
+        rows: "Sequence[Fields]",
         *,
         data: Sequence[dict[str, Any]] | None = None,
         id: str,
@@ -86,6 +86,8 @@ class Output:
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
         """Return the faint line below a drawing: its times' zone, and more."""
+        from qoder_cli.output.cells import has_time
+
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
         notes = " · ".join([*zone, *more])
         if notes:
@@ -96,7 +98,9 @@ class Output:
     def _ascii_only(self) -> bool:
         return sys.platform == "win32" and not self.screen.is_terminal  # another code page
 
-    def _sheet(self, fields: Fields) -> str:
+    def _sheet(self, fields: "Fields") -> str:
+        from qoder_cli.output.cells import plain
+
         lines = [
             (key, value)
             for key, values in fields.items()
@@ -107,6 +111,7 @@ class Output:
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
 
     def _drawn_sheet(self, lines: Sequence[tuple[str, Any]]) -> str:
+        from qoder_cli.output.cells import cell
         from qoder_cli.output.grid import columns, cut, wrapped
 
         names = [_LABELS.get(key, key.replace("_", " ")) for key, _ in lines]
@@ -124,12 +129,12 @@ class Output:
         return drawn
 
 
-def present(fields: Fields) -> Fields:
+def present(fields: "Fields") -> "Fields":
     """Return the fields that have a value."""
     return {key: value for key, value in fields.items() if value is not None and value != []}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Rows(Generic[T]):
     """A list printed batch by batch, in constant memory, in a `with` block.
 
@@ -143,7 +148,7 @@ class Rows(Generic[T]):
 
     output: Output
     _: KW_ONLY
-    fields: Callable[[T], Fields]
+    fields: "Callable[[T], Fields]"
     data: Callable[[T], dict[str, Any]]
     id: str = "id"
     first: Sequence[str] | None = None
@@ -173,6 +178,8 @@ class Rows(Generic[T]):
             self._begun = True
 
     def _text(self, batch: Sequence[T]) -> str:
+        from qoder_cli.output.cells import plain
+
         match self.output.format:
             case "json":
                 array = self.output.document([self.data(item) for item in batch])
@@ -187,7 +194,8 @@ class Rows(Generic[T]):
             return self._drawn(list(rows))
         return "".join("\t".join(map(plain, row.values())) + "\n" for row in rows)
 
-    def _drawn(self, rows: Sequence[Fields]) -> str:
+    def _drawn(self, rows: "Sequence[Fields]") -> str:
+        from qoder_cli.output.cells import cell, has_time
         from qoder_cli.output.grid import Grid
 
         cells = [[cell(value) for value in row.values()] for row in rows]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Resource)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result(Generic[T]):
     """The result for one thing typed: what was found, the error, whether it was attempted.
 

@@ -1,7 +1,8 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -26,8 +27,13 @@ from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import FINAL, SESSION_ARCHIVED, is_going, verdict, waits_for_answer
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Clock, Limits, span
-from qoder_cli.runs.observe import Observer
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.output.results import Result
 from qoder_cli.settings.values import OnAsk
+
+if TYPE_CHECKING:
+    from qoder_cli.output.cells import Fields
+    from qoder_cli.runs.observe import Observer
 
 CANCEL_WITHIN = 2.0  # seconds
 
@@ -46,13 +52,54 @@ class Wanted(NamedTuple):
         return self._replace(limits=self.limits._replace(spent=clock.monotonic() - began))
 
 
-class Ended(NamedTuple):
-    """What a command about one run came to, for `main` to print: the run, or its final message; and its error."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Ended(Result[Run]):
+    """What came of one run, or of one that was to be; `with_message`: its final message is what is to be printed."""
 
-    typed: str
-    found: Run | None
-    error: QoderError | None
     with_message: bool = False
+
+    @property
+    def run_id(self) -> str | None:
+        if self.found is not None:
+            return self.found.id
+        return self.error.run_id if self.error else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a run that may still be running."""
+        if self.found is not None:
+            return is_going(self.found)
+        error = self.error
+        return isinstance(error, WaitTimeout) or bool(error and error.run_id and error.run_state != "ended")
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows if a run was started."""
+        return self.found is None and self.exit_code == Exit.OUTCOME_UNKNOWN
+
+    @property
+    def word(self) -> str:
+        if self.found is not None:
+            return self.found.status or "gone"
+        if not self.attempted:
+            return "not_started"
+        return self.error.type_name if self.error else "pending"
+
+    def row(self) -> "Fields":
+        from qoder_cli.output.views import missing_row, run_row
+
+        if self.found is None:
+            return missing_row(without_tokens(self.typed), self.word)
+        return run_row(self.found)
+
+    def drawn_row(self) -> "Fields":
+        """Return the row for a terminal, with the deployment as it was typed."""
+        from qoder_cli.output.cells import Words
+
+        names_run = self.found is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
+        if names_run:
+            return self.row()
+        return {**self.row(), "deployment": Words(self.typed)}
 
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:
@@ -122,7 +169,9 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
     return NeedsAnswer(waits, hint=_TO_ANSWER, next=next, run_state="going")
 
 
-def unanswered(observer: Observer, wanted: Wanted, app: App, *, left: Callable[[], float] | None) -> QoderError | None:
+def unanswered(
+    observer: "Observer", wanted: Wanted, app: App, *, left: Callable[[], float] | None
+) -> QoderError | None:
     """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it.
 
     With --on-ask wait there is none: a person may still answer elsewhere.

@@ -25,12 +25,11 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
 from qoder_cli.http.change import ReadBack
 from qoder_cli.http.client import Client
-from qoder_cli.local.store import Attempt, Entry, Store
+from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
 MORE_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
-ABOUT = 60.0  # seconds by which a clock may be off, and a run still be ours
 FORGET = "qoder run wait last --forget"  # what ends the doubt about the newest attempt
 CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
 _NAMED = 5  # runs that an error lists
@@ -85,13 +84,6 @@ def _narrow(attempt: Attempt) -> _Window | None:
     return _Window(math.floor(sent), sent + ADOPT_WITHIN)
 
 
-def earliest(attempt: Attempt) -> float:
-    """Return the time before which no run can be the attempt's, on either clock; -inf if one is unknown."""
-    if attempt.ahead is None:
-        return -math.inf
-    return min(attempt.at, attempt.at + attempt.ahead) - ABOUT
-
-
 class _Search:
     """What several looks at the run list have shown. A run that showed once may be ours."""
 
@@ -109,7 +101,7 @@ class _Search:
         self._problem = self._gap = None
         reading = ReadBack(self._client, f"/deployments/{segment(self._deployment)}/runs")
         try:
-            for row in reading.rows(lambda: min(map(earliest, self._attempts()))):
+            for row in reading.rows(lambda: min(attempt.earliest for attempt in self._attempts())):
                 run = Run.read(row)
                 if run is None:
                     self._gap = "the run list shows something that is not a run"
@@ -174,14 +166,14 @@ class _Search:
     def _possible(self, owners: dict[str, Entry]) -> list[Run]:
         """Return the runs that may be ours, read widely."""
         mine = {attempt.id for attempt in self._attempts()}
-        since = min(map(earliest, self._attempts()))
+        since = min(attempt.earliest for attempt in self._attempts())
 
         def is_possible(run: Run) -> bool:
             owner, created = owners.get(run.id), self._created(run)
             # Another's guess does not prove that it is theirs; the answer to their trigger does.
             is_another = owner is not None and owner.attempt.id not in mine and not owner.adopted
             is_earlier = created is not None and created < since
-            return not (is_earlier or is_another or is_scheduled(run))
+            return not (is_earlier or is_another or run.is_scheduled)
 
         return [run for run in self._shown.values() if is_possible(run)]
 
@@ -203,12 +195,6 @@ class _Search:
             is_other = other.id not in mine and other.deployment == self._deployment
             if entry.open and is_other and other.at > since:
                 raise OutcomeUnknown(f"run {run.id} may be it, or may belong to another command on this machine")
-
-
-def is_scheduled(run: Run) -> bool:
-    """Return whether a run says that a schedule started it."""
-    context = run.raw.get("trigger_context")
-    return (text(context) or text(mapping(context).get("type"))) == "schedule"
 
 
 def _listed(runs: Sequence[Run]) -> str:

@@ -20,7 +20,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import span, unix
-from qoder_cli.deployments.lookup import explain_missing
+from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 
 _LISTED = 10  # ids in an error about an ambiguous one
 AT_A_TIME = 8  # requests
@@ -30,24 +30,6 @@ _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
 
 T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the run's id
-
-
-def deployment(typed: str, app: App) -> str:
-    """Return a deployment's id, by name or id. Raises UsageError, ApiError."""
-    [found] = deployments([typed], app)
-    if isinstance(found, QoderError):
-        raise found
-    return found
-
-
-def deployments(typed: Sequence[str], app: App) -> list[str | QoderError]:
-    """Return the id or error for each, with one listing. Raises UsageError, ApiError."""
-    if all(ids.deployment(word).startswith("dep_") for word in typed):
-        return list(typed)
-    from qoder_cli.nouns.named import Names
-    from qoder_cli.nouns.table import NOUNS
-
-    return Names(app).ids_of(NOUNS["deploy"], typed)
 
 
 def run(typed: str, app: App, *, timeout: float | None = None) -> str:
@@ -130,7 +112,7 @@ class _Finder:
     def _find_newest(self, of_words: dict[str, str]) -> None:
         typed = list(dict.fromkeys(of_words.values()))
         try:
-            known = dict(zip(typed, deployments(typed, self._app), strict=True))
+            known = dict(zip(typed, deployment_ids_of(typed, self._app), strict=True))
         except ApiError as error:
             known = {of: of if of.startswith("dep_") else error for of in typed}
         deployment_ids = list(dict.fromkeys(id for id in known.values() if isinstance(id, str)))

@@ -1,6 +1,6 @@
 """Read one run until its ending is known, with as few requests as possible."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
@@ -24,13 +24,13 @@ from qoder_cli.base.outcome import (
 )
 from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.state import SessionReading, SessionState
-from qoder_cli.sessions.story import Story, story_of
+from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.state import DISAGREEMENT_AFTER, SessionReading, SessionState, TurnJudge
+from qoder_cli.sessions.story import Story, story_of, turn_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-DISAGREEMENT_AFTER = 60.0  # seconds a status may stay behind its session before the session is asked, and between asks
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
 USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
 LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling
@@ -45,10 +45,9 @@ class Observer:
     """One run, and how much of its session's story is known.
 
     `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or never will be.
-    `is_fresh`: a run that the server does not show may not have reached every replica yet.
+    `is_fresh`: a run that the server does not show may not have reached every replica yet. A session's turn is observed
+    by the `state` of the session, which has a judge; it is asked for by its own id.
     """
-
-    reads_on = False  # whether its session's story goes beyond the first ending
 
     def __init__(
         self,
@@ -58,13 +57,14 @@ class Observer:
         run: Run | None = None,
         adopted: bool = False,
         is_fresh: Callable[[str], bool] = lambda run_id: False,
+        state: SessionState | None = None,
     ) -> None:
         self.run_id = run_id
         self.adopted = adopted
         self._is_fresh = is_fresh
         self._session: dict[str, Any] | None = None  # see take_session
         self._client = client
-        self.state = SessionState(Log(client, ""), Story())
+        self.state = state or SessionState(Log(client, ""), Story())
         self._going_since: float | None = None
         self._warned: set[str] = set()
         self.run: Run | None = None
@@ -106,7 +106,7 @@ class Observer:
             self._put(raw)
             if standing(raw) is not Standing.ASK_SESSION:
                 break
-            told = self._ask_session(raw, within, retry)
+            told = self._session_of(raw).ask(within=within, retry=retry)
             if told.ending is None and told.error is None and not told.is_silent:
                 return self._settled(raw, told)
             again = raw if is_read else self._read_again(raw, within, retry)
@@ -156,7 +156,7 @@ class Observer:
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended
         try:
-            self._settled(run, self._ask_session(run, None, True))
+            self._settled(run, self._session_of(run).ask(within=None, retry=True))
         except NotFound as error:
             if error.enveloped and self._age(run) > LONGEST_RUN:
                 self._keep(apply_ending(run, SESSION_DELETED))
@@ -164,11 +164,12 @@ class Observer:
                 raise
         return self.ended
 
-    def read_if_unclear(self) -> None:
-        """Read a run whose trigger's answer says too little, if it can be read."""
-        if self.adopted or (self.run and standing(Run(self.run.raw)) is Standing.HALF_WRITTEN):
+    def read_if_unclear(self, started: Run) -> Run:
+        """Return a run that was started; read now, if its trigger's answer says too little and it can be read."""
+        if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
-                self.read_once()
+                return self.read_once()
+        return self.run or started
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""
@@ -211,16 +212,17 @@ class Observer:
 
     def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
         """Return the run as it is now, before its session decides. Raises ApiError."""
+        if self.state.judge:
+            return run
         self.state.confirmed = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
-    def _ask_session(self, run: Run, within: float | None, retry: bool) -> SessionReading:
-        """Read what a run's session tells of it. Raises ApiError, but for a 404 of the API's own, which is returned."""
-        return self._session_of(run).ask(within=within, retry=retry, whole=self.reads_on)
-
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
-        self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
+        if self.state.judge is None:
+            self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
+        elif session := self.state.judge.reread(USAGE_WITHIN):
+            self._keep(apply_ending(Run(session), ending))
 
     def _session_of(self, run: Run) -> SessionState:
         if run.session_id and run.session_id != self.state.log.session_id:
@@ -291,6 +293,30 @@ def observer_of(app: App, run_id: str, *, run: Run | None = None, adopted: bool 
     adopted = adopted or run_id in app.store.adopted(app.settings.host)
     observer = app.tracked.observer = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
     return observer
+
+
+def turn_observer(
+    app: App,
+    session: dict[str, Any],
+    *,
+    before: Collection[str] = (),
+    after: Collection[str] = (),
+    is_new: bool = False,
+) -> Observer:
+    """Return the observer of the turn after the events `after`, else of the last turn.
+
+    `before` are the keys of earlier events. Of a session that `is_new`, the first turn is meant.
+    """
+    story = Story() if is_new else turn_story(before=before, after=after)
+    id = str(session["id"])
+    state = SessionState(Log(app.client, id), story, TurnJudge(app.client, session))
+    observer = app.tracked.observer = Observer(app.client, id, run=Run(session), state=state)
+    return observer
+
+
+def any_observer(app: App, id: str) -> Observer:
+    """Return the observer of a run or of a session. Raises ApiError."""
+    return turn_observer(app, session_of(app, id)) if id.startswith("sess_") else observer_of(app, id)
 
 
 def freshness(app: App) -> Callable[[str], bool]:

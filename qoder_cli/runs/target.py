@@ -7,10 +7,9 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import wait_for, waited
+from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
-from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.turn import turn_observer
+from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answering import Target, Turn, Waits
 from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.session import session_of
@@ -58,9 +57,9 @@ def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> 
         else:
             session, before = turn or Turn(session_of(app, target.session_id), set())
             observer = turn_observer(app, session, before=before, after=keys(said))
-        ended = waited(app, observer, left())
+        ended = wait_for(app, observer, left())
         if ended.error is None or ended.error.session_id is not None:
             return ended
-        return ended._replace(error=ended.error.with_(session_id=target.session_id))
+        return ended.with_(error=ended.error.with_(session_id=target.session_id))
 
     return Waits(wanted.limits.timeout, rests, follows)

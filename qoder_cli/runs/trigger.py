@@ -10,8 +10,9 @@ import shlex
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import repeat
+from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
@@ -25,8 +26,7 @@ from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import CERTAIN, FORGET, LOOKS, MORE_LOOKS, age, dated, earliest, is_scheduled, look_for_run
-from qoder_cli.runs.observe import YOUNG, Observer
+from qoder_cli.runs.lost import CERTAIN, FORGET, LOOKS, MORE_LOOKS, age, dated, look_for_run
 from qoder_cli.settings.values import OnLost, written
 
 TRIGGER_TIMEOUT = 60.0  # seconds
@@ -34,7 +34,7 @@ RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
 LONGEST_KEY = 255  # characters
 # A key of our own making, which the hint of an exit 9 repeats: no run of before can be under it.
-_MADE_HERE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_MADE_HERE = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
@@ -49,8 +49,7 @@ def check_key(key: str, secrets: Collection[str] = ()) -> str:
     return key
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """A run to start; `options` are the words to repeat it with, `typed` is its name."""
 
     deployment_id: str
@@ -120,11 +119,11 @@ class Trigger:
         self._mine(run)
         why = None
         owner = self._app.store.owner(run.id, host=self._app.client.settings.host)
-        if is_scheduled(run):
+        if run.is_scheduled:
             why = "a run that a schedule started"
         elif owner is not None and owner.attempt.key != self._key:
             why = "a run that another command of this machine started"
-        elif self._is_new_key and run.created is not None and run.created < earliest(self._attempts()[0]):
+        elif self._is_new_key and run.created is not None and run.created < self._attempts()[0].earliest:
             why = "a run from before this command"
         if why is not None:
             raise NoAnswer(f"the response is {why} ({run.id})")
@@ -136,7 +135,7 @@ class Trigger:
 
         A key that was typed may have started its run long ago, and the server answers with that one again.
         """
-        return self._order.key is None or (bool(self._earlier) and bool(_MADE_HERE.fullmatch(self._order.key)))
+        return self._order.key is None or (bool(self._earlier) and bool(re.fullmatch(_MADE_HERE, self._order.key)))
 
     def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
@@ -283,6 +282,8 @@ class Trigger:
 
     def _reread(self, entry: Entry) -> Run:
         """Return that run as it is now. Raises ApiError, LostSight."""
+        from qoder_cli.runs.observe import YOUNG, Observer
+
         assert entry.run is not None
         self._app.client.progress.note(f"the key {self._key!r} already started run {entry.run}; nothing was sent")
         is_young = age(self._app.client, entry.attempt) < YOUNG

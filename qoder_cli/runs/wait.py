@@ -199,7 +199,9 @@ class Wait:
                 while (going := self.going) or self.to_come():
                     if self._has_enough():
                         break
-                    if self._sleep_until(self.poller.due(going)):
+                    if (news := self._next_news(until=self.poller.due(going))) is not None:
+                        self._receive(news)
+                    elif not self._has_enough():
                         self._note_time()
                         for reading in self.poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
                             self._judge(reading)
@@ -240,20 +242,19 @@ class Wait:
             self.runs[polled] = False
             self.on_over(polled)
 
-    def _sleep_until(self, due: float) -> bool:
-        """Sleep, at most until the deadline. Return False if something came in first."""
-        clock, until = self.app.clock, min(due, self.deadline.at)
+    def _next_news(self, *, until: float) -> Any:
+        """Sleep until there is news, and return it; None at that time or the deadline, or if there is enough."""
+        clock, until = self.app.clock, min(until, self.deadline.at)
         longest = LONGEST_SLEEP
         if self.is_enough and self.app.out.is_piped:
             longest = GLANCE
-        while (seconds := min(until - clock.monotonic(), longest)) > 0:
+        news = None
+        while news is None and (seconds := min(until - clock.monotonic(), longest)) > 0 and not self._has_enough():
             self._awake_at = clock.monotonic()
             news = clock.receive(self.streams.inbox, seconds)
-            if (news is not None and self._receive(news)) or self._has_enough():
-                return False
             self._note_time(seconds)
             self.app.progress.beat()
-        return True
+        return news
 
     def _must_stop(self) -> bool:
         """Take in news during a request. Return whether to abandon it."""
@@ -264,17 +265,16 @@ class Wait:
         self.app.progress.beat()
         return self.deadline.is_past or self._has_enough()
 
-    def _receive(self, news: Any) -> bool:
-        """Take in news. Return whether something is due now because of it."""
+    def _receive(self, news: Any) -> None:
+        """Take in news, and wake the runs that it is about."""
         if callable(news):
             news()
             self._start_deadline()
-            return True
+            return
         session_id, is_quick = self.streams.receive(news)
-        woken = [polled for polled in self.going if session_id and polled.session_id == session_id]
-        for polled in woken:
-            polled.wake(self.app.clock.monotonic(), is_quick=is_quick)
-        return bool(woken)
+        for polled in self.going:
+            if session_id and polled.session_id == session_id:
+                polled.wake(self.app.clock.monotonic(), is_quick=is_quick)
 
     def _note_time(self, meant: float = 0.0) -> None:
         """Note the time. A much longer gap than was meant: this machine, or the process, was suspended."""

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
+from operator import is_not, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base import jsontext
@@ -255,10 +257,10 @@ def dated(events: Sequence[dict[str, Any]], read: Container[str] = ()) -> list[t
 
 def by_time(items: list[tuple[T, float | None]]) -> list[T]:
     """Return items in the order in which they come, unless their times contradict it."""
-    times = [at for _, at in items if at is not None]
+    times = list(filter(partial(is_not, None), map(itemgetter(1), items)))
     if times != sorted(times):
         items = sorted(items, key=lambda pair: float("-inf") if pair[1] is None else pair[1])
-    return [item for item, _ in items]
+    return list(map(itemgetter(0), items))
 
 
 def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | None], read: Container[str]) -> bool:
@@ -267,6 +269,8 @@ def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | N
     Where times do not tell: what is new comes after what was read before, and the agent's work after its beginning.
     """
     known = [at for at in times if at is not None]
+    if len(events) < 2:
+        return False
     if known and known[0] != known[-1]:
         return known[0] > known[-1]
     is_old = [event_key(event) in read for event in events]

@@ -1,13 +1,22 @@
 """How a session stands, as its log shows it, and for how long."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.base.errors import NotFound
-from qoder_cli.base.outcome import SESSION_DELETED, Asks, Ending, Rest
+from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import mapping
+from qoder_cli.base.outcome import NO_WORK, SESSION_ARCHIVED, SESSION_DELETED, Asks, Ending, Rest
+from qoder_cli.base.times import unix
 from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.story import Story, read_story
 
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
+
+DISAGREEMENT_AFTER = 60.0  # seconds for which a session may contradict what else is told, and between two looks at it
+AT_WORK = ("running", "rescheduling", "canceling")  # what a session says of itself while it works
 GONE_READS = 3  # times that the API must say that there is no such session, besides for how long
 SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
 
@@ -20,12 +29,62 @@ class SessionReading(NamedTuple):
     is_silent: bool = False
 
 
-@dataclass
+class TurnJudge:
+    """Ends a turn that will never end: of a session that is archived, or rests without having worked on a message."""
+
+    def __init__(self, client: "Client", session: dict[str, Any]) -> None:
+        self._client = client
+        self._session = session
+        self._read_at = client.clock.monotonic()
+        self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
+
+    def session(self, within: float | None) -> dict[str, Any]:
+        """Return the session, read anew if that is due and it can be."""
+        if self._client.clock.monotonic() - self._read_at < DISAGREEMENT_AFTER:
+            return self._session
+        return self.reread(within) or self._session
+
+    def reread(self, within: float | None) -> dict[str, Any] | None:
+        """Return the session, read now; None if it cannot be."""
+        id = str(self._session["id"])
+        with suppress(ApiError):
+            session = mapping(self._client.get(f"/sessions/{segment(id)}", within=within, retry=False))
+            if session.get("id") == id:
+                self._read_at = self._client.clock.monotonic()
+                return {**session, "type": "session"}
+        return None
+
+    def ending(self, session: dict[str, Any], story: Story) -> Ending | None:
+        """Return why the turn will never end; None if it may."""
+        now = self._client.server_now()
+        archived_at = unix(session.get("archived_at"))
+        if session.get("archived_at") and (archived_at is None or now - archived_at >= DISAGREEMENT_AFTER):
+            return SESSION_ARCHIVED
+        if (unworked := story.unworked) is None:
+            self._unworked = None
+            return None
+        if self._unworked is None or self._unworked[0] != unworked.key:
+            self._unworked = unworked.key, self._client.clock.monotonic()
+        rests_for = self._client.clock.monotonic() - self._unworked[1]
+        if unworked.at is not None and story.is_latest:
+            rests_for = max(rests_for, now - unworked.at)
+        if rests_for < DISAGREEMENT_AFTER or session.get("status") in AT_WORK:
+            return None
+        if session.get("archived_at"):
+            return SESSION_ARCHIVED
+        return NO_WORK
+
+
+@dataclass(eq=False, repr=False)
 class SessionState:
-    """How a session stands. Times are the monotonic clock's."""
+    """How a session stands; a turn of it has a judge, and its story goes beyond the first ending.
+
+    Times are the monotonic clock's.
+    """
 
     log: Log
     story: Story
+    judge: TurnJudge | None = None
     asks: tuple[Asks, float] | None = None  # what the agent waits for, and since when it is seen to
     asked_until: float = 0.0  # when it was last seen to
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
@@ -35,11 +94,12 @@ class SessionState:
     confirmed: float = 0.0  # when its run was last read to see whether it still names this session
     checked: float = 0.0  # when it was last read because its run's status does not move
 
-    def ask(self, *, within: float | None, retry: bool, whole: bool) -> SessionReading:
+    def ask(self, *, within: float | None, retry: bool) -> SessionReading:
         """Read what it tells of its run. Raises ApiError, but for a 404 of the API's own, which is returned."""
-        clock = self.log.client.clock
+        clock, judge = self.log.client.clock, self.judge
+        session = judge and judge.session(within)
         try:
-            self.read(within=within, retry=retry, whole=whole)
+            self.read(within=within, retry=retry, whole=judge is not None)
         except NotFound as error:
             if not error.enveloped:
                 raise  # it is not the API's own, and says nothing at all
@@ -51,7 +111,10 @@ class SessionState:
                 return SessionReading(error=error.with_(retryable=True))  # in a while it is settled
             return SessionReading(self.story.ending or SESSION_DELETED)
         is_silent = clock.monotonic() - max(self.news, self.confirmed) >= SILENT
-        return SessionReading(self.story.ending, is_silent=is_silent)
+        ending = self.story.ending
+        if judge and session and ending is None:
+            ending = judge.ending(session, self.story)
+        return SessionReading(ending, is_silent=is_silent)
 
     def read(self, *, within: float | None, retry: bool, whole: bool) -> None:
         """Read its story on, to the first ending or the `whole`. Raises ApiError."""

@@ -5,7 +5,7 @@ A token is kept out of every repr, message and traceback here.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from qoder_cli.base.errors import UsageError
@@ -35,15 +35,15 @@ WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
 PROFILE_VARIABLE = "QODER_PROFILE"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Found:
     """A value and where it came from."""
 
-    value: str = field(repr=False)
+    value: str
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)  # no token in a traceback
 class Settings:
     """The settings of a command; server and token with their sources.
 
@@ -53,7 +53,7 @@ class Settings:
 
     server: Found
     profile: str = DEFAULT_PROFILE
-    token: str | None = field(default=None, repr=False)
+    token: str | None = None
     token_source: str | None = None
     workspace_id: str | None = None
     request_timeout: float | None = None

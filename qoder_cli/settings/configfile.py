@@ -19,18 +19,18 @@ SETTINGS = ("region", "base_url", "workspace_id")
 KEYS = ("token", *SETTINGS)
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds
 _LARGEST = 2**20  # bytes; this ends a read from /dev/zero
-_PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 ANYONE_ELSE = 0o077  # POSIX mode bits of group and others
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)  # it has tokens
 class ConfigFile:
     """The config file. A missing one is empty; empty values are not set."""
 
     path: Path
-    profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    text: str = field(default="", repr=False)
+    text: str = ""
 
     def profile(self, name: str) -> Mapping[str, str]:
         """Return what a profile sets, by KEYS; empty if it does not exist."""
@@ -50,7 +50,7 @@ class ConfigFile:
             )
         if profile == DEFAULT_PROFILE or profile in self.profiles:
             return
-        if may_create and _PROFILE_NAME.fullmatch(profile) and not is_token(profile):
+        if may_create and re.fullmatch(_PROFILE_NAME, profile) and not is_token(profile):
             return
         if may_create:
             raise UsageError(

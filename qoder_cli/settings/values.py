@@ -48,7 +48,7 @@ def written(option: str, value: str) -> list[str]:
     return [option, value]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Flags:
     """The options that more than one room needs, as typed; None and False if not given."""
 

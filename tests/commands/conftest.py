@@ -81,7 +81,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             return "y" if answer else "n"
 
         monkeypatch.setattr(App, "may_ask", True)
-        monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
+        monkeypatch.setattr("qoder_cli.output.prompt.choice_of", choice_of)
         return asked
 
     return answering

@@ -234,7 +234,7 @@ def test_auth_login_asks_before_it_replaces_a_token_of_another_host(
         asked.append(question)
         return answer
 
-    monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
+    monkeypatch.setattr("qoder_cli.output.prompt.choice_of", choice_of)
     if answer == "y":
         qoder.wire.on("GET", "/deployments", page())
     ran = qoder("auth", "login", "--region", "cn")

@@ -23,7 +23,7 @@ from qoder_cli.base.errors import QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.ci import Ci, System, reporting
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
@@ -386,14 +386,14 @@ from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.ci import reporting
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.ending import Ended
 path = sys.argv[1]
 {setup}
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 env = dict(CI="true", GITHUB_ACTIONS="true", GITHUB_OUTPUT=path, GITHUB_STEP_SUMMARY=path)
 with reporting(App(env=env, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()))) as ci:
     ci.tracked.begun("drun_1")
-    ci.tracked.ended(Item("drun_1", Run(dict(id="drun_1", status="completed")), None))
+    ci.tracked.ended(Ended("drun_1", Run(dict(id="drun_1", status="completed")), None))
 """
 
 
@@ -426,7 +426,7 @@ EVIL = (
 def test_ci_lets_no_text_break_the_table_or_the_line(text: str) -> None:
     error = RunFailed(text, hint=f"{text}\n{text}")
     run = {"id": "drun_1", "deployment_id": text, "status": "failed", "error": {"type": "x", "message": "y"}}
-    row = systems._row(Item("drun_1", Run(run), error))
+    row = systems._row(Ended("drun_1", Run(run), error))
     assert (row.count("\n"), row.count("|")) == (1, 7)
     assert not re.search(r"[<>`*\[\]()!@\\~#]", re.sub("&#[0-9]+;", "", row[1:-2]))
     assert "www." not in row
@@ -449,7 +449,7 @@ def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
     app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
     with Ci(app, Listening(app)) as ci:
         ci.tracked.begun(text, text)
-        ci.tracked.ended(Item(text, Run({"id": text, "session_id": text, "status": text}), None))
+        ci.tracked.ended(Ended(text, Run({"id": text, "session_id": text, "status": text}), None))
     for value in (value for values in told for value in values.values()):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@:-]*|", value)
 
@@ -467,7 +467,7 @@ def test_ci_keeps_its_files_small_however_many_there_are(tmp_path: Path) -> None
                 if env is github and number == 200:
                     assert len([id for id in json.loads(read(output)["run_ids"]) if id]) > 150, "they are told soon"
             for number in range(1000):
-                ci.tracked.ended(Item("x", None, QoderError("|" * 5000)), number=number)
+                ci.tracked.ended(Ended("x", None, QoderError("|" * 5000)), number=number)
     assert len(rows(output)) == systems.MOST_ROWS
     assert "800 more are not shown" in summary.read_text()
     sizes = [path.stat().st_size for path in (summary, output, variables)]

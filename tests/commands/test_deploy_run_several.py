@@ -18,9 +18,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import RANKING, Exit, NotYet, QoderError, Signalled, UsageError, first_by_rank
 from qoder_cli.base.model import Run
 from qoder_cli.cli.options import named
+from qoder_cli.cli.several import last_words
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.awaiting import Item
-from qoder_cli.runs.fleet.conductor import last_words
+from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
@@ -600,7 +600,7 @@ def test_deploy_run_of_several_calls_unknown_what_a_bug_stops_after_it_was_sent(
 def test_deploy_run_of_several_says_after_a_signal_that_all_that_were_started_have_ended(qoder: Qoder) -> None:
     screen = Screen(io.BytesIO())
     app = App(env=qoder.env, out=screen, err=screen, clock=qoder.clock)
-    ended, not_begun = Item("dep_1", Run(DONE)), Item("dep_2", None, NotYet("not started"), attempted=False)
+    ended, not_begun = Ended("dep_1", Run(DONE)), Ended("dep_2", None, NotYet("not started"), attempted=False)
     shown = not_begun.as_json()
     assert (shown["input"], shown["exit_code"], shown["id"]) == ("dep_2", None, None)
     error = Signalled(signal.SIGINT).in_words("stopped")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import qoder_cli
+from qoder_cli.cli.several import IDS
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
-from qoder_cli.runs.fleet.conductor import IDS
 from tests.conftest import Qoder
 from tests.support.crowd import Town
 from tests.support.wire import FakeClock

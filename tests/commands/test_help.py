@@ -21,7 +21,7 @@ from qoder_cli.help import ALIKE, NOUNS, RARE, documented
 from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.output.screen import Screen
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
-from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.listed import picture
 from tests.conftest import Qoder
 from tests.support.one_run import DONE
@@ -206,7 +206,7 @@ def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str
     assert keys - names(told["keys"]["run"]) == set()
     error = QoderError("something")
     assert names(told["keys"]["error"]) == set(error.as_json())
-    assert names(told["keys"]["item"]) == set(Item("dep_1", None, error).as_json())
+    assert names(told["keys"]["item"]) == set(Ended("dep_1", None, error).as_json())
     odd = [name for of in told["keys"].values() for name in names(of) if not re.fullmatch("[a-z_]+", name)]
     assert odd == []
 

@@ -75,7 +75,7 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(qoder: Qoder, mo
         return replies.pop()
 
     monkeypatch.setattr(App, "may_ask", True)
-    monkeypatch.setattr("qoder_cli.cli.options.choice_of", choice_of)
+    monkeypatch.setattr("qoder_cli.output.prompt.choice_of", choice_of)
     qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, (202, {})).on("GET", "/deployment_runs/drun_2", OTHER)
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
     message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"

@@ -9,14 +9,13 @@ from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejecte
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA
-from qoder_cli.deployments.lookup import alive, find_deployment, read_all
+from qoder_cli.deployments.lookup import alive, deployment_id_of, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
 from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
 from qoder_cli.output.results import last_words
 from qoder_cli.output.views import deployment_fields
-from qoder_cli.runs import names
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Applied, Step
@@ -124,7 +123,7 @@ def update(
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     declare_fields(typed)  # errors first, before any request
     with nullcontext() if dry_run else turn(app):
-        current = find_deployment(app, names.deployment(deployment, app))
+        current = find_deployment(app, deployment_id_of(deployment, app))
         current_fields = settable(current)
         fields |= said.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
         others = list(read_all(app)) if said.name not in (None, current.name) else []

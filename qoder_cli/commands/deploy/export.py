@@ -7,10 +7,9 @@ from qoder_cli.base.errors import QoderError, first_by_rank
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import REDACTED, few
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list, named
-from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment
 from qoder_cli.files.normal import settable
 from qoder_cli.files.tree import hidden_in, spelled
-from qoder_cli.runs import names
 
 _NAMED = 5  # places that a warning names
 
@@ -28,7 +27,7 @@ def export(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = A
       qoder deploy list --all -q | qoder deploy export - > /tmp/all.yaml"""
     from qoder_cli.files.export import export as as_file
 
-    found = names.deployments(named(deployments, app, what="deployments", allow_empty=allow_empty), app)
+    found = deployment_ids_of(named(deployments, app, what="deployments", allow_empty=allow_empty), app)
     if unknown := first_by_rank(each for each in found if isinstance(each, QoderError)):
         raise unknown
     ids = [each for each in found if isinstance(each, str)]

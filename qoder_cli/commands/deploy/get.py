@@ -2,10 +2,9 @@
 
 from qoder_cli.app import App
 from qoder_cli.cli.options import ONE_DEPLOYMENT
-from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.local.remembered import remember
 from qoder_cli.output.views import deployment_fields
-from qoder_cli.runs import names
 
 
 def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
@@ -18,7 +17,7 @@ def get(app: App, deployment: str = ONE_DEPLOYMENT) -> None:
     Examples:
       qoder deploy get dep_demo
       qoder deploy get nightly-report --json | jq -r .schedule.expression"""
-    id = names.deployment(deployment, app)
+    id = deployment_id_of(deployment, app)
     found = find_deployment(app, id)
     fields = deployment_fields(found, now=app.client.server_now())
     if app.output.format == "table":

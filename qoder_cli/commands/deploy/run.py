@@ -1,14 +1,19 @@
 """`qoder deploy run`: start runs of deployments."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled, UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
 from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
+
+if TYPE_CHECKING:
+    from qoder_cli.base.model import Run
+    from qoder_cli.runs.ending import Ended
+    from qoder_cli.runs.trigger import Order
 
 PARALLEL = 8  # runs started at a time
 
@@ -67,10 +72,7 @@ def run(
       qoder deploy list --status active -q | qoder deploy run - --dry-run
 
     Try these for free: qoder sandbox -- sh"""
-    from dataclasses import replace
-
-    from qoder_cli.runs import names
-    from qoder_cli.runs.single import run_one
+    from qoder_cli.deployments.lookup import deployment_id_of
     from qoder_cli.runs.trigger import Order, check_key
 
     app: App = ctx.obj
@@ -79,22 +81,19 @@ def run(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
-    typed = deployments
+    typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
         from qoder_cli.runs.fleet.many import orders_for
 
         if waiting.result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
             raise UsageError(why, hint="add --json, or start one deployment")
-        typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
-        app.tracked.typed = typed
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
     else:
-        app.tracked.typed = typed[0]
-        order = replace(order, deployment_id=names.deployment(typed[0], app), typed=typed[0])
+        order = order._replace(deployment_id=deployment_id_of(typed[0], app), typed=typed[0])
         orders = [order]
     if dry_run:
-        from qoder_cli.runs.fleet.dry_run import show_requests
+        from qoder_cli.commands.deploy.dry_run import show_requests
 
         return show_requests(app, typed, orders, as_list=as_list)
     if as_list:
@@ -102,7 +101,83 @@ def run(
         from qoder_cli.runs.fleet.many import run_many
 
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
-    return run_one(app, order, wanted, if_idle=if_idle, on_skip=on_skip)
+    ended = _going(app, order) if if_idle else None
+    if ended is None:
+        run = _started(app, order)
+        if wanted is None:
+            ended = _accepted(app, run)
+        else:
+            from qoder_cli.runs.awaiting import wait_for
+            from qoder_cli.runs.observe import observer_of
+
+            ended = wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
+    is_fine = ended.error is not None and (
+        (on_skip == "ok" and ended.error.exit is Exit.RUN_SKIPPED)
+        or (wanted is None and ended.error.exit is Exit.NOT_YET)
+    )
+    if is_fine and ended.found is None:
+        return None
+    if is_fine:
+        return ended.with_(error=None)
+    return ended
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
+
+
+def _going(app: App, order: "Order") -> "Ended | None":
+    """Return a run that --if-idle finds going, or why nothing is to be started; None if its deployment is idle."""
+    from qoder_cli.runs.ending import Ended
+    from qoder_cli.runs.idle import already_going, find_going
+
+    try:
+        going = find_going(app, order.deployment_id)
+    except RunSkipped as skipped:
+        return Ended(order.typed, None, skipped)
+    if going is None:
+        return None
+    return Ended(going.id, going, already_going(going, app))
+
+
+def _started(app: App, order: "Order") -> "Run":
+    """Start a run and return it. Raises QoderError, Signalled."""
+    from qoder_cli.base.ids import called
+    from qoder_cli.deployments.lookup import explain_refusal
+    from qoder_cli.local.remembered import remember_runs
+    from qoder_cli.runs.trigger import Trigger
+
+    what = called(order.typed, order.deployment_id)
+    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
+    trigger = Trigger(app, order)
+    try:
+        run = trigger.start()
+    except Signalled as signalled:
+        if trigger.run is not None or not trigger.may_have_acted:
+            raise
+        raise signalled.in_words(
+            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
+            hint="before starting another, check",
+            next=app.command("run", "wait", "last"),
+            run_state="unknown",
+            kind=Exit.OUTCOME_UNKNOWN,
+        ) from None
+    except ApiError as error:
+        raise explain_refusal(error, order.deployment_id, app) from error
+    app.progress.note(f"run {run.id} of {order.deployment_id}")
+    app.tracked.begun(run.id, run.session_id)
+    remember_runs(app.store, app.settings, [run])
+    return run
+
+
+def _accepted(app: App, run: "Run") -> "Ended":
+    """Return what came of a run that is not waited for: it may have failed already."""
+    from qoder_cli.base.outcome import Standing, settle, standing
+    from qoder_cli.runs.ending import Ended, ending_error
+
+    if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
+        from qoder_cli.runs.observe import observer_of
+
+        run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
+    else:
+        run = settle(run)
+    return Ended(run.id, run, ending_error(run, app))

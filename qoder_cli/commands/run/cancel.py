@@ -14,12 +14,11 @@ from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is
 from qoder_cli.http.write import cancelling
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Item, printed
+from qoder_cli.runs.awaiting import printed
 from qoder_cli.runs.ending import Ended, Wanted, going_on
 from qoder_cli.runs.fleet.wait import wait_for_all
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.turn import any_observer
 
 Key = str | QoderError  # the id of a run, or why there is none
 
@@ -43,13 +42,12 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     if not yes and not app.may_ask:
         raise UsageError("cancelling a run requires confirmation", hint="confirm with --yes")
     as_list = is_list(runs)
-    app.tracked.typed = typed if as_list else typed[0]
     ids_by_word: names.Found = {}
     if is_of_sessions(ctx):
         ids_by_word.update(zip(typed, sessions_of(typed, app), strict=True))
     else:
         ids_by_word = names.runs(typed, app)
-    requested: dict[Key, Observer | Item] = {}  # by run; several words may mean one
+    requested: dict[Key, Observer | Ended] = {}  # by run; several words may mean one
     for word in typed:
         if ids_by_word[word] in requested:
             continue
@@ -62,10 +60,9 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     polled = [PolledRun(each) for each in requested.values() if isinstance(each, Observer)]
     wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
     waited = iter(wait_for_all(app, polled, wanted) if polled else [])
-    items = {key: each if isinstance(each, Item) else _judged(app, next(waited)) for key, each in requested.items()}
+    items = {key: each if isinstance(each, Ended) else _judged(app, next(waited)) for key, each in requested.items()}
     if not as_list:
-        item = items[ids_by_word[typed[0]]]
-        return Ended(item.typed, item.found, item.error)
+        return items[ids_by_word[typed[0]]]
     out = printed(app, len(typed))
     for number, word in enumerate(typed):
         out.put(number, items[ids_by_word[word]].with_(typed=word))
@@ -75,20 +72,20 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     return None
 
 
-def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> Observer | Item:
-    """Request it; return the run's observer, or an Item if not sent."""
+def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> Observer | Ended:
+    """Request it; return the run's observer, or what came of it if not sent."""
     if isinstance(id_or_error, QoderError):
-        return Item(typed, None, id_or_error)
+        return Ended(typed, None, id_or_error)
     observer = None
     try:
         observer = any_observer(app, id_or_error)
         if _ask(app, observer, typed, yes=yes):
             return observer
-        return Item(typed, observer.run, None)
+        return Ended(typed, observer.run, None)
     except Interrupted:
         raise
     except QoderError as error:
-        return Item(typed, getattr(observer, "run", None), error)
+        return Ended(typed, getattr(observer, "run", None), error)
 
 
 def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
@@ -120,7 +117,7 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     return True
 
 
-def _judged(app: App, item: Item) -> Item:
+def _judged(app: App, item: Ended) -> Ended:
     """Return its result: stopped is a success, however it ended."""
     if item.found is not None and not is_going(item.found):
         return item.with_(error=None)

@@ -8,6 +8,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping
 from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RUN_OR_LAST, Text, flag, option, or_last
+from qoder_cli.deployments.lookup import deployment_id_of
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.cells import Fields
@@ -39,7 +40,7 @@ def get(
     typed = or_last(run, app)
     id = names.run(typed, app)
     if deployment is not None:
-        _check_is_of(app, id, names.deployment(deployment, app))
+        _check_is_of(app, id, deployment_id_of(deployment, app))
     found = with_asks(app.client, observer_of(app, id).read_once())
     evaluated: Fields = {}
     if app.output.format == "table" and found.session_id and not is_going(found):

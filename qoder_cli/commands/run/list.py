@@ -15,14 +15,13 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
 from qoder_cli.cli.options import Text, argument, flag, option, several
-from qoder_cli.deployments.lookup import explain_missing
+from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
 from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
-from qoder_cli.runs import names
 
 if TYPE_CHECKING:
     from qoder_cli.runs.listed import Resolver
@@ -113,7 +112,7 @@ def list_runs(
 
     window = Window.read(since, until, app=app)
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
-    of = None if deployment is None else names.deployment(deployment, app)
+    of = None if deployment is None else deployment_id_of(deployment, app)
     statuses = {str(each) for each in status or ()}
     path, query = _request(of, trigger, window)
     # The server cannot be asked for less than every run (help/pages/api.md#runs).

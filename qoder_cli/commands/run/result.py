@@ -8,7 +8,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.cli.options import RUN_OR_LAST, Text, is_of_sessions, option, or_last
 from qoder_cli.help.completion import values
 from qoder_cli.runs.ending import ending_error, not_ended
-from qoder_cli.runs.turn import any_observer
+from qoder_cli.runs.observe import any_observer
 
 _DOWNLOAD = "Also download the files it delivered into this folder."
 

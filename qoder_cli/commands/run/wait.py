@@ -9,9 +9,8 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, WaitOptions, flag, is_list, is_of_sessions, named, or_last, wanted_of
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import waited
-from qoder_cli.runs.observe import observer_of
-from qoder_cli.runs.turn import any_observer
+from qoder_cli.runs.awaiting import wait_for
+from qoder_cli.runs.observe import any_observer, observer_of
 from qoder_cli.settings.values import OnAsk
 
 
@@ -59,7 +58,6 @@ def wait(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)
-    app.tracked.typed = typed if as_list else typed[0]
     if result and as_list and not app.output.is_json:
         why = "--result with several runs needs -o json or -o jsonl"
         raise UsageError(why, hint="add --json, or wait for one run")
@@ -69,7 +67,7 @@ def wait(
         from qoder_cli.runs.target import sessions_of
 
         [session_id] = sessions_of(typed, app)
-        return waited(app, any_observer(app, session_id), wanted)
+        return wait_for(app, any_observer(app, session_id), wanted)
     if as_list:
         from qoder_cli.runs.fleet.many import wait_many
 
@@ -77,4 +75,4 @@ def wait(
     began = app.clock.monotonic()
     run_id = names.run(typed[0], app, timeout=wanted.limits.timeout)
     app.tracked.begun(run_id)
-    return waited(app, observer_of(app, run_id), wanted.since(began, app.clock))
+    return wait_for(app, observer_of(app, run_id), wanted.since(began, app.clock))

@@ -19,8 +19,8 @@ def get(app: App, run: Text = RUN_OR_LAST) -> None:
     Examples:
       qoder session get sess_demo
       qoder session get last --json | jq .usage.total_credits"""
+    from qoder_cli.runs.observe import any_observer
     from qoder_cli.runs.target import target_of
-    from qoder_cli.runs.turn import any_observer
 
     found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
     app.output.record(session_fields(found), data=found.as_json(), id=found.id)

@@ -11,12 +11,11 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageError
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, budget_of
-from qoder_cli.deployments.lookup import find_deployment
+from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.views import session_fields
-from qoder_cli.runs import names
 from qoder_cli.sessions import files, starting
 from qoder_cli.sessions.answers import message
 from qoder_cli.sessions.files import FileTyped
@@ -104,11 +103,11 @@ def new(
     if chat:
         return talk(app, session.id)
     if wanted and body.get("initial_events"):
-        from qoder_cli.runs.awaiting import waited
-        from qoder_cli.runs.turn import turn_observer
+        from qoder_cli.runs.awaiting import wait_for
+        from qoder_cli.runs.observe import turn_observer
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
-        return waited(app, observer, wanted.since(began, app.clock))
+        return wait_for(app, observer, wanted.since(began, app.clock))
     app.output.record(session_fields(session), data=session.as_json(), id=session.id)
 
 
@@ -159,5 +158,5 @@ def _like(app: App, typed: str, token: str | None) -> Raw:
     from qoder_cli.sessions.session import session_of
 
     if ids.is_deployment(typed):
-        return like_deployment(find_deployment(app, names.deployment(typed, app)), token)
+        return like_deployment(find_deployment(app, deployment_id_of(typed, app)), token)
     return like_session(app, session_of(app, target_of(typed, app).session_id), token)

@@ -51,6 +51,11 @@ def one_of(name: str) -> Callable[[str], list[str]]:
     return lambda incomplete: words_of(name)
 
 
+def regions(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the regions."""
+    return words_of("region")
+
+
 def value_of_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer values for the key typed before."""
     _, _, key = str(ctx.params.get("setting")).rpartition(".")
@@ -79,7 +84,7 @@ def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
     return offer
 
 
-deployments = things("deploy")
+deployments, agents, models = map(things, ("deploy", "agent", "model"))
 
 
 def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":

@@ -8,8 +8,8 @@ from qoder_cli.base.errors import ApiError, Exit, InternalError, QoderError
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
-from qoder_cli.runs.awaiting import Item, not_started
-from qoder_cli.runs.ending import ending_error
+from qoder_cli.runs.awaiting import not_started
+from qoder_cli.runs.ending import Ended, ending_error
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
@@ -18,7 +18,7 @@ from qoder_cli.runs.trigger import Order, Trigger
 from qoder_cli.runs.wait import Wait
 
 Orders = Sequence[Order | QoderError]
-Launched = tuple[Item, PolledRun | None]  # the result, and the run if it started
+Launched = tuple[Ended, PolledRun | None]  # the result, and the run if it started
 
 
 class Launches:
@@ -81,14 +81,14 @@ class Launches:
         if trigger is None or not trigger.may_have_acted:
             return not_started(self._orders[number].typed), None
         error = trigger.doubt("it was stopped before the response came", None, is_absent=True)
-        return Item(self._orders[number].typed, None, error), None
+        return Ended(self._orders[number].typed, None, error), None
 
     def _launch(self, number: int) -> Launched:
         order, typed, polled = self._orders[number], self._orders[number].typed, None
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
-                item = Item(typed, going, already_going(going, self._app))
+                item = Ended(typed, going, already_going(going, self._app))
             else:
                 run = trigger.start()
                 polled = PolledRun(Observer(self._app.client, run.id, run=run, adopted=run.adopted), label=typed)
@@ -96,12 +96,12 @@ class Launches:
         except Closed:
             item = not_started(typed)
         except QoderError as error:
-            item = Item(typed, None, error)
+            item = Ended(typed, None, error)
         except Exception as bug:  # else its order would be open for ever
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
-            item = Item(typed, None, InternalError(why))
+            item = Ended(typed, None, InternalError(why))
             if trigger.may_have_acted:
-                item = Item(typed, None, trigger.doubt(why, None, is_absent=True))
+                item = Ended(typed, None, trigger.doubt(why, None, is_absent=True))
         self._settled[number] = item, polled
         if self._conductor.is_fatal(item):
             self._pace.close()
@@ -110,16 +110,16 @@ class Launches:
             if isinstance(item.error, ApiError):
                 item = item.with_(error=explain_refusal(item.error, order.deployment_id, self._app))
             if polled and not self._plan.wait:
-                polled.observer.read_if_unclear()
+                polled.observer.read_if_unclear(run)
                 item = self._item(polled)
         self._under_way.pop(number, None)
         return item, polled
 
-    def _item(self, polled: PolledRun) -> Item:
+    def _item(self, polled: PolledRun) -> Ended:
         """Return the result for a run not waited for: an error if it ended badly."""
         error = None
         if polled.run is not None:
             error = ending_error(polled.run, self._app)
         if error is not None and error.exit is Exit.NOT_YET:
             error = None
-        return Item(polled.label or "", polled.run, error)
+        return Ended(polled.label or "", polled.run, error)

@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NotFound, QoderError, UsageError
+from qoder_cli.deployments.lookup import deployment_ids_of
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Item
-from qoder_cli.runs.ending import Wanted
+from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.fleet.launches import Launches, Orders
 from qoder_cli.runs.fleet.wait import Fleet
@@ -29,7 +28,7 @@ def orders_for(
 
     With `keep_going`, an unknown name is an error in its place.
     """
-    found = names.deployments(typed, app)
+    found = deployment_ids_of(typed, app)
     if not allow_duplicates or like.key is not None:
         _refuse_duplicates(typed, found)
     unknown = [each for each in found if isinstance(each, QoderError)]
@@ -43,7 +42,7 @@ def orders_for(
             key = like.key
             if key is not None:
                 key = check_key(f"{key}:{each}")
-            orders.append(replace(like, deployment_id=each, key=key, typed=word))
+            orders.append(like._replace(deployment_id=each, key=key, typed=word))
     return orders
 
 
@@ -83,12 +82,11 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
     )
 
 
-def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> None:
-    """Start a run of each deployment, wait if `plan` says so, and print the results.
+def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> Conductor:
+    """Start a run of each deployment, wait if `plan` says so, and print the results as they come. Return them.
 
-    `orders` match `typed`, with an error for what cannot be ordered. Raises the deciding error.
+    `orders` match `typed`, with an error for what cannot be ordered.
     """
-    app.tracked.typed = typed
     app.pace_reads()
     words = [
         ids.called(word, order.deployment_id) if isinstance(order, Order) else word
@@ -103,10 +101,10 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
     with conductor.until_signalled():
         for number, order in enumerate(orders):
             if isinstance(order, QoderError):
-                conductor.put(number, Item("", None, order))
+                conductor.put(number, Ended("", None, order))
         if not conductor.is_enough():
             fleet.until_reported([], launches)
-    conductor.conclude()
+    return conductor
 
 
 def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
@@ -124,12 +122,11 @@ def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
     return app.command("deploy", "run", *ids, *words)
 
 
-def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
-    """Wait for the runs typed and print each. Raises the deciding error."""
+def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> Conductor:
+    """Wait for the runs typed and print each. Return the results."""
     for word in typed:
         ids.run(word)
     app.pace_reads()
-    app.tracked.typed = typed
     conductor = Conductor(app, typed)
     began = app.clock.monotonic()
     found = names.runs(typed, app, timeout=wanted.limits.timeout)
@@ -139,7 +136,7 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
         for number, word in enumerate(typed):
             id = found[word]
             if isinstance(id, QoderError):
-                conductor.put(number, Item("", None, id))
+                conductor.put(number, Ended("", None, id))
             else:
                 places.setdefault(id, []).append(number)
                 app.tracked.begun(id, number=number)
@@ -151,4 +148,4 @@ def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> None:
             polled_runs.append(polled)
         fleet = Fleet(app, wanted, conductor.report, is_enough=conductor.is_enough, labels=typed)
         fleet.until_reported(polled_runs)
-    conductor.conclude()
+    return conductor

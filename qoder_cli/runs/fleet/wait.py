@@ -14,7 +14,6 @@ from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, RunState, Signal
 from qoder_cli.base.pool import Pool
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
-    Item,
     asks_more,
     at_ask,
     interrupted,
@@ -23,7 +22,7 @@ from qoder_cli.runs.awaiting import (
     read_more,
     streams_of,
 )
-from qoder_cli.runs.ending import Wanted, unread, unreadable
+from qoder_cli.runs.ending import Ended, Wanted, unread, unreadable
 from qoder_cli.runs.fleet.page_poller import PagePoller
 from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.wait import LAST_LOOK, Deadline, Pauses, Poller, RunPoller, Wait
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 AT_A_TIME = 6  # runs to be read further
 
 
-def wait_for_all(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Item]:
+def wait_for_all(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Ended]:
     """Wait for all runs, until the deadline or a signal. Return the results."""
-    items: dict[PolledRun, Item] = {}
+    items: dict[PolledRun, Ended] = {}
     fleet = Fleet(app, wanted, items.__setitem__)
     with suppress(Signalled):  # the results name it
         fleet.until_reported(runs)
@@ -50,7 +49,7 @@ class Fleet:
         self,
         app: App,
         wanted: Wanted,
-        report: Callable[[PolledRun, Item], None],
+        report: Callable[[PolledRun, Ended], None],
         *,
         is_enough: Callable[[], bool] = lambda: False,
         labels: Sequence[str] = (),
@@ -60,7 +59,7 @@ class Fleet:
         self._report_item = report
         self._is_enough = is_enough
         self._launches: Launches | None = None
-        self._items: dict[PolledRun, Item] = {}  # of those over
+        self._items: dict[PolledRun, Ended] = {}  # of those over
         self._reported: set[PolledRun] = set()
         self._deadline = Deadline(app.clock, wanted.limits)
         streams, pauses = streams_of(app, wanted, labels=labels), Pauses.of(wanted.limits.interval)
@@ -163,10 +162,10 @@ class Fleet:
                 self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._is_enough())
         self._reading.stop(0.0, self._unread)
 
-    def _read(self, polled: PolledRun) -> Item:
+    def _read(self, polled: PolledRun) -> Ended:
         return read_more(self._app, self._items[polled], self._wanted)
 
-    def _unread(self, polled: PolledRun, signalled: Signalled | None = None) -> Item:
+    def _unread(self, polled: PolledRun, signalled: Signalled | None = None) -> Ended:
         """Return the result of an ended run that was not read in full."""
         item = self._items[polled]
         if item.error or item.found is None:
@@ -180,7 +179,7 @@ class Fleet:
             error = unreadable(item.found, NoAnswer("there was no time left"), self._app, self._wanted)
         return item.with_(error=error)
 
-    def _report(self, polled: PolledRun, item: Item) -> None:
+    def _report(self, polled: PolledRun, item: Ended) -> None:
         if polled not in self._reported:
             self._report_item(polled, item)
             self._reported.add(polled)

@@ -10,9 +10,8 @@ from qoder_cli.base.outcome import ENDS, is_asking, is_going
 from qoder_cli.base.times import Clock
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.logs.log import explained, following, log_of
-from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.turn import any_observer
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import LONGEST_PAUSE, Log
 from qoder_cli.sessions.showing import Printer, Selection, credits_of, past_events

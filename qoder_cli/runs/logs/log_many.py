@@ -10,7 +10,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.output.results import deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs import names
-from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.logs.log import explained, log_of, nothing_shown
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.sessions.log import Events
@@ -26,7 +26,7 @@ GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
 class Log:
     """One run's log. `item` has the run and, once its batches are read, the error."""
 
-    item: Item
+    item: Ended
     credits: object = None
     batches: Iterator[Events] = field(default_factory=lambda: iter(()))
 
@@ -34,7 +34,7 @@ class Log:
 def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> None:
     """Print the logs. Raises the deciding error, a UsageError at once."""
     show = _in_array if app.output.format == "json" else _as_lines
-    items: list[Item] = []
+    items: list[Ended] = []
     away = 0  # logs in a row without a server
     for log in _read(app, typed, selection, tail):
         had_any = show(app, log, _to_the_end(log), selection)
@@ -69,7 +69,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
         raise mistake
 
     def open_log(word: str) -> Log:
-        log, id = Log(Item(word)), ids[word]
+        log, id = Log(Ended(word)), ids[word]
         try:
             if isinstance(id, QoderError):
                 raise id
@@ -80,7 +80,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
                 if observer.run is None:
                     raise
                 run = observer.run  # without the status its session knows
-            log.item = Item(word, run)
+            log.item = Ended(word, run)
             batches = past_events(log_of(app, run, selection), selection, tail)
             with explained(run):
                 log.batches = chain([next(batches, [])], batches)

@@ -10,7 +10,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.deployments.lookup import find_deployment, refusal_of
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs.awaiting import Item
+from qoder_cli.runs.ending import Ended
 from qoder_cli.runs.trigger import Order
 
 AT_A_TIME = 8  # deployments that are read
@@ -19,14 +19,15 @@ _FIELDS = ("dry_run", "method", "url", "idempotency_key", "token_from", "profile
 
 def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | QoderError], *, as_list: bool) -> None:
     """Print the requests, or errors. Raises why one would be refused."""
-    from qoder_cli.runs.fleet.conductor import Warnings, last_words
+    from qoder_cli.cli.several import last_words
+    from qoder_cli.runs.fleet.conductor import Warnings
 
     app.pace_reads()
     is_ids = app.output.format == "id"
     ids = list(dict.fromkeys(order.deployment_id for order in orders if isinstance(order, Order)))
     refusals = dict(zip(ids, in_order(lambda id: _refusal(app, id), ids, at_a_time=AT_A_TIME), strict=True))
     errors = [order if isinstance(order, QoderError) else refusals[order.deployment_id] for order in orders]
-    items = [Item(word, None, error) for word, error in zip(typed, errors, strict=True)]
+    items = [Ended(word, None, error) for word, error in zip(typed, errors, strict=True)]
     shown = [(item, order) for item, order in zip(items, orders, strict=True) if not item.error or not is_ids]
     rows = [_shown(app, item, order, as_list=as_list) for item, order in shown]
     error = deciding_error(items)
@@ -43,7 +44,7 @@ def show_requests(app: App, typed: Sequence[str], orders: Sequence[Order | Qoder
         raise error
 
 
-def _shown(app: App, item: Item, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:
+def _shown(app: App, item: Ended, order: Order | QoderError, *, as_list: bool) -> tuple[Fields, dict[str, Any]]:
     """Return a request, or why there is none, as a row and as JSON."""
     result = item.as_json()
     data: dict[str, Any] = {"dry_run": True, **result}

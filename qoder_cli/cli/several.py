@@ -1,0 +1,192 @@
+"""What a command about several runs came to: the rest printed, a summary, and the error that decides the exit code."""
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from itertools import islice, takewhile
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, Exit, InternalError, Interrupted, QoderError, Signalled
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.times import parse_timestamp, span, utc_text
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.local.store import keep
+from qoder_cli.output import results
+from qoder_cli.output.results import deciding_error
+from qoder_cli.runs.ending import Ended
+from qoder_cli.runs.fleet.conductor import Conductor, Restart
+
+_STARTS_NOTHING = (Exit.USAGE, Exit.AUTH, Exit.NOT_FOUND, Exit.REJECTED, Exit.UNAVAILABLE)
+_WORTH_REPEATING = (None, Exit.AUTH, Exit.REJECTED, Exit.UNAVAILABLE)  # None: it was not attempted
+LONGEST_HINT = 1000  # characters of a command in a hint
+LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
+IDS = "ids.txt"  # in the state folder
+MOST_PAGES = 5  # of sessions, to learn the costs of runs
+_WITHIN = 2.0  # seconds, then no more pages are read
+
+
+def conclude_all(app: App, runs: Conductor) -> None:
+    """Print the rest of what several runs came to, and a summary. Raises the deciding error."""
+    items = runs.printed.results
+    remember_runs(app.store, app.settings, [item.found for item in items if item.found])
+    try:
+        runs.printed.end()
+        _sum_up(app, runs, items, ask=not runs.signalled and runs.printed.broken is None)
+    except Signalled as signalled:
+        runs.signalled = signalled
+        runs.printed.end()
+        _sum_up(app, runs, items, ask=False)
+    error = deciding_error(items)
+    if runs.signalled:
+        error = runs.signalled.in_words("stopped")
+    broken = runs.printed.broken
+    if broken is not None and not isinstance(error, Interrupted):  # a signal decides
+        if not isinstance(broken, InternalError):
+            raise broken
+        error = broken
+    if error is None:
+        return
+    verb = "started"
+    if runs.plan.wait:
+        verb = "completed"
+    raise last_words(app, error, items, verb=verb, restart=runs.restart)
+
+
+def _sum_up(app: App, runs: Conductor, items: Sequence[Ended], *, ask: bool) -> None:
+    """Print counts, time and cost; costs are requested only if `ask`."""
+    if app.progress.is_quiet or len(items) < 2:
+        return
+    counts = Counter(item.word.replace("_", " ") for item in items)
+    went = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+    parts = [went, f"in {span(app.clock.monotonic() - runs.began)}"]
+    if runs.plan.wait and (cost := _cost(app, items, ask=ask)):
+        parts.append(cost)
+    app.progress.note(f"{len(items)} runs: " + " · ".join(parts))
+
+
+def _cost(app: App, items: Sequence[Ended], *, ask: bool) -> str | None:
+    """Return the credits that the runs used, in words; None if no session says."""
+    runs = {item.found.session_id: item.found for item in items if item.found is not None and item.found.session_id}
+    credits_of: dict[str, object] = {id: run.credits for id, run in runs.items() if run.credits is not None}
+    silent = runs.keys() - credits_of.keys()
+    if silent and ask:
+        credits_of |= _asked(app, silent, [run.raw.get("created_at") for run in runs.values()])
+    amounts: list[Decimal] = []
+    for credits in credits_of.values():
+        with suppress(InvalidOperation, ValueError):
+            amounts += filter(Decimal.is_finite, [Decimal(str(credits))])
+    if not amounts:
+        return None
+    total = f"{sum(amounts, Decimal(0)).normalize():f} credits"
+    if len(amounts) < len(runs):
+        return f"at least {total}"
+    return total
+
+
+def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
+    """Return credits by session id, as far as the list of sessions shows them."""
+    credits_of: dict[str, object] = {}
+    until = app.clock.monotonic() + _WITHIN
+    query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
+    with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
+        if moments := [moment for each in created if (moment := parse_timestamp(each))]:
+            query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
+            query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
+        pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)
+        for page in islice(pages, MOST_PAGES):
+            for row in map(mapping, page["data"]):
+                if (id := text(row.get("id"))) in sessions:
+                    credits_of[str(id)] = Run(row).credits
+            if len(credits_of) == len(sessions) or app.clock.monotonic() > until:
+                break
+    return credits_of
+
+
+def last_words(
+    app: App, error: QoderError, items: Sequence[Ended], *, verb: str, restart: Restart | None = None
+) -> QoderError:
+    """Return the deciding error, with a summary and the next command.
+
+    `verb` is what successful runs did; `restart` returns the command that starts some.
+    """
+    decided = next((item for item in items if item.error is error), None)
+    is_stopped, several = isinstance(error, Interrupted), len(items) > 1
+    running = [item.run_id or item.typed for item in items if item.goes_on]
+    unknown = [item for item in items if item.is_unknown]
+    fine = [item for item in items if item.attempted and item.error is None]
+    completed = sum(item.found is not None and item.found.status == "completed" for item in items)
+    went, why = verb, error.message
+    if verb == "completed" and completed != len(fine):
+        went = "succeeded"
+    if decided and several:
+        why = decided.said
+    parts = [f"{len(fine)} of {len(items)} runs {went}", why]
+    if is_stopped:
+        parts.append(_counted(len(running), "run keeps running", "runs keep running"))
+    cancelled = sum(item.error is not None and item.error.asked_to_cancel for item in items)
+    if cancelled and several:
+        parts.append(f"cancellation was requested for {_counted(cancelled, 'run', 'runs')}")
+    if is_stopped and unknown:
+        parts.append(f"{len(unknown)} unknown (may have started)")
+    fields: dict[str, Any] = {"next": error.next, "hint": error.hint}
+    hints: list[str] = []
+    if error.hint and error.next is None:
+        hints.append(error.hint)
+    if len(unknown) == 1:
+        hints = [f"check the runs of {unknown[0].typed} before starting it again (see its warning)"]
+    elif unknown:
+        hints = [f"check the runs of those {len(unknown)} before starting them again (see their warnings)"]
+    left: list[int] = []  # places to start, if any run was started
+    if restart and any(item.run_id for item in items):
+        left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
+    if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
+        if restart and left:
+            said = f"{_counted(len(left), 'was', 'were')} not started"
+            command = shlex.join(restart(left))
+            if len(command) <= LONGEST_HINT:
+                said = f"{said}; to start them: {command}"
+            hints.append(said)
+        fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
+    elif restart and left and error.exit in _STARTS_NOTHING:
+        fields = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
+    elif len(unknown) == 1 and unknown[0].error:
+        fields = {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
+    elif unknown:
+        fields = {"next": app.looking("run", "list"), "hint": hints[0]}
+    if fields["next"] and not app.output.is_json:
+        fields["shell"] = _shortened(fields["next"], app)
+    if several:
+        fields |= {"run_id": None, "session_id": None}
+    if unknown:
+        fields["run_state"] = "unknown"
+    elif running:
+        fields["run_state"] = "going"
+    elif any(item.run_id for item in items):
+        fields["run_state"] = "ended"
+    return results.last_words(error, *parts, is_unknown=bool(unknown), **fields)
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    if count == 1:
+        return f"1 {one}"
+    return f"{count} {several}"
+
+
+def _shortened(command: Sequence[str], app: App) -> str | None:
+    """Return a command with its ids in a file, if too long for a line; else None."""
+    if len(shlex.join(command)) <= LONGEST_LINE:
+        return None
+    ids = list(takewhile(lambda word: not word.startswith("-"), command[3:]))
+    short = shlex.join([*command[:3], "-", *command[3 + len(ids) :]])
+    try:
+        path = shlex.quote(str(keep(app.env, IDS, "".join(f"{id}\n" for id in ids))))
+    except (OSError, RuntimeError):
+        return None
+    if sys.platform == "win32":
+        return f"type {path} | {short}"
+    return f"{short} < {path}"
