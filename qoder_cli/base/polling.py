@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from qoder_cli.base.errors import ApiError
+from qoder_cli.base.errors import QoderError
 from qoder_cli.base.times import Clock
 
 T = TypeVar("T")
@@ -15,16 +15,16 @@ def poll(
     *,
     pauses: Iterable[float],
     is_enough: Callable[[T], object] = lambda reading: True,
-    may_pass: Callable[[ApiError], bool] = lambda error: False,
+    may_pass: Callable[[QoderError], bool] = lambda error: False,
 ) -> T:
     """Return what is read once it `is_enough`, reading again after each of the pauses, in seconds.
 
-    An error that `may_pass` is no reading. What is read after the last pause counts in any case. Raises ApiError.
+    An error that `may_pass` is no reading. What is read after the last pause counts in any case. Raises QoderError.
     """
     for pause in pauses:
         try:
             reading = read()
-        except ApiError as error:
+        except QoderError as error:
             if not may_pass(error):
                 raise
         else:

@@ -188,6 +188,7 @@ def one_named(typed: str, app: App) -> str:
     words = named([typed], app)
     if len(words) != 1:
         raise UsageError(f"standard input names {len(words)} runs; this takes one", hint="use xargs -n 1")
+    app.tracked.typed = words[0]
     return words[0]
 
 

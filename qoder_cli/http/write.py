@@ -33,6 +33,7 @@ from qoder_cli.base.errors import (
     Signalled,
 )
 from qoder_cli.base.ids import segment
+from qoder_cli.base.polling import poll
 from qoder_cli.base.times import Clock, span
 from qoder_cli.http.answers import Answer, Pending, answer_to, no_answer
 from qoder_cli.http.pace import Closed, Pace, next_try
@@ -349,22 +350,18 @@ def look_for(
     failed so; CannotBe.
     """
     began = clock.monotonic()
-    failure: QoderError | None = None
-    for look in looks:
-        clock.sleep(max(began + look - clock.monotonic(), 0.0))
-        try:
-            if (found := find()) is not None:
-                return found
-            failure = None
-        except CannotBe:
-            raise
-        except failures as error:
-            failure = error
-            if isinstance(error, AuthError):
-                break
-    if failure is not None:
+
+    def may_pass(error: QoderError) -> bool:
+        return isinstance(error, failures) and not isinstance(error, (AuthError, CannotBe))
+
+    clock.sleep(looks[0])
+    pauses = (max(began + look - clock.monotonic(), 0.0) for look in looks[1:])
+    try:
+        return poll(find, clock, pauses=pauses, is_enough=lambda found: found is not None, may_pass=may_pass)
+    except CannotBe:
+        raise
+    except failures as failure:
         raise OutcomeUnknown(f"{unread}: {failure.message}") from failure
-    return None
 
 
 def cancelling(client: "Client", session_id: str, *, timeout: float | None = None, retries: bool = True) -> Write[Any]:

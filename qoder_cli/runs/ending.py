@@ -145,6 +145,12 @@ def ending_error(run: Run, app: App) -> QoderError | None:
     return RunFailed(_failure(run, app), **about)
 
 
+def accepted_error(run: Run, app: App) -> QoderError | None:
+    """Return the error for a run that is not waited for: none while it goes on."""
+    error = ending_error(run, app)
+    return None if isinstance(error, NotYet) else error
+
+
 def not_ended(run: Run, app: App) -> QoderError:
     """Return the error for a run that is still going: how to wait for it or answer it."""
     if waits_for_answer(run):

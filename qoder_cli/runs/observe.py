@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoAnswer, NotFound
+from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
@@ -184,7 +184,7 @@ class Observer:
         clock = self._client.clock
         began = clock.monotonic()
 
-        def may_pass(error: ApiError) -> bool:
+        def may_pass(error: QoderError) -> bool:
             is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
             if is_late or not isinstance(error, NotFound) or not (self.may_lag or self.state.missing):
                 return False

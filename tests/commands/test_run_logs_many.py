@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.runs.logs.log_many import AT_A_TIME
+from qoder_cli.commands.run.logs_of_many import AT_A_TIME
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder

@@ -111,15 +111,9 @@ def run(
             from qoder_cli.runs.observe import observer_of
 
             ended = wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
-    is_fine = ended.error is not None and (
-        (on_skip == "ok" and ended.error.exit is Exit.RUN_SKIPPED)
-        or (wanted is None and ended.error.exit is Exit.NOT_YET)
-    )
-    if is_fine and ended.found is None:
-        return None
-    if is_fine:
-        return ended.with_(error=None)
-    return ended
+    if on_skip != "ok" or not isinstance(ended.error, RunSkipped):
+        return ended
+    return ended.found and ended.with_(error=None)
 
 
 _NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
@@ -172,7 +166,7 @@ def _started(app: App, order: "Order") -> "Run":
 def _accepted(app: App, run: "Run") -> "Ended":
     """Return what came of a run that is not waited for: it may have failed already."""
     from qoder_cli.base.outcome import Standing, settle, standing
-    from qoder_cli.runs.ending import Ended, ending_error
+    from qoder_cli.runs.ending import Ended, accepted_error
 
     if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
         from qoder_cli.runs.observe import observer_of
@@ -180,4 +174,4 @@ def _accepted(app: App, run: "Run") -> "Ended":
         run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
     else:
         run = settle(run)
-    return Ended(run.id, run, ending_error(run, app))
+    return Ended(run.id, run, accepted_error(run, app))

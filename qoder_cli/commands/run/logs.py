@@ -81,7 +81,7 @@ def logs(
             raise UsageError("--follow takes a single run", hint="to follow several", next=command)
         if of_sessions:
             raise UsageError("session logs takes one session", hint="for several runs: qoder run logs")
-        from qoder_cli.runs.logs.log_many import show_many
+        from qoder_cli.commands.run.logs_of_many import show_many
 
         typed = named(runs, app, allow_empty=allow_empty)
         for word in typed:
@@ -90,7 +90,7 @@ def logs(
         return show_many(app, typed, selection, tail)
     chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]
     if follow:
-        from qoder_cli.runs.logs.follow import follow_run
+        from qoder_cli.commands.run.logs_followed import follow_run
 
         follow_run(app, chosen, selection, tail, when_asked(app, on_ask, follow=follow))
     else:
@@ -99,7 +99,7 @@ def logs(
 
 def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> None:
     """Print what has happened so far."""
-    from qoder_cli.runs.logs.log import explained, log_of, nothing_shown
+    from qoder_cli.commands.run.logs_of_one import explained, log_of, nothing_shown
     from qoder_cli.sessions.showing import Printer, credits_of, past_events
 
     if chosen.startswith("sess_"):

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, InternalError, QoderError
+from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.lookup import explain_refusal
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.runs.awaiting import not_started
-from qoder_cli.runs.ending import Ended, ending_error
+from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
@@ -119,7 +119,5 @@ class Launches:
         """Return the result for a run not waited for: an error if it ended badly."""
         error = None
         if polled.run is not None:
-            error = ending_error(polled.run, self._app)
-        if error is not None and error.exit is Exit.NOT_YET:
-            error = None
+            error = accepted_error(polled.run, self._app)
         return Ended(polled.label or "", polled.run, error)

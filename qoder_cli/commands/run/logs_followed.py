@@ -8,8 +8,8 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import ENDS, is_asking, is_going
 from qoder_cli.base.times import Clock
+from qoder_cli.commands.run.logs_of_one import explained, following, log_of
 from qoder_cli.runs.ending import needs_answer
-from qoder_cli.runs.logs.log import explained, following, log_of
 from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.polled import PolledRun
 from qoder_cli.sessions.follower import Follower

@@ -1,1 +1,0 @@
-"""The events of runs, past and to come: of one run, or of many."""
