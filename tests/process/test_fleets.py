@@ -99,8 +99,11 @@ def test_deploy_run_of_many_tells_how_each_is_at_a_signal_in_its_wait(generation
     with sandbox(generation, speed=1) as server:
         ids = [*many(server, 10), "dep_nothere", "dep_nostart"]
         going = alone.enter(server).hurry().begin("deploy", "run", *ids, "--wait", "--json")
-        until(lambda: len(server.world.started()) == 11, "all runs")
-        until(lambda: server.world.requests[-1].path.endswith(("/deployment_runs", "/sessions")), "the waiting")
+        until(lambda: sent(server).count("run") == 12, "all triggers")
+        # Once it has polled twice since then, it knows what became of each.
+        until(
+            lambda: len([word for word in sent(server)[-2:] if word in ("deployment_runs", "sessions")]) == 2, "polls"
+        )
         ended = going.signal(signal.SIGTERM).end()
         assert ended.code == 143
         assert [item["exit_code"] for item in ended.json] == [143] * 10 + [5, 1]
@@ -133,6 +136,11 @@ def test_deploy_run_of_many_with_on_leave_cancel_cancels_all_at_a_signal(alone: 
         cancelled = {seen.path.split("/")[-2] for seen in server.world.requests if seen.path.endswith("/cancel")}
         assert cancelled == {item["session_id"] for item in ended.json}
         assert ended.error["message"].endswith("; 12 runs keep running; cancellation was requested for 12 runs")
+
+
+def sent(server: Server) -> list[str]:
+    """Return the last word of the path of each request."""
+    return [seen.path.rpartition("/")[2] for seen in server.world.requests]
 
 
 # A server that does not answer.
