@@ -32,10 +32,11 @@ if sys.platform == "win32":
             time.sleep(_GLANCE)
         return True
 
-    def modes() -> None:
+    def modes() -> list[Any] | None:
         """Return the modes of the terminal; a console needs none."""
+        return None
 
-    def stop(before: None) -> None:
+    def stop(before: list[Any] | None) -> None:
         """Do nothing: Windows stops no process for a person."""
 
 else:
