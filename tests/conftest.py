@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ BOTH: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_che
 settings.register_profile("short", max_examples=30, derandomize=True, **BOTH)
 settings.register_profile("thorough", max_examples=1000, **BOTH)
 settings.load_profile("short")
+
+
+def examples(times: Fraction | int) -> settings:
+    """Return settings with this many times the examples of the profile that is loaded."""
+    profile = settings.default
+    assert profile is not None  # the short one, at least
+    return settings(max_examples=int(profile.max_examples * times))
 
 
 MEMORY = Path("/dev/shm")

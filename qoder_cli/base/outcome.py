@@ -42,7 +42,7 @@ AGENT_EVENTS = (
     "agent.thread_context_compacted",
 )
 _IDLE = ("session.status_idle", "session.thread_status_idle")
-ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is believed not to go on by itself
+ASKS_FOR = 15.0  # seconds after which a session that waits for an answer is believed not to continue by itself
 _TURN_DONE = frozenset({"end_turn", "stop_sequence"})
 
 

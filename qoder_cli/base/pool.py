@@ -63,7 +63,7 @@ def begin(work: Callable[[], None]) -> None:
 
 
 class Task(Generic[R]):
-    """One call in a thread of its own, and what comes of it. It is to take at most `within` seconds.
+    """One call in a thread of its own, and its result. It should take at most `within` seconds.
 
     Before what cannot be undone, the call may `commit`: that and giving up on it exclude each
     other, so who was told that nothing happened can rely on it.

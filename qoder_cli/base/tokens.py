@@ -104,7 +104,7 @@ def shortened(value: str, most: int) -> str:
 
 
 def few(names: Sequence[str], most: int) -> str:
-    """Return at most so many names in a row, with `and more` if there are others."""
+    """Return the first `most` names in a row, with `and more` if there are others."""
     row = ", ".join(names[:most])
     if len(names) > most:
         row += " and more"

@@ -63,7 +63,7 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
         context,
         *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters),
     ]
-    command.__signature__ = Signature(everything)  # type: ignore[attr-defined]  # what typer reads first
+    vars(command)["__signature__"] = Signature(everything)  # typer reads it first
     command.__annotations__ = {each.name: each.annotation for each in everything}
     command.__doc__ = doc
     return command

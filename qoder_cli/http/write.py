@@ -114,7 +114,7 @@ class Recovery(NamedTuple, Generic[T]):
     settle: Callable[[ApiError, Meaning], T | None] = _unsettled
     # Returns what was there already when the API refused. Raises as `settle` does.
     already: Callable[[ApiError, "Write[T]"], T | None] = lambda error, write: None
-    # Returns the seconds to wait before sending again, None for never: after so many resends, and seconds of all.
+    # Takes the number of resends and the seconds spent. Returns the seconds until the next one, None for never.
     resend_after: Callable[[ApiError, Meaning, int, float], float | None] = _never_again
     # The error of a signal that came once it was done.
     stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
@@ -344,7 +344,7 @@ def look_for(
     unread: str,
     failures: tuple[type[QoderError], ...] = (ApiError,),
 ) -> T | None:
-    """Return what `find` finds first, tried after so many seconds each; None if nothing.
+    """Return the first find of `find`, called after each delay, in seconds; None if there is none.
 
     Another look is made after these `failures`. Raises OutcomeUnknown, which says that it is `unread`, if the last one
     failed so; CannotBe.

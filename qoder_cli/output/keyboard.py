@@ -99,7 +99,7 @@ else:
         return None
 
     def stop(before: list[Any] | None) -> None:
-        """Stop this job as Ctrl-Z does, with the modes `before`. Return when it goes on, with those it had."""
+        """Stop this job as Ctrl-Z does, in the terminal modes `before`. Once it is resumed, restore its own modes."""
         terminal, own = _input(), modes()
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         if before is not None:

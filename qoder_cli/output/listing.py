@@ -45,7 +45,7 @@ def page_size(limit: int | None) -> int:
 
 
 class _Objects:
-    """The objects in the pages of a list, each `key` once. `ignored` counts what is no object."""
+    """The objects in the pages of a list, one for each `key`. `ignored` counts entries that are not objects."""
 
     def __init__(self, pages: Iterable[Mapping[str, Any]], key: str) -> None:
         self._key = key

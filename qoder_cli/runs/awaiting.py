@@ -85,7 +85,7 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
 
 
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
-    """Wait until a run has ended or the wait is over. Return what came of it; its final message is read later."""
+    """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later."""
     polled, now = PolledRun(observer), wanted._replace(result=False)
     try:
         deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)

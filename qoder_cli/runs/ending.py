@@ -146,7 +146,7 @@ def ending_error(run: Run, app: App) -> QoderError | None:
 
 
 def accepted_error(run: Run, app: App) -> QoderError | None:
-    """Return the error for a run that is not waited for: none while it goes on."""
+    """Return the error for a run that nobody waits for; None while it is still going."""
     error = ending_error(run, app)
     return None if isinstance(error, NotYet) else error
 

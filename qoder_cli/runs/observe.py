@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
 YOUNG = 60.0  # seconds since a run was created in which its session may not have reached every replica
-USAGE_WITHIN = 1.0  # seconds to be told what the session used, which decides nothing
+USAGE_WITHIN = 1.0  # seconds to read what the session used, which decides nothing
 LAG_PAUSE = 1.0  # seconds between two looks for what a replica does not show yet, doubling
 LONGEST_LAG_PAUSE = 8.0
 LONGEST_RUN = 26 * 3600.0  # seconds; a session lasts no longer (help/pages/api.md#limits)
@@ -106,12 +106,12 @@ class Observer:
             self._put(raw)
             if standing(raw) is not Standing.ASK_SESSION:
                 break
-            told = self._session_of(raw).ask(within=within, retry=retry)
-            if told.ending is None and told.error is None and not told.is_silent:
-                return self._settled(raw, told)
+            reading = self._session_of(raw).ask(within=within, retry=retry)
+            if reading.ending is None and reading.error is None and not reading.is_silent:
+                return self._settled(raw, reading)
             again = raw if is_read else self._read_again(raw, within, retry)
             if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
-                return self._settled(raw, told)
+                return self._settled(raw, reading)
             raw, is_read = again, False
         else:
             raise NoAnswer(f"run {self.run_id} names another session each time it is read")
@@ -122,12 +122,12 @@ class Observer:
         assert self.run is not None  # it was put there above
         return self.run
 
-    def _settled(self, run: Run, told: SessionReading) -> Run:
-        """Take in what a run's session told. Raises its error."""
-        if told.error is not None:
-            raise told.error
-        if told.ending is not None:
-            self._conclude(run, told.ending)
+    def _settled(self, run: Run, reading: SessionReading) -> Run:
+        """Take in what was read of a run's session. Raises its error."""
+        if reading.error is not None:
+            raise reading.error
+        if reading.ending is not None:
+            self._conclude(run, reading.ending)
         elif self.state.asks:
             self._keep(apply_asks(run, self.state.asks[0]))
         assert self.run is not None  # it was put there before

@@ -18,7 +18,7 @@ MOST_FEEDS = 8  # event streams at a time; more runs than that are only polled
 
 @dataclass
 class _Stream:
-    """One session's stream, and what came of it."""
+    """One session's stream and its state."""
 
     feed: Feed
     is_open: bool = False

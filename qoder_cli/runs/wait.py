@@ -86,13 +86,13 @@ class Reading(NamedTuple):
 
 
 class Poller(Protocol):
-    """Who polls the runs of a wait that go on."""
+    """Polls the runs of a wait that are still going."""
 
     def due(self, going: Runs) -> float:
         """Return when to poll next, on the monotonic clock."""
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
-        """Poll what is due, of so many runs in all, and yield each reading, which is judged at once.
+        """Poll the runs that are due, out of a `total`, and yield each reading, which is judged at once.
 
         `must_stop` is to be called during requests: it takes in news, and returns whether to abandon them.
         """

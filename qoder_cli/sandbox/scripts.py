@@ -311,17 +311,17 @@ class Session(Thing):
     def waiting(self, now: float) -> dict[str, TimedBeat]:
         """Return the calls that wait for an answer, by id."""
         past, stop = self.past(now), self._newest_status(now)
-        fields = self.told(stop) if stop else {}
+        fields = self.fields_of(stop) if stop else {}
         ids = fields.get("stop_reason", {}).get("event_ids", [])
-        told = {answer_to(moment.beat.fields) for moment in past}
+        answered = {answer_to(moment.beat.fields) for moment in past}
         by_id = {self.event_id(moment): moment for moment in past}
-        return {id: by_id[id] for id in ids if id not in told}
+        return {id: by_id[id] for id in ids if id not in answered}
 
     def going(self, now: float) -> bool:
         """Return whether a turn is under way, even if it waits."""
         return self.busy(now) or bool(self.waiting(now))
 
-    def told(self, moment: TimedBeat) -> dict[str, Any]:
+    def fields_of(self, moment: TimedBeat) -> dict[str, Any]:
         """Return an event's fields, with references replaced by ids."""
 
         def with_ids(value: Any) -> Any:

@@ -59,7 +59,7 @@ def follow(
 def event_of(session: Session, moment: TimedBeat, *, legacy: bool) -> Shape:
     """Return an event as shown (help/pages/api.md#events)."""
     beat, at = moment.beat, stamp(moment.at, digits=6)
-    shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.told(moment)}
+    shape: Shape = {"id": session.event_id(moment), "type": beat.type, **session.fields_of(moment)}
     if beat.type.startswith("session.thread_"):
         shape |= {"session_thread_id": session.called("sthr_"), "agent_name": session.fields["agent"]["name"]}
     shape["processed_at"] = at

@@ -105,7 +105,7 @@ class Activity:
             self._rest(is_busy=self.is_busy)
         elif kind == "session.status_idle" and stop_reason(event) == "requires_action":
             self._rest(is_busy=True)
-            # Past a call that is not marked so, it may go on by itself.
+            # The agent may continue by itself after a call that does not say so.
             self.asks_at = now + (0 if self._asks_a_person else ASKS_FOR)
         elif kind in ENDS:
             self._rest(is_busy=False)
@@ -181,7 +181,7 @@ class Chat:
         self.activity.send(ids, self._app.clock.monotonic())
 
     def _answer(self) -> bool:
-        """Ask about what waits, and send the answers. Return whether the chat goes on. Raises Signalled, ApiError."""
+        """Ask about pending calls and send the answers. Return False to end the chat. Raises Signalled, ApiError."""
         self.activity.asks_at = math.inf
         if self._editor.draft:
             drop_what_is_typed(self._app.stdin, within=UNREAD)  # it belongs to the message
@@ -209,7 +209,7 @@ class Chat:
 
     @property
     def leave_now(self) -> Leave | None:
-        """Why to leave the editor; None to go on."""
+        """Why to leave the editor; None to stay."""
         if self.activity.is_over:
             return Leave.FOR_GOOD
         if self._app.clock.monotonic() >= self.activity.asks_at:

@@ -26,8 +26,8 @@ class Follower:
         self._preview = preview
         self._clock = log.client.clock
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._follows_on = False  # whether the stream goes on from the log's last event
-        self._has_noted = False  # whether it was said that there is no stream
+        self._follows_on = False  # whether the stream continues after the log's last event
+        self._has_noted = False  # whether a note said that there is no stream
         self.delivers = False  # whether a stream is open that tells of events
         self._pause = FIRST_PAUSE
         self._due = self._clock.monotonic() + FIRST_PAUSE

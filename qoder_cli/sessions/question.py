@@ -134,7 +134,7 @@ class Replied(NamedTuple):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the agent goes on."""
+        """Whether the agent continues."""
         return not (self.is_stopped or self.is_left)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DISAGREEMENT_AFTER = 60.0  # seconds for which a session may contradict what else is told, and between two looks at it
 AT_WORK = ("running", "rescheduling", "canceling")  # what a session says of itself while it works
-GONE_READS = 3  # times that the API must say that there is no such session, besides for how long
+GONE_READS = 3  # 404s needed, besides the time, before a session counts as deleted
 SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
 
 
@@ -39,7 +39,7 @@ class TurnJudge:
         self._unworked: tuple[str, float] | None = None  # the event at which it rests, and since when that is known
 
     def session(self, within: float | None) -> dict[str, Any]:
-        """Return the session, read anew if that is due and it can be."""
+        """Return the session, read again if that is due and possible."""
         if self._client.clock.monotonic() - self._read_at < DISAGREEMENT_AFTER:
             return self._session
         return self.reread(within) or self._session

@@ -32,7 +32,7 @@ SENT = (*MESSAGES, *REPLIES, "user.interrupt")
 
 
 class Story:
-    """The events that tell how a run or a turn went, judged anew whenever more come in.
+    """The events that tell how a run or a turn went, judged again whenever more are added.
 
     Each counts once, in the order in which it was added; where times contradict that, they decide. What is older than
     `since` (unix seconds) does not count. Of the agent's events, only what shows when work began is kept.
@@ -169,7 +169,7 @@ class Story:
         return any(at is None or (placed.at is not None and placed.at <= at) for placed in earlier)
 
     def _leave_out_between(self, at: float | None) -> None:
-        """Forget the last of two or more pieces of work, added one after the other, before one that is no older."""
+        """Drop the last of several agent events in a row if the event at this time is not older: it decides nothing."""
         last = [*islice(reversed(self._kept.values()), 2)]
         if len(last) < 2 or not all(placed.kind.startswith("agent.") for placed in last):
             return

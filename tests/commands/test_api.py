@@ -882,7 +882,7 @@ def test_api_tells_what_became_of_a_write_that_cannot_be_printed(
 # Real processes.
 
 if sys.platform != "win32":
-    from tests.support.processes import HEARING, Held, Shell, sandbox, staged, until
+    from tests.support.processes import HEARING, DelayedAnswers, Shell, sandbox, staged, until
 
     def test_api_passes_bytes_through_pipes_as_they_are(tmp_path: Path) -> None:
         (tmp_path / "body.json").write_bytes(ODD.encode())
@@ -896,8 +896,8 @@ if sys.platform != "win32":
         assert server.world.requests[-1].body == ODD.encode()
 
     def test_api_ends_a_stream_at_ctrl_c_and_does_not_deny_a_write(tmp_path: Path) -> None:
-        held = Held()
-        with sandbox("current", held=held) as server:
+        delayed = DelayedAnswers()
+        with sandbox("current", delayed=delayed) as server:
             shell = Shell(tmp_path, server)
             session = server.world.start("dep_demo").session
             assert session is not None
@@ -906,7 +906,7 @@ if sys.platform != "win32":
             until(lambda: "event-stream" in stream.out, "the head of the stream")
             until(lambda: server.world.deployments["dep_demo"].paused, "the pause")
             write.signal(signal.SIGTERM).says("heard")
-            held.released.set()
+            delayed.released.set()
             streamed, written = stream.signal(signal.SIGINT).end(), write.end()
         assert (streamed.code, len(streamed.errors)) == (-signal.SIGINT, 1)
         assert (written.code, written.error["type"], json.loads(written.out)["status"]) == (143, "terminated", "paused")

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
@@ -29,7 +29,7 @@ from qoder_cli.settings.values import (
     read_base_url,
     read_token,
 )
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import TOKEN, Qoder, examples
 
 GLOBAL, CN = REGIONS["global"], REGIONS["cn"]
 ELSEWHERE = "https://elsewhere.example/api/v1/cloud"
@@ -96,7 +96,7 @@ def first(*sources: tuple[str | None, str]) -> tuple[str | None, str | None]:
     return next(((value.rstrip("\r\n"), source) for value, source in sources if value), (None, None))
 
 
-@settings(max_examples=settings.default.max_examples * 3)  # type: ignore[union-attr]  # a profile is loaded
+@examples(3)
 @given(FLAGS, ENV)
 def test_settings_come_from_option_then_environment_then_file_then_default(
     tmp_path_factory: pytest.TempPathFactory, flags: dict[str, str], env: dict[str, str]

@@ -30,8 +30,8 @@ Change = Callable[[httpx.Request, Handle], httpx.Response]
 
 def commands_with(ways: Iterable[str], *, but: str = "") -> list[tuple[str, str]]:
     """Return each way with approve, and every fourth with each other command: what reads an answer is the same."""
-    told = [way for way in ways if way != but]
-    return [(command, way) for command in COMMANDS for way in (told if command == "approve" else told[::4])]
+    others = [way for way in ways if way != but]
+    return [(command, way) for command in COMMANDS for way in (others if command == "approve" else others[::4])]
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def run(qoder: Qoder, server: Server, line: str) -> Ran:
 
 def bent(server: Server, method: str, change: Change) -> None:
     """Change what is answered to each write, or to each request for a list of events."""
-    handle = server.handle_request
+    handle = server.respond
 
     def handled(request: httpx.Request) -> httpx.Response:
         is_meant = request.method == method and request.url.path.endswith("/events")
         return change(request, handle) if is_meant else handle(request)
 
-    server.handle_request = handled  # type: ignore[method-assign]  # a server that misbehaves
+    server.respond = handled
 
 
 # What is heard of a write.
@@ -129,7 +129,7 @@ def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Server, 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
 def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Server, command: str, heard: str) -> None:
     asks(server, command)
-    server._take = lambda session, events: data()  # type: ignore[method-assign]  # a server that misbehaves
+    server.accept = lambda session, events: data()
     hears(server, heard)
     assert run(qoder, server, COMMANDS[command]).code != 0
     assert len(server.posted) == 1 or heard == "429"
@@ -236,8 +236,8 @@ def test_session_approve_believes_no_list_of_another_sessions_events(qoder: Qode
 def test_run_approve_and_send_believe_no_other_run_than_the_one_asked_for(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", call(1))
     server.session("sess_2", call(2))
-    whole = server._run
-    server._run = lambda id: whole("drun_2")  # type: ignore[method-assign]  # a server that misbehaves
+    whole = server.show_run
+    server.show_run = lambda id: whole("drun_2")
     for line in ("approve drun_1 --all --yes", "send drun_1 -m hello"):
         assert qoder("run", *line.split(), "--json").code != 0
         assert server.posted == []
@@ -410,7 +410,7 @@ def test_session_deny_does_not_claim_a_lost_denial_of_a_tool_that_ran(qoder: Qod
 
 def answered_after(qoder: Qoder, server: Server, result: str, *, id: str = "evt_1", count: int | None = None) -> None:
     """Let somebody else answer a call right after ours, of which only so many are taken; and lose our response."""
-    take = server._take
+    take = server.accept
     server.lenient, server.goes_wrong = True, ["drop-after"]
 
     def taken(session: Any, events: Events) -> httpx.Response:
@@ -419,7 +419,7 @@ def answered_after(qoder: Qoder, server: Server, result: str, *, id: str = "evt_
         server.answered_by_a_colleague(id, result)
         return answer
 
-    server._take = taken  # type: ignore[method-assign]  # a server that misbehaves
+    server.accept = taken
 
 
 @pytest.mark.parametrize(("command", "theirs"), [("approve", "deny"), ("deny", "allow")])
@@ -437,10 +437,8 @@ def test_session_approve_does_not_deny_a_request_that_is_done_in_part(qoder: Qod
     answered_after(qoder, server, "deny", id="evt_2", count=1)
     if heard:
         server.goes_wrong = []
-        take = server._take
-        server._take = lambda session, events: (  # type: ignore[method-assign]  # a server that misbehaves
-            take(session, events) and refusal(int(heard), "evt_2 is not waiting.")
-        )
+        take = server.accept
+        server.accept = lambda session, events: take(session, events) and refusal(int(heard), "evt_2 is not waiting.")
     ran = qoder("session", *ALL.split(), "--json")
     assert server.ours == {"evt_1": 1}
     assert ran.code == 9, ran.err

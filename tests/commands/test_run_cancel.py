@@ -53,8 +53,8 @@ def test_run_cancel_of_several_tells_of_each_and_is_not_stopped_by_one_that_is_n
     qoder.wire.on("POST", "/sessions/sess_2/cancel", (202, {}))
     qoder.stdin = "drun_3\ndrun_1\ndrun_2\n"
     ran = qoder("run", "cancel", "-", "--yes", "--json")
-    told = [(item["input"], item.get("status"), item["exit_code"]) for item in ran.json]
-    assert told == [("drun_3", None, 5), ("drun_1", "failed", 0), ("drun_2", "failed", 0)]
+    results = [(item["input"], item.get("status"), item["exit_code"]) for item in ran.json]
+    assert results == [("drun_3", None, 5), ("drun_1", "failed", 0), ("drun_2", "failed", 0)]
     assert (ran.code, ran.error["type"]) == (5, "not_found")
 
 

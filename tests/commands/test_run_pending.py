@@ -137,8 +137,8 @@ def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
 def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", call(1))
     server.session("sess_2", call(2))
-    handle = server._events
-    server._events = lambda request, session: (  # type: ignore[method-assign]  # a server that misbehaves
+    handle = server.list_events
+    server.list_events = lambda request, session: (
         refusal(403, "No.") if session.id == "sess_1" else handle(request, session)
     )
     ran = qoder("session", "pending", "--json")

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.pool import Task
@@ -16,6 +17,7 @@ from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.fleet import page_poller
 from qoder_cli.sandbox.scripts import WORK, Beat, Script, exhausted, idle, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from tests.conftest import examples
 from tests.support.crowd import LISTS, Asked, Crowd, Rows, pages
 from tests.support.inprocess import seed_runs
 from tests.support.wire import api_error
@@ -539,7 +541,7 @@ def plights(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=settings.default.max_examples // 3)  # type: ignore[union-attr]  # a profile is loaded
+@examples(Fraction(1, 3))
 @given(generation=st.sampled_from(GENERATIONS), plight=plights())
 def test_run_wait_of_many_makes_up_no_end_and_misses_none_whatever_the_lists_hide(
     tmp_path: Path, generation: Generation, plight: dict[str, Any]

@@ -82,13 +82,13 @@ def test_session_send_sends_once_what_a_proxy_repeats(qoder: Qoder, server: Serv
     """It sends every request for a change twice, and passes on the answer to the second."""
     server.session("sess_1")
     server.lag = lag
-    handle = server.handle_request
+    handle = server.respond
 
     def twice(request: httpx.Request) -> httpx.Response:
         told = handle(request)
         return handle(request) if request.method == "POST" else told
 
-    server.handle_request = twice  # type: ignore[method-assign]  # a proxy that repeats
+    server.respond = twice
     ran = qoder(*SEND, *more.split(), "--json")
     assert (ran.code, server.ours["x"]) == (0, 1), ran.err
 
@@ -106,8 +106,8 @@ def test_session_send_is_not_held_up_by_a_turn_that_ends_by_itself(qoder: Qoder,
         session.busy_until = qoder.clock.time
 
     server.before_post.append(ends)
-    take = server._take
-    server._take = lambda session, events: (  # type: ignore[method-assign]  # there is nothing to interrupt
+    take = server.accept
+    server.accept = lambda session, events: (
         httpx.Response(200, json={"data": [server._tell(session, qoder.clock.time, events[0])]})
         if events[0]["type"] == "user.interrupt"
         else take(session, events)
@@ -122,7 +122,7 @@ def test_session_send_is_not_held_up_by_a_turn_that_ends_by_itself(qoder: Qoder,
 def interrupted_in_vain(server: Server) -> None:
     """Let an interruption be accepted, and change nothing."""
     accepted = {"id": "evt_i", "type": "user.interrupt"}
-    server._take = lambda session, events: httpx.Response(200, json={"data": [accepted]})  # type: ignore[method-assign]
+    server.accept = lambda session, events: httpx.Response(200, json={"data": [accepted]})
 
 
 def busy(qoder: Qoder, server: Server) -> None:
@@ -144,7 +144,7 @@ def test_session_send_says_at_its_timeout_that_the_message_was_not_sent(qoder: Q
 
 def test_session_send_says_that_a_message_refused_until_the_timeout_was_not_sent(qoder: Qoder, server: Server) -> None:
     server.session("sess_1")
-    server._take = lambda session, events: refusal(409, "Not now.")  # type: ignore[method-assign]
+    server.accept = lambda session, events: refusal(409, "Not now.")
     ran = qoder(*SEND, "--when-idle", "--timeout", "20s", "--json")
     assert ran.code == 124
     assert ran.error["message"].endswith("; the message was not sent")
@@ -178,7 +178,7 @@ def test_session_send_ends_where_a_session_is_always_busy_though_idle(qoder: Qod
         assert next(tries) < 1000, "for ever"
         return refusal(409, "The session is archived.")
 
-    server._take = refuse  # type: ignore[method-assign]  # a server that misbehaves
+    server.accept = refuse
     assert qoder(*SEND, "--when-idle").code == 6
 
 
@@ -192,12 +192,12 @@ def test_session_send_does_not_take_a_message_that_shows_late_for_its_own(qoder:
 
 def test_session_send_says_a_message_once_though_a_429_had_said_it(qoder: Qoder, server: Server) -> None:
     server.session("sess_1")
-    take, once = server._take, itertools.count()
+    take, once = server.accept, itertools.count()
 
     def taken(session: Any, events: Any) -> httpx.Response:
         told = take(session, events)
         return told if next(once) else refusal(429, "Slow down.", "rate_limit_error")
 
-    server._take = taken  # type: ignore[method-assign]  # a server that misbehaves
+    server.accept = taken
     ran = qoder(*SEND, "--json")
     assert (ran.code, server.ours["x"]) == (0, 1), ran

@@ -81,18 +81,18 @@ def said_by(process: Going) -> list[str]:
     return process.out.splitlines()
 
 
-class Held(NamedTuple):
-    """A standard input that says nothing until it is let go."""
+class SilentInput(NamedTuple):
+    """A standard input that stays silent until it ends."""
 
     stdin: int
-    let_go: Callable[[], None]
+    end: Callable[[], None]
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
+def silent() -> Iterator[SilentInput]:
     reading, writing = os.pipe()
     with open(reading) as stdin, open(writing, "w") as other_end:
-        yield Held(stdin.fileno(), other_end.close)
+        yield SilentInput(stdin.fileno(), other_end.close)
 
 
 def known(folder: Path) -> list[tuple[str, str | None]]:
@@ -195,13 +195,13 @@ def test_store_makes_nothing_to_be_read(store: Store, tmp_path: Path) -> None:
 
 
 @posix
-def test_store_is_for_its_owner_alone(tmp_path: Path, held: Held) -> None:
+def test_store_is_for_its_owner_alone(tmp_path: Path, silent: SilentInput) -> None:
     script = "import os; os.umask(0); begin('k'); store.take_key('k', host='h')\n"
     script += "print('done', flush=True); sys.stdin.read()"
-    process = in_python(script, tmp_path / "a/state", stdin=held.stdin)
+    process = in_python(script, tmp_path / "a/state", stdin=silent.stdin)
     assert first_of(process, 1) == ["done"]
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a").rglob("*")}
-    held.let_go()
+    silent.end()
     assert said_by(process) == ["done"]
     files = ("state.db", "state.db-wal", "state.db-shm", "keys.lock")
     assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
@@ -246,12 +246,12 @@ for n in range(5):
     assert sorted(known(tmp_path)) == sorted((str(m), f"drun_{m}_{n}") for m in range(MANY) for n in range(5))
 
 
-def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, held: Held) -> None:
+def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, silent: SilentInput) -> None:
     script = "store._patience = 60.0; a = begin('k'); print('begun', flush=True)\n"
     script += "sys.stdin.readline(); print(store.claim(a, 'drun_1'))"
-    processes = [in_python(script, tmp_path, stdin=held.stdin) for _ in range(8)]
+    processes = [in_python(script, tmp_path, stdin=silent.stdin) for _ in range(8)]
     assert [first_of(process, 1) for process in processes] == [["begun"]] * 8
-    held.let_go()
+    silent.end()
     assert sorted(said_by(process)[1] for process in processes) == ["False"] * 7 + ["True"]
     assert [run for _, run in known(tmp_path) if run] == ["drun_1"]
 
@@ -660,9 +660,9 @@ def test_store_lets_one_process_and_one_thread_hold_a_key(store: Store, tmp_path
 
 
 @posix
-def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: Path, held: Held) -> None:
+def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: Path, silent: SilentInput) -> None:
     script = "print(store.take_key('k', host='h'), flush=True); sys.stdin.read()"
-    holder = in_python(script, tmp_path / "state", stdin=held.stdin)
+    holder = in_python(script, tmp_path / "state", stdin=silent.stdin)
     assert first_of(holder, 1) == ["True"]
     assert not store.take_key("k", host="h")
     holder.process.kill()
@@ -672,7 +672,7 @@ def test_store_frees_a_key_once_its_process_was_killed(store: Store, tmp_path: P
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_store_lets_a_forked_process_hold_none_of_its_parents_keys(tmp_path: Path, held: Held) -> None:
+def test_store_lets_a_forked_process_hold_none_of_its_parents_keys(tmp_path: Path, silent: SilentInput) -> None:
     script = """
 import os
 print(store.take_key('k', host='h'), flush=True)
@@ -688,9 +688,9 @@ store.release_key('k', host='h')
 os.write(release, b'x')
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    process = in_python(script, tmp_path, stdin=held.stdin)
+    process = in_python(script, tmp_path, stdin=silent.stdin)
     assert first_of(process, 2) == ["True", "tried"]
-    held.let_go()
+    silent.end()
     assert said_by(process)[2:] == ["1"]
 
 

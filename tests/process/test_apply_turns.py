@@ -16,7 +16,7 @@ from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
-from tests.support.processes import HEARING, IMPATIENT, PATIENCE, Going, Held, Shell, Terminal, sandbox, until
+from tests.support.processes import HEARING, IMPATIENT, PATIENCE, DelayedAnswers, Going, Shell, Terminal, sandbox, until
 
 NEW = {"agent": "agent_1", "environment_id": "env_1", "message": "Report."}
 
@@ -101,12 +101,12 @@ def test_deploy_apply_killed_at_any_point_is_finished_by_another(tmp_path: Path,
 def test_deploy_apply_says_at_a_signal_what_is_done_and_begins_no_more(tmp_path: Path, signum: signal.Signals) -> None:
     names = [f"new-{n:02}" for n in range(40)]
     folder = write_files(tmp_path / "files", *names)
-    held = Held(first=4)
-    with sandbox("current", held=held) as server:
+    delayed = DelayedAnswers(first=4)
+    with sandbox("current", delayed=delayed) as server:
         shell = Shell(tmp_path, server)
         going = shell.begin("deploy", "apply", "-f", folder, "--yes", "--json", prologue=HEARING)
         going.says("created new-").signal(signum).says("heard")
-        held.released.set()
+        delayed.released.set()
         ended = going.end()
         made = descriptions(server).keys() & set(names)
         told = {item["name"]: item["action"] for item in ended.json}
@@ -136,14 +136,14 @@ def test_deploy_apply_says_at_a_signal_what_is_not_known(tmp_path: Path) -> None
 
 
 @contextmanager
-def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, Held, Going]]:
+def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, DelayedAnswers, Going]]:
     """Have a command write what this folder holds, until its answer is released."""
-    held = Held()
-    with sandbox("current", held=held) as server:
+    delayed = DelayedAnswers()
+    with sandbox("current", delayed=delayed) as server:
         shell = Shell(home, server)
         first = shell.begin("deploy", "apply", folder, "--yes")
         until(lambda: "weekly" in descriptions(server), "what is created")
-        yield shell, server, held, first
+        yield shell, server, delayed, first
 
 
 CREATE = ("create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
@@ -153,11 +153,11 @@ WAITING = "another command of this machine writes deployments; waiting for it"
 @pytest.mark.parametrize("second", ["apply", "create"])
 def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second: str) -> None:
     folder = write_files(tmp_path / "files", "weekly")
-    with writing(folder, tmp_path) as (shell, server, held, first):
+    with writing(folder, tmp_path) as (shell, server, delayed, first):
         words = ("apply", folder, "--yes") if second == "apply" else CREATE
         waiting = shell.begin("deploy", *words, "--json").says(WAITING)
         assert shell.qoder("deploy", "apply", folder, "--exit-code").code == 0  # who only looks does not wait
-        held.released.set()
+        delayed.released.set()
         assert first.end().code == 0
         ended = waiting.end()
         assert len(descriptions(server)["weekly"]) == 1
@@ -170,21 +170,21 @@ def test_deploy_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_deploy_apply_that_waits_for_its_turn_is_ended_by_a_signal(tmp_path: Path, signum: signal.Signals) -> None:
     folder = write_files(tmp_path / "files", "weekly")
-    with writing(folder, tmp_path) as (shell, server, held, first):
+    with writing(folder, tmp_path) as (shell, server, delayed, first):
         asked = len(server.world.requests)
         ended = shell.begin("deploy", "apply", folder, "--yes", "--json").says(WAITING).signal(signum).end()
         assert ended.code == (-signum if signum == signal.SIGINT else 143)
         assert ended.error["message"] == "interrupted; nothing was started"
         assert len(server.world.requests) == asked
-        held.released.set()
+        delayed.released.set()
         assert first.end().code == 0
 
 
 def test_deploy_apply_has_its_turn_when_the_one_before_was_killed(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "files", "weekly")
-    with writing(folder, tmp_path) as (shell, _, held, first):
+    with writing(folder, tmp_path) as (shell, _, delayed, first):
         first.signal(signal.SIGKILL).last()
-        held.released.set()
+        delayed.released.set()
         ended = shell.qoder("deploy", "apply", folder, "--yes")
         assert (ended.code, WAITING in ended.err) == (0, False)
 

@@ -127,14 +127,14 @@ def test_session_approve_sends_nothing_where_it_is_no_longer_so(shell: Shell, se
 
 @pytest.mark.parametrize("how", ["ctrl-c", "hang up"])
 def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Shell, server: Server, how: str) -> None:
-    has_ended, take = threading.Event(), server._take
+    has_ended, take = threading.Event(), server.accept
 
     def slow(session: Any, events: list[dict[str, Any]]) -> httpx.Response:
         answer = take(session, events)
         has_ended.wait(PATIENCE)
         return answer
 
-    server._take = slow  # type: ignore[method-assign]  # does what is written, and is in no hurry to say so
+    server.accept = slow
     with Terminal(shell.hurry(IMPATIENT), *APPROVE) as terminal:
         terminal.shows(ASKED).type("y\n")
         until(lambda: server.taken, "the answer")

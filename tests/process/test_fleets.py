@@ -15,8 +15,8 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.processes import (
     HEARING,
     MORE_THAN_ONE_SIGNAL,
+    DelayedAnswers,
     Ended,
-    Held,
     Shell,
     Terminal,
     an_hour_later,
@@ -60,13 +60,13 @@ def journaled(alone: Shell) -> tuple[set[str], set[str]]:
 def test_deploy_run_of_many_leaves_none_unknown_at_a_signal_while_they_start(
     signum: int, code: int, exit_code: int, wait: tuple[str, ...], alone: Shell
 ) -> None:
-    held = Held(first=10)
-    with sandbox("legacy" if wait else "current", speed=1, held=held) as server:
+    delayed = DelayedAnswers(first=10)
+    with sandbox("legacy" if wait else "current", speed=1, delayed=delayed) as server:
         ids = many(server, 40)
         going = alone.enter(server).begin("deploy", "run", *ids, *wait, "--json", prologue=HEARING)
         until(lambda: len(server.world.started()) > 9, "ten runs")
         going.signal(signum).says("heard")
-        held.released.set()
+        delayed.released.set()
         ended = going.end()
         items = ended.json
         assert (ended.code, [item["input"] for item in items]) == (code, ids)

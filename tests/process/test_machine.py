@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.support.processes import BIN, MODULE, Held, Shell, sandbox, staged, until
+from tests.support.processes import BIN, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 from tests.support.stored import entries_in
 
 KEYED = ("deploy", "run", "dep_demo", "--idempotency-key", "nightly-1", "--json")
@@ -25,12 +25,12 @@ def test_qoder_has_three_names(shell: Shell) -> None:
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_deploy_run_twice_at_once_with_one_key_starts_one_run(generation: Generation, alone: Shell) -> None:
-    held = Held()
-    with sandbox(generation, honour_key=False, held=held) as server:
+    delayed = DelayedAnswers()
+    with sandbox(generation, honour_key=False, delayed=delayed) as server:
         first = alone.enter(server).begin(*KEYED)
         until(server.world.started, "a run")
         second = alone.begin(*KEYED).says("waiting for it")
-        held.released.set()
+        delayed.released.set()
         ended = [first.end(), second.end()]
         assert [one.code for one in ended] == [0, 0]
         assert [one.json["id"] for one in ended] == [run.id for run in server.world.started()] * 2

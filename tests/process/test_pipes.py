@@ -10,7 +10,7 @@ import pytest
 import qoder_cli
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import Generation
-from tests.support.processes import HEARING, MODULE, Held, Shell, sandbox, staged, until
+from tests.support.processes import HEARING, MODULE, DelayedAnswers, Shell, sandbox, staged, until
 
 FULL = Path("/dev/full")
 Servers = dict[Generation, Server]
@@ -38,13 +38,13 @@ def test_deploy_run_exits_70_when_the_disk_is_full_and_knows_its_run(shell: Shel
 
 @needs_full_disk
 def test_deploy_run_cancels_its_run_at_a_signal_when_the_disk_is_full(alone: Shell) -> None:
-    held = Held()
-    with sandbox("legacy", speed=1, held=held) as server, FULL.open("wb") as full:
+    delayed = DelayedAnswers()
+    with sandbox("legacy", speed=1, delayed=delayed) as server, FULL.open("wb") as full:
         words = ("deploy", "run", "dep_minute", "--wait", "--on-leave", "cancel", "--json")
         going = alone.enter(server).begin(*words, stdout=full, prologue=HEARING)
         until(server.world.started, "a run")
         going.signal(signal.SIGTERM).says("heard")
-        held.released.set()
+        delayed.released.set()
         ended = going.end()
         assert (ended.code, ended.error["type"]) == (143, "terminated")
         assert [ended.error["run_id"]] == [run.id for run in server.world.started()]
@@ -126,7 +126,7 @@ def test_deploy_run_outlives_an_upgrade_or_ends_in_70_with_its_run(shell: Shell,
     """As `pip install -U` does: the files of the package go while it waits."""
     package = tmp_path / "lib" / "qoder_cli"
     shutil.copytree(Path(qoder_cli.__file__).parent, package)
-    # What is compiled late would make the folder anew.
+    # A file that is compiled late would create the folder again.
     shell.env |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
     for format in ("table", "json"):
         going = shell.start(*MODULE, "deploy", "run", "dep_demo", "--wait", "-o", format).says("run drun_")

@@ -3,12 +3,14 @@
 `pytest test_servers.py --hypothesis-profile=thorough` draws a thousand servers.
 """
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import examples
 from tests.support.hostile import ATTACKS, WAYS, Server
 from tests.tools.playing import alone
 from tests.tools.servers import Cell, draw, play
@@ -143,7 +145,7 @@ def test_deploy_run_tells_what_can_be_told(cell: Cell) -> None:
     assert (played.wrong, played.open) == ({}, [])
 
 
-@settings(max_examples=settings.default.max_examples // 6)  # type: ignore[union-attr]  # a profile is loaded
+@examples(Fraction(1, 6))
 @given(st.randoms(use_true_random=False).map(draw))
 def test_deploy_run_keeps_its_promises_on_any_server(cell: Cell) -> None:
     assert alone(play, cell).wrong == {}, str(cell)

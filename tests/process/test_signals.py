@@ -16,8 +16,8 @@ from tests.support.processes import (
     IMPATIENT,
     MODULE,
     MORE_THAN_ONE_SIGNAL,
+    DelayedAnswers,
     Going,
-    Held,
     Shell,
     Terminal,
     sandbox,
@@ -67,10 +67,10 @@ def test_deploy_run_leaves_its_run_going_at_a_signal(
 
 @pytest.mark.parametrize("moment", ["at the trigger", "just started", "while waiting"])
 def test_deploy_run_with_on_leave_cancel_cancels_whenever_the_signal_comes(moment: str, alone: Shell) -> None:
-    held = Held()
+    delayed = DelayedAnswers()
     if moment != "at the trigger":
-        held.released.set()
-    with sandbox("current", speed=1, held=held) as server:
+        delayed.released.set()
+    with sandbox("current", speed=1, delayed=delayed) as server:
         words = (*MINUTE, "--wait", "--on-leave", "cancel", "--json")
         going = alone.enter(server).begin(*words, prologue=HEARING)
         until(server.world.started, "a run")
@@ -79,7 +79,7 @@ def test_deploy_run_with_on_leave_cancel_cancels_whenever_the_signal_comes(momen
         if moment == "while waiting":
             until(lambda: any("/events" in seen.path for seen in server.world.requests), "the waiting")
         going.signal(SIGINT).says("heard")
-        held.released.set()
+        delayed.released.set()
         ended = going.end()
         assert (ended.code, ended.error["run_id"]) == (INTERRUPTED, ended.json["id"])
         assert [seen.path for seen in server.world.requests if seen.path.endswith("/cancel")]
@@ -125,12 +125,12 @@ pool.begin = slowly
 
 @pytest.mark.parametrize(("signum", "busy"), [(SIGINT, False), (SIGTERM, False), (SIGINT, True)])
 def test_deploy_run_waits_at_a_signal_for_the_answer_to_its_trigger(signum: int, busy: bool, alone: Shell) -> None:
-    held = Held()
-    with sandbox("current", speed=1, held=held) as server:
+    delayed = DelayedAnswers()
+    with sandbox("current", speed=1, delayed=delayed) as server:
         going = alone.enter(server).begin(*MINUTE, "--json", prologue=HEARING + (BUSY_MACHINE if busy else ""))
         until(server.world.started, "a run")
         going.signal(signum).says("heard")
-        held.released.set()
+        delayed.released.set()
         ended = going.end()
         assert ended.code == (INTERRUPTED if signum == SIGINT else 143)
         assert [ended.error["run_id"]] == [ended.json["id"]] == started(server)

@@ -98,6 +98,16 @@ class Server(httpx.BaseTransport):
     requests: list[tuple[str, str]] = field(default_factory=list)
     posted: list[Any] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Respond as the API does; a test replaces one of these."""
+        self.respond: Callable[[httpx.Request], httpx.Response] = self._respond
+        self.accept: Callable[[Session, list[Event]], httpx.Response] = self._accept
+        self.list_events: Callable[[httpx.Request, Session], httpx.Response] = self._list_events
+        self.show_run: Callable[[str], dict[str, Any]] = self._show_run
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self.respond(request)
+
     def session(self, id: str = "sess_1", *calls: Event, names: bool = True, run: bool = True) -> Session:
         """Add a session that has worked and now waits for these calls, or has ended its turn without any."""
         now = self.clock.time - 60
@@ -158,7 +168,7 @@ class Server(httpx.BaseTransport):
         event = {"type": "user.tool_confirmation", "tool_use_id": id, "result": result}
         self._answer(self.sessions[session], event, id)
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def _respond(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix(PREFIX)
         self.requests.append((request.method, path))
         parts = path.strip("/").split("/")
@@ -166,11 +176,11 @@ class Server(httpx.BaseTransport):
             return self._post(parts, json.loads(request.content))
         match parts:
             case ["deployment_runs", run]:
-                return httpx.Response(200, json=self._run(run))
+                return httpx.Response(200, json=self.show_run(run))
             case ["deployments", id]:
                 return httpx.Response(200, json={"id": id, "type": "deployment", "name": "nightly"})
             case ["deployments", _, "runs"]:
-                return self._list(request, [self._run(id.replace("sess_", "drun_")) for id in self.sessions])
+                return self._list(request, [self.show_run(id.replace("sess_", "drun_")) for id in self.sessions])
             case ["sessions"]:
                 return self._list(request, [each.object for each in self.sessions.values()])
             case ["sessions", id, *_] if id not in self.sessions:
@@ -181,12 +191,12 @@ class Server(httpx.BaseTransport):
                 self.reads_fail -= 1
                 return refusal(503, "Busy.", "api_error")
             case ["sessions", id, "events"]:
-                return self._events(request, self.sessions[id])
+                return self.list_events(request, self.sessions[id])
             case ["sessions", _, "threads"]:
                 return httpx.Response(200, json={"data": [], "has_more": False})
         return refusal(501, "No stream here.", "feature_not_available")
 
-    def _run(self, id: str) -> dict[str, Any]:
+    def _show_run(self, id: str) -> dict[str, Any]:
         session = self.sessions["sess_" + id.removeprefix("drun_")]
         run: Event = {
             "id": id,
@@ -201,7 +211,7 @@ class Server(httpx.BaseTransport):
             run |= {"status": "completed", "completed_at": stamp(ends[0])} if ends else {"status": "running"}
         return run
 
-    def _events(self, request: httpx.Request, session: Session) -> httpx.Response:
+    def _list_events(self, request: httpx.Request, session: Session) -> httpx.Response:
         seen = [
             event for at, event in sorted(session.told, key=lambda told: told[0]) if at <= self.clock.time - self.lag
         ]
@@ -235,10 +245,10 @@ class Server(httpx.BaseTransport):
             return before
         if parts[-1] == "cancel":
             return httpx.Response(202, json={"id": parts[1], "type": "session", "status": "canceling"})
-        answer = self._take(self.sessions[parts[1]], body["events"])
+        answer = self.accept(self.sessions[parts[1]], body["events"])
         return _after(wrong, answer)
 
-    def _take(self, session: Session, events: list[Event]) -> httpx.Response:
+    def _accept(self, session: Session, events: list[Event]) -> httpx.Response:
         if session.object["archived_at"]:
             return refusal(409, "The session is archived.")
         for event in events:

@@ -37,8 +37,8 @@ _WITH_TERMINAL = (
 )
 
 
-class Held(Faults):
-    """Holds back the answers to writes, which are done at once, from the `first` on until they are `released`."""
+class DelayedAnswers(Faults):
+    """Delays the answers to writes, which are done at once, from the `first` until they are `released`."""
 
     def __init__(self, *faults: str, first: int = 1) -> None:
         super().__init__(*faults)
@@ -47,16 +47,16 @@ class Held(Faults):
         self._writes = 0
 
     def answer(self, world: World, request: Request) -> WireResponse:
-        """Return the answer; one that is held has a body that comes when it is released."""
+        """Return the answer; the body of a delayed one comes when it is released."""
         answer = super().answer(world, request)
         if request.method == "POST":
             self._writes += 1
             if self._writes >= self._first and not self.released.is_set():
-                return replace(answer, stream=_held(answer.body, self.released))
+                return replace(answer, stream=_delayed(answer.body, self.released))
         return answer
 
 
-def _held(body: bytes, released: threading.Event) -> Iterator[bytes | float]:
+def _delayed(body: bytes, released: threading.Event) -> Iterator[bytes | float]:
     """Yield the seconds after which to ask again, and the body once something has happened."""
     while not released.is_set():
         yield 0.005
@@ -65,11 +65,15 @@ def _held(body: bytes, released: threading.Event) -> Iterator[bytes | float]:
 
 @contextmanager
 def sandbox(
-    generation: Generation, *faults: str, speed: float = HASTE, honour_key: bool = True, held: Held | None = None
+    generation: Generation,
+    *faults: str,
+    speed: float = HASTE,
+    honour_key: bool = True,
+    delayed: DelayedAnswers | None = None,
 ) -> Iterator[Server]:
-    """Serve a world of its own, where `faults` are on order, or answers are `held`."""
+    """Serve a world of its own, where `faults` are on order, or answers are `delayed`."""
     world = World(generation=generation, speed=speed, honour_key=honour_key)
-    server = serve(world, faults=held or Faults(*faults))
+    server = serve(world, faults=delayed or Faults(*faults))
     try:
         yield server
     finally:

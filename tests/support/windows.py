@@ -87,7 +87,7 @@ class _Finder:
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # it passes on all that a loader has
         return spec
 
 

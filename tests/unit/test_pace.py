@@ -16,13 +16,13 @@ from tests.support.desk import BODY
 from tests.support.things import Things
 
 
-class Held(Pace):
-    """A pace that remembers for how long it was held."""
+class RecordedPace(Pace):
+    """A pace that records for how long it was paused."""
 
-    held = 0.0
+    paused = 0.0
 
     def hold(self, seconds: float) -> None:
-        self.held += seconds
+        self.paused += seconds
 
 
 def creation(qoder: Qoder, pace: Pace, *, repeatable: bool = False) -> Write[Resource]:
@@ -59,12 +59,12 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     assert (len(service.writes), write.may_have_acted) == (1, True)
 
 
-@pytest.mark.parametrize(("fault", "held"), [("429=7", 7), ("refused", 0)])
-def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, held: float) -> None:
+@pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
+def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, paused: float) -> None:
     Things(qoder, "current", f"create:{fault}")
-    pace = Held(qoder.clock, per_second=20)
+    pace = RecordedPace(qoder.clock, per_second=20)
     creation(qoder, pace).send()
-    assert pace.held == held
+    assert pace.paused == paused
 
 
 def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:

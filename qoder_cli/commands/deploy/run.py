@@ -164,7 +164,7 @@ def _started(app: App, order: "Order") -> "Run":
 
 
 def _accepted(app: App, run: "Run") -> "Ended":
-    """Return what came of a run that is not waited for: it may have failed already."""
+    """Return the state of a run that nobody waits for: it may have failed already."""
     from qoder_cli.base.outcome import Standing, settle, standing
     from qoder_cli.runs.ending import Ended, accepted_error
 

@@ -73,7 +73,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
 
 
 def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> Observer | Ended:
-    """Request it; return the run's observer, or what came of it if not sent."""
+    """Request it; return the run's observer, or its result if nothing was sent."""
     if isinstance(id_or_error, QoderError):
         return Ended(typed, None, id_or_error)
     observer = None

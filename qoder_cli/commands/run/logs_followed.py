@@ -109,7 +109,7 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
 
 
 def _has_ended(polled: PolledRun, clock: Clock, every: float) -> bool:
-    """Return whether the run has ended; it is asked for when that is due, in so many seconds again."""
+    """Return whether the run has ended. It is polled when that is due, and again in `every` seconds."""
     polled.due = min(polled.due, clock.monotonic() + every)
     if clock.monotonic() < polled.due:
         return False

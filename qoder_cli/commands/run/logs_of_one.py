@@ -39,7 +39,7 @@ def nothing_shown(run_id: str, selection: Selection) -> str:
 
 
 def following(app: App, run: Run, error: QoderError) -> QoderError:
-    """Return the error of a run that goes on, with the command to follow it."""
+    """Return an error about a run that is still going, with the command to follow it."""
     again = app.command(noun(run.id), "logs", run.id, "--follow", *app.flags.wait_options)
     return going_on(error.with_(next=error.next or again), run, app)
 

@@ -55,7 +55,7 @@ class Launches:
         self._pool.give(self._orders)
 
     def stop(self, within: float) -> None:
-        """Send nothing more. Report every open order within so many seconds."""
+        """Send nothing more. Report every open order, after `within` seconds at most."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
