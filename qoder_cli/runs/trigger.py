@@ -5,6 +5,7 @@ Its page promises no idempotency, replies get lost and a server can act late (he
 only when the list rules out a run of ours; a lost answer never by itself.
 """
 
+import math
 import re
 import shlex
 import uuid
@@ -78,7 +79,8 @@ class Trigger:
         self._app = app
         self._order = order
         self._key = order.key or str(uuid.uuid4())
-        self._earlier: list[Attempt] = []  # of other commands under this key, unsettled
+        self._first: Attempt | None = None  # of other commands under this key
+        self._earlier: list[Attempt] = []  # of those, what is unsettled
         self._sent: dict[Attempt, float] = {}  # of this command: those that may have started a run, and when
 
     @property
@@ -123,19 +125,23 @@ class Trigger:
             why = "a run that a schedule started"
         elif owner is not None and owner.attempt.key != self._key:
             why = "a run that another command of this machine started"
-        elif self._is_new_key and run.created is not None and run.created < self._attempts()[0].earliest:
+        elif run.created is not None and run.created < self._earliest:
             why = "a run from before this command"
         if why is not None:
             raise NoAnswer(f"the response is {why} ({run.id})")
         return run
 
     @property
-    def _is_new_key(self) -> bool:
-        """Whether no run of before this command, or an earlier attempt of it, can be under the key.
+    def _earliest(self) -> float:
+        """The time before which no run can have been started under the key, by the server's clock; -inf if unknown.
 
         A key that was typed may have started its run long ago, and the server answers with that one again.
         """
-        return self._order.key is None or (bool(self._earlier) and bool(re.fullmatch(_MADE_HERE, self._order.key)))
+        if self._order.key is None:
+            return self._attempts()[0].earliest
+        if self._first is not None and re.fullmatch(_MADE_HERE, self._order.key):
+            return dated(self._app.client, self._first).earliest
+        return -math.inf
 
     def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
@@ -260,6 +266,7 @@ class Trigger:
                 )
         if known := next((entry for entry in entries if entry.run), None):
             return self._reread(known)
+        self._first = next((entry.attempt for entry in entries), None)
         self._earlier = [entry.attempt for entry in entries if entry.open]
         if not self._earlier:
             return None

@@ -20,6 +20,7 @@ from tests.support.triggers import (
     NIGHT,
     RUNS,
     at,
+    dated,
     fresh,
     killed,
     late,
@@ -407,11 +408,15 @@ def test_deploy_run_exits_3_when_it_is_skipped_or_0_where_that_is_ok(qoder: Qode
     assert qoder("deploy", "run", "dep_1", "--on-skip", "ok", *wait).code == 0
 
 
-def test_deploy_run_repeated_under_its_own_key_takes_no_run_from_before_for_its_answer(qoder: Qoder) -> None:
+@pytest.mark.parametrize(("after", "created", "code"), [(0, -600, 9), (601, -600, 9), (601, 1, 0)])
+def test_deploy_run_repeated_under_its_own_key_takes_no_run_from_before_for_its_answer(
+    qoder: Qoder, after: float, created: float, code: int
+) -> None:
+    """Also not once the first attempt counts as one that started nothing; what that one started is an answer."""
     qoder.wire.on(*TRIGGER, CUT)
     shows(qoder)
     lost = qoder("deploy", "run", "dep_1", "--json")
-    dated = listed(at=qoder.clock.now()).headers
-    qoder.wire.on(*TRIGGER, httpx.Response(200, json=fresh(0, created=at(-600)), headers={"date": dated["date"]}))
+    qoder.clock.time += after
+    qoder.wire.on(*TRIGGER, lambda _: dated(fresh(0, created=at(created)), at=qoder.clock.time))
     again = qoder(*lost.error["next"][1:])
-    assert (lost.code, again.code) == (9, 9)
+    assert (lost.code, again.code) == (9, code)

@@ -23,8 +23,13 @@ def at(seconds: float) -> str:
 
 def listed(*runs: dict[str, Any], at: float = NOW, date: str | None = None, age: int = 0) -> Any:
     """Return an answer of the run list, with the server's clock in its Date header."""
+    return dated(page(*runs), at=at, date=date, age=age)
+
+
+def dated(body: Any, *, at: float, date: str | None = None, age: int = 0) -> Any:
+    """Return an answer with the server's clock in its Date header."""
     headers = {"date": formatdate(at, usegmt=True) if date is None else date} if date != "" else {}
-    return httpx.Response(200, json=page(*runs), headers=headers | ({"age": str(age)} if age else {}))
+    return httpx.Response(200, json=body, headers=headers | ({"age": str(age)} if age else {}))
 
 
 def fresh(number: int, *, created: str = "2027-01-15T08:00:00Z", trigger: str = "manual") -> dict[str, Any]:
