@@ -19,19 +19,22 @@ def poll(
 ) -> T:
     """Return what is read once it `is_enough`, reading again after each of the pauses, in seconds.
 
-    An error that `may_pass` is no reading. What is read after the last pause counts in any case. Raises QoderError.
+    An error that `may_pass` is no reading. What is read after the last pause counts in any case. A pause is asked for
+    after the reading before it, which may have taken long. Raises QoderError.
     """
-    for pause in pauses:
+    left = iter(pauses)
+    while True:
         try:
             reading = read()
         except QoderError as error:
-            if not may_pass(error):
+            pause = next(left, None) if may_pass(error) else None
+            if pause is None:
                 raise
         else:
-            if is_enough(reading):
+            pause = None if is_enough(reading) else next(left, None)
+            if pause is None:
                 return reading
         clock.sleep(pause)
-    return read()
 
 
 def doubling(first: float, longest: float) -> Iterator[float]:
