@@ -45,7 +45,7 @@ class RawCall:
         """
         client = self._app.client
         if not self._request.is_write:
-            return client.patiently(lambda: self._read(client.send(self._prepare(), client.request_timeout)))
+            return client.patiently(lambda: self._read(client.send(self._prepare())))
         recovery = Recovery(
             self._doubt,
             resend_after=self._resend_after,

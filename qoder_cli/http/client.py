@@ -154,12 +154,10 @@ class Client:
 
         If it is to be `fresh`, one that a proxy has kept is no answer; for `exact` see `jsontext.parse`.
         """
-
         if retry:
             how: dict[str, Any] = {"headers": headers, "within": within, "fresh": fresh, "exact": exact}
             return self.patiently(partial(self.get, path, params, retry=False, **how))
-        request = self.prepare("GET", path, params=params, headers=headers).start()
-        answer = answer_to(request, within or self.request_timeout)
+        answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
         value = self.understand(answer, exact=exact)
         if fresh and answer.is_kept:
             raise no_answer("the response is an old one that a proxy has kept")
@@ -232,8 +230,8 @@ class Client:
             raise no_answer(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
-        """Send a request and return the answer, within so many seconds. Raises ApiError."""
-        return answer_to(request.start(), within or self.request_timeout)
+        """Send a request and return the answer, within so many seconds, else its own limit. Raises ApiError."""
+        return answer_to(request.start(), within)
 
     @contextmanager
     def open_stream(
