@@ -64,7 +64,7 @@ def give_up(step: Step) -> Applied:
     write = step.write
     if not step.is_open:
         return without_writing(step)
-    if write is None or not (write.result or write.may_have_acted):
+    if write is None or not write.is_open_or_done:
         return result_of(step, "not_attempted")
     if write.result is None:
         return _failed(step, write.unknown("interrupted before it was confirmed"))

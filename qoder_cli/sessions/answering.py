@@ -423,7 +423,7 @@ _UNSENT = "the message was not sent"
 
 
 def _show(app: App, target: Target, calls: list[str], done: str, still: list[str], events: Events) -> None:
-    """Print what was done with calls (`said`) and which still wait."""
+    """Print what was `done` with calls and which still wait."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in calls))
         return
