@@ -54,6 +54,8 @@ def quiet_prints_ids(scene: Scene) -> None:
     ends_well(scene, ran)
     for line in ran.out.splitlines():
         assert re.fullmatch(r"\S+", line)
+    shown = json.loads(usual(scene.command.name, scene.generation).out or "null")
+    assert ran.out or not shown, "what JSON shows has an id"
 
 
 def is_piped_text(scene: Scene, ran: Played) -> None:
