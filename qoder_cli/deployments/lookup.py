@@ -34,13 +34,15 @@ def deployment_ids_of(typed: Sequence[str], app: App) -> list[str | QoderError]:
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:
-    """Return a deployment; `how` is passed to `Client.get`. Raises ApiError."""
+    """Return a deployment; `how` is passed to `Client.get`. Raises ApiError, NoAnswer for another deployment."""
     try:
         found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", **how))
     except NotFound as error:
         raise error.about(f"deployment {id}") from None
     if found is None:
         raise NoAnswer(f"deployment {id}: unexpected response: not a deployment")
+    if found.id != id:
+        raise NoAnswer(f"the response is not deployment {id}")
     return found
 
 

@@ -233,7 +233,9 @@ def at_latest(
 
     def latest_of(id: str) -> Any:
         with suppress(ApiError):
-            return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
+            found = mapping(app.client.get(f"/agents/{segment(id)}"))
+            if found.get("id") == id:
+                return found.get("version")
         return None
 
     anew, pinned = list(declared), {}  # the agents named without a version, by place

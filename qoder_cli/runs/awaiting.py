@@ -15,8 +15,7 @@ from qoder_cli.base.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed
@@ -36,6 +35,7 @@ from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.streams import Streams
 from qoder_cli.runs.wait import Deadline, Pauses, RunPoller, Wait
+from qoder_cli.sessions.session import read_session
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -69,7 +69,7 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
     try:
         if wanted.require_satisfied and item.error is None and item.found is not None:
             id = item.found.session_id
-            session = mapping(app.client.get(f"/sessions/{segment(id)}")) if id else {}
+            session = read_session(app.client, id) if id else {}
             results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
             if results != {"satisfied"}:
                 why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"

@@ -24,7 +24,7 @@ from qoder_cli.base.outcome import (
 )
 from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.session import read_session, session_of
 from qoder_cli.sessions.state import DISAGREEMENT_AFTER, SessionReading, SessionState, TurnJudge
 from qoder_cli.sessions.story import Story, story_of, turn_story
 
@@ -242,10 +242,10 @@ class Observer:
         if self._session is not None:
             return mapping(self._session.get("usage"))
         try:
-            session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=USAGE_WITHIN, retry=False)
+            session = read_session(self._client, run.session_id or "", within=USAGE_WITHIN, retry=False)
         except ApiError:
             return {}
-        return mapping(mapping(session).get("usage"))
+        return mapping(session.get("usage"))
 
     def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not change.

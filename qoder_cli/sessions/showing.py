@@ -9,14 +9,14 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.session import read_session
 from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
 
 Event = dict[str, Any]
@@ -133,6 +133,5 @@ def credits_of(app: App, run: Run, selection: Selection) -> object:
     if run.credits is not None:
         return run.credits
     with suppress(ApiError):
-        session = app.client.get(f"/sessions/{segment(run.session_id)}", within=USAGE_WITHIN, retry=False)
-        return Run(mapping(session)).credits
+        return Run(read_session(app.client, run.session_id, within=USAGE_WITHIN, retry=False)).credits
     return None

@@ -1,5 +1,6 @@
 """`qoder deploy create` and `update`, in the user's words."""
 
+import json
 import signal
 from typing import Any
 
@@ -216,6 +217,16 @@ def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     desk.goes_wrong("agent:403")
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
+
+
+def test_deploy_update_pins_no_version_of_another_agent(qoder: Qoder) -> None:
+    pinned = {**KNOWN, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
+    qoder.wire.on("GET", "/deployments/dep_1", pinned, repeat=True)
+    qoder.wire.on("GET", "/agents/agent_1", {"id": "agent_9", "type": "agent", "version": 7})
+    qoder.wire.on("POST", "/deployments/dep_1", pinned)
+    qoder("deploy", "update", "dep_1", "--agent", "agent_1")
+    [sent] = [json.loads(each.content) for each in qoder.wire.requests if each.method == "POST"]
+    assert sent == {"agent": "agent_1"}  # the server knows the latest
 
 
 def test_deploy_update_looks_a_name_up_once(desk: Desk) -> None:

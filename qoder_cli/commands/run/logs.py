@@ -106,7 +106,7 @@ def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> No
         run: Run | None = Run(session_of(app, chosen))
     else:
         run = Run.read(app.client.get(f"/deployment_runs/{segment(chosen)}"))
-    if run is None:
+    if run is None or run.id != chosen:
         raise NoAnswer(f"unexpected response: not run {chosen}")
     log = log_of(app, settle(run), selection)
     with explained(run), Printer(app, selection) as printer:
