@@ -1,8 +1,8 @@
 """Changing a thing, and never over what somebody else wrote meanwhile.
 
-A lost answer is settled by reading the thing back. It is sent again only while the thing is still exactly as it
-was before; what somebody else wrote is kept for the error, whatever else is read afterwards. Where nothing shows
-a change, as of a secret, our mark in its metadata does.
+A lost answer is settled by reading the thing back. It is sent again, also where nothing can have happened, only
+while the thing is still exactly as it was before; what somebody else wrote is kept for the error, whatever else is
+read afterwards. Where nothing shows a change, as of a secret, our mark in its metadata does.
 """
 
 import uuid
@@ -69,6 +69,7 @@ def updating(
         look=app.looking(*target.look),
         repeatable=True,
         pace=pace,
+        at_attempt=others.look_again,
     )
     read_back = write.recovery
 
@@ -102,6 +103,22 @@ class _Others:
     _mark: str | None
     _theirs: Body | None = None
     _now: Body = field(default_factory=dict)
+    _is_known: bool = True  # whether it was read since the attempt before
+
+    def look_again(self) -> None:
+        """Before an attempt, look whether it may be written over: one that was put off may have taken a minute.
+
+        Raises Overtaken, ApiError. A server refuses by itself what says what it may replace.
+        """
+        is_known, self._is_known = self._is_known, False
+        if is_known or any(name in self._body for name in _CONDITIONS):
+            return
+        self._now = raw = self._app.client.patiently(self._again)
+        is_same = same(self._settable(raw), self._settable(self._before)) and _steps(self._before, raw) in (None, 0)
+        may_hide = self._shows is None and _has_moved(self._target, self._before, raw)
+        if not self._is_so(raw) and (may_hide or not is_same):
+            self._theirs = self._theirs or raw
+            raise self._overtaken()
 
     def find(self) -> Resource | None:
         """Read it; return it if our change is there, and nothing else."""
@@ -111,6 +128,7 @@ class _Others:
         if is_so and has_rest:
             return Resource(raw)
         if self._is_as_before(raw):
+            self._is_known = True
             return None
         mark = _mark_in(raw)
         is_marked = mark is not None and mark not in (self._mark, _mark_in(self._before))
