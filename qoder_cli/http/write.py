@@ -364,9 +364,16 @@ def look_for(
         raise OutcomeUnknown(f"{unread}: {failure.message}") from failure
 
 
-def cancelling(client: "Client", session_id: str, *, timeout: float | None = None, retries: bool = True) -> Write[Any]:
-    """Return the write that asks a session to stop. Only the session's stopping settles it."""
-    path = f"/sessions/{segment(session_id)}/cancel"
+def cancelling(
+    client: "Client", session_id: Callable[[], str], *, timeout: float | None = None, retries: bool = True
+) -> Write[Any]:
+    """Return the write that asks a session to stop. Only the session's stopping settles it.
+
+    `session_id` is called before each attempt, and may raise.
+    """
+
+    def request() -> Pending:
+        return client.prepare("POST", f"/sessions/{segment(session_id())}/cancel", timeout=timeout)
 
     def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         return OutcomeUnknown(why, run_state="unknown", cause=cause)
@@ -375,4 +382,4 @@ def cancelling(client: "Client", session_id: str, *, timeout: float | None = Non
         return signalled.in_words("interrupted; the cancellation was requested", run_state="unknown")
 
     recovery = Recovery[Any](doubt, stopped_after=stopped_after, retries=retries)
-    return Write(client, lambda: client.prepare("POST", path, timeout=timeout), client.understand, recovery)
+    return Write(client, request, client.understand, recovery)

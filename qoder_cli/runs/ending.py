@@ -294,7 +294,7 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
         session_id = run.session_id
         if not run.is_session:
             session_id = _session_now(app, run)
-        cancelling(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
+        cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

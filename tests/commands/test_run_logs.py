@@ -285,7 +285,7 @@ def test_run_logs_remembers_the_run_for_completion(qoder: Qoder) -> None:
     assert offered("qoder run get drun_", qoder.env)["drun_1"].startswith("dep_1 2026-06-14 ")
 
 
-COSTLESS = [(500, {}), {}, {"usage": {"total_credits": None}}, {"id": "sess_2", **USAGE}]
+COSTLESS: list[Any] = [(500, {}), {}, {"usage": {"total_credits": None}}, {"id": "sess_2", **USAGE}]
 
 
 @pytest.mark.parametrize("session", COSTLESS, ids=str)

@@ -25,6 +25,10 @@ Key = str | QoderError  # the id of a run, or why there is none
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
+class _Ended(Exception):
+    """A run ended before it could be cancelled."""
+
+
 def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> Any:
     """Cancel runs and wait for them to stop.
 
@@ -110,8 +114,21 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     if not is_going(found) or found.session_id is None:
         return False
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
+    attempts = 0
+
+    def session_id() -> str:
+        """Return its session, once more if the request was put off: what works there by now may be somebody else's."""
+        nonlocal attempts
+        attempts += 1
+        now = found if attempts == 1 else observer.read_once()
+        if not is_going(now) or now.session_id is None:
+            raise _Ended
+        return now.session_id
+
     try:
-        cancelling(app.client, found.session_id).send()
+        cancelling(app.client, session_id).send()
+    except _Ended:
+        return False
     except OutcomeUnknown as error:  # the run stops if it was heard
         app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")
     return True
