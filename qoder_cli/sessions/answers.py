@@ -57,8 +57,13 @@ def _post(client: "Client", session_id: str, events: Events, key: str) -> Pendin
     return client.prepare("POST", events_path(session_id), body={"events": events}, headers=headers)
 
 
-def _accepted(client: "Client", answer: Answer, session_id: str, events: Events) -> Events:
-    """Return the events that an answer accepts. Raises ApiError unless they may be those that were sent."""
+def _accepted(
+    client: "Client", answer: Answer, session_id: str, events: Events, *, known: Collection[str] = ()
+) -> Events:
+    """Return the events that an answer accepts. Raises ApiError unless they may be those that were sent.
+
+    What has the key of one `known` before is none of them: a proxy may answer as it was answered then.
+    """
     data = mapping(client.understand(answer)).get("data")
     accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
     if len(accepted) != len(events):
@@ -67,9 +72,15 @@ def _accepted(client: "Client", answer: Answer, session_id: str, events: Events)
         wanted = {"session_id": session_id, "type": sent["type"]}
         wanted |= {name: sent.get(name) for name in ANSWERS.values()}
         is_other = any(event.get(name) not in (None, value) for name, value in wanted.items())
-        if is_other or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
+        says_else = "content" in event and _words(event) != _words(sent)
+        is_old = event_key(event) in known
+        if is_other or says_else or is_old or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
             raise NoAnswer("the response does not show what was accepted")
     return accepted
+
+
+def _words(event: dict[str, Any]) -> list[str]:
+    return message_text(event).split()
 
 
 def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | None] | None) -> Recovery[Events]:
@@ -149,7 +160,7 @@ class Message:
         return _post(self._client, self.session_id, self._events, self._key)
 
     def _read(self, answer: Answer) -> Events:
-        return _accepted(self._client, answer, self.session_id, self._events)
+        return _accepted(self._client, answer, self.session_id, self._events, known=self._before or ())
 
     def _find(self) -> Events | None:
         return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
@@ -272,7 +283,8 @@ class Answers:
         return _post(self._app.client, self.asked.session_id, self._events, self._key)
 
     def _read(self, answer: Answer) -> Events:
-        return _accepted(self._app.client, answer, self.asked.session_id, self._events)
+        known = set(map(event_key, self.asked.events))
+        return _accepted(self._app.client, answer, self.asked.session_id, self._events, known=known)
 
     def _find(self) -> Events | None:
         """Return the answers listed; empty if nothing waits, whoever answered."""
