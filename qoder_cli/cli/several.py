@@ -27,6 +27,7 @@ LONGEST_HINT = 1000  # characters of a command in a hint
 LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
 IDS = "ids.txt"  # in the state folder
 MOST_PAGES = 5  # of sessions, to learn the costs of runs
+_MOST_DIGITS = 18  # of an amount of credits, before the point or behind it
 _WITHIN = 2.0  # seconds, then no more pages are read
 
 
@@ -79,13 +80,18 @@ def _cost(app: App, items: Sequence[Ended], *, ask: bool) -> str | None:
     amounts: list[Decimal] = []
     for credits in credits_of.values():
         with suppress(InvalidOperation, ValueError):
-            amounts += filter(Decimal.is_finite, [Decimal(str(credits))])
+            amounts += filter(_is_amount, [Decimal(str(credits))])
     if not amounts:
         return None
     total = f"{sum(amounts, Decimal(0)).normalize():f} credits"
     if len(amounts) < len(runs):
         return f"at least {total}"
     return total
+
+
+def _is_amount(number: Decimal) -> bool:
+    """Return whether a number can be credits: others cannot be added up, or are millions of digits."""
+    return number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS
 
 
 def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
