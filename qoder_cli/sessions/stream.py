@@ -154,6 +154,8 @@ class Feed:
             raise NoAnswer(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
         if kind in _ALIVE:
             self._report("alive")
+        if text(event.get("session_id")) not in (None, self._session_id):
+            return False  # it is of another session, as on a page of a list
         if kind in _PREVIEWS and self._deltas:
             self._report("preview", event)
         if not event or kind in (*_ALIVE, *_PREVIEWS):
