@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.pool import Late, Task
+from qoder_cli.base.pool import Task
 from qoder_cli.base.times import span
 from qoder_cli.http.proxy import Proxy
 from qoder_cli.settings.config import Settings
@@ -49,10 +49,10 @@ Pending = Task[Answer]
 def answer_to(request: Pending, within: float | None = None) -> Answer:
     """Return the answer to a request that was started. Raises ApiError; NoAnswer after so many seconds."""
     seconds = within or request.within
-    try:
-        return request.result(seconds)
-    except Late:
-        raise no_answer(f"no complete response within {span(seconds)}", sent=request.is_committed) from None
+    if not request.wait(seconds):
+        request.give_up()
+        raise no_answer(f"no complete response within {span(seconds)}", sent=request.is_committed)
+    return request.value
 
 
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:

@@ -152,16 +152,22 @@ class Client:
     ) -> Any:
         """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
 
-        If it is to be `fresh`, one that a proxy has kept is no answer; for `exact` see `jsontext.parse`.
+        With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept is no
+        answer; for `exact` see `jsontext.parse`.
         """
-        if retry:
-            how: dict[str, Any] = {"headers": headers, "within": within, "fresh": fresh, "exact": exact}
-            return self.patiently(partial(self.get, path, params, retry=False, **how))
-        answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
-        value = self.understand(answer, exact=exact)
-        if fresh and answer.is_kept:
-            raise no_answer("the response is an old one that a proxy has kept")
-        return value
+        began, tries = self.clock.monotonic(), 0
+        while True:
+            try:
+                answer = answer_to(self.prepare("GET", path, params=params, headers=headers).start(), within)
+                value = self.understand(answer, exact=exact)
+                if fresh and answer.is_kept:
+                    raise no_answer("the response is an old one that a proxy has kept")
+                return value
+            except ApiError as error:
+                tries += 1
+                if not retry:
+                    raise
+                self._wait_to_retry(error, tries, began)
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
@@ -174,12 +180,16 @@ class Client:
                 return ask()
             except ApiError as error:
                 tries += 1
-                spent = self.clock.monotonic() - began
-                wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
-                if wait is None:
-                    raise
-                self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
-                self.clock.sleep(wait)
+                self._wait_to_retry(error, tries, began)
+
+    def _wait_to_retry(self, error: ApiError, tries: int, began: float) -> None:
+        """Wait until a read may be tried again; raise its error if it may not."""
+        spent = self.clock.monotonic() - began
+        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+        if wait is None:
+            raise error
+        self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
+        self.clock.sleep(wait)
 
     def prepare(
         self,

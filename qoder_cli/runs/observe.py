@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -26,7 +27,7 @@ from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.session import session_of
 from qoder_cli.sessions.state import DISAGREEMENT_AFTER, SessionReading, SessionState, TurnJudge
-from qoder_cli.sessions.story import Story, story_of, turn_story
+from qoder_cli.sessions.story import Story, read_story, story_of, turn_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -173,26 +174,24 @@ class Observer:
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""
-        return poll(
-            self._look_past_lag,
-            self._client.clock,
-            pauses=[HALF_WRITTEN_PAUSE] * (HALF_WRITTEN_READS - 1),
-            is_enough=lambda run: standing(Run(run.raw)) is not Standing.HALF_WRITTEN,
-        )
-
-    def _look_past_lag(self) -> Run:
         clock = self._client.clock
-        began = clock.monotonic()
+        for reads in count(1):
+            may_pass = partial(self._may_pass, until=clock.monotonic() + LAGGING + LONGEST_LAG_PAUSE)
+            pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
+            run = poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
+            if standing(Run(run.raw)) is not Standing.HALF_WRITTEN or reads == HALF_WRITTEN_READS:
+                break
+            clock.sleep(HALF_WRITTEN_PAUSE)
+        return run
 
-        def may_pass(error: QoderError) -> bool:
-            is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
-            if is_late or not isinstance(error, NotFound) or not (self.may_lag or self.state.missing):
-                return False
-            self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
-            return True
-
-        pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
-        return poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
+    def _may_pass(self, error: QoderError, *, until: float) -> bool:
+        """Return whether an error may come of a replica that lags. Say that the run is read again then."""
+        if self._client.clock.monotonic() > until or not isinstance(error, NotFound):
+            return False
+        if not (self.may_lag or self.state.missing):
+            return False
+        self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
+        return True
 
     @property
     def may_lag(self) -> bool:
@@ -264,9 +263,10 @@ class Observer:
             return
         state.checked = now
         try:
-            state.read(within=within, retry=retry, whole=True)
+            read_story(state.log, state.story, within=within, retry=retry, whole=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
+        state.take_note()
         if state.rests and now - state.rests[1] >= DISAGREEMENT_AFTER:
             self._conclude(run, state.rests[0].ending)
             self._warn(

@@ -99,7 +99,7 @@ class SessionState:
         clock, judge = self.log.client.clock, self.judge
         session = judge and judge.session(within)
         try:
-            self.read(within=within, retry=retry, whole=judge is not None)
+            read_story(self.log, self.story, within=within, retry=retry, whole=judge is not None)
         except NotFound as error:
             if not error.enveloped:
                 raise  # it is not the API's own, and says nothing at all
@@ -110,15 +110,15 @@ class SessionState:
             if now - since < LAGGING or times + 1 < GONE_READS:
                 return SessionReading(error=error.with_(retryable=True))  # in a while it is settled
             return SessionReading(self.story.ending or SESSION_DELETED)
+        self.take_note()
         is_silent = clock.monotonic() - max(self.news, self.confirmed) >= SILENT
         ending = self.story.ending
         if judge and session and ending is None:
             ending = judge.ending(session, self.story)
         return SessionReading(ending, is_silent=is_silent)
 
-    def read(self, *, within: float | None, retry: bool, whole: bool) -> None:
-        """Read its story on, to the first ending or the `whole`. Raises ApiError."""
-        read_story(self.log, self.story, within=within, retry=retry, whole=whole)
+    def take_note(self) -> None:
+        """Take note of what its story, read just now, tells."""
         now = self.log.client.clock.monotonic()
         if len(self.story.events) != self.events:
             self.events, self.news = len(self.story.events), now
