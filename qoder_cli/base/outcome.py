@@ -200,6 +200,9 @@ class Judgement(NamedTuple):
     rests: bool  # whether an ending was the last, but for errors and other endings
 
 
+NOTHING_YET = Judgement([], None, worked=False, is_unclear=False, rests=False)
+
+
 def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
     """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending."""
     endings: list[Rest] = []
@@ -315,7 +318,7 @@ def event_at(event: Mapping[str, Any]) -> float | None:
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
     """Return the ids of the calls that wait for an answer (help/pages/api.md#stop-reasons)."""
-    return [id for id in array(mapping(event.get("stop_reason")).get("event_ids")) if text(id)]
+    return list(filter(text, array(mapping(event.get("stop_reason")).get("event_ids"))))
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:

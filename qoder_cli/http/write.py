@@ -15,7 +15,8 @@ answer is settled: by the run list (`runs.trigger`), by reading back (`http.chan
 Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
@@ -203,8 +204,14 @@ class Write(Generic[T]):
 
     def deliver(self) -> T:
         """Do it, and return what it came to. Raises as `send` does; what a signal leaves is put into words."""
-        try:
+        with self.in_words():
             return self.send().value
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Put into words what a signal in this block leaves, once it was done or may have been."""
+        try:
+            yield
         except Signalled as signalled:
             if self.is_open_or_done:
                 raise self.stopped(signalled) from None

@@ -18,6 +18,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.outcome import evaluations, is_going
+from qoder_cli.base.times import Deadline
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed
 from qoder_cli.runs.ending import (
@@ -33,9 +34,8 @@ from qoder_cli.runs.ending import (
     unreadable,
 )
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.streams import Streams
-from qoder_cli.runs.wait import Deadline, Pauses, RunPoller, Wait
+from qoder_cli.runs.wait import Pauses, PolledRun, RunPoller, Wait
+from qoder_cli.sessions.stream import Streams
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -95,7 +95,7 @@ def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
         [ended] = leave_runs([read_more(app, item_of(polled, app), now)], app)
     except Signalled as signalled:
         [ended] = leave_runs([interrupted(polled, signalled, now, app)], app)
-    return ended.with_(with_message=wanted.result)
+    return ended.with_(with_message=True) if wanted.result else ended
 
 
 def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:

@@ -206,19 +206,26 @@ def _in_session(target: Target) -> Iterator[None]:
         raise error.with_(session_id=target.session_id) from error.__cause__
 
 
+class Decision(NamedTuple):
+    """What is to be sent to calls that wait, as they were `asked` about; `done` says in a word what that does."""
+
+    asked: Asked
+    answers: Sequence[tuple[Call, dict[str, Any]]]
+    done: str
+
+
 def decide(
     app: App,
     target: Target,
     calls: Sequence[str],
-    *,
     verb: str,
+    *,
     every: bool,
     yes: bool,
     hashes: Sequence[str],
-    because: str | None = None,
-    waits: Waits | None,
-) -> object:
-    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send. Print it, or return what follows."""
+    because: str | None,
+) -> Decision:
+    """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=calls, behind=True)
         chosen_calls = chosen(app, target, asked, calls, verb)
@@ -235,7 +242,7 @@ def decide(
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in chosen_calls]
-        return deliver(app, target, asked, answers, done=_DONE[verb], waits=waits)
+        return Decision(asked, answers, _DONE[verb])
 
 
 def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -280,45 +287,38 @@ _RESULTS = {"approve": "allow", "deny": "deny"}
 _DONE = {"approve": "approved", "deny": "denied"}
 
 
-def deliver(
-    app: App,
-    target: Target,
-    asked: Asked,
-    answers: Sequence[tuple[Call, dict[str, Any]]],
-    *,
-    done: str,
-    waits: Waits | None,
-) -> object:
+def deliver(app: App, target: Target, decision: Decision, waits: Waits | None) -> object:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
+    asked, answers, done = decision
+    calls = [call.id for call, _ in answers]
     goes_on = target.run is not None and is_going(target.run)
-    turn = _before(app, target) if waits and answers and not goes_on else None
     events: Events = []
-    if answers:
-        names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
-        where = app.client.settings.whereabouts
-        app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
-        write = Answers(app, asked, answers)
-        events, asked = write.deliver(), write.asked
-        if not events:
-            done = "answered"
-            app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
-    sent = {call.id for call, _ in answers}
-    still = [id for id in asked.waiting if id not in sent]
-    if still:
-        app.progress.note(f"these still wait: {_listed(still)}")
-    if waits is not None:
-        return waits.follows(target, turn, events)
-    _show(app, target, [call.id for call, _ in answers], done, still, events)
+    with _in_session(target):
+        turn = _before(app, target) if waits and answers and not goes_on else None
+        if answers:
+            names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
+            where = app.client.settings.whereabouts
+            app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
+            write = Answers(app, asked, answers)
+            events, asked = write.deliver(), write.asked
+            if not events:
+                done = "answered"
+                app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
+        still = [id for id in asked.waiting if id not in calls]
+        if still:
+            app.progress.note(f"these still wait: {_listed(still)}")
+        if waits is not None:
+            return waits.follows(target, turn, events)
+        _show(app, target, calls, done, still, events)
     return None
 
 
-def answer_call(app: App, target: Target, id: str, result: str, *, is_error: bool, waits: Waits | None) -> object:
-    """Send a custom tool's result. Print what was done, or return what follows. Raises QoderError."""
+def with_result(app: App, target: Target, id: str, result: str, *, is_error: bool) -> Decision:
+    """Return what gives a custom tool's call its result. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
         [call] = chosen(app, target, asked, [id], "answer")
-        answers = [(call, custom_result(call, result, is_error=is_error))]
-        return deliver(app, target, asked, answers, done="answered", waits=waits)
+        return Decision(asked, [(call, custom_result(call, result, is_error=is_error))], "answered")
 
 
 class ToSay(NamedTuple):
@@ -356,7 +356,7 @@ def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits
 def _say_now(app: App, target: Target, to_say: ToSay, delivery: Message, *, stays: bool) -> tuple[Turn | None, Events]:
     turn = _before(app, target) if stays else None
     try:
-        return turn, delivery.deliver()
+        return turn, delivery.write.deliver()
     except Rejected as error:
         if error.http_status != 409:
             raise
@@ -385,7 +385,7 @@ def _say_when_idle(
             return turn, sent
         try:
             if refused is None or not delivery.may_be_hidden():
-                return turn, delivery.deliver()
+                return turn, delivery.write.deliver()
         except Rejected as error:
             if error.http_status != 409:
                 raise

@@ -137,10 +137,6 @@ class Message:
         recovery = by_events(app, session_id, f"the message to session {session_id}", self._find)
         self.write = Write(self._client, self._request, self._read, recovery._replace(already=self._already))
 
-    def deliver(self) -> Events:
-        """Send it and return the events accepted. Raises as `Write.deliver` does."""
-        return self.write.deliver()
-
     def _request(self) -> Pending:
         """Prepare an attempt; before the first, note which messages exist already."""
         if self._before is None:
@@ -217,12 +213,13 @@ class Answers:
         self.asked = asked
         self._app = app
         self._calls = [call for call, _ in answers]
+        self._ids = [call.id for call in self._calls]
         self._events = [event for _, event in answers]
         self._key = str(uuid.uuid4())
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._not_sent = "; nothing was sent"
         self._recorded = ""  # what the server made of one, if it is not what was sent
-        what = f"what was said to {', '.join(call.id for call in self._calls)}"
+        what = f"what was said to {', '.join(self._ids)}"
         recovery = by_events(app, asked.session_id, what, self._find)
 
         def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
@@ -239,16 +236,17 @@ class Answers:
 
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
-        try:
-            events = self._write.deliver()
-        except Rejected as error:
-            is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
-            if not (is_of_form and self._in_older_form()):
-                if better := self._explained(error):
-                    raise better from error
-                raise
-            events = self._write.deliver()
-        self._app.replies.answered |= {call.id: self._asked_by.get(call.id) for call in self._calls}
+        with self._write.in_words():
+            try:
+                events = self._write.send().value
+            except Rejected as error:
+                is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
+                if not (is_of_form and self._in_older_form()):
+                    if better := self._explained(error):
+                        raise better from error
+                    raise
+                events = self._write.send().value
+        self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
 
     def _explained(self, error: Rejected) -> QoderError | None:
@@ -256,7 +254,7 @@ class Answers:
         if error.http_status is None:
             return None
         with suppress(ApiError):
-            self._look()
+            self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
         if len(self._events) > 1 and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
@@ -265,7 +263,7 @@ class Answers:
 
     def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
-        self._look()
+        self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
@@ -322,9 +320,6 @@ class Answers:
         goes_on = ("session.status_running", "session.status_idle")
         reasons = (None, "end_turn", "stop_sequence", "requires_action")
         return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
-
-    def _look(self) -> None:
-        self.asked = look(self._app.client, self.asked.session_id, until=[call.id for call in self._calls], behind=True)
 
     def _gone(self) -> Rejected | None:
         """Return the error for a call that does not wait as shown; None if all do."""

@@ -170,7 +170,7 @@ class Chat:
         self._app.out.write(self._page.quoted(typed))
         self._editor.draft = ""
         try:
-            sent = Message(self._app, self._id, message(typed)).deliver()
+            sent = Message(self._app, self._id, message(typed)).write.deliver()
         except Rejected as error:
             self._editor.draft = typed
             self._app.progress.warn(f"not sent: {error.message}")

@@ -164,7 +164,7 @@ def send_first(app: App, created: Run, events: Events) -> Events:
     begin = {"hint": "to begin", "next": app.command("session", "send", created.id, "-m", "TEXT")}
     about: dict[str, Any] = {"session_id": created.id, **begin}
     try:
-        return Message(app, created.id, events).deliver()
+        return Message(app, created.id, events).write.deliver()
     except Signalled as signalled:
         why = f"interrupted; {so}, but its message was not sent"
         raise signalled.in_words(why, run_state="ended", **about) from None

@@ -18,7 +18,7 @@ from qoder_cli.runs.awaiting import printed
 from qoder_cli.runs.ending import Ended, Wanted, going_on
 from qoder_cli.runs.fleet.wait import wait_for_all
 from qoder_cli.runs.observe import Observer, any_observer
-from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import PolledRun
 
 Key = str | QoderError  # the id of a run, or why there is none
 

@@ -11,7 +11,7 @@ from qoder_cli.base.times import Clock
 from qoder_cli.commands.run.logs_of_one import explained, following, log_of
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.observe import Observer, any_observer
-from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import LONGEST_PAUSE, Log
 from qoder_cli.sessions.showing import Printer, Selection, credits_of, past_events

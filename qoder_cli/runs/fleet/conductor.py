@@ -14,7 +14,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.output.board import Line, board
 from qoder_cli.runs.awaiting import not_started, printed
 from qoder_cli.runs.ending import Ended
-from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import PolledRun
 from qoder_cli.settings.values import OnSkip
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command

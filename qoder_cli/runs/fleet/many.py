@@ -14,8 +14,8 @@ from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.fleet.launches import Launches, Orders
 from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, freshness
-from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.trigger import Order, check_key
+from qoder_cli.runs.wait import PolledRun
 from qoder_cli.settings.values import written
 
 _LISTED = 5  # names that an error lists

@@ -19,11 +19,10 @@ from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.client import Client
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.wait import FEW, Deadline, Pauses, Poller, Reading, Runs, Test
+from qoder_cli.runs.wait import FEW, Pauses, PolledRun, Poller, Reading, Runs, Test
 from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows

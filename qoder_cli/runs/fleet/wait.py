@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, RunState, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
+from qoder_cli.base.times import LAST_LOOK, Deadline
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.runs.awaiting import (
     asks_more,
@@ -24,8 +25,7 @@ from qoder_cli.runs.awaiting import (
 )
 from qoder_cli.runs.ending import Ended, Wanted, unread, unreadable
 from qoder_cli.runs.fleet.page_poller import PagePoller
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.wait import LAST_LOOK, Deadline, Pauses, Poller, RunPoller, Wait
+from qoder_cli.runs.wait import Pauses, PolledRun, Poller, RunPoller, Wait
 
 if TYPE_CHECKING:
     from qoder_cli.runs.fleet.launches import Launches
