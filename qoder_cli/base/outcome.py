@@ -120,11 +120,6 @@ def is_going(run: Run) -> bool:
     return verdict(run) is Exit.NOT_YET
 
 
-def is_strange(run: Run) -> bool:
-    """Return whether this program does not know the status."""
-    return run.status is not None and run.status not in FINAL | GOING
-
-
 def settle(run: Run) -> Run:
     """Return the run with its status filled in, if its own fields decide it."""
     if run.status is not None or run.derived:

@@ -41,7 +41,8 @@ def conclude(app: App, ended: "Ended | Conductor") -> None:
     except (ReaderGone, InternalError):
         if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
             raise
-    app.tracked.ended(ended.with_(error=error))
+    if error is not ended.error:
+        app.tracked.ended(ended.with_(error=error))
     if error is not None:
         raise error if ended.with_message else beside_record(error, run, app)
 

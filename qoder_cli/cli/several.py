@@ -146,11 +146,11 @@ def last_words(
         left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
         if restart and left:
-            said = f"{_counted(len(left), 'was', 'were')} not started"
+            not_started = f"{_counted(len(left), 'was', 'were')} not started"
             command = shlex.join(restart(left))
             if len(command) <= LONGEST_HINT:
-                said = f"{said}; to start them: {command}"
-            hints.append(said)
+                not_started = f"{not_started}; to start them: {command}"
+            hints.append(not_started)
         fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
     elif restart and left and error.exit in _STARTS_NOTHING:
         fields = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}

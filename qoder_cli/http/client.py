@@ -59,7 +59,7 @@ _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
-    from qoder_cli.http.redact import Known
+    from qoder_cli.http.redact import Secrets
 
 T = TypeVar("T")
 
@@ -377,7 +377,7 @@ class Client:
         self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
         if content:
             shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
-            self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
+            self.progress.debug(f"{sign} {self._sent_secrets().out_of(shown) if is_refusal else shown}")
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
@@ -423,25 +423,25 @@ class Client:
         """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        text = by_shape(self._known_secrets().out_of(text[:LONGEST_READ]))
+        text = by_shape(self._sent_secrets().out_of(text[:LONGEST_READ]))
         return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after the shape, which tells the token in any case
 
     @cached_property
-    def _own(self) -> "Known":
+    def _own(self) -> "Secrets":
         """Our token, which no body makes public."""
-        from qoder_cli.http.redact import Known
+        from qoder_cli.http.redact import Secrets
 
-        return Known([], *filter(None, [self._secret.decode()]))
+        return Secrets([], *filter(None, [self._secret.decode()]))
 
-    def _known_secrets(self) -> "Known":
+    def _sent_secrets(self) -> "Secrets":
         """Return the secrets in the bodies that were sent."""
-        from qoder_cli.http.redact import Known
+        from qoder_cli.http.redact import Secrets
 
         bodies = []
         for content in self._sent:
             with suppress(ValueError):
                 bodies.append(jsontext.parse(content.decode()))
-        return Known(bodies)
+        return Secrets(bodies)
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""

@@ -108,7 +108,7 @@ _SPELLED = re.compile(
 _NO_SECRET = re.compile(r"(?:name|type|id|url|endpoint|method|location)s?\Z|networking", re.IGNORECASE)  # names
 
 
-class Known:
+class Secrets:
     """Secrets that were sent, to be taken out of what a server says of them, however it spells them.
 
     Elsewhere nothing is searched for by its text: a value may be an ordinary word. So what is

@@ -91,14 +91,6 @@ class Written(NamedTuple, Generic[T]):
     how: How
 
 
-def _unsettled(error: ApiError, meaning: Meaning) -> None:
-    """Return None: nothing can be settled."""
-
-
-def _never_again(error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
-    """Return None: nothing is sent again."""
-
-
 def _is_done(signalled: Signalled, value: Any) -> Interrupted:
     return signalled.in_words("stopped by a signal; it is done")
 
@@ -112,11 +104,11 @@ class Recovery(NamedTuple, Generic[T]):
     # The error that the outcome is unknown: why, what caused it, and whether looking for it showed nothing.
     doubt: Callable[[str, ApiError | None, bool], OutcomeUnknown]
     # Returns the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled.
-    settle: Callable[[ApiError, Meaning], T | None] = _unsettled
+    settle: Callable[[ApiError, Meaning], T | None] = lambda error, meaning: None
     # Returns what was there already when the API refused. Raises as `settle` does.
     already: Callable[[ApiError, "Write[T]"], T | None] = lambda error, write: None
     # Takes the number of resends and the seconds spent. Returns the seconds until the next one, None for never.
-    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = _never_again
+    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = lambda error, meaning, resends, spent: None
     # The error of a signal that came once it was done.
     stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
     meaning_of: Callable[[ApiError], Meaning] = meaning_of

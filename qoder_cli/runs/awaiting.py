@@ -73,8 +73,8 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
             results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
             if results != {"satisfied"}:
                 why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"
-                said, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
-                item = item.with_(error=RunFailed(said, hint=hint, **naming(item.found, "ended")))
+                message, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
+                item = item.with_(error=RunFailed(message, hint=hint, **naming(item.found, "ended")))
         if wanted.result and item.found is not None:
             from qoder_cli.sessions.result import final_message
 

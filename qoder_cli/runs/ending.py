@@ -196,8 +196,8 @@ def unanswered(
         return None
     except (UsageError, ApiError) as error:  # from answering: the run still waits
         asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
-        said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-        return asks.with_(message=f"{asks.message}: {why}", **said)
+        about = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+        return asks.with_(message=f"{asks.message}: {why}", **about)
     except QoderError as error:
         return error.with_(run_id=observer.run_id, run_state="going")
     observer.forget_asks()

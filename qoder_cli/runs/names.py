@@ -114,14 +114,14 @@ class _Finder:
     def _find_newest(self, of_words: dict[str, str]) -> None:
         typed = list(dict.fromkeys(of_words.values()))
         try:
-            known = dict(zip(typed, deployment_ids_of(typed, self._app), strict=True))
+            ids_or_errors = dict(zip(typed, deployment_ids_of(typed, self._app), strict=True))
         except ApiError as error:
-            known = {of: of if of.startswith("dep_") else error for of in typed}
-        deployment_ids = list(dict.fromkeys(id for id in known.values() if isinstance(id, str)))
+            ids_or_errors = {of: of if of.startswith("dep_") else error for of in typed}
+        deployment_ids = list(dict.fromkeys(id for id in ids_or_errors.values() if isinstance(id, str)))
         looks = in_order(partial(self._or_error, self._newest), deployment_ids, at_a_time=AT_A_TIME)
         for id, found in zip(deployment_ids, looks, strict=True):
-            self.found |= {word: found for word, of in of_words.items() if known[of] == id}
-        self.found |= {word: why for word, of in of_words.items() if isinstance(why := known[of], QoderError)}
+            self.found |= {word: found for word, of in of_words.items() if ids_or_errors[of] == id}
+        self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
         from qoder_cli.runs.listed import pages_of_runs

@@ -13,13 +13,14 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
     ASKS_FOR,
+    FINAL,
+    GOING,
     SESSION_DELETED,
     Ending,
     Standing,
     apply_asks,
     apply_ending,
     is_going,
-    is_strange,
     settle,
     standing,
 )
@@ -117,9 +118,9 @@ class Observer:
         else:
             raise NoAnswer(f"run {self.run_id} names another session each time it is read")
         if standing(raw) is Standing.GOING:
-            self._mind_disagreement(raw, within, retry)
+            self._check_session(raw, within, retry)
         else:
-            self._mind_strange(raw)
+            self._warn_if_unrecognised(raw)
         assert self.run is not None  # it was put there above
         return self.run
 
@@ -144,7 +145,7 @@ class Observer:
         """Take a run from a list. Only `look` deals with a status that lags behind its session."""
         if not self.ended:
             self._put(run)
-            self._mind_strange(run)
+            self._warn_if_unrecognised(run)
             if standing(run) is Standing.GOING and self._going_since is None:
                 self._going_since = self._client.clock.monotonic()
 
@@ -213,7 +214,7 @@ class Observer:
         """Return the run as it is now, before its session decides. Raises ApiError."""
         if self.state.judge:
             return run
-        self.state.confirmed = self._client.clock.monotonic()
+        self.state.quiet_since = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
@@ -227,7 +228,7 @@ class Observer:
         if run.session_id and run.session_id != self.state.log.session_id:
             now = self._client.clock.monotonic()
             log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
-            self.state = SessionState(log, story, news=now)
+            self.state = SessionState(log, story, quiet_since=now)
         return self.state
 
     def _age(self, run: Run) -> float:
@@ -246,13 +247,13 @@ class Observer:
             return {}
         return mapping(mapping(session).get("usage"))
 
-    def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
+    def _check_session(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not change.
 
         It overrules the status only after a minute at rest.
         """
         now = self._client.clock.monotonic()
-        self._mind_strange(run)
+        self._warn_if_unrecognised(run)
         if self._going_since is None:
             self._going_since = now
         state = self._session_of(run)
@@ -276,10 +277,12 @@ class Observer:
         else:
             self._put(run)
 
-    def _mind_strange(self, run: Run) -> None:
-        if is_strange(run) and standing(run) is Standing.ENDED:
+    def _warn_if_unrecognised(self, run: Run) -> None:
+        if run.status in (None, *FINAL, *GOING):
+            return
+        if standing(run) is Standing.ENDED:
             self._warn(f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed")
-        elif is_strange(run):
+        else:
             self._warn(f"run {run.id} has the unrecognised status {run.status!r}: treated as still running")
 
     def _warn(self, message: str) -> None:

@@ -28,7 +28,7 @@ from qoder_cli.base.tokens import few
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
+from qoder_cli.sessions.answers import Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import Asked, Call, Waiting, look
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
@@ -43,7 +43,7 @@ _LISTED = 10  # ids in a message
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
 
 
-class Target(NamedTuple):
+class TypedSession(NamedTuple):
     """A session, named by its run or by itself."""
 
     session_id: str
@@ -76,17 +76,17 @@ class Waits(NamedTuple):
 
     timeout: float | None
     rests: Callable[[str], None]
-    follows: Callable[[Target, Turn | None, Events], object]
+    follows: Callable[[TypedSession, Turn | None, Events], object]
 
 
-def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
+def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
     """Return the waiting calls of a session, each with the commands that answer it."""
     run_id = target.run.id if target.run else None
     found = [Waiting(call.id, session, call, run_id, _commands(app, target, call)) for call in asked.calls]
     return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
 
 
-def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
+def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
         return {"answer": target.command(app, "answer", call.id, "--result", "-")}
     shown = ("--input-sha256", call.sha256, "--yes")
@@ -101,7 +101,7 @@ def warn_of_hidden(app: App, calls: Sequence[Waiting]) -> None:
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
 
-def in_targets(app: App, targets: Iterable[Target]) -> Iterator[list[Waiting]]:
+def in_targets(app: App, targets: Iterable[TypedSession]) -> Iterator[list[Waiting]]:
     """Yield what waits in each session. Raises QoderError."""
     for target in [*targets]:
         session = session_of(app, target.session_id)
@@ -120,7 +120,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
         id = str(session["id"])
         try:
-            return waiting_in(app, Target(id), look(app.client, id, behind=True), session)
+            return waiting_in(app, TypedSession(id), look(app.client, id, behind=True), session)
         except ApiError as error:
             return error
 
@@ -155,7 +155,7 @@ def _open_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
                 yield session
 
 
-def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
+def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
     """Return the calls typed; without any, all but custom tools'. Raises QoderError."""
     if not typed:
         if asked.unreadable:
@@ -180,7 +180,7 @@ def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: s
     return [call for call in asked.calls if call.id in typed]
 
 
-def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
+def _must_fit(app: App, target: TypedSession, call: Call, verb: str) -> None:
     """Raise UsageError for approving a custom tool's call, or answering another's."""
     if (call.kind == "custom") == (verb == "answer"):
         return
@@ -191,12 +191,12 @@ def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
 
 
-def _before(app: App, target: Target) -> Turn:
+def _before(app: App, target: TypedSession) -> Turn:
     return Turn(session_of(app, target.session_id), events_so_far(Log(app.client, target.session_id)))
 
 
 @contextmanager
-def _in_session(target: Target) -> Iterator[None]:
+def _in_session(target: TypedSession) -> Iterator[None]:
     """Name the session in an error of this block, which is about it."""
     try:
         yield
@@ -216,7 +216,7 @@ class Decision(NamedTuple):
 
 def decide(
     app: App,
-    target: Target,
+    target: TypedSession,
     calls: Sequence[str],
     verb: str,
     *,
@@ -245,7 +245,7 @@ def decide(
         return Decision(asked, answers, _DONE[verb])
 
 
-def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
+def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
     """Refuse to approve what cannot be shown whole; with a bare `yes`, only warn. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
@@ -260,7 +260,7 @@ def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool
         raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
 
 
-def _refuse_long(app: App, target: Target, calls: Sequence[Call]) -> None:
+def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
     """Refuse to ask about what is too long to be shown whole. Raises UsageError."""
     for call in calls:
         if is_too_long(app, call):
@@ -287,7 +287,7 @@ _RESULTS = {"approve": "allow", "deny": "deny"}
 _DONE = {"approve": "approved", "deny": "denied"}
 
 
-def deliver(app: App, target: Target, decision: Decision, waits: Waits | None) -> object:
+def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | None) -> object:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
     asked, answers, done = decision
     calls = [call.id for call, _ in answers]
@@ -313,7 +313,7 @@ def deliver(app: App, target: Target, decision: Decision, waits: Waits | None) -
     return None
 
 
-def with_result(app: App, target: Target, id: str, result: str, *, is_error: bool) -> Decision:
+def with_result(app: App, target: TypedSession, id: str, result: str, *, is_error: bool) -> Decision:
     """Return what gives a custom tool's call its result. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
@@ -325,23 +325,25 @@ class ToSay(NamedTuple):
     """A message: as typed, its text, what is done while the agent is at work, and the other options as typed."""
 
     typed: str
-    said: str
+    text: str
     interrupts: bool
     when_idle: bool
     options: Sequence[str] = ()
 
-    def again(self, app: App, target: Target, *more: str) -> list[str]:
+    def again(self, app: App, target: TypedSession, *more: str) -> list[str]:
         """Return the command that sends it, as words."""
         how = ["--interrupt"] * self.interrupts + ["--when-idle"] * self.when_idle
         return target.command(app, "send", "-m", self.typed, *how, *more, *self.options)
 
 
-def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool) -> object:
+def send_message(
+    app: App, target: TypedSession, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool
+) -> object:
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
         session_to_talk_to(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-        delivery = Message(app, target.session_id, message(to_say.said))
+        delivery = Delivery(app, target.session_id, message(to_say.text))
         if waits and (to_say.interrupts or to_say.when_idle):
             with _unsent(delivery, to_say.again(app, target)):
                 turn, events = _say_when_idle(app, target, to_say, delivery, waits, began=began, stays=stays)
@@ -353,7 +355,9 @@ def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits
     return None
 
 
-def _say_now(app: App, target: Target, to_say: ToSay, delivery: Message, *, stays: bool) -> tuple[Turn | None, Events]:
+def _say_now(
+    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, *, stays: bool
+) -> tuple[Turn | None, Events]:
     turn = _before(app, target) if stays else None
     try:
         return turn, delivery.write.deliver()
@@ -368,7 +372,7 @@ def _say_now(app: App, target: Target, to_say: ToSay, delivery: Message, *, stay
 
 
 def _say_when_idle(
-    app: App, target: Target, to_say: ToSay, delivery: Message, waits: Waits, *, began: float, stays: bool
+    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, waits: Waits, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
@@ -401,7 +405,7 @@ def _say_when_idle(
 
 
 @contextmanager
-def _unsent(delivery: Message, again: list[str]) -> Iterator[None]:
+def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
     """Say of what ends this block before the message was sent that it was not, and how to send it: `again`."""
     words: dict[str, Any] = {"hint": "to send it", "next": again}
     about: dict[str, Any] = {"session_id": delivery.session_id, "run_state": "going"}
@@ -422,7 +426,7 @@ def _unsent(delivery: Message, again: list[str]) -> Iterator[None]:
 _UNSENT = "the message was not sent"
 
 
-def _show(app: App, target: Target, calls: list[str], done: str, still: list[str], events: Events) -> None:
+def _show(app: App, target: TypedSession, calls: list[str], done: str, still: list[str], events: Events) -> None:
     """Print what was `done` with calls and which still wait."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in calls))

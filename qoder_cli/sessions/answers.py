@@ -122,7 +122,7 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     )
 
 
-class Message:
+class Delivery:
     """A message to a session, or all of its first events. It can be delivered again after a refusal."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:

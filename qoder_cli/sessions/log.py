@@ -238,10 +238,10 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
 
 def in_order(events: Iterable[dict[str, Any]]) -> Events:
     """Return events oldest first, each once: as they come, or by their times."""
-    known: dict[str, tuple[dict[str, Any], float | None]] = {}
+    found: dict[str, tuple[dict[str, Any], float | None]] = {}
     for event, at in dated(list(events)):
-        known.setdefault(event_key(event), (event, at))
-    return by_time(list(known.values()))
+        found.setdefault(event_key(event), (event, at))
+    return by_time(list(found.values()))
 
 
 def dated(events: Sequence[dict[str, Any]], read: Container[str] = ()) -> list[tuple[dict[str, Any], float | None]]:
@@ -274,11 +274,11 @@ def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | N
 
     Where times do not tell: what is new comes after what was read before, and the agent's work after its beginning.
     """
-    known = [at for at in times if at is not None]
+    dates = [at for at in times if at is not None]
     if len(events) < 2:
         return False
-    if known and known[0] != known[-1]:
-        return known[0] > known[-1]
+    if dates and dates[0] != dates[-1]:
+        return dates[0] > dates[-1]
     is_old = [event_key(event) in read for event in events]
     if any(is_old) and not all(is_old):
         return is_old[-1] and not is_old[0]

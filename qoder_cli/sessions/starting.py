@@ -13,7 +13,7 @@ from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.write import creating
-from qoder_cli.sessions.answers import Message
+from qoder_cli.sessions.answers import Delivery
 from qoder_cli.sessions.log import Events, Log
 
 Body = dict[str, Any]
@@ -164,7 +164,7 @@ def send_first(app: App, created: Run, events: Events) -> Events:
     begin = {"hint": "to begin", "next": app.command("session", "send", created.id, "-m", "TEXT")}
     about: dict[str, Any] = {"session_id": created.id, **begin}
     try:
-        return Message(app, created.id, events).write.deliver()
+        return Delivery(app, created.id, events).write.deliver()
     except Signalled as signalled:
         why = f"interrupted; {so}, but its message was not sent"
         raise signalled.in_words(why, run_state="ended", **about) from None

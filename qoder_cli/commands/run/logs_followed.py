@@ -88,10 +88,10 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
     try:
         for events in follower.batches(lambda: polled.due):
             printer.show(events)
-            if told := [event for event in events if event.get("type") in ends]:
-                polled.wake(app.clock.monotonic(), is_quick=not is_asking(told[-1]))
-            tells_of_the_end = follower.delivers or not selection.types
-            if _has_ended(polled, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
+            if endings := [event for event in events if event.get("type") in ends]:
+                polled.wake(app.clock.monotonic(), is_quick=not is_asking(endings[-1]))
+            hears_the_end = follower.delivers or not selection.types
+            if _has_ended(polled, app.clock, CHECK_EVERY if hears_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
                 break

@@ -5,7 +5,6 @@ What more is wanted of ended runs is read meanwhile.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,15 +30,6 @@ if TYPE_CHECKING:
     from qoder_cli.runs.fleet.launches import Launches
 
 AT_A_TIME = 6  # runs to be read further
-
-
-def wait_for_all(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Ended]:
-    """Wait for all runs, until the deadline or a signal. Return the results."""
-    items: dict[PolledRun, Ended] = {}
-    fleet = Fleet(app, wanted, items.__setitem__)
-    with suppress(Signalled):  # the results name it
-        fleet.until_reported(runs)
-    return [items[polled] for polled in runs]
 
 
 class Fleet:
