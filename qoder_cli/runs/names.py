@@ -131,9 +131,8 @@ class _Finder:
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:
-            raise NotFound(
-                f"deployment {deployment_id} has no runs yet", hint=f"to start one: qoder deploy run {deployment_id}"
-            )
+            hint = f"to start one: qoder deploy run {deployment_id}"
+            raise NotFound(f"deployment {deployment_id} has no runs yet", hint=hint)
         return newest[0].id
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
@@ -177,7 +176,5 @@ class _Finder:
 
         failure = self._or_error(look, deployment_id)
         for id in wanted:
-            missing = NotFound(
-                f"no run of deployment {deployment_id} has the session {id}", hint=self._app.settings.asked
-            )
-            self.found[id] = failure or missing
+            why = f"no run of deployment {deployment_id} has the session {id}"
+            self.found[id] = failure or NotFound(why, hint=self._app.settings.asked)

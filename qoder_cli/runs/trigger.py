@@ -75,11 +75,6 @@ class Trigger:
         key = written("--idempotency-key", self._key)
         return self._app.command("deploy", "run", self._order.deployment_id, *key, *self._order.options)
 
-    @property
-    def may_have_acted(self) -> bool:
-        """Whether a run may have been started."""
-        return self.write.may_have_acted
-
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
 
@@ -133,10 +128,8 @@ class Trigger:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
         message = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
         end_doubt = FORGET if self._order.key is None else shlex.join(["qoder", "key", "free", self._key])
-        hint, next = (
-            f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them",
-            self._to_look,
-        )
+        hint = f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them"
+        next = self._to_look
         if is_absent:
             hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
         return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)

@@ -146,7 +146,7 @@ def _started(app: App, order: "Order") -> "Run":
     try:
         run = trigger.start()
     except Signalled as signalled:
-        if trigger.run is not None or not trigger.may_have_acted:
+        if trigger.run is not None or not trigger.write.may_have_acted:
             raise
         raise signalled.in_words(
             f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",

@@ -90,7 +90,7 @@ class Fleet:
         return self._launches.left if self._launches else 0
 
     def _ordered(self) -> int:
-        return self._launches.total if self._launches else 0
+        return len(self._launches.orders) if self._launches else 0
 
     def _status(self) -> str:
         runs, to_come = list(self.wait.runs), self._to_come()
@@ -100,7 +100,7 @@ class Fleet:
             return runs[0].printed or "waiting"  # the line above has its id
         total, refused = len(runs), 0
         if self._launches:
-            total = self._launches.total
+            total = len(self._launches.orders)
             refused = total - to_come - len(runs)
         finished = f"{len(runs) - len(self.wait.going)} of {total} runs finished"
         if refused:
