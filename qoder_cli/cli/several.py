@@ -94,7 +94,7 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
     until = app.clock.monotonic() + _WITHIN
     query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
     with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
-        if moments := [moment for each in created if (moment := parse_timestamp(each))]:
+        if moments := [moment for at in created if (moment := parse_timestamp(at))]:
             query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
             query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
         pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)

@@ -82,8 +82,8 @@ def update(
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
-    is_said = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
-    current = editing.read_current(app, _AGENT, agent, is_said=is_said)
+    has_change = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
+    current = editing.read_current(app, _AGENT, agent, has_change=has_change)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
         raise Rejected(

@@ -59,7 +59,7 @@ _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
-    from qoder_cli.http.redact import Secrets
+    from qoder_cli.http.redact import SentSecrets
 
 T = TypeVar("T")
 
@@ -427,21 +427,21 @@ class Client:
         return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after the shape, which tells the token in any case
 
     @cached_property
-    def _own(self) -> "Secrets":
+    def _own(self) -> "SentSecrets":
         """Our token, which no body makes public."""
-        from qoder_cli.http.redact import Secrets
+        from qoder_cli.http.redact import SentSecrets
 
-        return Secrets([], *filter(None, [self._secret.decode()]))
+        return SentSecrets([], *filter(None, [self._secret.decode()]))
 
-    def _sent_secrets(self) -> "Secrets":
+    def _sent_secrets(self) -> "SentSecrets":
         """Return the secrets in the bodies that were sent."""
-        from qoder_cli.http.redact import Secrets
+        from qoder_cli.http.redact import SentSecrets
 
         bodies = []
         for content in self._sent:
             with suppress(ValueError):
                 bodies.append(jsontext.parse(content.decode()))
-        return Secrets(bodies)
+        return SentSecrets(bodies)
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""

@@ -241,8 +241,8 @@ def _failure(run: Run, app: App) -> str:
 
 def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     """Return the error, shortened if the record above it says the same."""
-    is_told = run is not None and error.message == _failure(run, app)
-    if is_told and app.output.is_drawn and app.err.is_terminal:
+    is_above = run is not None and error.message == _failure(run, app)
+    if is_above and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
     return error
 

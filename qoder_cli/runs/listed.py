@@ -46,7 +46,7 @@ class Resolver:
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
         """Return the runs in order, each once it and those before it are summary."""
-        runs = [Run(each) for each in objects]
+        runs = [Run(raw) for raw in objects]
         if self.asks and any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
             return in_order(self._resolved, runs, at_a_time=AT_A_TIME)
         return map(self._resolved, runs)

@@ -215,7 +215,7 @@ class RunPoller:
         return min((polled.due for polled in going), default=math.inf)
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
-        polled = min(going, key=lambda each: each.due)
+        polled = min(going, key=lambda polled: polled.due)
         if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
             polled.begin_poll()
             within = self.deadline.longest_request(self.app.client.request_timeout)

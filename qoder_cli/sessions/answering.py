@@ -96,7 +96,7 @@ def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]
 
 def warn_of_hidden(app: App, calls: Sequence[Waiting]) -> None:
     """Say which waiting calls cannot be shown whole, because a secret in them is hidden."""
-    for call in filter(None, (each.call for each in calls)):
+    for call in filter(None, (waiting.call for waiting in calls)):
         if hides_secret(app, call):
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
@@ -229,7 +229,7 @@ def decide(
     with _in_session(target):
         asked = look(app.client, target.session_id, until=calls, behind=True)
         chosen_calls = chosen(app, target, asked, calls, verb)
-        if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(each.lower() for each in hashes):
+        if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
             why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")
         if not chosen_calls and not every:

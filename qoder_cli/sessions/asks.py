@@ -95,7 +95,7 @@ class Call:
         """Whether everything that names what it does, and where, is text that can be shown, once; and an id to type."""
         places = [self.event.get(name) for name in ("mcp_server_name", "session_thread_id")]
         is_named = text(self.event.get("name")) is not None
-        is_clear = all(isinstance(each, str | None) for each in places) and not jsontext.is_repeated(self.event)
+        is_clear = all(isinstance(place, str | None) for place in places) and not jsontext.is_repeated(self.event)
         return is_named and is_clear and ids.may_be_call(self.id)
 
 
@@ -178,13 +178,13 @@ def look(
     log = Log(client, session_id, exact=True)
     events: Events = []
     met: Events = []  # all that was shown, also repeats that differ
-    portions = log.back(_ASKED_FOR, within=within, retry=retry, each=met.append)
+    portions = log.back(_ASKED_FOR, within=within, retry=retry, on_event=met.append)
     for portion in portions:
         events += portion
         if _is_enough(events, until):
             break
     if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
-        of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, each=met.append)
+        of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, on_event=met.append)
         events = _with_threads(events, chain.from_iterable(of_threads))
         named = {id for event, _ in _asking_threads(events) for id in waiting_calls(event)}
         for portion in portions if not named <= set(map(event_key, events)) else ():

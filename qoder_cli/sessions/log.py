@@ -97,17 +97,17 @@ class Log:
         limit: int = PAGE,
         within: float | None = None,
         retry: bool = True,
-        each: Callable[[dict[str, Any]], None] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[Events]:
         """Yield events in portions, newest first, each once. Raises ApiError.
 
-        The server's order is trusted while times confirm it; else all are read oldest first and reversed. `each` gets
-        what is read, with repeats, which may differ.
+        The server's order is trusted while times confirm it; else all are read oldest first and reversed. `on_event`
+        gets what is read, with repeats, which may differ.
         """
         query = {**self._asking_for(types), "limit": limit}
         seen: set[str] = set()
         oldest: float | None = None
-        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry, each=each):
+        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry, on_event=on_event):
             events = _events(page)
             new = [event for event in events if event_key(event) not in seen]
             times = list(map(event_at, new))
@@ -116,7 +116,7 @@ class Log:
             if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
                 new = in_order(new)[::-1]
             elif not _descend(times, oldest):
-                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry, each=each)
+                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry, on_event=on_event)
                 listed = chain.from_iterable(map(_events, pages))
                 new = [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
             else:
@@ -181,13 +181,13 @@ class Log:
         *,
         within: float | None = None,
         retry: bool,
-        each: Callable[[dict[str, Any]], None] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Return the pages of the list; with patience, the first may be found later. Raises ApiError."""
         how: dict[str, Any] = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
         begin = partial(self._list, self._path, query, **how)
         pages = self._found_in_time(begin) if self._patience else begin()
-        return map(partial(self._checked, each=each), pages)
+        return map(partial(self._checked, on_event=on_event), pages)
 
     def _found_in_time(self, begin: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
         """Return pages once the first is found, if that is while there is patience. Raises ApiError."""
@@ -205,16 +205,16 @@ class Log:
         self._patience = 0.0
         return pages
 
-    def _checked(self, page: dict[str, Any], *, each: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
-        """Return a page of events, which `each` gets. Raises NoAnswer unless it is one of this session's."""
+    def _checked(self, page: dict[str, Any], *, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+        """Return a page of events, which `on_event` gets. Raises NoAnswer unless it is one of this session's."""
         if isinstance(page, jsontext.Repeated):
             raise no_answer("the response names a field twice", retryable=False)
         events = _events(page)
         if any(text(event.get("session_id")) not in (None, self.session_id) for event in events):
             raise no_answer(f"the response shows the events of another session than {self.session_id}")
-        if each is not None:
+        if on_event is not None:
             for event in events:
-                each(event)
+                on_event(event)
         return page
 
 

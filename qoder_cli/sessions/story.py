@@ -132,7 +132,7 @@ class Story:
         endings = self.judged.endings
         if not endings or not self.judged.rests:
             return None
-        worst = next((each.ending for each in endings if each.ending.status != "completed"), endings[-1].ending)
+        worst = next((rest.ending for rest in endings if rest.ending.status != "completed"), endings[-1].ending)
         return Rest(endings[-1].key, worst)
 
     @property

@@ -339,7 +339,7 @@ class _Reader:
             if not polled.is_over:
                 polled.observer.take_session(None)  # a rest in between is not what the run used
             if isinstance(error, Unavailable):  # the others are due again after a pause
-                self.unread = {each: True for each, rests in self.unread.items() if rests}
+                self.unread = {other: True for other, rests in self.unread.items() if rests}
             yield Reading(polled, error)
             if error is not None and not polled.is_over:
                 errors.append(error)
