@@ -71,28 +71,14 @@ class Asks(NamedTuple):
 
 
 SESSION_DELETED = Ending(
-    None,
-    error={
-        "type": "session_deleted",
-        "message": "The session was deleted before its outcome was seen.",
-    },
+    None, error={"type": "session_deleted", "message": "The session was deleted before its outcome was seen."}
 )
 
 
 SESSION_ARCHIVED = Ending(
-    None,
-    error={
-        "type": "session_archived",
-        "message": "The session was archived before its turn ended.",
-    },
+    None, error={"type": "session_archived", "message": "The session was archived before its turn ended."}
 )
-NO_WORK = Ending(
-    None,
-    error={
-        "type": "no_work_seen",
-        "message": "No work was seen after the message.",
-    },
-)
+NO_WORK = Ending(None, error={"type": "no_work_seen", "message": "No work was seen after the message."})
 _UNSETTLED = (
     (SESSION_DELETED, Exit.OUTCOME_UNKNOWN),
     (SESSION_ARCHIVED, Exit.OUTCOME_UNKNOWN),

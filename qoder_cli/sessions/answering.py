@@ -28,8 +28,8 @@ from qoder_cli.base.tokens import few
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.answers import Answers, Delivery, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import Asked, Call, Waiting, look
+from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
+from qoder_cli.sessions.asks import DONE, Asked, Call, Waiting, look
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
 from qoder_cli.sessions.session import session_of, session_to_talk_to
@@ -241,8 +241,8 @@ def decide(
             chosen_calls = _asked_about(app, chosen_calls, verb)
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
-        answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in chosen_calls]
-        return Decision(asked, answers, _DONE[verb])
+        answers = [(call, confirmation(call, NEWER_FORM[verb], because)) for call in chosen_calls]
+        return Decision(asked, answers, DONE[verb])
 
 
 def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -279,12 +279,8 @@ def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
             if ask(app, f"{question} [y]es [n]o", "yes no") == "y":
                 chosen_calls.append(call)
     if not chosen_calls:
-        raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
+        raise UsageError(f"cancelled; nothing was {DONE[verb]}")
     return chosen_calls
-
-
-_RESULTS = {"approve": "allow", "deny": "deny"}
-_DONE = {"approve": "approved", "deny": "denied"}
 
 
 def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | None) -> object:

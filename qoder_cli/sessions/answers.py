@@ -17,7 +17,7 @@ from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
-from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
+from qoder_cli.sessions.asks import ANSWERS, DONE, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
-_NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
+NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
 _UNREAD = "the session's events could not be read"
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
@@ -302,9 +302,9 @@ class Answers:
 
     def _otherwise(self, ours: dict[str, Any], other: dict[str, Any]) -> str:
         """Return in words, and note, that a call was answered otherwise than was sent: by whom, no event says."""
-        wanted, so = (_PARTICIPLES.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
+        wanted, so = (DONE.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
         at = event_time(other)
-        wanted = f"was to be {wanted}" if wanted in _PARTICIPLES.values() else "was answered"
+        wanted = f"was to be {wanted}" if wanted in DONE.values() else "was answered"
         self._recorded = f"{_call_of(ours)} {wanted}, but the server shows that it is {so}"
         if at:
             self._recorded += f" since {at}, by this answer or somebody else's"
@@ -343,9 +343,6 @@ class Answers:
         return True
 
 
-_PARTICIPLES = {"allow": "approved", "deny": "denied"}
-
-
 def _call_of(event: dict[str, Any]) -> str:
     return str(event.get(ANSWERS[str(event["type"])]))
 
@@ -360,4 +357,4 @@ def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
 def _results(event: dict[str, Any]) -> set[str]:
     """Return what a confirmation says, allow or deny, in either form; nothing for others."""
     results = {text(event.get("result")), text(event.get("decision"))} - {None}
-    return {_NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}
+    return {NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}

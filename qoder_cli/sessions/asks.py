@@ -47,6 +47,7 @@ KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_to
 STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
+DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
 # Of a thread; the main one has them too (help/pages/api.md#threads).
 THREAD_STATUSES = (
     "session.thread_status_running",
@@ -159,7 +160,7 @@ class Asked:
                 return f"the session moved on ({status}: {reason})"
             return f"the session moved on ({status})"
         result = str(answer.get("result") or answer.get("decision") or "")
-        done = {"allow": "approved", "approve": "approved", "deny": "denied"}.get(result, "answered")
+        done = DONE.get(result, "answered")
         done = done if str(answer.get("type")).startswith("user.") else "already run"
         at = event_time(answer)
         if at:

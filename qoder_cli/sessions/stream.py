@@ -75,13 +75,7 @@ class Feed:
     written, too.
     """
 
-    def __init__(
-        self,
-        log: Log,
-        *,
-        inbox: "queue.SimpleQueue[Any]",
-        deltas: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, log: Log, *, inbox: "queue.SimpleQueue[Any]", deltas: Sequence[str] = ()) -> None:
         self._deltas = tuple(deltas)
         self._client = log.client
         self._session_id = log.session_id
