@@ -95,7 +95,9 @@ def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
         [ended] = leave_runs([read_more(app, item_of(polled, app), now)], app)
     except Signalled as signalled:
         [ended] = leave_runs([interrupted(polled, signalled, now, app)], app)
-    return ended.with_(with_message=True) if wanted.result else ended
+    if wanted.result:
+        return ended.with_(with_message=True)
+    return ended
 
 
 def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:

@@ -186,7 +186,9 @@ class Log:
         """Return the pages of the list; with patience, the first may be found later. Raises ApiError."""
         how: dict[str, Any] = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
         begin = partial(self._list, self._path, query, **how)
-        pages = self._found_in_time(begin) if self._patience else begin()
+        pages = begin()
+        if self._patience:
+            pages = self._found_in_time(begin)
         return map(partial(self._checked, on_event=on_event), pages)
 
     def _found_in_time(self, begin: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
