@@ -8,14 +8,7 @@ it is retried like a GET, under that key, which a server may ignore (help/pages/
 from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import (
-    ApiError,
-    Interrupted,
-    NotFound,
-    OutcomeUnknown,
-    Rejected,
-    Signalled,
-)
+from qoder_cli.base.errors import ApiError, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
 from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_answer, not_json
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of

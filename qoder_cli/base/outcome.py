@@ -71,28 +71,14 @@ class Asks(NamedTuple):
 
 
 SESSION_DELETED = Ending(
-    None,
-    error={
-        "type": "session_deleted",
-        "message": "The session was deleted before its outcome was seen.",
-    },
+    None, error={"type": "session_deleted", "message": "The session was deleted before its outcome was seen."}
 )
 
 
 SESSION_ARCHIVED = Ending(
-    None,
-    error={
-        "type": "session_archived",
-        "message": "The session was archived before its turn ended.",
-    },
+    None, error={"type": "session_archived", "message": "The session was archived before its turn ended."}
 )
-NO_WORK = Ending(
-    None,
-    error={
-        "type": "no_work_seen",
-        "message": "No work was seen after the message.",
-    },
-)
+NO_WORK = Ending(None, error={"type": "no_work_seen", "message": "No work was seen after the message."})
 _UNSETTLED = (
     (SESSION_DELETED, Exit.OUTCOME_UNKNOWN),
     (SESSION_ARCHIVED, Exit.OUTCOME_UNKNOWN),
@@ -118,11 +104,6 @@ def standing(run: Run) -> Standing:
 def is_going(run: Run) -> bool:
     """Return whether a settled run has not ended yet."""
     return verdict(run) is Exit.NOT_YET
-
-
-def is_strange(run: Run) -> bool:
-    """Return whether this program does not know the status."""
-    return run.status is not None and run.status not in FINAL | GOING
 
 
 def settle(run: Run) -> Run:
@@ -198,6 +179,9 @@ class Judgement(NamedTuple):
     worked: bool
     is_unclear: bool
     rests: bool  # whether an ending was the last, but for errors and other endings
+
+
+NOTHING_YET = Judgement([], None, worked=False, is_unclear=False, rests=False)
 
 
 def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
@@ -315,7 +299,7 @@ def event_at(event: Mapping[str, Any]) -> float | None:
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
     """Return the ids of the calls that wait for an answer (help/pages/api.md#stop-reasons)."""
-    return [id for id in array(mapping(event.get("stop_reason")).get("event_ids")) if text(id)]
+    return list(filter(text, array(mapping(event.get("stop_reason")).get("event_ids"))))
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:

@@ -115,12 +115,21 @@ class Task(Generic[R]):
     def result(self, within: float = math.inf) -> R:
         """Return the call's value, or raise its failure. After so many seconds, give up and raise Late."""
         if not self.wait(within):
-            with self._deciding:
-                self._is_given_up = True
+            self.give_up()
             raise Late
+        return self.value
+
+    @property
+    def value(self) -> R:
+        """What the call, which has ended, returned. Raises its failure."""
         if self._failure is not None:
             raise self._failure
         return self._results[0]
+
+    def give_up(self) -> None:
+        """Note that nobody waits any more: the call may still end, but it does not commit."""
+        with self._deciding:
+            self._is_given_up = True
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
         """Return `result`; raise Late once `is_late` says so, asked five times a second."""

@@ -7,16 +7,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, QoderError, ReaderGone, RunState, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going, settle
-from qoder_cli.runs.ending import (
-    Ended,
-    Wanted,
-    beside_record,
-    leave_run,
-    naming,
-    stopped_waiting,
-    unread,
-    unreadable,
-)
+from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
     from qoder_cli.runs.fleet.conductor import Conductor
@@ -41,7 +32,8 @@ def conclude(app: App, ended: "Ended | Conductor") -> None:
     except (ReaderGone, InternalError):
         if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
             raise
-    app.tracked.ended(ended.with_(error=error))
+    if error is not ended.error:
+        app.tracked.ended(ended.with_(error=error))
     if error is not None:
         raise error if ended.with_message else beside_record(error, run, app)
 

@@ -150,7 +150,7 @@ class Tree(TyperGroup):
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
         return name, command, [*more, *args[1:]]
 
-    def commands_told(self) -> list[tuple[str, str]]:
+    def listed_commands(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
         return [(name, _summary(self._listed[name])) for name in self.list_commands(None)]
 
@@ -158,11 +158,11 @@ class Tree(TyperGroup):
         """Return what completion offers, without building a command."""
         from qoder_cli.help.completion.answer import item
 
-        commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
+        commands = [item(name, about) for name, about in self.listed_commands() if name.startswith(incomplete)]
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        rows = self.commands_told()
+        rows = self.listed_commands()
         if self._contents:
             rows = [*self._contents().items()]
         return [("Commands", rows)]

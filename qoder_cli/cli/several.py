@@ -100,7 +100,7 @@ def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str,
     until = app.clock.monotonic() + _WITHIN
     query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
     with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
-        if moments := [moment for each in created if (moment := parse_timestamp(each))]:
+        if moments := [moment for at in created if (moment := parse_timestamp(at))]:
             query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
             query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
         pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)
@@ -152,11 +152,11 @@ def last_words(
         left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
         if restart and left:
-            said = f"{_counted(len(left), 'was', 'were')} not started"
+            not_started = f"{_counted(len(left), 'was', 'were')} not started"
             command = shlex.join(restart(left))
             if len(command) <= LONGEST_HINT:
-                said = f"{said}; to start them: {command}"
-            hints.append(said)
+                not_started = f"{not_started}; to start them: {command}"
+            hints.append(not_started)
         fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
     elif restart and left and error.exit in _STARTS_NOTHING:
         fields = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}

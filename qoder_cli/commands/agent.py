@@ -82,8 +82,8 @@ def update(
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
-    is_said = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
-    current = editing.read_current(app, _AGENT, agent, is_said=is_said)
+    has_change = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
+    current = editing.read_current(app, _AGENT, agent, has_change=has_change)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
         raise Rejected(
@@ -106,17 +106,17 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
     return editing.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
 
 
-def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> Raw:
+def _arrays(app: App, typed: Mapping[str, Any], current: Mapping[str, Any]) -> Raw:
     """Return the arrays that options change, whole. Raises UsageError, ApiError."""
     found: Raw = {}
-    tools = known.get("tools")
+    tools = current.get("tools")
     names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
     if names or asks:
         found["tools"] = tools = agents.with_tools(tools, names, asks)
     if added := agents.servers_typed(typed["mcp"]):
-        found["mcp_servers"], found["tools"] = agents.with_servers(known.get("mcp_servers"), tools, added)
+        found["mcp_servers"], found["tools"] = agents.with_servers(current.get("mcp_servers"), tools, added)
     if typed["skills"]:
-        found["skills"] = agents.with_skills(app, known.get("skills"), typed["skills"])
+        found["skills"] = agents.with_skills(app, current.get("skills"), typed["skills"])
     return found
 
 

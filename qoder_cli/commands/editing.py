@@ -88,12 +88,12 @@ def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
         app.progress.warn(f"{found['id']}: {message}")
 
 
-def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool) -> Raw:
+def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bool) -> Raw:
     """Return the thing to change, by id or name.
 
-    Raises UsageError unless a change `is_said`; Rejected if it is archived.
+    Raises UsageError unless it `has_change`; Rejected if it is archived.
     """
-    if not is_said:
+    if not has_change:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
     current = read_one(app, noun, typed, *parents, fresh=True)

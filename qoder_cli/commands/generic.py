@@ -281,7 +281,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
         thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
         if noun.words == "session" and body:
             thing = _session_of(ctx.obj, thing)
-        current = editing.read_current(ctx.obj, noun, thing, *parents, is_said=bool(body))
+        current = editing.read_current(ctx.obj, noun, thing, *parents, has_change=bool(body))
         editing.update(ctx, noun, current, body, *parents, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, Rejected, UsageError
+from qoder_cli.base.ids import check_key
 from qoder_cli.base.times import span
 from qoder_cli.cli.options import YES, argument, confirmed
 from qoder_cli.local.store import Entry
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.lost import newest_attempt
-from qoder_cli.runs.trigger import check_key
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used on this machine.")

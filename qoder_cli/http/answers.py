@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.pool import Late, Task
+from qoder_cli.base.pool import Task
 from qoder_cli.base.times import span
 from qoder_cli.http.proxy import Proxy
 from qoder_cli.settings.config import Settings
@@ -49,10 +49,10 @@ Pending = Task[Answer]
 def answer_to(request: Pending, within: float | None = None) -> Answer:
     """Return the answer to a request that was started. Raises ApiError; NoAnswer after so many seconds."""
     seconds = within or request.within
-    try:
-        return request.result(seconds)
-    except Late:
-        raise no_answer(f"no complete response within {span(seconds)}", sent=request.is_committed) from None
+    if not request.wait(seconds):
+        request.give_up()
+        raise no_answer(f"no complete response within {span(seconds)}", sent=request.is_committed)
+    return request.value
 
 
 def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
@@ -77,7 +77,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
     headers = answer.headers
     is_enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
     raise kind(
-        f"HTTP {answer.status} from {settings.host}: {veil(_said(answer, error))}",
+        f"HTTP {answer.status} from {settings.host}: {veil(_message_of(answer, error))}",
         hint=hint,
         api_type=_veiled(error.get("type"), veil),
         http_status=answer.status,
@@ -87,7 +87,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
     ).with_(enveloped=is_enveloped, retryable=retryable, retry_after=retry_after)
 
 
-def _said(answer: Answer, error: dict[str, Any]) -> str:
+def _message_of(answer: Answer, error: dict[str, Any]) -> str:
     """Return the server's message, with the field it names (help/pages/api.md#errors)."""
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
@@ -106,10 +106,10 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 
 def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
     """Return a server's word; what is more than one may quote something."""
-    said = text(value)
-    if said is None or re.fullmatch(_WORD, said):
-        return said
-    return veil(said)
+    word = text(value)
+    if word is None or re.fullmatch(_WORD, word):
+        return word
+    return veil(word)
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:

@@ -177,8 +177,8 @@ class ReadBack:
             if not tells_more(page):
                 return
             moment = until()
-            is_told = len(created) >= STRETCH and created == sorted(created, reverse=True)
-            if moment is not None and is_told and created[-1] < min(created[0], moment):
+            is_in_order = len(created) >= STRETCH and created == sorted(created, reverse=True)
+            if moment is not None and is_in_order and created[-1] < min(created[0], moment):
                 self.is_whole = True
                 return
             if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:

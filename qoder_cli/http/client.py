@@ -59,7 +59,7 @@ _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
-    from qoder_cli.http.redact import Known
+    from qoder_cli.http.redact import SentSecrets
 
 T = TypeVar("T")
 
@@ -152,16 +152,22 @@ class Client:
     ) -> Any:
         """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
 
-        If it is to be `fresh`, one that a proxy has kept is no answer; for `exact` see `jsontext.parse`.
+        With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept is no
+        answer; for `exact` see `jsontext.parse`.
         """
-        if retry:
-            how: dict[str, Any] = {"headers": headers, "within": within, "fresh": fresh, "exact": exact}
-            return self.patiently(partial(self.get, path, params, retry=False, **how))
-        answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
-        value = self.understand(answer, exact=exact)
-        if fresh and answer.is_kept:
-            raise no_answer("the response is an old one that a proxy has kept")
-        return value
+        began, tries = self.clock.monotonic(), 0
+        while True:
+            try:
+                answer = answer_to(self.prepare("GET", path, params=params, headers=headers).start(), within)
+                value = self.understand(answer, exact=exact)
+                if fresh and answer.is_kept:
+                    raise no_answer("the response is an old one that a proxy has kept")
+                return value
+            except ApiError as error:
+                tries += 1
+                if not retry:
+                    raise
+                self._wait_to_retry(error, tries, began)
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
@@ -174,12 +180,16 @@ class Client:
                 return ask()
             except ApiError as error:
                 tries += 1
-                spent = self.clock.monotonic() - began
-                wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
-                if wait is None:
-                    raise
-                self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
-                self.clock.sleep(wait)
+                self._wait_to_retry(error, tries, began)
+
+    def _wait_to_retry(self, error: ApiError, tries: int, began: float) -> None:
+        """Wait until a read may be tried again; raise its error if it may not."""
+        spent = self.clock.monotonic() - began
+        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+        if wait is None:
+            raise error
+        self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
+        self.clock.sleep(wait)
 
     def prepare(
         self,
@@ -367,7 +377,7 @@ class Client:
         self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
         if content:
             shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
-            self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
+            self.progress.debug(f"{sign} {self._sent_secrets().out_of(shown) if is_refusal else shown}")
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
@@ -413,25 +423,25 @@ class Client:
         """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        text = by_shape(self._known_secrets().out_of(text[:LONGEST_READ]))
+        text = by_shape(self._sent_secrets().out_of(text[:LONGEST_READ]))
         return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after the shape, which tells the token in any case
 
     @cached_property
-    def _own(self) -> "Known":
+    def _own(self) -> "SentSecrets":
         """Our token, which no body makes public."""
-        from qoder_cli.http.redact import Known
+        from qoder_cli.http.redact import SentSecrets
 
-        return Known([], *filter(None, [self._secret.decode()]))
+        return SentSecrets([], *filter(None, [self._secret.decode()]))
 
-    def _known_secrets(self) -> "Known":
+    def _sent_secrets(self) -> "SentSecrets":
         """Return the secrets in the bodies that were sent."""
-        from qoder_cli.http.redact import Known
+        from qoder_cli.http.redact import SentSecrets
 
         bodies = []
         for content in self._sent:
             with suppress(ValueError):
                 bodies.append(jsontext.parse(content.decode()))
-        return Known(bodies)
+        return SentSecrets(bodies)
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""

@@ -15,7 +15,8 @@ answer is settled: by the run list (`runs.trigger`), by reading back (`http.chan
 Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
@@ -90,14 +91,6 @@ class Written(NamedTuple, Generic[T]):
     how: How
 
 
-def _unsettled(error: ApiError, meaning: Meaning) -> None:
-    """Return None: nothing can be settled."""
-
-
-def _never_again(error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
-    """Return None: nothing is sent again."""
-
-
 def _is_done(signalled: Signalled, value: Any) -> Interrupted:
     return signalled.in_words("stopped by a signal; it is done")
 
@@ -111,11 +104,11 @@ class Recovery(NamedTuple, Generic[T]):
     # The error that the outcome is unknown: why, what caused it, and whether looking for it showed nothing.
     doubt: Callable[[str, ApiError | None, bool], OutcomeUnknown]
     # Returns the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled.
-    settle: Callable[[ApiError, Meaning], T | None] = _unsettled
+    settle: Callable[[ApiError, Meaning], T | None] = lambda error, meaning: None
     # Returns what was there already when the API refused. Raises as `settle` does.
     already: Callable[[ApiError, "Write[T]"], T | None] = lambda error, write: None
     # Takes the number of resends and the seconds spent. Returns the seconds until the next one, None for never.
-    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = _never_again
+    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = lambda error, meaning, resends, spent: None
     # The error of a signal that came once it was done.
     stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
     meaning_of: Callable[[ApiError], Meaning] = meaning_of
@@ -203,8 +196,14 @@ class Write(Generic[T]):
 
     def deliver(self) -> T:
         """Do it, and return what it came to. Raises as `send` does; what a signal leaves is put into words."""
-        try:
+        with self.in_words():
             return self.send().value
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Put into words what a signal in this block leaves, once it was done or may have been."""
+        try:
+            yield
         except Signalled as signalled:
             if self.is_open_or_done:
                 raise self.stopped(signalled) from None

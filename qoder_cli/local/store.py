@@ -178,7 +178,8 @@ class Store:
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
         self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
-        self._change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead)
+        statement, values = "UPDATE attempts SET ahead = :ahead WHERE id = :id", {"id": attempt.id, "ahead": ahead}
+        self.write(partial(_put, attempt=attempt, statements=(statement,), values=values))
         return attempt
 
     def settle(self, attempt: Attempt, run_id: str) -> None:

@@ -196,8 +196,8 @@ def unanswered(
         return None
     except (UsageError, ApiError) as error:  # from answering: the run still waits
         asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
-        said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-        return asks.with_(message=f"{asks.message}: {why}", **said)
+        about = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+        return asks.with_(message=f"{asks.message}: {why}", **about)
     except QoderError as error:
         return error.with_(run_id=observer.run_id, run_state="going")
     observer.forget_asks()
@@ -241,8 +241,8 @@ def _failure(run: Run, app: App) -> str:
 
 def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     """Return the error, shortened if the record above it says the same."""
-    is_told = run is not None and error.message == _failure(run, app)
-    if is_told and app.output.is_drawn and app.err.is_terminal:
+    is_above = run is not None and error.message == _failure(run, app)
+    if is_above and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
     return error
 

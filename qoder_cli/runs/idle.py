@@ -14,14 +14,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import (
-    ENDING_EVENTS,
-    GOING,
-    Standing,
-    apply_asks,
-    settle,
-    standing,
-)
+from qoder_cli.base.outcome import ENDING_EVENTS, GOING, Standing, apply_asks, settle, standing
 from qoder_cli.http.change import tells_more
 from qoder_cli.runs.ending import going_on
 from qoder_cli.sessions.log import Log, is_last
@@ -85,7 +78,7 @@ class _Lists:
 
     def _runs(self, **filters: str) -> tuple[list[Run], bool]:
         """Return the first page of the runs, newest first, and whether that is all. Raises ApiError."""
-        page = self._page(f"/deployments/{segment(self._id)}/runs", {"limit": NEWEST, **filters})
+        page = next(self._pages(f"/deployments/{segment(self._id)}/runs", {"limit": NEWEST, **filters}))
         runs = []
         for row in page["data"]:
             if (run := Run.read(row)) is None:
@@ -116,7 +109,7 @@ class _Lists:
         """
         query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
         with self._explained():
-            page = self._page("/sessions", query)
+            page = next(self._pages("/sessions", query))
         runs = {run.session_id: run for run in reversed(newest) if run.session_id}
         why = None
         for session in map(mapping, page["data"]):
@@ -155,10 +148,6 @@ class _Lists:
             return apply_asks(run, story.asks)
         return settle(run)
 
-    def _page(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the first page of a list. Raises ApiError."""
-        return next(self._pages(path, query))
-
     def _pages(self, path: str, query: Mapping[str, Any], **how: object) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list that no proxy has kept, while requests are left. Raises ApiError."""
         pages = self._app.client.pages(path, query, fresh=True)
@@ -182,9 +171,9 @@ class _Lists:
             self._cannot_tell(error.message, error)
 
     def _cannot_tell(self, why: str, cause: ApiError | None = None) -> NoReturn:
-        said = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
+        message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
-        failure = CannotTell(said, hint="try again later, or look at its runs", next=next, cause=cause)
+        failure = CannotTell(message, hint="try again later, or look at its runs", next=next, cause=cause)
         raise failure.with_(retryable=False) from cause
 
     def _skip_for(self, session_id: str) -> NoReturn:

@@ -16,7 +16,6 @@ a person can end the doubt that a later run leaves: `run wait last --forget`, `k
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
@@ -67,21 +66,12 @@ def dated(client: Client, attempt: Attempt) -> Attempt:
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
 
-class _Window(NamedTuple):
-    """Times in unix seconds, on the server's clock."""
-
-    first: float
-    last: float
-
-    def holds(self, moment: float) -> bool:
-        return self.first <= moment <= self.last
-
-
-def _narrow(attempt: Attempt) -> _Window | None:
+def _may_have_started(attempt: Attempt, created: float) -> bool:
+    """Return whether an attempt, read narrowly, may have started a run created then, on the server's clock."""
     if attempt.ahead is None:
-        return None
+        return False
     sent = attempt.at + attempt.ahead
-    return _Window(math.floor(sent), sent + ADOPT_WITHIN)
+    return math.floor(sent) <= created <= sent + ADOPT_WITHIN
 
 
 class _Search:
@@ -151,10 +141,10 @@ class _Search:
                 why = f"run {names} may be it, but not certainly enough to adopt it"
             raise OutcomeUnknown(why)
         [run] = ours
-        self._mind_rivals(run)
+        self._check_rivals(run)
         created = self._created(run) or 0.0  # it is ours by its time
-        held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
-        if not self._store.claim(held[-1], run.id):  # the newest that can have started it
+        may_have = [attempt for attempt in self._attempts() if _may_have_started(attempt, created)]
+        if not self._store.claim(may_have[-1], run.id):  # the newest of them
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run
 
@@ -184,9 +174,9 @@ class _Search:
         return is_manual and is_free and created is not None and self._in_time(created)
 
     def _in_time(self, created: float) -> bool:
-        return any(window is not None and window.holds(created) for window in map(_narrow, self._attempts()))
+        return any(_may_have_started(attempt, created) for attempt in self._attempts())
 
-    def _mind_rivals(self, run: Run) -> None:
+    def _check_rivals(self, run: Run) -> None:
         """Raise OutcomeUnknown if an open trigger of another command may have started the run."""
         mine = {attempt.id for attempt in self._attempts()}
         since = min(attempt.at for attempt in self._attempts()) - ADOPT_WITHIN
@@ -208,7 +198,7 @@ def last_run(app: App) -> str:
     if entry.run:
         return entry.run
     attempt = entry.attempt
-    what = _called(app, attempt)
+    what = f"the attempt to start {attempt.deployment} {span(age(client, attempt))} ago"
     look = app.command("run", "list", attempt.deployment)
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
@@ -238,7 +228,3 @@ def newest_attempt(app: App) -> Entry:
         why = f"no run was started from this machine (profile {settings.profile}, {settings.host})"
         raise NotFound(why, hint="use a run id, or DEPLOYMENT@last")
     return entry
-
-
-def _called(app: App, attempt: Attempt) -> str:
-    return f"the attempt to start {attempt.deployment} {span(age(app.client, attempt))} ago"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -12,13 +13,14 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
     ASKS_FOR,
+    FINAL,
+    GOING,
     SESSION_DELETED,
     Ending,
     Standing,
     apply_asks,
     apply_ending,
     is_going,
-    is_strange,
     settle,
     standing,
 )
@@ -26,7 +28,7 @@ from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.session import read_session, session_of
 from qoder_cli.sessions.state import DISAGREEMENT_AFTER, SessionReading, SessionState, TurnJudge
-from qoder_cli.sessions.story import Story, story_of, turn_story
+from qoder_cli.sessions.story import Story, read_story, story_of, turn_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -116,9 +118,9 @@ class Observer:
         else:
             raise NoAnswer(f"run {self.run_id} names another session each time it is read")
         if standing(raw) is Standing.GOING:
-            self._mind_disagreement(raw, within, retry)
+            self._check_session(raw, within, retry)
         else:
-            self._mind_strange(raw)
+            self._warn_if_unrecognised(raw)
         assert self.run is not None  # it was put there above
         return self.run
 
@@ -143,7 +145,7 @@ class Observer:
         """Take a run from a list. Only `look` deals with a status that lags behind its session."""
         if not self.ended:
             self._put(run)
-            self._mind_strange(run)
+            self._warn_if_unrecognised(run)
             if standing(run) is Standing.GOING and self._going_since is None:
                 self._going_since = self._client.clock.monotonic()
 
@@ -173,26 +175,24 @@ class Observer:
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""
-        return poll(
-            self._look_past_lag,
-            self._client.clock,
-            pauses=[HALF_WRITTEN_PAUSE] * (HALF_WRITTEN_READS - 1),
-            is_enough=lambda run: standing(Run(run.raw)) is not Standing.HALF_WRITTEN,
-        )
-
-    def _look_past_lag(self) -> Run:
         clock = self._client.clock
-        began = clock.monotonic()
+        for reads in count(1):
+            may_pass = partial(self._may_pass, until=clock.monotonic() + LAGGING + LONGEST_LAG_PAUSE)
+            pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
+            run = poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
+            if standing(Run(run.raw)) is not Standing.HALF_WRITTEN or reads == HALF_WRITTEN_READS:
+                break
+            clock.sleep(HALF_WRITTEN_PAUSE)
+        return run
 
-        def may_pass(error: QoderError) -> bool:
-            is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
-            if is_late or not isinstance(error, NotFound) or not (self.may_lag or self.state.missing):
-                return False
-            self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
-            return True
-
-        pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
-        return poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
+    def _may_pass(self, error: QoderError, *, until: float) -> bool:
+        """Return whether an error may come of a replica that lags. Say that the run is read again then."""
+        if self._client.clock.monotonic() > until or not isinstance(error, NotFound):
+            return False
+        if not (self.may_lag or self.state.missing):
+            return False
+        self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
+        return True
 
     @property
     def may_lag(self) -> bool:
@@ -214,7 +214,7 @@ class Observer:
         """Return the run as it is now, before its session decides. Raises ApiError."""
         if self.state.judge:
             return run
-        self.state.confirmed = self._client.clock.monotonic()
+        self.state.quiet_since = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
@@ -228,7 +228,7 @@ class Observer:
         if run.session_id and run.session_id != self.state.log.session_id:
             now = self._client.clock.monotonic()
             log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
-            self.state = SessionState(log, story, news=now)
+            self.state = SessionState(log, story, quiet_since=now)
         return self.state
 
     def _age(self, run: Run) -> float:
@@ -247,13 +247,13 @@ class Observer:
             return {}
         return mapping(session.get("usage"))
 
-    def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
+    def _check_session(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not change.
 
         It overrules the status only after a minute at rest.
         """
         now = self._client.clock.monotonic()
-        self._mind_strange(run)
+        self._warn_if_unrecognised(run)
         if self._going_since is None:
             self._going_since = now
         state = self._session_of(run)
@@ -264,9 +264,10 @@ class Observer:
             return
         state.checked = now
         try:
-            state.read(within=within, retry=retry, whole=True)
+            read_story(state.log, state.story, within=within, retry=retry, whole=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
+        state.take_note()
         if state.rests and now - state.rests[1] >= DISAGREEMENT_AFTER:
             self._conclude(run, state.rests[0].ending)
             self._warn(
@@ -276,10 +277,12 @@ class Observer:
         else:
             self._put(run)
 
-    def _mind_strange(self, run: Run) -> None:
-        if is_strange(run) and standing(run) is Standing.ENDED:
+    def _warn_if_unrecognised(self, run: Run) -> None:
+        if run.status in (None, *FINAL, *GOING):
+            return
+        if standing(run) is Standing.ENDED:
             self._warn(f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed")
-        elif is_strange(run):
+        else:
             self._warn(f"run {run.id} has the unrecognised status {run.status!r}: treated as still running")
 
     def _warn(self, message: str) -> None:

@@ -9,7 +9,7 @@ import math
 import re
 import shlex
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
@@ -22,7 +22,6 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import span
-from qoder_cli.base.tokens import has_token
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
@@ -33,21 +32,8 @@ from qoder_cli.settings.values import OnLost, written
 TRIGGER_TIMEOUT = 60.0  # seconds
 RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
-LONGEST_KEY = 255  # characters
 # A key of our own making, which the hint of an exit 9 repeats: no run of before can be under it.
 _MADE_HERE = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-
-
-def check_key(key: str, secrets: Collection[str] = ()) -> str:
-    """Return a valid idempotency key. Raises UsageError."""
-    if any(secret in key for secret in secrets) or has_token(key):
-        raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
-    if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
-        raise UsageError(
-            f"--idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters, with no spaces around them",
-            hint="use for example nightly-2026-06-14",
-        )
-    return key
 
 
 class Order(NamedTuple):
@@ -88,11 +74,6 @@ class Trigger:
         """The command that repeats this trigger under the same key."""
         key = written("--idempotency-key", self._key)
         return self._app.command("deploy", "run", self._order.deployment_id, *key, *self._order.options)
-
-    @property
-    def may_have_acted(self) -> bool:
-        """Whether a run may have been started."""
-        return self.write.may_have_acted
 
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
@@ -145,15 +126,13 @@ class Trigger:
 
     def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
-        said = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
+        message = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
         end_doubt = FORGET if self._order.key is None else shlex.join(["qoder", "key", "free", self._key])
-        hint, next = (
-            f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them",
-            self._to_look,
-        )
+        hint = f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them"
+        next = self._to_look
         if is_absent:
             hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
-        return OutcomeUnknown(said, hint=hint, next=next, run_state="unknown", cause=cause)
+        return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)
 
     def _begin(self) -> None:
         clock, settings = self._app.client.clock, self._app.client.settings
@@ -264,8 +243,8 @@ class Trigger:
                     f"the key {self._key!r} belongs to deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
                 )
-        if known := next((entry for entry in entries if entry.run), None):
-            return self._reread(known)
+        if begun := next((entry for entry in entries if entry.run), None):
+            return self._reread(begun)
         self._first = next((entry.attempt for entry in entries), None)
         self._earlier = [entry.attempt for entry in entries if entry.open]
         if not self._earlier:

@@ -17,7 +17,7 @@ from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
-from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
+from qoder_cli.sessions.asks import ANSWERS, DONE, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
-_NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
+NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
 _UNREAD = "the session's events could not be read"
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
@@ -133,7 +133,7 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     )
 
 
-class Message:
+class Delivery:
     """A message to a session, or all of its first events. It can be delivered again after a refusal."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:
@@ -147,10 +147,6 @@ class Message:
         self._refused_at = math.inf  # first, by the monotonic clock
         recovery = by_events(app, session_id, f"the message to session {session_id}", self._find)
         self.write = Write(self._client, self._request, self._read, recovery._replace(already=self._already))
-
-    def deliver(self) -> Events:
-        """Send it and return the events accepted. Raises as `Write.deliver` does."""
-        return self.write.deliver()
 
     def _request(self) -> Pending:
         """Prepare an attempt; before the first, note which messages exist already."""
@@ -228,12 +224,13 @@ class Answers:
         self.asked = asked
         self._app = app
         self._calls = [call for call, _ in answers]
+        self._ids = [call.id for call in self._calls]
         self._events = [event for _, event in answers]
         self._key = str(uuid.uuid4())
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._not_sent = "; nothing was sent"
         self._recorded = ""  # what the server made of one, if it is not what was sent
-        what = f"what was said to {', '.join(call.id for call in self._calls)}"
+        what = f"what was said to {', '.join(self._ids)}"
         recovery = by_events(app, asked.session_id, what, self._find)
 
         def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
@@ -250,16 +247,17 @@ class Answers:
 
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
-        try:
-            events = self._write.deliver()
-        except Rejected as error:
-            is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
-            if not (is_of_form and self._in_older_form()):
-                if better := self._explained(error):
-                    raise better from error
-                raise
-            events = self._write.deliver()
-        self._app.replies.answered |= {call.id: self._asked_by.get(call.id) for call in self._calls}
+        with self._write.in_words():
+            try:
+                events = self._write.send().value
+            except Rejected as error:
+                is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
+                if not (is_of_form and self._in_older_form()):
+                    if better := self._explained(error):
+                        raise better from error
+                    raise
+                events = self._write.send().value
+        self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
 
     def _explained(self, error: Rejected) -> QoderError | None:
@@ -267,7 +265,7 @@ class Answers:
         if error.http_status is None:
             return None
         with suppress(ApiError):
-            self._look()
+            self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
         if len(self._events) > 1 and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
@@ -276,7 +274,7 @@ class Answers:
 
     def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
-        self._look()
+        self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
@@ -316,9 +314,9 @@ class Answers:
 
     def _otherwise(self, ours: dict[str, Any], other: dict[str, Any]) -> str:
         """Return in words, and note, that a call was answered otherwise than was sent: by whom, no event says."""
-        wanted, so = (_PARTICIPLES.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
+        wanted, so = (DONE.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
         at = event_time(other)
-        wanted = f"was to be {wanted}" if wanted in _PARTICIPLES.values() else "was answered"
+        wanted = f"was to be {wanted}" if wanted in DONE.values() else "was answered"
         self._recorded = f"{_call_of(ours)} {wanted}, but the server shows that it is {so}"
         if at:
             self._recorded += f" since {at}, by this answer or somebody else's"
@@ -334,9 +332,6 @@ class Answers:
         goes_on = ("session.status_running", "session.status_idle")
         reasons = (None, "end_turn", "stop_sequence", "requires_action")
         return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
-
-    def _look(self) -> None:
-        self.asked = look(self._app.client, self.asked.session_id, until=[call.id for call in self._calls], behind=True)
 
     def _gone(self) -> Rejected | None:
         """Return the error for a call that does not wait as shown; None if all do."""
@@ -360,9 +355,6 @@ class Answers:
         return True
 
 
-_PARTICIPLES = {"allow": "approved", "deny": "denied"}
-
-
 def _call_of(event: dict[str, Any]) -> str:
     return str(event.get(ANSWERS[str(event["type"])]))
 
@@ -377,4 +369,4 @@ def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
 def _results(event: dict[str, Any]) -> set[str]:
     """Return what a confirmation says, allow or deny, in either form; nothing for others."""
     results = {text(event.get("result")), text(event.get("decision"))} - {None}
-    return {_NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}
+    return {NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}

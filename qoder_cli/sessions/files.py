@@ -76,11 +76,11 @@ def remove(app: App, session_id: str, id: str) -> None:
 def renew(app: App, session_id: str, id: str, token: str) -> None:
     """Give a repository a new token; harmless if repeated. Raises QoderError."""
     target = _target(session_id, id)
-    known = mapping(app.client.get(target.path, fresh=True))
-    kind = known.get("type")
+    resource = mapping(app.client.get(target.path, fresh=True))
+    kind = resource.get("type")
     if (field := TOKENS.get(str(kind))) is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    update(app, target, {field: token}, before=known, fields=(), is_told=False)  # no token is shown
+    update(app, target, {field: token}, before=resource, fields=(), is_told=False)  # no token is shown
 
 
 def _target(session_id: str, *id: str) -> Target:

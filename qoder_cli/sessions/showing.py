@@ -17,7 +17,7 @@ from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.session import read_session
-from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
+from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
 
 Event = dict[str, Any]
 
@@ -89,7 +89,7 @@ class Printer:
 
     def sum_up(self, credits: object) -> None:
         if credits is not None:
-            self._output.screen.write(self._transcript.write(Entry("credits", str(credits)), at=None))
+            self._output.screen.write(self._transcript.write(Passage("credits", str(credits)), at=None))
 
 
 class Showing:

@@ -44,7 +44,7 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> None:
+def create(app: App, typed: Fields, dry_run: bool = DRY_RUN) -> None:
     """Create a deployment. Fails if the name is taken.
 
     Requires --name, --agent, --environment and --message. With --schedule it
@@ -62,8 +62,8 @@ def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> None:
     from qoder_cli.deployments.planning import creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
-    fields = read_fields(app, said._asdict())
-    declared = declare_fields(fields | said.whole(None, {}, {}))
+    fields = read_fields(app, typed._asdict())
+    declared = declare_fields(fields | typed.whole(None, {}, {}))
     if missing := missing_for_create(declared):
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
@@ -83,7 +83,7 @@ def update(
     app: App,
     deployment: str = ONE_DEPLOYMENT,
     *,
-    said: Fields,
+    typed: Fields,
     no_schedule: bool = flag("--no-schedule", "Remove the schedule."),
     no_vault: bool = flag("--no-vault", "Remove all vaults."),
     remove_metadata: Texts = REMOVE_METADATA,
@@ -105,32 +105,32 @@ def update(
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
-        (no_schedule, said.schedule or said.timezone, "schedule", {"schedule": None}),
-        (no_vault, said.vaults, "vault", {"vault_ids": []}),
-        (no_budget, said.budget, "budget", {"budget": None}),
+        (no_schedule, typed.schedule or typed.timezone, "schedule", {"schedule": None}),
+        (no_vault, typed.vaults, "vault", {"vault_ids": []}),
+        (no_budget, typed.budget, "budget", {"budget": None}),
     ):
         if is_cleared and given:
             raise UsageError(f"--{name} and --no-{name} cannot be used together")
         if is_cleared:
             cleared |= nothing
-    fields = read_fields(app, said._asdict()) | cleared
-    typed = (
+    fields = read_fields(app, typed._asdict()) | cleared
+    values = (
         fields
-        | schedule_of(said.schedule, said.timezone, ANY_SCHEDULE)
-        | metadata_of(said.metadata, remove_metadata, {})
+        | schedule_of(typed.schedule, typed.timezone, ANY_SCHEDULE)
+        | metadata_of(typed.metadata, remove_metadata, {})
     )
-    if not typed:
+    if not values:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
-    declare_fields(typed)  # errors first, before any request
+    declare_fields(values)  # errors first, before any request
     with nullcontext() if dry_run else turn(app):
         current = find_deployment(app, deployment_id_of(deployment, app))
         current_fields = settable(current)
-        fields |= said.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
-        others = list(read_all(app)) if said.name not in (None, current.name) else []
+        fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
+        others = list(read_all(app)) if typed.name not in (None, current.name) else []
         [declared] = with_ids(app, [declare_fields(fields)])
-        if said.agent is not None:
+        if typed.agent is not None:
             [declared] = at_latest(app, [declared], [current])
-        step = changing(declared, current, others, repin=said.agent is not None)
+        step = changing(declared, current, others, repin=typed.agent is not None)
         _write(app, step, dry_run=dry_run, doing="changing")
 
 

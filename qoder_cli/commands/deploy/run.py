@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled, UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
@@ -73,13 +74,13 @@ def run(
 
     Try these for free: qoder sandbox -- sh"""
     from qoder_cli.deployments.lookup import deployment_id_of
-    from qoder_cli.runs.trigger import Order, check_key
+    from qoder_cli.runs.trigger import Order
 
     app: App = ctx.obj
     app.flags.on_leave = on_leave
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
+    key = None if idempotency_key is None else ids.check_key(idempotency_key, app.keep_secrets(app.settings.token))
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
@@ -135,18 +136,17 @@ def _going(app: App, order: "Order") -> "Ended | None":
 
 def _started(app: App, order: "Order") -> "Run":
     """Start a run and return it. Raises QoderError, Signalled."""
-    from qoder_cli.base.ids import called
     from qoder_cli.deployments.lookup import explain_refusal
     from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs.trigger import Trigger
 
-    what = called(order.typed, order.deployment_id)
+    what = ids.called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
     trigger = Trigger(app, order)
     try:
         run = trigger.start()
     except Signalled as signalled:
-        if trigger.run is not None or not trigger.may_have_acted:
+        if trigger.run is not None or not trigger.write.may_have_acted:
             raise
         raise signalled.in_words(
             f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",

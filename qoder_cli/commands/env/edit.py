@@ -75,7 +75,7 @@ def update(
       qoder env update default --description 'For reports' --metadata team=core"""
     body, options = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
-    current = editing.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
+    current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
     if is_changed:
         current_config = mapping(current.get("config"))
         config = body.get("config", current_config)
