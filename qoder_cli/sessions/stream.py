@@ -252,7 +252,7 @@ class Streams:
                 if was_open:
                     return news.session_id, False
             case "heard":
-                stream.delivers = stream.delivers or news.event.get("session_id") in (None, news.session_id)
+                stream.delivers = True
                 if self._showing:
                     self._showing.hear(news.event, session_id=news.session_id)
                 stream.story.add([news.event])
