@@ -12,6 +12,7 @@ from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from tests.conftest import Qoder, Ran
 from tests.support.desk import BODY, EVENTS, HOST, LIST, Desk
+from tests.support.inprocess import at_version
 from tests.support.interrupting import interrupted
 from tests.support.wire import page
 
@@ -206,7 +207,7 @@ def test_deploy_update_sends_only_what_differs(desk: Desk, words: tuple[str, ...
 
 def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 1})
-    desk.world.agent_versions["agent_1"] = 4
+    at_version(desk.world, "agent_1", 4)
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     [write] = desk.writes
     assert write == (f"/deployments/{weekly.id}", {"agent": {"id": "agent_1", "type": "agent", "version": 4}})

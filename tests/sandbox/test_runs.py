@@ -41,6 +41,7 @@ LIVES = [
     ("slow", 8, "completed", None),
     ("idle", 3, "completed", None),
     ("silent", 3, "completed", None),
+    ("file", 3, "completed", None),
     ("scheduled", 3, "completed", None),
     ("fail", 3, "failed", "retries_exhausted"),
     ("terminated", 3, "failed", "session_terminated"),
@@ -174,11 +175,11 @@ def test_sandbox_shows_a_new_session_as_the_live_ones(desk: Desk) -> None:
 
 
 def test_sandbox_hands_a_session_what_its_deployment_has(current: Desk) -> None:
-    more = {"environment_variables": "A=1\nB=2", "vault_ids": ["vault_1"]}
-    made = current.made("/deployments", **more, resources=[{"type": "file", "file_id": "file_1"}])
+    more = {"environment_variables": "A=1\nB=2", "vault_ids": ["vault_team"]}
+    made = current.made("/deployments", **more, resources=[{"type": "file", "file_id": "file_notes"}])
     session = current.get(f"/sessions/{current.run(made['id'])['session_id']}")
-    assert (session["environment_variables"], session["vault_ids"]) == ({"A": "1", "B": "2"}, ["vault_1"])
-    assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_1"
+    assert (session["environment_variables"], session["vault_ids"]) == ({"A": "1", "B": "2"}, ["vault_team"])
+    assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_notes"
 
 
 def test_sandbox_stops_a_cancelled_session_a_moment_later(desk: Desk) -> None:

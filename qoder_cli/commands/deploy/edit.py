@@ -68,9 +68,9 @@ def create(app: App, said: Fields, making: Making) -> None:
     created.
 
     Examples:
-      qoder deploy create --name a --agent agent_1 --environment env_1 -m Report
-      echo Report | qoder deploy create --name b --agent agent_1@3 -m - \\
-        --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5"""
+      qoder deploy create --name a --agent writer --environment default -m Report
+      echo Report | qoder deploy create --name b --agent writer@3 -m - \\
+        --environment default --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import changing, creating, with_ids
     from qoder_cli.files.load import missing_for_create
