@@ -19,6 +19,7 @@ from qoder_cli.sandbox.scripts import (
 )
 
 _REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. All checks pass."
+_ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
 _REJECTED = ("session_creation_rejected_error", "Too many of its runs are running.")
 
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
@@ -88,7 +89,7 @@ PRESETS = (
     Preset("minute", "Completes in 60 s.", _MINUTE),
     Preset("fail", _FAILS, Behaviour(exhausted(seconds=3))),
     Preset("terminated", "Fails in 3 s: an error terminates its session.", Behaviour(terminated(seconds=3))),
-    Preset("nostart", _NEVER_STARTS, more={"environment_id": RETIRED}),
+    Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED), more={"environment_id": RETIRED}),
     Preset("skip", _SKIPS, Behaviour(error=_REJECTED, skipped=True)),
     Preset("ask", "Asks after 2 s whether it may push; once answered, completes in 1 s.", _ASK, tools=_ASKING_TOOLS),
     Preset("askmany", "Asks after 2 s about three calls at once, as ask.", _ASK_MANY, tools=_ASKING_TOOLS),

@@ -284,7 +284,8 @@ class World:
         error = None
         version = self.thing(f"agents/{said['agent']['id']}/versions", str(said["agent"]["version"]))
         skills = version.fields["skills"] if version else []
-        if unusable := self.unusable(said) or self.unusable({"skills": skills}):
+        referring = {name: value for name, value in said.items() if name != "agent" or version}  # it cannot be deleted
+        if unusable := self.unusable(referring) or self.unusable({"skills": skills}):
             error = unusable.as_error()
         elif self.is_self_hosted(said["environment_id"]) and (said["resources"] or said["environment_variables"]):
             error = "self_hosted_resources_unsupported_error", "Self-hosted environments take no resources."

@@ -59,7 +59,7 @@ def test_deploy_create_makes_one_of_what_it_needs(desk: Desk) -> None:
             {"metadata": {"team": "core", "url": "a=b", "none": ""}},
         ),
         (("--budget", "7.5"), {"budget": {"type": "limit", "max_credit_cost": "7.50"}}),
-        (("--agent", "agent_2@3"), {"agent": {"id": "agent_2", "type": "agent", "version": 3}}),
+        (("--agent", "agent_writer@3"), {"agent": {"id": "agent_writer", "type": "agent", "version": 3}}),
         (
             ("-m", "${HOME} and $$"),
             {"initial_events": [{**EVENTS[0], "content": [{"type": "text", "text": "${HOME} and $$"}]}]},
@@ -172,7 +172,7 @@ def test_deploy_create_and_update_show_the_next_fires(qoder: Qoder) -> None:
     ("words", "body"),
     [
         (("--description", ""), {"description": None}),
-        (("--agent", "agent_1@3"), {"agent": {"id": "agent_1", "type": "agent", "version": 3}}),
+        (("--agent", "agent_writer@3"), {"agent": {"id": "agent_writer", "type": "agent", "version": 3}}),
         (("-m", "Go."), {"initial_events": [{**EVENTS[0], "content": [{"type": "text", "text": "Go."}]}]}),
         (
             ("--timezone", "Asia/Tokyo"),
