@@ -10,6 +10,7 @@ from qoder_cli.base.jsontext import dump
 from qoder_cli.sandbox.records import FORMS
 from qoder_cli.sandbox.samples import PRESETS
 from tests.sandbox.desk import OPERATIONS, Desk
+from tests.tools.generate import PAGES, README
 
 _NOT_READ = ("evt", "sesr", "sthr")  # the parts of a session: read with it
 _KINDS = {form.prefix: form.what for form in FORMS.values() if form.prefix not in ("", *_NOT_READ)}
@@ -78,6 +79,15 @@ def test_sandbox_has_all_that_it_names_in_its_list_and_by_its_id(desk: Desk, has
             assert desk.http.get(one).json()["id"] == row["id"]
         named |= dict.fromkeys((id for text in texts(row) for id in _ID.findall(text)), path)
     assert {id: path for id, path in named.items() if id not in listed} == {}
+
+
+def test_sandbox_has_what_readme_and_help_name(current: Desk) -> None:
+    current.world.seed_session()
+    listed = {str(row.get("id")) for _, row in everything(current)}
+    fields = {field for operation in OPERATIONS.values() for field in (*operation.body, *operation.query)}
+    written = "".join(page.read_text("utf-8") for page in (README, *PAGES.glob("*.md")))
+    named = {id for id in _ID.findall(written) if not re.search(r"\d{2}|_$|_error$", id)} - fields
+    assert (named - listed, len(named) > 15) == (set(), True)
 
 
 def test_sandbox_deployments_use_agents_that_are_listed_as_they_are(desk: Desk) -> None:
