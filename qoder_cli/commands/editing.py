@@ -18,7 +18,6 @@ from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
-from qoder_cli.nouns.taken import holders
 from qoder_cli.nouns.update import Overtaken
 from qoder_cli.nouns.update import update as change
 from qoder_cli.nouns.write import creating, differing, same, target_of
@@ -113,6 +112,8 @@ def taken(
 
     `differs` tells in which fields something is not as wanted. Raises Rejected, UsageError, ApiError.
     """
+    from qoder_cli.nouns.taken import holders
+
     if making.allow_duplicate or not name or not noun.has_name:
         return None
     found = holders(app, noun, name)
