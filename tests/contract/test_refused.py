@@ -262,10 +262,10 @@ def the_name_of_something_archived_is_free(scene: Scene) -> None:
     assert (ran.code, ran.json["id"] == id) == (0, False)
 
 
-def in_lists(change: dict[str, Any]) -> Lie:
+def in_lists(change: dict[str, Any], path: str = "") -> Lie:
     def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
         said = answer()
-        if request.method == "GET" and "data" in said.json():
+        if request.method == "GET" and "data" in said.json() and request.url.path.endswith(path):
             return httpx.Response(200, json=said.json() | change)
         return said
 
@@ -275,7 +275,7 @@ def in_lists(change: dict[str, Any]) -> Lie:
 @CLAUSES.add("taken name, list that lags", names_a_new_thing)
 def a_name_that_this_machine_saw_is_taken_before_a_list_shows_it(scene: Scene) -> None:
     id = made(scene)
-    scene.lie = in_lists({"data": []})
+    scene.lie = in_lists({"data": []}, scene.done[0].path)
     is_taken(scene, scene.run("--json"), id)
 
 
