@@ -325,7 +325,7 @@ def test_session_chat_hears_that_its_terminal_is_gone(shell: Shell, slow: Server
 
 @pytest.mark.parametrize("how", ["Ctrl-Z", "SIGTSTP"])
 def test_session_chat_is_stopped_and_goes_on(shell: Shell, server: Server, how: str) -> None:
-    line = f"stty -g; {quoted(new('agent_demo'))}; stty -g; echo stopped; fg; echo code $?; stty -g"
+    line = f"stty -g; {quoted(new('demo-agent'))}; stty -g; echo stopped; fg; echo code $?; stty -g"
     with Chat(shell, "bash", "-mc", line) as terminal:
         terminal.at_prompt().type("half a mes")
         terminal.ends_in("> half a mes")
