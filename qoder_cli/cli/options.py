@@ -41,8 +41,7 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
     parameters: list[tuple[str, Any, Any]] = []
     for name, parameter in own.items():
         if options := folded.get(name):
-            fields = [field for field in options._fields if field not in own]
-            parameters += [(field, options.__annotations__[field], options._field_defaults[field]) for field in fields]
+            parameters += [each for each in fields_of(options) if each[0] not in own]
         elif name not in ("app", "ctx"):
             parameters.append((name, parameter.annotation, parameter.default))
 
@@ -53,6 +52,11 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(ctx.obj if "app" in own else ctx, **typed)
 
     return declared(run, command.__doc__ or "", parameters)
+
+
+def fields_of(options: Any) -> list[tuple[str, Any, Any]]:
+    """Return the parameters that a named tuple of options stands for: name, type and option each."""
+    return [(field, options.__annotations__[field], options._field_defaults[field]) for field in options._fields]
 
 
 def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:

@@ -39,17 +39,19 @@ class AgentFields(NamedTuple):
     file: Text = editing.FILE
 
 
-def create(app: App, typed: AgentFields, dry_run: bool = editing.DRY_RUN) -> None:
+def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
     has all tools, and uses them without asking unless --ask says otherwise.
-    ${VAR} in a file is expanded from the environment. Exits 9 if the response
-    was lost and no agent of ours is found: it is never created twice.
+    ${VAR} in a file is expanded from the environment. Exits 6 if the name is
+    taken, unless --if-missing or --allow-duplicate says what then; 9 if the
+    response was lost and no agent of ours is found: it is never created twice.
 
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
       qoder agent create --name reader --model auto --tools none --dry-run"""
+    making.check()
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
         names = [str(each.get("name")) for each in map(mapping, body.get("mcp_servers", ()))]
@@ -59,7 +61,7 @@ def create(app: App, typed: AgentFields, dry_run: bool = editing.DRY_RUN) -> Non
     body |= _arrays(app, typed._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
-    editing.create(app, _AGENT, body, dry_run=dry_run)
+    editing.create(app, _AGENT, body, making)
 
 
 def update(

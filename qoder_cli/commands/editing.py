@@ -1,13 +1,15 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import InternalError, Rejected, UsageError
+from qoder_cli.base.ids import a
 from qoder_cli.base.model import mapping
+from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, lines_of
 from qoder_cli.help.completion import values
@@ -31,6 +33,24 @@ METADATA = several("--metadata", "KEY=VALUE", "Set a metadata key.")
 REMOVE_METADATA = several("--remove-metadata", "KEY", "Remove a metadata key.")
 FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
 DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
+
+
+EXITS = """Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
+what then; 9 if the response was lost and it is not found."""
+_LISTED = 10  # things of one name that an error lists
+
+
+class Making(NamedTuple):
+    """How something is created, as typed. These are the options, too."""
+
+    if_missing: bool = flag("--if-missing", "If the name is taken, show that one and exit 0.")
+    allow_duplicate: bool = flag("--allow-duplicate", "Create it even if the name is taken.")
+    dry_run: bool = DRY_RUN
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        if self.if_missing and self.allow_duplicate:
+            raise UsageError("--if-missing and --allow-duplicate cannot be used together")
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
@@ -64,11 +84,14 @@ def budget_of(typed: str | None, is_none: bool = False) -> Raw:
     return dict(declare_fields({"budget": typed}).fields)
 
 
-def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
-    """Create a thing and print it, or show what would be sent."""
+def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
+    """Create a thing and print it, or show what would be sent, or what has its name. Raises Rejected."""
     from qoder_cli.http.redact import by_name
 
-    if dry_run:
+    if found := taken(app, noun, name_of(body), making, lambda found: differing(found, body)):
+        show(app, noun, found)
+        return
+    if making.dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         show(app, noun, by_name(body))
         return
@@ -80,6 +103,34 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
         show(app, noun, created)
     except InternalError as error:  # a full disk does not undo it
         raise error.with_(message=f"{noun.called} {created['id']} was created, but {error.message}") from error
+
+
+def taken(
+    app: App, noun: Noun, name: str | None, making: Making, differs: Callable[[Raw], Iterable[str]]
+) -> Raw | None:
+    """Return what has the name of a new thing, where that is enough; None if it can be created.
+
+    `differs` tells in which fields something is not as wanted. Raises Rejected, UsageError, ApiError.
+    """
+    from qoder_cli.nouns.taken import holders
+
+    if making.allow_duplicate or not name or not noun.has_name:
+        return None
+    found = holders(app, noun, name)
+    if not found:
+        return None
+    these = few([str(each["id"]) for each in found], _LISTED)
+    if not making.if_missing or len(found) > 1:
+        exists, hint = f"{a(noun.called)} named {name!r} already exists", "choose another name, or pass --if-missing"
+        if len(found) > 1:
+            exists, hint = f"{len(found)} {noun.plural} named {name!r} already exist", "choose another name"
+        look = app.looking(*words_of(noun, "get", str(found[0]["id"])))
+        raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see what is there", next=look)
+    one = read(app, target_of(noun, these), fresh=True)  # a list may have what is gone
+    app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")
+    if other := ", ".join(sorted(differs(one))):
+        app.progress.warn(f"{these}: is not as asked for: {other}")
+    return one
 
 
 def _warn_of_other(app: App, found: Raw, body: Raw) -> None:

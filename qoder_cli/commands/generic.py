@@ -252,7 +252,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
     is_new, has_budget = verb == "create", "budget" in done.body
     if is_new:
         about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
-        about += "\nExits 9 if the response was lost and it is not found."
+        about += f"\n{editing.EXITS}"
         doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, "--name", "team"))
     else:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
@@ -267,9 +267,14 @@ def edit_command(noun: Noun, verb: str) -> Command:
     # A session's fields may hold secrets: no file of it is shown back.
     if noun.words != "session":
         parameters.append(("file", Text, editing.FILE))
-    parameters += [("dry_run", bool, editing.DRY_RUN)]
+    if is_new:
+        parameters += options.fields_of(editing.Making)
+    else:
+        parameters += [("dry_run", bool, editing.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> None:
+        making = editing.Making(*(typed.get(each, False) for each in editing.Making._fields))
+        making.check()
         fields: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:
             fields |= editing.budget_of(typed["budget"], typed["no_budget"])
@@ -277,7 +282,7 @@ def edit_command(noun: Noun, verb: str) -> Command:
         if typed.get("no_budget"):
             body["budget"] = None
         if is_new:
-            return editing.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
+            return editing.create(ctx.obj, noun, body, making)
         thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
         if noun.words == "session" and body:
             thing = _session_of(ctx.obj, thing)

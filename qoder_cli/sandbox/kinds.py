@@ -108,10 +108,13 @@ class OperationCall:
         return body
 
     def said(self) -> Shape:
-        """Return the fields that the body sets. Raises Refusal, naming the field."""
+        """Return the fields that the body sets. Raises Refusal, naming the field, also for what it refers to."""
         operation = self.operation
         needed = set(operation.required) & set(operation.body)
-        return body_of(operation, self.body(), needed=needed)
+        said = body_of(operation, self.body(), needed=needed)
+        if unusable := self.world.unusable(said):
+            raise unusable.as_refusal()
+        return said
 
 
 _BOUNDS: dict[str, Callable[[float, float], bool]] = {
@@ -121,6 +124,13 @@ _BOUNDS: dict[str, Callable[[float, float], bool]] = {
 _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 _OF_PAGES = (*_CURSORS, "limit", "order", "view", "depth", "path_prefix", "include_archived")
+_WORDS = {  # that a filter takes (help/pages/api.md#operations)
+    "deployments.status": {"active", "paused"},
+    "sessions.statuses[]": {"running", "idle", "rescheduling", "terminated"},
+    "dreams.statuses[]": {"pending", "running", "completed", "failed", "canceled"},
+    "trigger_type": {"manual", "schedule", "retry"},
+    "operation": {"created", "modified", "deleted"},
+}
 _WHERE = {  # filters not named as their field: the field, and one in it
     "ids[]": ("id",),
     "statuses[]": ("status",),
@@ -207,6 +217,10 @@ class Kind:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
         archived = call.word("include_archived", "true", "false")
+        for name in asked:
+            words = _WORDS.get(name) or _WORDS.get(f"{self.form.what}.{name}")
+            if words and (wrong := sorted(call.all(name) - words - ({"canceling"} if call.legacy else set()))):
+                raise invalid(f"{name} must be among {', '.join(sorted(words))}, not {wrong[0]}.", name)
         call.word("has_error", "true", "false")
         if call.legacy and self.form.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")

@@ -41,6 +41,8 @@ UPDATE = ("agent", "update", "helper")
 def service(service: Things) -> Things:
     service.keep("agents", WRITER)
     service.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})
+    for version in "123":
+        service.world.keep("skills.versions", "skill_1", at=0, version=version)
     service.keep("skills", {"id": "skill_2", "type": "skill", "display_title": "search", "source": {"type": "qoder"}})
     return service
 

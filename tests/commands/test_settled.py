@@ -72,7 +72,7 @@ def service(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "SKILL.md").write_text("---\nname: mine\ndescription: x\n---\n")
     (tmp_path / "release-notes" / "more.md").write_text("More.\n")
-    body = "agent: agent_1\nenvironment_id: env_1\nmessage: Report.\n"
+    body = "agent: agent_writer\nenvironment_id: env_workers\nmessage: Report.\n"
     (tmp_path / "weekly.yaml").write_text(f"name: weekly\n{body}")
     qoder.stdin = "a secret of ours\n"
     service.keep("dreams", {**service.thing("drm_demo"), "id": "drm_new", "status": "running"})

@@ -13,6 +13,7 @@ from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
 from tests.support.desk import BODY
+from tests.support.inprocess import with_known
 from tests.support.things import Things
 
 
@@ -61,7 +62,7 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
 
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
 def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, paused: float) -> None:
-    Things(qoder, "current", f"create:{fault}")
+    with_known(Things(qoder, "current", f"create:{fault}").world)
     pace = RecordedPace(qoder.clock, per_second=20)
     creation(qoder, pace).send()
     assert pace.paused == paused

@@ -1,19 +1,31 @@
 """`qoder deploy create` and `update`: a deployment from options."""
 
-import shlex
+import re
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
-from qoder_cli.base.model import mapping
+from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Signalled, UsageError
+from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
-from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA
-from qoder_cli.deployments.lookup import alive, deployment_id_of, find_deployment, read_all
+from qoder_cli.commands.editing import (
+    DESCRIPTION,
+    DRY_RUN,
+    METADATA,
+    NAME,
+    NO_BUDGET,
+    REMOVE_METADATA,
+    Making,
+    taken,
+)
+from qoder_cli.deployments.lookup import deployment_id_of, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
 from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
+from qoder_cli.local.remembered import remember
+from qoder_cli.nouns.shown import show
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.results import last_words
 from qoder_cli.output.views import deployment_fields
 
@@ -44,24 +56,26 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, typed: Fields, dry_run: bool = DRY_RUN) -> None:
-    """Create a deployment. Fails if the name is taken.
+def create(app: App, typed: Fields, making: Making) -> None:
+    """Create a deployment.
 
     Requires --name, --agent, --environment and --message. With --schedule it
     starts firing at once; without, it only runs when you start it. For every
     other setting use a file: qoder deploy apply FILE.
 
-    Exits 6 if the name is taken, 9 if the response was lost and it is unclear
-    whether it was created.
+    Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
+    what then; 9 if the response was lost and it is unclear whether it was
+    created.
 
     Examples:
-      qoder deploy create --name a --agent agent_1 --environment env_1 -m Report
-      echo Report | qoder deploy create --name b --agent agent_1@3 -m - \\
-        --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5"""
+      qoder deploy create --name a --agent writer --environment default -m Report
+      echo Report | qoder deploy create --name b --agent writer@3 -m - \\
+        --environment default --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.applying import turn
-    from qoder_cli.deployments.planning import creating, with_ids
+    from qoder_cli.deployments.planning import changing, creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
+    making.check()
     fields = read_fields(app, typed._asdict())
     declared = declare_fields(fields | typed.whole(None, {}, {}))
     if missing := missing_for_create(declared):
@@ -69,14 +83,16 @@ def create(app: App, typed: Fields, dry_run: bool = DRY_RUN) -> None:
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
     [declared] = with_ids(app, [declared])
-    with nullcontext() if dry_run else turn(app):
-        if taken := alive(read_all(app), declared.name):
-            update = shlex.join(app.command("deploy", "update", taken[0].id))
-            raise Rejected(
-                f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
-                hint=f"choose another name, or update it: {update}",
-            )
-        _write(app, creating(declared), dry_run=dry_run, doing="creating")
+
+    def differs(found: dict[str, Any]) -> set[str]:
+        step = changing(declared, Deployment(found), (), repin=False)
+        return {re.split(r"[.\[]", each.path)[0] for each in step.changes}
+
+    with nullcontext() if making.dry_run else turn(app):
+        if found := taken(app, NOUNS["deploy"], declared.name, making, differs):
+            show(app, NOUNS["deploy"], found)
+            return
+        _write(app, creating(declared), dry_run=making.dry_run, doing="creating")
 
 
 def update(
@@ -170,6 +186,7 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
 
 def _print(app: App, applied: "Applied") -> None:
     if (found := applied.found) is not None and applied.is_fine:
+        remember(app.store, app.settings, "deploy", [(found.raw, found.name)])
         fields = deployment_fields(found, now=app.client.server_now())
         app.output.record(fields, data=found.as_json(), id=found.id)
 
