@@ -1,24 +1,25 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, Rejected, UsageError
+from qoder_cli.base.errors import InternalError, UsageError
+from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
-from qoder_cli.deployments.changes import Secrets, difference, lines_of
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import body
-from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.edits.difference import missing
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.step import Step, deliver
+from qoder_cli.nouns.edits.thing import archived, target_of
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
-from qoder_cli.nouns.update import Overtaken
-from qoder_cli.nouns.update import update as change
-from qoder_cli.nouns.write import creating, differing, same, target_of
 
 Raw = dict[str, Any]
 
@@ -74,16 +75,18 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
-    created = creating(app, noun, body).deliver().raw
-    _warn_of_other(app, created, body)
+    step = Step(noun=noun, form=form_of(noun), wanted=body, body=body)
+    created = deliver(app, step)
+    _warn_of_other(app, step, created)
     try:
         show(app, noun, created)
     except InternalError as error:  # a full disk does not undo it
         raise error.with_(message=f"{noun.called} {created['id']} was created, but {error.message}") from error
 
 
-def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
-    if other := ", ".join(field for field in differing(found, body) if field in found):
+def _warn_of_other(app: App, step: Step, found: Raw) -> None:
+    names = dict.fromkeys(re.split(r"[.[]", change.path)[0] for change in missing(step.form, step.body, found))
+    if other := ", ".join(name for name in names if name in found):
         message = f"the server stored {other} differently from what was sent"
         app.progress.warn(f"{found['id']}: {message}")
 
@@ -98,11 +101,8 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool)
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
     current = read_one(app, noun, typed, *parents, fresh=True)
     creation = operation(noun, "create")
-    if creation and (archived := current.get("archived_at")):
-        raise Rejected(
-            f"{noun.called} {current['id']} was archived on {archived}; it cannot be changed",
-            hint=f"create another: {' '.join(app.command(*creation.command))}",
-        )
+    if creation and (error := archived(target_of(noun, *parents, str(current["id"])), current)):
+        raise error.with_(hint=f"create another: {' '.join(app.command(*creation.command))}")
     return current
 
 
@@ -115,67 +115,25 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     from qoder_cli.http.redact import by_name
 
     app: App = ctx.obj
-    target = target_of(noun, *parents, str(current["id"]))
-    had, added = mapping(current.get("metadata")), mapping(wanted.get("metadata"))
+    had = mapping(current.get("metadata"))
     if "metadata" in wanted:
-        wanted = wanted | {"metadata": {key: value for key, value in {**had, **added}.items() if value is not None}}
-    differs = {name: value for name, value in wanted.items() if not same(current.get(name), value)}
-    body = dict(differs)
-    if not body:
-        app.progress.note(f"{target.called} is already up to date")
+        labels = {**without_ours(had), **(wanted["metadata"] or {})}
+        wanted = wanted | {"metadata": {key: value for key, value in labels.items() if value is not None}}
+    step = Step(noun=noun, form=form_of(noun), wanted=wanted, current=current, parents=parents)
+    step.plan()
+    if not step.is_open:
+        app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
         return
-    if "metadata" in body:
-        body["metadata"] = {key: value for key, value in added.items() if had.get(key) != value}
-    updated = operation(noun, "update")
-    if updated and "version" in updated.body and current.get("version") is not None:
-        body["version"] = current["version"]
     if not dry_run:
-        app.progress.note(f"updating {target.called} {app.client.settings.whereabouts}")
-    if not app.progress.is_quiet:
-        _tell(app, current, differs)
+        app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
+    if not app.progress.is_quiet:  # stdout has the thing
+        app.err.tell("".join(f"  {line}\n" for line in step.lines()))
     if dry_run:
-        show(app, noun, {**current, **by_name(differs)})
+        show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return
-    assert updated is not None  # asked only for what the API has
-    try:
-        found = change(app, target, body, before=current, fields=updated.body)
-    except Overtaken as error:
-        _tell_theirs(app, target, current, error.theirs, updated.body)
-        raise
-    except Rejected as error:
-        if error.http_status != 409:
-            raise
-        raise _explained(ctx, noun, target, current, error) from None
-    _warn_of_other(app, found, body)
+    if "-" not in ctx.params.values():  # standard input was read
+        step.again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
+    found = deliver(app, step)
+    _warn_of_other(app, step, found)
     show(app, noun, found)
-
-
-def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, error: Rejected) -> Rejected:
-    """Show what someone else changed, and return the error."""
-    app: App = ctx.obj
-    newer = read(app, target)
-    was, now = current.get("version"), newer.get("version")
-    if was == now:
-        return error
-    updated = operation(noun, "update")
-    _tell_theirs(app, target, current, newer, updated.body if updated else ())
-    message = f"{target.id} was changed by someone else in the meantime"
-    again = app.command(*words_of(noun, "update", target.id), *options_typed(ctx))
-    return error.with_(
-        message=f"{message} (version {was} was read, {now} is there); nothing was changed",
-        hint="check that change, then run it again",
-        next=None if "-" in ctx.params.values() else again,  # standard input was read
-    )
-
-
-def _tell_theirs(app: App, target: Target, current: Raw, theirs: Raw, fields: Sequence[str]) -> None:
-    """Show what someone else changed of what can be set."""
-    app.progress.note(f"what someone else changed in {target.id}:", always=True)
-    _tell(app, current, {name: theirs.get(name) for name in fields if name != "version"})
-
-
-def _tell(app: App, current: Raw, wanted: Raw) -> None:
-    """Show the changes on stderr; stdout has the thing."""
-    for each in difference(wanted, current).changes:
-        app.err.tell("".join(f"  {line}\n" for line in lines_of(each, Secrets())))

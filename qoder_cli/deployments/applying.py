@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from queue import SimpleQueue
@@ -18,20 +17,14 @@ from qoder_cli.base.errors import (
     Rejected,
     Signalled,
 )
-from qoder_cli.base.model import Deployment, Resource
+from qoder_cli.base.model import Deployment
 from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.changes import LATEST, difference, lines_of
 from qoder_cli.deployments.lookup import alive, read_all, read_deployment
-from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
-from qoder_cli.files.normal import settable
-from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
-from qoder_cli.http.write import LAST_WORDS, Write
-from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.update import Overtaken, updating
-from qoder_cli.nouns.write import creating, target_of
+from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.nouns.edits.step import look_again, perform
 
 AT_A_TIME = 8  # steps that are applied
 TURN_PAUSE = 0.2  # seconds between two looks whether it is our turn
@@ -101,9 +94,7 @@ def apply(app: App, step: Step, pace: Pace) -> Applied:
     if not step.is_open:
         return without_writing(step)
     try:
-        if step.current is not None:
-            return _changed(app, step, step.current, pace)
-        return _created(app, step, pace)
+        return _written(app, step, pace)
     except Closed:
         raise
     except QoderError as error:
@@ -118,73 +109,17 @@ def _failed(step: Step, error: QoderError) -> Applied:
     return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 
-def _changed(app: App, step: Step, current: Deployment, pace: Pace) -> Applied:
-    now = read_deployment(app, current.id, fresh=True)
-    if now.archived_at:
-        raise archived(now)
-    if _is_as_wanted(step, now, current):
-        app.progress.note(f"{step.name} ({now.id}) was already changed as requested, by someone else")
-        return without_writing(replace(step, current=now, changes=()))
-    if settable(now) != settable(current):
-        _show_theirs(app, step, current, now)
-        raise Rejected(
-            f"deployment {current.id} was changed by someone else in the meantime; nothing was sent",
-            hint="check the new differences and try again",
-        )
-
-    def again() -> dict[str, Any]:
-        found = read_deployment(app, current.id, within=READ_WITHIN, retry=False, fresh=True)
-        if found.archived_at:
-            raise archived(found)
-        return found.raw
-
-    write = updating(
-        app,
-        target_of(NOUNS["deploy"], current.id),
-        dict(step.body or {}),
-        before=now.raw,
-        again=again,
-        shows=lambda raw: raw.get("id") == current.id,
-        is_so=(lambda raw: _is_as_wanted(step, Deployment(raw), current)) if step.shows else None,
-        settable=lambda raw: settable(Deployment(raw)),
-        what=f"changing {current.id}",
-        pace=pace,
-    )
+def _written(app: App, step: Step, pace: Pace) -> Applied:
+    """Do a step's write, and read it back. Raises QoderError, Signalled, Closed."""
+    if step.current is not None:
+        look_again(app, step)
+        if not step.is_open:
+            return without_writing(step)
     try:
-        return _written(app, step, write)
-    except Overtaken as error:
-        _show_theirs(app, step, now, Deployment(error.theirs))
-        raise
-
-
-def _show_theirs(app: App, step: Step, before: Deployment, theirs: Deployment) -> None:
-    """Show what somebody else changed."""
-    changes = difference(settable(theirs), settable(before)).changes
-    lines = [f"  {line}" for change in changes for line in lines_of(change, step.secrets)]
-    app.progress.note(f"what someone else changed in {step.name} ({before.id}):", always=True)
-    for line in lines or ["  nothing that shows"]:
-        app.progress.note(line, always=True)
-
-
-def _written(app: App, step: Step, write: Write[Resource]) -> Applied:
-    step.write = write
-    return _verified(app, step, Deployment(write.send().value.raw))
-
-
-def _created(app: App, step: Step, pace: Pace) -> Applied:
-    write = creating(
-        app,
-        NOUNS["deploy"],
-        dict(step.body or {}),
-        is_it=lambda raw: bool(alive([Deployment(raw)], step.declared.name)),
-        what=f"creating {step.name}",
-        pace=pace,
-    )
-    try:
-        return _written(app, step, write)
+        return _verified(app, step, Deployment(perform(app, step, pace)))
     except Rejected as error:
         taken: list[Deployment] = []
-        if error.http_status == 409:
+        if error.http_status == 409 and step.current is None:
             with suppress(ApiError):
                 taken = alive(read_all(app), step.declared.name)
         if not taken:
@@ -193,25 +128,17 @@ def _created(app: App, step: Step, pace: Pace) -> Applied:
         raise error.with_(message=f"{error.message.rstrip('.')}; the name is that of {ids}") from None
 
 
-def _is_as_wanted(step: Step, found: Deployment, current: Deployment) -> bool:
-    """Return whether all is as wanted; a new pin of an agent shows in its version."""
-    repins = any(change.path == "agent.version" and change.after == LATEST for change in step.changes)
-    if repins and settable(found).get("agent") == settable(current).get("agent"):
-        return False
-    return step.shows and not step.differs(found)
-
-
 def _verified(app: App, step: Step, written: Deployment) -> Applied:
     try:
         found = _read_back(app, step, written)
     except ApiError as unread:
         app.progress.warn(f"{step.name} ({written.id}) was {step.done}, but could not be read back: {unread.message}")
         return result_of(step, step.done, written)
-    kept = [change.path for change in step.differs(found)]
+    kept = [change.path for change in step.differs(found.raw)]
     if not kept:
         return result_of(step, step.done, found)
     what, hint = "reading it back still shows something else", "check again later"
-    if step.differs(written):  # else it may be a replica that lags
+    if step.differs(written.raw):  # else it may be a replica that lags
         what, hint = "the server stored something else", "compare it with what you wanted"
     error = Rejected(
         f"{step.name} ({found.id}) was {step.done}, but {what}: {', '.join(kept[:5])}",
@@ -223,7 +150,7 @@ def _verified(app: App, step: Step, written: Deployment) -> Applied:
 
 def _read_back(app: App, step: Step, written: Deployment) -> Deployment:
     def is_enough(found: Deployment) -> bool:
-        return not step.differs(found) or bool(step.differs(written))
+        return not step.differs(found.raw) or bool(step.differs(written.raw))
 
     read = partial(read_deployment, app, written.id)
     return poll(read, app.clock, pauses=LAG, is_enough=is_enough, may_pass=lambda error: isinstance(error, NotFound))

@@ -1,22 +1,24 @@
 """One deployment of a plan: as wanted, as it is, and the result."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Deployment, Resource, filled
+from qoder_cli.base.model import Deployment, filled, text
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.deployments.changes import FieldChange, Secrets, difference, lines_of, secrets_of
+from qoder_cli.deployments.form import FORM, secrets_of
 from qoder_cli.files.load import Declared
-from qoder_cli.files.normal import WRITE_ONLY, settable
-from qoder_cli.http.write import Write
+from qoder_cli.files.normal import WRITE_ONLY
+from qoder_cli.nouns.edits import step as edits
+from qoder_cli.nouns.edits.difference import Form, Secrets
+from qoder_cli.nouns.edits.thing import Raw
+from qoder_cli.nouns.table import NOUNS, Noun
 from qoder_cli.output.cells import Fields, Moment, Status, cell
 from qoder_cli.output.results import Result
 from qoder_cli.output.screen import inert
@@ -28,16 +30,13 @@ Action = Literal[
 ]
 
 
-@dataclass
-class Step:
+@dataclass(kw_only=True, eq=False)
+class Step(edits.Step):
     """One declared deployment, and what to do about it."""
 
     declared: Declared
-    current: Deployment | None = None  # as it is; None to create it
-    changes: Sequence[FieldChange] = ()
-    body: Mapping[str, Any] | None = None  # which sends them
-    error: QoderError | None = None  # why it cannot be done
-    write: Write[Resource] | None = None  # once it is under way
+    noun: Noun = NOUNS["deploy"]
+    form: Form = FORM
 
     @property
     def place(self) -> str | None:
@@ -48,42 +47,32 @@ class Step:
 
     @property
     def name(self) -> str:
-        return (self.current and self.current.name) or self.declared.name or self.declared.id or "?"
-
-    @property
-    def done(self) -> Literal["created", "changed"]:
-        return "changed" if self.current else "created"
+        return text((self.current or {}).get("name")) or self.declared.name or self.declared.id or "?"
 
     @property
     def label(self) -> str:
         """Its name, with its id if it has one."""
         if self.current:
-            return f"{self.name} ({self.current.id})"
+            return f"{self.name} ({self.current['id']})"
         return self.name
 
     @property
-    def is_open(self) -> bool:
-        return self.error is None and bool(self.changes)
-
-    @property
-    def shows(self) -> bool:
+    def is_told(self) -> bool:
         """Whether reading back can prove the write: secrets are never shown."""
         return any(change.path.rpartition(".")[2] not in WRITE_ONLY for change in self.changes)
 
     @property
     def unsent(self) -> list[str]:
         """The secrets not sent: the server shows none to compare with."""
-        if self.current is None or self.error is not None or "resources" in (self.body or {}):
+        if self.current is None or self.error is not None or "resources" in self.body:
             return []
-        return [change.path for change in secrets_of(self.declared.fields)]
+        return [change.path for change in secrets_of(self.wanted)]
 
-    @cached_property
-    def secrets(self) -> Secrets:
-        return Secrets(self.declared.secret_places)
 
-    def differs(self, found: Deployment) -> list[FieldChange]:
-        """Return what is not as declared; a version left open never differs."""
-        return difference(self.declared.fields, settable(found)).changes
+def step_for(declared: Declared, current: Raw | None = None, **more: Any) -> Step:
+    """Return the step of a deployment that is not compared yet."""
+    secrets = Secrets(declared.secret_places)
+    return Step(declared=declared, wanted=declared.fields, current=current, secrets=secrets, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +128,7 @@ def result_of(
     step: Step, action: Action, written: Deployment | None = None, error: QoderError | None = None
 ) -> Applied:
     """Return a step's result."""
-    is_attempted, found = action != "not_attempted", written or step.current
+    is_attempted, found = action != "not_attempted", written or (step.current and Deployment(step.current)) or None
     return Applied(step.place or step.name, found, error, is_attempted, step=step, action=action)
 
 
@@ -157,14 +146,14 @@ def without_writing(step: Step) -> Applied:
 def show_changes(app: App, steps: Sequence[Step]) -> None:
     """Show each deployment's changes on stderr, and when a new schedule fires."""
     for step in filter(lambda step: step.is_open, steps):
-        id = step.current.id if step.current else "new"
+        id = str(step.current["id"]) if step.current else "new"
         app.err.tell(f"{app.err.styled(inert(step.name), 'bold')} ({inert(id)})\n")
-        for line in (line for change in step.changes for line in lines_of(change, step.secrets)):
+        for line in step.lines():
             style = {"+": "green", "-": "red"}.get(line[:5].removeprefix("    ")[:1], "")
             app.err.tell(f"  {app.err.styled(line, style)}\n")
         schedule = _new(step, "schedule")
         if fires := _fires(app, schedule):
-            paused = ", once it is unpaused" if step.current and step.current.state == "paused" else ""
+            paused = ", once it is unpaused" if step.current and Deployment(step.current).state == "paused" else ""
             heading = f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):"
             shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
             app.err.tell("".join(f"  {line}\n" for line in (inert(heading), *shown)))
@@ -186,7 +175,7 @@ def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
 
 def _new(step: Step, name: str) -> Any:
     if step.is_open:
-        return (step.body or {}).get(name)
+        return step.body.get(name)
     return None
 
 
