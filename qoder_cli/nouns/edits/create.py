@@ -97,7 +97,7 @@ class _Ours:
         sent, noun = self._sent, self._noun
         is_other = any(contradicts(raw.get(field), sent[field]) for field in _TOLD if field in sent)
         is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
-        is_alive = not raw.get("archived_at")
+        is_alive = not raw.get("archived_at") and ("name" not in sent or bool(raw.get("name")))
         is_marked = self._mark_in(raw) in (None, self.mark)
         return is_of_kind and is_alive and not is_other and is_marked and not self._is_older(raw)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import array, mapping
 from qoder_cli.base.tokens import NAMES, shown
 from qoder_cli.files.normal import VARIABLES, assignments
 from qoder_cli.files.tree import Path, spelled
@@ -174,104 +174,85 @@ def metadata(before: Any, after: Any) -> Iterator[FieldChange]:
     return by_key("metadata", mapping(before), mapping(after))
 
 
-Part = tuple[Path, Any, Any]  # of a value: where it is, as it is and as it is wanted
-
-
 def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = False) -> Iterator[FieldChange]:
     """Yield the leaves that differ, in order; in an object, empty or null counts as absent."""
-    todo: list[tuple[Part, int]] = [(((name,), before, after), -1)]
+    todo: list[tuple[Path, Any, Any, int | None]] = [((name,), before, after, None)]
     count = 0
     while todo:
-        (path, before, after), since = todo.pop()
-        if since >= 0:  # all of an item that comes or goes was seen: an item is one, however empty
-            parts, is_change = None, since == count
+        path, before, after, since = todo.pop()
+        below: Sequence[tuple[Path, Any, Any]] = ()
+        is_leaf, is_new = False, before is ABSENT and bool(after)
+        if since is not None:  # all of an item that comes or goes was seen: an item is one, however empty
+            is_leaf = since == count
         else:
             if isinstance(path[-1], int) and (before is ABSENT or after is ABSENT):
-                todo.append(((path, before, after), count))
-            parts = _parts(form, path, before, after, loosely=loosely)
-            is_change = parts is None and not _means(before, after, loosely=loosely)
-        if is_change:
+                todo.append((path, before, after, count))
+            if isinstance(after, dict) and (isinstance(before, dict) or is_new):
+                below = _by_field(form, path, mapping(before), after, is_new=is_new, loosely=loosely)
+            elif isinstance(after, list) and (isinstance(before, list) or is_new):
+                below = _by_item(path, array(before), after, in_order=not loosely)
+            else:
+                is_leaf = not _means(before, after, loosely=loosely)
+        if is_leaf:
             count += 1
             yield FieldChange(spelled(path), before, after)
-        todo += [(part, -1) for part in reversed(parts or ())]
+        todo += [(*each, None) for each in reversed(below)]
 
 
-def _parts(form: Form, path: Path, before: Any, after: Any, *, loosely: bool) -> list[Part] | None:
-    """Return the parts in which two objects or lists may differ; None if they are no such things."""
-    is_new = before is ABSENT and bool(after)
-    if isinstance(after, dict) and (isinstance(before, dict) or is_new):
-        had, parts = mapping(before), []
-        one, other = ({**form.filled_in(fields), **fields} for fields in (had, after))
-        for key in dict.fromkeys((*had, *after)):
-            is_in_both = key in had and key in after
-            is_filled_in = not is_new and not is_in_both and _meaning(one.get(key)) == _meaning(other.get(key))
-            if not is_filled_in and not (loosely and key not in after):
-                parts.append(((*path, key), had.get(key, ABSENT), after.get(key, ABSENT)))
-        return parts
-    if isinstance(after, list) and (isinstance(before, list) or is_new):
-        items = before if isinstance(before, list) else []
-        return [
-            (
-                (*path, at if to is None else to),
-                ABSENT if at is None else items[at],
-                ABSENT if to is None else after[to],
-            )
-            for at, to in _pairs(items, after, in_order=not loosely)
-        ]
-    return None
+def _by_field(
+    form: Form, path: Path, had: Raw, has: Raw, *, is_new: bool, loosely: bool
+) -> list[tuple[Path, Any, Any]]:
+    """Return the fields in which two objects may differ, but for what a server fills in."""
+    one, other = {**form.filled_in(had), **had}, {**form.filled_in(has), **has}
+    found = []
+    for key in dict.fromkeys((*had, *has)):
+        is_in_both = key in had and key in has
+        may_differ = is_new or is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
+        if may_differ and (key in has or not loosely):
+            found.append(((*path, key), had.get(key, ABSENT), has.get(key, ABSENT)))
+    return found
 
 
-def _pairs(before: Sequence[Any], after: Sequence[Any], *, in_order: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield the places of items that stand for each other and may differ; None for one that comes or goes."""
-    had, has = ([_key(item, is_exact=in_order) for item in items] for items in (before, after))
+def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> list[tuple[Path, Any, Any]]:
+    """Return the items in which two lists may differ: what stays beside what it becomes, and what comes or goes."""
     blocks: Sequence[tuple[str, int, int, int, int]] = [("", 0, len(had), 0, len(has))]
     if in_order and had and has:
         from difflib import SequenceMatcher
 
-        blocks = SequenceMatcher(None, had, has, autojunk=False).get_opcodes()
+        was, now = (list(map(jsontext.dump, items)) for items in (had, has))
+        blocks = SequenceMatcher(None, was, now, autojunk=False).get_opcodes()
+    found = []
     for tag, begin, end, first, last in blocks:
+        if tag == "equal":
+            continue
         left = list(range(begin, end))
-        for to in range(first, last if tag != "equal" else first):
-            twins = [at for at in left if had[at] == has[to]] or [
-                at for at in left if _identity(before[at]) == _identity(after[to]) is not None
-            ]
-            if not twins:
-                yield None, to
-                continue
-            if in_order:
-                yield from ((at, None) for at in left if at < twins[0])
-                left = [at for at in left if at > twins[0]]
-            else:
-                left.remove(twins[0])
-            yield twins[0], to
-        if tag != "equal":
-            yield from ((at, None) for at in left)
+        for to in range(first, last):
+            at = next((at for at in left if _may_become(had[at], has[to])), None)
+            if at is not None:
+                gone = [each for each in left if in_order and each < at]
+                found += [((*path, each), had[each], ABSENT) for each in gone]
+                left = [each for each in left if each not in (*gone, at)]
+            found.append(((*path, to), ABSENT if at is None else had[at], has[to]))
+        found += [((*path, each), had[each], ABSENT) for each in left]
+    return found
 
 
-def _key(item: Any, *, is_exact: bool) -> Any:
-    """Return the same for items that are certainly the same."""
-    if isinstance(item, dict | list) and item:
-        return jsontext.dump(item)
-    if isinstance(item, str) and not is_exact:
-        return _meaning(item.strip())
-    return _meaning(item)
-
-
-def _identity(item: Any) -> tuple[Any, ...] | None:
-    """Return by what an item can be known again when it changes; None for a value, which becomes another."""
-    if not isinstance(item, dict):
-        return (list,) if isinstance(item, list) else None
-    named = next(((name, str(item[name])) for name in _IDENTITIES if item.get(name)), ())
-    return (dict, str(item.get("type")), *named)
+def _may_become(item: Any, other: Any) -> bool:
+    """Return whether an item of a list may be another one, changed; a plain value is itself alone."""
+    if isinstance(item, dict) and isinstance(other, dict):
+        names = [next(((name, each[name]) for name in _IDENTITIES if each.get(name)), None) for each in (item, other)]
+        return names[0] == names[1] and item.get("type") == other.get("type")
+    both_lists = isinstance(item, list) and isinstance(other, list)
+    return both_lists or _means(item, other, loosely=True)
 
 
 def _means(before: Any, after: Any, *, loosely: bool) -> bool:
     """Return whether two values that have no parts mean the same."""
     if loosely and isinstance(after, str):
-        if isinstance(before, dict):  # a model
-            return bool(before.get("id") == after)
+        if isinstance(before, dict):  # a model, spelled out
+            before = before.get("id")
         if isinstance(before, str):
-            return before.strip() == after.strip()
+            before, after = before.strip(), after.strip()
     return bool(_meaning(before) == _meaning(after))
 
 

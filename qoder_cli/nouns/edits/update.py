@@ -87,7 +87,7 @@ class Update:
             return True
         steps = self._steps(raw)
         is_next = steps == 1 or (steps is None and self._has_moved(raw))
-        return self.is_so(raw) or (is_next and not self.form.is_exact)
+        return (is_next and not self.form.is_exact) or self.is_so(raw)
 
     def _find(self) -> Resource | None:
         """Read it; return it if our change is there, and nothing else."""
