@@ -1,25 +1,26 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, UsageError
+from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import body
-from qoder_cli.nouns.edits.difference import missing
+from qoder_cli.nouns.edits.apply import Applied, apply, give_up
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Step, deliver
+from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import archived, target_of
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.output.results import last_words
 
 Raw = dict[str, Any]
 
@@ -75,20 +76,44 @@ def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
-    step = Step(noun=noun, form=form_of(noun), wanted=body, body=body)
-    created = deliver(app, step)
-    _warn_of_other(app, step, created)
+    step = Step(noun=noun, form=form_of(noun), wanted=body)
+    step.plan()
+    step.body = body  # empty values, too
+    write(app, step)
+
+
+def write(app: App, step: Step) -> None:
+    """Do a step's write and print the thing, also where it ends early. Raises what decides the exit code."""
+    applied = None
     try:
-        show(app, noun, created)
-    except InternalError as error:  # a full disk does not undo it
-        raise error.with_(message=f"{noun.called} {created['id']} was created, but {error.message}") from error
+        applied = apply(app, step)
+        _print(app, applied)
+    except Signalled as signalled:
+        raise _stopped(app, applied or give_up(step), signalled) from None
+    except InternalError as unwritten:  # a full disk does not undo it
+        applied = applied or give_up(step)
+        message = f"{applied.label} was {applied.became}, but {unwritten.message}"
+        look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id)) if applied.found else None
+        raise unwritten.with_(message=message, next=look) from None
+    if applied.error is not None:
+        raise applied.error
 
 
-def _warn_of_other(app: App, step: Step, found: Raw) -> None:
-    names = dict.fromkeys(re.split(r"[.[]", change.path)[0] for change in missing(step.form, step.body, found))
-    if other := ", ".join(name for name in names if name in found):
-        message = f"the server stored {other} differently from what was sent"
-        app.progress.warn(f"{found['id']}: {message}")
+def _print(app: App, applied: Applied) -> None:
+    if applied.found is not None and applied.is_fine:
+        show(app, applied.step.noun, applied.found.raw)
+
+
+def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
+    """Print what is known of the thing; return the last words."""
+    if not app.out.has_written:
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            _print(app, applied)
+    if applied.error is None:
+        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
+    stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
+    is_unknown = applied.action == "unknown"
+    return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)
 
 
 def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool) -> Raw:
@@ -134,6 +159,4 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
         return
     if "-" not in ctx.params.values():  # standard input was read
         step.again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
-    found = deliver(app, step)
-    _warn_of_other(app, step, found)
-    show(app, noun, found)
+    write(app, step)

@@ -1,35 +1,23 @@
-"""Apply the steps of a plan: write, settle, read back."""
+"""Apply the steps of a plan, several at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from itertools import repeat
 from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import (
-    ApiError,
-    InternalError,
-    NotFound,
-    OutcomeUnknown,
-    QoderError,
-    Rejected,
-    Signalled,
-)
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.errors import Signalled
 from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.lookup import alive, read_all, read_deployment
-from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
+from qoder_cli.deployments.step import Step
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
-from qoder_cli.nouns.edits.step import look_again, perform
+from qoder_cli.nouns.edits.apply import Applied, apply, give_up
 
 AT_A_TIME = 8  # steps that are applied
 TURN_PAUSE = 0.2  # seconds between two looks whether it is our turn
 _TURN = "deployments"  # what is written in it
-LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
 
 
 @contextmanager
@@ -50,18 +38,6 @@ def turn(app: App) -> Iterator[None]:
         yield
     finally:
         store.end_turn(_TURN, host=host)
-
-
-def give_up(step: Step) -> Applied:
-    """Return what is known of a stopped step, as its result."""
-    write = step.write
-    if not step.is_open:
-        return without_writing(step)
-    if write is None or not write.is_open_or_done:
-        return result_of(step, "not_attempted")
-    if write.result is None:
-        return _failed(step, write.unknown("interrupted before it was confirmed"))
-    return result_of(step, step.done, Deployment(write.result.value.raw))
 
 
 def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
@@ -87,70 +63,3 @@ def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied],
         pool.stop(LAST_WORDS, lambda number: give_up(steps[number]))
         return signalled
     return None
-
-
-def apply(app: App, step: Step, pace: Pace) -> Applied:
-    """Write a step's changes and read them back. Raises only Closed."""
-    if not step.is_open:
-        return without_writing(step)
-    try:
-        return _written(app, step, pace)
-    except Closed:
-        raise
-    except QoderError as error:
-        return _failed(step, error)
-    except Exception as error:  # a bug must not leave its step open for ever
-        why = f"a bug in qoder: {type(error).__name__}: {error}"
-        is_open = step.write is not None and step.write.may_have_acted
-        return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
-
-
-def _failed(step: Step, error: QoderError) -> Applied:
-    return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
-
-
-def _written(app: App, step: Step, pace: Pace) -> Applied:
-    """Do a step's write, and read it back. Raises QoderError, Signalled, Closed."""
-    if step.current is not None:
-        look_again(app, step)
-        if not step.is_open:
-            return without_writing(step)
-    try:
-        return _verified(app, step, Deployment(perform(app, step, pace)))
-    except Rejected as error:
-        taken: list[Deployment] = []
-        if error.http_status == 409 and step.current is None:
-            with suppress(ApiError):
-                taken = alive(read_all(app), step.declared.name)
-        if not taken:
-            raise
-        ids = ", ".join(each.id for each in taken)
-        raise error.with_(message=f"{error.message.rstrip('.')}; the name is that of {ids}") from None
-
-
-def _verified(app: App, step: Step, written: Deployment) -> Applied:
-    try:
-        found = _read_back(app, step, written)
-    except ApiError as unread:
-        app.progress.warn(f"{step.name} ({written.id}) was {step.done}, but could not be read back: {unread.message}")
-        return result_of(step, step.done, written)
-    kept = [change.path for change in step.differs(found.raw)]
-    if not kept:
-        return result_of(step, step.done, found)
-    what, hint = "reading it back still shows something else", "check again later"
-    if step.differs(written.raw):  # else it may be a replica that lags
-        what, hint = "the server stored something else", "compare it with what you wanted"
-    error = Rejected(
-        f"{step.name} ({found.id}) was {step.done}, but {what}: {', '.join(kept[:5])}",
-        hint=hint,
-        next=app.looking("deploy", "get", found.id),
-    )
-    return result_of(step, step.done, found, error)
-
-
-def _read_back(app: App, step: Step, written: Deployment) -> Deployment:
-    def is_enough(found: Deployment) -> bool:
-        return not step.differs(found.raw) or bool(step.differs(written.raw))
-
-    read = partial(read_deployment, app, written.id)
-    return poll(read, app.clock, pauses=LAG, is_enough=is_enough, may_pass=lambda error: isinstance(error, NotFound))

@@ -15,10 +15,11 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import few
 from qoder_cli.deployments.form import FORM, REPINNING, secrets_of
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
-from qoder_cli.deployments.step import Applied, Step, step_for
+from qoder_cli.deployments.step import Step, step_for
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.edits.apply import Applied
 from qoder_cli.nouns.edits.thing import archived
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
@@ -262,7 +263,7 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
         return list(items)
 
     def checked(item: Applied) -> Applied:
-        others = [each.id for each in alive(known, item.step.declared.name) if item.found and each.id != item.found.id]
+        others = [each.id for each in alive(known, item.step.name) if item.found and each.id != item.found.id]
         if not others or item.action != "created" or item.error is not None:
             return item
         message = f"{item.label} was created, and someone else created another of this name: {', '.join(others)}"

@@ -77,6 +77,11 @@ class FieldChange(NamedTuple):
     before: Any
     after: Any
 
+    @property
+    def field(self) -> str:
+        """The field that it is in."""
+        return re.split(r"[.[]", self.path)[0]
+
     def hidden(self, secrets: Secrets) -> "FieldChange":
         """Return it without secrets, what they replace, and values of variables, which may be some."""
         if secrets.are_at(self.path) or _may_be_secret(self.path):

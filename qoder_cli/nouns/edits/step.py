@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError, Rejected, Signalled
+from qoder_cli.base.errors import QoderError, Rejected
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource
 from qoder_cli.http.pace import Pace
@@ -42,7 +42,12 @@ class Step:
 
     @property
     def name(self) -> str:
-        return name_of(self.current or {}) or name_of(self.wanted) or "?"
+        return name_of(self.current or {}) or name_of(self.wanted) or f"the {self.noun.called}"
+
+    @property
+    def place(self) -> str | None:
+        """The file and line that declare it; None if it was typed."""
+        return None
 
     @property
     def label(self) -> str:
@@ -63,6 +68,10 @@ class Step:
     def is_told(self) -> bool:
         """Whether a thing shows the changes."""
         return True
+
+    def refused(self, app: App, error: Rejected) -> Rejected:
+        """Return the error of its write, with why it was refused where that can be found out."""
+        return error
 
     def plan(self) -> None:
         """Find out what differs."""
@@ -87,29 +96,19 @@ def perform(app: App, step: Step, pace: Pace | None = None) -> Raw:
     changed meanwhile; Signalled, Closed.
     """
     if step.current is None:
-        what = f"creating {step.name}" if pace else ""
+        what = f"creating {step.name}"
         step.write = creating(app, step.noun, step.body, *step.parents, what=what, pace=pace)
-        return step.write.send().value.raw
-    step.write = _update_of(app, step).write(what=f"changing {step.target.id}" if pace else "", pace=pace)
+    else:
+        step.write = _update_of(app, step).write(what=f"changing {step.target.id}", pace=pace)
     try:
         return step.write.send().value.raw
     except Overtaken as error:
         _show_theirs(app, step, error.theirs)
         raise
     except Rejected as error:
-        if error.http_status != 409 or "version" not in step.body:
-            raise
-        raise _stale(app, step, error) from None
-
-
-def deliver(app: App, step: Step) -> Raw:
-    """Do a step's write, as `perform`; what a signal leaves is put into words."""
-    try:
-        return perform(app, step)
-    except Signalled as signalled:
-        if step.write is not None and step.write.is_open_or_done:
-            raise step.write.stopped(signalled) from None
-        raise
+        if error.http_status == 409 and "version" in step.body:
+            raise _stale(app, step, error) from None
+        raise step.refused(app, error) from None
 
 
 def look_again(app: App, step: Step) -> None:
