@@ -13,9 +13,8 @@ from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import body
-from qoder_cli.nouns.edits.apply import Applied, apply, give_up
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Step
+from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, target_of
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show

@@ -19,9 +19,8 @@ from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
-from qoder_cli.nouns.edits.many import Changes, Named
 from qoder_cli.nouns.edits.thing import Target, target_of
-from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, changed, ending
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, operation, parent_of, path_of, words_of

@@ -13,7 +13,7 @@ from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.step import Step
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
-from qoder_cli.nouns.edits.apply import Applied, apply, give_up
+from qoder_cli.nouns.edits.step import Applied, apply, give_up
 
 AT_A_TIME = 8  # steps that are applied
 TURN_PAUSE = 0.2  # seconds between two looks whether it is our turn

@@ -19,7 +19,7 @@ from qoder_cli.deployments.step import Step, step_for
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
 from qoder_cli.files.tree import BadFiles, Problem
-from qoder_cli.nouns.edits.apply import Applied
+from qoder_cli.nouns.edits.step import Applied
 from qoder_cli.nouns.edits.thing import archived
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS

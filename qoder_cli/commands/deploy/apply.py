@@ -13,7 +13,7 @@ from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import Step
-    from qoder_cli.nouns.edits.apply import Applied
+    from qoder_cli.nouns.edits.step import Applied
 
 _FILES = argument("FILE...", "Files, folders or - for stdin.", values.files, default=None)
 
@@ -55,7 +55,7 @@ def apply(
     from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import show_changes
     from qoder_cli.files.load import load
-    from qoder_cli.nouns.edits.apply import without_writing
+    from qoder_cli.nouns.edits.step import without_writing
 
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
@@ -132,7 +132,7 @@ def _few(names: Sequence[str]) -> str:
 def _apply(app: App, steps: Sequence["Step"]) -> None:
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
-    from qoder_cli.nouns.edits.apply import give_up
+    from qoder_cli.nouns.edits.step import give_up
 
     done: dict[int, Applied] = {}
 
@@ -166,7 +166,7 @@ def _apply(app: App, steps: Sequence["Step"]) -> None:
 
 
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
-    from qoder_cli.nouns.edits.apply import FIRST
+    from qoder_cli.nouns.edits.step import FIRST
 
     shown = [item for item in items if item.is_fine or app.output.format != "id"]
     app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)

@@ -134,7 +134,7 @@ def update(
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
     from qoder_cli.deployments.step import show_changes, warn_of_plan
-    from qoder_cli.nouns.edits.apply import without_writing
+    from qoder_cli.nouns.edits.step import without_writing
 
     if step.error is not None:
         raise step.error

@@ -35,11 +35,8 @@ def form_with(fields: tuple[str, ...]) -> Form:
 
 def normal(fields: Raw) -> Raw:
     """Return fields in normal form, without conditions."""
-    return {name: _NORMAL.get(name, _plain)(value) for name, value in fields.items() if name not in CONDITIONS}
-
-
-def _plain(value: Any) -> Any:
-    return value
+    kept = {name: value for name, value in fields.items() if name not in CONDITIONS}
+    return kept | {name: _NORMAL[name](value) for name, value in kept.items() if name in _NORMAL}
 
 
 def _model(model: Any) -> Any:
@@ -51,15 +48,13 @@ def _model(model: Any) -> Any:
 
 def _tools(tools: Any) -> Any:
     """Return tools without what is so by default."""
-    if not isinstance(tools, list):
-        return tools
-    return [_tool(tool) if isinstance(tool, dict) else tool for tool in tools]
-
-
-def _tool(tool: Raw) -> Raw:
-    default = mapping(tool.get("default_config"))
-    kept = {key: value for key, value in default.items() if _DEFAULTS.get(key) != value}
-    return {**tool, "default_config": kept}
+    found = list(tools) if isinstance(tools, list) else []
+    for at, tool in enumerate(found):
+        default = mapping(mapping(tool).get("default_config")).items()
+        if default:
+            kept = {key: value for key, value in default if _DEFAULTS.get(key) != value}
+            found[at] = {**tool, "default_config": kept}
+    return found or tools
 
 
 def _network(config: Any) -> Any:

@@ -1,16 +1,37 @@
-"""Archiving, deleting, pausing …: one verb done to one thing, by a write that may be repeated."""
+"""Archiving, deleting, pausing …: one verb done to one thing or many, by writes that may be repeated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import CannotBe, NotFound, OutcomeUnknown
+from qoder_cli.base.errors import (
+    ApiError,
+    CannotBe,
+    NotFound,
+    OutcomeUnknown,
+    QoderError,
+    Rejected,
+    Signalled,
+    UsageError,
+)
+from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import unix
+from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.change import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, read
+from qoder_cli.nouns.shown import name_of, row_of, sheet_of
+from qoder_cli.nouns.table import Noun
+from qoder_cli.output.cells import Fields, Status
+from qoder_cli.output.data import Rows
+from qoder_cli.output.results import Printed, Result, deciding_error, last_words
+from qoder_cli.output.screen import inert
 
+Named = tuple[str, Target | QoderError]  # a word, and what it names, or why nothing
+
+_SHOWN = 3  # things that the first line names
 _SECOND = 1.0  # to which the server's clock is known, and its timestamps are rounded down
 
 
@@ -103,3 +124,145 @@ def changed(app: App, target: Target, change: Change, write: Write[Resource]) ->
     elif written.how == "settled":
         app.progress.note(f"{target.id} is {change.state} (confirmed by reading it back)")
     return written.value
+
+
+@dataclass(eq=False)
+class Changes:
+    """One change of several things, each printed as it becomes known.
+
+    `is_wanted` is asked about each, as read, before any is changed; `perform` changes one, and returns
+    it. `refused` says why the API may refuse it.
+    """
+
+    app: App
+    noun: Noun
+    change: Change
+    is_wanted: Callable[[Raw], bool] | None
+    perform: Callable[[Target], Resource]
+    refused: str = ""
+    missing: Callable[[NotFound, Target], NotFound] = lambda error, target: error.about(target.called)
+    _signalled: Signalled | None = None
+    _known: dict[Target, Result[Resource]] = field(default_factory=dict)
+
+    def make(self, named: Sequence[Named], *, as_list: bool) -> None:
+        """Make the change. Raises what decides the exit code."""
+        words: dict[Target, str] = {}
+        for word, target in named:
+            if isinstance(target, Target):
+                words.setdefault(target, word)
+        if self.is_wanted is not None:
+            for target in words:
+                self._ask(target, self.is_wanted)
+        self._announce([called(word, target.id) for target, word in words.items() if target not in self._known])
+        try:
+            if as_list:
+                self._print(named)
+            else:
+                self._print_one(self._result(named[0]))
+        except Signalled as signalled:  # while something was printed
+            self._signalled = signalled
+        if error := self._deciding(list(map(self._result, named))):
+            raise error
+
+    def _ask(self, target: Target, is_wanted: Callable[[Raw], bool]) -> None:
+        try:
+            current = read(self.app, target)
+        except ApiError as error:
+            missing = isinstance(error, NotFound) and self.missing(error, target)
+            self._known[target] = Result(target.id, error=missing or error)
+            return
+        if self.change.is_so(target, current):
+            self._known[target] = Result(target.id, Resource(current))
+            self.app.progress.note(f"{target.id} is already {self.change.state}")
+        elif not is_wanted(current):
+            refused = UsageError(f"cancelled; {target.id} was not {self.change.participle}")
+            self._known[target] = Result(target.id, error=refused)
+
+    def _announce(self, named: list[str]) -> None:
+        if len(named) > _SHOWN:
+            named[_SHOWN:] = [f"{len(named) - _SHOWN} more"]
+        if named:
+            where = self.app.client.settings.whereabouts
+            self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
+
+    def _print(self, named: Sequence[Named]) -> None:
+        is_whole = self.noun.words in ("session", "deploy")
+        columns = self.noun.columns if is_whole else ("id", "name", "status")
+        whole, first = row_of(self.noun, columns)
+
+        def row(result: Result[Resource]) -> Fields:
+            found, error = result.found, result.error
+            if found and is_whole and self.change is not DELETE:
+                return whole(found.raw)
+            word = error.type_name if error else "not_attempted"
+            shown: Fields = {"id": without_tokens(result.typed)}
+            if found:
+                shown, word = {"id": found.id, "name": name_of(found.raw)}, self.change.participle
+            shown |= dict.fromkeys(("status", "state"), Status(word))
+            return {column: shown.get(column) for column in columns}
+
+        rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first)
+        printed = Printed(rows, self.app.progress, len(named))
+        for number, each in enumerate(named):
+            printed.put(number, self._result(each))
+            if printed.broken:
+                break
+        printed.end()
+        if printed.broken:
+            raise printed.broken
+
+    def _print_one(self, result: Result[Resource]) -> None:
+        """Print one thing; on a terminal, in one line."""
+        output = self.app.output
+        if (found := result.found) is None:
+            return
+        if output.is_drawn:
+            name = text(found.raw.get("name"))
+            self.app.out.write(f"{inert(called(name or found.id, found.id))} is {self.change.state}\n")
+        else:
+            shown: Fields = dict(found.raw)
+            if self.change is not DELETE:
+                shown = sheet_of(self.noun, found.raw, now=self.app.client.server_now())
+            output.record(shown, data=found.as_json(), id=found.id)
+
+    def _result(self, named: Named) -> Result[Resource]:
+        """Return a thing's result, changed now if it was not yet."""
+        word, target = named
+        if isinstance(target, QoderError):
+            return Result(word, error=target)
+        if self._signalled is None and target not in self._known:
+            self._known[target] = self._changed(target)
+        return self._known.get(target, Result(word, attempted=False)).with_(typed=word)
+
+    def _changed(self, target: Target) -> Result[Resource]:
+        sent = len(self.app.writes)
+        try:
+            return Result(target.id, self.perform(target))
+        except NotFound as error:
+            return Result(target.id, error=self.missing(error, target))
+        except QoderError as error:
+            is_refused = isinstance(error, Rejected) and not error.hint
+            return Result(target.id, error=error.with_(hint=self.refused or None) if is_refused else error)
+        except Signalled as signalled:
+            self._signalled = signalled
+            for write in self.app.writes[sent:]:
+                if write.result is not None:
+                    return Result(target.id, write.result.value)
+                if write.may_have_acted:
+                    return Result(target.id, error=write.unknown("interrupted before it was confirmed"))
+            return Result(target.id, attempted=False)
+
+    def _deciding(self, results: Sequence[Result[Resource]]) -> QoderError | None:
+        """Return the error that decides the exit code, and tells of all."""
+        error = deciding_error(results)
+        fine = sum(each.found is not None for each in results)
+        so_far = f"{fine} of {len(results)} are {self.change.state}" if len(results) > 1 else None
+        if self._signalled is None:
+            return error and last_words(error, so_far, error.message)
+        if fine and so_far is None:
+            so_far = f"it is {self.change.state}"
+        stopped = self._signalled.in_words("stopped by a signal")
+        if not isinstance(error, OutcomeUnknown):
+            return last_words(stopped, so_far, stopped.message)
+        parts = (so_far, stopped.message, error.message)
+        return last_words(stopped, *parts, is_unknown=True, hint=error.hint, next=error.next)
