@@ -189,6 +189,41 @@ def test_difference_shows_what_means_something_else_however_deep(one: Any, other
         assert {change.path.startswith("resources[0].x.y[0]") for change in found.changes} == {True}
 
 
+LIST = "resources"
+GIT = {"type": "git_repository", "url": "https://x"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (["a", "b", "c"], ["b", "c", "d"], ['- resources[0]: "a"', '+ resources[2]: "d"']),
+        (["a", "b"], ["b", "a"], ['+ resources[0]: "b"', '- resources[1]: "b"']),
+        ([FILE, GIT], [GIT], ['- resources[0]: {"type":"file","file_id":"file_1"}']),
+        ([FILE, GIT], [{**GIT, "ref": "main"}], ["- resources[0]: {FILE}", '+ resources[0].ref: "main"']),
+        ([GIT], [FILE, GIT], ['+ resources[0].type: "file"', '+ resources[0].file_id: "file_1"']),
+        ([GIT], [{**GIT, "url": "https://y"}], ['+ resources[0].url: "https://y"', "- resources[0]: {GIT}"]),
+        ([{"a": [1, 2, 3]}], [{"a": [1, 3]}], ["- resources[0].a[1]: 2"]),
+        ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place
+    ],
+)
+def test_difference_shows_of_a_list_what_goes_and_what_comes(before: Any, after: Any, lines: list[str]) -> None:
+    found = difference(FORM, {LIST: after}, {LIST: before})
+    told = [line for change in found.changes for line in lines_of(change, Secrets())]
+    named = {"FILE": json.dumps(FILE, separators=(",", ":")), "GIT": json.dumps(GIT, separators=(",", ":"))}
+    wanted = [line.replace("{FILE}", named["FILE"]).replace("{GIT}", named["GIT"]) for line in lines]
+    assert sorted(line for line in told if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
+
+
+@given(
+    st.lists(st.integers(0, 40), unique=True, max_size=12), st.sets(st.integers(0, 40)), st.sets(st.integers(41, 60))
+)
+def test_difference_shows_no_item_of_a_list_that_stays(before: list[int], gone: set[int], new: set[int]) -> None:
+    after = [item for item in before if item not in gone] + sorted(new)
+    changes = difference(FORM, {LIST: after}, {LIST: before}).changes
+    assert [change.before for change in changes if change.after is ABSENT] == [item for item in before if item in gone]
+    assert [change.after for change in changes if change.before is ABSENT] == sorted(new)
+
+
 def test_difference_sends_what_the_server_never_tells_and_shows_it_not() -> None:
     found = changed({"resources": [{"type": "git_repository", "url": "https://x", "password": "hunter2"}]})
     assert found.body["resources"][0]["password"] == "hunter2"
