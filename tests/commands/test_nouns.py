@@ -252,3 +252,35 @@ def test_noun_create_and_update_say_at_a_signal_what_became_of_it(
     else:
         assert (ran.out, "unknown whether" in ran.error["message"]) == ("", True)
         assert ran.error["type"] == "outcome_unknown"
+
+
+OURS = ("--description", "Ours")
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (("env", "update", "workers"), "/environments/env_workers"),
+        (("memory", "update", "project"), "/memory_stores/memstore_project"),
+        (("deploy", "update", "dep_demo"), "/deployments/dep_demo"),
+    ],
+)
+def test_noun_update_shows_what_a_colleague_wrote_beside_it(
+    qoder: Qoder, service: Things, words: tuple[str, ...], path: str
+) -> None:
+    service.meanwhile = [lambda: service.change(path, {"name": "theirs"})]
+    ran = qoder(*words, *OURS, "--json")
+    assert (ran.code, ran.json["description"], ran.json["name"]) == (0, "Ours", "theirs")
+    assert '-> "theirs"' in ran.err.partition("what someone else changed in ")[2]
+
+
+def test_deploy_update_says_that_a_colleague_changed_it_since(qoder: Qoder, service: Things) -> None:
+    def undo() -> None:
+        qoder.clock.time += 2
+        service.change("/deployments/dep_demo", {"description": "Theirs"})
+
+    service.late = [undo]
+    ran = qoder("deploy", "update", "dep_demo", *OURS, "--json")
+    assert (ran.code, ran.json["description"], len(service.writes)) == (6, "Theirs", 1)
+    assert ran.error["message"].endswith("was changed, but someone else has changed it since: description")
+    assert '~ description: "Ours" -> "Theirs"' in ran.err

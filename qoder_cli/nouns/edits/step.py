@@ -10,6 +10,7 @@ from qoder_cli.base.errors import ApiError, InternalError, NotFound, OutcomeUnkn
 from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, filled
 from qoder_cli.base.polling import poll
+from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Write
@@ -212,6 +213,7 @@ def _written(app: App, step: Step, pace: Pace | None) -> Applied:
     written = _sent(app, step, pace)
     if step.form.is_read_back:
         return _verified(app, step, written)
+    _heed_others(app, step, written)
     others = dict.fromkeys(change.field for change in missing(step.form, step.body, written))
     if other := ", ".join(name for name in others if name in written):
         app.progress.warn(f"{written['id']}: the server stored {other} differently from what was sent")
@@ -230,7 +232,7 @@ def _sent(app: App, step: Step, pace: Pace | None) -> Raw:
     try:
         return step.write.send().value.raw
     except Overtaken as error:
-        _show_theirs(app, step, error.theirs)
+        _show_theirs(app, step, step.current or {}, error.theirs)
         raise
     except Rejected as error:
         if error.http_status == 409 and "version" in step.body:
@@ -249,7 +251,7 @@ def _look_again(app: App, step: Step) -> None:
     is_so = step.is_told and _update_of(app, step).is_so(now) and not step.differs(now)
     settable, label = step.form.settable, step.label
     if not is_so and not same(step.form, settable(now), settable(step.current or {})):
-        _show_theirs(app, step, now)
+        _show_theirs(app, step, step.current or {}, now)
         raise Rejected(
             f"{step.target.called} was changed by someone else in the meantime; nothing was sent",
             hint="check the new differences and try again",
@@ -264,14 +266,27 @@ def _update_of(app: App, step: Step) -> Update:
     return Update(app, step.target, step.current or {}, step.body, step.form, is_told=step.is_told)
 
 
-def _show_theirs(app: App, step: Step, theirs: Raw) -> None:
+def _show_theirs(app: App, step: Step, before: Raw, theirs: Raw) -> None:
     """Show what somebody else changed of what can be set."""
-    settable = step.form.settable
-    changes = differing(step.form, settable(theirs), settable(step.current or {}))
+    _tell_theirs(app, step, list(differing(step.form, step.form.settable(theirs), step.form.settable(before))))
+
+
+def _tell_theirs(app: App, step: Step, changes: Sequence[FieldChange]) -> None:
     lines = [f"  {line}" for change in changes for line in lines_of(change, step.secrets)]
     app.progress.note(f"what someone else changed in {step.label}:", always=True)
     for line in lines or ["  nothing that shows"]:
         app.progress.note(line, always=True)
+
+
+def _heed_others(app: App, step: Step, found: Raw) -> None:
+    """Show what somebody else changed while a thing was changed here, where no version protects it."""
+    if step.current is None or "version" in step.body:
+        return
+    update = _update_of(app, step)
+    now, before = update.rest(found), update.rest(step.current)
+    shown = {name: value for name, value in now.items() if name in found}  # an answer may be short
+    if changes := list(differing(step.form, shown, before)):
+        _tell_theirs(app, step, changes)
 
 
 def _stale(app: App, step: Step, error: Rejected) -> Rejected:
@@ -279,7 +294,7 @@ def _stale(app: App, step: Step, error: Rejected) -> Rejected:
     newer, was = read(app, step.target), step.body["version"]
     if newer.get("version") == was:
         return error
-    _show_theirs(app, step, newer)
+    _show_theirs(app, step, step.current or {}, newer)
     message = f"{step.target.id} was changed by someone else in the meantime"
     return error.with_(
         message=f"{message} (version {was} was read, {newer.get('version')} is there); nothing was changed",
@@ -298,10 +313,14 @@ def _verified(app: App, step: Step, written: Raw) -> Applied:
         return result_of(step, step.done, written)
     kept = [change.path for change in step.differs(found)]
     if not kept:
+        _heed_others(app, step, found)
         return result_of(step, step.done, found)
     what, hint = "reading it back still shows something else", "check again later"
     if step.differs(written):  # else it may be a replica that lags
         what, hint = "the server stored something else", "compare it with what you wanted"
+    elif (unix(found.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
+        _show_theirs(app, step, written, found)
+        what, hint = "someone else has changed it since", "compare, then run it again"
     error = Rejected(
         f"{step.name} ({found['id']}) was {step.done}, but {what}: {', '.join(kept[:5])}",
         hint=hint,

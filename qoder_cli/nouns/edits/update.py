@@ -95,7 +95,7 @@ class Update:
         if error := archived(self.target, raw):
             raise error
         is_so, steps = self.is_so(raw), self._steps(raw)
-        has_rest = same(self.form, self._rest(raw), self._rest(self.before)) and steps in (None, 0, 1)
+        has_rest = same(self.form, self.rest(raw), self.rest(self.before)) and steps in (None, 0, 1)
         if is_so and has_rest:
             return Resource(raw)
         if self._is_as_before(raw):
@@ -145,7 +145,7 @@ class Update:
         is_still = self._steps(raw) in (None, 0) and not self._has_moved(raw)
         return is_same and is_still and (is_dated or self.is_told)
 
-    def _rest(self, raw: Raw) -> Raw:
+    def rest(self, raw: Raw) -> Raw:
         """Return what can be set of it and this change leaves alone."""
         settable = self.form.settable(raw)
         left = {name: value for name, value in settable.items() if name not in self.body}
