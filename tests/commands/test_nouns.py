@@ -191,7 +191,7 @@ def test_agent_takes_a_file_whose_lists_are_odd(qoder: Qoder, service: Things, w
 
 TEAM = {"name": "docs", "type": "url", "url": "https://docs.example/mcp"}
 WIKI = {"name": "wiki", "type": "url", "url": "https://wiki.example/mcp"}
-HOSTS = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.example", "b.example"]}}
+HOSTS: dict[str, Any] = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.example", "b.example"]}}
 
 
 @pytest.mark.parametrize(
