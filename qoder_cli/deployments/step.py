@@ -1,14 +1,13 @@
 """One deployment of a plan: as wanted, as it is, and the result."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.cron import next_fires, words_of
-from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.times import local_zone_name
 from qoder_cli.deployments.form import FORM, secrets_of
@@ -50,8 +49,7 @@ class Step(edits.Step):
     def refused(self, app: App, error: Rejected) -> Rejected:
         taken: list[Deployment] = []
         if error.http_status == 409 and self.current is None:
-            with suppress(ApiError):
-                taken = alive(read_all(app), self.declared.name)
+            taken = alive(read_all(app), self.declared.name)
         if not taken:
             return error
         ids = ", ".join(each.id for each in taken)

@@ -191,7 +191,7 @@ def test_agent_takes_a_file_whose_lists_are_odd(qoder: Qoder, service: Things, w
 
 TEAM = {"name": "docs", "type": "url", "url": "https://docs.example/mcp"}
 WIKI = {"name": "wiki", "type": "url", "url": "https://wiki.example/mcp"}
-HOSTS: dict[str, Any] = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["a.example", "b.example"]}}
+LIMITED: dict[str, Any] = {"type": "limited", "allowed_hosts": ["a.example", "b.example"]}
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ HOSTS: dict[str, Any] = {"type": "cloud", "networking": {"type": "limited", "all
         ),
         (
             "/environments/env_workers",
-            {"config": HOSTS},
-            {"config": {"networking": {**HOSTS["networking"], "allowed_hosts": ["b.example", "c.example"]}}},
+            {"config": {"type": "cloud", "networking": LIMITED}},
+            {"config": {"networking": {**LIMITED, "allowed_hosts": ["b.example", "c.example"]}}},
             {},
             ['- config.networking.allowed_hosts[0]: "a.example"', '+ config.networking.allowed_hosts[1]: "c.example"'],
         ),

@@ -232,7 +232,11 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
             continue
         left = list(range(begin, end))
         for to in range(first, last):
-            at = next((at for at in left if _may_become(had[at], has[to])), None)
+            at = None
+            for each in left:
+                if _may_become(had[each], has[to]):
+                    at = each
+                    break
             if at is not None:
                 gone = [each for each in left if in_order and each < at]
                 found += [((*path, each), had[each], ABSENT) for each in gone]
@@ -244,11 +248,14 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
 
 def _may_become(item: Any, other: Any) -> bool:
     """Return whether an item of a list may be another one, changed; a plain value is itself alone."""
-    if isinstance(item, dict) and isinstance(other, dict):
-        names = [next(((name, each[name]) for name in _IDENTITIES if each.get(name)), None) for each in (item, other)]
-        return names[0] == names[1] and item.get("type") == other.get("type")
-    both_lists = isinstance(item, list) and isinstance(other, list)
-    return both_lists or _means(item, other, loosely=True)
+    if isinstance(item, list):
+        return isinstance(other, list)
+    if not isinstance(item, dict) or not isinstance(other, dict):
+        return bool(item == other)
+    for name in _IDENTITIES:
+        if item.get(name) or other.get(name):
+            return bool(item.get(name) == other.get(name) and item.get("type") == other.get("type"))
+    return bool(item.get("type") == other.get("type"))
 
 
 def _means(before: Any, after: Any, *, loosely: bool) -> bool:

@@ -41,7 +41,7 @@ def normal(fields: Raw) -> Raw:
 
 def _model(model: Any) -> Any:
     """Return a model; its id where it is nothing else."""
-    if isinstance(model, dict) and {key for key, value in model.items() if value} == {"id"}:
+    if isinstance(model, dict) and model.get("id") and not any(value for key, value in model.items() if key != "id"):
         return model["id"]
     return model
 

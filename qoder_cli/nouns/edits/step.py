@@ -1,6 +1,7 @@
 """One step: a thing as it is, as it is wanted, the write that makes it so, and what that came to."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -83,7 +84,7 @@ class Step:
         return True
 
     def refused(self, app: App, error: Rejected) -> Rejected:
-        """Return the error of its write, with why it was refused where that can be found out."""
+        """Return the error of its write, with why it was refused where that can be found out. Raises ApiError."""
         return error
 
     def plan(self) -> None:
@@ -185,15 +186,27 @@ def give_up(step: Step) -> Applied:
 
 
 def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
-    """Write a step's changes and read them back. Raises only Closed."""
+    """Write a step's changes, and look what became of them. Raises only Closed, Signalled."""
     if not step.is_open:
         return without_writing(step)
     try:
-        return _written(app, step, pace)
+        if step.form.is_read_back and step.current is not None:
+            _look_again(app, step)
+            if not step.is_open:
+                return without_writing(step)
+        step.write = _write_of(app, step, pace)
+        written = step.write.send().value.raw
+        if step.form.is_read_back:
+            return _verified(app, step, written)
+        _heed_others(app, step, written)
+        others = dict.fromkeys(change.field for change in list(missing(step.form, step.body, written)))
+        if other := ", ".join(name for name in others if name in written):
+            app.progress.warn(f"{written['id']}: the server stored {other} differently from what was sent")
+        return result_of(step, step.done, written)
     except Closed:
         raise
     except QoderError as error:
-        return _failed(step, error)
+        return _failed(step, _explained(app, step, error))
     except Exception as error:  # a bug must not leave its step open for ever
         why = f"a bug in qoder: {type(error).__name__}: {error}"
         is_open = step.write is not None and step.write.may_have_acted
@@ -204,40 +217,22 @@ def _failed(step: Step, error: QoderError) -> Applied:
     return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 
-def _written(app: App, step: Step, pace: Pace | None) -> Applied:
-    """Do a step's write, and look what became of it. Raises QoderError, Signalled, Closed."""
-    if step.form.is_read_back and step.current is not None:
-        _look_again(app, step)
-        if not step.is_open:
-            return without_writing(step)
-    written = _sent(app, step, pace)
-    if step.form.is_read_back:
-        return _verified(app, step, written)
-    _heed_others(app, step, written)
-    others = dict.fromkeys(change.field for change in missing(step.form, step.body, written))
-    if other := ", ".join(name for name in others if name in written):
-        app.progress.warn(f"{written['id']}: the server stored {other} differently from what was sent")
-    return result_of(step, step.done, written)
-
-
-def _sent(app: App, step: Step, pace: Pace | None) -> Raw:
-    """Do a step's write, and return the thing as it is then. Raises QoderError, after showing what somebody else
-    changed meanwhile; Signalled, Closed.
-    """
+def _write_of(app: App, step: Step, pace: Pace | None) -> Write[Resource]:
     if step.current is None:
-        what = f"creating {step.name}"
-        step.write = creating(app, step.noun, step.body, *step.parents, what=what, pace=pace)
-    else:
-        step.write = _update_of(app, step).write(what=f"changing {step.target.id}", pace=pace)
-    try:
-        return step.write.send().value.raw
-    except Overtaken as error:
+        return creating(app, step.noun, step.body, *step.parents, what=f"creating {step.name}", pace=pace)
+    return _update_of(app, step).write(what=f"changing {step.target.id}", pace=pace)
+
+
+def _explained(app: App, step: Step, error: QoderError) -> QoderError:
+    """Return the error of a write, after showing what somebody else changed where that is why."""
+    if isinstance(error, Overtaken):
         _show_theirs(app, step, step.current or {}, error.theirs)
-        raise
-    except Rejected as error:
-        if error.http_status == 409 and "version" in step.body:
-            raise _stale(app, step, error) from None
-        raise step.refused(app, error) from None
+    elif isinstance(error, Rejected):
+        with suppress(ApiError):
+            if error.http_status == 409 and "version" in step.body:
+                return _stale(app, step, error)
+            return step.refused(app, error)
+    return error
 
 
 def _look_again(app: App, step: Step) -> None:
