@@ -8,7 +8,8 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected
+from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, QoderError, Rejected
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, filled
 
 _SUGGEST_FROM = 200  # newest deployments to search for near names
@@ -34,10 +35,13 @@ def deployment_ids_of(typed: Sequence[str], app: App) -> list[str | QoderError]:
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:
     """Return a deployment; `how` is passed to `Client.get`. Raises ApiError."""
-    from qoder_cli.nouns.edits.thing import read, target_of
-    from qoder_cli.nouns.table import NOUNS
-
-    return Deployment(read(app, target_of(NOUNS["deploy"], id), **how))
+    try:
+        found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", **how))
+    except NotFound as error:
+        raise error.about(f"deployment {id}") from None
+    if found is None:
+        raise NoAnswer(f"deployment {id}: unexpected response: not a deployment")
+    return found
 
 
 def find_deployment(app: App, id: str) -> Deployment:
