@@ -14,7 +14,6 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import contains
 
 Raw = dict[str, Any]
 
@@ -93,7 +92,7 @@ def update(
             hint="compare, then remove the version from the file",
             next=app.looking("agent", "get", str(current["id"])),
         )
-    if isinstance(body.get("model"), str) and contains(current.get("model"), body["model"]):
+    if "model" in body and mapping(current.get("model")).get("id") == body["model"]:
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
     editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)

@@ -5,7 +5,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.cli.options import MODEL, Text, Texts, is_list, option, several
 from qoder_cli.commands import editing, generic
-from qoder_cli.nouns.change import Change
+from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 

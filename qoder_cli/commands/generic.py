@@ -19,11 +19,11 @@ from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
-from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target, changed, ending
+from qoder_cli.nouns.edits.thing import Target, target_of
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, operation, parent_of, path_of, words_of
-from qoder_cli.nouns.write import target_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 

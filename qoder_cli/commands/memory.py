@@ -11,11 +11,11 @@ from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.body import check_typed
-from qoder_cli.nouns.change import DELETE
+from qoder_cli.nouns.edits.thing import target_of
+from qoder_cli.nouns.edits.verbs import DELETE
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
-from qoder_cli.nouns.write import target_of
 from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
 
 Raw = dict[str, Any]

@@ -15,8 +15,8 @@ from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import read_checked
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.write import Write
+from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import creating
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (help/pages/api.md#limits)
 LONGEST_NAME = 255  # bytes (help/pages/api.md#limits); also what ext4, APFS and NTFS allow

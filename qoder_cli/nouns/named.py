@@ -9,10 +9,9 @@ from qoder_cli.base.errors import NoAnswer, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
 from qoder_cli.local.remembered import remember
-from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
-from qoder_cli.nouns.write import target_of
 
 Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]

@@ -18,10 +18,10 @@ from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reas
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.change import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
+from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
-from qoder_cli.nouns.write import creating
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]

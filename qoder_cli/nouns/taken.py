@@ -9,11 +9,10 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound
 from qoder_cli.local.remembered import seen
-from qoder_cli.nouns.change import read
+from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import Noun
-from qoder_cli.nouns.write import target_of
 
 Raw = dict[str, Any]
 

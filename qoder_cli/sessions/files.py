@@ -11,9 +11,11 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, filled, mapping, text
 from qoder_cli.files.normal import TOKENS
 from qoder_cli.http.change import READ_WITHIN
-from qoder_cli.nouns.change import DELETE, Target, ending, writing
+from qoder_cli.nouns.edits.forms import form_with
+from qoder_cli.nouns.edits.thing import Target
+from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.edits.verbs import DELETE, ending, writing
 from qoder_cli.nouns.files import read_text, upload
-from qoder_cli.nouns.update import update
 
 _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
@@ -80,7 +82,8 @@ def renew(app: App, session_id: str, id: str, token: str) -> None:
     kind = resource.get("type")
     if (field := TOKENS.get(str(kind))) is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    update(app, target, {field: token}, before=resource, fields=(), is_told=False)  # no token is shown
+    # No token is shown.
+    Update(app, target, resource, {field: token}, form_with(()), is_told=False).write().deliver()
 
 
 def _target(session_id: str, *id: str) -> Target:

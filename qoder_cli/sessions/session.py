@@ -21,9 +21,8 @@ def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
 
 def session_of(app: App, id: str) -> dict[str, Any]:
     """Return a session as the server shows it. Raises ApiError."""
-    from qoder_cli.nouns.change import read
+    from qoder_cli.nouns.edits.thing import read, target_of
     from qoder_cli.nouns.table import NOUNS
-    from qoder_cli.nouns.write import target_of
 
     return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
 

@@ -1,36 +1,22 @@
 """`qoder deploy create` and `update`: a deployment from options."""
 
-import re
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Signalled, UsageError
-from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
-from qoder_cli.commands.editing import (
-    DESCRIPTION,
-    DRY_RUN,
-    METADATA,
-    NAME,
-    NO_BUDGET,
-    REMOVE_METADATA,
-    Making,
-    taken,
-)
+from qoder_cli.commands import editing
+from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA, Making, taken
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
-from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
-from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.shown import show
-from qoder_cli.nouns.table import NOUNS
-from qoder_cli.output.results import last_words
-from qoder_cli.output.views import deployment_fields
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.step import Applied, Step
+    from qoder_cli.deployments.step import Step
 
 _ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
@@ -72,7 +58,7 @@ def create(app: App, typed: Fields, making: Making) -> None:
       echo Report | qoder deploy create --name b --agent writer@3 -m - \\
         --environment default --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.applying import turn
-    from qoder_cli.deployments.planning import changing, creating, with_ids
+    from qoder_cli.deployments.planning import creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
     making.check()
@@ -83,16 +69,12 @@ def create(app: App, typed: Fields, making: Making) -> None:
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
     [declared] = with_ids(app, [declared])
-
-    def differs(found: dict[str, Any]) -> set[str]:
-        step = changing(declared, Deployment(found), (), repin=False)
-        return {re.split(r"[.\[]", each.path)[0] for each in step.changes}
-
     with nullcontext() if making.dry_run else turn(app):
-        if found := taken(app, NOUNS["deploy"], declared.name, making, differs):
-            show(app, NOUNS["deploy"], found)
+        step = creating(declared)
+        if found := taken(app, step.noun, declared.name, making, step):
+            show(app, step.noun, found)
             return
-        _write(app, creating(declared), dry_run=making.dry_run, doing="creating")
+        _write(app, step, dry_run=making.dry_run, doing="creating")
 
 
 def update(
@@ -151,8 +133,8 @@ def update(
 
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.applying import apply, give_up
-    from qoder_cli.deployments.step import show_changes, warn_of_plan, without_writing
+    from qoder_cli.deployments.step import show_changes, warn_of_plan
+    from qoder_cli.nouns.edits.step import without_writing
 
     if step.error is not None:
         raise step.error
@@ -169,35 +151,4 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
             id = planned.found.id if planned.found else ""
             app.output.record(planned.row(), data=planned.as_json(), id=id)
         return
-    applied = None
-    try:
-        applied = apply(app, step, Pace(app.clock, per_second=WRITES_PER_SECOND))
-        _print(app, applied)
-    except Signalled as signalled:
-        raise _stopped(app, applied or give_up(step), signalled) from None
-    except InternalError as unwritten:
-        applied = applied or give_up(step)
-        message = f"{applied.label} was {applied.became}, but {unwritten.message}"
-        look = app.looking("deploy", "get", applied.found.id) if applied.found else None
-        raise unwritten.with_(message=message, next=look) from None
-    if applied.error is not None:
-        raise applied.error
-
-
-def _print(app: App, applied: "Applied") -> None:
-    if (found := applied.found) is not None and applied.is_fine:
-        remember(app.store, app.settings, "deploy", [(found.raw, found.name)])
-        fields = deployment_fields(found, now=app.client.server_now())
-        app.output.record(fields, data=found.as_json(), id=found.id)
-
-
-def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
-    """Print what is known of the deployment; return the last words."""
-    if not app.out.has_written:
-        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            _print(app, applied)
-    if applied.error is None:
-        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
-    stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
-    is_unknown = applied.action == "unknown"
-    return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)
+    editing.write(app, step)

@@ -11,11 +11,11 @@ from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.generic import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
 from qoder_cli.http.change import Sent, object_write
-from qoder_cli.nouns.change import Change, Target
+from qoder_cli.nouns.edits.thing import Target, target_of
+from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, has_id, path_of
-from qoder_cli.nouns.write import target_of
 
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
 _OF_ENV = one_argument(_ENV)
