@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, Rejected, UsageError
 from qoder_cli.base.ids import check_key
-from qoder_cli.base.times import span
 from qoder_cli.cli.options import YES, argument, confirmed
 from qoder_cli.local.store import Entry
 from qoder_cli.output.cells import Fields
-from qoder_cli.runs.lost import newest_attempt
+from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used on this machine.")
@@ -44,17 +43,19 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
 def forget_newest(app: App, *, yes: bool) -> None:
     """Let the newest attempt to start a run count as not started: a person's decision. Sends nothing.
 
-    Raises UsageError if it is in no doubt or nobody confirms it, NotFound if there is none.
+    So do the other open attempts under its key. Raises UsageError if it is in no doubt or nobody confirms it, NotFound
+    if there is none.
     """
     entry = newest_attempt(app)
     if entry.run:
         why = f"the latest start is not in doubt: it started run {entry.run}"
         raise UsageError(why, hint="to wait for it", next=app.command("run", "wait", "last"))
-    attempt = entry.attempt
-    what = f"the attempt to start {attempt.deployment} {span(max(app.clock.now() - attempt.at, 0.0))} ago"
-    _warn_of_runs(app, [entry])
+    attempts = in_doubt(app, entry)
+    what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
+    _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
     _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
-    app.store.settle_nothing(attempt)
+    for attempt in attempts:
+        app.store.settle_nothing(attempt)
     app.progress.note(f"{what} now counts as not started", always=True)
 
 

@@ -15,6 +15,7 @@ a person can end the doubt that a later run leaves: `run wait last --forget`, `k
 """
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
 
 from qoder_cli.app import App
@@ -29,7 +30,6 @@ from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
 MORE_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
-FORGET = "qoder run wait last --forget"  # what ends the doubt about the newest attempt
 CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
 _NAMED = 5  # runs that an error lists
 
@@ -197,27 +197,57 @@ def last_run(app: App) -> str:
     entry = newest_attempt(app)
     if entry.run:
         return entry.run
-    attempt = entry.attempt
-    what = f"the attempt to start {attempt.deployment} {span(age(client, attempt))} ago"
-    look = app.command("run", "list", attempt.deployment)
+    attempts, deployment = in_doubt(app, entry), entry.attempt.deployment
+    what = in_words(attempts, age(client, entry.attempt))
+    look = app.command("run", "list", deployment)
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
-        run = look_for_run(client, app.store, lambda: [dated(client, attempt)], thoroughly=True)
+        run = look_for_run(client, app.store, lambda: [dated(client, each) for each in attempts], thoroughly=True)
     except OutcomeUnknown as error:
         why = f"unknown whether {what} started a run: {error.message}"
-        hint = f"if none of the deployment's runs is yours, end the doubt: {FORGET}; to list them"
+        hint = f"if none of the deployment's runs is yours, end the doubt: {to_forget(app)}; to list them"
         raise OutcomeUnknown(why, hint=hint, next=look, run_state="unknown") from error
     if run is not None:
         return run.id
-    if age(client, dated(client, attempt)) > CERTAIN:
-        app.store.settle_nothing(attempt)
-        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {attempt.deployment}")
+    if not note_not_started(client, app.store, attempts):
+        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {deployment}")
     raise OutcomeUnknown(
         f"unknown whether {what} started a run: none is listed yet",
         hint="try again later; after 10 minutes it counts as not started",
         next=app.command("run", "wait", "last"),
         run_state="unknown",
     )
+
+
+def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Record that those attempts started nothing that are long enough ago. The list shows no run. Return the others."""
+    left = []
+    for attempt in attempts:
+        if age(client, dated(client, attempt)) > CERTAIN:
+            store.settle_nothing(attempt)
+        else:
+            left.append(attempt)
+    return left
+
+
+def in_doubt(app: App, newest: Entry) -> list[Attempt]:
+    """Return the open attempts under the key of the newest one, which is open, too; that one last."""
+    entries = app.store.of_key(newest.attempt.key, host=newest.attempt.host)
+    others = [each.attempt for each in entries if each.open and each.attempt.id != newest.attempt.id]
+    return [*others, newest.attempt]
+
+
+def in_words(attempts: Sequence[Attempt], ago: float) -> str:
+    """Return how to speak of the attempts under one key, the newest of which was so many seconds ago."""
+    what = f"the attempt to start {attempts[-1].deployment} {span(ago)} ago"
+    if len(attempts) > 1:
+        what += f" (and {len(attempts) - 1} before it under its key)"
+    return what
+
+
+def to_forget(app: App) -> str:
+    """Return the command by which a person ends the doubt about the newest attempt."""
+    return shlex.join(app.command("run", "wait", "last", "--forget"))
 
 
 def newest_attempt(app: App) -> Entry:

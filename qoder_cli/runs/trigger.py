@@ -26,7 +26,7 @@ from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import CERTAIN, FORGET, LOOKS, MORE_LOOKS, age, dated, look_for_run
+from qoder_cli.runs.lost import LOOKS, MORE_LOOKS, age, dated, look_for_run, note_not_started, to_forget
 from qoder_cli.settings.values import OnLost, written
 
 TRIGGER_TIMEOUT = 60.0  # seconds
@@ -84,8 +84,7 @@ class Trigger:
         with signals.deferred(), self._key_to_itself():
             if (run := self._started_before()) is not None:
                 return run
-            written = self.write.send()
-            return replace(written.value, adopted=written.how == "settled")
+            return self.write.send().value
 
     # The write.
 
@@ -127,7 +126,9 @@ class Trigger:
     def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; `is_absent` if the list shows none."""
         message = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
-        end_doubt = FORGET if self._order.key is None else shlex.join(["qoder", "key", "free", self._key])
+        end_doubt = to_forget(self._app)
+        if self._order.key is not None:
+            end_doubt = shlex.join(self._app.command("key", "free", self._key))
         hint = f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them"
         next = self._to_look
         if is_absent:
@@ -183,6 +184,7 @@ class Trigger:
         """Look for the run of any unsettled attempt under this key."""
         run = look_for_run(self._app.client, self._app.store, self._attempts, thoroughly=thoroughly)
         if run is not None:
+            run = replace(run, adopted=True)
             self._hear_of(run)
             self._app.client.progress.warn(
                 f"adopted run {run.id}: the response was lost, and this is the only run started since"
@@ -258,13 +260,11 @@ class Trigger:
             run = self._find(thoroughly=True)
         except OutcomeUnknown as unsettled:
             raise self.write.unknown(why, unsettled.message) from unsettled
-        for attempt in list(self._earlier):  # where the list shows none, it started nothing once that is certain
-            if run is None and age(self._app.client, dated(self._app.client, attempt)) > CERTAIN:
-                self._app.store.settle_nothing(attempt)
-                self._earlier.remove(attempt)
+        if run is None:
+            self._earlier = note_not_started(self._app.client, self._app.store, self._earlier)
         if not self._earlier:
             self.write.unsettled.discard(Meaning.LOST)
-        return run and replace(run, adopted=True)
+        return run
 
     def _reread(self, entry: Entry) -> Run:
         """Return that run as it is now. Raises ApiError, LostSight."""

@@ -347,6 +347,14 @@ def test_deploy_run_does_not_deny_its_keys_earlier_start_when_the_next_is_refuse
     assert seen(qoder(*NIGHT, "--json")) == ADOPTED
 
 
+def test_deploy_run_looks_under_its_key_for_what_a_start_that_exited_7_started_late(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, *[ENVELOPED] * 3)
+    shows(qoder)
+    assert seen(qoder(*NIGHT, "--json")) == nothing(7)
+    shows_ours(qoder, fresh(7, created=at(91)))
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+
+
 def dated(run: dict[str, Any], **headers: str) -> httpx.Response:
     return httpx.Response(200, json=run, headers={"date": formatdate(NOW, usegmt=True), **headers})
 

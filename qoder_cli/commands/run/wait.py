@@ -46,10 +46,10 @@ def wait(
     runs = runs or [or_last(None, app)]
     if forget:
         from qoder_cli.commands.key import forget_newest
-        from qoder_cli.runs.lost import FORGET
+        from qoder_cli.runs.lost import to_forget
 
         if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
-            raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {FORGET}")
+            raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {to_forget(app)}")
         return forget_newest(app, yes=yes)
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")
