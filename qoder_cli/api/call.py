@@ -9,7 +9,7 @@ from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
-from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_answer, not_json
+from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_response, not_json
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
 from qoder_cli.nouns.table import Operation, of_path, readable
@@ -78,7 +78,7 @@ class RawCall:
             return None
         return next_try(error, tries=resends + 1, spent=spent, jitter=self._app.clock.jitter())
 
-    def _doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def _doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         path = readable(self._request.path)
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {why}",
@@ -114,12 +114,12 @@ def explained(request: RawRequest, error: ApiError) -> ApiError:
 
 
 def _check(answer: Answer, operation: Operation | None, host: str) -> None:
-    """Raise NoAnswer for what cannot be the API's, such as a gateway's page."""
+    """Raise NoResponse for what cannot be the API's, such as a gateway's page."""
     kind = answer.kind
     if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
         return
     if kind == "text/html":
-        raise no_answer(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
+        raise no_response(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
     may_be_anything = operation is None or operation.kind == "binary"
     if not may_be_anything or kind == "application/json" or kind.endswith("+json"):
         try:

@@ -11,7 +11,7 @@ QoderError                     carries the message, the hint and all that the er
 │   ├── Rejected          6    409 and every other 4xx
 │   │   └── CannotBe      6    reading back shows that a write can never come true
 │   └── Unavailable       7    429, 5xx, 3xx
-│       └── NoAnswer      7    no connection, a cut or unreadable answer
+│       └── NoResponse      7    no connection, a cut or unreadable answer
 ├── NotYet                8    the run is still going, or a file differs
 ├── OutcomeUnknown        9    nobody can tell what happened
 ├── LostSight            10    a run is known and could not be followed
@@ -195,7 +195,7 @@ class Unavailable(ApiError):
     retryable = True
 
 
-class NoAnswer(Unavailable):
+class NoResponse(Unavailable):
     """No believable answer. `sent` is False if no connection was ever made."""
 
     sent = True

@@ -79,7 +79,7 @@ SESSION_ARCHIVED = Ending(
     None, error={"type": "session_archived", "message": "The session was archived before its turn ended."}
 )
 NO_WORK = Ending(None, error={"type": "no_work_seen", "message": "No work was seen after the message."})
-_UNSETTLED = (
+_UNKNOWN = (
     (SESSION_DELETED, Exit.OUTCOME_UNKNOWN),
     (SESSION_ARCHIVED, Exit.OUTCOME_UNKNOWN),
     (NO_WORK, Exit.LOST_SIGHT),
@@ -102,11 +102,11 @@ def standing(run: Run) -> Standing:
 
 
 def is_going(run: Run) -> bool:
-    """Return whether a settled run has not ended yet."""
+    """Return whether a run, its status filled in, has not ended yet."""
     return verdict(run) is Exit.NOT_YET
 
 
-def settle(run: Run) -> Run:
+def fill_status(run: Run) -> Run:
     """Return the run with its status filled in, if its own fields decide it."""
     if run.status is not None or run.derived:
         return run
@@ -133,7 +133,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
 
 def apply_asks(run: Run, asks: Asks) -> Run:
     """Return a running run with the calls that wait for an answer."""
-    return replace(run, derived={**settle(run).derived, "requires_action": {"event_ids": asks.event_ids}})
+    return replace(run, derived={**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}})
 
 
 def waits_for_answer(run: Run) -> bool:
@@ -142,8 +142,8 @@ def waits_for_answer(run: Run) -> bool:
 
 
 def verdict(run: Run) -> Exit:
-    """Return the exit code of a settled run: NOT_YET while it is going on."""
-    for ending, code in _UNSETTLED:
+    """Return the exit code of a run, its status filled in: NOT_YET while it is going on."""
+    for ending, code in _UNKNOWN:
         if run.derived.get("error") == ending.error:
             return code
     if standing(run) is not Standing.ENDED:

@@ -55,7 +55,7 @@ def forget_newest(app: App, *, yes: bool) -> None:
     _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
     _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
     for attempt in attempts:
-        app.store.settle_nothing(attempt)
+        app.store.record_nothing(attempt)
     app.progress.note(f"{what} now counts as not started", always=True)
 
 

@@ -26,8 +26,8 @@ from qoder_cli.deployments.lookup import alive, read_all, read_deployment
 from qoder_cli.deployments.planning import archived
 from qoder_cli.deployments.step import Applied, Step, result_of, without_writing
 from qoder_cli.files.normal import settable
-from qoder_cli.http.change import READ_WITHIN
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.http.readback import READ_WITHIN
 from qoder_cli.http.write import LAST_WORDS, Write
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.update import Overtaken, updating

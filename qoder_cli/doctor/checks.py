@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli import __version__
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
+from qoder_cli.base.errors import ApiError, AuthError, Exit, NoResponse, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
@@ -264,7 +264,7 @@ def _answers(client: "Client", settings: Settings) -> Iterator[Finding]:
         yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     except ApiError as error:
         cure = _CHECK_URL
-        if isinstance(error, NoAnswer) and (error.hint or not error.sent):
+        if isinstance(error, NoResponse) and (error.hint or not error.sent):
             cure = error.hint or "check the network, and the base URL above"
         elif error.http_status is not None and error.http_status >= 429:
             cure = "try again later: your setup is fine"
@@ -279,7 +279,7 @@ def _page(client: "Client", path: str) -> list[Any]:
     within = client.settings.request_timeout or WITHIN
     data = mapping(client.get(path, {"limit": 1}, within=within, retry=False)).get("data")
     if not isinstance(data, list):
-        raise NoAnswer(f"{client.settings.host} responded with JSON that is not the API's")
+        raise NoResponse(f"{client.settings.host} responded with JSON that is not the API's")
     return data
 
 

@@ -26,7 +26,7 @@ from qoder_cli.http.answers import (
     broken,
     http_date,
     is_kept,
-    no_answer,
+    no_response,
     not_json,
     refuse,
 )
@@ -161,7 +161,7 @@ class Client:
                 answer = answer_to(self.prepare("GET", path, params=params, headers=headers).start(), within)
                 value = self.understand(answer, exact=exact)
                 if fresh and answer.is_kept:
-                    raise no_answer("the response is an old one that a proxy has kept")
+                    raise no_response("the response is an old one that a proxy has kept")
                 return value
             except ApiError as error:
                 tries += 1
@@ -233,11 +233,11 @@ class Client:
         return pending
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
-        """Return a request. Raises NoAnswer for an id or a cursor of the server that no URL can hold."""
+        """Return a request. Raises NoResponse for an id or a cursor of the server that no URL can hold."""
         try:
             return self._http["reads"].build_request(method, self.settings.base_url + path, **parts)
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise no_answer(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
+            raise no_response(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
         """Send a request and return the answer, within so many seconds, else its own limit. Raises ApiError."""
@@ -253,7 +253,7 @@ class Client:
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Open an event stream after the event `last_event_id`: its head, and its bytes as they come.
 
-        Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
+        Raises ApiError for a response but 2xx; NoResponse if it is no event stream, it breaks, or is silent for 75 s.
         """
         self.take_turn()
         request = self._request(
@@ -279,7 +279,7 @@ class Client:
                 head = self._answer(request, response, b"" if is_accepted else _body(response))
             self.accept(head)
             if head.kind != "text/event-stream":
-                raise no_answer(f"HTTP {head.status} from {self.settings.host}: not an event stream ({head.kind})")
+                raise no_response(f"HTTP {head.status} from {self.settings.host}: not an event stream ({head.kind})")
             yield head, self._chunks(response)
         finally:
             response.close()
@@ -290,7 +290,7 @@ class Client:
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
-        """Turn failures of the transport into NoAnswer."""
+        """Turn failures of the transport into NoResponse."""
         try:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
@@ -301,7 +301,7 @@ class Client:
         except RuntimeError as failure:  # in a thread that nobody waits for any more
             if not self._http["reads"].is_closed:
                 raise
-            raise no_answer("the command has ended", sent=False, retryable=False) from failure
+            raise no_response("the command has ended", sent=False, retryable=False) from failure
 
     def hide(self, text: str) -> str:
         """Return a text without our token, which a server may echo."""
@@ -395,20 +395,20 @@ class Client:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise no_answer("the download link is not a URL", retryable=False) from None
+            raise no_response("the download link is not a URL", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
-            raise no_answer("the download link is not https, so it was not followed", retryable=False)
+            raise no_response("the download link is not https, so it was not followed", retryable=False)
         proxy = self._proxy_for(parts.netloc)
         trust = _trust(url) if self._transport is None else True
         with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
-                        raise no_answer(f"HTTP {response.status_code} from {parts.hostname}: no file")
+                        raise no_response(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     why = f"the file is larger than {largest:,} bytes"
                     yield from _limited(_decoded(response), largest, why)
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
-                raise no_answer(
+                raise no_response(
                     f"cannot download the file from {parts.hostname}: {_why_not(failure)}",
                     hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}",
                 ) from None
@@ -447,7 +447,7 @@ class Client:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""
         host = self.settings.host
         if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
-            raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
+            raise no_response(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
         try:
             return jsontext.parse(answer.body, exact=exact)
         except ValueError as error:
@@ -473,22 +473,22 @@ class Client:
             if isinstance(page, dict) and page.get("data", ...) is None:
                 page["data"] = []  # how some servers spell an empty list
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-                raise no_answer(
+                raise no_response(
                     f"unexpected response from {self.settings.host}: not a page of a list",
                     hint=f"to see the response: qoder api GET {path}",
                 )
             yield page
             repeats = repeats + 1 if page["data"] and page["data"] == before else 0
             if repeats == MOST_REPEATS:
-                raise no_answer("the list is incomplete: the server returns the same page again and again")
+                raise no_response("the list is incomplete: the server returns the same page again and again")
             before = page["data"]
             cursor = next_cursor(page)
             if cursor is None:
                 if page.get("has_more") not in (None, False):
-                    raise no_answer("the list is incomplete: the server reports more pages but no cursor")
+                    raise no_response("the list is incomplete: the server reports more pages but no cursor")
                 return
             if cursor[1] in seen:
-                raise no_answer("the list is incomplete: the server returns the same page cursor again")
+                raise no_response("the list is incomplete: the server returns the same page cursor again")
             seen.add(cursor[1])
             query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
             query[cursor[0]] = cursor[1]
@@ -562,22 +562,22 @@ def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> 
 def _decoded(response: httpx.Response) -> Iterator[bytes]:
     """Yield a body as it comes in, decoded.
 
-    Raises NoAnswer for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can become
-    gigabytes at once, before anybody can count them.
+    Raises NoResponse for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can
+    become gigabytes at once, before anybody can count them.
     """
     codings = [coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")]
     if len(codings) > 1 or codings[0] not in _CODINGS:
-        raise no_answer(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
+        raise no_response(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
     return response.iter_bytes()
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:
-    """Yield a body in pieces. Raises NoAnswer beyond `most` bytes."""
+    """Yield a body in pieces. Raises NoResponse beyond `most` bytes."""
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > most:
-            raise no_answer(why, retryable=False)
+            raise no_response(why, retryable=False)
         yield piece
 
 

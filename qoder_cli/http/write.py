@@ -10,7 +10,7 @@ Prepare, take a turn, write down, send; then what the answer means decides (help
     LOST                       settle it; send again only where its kind allows that
 
 A write is handed its request, how an answer to it is read, its recovery, and its journal. The recovery says how a lost
-answer is settled: by the run list (`runs.trigger`), by reading back (`http.change`), by a session's events
+answer is settled: by the run list (`runs.trigger`), by reading back (`http.readback`), by a session's events
 (`sessions.answers`), or not at all. Once an answer is lost, no later refusal says that nothing happened. An
 Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
 """
@@ -28,7 +28,7 @@ from qoder_cli.base.errors import (
     CannotBe,
     Exit,
     Interrupted,
-    NoAnswer,
+    NoResponse,
     OutcomeUnknown,
     QoderError,
     Signalled,
@@ -36,7 +36,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import Clock, span
-from qoder_cli.http.answers import Answer, Pending, answer_to, no_answer
+from qoder_cli.http.answers import Answer, Pending, answer_to, no_response
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _EARLIER = "an earlier attempt may have succeeded"
 LAST_WORDS = 2.0  # seconds for the answer to a write under way when a signal arrives
 
 GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
-_NO_ANSWER = (408, 499)  # the same
+_NO_RESPONSE = (408, 499)  # the same
 
 
 class Meaning(Enum):
@@ -64,13 +64,13 @@ class Meaning(Enum):
 def meaning_of(error: ApiError) -> Meaning:
     """Return what a write's error means. Only the API's own envelope speaks for the API."""
     status = error.http_status
-    if isinstance(error, NoAnswer) and not error.sent:
+    if isinstance(error, NoResponse) and not error.sent:
         return Meaning.NOTHING
-    if isinstance(error, NoAnswer) or status is None:
+    if isinstance(error, NoResponse) or status is None:
         return Meaning.LOST
     if status == 429:
         return Meaning.NOTHING
-    if status in _NO_ANSWER:
+    if status in _NO_RESPONSE:
         return Meaning.LOST
     if 400 <= status < 500 and error.enveloped:
         return Meaning.REFUSED
@@ -101,7 +101,8 @@ class Recovery(NamedTuple, Generic[T]):
     By default nothing can be settled, and nothing is sent again but what certainly did nothing.
     """
 
-    # The error that the outcome is unknown: why, what caused it, and whether looking for it showed nothing.
+    # The error that the outcome is unknown: why, what caused it, and whether repeating it is what to do next: nothing
+    # shows it, or nobody has looked.
     doubt: Callable[[str, ApiError | None, bool], OutcomeUnknown]
     # Returns the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled.
     settle: Callable[[ApiError, Meaning], T | None] = lambda error, meaning: None
@@ -112,7 +113,7 @@ class Recovery(NamedTuple, Generic[T]):
     # The error of a signal that came once it was done.
     stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
     meaning_of: Callable[[ApiError], Meaning] = meaning_of
-    can_tell: bool = False  # whether it can find out that nothing happened
+    can_rule_out: bool = False  # whether it can find out that nothing happened
     retries: bool = True  # whether what certainly did nothing is sent again
     nothing: str = "nothing was changed"
     absent: str = ""  # what is said where looking for it shows nothing
@@ -123,7 +124,7 @@ class Journal(NamedTuple):
 
     begin: Callable[[], None] = lambda: None  # it is about to be sent
     did_nothing: Callable[[], None] = lambda: None
-    done: Callable[[Any], None] = lambda value: None  # its answer showed this
+    acted: Callable[[Any], None] = lambda value: None  # its answer showed this
 
 
 NO_JOURNAL = Journal()
@@ -188,8 +189,8 @@ class Write(Generic[T]):
                     elif meaning is Meaning.REFUSED:
                         self._note_nothing()
                         return self._refused(error)
-                    elif (found := self._settled(error, meaning)) is not None:
-                        return self._done(found, "settled")
+                    elif (found := self._settle(error, meaning)) is not None:
+                        return self._finish(found, "settled")
                     else:
                         self._may_resend(error, meaning, resends, clock.monotonic() - began)
                         resends, tries, since = resends + 1, 0, clock.monotonic()
@@ -268,12 +269,12 @@ class Write(Generic[T]):
     def _shown(self, answer: Answer) -> Written[T]:
         """Return what an attempt's answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
         if 200 <= answer.status < 300 and answer.is_kept:
-            raise no_answer("the response is an old one that a proxy has kept")
+            raise no_response("the response is an old one that a proxy has kept")
         value = self.read(answer)
-        self.journal.done(value)
-        return self._done(value, "answered")
+        self.journal.acted(value)
+        return self._finish(value, "answered")
 
-    def _done(self, value: T, how: How) -> Written[T]:
+    def _finish(self, value: T, how: How) -> Written[T]:
         self.result = Written(value, how)
         return self.result
 
@@ -301,7 +302,7 @@ class Write(Generic[T]):
         except OutcomeUnknown as unsettled:
             why, is_doubtful = unsettled.message, True
         if found is not None:
-            return self._done(found, "settled" if self.may_have_acted else "already")
+            return self._finish(found, "settled" if self.may_have_acted else "already")
         self._give_up(error, why, is_doubtful=is_doubtful)
 
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, is_doubtful: bool = False) -> NoReturn:
@@ -311,9 +312,9 @@ class Write(Generic[T]):
         self.unsettled.discard(Meaning.FAILED)
         raise error
 
-    def _settled(self, error: ApiError, meaning: Meaning) -> T | None:
+    def _settle(self, error: ApiError, meaning: Meaning) -> T | None:
         self._is_sending = False
-        if meaning is Meaning.LOST or not self.recovery.can_tell:
+        if meaning is Meaning.LOST or not self.recovery.can_rule_out:
             self.unsettled.add(Meaning.LOST)
             self._loss = self._loss or error
         else:
@@ -374,7 +375,7 @@ def cancelling(
     def request() -> Pending:
         return client.prepare("POST", f"/sessions/{segment(session_id())}/cancel", timeout=timeout)
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         return OutcomeUnknown(why, run_state="unknown", cause=cause)
 
     def stopped_after(signalled: Signalled, value: Any) -> Interrupted:

@@ -98,7 +98,7 @@ class Attempt(NamedTuple):
     key: str
 
     @property
-    def earliest(self) -> float:
+    def no_run_before(self) -> float:
         """The time before which no run can be this attempt's, on either clock; -inf if one is unknown."""
         if self.ahead is None:
             return -math.inf
@@ -182,7 +182,7 @@ class Store:
         self.write(partial(_put, attempt=attempt, statements=(statement,), values=values))
         return attempt
 
-    def settle(self, attempt: Attempt, run_id: str) -> None:
+    def record_run(self, attempt: Attempt, run_id: str) -> None:
         """Record the run an answer named. Another attempt that adopted it is open again."""
         self._tell(attempt, f"started {run_id}")
         self._change(
@@ -194,7 +194,7 @@ class Store:
             insist=True,
         )
 
-    def settle_nothing(self, attempt: Attempt) -> None:
+    def record_nothing(self, attempt: Attempt) -> None:
         """Record that certainly nothing was started, unless a run is known."""
         self._tell(attempt, "started nothing")
         self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)

@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     CannotBe,
-    NoAnswer,
+    NoResponse,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -20,7 +20,7 @@ from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.http.change import READ_WITHIN, Sent, object_write
+from qoder_cli.http.readback import READ_WITHIN, Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
 from qoder_cli.nouns.table import Noun
@@ -81,13 +81,13 @@ Named = tuple[str, Target | QoderError]  # a word, and what it names, or why not
 
 
 def read(app: App, target: Target, **how: Any) -> Raw:
-    """Return a thing as `Client.get` reads it. Raises ApiError, NoAnswer for another thing."""
+    """Return a thing as `Client.get` reads it. Raises ApiError, NoResponse for another thing."""
     try:
         found = mapping(app.client.get(target.path, **how))
     except NotFound as error:
         raise error.about(target.called) from None
     if not target.is_it(found):
-        raise NoAnswer(f"the response is not {target.called}")
+        raise NoResponse(f"the response is not {target.called}")
     return found
 
 

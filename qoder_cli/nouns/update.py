@@ -14,8 +14,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room, without_ours
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.http.change import READ_WITHIN, Sent, object_write
 from qoder_cli.http.pace import Pace
+from qoder_cli.http.readback import READ_WITHIN, Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.table import NOUNS
@@ -85,7 +85,7 @@ def updating(
         return found
 
     # A second is too coarse to say of a change that does not show that it was not made.
-    write.recovery = read_back._replace(settle=settle, already=already, can_tell=is_so is not None)
+    write.recovery = read_back._replace(settle=settle, already=already, can_rule_out=is_so is not None)
     return write
 
 

@@ -23,14 +23,14 @@ from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
-from qoder_cli.http.change import ReadBack
 from qoder_cli.http.client import Client
+from qoder_cli.http.readback import ReadBack
 from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
-MORE_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
+RUN_LIST_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
+THOROUGH_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
-CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
+NOT_STARTED_AFTER = 600.0  # seconds after which a trigger that the list does not show has started nothing
 _NAMED = 5  # runs that an error lists
 
 Attempts = Callable[[], Sequence[Attempt]]
@@ -43,14 +43,14 @@ def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly
     Raises OutcomeUnknown if a run may be ours but need not be, or if the list cannot be read back; Signalled.
     """
     search = _Search(client, store, attempts)
-    looks: tuple[float, ...] = (*LOOKS, *MORE_LOOKS) if thoroughly else LOOKS
+    looks: tuple[float, ...] = (*RUN_LIST_LOOKS, *THOROUGH_LOOKS) if thoroughly else RUN_LIST_LOOKS
     began = client.clock.monotonic()
     for look in looks:
-        if look in MORE_LOOKS and not search.is_worth_more:
+        if look in THOROUGH_LOOKS and not search.is_worth_more:
             break
         client.clock.sleep(max(began + look - client.clock.monotonic(), 0.0))
         search.look()
-    return search.settled()
+    return search.verdict()
 
 
 def age(client: Client, attempt: Attempt) -> float:
@@ -91,7 +91,7 @@ class _Search:
         self._problem = self._gap = None
         reading = ReadBack(self._client, f"/deployments/{segment(self._deployment)}/runs")
         try:
-            for row in reading.rows(lambda: min(attempt.earliest for attempt in self._attempts())):
+            for row in reading.rows(lambda: min(attempt.no_run_before for attempt in self._attempts())):
                 run = Run.read(row)
                 if run is None:
                     self._gap = "the run list shows something that is not a run"
@@ -110,7 +110,7 @@ class _Search:
             return self._problem.retryable
         return self._gap is None and not self._possible(self._store.owners(self._host))
 
-    def settled(self) -> Run | None:
+    def verdict(self) -> Run | None:
         """Return our run, claimed; None if no run can be ours. Raises OutcomeUnknown."""
         if self._problem is not None:
             raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
@@ -156,7 +156,7 @@ class _Search:
     def _possible(self, owners: dict[str, Entry]) -> list[Run]:
         """Return the runs that may be ours, read widely."""
         mine = {attempt.id for attempt in self._attempts()}
-        since = min(attempt.earliest for attempt in self._attempts())
+        since = min(attempt.no_run_before for attempt in self._attempts())
 
         def is_possible(run: Run) -> bool:
             owner, created = owners.get(run.id), self._created(run)
@@ -223,8 +223,8 @@ def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) 
     """Record that those attempts started nothing that are long enough ago. The list shows no run. Return the others."""
     left = []
     for attempt in attempts:
-        if age(client, dated(client, attempt)) > CERTAIN:
-            store.settle_nothing(attempt)
+        if age(client, dated(client, attempt)) > NOT_STARTED_AFTER:
+            store.record_nothing(attempt)
         else:
             left.append(attempt)
     return left

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NoResponse, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
@@ -23,8 +23,8 @@ from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, mes
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
-RESENDS = 2  # of harmless repeats
+EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
+INTERRUPTION_RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
@@ -67,7 +67,7 @@ def _accepted(
     data = mapping(client.understand(answer)).get("data")
     accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
     if len(accepted) != len(events):
-        raise NoAnswer("the response does not show what was accepted")
+        raise NoResponse("the response does not show what was accepted")
     for event, sent in zip(accepted, events, strict=True):
         wanted = {"session_id": session_id, "type": sent["type"]}
         wanted |= {name: sent.get(name) for name in ANSWERS.values()}
@@ -75,7 +75,7 @@ def _accepted(
         says_else = "content" in event and _words(event) != _words(sent)
         is_old = event_key(event) in known
         if is_other or says_else or is_old or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
-            raise NoAnswer("the response does not show what was accepted")
+            raise NoResponse("the response does not show what was accepted")
     return accepted
 
 
@@ -92,7 +92,7 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
     look = app.looking("session", "logs", session_id, "--tail", "20")
     about: dict[str, Any] = {"next": look, "session_id": session_id, "run_state": "unknown"}
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} was delivered", why)))
         return OutcomeUnknown(message, hint="check before doing it again", cause=cause, **about)
 
@@ -110,7 +110,7 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
 
     def settle(error: ApiError, meaning: Meaning) -> Events | None:
         app.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
-        return look_for(app.clock, find, LOOKS, unread=_UNREAD)
+        return look_for(app.clock, find, EVENT_LOOKS, unread=_UNREAD)
 
     return recovery._replace(settle=settle)
 
@@ -120,8 +120,8 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     client, events, key = app.client, [{"type": "user.interrupt"}], str(uuid.uuid4())
 
     def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        if resends < RESENDS:
-            return LOOKS[resends]
+        if resends < INTERRUPTION_RESENDS:
+            return EVENT_LOOKS[resends]
         return None
 
     recovery = by_events(app, session_id, f"the interruption of {session_id}", None)
@@ -170,7 +170,7 @@ class Delivery:
             return None
         if self._refusals == 1:
             self._client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
-        looks = LOOKS if self._refusals == 1 else LOOKS[:1]
+        looks = EVENT_LOOKS if self._refusals == 1 else EVENT_LOOKS[:1]
         return look_for(self._client.clock, lambda: self._sent(retry=False), (0.0, *looks), unread=_UNREAD)
 
     def sent_before(self) -> Events | None:
@@ -233,8 +233,8 @@ class Answers:
         what = f"what was said to {', '.join(self._ids)}"
         recovery = by_events(app, asked.session_id, what, self._find)
 
-        def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
-            unknown = recovery.doubt(why, cause, is_absent)
+        def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
+            unknown = recovery.doubt(why, cause, may_repeat)
             if not self._recorded:
                 return unknown
             stop = app.command("session", "cancel", asked.session_id)

@@ -10,7 +10,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, filled, mapping, text
 from qoder_cli.files.normal import TOKENS
-from qoder_cli.http.change import READ_WITHIN
+from qoder_cli.http.readback import READ_WITHIN
 from qoder_cli.nouns.change import DELETE, Target, ending, writing
 from qoder_cli.nouns.files import read_text, upload
 from qoder_cli.nouns.update import update

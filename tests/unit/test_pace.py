@@ -7,8 +7,8 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
-from qoder_cli.http.change import Sent, object_write
 from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder

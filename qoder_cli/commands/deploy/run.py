@@ -165,7 +165,7 @@ def _started(app: App, order: "Order") -> "Run":
 
 def _accepted(app: App, run: "Run") -> "Ended":
     """Return the state of a run that nobody waits for: it may have failed already."""
-    from qoder_cli.base.outcome import Standing, settle, standing
+    from qoder_cli.base.outcome import Standing, fill_status, standing
     from qoder_cli.runs.ending import Ended, accepted_error
 
     if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
@@ -173,5 +173,5 @@ def _accepted(app: App, run: "Run") -> "Ended":
 
         run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
     else:
-        run = settle(run)
+        run = fill_status(run)
     return Ended(run.id, run, accepted_error(run, app))

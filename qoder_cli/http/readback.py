@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoResponse, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 READ_WITHIN = 10.0  # seconds for one reading back
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the loss of an answer at which it is read back
-RESENDS = 2
+READ_BACK_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the loss of an answer at which it is read back
+CHANGE_RESENDS = 2
 
 MOST_PAGES = 30  # of 100 rows
 PAGE_WITHIN = 10.0  # seconds
@@ -80,7 +80,7 @@ def object_write(
     def read(answer: Answer) -> Resource:
         found = parse(client.understand(answer))
         if found is None or not shows(found):
-            raise NoAnswer("the response does not show the change")
+            raise NoResponse("the response does not show the change")
         return found
 
     recovery = reading_back(client, find, what=what, look=look, method=sent.method, repeatable=repeatable)
@@ -103,7 +103,7 @@ def reading_back(
     a 5xx leaves it unknown, too. `look` is the command to look with.
     """
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))
         hint = "check; it is safe to repeat" if repeatable else "check before doing it again"
         return OutcomeUnknown(message, hint=hint, next=look, cause=cause)
@@ -112,7 +112,7 @@ def reading_back(
         return signalled.in_words(f"stopped by a signal; {what} succeeded ({value.id})")
 
     def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        may_follow = repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
+        may_follow = repeatable and meaning is not Meaning.DOUBTFUL and resends < CHANGE_RESENDS
         return 0.0 if may_follow else None
 
     recovery = Recovery[Resource](doubt, resend_after=resend_after, stopped_after=stopped_after)
@@ -129,8 +129,8 @@ def reading_back(
 
     def settle(error: ApiError, meaning: Meaning) -> Resource | None:
         why = error.message.rstrip(".")
-        client.progress.note(f"no confirmation ({why}); reading back for up to {LOOKS[-1]:.0f}s")
-        return read_back(LOOKS, error)
+        client.progress.note(f"no confirmation ({why}); reading back for up to {READ_BACK_LOOKS[-1]:.0f}s")
+        return read_back(READ_BACK_LOOKS, error)
 
     def already(error: ApiError, write: Write[Resource]) -> Resource | None:
         if method == "DELETE" and error.http_status == 404:
@@ -139,10 +139,14 @@ def reading_back(
             return None
         if not repeatable or error.http_status not in (403, 409):
             return None
-        looks = (0.0, *LOOKS[:4]) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
+        looks = (
+            (0.0, *READ_BACK_LOOKS[:4]) if error.http_status == 409 else (0.0,)
+        )  # a replica may lag; a permission does not
         return read_back(looks, error)
 
-    return recovery._replace(settle=settle, already=already, can_tell=True, absent="reading it back does not show it")
+    return recovery._replace(
+        settle=settle, already=already, can_rule_out=True, absent="reading it back does not show it"
+    )
 
 
 class ReadBack:
