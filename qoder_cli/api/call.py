@@ -1,6 +1,6 @@
 """One request of `qoder api`, sent again only if that is safe.
 
-A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no answer, or one
+A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no response, or one
 not the API's, nobody knows (exit 9), unless it certainly never arrived (exit 7). With a key
 it is retried like a GET, under that key, which a server may ignore (help/pages/api.md#idempotency).
 """
@@ -14,14 +14,14 @@ from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
 from qoder_cli.nouns.table import Operation, of_path, readable
 
-WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
+WRITE_TIMEOUT = 60.0  # seconds; a lost response to a write costs more than waiting for it
 _NO_FEATURE = "feature_not_available"
 
 
 class RawCall:
-    """A request and its result. A lost answer cannot be settled: the request may be any.
+    """A request and its result. A lost response cannot be settled: the request may be any.
 
-    `answer` is the last complete answer; `is_done` is True once one says that all is done.
+    `answer` is the last complete response; `is_done` is True once one says that all is done.
     """
 
     def __init__(self, app: App, request: RawRequest) -> None:
@@ -32,7 +32,7 @@ class RawCall:
         self._announced = False
 
     def make(self) -> Answer:
-        """Send it and return the answer, which is 2xx and believable.
+        """Send it and return the response, which is 2xx and believable.
 
         Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `Write.deliver`.
         """

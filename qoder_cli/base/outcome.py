@@ -118,7 +118,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
     """Return the run with its session's first ending filled in, and `usage`."""
     derived: dict[str, Any] = {}
     if ending.status or run.raw.get("status") is not None:
-        derived["status"] = ending.status  # None takes a status away that the session has overruled
+        derived["status"] = ending.status  # None removes a status that the session overruled
     if ending.at:
         derived["completed_at"] = ending.at
     duration = None if run.is_session else milliseconds_between(run.triggered_at, ending.at)
@@ -168,7 +168,7 @@ class Rest(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What events mean that are taken in their order.
+    """What events mean, read in order.
 
     `is_unclear`: only the agent's own events can tell whether an idle before any known work was
     an ending, for nothing else was one, or another idle or an error stands before it.
@@ -178,7 +178,7 @@ class Judgement(NamedTuple):
     asks: Asks | None
     worked: bool
     is_unclear: bool
-    rests: bool  # whether an ending was the last, but for errors and other endings
+    rests: bool  # whether only errors or endings follow an ending
 
 
 NOTHING_YET = Judgement([], None, worked=False, is_unclear=False, rests=False)
@@ -241,12 +241,12 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
 
 
 def is_asking(event: dict[str, Any]) -> bool:
-    """Return whether an agent stopped here to wait for an answer, given since or not."""
+    """Return whether an agent stopped here to wait for an answer, whether or not it has come since."""
     return event.get("type") in _IDLE and stop_reason(event) == "requires_action"
 
 
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
-    """Return what an agent waits for whose newest status this is; None if for nothing.
+    """Given an agent's newest status event, return what it waits for, or None.
 
     It waits at a `requires_action` until each call that this names is `answered` after it; where it names none, until
     anything is.

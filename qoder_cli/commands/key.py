@@ -77,7 +77,8 @@ def _warn_of_runs(app: App, entries: Sequence[Entry]) -> None:
     if runs := [entry.run for entry in entries if entry.run]:
         app.progress.warn(f"it started run {runs[-1]}")
     if sighted:
-        app.progress.warn(f"these runs may be of a start that is in doubt: {', '.join(sorted(sighted)[:_LISTED])}")
+        listed = ", ".join(sorted(sighted)[:_LISTED])
+        app.progress.warn(f"these runs may have been started by an unconfirmed attempt: {listed}")
 
 
 def _confirm(app: App, question: str, *, yes: bool) -> None:
@@ -86,7 +87,7 @@ def _confirm(app: App, question: str, *, yes: bool) -> None:
         return
     if not app.may_ask:
         raise UsageError(
-            "this requires confirmation: a run may be going", hint="check the runs, then confirm with --yes"
+            "this requires confirmation: a run may have been started", hint="check the runs, then confirm with --yes"
         )
     if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")

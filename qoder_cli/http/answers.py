@@ -38,7 +38,7 @@ class Answer:
     content: bytes
     body: str  # the content as text; U+FFFD stands for what is not UTF-8
     kind: str  # the media type in lowercase; empty when the server names none
-    is_kept: bool = False  # by a cache: it tells of the past
+    is_kept: bool = False  # by a cache: it may be out of date
 
 
 # A request in a thread of its own, so that deadlines and Ctrl-C hold whatever the server does: httpx's
@@ -47,7 +47,7 @@ Pending = Task[Answer]
 
 
 def answer_to(request: Pending, within: float | None = None) -> Answer:
-    """Return the answer to a request that was started. Raises ApiError; NoResponse after so many seconds."""
+    """Return the response to a request that was started. Raises ApiError; NoResponse after so many seconds."""
     seconds = within or request.within
     if not request.wait(seconds):
         request.give_up()
@@ -62,7 +62,7 @@ def not_json(answer: Answer, host: str, error: ValueError) -> NoResponse:
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[str], str]) -> NoReturn:
-    """Raise the ApiError for a response but 2xx; `now` is the server's clock.
+    """Raise the ApiError for a response other than 2xx; `now` is the server's clock.
 
     `veil` takes secrets out of what the server says: it may quote what it was sent.
     """
@@ -113,7 +113,7 @@ def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
-    """Return error class, hint and whether retrying can help, for a status but 2xx."""
+    """Return error class, hint and whether retrying can help, for a status other than 2xx."""
     if status == 401:
         return AuthError, f"the token from {settings.token_source} was rejected: {settings.advice}", False
     if status == 403:

@@ -50,7 +50,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (help/pages/api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
-MOST_REPEATS = 10  # of a page, in a row, until a list is given up that has no end
+MOST_REPEATS = 10  # identical pages in a row before an endless list is given up
 FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
@@ -87,11 +87,11 @@ class Client:
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
         self._sent: list[bytes] = []  # bodies, which may hold secrets
-        self.writes: list[Any] = []  # each Write that was sent: what a signal says depends on what became of it
+        self.writes: list[Any] = []  # each Write that was sent: the message after a signal depends on them
         headers = {
             "authorization": f"Bearer {settings.token}",
             "accept": "application/json",
-            "cache-control": "no-cache",  # what a proxy has kept tells of the past
+            "cache-control": "no-cache",  # cached responses may be stale
             "user-agent": f"qoder-cli/{__version__}",
         }
         if settings.workspace_id:
@@ -152,8 +152,8 @@ class Client:
     ) -> Any:
         """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
 
-        With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept is no
-        answer; for `exact` see `jsontext.parse`.
+        With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept does
+        not count; for `exact` see `jsontext.parse`.
         """
         began, tries = self.clock.monotonic(), 0
         while True:
@@ -240,7 +240,7 @@ class Client:
             raise no_response(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
-        """Send a request and return the answer, within so many seconds, else its own limit. Raises ApiError."""
+        """Send a request and return the response, within so many seconds, else its own limit. Raises ApiError."""
         return answer_to(request.start(), within)
 
     @contextmanager
@@ -253,7 +253,8 @@ class Client:
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Open an event stream after the event `last_event_id`: its head, and its bytes as they come.
 
-        Raises ApiError for a response but 2xx; NoResponse if it is no event stream, it breaks, or is silent for 75 s.
+        Raises ApiError for a response other than 2xx; NoResponse if it is no event stream, it breaks, or is silent for
+        75 s.
         """
         self.take_turn()
         request = self._request(
@@ -353,7 +354,7 @@ class Client:
                 return replace(self._answer(request, response, _body(response, pending.commit)), is_kept=kept)
             finally:
                 response.close()
-                # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
+                # Request and response refer to each other, and so would they, by way of `trace`, to the body's text,
                 # which then stays in memory until someone looks for such garbage.
                 del request.extensions["trace"]
 
@@ -424,7 +425,7 @@ class Client:
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
         text = by_shape(self._sent_secrets().out_of(text[:LONGEST_READ]))
-        return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after the shape, which tells the token in any case
+        return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
 
     @cached_property
     def _own(self) -> "SentSecrets":
@@ -548,7 +549,7 @@ def _trust(url: str) -> Any:
 
 
 def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> bytes:
-    """Return a whole body. `heed` is called at each piece, for one that drips never ends by itself."""
+    """Return a whole body. `heed` is called at each piece, because a body that drips in never times out."""
 
     def pieces() -> Iterator[bytes]:
         for piece in _decoded(response):

@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ended(Result[Run]):
-    """What came of one run, or of one that was to be; `with_message`: its final message is what is to be printed."""
+    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed."""
 
     with_message: bool = False
 

@@ -99,7 +99,7 @@ class Observer:
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
 
-        Before its session decides, the run is read again: it may name another one by now.
+        Before its session decides, the run is read again: it may name another session by now.
         """
         raw = Run(self.run.raw) if self.run else None
         is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
@@ -151,7 +151,7 @@ class Observer:
                 self._going_since = self._client.clock.monotonic()
 
     def take_session(self, session: dict[str, Any] | None) -> None:
-        """Take a session at rest from a list, which saves asking what it used; None if it went on."""
+        """Take a session at rest from a list, which saves asking what it used; None if the session has gone on."""
         self._session = session
 
     def reread(self, run: Run) -> bool:
@@ -168,7 +168,7 @@ class Observer:
         return self.ended
 
     def read_if_unclear(self, started: Run) -> Run:
-        """Return a run that was started; read now, if its trigger's answer says too little and it can be read."""
+        """Return a run that was started; read now, if the response said too little and the run can be read."""
         if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
                 return self.read_once()
@@ -219,7 +219,7 @@ class Observer:
         return self._read_run(within, retry)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
-        self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
+        self._keep(apply_ending(run, ending))  # kept first, in case reading the usage fails
         if self.state.judge is None:
             self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
         elif session := self.state.judge.reread(USAGE_WITHIN):
@@ -233,7 +233,7 @@ class Observer:
         return self.state
 
     def _age(self, run: Run) -> float:
-        """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
+        """Return a run's age in seconds on the server's clock; without a time, the limit itself."""
         return YOUNG if run.created is None else self._client.server_now() - run.created
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:

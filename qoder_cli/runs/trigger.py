@@ -1,8 +1,10 @@
 """The one write that must not happen twice: `POST /deployments/{id}/run`.
 
-Its page promises no idempotency, replies get lost and a server can act late (help/pages/api.md#idempotency and
-#open-questions). What settles it is the run list (`lost`). A 5xx of the API itself is sent again at most twice, and
-only when the list rules out a run of ours; a lost answer never by itself.
+Its page promises no idempotency, responses get lost and a server can act late (help/pages/api.md#idempotency and
+#open-questions). What settles it is the run list (`lost`). After a 5xx from the API itself the request is sent again,
+at most twice; after a lost response only with --on-lost resend, or when the key is used again. In each case only if the
+list rules out a run of ours. An attempt that failed stays open after exit 6 or 7, too: the server may act on it late,
+so the next start under its key looks first.
 """
 
 import math
@@ -26,13 +28,22 @@ from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import RUN_LIST_LOOKS, THOROUGH_LOOKS, age, dated, look_for_run, note_not_started, to_forget
+from qoder_cli.runs.lost import (
+    RUN_LIST_LOOKS,
+    THOROUGH_LOOKS,
+    age,
+    dated,
+    hint_to_end_doubt,
+    look_for_run,
+    note_not_started,
+    to_forget,
+)
 from qoder_cli.settings.values import OnLost, written
 
 TRIGGER_TIMEOUT = 60.0  # seconds
 TRIGGER_RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
-# A key of our own making, which the hint of an exit 9 repeats: no run of before can be under it.
+# A key of our own making, which the hint of an exit 9 repeats: no run from before its first attempt can have it.
 _MADE_HERE = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
@@ -65,9 +76,9 @@ class Trigger:
         self._app = app
         self._order = order
         self._key = order.key or str(uuid.uuid4())
-        self._first_under_key: Attempt | None = None  # of other commands under this key
-        self._open_under_key: list[Attempt] = []  # of those, what is unsettled
-        self._sent: dict[Attempt, float] = {}  # of this command: those that may have started a run, and when
+        self._first_under_key: Attempt | None = None  # of an earlier command
+        self._open_under_key: list[Attempt] = []  # of earlier commands, oldest first
+        self._sent: dict[Attempt, float] = {}  # this command's that may have started a run, and when each was sent
 
     @property
     def repeat(self) -> list[str]:
@@ -78,8 +89,8 @@ class Trigger:
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
 
-        Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed; Signalled,
-        when `run` and `write` say what is known.
+        Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed, Signalled;
+        `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
             if (run := self._started_before()) is not None:
@@ -94,7 +105,7 @@ class Trigger:
         return client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=timeout)
 
     def _read(self, answer: Answer) -> Run:
-        """Return the run in an answer. Raises ApiError, and OutcomeUnknown for another deployment's run."""
+        """Return the run in a response. Raises ApiError, and OutcomeUnknown for another deployment's run."""
         run = Run.read(self._app.client.understand(answer))
         if run is None:
             raise NoResponse("the response is not a run")
@@ -115,7 +126,7 @@ class Trigger:
     def _no_run_before(self) -> float:
         """The time before which no run can have been started under the key, by the server's clock; -inf if unknown.
 
-        A key that was typed may have started its run long ago, and the server answers with that one again.
+        A key that was typed may have started its run long ago, and the server may return that old run.
         """
         if self._order.key is None:
             return self._attempts()[0].no_run_before
@@ -129,10 +140,11 @@ class Trigger:
         end_doubt = to_forget(self._app)
         if self._order.key is not None:
             end_doubt = shlex.join(self._app.command("key", "free", self._key))
-        hint = f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them"
-        next = self._to_look
+        hint, next = hint_to_end_doubt(end_doubt), self._to_look
         if may_repeat:
-            hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
+            check = shlex.join(self._app.command("run", "wait", "last"))
+            hint = f"check first: {check}; only if it finds no run, send it again, under the same key"
+            next = self.repeat
         return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)
 
     def _begin(self) -> None:
@@ -165,7 +177,7 @@ class Trigger:
         return self._find(thoroughly=thoroughly)
 
     def _already(self, error: ApiError, write: Write[Run]) -> Run | None:
-        """Return the run that an attempt which failed has started since, though a later one was refused."""
+        """Return the run that a failed attempt turns out to have started, when a later attempt was refused."""
         return self._find(thoroughly=False) if Meaning.FAILED in write.unsettled else None
 
     def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
@@ -175,13 +187,13 @@ class Trigger:
         if meaning is Meaning.LOST:
             return 0.0 if self._order.on_lost == "resend" else None
         pause = error.retry_after or 0.0
-        # The look took its part of what the server asked for.
+        # Looking has already used up part of the requested pause.
         return max(pause - THOROUGH_LOOKS[-1], 0.0) if pause <= LONGEST_RETRY_AFTER else None
 
     # The run list.
 
     def _find(self, *, thoroughly: bool) -> Run | None:
-        """Look for the run of any unsettled attempt under this key."""
+        """Look for the run of any open attempt under this key."""
         run = look_for_run(self._app.client, self._app.store, self._attempts, thoroughly=thoroughly)
         if run is not None:
             run = replace(run, adopted=True)
@@ -192,7 +204,7 @@ class Trigger:
         return run
 
     def _attempts(self) -> list[Attempt]:
-        """Return the unsettled attempts under this key, oldest first, on the server's clock."""
+        """Return the open attempts under this key, oldest first, on the server's clock."""
         client = self._app.client
         found = [dated(client, attempt) for attempt in self._open_under_key]
         for attempt, sent in self._sent.items():

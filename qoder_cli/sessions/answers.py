@@ -23,7 +23,7 @@ from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, mes
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
+EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
 INTERRUPTION_RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
@@ -60,7 +60,7 @@ def _post(client: "Client", session_id: str, events: Events, key: str) -> Pendin
 def _accepted(
     client: "Client", answer: Answer, session_id: str, events: Events, *, known: Collection[str] = ()
 ) -> Events:
-    """Return the events that an answer accepts. Raises ApiError unless they may be those that were sent.
+    """Return the events that a response accepts. Raises ApiError unless they may be those that were sent.
 
     What has the key of one `known` before is none of them: a proxy may answer as it was answered then.
     """
@@ -162,7 +162,7 @@ class Delivery:
         return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
 
     def _already(self, error: ApiError, write: Write[Events]) -> Events | None:
-        """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
+        """Return the message if it is there: a proxy may have sent it twice, and only the copy was refused."""
         self._refusals += 1
         if self._refusals == 1:
             self._refused_at = self._client.clock.monotonic()
@@ -180,7 +180,7 @@ class Delivery:
         return None
 
     def may_be_hidden(self) -> bool:
-        """Return whether the message may be there, though no replica shows it: none shows yet why it was refused."""
+        """Return whether the message may be there unseen: the replicas do not even show yet why it was refused."""
         newest = event_at(look(self._client, self.session_id).newest)
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
@@ -189,7 +189,7 @@ class Delivery:
         return self._found(self._messages(retry=retry, until=self._before), not_before=self._began - _DATES_DIFFER)
 
     def _is_busy_since_before(self) -> bool:
-        """Return whether what the agent is busy with began before the first attempt, which that refused then."""
+        """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
         with suppress(ApiError):
             asked = look(self._client, self.session_id, retry=False)
             at = event_at(asked.newest)
@@ -197,7 +197,8 @@ class Delivery:
         return False
 
     def _found(self, listed: Events, *, not_before: float) -> Events | None:
-        """Return the newest of some messages that is ours: unknown before, and no older, for replicas may hide some."""
+        """Return the newest message that is ours: not listed before the first attempt, and not older, since a replica
+        may have hidden it."""
         ours = message_text(self._events[0])
         for event in listed:
             at = event_at(event)

@@ -106,7 +106,7 @@ UNSURE: dict[str, Shown] = {
     "next_page is a number": told({**page(), "next_page": 0}),
 }
 SAID = {
-    "a run of the minute before": "not certainly enough",
+    "a run of the minute before": "not certain enough",
     "a list that a proxy has kept": "has kept",
     **{f"{key} is {odd!r}": "drun_7" for key, values in ODD_VALUES.items() for odd in values},
 }

@@ -25,7 +25,7 @@ def test_key_free_sends_nothing_and_lets_the_key_start_a_run_again(in_doubt: Qod
     before = len(in_doubt.wire.requests)
     ran = in_doubt("key", "free", "night-1", "--yes", "--json")
     assert (ran.code, ran.json) == (0, {"key": "night-1", "deployment": "dep_1", "run": None, "freed": True})
-    assert "these runs may be of a start that is in doubt: drun_7, drun_8" in ran.err
+    assert "these runs may have been started by an unconfirmed attempt: drun_7, drun_8" in ran.err
     assert len(in_doubt.wire.requests) == before
     in_doubt.wire.on(*TRIGGER, fresh(9))
     assert in_doubt(*NIGHT, "-q").out == "drun_9\n"

@@ -54,7 +54,7 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
     qoder.clock.at_sleep = pace.close
     write = creation(qoder, pace, repeatable=True)
-    with pytest.raises(OutcomeUnknown, match="stopped before it could be retried"):
+    with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
 

@@ -23,7 +23,7 @@ def wait(
     result: bool = flag("--result", "Print the agent's final message instead of the run."),
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: OnAsk | None = options.ON_ASK,
-    forget: bool = flag("--forget", "With `last`: end the doubt whether it was started."),
+    forget: bool = flag("--forget", "With `last`: treat a start in doubt as never made."),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     ci: bool = options.CI,

@@ -23,7 +23,7 @@ Launched = tuple[Ended, PolledRun | None]  # the result, and the run if it start
 class Launches:
     """Starts the ordered runs and reports to the conductor, in the caller's thread.
 
-    A run to wait for joins the wait; any other is read again if the answer said too little.
+    A run to wait for joins the wait; any other is read again if the response said too little.
     """
 
     def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor, wait: Wait) -> None:
