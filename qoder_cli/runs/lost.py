@@ -228,7 +228,7 @@ def last_run(app: App) -> str:
 
 
 def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Record that those attempts started nothing that are long enough ago. The list shows no run. Return the others."""
+    """Record as not started the attempts that are long enough ago: the list shows no run. Return the others."""
     left = []
     for attempt in attempts:
         if age(client, dated(client, attempt)) > NOT_STARTED_AFTER:

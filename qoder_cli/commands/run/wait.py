@@ -37,7 +37,8 @@ def wait(
 
     If it is unknown whether `last` was started (exit 9), check the deployment's
     runs. If none is yours, --forget makes the start count as never happened,
-    so that it can be repeated. It asks first; scripts need --yes.
+    with others under its key, so that it can be repeated. It asks first;
+    scripts need --yes.
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
