@@ -65,8 +65,8 @@ def begin(work: Callable[[], None]) -> None:
 class Task(Generic[R]):
     """One call in a thread of its own, and its result. It should take at most `within` seconds.
 
-    Before what cannot be undone, the call may `commit`: that and giving up on it exclude each
-    other, so who was told that nothing happened can rely on it.
+    Before what cannot be undone, the call may `commit`: it is either committed or given up, never both; so a caller
+    told that nothing happened can rely on it.
     """
 
     def __init__(self, call: Callable[[], R], *, within: float = math.inf) -> None:
@@ -100,7 +100,7 @@ class Task(Generic[R]):
             while seconds > 0 and not self._has_ended:
                 try:
                     next_of(self._end, min(seconds, _LONGEST_WAIT))
-                    self._end.put(None)  # for whoever waits beside
+                    self._end.put(None)  # for other waiters
                 except Empty:
                     seconds -= _LONGEST_WAIT
         return self._has_ended

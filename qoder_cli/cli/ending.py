@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, QoderError, ReaderGone, RunState, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import is_going, settle
+from qoder_cli.base.outcome import fill_status, is_going
 from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _print(app: App, run: Run, *, with_message: bool) -> QoderError | None:
 
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     """Print a run, leave it as --on-leave says, and return the signal's error."""
-    run = settle(run)
+    run = fill_status(run)
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             app.show_run(run)
@@ -67,7 +67,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
 
 def complete(error: QoderError, run: Run, app: App) -> QoderError:
     """Return the error with its run named; with JSON, print that run."""
-    run = settle(run)
+    run = fill_status(run)
     if error.run_id is None:
         run_state: RunState = "ended"
         if is_going(run):

@@ -177,7 +177,8 @@ def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
     """Refuse words that typer would misread. Raises UsageError.
 
     If a shell variable is empty, `--idempotency-key --dry-run` would start what was only to be
-    shown. An option with a typographic dash, and fields after `--json`, would be names.
+    shown. An option with a typographic dash, and fields after `--json`, would be taken for
+    names.
     """
     options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
     takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}

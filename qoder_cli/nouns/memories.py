@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
@@ -83,10 +83,10 @@ def found(app: App, store: str, typed: str) -> Raw:
 
 
 def digest(raw: Raw) -> str:
-    """Return the digest of a memory's content. Raises NoAnswer."""
+    """Return the digest of a memory's content. Raises NoResponse."""
     known = text(raw.get("content_sha256"))
     if known is None and not isinstance(raw.get("content"), str):
-        raise NoAnswer(f"the response does not show the content of {raw.get('id')}")
+        raise NoResponse(f"the response does not show the content of {raw.get('id')}")
     return known or sha256_of(str(raw["content"]))
 
 
@@ -106,7 +106,7 @@ _FORM = Form(
 
 
 def target_as_read(store: str, raw: Raw) -> Target:
-    """Return a memory, to change only as it was read. Raises NoAnswer."""
+    """Return a memory, to change only as it was read. Raises NoResponse."""
     target = target_of(ENTRY, store, str(raw["id"]))
     look = ("memory", "cat", store, target.id)
     return target._replace(

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.http.redact import by_shape, spellings
 from qoder_cli.nouns.edits.create import creating
@@ -220,7 +220,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
     found = client.patiently(ask)
     if text(found.get("status")) is None:
-        raise NoAnswer(f"the response does not tell the status of {id}")
+        raise NoResponse(f"the response does not tell the status of {id}")
     return found
 
 

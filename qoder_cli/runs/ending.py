@@ -11,7 +11,7 @@ from qoder_cli.base.errors import (
     Interrupted,
     LostSight,
     NeedsAnswer,
-    NoAnswer,
+    NoResponse,
     NotYet,
     OutcomeUnknown,
     QoderError,
@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ended(Result[Run]):
-    """What came of one run, or of one that was to be; `with_message`: its final message is what is to be printed."""
+    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed."""
 
     with_message: bool = False
 
@@ -108,7 +108,7 @@ def naming(run: Run, run_state: RunState) -> dict[str, Any]:
 
 
 def ending_error(run: Run, app: App) -> QoderError | None:
-    """Return the error for a settled run; None if it completed."""
+    """Return the error for a run, its status filled in; None if it completed."""
     about = {**naming(run, "ended"), "api_type": run.error_type}
     match verdict(run):
         case Exit.OK:
@@ -276,7 +276,7 @@ def _session_now(app: App, run: Run) -> str:
     path = f"/deployment_runs/{segment(run.id)}"
     again = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))
     if again is None or again.id != run.id or again.session_id is None:
-        raise NoAnswer(f"the response is not run {run.id}, or names no session")
+        raise NoResponse(f"the response is not run {run.id}, or names no session")
     return again.session_id
 
 

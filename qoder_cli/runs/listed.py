@@ -8,9 +8,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Standing, settle, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, fill_status, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
-from qoder_cli.http.answers import no_answer
+from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.views import recent_fields
@@ -27,7 +27,7 @@ def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Itera
     for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         runs = [run for item in page["data"] if (run := Run.read(item))]
         if any(run.deployment_id not in (None, deployment_id) for run in runs):
-            raise no_answer(f"the response shows the runs of another deployment than {deployment_id}")
+            raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
         yield runs
 
 
@@ -53,7 +53,7 @@ class Resolver:
 
     def _resolved(self, run: Run) -> Run:
         if standing(run) is not Standing.ASK_SESSION:
-            return with_asks(self._client, settle(run)) if self.asks else settle(run)
+            return with_asks(self._client, fill_status(run)) if self.asks else fill_status(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
             reader = Observer(self._client, str(run.raw.get("id")), run=run)

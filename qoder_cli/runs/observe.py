@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, QoderError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
@@ -20,8 +20,8 @@ from qoder_cli.base.outcome import (
     Standing,
     apply_asks,
     apply_ending,
+    fill_status,
     is_going,
-    settle,
     standing,
 )
 from qoder_cli.base.polling import doubling, poll
@@ -46,7 +46,8 @@ HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 class Observer:
     """One run, and how much of its session's story is known.
 
-    `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or never will be.
+    `run`: the newest reading, its status filled in; None before the first. `ended`: its ending is known, or never will
+    be.
     `is_fresh`: a run that the server does not show may not have reached every replica yet. A session's turn is observed
     by the `state` of the session, which has a judge; it is asked for by its own id.
     """
@@ -72,7 +73,7 @@ class Observer:
         self.run: Run | None = None
         self.ended = False
         if run is not None:
-            self._keep(settle(run))
+            self._keep(fill_status(run))
 
     def _keep(self, run: Run) -> None:
         self.run = replace(run, adopted=True) if self.adopted else run
@@ -98,7 +99,7 @@ class Observer:
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
 
-        Before its session decides, the run is read again: it may name another one by now.
+        Before its session decides, the run is read again: it may name another session by now.
         """
         raw = Run(self.run.raw) if self.run else None
         is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
@@ -110,13 +111,13 @@ class Observer:
                 break
             reading = self._session_of(raw).ask(within=within, retry=retry)
             if reading.ending is None and reading.error is None and not reading.is_silent:
-                return self._settled(raw, reading)
+                return self._take_reading(raw, reading)
             again = raw if is_read else self._read_again(raw, within, retry)
             if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
-                return self._settled(raw, reading)
+                return self._take_reading(raw, reading)
             raw, is_read = again, False
         else:
-            raise NoAnswer(f"run {self.run_id} names another session each time it is read")
+            raise NoResponse(f"run {self.run_id} names another session each time it is read")
         if standing(raw) is Standing.GOING:
             self._check_session(raw, within, retry)
         else:
@@ -124,7 +125,7 @@ class Observer:
         assert self.run is not None  # it was put there above
         return self.run
 
-    def _settled(self, run: Run, reading: SessionReading) -> Run:
+    def _take_reading(self, run: Run, reading: SessionReading) -> Run:
         """Take in what was read of a run's session. Raises its error."""
         if reading.error is not None:
             raise reading.error
@@ -137,7 +138,7 @@ class Observer:
 
     def _put(self, run: Run) -> None:
         """Keep a reading, with what its session waits for."""
-        self._keep(settle(run))
+        self._keep(fill_status(run))
         if self.state.asks and not self.ended:
             self._keep(apply_asks(run, self.state.asks[0]))
 
@@ -150,7 +151,7 @@ class Observer:
                 self._going_since = self._client.clock.monotonic()
 
     def take_session(self, session: dict[str, Any] | None) -> None:
-        """Take a session at rest from a list, which saves asking what it used; None if it went on."""
+        """Take a session at rest from a list, which saves asking what it used; None if the session has gone on."""
         self._session = session
 
     def reread(self, run: Run) -> bool:
@@ -158,7 +159,7 @@ class Observer:
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended
         try:
-            self._settled(run, self._session_of(run).ask(within=None, retry=True))
+            self._take_reading(run, self._session_of(run).ask(within=None, retry=True))
         except NotFound as error:
             if error.enveloped and self._age(run) > LONGEST_RUN:
                 self._keep(apply_ending(run, SESSION_DELETED))
@@ -167,7 +168,7 @@ class Observer:
         return self.ended
 
     def read_if_unclear(self, started: Run) -> Run:
-        """Return a run that was started; read now, if its trigger's answer says too little and it can be read."""
+        """Return a run that was started; read now, if the response said too little and the run can be read."""
         if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
                 return self.read_once()
@@ -207,7 +208,7 @@ class Observer:
             raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
-            raise NoAnswer(f"the response is not run {self.run_id}")
+            raise NoResponse(f"the response is not run {self.run_id}")
         return run
 
     def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
@@ -218,7 +219,7 @@ class Observer:
         return self._read_run(within, retry)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
-        self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
+        self._keep(apply_ending(run, ending))  # kept first, in case reading the usage fails
         if self.state.judge is None:
             self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
         elif session := self.state.judge.reread(USAGE_WITHIN):
@@ -232,7 +233,7 @@ class Observer:
         return self.state
 
     def _age(self, run: Run) -> float:
-        """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
+        """Return a run's age in seconds on the server's clock; without a time, the limit itself."""
         return YOUNG if run.created is None else self._client.server_now() - run.created
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:

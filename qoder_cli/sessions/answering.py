@@ -68,8 +68,8 @@ class Turn(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """How a command waits: at most so long (seconds), until a session `rests`, and for what `follows` on what was sent,
-    which it returns.
+    """How a command waits: at most so long (seconds), until a session `rests`; `follows` then waits for what comes of
+    what was sent, and returns that.
 
     What follows is a run, if the target has one and there is no turn; else the turn.
     """
@@ -402,7 +402,7 @@ def _say_when_idle(
 
 @contextmanager
 def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
-    """Say of what ends this block before the message was sent that it was not, and how to send it: `again`."""
+    """If this block ends before the message is sent, say so in the error, and how to send it: `again`."""
     words: dict[str, Any] = {"hint": "to send it", "next": again}
     about: dict[str, Any] = {"session_id": delivery.session_id, "run_state": "going"}
     try:

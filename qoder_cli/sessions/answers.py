@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NoResponse, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
@@ -23,8 +23,8 @@ from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, mes
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
-RESENDS = 2  # of harmless repeats
+EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
+INTERRUPTION_RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
@@ -60,14 +60,14 @@ def _post(client: "Client", session_id: str, events: Events, key: str) -> Pendin
 def _accepted(
     client: "Client", answer: Answer, session_id: str, events: Events, *, known: Collection[str] = ()
 ) -> Events:
-    """Return the events that an answer accepts. Raises ApiError unless they may be those that were sent.
+    """Return the events that a response accepts. Raises ApiError unless they may be those that were sent.
 
     What has the key of one `known` before is none of them: a proxy may answer as it was answered then.
     """
     data = mapping(client.understand(answer)).get("data")
     accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
     if len(accepted) != len(events):
-        raise NoAnswer("the response does not show what was accepted")
+        raise NoResponse("the response does not show what was accepted")
     for event, sent in zip(accepted, events, strict=True):
         wanted = {"session_id": session_id, "type": sent["type"]}
         wanted |= {name: sent.get(name) for name in ANSWERS.values()}
@@ -75,7 +75,7 @@ def _accepted(
         says_else = "content" in event and _words(event) != _words(sent)
         is_old = event_key(event) in known
         if is_other or says_else or is_old or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
-            raise NoAnswer("the response does not show what was accepted")
+            raise NoResponse("the response does not show what was accepted")
     return accepted
 
 
@@ -92,7 +92,7 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
     look = app.looking("session", "logs", session_id, "--tail", "20")
     about: dict[str, Any] = {"next": look, "session_id": session_id, "run_state": "unknown"}
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} was delivered", why)))
         return OutcomeUnknown(message, hint="check before doing it again", cause=cause, **about)
 
@@ -110,7 +110,7 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
 
     def settle(error: ApiError, meaning: Meaning) -> Events | None:
         app.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
-        return look_for(app.clock, find, LOOKS, unread=_UNREAD)
+        return look_for(app.clock, find, EVENT_LOOKS, unread=_UNREAD)
 
     return recovery._replace(settle=settle)
 
@@ -120,8 +120,8 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     client, events, key = app.client, [{"type": "user.interrupt"}], str(uuid.uuid4())
 
     def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        if resends < RESENDS:
-            return LOOKS[resends]
+        if resends < INTERRUPTION_RESENDS:
+            return EVENT_LOOKS[resends]
         return None
 
     recovery = by_events(app, session_id, f"the interruption of {session_id}", None)
@@ -162,7 +162,7 @@ class Delivery:
         return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
 
     def _already(self, error: ApiError, write: Write[Events]) -> Events | None:
-        """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
+        """Return the message if it is there: a proxy may have sent it twice, and only the copy was refused."""
         self._refusals += 1
         if self._refusals == 1:
             self._refused_at = self._client.clock.monotonic()
@@ -170,7 +170,7 @@ class Delivery:
             return None
         if self._refusals == 1:
             self._client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
-        looks = LOOKS if self._refusals == 1 else LOOKS[:1]
+        looks = EVENT_LOOKS if self._refusals == 1 else EVENT_LOOKS[:1]
         return look_for(self._client.clock, lambda: self._sent(retry=False), (0.0, *looks), unread=_UNREAD)
 
     def sent_before(self) -> Events | None:
@@ -180,7 +180,7 @@ class Delivery:
         return None
 
     def may_be_hidden(self) -> bool:
-        """Return whether the message may be there, though no replica shows it: none shows yet why it was refused."""
+        """Return whether the message may be there unseen: the replicas do not even show yet why it was refused."""
         newest = event_at(look(self._client, self.session_id).newest)
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
@@ -189,7 +189,7 @@ class Delivery:
         return self._found(self._messages(retry=retry, until=self._before), not_before=self._began - _DATES_DIFFER)
 
     def _is_busy_since_before(self) -> bool:
-        """Return whether what the agent is busy with began before the first attempt, which that refused then."""
+        """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
         with suppress(ApiError):
             asked = look(self._client, self.session_id, retry=False)
             at = event_at(asked.newest)
@@ -197,7 +197,8 @@ class Delivery:
         return False
 
     def _found(self, listed: Events, *, not_before: float) -> Events | None:
-        """Return the newest of some messages that is ours: unknown before, and no older, for replicas may hide some."""
+        """Return the newest message that is ours: not listed before the first attempt, and not older, since a replica
+        may have hidden it."""
         ours = message_text(self._events[0])
         for event in listed:
             at = event_at(event)
@@ -233,8 +234,8 @@ class Answers:
         what = f"what was said to {', '.join(self._ids)}"
         recovery = by_events(app, asked.session_id, what, self._find)
 
-        def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
-            unknown = recovery.doubt(why, cause, is_absent)
+        def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
+            unknown = recovery.doubt(why, cause, may_repeat)
             if not self._recorded:
                 return unknown
             stop = app.command("session", "cancel", asked.session_id)

@@ -12,7 +12,7 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import array, filled, is_new, mapping, text
 from qoder_cli.base.outcome import RUNNING, event_at, event_key
 from qoder_cli.base.polling import poll
-from qoder_cli.http.answers import no_answer
+from qoder_cli.http.answers import no_response
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -208,12 +208,12 @@ class Log:
         return pages
 
     def _checked(self, page: dict[str, Any], *, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
-        """Return a page of events, which `on_event` gets. Raises NoAnswer unless it is one of this session's."""
+        """Return a page of events, which `on_event` gets. Raises NoResponse unless it is one of this session's."""
         if isinstance(page, jsontext.Repeated):
-            raise no_answer("the response names a field twice", retryable=False)
+            raise no_response("the response names a field twice", retryable=False)
         events = _events(page)
         if any(text(event.get("session_id")) not in (None, self.session_id) for event in events):
-            raise no_answer(f"the response shows the events of another session than {self.session_id}")
+            raise no_response(f"the response shows the events of another session than {self.session_id}")
         if on_event is not None:
             for event in events:
                 on_event(event)

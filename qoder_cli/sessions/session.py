@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, Rejected
+from qoder_cli.base.errors import NoResponse, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
-    """Return what a session shows; `how` is passed to `Client.get`. Raises ApiError, NoAnswer for another session."""
+    """Return what a session shows; `how` is passed to `Client.get`. Raises ApiError, NoResponse for another session."""
     found = mapping(client.get(f"/sessions/{segment(id)}", **how))
     if found.get("id") not in (None, id):
-        raise NoAnswer(f"the response is not session {id}")
+        raise NoResponse(f"the response is not session {id}")
     return found
 
 

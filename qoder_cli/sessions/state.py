@@ -107,7 +107,7 @@ class SessionState:
             since, times = self.missing or (now, 0)
             self.missing = since, times + 1
             if now - since < LAGGING or times + 1 < GONE_READS:
-                return SessionReading(error=error.with_(retryable=True))  # in a while it is settled
+                return SessionReading(error=error.with_(retryable=True))  # in a while it is certain
             return SessionReading(self.story.ending or SESSION_DELETED)
         self.take_note()
         is_silent = clock.monotonic() - self.quiet_since >= SILENT

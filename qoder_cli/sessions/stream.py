@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, NotFound
 from qoder_cli.base.model import filled, is_new, mapping, text
 from qoder_cli.base.outcome import ENDS, event_key
 from qoder_cli.base.pool import begin
@@ -135,7 +135,7 @@ class Feed:
             self._over = is_refused or error.http_status in _NO_STREAM
             return error
         except Exception as error:  # whoever waits must hear of it
-            return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
+            return NoResponse(f"the event stream broke: {type(error).__name__}: {error}")
         return None
 
     def _pass_on(self, frame: Item) -> bool:
@@ -150,7 +150,7 @@ class Feed:
         if "error" in (frame.event, kind):
             error = event.get("error")
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
-            raise NoAnswer(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
+            raise NoResponse(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
         if kind in _ALIVE:
             self._report("alive")
         if text(event.get("session_id")) not in (None, self._session_id):

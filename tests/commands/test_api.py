@@ -784,7 +784,8 @@ def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code
 def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, answers: list[Any], code: int) -> None:
     qoder.wire.on(*PAUSE, *answers)
     ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
-    assert (ran.code, "retrying in" in ran.err) == (code, True)
+    assert ran.code == code
+    assert "retrying in" in ran.err or "sending it again in" in ran.err
     assert {request.headers["idempotency-key"] for request in qoder.wire.requests} == {"k-1"}
 
 

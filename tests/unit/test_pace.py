@@ -7,8 +7,8 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
-from qoder_cli.http.change import Sent, object_write
 from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
@@ -55,7 +55,7 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
     qoder.clock.at_sleep = pace.close
     write = creation(qoder, pace, repeatable=True)
-    with pytest.raises(OutcomeUnknown, match="stopped before it could be retried"):
+    with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PARALLEL = 8  # runs started at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
-_LOST = "If the response is lost: adopt the run that was started, resend the request, or fail."
+_LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 at once (fail)."
 _IF_IDLE = flag("--if-idle", "Start nothing while another run is running (checked, not locked).")
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
@@ -57,7 +57,8 @@ def run(
 
     Runs cost credits, so qoder never starts one twice by accident. If the
     response is lost, it checks the run list for 8 seconds: exactly one
-    matching run is adopted; otherwise it exits 9 and starts nothing.
+    matching run is adopted; otherwise it exits 9 and does not send the
+    request again.
 
     Several deployments are started in parallel, once each; duplicate or
     unknown names stop the command before anything is sent. -o json prints an
@@ -165,7 +166,7 @@ def _started(app: App, order: "Order") -> "Run":
 
 def _accepted(app: App, run: "Run") -> "Ended":
     """Return the state of a run that nobody waits for: it may have failed already."""
-    from qoder_cli.base.outcome import Standing, settle, standing
+    from qoder_cli.base.outcome import Standing, fill_status, standing
     from qoder_cli.runs.ending import Ended, accepted_error
 
     if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
@@ -173,5 +174,5 @@ def _accepted(app: App, run: "Run") -> "Ended":
 
         run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
     else:
-        run = settle(run)
+        run = fill_status(run)
     return Ended(run.id, run, accepted_error(run, app))

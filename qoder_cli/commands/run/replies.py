@@ -144,8 +144,8 @@ def send(
     The outcome of a run does not change by what is said later: with --wait
     you get the outcome of this message, or exit 10 if the session rests for a
     minute without having worked on it. A session that is busy refuses it
-    (exit 6): wait with --when-idle, or use --interrupt. What ends these before
-    the message was sent says so.
+    (exit 6): wait with --when-idle, or use --interrupt. If they end before
+    sending, the error says so.
 
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result

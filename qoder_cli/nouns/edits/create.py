@@ -11,8 +11,8 @@ from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
-from qoder_cli.http.change import Part, ReadBack, Sent, object_write
 from qoder_cli.http.pace import Pace
+from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, read, target_of
 from qoder_cli.nouns.shown import NAMES

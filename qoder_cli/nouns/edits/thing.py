@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import CannotBe, NoAnswer, NotFound
+from qoder_cli.base.errors import CannotBe, NoResponse, NotFound
 from qoder_cli.base.model import mapping
-from qoder_cli.http.change import READ_WITHIN
+from qoder_cli.http.readback import READ_WITHIN
 from qoder_cli.nouns.table import Noun, path_of, words_of
 
 Raw = dict[str, Any]
@@ -33,13 +33,13 @@ def target_of(noun: Noun, *ids: str) -> Target:
 
 
 def read(app: App, target: Target, **how: Any) -> Raw:
-    """Return a thing as `Client.get` reads it. Raises ApiError, NoAnswer for another thing."""
+    """Return a thing as `Client.get` reads it. Raises ApiError, NoResponse for another thing."""
     try:
         found = mapping(app.client.get(target.path, **how))
     except NotFound as error:
         raise error.about(target.called) from None
     if not target.is_it(found):
-        raise NoAnswer(f"the response is not {target.called}")
+        raise NoResponse(f"the response is not {target.called}")
     return found
 
 

@@ -13,8 +13,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
-from qoder_cli.http.change import Sent, object_write
 from qoder_cli.http.pace import Pace
+from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import Form, differing, missing, same
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
@@ -78,7 +78,7 @@ class Update:
             return found
 
         # A second is too coarse to say of a change that does not show that it was not made.
-        write.recovery = read_back._replace(settle=settle, already=already, can_tell=self.is_told)
+        write.recovery = read_back._replace(settle=settle, already=already, can_rule_out=self.is_told)
         return write
 
     def _is_answer(self, found: Resource) -> bool:

@@ -19,7 +19,7 @@ from qoder_cli.base.ids import called
 from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.http.change import Sent, object_write
+from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, read
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of

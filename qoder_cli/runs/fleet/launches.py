@@ -23,7 +23,7 @@ Launched = tuple[Ended, PolledRun | None]  # the result, and the run if it start
 class Launches:
     """Starts the ordered runs and reports to the conductor, in the caller's thread.
 
-    A run to wait for joins the wait; any other is read again if the answer said too little.
+    A run to wait for joins the wait; any other is read again if the response said too little.
     """
 
     def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor, wait: Wait) -> None:
@@ -36,7 +36,7 @@ class Launches:
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
-        self._settled: dict[int, Launched] = {}
+        self._results: dict[int, Launched] = {}
 
     @property
     def left(self) -> int:
@@ -69,12 +69,12 @@ class Launches:
             self._app.tracked.announce()
 
     def _given_up(self, number: int) -> Launched:
-        trigger = self._under_way.get(number)  # read first: a trigger that left it has settled
-        if number in self._settled:
-            return self._settled[number]
+        trigger = self._under_way.get(number)  # read first: a trigger that left it has a result
+        if number in self._results:
+            return self._results[number]
         if trigger is None or not trigger.write.may_have_acted:
             return not_started(self.orders[number].typed), None
-        error = trigger.doubt("it was stopped before the response came", None, is_absent=True)
+        error = trigger.doubt("it was stopped before the response came", None, may_repeat=True)
         return Ended(self.orders[number].typed, None, error), None
 
     def _launch(self, number: int) -> Launched:
@@ -95,11 +95,11 @@ class Launches:
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
             item = Ended(typed, None, InternalError(why))
             if trigger.write.may_have_acted:
-                item = Ended(typed, None, trigger.doubt(why, None, is_absent=True))
-        self._settled[number] = item, polled
+                item = Ended(typed, None, trigger.doubt(why, None, may_repeat=True))
+        self._results[number] = item, polled
         if self._conductor.is_fatal(item):
             self._pace.close()
-        with suppress(Exception):  # the order is settled, whatever is learnt of it
+        with suppress(Exception):  # the result stands, whatever is learnt of it
             # What the response did not say: why it was refused, or the state of a half-written run.
             if isinstance(item.error, ApiError):
                 item = item.with_(error=explain_refusal(item.error, order.deployment_id, self._app))

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, Unavailable
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
@@ -276,7 +276,7 @@ class _Reader:
         while (page := Task(partial(next, pages, None)).start().result_unless(self._must_stop)) is not None:
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
-                raise NoAnswer("the response is not a page of a list")
+                raise NoResponse("the response is not a page of a list")
             yield rows
             self._go_on()
 

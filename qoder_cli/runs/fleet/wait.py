@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, RunState, Signalled, WaitTimeout
+from qoder_cli.base.errors import NoResponse, NotYet, QoderError, RunState, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
 from qoder_cli.base.times import LAST_LOOK, Deadline
 from qoder_cli.http.write import LAST_WORDS
@@ -158,7 +158,7 @@ class Fleet:
         elif self._is_enough():
             error = NotYet(f"run {item.found.id} has ended, but nothing more was read of it after another failed")
         else:
-            error = unreadable(item.found, NoAnswer("there was no time left"), self._app, self._wanted)
+            error = unreadable(item.found, NoResponse("there was no time left"), self._app, self._wanted)
         return item.with_(error=error)
 
     def _report(self, polled: PolledRun, item: Ended) -> None:
