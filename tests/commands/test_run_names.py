@@ -50,7 +50,7 @@ NO_RUN = {
     "sess_1/events": ALONE,
     "https://qoder.com/cloud/runs/drun_1?tab=log": ALONE,
     **dict.fromkeys(["drun_1,drun_2", "dep_demo,dep_slow@last"], APART),
-    **dict.fromkeys(["dep_demo ", "nightly report", " last"], A_RUN),
+    **dict.fromkeys(["dep_demo ", "nightly report", "nightly\treport", " last"], A_RUN),
     "dep_demo": "for its latest run: dep_demo@last",
     "nightly": "for the latest run of a deployment: nightly@last; or give a run id (drun_…)",
 }
