@@ -35,6 +35,7 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         _warn_of_runs(app, entries)
         _confirm(app, f"Free the key {key}? `deploy run` can start another run under it.", yes=yes)
         app.store.free_key(key, host=host)
+        _check_written(app, f"the key {key!r} was not freed")
     newest = entries[-1]
     fields: Fields = {"key": key, "deployment": newest.attempt.deployment, "run": newest.run, "freed": True}
     app.output.record(fields, id=key)
@@ -56,6 +57,7 @@ def forget_newest(app: App, *, yes: bool) -> None:
     _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
     for attempt in attempts:
         app.store.record_nothing(attempt)
+    _check_written(app, f"{what} was not forgotten")
     app.progress.note(f"{what} now counts as not started", always=True)
 
 
@@ -91,6 +93,12 @@ def _confirm(app: App, question: str, *, yes: bool) -> None:
         )
     if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")
+
+
+def _check_written(app: App, so: str) -> None:
+    """Raise UsageError, which says how it still is, unless what a person decided is in the store."""
+    if not app.store.is_written():
+        raise UsageError(f"{so}: {app.store.path} cannot be written", hint="make it writable, and repeat")
 
 
 COMMANDS = {"free": free}

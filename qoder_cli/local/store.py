@@ -157,15 +157,27 @@ class Store:
     def close(self) -> None:
         """Write what could not be written before, if possible, and close the file."""
         with self._lock:
-            if self._unwritten:
-                self._wait_for_others(LAST_PATIENCE)
-                self.write(lambda connection: None, quiet=True)
+            self._write_rest()
             connections = self._connection, self._memory
             self._connection = self._memory = None
             for connection in filter(None, connections):
                 connection.close()
             if "_locks" in self.__dict__:
                 self._locks.close()
+
+    def is_written(self) -> bool:
+        """Return whether all is in the file, as far as it can be written now; what is not is given up."""
+        with self._lock:
+            self._write_rest()
+            is_written = not self._unwritten
+            self._unwritten.clear()
+            self._forget_memory()
+            return is_written
+
+    def _write_rest(self) -> None:
+        if self._unwritten:
+            self._wait_for_others(LAST_PATIENCE)
+            self.write(lambda connection: None, quiet=True)
 
     # Attempts.
 

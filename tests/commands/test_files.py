@@ -144,10 +144,12 @@ class Storage(httpx.BaseTransport):
 
     def __init__(self, wire: Wire, wrong: httpx.Response | Exception) -> None:
         self.wire, self.wrong = wire, wrong
+        self.asked: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.host != "storage.example":
             return self.wire.handle_request(request)
+        self.asked.append(request.url.path)
         if request.url.path != "/file_2":
             return httpx.Response(200, content=b"new")
         if isinstance(self.wrong, Exception):
@@ -168,9 +170,10 @@ def test_run_result_saves_the_files_beside_one_that_fails(qoder: Qoder, tmp_path
         link = {"url": f"https://storage.example/file_{number}"}
         is_refused = number == 2 and how == "refused by the API"
         qoder.wire.on("GET", f"/files/file_{number}/content", wrong if is_refused else link)
-    qoder.transport = Storage(qoder.wire, httpx.Response(500) if how == "refused by the API" else wrong)
+    storage = qoder.transport = Storage(qoder.wire, httpx.Response(500) if how == "refused by the API" else wrong)
     ran = qoder("run", "result", "drun_1", "--output-dir", str(tmp_path / "out"), "--json")
     assert ran.code == code, ran.err
+    assert storage.asked == ["/file_1", *["/file_2"] * (how != "refused by the API"), "/file_3"]  # each once
     assert ran.json["files"] == [str(tmp_path / "out" / name) for name in ("a.txt", "c.txt")]
     assert (ran.json["result"], ran.error["run_id"]) == ("Done.", "drun_1")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "c.txt"]

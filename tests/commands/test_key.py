@@ -1,9 +1,12 @@
 """A person ends the doubt whether a run was started: `qoder key free` and `run wait last --forget`."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from qoder_cli.local import store
 from tests.conftest import Qoder
 from tests.support.one_run import TRIGGER
 from tests.support.triggers import CUT, NIGHT, fresh, killed, lost_twice, shows
@@ -112,6 +115,22 @@ def test_run_wait_last_forget_forgets_no_run_that_is_known(qoder: Qoder) -> None
     ran = qoder("run", "wait", "last", "--forget", "--yes", "--json")
     assert ran.code == 2
     assert "drun_6" in ran.error["message"]
+
+
+@pytest.mark.parametrize("words", ["key free night-1 --yes", "run wait last --forget --yes"])
+def test_key_free_and_forget_do_not_claim_what_could_not_be_written(
+    in_doubt: Qoder, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    monkeypatch.setattr(store, "LAST_PATIENCE", 0.05)
+    path = f"{in_doubt.env['QODER_STATE_DIR']}/state.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ran = in_doubt(*words.split(), "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert "cannot be written" in ran.error["message"]
+    assert "now counts as not started" not in ran.err
+    assert "key free night-1" in in_doubt(*NIGHT, "--on-lost", "fail", "--json").error["hint"]  # still in doubt
 
 
 def test_key_free_waits_for_no_command_that_uses_the_key(qoder: Qoder) -> None:

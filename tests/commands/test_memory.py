@@ -77,9 +77,15 @@ def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, serv
     assert ran.error["next"] == ["qoder", "memory", "cat", "memstore_project", path, "-o", "json"]
 
 
-def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(qoder: Qoder, service: Things) -> None:
+@pytest.mark.parametrize("answer", ["lost", "of theirs"])
+def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(
+    qoder: Qoder, service: Things, answer: str
+) -> None:
     service.late = [written(service, "theirs")]
-    service.loses("reset")
+    if answer == "lost":
+        service.loses("reset")
+    else:
+        service.lies[f"POST {OLD}"] = lambda raw: {**raw, "content": "theirs", "content_sha256": digest("theirs")}
     ran = qoder(*WRITE, "conventions.md", "-m", "new")
     assert (ran.code, memory(service, "conventions.md")["content"], len(service.writes)) == (6, "theirs", 1)
     assert "someone else changed mem_1 in the meantime; our change was not seen, and not sent again" in ran.err

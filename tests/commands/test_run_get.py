@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import Qoder
+from tests.support.asking import stamp
 from tests.support.one_run import (
     CURRENT,
     DELETED,
@@ -317,6 +318,14 @@ def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: di
         filled = {"error": shown["error"]}
         assert shown["error"]["type"] == "session_deleted"
     assert shown == {**CURRENT, **filled, "derived": list(filled)}
+
+
+def test_run_get_counts_no_ending_from_before_a_young_run(qoder: Qoder) -> None:
+    created = qoder.clock.time - 60
+    moments = [(-7200, RUNNING), (-3600, rests()), (9, RUNNING)]
+    events = [{**event, "processed_at": stamp(created + after)} for after, event in moments]
+    qoder.wire.on(*RUN, {**CURRENT, "created_at": stamp(created)}).on(*EVENTS, page(*events))
+    assert qoder(*GET).json["status"] == "running"
 
 
 def test_run_get_tells_of_no_other_sessions_cost(qoder: Qoder) -> None:

@@ -57,6 +57,7 @@ LOOKS: list[tuple[dict[str, Any], str, str]] = [
         {"type": "session.error", "error": {"type": "t", "message": "m", "retry_status": {"type": "retrying"}}},
         *("error", "t: m (retrying)"),
     ),
+    ({"type": "session.error", "error": {"message": "m", "retry_status": "retrying"}}, "error", "m (retrying)"),
     ({"type": "session.error", "error": "m", "code": "c"}, "error", "c: m"),
     ({"type": "session.error"}, "error", "the session reported an error"),
     ({"type": "span.outcome_evaluation_end", "result": "satisfied", "explanation": "e"}, "outcome", "satisfied: e"),

@@ -50,7 +50,7 @@ NO_RUN = {
     "sess_1/events": ALONE,
     "https://qoder.com/cloud/runs/drun_1?tab=log": ALONE,
     **dict.fromkeys(["drun_1,drun_2", "dep_demo,dep_slow@last"], APART),
-    **dict.fromkeys(["dep_demo ", "nightly report", " last"], A_RUN),
+    **dict.fromkeys(["dep_demo ", "nightly report", "nightly\treport", " last"], A_RUN),
     "dep_demo": "for its latest run: dep_demo@last",
     "nightly": "for the latest run of a deployment: nightly@last; or give a run id (drun_…)",
 }
@@ -111,7 +111,7 @@ def test_deploy_get_reads_the_whole_list_for_a_name_and_two_pages_for_a_suggesti
 
 
 def test_run_and_deploy_get_take_an_id_as_it_is_without_asking(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments/dep_nobody_knows", deployment(1, "x")).on(*RUN, LEGACY)
+    qoder.wire.on("GET", "/deployments/dep_nobody_knows", deployment(1, "x", id="dep_nobody_knows")).on(*RUN, LEGACY)
     assert qoder("deploy", "get", "dep_nobody_knows", "-q").code == 0
     assert qoder("run", "get", "drun_1", "-q").code == 0
 

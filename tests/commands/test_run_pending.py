@@ -112,6 +112,14 @@ def test_session_pending_lists_what_a_sub_agent_asks_behind_a_running_agent(
     assert qoder("session", *words, "--json").json == []
 
 
+def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder: Qoder, server: Server) -> None:
+    session = server.session("sess_1", call(1), names=False)
+    for number in range(150):
+        allowed = {**call(1), "id": f"evt_m{number}", "evaluated_permission": "allow"}
+        server._tell(session, qoder.clock.time - 55 + number / 100, allowed)
+    assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
+
+
 AFTER = [
     {"type": "session.thread_status_running", "session_thread_id": "sthr_2"},
     {"type": "session.thread_status_terminated", "session_thread_id": "sthr_2"},

@@ -112,6 +112,17 @@ def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: st
         assert how.startswith("the value") or command == "api" or "weekly" in shown.lower()
 
 
+def test_secrets_of_a_few_letters_are_known_by_their_escapes() -> None:
+    known = SentSecrets([{"password": "pässwör"}])
+    assert known.out_of(f"invalid: {json.dumps('pässwör')}") == 'invalid: "[redacted]"'
+
+
+@pytest.mark.parametrize(("before", "shared"), [("", 0), ("x", 2), ("xx", 3)])
+def test_secrets_are_hidden_in_base_64_from_their_first_letter_on(before: str, shared: int) -> None:
+    code = base64.b64encode(f"{before}{SECRET}".encode()).decode()
+    assert SentSecrets([], SECRET).out_of(code).index("[redacted]") == shared
+
+
 def test_secrets_are_no_value_that_is_also_a_name() -> None:
     known = SentSecrets([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
     said = "weekly: PIN=7 must be over 17, LOG 'debug' is no level for debugging"

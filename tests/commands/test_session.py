@@ -15,7 +15,7 @@ from qoder_cli.sessions.chat import Activity
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
-from tests.support.things import Things, each_row
+from tests.support.things import Things, each_row, refusal
 
 NEW = ("session", "new", "--agent", "writer")
 WRITER = "agent_writer"
@@ -335,6 +335,13 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     sent = body_of(service)
     assert sent.pop("environment_variables") in ({"DAY": "1", "MONTH": "6"}, "DAY=1;MONTH=6")
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
+
+
+def test_session_new_exits_6_where_variables_are_refused_in_either_form(qoder: Qoder, service: Things) -> None:
+    refused = refusal(400, "invalid_request_error", "environment_variables: DAY is not allowed.")
+    service.never = [refused, refused]
+    ran = qoder("session", "new", "--agent", "writer", "--env", "default", "--var", "DAY=1", "--json")
+    assert (ran.code, service.writes) == (6, ["POST /sessions"] * 2), ran.err
 
 
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])

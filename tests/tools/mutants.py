@@ -5,6 +5,7 @@ of a constant, the value. What starts processes is left out: they would read the
 """
 
 import gc
+import inspect
 import os
 import select
 import signal
@@ -14,13 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
 
 import qoder_cli
-from tests.conftest import _starts_processes
 from tests.tools.compare_worker import hear, tell
 
 PACKAGE = os.path.dirname(qoder_cli.__file__) + os.sep
@@ -37,12 +38,33 @@ def _trace(frame: FrameType, event: str, arg: Any) -> None:
         _seen.add((file, frame.f_code.co_qualname))
 
 
+def starts_processes(item: pytest.Item) -> bool:
+    """Return whether a test, a fixture of it or what they call starts any; others of its file may start none."""
+    assert isinstance(item, pytest.Function)
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    waiting: list[Any] = [item.function, *(fixture.func for each in fixtures for fixture in each)]
+    seen: set[int] = set()
+    while waiting:
+        one = inspect.unwrap(waiting.pop())
+        if id(one) in seen or not str(getattr(one, "__module__", "")).startswith("tests."):
+            continue
+        seen.add(id(one))
+        functions = [one, *vars(one).values()] if isinstance(one, type) else [one]
+        for function in filter(inspect.isfunction, functions):
+            codes = [function.__code__, *_codes(function.__code__).values()]
+            names = {name for code in codes for name in code.co_names}
+            if names & {"Shell", "press_tab", "subprocess"}:
+                return True
+            waiting += [function.__globals__[name] for name in names & function.__globals__.keys()]
+    return False
+
+
 def pytest_runtestloop(session: pytest.Session) -> bool:
     """Tell which tests there are, and do what is asked for until nothing is."""
     reader, writer = map(int, os.environ["QODER_MUTANTS"].split(","))
     items: dict[str, list[pytest.Item]] = {}
     for item in session.items:
-        if not _starts_processes(item):
+        if not starts_processes(item):
             items.setdefault(item.nodeid.partition("[")[0], []).append(item)
     tell(writer, {name: len(cases) for name, cases in items.items()})
     while (asked := hear(reader)) is not None:
@@ -129,6 +151,7 @@ def _try(items: list[pytest.Item], mutant: tuple[str, ...], say: Callable[[Any],
 def _put(file: str, name: str, source: str, base: str) -> bool:
     """Put a mutant in the place of what it is made of; return whether anything changed."""
     path = PACKAGE + file
+    import_module("qoder_cli." + file.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))  # some are lazy
     changed = compile(source, path, "exec")
     new, old = _codes(changed), _codes(compile(base, path, "exec"))
     differ = [key for key in new.keys() & old.keys() if not _is_same(new[key], old[key])]
@@ -137,18 +160,20 @@ def _put(file: str, name: str, source: str, base: str) -> bool:
     for one in gc.get_objects():
         if isinstance(one, FunctionType) and one.__code__.co_filename == path:
             live.setdefault(one.__code__.co_qualname, {}).setdefault(one.__code__.co_firstlineno, []).append(one)
+    is_put = False
     for qualname, number in differ:
         for one in [*dict(sorted(live.get(qualname, {}).items())).values()][number : number + 1]:
             for function in one:
                 function.__code__ = new[qualname, number]
-    return bool(differ) or _put_value(file, name, changed)
+                is_put = True
+    return is_put or _put_value(file, name, changed)
 
 
 def _codes(code: CodeType) -> dict[tuple[str, int], CodeType]:
     """Return the code within some, by its name and its place among those of the same name."""
     waiting, found = [code], []
     while waiting:
-        within = [const for const in waiting.pop().co_consts if isinstance(const, CodeType)]
+        _, within = _consts(waiting.pop())
         waiting += within
         found += within
     counted = Counter[str]()
@@ -160,9 +185,16 @@ def _codes(code: CodeType) -> dict[tuple[str, int], CodeType]:
 
 
 def _is_same(one: CodeType, two: CodeType) -> bool:
-    """Return whether codes do the same, wherever they stand; what is within is looked at by itself."""
-    consts = [[const for const in code.co_consts if not isinstance(const, CodeType)] for code in (one, two)]
-    return (one.co_code, one.co_names, repr(consts[0])) == (two.co_code, two.co_names, repr(consts[1]))
+    """Return whether codes do the same, wherever they stand, and what is within, which is made anew at each call."""
+    plain, within = zip(*(_consts(code) for code in (one, two)), strict=True)
+    is_same = (one.co_code, one.co_names, repr(plain[0])) == (two.co_code, two.co_names, repr(plain[1]))
+    return is_same and len(within[0]) == len(within[1]) and all(map(_is_same, *within))
+
+
+def _consts(code: CodeType) -> tuple[list[Any], list[CodeType]]:
+    """Return the constants of a code, and the code among them."""
+    within = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return [const for const in code.co_consts if not isinstance(const, CodeType)], within
 
 
 def _put_value(file: str, name: str, new: CodeType) -> bool:
