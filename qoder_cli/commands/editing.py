@@ -10,8 +10,8 @@ from qoder_cli.base.errors import InternalError, Rejected, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import flag, option, options_typed, several
 from qoder_cli.deployments.changes import Secrets, difference, lines_of
+from qoder_cli.files import body
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import body
 from qoder_cli.nouns.change import Target, read
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show

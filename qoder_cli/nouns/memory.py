@@ -1,0 +1,52 @@
+"""Memory stores, the memories in them, and their versions (help/pages/api.md#memory)."""
+
+from typing import Annotated
+
+from qoder_cli.nouns.parts import Description, Metadata, Name, Text
+from qoder_cli.nouns.schema import Fields, Size, like
+from qoder_cli.nouns.table import noun
+
+
+class Store(Fields):
+    """A memory store."""
+
+    name: Name
+    description: Annotated[Description, "What it is for: agents read that."]
+    metadata: Metadata
+
+
+class Memory(Fields):
+    """A memory: a text at a path."""
+
+    path: Annotated[
+        str, Size(1, 1024), like(r"(?!\.{0,2}(?:/|$))(?:(?!/\.{0,2}(?:/|$)).)+", "must be relative"), "Where it is."
+    ]
+    content: Text
+    metadata: Metadata
+    content_sha256: str
+
+
+noun(
+    *("memory", "memory_stores"),
+    columns="id name entries bytes status updated archived",
+    more="description metadata created",
+    sample="project",
+    created="Say in --description what it is for: agents read that.",
+    archived="Nothing can be written to it any more.",
+    deleted="Its memories are deleted too.",
+    body=Store,
+)
+noun(
+    *("memory entry", "memory_stores.memories"),
+    columns="id path bytes updated",
+    more="sha256 metadata created",
+    sample="conventions.md",
+    body=Memory,
+)
+noun(
+    *("memory version", "memory_stores.memory_versions"),
+    called="version",
+    columns="id path operation bytes by created redacted",
+    more="memory sha256",
+    sample="memver_1",
+)
