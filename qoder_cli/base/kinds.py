@@ -35,5 +35,10 @@ KINDS = (
     Kind("evt_", "event"),
 )
 
-KINDS_OF_NOUNS = {kind.words: kind for kind in KINDS if kind.words}
-KINDS_OF_IDS = {kind.prefix: kind.called for kind in KINDS if kind.prefix}
+KINDS_OF_NOUNS: dict[str, Kind] = {}
+KINDS_OF_IDS: dict[str, str] = {}
+for _kind in KINDS:
+    if _kind.words:
+        KINDS_OF_NOUNS[_kind.words] = _kind
+    if _kind.prefix:
+        KINDS_OF_IDS[_kind.prefix] = _kind.called

@@ -16,7 +16,7 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
-from qoder_cli.cli.options import HiddenCommand, everywhere, refuse_tokens, show_help, unfolded
+from qoder_cli.cli.options import HiddenCommand, Later, everywhere, named_at, refuse_tokens, show_help, unfolded
 from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD, contents
 from qoder_cli.output.screen import format_typed
 
@@ -224,15 +224,13 @@ def _summary(command: Any) -> str:
     return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def function_of(command: Callable[..., Any] | HiddenCommand | str) -> Callable[..., Any]:
+def function_of(command: Callable[..., Any] | HiddenCommand | Later | str) -> Callable[..., Any]:
     """Return a command's function; one named as `module:function` is imported now."""
-    if isinstance(command, HiddenCommand):
+    if isinstance(command, HiddenCommand | Later):
         return command.command
-    if not isinstance(command, str):
-        return command
-    module, _, name = command.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
+    if isinstance(command, str):
+        return named_at(command)
+    return command
 
 
 @cache

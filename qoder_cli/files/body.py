@@ -14,13 +14,11 @@ from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.tree import BadFiles, Node, Problem, problems_of_hidden, tokens_in
 from qoder_cli.nouns.parts import NOT_THEIRS
-from qoder_cli.nouns.schema import Reader
+from qoder_cli.nouns.schema import Reader, fields_of
 from qoder_cli.nouns.table import Noun, Operation, operation
 from qoder_cli.nouns.table import body_of as schema_of
 
 Raw = dict[str, Any]
-
-_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # else the field's name
 
 
 def body_of(
@@ -37,7 +35,9 @@ def body_of(
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
-    named = {field: _OPTIONS.get(field, f"--{field}") for field in options}
+    known = {name: field.option for name, field in fields_of(schema_of(wanted)).items()}
+    named = {field: f"--{field}" for field in options}
+    named |= {field: option.name for field, option in known.items() if option and field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
         check_typed(named[field], value)

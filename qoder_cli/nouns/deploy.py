@@ -2,9 +2,9 @@
 
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from qoder_cli.base import cron
+from qoder_cli.base import cron, model
 from qoder_cli.nouns.parts import (
     Budget,
     DefineOutcome,
@@ -32,7 +32,7 @@ from qoder_cli.nouns.schema import (
     must,
 )
 from qoder_cli.nouns.table import noun
-from qoder_cli.output.views import DEPLOYMENT_COLUMNS
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 
 
 def _expression(text: str) -> None:
@@ -133,6 +133,14 @@ class InFile(Deployment, unknown="refused"):
     )
 
 
+def _fires(raw: dict[str, Any]) -> str:
+    """Return when one fires by itself, as a sentence."""
+    fires = cron.words_of(model.mapping(raw.get("schedule")))
+    if fires:
+        return f"Its schedule: {fires}. "
+    return ""
+
+
 noun(
     *("deploy", "deployments"),
     columns=" ".join(DEPLOYMENT_COLUMNS),
@@ -140,4 +148,11 @@ noun(
     sample="nightly-report",
     archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
     body=Deployment,
+    arguments="deployments",
+    found_by="qoder_cli.commands.deploy.state:found",
+    explained_by="qoder_cli.deployments.lookup:explain_missing",
+    warned=_fires,
+    row=lambda raw: deployment_row(model.Deployment(raw)),
+    first=DEPLOYMENT_FIRST,
+    sheet=lambda raw, now: deployment_fields(model.Deployment(raw), now=now),
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from qoder_cli.nouns.agent import Model
 from qoder_cli.nouns.parts import Names, Text
-from qoder_cli.nouns.schema import UNSET, ByType, Fields, Size
+from qoder_cli.nouns.schema import UNSET, ByType, Fields, Option, Size
 from qoder_cli.nouns.table import noun
 
 
@@ -39,9 +39,9 @@ class Dream(Fields):
     """A dream."""
 
     model: Model
-    inputs: Annotated[list[Annotated[_Store | _Sessions, ByType()]], Size(1), "What it reads."]
+    inputs: Annotated[list[Annotated[_Store | _Sessions, ByType()]], Size(1), Option("--from", ""), "What it reads."]
     instructions: Annotated[str, "What to look for."]
-    output_behavior: Annotated[_New | _Existing, ByType(), "Where it writes."]
+    output_behavior: Annotated[_New | _Existing, ByType(), Option("--into", ""), "Where it writes."]
 
 
 noun(

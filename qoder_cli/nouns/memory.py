@@ -11,7 +11,7 @@ class Store(Fields):
     """A memory store."""
 
     name: Name
-    description: Annotated[Description, "What it is for: agents read that."]
+    description: Description
     metadata: Metadata
 
 

@@ -98,6 +98,7 @@ Metadata = Annotated[
     dict[_KEY, Annotated[str, Size(most=512), _Deletes()]],
     Rule(_few),
     _Json(),
+    Option("--metadata", "KEY=VALUE", "Set a metadata key.", is_repeatable=True),
     "Keys and texts of your own: at most 16.",
 ]
 

@@ -173,10 +173,12 @@ def _problem(kind: str, name: str, **more: Any) -> Exception:
 
 
 class Option(NamedTuple):
-    """The option of a command that sets a field; its help is what the field is for."""
+    """The option of a command that sets a field; its help, if it has none, is what the field is for."""
 
-    names: str
+    name: str
     metavar: str
+    help: str = ""
+    is_repeatable: bool = False
 
 
 SECRET, SERVERS = object(), object()

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from qoder_cli.base.model import Run
 from qoder_cli.nouns.agent import Model, Servers, Skills, Tools
 from qoder_cli.nouns.parts import (
     Blocks,
@@ -18,7 +19,7 @@ from qoder_cli.nouns.parts import (
 )
 from qoder_cli.nouns.schema import NEEDED_THERE, SECRET, UNSET, ByType, Fields, Range, Short, Size, id_or_name
 from qoder_cli.nouns.table import noun
-from qoder_cli.output.views import SESSION_COLUMNS
+from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, session_fields, session_row
 
 
 class _Agent(Fields):
@@ -138,6 +139,12 @@ noun(
     archived="It takes no messages any more; its events stay.",
     deleted="Its events are deleted too: nobody can tell any more how its run ended.",
     has_name=False,
+    takes_file=False,  # its fields may hold secrets
+    arguments="runs",
+    found_by="qoder_cli.commands.session:found",
+    row=lambda raw: session_row(Run({**raw, "type": "session"})),
+    first=SESSION_FIRST,
+    sheet=lambda raw, now: session_fields(Run(raw)),
     body=Session,
     bodies={"update": _Update, "events.send": _Sent, "resources.add": _Added, "resources.update": _Renewed},
 )

@@ -4,7 +4,7 @@ Paths, filters, and which fields a body has are in `operations.tsv`. All else ab
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -16,6 +16,7 @@ from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.model import text
 from qoder_cli.nouns.schema import Fields, body, fields_of
 
+Raw = dict[str, Any]
 Kind = Literal["model", "page", "stream", "binary"]  # of the answer
 
 
@@ -79,6 +80,12 @@ def readable(path: str) -> str | None:
     return next((each for each in (f"{path}s", *above) if find("GET", each)), None)
 
 
+def _running(raw: Raw) -> str:
+    if raw.get("status") == "running":
+        return "It is running. "
+    return ""
+
+
 @dataclass(frozen=True, eq=False)
 class Noun:
     """A kind of thing. Columns are those of `nouns.shown`; each noun is in a file of its own beside this one."""
@@ -98,6 +105,14 @@ class Noun:
     statuses: tuple[str, ...] = ()  # to filter a list by; empty allows any word
     has_name: bool = True  # whether a name can replace the id
     is_paged: bool = True
+    takes_file: bool = True  # whether an update may be in a file, which is shown back
+    arguments: str = ""  # which of `cli.options`, where a noun is not named as others are
+    found_by: str = ""  # what returns ids, or errors, for words, where a noun has words of its own
+    explained_by: str = ""  # what says more about one that is missing
+    warned: Callable[[Raw], str] = _running  # what a question about one says besides
+    row: Callable[[Raw], dict[str, Any]] | None = None  # in a list, where it is more than its columns
+    first: tuple[str, ...] = ()  # those columns as they get room
+    sheet: Callable[[Raw, float | None], dict[str, Any]] | None = None  # the same of one alone, at a unix time
     body: type[Fields] = Fields  # all that its creates and updates may hold
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
     kept: Mapping[str, Any] = field(default_factory=dict)  # what a new one has, in the sandbox
