@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from qoder_cli.nouns.parts import Description, Metadata, Name, Names, Text
-from qoder_cli.nouns.schema import UNSET, ByType, Fields, Known, Range, Short, Size, must
+from qoder_cli.nouns.schema import UNSET, ByType, Fields, Known, Range, Short, Shown, Size, must
 from qoder_cli.nouns.table import noun
 
 
@@ -58,7 +58,7 @@ class _CustomTool(Fields):
     type: Literal["custom"]
     name: Text
     description: Text
-    input_schema: Annotated[dict[str, Any], must(bool, "must be given")]
+    input_schema: Annotated[dict[str, Any], must(bool, "must be given"), Shown({"examples": [{"type": "object"}]})]
 
 
 class _McpServer(Fields):

@@ -19,6 +19,7 @@ from qoder_cli.nouns.parts import (
     Vaults,
 )
 from qoder_cli.nouns.schema import (
+    IMPLIED,
     UNSET,
     ByServer,
     ByType,
@@ -26,6 +27,7 @@ from qoder_cli.nouns.schema import (
     Range,
     Rule,
     Short,
+    Shown,
     Size,
     id_of,
     id_or_name,
@@ -69,15 +71,16 @@ def _alone(id: str) -> None:
 class Schedule(Fields, unknown="refused", called="a mapping of expression and timezone, or null"):
     """When it runs by itself."""
 
-    type: Literal["cron"]
+    type: Literal["cron"] = IMPLIED
     # Names of months and days are not documented.
     expression: Annotated[
         str,
         Rule(_expression),
         must(lambda text: not any(map(str.isalpha, text)), "must be five fields of digits", where="server"),
+        Shown({"examples": ["0 9 * * 1-5"]}),
         "Five fields of cron: minute, hour, day, month, weekday.",
     ]
-    timezone: Annotated[str, Rule(_zone), "Name of the IANA, for example Europe/Berlin."]
+    timezone: Annotated[str, Rule(_zone), Shown({"examples": ["Europe/Berlin"]}), "Its time zone."]
     last_run_at: ByServer = UNSET
     upcoming_runs_at: ByServer = UNSET
 
@@ -86,7 +89,7 @@ class _Agent(Fields, unknown="refused"):
     """An agent, perhaps at one version."""
 
     id: Annotated[str, id_or_name("agent_", "agent")]
-    type: Literal["agent"]
+    type: Literal["agent"] = IMPLIED
     version: Annotated[int, Range(1)] = UNSET
 
 
@@ -113,7 +116,9 @@ class Deployment(Fields, unknown="refused"):
     resources: Resources = UNSET
     vault_ids: Vaults = UNSET
     metadata: Metadata = UNSET
-    budget: Annotated[Budget | None, "The most that a run may cost, in credits."] = UNSET
+    budget: Annotated[
+        Budget | None, Shown({"anyOf": [{"type": "number"}]}), "The most that a run may cost, in credits."
+    ] = UNSET
     type: ByServer = UNSET
     status: ByServer = UNSET
     paused_reason: ByServer = UNSET
@@ -148,6 +153,7 @@ noun(
     sample="nightly-report",
     archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
     body=Deployment,
+    in_file=InFile,
     arguments="deployments",
     found_by="qoder_cli.commands.deploy.state:found",
     explained_by="qoder_cli.deployments.lookup:explain_missing",

@@ -41,6 +41,7 @@ noun(
     columns="id path bytes updated",
     more="sha256 metadata created",
     sample="conventions.md",
+    takes_file=False,
     body=Memory,
 )
 noun(

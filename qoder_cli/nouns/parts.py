@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from qoder_cli.base.marks import MOST_KEYS, is_ours
 from qoder_cli.nouns.schema import (
+    IMPLIED,
     NEEDED_THERE,
     SECRET,
     UNSET,
@@ -156,7 +157,7 @@ Variables = Annotated[_Pairs, _Variables((str, dict)), "Environment variables."]
 class Budget(Fields, unknown="refused", called="an amount in credits, or null"):
     """The most that a session may cost."""
 
-    type: Literal["limit"]
+    type: Literal["limit"] = IMPLIED
     max_credit_cost: Annotated[
         str,
         like(

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_arg
 
 UNSET: Final[Any] = None  # the field may be left out; where null clears, it may be null
 NEEDED_THERE: Final[Any] = "needed there"  # the server needs it, a file may leave that to the server
+IMPLIED: Final[Any] = "implied"  # the same: the short form in a file has no such field
 KEPT: Final[Any] = "kept"  # it may be left out, and cannot be null
 
 Where = Literal["file", "server"]
@@ -42,7 +43,7 @@ class Field(NamedTuple):
     @property
     def is_needed(self) -> bool:
         """Return whether the server needs it."""
-        return self.default is ... or self.default is NEEDED_THERE
+        return self.default in (..., NEEDED_THERE, IMPLIED)
 
 
 class Fields:
@@ -78,14 +79,14 @@ class Fields:
         found = handler(schema)
         fields = {name: field for name, field in fields_of(cls).items() if not field.is_servers}
         for name, field in fields.items():
-            found["properties"][name].pop("title", None)
+            found["properties"][name].pop("title", None)  # its name once more
             if field.about:
                 found["properties"][name]["description"] = field.about
-        if needed := [name for name, field in fields.items() if field.is_needed]:
-            found["required"] = needed
-        if cls.unknown == "open":
+        found["required"] = [name for name, field in fields.items() if field.is_needed and field.default != IMPLIED]
+        if cls.unknown != "refused":
             found.pop("additionalProperties", None)
-        found.pop("title", None)
+        if cls.__doc__:
+            found = {"description": " ".join(cls.__doc__.split()), **found}
         return found
 
 
@@ -113,6 +114,7 @@ def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
 def body(cls: type[Fields], names: tuple[str, ...], needed: tuple[str, ...], cleared: tuple[str, ...]) -> type[Fields]:
     """Return the class of a body: some fields of another class; `needed` ones, and those that null clears."""
     known = fields_of(cls)
+    names = tuple(name for name in known if name in names)
     space: dict[str, Any] = {"__annotations__": {name: known[name].hint for name in names}, "__doc__": cls.__doc__}
     space |= {name: UNSET if name in cleared else KEPT for name in names if name not in needed}
     made = type(cls.__name__, (Fields,), space | {"is_body": True}, unknown="refused")
@@ -138,7 +140,7 @@ def _read(cls: type[Fields], value: Any, handler: Any, info: Any) -> Any:
     unknown = [name for name in value if name not in known]
     if unknown and is_server and cls.unknown != "open":
         raise _problem("unknown", unknown[0])
-    if unknown and cls.unknown != "refused":
+    if cls.unknown != "refused":
         refuse_slips(unknown, {name: field for name, field in known.items() if name not in value})
     for name, field in known.items() if is_server else ():
         if field.is_needed and name not in value:
@@ -183,6 +185,18 @@ class Option(NamedTuple):
 
 SECRET, SERVERS = object(), object()
 ByServer = Annotated[Any, SERVERS]
+
+
+class Shown(NamedTuple):
+    """What JSON Schema says of a field besides: examples, or what else may be written in a file, as `anyOf`."""
+
+    more: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        if others := self.more.get("anyOf"):
+            return {"anyOf": [*others, found]}
+        return found | self.more
 
 
 class Size(NamedTuple):
@@ -346,6 +360,9 @@ class OrText(NamedTuple):
         from pydantic_core import core_schema
 
         return core_schema.with_info_wrap_validator_function(self._either, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
 
     def _either(self, value: Any, handler: Any, info: Any) -> Any:
         if isinstance(value, str) and value and info.context.where == self.where:

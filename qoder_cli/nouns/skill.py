@@ -21,5 +21,6 @@ noun(
     numbered="version name description created",
     sample="release-notes",
     deleted="All its versions are deleted.",
+    takes_file=False,
     body=Skill,
 )

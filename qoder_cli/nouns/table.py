@@ -114,6 +114,7 @@ class Noun:
     first: tuple[str, ...] = ()  # those columns as they get room
     sheet: Callable[[Raw, float | None], dict[str, Any]] | None = None  # the same of one alone, at a unix time
     body: type[Fields] = Fields  # all that its creates and updates may hold
+    in_file: type[Fields] | None = None  # what files may hold, where that is more
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
     kept: Mapping[str, Any] = field(default_factory=dict)  # what a new one has, in the sandbox
 
@@ -175,6 +176,26 @@ def body_of(operation: Operation) -> type[Fields]:
         cleared = tuple(name for name in operation.body if name not in needed)
     known = noun.bodies.get(verb, noun.body)
     return body(known, tuple(name for name in operation.body if name in fields_of(known)), needed, cleared)
+
+
+def in_files() -> list[str]:
+    """Return the words of the nouns that files declare."""
+    return [words for words, noun in NOUNS.items() if noun.takes_file and fields_of(noun.body) and _created(noun)]
+
+
+def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
+    """Return what a file of a noun may hold."""
+    if noun.in_file:
+        return noun.in_file
+    created, changed = _created(noun), operation(noun, "update")
+    assert created is not None  # asked only for what files declare
+    names = dict.fromkeys((*created.body, *(changed.body if changed and not is_new else ())))
+    needed = [name for name in names if name in created.required and is_new]
+    return body(noun.body, tuple(names), tuple(needed), ())
+
+
+def _created(noun: Noun) -> Operation | None:
+    return operation(noun, "create")
 
 
 def parent_of(noun: Noun) -> Noun | None:

@@ -112,6 +112,7 @@ noun(
     sample_of="team-secrets",
     archived="Sessions cannot use it any more.",
     deleted="Its secret cannot be read back.",
+    takes_file=False,
     body=Credential,
     bodies={"update": _Update},
 )
