@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -215,7 +216,16 @@ def _noun(noun: str) -> Any:
     about, module = NOUNS[noun]
     if ":" in module:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(module))
-    return Tree(noun, about + ".", import_module(module).COMMANDS)
+    return Tree(noun, about + ".", commands_of(module))
+
+
+def commands_of(module: str) -> Mapping[str, Any]:
+    """Return the commands of a noun, by the module that they are in; those that every noun has if there is none."""
+    if find_spec(module) is None:
+        made: Mapping[str, Any] = named_at("qoder_cli.commands.generic:commands")(module.rpartition(".")[2])
+        return made
+    found: Mapping[str, Any] = import_module(module).COMMANDS
+    return found
 
 
 def _summary(command: Any) -> str:

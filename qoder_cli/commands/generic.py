@@ -86,6 +86,7 @@ def commands(words: str, **own: Command) -> dict[str, Command]:
         verbs["archive"] = Later(change_command, noun, "archive")
     if noun.deleted:
         verbs["delete"] = Later(change_command, noun, "delete")
+    verbs |= {each.verb: Later(change_command, noun, each.verb) for each in noun.verbs}
     return verbs | own
 
 
@@ -270,9 +271,11 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
     plain = {name: parameter_of(field) for name, field in fields_typed.items() if name != "metadata"}
     is_new, has_budget = verb == "create", "budget" in done.body
     if is_new:
-        about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
+        needed = [field.option.name for field in fields_typed.values() if field.option and field.is_needed]
+        how = "options" if len(needed) > 1 else "an option"
+        about = fill(f"Requires {' and '.join(needed)}, as {how} or in a file. {noun.created}", 76)
         about += "\nExits 9 if the response was lost and it is not found."
-        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, "--name", "team"))
+        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.example))
     else:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
@@ -321,9 +324,10 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
-    about, end = noun.deleted, "deleted, 5 if it does not exist"
-    if verb == "archive":
-        about, end = noun.archived, "(or already was) archived, 6 if the API refuses"
+    change, about = _change_of(noun, verb)
+    end = f"{change.participle}, 5 if it does not exist"
+    if change is not DELETE:
+        end = f"(or already was) {change.participle}, 6 if the API refuses"
     about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
@@ -334,10 +338,17 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 
+def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
+    """Return what a verb does to a noun's things, and what is said about it."""
+    about = {"archive": (ARCHIVE, noun.archived), "delete": (DELETE, noun.deleted)}
+    for each in noun.verbs:
+        done = Change(each.verb, each.doing, each.participle, "POST", f"/{each.verb}", each.status)
+        about[each.verb] = done, each.about
+    return about[verb]
+
+
 def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
-    change, about = DELETE, noun.deleted
-    if verb == "archive":
-        change, about = ARCHIVE, noun.archived
+    change, about = _change_of(noun, verb)
     things, version = typed["things"], typed.get("version")
     need_a_yes(app, change, typed["yes"])
     # All names are looked up first: a wrong one changes nothing.

@@ -27,6 +27,6 @@ def schema(
 
     known = in_files()
     if kind not in known:
-        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"one of {', '.join(known)}")
+        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(known)}")
     found = json_schema(of_file(NOUNS[kind], is_new=not update))
     app.out.write(jsontext.dump(found, indent=2) + "\n")

@@ -152,6 +152,10 @@ noun(
     statuses="active paused",
     sample="nightly-report",
     archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
+    kept={"name": "", "description": None, "agent": {}, "environment_id": "", "environment_variables": ""}
+    | {"initial_events": [], "metadata": {}, "paused_reason": None, "resources": [], "schedule": None}
+    | {"status": "active", "vault_ids": []}
+    | dict.fromkeys(("created_at", "updated_at", "archived_at", "budget")),
     body=Deployment,
     in_file=InFile,
     arguments="deployments",

@@ -51,5 +51,8 @@ noun(
     sample="drm_demo",
     archived="It disappears from lists.",
     has_name=False,
+    kept={"status": "pending", "inputs": [], "model": {}, "instructions": None, "outputs": []}
+    | {"output_behavior": {}, "session_id": None, "usage": None, "error": None, "ended_at": None},
+    dated="created_at archived_at",
     body=Dream,
 )

@@ -71,6 +71,7 @@ noun(
     more="description hosts setup scope metadata created",
     sample="default",
     archived="No new session can use it.",
+    kept={"name": "", "description": "", "metadata": {}, "config": {}, "scope": "organization"},
     deleted="The API refuses while any session refers to it, even a deleted one.",
     body=Environment,
 )
@@ -82,5 +83,9 @@ noun(
     sample_of="workers",
     has_name=False,
     body=Work,
+    type="work",
+    kept={"data": {}, "state": "queued", "metadata": {}, "acknowledged_at": None, "started_at": None}
+    | dict.fromkeys(("latest_heartbeat_at", "stop_requested_at", "stopped_at")),
+    dated="created_at",
     bodies={"stop": _Stop},
 )

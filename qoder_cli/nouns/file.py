@@ -21,5 +21,9 @@ noun(
     more="status metadata",
     sample="notes.md",
     deleted="The API refuses while an active session uses it.",
+    named_by="filename",
+    kept={"filename": "", "mime_type": "text/plain", "size_bytes": 0, "downloadable": False, "scope": None}
+    | {"metadata": {}, "status": "ready", "expires_at": None},
+    dated="created_at",
     body=File,
 )

@@ -26,6 +26,8 @@ class Memory(Fields):
     content_sha256: str
 
 
+_DIGEST = {"content": None, "content_sha256": None, "content_size_bytes": None}
+
 noun(
     *("memory", "memory_stores"),
     columns="id name entries bytes status updated archived",
@@ -34,6 +36,7 @@ noun(
     created="Say in --description what it is for: agents read that.",
     archived="Nothing can be written to it any more.",
     deleted="Its memories are deleted too.",
+    kept={"name": "", "description": "", "metadata": {}},
     body=Store,
 )
 noun(
@@ -41,11 +44,17 @@ noun(
     columns="id path bytes updated",
     more="sha256 metadata created",
     sample="conventions.md",
+    kept={"memory_store_id": "", "path": "", **_DIGEST, "metadata": {}},
+    dated="created_at updated_at",
     takes_file=False,
     body=Memory,
 )
 noun(
     *("memory version", "memory_stores.memory_versions"),
+    type="memory_version",
+    kept={"memory_store_id": "", "memory_id": "", "operation": "created", "path": "", **_DIGEST}
+    | {"created_by": {"type": "api_actor", "api_key_id": "key_sandbox"}, "redacted_at": None, "redacted_by": None},
+    dated="created_at",
     called="version",
     columns="id path operation bytes by created redacted",
     more="memory sha256",

@@ -17,6 +17,7 @@ from qoder_cli.nouns.schema import (
     Range,
     Reader,
     Rule,
+    Shown,
     Size,
     id_of,
     like,
@@ -117,7 +118,7 @@ class _Variables(NamedTuple):
         return core_schema.with_info_wrap_validator_function(self._either, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [{"type": "string"}, handler(schema)]}
+        return {"anyOf": [{"type": "string", "examples": ["LOG_LEVEL=info;FLAG=on"]}, handler(schema)]}
 
     def _either(self, value: Any, handler: Any, info: Any) -> Any:
         is_server = info.context.where == "server"
@@ -164,6 +165,7 @@ class Budget(Fields, unknown="refused", called="an amount in credits, or null"):
             r"(?=.*[1-9])[0-9]{1,12}(\.[0-9]{1,2})?",
             "must be an amount above 0, with at most 12 digits before the point and 2 after it",
         ),
+        Shown({"examples": ["100.00"]}),
         "Credits, as a text.",
     ]
 

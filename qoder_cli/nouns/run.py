@@ -7,5 +7,8 @@ noun(
     *("run", "deployment_runs"),
     columns=" ".join(RUN_COLUMNS),
     sample="last",
+    type="deployment_run",
+    kept={"deployment_id": "", "agent": {}, "created_at": "", "session_id": None, "error": None, "trigger_context": {}},
+    dated="created_at",
     has_name=False,
 )

@@ -391,8 +391,12 @@ class ByType(NamedTuple):
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         found = handler(schema)
-        found = {"anyOf": found.pop("oneOf", [found])}
-        return {**found, "anyOf": [*found["anyOf"], *([{"type": "object"}] if self.newer else [])]}
+        choices = found.get("oneOf", [found])
+        if self.newer:
+            known = [type for each in choices for type in _words(each["properties"]["type"])]
+            type = {"type": "string", "not": {"enum": known}}
+            choices = [*choices, {"type": "object", "properties": {"type": type}, "required": ["type"]}]
+        return {"anyOf": choices}
 
     def _tag(self, value: Any, by_type: dict[str, type[Fields]]) -> str:
         type = value.get("type") if isinstance(value, dict) else next(iter(by_type))
@@ -423,6 +427,10 @@ class ByType(NamedTuple):
                 raise _problem("whole", "", expected=", ".join(f"'{type}'" for type in types), near=near or "")
             raise _one_of(types, near, name="type")
         return handler(value)
+
+
+def _words(schema: dict[str, Any]) -> list[str]:
+    return schema.get("enum") or [schema["const"]]
 
 
 def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:

@@ -145,6 +145,9 @@ noun(
     row=lambda raw: session_row(Run({**raw, "type": "session"})),
     first=SESSION_FIRST,
     sheet=lambda raw, now: session_fields(Run(raw)),
+    kept={"agent": {}, "environment_id": "", "title": None, "status": "idle", "metadata": {}}
+    | {"environment_variables": {}, "resources": [], "vault_ids": [], "deployment_id": None, "budget": None}
+    | {"outcome_evaluations": [], "stats": {}, "usage": {}},
     body=Session,
     bodies={"update": _Update, "events.send": _Sent, "resources.add": _Added, "resources.update": _Renewed},
 )
@@ -153,6 +156,7 @@ noun(
     columns="id status agent parent credits created",
     sample="sthr_demo",
     sample_of="sess_demo",
+    type="session_thread",
     archived="It takes no messages any more.",
     has_name=False,
 )

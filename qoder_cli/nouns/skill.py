@@ -21,6 +21,9 @@ noun(
     numbered="version name description created",
     sample="release-notes",
     deleted="All its versions are deleted.",
+    named_by="_name",
+    kept={"display_title": "", "source": "custom", "metadata": {}},
+    dated="created_at updated_at",
     takes_file=False,
     body=Skill,
 )

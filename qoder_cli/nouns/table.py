@@ -86,6 +86,16 @@ def _running(raw: Raw) -> str:
     return ""
 
 
+class Verb(NamedTuple):
+    """Something that can be done to a thing, and its status afterwards."""
+
+    verb: str
+    doing: str
+    participle: str
+    status: str
+    about: str  # a sentence for help and question
+
+
 @dataclass(frozen=True, eq=False)
 class Noun:
     """A kind of thing. Columns are those of `nouns.shown`; each noun is in a file of its own beside this one."""
@@ -116,7 +126,14 @@ class Noun:
     body: type[Fields] = Fields  # all that its creates and updates may hold
     in_file: type[Fields] | None = None  # what files may hold, where that is more
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
-    kept: Mapping[str, Any] = field(default_factory=dict)  # what a new one has, in the sandbox
+    verbs: tuple["Verb", ...] = ()  # what else can be done to one, without a body
+    example: str = "--name team"  # options of a create
+    # What the sandbox has of it.
+    type: str = ""  # of its objects, where that is not what it is called
+    named_by: str = "name"  # the field that a filter by name means
+    kept: Mapping[str, Any] = field(default_factory=dict)  # the fields of a new one, in the order shown
+    dated: tuple[str, ...] = ("created_at", "updated_at", "archived_at")
+    samples: tuple[Mapping[str, Any], ...] = ()  # there from the start
 
     @property
     def plural(self) -> str:
@@ -130,8 +147,9 @@ _made: dict[str, Noun] = {}
 def noun(words: str, operations: str, *, columns: str, **more: Any) -> Noun:
     """Return a noun, and know it from now on; its columns are words of one text."""
     kind = KINDS_OF_NOUNS[words]
-    more = {"called": kind.called, "prefix": kind.prefix} | more
-    more |= {name: tuple(more[name].split()) for name in ("more", "numbered", "statuses") if name in more}
+    more = {"called": kind.called, "prefix": kind.prefix, "type": kind.called.replace(" ", "_")} | more
+    lists = ("more", "numbered", "statuses", "dated")
+    more |= {name: tuple(more[name].split()) for name in lists if name in more}
     made = _made[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
     return made
 

@@ -102,6 +102,8 @@ noun(
     created="Put secrets into it with qoder vault put.",
     archived="Sessions cannot use its credentials any more.",
     deleted="Its credentials are deleted too.",
+    named_by="display_name",
+    kept={"display_name": "", "metadata": {}},
     body=Vault,
 )
 noun(
@@ -112,6 +114,9 @@ noun(
     sample_of="team-secrets",
     archived="Sessions cannot use it any more.",
     deleted="Its secret cannot be read back.",
+    type="vault_credential",
+    named_by="display_name",
+    kept={"vault_id": "", "display_name": None, "auth": {}, "metadata": {}},
     takes_file=False,
     body=Credential,
     bodies={"update": _Update},

@@ -272,6 +272,12 @@ class Kind:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
         return self.show(call, thing)
 
+    def done(self, call: OperationCall) -> Reply:
+        """Do what else can be done to a thing. Doing it twice does no harm."""
+        thing = self.known(call)
+        thing.change(call.now, status=self.form.statuses[call.verb])
+        return self.show(call, thing)
+
     def delete(self, call: OperationCall) -> Reply:
         """Delete a thing for good."""
         thing = self.known(call)

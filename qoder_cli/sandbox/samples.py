@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sandbox.scripts import Behaviour, asking, call, custom_call, exhausted, going_on, terminated, turn
 
@@ -126,6 +127,7 @@ _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md"
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
     """Yield things: their kind, the id of what holds them, their fields."""
+    yield from ((noun.operations, "", dict(each)) for noun in NOUNS.values() for each in noun.samples)
     toolset, model = {"type": "agent_toolset_20260401"}, {"id": "ultimate"}
     writer: Fields = {"id": WRITER, "name": "writer", "model": model, "description": "Writes."}
     for n, system in enumerate(_SYSTEMS, 1):

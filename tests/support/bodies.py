@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 Json = dict[str, Any]
 
 _TEXT = st.text("abcXYZ_19", min_size=1, max_size=12)
-_ODD: tuple[Any, ...] = (None, 7, True, [], "", {"odd": 1})
+# Null is none of them: a server may take it for what is not there, and a file asks what was meant.
+_ODD: tuple[Any, ...] = (7, True, [], "", {"odd": 1})
 
 
 def bodies(schema: Json) -> st.SearchStrategy[Any]:
@@ -30,7 +31,7 @@ def bodies(schema: Json) -> st.SearchStrategy[Any]:
             most = min(schema.get("maxItems", 3), 3)
             return st.lists(bodies(schema["items"]), min_size=schema.get("minItems", 0), max_size=most)
         case "string" if "pattern" in schema:
-            return st.from_regex(schema["pattern"].replace(".", "[a-z0-9]"), fullmatch=True)
+            return st.from_regex(schema["pattern"].replace(".+", "[a-z0-9]+"), fullmatch=True)
         case "integer":
             return st.integers(schema.get("minimum", 1), schema.get("maximum", 9))
         case "number":
@@ -44,8 +45,7 @@ def bodies(schema: Json) -> st.SearchStrategy[Any]:
 
 def spoiled(body: Any) -> Iterator[Any]:
     """Yield a body with one thing changed: a value of another kind, a field gone, a field too many."""
-    for odd in _ODD:
-        yield odd
+    yield from _ODD
     if isinstance(body, dict):
         yield {**body, "tunnel_id": "t"}
         for name, inner in body.items():
