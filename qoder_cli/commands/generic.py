@@ -329,13 +329,19 @@ def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     if change is not DELETE:
         end = f"(or already was) {change.participle}, 6 if the API refuses"
     about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
-    first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
+    first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
         parameters.append(_version("Only this version, of one."))
     parameters += [("yes", bool, options.YES), ("allow_empty", bool, options.ALLOW_EMPTY)]
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
+
+
+def _forever(change: Change) -> str:
+    if change in (ARCHIVE, DELETE):
+        return " This cannot be undone."
+    return ""
 
 
 def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
@@ -363,7 +369,7 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
 
     def question(raw: Raw) -> str:
         what = f"version {version} of {targets[0][0]}?" if version else f"{called(noun, raw)}? {about}"
-        return f"{what} {noun.warned(raw)}This cannot be undone."
+        return f"{what} {noun.warned(raw).rstrip()}".rstrip() + _forever(change)
 
     archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
     # What else is said about it would be true if it had been done.

@@ -22,10 +22,16 @@ RARE = ("key", "schema")  # left out there: an error or a page names it where it
 ALIKE = tuple(words for words, kind in KINDS_OF_NOUNS.items() if kind.about)[3:]
 
 
+_FITS = 49  # characters of a line of help
+
+
 def contents() -> dict[str, str]:
     """Return the lines of `qoder --help`: nouns, and what each is about."""
     listed = {noun: about for noun, (about, _) in NOUNS.items() if noun not in (*ALIKE[1:], *RARE)}
-    return {**listed, ALIKE[0]: f"Agents; likewise {', '.join(ALIKE[1:])}"}
+    alike = ", ".join(ALIKE[1:])
+    if len(alike) > _FITS:
+        alike = alike[:_FITS].rpartition(",")[0] + ", …"
+    return {**listed, ALIKE[0]: f"Agents; likewise {alike}"}
 
 
 # What people type for these; understood, and not shown.
