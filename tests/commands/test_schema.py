@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import Deployment
 from qoder_cli.files.load import load
-from qoder_cli.files.normal import spelled_out
+from qoder_cli.files.normal import EMPTY, settable, spelled_out
 from qoder_cli.nouns.schema import Reader, check, fields_of, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
 from tests.conftest import Qoder
 from tests.sandbox.desk import Desk
 from tests.support.bodies import bodies, spoiled
+from tests.support.deployments import DEPLOYMENTS
 
 OF_FILES = {noun: json_schema(of_file(NOUNS[noun], is_new=True)) for noun in in_files()}
 # Of a form, what stands beside its fields; and what is not taken yet.
@@ -62,14 +65,23 @@ def test_schema_of_a_noun_has_the_fields_of_its_operations() -> None:
         assert {name for name in missing if not {name, f"{each.id}.{name}"} & NOT_OF_A_BODY} == set(), each.id
 
 
+@pytest.mark.parametrize("variant", DEPLOYMENTS)
+def test_schema_takes_every_deployment_that_the_docs_show(variant: str) -> None:
+    fields = settable(Deployment(DEPLOYMENTS[variant]))
+    for verb in ("create", "update"):
+        done = operation(NOUNS["deploy"], verb)
+        assert done is not None
+        assert check(body_of(done), fields, Reader("server"))[1] == []
+    [declared] = load(["-"], stdin=StringIO(json.dumps(DEPLOYMENTS[variant])), env={})
+    assert {**EMPTY, **declared.fields} == fields
+
+
 def _in_a_file(noun: str, body: Any) -> bool:
     """Return whether a file with this body is taken."""
     created = operation(NOUNS[noun], "create")
     assert created is not None
     if noun != "deploy":
         return not check(body_of(created), body, Reader("file"))[1]
-    from io import StringIO
-
     try:
         load(["-"], stdin=StringIO(json.dumps(body)), env={})
     except UsageError:
