@@ -1,5 +1,7 @@
 """What the program says of itself."""
 
+import re
+
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 
 # Nouns, their line in completion and `qoder help commands`, and the module of their commands, or the one command.
@@ -36,7 +38,7 @@ def contents() -> dict[str, str]:
 
 # What people type for these; understood, and not shown.
 NOUNS_UNDERSTOOD = {
-    **{f"{words}s": words for words, kind in KINDS_OF_NOUNS.items() if kind.about},
+    **{re.sub("ys$", "ies", f"{words}s"): words for words, kind in KINDS_OF_NOUNS.items() if kind.about},
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
     **dict.fromkeys(("environment", "environments"), "env"),
     "login": "auth login",

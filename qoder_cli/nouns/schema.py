@@ -82,6 +82,8 @@ class Fields:
             found["properties"][name].pop("title", None)  # its name once more
             if field.about:
                 found["properties"][name]["description"] = field.about
+            if field.is_secret:
+                found["properties"][name]["writeOnly"] = True
         found["required"] = [name for name, field in fields.items() if field.is_needed and field.default != IMPLIED]
         if cls.unknown != "refused":
             found.pop("additionalProperties", None)

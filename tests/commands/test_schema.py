@@ -13,7 +13,8 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Deployment
 from qoder_cli.files.load import load
 from qoder_cli.files.normal import EMPTY, settable, spelled_out
-from qoder_cli.nouns.schema import Reader, check, fields_of, json_schema
+from qoder_cli.http.redact import by_name
+from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
 from tests.conftest import Qoder
 from tests.sandbox.desk import Desk
@@ -63,6 +64,21 @@ def test_schema_of_a_noun_has_the_fields_of_its_operations() -> None:
     for each in all_operations():
         missing = set(each.body) - set(fields_of(body_of(each)))
         assert {name for name in missing if not {name, f"{each.id}.{name}"} & NOT_OF_A_BODY} == set(), each.id
+
+
+def secrets_of(cls: type[Fields]) -> Iterator[str]:
+    """Yield the names of the fields that are secrets, also further in."""
+    for name, field in fields_of(cls).items():
+        if field.is_secret:
+            yield name
+        for inner in inside(field.hint):
+            yield from secrets_of(inner)
+
+
+def test_schema_has_no_secret_that_a_preview_would_show() -> None:
+    found = {name for each in all_operations() if each.body for name in secrets_of(body_of(each))}
+    assert found > {"token", "secret_value", "access_token", "authorization_token", "password"}
+    assert {name: value for name, value in by_name(dict.fromkeys(found, "hunter2")).items() if value == "hunter2"} == {}
 
 
 @pytest.mark.parametrize("variant", DEPLOYMENTS)
