@@ -38,7 +38,7 @@ class Tracked:
     """The runs that an invocation is about, as far as they are known by now.
 
     What starts, reads and awaits runs records them here, so that a signal, a bug or --ci finds them however the
-    command ends. By their place among those that were typed.
+    command ends. Keyed by position on the command line.
     """
 
     typed: "Sequence[str] | str" = "-"  # the runs or deployments: one, or several, each told of by itself

@@ -162,10 +162,11 @@ class Qoder:
         self.clock = FakeClock()
         self.stdin: Any = ""  # a text, or what is read from
         self.out: io.BytesIO | None = None  # who reads standard output, if it is anybody special
+        self.err: io.BytesIO | None = None  # the same for standard error
         self.terminal = False
 
     def __call__(self, *words: str) -> Ran:
-        out, err = self.out or io.BytesIO(), io.BytesIO()
+        out, err = self.out or io.BytesIO(), self.err or io.BytesIO()
         app = App(
             env=self.env,
             out=Screen(out, is_terminal=self.terminal),

@@ -1,6 +1,6 @@
 """One request of `qoder api`, sent again only if that is safe.
 
-A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no answer, or one
+A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no response, or one
 not the API's, nobody knows (exit 9), unless it certainly never arrived (exit 7). With a key
 it is retried like a GET, under that key, which a server may ignore (help/pages/api.md#idempotency).
 """
@@ -8,27 +8,20 @@ it is retried like a GET, under that key, which a server may ignore (help/pages/
 from qoder_cli.api.request import RawRequest
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import (
-    ApiError,
-    Interrupted,
-    NotFound,
-    OutcomeUnknown,
-    Rejected,
-    Signalled,
-)
-from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_answer, not_json
+from qoder_cli.base.errors import ApiError, Interrupted, NotFound, OutcomeUnknown, Rejected, Signalled
+from qoder_cli.http.answers import WITHOUT_BODY, Answer, Pending, no_response, not_json
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.write import Meaning, Recovery, Write, meaning_of
 from qoder_cli.nouns.table import Operation, of_path, readable
 
-WRITE_TIMEOUT = 60.0  # seconds; a lost answer to a write costs more than waiting for it
+WRITE_TIMEOUT = 60.0  # seconds; a lost response to a write costs more than waiting for it
 _NO_FEATURE = "feature_not_available"
 
 
 class RawCall:
-    """A request and its result. A lost answer cannot be settled: the request may be any.
+    """A request and its result. A lost response cannot be settled: the request may be any.
 
-    `answer` is the last complete answer; `is_done` is True once one says that all is done.
+    `answer` is the last complete response; `is_done` is True once one says that all is done.
     """
 
     def __init__(self, app: App, request: RawRequest) -> None:
@@ -39,7 +32,7 @@ class RawCall:
         self._announced = False
 
     def make(self) -> Answer:
-        """Send it and return the answer, which is 2xx and believable.
+        """Send it and return the response, which is 2xx and believable.
 
         Raises ApiError if nothing was changed, UsageError if writing is forbidden, or as `Write.deliver`.
         """
@@ -85,7 +78,7 @@ class RawCall:
             return None
         return next_try(error, tries=resends + 1, spent=spent, jitter=self._app.clock.jitter())
 
-    def _doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def _doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         path = readable(self._request.path)
         return OutcomeUnknown(
             f"unknown whether {self._request} was done: {why}",
@@ -121,12 +114,12 @@ def explained(request: RawRequest, error: ApiError) -> ApiError:
 
 
 def _check(answer: Answer, operation: Operation | None, host: str) -> None:
-    """Raise NoAnswer for what cannot be the API's, such as a gateway's page."""
+    """Raise NoResponse for what cannot be the API's, such as a gateway's page."""
     kind = answer.kind
     if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
         return
     if kind == "text/html":
-        raise no_answer(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
+        raise no_response(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
     may_be_anything = operation is None or operation.kind == "binary"
     if not may_be_anything or kind == "application/json" or kind.endswith("+json"):
         try:

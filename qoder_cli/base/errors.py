@@ -11,7 +11,7 @@ QoderError                     carries the message, the hint and all that the er
 │   ├── Rejected          6    409 and every other 4xx
 │   │   └── CannotBe      6    reading back shows that a write can never come true
 │   └── Unavailable       7    429, 5xx, 3xx
-│       └── NoAnswer      7    no connection, a cut or unreadable answer
+│       └── NoResponse      7    no connection, a cut or unreadable response
 ├── NotYet                8    the run is still going, or a file differs
 ├── OutcomeUnknown        9    nobody can tell what happened
 ├── LostSight            10    a run is known and could not be followed
@@ -60,8 +60,8 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
-# The first that applies is the exit code of several runs (help/pages/exit-codes.md). USAGE is not there, which one of
-# several can have too (a name that two deployments have, a key that another one was started with).
+# The first that applies is the exit code of several runs (help/pages/exit-codes.md). 2 can also be the code of one of
+# several (a name that two deployments have, a key that another one was started with).
 RANKING = (130, 143, 129, 9, 70, 10, 4, 7, 6, 5, 2, 1, 11, 124, 3, 8, 0)
 _TOLD = ("run_id", "session_id", "run_state", "api_type", "http_status", "request_id")
 
@@ -74,9 +74,10 @@ class QoderError(Exception):
     """
 
     exit = Exit.INTERNAL
-    kind: Exit | None = None  # what it is called, where that is not the name of its exit code
+    # Its type in JSON, if not its exit code's: a signal's code, but `outcome_unknown` where a write may have acted.
+    kind: Exit | None = None
     shell: str | None = None  # `next` for a shell, where it is longer than what one types
-    asked_to_cancel = False  # whether the run that it leaves going was
+    asked_to_cancel = False  # whether the run left going was asked to cancel
     has_lines = False  # whether the message has several, made harmless already
     _is_made = False
 
@@ -163,7 +164,7 @@ class ApiError(QoderError):
 
     retryable = False  # whether asking again can help
     retry_after: float | None = None
-    enveloped = False  # True when the answer was complete and in the API's own error envelope
+    enveloped = False  # True when the response was complete and in the API's own error envelope
 
     @property
     def asked_pause(self) -> float:
@@ -195,8 +196,8 @@ class Unavailable(ApiError):
     retryable = True
 
 
-class NoAnswer(Unavailable):
-    """No believable answer. `sent` is False if no connection was ever made."""
+class NoResponse(Unavailable):
+    """No believable response. `sent` is False if no connection was ever made."""
 
     sent = True
 

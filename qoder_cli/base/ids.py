@@ -2,14 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.kinds import KINDS_OF_IDS
-from qoder_cli.base.tokens import names_token, shortened
+from qoder_cli.base.tokens import has_token, names_token, shortened
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
+LONGEST_KEY = 255  # characters of an idempotency key
 
 LAST = ("last", "@last")  # the newest run triggered here
 
@@ -196,3 +197,15 @@ def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0
     if same := [word for word in words if sorted(word) == sorted(typed)]:
         return same[:most]  # letters that changed places, which count for little in a short word
     return get_close_matches(typed, words, n=most, cutoff=alike)
+
+
+def check_key(key: str, secrets: Collection[str] = ()) -> str:
+    """Return a valid idempotency key. Raises UsageError."""
+    if any(secret in key for secret in secrets) or has_token(key):
+        raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
+    if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
+        raise UsageError(
+            f"--idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters, with no spaces around them",
+            hint="use for example nightly-2026-06-14",
+        )
+    return key

@@ -80,10 +80,11 @@ def is_repeated(value: Any) -> bool:
     return isinstance(value, list) and any(map(is_repeated, value))
 
 
-def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
+def dump(value: Any, *, indent: int | None = None, ascii_only: bool = False, is_sorted: bool = False) -> str:
     """Return `value` as JSON: numbers unchanged, and no commands to a terminal or a CI system."""
+    how: dict[str, Any] = {"ensure_ascii": ascii_only, "indent": indent, "sort_keys": is_sorted}
     separators = (",", ":") if indent is None else (",", ": ")
-    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, default=_marked)
+    text = json.dumps(value, separators=separators, default=_marked, **how)
     text = _STEERING.sub(_escape, text.replace(f'"{_MARK}', "").replace(f'{_MARK}"', ""))
     if "##" in text:
         return _COMMAND.sub(_escape, text)

@@ -1,6 +1,6 @@
 """Our own keys in an object's `metadata`: they are no part of what people set, compare or export.
 
-One tells what this command made from what somebody else did when an answer is lost.
+When a response is lost, one tells our own work from somebody else's.
 """
 
 from collections.abc import Mapping

@@ -84,7 +84,7 @@ class Run(Resource):
     """
 
     derived: dict[str, Any] = field(default_factory=dict)
-    adopted: bool = False  # its trigger's answer was lost, and it was found in the run list
+    adopted: bool = False  # its trigger's response was lost, and it was found in the run list
 
     @classmethod
     def read(cls, value: object) -> "Run | None":

@@ -71,29 +71,15 @@ class Asks(NamedTuple):
 
 
 SESSION_DELETED = Ending(
-    None,
-    error={
-        "type": "session_deleted",
-        "message": "The session was deleted before its outcome was seen.",
-    },
+    None, error={"type": "session_deleted", "message": "The session was deleted before its outcome was seen."}
 )
 
 
 SESSION_ARCHIVED = Ending(
-    None,
-    error={
-        "type": "session_archived",
-        "message": "The session was archived before its turn ended.",
-    },
+    None, error={"type": "session_archived", "message": "The session was archived before its turn ended."}
 )
-NO_WORK = Ending(
-    None,
-    error={
-        "type": "no_work_seen",
-        "message": "No work was seen after the message.",
-    },
-)
-_UNSETTLED = (
+NO_WORK = Ending(None, error={"type": "no_work_seen", "message": "No work was seen after the message."})
+_UNKNOWN = (
     (SESSION_DELETED, Exit.OUTCOME_UNKNOWN),
     (SESSION_ARCHIVED, Exit.OUTCOME_UNKNOWN),
     (NO_WORK, Exit.LOST_SIGHT),
@@ -116,16 +102,11 @@ def standing(run: Run) -> Standing:
 
 
 def is_going(run: Run) -> bool:
-    """Return whether a settled run has not ended yet."""
+    """Return whether a run, its status filled in, has not ended yet."""
     return verdict(run) is Exit.NOT_YET
 
 
-def is_strange(run: Run) -> bool:
-    """Return whether this program does not know the status."""
-    return run.status is not None and run.status not in FINAL | GOING
-
-
-def settle(run: Run) -> Run:
+def fill_status(run: Run) -> Run:
     """Return the run with its status filled in, if its own fields decide it."""
     if run.status is not None or run.derived:
         return run
@@ -137,7 +118,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
     """Return the run with its session's first ending filled in, and `usage`."""
     derived: dict[str, Any] = {}
     if ending.status or run.raw.get("status") is not None:
-        derived["status"] = ending.status  # None takes a status away that the session has overruled
+        derived["status"] = ending.status  # None removes a status that the session overruled
     if ending.at:
         derived["completed_at"] = ending.at
     duration = None if run.is_session else milliseconds_between(run.triggered_at, ending.at)
@@ -152,7 +133,7 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
 
 def apply_asks(run: Run, asks: Asks) -> Run:
     """Return a running run with the calls that wait for an answer."""
-    return replace(run, derived={**settle(run).derived, "requires_action": {"event_ids": asks.event_ids}})
+    return replace(run, derived={**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}})
 
 
 def waits_for_answer(run: Run) -> bool:
@@ -161,8 +142,8 @@ def waits_for_answer(run: Run) -> bool:
 
 
 def verdict(run: Run) -> Exit:
-    """Return the exit code of a settled run: NOT_YET while it is going on."""
-    for ending, code in _UNSETTLED:
+    """Return the exit code of a run, its status filled in: NOT_YET while it is going on."""
+    for ending, code in _UNKNOWN:
         if run.derived.get("error") == ending.error:
             return code
     if standing(run) is not Standing.ENDED:
@@ -187,7 +168,7 @@ class Rest(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What events mean that are taken in their order.
+    """What events mean, read in order.
 
     `is_unclear`: only the agent's own events can tell whether an idle before any known work was
     an ending, for nothing else was one, or another idle or an error stands before it.
@@ -197,7 +178,10 @@ class Judgement(NamedTuple):
     asks: Asks | None
     worked: bool
     is_unclear: bool
-    rests: bool  # whether an ending was the last, but for errors and other endings
+    rests: bool  # whether only errors or endings follow an ending
+
+
+NOTHING_YET = Judgement([], None, worked=False, is_unclear=False, rests=False)
 
 
 def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
@@ -257,12 +241,12 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
 
 
 def is_asking(event: dict[str, Any]) -> bool:
-    """Return whether an agent stopped here to wait for an answer, given since or not."""
+    """Return whether an agent stopped here to wait for an answer, whether or not it has come since."""
     return event.get("type") in _IDLE and stop_reason(event) == "requires_action"
 
 
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
-    """Return what an agent waits for whose newest status this is; None if for nothing.
+    """Given an agent's newest status event, return what it waits for, or None.
 
     It waits at a `requires_action` until each call that this names is `answered` after it; where it names none, until
     anything is.
@@ -315,7 +299,7 @@ def event_at(event: Mapping[str, Any]) -> float | None:
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
     """Return the ids of the calls that wait for an answer (help/pages/api.md#stop-reasons)."""
-    return [id for id in array(mapping(event.get("stop_reason")).get("event_ids")) if text(id)]
+    return list(filter(text, array(mapping(event.get("stop_reason")).get("event_ids"))))
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def poll(
 ) -> T:
     """Return what is read once it `is_enough`, reading again after each of the pauses, in seconds.
 
-    An error that `may_pass` is no reading. What is read after the last pause counts in any case. A pause is asked for
+    An error that `may_pass` is skipped. What is read after the last pause counts in any case. A pause is asked for
     after the reading before it, which may have taken long. Raises QoderError.
     """
     left = iter(pauses)

@@ -65,8 +65,8 @@ def begin(work: Callable[[], None]) -> None:
 class Task(Generic[R]):
     """One call in a thread of its own, and its result. It should take at most `within` seconds.
 
-    Before what cannot be undone, the call may `commit`: that and giving up on it exclude each
-    other, so who was told that nothing happened can rely on it.
+    Before what cannot be undone, the call may `commit`: it is either committed or given up, never both; so a caller
+    told that nothing happened can rely on it.
     """
 
     def __init__(self, call: Callable[[], R], *, within: float = math.inf) -> None:
@@ -100,7 +100,7 @@ class Task(Generic[R]):
             while seconds > 0 and not self._has_ended:
                 try:
                     next_of(self._end, min(seconds, _LONGEST_WAIT))
-                    self._end.put(None)  # for whoever waits beside
+                    self._end.put(None)  # for other waiters
                 except Empty:
                     seconds -= _LONGEST_WAIT
         return self._has_ended
@@ -115,12 +115,21 @@ class Task(Generic[R]):
     def result(self, within: float = math.inf) -> R:
         """Return the call's value, or raise its failure. After so many seconds, give up and raise Late."""
         if not self.wait(within):
-            with self._deciding:
-                self._is_given_up = True
+            self.give_up()
             raise Late
+        return self.value
+
+    @property
+    def value(self) -> R:
+        """What the call, which has ended, returned. Raises its failure."""
         if self._failure is not None:
             raise self._failure
         return self._results[0]
+
+    def give_up(self) -> None:
+        """Note that nobody waits any more: the call may still end, but it does not commit."""
+        with self._deciding:
+            self._is_given_up = True
 
     def result_unless(self, is_late: Callable[[], bool]) -> R:
         """Return `result`; raise Late once `is_late` says so, asked five times a second."""

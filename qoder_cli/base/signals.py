@@ -84,7 +84,7 @@ def deafen() -> None:
 
 
 def die_by(signum: int) -> None:
-    """End this process by the signal, as if it was never caught."""
+    """End this process by the signal, as if it had never been caught."""
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
 

@@ -1,5 +1,6 @@
 """Clocks, durations and moments as people type them, timestamps as the server writes them."""
 
+import math
 import re
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -18,6 +19,7 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
 _SECONDS = r"(?a)\d+(?:\.\d+)?"
 SHORTEST_INTERVAL = 0.1  # seconds
+LAST_LOOK = 5.0  # seconds that a request may take beyond a deadline
 SUSPENDED = 30.0  # seconds that a pause may overrun before this machine is held to have been suspended
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 366 * 86400.0
@@ -200,3 +202,31 @@ class Clock:
         import random
 
         return 0.75 + random.random() / 4
+
+
+class Deadline:
+    """When a wait gives up, counted from `start`. A timeout of 0 leaves time for one poll."""
+
+    def __init__(self, clock: Clock, limits: Limits) -> None:
+        self.timeout = limits.timeout
+        self.at = math.inf  # on the monotonic clock
+        self._clock = clock
+        self._spent = limits.spent
+
+    def start(self) -> None:
+        """Begin to count, once."""
+        if self.timeout is not None and self.at == math.inf:
+            self.at = self._clock.monotonic() + max(self.timeout - self._spent, 0.0)
+
+    def left(self) -> float:
+        """Seconds until the deadline, negative after it."""
+        return self.at - self._clock.monotonic()
+
+    @property
+    def is_past(self) -> bool:
+        """Whether another request would come too late."""
+        return self.timeout != 0 and self.left() < -LAST_LOOK
+
+    def longest_request(self, usual: float) -> float:
+        """Return the seconds that a request may take."""
+        return min(usual, max(self.left(), LAST_LOOK))

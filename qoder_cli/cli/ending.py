@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, Interrupted, QoderError, ReaderGone, RunState, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import is_going, settle
-from qoder_cli.runs.ending import (
-    Ended,
-    Wanted,
-    beside_record,
-    leave_run,
-    naming,
-    stopped_waiting,
-    unread,
-    unreadable,
-)
+from qoder_cli.base.outcome import fill_status, is_going
+from qoder_cli.runs.ending import Ended, Wanted, beside_record, leave_run, naming, stopped_waiting, unread, unreadable
 
 if TYPE_CHECKING:
     from qoder_cli.runs.fleet.conductor import Conductor
@@ -41,7 +32,8 @@ def conclude(app: App, ended: "Ended | Conductor") -> None:
     except (ReaderGone, InternalError):
         if not isinstance(error, Interrupted):  # the signal decides, whoever still listens
             raise
-    app.tracked.ended(ended.with_(error=error))
+    if error is not ended.error:
+        app.tracked.ended(ended.with_(error=error))
     if error is not None:
         raise error if ended.with_message else beside_record(error, run, app)
 
@@ -64,7 +56,7 @@ def _print(app: App, run: Run, *, with_message: bool) -> QoderError | None:
 
 def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
     """Print a run, leave it as --on-leave says, and return the signal's error."""
-    run = settle(run)
+    run = fill_status(run)
     if not app.out.has_written:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
             app.show_run(run)
@@ -75,7 +67,7 @@ def stopped_with(signalled: Signalled, run: Run, app: App) -> QoderError:
 
 def complete(error: QoderError, run: Run, app: App) -> QoderError:
     """Return the error with its run named; with JSON, print that run."""
-    run = settle(run)
+    run = fill_status(run)
     if error.run_id is None:
         run_state: RunState = "ended"
         if is_going(run):

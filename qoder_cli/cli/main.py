@@ -151,7 +151,7 @@ class Tree(TyperGroup):
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
         return name, command, [*more, *args[1:]]
 
-    def commands_told(self) -> list[tuple[str, str]]:
+    def listed_commands(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
         return [(name, _summary(self._listed[name])) for name in self.list_commands(None)]
 
@@ -159,11 +159,11 @@ class Tree(TyperGroup):
         """Return what completion offers, without building a command."""
         from qoder_cli.help.completion.answer import item
 
-        commands = [item(name, about) for name, about in self.commands_told() if name.startswith(incomplete)]
+        commands = [item(name, about) for name, about in self.listed_commands() if name.startswith(incomplete)]
         return commands + super(TyperGroup, self).shell_complete(ctx, incomplete)
 
     def sections(self, ctx: Any) -> list[tuple[str, list[Any]]]:
-        rows = self.commands_told()
+        rows = self.listed_commands()
         if self._contents:
             rows = [*self._contents().items()]
         return [("Commands", rows)]
@@ -178,7 +178,8 @@ def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
     """Refuse words that typer would misread. Raises UsageError.
 
     If a shell variable is empty, `--idempotency-key --dry-run` would start what was only to be
-    shown. An option with a typographic dash, and fields after `--json`, would be names.
+    shown. An option with a typographic dash, and fields after `--json`, would be taken for
+    names.
     """
     options = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
     takes_value = {name: not param.is_flag for param in options for name in (*param.opts, *param.secondary_opts)}

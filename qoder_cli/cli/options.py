@@ -36,16 +36,15 @@ _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)
 def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command with the fields of each named tuple as its options, but those that it has itself."""
     own = signature(command).parameters
-    folded = {name: each.annotation for name, each in own.items() if hasattr(each.annotation, "_fields")}
+    folded = {name: parameter.annotation for name, parameter in own.items() if hasattr(parameter.annotation, "_fields")}
     if not folded and "app" not in own:
         return command
     parameters: list[tuple[str, Any, Any]] = []
-    for name, each in own.items():
+    for name, parameter in own.items():
         if options := folded.get(name):
-            fields = [field for field in options._fields if field not in own]
-            parameters += [(field, options.__annotations__[field], options._field_defaults[field]) for field in fields]
+            parameters += [each for each in fields_of(options) if each[0] not in own]
         elif name not in ("app", "ctx"):
-            parameters.append((name, each.annotation, each.default))
+            parameters.append((name, parameter.annotation, parameter.default))
 
     def run(ctx: typer.Context, **typed: Any) -> Any:
         for name, options in folded.items():
@@ -54,6 +53,11 @@ def unfolded(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(ctx.obj if "app" in own else ctx, **typed)
 
     return declared(run, command.__doc__ or "", parameters)
+
+
+def fields_of(options: Any) -> list[tuple[str, Any, Any]]:
+    """Return the parameters that a named tuple of options stands for: name, type and option each."""
+    return [(field, options.__annotations__[field], options._field_defaults[field]) for field in options._fields]
 
 
 def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[str, Any, Any]]) -> Callable[..., Any]:
@@ -65,7 +69,7 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
         *(Parameter(name, kind, annotation=type, default=default) for name, type, default in parameters),
     ]
     vars(command)["__signature__"] = Signature(everything)  # typer reads it first
-    command.__annotations__ = {each.name: each.annotation for each in everything}
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in everything}
     command.__doc__ = doc
     return command
 
@@ -242,11 +246,11 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
         value = ctx.params.get(str(param.name))
         if param.param_type_name != "option" or param.name in without or value in (None, (), [], param.default):
             continue
-        for each in value if isinstance(value, list | tuple) else [value]:
-            if each is True:
+        for word in value if isinstance(value, list | tuple) else [value]:
+            if word is True:
                 words.append(param.opts[0])
             else:
-                words += written(param.opts[0], str(each))
+                words += written(param.opts[0], str(word))
     return words
 
 

@@ -27,6 +27,7 @@ LONGEST_HINT = 1000  # characters of a command in a hint
 LONGEST_LINE = 3000  # characters; a terminal takes 4,096 in one line
 IDS = "ids.txt"  # in the state folder
 MOST_PAGES = 5  # of sessions, to learn the costs of runs
+_MOST_DIGITS = 18  # of an amount of credits, before the point or behind it
 _WITHIN = 2.0  # seconds, then no more pages are read
 
 
@@ -79,7 +80,7 @@ def _cost(app: App, items: Sequence[Ended], *, ask: bool) -> str | None:
     amounts: list[Decimal] = []
     for credits in credits_of.values():
         with suppress(InvalidOperation, ValueError):
-            amounts += filter(Decimal.is_finite, [Decimal(str(credits))])
+            amounts += filter(_is_amount, [Decimal(str(credits))])
     if not amounts:
         return None
     total = f"{sum(amounts, Decimal(0)).normalize():f} credits"
@@ -88,13 +89,18 @@ def _cost(app: App, items: Sequence[Ended], *, ask: bool) -> str | None:
     return total
 
 
+def _is_amount(number: Decimal) -> bool:
+    """Return whether a number can be credits: others cannot be added up, or are millions of digits."""
+    return number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS
+
+
 def _asked(app: App, sessions: set[str], created: Sequence[object]) -> dict[str, object]:
     """Return credits by session id, as far as the list of sessions shows them."""
     credits_of: dict[str, object] = {}
     until = app.clock.monotonic() + _WITHIN
     query: dict[str, Any] = {"limit": 100, "include_archived": "true"}
     with suppress(ApiError, OverflowError):  # Overflow: the calendar's edge
-        if moments := [moment for each in created if (moment := parse_timestamp(each))]:
+        if moments := [moment for at in created if (moment := parse_timestamp(at))]:
             query["created_at[gte]"] = utc_text(min(moments) - timedelta(minutes=1))
             query["created_at[lte]"] = utc_text(max(moments) + timedelta(minutes=1))
         pages = app.client.pages("/sessions", query, within=_WITHIN, retry=False)
@@ -146,11 +152,11 @@ def last_words(
         left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
         if restart and left:
-            said = f"{_counted(len(left), 'was', 'were')} not started"
+            not_started = f"{_counted(len(left), 'was', 'were')} not started"
             command = shlex.join(restart(left))
             if len(command) <= LONGEST_HINT:
-                said = f"{said}; to start them: {command}"
-            hints.append(said)
+                not_started = f"{not_started}; to start them: {command}"
+            hints.append(not_started)
         fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
     elif restart and left and error.exit in _STARTS_NOTHING:
         fields = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}

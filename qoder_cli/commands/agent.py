@@ -14,7 +14,6 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import contains
 
 Raw = dict[str, Any]
 
@@ -39,17 +38,19 @@ class AgentFields(NamedTuple):
     file: Text = editing.FILE
 
 
-def create(app: App, typed: AgentFields, dry_run: bool = editing.DRY_RUN) -> None:
+def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     """Create an agent.
 
     Requires --name and --model, as options or in a file. Without --tools it
     has all tools, and uses them without asking unless --ask says otherwise.
-    ${VAR} in a file is expanded from the environment. Exits 9 if the response
-    was lost and no agent of ours is found: it is never created twice.
+    ${VAR} in a file is expanded from the environment. Exits 6 if the name is
+    taken, unless --if-missing or --allow-duplicate says what then; 9 if the
+    response was lost and the new agent cannot be found. It is never created twice.
 
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash
       qoder agent create --name reader --model auto --tools none --dry-run"""
+    making.check()
     body = _body(app, "create", typed._asdict())
     if "tools" not in body:
         names = [str(each.get("name")) for each in map(mapping, body.get("mcp_servers", ()))]
@@ -59,7 +60,7 @@ def create(app: App, typed: AgentFields, dry_run: bool = editing.DRY_RUN) -> Non
     body |= _arrays(app, typed._asdict(), body)
     if names := unusable(body.get("mcp_servers"), body["tools"]):
         app.progress.warn(f"tools has no mcp_toolset for {', '.join(names)}: the agent cannot use them")
-    editing.create(app, _AGENT, body, dry_run=dry_run)
+    editing.create(app, _AGENT, body, making)
 
 
 def update(
@@ -82,8 +83,8 @@ def update(
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
-    is_said = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
-    current = editing.read_current(app, _AGENT, agent, is_said=is_said)
+    has_change = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
+    current = editing.read_current(app, _AGENT, agent, has_change=has_change)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
         raise Rejected(
@@ -91,7 +92,7 @@ def update(
             hint="compare, then remove the version from the file",
             next=app.looking("agent", "get", str(current["id"])),
         )
-    if isinstance(body.get("model"), str) and contains(current.get("model"), body["model"]):
+    if "model" in body and mapping(current.get("model")).get("id") == body["model"]:
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
     editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
@@ -106,17 +107,17 @@ def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
     return editing.body_of(app, _AGENT, verb, typed, "name", "model", "description", system=system)
 
 
-def _arrays(app: App, typed: Mapping[str, Any], known: Mapping[str, Any]) -> Raw:
+def _arrays(app: App, typed: Mapping[str, Any], current: Mapping[str, Any]) -> Raw:
     """Return the arrays that options change, whole. Raises UsageError, ApiError."""
     found: Raw = {}
-    tools = known.get("tools")
+    tools = current.get("tools")
     names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
     if names or asks:
         found["tools"] = tools = agents.with_tools(tools, names, asks)
     if added := agents.servers_typed(typed["mcp"]):
-        found["mcp_servers"], found["tools"] = agents.with_servers(known.get("mcp_servers"), tools, added)
+        found["mcp_servers"], found["tools"] = agents.with_servers(current.get("mcp_servers"), tools, added)
     if typed["skills"]:
-        found["skills"] = agents.with_skills(app, known.get("skills"), typed["skills"])
+        found["skills"] = agents.with_skills(app, current.get("skills"), typed["skills"])
     return found
 
 

@@ -76,7 +76,7 @@ def api(
     if idempotency_key is not None:
         if typed == "GET":
             raise UsageError("--idempotency-key only works for writes", hint="drop it; GETs are retried anyway")
-        from qoder_cli.runs.trigger import check_key
+        from qoder_cli.base.ids import check_key
 
         idempotency_key = check_key(idempotency_key, app.keep_secrets(app.settings.token))
     below, params = read_target(path or "", base_url=app.settings.base_url, query=query or [])

@@ -10,10 +10,7 @@ from qoder_cli.doctor import Finding
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
-def doctor(
-    app: App,
-    offline: bool = flag("--offline", "Skip checks that contact the server."),
-) -> None:
+def doctor(app: App, offline: bool = flag("--offline", "Skip checks that contact the server.")) -> None:
     """Check your setup and suggest fixes.
 
     Checks the config file, which token and server are used and why, the

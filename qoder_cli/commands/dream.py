@@ -5,7 +5,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.cli.options import MODEL, Text, Texts, is_list, option, several
 from qoder_cli.commands import editing, generic
-from qoder_cli.nouns.change import Change
+from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
@@ -47,7 +47,7 @@ def create(
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
     fields = {"model": model, "instructions": text, "inputs": inputs or None, "output_behavior": output}
     body = editing.body_of(app, _DREAM, "create", {"file": file}, **fields)
-    editing.create(app, _DREAM, body, dry_run=dry_run)
+    editing.create(app, _DREAM, body, editing.Making(False, False, dry_run))
 
 
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:

@@ -1,24 +1,27 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, Rejected, UsageError
+from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.ids import a
+from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
+from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import flag, option, options_typed, several
-from qoder_cli.deployments.changes import Secrets, difference, lines_of
 from qoder_cli.files import body
 from qoder_cli.help.completion import values
-from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
+from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
-from qoder_cli.nouns.update import Overtaken
-from qoder_cli.nouns.update import update as change
-from qoder_cli.nouns.write import creating, differing, same, target_of
+from qoder_cli.output.results import last_words
 
 Raw = dict[str, Any]
 
@@ -31,6 +34,24 @@ METADATA = several("--metadata", "KEY=VALUE", "Set a metadata key.")
 REMOVE_METADATA = several("--remove-metadata", "KEY", "Remove a metadata key.")
 FILE = option("--file -f", "FILE", "YAML or JSON with the API's fields, - for stdin; options win.", values.files)
 DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
+
+
+EXITS = """Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
+what then; 9 if the response was lost and it is not found."""
+_LISTED = 10  # things of one name that an error lists
+
+
+class Making(NamedTuple):
+    """How something is created, as typed. These are the options, too."""
+
+    if_missing: bool = flag("--if-missing", "If the name is taken, show that one and exit 0.")
+    allow_duplicate: bool = flag("--allow-duplicate", "Create it even if the name is taken.")
+    dry_run: bool = DRY_RUN
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        if self.if_missing and self.allow_duplicate:
+            raise UsageError("--if-missing and --allow-duplicate cannot be used together")
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:
@@ -64,45 +85,97 @@ def budget_of(typed: str | None, is_none: bool = False) -> Raw:
     return dict(declare_fields({"budget": typed}).fields)
 
 
-def create(app: App, noun: Noun, body: Raw, *, dry_run: bool) -> None:
-    """Create a thing and print it, or show what would be sent."""
+def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
+    """Create a thing and print it, or show what would be sent, or what has its name. Raises Rejected."""
     from qoder_cli.http.redact import by_name
 
-    if dry_run:
+    step = Step(noun=noun, form=form_of(noun), wanted=body)
+    if found := taken(app, noun, name_of(body), making, step):
+        show(app, noun, found)
+        return
+    if making.dry_run:
         app.progress.note(f"the {noun.called} that would be created {app.client.settings.whereabouts}")
         show(app, noun, by_name(body))
         return
     called = " ".join(filter(None, (noun.called, name_of(body))))
     app.progress.note(f"creating the {called} {app.client.settings.whereabouts}")
-    created = creating(app, noun, body).deliver().raw
-    _warn_of_other(app, created, body)
+    step.plan()
+    step.body = body  # empty values, too
+    write(app, step)
+
+
+def write(app: App, step: Step) -> None:
+    """Do a step's write and print the thing, also where it ends early. Raises what decides the exit code."""
+    applied = None
     try:
-        show(app, noun, created)
-    except InternalError as error:  # a full disk does not undo it
-        raise error.with_(message=f"{noun.called} {created['id']} was created, but {error.message}") from error
+        applied = apply(app, step)
+        _print(app, applied)
+    except Signalled as signalled:
+        raise _stopped(app, applied or give_up(step), signalled) from None
+    except InternalError as unwritten:  # a full disk does not undo it
+        applied = applied or give_up(step)
+        message = f"{applied.label} was {applied.became}, but {unwritten.message}"
+        look = app.looking(*words_of(step.noun, "get", *step.parents, applied.found.id)) if applied.found else None
+        raise unwritten.with_(message=message, next=look) from None
+    if applied.error is not None:
+        raise applied.error
 
 
-def _warn_of_other(app: App, found: Raw, body: Raw) -> None:
-    if other := ", ".join(field for field in differing(found, body) if field in found):
-        message = f"the server stored {other} differently from what was sent"
-        app.progress.warn(f"{found['id']}: {message}")
+def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) -> Raw | None:
+    """Return what has the name of a new thing, where that is enough; None if it can be created.
+
+    Warns where it is not as the step wants it. Raises Rejected, UsageError, ApiError.
+    """
+    from qoder_cli.nouns.taken import holders
+
+    if making.allow_duplicate or not name or not noun.has_name:
+        return None
+    found = holders(app, noun, name)
+    if not found:
+        return None
+    these = few([str(each["id"]) for each in found], _LISTED)
+    if not making.if_missing or len(found) > 1:
+        exists, hint = f"{a(noun.called)} named {name!r} already exists", "choose another name, or pass --if-missing"
+        if len(found) > 1:
+            exists, hint = f"{len(found)} {noun.plural} named {name!r} already exist", "choose another name"
+        look = app.looking(*words_of(noun, "get", str(found[0]["id"])))
+        raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see what is there", next=look)
+    one = read(app, target_of(noun, these), fresh=True)  # a list may have what is gone
+    app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")
+    if other := ", ".join(sorted({change.field for change in step.differs(one)})):
+        app.progress.warn(f"{these}: is not as asked for: {other}")
+    return one
 
 
-def read_current(app: App, noun: Noun, typed: str, *parents: str, is_said: bool) -> Raw:
+def _print(app: App, applied: Applied) -> None:
+    if applied.found is not None and applied.is_fine:
+        show(app, applied.step.noun, applied.found.raw)
+
+
+def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
+    """Print what is known of the thing; return the last words."""
+    if not app.out.has_written:
+        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+            _print(app, applied)
+    if applied.error is None:
+        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
+    stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
+    is_unknown = applied.action == "unknown"
+    return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)
+
+
+def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bool) -> Raw:
     """Return the thing to change, by id or name.
 
-    Raises UsageError unless a change `is_said`; Rejected if it is archived.
+    Raises UsageError unless it `has_change`; Rejected if it is archived.
     """
-    if not is_said:
+    if not has_change:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
     current = read_one(app, noun, typed, *parents, fresh=True)
     creation = operation(noun, "create")
-    if creation and (archived := current.get("archived_at")):
-        raise Rejected(
-            f"{noun.called} {current['id']} was archived on {archived}; it cannot be changed",
-            hint=f"create another: {' '.join(app.command(*creation.command))}",
-        )
+    if creation and (error := archived(target_of(noun, *parents, str(current["id"])), current)):
+        raise error.with_(hint=f"create another: {' '.join(app.command(*creation.command))}")
     return current
 
 
@@ -115,67 +188,23 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     from qoder_cli.http.redact import by_name
 
     app: App = ctx.obj
-    target = target_of(noun, *parents, str(current["id"]))
-    had, added = mapping(current.get("metadata")), mapping(wanted.get("metadata"))
+    had = mapping(current.get("metadata"))
     if "metadata" in wanted:
-        wanted = wanted | {"metadata": {key: value for key, value in {**had, **added}.items() if value is not None}}
-    differs = {name: value for name, value in wanted.items() if not same(current.get(name), value)}
-    body = dict(differs)
-    if not body:
-        app.progress.note(f"{target.called} is already up to date")
+        labels = {**without_ours(had), **(wanted["metadata"] or {})}
+        wanted = wanted | {"metadata": {key: value for key, value in labels.items() if value is not None}}
+    step = Step(noun=noun, form=form_of(noun), wanted=wanted, current=current, parents=parents)
+    step.plan()
+    if not step.is_open:
+        app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
         return
-    if "metadata" in body:
-        body["metadata"] = {key: value for key, value in added.items() if had.get(key) != value}
-    updated = operation(noun, "update")
-    if updated and "version" in updated.body and current.get("version") is not None:
-        body["version"] = current["version"]
     if not dry_run:
-        app.progress.note(f"updating {target.called} {app.client.settings.whereabouts}")
-    if not app.progress.is_quiet:
-        _tell(app, current, differs)
+        app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
+    if not app.progress.is_quiet:  # stdout has the thing
+        app.err.tell("".join(f"  {line}\n" for line in step.lines()))
     if dry_run:
-        show(app, noun, {**current, **by_name(differs)})
+        show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
         return
-    assert updated is not None  # asked only for what the API has
-    try:
-        found = change(app, target, body, before=current, fields=updated.body)
-    except Overtaken as error:
-        _tell_theirs(app, target, current, error.theirs, updated.body)
-        raise
-    except Rejected as error:
-        if error.http_status != 409:
-            raise
-        raise _explained(ctx, noun, target, current, error) from None
-    _warn_of_other(app, found, body)
-    show(app, noun, found)
-
-
-def _explained(ctx: typer.Context, noun: Noun, target: Target, current: Raw, error: Rejected) -> Rejected:
-    """Show what someone else changed, and return the error."""
-    app: App = ctx.obj
-    newer = read(app, target)
-    was, now = current.get("version"), newer.get("version")
-    if was == now:
-        return error
-    updated = operation(noun, "update")
-    _tell_theirs(app, target, current, newer, updated.body if updated else ())
-    message = f"{target.id} was changed by someone else in the meantime"
-    again = app.command(*words_of(noun, "update", target.id), *options_typed(ctx))
-    return error.with_(
-        message=f"{message} (version {was} was read, {now} is there); nothing was changed",
-        hint="check that change, then run it again",
-        next=None if "-" in ctx.params.values() else again,  # standard input was read
-    )
-
-
-def _tell_theirs(app: App, target: Target, current: Raw, theirs: Raw, fields: Sequence[str]) -> None:
-    """Show what someone else changed of what can be set."""
-    app.progress.note(f"what someone else changed in {target.id}:", always=True)
-    _tell(app, current, {name: theirs.get(name) for name in fields if name != "version"})
-
-
-def _tell(app: App, current: Raw, wanted: Raw) -> None:
-    """Show the changes on stderr; stdout has the thing."""
-    for each in difference(wanted, current).changes:
-        app.err.tell("".join(f"  {line}\n" for line in lines_of(each, Secrets())))
+    if "-" not in ctx.params.values():  # standard input was read
+        step.again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
+    write(app, step)

@@ -30,12 +30,12 @@ from qoder_cli.cli.options import (
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
-from qoder_cli.nouns.change import ARCHIVE, DELETE, Change, Changes, Named, Target, changed, ending
+from qoder_cli.nouns.edits.thing import Target, target_of
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
 from qoder_cli.nouns.schema import Field, fields_of
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, body_of, operation, parent_of, path_of, words_of
-from qoder_cli.nouns.write import target_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
@@ -274,7 +274,7 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         needed = [field.option.name for field in fields_typed.values() if field.option and field.is_needed]
         how = "options" if len(needed) > 1 else "an option"
         about = fill(f"Requires {' and '.join(needed)}, as {how} or in a file. {noun.created}", 76)
-        about += "\nExits 9 if the response was lost and it is not found."
+        about += f"\n{editing.EXITS}"
         doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.example))
     else:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
@@ -288,9 +288,14 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         parameters += [("budget", Text, editing.BUDGET), ("no_budget", bool, editing.NO_BUDGET)]
     if noun.takes_file:
         parameters.append(("file", Text, editing.FILE))
-    parameters += [("dry_run", bool, editing.DRY_RUN)]
+    if is_new:
+        parameters += options.fields_of(editing.Making)
+    else:
+        parameters += [("dry_run", bool, editing.DRY_RUN)]
 
     def edit(ctx: typer.Context, **typed: Any) -> None:
+        making = editing.Making(*(typed.get(each, False) for each in editing.Making._fields))
+        making.check()
         fields: Raw = {field: typed[name] for field, name in plain.items()}
         if has_budget:
             fields |= editing.budget_of(typed["budget"], typed["no_budget"])
@@ -298,11 +303,11 @@ def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
         if typed.get("no_budget"):
             body["budget"] = None
         if is_new:
-            return editing.create(ctx.obj, noun, body, dry_run=typed["dry_run"])
+            return editing.create(ctx.obj, noun, body, making)
         thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
         if noun.found_by and body:
             thing = one_found(ctx.obj, noun, thing)
-        current = editing.read_current(ctx.obj, noun, thing, *parents, is_said=bool(body))
+        current = editing.read_current(ctx.obj, noun, thing, *parents, has_change=bool(body))
         editing.update(ctx, noun, current, body, *parents, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)

@@ -119,8 +119,8 @@ def _text(topic: str, root: Any) -> str:
 SAFE_TO_REPEAT = f"""
 For a single run: after 2, 4, 5, 6 or 7 nothing was started, so it is safe to try again. After
 10, 11, 124, 130 or 143 the run may still be running: wait for it, do not start another. After
-9, 70 or any other signal, check with `qoder run wait last`. For several runs the exit code is
-the first of {", ".join(map(str, RANKING))} that applies to any of them.
+9, 70, 129 or 141, or if qoder was killed, check with `qoder run wait last`. For several runs the
+exit code is the first of {", ".join(map(str, RANKING))} that applies to any of them.
 Some may have started, so check `exit_code` of each item in the JSON. With --wait, `next` of
 the error waits for those that are still running, or else starts those that were not started.
 """

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, Rejected, UsageError
-from qoder_cli.base.times import span
+from qoder_cli.base.ids import check_key
 from qoder_cli.cli.options import YES, argument, confirmed
 from qoder_cli.local.store import Entry
 from qoder_cli.output.cells import Fields
-from qoder_cli.runs.lost import newest_attempt
-from qoder_cli.runs.trigger import check_key
+from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used on this machine.")
@@ -44,17 +43,19 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
 def forget_newest(app: App, *, yes: bool) -> None:
     """Let the newest attempt to start a run count as not started: a person's decision. Sends nothing.
 
-    Raises UsageError if it is in no doubt or nobody confirms it, NotFound if there is none.
+    So do the other open attempts under its key. Raises UsageError if it is in no doubt or nobody confirms it, NotFound
+    if there is none.
     """
     entry = newest_attempt(app)
     if entry.run:
         why = f"the latest start is not in doubt: it started run {entry.run}"
         raise UsageError(why, hint="to wait for it", next=app.command("run", "wait", "last"))
-    attempt = entry.attempt
-    what = f"the attempt to start {attempt.deployment} {span(max(app.clock.now() - attempt.at, 0.0))} ago"
-    _warn_of_runs(app, [entry])
+    attempts = in_doubt(app, entry)
+    what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
+    _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
     _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
-    app.store.settle_nothing(attempt)
+    for attempt in attempts:
+        app.store.record_nothing(attempt)
     app.progress.note(f"{what} now counts as not started", always=True)
 
 
@@ -76,7 +77,8 @@ def _warn_of_runs(app: App, entries: Sequence[Entry]) -> None:
     if runs := [entry.run for entry in entries if entry.run]:
         app.progress.warn(f"it started run {runs[-1]}")
     if sighted:
-        app.progress.warn(f"these runs may be of a start that is in doubt: {', '.join(sorted(sighted)[:_LISTED])}")
+        listed = ", ".join(sorted(sighted)[:_LISTED])
+        app.progress.warn(f"these runs may have been started by an unconfirmed attempt: {listed}")
 
 
 def _confirm(app: App, question: str, *, yes: bool) -> None:
@@ -85,7 +87,7 @@ def _confirm(app: App, question: str, *, yes: bool) -> None:
         return
     if not app.may_ask:
         raise UsageError(
-            "this requires confirmation: a run may be going", hint="check the runs, then confirm with --yes"
+            "this requires confirmation: a run may have been started", hint="check the runs, then confirm with --yes"
         )
     if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")

@@ -5,17 +5,17 @@ from typing import Any
 from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import NoAnswer, UsageError
+from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.files.body import check_typed
 from qoder_cli.nouns import memories
-from qoder_cli.nouns.change import DELETE
+from qoder_cli.nouns.edits.thing import target_of
+from qoder_cli.nouns.edits.verbs import DELETE
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, path_of
-from qoder_cli.nouns.write import target_of
 from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
 
 Raw = dict[str, Any]
@@ -66,7 +66,7 @@ def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
         return
     content = raw.get("content")
     if not isinstance(content, str):
-        raise NoAnswer(f"the response has no content of {raw['id']}")
+        raise NoResponse(f"the response has no content of {raw['id']}")
     app.output.content(content.encode("utf-8", "replace"))
 
 

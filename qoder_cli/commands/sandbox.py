@@ -56,14 +56,14 @@ def sandbox(
       qoder sandbox --deployments 200 -- qoder deploy list --all
 
     Deployments to try: dep_demo, dep_slow and dep_idle complete, dep_minute
-    takes 60 s, dep_silent writes no message. dep_fail, dep_terminated and
-    dep_budget fail, dep_nostart never starts, dep_skip is skipped with
-    --generation legacy and never starts with current. dep_ask waits for an
-    approval, dep_askmany for three at once, dep_askthrice for one after the
-    other, dep_custom for the result of a custom tool; dep_selfask asks and
-    continues by itself. dep_paused and dep_archived refuse to run;
-    dep_scheduled has a schedule. A session of agent_ask and the like behaves
-    as the runs of dep_ask do.
+    takes 60 s, dep_silent writes no message, dep_file delivers a file.
+    dep_fail, dep_terminated and dep_budget fail, dep_nostart never starts,
+    dep_skip is skipped with --generation legacy and never starts with
+    current. dep_ask waits for an approval, dep_askmany for three at once,
+    dep_askthrice for one after the other, dep_custom for the result of a
+    custom tool; dep_selfask asks and continues by itself. dep_paused and
+    dep_archived refuse to run; dep_scheduled has a schedule. A session of the
+    agent ask-agent behaves as the runs of dep_ask do, and so on.
 
     Sealed: inside, qoder refuses to write to a config or state outside the
     sandbox's folder, and to install completion (exit 2). Variables that name

@@ -8,7 +8,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, QoderError, Rejected
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, filled
 
@@ -34,13 +34,15 @@ def deployment_ids_of(typed: Sequence[str], app: App) -> list[str | QoderError]:
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:
-    """Return a deployment; `how` is passed to `Client.get`. Raises ApiError."""
+    """Return a deployment; `how` is passed to `Client.get`. Raises ApiError, NoResponse for another deployment."""
     try:
         found = Deployment.read(app.client.get(f"/deployments/{segment(id)}", **how))
     except NotFound as error:
         raise error.about(f"deployment {id}") from None
     if found is None:
-        raise NoAnswer(f"deployment {id}: unexpected response: not a deployment")
+        raise NoResponse(f"deployment {id}: unexpected response: not a deployment")
+    if found.id != id:
+        raise NoResponse(f"the response is not deployment {id}")
     return found
 
 

@@ -7,18 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, CannotBe, NotFound, QoderError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import few
-from qoder_cli.deployments.changes import difference
+from qoder_cli.deployments.form import FORM, REPINNING, secrets_of
 from qoder_cli.deployments.lookup import alive, find_deployment, read_all
-from qoder_cli.deployments.step import Applied, Step
+from qoder_cli.deployments.step import Step, step_for
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
 from qoder_cli.files.tree import BadFiles, Problem
+from qoder_cli.nouns.edits.step import Applied
+from qoder_cli.nouns.edits.thing import archived
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
 
@@ -55,7 +57,7 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     steps: list[Step] = []
     for one, current in zip(declared, found, strict=True):
         if isinstance(current, QoderError):
-            steps.append(Step(one, error=current))
+            steps.append(step_for(one, error=current))
         elif current is None:
             steps.append(creating(one))
         else:
@@ -115,10 +117,11 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
 
 def creating(declared: Declared) -> Step:
     """Return the step that creates a deployment."""
-    fields = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
-    return Step(
-        declared, None, difference(fields, {}).changes, _without_no_tokens(fields)
-    )  # empty ones may not be known
+    step = step_for(declared)
+    step.plan()
+    given = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
+    step.body = _without_no_tokens(given)  # empty ones may not be known
+    return step
 
 
 def changing(
@@ -130,10 +133,14 @@ def changing(
     send_secrets: bool = False,
 ) -> Step:
     """Return the step that changes one of the `known`, with an error if it cannot."""
-    if current.archived_at:
-        return Step(declared, current, error=archived(current))
-    differs = difference(declared.fields, settable(current), repin=repin, send_secrets=send_secrets)
-    step = Step(declared, current, differs.changes, _without_no_tokens(_with_room(differs.body, current)))
+    step = step_for(declared, current.raw, form=REPINNING if repin else FORM)
+    if error := archived(step.target, current.raw):
+        return step_for(declared, current.raw, error=error)
+    step.plan()
+    step.form = FORM
+    if send_secrets and (secrets := secrets_of(declared.fields)):
+        step.body["resources"], step.changes = declared.fields["resources"], [*step.changes, *secrets]
+    step.body = _without_no_tokens(_with_room(step.body, current))
     others = [found.id for found in alive(deployments, declared.name) if found.id != current.id]
     if others and _is_renamed(declared, current):
         step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
@@ -162,9 +169,9 @@ def _without_no_tokens(body: dict[str, Any]) -> dict[str, Any]:
 
 def _would_lose(step: Step) -> str:
     """Return what a replacement of resources would lose: tokens are never returned, so nothing sends them again."""
-    if step.current is None or "resources" not in (step.body or {}):
+    if step.current is None or "resources" not in step.body:
         return ""
-    there = {_place_of(each) for each in map(mapping, settable(step.current)["resources"])}
+    there = {_place_of(each) for each in map(mapping, step.form.settable(step.current)["resources"])}
     for number, each in enumerate(step.declared.fields["resources"]):
         token = TOKENS.get(str(each.get("type")))
         if token and _place_of(each) in there and not set(WRITE_ONLY) & each.keys():
@@ -180,14 +187,6 @@ def _place_of(resource: Mapping[str, Any]) -> str:
     return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
 
 
-def archived(found: Deployment) -> CannotBe:
-    """Return the error that an archived deployment cannot be changed."""
-    return CannotBe(
-        f"deployment {found.id} was archived on {found.archived_at}; it cannot be changed",
-        hint="create a new deployment, with a name and without an id; archiving cannot be undone",
-    )
-
-
 def _problems(steps: Sequence[Step], deployments: Sequence[Deployment]) -> Iterator[str]:
     """Yield ambiguous names, incomplete creates, two files for one deployment, and tokens that would be lost."""
     first: dict[str, Step] = {}
@@ -198,8 +197,8 @@ def _problems(steps: Sequence[Step], deployments: Sequence[Deployment]) -> Itera
             ids = few([found.id for found in named], _LISTED)
             text = f"{step.name!r} matches {len(named)} deployments ({ids}); add the id of one"
         elif step.current is not None:
-            if (other := first.setdefault(step.current.id, step)) is not step:
-                text = f"is the same deployment as {other.place} ({step.current.id})"
+            if (other := first.setdefault(step.target.id, step)) is not step:
+                text = f"is the same deployment as {other.place} ({step.target.id})"
             else:
                 text = _would_lose(step)
         elif step.error is None and (missing := missing_for_create(step.declared)):
@@ -233,7 +232,9 @@ def at_latest(
 
     def latest_of(id: str) -> Any:
         with suppress(ApiError):
-            return mapping(app.client.get(f"/agents/{segment(id)}")).get("version")
+            found = mapping(app.client.get(f"/agents/{segment(id)}"))
+            if found.get("id") == id:
+                return found.get("version")
         return None
 
     anew, pinned = list(declared), {}  # the agents named without a version, by place
@@ -264,7 +265,7 @@ def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
         return list(items)
 
     def checked(item: Applied) -> Applied:
-        others = [each.id for each in alive(known, item.step.declared.name) if item.found and each.id != item.found.id]
+        others = [each.id for each in alive(known, item.step.name) if item.found and each.id != item.found.id]
         if not others or item.action != "created" or item.error is not None:
             return item
         message = f"{item.label} was created, and someone else created another of this name: {', '.join(others)}"

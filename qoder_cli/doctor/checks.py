@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli import __version__
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, Exit, NoAnswer, UsageError
+from qoder_cli.base.errors import ApiError, AuthError, Exit, NoResponse, UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
@@ -38,7 +38,6 @@ WITHIN = 15.0  # seconds for one response; nothing is asked twice
 CLOCKS_MAY_DIFFER = 60.0  # seconds
 _CHECK_URL = "check the base URL above, and any proxy, gateway or login page in between"
 _DATE_IS_ROUNDED = 1.5  # seconds; a Date header has no fractions
-OPEN_TOO_LONG = 600.0  # seconds; `last` settles what is still unconfirmed then
 _LARGEST_LAUNCHER = 2**20  # bytes; pip's are smaller
 _WITHOUT = "`last` and --idempotency-key cannot see earlier runs"
 _ELSEWHERE = "fix its owner or permissions, or set QODER_STATE_DIR to a folder that you can write"
@@ -135,6 +134,8 @@ def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
 
 
 def _of_store(store: Store, complaints: list[str], now: float, settings: Settings | None) -> Finding:
+    from qoder_cli.runs.lost import NOT_STARTED_AFTER
+
     path, entries = store.path, store.entries(settings.host) if settings else []
     if complaints:
         quoted = shlex.quote(str(path))
@@ -152,7 +153,7 @@ def _of_store(store: Store, complaints: list[str], now: float, settings: Setting
         ago = span(now - latest.at)
         found += f", not confirmed: {len(unconfirmed)} (latest: {latest.deployment}, {ago} ago)"
     last = store.last(profile=settings.profile, host=settings.host)
-    if last and last.open and now - last.attempt.at > OPEN_TOO_LONG:
+    if last and last.open and now - last.attempt.at > NOT_STARTED_AFTER:
         return warning("store", found, fix="qoder run wait last")
     return Finding("store", found)
 
@@ -264,7 +265,7 @@ def _answers(client: "Client", settings: Settings) -> Iterator[Finding]:
         yield failed("access", f"{meaning}: {error.message}", fix=fix, exit=Exit.AUTH)
     except ApiError as error:
         cure = _CHECK_URL
-        if isinstance(error, NoAnswer) and (error.hint or not error.sent):
+        if isinstance(error, NoResponse) and (error.hint or not error.sent):
             cure = error.hint or "check the network, and the base URL above"
         elif error.http_status is not None and error.http_status >= 429:
             cure = "try again later: your setup is fine"
@@ -279,7 +280,7 @@ def _page(client: "Client", path: str) -> list[Any]:
     within = client.settings.request_timeout or WITHIN
     data = mapping(client.get(path, {"limit": 1}, within=within, retry=False)).get("data")
     if not isinstance(data, list):
-        raise NoAnswer(f"{client.settings.host} responded with JSON that is not the API's")
+        raise NoResponse(f"{client.settings.host} responded with JSON that is not the API's")
     return data
 
 

@@ -22,6 +22,7 @@ from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.nouns.deploy import Deployment as Schema
 from qoder_cli.nouns.parts import RESERVED as RESERVED
+from qoder_cli.nouns.parts import VARIABLES as VARIABLES
 from qoder_cli.nouns.parts import Resource
 from qoder_cli.nouns.parts import assignments as assignments
 from qoder_cli.nouns.schema import fields_of, inside
@@ -48,7 +49,6 @@ TOKENS = {
     if field.is_secret
 }
 WRITE_ONLY = tuple(TOKENS.values())
-VARIABLES = "environment_variables"
 
 _OURS = ("input", "exit_code")  # added in JSON by commands that change several
 _WHOLE = {name: fields_of(each) for name in _FIELDS for each in inside(_FIELDS[name].hint) if each.unknown == "refused"}

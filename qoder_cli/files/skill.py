@@ -11,17 +11,17 @@ from typing import Any
 from unicodedata import normalize
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoAnswer, OutcomeUnknown, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
 from qoder_cli.files.tree import Problem
-from qoder_cli.http.change import READ_WITHIN, Part, Sent, object_write
+from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
+from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.files import safe_name, save
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS, path_of
-from qoder_cli.nouns.write import creating
 
 Files = Mapping[str, bytes]  # by their paths below the skill's root
 Raw = dict[str, Any]
@@ -308,7 +308,7 @@ def number_of(version: Any) -> int:
 def unpack(content: bytes, name: str, folder: Path) -> Path:
     """Unpack a zip into a new folder within one, whole or not at all; return its path.
 
-    Raises NoAnswer if it is unsafe to unpack, UsageError if it cannot be written.
+    Raises NoResponse if it is unsafe to unpack, UsageError if it cannot be written.
     """
     try:
         files = rooted(unzipped(content, UNPACKED))
@@ -316,7 +316,7 @@ def unpack(content: bytes, name: str, folder: Path) -> Path:
             if safe_name(part) != part:
                 raise Unfit(f"has {part!r}, which not every system takes as a name")
     except Unfit as error:
-        raise NoAnswer(f"the response {error}") from None
+        raise NoResponse(f"the response {error}") from None
 
     def write(part: Path) -> None:
         part.mkdir()

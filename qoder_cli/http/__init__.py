@@ -1,1 +1,1 @@
-"""Asking the server: requests, retries, pages and event streams, and what an answer means."""
+"""Asking the server: requests, retries, pages and event streams, and what a response means."""

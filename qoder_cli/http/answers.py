@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, AuthError, NoAnswer, NotFound, Rejected, Unavailable
+from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, AuthError, NoResponse, NotFound, Rejected, Unavailable
 from qoder_cli.base.model import mapping, text
-from qoder_cli.base.pool import Late, Task
+from qoder_cli.base.pool import Task
 from qoder_cli.base.times import span
 from qoder_cli.http.proxy import Proxy
 from qoder_cli.settings.config import Settings
@@ -38,7 +38,7 @@ class Answer:
     content: bytes
     body: str  # the content as text; U+FFFD stands for what is not UTF-8
     kind: str  # the media type in lowercase; empty when the server names none
-    is_kept: bool = False  # by a cache: it tells of the past
+    is_kept: bool = False  # by a cache: it may be out of date
 
 
 # A request in a thread of its own, so that deadlines and Ctrl-C hold whatever the server does: httpx's
@@ -47,22 +47,22 @@ Pending = Task[Answer]
 
 
 def answer_to(request: Pending, within: float | None = None) -> Answer:
-    """Return the answer to a request that was started. Raises ApiError; NoAnswer after so many seconds."""
+    """Return the response to a request that was started. Raises ApiError; NoResponse after so many seconds."""
     seconds = within or request.within
-    try:
-        return request.result(seconds)
-    except Late:
-        raise no_answer(f"no complete response within {span(seconds)}", sent=request.is_committed) from None
+    if not request.wait(seconds):
+        request.give_up()
+        raise no_response(f"no complete response within {span(seconds)}", sent=request.is_committed)
+    return request.value
 
 
-def not_json(answer: Answer, host: str, error: ValueError) -> NoAnswer:
+def not_json(answer: Answer, host: str, error: ValueError) -> NoResponse:
     """Return the error for a response that is not JSON."""
     hint = "check the base URL, and any proxy in between: qoder doctor"
-    return no_answer(f"HTTP {answer.status} from {host}: the response is not JSON ({error})", hint=hint)
+    return no_response(f"HTTP {answer.status} from {host}: the response is not JSON ({error})", hint=hint)
 
 
 def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[str], str]) -> NoReturn:
-    """Raise the ApiError for a response but 2xx; `now` is the server's clock.
+    """Raise the ApiError for a response other than 2xx; `now` is the server's clock.
 
     `veil` takes secrets out of what the server says: it may quote what it was sent.
     """
@@ -77,7 +77,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
     headers = answer.headers
     is_enveloped = envelope.get("type") == "error" and text(error.get("type")) is not None
     raise kind(
-        f"HTTP {answer.status} from {settings.host}: {veil(_said(answer, error))}",
+        f"HTTP {answer.status} from {settings.host}: {veil(_message_of(answer, error))}",
         hint=hint,
         api_type=_veiled(error.get("type"), veil),
         http_status=answer.status,
@@ -87,7 +87,7 @@ def refuse(answer: Answer, settings: Settings, *, now: float, veil: Callable[[st
     ).with_(enveloped=is_enveloped, retryable=retryable, retry_after=retry_after)
 
 
-def _said(answer: Answer, error: dict[str, Any]) -> str:
+def _message_of(answer: Answer, error: dict[str, Any]) -> str:
     """Return the server's message, with the field it names (help/pages/api.md#errors)."""
     message, field = text(error.get("message")), text(error.get("param"))
     if message is None and 300 <= answer.status < 400 and answer.status != 304:
@@ -106,14 +106,14 @@ def _said(answer: Answer, error: dict[str, Any]) -> str:
 
 def _veiled(value: Any, veil: Callable[[str], str]) -> str | None:
     """Return a server's word; what is more than one may quote something."""
-    said = text(value)
-    if said is None or re.fullmatch(_WORD, said):
-        return said
-    return veil(said)
+    word = text(value)
+    if word is None or re.fullmatch(_WORD, word):
+        return word
+    return veil(word)
 
 
 def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, bool]:
-    """Return error class, hint and whether retrying can help, for a status but 2xx."""
+    """Return error class, hint and whether retrying can help, for a status other than 2xx."""
     if status == 401:
         return AuthError, f"the token from {settings.token_source} was rejected: {settings.advice}", False
     if status == 403:
@@ -153,12 +153,12 @@ def _retry_after(value: str | None, now: float) -> float | None:
     return None
 
 
-def no_answer(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoAnswer:
+def no_response(message: str, *, sent: bool = True, retryable: bool = True, hint: str | None = None) -> NoResponse:
     """Return the error for no believable response; `sent` if the request may have arrived."""
-    return NoAnswer(message, hint=hint).with_(sent=sent, retryable=retryable)
+    return NoResponse(message, hint=hint).with_(sent=sent, retryable=retryable)
 
 
-def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable[[str], str]) -> NoAnswer:
+def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable[[str], str]) -> NoResponse:
     """Return the error for a failed transport; `sent` if the request may have arrived.
 
     `veil` is as in `refuse`: a failure may quote what came.
@@ -173,18 +173,18 @@ def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable
         httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError | httpx.UnsupportedProtocol,
     ):
         if isinstance(failure, httpx.TimeoutException):
-            return no_answer(f"{where} did not respond in time")
+            return no_response(f"{where} did not respond in time")
         hint = f"if this is the proxy, {proxy.fix}" if proxy else None
-        return no_answer(f"the connection to {where} was lost ({reason})", hint=hint)
+        return no_response(f"the connection to {where} was lost ({reason})", hint=hint)
     if "certificate" in reason.lower():
-        return no_answer(
+        return no_response(
             f"certificate verification failed for {host}: {reason}",
             sent=False,
             retryable=False,
             hint="if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
         )
     hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
-    return no_answer(f"cannot connect to {where}: {reason}", sent=False, hint=hint)
+    return no_response(f"cannot connect to {where}: {reason}", sent=False, hint=hint)
 
 
 def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:

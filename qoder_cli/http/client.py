@@ -26,7 +26,7 @@ from qoder_cli.http.answers import (
     broken,
     http_date,
     is_kept,
-    no_answer,
+    no_response,
     not_json,
     refuse,
 )
@@ -50,7 +50,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (help/pages/api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
-MOST_REPEATS = 10  # of a page, in a row, until a list is given up that has no end
+MOST_REPEATS = 10  # identical pages in a row before an endless list is given up
 FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
@@ -59,7 +59,7 @@ _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
-    from qoder_cli.http.redact import Known
+    from qoder_cli.http.redact import SentSecrets
 
 T = TypeVar("T")
 
@@ -87,11 +87,11 @@ class Client:
         self._transport = transport
         self._date: tuple[float, float] | None = None  # see `_note_clock`
         self._sent: list[bytes] = []  # bodies, which may hold secrets
-        self.writes: list[Any] = []  # each Write that was sent: what a signal says depends on what became of it
+        self.writes: list[Any] = []  # each Write that was sent: the message after a signal depends on them
         headers = {
             "authorization": f"Bearer {settings.token}",
             "accept": "application/json",
-            "cache-control": "no-cache",  # what a proxy has kept tells of the past
+            "cache-control": "no-cache",  # cached responses may be stale
             "user-agent": f"qoder-cli/{__version__}",
         }
         if settings.workspace_id:
@@ -152,16 +152,22 @@ class Client:
     ) -> Any:
         """Return the JSON response to a GET; each try takes at most `within` seconds. Raises ApiError.
 
-        If it is to be `fresh`, one that a proxy has kept is no answer; for `exact` see `jsontext.parse`.
+        With `retry` it is tried again as in `patiently`. If it is to be `fresh`, one that a proxy has kept does
+        not count; for `exact` see `jsontext.parse`.
         """
-        if retry:
-            how: dict[str, Any] = {"headers": headers, "within": within, "fresh": fresh, "exact": exact}
-            return self.patiently(partial(self.get, path, params, retry=False, **how))
-        answer = self.send(self.prepare("GET", path, params=params, headers=headers), within)
-        value = self.understand(answer, exact=exact)
-        if fresh and answer.is_kept:
-            raise no_answer("the response is an old one that a proxy has kept")
-        return value
+        began, tries = self.clock.monotonic(), 0
+        while True:
+            try:
+                answer = answer_to(self.prepare("GET", path, params=params, headers=headers).start(), within)
+                value = self.understand(answer, exact=exact)
+                if fresh and answer.is_kept:
+                    raise no_response("the response is an old one that a proxy has kept")
+                return value
+            except ApiError as error:
+                tries += 1
+                if not retry:
+                    raise
+                self._wait_to_retry(error, tries, began)
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, retrying after connection errors, 408, 429 and 5xx but 501.
@@ -174,12 +180,16 @@ class Client:
                 return ask()
             except ApiError as error:
                 tries += 1
-                spent = self.clock.monotonic() - began
-                wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
-                if wait is None:
-                    raise
-                self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
-                self.clock.sleep(wait)
+                self._wait_to_retry(error, tries, began)
+
+    def _wait_to_retry(self, error: ApiError, tries: int, began: float) -> None:
+        """Wait until a read may be tried again; raise its error if it may not."""
+        spent = self.clock.monotonic() - began
+        wait = next_try(error, tries=tries, spent=spent, jitter=self.clock.jitter())
+        if wait is None:
+            raise error
+        self.progress.note(f"{error.message.rstrip('.')}; retrying in {span(wait)}")
+        self.clock.sleep(wait)
 
     def prepare(
         self,
@@ -223,14 +233,14 @@ class Client:
         return pending
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
-        """Return a request. Raises NoAnswer for an id or a cursor of the server that no URL can hold."""
+        """Return a request. Raises NoResponse for an id or a cursor of the server that no URL can hold."""
         try:
             return self._http["reads"].build_request(method, self.settings.base_url + path, **parts)
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise no_answer(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
+            raise no_response(f"cannot ask for {path[:100]}: {error}", sent=False, retryable=False) from None
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
-        """Send a request and return the answer, within so many seconds, else its own limit. Raises ApiError."""
+        """Send a request and return the response, within so many seconds, else its own limit. Raises ApiError."""
         return answer_to(request.start(), within)
 
     @contextmanager
@@ -243,7 +253,8 @@ class Client:
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         """Open an event stream after the event `last_event_id`: its head, and its bytes as they come.
 
-        Raises ApiError for a response but 2xx; NoAnswer if it is no event stream, it breaks, or is silent for 75 s.
+        Raises ApiError for a response other than 2xx; NoResponse if it is no event stream, it breaks, or is silent for
+        75 s.
         """
         self.take_turn()
         request = self._request(
@@ -269,7 +280,7 @@ class Client:
                 head = self._answer(request, response, b"" if is_accepted else _body(response))
             self.accept(head)
             if head.kind != "text/event-stream":
-                raise no_answer(f"HTTP {head.status} from {self.settings.host}: not an event stream ({head.kind})")
+                raise no_response(f"HTTP {head.status} from {self.settings.host}: not an event stream ({head.kind})")
             yield head, self._chunks(response)
         finally:
             response.close()
@@ -280,7 +291,7 @@ class Client:
 
     @contextmanager
     def _transport_failures(self) -> Iterator[None]:
-        """Turn failures of the transport into NoAnswer."""
+        """Turn failures of the transport into NoResponse."""
         try:
             yield
         except (httpx.HTTPError, httpx.StreamError) as failure:
@@ -291,7 +302,7 @@ class Client:
         except RuntimeError as failure:  # in a thread that nobody waits for any more
             if not self._http["reads"].is_closed:
                 raise
-            raise no_answer("the command has ended", sent=False, retryable=False) from failure
+            raise no_response("the command has ended", sent=False, retryable=False) from failure
 
     def hide(self, text: str) -> str:
         """Return a text without our token, which a server may echo."""
@@ -343,7 +354,7 @@ class Client:
                 return replace(self._answer(request, response, _body(response, pending.commit)), is_kept=kept)
             finally:
                 response.close()
-                # Request and response refer to each other, and so would they, by way of `trace`, to the answer's text,
+                # Request and response refer to each other, and so would they, by way of `trace`, to the body's text,
                 # which then stays in memory until someone looks for such garbage.
                 del request.extensions["trace"]
 
@@ -367,7 +378,7 @@ class Client:
         self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
         if content:
             shown = self._own.out_of(redact.body(content, headers.get("content-type", ""), token))
-            self.progress.debug(f"{sign} {self._known_secrets().out_of(shown) if is_refusal else shown}")
+            self.progress.debug(f"{sign} {self._sent_secrets().out_of(shown) if is_refusal else shown}")
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
@@ -385,20 +396,20 @@ class Client:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise no_answer("the download link is not a URL", retryable=False) from None
+            raise no_response("the download link is not a URL", retryable=False) from None
         if parts.scheme != "https" and not is_loopback(parts.netloc):
-            raise no_answer("the download link is not https, so it was not followed", retryable=False)
+            raise no_response("the download link is not https, so it was not followed", retryable=False)
         proxy = self._proxy_for(parts.netloc)
         trust = _trust(url) if self._transport is None else True
         with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
             try:
                 with elsewhere.stream("GET", url) as response:
                     if response.status_code != 200:
-                        raise no_answer(f"HTTP {response.status_code} from {parts.hostname}: no file")
+                        raise no_response(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     why = f"the file is larger than {largest:,} bytes"
                     yield from _limited(_decoded(response), largest, why)
             except (httpx.HTTPError, httpx.InvalidURL) as failure:
-                raise no_answer(
+                raise no_response(
                     f"cannot download the file from {parts.hostname}: {_why_not(failure)}",
                     hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}",
                 ) from None
@@ -413,31 +424,31 @@ class Client:
         """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        text = by_shape(self._known_secrets().out_of(text[:LONGEST_READ]))
-        return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after the shape, which tells the token in any case
+        text = by_shape(self._sent_secrets().out_of(text[:LONGEST_READ]))
+        return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
 
     @cached_property
-    def _own(self) -> "Known":
+    def _own(self) -> "SentSecrets":
         """Our token, which no body makes public."""
-        from qoder_cli.http.redact import Known
+        from qoder_cli.http.redact import SentSecrets
 
-        return Known([], *filter(None, [self._secret.decode()]))
+        return SentSecrets([], *filter(None, [self._secret.decode()]))
 
-    def _known_secrets(self) -> "Known":
+    def _sent_secrets(self) -> "SentSecrets":
         """Return the secrets in the bodies that were sent."""
-        from qoder_cli.http.redact import Known
+        from qoder_cli.http.redact import SentSecrets
 
         bodies = []
         for content in self._sent:
             with suppress(ValueError):
                 bodies.append(jsontext.parse(content.decode()))
-        return Known(bodies)
+        return SentSecrets(bodies)
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (help/pages/api.md#errors)."""
         host = self.settings.host
         if self.accept(answer).status in WITHOUT_BODY:  # which is meant, so that asking again does not help
-            raise no_answer(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
+            raise no_response(f"HTTP {answer.status} from {host}: the response is empty", retryable=False)
         try:
             return jsontext.parse(answer.body, exact=exact)
         except ValueError as error:
@@ -463,22 +474,22 @@ class Client:
             if isinstance(page, dict) and page.get("data", ...) is None:
                 page["data"] = []  # how some servers spell an empty list
             if not isinstance(page, dict) or not isinstance(page.get("data"), list):
-                raise no_answer(
+                raise no_response(
                     f"unexpected response from {self.settings.host}: not a page of a list",
                     hint=f"to see the response: qoder api GET {path}",
                 )
             yield page
             repeats = repeats + 1 if page["data"] and page["data"] == before else 0
             if repeats == MOST_REPEATS:
-                raise no_answer("the list is incomplete: the server returns the same page again and again")
+                raise no_response("the list is incomplete: the server returns the same page again and again")
             before = page["data"]
             cursor = next_cursor(page)
             if cursor is None:
                 if page.get("has_more") not in (None, False):
-                    raise no_answer("the list is incomplete: the server reports more pages but no cursor")
+                    raise no_response("the list is incomplete: the server reports more pages but no cursor")
                 return
             if cursor[1] in seen:
-                raise no_answer("the list is incomplete: the server returns the same page cursor again")
+                raise no_response("the list is incomplete: the server returns the same page cursor again")
             seen.add(cursor[1])
             query = {name: value for name, value in query.items() if name not in ("page", "after_id")}
             query[cursor[0]] = cursor[1]
@@ -538,7 +549,7 @@ def _trust(url: str) -> Any:
 
 
 def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> bytes:
-    """Return a whole body. `heed` is called at each piece, for one that drips never ends by itself."""
+    """Return a whole body. `heed` is called at each piece, because a body that drips in never times out."""
 
     def pieces() -> Iterator[bytes]:
         for piece in _decoded(response):
@@ -552,22 +563,22 @@ def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> 
 def _decoded(response: httpx.Response) -> Iterator[bytes]:
     """Yield a body as it comes in, decoded.
 
-    Raises NoAnswer for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can become
-    gigabytes at once, before anybody can count them.
+    Raises NoResponse for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can
+    become gigabytes at once, before anybody can count them.
     """
     codings = [coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")]
     if len(codings) > 1 or codings[0] not in _CODINGS:
-        raise no_answer(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
+        raise no_response(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
     return response.iter_bytes()
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:
-    """Yield a body in pieces. Raises NoAnswer beyond `most` bytes."""
+    """Yield a body in pieces. Raises NoResponse beyond `most` bytes."""
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > most:
-            raise no_answer(why, retryable=False)
+            raise no_response(why, retryable=False)
         yield piece
 
 

@@ -13,8 +13,8 @@ WRITES_PER_SECOND = 20.0  # what the API advises (help/pages/api.md#limits)
 # machine, which lets some wait, never sends one too many in a second. Runs end as fast as they were started, and each
 # end is two requests, beside the checks.
 READS_PER_SECOND = 45.0
-_TIGHTER = 1.02  # so that a server never counts one too many, however the network shifts them
-_TICK = 0.1  # seconds; so soon it is noticed that there are no more turns, or that the server asks for more time
+_TIGHTER = 1.02  # so that delayed requests never bunch up beyond the limit
+_TICK = 0.1  # seconds; how soon it notices that there are no more turns, or that the server asks for more time
 
 
 class Closed(Exception):

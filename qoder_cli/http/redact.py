@@ -108,8 +108,8 @@ _SPELLED = re.compile(
 _NO_SECRET = re.compile(r"(?:name|type|id|url|endpoint|method|location)s?\Z|networking", re.IGNORECASE)  # names
 
 
-class Known:
-    """Secrets that were sent, to be taken out of what a server says of them, however it spells them.
+class SentSecrets:
+    """SentSecrets that were sent, to be taken out of what a server says of them, however it spells them.
 
     Elsewhere nothing is searched for by its text: a value may be an ordinary word. So what is
     also sent where everybody may read it, as in a name, is none.
@@ -167,8 +167,8 @@ class Known:
 def spellings(secret: str) -> list[str]:
     """Return a secret as JSON, a URL, base 64 and hexadecimal spell it, where it is long enough to be told."""
     escaped = [jsontext.dump(secret, ascii_only=is_ascii)[1:-1] for is_ascii in (False, True)]
-    found = [secret, *escaped, *(jsontext.dump(each)[1:-1] for each in escaped), *encoded(secret)]
-    return [each for each in dict.fromkeys(found) if len(each) >= _GRAM]
+    found = [secret, *escaped, *(jsontext.dump(spelled)[1:-1] for spelled in escaped), *encoded(secret)]
+    return [spelled for spelled in dict.fromkeys(found) if len(spelled) >= _GRAM]
 
 
 def _plain(text: str) -> tuple[str, list[tuple[int, int]]]:

@@ -1,21 +1,24 @@
 """One write, done once as far as anyone can see: a trigger, a change of a deployment, a cancel, a call of `api`.
 
-Prepare, take a turn, write down, send; then what the answer means decides (help/pages/guarantees.md):
+Prepare, take a turn, write down, send; then what the response means decides (help/pages/guarantees.md):
 
-    an answer that shows it    done
+    a response that shows it   done
     NOTHING                    pause, and send again under the same key
     REFUSED                    never again; what was wanted may be so already
     DOUBTFUL                   settle it; if it did not happen, it is refused
-    FAILED                     settle it; if it did not happen, send again, as often as its kind allows
-    LOST                       settle it; send again only where its kind allows that
+    FAILED                     settle it; if it did not happen, send again, as often as this kind of write allows
+    LOST                       settle it; send again only where this kind of write allows that
 
-A write is handed its request, how an answer to it is read, its recovery, and its journal. The recovery says how a lost
-answer is settled: by the run list (`runs.trigger`), by reading back (`http.change`), by a session's events
-(`sessions.answers`), or not at all. Once an answer is lost, no later refusal says that nothing happened. An
-Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
+DOUBTFUL and FAILED count as LOST where the recovery cannot rule out that it happened (`can_rule_out`).
+
+A write is handed its request, how a response to it is read, its recovery, and its journal. The recovery says how a lost
+response is settled: by the run list (`runs.trigger`), by reading back (`http.readback`), by a session's events
+(`sessions.answers`), or not at all. Once a response is lost, no later refusal proves any longer that nothing happened.
+An Idempotency-Key is sent; nothing relies on it (help/pages/api.md#idempotency).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar
@@ -27,7 +30,7 @@ from qoder_cli.base.errors import (
     CannotBe,
     Exit,
     Interrupted,
-    NoAnswer,
+    NoResponse,
     OutcomeUnknown,
     QoderError,
     Signalled,
@@ -35,7 +38,7 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.ids import segment
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import Clock, span
-from qoder_cli.http.answers import Answer, Pending, answer_to, no_answer
+from qoder_cli.http.answers import Answer, Pending, answer_to, no_response
 from qoder_cli.http.pace import Closed, Pace, next_try
 
 if TYPE_CHECKING:
@@ -44,18 +47,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _EARLIER = "an earlier attempt may have succeeded"
-LAST_WORDS = 2.0  # seconds for the answer to a write under way when a signal arrives
+LAST_WORDS = 2.0  # seconds for the response to a write under way when a signal arrives
 
-GATEWAY = (502, 504)  # who answers so does not know what became of the request, whatever the envelope
-_NO_ANSWER = (408, 499)  # the same
+GATEWAY = (502, 504)  # these come from gateways, which do not know, even if enveloped
+_NO_RESPONSE = (408, 499)  # the same
 
 
 class Meaning(Enum):
-    """What a write's answer, or the lack of one, says about its effect."""
+    """What a write's response, or the lack of one, says about its effect."""
 
     NOTHING = "it did nothing, and may do it now"
     REFUSED = "the API refused it"
-    DOUBTFUL = "somebody on the way refused it, who may not know"
+    DOUBTFUL = "an intermediary refused it, and may not know whether it acted"
     FAILED = "the API failed at it, and may have done it"
     LOST = "nobody said anything that can be believed"
 
@@ -63,13 +66,13 @@ class Meaning(Enum):
 def meaning_of(error: ApiError) -> Meaning:
     """Return what a write's error means. Only the API's own envelope speaks for the API."""
     status = error.http_status
-    if isinstance(error, NoAnswer) and not error.sent:
+    if isinstance(error, NoResponse) and not error.sent:
         return Meaning.NOTHING
-    if isinstance(error, NoAnswer) or status is None:
+    if isinstance(error, NoResponse) or status is None:
         return Meaning.LOST
     if status == 429:
         return Meaning.NOTHING
-    if status in _NO_ANSWER:
+    if status in _NO_RESPONSE:
         return Meaning.LOST
     if 400 <= status < 500 and error.enveloped:
         return Meaning.REFUSED
@@ -84,18 +87,10 @@ How = Literal["answered", "settled", "already"]
 
 
 class Written(NamedTuple, Generic[T]):
-    """The result of a write: from its answer, by settling it, or because it was so before."""
+    """The result of a write: from its response, by settling it, or because it was so before."""
 
     value: T
     how: How
-
-
-def _unsettled(error: ApiError, meaning: Meaning) -> None:
-    """Return None: nothing can be settled."""
-
-
-def _never_again(error: ApiError, meaning: Meaning, resends: int, spent: float) -> None:
-    """Return None: nothing is sent again."""
 
 
 def _is_done(signalled: Signalled, value: Any) -> Interrupted:
@@ -103,23 +98,24 @@ def _is_done(signalled: Signalled, value: Any) -> Interrupted:
 
 
 class Recovery(NamedTuple, Generic[T]):
-    """What is done, and said, about attempts whose answer does not show what was wanted.
+    """What is done, and said, when a response does not show success.
 
-    By default nothing can be settled, and nothing is sent again but what certainly did nothing.
+    By default nothing can be settled, and only what certainly did nothing is sent again.
     """
 
-    # The error that the outcome is unknown: why, what caused it, and whether looking for it showed nothing.
+    # The error that the outcome is unknown: why, what caused it, and whether repeating it is what to do next: nothing
+    # shows it, or nobody has looked.
     doubt: Callable[[str, ApiError | None, bool], OutcomeUnknown]
     # Returns the result of the attempts, if it shows. Raises OutcomeUnknown, ApiError, Signalled.
-    settle: Callable[[ApiError, Meaning], T | None] = _unsettled
+    settle: Callable[[ApiError, Meaning], T | None] = lambda error, meaning: None
     # Returns what was there already when the API refused. Raises as `settle` does.
     already: Callable[[ApiError, "Write[T]"], T | None] = lambda error, write: None
     # Takes the number of resends and the seconds spent. Returns the seconds until the next one, None for never.
-    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = _never_again
+    resend_after: Callable[[ApiError, Meaning, int, float], float | None] = lambda error, meaning, resends, spent: None
     # The error of a signal that came once it was done.
     stopped_after: Callable[[Signalled, T], Interrupted] = _is_done
     meaning_of: Callable[[ApiError], Meaning] = meaning_of
-    can_tell: bool = False  # whether it can find out that nothing happened
+    can_rule_out: bool = False  # whether it can find out that nothing happened
     retries: bool = True  # whether what certainly did nothing is sent again
     nothing: str = "nothing was changed"
     absent: str = ""  # what is said where looking for it shows nothing
@@ -130,7 +126,7 @@ class Journal(NamedTuple):
 
     begin: Callable[[], None] = lambda: None  # it is about to be sent
     did_nothing: Callable[[], None] = lambda: None
-    done: Callable[[Any], None] = lambda value: None  # its answer showed this
+    acted: Callable[[Any], None] = lambda value: None  # its response showed this
 
 
 NO_JOURNAL = Journal()
@@ -140,8 +136,8 @@ NO_JOURNAL = Journal()
 class Write(Generic[T]):
     """One write, done by `send`. After a signal, `result` and `may_have_acted` say what is known.
 
-    `request` prepares an attempt, and raises UsageError if writing is forbidden. `read` returns what was wanted from an
-    answer that shows it, and raises ApiError for any other. `pace` spaces several writes.
+    `request` prepares an attempt, and raises UsageError if writing is forbidden. `read` returns what was wanted from a
+    response that shows it, and raises ApiError for any other. `pace` spaces several writes.
     """
 
     client: "Client"
@@ -151,8 +147,8 @@ class Write(Generic[T]):
     journal: Journal = NO_JOURNAL
     pace: Pace | None = field(default=None, kw_only=True)
     result: Written[T] | None = field(default=None, init=False)
-    # What is not settled, of this command or an earlier one under the same key: LOST, or FAILED if an attempt was
-    # answered with an error, and showed nothing.
+    # What is not settled, of this command or an earlier one under the same key. LOST: nobody knows. FAILED: an error
+    # came (also DOUBTFUL), and looking showed nothing.
     unsettled: set[Meaning] = field(default_factory=set, init=False)
     _loss: ApiError | None = field(default=None, init=False)  # the first of this command
     _is_sending: bool = field(default=False, init=False)
@@ -169,10 +165,10 @@ class Write(Generic[T]):
 
     def send(self) -> Written[T]:
         """Do the write and return the result. Raises ApiError if nothing was changed, OutcomeUnknown if that is
-        uncertain, UsageError, Closed if nothing was sent; Signalled, 2 s later at most, when all is known.
+        uncertain, UsageError, Closed if nothing was sent; Signalled, after up to 2 s more for the response.
         """
         clock, tries, resends = self.client.clock, 0, 0
-        began = since = clock.monotonic()  # of this write, and of what was not settled last
+        began = since = clock.monotonic()  # when the write began; when the last resend began
         with signals.deferred():
             while True:
                 pending = self.request()
@@ -195,16 +191,22 @@ class Write(Generic[T]):
                     elif meaning is Meaning.REFUSED:
                         self._note_nothing()
                         return self._refused(error)
-                    elif (found := self._settled(error, meaning)) is not None:
-                        return self._done(found, "settled")
+                    elif (found := self._settle(error, meaning)) is not None:
+                        return self._finish(found, "settled")
                     else:
                         self._may_resend(error, meaning, resends, clock.monotonic() - began)
                         resends, tries, since = resends + 1, 0, clock.monotonic()
 
     def deliver(self) -> T:
         """Do it, and return what it came to. Raises as `send` does; what a signal leaves is put into words."""
-        try:
+        with self.in_words():
             return self.send().value
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Put into words what a signal in this block leaves, once it was done or may have been."""
+        try:
+            yield
         except Signalled as signalled:
             if self.is_open_or_done:
                 raise self.stopped(signalled) from None
@@ -234,7 +236,7 @@ class Write(Generic[T]):
             self.pace.wait_turn(self._note_sending)
         except Closed as closed:
             if self.may_have_acted:
-                raise self.unknown("it was stopped before it could be retried", cause=self._loss) from closed
+                raise self.unknown("it was stopped before it could be sent again", cause=self._loss) from closed
             raise
 
     def _note_sending(self) -> None:
@@ -256,7 +258,7 @@ class Write(Generic[T]):
             raise
 
     def _hear_out(self, pending: Pending) -> None:
-        """After a signal, wait a little longer for an attempt's answer. The signal decides how the command ends."""
+        """After a signal, wait a little longer for an attempt's response. The signal decides how the command ends."""
         self.client.progress.note("stopping; waiting up to 2 s for the response (press Ctrl-C again to quit now)")
         try:
             self._shown(answer_to(pending, LAST_WORDS))
@@ -267,14 +269,14 @@ class Write(Generic[T]):
             pass
 
     def _shown(self, answer: Answer) -> Written[T]:
-        """Return what an attempt's answer shows. Raises ApiError, OutcomeUnknown, Signalled."""
+        """Return what an attempt's response shows. Raises ApiError, OutcomeUnknown, Signalled."""
         if 200 <= answer.status < 300 and answer.is_kept:
-            raise no_answer("the response is an old one that a proxy has kept")
+            raise no_response("the response is an old one that a proxy has kept")
         value = self.read(answer)
-        self.journal.done(value)
-        return self._done(value, "answered")
+        self.journal.acted(value)
+        return self._finish(value, "answered")
 
-    def _done(self, value: T, how: How) -> Written[T]:
+    def _finish(self, value: T, how: How) -> Written[T]:
         self.result = Written(value, how)
         return self.result
 
@@ -302,19 +304,19 @@ class Write(Generic[T]):
         except OutcomeUnknown as unsettled:
             why, is_doubtful = unsettled.message, True
         if found is not None:
-            return self._done(found, "settled" if self.may_have_acted else "already")
+            return self._finish(found, "settled" if self.may_have_acted else "already")
         self._give_up(error, why, is_doubtful=is_doubtful)
 
     def _give_up(self, error: ApiError, why: str = _EARLIER, *, is_doubtful: bool = False) -> NoReturn:
-        """Raise the error; where it `is_doubtful` whether an attempt that failed has acted since, OutcomeUnknown."""
+        """Raise the error; OutcomeUnknown where it `is_doubtful` whether a failed attempt acted after all."""
         if Meaning.LOST in self.unsettled or (is_doubtful and Meaning.FAILED in self.unsettled):
             raise self.unknown(why, cause=error) from error
         self.unsettled.discard(Meaning.FAILED)
         raise error
 
-    def _settled(self, error: ApiError, meaning: Meaning) -> T | None:
+    def _settle(self, error: ApiError, meaning: Meaning) -> T | None:
         self._is_sending = False
-        if meaning is Meaning.LOST or not self.recovery.can_tell:
+        if meaning is Meaning.LOST or not self.recovery.can_rule_out:
             self.unsettled.add(Meaning.LOST)
             self._loss = self._loss or error
         else:
@@ -331,7 +333,9 @@ class Write(Generic[T]):
             raise self.unknown(cause=self._loss or error, is_absent=True) from error
         if wait is None:
             self._give_up(error)
-        again = f"retrying in {span(wait)}" if wait else "retrying"
+        again = "sending it again"
+        if wait:
+            again += f" in {span(wait)}"
         self.client.progress.note(f"{error.message.rstrip('.')}; {again} with the same key")
         self.client.clock.sleep(wait)
 
@@ -364,15 +368,22 @@ def look_for(
         raise OutcomeUnknown(f"{unread}: {failure.message}") from failure
 
 
-def cancelling(client: "Client", session_id: str, *, timeout: float | None = None, retries: bool = True) -> Write[Any]:
-    """Return the write that asks a session to stop. Only the session's stopping settles it."""
-    path = f"/sessions/{segment(session_id)}/cancel"
+def cancelling(
+    client: "Client", session_id: Callable[[], str], *, timeout: float | None = None, retries: bool = True
+) -> Write[Any]:
+    """Return the write that asks a session to stop. Only the session's stopping settles it.
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    `session_id` is called before each attempt, and may raise.
+    """
+
+    def request() -> Pending:
+        return client.prepare("POST", f"/sessions/{segment(session_id())}/cancel", timeout=timeout)
+
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         return OutcomeUnknown(why, run_state="unknown", cause=cause)
 
     def stopped_after(signalled: Signalled, value: Any) -> Interrupted:
         return signalled.in_words("interrupted; the cancellation was requested", run_state="unknown")
 
     recovery = Recovery[Any](doubt, stopped_after=stopped_after, retries=retries)
-    return Write(client, lambda: client.prepare("POST", path, timeout=timeout), client.understand, recovery)
+    return Write(client, request, client.understand, recovery)

@@ -4,8 +4,8 @@ One SQLite file, `state.db`. A trigger is recorded before it is sent, and its re
 afterwards; each change is one transaction. The write-ahead log is not synced at each commit:
 killing a process loses nothing, a power failure perhaps the newest changes, never the file.
 
-The store is never in the way. A failed read or write is one warning: changes are kept in
-memory, count in all answers, and are written with a later change, or at the end.
+The store is never in the way. A failed read or write is one warning: changes stay in memory, appear in all reads, and
+are written with a later change, or at the end.
 """
 
 import math
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME = "state.db"
-ABOUT = 60.0  # seconds by which a clock may be off, and a run still be an attempt's
+ABOUT = 60.0  # seconds; a run this much older than the attempt may still be its own
 VERSION = 2  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
@@ -98,7 +98,7 @@ class Attempt(NamedTuple):
     key: str
 
     @property
-    def earliest(self) -> float:
+    def no_run_before(self) -> float:
         """The time before which no run can be this attempt's, on either clock; -inf if one is unknown."""
         if self.ahead is None:
             return -math.inf
@@ -111,7 +111,7 @@ class Entry(NamedTuple):
     attempt: Attempt
     run: str | None = None  # None while that is not known
     nothing: bool = False  # certainly nothing was started
-    adopted: bool = False  # no answer named the run, the run list showed it
+    adopted: bool = False  # no response named the run, the run list showed it
 
     @property
     def open(self) -> bool:
@@ -178,11 +178,12 @@ class Store:
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
         self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
-        self._change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead)
+        statement, values = "UPDATE attempts SET ahead = :ahead WHERE id = :id", {"id": attempt.id, "ahead": ahead}
+        self.write(partial(_put, attempt=attempt, statements=(statement,), values=values))
         return attempt
 
-    def settle(self, attempt: Attempt, run_id: str) -> None:
-        """Record the run an answer named. Another attempt that adopted it is open again."""
+    def record_run(self, attempt: Attempt, run_id: str) -> None:
+        """Record the run that a response named. An attempt that had adopted this run becomes open again."""
         self._tell(attempt, f"started {run_id}")
         self._change(
             attempt,
@@ -193,7 +194,7 @@ class Store:
             insist=True,
         )
 
-    def settle_nothing(self, attempt: Attempt) -> None:
+    def record_nothing(self, attempt: Attempt) -> None:
         """Record that certainly nothing was started, unless a run is known."""
         self._tell(attempt, "started nothing")
         self._change(attempt, "UPDATE attempts SET is_nothing = 1 WHERE id = :id AND run IS NULL", insist=True)
@@ -247,12 +248,12 @@ class Store:
         return {run for (run,) in self.read(f"SELECT CAST(run AS TEXT) FROM sightings WHERE attempt IN ({marks})", ids)}
 
     def owners(self, host: str) -> dict[str, Entry]:
-        """Return each run's attempt on this host: the first, if answers named it to several."""
+        """Return each run's attempt on this host: the first, if responses named it to several."""
         entries = self._entries("run IS NOT NULL AND host = ? ORDER BY number DESC", host)
         return {entry.run: entry for entry in entries if entry.run}
 
     def owner(self, run_id: str, *, host: str) -> Entry | None:
-        """Return the attempt that an answer named as a run's; None if there is none, or only a guess."""
+        """Return the attempt whose response named this run; None if there is none, or only a guess."""
         found = self._entries("run = ? AND host = ? AND NOT is_adopted ORDER BY number LIMIT 1", run_id, host)
         if found:
             return found[0]
@@ -261,7 +262,7 @@ class Store:
     def last(self, *, profile: str, host: str) -> Entry | None:
         """Return the profile's newest attempt on this host that may have started a run.
 
-        If it is open but its key has a run, return that run's attempt: the key answers with it.
+        If it is open but its key has a run, return that run's attempt: the key stands for it.
         """
         newest = "host = ? AND profile = ? AND NOT is_nothing ORDER BY number DESC LIMIT 1"
         entry = next(iter(self._entries(newest, host, profile)), None)

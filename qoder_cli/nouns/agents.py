@@ -13,10 +13,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import array, filled, mapping, text
-from qoder_cli.nouns.change import read
+from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import target_of
 
 Entry = dict[str, Any]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import AuthError, NoAnswer, UsageError
+from qoder_cli.base.errors import AuthError, NoResponse, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import read_checked
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.write import Write
+from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import creating
 
 LARGEST = 5 * 2**20  # bytes; about as much as the API takes (help/pages/api.md#limits)
 LONGEST_NAME = 255  # bytes (help/pages/api.md#limits); also what ext4, APFS and NTFS allow
@@ -102,12 +102,12 @@ def _content(app: App, file_id: str, size: object) -> Iterator[bytes]:
         raise error.with_(hint=hint) from None
     url, came = text(link.get("url")), 0
     if url is None:
-        raise NoAnswer(f"no download link for file {file_id}")
+        raise NoResponse(f"no download link for file {file_id}")
     for chunk in app.client.fetch_elsewhere(url, largest=LARGEST_FILE):
         came += len(chunk)
         yield chunk
     if isinstance(size, int) and came < size:
-        raise NoAnswer(f"file {file_id} was cut: {came:,} of {size:,} bytes came", hint="try again")
+        raise NoResponse(f"file {file_id} was cut: {came:,} of {size:,} bytes came", hint="try again")
 
 
 def save(write: Callable[[Path], None], what: str, name: str, folder: Path) -> Path:

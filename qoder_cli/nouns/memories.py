@@ -5,16 +5,17 @@ from hashlib import sha256
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.tokens import names_token
-from qoder_cli.http.change import READ_WITHIN
-from qoder_cli.nouns.change import Change, Target, read
+from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.edits.difference import Form
+from qoder_cli.nouns.edits.thing import Target, read, target_of
+from qoder_cli.nouns.edits.update import Overtaken, Update
+from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.files import UNSEEN
 from qoder_cli.nouns.table import NOUNS, Noun, path_of
-from qoder_cli.nouns.update import Overtaken, updating
-from qoder_cli.nouns.write import creating, target_of
 
 LARGEST = 100 * 2**10  # bytes of a memory
 REDACT = Change("redact", "redacting", "redacted", "POST", "/redact", "redacted")
@@ -82,10 +83,10 @@ def found(app: App, store: str, typed: str) -> Raw:
 
 
 def digest(raw: Raw) -> str:
-    """Return the digest of a memory's content. Raises NoAnswer."""
+    """Return the digest of a memory's content. Raises NoResponse."""
     known = text(raw.get("content_sha256"))
     if known is None and not isinstance(raw.get("content"), str):
-        raise NoAnswer(f"the response does not show the content of {raw.get('id')}")
+        raise NoResponse(f"the response does not show the content of {raw.get('id')}")
     return known or sha256_of(str(raw["content"]))
 
 
@@ -94,8 +95,18 @@ def sha256_of(content: str) -> str:
     return sha256(content.encode()).hexdigest()
 
 
+# A memory is its content, and that its digest: a list and a short answer show no more.
+_FORM = Form(
+    lambda raw: {"content": digest(raw), "path": path_in(raw)},
+    lambda fields: {"content": sha256_of(str(fields["content"]))},
+    own={},
+    is_exact=True,
+    params={"view": "full"},
+)
+
+
 def target_as_read(store: str, raw: Raw) -> Target:
-    """Return a memory, to change only as it was read. Raises NoAnswer."""
+    """Return a memory, to change only as it was read. Raises NoResponse."""
     target = target_of(ENTRY, store, str(raw["id"]))
     look = ("memory", "cat", store, target.id)
     return target._replace(
@@ -133,18 +144,8 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
 def _overwrite(app: App, store: str, typed: str, memory: Raw, content: str) -> Raw:
     """Write over a memory as it was read, and return it. Raises QoderError."""
     target = target_of(ENTRY, store, str(memory["id"]))._replace(look=("memory", "cat", store, typed))
-    ours = sha256_of(content)
-    write = updating(
-        app,
-        target,
-        {"content": content, "content_sha256": digest(memory)},
-        before=memory,
-        again=lambda: whole(app, ENTRY, store, target.id, within=READ_WITHIN, retry=False, fresh=True),
-        shows=lambda raw: target.is_it(raw) and digest(raw) == ours,
-        is_so=lambda raw: digest(raw) == ours,
-        settable=lambda raw: {"content": digest(raw), "path": path_in(raw)},
-    )
-    return write.deliver().raw
+    body = {"content": content, "content_sha256": digest(memory)}
+    return Update(app, target, memory, body, _FORM).write().deliver().raw
 
 
 def _shown(app: App, store: str, typed: str, error: Rejected, theirs: Raw | None) -> Rejected:

@@ -5,14 +5,13 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import NoAnswer, NotFound, QoderError, UsageError
+from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
 from qoder_cli.local.remembered import remember
-from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
-from qoder_cli.nouns.write import target_of
 
 Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
@@ -129,7 +128,7 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
     except NotFound as error:
         raise error.about(called) from None
     if str(found.get("version")) != str(version) or id not in (found.get("id"), found.get(f"{noun.called}_id")):
-        raise NoAnswer(f"the response is not {called}")
+        raise NoResponse(f"the response is not {called}")
     return found
 
 

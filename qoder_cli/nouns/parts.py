@@ -24,6 +24,7 @@ from qoder_cli.nouns.schema import (
     must,
 )
 
+VARIABLES = "environment_variables"
 RESERVED = "cas_config"  # the server's own key in metadata (help/pages/api.md#deployments)
 NOT_THEIRS = "is a key of qoder's own, which tells who created this; remove it"
 ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # of a file; the server takes fewer

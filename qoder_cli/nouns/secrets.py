@@ -6,20 +6,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotFound, Rejected, UsageError
+from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
 from qoder_cli.base.model import array, mapping, text
 from qoder_cli.http.redact import by_shape, spellings
-from qoder_cli.nouns.change import read
+from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.edits.difference import missing
+from qoder_cli.nouns.edits.forms import form_with
+from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, words_of
-from qoder_cli.nouns.update import Overtaken, update
-from qoder_cli.nouns.write import contains, creating, target_of
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
 PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --env < FILE, or use --from-env VAR"
 _CREDENTIAL = NOUNS["vault credential"]
+_FORM = form_with(("auth", "display_name", "metadata"))
 _SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 # Unlike those of environments, these may be * or have an underscore, as names of services have.
@@ -108,7 +111,9 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
                 app.progress.note("it may be sent to any host (--allow-host restricts it)")
         return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
     id, kept = str(credential["id"]), mapping(credential.get("auth"))
-    if (hosts := auth.get("networking")) is not None and not contains(kept.get("networking"), hosts):
+    if (hosts := auth.get("networking")) is not None and any(
+        missing(_FORM, {"auth": {"networking": hosts}}, credential)
+    ):
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
     # What an update does not know is left out (help/pages/api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
@@ -116,8 +121,8 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     label = f"{name_of(credential) or name} ({id}), {_for(credential)}," if name != id else f"{id}, {_for(credential)},"
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
-        target, fields = target_of(_CREDENTIAL, vault, id), ("auth", "display_name", "metadata")
-        return update(app, target, {"auth": changed}, before=credential, fields=fields, is_told=False)
+        target = target_of(_CREDENTIAL, vault, id)
+        return Update(app, target, credential, {"auth": changed}, _FORM, is_told=False).write().deliver().raw
     except Overtaken:
         raise
     except (Rejected, NotFound) as error:
@@ -215,7 +220,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
     found = client.patiently(ask)
     if text(found.get("status")) is None:
-        raise NoAnswer(f"the response does not tell the status of {id}")
+        raise NoResponse(f"the response does not tell the status of {id}")
     return found
 
 

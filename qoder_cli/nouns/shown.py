@@ -202,5 +202,7 @@ def show(app: App, noun: Noun, raw: Raw) -> None:
         remember(app.store, app.settings, noun.words, [(raw, name_of(raw))])
     elif app.output.format == "id":  # what is only planned has no id to print
         return
-    shown = sheet_of(noun, raw) if app.output.format == "table" else {}
+    shown: Fields = {}
+    if app.output.format == "table":
+        shown = sheet_of(noun, raw, now=app.client.server_now())
     app.output.record(shown, data=raw, id=str(raw.get("id")))

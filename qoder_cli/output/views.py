@@ -1,15 +1,15 @@
 """The fields that runs, sessions and deployments show."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
-from qoder_cli.base.outcome import GOING, evaluations, waits_for_answer
+from qoder_cli.base.outcome import GOING, Standing, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.tokens import shortened
-from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Status, Words
+from qoder_cli.output.cells import Durations, Fields, Id, Milliseconds, Moment, Outcomes, Status, Words
 
 T = TypeVar("T")
 _RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
@@ -298,3 +298,27 @@ def _text(kind: Callable[..., T], value: Any, **look: int) -> T | None:
 
 
 _id, _moment = partial(_text, Id), partial(_text, Moment)
+
+
+def recent_fields(runs: Sequence[Run]) -> Fields:
+    """Summarise runs, newest first: outcomes, durations, success rate, median."""
+    from statistics import median
+
+    oldest_first = list(reversed(runs))
+    if not runs:
+        return {"recent_runs": "none yet"}
+    took = [run.duration_ms for run in runs if run.status == "completed" and run.duration_ms is not None]
+    return {
+        "recent_runs": Outcomes(tuple(run.status for run in oldest_first)),
+        "durations": Durations(tuple(run.duration_ms for run in oldest_first)),
+        "success_rate": _rate([run for run in runs if standing(run) is Standing.ENDED]),
+        "usual_duration": Milliseconds(round(median(took))) if took else None,
+    }
+
+
+def _rate(ended: Sequence[Run]) -> str | None:
+    ran = [run for run in ended if run.status not in (None, "skipped")]
+    if not ran:
+        return None
+    completed = sum(run.status == "completed" for run in ran)
+    return f"{100 * completed // len(ran)}% ({completed} of {len(ran)})"

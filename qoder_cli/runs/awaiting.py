@@ -15,9 +15,9 @@ from qoder_cli.base.errors import (
     Signalled,
     WaitTimeout,
 )
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import text
 from qoder_cli.base.outcome import evaluations, is_going
+from qoder_cli.base.times import Deadline
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed
 from qoder_cli.runs.ending import (
@@ -33,9 +33,9 @@ from qoder_cli.runs.ending import (
     unreadable,
 )
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.streams import Streams
-from qoder_cli.runs.wait import Deadline, Pauses, RunPoller, Wait
+from qoder_cli.runs.wait import Pauses, PolledRun, RunPoller, Wait
+from qoder_cli.sessions.session import read_session
+from qoder_cli.sessions.stream import Streams
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is
 # The order in which columns get room on a terminal.
@@ -69,12 +69,12 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
     try:
         if wanted.require_satisfied and item.error is None and item.found is not None:
             id = item.found.session_id
-            session = mapping(app.client.get(f"/sessions/{segment(id)}")) if id else {}
+            session = read_session(app.client, id) if id else {}
             results = {text(one.get("result")) or "unknown" for one in evaluations(session)}
             if results != {"satisfied"}:
                 why = f"its outcome is {', '.join(sorted(results))}" if results else "it has no outcome evaluation"
-                said, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
-                item = item.with_(error=RunFailed(said, hint=hint, **naming(item.found, "ended")))
+                message, hint = f"run {item.found.id} completed, but {why}", f"see: qoder run get {item.found.id}"
+                item = item.with_(error=RunFailed(message, hint=hint, **naming(item.found, "ended")))
         if wanted.result and item.found is not None:
             from qoder_cli.sessions.result import final_message
 
@@ -95,7 +95,9 @@ def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
         [ended] = leave_runs([read_more(app, item_of(polled, app), now)], app)
     except Signalled as signalled:
         [ended] = leave_runs([interrupted(polled, signalled, now, app)], app)
-    return ended.with_(with_message=wanted.result)
+    if wanted.result:
+        return ended.with_(with_message=True)
+    return ended
 
 
 def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:

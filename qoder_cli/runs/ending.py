@@ -11,7 +11,7 @@ from qoder_cli.base.errors import (
     Interrupted,
     LostSight,
     NeedsAnswer,
-    NoAnswer,
+    NoResponse,
     NotYet,
     OutcomeUnknown,
     QoderError,
@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ended(Result[Run]):
-    """What came of one run, or of one that was to be; `with_message`: its final message is what is to be printed."""
+    """The result of a run, or of one that was to be started; `with_message`: its final message is to be printed."""
 
     with_message: bool = False
 
@@ -108,7 +108,7 @@ def naming(run: Run, run_state: RunState) -> dict[str, Any]:
 
 
 def ending_error(run: Run, app: App) -> QoderError | None:
-    """Return the error for a settled run; None if it completed."""
+    """Return the error for a run, its status filled in; None if it completed."""
     about = {**naming(run, "ended"), "api_type": run.error_type}
     match verdict(run):
         case Exit.OK:
@@ -196,8 +196,8 @@ def unanswered(
         return None
     except (UsageError, ApiError) as error:  # from answering: the run still waits
         asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
-        said = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-        return asks.with_(message=f"{asks.message}: {why}", **said)
+        about = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+        return asks.with_(message=f"{asks.message}: {why}", **about)
     except QoderError as error:
         return error.with_(run_id=observer.run_id, run_state="going")
     observer.forget_asks()
@@ -241,8 +241,8 @@ def _failure(run: Run, app: App) -> str:
 
 def beside_record(error: QoderError, run: Run | None, app: App) -> QoderError:
     """Return the error, shortened if the record above it says the same."""
-    is_told = run is not None and error.message == _failure(run, app)
-    if is_told and app.output.is_drawn and app.err.is_terminal:
+    is_above = run is not None and error.message == _failure(run, app)
+    if is_above and app.output.is_drawn and app.err.is_terminal:
         return error.with_(message="the run failed" if error.session_id else "the run did not start")
     return error
 
@@ -276,7 +276,7 @@ def _session_now(app: App, run: Run) -> str:
     path = f"/deployment_runs/{segment(run.id)}"
     again = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))
     if again is None or again.id != run.id or again.session_id is None:
-        raise NoAnswer(f"the response is not run {run.id}, or names no session")
+        raise NoResponse(f"the response is not run {run.id}, or names no session")
     return again.session_id
 
 
@@ -294,7 +294,7 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
         session_id = run.session_id
         if not run.is_session:
             session_id = _session_now(app, run)
-        cancelling(app.client, session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
+        cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

@@ -14,15 +14,8 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
-from qoder_cli.base.outcome import (
-    ENDING_EVENTS,
-    GOING,
-    Standing,
-    apply_asks,
-    settle,
-    standing,
-)
-from qoder_cli.http.change import tells_more
+from qoder_cli.base.outcome import ENDING_EVENTS, GOING, Standing, apply_asks, fill_status, standing
+from qoder_cli.http.readback import tells_more
 from qoder_cli.runs.ending import going_on
 from qoder_cli.sessions.log import Log, is_last
 from qoder_cli.sessions.story import read_story, story_of
@@ -65,19 +58,19 @@ class _Lists:
     def going(self) -> Run | None:
         newest, is_whole = self._runs()
         if going := next((run for run in newest if standing(run) in (Standing.GOING, Standing.HALF_WRITTEN)), None):
-            return settle(going)
+            return fill_status(going)
         have_status = any(run.status is not None for run in newest)
         if have_status and not is_whole:
             for status in sorted(GOING):
                 if going := self._first_run(status):
-                    return settle(going)
+                    return fill_status(going)
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
         if not by_session and (is_whole or have_status):
             return None
         if not is_whole and not _is_newest_first(newest):
             self._cannot_tell("the run list is not in its order")
         if going := self._in_moving_session(newest):
-            return settle(going)
+            return fill_status(going)
         for run in by_session[:ASKED]:
             if going := self._unended(run):
                 return going
@@ -85,7 +78,7 @@ class _Lists:
 
     def _runs(self, **filters: str) -> tuple[list[Run], bool]:
         """Return the first page of the runs, newest first, and whether that is all. Raises ApiError."""
-        page = self._page(f"/deployments/{segment(self._id)}/runs", {"limit": NEWEST, **filters})
+        page = next(self._pages(f"/deployments/{segment(self._id)}/runs", {"limit": NEWEST, **filters}))
         runs = []
         for row in page["data"]:
             if (run := Run.read(row)) is None:
@@ -116,7 +109,7 @@ class _Lists:
         """
         query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
         with self._explained():
-            page = self._page("/sessions", query)
+            page = next(self._pages("/sessions", query))
         runs = {run.session_id: run for run in reversed(newest) if run.session_id}
         why = None
         for session in map(mapping, page["data"]):
@@ -148,16 +141,12 @@ class _Lists:
         except NotFound as error:
             age = self._app.client.server_now() - (run.created or math.inf)
             is_gone = error.enveloped and age > GONE_AFTER  # and what is gone does not work
-            return None if is_gone else settle(run)
+            return None if is_gone else fill_status(run)
         if story.ending is not None:
             return None
         if story.asks:
             return apply_asks(run, story.asks)
-        return settle(run)
-
-    def _page(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the first page of a list. Raises ApiError."""
-        return next(self._pages(path, query))
+        return fill_status(run)
 
     def _pages(self, path: str, query: Mapping[str, Any], **how: object) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list that no proxy has kept, while requests are left. Raises ApiError."""
@@ -182,9 +171,9 @@ class _Lists:
             self._cannot_tell(error.message, error)
 
     def _cannot_tell(self, why: str, cause: ApiError | None = None) -> NoReturn:
-        said = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
+        message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
-        failure = CannotTell(said, hint="try again later, or look at its runs", next=next, cause=cause)
+        failure = CannotTell(message, hint="try again later, or look at its runs", next=next, cause=cause)
         raise failure.with_(retryable=False) from cause
 
     def _skip_for(self, session_id: str) -> NoReturn:

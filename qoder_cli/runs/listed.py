@@ -1,4 +1,4 @@
-"""Runs of a list, with endings that only sessions know; and their summary."""
+"""Runs of a list, with endings that only sessions know."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,11 +8,12 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import Standing, settle, standing, waits_for_answer
+from qoder_cli.base.outcome import Standing, fill_status, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
-from qoder_cli.http.answers import no_answer
+from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
-from qoder_cli.output.cells import Durations, Fields, Milliseconds, Outcomes
+from qoder_cli.output.cells import Fields
+from qoder_cli.output.views import recent_fields
 from qoder_cli.runs.observe import Observer
 from qoder_cli.sessions.asks import with_asks
 
@@ -21,12 +22,12 @@ AT_A_TIME = 8  # sessions
 GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be either
 
 
-def pages_of_runs(client: Client, deployment_id: str, limit: int = 100, *, fresh: bool = False) -> Iterator[list[Run]]:
+def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Iterator[list[Run]]:
     """Yield a deployment's runs, newest first, in pages (at most 100). Raises ApiError."""
-    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}, fresh=fresh):
+    for page in client.pages(f"/deployments/{segment(deployment_id)}/runs", {"limit": limit}):
         runs = [run for item in page["data"] if (run := Run.read(item))]
         if any(run.deployment_id not in (None, deployment_id) for run in runs):
-            raise no_answer(f"the response shows the runs of another deployment than {deployment_id}")
+            raise no_response(f"the response shows the runs of another deployment than {deployment_id}")
         yield runs
 
 
@@ -44,15 +45,15 @@ class Resolver:
         self._counting = threading.Lock()
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
-        """Return the runs in order, each once it and those before it are known."""
-        runs = [Run(each) for each in objects]
+        """Return the runs in order, each once it and those before it are summary."""
+        runs = [Run(raw) for raw in objects]
         if self.asks and any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
             return in_order(self._resolved, runs, at_a_time=AT_A_TIME)
         return map(self._resolved, runs)
 
     def _resolved(self, run: Run) -> Run:
         if standing(run) is not Standing.ASK_SESSION:
-            return with_asks(self._client, settle(run)) if self.asks else settle(run)
+            return with_asks(self._client, fill_status(run)) if self.asks else fill_status(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
             reader = Observer(self._client, str(run.raw.get("id")), run=run)
@@ -80,29 +81,5 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
     if resolver.unread:
         app.progress.warn(f"ignored {resolver.unread} of its runs: could not read their sessions")
     waiting = [run.id for run in runs if waits_for_answer(run)]
-    known = picture([run for run in runs if standing(run) is not Standing.ASK_SESSION])
-    return known | ({"waits_for_answer": waiting} if waiting else {})
-
-
-def picture(runs: Sequence[Run]) -> Fields:
-    """Summarise runs, newest first: outcomes, durations, success rate, median."""
-    from statistics import median
-
-    oldest_first = list(reversed(runs))
-    if not runs:
-        return {"recent_runs": "none yet"}
-    took = [run.duration_ms for run in runs if run.status == "completed" and run.duration_ms is not None]
-    return {
-        "recent_runs": Outcomes(tuple(run.status for run in oldest_first)),
-        "durations": Durations(tuple(run.duration_ms for run in oldest_first)),
-        "success_rate": _rate([run for run in runs if standing(run) is Standing.ENDED]),
-        "usual_duration": Milliseconds(round(median(took))) if took else None,
-    }
-
-
-def _rate(ended: Sequence[Run]) -> str | None:
-    ran = [run for run in ended if run.status not in (None, "skipped")]
-    if not ran:
-        return None
-    completed = sum(run.status == "completed" for run in ran)
-    return f"{100 * completed // len(ran)}% ({completed} of {len(ran)})"
+    summary = recent_fields([run for run in runs if standing(run) is not Standing.ASK_SESSION])
+    return summary | ({"waits_for_answer": waiting} if waiting else {})

@@ -1,37 +1,45 @@
-"""Settling a trigger whose answer is lost, from the deployment's run list.
+"""Find out whether a trigger whose response is lost started a run, from the deployment's run list.
 
-The list is read in two ways, never one:
+The list is read with two tests, never one:
 
-    narrowly, to adopt a run      a manual run, created by the server's clock in whole seconds not before the attempt
-                                  and at most 120 s after it, that no other trigger of this machine has
-    widely, to send again, or     every run that cannot be ruled out: of a trigger that does not read as a schedule's,
-    to say that nothing started   not certainly another trigger's, and undated, or created since the attempt on either
-                                  clock, however much later; a list that was not read back to the attempt, or that
-                                  shows another deployment's runs, rules nothing out
+    narrow, to adopt a run        a manual run, created by the server's clock in whole seconds not before the attempt
+                                  and at most 120 s after it, and claimed by no other trigger of this machine
+    wide, to send again, or       every possible run: not scheduled; not known to be another trigger's; undated, or
+    to say that nothing started   created after the attempt by either clock, however much later. A list that was not
+                                  read back to the attempt, or that shows another deployment's runs, rules nothing out
 
-Exactly one narrow reading, to the end of the look, is adopted: one that shows early may be a stranger's while ours is
-still on its way. The wide reading forgives nothing, for it is what permits a second run. A server may act late, so only
-a person can end the doubt that a later run leaves: `run wait last --forget`, `key free`.
+A run is adopted only if it alone passes the narrow test, if no other possible run is undated or of the same two
+minutes, and only after the last look: an early one may be a stranger's, while ours is still on its way. The wide test
+is strict, because it permits a second run.
+
+If no possible run is listed for 10 minutes after the attempt, it counts as not started. If one is listed, only a person
+can end the doubt: `run wait last --forget`, `key free`.
+
+It stays unknown (OutcomeUnknown) where
+    the last look could not be read, or was no list back to the attempt
+    a possible run of an earlier look is gone
+    there are several possible runs, or one that is not certain enough: late, undated, not manual
+    the server sent no Date header
+    another open trigger of this machine is a rival, or was faster to claim the run
 """
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
-from qoder_cli.http.change import ReadBack
 from qoder_cli.http.client import Client
+from qoder_cli.http.readback import ReadBack
 from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the list is read
-MORE_LOOKS = (16.0, 30.0)  # then, before it is sent again or said to have started nothing
+RUN_LIST_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
+THOROUGH_LOOKS = (16.0, 30.0)  # then, to send again or to say that nothing started
 ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
-FORGET = "qoder run wait last --forget"  # what ends the doubt about the newest attempt
-CERTAIN = 600.0  # seconds after which a trigger that the list does not show has started nothing
+NOT_STARTED_AFTER = 600.0  # seconds; after this long with no possible run listed, an attempt counts so
 _NAMED = 5  # runs that an error lists
 
 Attempts = Callable[[], Sequence[Attempt]]
@@ -40,18 +48,18 @@ Attempts = Callable[[], Sequence[Attempt]]
 def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly: bool) -> Run | None:
     """Return the run that one of several attempts at a trigger started, claimed for it.
 
-    If `thoroughly`, None means that nothing was started, as far as the list can tell; else that none shows yet.
+    If `thoroughly`, None means that the list shows that nothing was started; otherwise only that nothing shows yet.
     Raises OutcomeUnknown if a run may be ours but need not be, or if the list cannot be read back; Signalled.
     """
     search = _Search(client, store, attempts)
-    looks: tuple[float, ...] = (*LOOKS, *MORE_LOOKS) if thoroughly else LOOKS
+    looks: tuple[float, ...] = (*RUN_LIST_LOOKS, *THOROUGH_LOOKS) if thoroughly else RUN_LIST_LOOKS
     began = client.clock.monotonic()
     for look in looks:
-        if look in MORE_LOOKS and not search.is_worth_more:
+        if look in THOROUGH_LOOKS and not search.is_worth_more:
             break
         client.clock.sleep(max(began + look - client.clock.monotonic(), 0.0))
         search.look()
-    return search.settled()
+    return search.verdict()
 
 
 def age(client: Client, attempt: Attempt) -> float:
@@ -67,25 +75,16 @@ def dated(client: Client, attempt: Attempt) -> Attempt:
     return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
 
 
-class _Window(NamedTuple):
-    """Times in unix seconds, on the server's clock."""
-
-    first: float
-    last: float
-
-    def holds(self, moment: float) -> bool:
-        return self.first <= moment <= self.last
-
-
-def _narrow(attempt: Attempt) -> _Window | None:
+def _may_have_started(attempt: Attempt, created: float) -> bool:
+    """Return whether an attempt may have started a run created then, on the server's clock, by the narrow test."""
     if attempt.ahead is None:
-        return None
+        return False
     sent = attempt.at + attempt.ahead
-    return _Window(math.floor(sent), sent + ADOPT_WITHIN)
+    return math.floor(sent) <= created <= sent + ADOPT_WITHIN
 
 
 class _Search:
-    """What several looks at the run list have shown. A run that showed once may be ours."""
+    """What several looks at the run list have shown. A run that was listed once may be ours."""
 
     def __init__(self, client: Client, store: Store, attempts: Attempts) -> None:
         self._client = client
@@ -101,7 +100,7 @@ class _Search:
         self._problem = self._gap = None
         reading = ReadBack(self._client, f"/deployments/{segment(self._deployment)}/runs")
         try:
-            for row in reading.rows(lambda: min(attempt.earliest for attempt in self._attempts())):
+            for row in reading.rows(lambda: min(attempt.no_run_before for attempt in self._attempts())):
                 run = Run.read(row)
                 if run is None:
                     self._gap = "the run list shows something that is not a run"
@@ -120,26 +119,26 @@ class _Search:
             return self._problem.retryable
         return self._gap is None and not self._possible(self._store.owners(self._host))
 
-    def settled(self) -> Run | None:
+    def verdict(self) -> Run | None:
         """Return our run, claimed; None if no run can be ours. Raises OutcomeUnknown."""
         if self._problem is not None:
             raise OutcomeUnknown(f"the run list cannot be read ({self._problem.message.rstrip('.')})")
         owners = self._store.owners(self._host)
         possible = self._possible(owners)
-        # What an earlier look showed and may be ours must still be listed.
+        # A possible run seen in an earlier look must still be listed.
         gone = sorted(self._store.sighted(self._attempts()) - self._shown.keys())
         if possible:
             self._store.sight(self._attempts()[-1], [run.id for run in possible])
         if gone:
             names = ", ".join(gone[:_NAMED])
-            raise OutcomeUnknown(f"run {names} was listed before and may be it, and is not listed any more")
+            raise OutcomeUnknown(f"run {names} may be it, but has disappeared from the list")
         if self._gap is not None:
             shown = f"; these may be it: {_listed(possible)}" if possible else ""
             raise OutcomeUnknown(f"{self._gap}{shown}")
         if not possible:
             return None
         ours = [run for run in possible if self._is_ours(run, owners)]
-        # Nothing but its age could tell that a possible run is not ours, and it does not.
+        # Possible runs whose time does not rule them out.
         likely = [run for run in possible if (created := self._created(run)) is None or self._in_time(created)]
         if len(ours) != 1 or likely != ours:
             names, count = _listed(likely or possible), len(likely or possible)
@@ -148,13 +147,13 @@ class _Search:
             elif count > 1:
                 why = f"{count} runs may be it: {names}"
             else:
-                why = f"run {names} may be it, but not certainly enough to adopt it"
+                why = f"run {names} may be it, but that is not certain enough to adopt it"
             raise OutcomeUnknown(why)
         [run] = ours
-        self._mind_rivals(run)
+        self._check_rivals(run)
         created = self._created(run) or 0.0  # it is ours by its time
-        held = [each for each in self._attempts() if (window := _narrow(each)) and window.holds(created)]
-        if not self._store.claim(held[-1], run.id):  # the newest that can have started it
+        may_have = [attempt for attempt in self._attempts() if _may_have_started(attempt, created)]
+        if not self._store.claim(may_have[-1], run.id):  # the newest of them
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run
 
@@ -164,13 +163,13 @@ class _Search:
         return run.created if run.created is not None and run.created <= latest else None
 
     def _possible(self, owners: dict[str, Entry]) -> list[Run]:
-        """Return the runs that may be ours, read widely."""
+        """Return the runs that may be ours, by the wide test."""
         mine = {attempt.id for attempt in self._attempts()}
-        since = min(attempt.earliest for attempt in self._attempts())
+        since = min(attempt.no_run_before for attempt in self._attempts())
 
         def is_possible(run: Run) -> bool:
             owner, created = owners.get(run.id), self._created(run)
-            # Another's guess does not prove that it is theirs; the answer to their trigger does.
+            # Adoption by another attempt proves nothing; a response that names the run does.
             is_another = owner is not None and owner.attempt.id not in mine and not owner.adopted
             is_earlier = created is not None and created < since
             return not (is_earlier or is_another or run.is_scheduled)
@@ -184,9 +183,9 @@ class _Search:
         return is_manual and is_free and created is not None and self._in_time(created)
 
     def _in_time(self, created: float) -> bool:
-        return any(window is not None and window.holds(created) for window in map(_narrow, self._attempts()))
+        return any(_may_have_started(attempt, created) for attempt in self._attempts())
 
-    def _mind_rivals(self, run: Run) -> None:
+    def _check_rivals(self, run: Run) -> None:
         """Raise OutcomeUnknown if an open trigger of another command may have started the run."""
         mine = {attempt.id for attempt in self._attempts()}
         since = min(attempt.at for attempt in self._attempts()) - ADOPT_WITHIN
@@ -202,32 +201,66 @@ def _listed(runs: Sequence[Run]) -> str:
 
 
 def last_run(app: App) -> str:
-    """Return the newest run triggered here, once an open attempt is settled. Raises QoderError."""
+    """Return the newest run triggered here; first settle the newest attempt, if it is open. Raises QoderError."""
     client = app.client
     entry = newest_attempt(app)
     if entry.run:
         return entry.run
-    attempt = entry.attempt
-    what = _called(app, attempt)
-    look = app.command("run", "list", attempt.deployment)
+    attempts, deployment = in_doubt(app, entry), entry.attempt.deployment
+    what = in_words(attempts, age(client, entry.attempt))
+    look = app.command("run", "list", deployment)
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
-        run = look_for_run(client, app.store, lambda: [dated(client, attempt)], thoroughly=True)
+        run = look_for_run(client, app.store, lambda: [dated(client, each) for each in attempts], thoroughly=True)
     except OutcomeUnknown as error:
         why = f"unknown whether {what} started a run: {error.message}"
-        hint = f"if none of the deployment's runs is yours, end the doubt: {FORGET}; to list them"
-        raise OutcomeUnknown(why, hint=hint, next=look, run_state="unknown") from error
+        raise OutcomeUnknown(why, hint=hint_to_end_doubt(to_forget(app)), next=look, run_state="unknown") from error
     if run is not None:
         return run.id
-    if age(client, dated(client, attempt)) > CERTAIN:
-        app.store.settle_nothing(attempt)
-        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {attempt.deployment}")
+    if not note_not_started(client, app.store, attempts):
+        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {deployment}")
     raise OutcomeUnknown(
         f"unknown whether {what} started a run: none is listed yet",
         hint="try again later; after 10 minutes it counts as not started",
         next=app.command("run", "wait", "last"),
         run_state="unknown",
     )
+
+
+def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Record as not started the attempts that are long enough ago: the list shows no run. Return the others."""
+    left = []
+    for attempt in attempts:
+        if age(client, dated(client, attempt)) > NOT_STARTED_AFTER:
+            store.record_nothing(attempt)
+        else:
+            left.append(attempt)
+    return left
+
+
+def in_doubt(app: App, newest: Entry) -> list[Attempt]:
+    """Return the open attempts under the key of the newest one, which is open, too; that one last."""
+    entries = app.store.of_key(newest.attempt.key, host=newest.attempt.host)
+    others = [each.attempt for each in entries if each.open and each.attempt.id != newest.attempt.id]
+    return [*others, newest.attempt]
+
+
+def in_words(attempts: Sequence[Attempt], ago: float) -> str:
+    """Return how to speak of the attempts under one key, the newest of which was so many seconds ago."""
+    what = f"the attempt to start {attempts[-1].deployment} {span(ago)} ago"
+    if len(attempts) > 1:
+        what += f" (and {len(attempts) - 1} before it under its key)"
+    return what
+
+
+def to_forget(app: App) -> str:
+    """Return the command by which a person ends the doubt about the newest attempt."""
+    return shlex.join(app.command("run", "wait", "last", "--forget"))
+
+
+def hint_to_end_doubt(command: str) -> str:
+    """Return the hint that comes before the command that lists the deployment's runs."""
+    return f"if none of the deployment's runs is yours: {command}; list them first"
 
 
 def newest_attempt(app: App) -> Entry:
@@ -238,7 +271,3 @@ def newest_attempt(app: App) -> Entry:
         why = f"no run was started from this machine (profile {settings.profile}, {settings.host})"
         raise NotFound(why, hint="use a run id, or DEPLOYMENT@last")
     return entry
-
-
-def _called(app: App, attempt: Attempt) -> str:
-    return f"the attempt to start {attempt.deployment} {span(age(app.client, attempt))} ago"

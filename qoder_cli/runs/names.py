@@ -1,6 +1,7 @@
 """Find the ids of what people type: names, sessions, `last` and `DEPLOYMENT@last`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ _SESSION_AGE = 3600.0  # seconds that a session and its run differ in age at mos
 
 _PREFIX = range(9, 25)  # characters of what may be the beginning of a run's id
 
+P = TypeVar("P")
 T = TypeVar("T")
 Found = dict[str, str | QoderError]  # from what was typed to the run's id
 
@@ -90,7 +92,7 @@ class _Finder:
             if word in ids.LAST:
                 from qoder_cli.runs.lost import last_run
 
-                self.found[word] = self._or_error(lambda: last_run(self._app))
+                self.found[word] = self._or_error(last_run, self._app)
         self._find_newest({word: of for word in self._words if (of := ids.deployment_of(word))})
         self._find_by_session([word for word in self._words if word.startswith("sess_")])
 
@@ -98,12 +100,12 @@ class _Finder:
         """Send no more requests: a thread in `find` leaves it soon."""
         self._for_all = NotYet("gave up")
 
-    def _or_error(self, look: Callable[[], T]) -> T | QoderError:
+    def _or_error(self, look: Callable[[P], T], given: P) -> T | QoderError:
         """Return what `look` finds, or its error. One that hits any request is kept."""
         if self._for_all is not None:
             return self._for_all
         try:
-            return look()
+            return look(given)
         except QoderError as error:
             if isinstance(error, Unavailable) or (isinstance(error, AuthError) and error.http_status == 401):
                 self._for_all = error
@@ -112,14 +114,14 @@ class _Finder:
     def _find_newest(self, of_words: dict[str, str]) -> None:
         typed = list(dict.fromkeys(of_words.values()))
         try:
-            known = dict(zip(typed, deployment_ids_of(typed, self._app), strict=True))
+            ids_or_errors = dict(zip(typed, deployment_ids_of(typed, self._app), strict=True))
         except ApiError as error:
-            known = {of: of if of.startswith("dep_") else error for of in typed}
-        deployment_ids = list(dict.fromkeys(id for id in known.values() if isinstance(id, str)))
-        looks = in_order(lambda id: self._or_error(lambda: self._newest(id)), deployment_ids, at_a_time=AT_A_TIME)
+            ids_or_errors = {of: of if of.startswith("dep_") else error for of in typed}
+        deployment_ids = list(dict.fromkeys(id for id in ids_or_errors.values() if isinstance(id, str)))
+        looks = in_order(partial(self._or_error, self._newest), deployment_ids, at_a_time=AT_A_TIME)
         for id, found in zip(deployment_ids, looks, strict=True):
-            self.found |= {word: found for word, of in of_words.items() if known[of] == id}
-        self.found |= {word: why for word, of in of_words.items() if isinstance(why := known[of], QoderError)}
+            self.found |= {word: found for word, of in of_words.items() if ids_or_errors[of] == id}
+        self.found |= {word: why for word, of in of_words.items() if isinstance(why := ids_or_errors[of], QoderError)}
 
     def _newest(self, deployment_id: str) -> str:
         from qoder_cli.runs.listed import pages_of_runs
@@ -129,13 +131,12 @@ class _Finder:
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:
-            raise NotFound(
-                f"deployment {deployment_id} has no runs yet", hint=f"to start one: qoder deploy run {deployment_id}"
-            )
+            hint = f"to start one: qoder deploy run {deployment_id}"
+            raise NotFound(f"deployment {deployment_id} has no runs yet", hint=hint)
         return newest[0].id
 
     def _find_by_session(self, sessions: Sequence[str]) -> None:
-        looks = in_order(lambda id: self._or_error(lambda: self._session(id)), sessions, at_a_time=AT_A_TIME)
+        looks = in_order(partial(self._or_error, self._session), sessions, at_a_time=AT_A_TIME)
         of_deployment: dict[str, dict[str, float | None]] = {}  # to sessions and their creation
         for id, session in zip(sessions, looks, strict=True):
             if isinstance(session, QoderError):
@@ -164,7 +165,7 @@ class _Finder:
         wanted = set(sessions)
         oldest = None if None in sessions.values() else min(filter(None, sessions.values()))
 
-        def look() -> None:
+        def look(deployment_id: str) -> None:
             for found in chain.from_iterable(pages_of_runs(self._app.client, deployment_id)):
                 if found.session_id in wanted:
                     self.found[found.session_id] = found.id
@@ -173,9 +174,7 @@ class _Finder:
                 if not wanted or (oldest and begun and oldest - begun > _SESSION_AGE):
                     break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
 
-        failure = self._or_error(look)
+        failure = self._or_error(look, deployment_id)
         for id in wanted:
-            missing = NotFound(
-                f"no run of deployment {deployment_id} has the session {id}", hint=self._app.settings.asked
-            )
-            self.found[id] = failure or missing
+            why = f"no run of deployment {deployment_id} has the session {id}"
+            self.found[id] = failure or NotFound(why, hint=self._app.settings.asked)

@@ -4,29 +4,31 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoAnswer, NotFound, QoderError
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping
 from qoder_cli.base.outcome import (
     ASKS_FOR,
+    FINAL,
+    GOING,
     SESSION_DELETED,
     Ending,
     Standing,
     apply_asks,
     apply_ending,
+    fill_status,
     is_going,
-    is_strange,
-    settle,
     standing,
 )
 from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.session import read_session, session_of
 from qoder_cli.sessions.state import DISAGREEMENT_AFTER, SessionReading, SessionState, TurnJudge
-from qoder_cli.sessions.story import Story, story_of, turn_story
+from qoder_cli.sessions.story import Story, read_story, story_of, turn_story
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -44,7 +46,8 @@ HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 class Observer:
     """One run, and how much of its session's story is known.
 
-    `run` is the newest reading, settled; None before the first. `ended`: its ending is known, or never will be.
+    `run`: the newest reading, its status filled in; None before the first. `ended`: its ending is known, or never will
+    be.
     `is_fresh`: a run that the server does not show may not have reached every replica yet. A session's turn is observed
     by the `state` of the session, which has a judge; it is asked for by its own id.
     """
@@ -70,7 +73,7 @@ class Observer:
         self.run: Run | None = None
         self.ended = False
         if run is not None:
-            self._keep(settle(run))
+            self._keep(fill_status(run))
 
     def _keep(self, run: Run) -> None:
         self.run = replace(run, adopted=True) if self.adopted else run
@@ -96,7 +99,7 @@ class Observer:
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
 
-        Before its session decides, the run is read again: it may name another one by now.
+        Before its session decides, the run is read again: it may name another session by now.
         """
         raw = Run(self.run.raw) if self.run else None
         is_read = raw is None or standing(raw) in (Standing.GOING, Standing.HALF_WRITTEN)
@@ -108,21 +111,21 @@ class Observer:
                 break
             reading = self._session_of(raw).ask(within=within, retry=retry)
             if reading.ending is None and reading.error is None and not reading.is_silent:
-                return self._settled(raw, reading)
+                return self._take_reading(raw, reading)
             again = raw if is_read else self._read_again(raw, within, retry)
             if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
-                return self._settled(raw, reading)
+                return self._take_reading(raw, reading)
             raw, is_read = again, False
         else:
-            raise NoAnswer(f"run {self.run_id} names another session each time it is read")
+            raise NoResponse(f"run {self.run_id} names another session each time it is read")
         if standing(raw) is Standing.GOING:
-            self._mind_disagreement(raw, within, retry)
+            self._check_session(raw, within, retry)
         else:
-            self._mind_strange(raw)
+            self._warn_if_unrecognised(raw)
         assert self.run is not None  # it was put there above
         return self.run
 
-    def _settled(self, run: Run, reading: SessionReading) -> Run:
+    def _take_reading(self, run: Run, reading: SessionReading) -> Run:
         """Take in what was read of a run's session. Raises its error."""
         if reading.error is not None:
             raise reading.error
@@ -135,7 +138,7 @@ class Observer:
 
     def _put(self, run: Run) -> None:
         """Keep a reading, with what its session waits for."""
-        self._keep(settle(run))
+        self._keep(fill_status(run))
         if self.state.asks and not self.ended:
             self._keep(apply_asks(run, self.state.asks[0]))
 
@@ -143,12 +146,12 @@ class Observer:
         """Take a run from a list. Only `look` deals with a status that lags behind its session."""
         if not self.ended:
             self._put(run)
-            self._mind_strange(run)
+            self._warn_if_unrecognised(run)
             if standing(run) is Standing.GOING and self._going_since is None:
                 self._going_since = self._client.clock.monotonic()
 
     def take_session(self, session: dict[str, Any] | None) -> None:
-        """Take a session at rest from a list, which saves asking what it used; None if it went on."""
+        """Take a session at rest from a list, which saves asking what it used; None if the session has gone on."""
         self._session = session
 
     def reread(self, run: Run) -> bool:
@@ -156,7 +159,7 @@ class Observer:
         if standing(run) is not Standing.ASK_SESSION:
             return self.ended
         try:
-            self._settled(run, self._session_of(run).ask(within=None, retry=True))
+            self._take_reading(run, self._session_of(run).ask(within=None, retry=True))
         except NotFound as error:
             if error.enveloped and self._age(run) > LONGEST_RUN:
                 self._keep(apply_ending(run, SESSION_DELETED))
@@ -165,7 +168,7 @@ class Observer:
         return self.ended
 
     def read_if_unclear(self, started: Run) -> Run:
-        """Return a run that was started; read now, if its trigger's answer says too little and it can be read."""
+        """Return a run that was started; read now, if the response said too little and the run can be read."""
         if self.adopted or standing(started) is Standing.HALF_WRITTEN:
             with suppress(ApiError):
                 return self.read_once()
@@ -173,26 +176,24 @@ class Observer:
 
     def read_once(self) -> Run:
         """Read without waiting: a half-written run three times, a 404 for 30 s. Raises ApiError."""
-        return poll(
-            self._look_past_lag,
-            self._client.clock,
-            pauses=[HALF_WRITTEN_PAUSE] * (HALF_WRITTEN_READS - 1),
-            is_enough=lambda run: standing(Run(run.raw)) is not Standing.HALF_WRITTEN,
-        )
-
-    def _look_past_lag(self) -> Run:
         clock = self._client.clock
-        began = clock.monotonic()
+        for reads in count(1):
+            may_pass = partial(self._may_pass, until=clock.monotonic() + LAGGING + LONGEST_LAG_PAUSE)
+            pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
+            run = poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
+            if standing(Run(run.raw)) is not Standing.HALF_WRITTEN or reads == HALF_WRITTEN_READS:
+                break
+            clock.sleep(HALF_WRITTEN_PAUSE)
+        return run
 
-        def may_pass(error: QoderError) -> bool:
-            is_late = clock.monotonic() - began > LAGGING + LONGEST_LAG_PAUSE
-            if is_late or not isinstance(error, NotFound) or not (self.may_lag or self.state.missing):
-                return False
-            self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
-            return True
-
-        pauses = doubling(LAG_PAUSE, LONGEST_LAG_PAUSE)
-        return poll(partial(self.look, retry=True), clock, pauses=pauses, may_pass=may_pass)
+    def _may_pass(self, error: QoderError, *, until: float) -> bool:
+        """Return whether an error may come of a replica that lags. Say that the run is read again then."""
+        if self._client.clock.monotonic() > until or not isinstance(error, NotFound):
+            return False
+        if not (self.may_lag or self.state.missing):
+            return False
+        self._client.progress.note(f"{error.message.rstrip('.')}; retrying for {LAGGING:.0f}s")
+        return True
 
     @property
     def may_lag(self) -> bool:
@@ -207,18 +208,18 @@ class Observer:
             raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
-            raise NoAnswer(f"the response is not run {self.run_id}")
+            raise NoResponse(f"the response is not run {self.run_id}")
         return run
 
     def _read_again(self, run: Run, within: float | None, retry: bool) -> Run:
         """Return the run as it is now, before its session decides. Raises ApiError."""
         if self.state.judge:
             return run
-        self.state.confirmed = self._client.clock.monotonic()
+        self.state.quiet_since = self._client.clock.monotonic()
         return self._read_run(within, retry)
 
     def _conclude(self, run: Run, ending: Ending) -> None:
-        self._keep(apply_ending(run, ending))  # known, whatever comes of asking what it cost
+        self._keep(apply_ending(run, ending))  # kept first, in case reading the usage fails
         if self.state.judge is None:
             self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
         elif session := self.state.judge.reread(USAGE_WITHIN):
@@ -228,11 +229,11 @@ class Observer:
         if run.session_id and run.session_id != self.state.log.session_id:
             now = self._client.clock.monotonic()
             log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
-            self.state = SessionState(log, story, news=now)
+            self.state = SessionState(log, story, quiet_since=now)
         return self.state
 
     def _age(self, run: Run) -> float:
-        """Return a run's age in seconds on the server's clock; without a time, neither young nor old."""
+        """Return a run's age in seconds on the server's clock; without a time, the limit itself."""
         return YOUNG if run.created is None else self._client.server_now() - run.created
 
     def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
@@ -242,18 +243,18 @@ class Observer:
         if self._session is not None:
             return mapping(self._session.get("usage"))
         try:
-            session = self._client.get(f"/sessions/{segment(run.session_id or '')}", within=USAGE_WITHIN, retry=False)
+            session = read_session(self._client, run.session_id or "", within=USAGE_WITHIN, retry=False)
         except ApiError:
             return {}
-        return mapping(mapping(session).get("usage"))
+        return mapping(session.get("usage"))
 
-    def _mind_disagreement(self, run: Run, within: float | None, retry: bool) -> None:
+    def _check_session(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not change.
 
         It overrules the status only after a minute at rest.
         """
         now = self._client.clock.monotonic()
-        self._mind_strange(run)
+        self._warn_if_unrecognised(run)
         if self._going_since is None:
             self._going_since = now
         state = self._session_of(run)
@@ -264,9 +265,10 @@ class Observer:
             return
         state.checked = now
         try:
-            state.read(within=within, retry=retry, whole=True)
+            read_story(state.log, state.story, within=within, retry=retry, whole=True)
         except ApiError:
             return  # the run itself was heard; its session is asked again in a minute
+        state.take_note()
         if state.rests and now - state.rests[1] >= DISAGREEMENT_AFTER:
             self._conclude(run, state.rests[0].ending)
             self._warn(
@@ -276,10 +278,12 @@ class Observer:
         else:
             self._put(run)
 
-    def _mind_strange(self, run: Run) -> None:
-        if is_strange(run) and standing(run) is Standing.ENDED:
+    def _warn_if_unrecognised(self, run: Run) -> None:
+        if run.status in (None, *FINAL, *GOING):
+            return
+        if standing(run) is Standing.ENDED:
             self._warn(f"run {run.id} ended with the unrecognised status {run.status!r}: treated as failed")
-        elif is_strange(run):
+        else:
             self._warn(f"run {run.id} has the unrecognised status {run.status!r}: treated as still running")
 
     def _warn(self, message: str) -> None:

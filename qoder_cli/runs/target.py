@@ -10,7 +10,7 @@ from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer
-from qoder_cli.sessions.answering import Target, Turn, Waits
+from qoder_cli.sessions.answering import Turn, TypedSession, Waits
 from qoder_cli.sessions.log import Events
 from qoder_cli.sessions.session import session_of
 from qoder_cli.sessions.story import keys
@@ -18,16 +18,16 @@ from qoder_cli.sessions.story import keys
 FEW = 8  # sessions at a time; no list shows their state
 
 
-def target_of(typed: str, app: App) -> Target:
+def target_of(typed: str, app: App) -> TypedSession:
     """Return the session typed, or that of the run typed. Raises QoderError."""
     word = ids.run(typed)
     if word.startswith("sess_"):
-        return Target(word)
+        return TypedSession(word)
     run = observer_of(app, names.run(word, app)).read_once()
     if run.session_id is None:
         why = f"run {run.id} has no session, so nothing waits in it"
         raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
-    return Target(run.session_id, run)
+    return TypedSession(run.session_id, run)
 
 
 def sessions_of(typed: Sequence[str], app: App) -> list[str]:
@@ -51,12 +51,12 @@ def waits_of(app: App, wanted: Wanted | None, *, began: float | None = None) -> 
         if item.error and not observer.ended:
             raise item.error
 
-    def follows(target: Target, turn: Turn | None, said: Events) -> Ended:
+    def follows(target: TypedSession, turn: Turn | None, sent: Events) -> Ended:
         if turn is None and (run := target.run) is not None:
             observer = observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted)
         else:
             session, before = turn or Turn(session_of(app, target.session_id), set())
-            observer = turn_observer(app, session, before=before, after=keys(said))
+            observer = turn_observer(app, session, before=before, after=keys(sent))
         ended = wait_for(app, observer, left())
         if ended.error is None or ended.error.session_id is not None:
             return ended

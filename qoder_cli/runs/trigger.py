@@ -1,15 +1,17 @@
 """The one write that must not happen twice: `POST /deployments/{id}/run`.
 
-Its page promises no idempotency, replies get lost and a server can act late (help/pages/api.md#idempotency and
-#open-questions). What settles it is the run list (`lost`). A 5xx of the API itself is sent again at most twice, and
-only when the list rules out a run of ours; a lost answer never by itself.
+Its page promises no idempotency, responses get lost and a server can act late (help/pages/api.md#idempotency and
+#open-questions). What settles it is the run list (`lost`). After a 5xx from the API itself the request is sent again,
+at most twice; after a lost response only with --on-lost resend, or when the key is used again. In each case only if the
+list rules out a run of ours. An attempt that failed stays open after exit 6 or 7, too: the server may act on it late,
+so the next start under its key looks first.
 """
 
 import math
 import re
 import shlex
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
@@ -17,37 +19,32 @@ from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, LostSight, NoAnswer, OutcomeUnknown, UsageError
+from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, LostSight, NoResponse, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.polling import poll
 from qoder_cli.base.times import span
-from qoder_cli.base.tokens import has_token
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import CERTAIN, FORGET, LOOKS, MORE_LOOKS, age, dated, look_for_run
+from qoder_cli.runs.lost import (
+    RUN_LIST_LOOKS,
+    THOROUGH_LOOKS,
+    age,
+    dated,
+    hint_to_end_doubt,
+    look_for_run,
+    note_not_started,
+    to_forget,
+)
 from qoder_cli.settings.values import OnLost, written
 
 TRIGGER_TIMEOUT = 60.0  # seconds
-RESENDS = 2
+TRIGGER_RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
-LONGEST_KEY = 255  # characters
-# A key of our own making, which the hint of an exit 9 repeats: no run of before can be under it.
+# A key of our own making, which the hint of an exit 9 repeats: no run from before its first attempt can have it.
 _MADE_HERE = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-
-
-def check_key(key: str, secrets: Collection[str] = ()) -> str:
-    """Return a valid idempotency key. Raises UsageError."""
-    if any(secret in key for secret in secrets) or has_token(key):
-        raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
-    if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
-        raise UsageError(
-            f"--idempotency-key must be 1 to {LONGEST_KEY} printable ASCII characters, with no spaces around them",
-            hint="use for example nightly-2026-06-14",
-        )
-    return key
 
 
 class Order(NamedTuple):
@@ -69,19 +66,19 @@ class Trigger:
             settle=self._settle,
             already=self._already,
             resend_after=self._resend_after,
-            can_tell=True,
+            can_rule_out=True,
             nothing="not started",
             absent="no new run is listed",
         )
-        journal = Journal(self._begin, self._did_nothing, self._done)
+        journal = Journal(self._begin, self._did_nothing, self._note_run)
         self.write = Write(app.client, self._request, self._read, recovery, journal, pace=pace)
         self.run: Run | None = None
         self._app = app
         self._order = order
         self._key = order.key or str(uuid.uuid4())
-        self._first: Attempt | None = None  # of other commands under this key
-        self._earlier: list[Attempt] = []  # of those, what is unsettled
-        self._sent: dict[Attempt, float] = {}  # of this command: those that may have started a run, and when
+        self._first_under_key: Attempt | None = None  # of an earlier command
+        self._open_under_key: list[Attempt] = []  # of earlier commands, oldest first
+        self._sent: dict[Attempt, float] = {}  # this command's that may have started a run, and when each was sent
 
     @property
     def repeat(self) -> list[str]:
@@ -89,22 +86,16 @@ class Trigger:
         key = written("--idempotency-key", self._key)
         return self._app.command("deploy", "run", self._order.deployment_id, *key, *self._order.options)
 
-    @property
-    def may_have_acted(self) -> bool:
-        """Whether a run may have been started."""
-        return self.write.may_have_acted
-
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
 
-        Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed; Signalled,
-        when `run` and `write` say what is known.
+        Raises ApiError if nothing was started, OutcomeUnknown if that is uncertain, UsageError, Closed, Signalled;
+        `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
             if (run := self._started_before()) is not None:
                 return run
-            written = self.write.send()
-            return replace(written.value, adopted=written.how == "settled")
+            return self.write.send().value
 
     # The write.
 
@@ -114,10 +105,10 @@ class Trigger:
         return client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=timeout)
 
     def _read(self, answer: Answer) -> Run:
-        """Return the run in an answer. Raises ApiError, and OutcomeUnknown for another deployment's run."""
+        """Return the run in a response. Raises ApiError, and OutcomeUnknown for another deployment's run."""
         run = Run.read(self._app.client.understand(answer))
         if run is None:
-            raise NoAnswer("the response is not a run")
+            raise NoResponse("the response is not a run")
         self._mine(run)
         why = None
         owner = self._app.store.owner(run.id, host=self._app.client.settings.host)
@@ -125,35 +116,36 @@ class Trigger:
             why = "a run that a schedule started"
         elif owner is not None and owner.attempt.key != self._key:
             why = "a run that another command of this machine started"
-        elif run.created is not None and run.created < self._earliest:
+        elif run.created is not None and run.created < self._no_run_before:
             why = "a run from before this command"
         if why is not None:
-            raise NoAnswer(f"the response is {why} ({run.id})")
+            raise NoResponse(f"the response is {why} ({run.id})")
         return run
 
     @property
-    def _earliest(self) -> float:
+    def _no_run_before(self) -> float:
         """The time before which no run can have been started under the key, by the server's clock; -inf if unknown.
 
-        A key that was typed may have started its run long ago, and the server answers with that one again.
+        A key that was typed may have started its run long ago, and the server may return that old run.
         """
         if self._order.key is None:
-            return self._attempts()[0].earliest
-        if self._first is not None and re.fullmatch(_MADE_HERE, self._order.key):
-            return dated(self._app.client, self._first).earliest
+            return self._attempts()[0].no_run_before
+        if self._first_under_key is not None and re.fullmatch(_MADE_HERE, self._order.key):
+            return dated(self._app.client, self._first_under_key).no_run_before
         return -math.inf
 
-    def doubt(self, why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
-        """Return the error that a run may have been started; `is_absent` if the list shows none."""
-        said = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
-        end_doubt = FORGET if self._order.key is None else shlex.join(["qoder", "key", "free", self._key])
-        hint, next = (
-            f"if none of the deployment's runs is yours, end the doubt: {end_doubt}; to list them",
-            self._to_look,
-        )
-        if is_absent:
-            hint, next = "check first: qoder run wait last. To retry with the same key", self.repeat
-        return OutcomeUnknown(said, hint=hint, next=next, run_state="unknown", cause=cause)
+    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
+        """Return the error that a run may have been started; `may_repeat` if none shows, or nobody looked."""
+        message = f"unknown whether a run of {self._order.deployment_id} was started: {why}"
+        end_doubt = to_forget(self._app)
+        if self._order.key is not None:
+            end_doubt = shlex.join(self._app.command("key", "free", self._key))
+        hint, next = hint_to_end_doubt(end_doubt), self._to_look
+        if may_repeat:
+            check = shlex.join(self._app.command("run", "wait", "last"))
+            hint = f"check first: {check}; only if it finds no run, send it again, under the same key"
+            next = self.repeat
+        return OutcomeUnknown(message, hint=hint, next=next, run_state="unknown", cause=cause)
 
     def _begin(self) -> None:
         clock, settings = self._app.client.clock, self._app.client.settings
@@ -168,42 +160,43 @@ class Trigger:
         self._sent[attempt] = clock.monotonic()
 
     def _did_nothing(self) -> None:
-        self._app.store.settle_nothing(self._sent.popitem()[0])
+        self._app.store.record_nothing(self._sent.popitem()[0])
 
-    def _done(self, value: Run) -> None:
-        self._app.store.settle([*self._sent][-1], value.id)
+    def _note_run(self, value: Run) -> None:
+        self._app.store.record_run([*self._sent][-1], value.id)
         self._hear_of(value)
 
     def _settle(self, error: ApiError, meaning: Meaning) -> Run | None:
         if self._order.on_lost == "fail":
             raise OutcomeUnknown("not looked for, because of --on-lost fail")
         thoroughly = meaning is not Meaning.LOST or self._order.on_lost == "resend"
-        seconds = MORE_LOOKS[-1] if thoroughly else LOOKS[-1]
+        seconds = THOROUGH_LOOKS[-1] if thoroughly else RUN_LIST_LOOKS[-1]
         self._app.client.progress.note(
             f"no confirmation ({error.message.rstrip('.')}); checking the run list for up to {span(seconds)}"
         )
         return self._find(thoroughly=thoroughly)
 
     def _already(self, error: ApiError, write: Write[Run]) -> Run | None:
-        """Return the run that an attempt which failed has started since, though a later one was refused."""
+        """Return the run that a failed attempt turns out to have started, when a later attempt was refused."""
         return self._find(thoroughly=False) if Meaning.FAILED in write.unsettled else None
 
     def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         """Return the seconds to wait before sending again; None if the list does not rule out a run."""
-        if meaning is Meaning.DOUBTFUL or resends == RESENDS:
+        if meaning is Meaning.DOUBTFUL or resends == TRIGGER_RESENDS:
             return None
         if meaning is Meaning.LOST:
             return 0.0 if self._order.on_lost == "resend" else None
         pause = error.retry_after or 0.0
-        # The look took its part of what the server asked for.
-        return max(pause - MORE_LOOKS[-1], 0.0) if pause <= LONGEST_RETRY_AFTER else None
+        # Looking has already used up part of the requested pause.
+        return max(pause - THOROUGH_LOOKS[-1], 0.0) if pause <= LONGEST_RETRY_AFTER else None
 
     # The run list.
 
     def _find(self, *, thoroughly: bool) -> Run | None:
-        """Look for the run of any unsettled attempt under this key."""
+        """Look for the run of any open attempt under this key."""
         run = look_for_run(self._app.client, self._app.store, self._attempts, thoroughly=thoroughly)
         if run is not None:
+            run = replace(run, adopted=True)
             self._hear_of(run)
             self._app.client.progress.warn(
                 f"adopted run {run.id}: the response was lost, and this is the only run started since"
@@ -211,9 +204,9 @@ class Trigger:
         return run
 
     def _attempts(self) -> list[Attempt]:
-        """Return the unsettled attempts under this key, oldest first, on the server's clock."""
+        """Return the open attempts under this key, oldest first, on the server's clock."""
         client = self._app.client
-        found = [dated(client, attempt) for attempt in self._earlier]
+        found = [dated(client, attempt) for attempt in self._open_under_key]
         for attempt, sent in self._sent.items():
             moment = client.on_server_clock(sent)
             if moment is None:
@@ -264,11 +257,11 @@ class Trigger:
                     f"the key {self._key!r} belongs to deployment {entry.attempt.deployment}",
                     hint="use another key for another deployment",
                 )
-        if known := next((entry for entry in entries if entry.run), None):
-            return self._reread(known)
-        self._first = next((entry.attempt for entry in entries), None)
-        self._earlier = [entry.attempt for entry in entries if entry.open]
-        if not self._earlier:
+        if begun := next((entry for entry in entries if entry.run), None):
+            return self._reread(begun)
+        self._first_under_key = next((entry.attempt for entry in entries), None)
+        self._open_under_key = [entry.attempt for entry in entries if entry.open]
+        if not self._open_under_key:
             return None
         self.write.unsettled.add(Meaning.LOST)
         why = f"an earlier attempt with the key {self._key!r} is unconfirmed"
@@ -279,13 +272,11 @@ class Trigger:
             run = self._find(thoroughly=True)
         except OutcomeUnknown as unsettled:
             raise self.write.unknown(why, unsettled.message) from unsettled
-        for attempt in list(self._earlier):  # where the list shows none, it started nothing once that is certain
-            if run is None and age(self._app.client, dated(self._app.client, attempt)) > CERTAIN:
-                self._app.store.settle_nothing(attempt)
-                self._earlier.remove(attempt)
-        if not self._earlier:
+        if run is None:
+            self._open_under_key = note_not_started(self._app.client, self._app.store, self._open_under_key)
+        if not self._open_under_key:
             self.write.unsettled.discard(Meaning.LOST)
-        return run and replace(run, adopted=True)
+        return run
 
     def _reread(self, entry: Entry) -> Run:
         """Return that run as it is now. Raises ApiError, LostSight."""

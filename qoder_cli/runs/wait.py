@@ -12,25 +12,27 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, QoderError
+from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable
+from qoder_cli.base.ids import noun
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.pool import Late, Task
-from qoder_cli.base.times import SUSPENDED, Clock, Limits
+from qoder_cli.base.times import LAST_LOOK, SUSPENDED, Deadline
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.ending import timed_out
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.streams import Streams
-from qoder_cli.sessions.log import LONGEST_PAUSE
+from qoder_cli.sessions.log import LAGGING, LONGEST_PAUSE, LONGEST_SILENCE
+from qoder_cli.sessions.stream import Streams
 
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
 STREAM_PAUSE = 30.0  # the same while an event stream would tell of the end
-LAST_LOOK = 5.0  # seconds that a request may take beyond the deadline
 FEW = 8  # runs that are polled one by one
 LONGEST_SLEEP = 30.0  # seconds between two signs of life
 GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
+QUICK_PAUSE = 0.1  # seconds between polls at first once the end was heard but is not read yet, for lists lag
+ALERT = 5.0  # seconds for which such polls are made
+FIRST_SILENCE = 30.0  # seconds for which a server may be silent about a run that nothing was ever heard of
 
-
-Runs = Sequence[PolledRun]
 Test = Callable[[], bool]
 
 
@@ -48,32 +50,134 @@ class Pauses(NamedTuple):
         return cls(min(FIRST_PAUSE, interval), interval)
 
 
-class Deadline:
-    """When a wait gives up, counted from `start`. A timeout of 0 leaves time for one poll."""
+@dataclass
+class Contact:
+    """How long nothing was heard of a run, and for how long it was not found. Times are the monotonic clock's."""
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
-        self.timeout = limits.timeout
-        self.at = math.inf  # on the monotonic clock
-        self._clock = clock
-        self._spent = limits.spent
+    heard_at: float = math.nan
+    missing_since: float | None = None
 
-    def start(self) -> None:
-        """Begin to count, once."""
-        if self.timeout is not None and self.at == math.inf:
-            self.at = self._clock.monotonic() + max(self.timeout - self._spent, 0.0)
+    def heard(self, now: float) -> None:
+        self.heard_at, self.missing_since = now, None
 
-    def left(self) -> float:
-        """Seconds until the deadline, negative after it."""
-        return self.at - self._clock.monotonic()
+    def suspended(self, seconds: float) -> None:
+        """Do not count the time for which this machine was suspended as silence."""
+        self.heard_at += seconds
+        if self.missing_since is not None:
+            self.missing_since += seconds
+
+    def is_lost(self, error: ApiError, now: float, *, exists: bool) -> bool:
+        """Return whether another poll is pointless after this error. `exists`: there is such a run for certain."""
+        if isinstance(error, NotFound) and exists and error.enveloped and not error.retryable:
+            if self.missing_since is None:
+                self.missing_since = now
+            return now - self.missing_since > LAGGING
+        # A refusal that is not the API's own says nothing of the run: a network's login page, a proxy.
+        is_foreign = error.http_status is not None and not error.enveloped
+        if isinstance(error, Unavailable) or error.retryable or is_foreign:
+            longest = FIRST_SILENCE
+            if exists:
+                longest = LONGEST_SILENCE
+            return now - self.heard_at > longest or not (exists or error.retryable)
+        return True
+
+
+@dataclass(eq=False)
+class PolledRun:
+    """A run, or a session's turn, that is polled until it has ended. Times are the monotonic clock's.
+
+    `error` says why its polling ended before the run did; `label` is the deployment as it was typed, among several.
+    """
+
+    observer: Observer
+    label: str | None = None
+    error: QoderError | None = field(default=None, init=False)
+    is_read: bool = field(default=False, init=False)  # whether a poll was made
+    printed: str = field(default="", init=False)  # what was last printed of it
+    began: float = field(default=math.nan, init=False)
+    due: float = field(default=-math.inf, init=False)  # when to poll next
+    pause: float = field(default=0.0, init=False)  # before the poll after that; 0 before the first
+    contact: Contact = field(default_factory=Contact, init=False)
+    _alert_until: float = field(default=-math.inf, init=False)
 
     @property
-    def is_past(self) -> bool:
-        """Whether another request would come too late."""
-        return self.timeout != 0 and self.left() < -LAST_LOOK
+    def run(self) -> Run | None:
+        return self.observer.run
 
-    def longest_request(self, usual: float) -> float:
-        """Return the seconds that a request may take."""
-        return min(usual, max(self.left(), LAST_LOOK))
+    @property
+    def session_id(self) -> str | None:
+        return self.run.session_id if self.run else None
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} {self.observer.run_id}" if self.label else self.observer.run_id
+
+    @property
+    def is_over(self) -> bool:
+        return self.error is not None or self.observer.ended
+
+    def begin(self, now: float) -> None:
+        self.began = self.contact.heard_at = now
+        self.printed = (self.run and self.run.status) or ""
+
+    def is_news(self, words: str) -> bool:
+        """Return whether these words are to be printed of it, for they were not the last."""
+        is_new = words != self.printed
+        self.printed = words
+        return is_new
+
+    def begin_poll(self) -> None:
+        """Poll no more until `back_off`; from now on news calls for another poll."""
+        self.due = math.inf
+
+    def wake(self, now: float, *, is_quick: bool) -> None:
+        """Poll now, because of news; if `is_quick`, often until it can be read too.
+
+        The same news again meanwhile, as of a stream that repeats itself, is no reason to poll more often.
+        """
+        if not self.is_alert(now):
+            self.due = now
+            if is_quick:
+                self.pause, self._alert_until = QUICK_PAUSE, now + ALERT
+        elif self.due == math.inf:
+            self.due, self.pause = now + self.pause, self.pause * 2
+
+    def is_alert(self, now: float) -> bool:
+        return now < self._alert_until
+
+    def back_off(self, now: float, pause: float, *, next_pause: float) -> None:
+        """Poll again after a pause, unless there was news meanwhile or an ask comes of age first."""
+        if self.due == math.inf:
+            self.due, self.pause = now + pause, next_pause
+        asks_since = self.observer.asks_since
+        if asks_since is not None and now < asks_since + ASKS_FOR:
+            self.due = min(self.due, asks_since + ASKS_FOR)
+
+    def failed(self, error: ApiError, now: float) -> None:
+        """Go on after an error, or end if another poll is pointless."""
+        exists = self.run is not None or self.observer.may_lag
+        if self.is_over or not self.contact.is_lost(error, now, exists=exists):
+            return
+        if not exists:
+            self.end(error)
+            return
+        hint = "wait for it again; do not start another"
+        if isinstance(error, AuthError):
+            hint = f"log in again, then {hint}"
+        self.end(self.lost(error, hint))
+
+    def lost(self, error: ApiError, hint: str) -> LostSight:
+        """Return the error for losing sight of the run."""
+        id = self.observer.run_id
+        message = f"lost track of {noun(id)} {id}; it may still be running: {error.message}"
+        return LostSight(message, hint=hint, run_id=id, session_id=self.session_id, run_state="unknown", cause=error)
+
+    def end(self, error: QoderError) -> None:
+        if not self.is_over:
+            self.error = error
+
+
+Runs = Sequence[PolledRun]
 
 
 class Reading(NamedTuple):
@@ -111,7 +215,7 @@ class RunPoller:
         return min((polled.due for polled in going), default=math.inf)
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[Reading]:
-        polled = min(going, key=lambda each: each.due)
+        polled = min(going, key=lambda polled: polled.due)
         if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
             polled.begin_poll()
             within = self.deadline.longest_request(self.app.client.request_timeout)
@@ -126,11 +230,14 @@ class RunPoller:
                     trouble = error.message.rstrip(".")
                     if self.deadline.left() > 0:
                         trouble += "; retrying"
-                    print_change(self.app, polled, trouble)
+                    if polled.is_news(trouble):
+                        self.app.progress.change(f"{polled.name} {trouble}")
                     self._back_off(polled, total, error.asked_pause)
             else:
                 yield Reading(polled)
-                self.streams.follow(polled)
+                if polled.run and polled.session_id:
+                    name, state = polled.label or polled.run.deployment_id, polled.observer.state
+                    self.streams.follow(state.log, state.story, name=name, is_over=polled.is_over)
                 self._back_off(polled, total)
         if self.deadline.left() <= 0:
             yield Reading(polled, is_last=True)
@@ -141,20 +248,13 @@ class RunPoller:
         current = polled.pause or self.pauses.first
         pause = max(current, asked_pause)
         if not polled.is_alert(now):
-            if self.streams.delivers(polled):
+            if self.streams.delivers(polled.session_id):
                 polled.back_off(now, STREAM_PAUSE, next_pause=self.pauses.first)
                 return
-            if self.streams.is_open(polled):
+            if self.streams.is_open(polled.session_id):
                 pause = max(pause, self.pauses.longest)  # most likely the end is heard before
         doubled = min(current * 2, max(self.pauses.longest, total / READS_PER_SECOND))
         polled.back_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
-
-
-def print_change(app: App, polled: PolledRun, words: str) -> None:
-    """Print how a run stands, once."""
-    if words != polled.printed:
-        polled.printed = words
-        app.progress.change(f"{polled.name} {words}")
 
 
 @dataclass(eq=False)
@@ -229,7 +329,8 @@ class Wait:
             stands = polled.run.status or polled.run.error_type or ""
             if polled.observer.asks_since:
                 stands = "waits for an answer"
-            print_change(self.app, polled, stands)
+            if polled.is_news(stands):
+                self.app.progress.change(f"{polled.name} {stands}")
         if polled.observer.needs_answer and (unanswered := self.on_ask(polled.observer)):
             self._end(polled, unanswered)
 

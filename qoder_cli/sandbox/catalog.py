@@ -24,6 +24,12 @@ class _Deployments(Kind):
             raise Refusal(409, "A deployment with this name already exists.")
         if agent := said.get("agent"):
             said["agent"] = call.world.pinned(agent)
+        call.world.refuse_on_own_hosts((old.fields if old else {}) | said)
+
+    def page(self, call: OperationCall) -> Reply:
+        if not call.legacy and call.query("status") is not None and call.query("include_archived") is not None:
+            raise invalid("status and include_archived are mutually exclusive.", "include_archived")
+        return super().page(call)
 
     def make(self, call: OperationCall, fields: Shape) -> Thing:
         return call.world.add_deployment(at=call.now, **fields)
@@ -170,12 +176,8 @@ class _Agents(Kind):
         call.world.keep("agents.versions", thing.id, at=call.now, **thing.fields)
 
     def retrieve(self, call: OperationCall) -> Reply:
-        """Return an agent, even one that deployments or sessions merely name."""
-        [id], world, version = call.ids, call.world, call.query("version")
-        if world.thing("agents", id) is None:
-            users = [each.fields["agent"]["id"] for each in (*world.deployments.values(), *world.sessions.values())]
-            if id in world.agent_versions or id in users:
-                return self.form.empty | world.pinned({"id": id, "name": id, "archived_at": None})
+        """Return an agent, or one of its versions."""
+        version = call.query("version")
         if version is None:
             return super().retrieve(call)
         self.known(call)
@@ -319,11 +321,7 @@ class _Credentials(Kind):
 @of("dreams")
 class _Dreams(Kind):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
-        behaviour = said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
-        for each in (*said["inputs"], behaviour):
-            store = each.get("memory_store_id")
-            if store is not None and call.world.thing("memory_stores", store) is None:
-                raise Refusal(404, "Memory store not found.")
+        said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
         if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):
             raise Refusal(409, "Another dream is under way.")
 

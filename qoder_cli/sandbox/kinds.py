@@ -108,8 +108,11 @@ class OperationCall:
         return body
 
     def said(self) -> Shape:
-        """Return the fields that the body sets. Raises Refusal, naming the field."""
-        return body_of(self.operation, self.body())
+        """Return the fields that the body sets. Raises Refusal, naming the field, also for what it refers to."""
+        said = body_of(self.operation, self.body())
+        if unusable := self.world.unusable(said):
+            raise unusable.as_refusal()
+        return said
 
 
 _BOUNDS: dict[str, Callable[[float, float], bool]] = {
@@ -119,6 +122,13 @@ _BOUNDS: dict[str, Callable[[float, float], bool]] = {
 _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 _OF_PAGES = (*_CURSORS, "limit", "order", "view", "depth", "path_prefix", "include_archived")
+_WORDS = {  # that a filter takes (help/pages/api.md#operations)
+    "deployments.status": {"active", "paused"},
+    "sessions.statuses[]": {"running", "idle", "rescheduling", "terminated"},
+    "dreams.statuses[]": {"pending", "running", "completed", "failed", "canceled"},
+    "trigger_type": {"manual", "schedule", "retry"},
+    "operation": {"created", "modified", "deleted"},
+}
 _WHERE = {  # filters not named as their field: the field, and one in it
     "ids[]": ("id",),
     "statuses[]": ("status",),
@@ -207,6 +217,10 @@ class Kind:
         archived = call.word("include_archived", "true", "false")
         if archived is not None and call.query("status") is not None:  # help/pages/api.md#deployments
             raise invalid("include_archived cannot be combined with status.", "include_archived")
+        for name in asked:
+            words = _WORDS.get(name) or _WORDS.get(f"{self.form.what}.{name}")
+            if words and (wrong := sorted(call.all(name) - words - ({"canceling"} if call.legacy else set()))):
+                raise invalid(f"{name} must be among {', '.join(sorted(words))}, not {wrong[0]}.", name)
         call.word("has_error", "true", "false")
         if call.legacy and self.form.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")

@@ -1,13 +1,23 @@
 """What there is from the start: deployments to try, each with its own behaviour, and samples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
-from qoder_cli.sandbox.scripts import Behaviour, asking, call, custom_call, exhausted, going_on, terminated, turn
+from qoder_cli.sandbox.scripts import (
+    Artifact,
+    Behaviour,
+    asking,
+    call,
+    custom_call,
+    exhausted,
+    going_on,
+    terminated,
+    turn,
+)
 
 _REPORT = "Status report: 2 commits since yesterday. Uploads are retried once. All checks pass."
 _ARCHIVED = ("environment_archived_error", "The deployment's environment is archived.")
@@ -16,16 +26,13 @@ _REJECTED = ("session_creation_rejected_error", "Too many of its runs are runnin
 DEMO = Behaviour(turn(seconds=3, message=_REPORT))
 
 
-UNKNOWN_AGENT = {
-    "name": "sandbox-agent",
-    "description": "Rehearses; nothing it does is real.",
-    "model": {"id": "ultimate", "effective_context_window": 200_000},
-    "system": "",
-    "tools": [{"type": "agent_toolset_20260401"}],
-    "skills": [],
-    "mcp_servers": [],
-    "multiagent": None,
-}
+_TOOLSET: dict[str, Any] = {"type": "agent_toolset_20260401"}
+_ASKS = {"name": "Bash", "permission_policy": {"type": "always_ask"}}
+_QUESTION = {"type": "object", "properties": {"question": {"type": "string"}}}
+_ALL_TOOLS = (_TOOLSET,)
+_ASKING_TOOLS = ({**_TOOLSET, "configs": [_ASKS]},)
+_OWNER = {"type": "custom", "name": "ask_owner", "description": "Asks the owner.", "input_schema": _QUESTION}
+_CUSTOM_TOOLS = (_TOOLSET, _OWNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Preset:
     title: str = ""
     archived: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)  # fields
+    tools: Sequence[Mapping[str, Any]] = _ALL_TOOLS  # of its agent
 
     @property
     def id(self) -> str:
@@ -60,12 +68,19 @@ _SELF_ASK = Behaviour(going_on(_PUSH, seconds=6, message=_REPORT))
 _CUSTOM = Behaviour(asking(custom_call("ask_owner", question="Which version is next?"), seconds=2))
 _IDLE = Behaviour(turn(seconds=3, message=_REPORT, idles=True))
 
+_DELIVERING = Behaviour(turn(seconds=3, message="It is in status.md.", delivers=Artifact("status.md", f"{_REPORT}\n")))
+_DELIVERED = Artifact("report.md", "# Status report\n\nAll checks pass.\n", "file_report")
+OF_SESSION = Behaviour(turn(seconds=3, message=_REPORT, delivers=_DELIVERED))
+
+RETIRED = "env_retired"
 _THIRTY_CENTS = {"budget": {"type": "limit", "max_credit_cost": "0.30"}}
 _NINE = {"schedule": {"expression": "0 9 * * *", "timezone": "UTC"}}
 _PAUSED = {"status": "paused", "paused_reason": {"type": "manual"}}
 _FAILS = "Fails in 3 s: the model calls fail until the retries are used up."
 _NEVER_STARTS = "Never starts: the trigger answers 200 with an error, because the environment is archived."
 _SKIPS = "Skipped because too many runs are running. The current API has no skips: there the session is rejected."
+_ASKS_ITSELF = "Asks after 3 s, and continues by itself 2 s later; completes in 6 s."
+_CALLS = "Calls a custom tool after 2 s; once it has the result, completes in 1 s."
 _WAITS = "Its session idles for 5 s before the turn starts; completes in 8 s."
 _IDLES = "Its session says that it is idle before the turn starts; completes in 3 s."
 _FIRES = "Fires every day at 09:00 UTC; started by hand it behaves as demo."
@@ -75,15 +90,16 @@ PRESETS = (
     Preset("minute", "Completes in 60 s.", _MINUTE),
     Preset("fail", _FAILS, Behaviour(exhausted(seconds=3))),
     Preset("terminated", "Fails in 3 s: an error terminates its session.", Behaviour(terminated(seconds=3))),
-    Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED)),
+    Preset("nostart", _NEVER_STARTS, Behaviour(error=_ARCHIVED), more={"environment_id": RETIRED}),
     Preset("skip", _SKIPS, Behaviour(error=_REJECTED, skipped=True)),
-    Preset("ask", "Asks after 2 s whether it may push; once answered, completes in 1 s.", _ASK),
-    Preset("askmany", "Asks after 2 s about three calls at once, as ask.", _ASK_MANY),
-    Preset("askthrice", "Asks three times, about a call each, as ask.", _ASK_THRICE),
-    Preset("selfask", "Asks after 3 s, and continues by itself 2 s later; completes in 6 s.", _SELF_ASK),
-    Preset("custom", "Calls a custom tool after 2 s; once it has the result, completes in 1 s.", _CUSTOM),
+    Preset("ask", "Asks after 2 s whether it may push; once answered, completes in 1 s.", _ASK, tools=_ASKING_TOOLS),
+    Preset("askmany", "Asks after 2 s about three calls at once, as ask.", _ASK_MANY, tools=_ASKING_TOOLS),
+    Preset("askthrice", "Asks three times, about a call each, as ask.", _ASK_THRICE, tools=_ASKING_TOOLS),
+    Preset("selfask", _ASKS_ITSELF, _SELF_ASK, tools=_ASKING_TOOLS),
+    Preset("custom", _CALLS, _CUSTOM, tools=_CUSTOM_TOOLS),
     Preset("budget", "Fails in 3 s: its credit budget is used up.", _BUDGET, more=_THIRTY_CENTS),
     Preset("silent", "Completes in 3 s without any message.", Behaviour(turn(seconds=3))),
+    Preset("file", "Completes in 3 s, and delivers a file: status.md.", _DELIVERING),
     Preset("slow", _WAITS, _SLOW),
     Preset("idle", _IDLES, _IDLE),
     Preset("paused", "Paused: cannot be run until it is unpaused.", more=_PAUSED),
@@ -92,12 +108,12 @@ PRESETS = (
 )
 
 
-def behaviour_of(agent_id: str) -> Behaviour:
-    """Return how an agent's sessions behave."""
-    return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), DEMO)
+def behaviour_of(agent_id: str) -> Behaviour | None:
+    """Return how the sessions of an agent behave that was there from the start; None for others."""
+    return next((preset.behaviour for preset in PRESETS if preset.agent == agent_id), None)
 
 
-def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
+def behaviour_with(tools: Sequence[Mapping[str, Any]]) -> Behaviour | None:
     """Return how an agent behaves if one of these tools asks; None if none does."""
     for tool in tools:
         if tool["type"] == "custom":
@@ -111,30 +127,31 @@ def behaviour_with(tools: list[dict[str, Any]]) -> Behaviour | None:
 
 Fields = dict[str, Any]
 
-WRITER, REVIEWER, SESSION = "agent_writer", "agent_reviewer", "sess_demo"
-_WORKERS, _VAULT = "env_workers", "vault_team"
+WRITER, REVIEWER, SESSION, WORKED = "agent_writer", "agent_reviewer", "sess_demo", "sess_workers"
+WORKERS, _VAULT = "env_workers", "vault_team"
 _SKILL, _STORE = "skill_release_notes", "memstore_project"
 _SYSTEMS = ("You write.", "You write reports.", "You write short reports of what was changed.")
 _SKILLS = ("List the merged changes.", "List the merged changes, grouped by label.")
-_OPEN, _OF_SESSION = {"type": "unrestricted"}, {"type": "session", "id": SESSION}
+_OPEN, _OF_WORK = {"type": "unrestricted"}, {"type": "session", "id": WORKED}
 _HEAD = "---\nname: release-notes\ndescription: Writes release notes.\n---\n"
-_FILES = (
-    ("file_notes", "notes.md", "# Notes\n\nUploads are retried once.\n", None),
-    ("file_report", "report.md", "# Status report\n\nAll checks pass.\n", _OF_SESSION),
-)
+_NOTES = "# Notes\n\nUploads are retried once.\n"
 _MEMORIES = {"conventions.md": "Releases begin at 22:30.\n", "people/on-call.md": "Ask the team.\n"}
 
 
 def samples() -> Iterator[tuple[str, str, Fields]]:
     """Yield things: their kind, the id of what holds them, their fields."""
     yield from ((noun.operations, "", dict(each)) for noun in NOUNS.values() for each in noun.samples)
-    toolset, model = {"type": "agent_toolset_20260401"}, {"id": "ultimate"}
+    model = {"id": "ultimate"}
+    for preset in {each.agent: each for each in reversed(PRESETS)}.values():
+        about = "Rehearses; nothing it does is real."
+        rehearses = {"id": preset.agent, "name": f"{preset.word}-agent", "description": about, "model": model}
+        for kind, held_by in (("agents.versions", preset.agent), ("agents", "")):
+            yield kind, held_by, {**rehearses, "tools": [dict(tool) for tool in preset.tools]}
     writer: Fields = {"id": WRITER, "name": "writer", "model": model, "description": "Writes."}
     for n, system in enumerate(_SYSTEMS, 1):
-        writer |= {"system": system, "tools": [toolset], "version": n}
+        writer |= {"system": system, "tools": [dict(_TOOLSET)], "version": n}
         yield "agents.versions", WRITER, dict(writer)
-    asks = {"name": "Bash", "permission_policy": {"type": "always_ask"}}
-    tools = [{**toolset, "enabled_tools": ["Read", "Grep", "Bash"], "configs": [asks]}]
+    tools = [{**_TOOLSET, "enabled_tools": ["Read", "Grep", "Bash"], "configs": [_ASKS]}]
     reviewer: Fields = {"id": REVIEWER, "name": "reviewer", "model": model, "tools": tools}
     yield "agents.versions", REVIEWER, dict(reviewer)
     yield "agents", "", writer
@@ -142,14 +159,14 @@ def samples() -> Iterator[tuple[str, str, Fields]]:
 
     config = {"type": "cloud", "networking": _OPEN, "packages": {"pip": ["pytest"]}}
     yield "environments", "", {"id": ENVIRONMENT, "name": "default", "config": config}
-    yield "environments", "", {"id": _WORKERS, "name": "workers", "config": {"type": "self_hosted"}}
-    work = {"id": "work_demo", "environment_id": _WORKERS, "data": _OF_SESSION}
-    yield "environments.work", _WORKERS, work
+    yield "environments", "", {"id": RETIRED, "name": "retired", "config": config}
+    yield "environments", "", {"id": WORKERS, "name": "workers", "config": {"type": "self_hosted"}}
+    work = {"id": "work_demo", "environment_id": WORKERS, "data": _OF_WORK}
+    yield "environments.work", WORKERS, work
 
-    for id, name, text, scope in _FILES:
-        file: Fields = {"id": id, "filename": name, "size_bytes": len(text), "scope": scope}
-        file |= {"mime_type": "text/markdown", "_content": text.encode()}
-        yield "files", "", {**file, "downloadable": scope is not None}
+    notes: Fields = {"id": "file_notes", "filename": "notes.md", "size_bytes": len(_NOTES)}
+    yield "files", "", {**notes, "mime_type": "text/markdown", "_content": _NOTES.encode()}
+    yield "files", "", _DELIVERED.file(_DELIVERED.id, SESSION)
 
     yield "vaults", "", {"id": _VAULT, "display_name": "team-secrets"}
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": _OPEN}

@@ -35,6 +35,24 @@ Script = tuple[Beat, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that an agent delivers; its id is by default made of the event's."""
+
+    name: str
+    content: str
+    id: str = ""
+
+    def file(self, id: str, session_id: str) -> dict[str, Any]:
+        """Return the fields of the file, as `files` shows it."""
+        raw, scope = self.content.encode(), {"type": "session", "id": session_id}
+        fields = {"id": id, "filename": self.name, "mime_type": "text/markdown", "size_bytes": len(raw)}
+        return {**fields, "downloadable": True, "scope": scope, "_content": raw}
+
+
+DELIVERS = "agent.artifact_delivered"
+
+
+@dataclass(frozen=True, slots=True)
 class Behaviour:
     """What a run leads to: a session's `script`, an `error` (type, message), or a skip.
 
@@ -61,6 +79,7 @@ def turn(
     message: str | None = None,
     reason: str = "end_turn",
     idles: bool = False,
+    delivers: Artifact | None = None,
 ) -> Script:
     """Return a turn of `seconds`: it thinks, uses a tool `steps` times, may say a message.
 
@@ -74,6 +93,8 @@ def turn(
         at = start + length * (0.2 + 0.6 * step / steps)
         beats.append(call("git log --oneline --since=yesterday", at=at, permission="allow"))
         beats.append(_result(at + length * 0.4 / steps, Ref("agent.tool_use"), output))
+    if delivers is not None:
+        beats.append(Beat(start + length * 0.85, DELIVERS, {"_artifact": delivers}))
     if message is not None:
         beats.append(Beat(start + length * 0.9, "agent.message", {"content": _text(message)}))
     return (*beats, *_close(seconds, idle(reason)))
@@ -334,7 +355,20 @@ class Session(Thing):
                 return [with_ids(inner) for inner in value]
             return value
 
+        if artifact := moment.beat.fields.get("_artifact"):
+            return self._delivered(moment, artifact)
         return {name: with_ids(value) for name, value in moment.beat.fields.items()}
+
+    def _delivered(self, moment: TimedBeat, artifact: Artifact) -> dict[str, Any]:
+        file = artifact.file(artifact.id or "file_" + self.event_id(moment).removeprefix("evt_"), self.id)
+        told = {"file_id": file["id"], "original_filename": artifact.name}
+        return {**told, "content_type": file["mime_type"], "size": file["size_bytes"]}
+
+    def deliveries(self, now: float) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Yield when each file was delivered, and the fields of the file."""
+        for moment in self.past(now):
+            if artifact := moment.beat.fields.get("_artifact"):
+                yield moment.at, artifact.file(self._delivered(moment, artifact)["file_id"], self.id)
 
     def past(self, now: float) -> list[TimedBeat]:
         return [moment for moment in self.moments if moment.at <= now]

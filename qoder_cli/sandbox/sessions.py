@@ -114,8 +114,7 @@ class _Sessions(Kind):
             return
         world = call.world
         said["agent"] = world.pinned(said["agent"])
-        if what := world.archived_of(said["agent"]["id"], said["environment_id"]):
-            raise Refusal(409, f"{what.capitalize()} is archived.")
+        world.refuse_on_own_hosts(said)
         resources = said.get("resources") or ()
         said["resources"] = [world.new_resource(resource, at=call.now) for resource in resources]
 

@@ -17,23 +17,29 @@ from typing import Any, Literal, TypeVar, cast
 from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
 from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Thing, base36, stamp
+from qoder_cli.sandbox.references import Unusable, references
 from qoder_cli.sandbox.samples import (
     DEMO,
+    OF_SESSION,
     PRESETS,
+    RETIRED,
     SESSION,
-    UNKNOWN_AGENT,
+    WORKED,
+    WORKERS,
     WRITER,
     behaviour_of,
     behaviour_with,
     samples,
 )
-from qoder_cli.sandbox.scripts import Behaviour, RunEnd, Session
-from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape
+from qoder_cli.sandbox.scripts import DELIVERS, Behaviour, RunEnd, Session
+from qoder_cli.sandbox.wire import Generation, Refusal, Request, Shape, invalid
 
 # Errors of a scheduled run that do not pause its deployment (help/pages/api.md#deployments).
 _PASSING = ("session_rate_limited_error", "session_creation_rejected_error")
 
 MONTH = 30 * 86400  # seconds
+# What a session keeps of its agent (help/pages/api.md#sessions).
+_SNAPSHOT = ("name", "description", "model", "system", "tools", "skills", "mcp_servers", "multiagent")
 
 Act = Callable[[float], object]
 T = TypeVar("T", bound=Thing)
@@ -119,7 +125,6 @@ class World:
     heartbeat: float = 15.0  # seconds, whatever the speed (help/pages/api.md#event-streams)
     unique_names: bool = True  # archiving frees a name (help/pages/api.md#deployments and #errors)
     seed: InitVar[int | None] = None  # makes ids repeatable
-    agent_versions: dict[str, int] = field(default_factory=dict)  # the latest, if not 1
     requests: deque[Request] = field(default_factory=lambda: deque(maxlen=10_000))
     late: list[tuple[float, Act]] = field(default_factory=list)  # when, and what happens then
     things: dict[str, dict[str, Thing]] = field(default_factory=dict)  # by the path of their list
@@ -131,6 +136,7 @@ class World:
         self.runs = cast(dict[str, Run], self.things.setdefault("deployment_runs", {}))
         self.sessions = cast(dict[str, Session], self.things.setdefault("sessions", {}))
         self._random = random.Random(seed)
+        self._delivering: list[Session] = []  # sessions whose turns deliver files
         month_ago = self.now() - MONTH
         for n, preset in enumerate(reversed(PRESETS)):
             at = month_ago + 60 * n
@@ -141,6 +147,8 @@ class World:
                 made.archive(at + 86400)
         for what, held_by, fields in samples():
             self.keep(what, held_by, at=month_ago, **fields)
+        retired, at = self.things["environments"][RETIRED], month_ago + 86400
+        retired.change(at, archived_at=stamp(at))
 
     def now(self) -> float:
         """Return the server's own clock, in unix seconds."""
@@ -153,9 +161,9 @@ class World:
 
     def pinned(self, agent: Shape) -> Shape:
         """Return an agent with the version that it has, or the latest."""
-        id, known = agent["id"], self.thing("agents", agent["id"])
-        version = agent.get("version") or self.agent_versions.get(id)
-        return {**agent, "type": "agent", "version": version or (known.fields["version"] if known else 1)}
+        known = self.thing("agents", agent["id"])
+        version = agent.get("version") or (known.fields["version"] if known else 1)
+        return {**agent, "type": "agent", "version": version}
 
     def thing(self, home: str, key: str) -> Thing | None:
         """Return a thing by its list and name; None if missing or deleted."""
@@ -181,18 +189,35 @@ class World:
         self.things.setdefault(form.path.format(held_by), {})[made.id] = made
         return made
 
-    def archived_of(self, agent_id: str, environment_id: str) -> str | None:
-        """Return which is archived, agent or environment (help/pages/api.md#starting-a-run); None if neither."""
-        for what, id in (("agent", agent_id), ("environment", environment_id)):
-            known = self.thing(f"{what}s", id)
-            if known is not None and known.archived is not None:
-                return what
+    def unusable(self, fields: Shape) -> "Unusable | None":
+        """Return the first thing that fields refer to and that is not there, or is archived; None if there is none."""
+        for at, kind, id in references(fields):
+            home, _, held_by = kind.partition(" of ")
+            if held_by and self.thing(f"{home}/{held_by}/versions", id) is None:
+                return Unusable(at, f"{home[:-1]}_version", id, "not_found")
+            known = self.thing(home, held_by or id)
+            if known is None:
+                return Unusable(at, home[:-1], id, "not_found")
+            if known.archived is not None and home != "sessions":
+                return Unusable(at, home[:-1], id, "archived")
         return None
 
+    def refuse_on_own_hosts(self, fields: Shape) -> None:
+        """Raise Refusal for what an environment of one's own workers does not take (help/pages/api.md#sessions)."""
+        for name in ("resources", "environment_variables"):
+            if fields.get(name) and self.is_self_hosted(fields["environment_id"]):
+                raise invalid(f"{name} are not for a self-hosted environment.", name)
+
+    def is_self_hosted(self, environment_id: str) -> bool:
+        known = self.thing("environments", environment_id)
+        return known is not None and known.fields["config"]["type"] == "self_hosted"
+
     def _behaviour(self, agent_id: str) -> Behaviour:
-        """Return how an agent's sessions behave: by its tools, else by its id."""
-        known = self.thing("agents", agent_id)
-        return (known and behaviour_with(known.fields["tools"])) or behaviour_of(agent_id)
+        """Return how an agent's sessions behave: as it did from the start, else by its tools."""
+        known, from_start = self.thing("agents", agent_id), behaviour_of(agent_id)
+        if known is None or (from_start and known.fields["version"] == 1):
+            return from_start or DEMO
+        return behaviour_with(known.fields["tools"]) or from_start or DEMO
 
     # Acts: what requests, other people and the schedule do.
 
@@ -219,11 +244,15 @@ class World:
         agent = fields["agent"]
         behaviour = behaviour or self._behaviour(agent["id"])
         known = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
-        fields["agent"] = {**agent, **UNKNOWN_AGENT, **getattr(known, "fields", {}), **agent}
+        whole = FORMS["agents"].empty | (known.fields if known else {})
+        fields["agent"] = {"id": agent["id"]} | {name: whole[name] for name in _SNAPSHOT} | agent
         if not behaviour.script:
             behaviour = DEMO
         make = partial(Session, speed=self.speed, behaviour=behaviour, initial_events=list(initial_events))
-        return self._add(make, "sessions", at=at, **fields)
+        made = self._add(make, "sessions", at=at, **fields)
+        if any(beat.type == DELIVERS for beat in behaviour.script):
+            self._delivering.append(made)
+        return made
 
     def new_resource(self, said: dict[str, Any], *, at: float) -> dict[str, Any]:
         made = {"id": self.new_id("sesr"), **said, "created_at": stamp(at), "updated_at": stamp(at)}
@@ -253,8 +282,13 @@ class World:
         make = partial(Run, deployment=deployment, origin=origin)
         run = self._add(make, "deployment_runs", at=at, trigger_context=context, **same)
         error = None
-        if what := self.archived_of(said["agent"]["id"], said["environment_id"]):
-            error = f"{what}_archived_error", f"The deployment's {what} is archived."
+        version = self.thing(f"agents/{said['agent']['id']}/versions", str(said["agent"]["version"]))
+        skills = version.fields["skills"] if version else []
+        referring = {name: value for name, value in said.items() if name != "agent" or version}  # it cannot be deleted
+        if unusable := self.unusable(referring) or self.unusable({"skills": skills}):
+            error = unusable.as_error()
+        elif self.is_self_hosted(said["environment_id"]) and (said["resources"] or said["environment_variables"]):
+            error = "self_hosted_resources_unsupported_error", "Self-hosted environments take no resources."
         elif behaviour.script:
             run.session = self.add_session(
                 at=at,
@@ -285,6 +319,7 @@ class World:
             acts += [(d.next_fire, partial(self._fire, d)) for d in self.deployments.values() if d.next_fire]
             first = min(acts, key=lambda late: late[0], default=None)
             if first is None or first[0] > self.now():
+                self._deliver()
                 return
             self.late = [late for late in self.late if late is not first]
             due, act = first
@@ -308,13 +343,22 @@ class World:
             return [self.add_deployment(name=f"seed-{n:04}", behaviour=behaviour) for n in range(count)]
 
     def seed_session(self) -> Session:
-        """Add the session that the samples belong to, a month old."""
-        agent = {"id": WRITER, "type": "agent", "version": 1}
-        about: dict[str, Any] = {"environment_id": ENVIRONMENT, "initial_events": PROMPT, "title": TITLE}
+        """Add the sessions that the samples belong to, a month old. Return the one that is everywhere in help."""
+        about: dict[str, Any] = {"agent": {"id": WRITER, "type": "agent", "version": 1}, "initial_events": PROMPT}
+        at = self.now() - MONTH
         with self.lock:
-            return self.add_session(id=SESSION, at=self.now() - MONTH, agent=agent, **about)
+            self.add_session(id=WORKED, at=at, environment_id=WORKERS, title="Build on our own hosts", **about)
+            about |= {"environment_id": ENVIRONMENT, "title": TITLE, "behaviour": OF_SESSION}
+            return self.add_session(id=SESSION, at=at, **about)
 
     # Within.
+
+    def _deliver(self) -> None:
+        """Add the files that agents have delivered by now."""
+        for session in self._delivering:
+            for at, fields in session.deliveries(self.now()):
+                if fields["id"] not in self.things.get("files", {}):
+                    self.keep("files", at=at, **fields)
 
     def _fire(self, deployment: Deployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)

@@ -28,8 +28,8 @@ from qoder_cli.base.tokens import few
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.answers import Answers, Message, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import Asked, Call, Waiting, look
+from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
+from qoder_cli.sessions.asks import DONE, Asked, Call, Waiting, look
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
 from qoder_cli.sessions.session import session_of, session_to_talk_to
@@ -43,7 +43,7 @@ _LISTED = 10  # ids in a message
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
 
 
-class Target(NamedTuple):
+class TypedSession(NamedTuple):
     """A session, named by its run or by itself."""
 
     session_id: str
@@ -68,25 +68,25 @@ class Turn(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """How a command waits: at most so long (seconds), until a session `rests`, and for what `follows` on what was sent,
-    which it returns.
+    """How a command waits: at most so long (seconds), until a session `rests`; `follows` then waits for what comes of
+    what was sent, and returns that.
 
     What follows is a run, if the target has one and there is no turn; else the turn.
     """
 
     timeout: float | None
     rests: Callable[[str], None]
-    follows: Callable[[Target, Turn | None, Events], object]
+    follows: Callable[[TypedSession, Turn | None, Events], object]
 
 
-def waiting_in(app: App, target: Target, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
+def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
     """Return the waiting calls of a session, each with the commands that answer it."""
     run_id = target.run.id if target.run else None
     found = [Waiting(call.id, session, call, run_id, _commands(app, target, call)) for call in asked.calls]
     return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
 
 
-def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
+def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
         return {"answer": target.command(app, "answer", call.id, "--result", "-")}
     shown = ("--input-sha256", call.sha256, "--yes")
@@ -96,12 +96,12 @@ def _commands(app: App, target: Target, call: Call) -> dict[str, list[str]]:
 
 def warn_of_hidden(app: App, calls: Sequence[Waiting]) -> None:
     """Say which waiting calls cannot be shown whole, because a secret in them is hidden."""
-    for call in filter(None, (each.call for each in calls)):
+    for call in filter(None, (waiting.call for waiting in calls)):
         if hides_secret(app, call):
             app.progress.warn(f"{named(call.id)} {HIDDEN}")
 
 
-def in_targets(app: App, targets: Iterable[Target]) -> Iterator[list[Waiting]]:
+def in_targets(app: App, targets: Iterable[TypedSession]) -> Iterator[list[Waiting]]:
     """Yield what waits in each session. Raises QoderError."""
     for target in [*targets]:
         session = session_of(app, target.session_id)
@@ -120,7 +120,7 @@ def everywhere(app: App, since: str) -> Iterator[list[Waiting]]:
     def read(session: dict[str, Any]) -> list[Waiting] | ApiError:
         id = str(session["id"])
         try:
-            return waiting_in(app, Target(id), look(app.client, id, behind=True), session)
+            return waiting_in(app, TypedSession(id), look(app.client, id, behind=True), session)
         except ApiError as error:
             return error
 
@@ -155,7 +155,7 @@ def _open_sessions(app: App, start: datetime) -> Iterator[dict[str, Any]]:
                 yield session
 
 
-def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
+def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], verb: str) -> list[Call]:
     """Return the calls typed; without any, all but custom tools'. Raises QoderError."""
     if not typed:
         if asked.unreadable:
@@ -180,7 +180,7 @@ def chosen(app: App, target: Target, asked: Asked, typed: Sequence[str], verb: s
     return [call for call in asked.calls if call.id in typed]
 
 
-def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
+def _must_fit(app: App, target: TypedSession, call: Call, verb: str) -> None:
     """Raise UsageError for approving a custom tool's call, or answering another's."""
     if (call.kind == "custom") == (verb == "answer"):
         return
@@ -191,12 +191,12 @@ def _must_fit(app: App, target: Target, call: Call, verb: str) -> None:
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
 
 
-def _before(app: App, target: Target) -> Turn:
+def _before(app: App, target: TypedSession) -> Turn:
     return Turn(session_of(app, target.session_id), events_so_far(Log(app.client, target.session_id)))
 
 
 @contextmanager
-def _in_session(target: Target) -> Iterator[None]:
+def _in_session(target: TypedSession) -> Iterator[None]:
     """Name the session in an error of this block, which is about it."""
     try:
         yield
@@ -206,23 +206,30 @@ def _in_session(target: Target) -> Iterator[None]:
         raise error.with_(session_id=target.session_id) from error.__cause__
 
 
+class Decision(NamedTuple):
+    """What is to be sent to calls that wait, as they were `asked` about; `done` says in a word what that does."""
+
+    asked: Asked
+    answers: Sequence[tuple[Call, dict[str, Any]]]
+    done: str
+
+
 def decide(
     app: App,
-    target: Target,
+    target: TypedSession,
     calls: Sequence[str],
-    *,
     verb: str,
+    *,
     every: bool,
     yes: bool,
     hashes: Sequence[str],
-    because: str | None = None,
-    waits: Waits | None,
-) -> object:
-    """Approve or deny (`verb`) waiting calls: show, ask unless `yes`, send. Print it, or return what follows."""
+    because: str | None,
+) -> Decision:
+    """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=calls, behind=True)
         chosen_calls = chosen(app, target, asked, calls, verb)
-        if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(each.lower() for each in hashes):
+        if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
             why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")
         if not chosen_calls and not every:
@@ -234,11 +241,11 @@ def decide(
             chosen_calls = _asked_about(app, chosen_calls, verb)
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
-        answers = [(call, confirmation(call, _RESULTS[verb], because)) for call in chosen_calls]
-        return deliver(app, target, asked, answers, done=_DONE[verb], waits=waits)
+        answers = [(call, confirmation(call, NEWER_FORM[verb], because)) for call in chosen_calls]
+        return Decision(asked, answers, DONE[verb])
 
 
-def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
+def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
     """Refuse to approve what cannot be shown whole; with a bare `yes`, only warn. Raises UsageError."""
     for call in calls:
         if not hides_secret(app, call):
@@ -253,7 +260,7 @@ def _refuse_hidden(app: App, target: Target, calls: Sequence[Call], *, yes: bool
         raise UsageError(f"{what}, so it cannot be shown whole; nothing was sent", hint=hint, next=next)
 
 
-def _refuse_long(app: App, target: Target, calls: Sequence[Call]) -> None:
+def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
     """Refuse to ask about what is too long to be shown whole. Raises UsageError."""
     for call in calls:
         if is_too_long(app, call):
@@ -272,76 +279,67 @@ def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
             if ask(app, f"{question} [y]es [n]o", "yes no") == "y":
                 chosen_calls.append(call)
     if not chosen_calls:
-        raise UsageError(f"cancelled; nothing was {_DONE[verb]}")
+        raise UsageError(f"cancelled; nothing was {DONE[verb]}")
     return chosen_calls
 
 
-_RESULTS = {"approve": "allow", "deny": "deny"}
-_DONE = {"approve": "approved", "deny": "denied"}
-
-
-def deliver(
-    app: App,
-    target: Target,
-    asked: Asked,
-    answers: Sequence[tuple[Call, dict[str, Any]]],
-    *,
-    done: str,
-    waits: Waits | None,
-) -> object:
+def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | None) -> object:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
+    asked, answers, done = decision
+    calls = [call.id for call, _ in answers]
     goes_on = target.run is not None and is_going(target.run)
-    turn = _before(app, target) if waits and answers and not goes_on else None
     events: Events = []
-    if answers:
-        names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
-        where = app.client.settings.whereabouts
-        app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
-        write = Answers(app, asked, answers)
-        events, asked = write.deliver(), write.asked
-        if not events:
-            done = "answered"
-            app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
-    sent = {call.id for call, _ in answers}
-    still = [id for id in asked.waiting if id not in sent]
-    if still:
-        app.progress.note(f"these still wait: {_listed(still)}")
-    if waits is not None:
-        return waits.follows(target, turn, events)
-    _show(app, target, [call.id for call, _ in answers], done, still, events)
+    with _in_session(target):
+        turn = _before(app, target) if waits and answers and not goes_on else None
+        if answers:
+            names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
+            where = app.client.settings.whereabouts
+            app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
+            write = Answers(app, asked, answers)
+            events, asked = write.deliver(), write.asked
+            if not events:
+                done = "answered"
+                app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
+        still = [id for id in asked.waiting if id not in calls]
+        if still:
+            app.progress.note(f"these still wait: {_listed(still)}")
+        if waits is not None:
+            return waits.follows(target, turn, events)
+        _show(app, target, calls, done, still, events)
     return None
 
 
-def answer_call(app: App, target: Target, id: str, result: str, *, is_error: bool, waits: Waits | None) -> object:
-    """Send a custom tool's result. Print what was done, or return what follows. Raises QoderError."""
+def with_result(app: App, target: TypedSession, id: str, result: str, *, is_error: bool) -> Decision:
+    """Return what gives a custom tool's call its result. Raises QoderError."""
     with _in_session(target):
         asked = look(app.client, target.session_id, until=[id], behind=True)
         [call] = chosen(app, target, asked, [id], "answer")
-        answers = [(call, custom_result(call, result, is_error=is_error))]
-        return deliver(app, target, asked, answers, done="answered", waits=waits)
+        return Decision(asked, [(call, custom_result(call, result, is_error=is_error))], "answered")
 
 
 class ToSay(NamedTuple):
     """A message: as typed, its text, what is done while the agent is at work, and the other options as typed."""
 
     typed: str
-    said: str
+    text: str
     interrupts: bool
     when_idle: bool
     options: Sequence[str] = ()
 
-    def again(self, app: App, target: Target, *more: str) -> list[str]:
+    def again(self, app: App, target: TypedSession, *more: str) -> list[str]:
         """Return the command that sends it, as words."""
         how = ["--interrupt"] * self.interrupts + ["--when-idle"] * self.when_idle
         return target.command(app, "send", "-m", self.typed, *how, *more, *self.options)
 
 
-def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool) -> object:
+def send_message(
+    app: App, target: TypedSession, to_say: ToSay, *, began: float, waits: Waits | None, stays: bool
+) -> object:
     """Send a message to a session, for a command that `began` then (monotonic). Print it, or return what follows."""
     with _in_session(target):
         session_to_talk_to(app, target.session_id)
         app.progress.note(f"sending a message to session {target.session_id} {app.client.settings.whereabouts}")
-        delivery = Message(app, target.session_id, message(to_say.said))
+        delivery = Delivery(app, target.session_id, message(to_say.text))
         if waits and (to_say.interrupts or to_say.when_idle):
             with _unsent(delivery, to_say.again(app, target)):
                 turn, events = _say_when_idle(app, target, to_say, delivery, waits, began=began, stays=stays)
@@ -353,10 +351,12 @@ def send_message(app: App, target: Target, to_say: ToSay, *, began: float, waits
     return None
 
 
-def _say_now(app: App, target: Target, to_say: ToSay, delivery: Message, *, stays: bool) -> tuple[Turn | None, Events]:
+def _say_now(
+    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, *, stays: bool
+) -> tuple[Turn | None, Events]:
     turn = _before(app, target) if stays else None
     try:
-        return turn, delivery.deliver()
+        return turn, delivery.write.deliver()
     except Rejected as error:
         if error.http_status != 409:
             raise
@@ -368,7 +368,7 @@ def _say_now(app: App, target: Target, to_say: ToSay, delivery: Message, *, stay
 
 
 def _say_when_idle(
-    app: App, target: Target, to_say: ToSay, delivery: Message, waits: Waits, *, began: float, stays: bool
+    app: App, target: TypedSession, to_say: ToSay, delivery: Delivery, waits: Waits, *, began: float, stays: bool
 ) -> tuple[Turn | None, Events]:
     """Send a message once the agent rests, perhaps because it is interrupted. Raises WaitTimeout, QoderError."""
     if to_say.interrupts and look(app.client, target.session_id).is_busy:
@@ -385,7 +385,7 @@ def _say_when_idle(
             return turn, sent
         try:
             if refused is None or not delivery.may_be_hidden():
-                return turn, delivery.deliver()
+                return turn, delivery.write.deliver()
         except Rejected as error:
             if error.http_status != 409:
                 raise
@@ -401,8 +401,8 @@ def _say_when_idle(
 
 
 @contextmanager
-def _unsent(delivery: Message, again: list[str]) -> Iterator[None]:
-    """Say of what ends this block before the message was sent that it was not, and how to send it: `again`."""
+def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
+    """If this block ends before the message is sent, say so in the error, and how to send it: `again`."""
     words: dict[str, Any] = {"hint": "to send it", "next": again}
     about: dict[str, Any] = {"session_id": delivery.session_id, "run_state": "going"}
     try:
@@ -422,7 +422,7 @@ def _unsent(delivery: Message, again: list[str]) -> Iterator[None]:
 _UNSENT = "the message was not sent"
 
 
-def _show(app: App, target: Target, calls: list[str], done: str, still: list[str], events: Events) -> None:
+def _show(app: App, target: TypedSession, calls: list[str], done: str, still: list[str], events: Events) -> None:
     """Print what was `done` with calls and which still wait."""
     if app.output.format == "id":
         app.out.write("".join(f"{visible(id)}\n" for id in calls))

@@ -12,23 +12,23 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Interrupted, NoAnswer, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, Interrupted, NoResponse, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import array, filled, mapping, text
 from qoder_cli.base.outcome import REPLIES, event_at, event_key, event_time, stop_reason
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
-from qoder_cli.sessions.asks import ANSWERS, READ_WITHIN, Asked, Call, look
+from qoder_cli.sessions.asks import ANSWERS, DONE, READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import APART, LAGGING, Events, Log, events_path, message_text
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the loss at which the events are read
-RESENDS = 2  # of harmless repeats
+EVENT_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
+INTERRUPTION_RESENDS = 2  # of harmless repeats
 _DATES_DIFFER = 1.5  # seconds by which events may seem older than the date of a response, which has whole seconds
 
 _OLDER_FORM = {"allow": "approve", "deny": "deny"}  # `decision` instead of `result` (help/pages/api.md#sending-events)
-_NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
+NEWER_FORM = {older: result for result, older in _OLDER_FORM.items()}
 _UNREAD = "the session's events could not be read"
 _NAMES_THE_FORM = re.compile(r"\b(result|decision)\b")
 
@@ -57,19 +57,30 @@ def _post(client: "Client", session_id: str, events: Events, key: str) -> Pendin
     return client.prepare("POST", events_path(session_id), body={"events": events}, headers=headers)
 
 
-def _accepted(client: "Client", answer: Answer, session_id: str, events: Events) -> Events:
-    """Return the events that an answer accepts. Raises ApiError unless they may be those that were sent."""
+def _accepted(
+    client: "Client", answer: Answer, session_id: str, events: Events, *, known: Collection[str] = ()
+) -> Events:
+    """Return the events that a response accepts. Raises ApiError unless they may be those that were sent.
+
+    What has the key of one `known` before is none of them: a proxy may answer as it was answered then.
+    """
     data = mapping(client.understand(answer)).get("data")
     accepted = [event for event in map(mapping, array(data)) if text(event.get("id"))]
     if len(accepted) != len(events):
-        raise NoAnswer("the response does not show what was accepted")
+        raise NoResponse("the response does not show what was accepted")
     for event, sent in zip(accepted, events, strict=True):
         wanted = {"session_id": session_id, "type": sent["type"]}
         wanted |= {name: sent.get(name) for name in ANSWERS.values()}
         is_other = any(event.get(name) not in (None, value) for name, value in wanted.items())
-        if is_other or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
-            raise NoAnswer("the response does not show what was accepted")
+        says_else = "content" in event and _words(event) != _words(sent)
+        is_old = event_key(event) in known
+        if is_other or says_else or is_old or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
+            raise NoResponse("the response does not show what was accepted")
     return accepted
+
+
+def _words(event: dict[str, Any]) -> list[str]:
+    return message_text(event).split()
 
 
 def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | None] | None) -> Recovery[Events]:
@@ -81,7 +92,7 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
     look = app.looking("session", "logs", session_id, "--tail", "20")
     about: dict[str, Any] = {"next": look, "session_id": session_id, "run_state": "unknown"}
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} was delivered", why)))
         return OutcomeUnknown(message, hint="check before doing it again", cause=cause, **about)
 
@@ -99,7 +110,7 @@ def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | 
 
     def settle(error: ApiError, meaning: Meaning) -> Events | None:
         app.progress.note(f"no confirmation ({error.message.rstrip('.')}); looking for it for up to 8s")
-        return look_for(app.clock, find, LOOKS, unread=_UNREAD)
+        return look_for(app.clock, find, EVENT_LOOKS, unread=_UNREAD)
 
     return recovery._replace(settle=settle)
 
@@ -109,8 +120,8 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     client, events, key = app.client, [{"type": "user.interrupt"}], str(uuid.uuid4())
 
     def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        if resends < RESENDS:
-            return LOOKS[resends]
+        if resends < INTERRUPTION_RESENDS:
+            return EVENT_LOOKS[resends]
         return None
 
     recovery = by_events(app, session_id, f"the interruption of {session_id}", None)
@@ -122,7 +133,7 @@ def interruption(app: App, session_id: str) -> Write[Events]:
     )
 
 
-class Message:
+class Delivery:
     """A message to a session, or all of its first events. It can be delivered again after a refusal."""
 
     def __init__(self, app: App, session_id: str, events: Events) -> None:
@@ -137,10 +148,6 @@ class Message:
         recovery = by_events(app, session_id, f"the message to session {session_id}", self._find)
         self.write = Write(self._client, self._request, self._read, recovery._replace(already=self._already))
 
-    def deliver(self) -> Events:
-        """Send it and return the events accepted. Raises as `Write.deliver` does."""
-        return self.write.deliver()
-
     def _request(self) -> Pending:
         """Prepare an attempt; before the first, note which messages exist already."""
         if self._before is None:
@@ -149,13 +156,13 @@ class Message:
         return _post(self._client, self.session_id, self._events, self._key)
 
     def _read(self, answer: Answer) -> Events:
-        return _accepted(self._client, answer, self.session_id, self._events)
+        return _accepted(self._client, answer, self.session_id, self._events, known=self._before or ())
 
     def _find(self) -> Events | None:
         return self._found(self._messages(retry=False, until=self._before), not_before=self._began - APART)
 
     def _already(self, error: ApiError, write: Write[Events]) -> Events | None:
-        """Return the message if it is there: a proxy may have sent it twice, and what is refused is the second."""
+        """Return the message if it is there: a proxy may have sent it twice, and only the copy was refused."""
         self._refusals += 1
         if self._refusals == 1:
             self._refused_at = self._client.clock.monotonic()
@@ -163,7 +170,7 @@ class Message:
             return None
         if self._refusals == 1:
             self._client.progress.note("refused; looking for up to 8s whether it was delivered all the same")
-        looks = LOOKS if self._refusals == 1 else LOOKS[:1]
+        looks = EVENT_LOOKS if self._refusals == 1 else EVENT_LOOKS[:1]
         return look_for(self._client.clock, lambda: self._sent(retry=False), (0.0, *looks), unread=_UNREAD)
 
     def sent_before(self) -> Events | None:
@@ -173,7 +180,7 @@ class Message:
         return None
 
     def may_be_hidden(self) -> bool:
-        """Return whether the message may be there, though no replica shows it: none shows yet why it was refused."""
+        """Return whether the message may be there unseen: the replicas do not even show yet why it was refused."""
         newest = event_at(look(self._client, self.session_id).newest)
         is_behind = newest is None or newest < self._began - _DATES_DIFFER
         return is_behind and self._client.clock.monotonic() - self._refused_at < LAGGING
@@ -182,7 +189,7 @@ class Message:
         return self._found(self._messages(retry=retry, until=self._before), not_before=self._began - _DATES_DIFFER)
 
     def _is_busy_since_before(self) -> bool:
-        """Return whether what the agent is busy with began before the first attempt, which that refused then."""
+        """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
         with suppress(ApiError):
             asked = look(self._client, self.session_id, retry=False)
             at = event_at(asked.newest)
@@ -190,7 +197,8 @@ class Message:
         return False
 
     def _found(self, listed: Events, *, not_before: float) -> Events | None:
-        """Return the newest of some messages that is ours: unknown before, and no older, for replicas may hide some."""
+        """Return the newest message that is ours: not listed before the first attempt, and not older, since a replica
+        may have hidden it."""
         ours = message_text(self._events[0])
         for event in listed:
             at = event_at(event)
@@ -217,16 +225,17 @@ class Answers:
         self.asked = asked
         self._app = app
         self._calls = [call for call, _ in answers]
+        self._ids = [call.id for call in self._calls]
         self._events = [event for _, event in answers]
         self._key = str(uuid.uuid4())
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._not_sent = "; nothing was sent"
         self._recorded = ""  # what the server made of one, if it is not what was sent
-        what = f"what was said to {', '.join(call.id for call in self._calls)}"
+        what = f"what was said to {', '.join(self._ids)}"
         recovery = by_events(app, asked.session_id, what, self._find)
 
-        def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
-            unknown = recovery.doubt(why, cause, is_absent)
+        def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
+            unknown = recovery.doubt(why, cause, may_repeat)
             if not self._recorded:
                 return unknown
             stop = app.command("session", "cancel", asked.session_id)
@@ -239,16 +248,17 @@ class Answers:
 
         If the server names the older form, try that once. Raises Rejected, and what `Write.deliver` raises.
         """
-        try:
-            events = self._write.deliver()
-        except Rejected as error:
-            is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
-            if not (is_of_form and self._in_older_form()):
-                if better := self._explained(error):
-                    raise better from error
-                raise
-            events = self._write.deliver()
-        self._app.replies.answered |= {call.id: self._asked_by.get(call.id) for call in self._calls}
+        with self._write.in_words():
+            try:
+                events = self._write.send().value
+            except Rejected as error:
+                is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
+                if not (is_of_form and self._in_older_form()):
+                    if better := self._explained(error):
+                        raise better from error
+                    raise
+                events = self._write.send().value
+        self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
 
     def _explained(self, error: Rejected) -> QoderError | None:
@@ -256,7 +266,7 @@ class Answers:
         if error.http_status is None:
             return None
         with suppress(ApiError):
-            self._look()
+            self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
         if len(self._events) > 1 and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
@@ -265,14 +275,15 @@ class Answers:
 
     def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
-        self._look()
+        self.asked = look(self._app.client, self.asked.session_id, until=self._ids, behind=True)
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
         return _post(self._app.client, self.asked.session_id, self._events, self._key)
 
     def _read(self, answer: Answer) -> Events:
-        return _accepted(self._app.client, answer, self.asked.session_id, self._events)
+        known = set(map(event_key, self.asked.events))
+        return _accepted(self._app.client, answer, self.asked.session_id, self._events, known=known)
 
     def _find(self) -> Events | None:
         """Return the answers listed; empty if nothing waits, whoever answered."""
@@ -304,9 +315,9 @@ class Answers:
 
     def _otherwise(self, ours: dict[str, Any], other: dict[str, Any]) -> str:
         """Return in words, and note, that a call was answered otherwise than was sent: by whom, no event says."""
-        wanted, so = (_PARTICIPLES.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
+        wanted, so = (DONE.get("".join(_results(event)), "answered otherwise") for event in (ours, other))
         at = event_time(other)
-        wanted = f"was to be {wanted}" if wanted in _PARTICIPLES.values() else "was answered"
+        wanted = f"was to be {wanted}" if wanted in DONE.values() else "was answered"
         self._recorded = f"{_call_of(ours)} {wanted}, but the server shows that it is {so}"
         if at:
             self._recorded += f" since {at}, by this answer or somebody else's"
@@ -322,9 +333,6 @@ class Answers:
         goes_on = ("session.status_running", "session.status_idle")
         reasons = (None, "end_turn", "stop_sequence", "requires_action")
         return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
-
-    def _look(self) -> None:
-        self.asked = look(self._app.client, self.asked.session_id, until=[call.id for call in self._calls], behind=True)
 
     def _gone(self) -> Rejected | None:
         """Return the error for a call that does not wait as shown; None if all do."""
@@ -348,9 +356,6 @@ class Answers:
         return True
 
 
-_PARTICIPLES = {"allow": "approved", "deny": "denied"}
-
-
 def _call_of(event: dict[str, Any]) -> str:
     return str(event.get(ANSWERS[str(event["type"])]))
 
@@ -365,4 +370,4 @@ def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
 def _results(event: dict[str, Any]) -> set[str]:
     """Return what a confirmation says, allow or deny, in either form; nothing for others."""
     results = {text(event.get("result")), text(event.get("decision"))} - {None}
-    return {_NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}
+    return {NEWER_FORM.get(str(one).lower(), str(one).lower()) for one in results}

@@ -47,6 +47,7 @@ KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_to
 STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
+DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
 # Of a thread; the main one has them too (help/pages/api.md#threads).
 THREAD_STATUSES = (
     "session.thread_status_running",
@@ -83,7 +84,7 @@ class Call:
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 of `terms` as JSON: keys sorted, no spaces, UTF-8."""
-        return hashlib.sha256(jsontext.dump(_sorted(self.terms)).encode()).hexdigest()
+        return hashlib.sha256(jsontext.dump(self.terms, is_sorted=True).encode()).hexdigest()
 
     @property
     def shown(self) -> tuple[str, str]:
@@ -95,16 +96,8 @@ class Call:
         """Whether everything that names what it does, and where, is text that can be shown, once; and an id to type."""
         places = [self.event.get(name) for name in ("mcp_server_name", "session_thread_id")]
         is_named = text(self.event.get("name")) is not None
-        is_clear = all(isinstance(each, str | None) for each in places) and not jsontext.is_repeated(self.event)
+        is_clear = all(isinstance(place, str | None) for place in places) and not jsontext.is_repeated(self.event)
         return is_named and is_clear and ids.may_be_call(self.id)
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return list(map(_sorted, value))
-    return value
 
 
 @dataclass(frozen=True)
@@ -167,7 +160,7 @@ class Asked:
                 return f"the session moved on ({status}: {reason})"
             return f"the session moved on ({status})"
         result = str(answer.get("result") or answer.get("decision") or "")
-        done = {"allow": "approved", "approve": "approved", "deny": "denied"}.get(result, "answered")
+        done = DONE.get(result, "answered")
         done = done if str(answer.get("type")).startswith("user.") else "already run"
         at = event_time(answer)
         if at:
@@ -183,34 +176,36 @@ def look(
     With `behind`, also what sub-agents wait for while the main thread works on.
     """
     within = None if retry else READ_WITHIN
-    calls: dict[str, Call] = {}
-    doubtful: set[str] = set()  # calls that two events show differently, or one unreadably
-
-    def note(event: dict[str, Any]) -> None:
-        id = text(event.get("id"))
-        if id and _is_call(event, id):
-            call = Call.of(session_id, event)
-            if calls.setdefault(id, call).shown != call.shown or not call.is_readable:
-                doubtful.add(id)
-
     log = Log(client, session_id, exact=True)
     events: Events = []
-    portions = log.back(_ASKED_FOR, within=within, retry=retry, each=note)
+    met: Events = []  # all that was shown, also repeats that differ
+    portions = log.back(_ASKED_FOR, within=within, retry=retry, on_event=met.append)
     for portion in portions:
         events += portion
         if _is_enough(events, until):
             break
     if behind and Asked(session_id, events=events).newest.get("type") == RUNNING:
-        events = _with_threads(
-            events, chain.from_iterable(log.back(THREAD_STATUSES, within=within, retry=retry, each=note))
-        )
+        of_threads = log.back(THREAD_STATUSES, within=within, retry=retry, on_event=met.append)
+        events = _with_threads(events, chain.from_iterable(of_threads))
         named = {id for event, _ in _asking_threads(events) for id in waiting_calls(event)}
         for portion in portions if not named <= set(map(event_key, events)) else ():
             events = _with_threads(events, portion)
             if named <= set(map(event_key, events)):
                 break
-    readable = {id: call for id, call in calls.items() if id not in doubtful}
-    return _asked(session_id, events, readable, behind=behind)
+    return _asked(session_id, events, _readable(session_id, met), behind=behind)
+
+
+def _readable(session_id: str, events: Events) -> dict[str, Call]:
+    """Return the calls among some events by id, but those that two show differently, or one unreadably."""
+    calls: dict[str, Call] = {}
+    doubtful: set[str] = set()
+    for event in events:
+        id = text(event.get("id"))
+        if id and _is_call(event, id):
+            call = Call.of(session_id, event)
+            if calls.setdefault(id, call).shown != call.shown or not call.is_readable:
+                doubtful.add(id)
+    return {id: call for id, call in calls.items() if id not in doubtful}
 
 
 def _is_enough(events: Events, until: Collection[str]) -> bool:

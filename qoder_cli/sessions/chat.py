@@ -19,7 +19,7 @@ from qoder_cli.base.pool import Task, begin
 from qoder_cli.output.editor import Editor, Leave
 from qoder_cli.output.keyboard import keys
 from qoder_cli.output.prompt import UNREAD, drop_what_is_typed
-from qoder_cli.sessions.answers import Message, interruption, message
+from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import KINDS, Asked, look
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
@@ -170,7 +170,7 @@ class Chat:
         self._app.out.write(self._page.quoted(typed))
         self._editor.draft = ""
         try:
-            sent = Message(self._app, self._id, message(typed)).deliver()
+            sent = Delivery(self._app, self._id, message(typed)).write.deliver()
         except Rejected as error:
             self._editor.draft = typed
             self._app.progress.warn(f"not sent: {error.message}")

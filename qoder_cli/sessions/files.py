@@ -10,10 +10,12 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, filled, mapping, text
 from qoder_cli.files.normal import TOKENS
-from qoder_cli.http.change import READ_WITHIN
-from qoder_cli.nouns.change import DELETE, Target, ending, writing
+from qoder_cli.http.readback import READ_WITHIN
+from qoder_cli.nouns.edits.forms import form_with
+from qoder_cli.nouns.edits.thing import Target
+from qoder_cli.nouns.edits.update import Update
+from qoder_cli.nouns.edits.verbs import DELETE, ending, writing
 from qoder_cli.nouns.files import read_text, upload
-from qoder_cli.nouns.update import update
 
 _MOUNTED = re.compile(r"(.+?):(/[^:]*)", re.DOTALL)
 
@@ -76,11 +78,12 @@ def remove(app: App, session_id: str, id: str) -> None:
 def renew(app: App, session_id: str, id: str, token: str) -> None:
     """Give a repository a new token; harmless if repeated. Raises QoderError."""
     target = _target(session_id, id)
-    known = mapping(app.client.get(target.path, fresh=True))
-    kind = known.get("type")
+    resource = mapping(app.client.get(target.path, fresh=True))
+    kind = resource.get("type")
     if (field := TOKENS.get(str(kind))) is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    update(app, target, {field: token}, before=known, fields=(), is_told=False)  # no token is shown
+    # No token is shown.
+    Update(app, target, resource, {field: token}, form_with(()), is_told=False).write().deliver()
 
 
 def _target(session_id: str, *id: str) -> Target:

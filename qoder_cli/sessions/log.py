@@ -1,18 +1,18 @@
 """One log of a session's events, whatever a server makes of cursors, filters and order (help/pages/api.md#events)."""
 
-import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from operator import is_not, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.errors import ApiError, NotFound, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import array, filled, is_new, mapping, text
 from qoder_cli.base.outcome import RUNNING, event_at, event_key
-from qoder_cli.http.answers import no_answer
+from qoder_cli.base.polling import poll
+from qoder_cli.http.answers import no_response
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -88,10 +88,7 @@ class Log:
 
     def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
         """Yield all events, as they are listed: oldest first, if the server does as asked. Raises ApiError."""
-        for page in self._pages(self._asking_for(types), within=within, retry=retry):
-            events = _events(page)
-            self._read_to(page, events)
-            yield events
+        return map(self._read_to, self._pages(self._asking_for(types), within=within, retry=retry))
 
     def back(
         self,
@@ -100,17 +97,17 @@ class Log:
         limit: int = PAGE,
         within: float | None = None,
         retry: bool = True,
-        each: Callable[[dict[str, Any]], None] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[Events]:
         """Yield events in portions, newest first, each once. Raises ApiError.
 
-        The server's order is trusted while times confirm it; else all are read oldest first and reversed. `each` gets
-        what is read, with repeats, which may differ.
+        The server's order is trusted while times confirm it; else all are read oldest first and reversed. `on_event`
+        gets what is read, with repeats, which may differ.
         """
         query = {**self._asking_for(types), "limit": limit}
         seen: set[str] = set()
         oldest: float | None = None
-        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry, each=each):
+        for page in self._pages({**query, "order": "desc"}, within=within, retry=retry, on_event=on_event):
             events = _events(page)
             new = [event for event in events if event_key(event) not in seen]
             times = list(map(event_at, new))
@@ -119,7 +116,7 @@ class Log:
             if is_all and (len(new) <= 1 or (None not in times and times[0] != times[-1])):
                 new = in_order(new)[::-1]
             elif not _descend(times, oldest):
-                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry, each=each)
+                pages = self._pages({**query, "order": "asc"}, within=within, retry=retry, on_event=on_event)
                 listed = chain.from_iterable(map(_events, pages))
                 new = [event for event in in_order(listed)[::-1] if event_key(event) not in seen]
             else:
@@ -146,9 +143,8 @@ class Log:
         cursor = filled({"after_id": self.last})
         try:
             for page in self._pages({**self._query, **cursor}, retry=retry):
-                events = _events(page)
-                new = self._new(events)
-                self._read_to(page, events)
+                new = self._new(_events(page))
+                self._read_to(page)
                 yield new
         except ApiError as error:
             if cursor and error.http_status in _BAD_CURSOR:
@@ -169,9 +165,12 @@ class Log:
             is_new(event_key({"id": self.last}), self._seen, most=REMEMBERED)
         return [event for event in events if is_new(event_key(event), self._seen, most=REMEMBERED)]
 
-    def _read_to(self, page: dict[str, Any], events: Events) -> None:
+    def _read_to(self, page: dict[str, Any]) -> Events:
+        """Return the events of a page, after which the list is to be read on."""
+        events = _events(page)
         newest = text(events[-1].get("id")) if events else None
         self.last = text(page.get("last_id")) or newest or self.last
+        return events
 
     def _asking_for(self, types: Sequence[str]) -> dict[str, Any]:
         return {**filled({"types[]": tuple(types)}), **self._query}
@@ -182,34 +181,43 @@ class Log:
         *,
         within: float | None = None,
         retry: bool,
-        each: Callable[[dict[str, Any]], None] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the pages of the list; with patience, the first may be found later. Raises ApiError."""
+        """Return the pages of the list; with patience, the first may be found later. Raises ApiError."""
+        how: dict[str, Any] = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
+        begin = partial(self._list, self._path, query, **how)
+        pages = begin()
+        if self._patience:
+            pages = self._found_in_time(begin)
+        return map(partial(self._checked, on_event=on_event), pages)
+
+    def _found_in_time(self, begin: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+        """Return pages once the first is found, if that is while there is patience. Raises ApiError."""
         clock = self.client.clock
         until = clock.monotonic() + self._patience
-        how: dict[str, Any] = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
-        pages = self._list(self._path, query, **how)
-        while True:
-            try:
-                page = next(pages, None)
-            except NotFound:
-                if clock.monotonic() >= until:
-                    raise
-                clock.sleep(LAG_PAUSE)
-                pages = self._list(self._path, query, **how)
-                continue
-            if page is None:
-                return
-            until, self._patience = -math.inf, 0.0
-            if isinstance(page, jsontext.Repeated):
-                raise no_answer("the response names a field twice", retryable=False)
-            events = _events(page)
-            if any(text(event.get("session_id")) not in (None, self.session_id) for event in events):
-                raise no_answer(f"the response shows the events of another session than {self.session_id}")
-            if each is not None:
-                for event in events:
-                    each(event)
-            yield page
+
+        def found() -> Iterator[dict[str, Any]]:
+            pages = begin()
+            return chain([next(pages)], pages)
+
+        def may_pass(error: QoderError) -> bool:
+            return isinstance(error, NotFound) and clock.monotonic() < until
+
+        pages = poll(found, clock, pauses=repeat(LAG_PAUSE), may_pass=may_pass)
+        self._patience = 0.0
+        return pages
+
+    def _checked(self, page: dict[str, Any], *, on_event: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+        """Return a page of events, which `on_event` gets. Raises NoResponse unless it is one of this session's."""
+        if isinstance(page, jsontext.Repeated):
+            raise no_response("the response names a field twice", retryable=False)
+        events = _events(page)
+        if any(text(event.get("session_id")) not in (None, self.session_id) for event in events):
+            raise no_response(f"the response shows the events of another session than {self.session_id}")
+        if on_event is not None:
+            for event in events:
+                on_event(event)
+        return page
 
 
 def _events(page: dict[str, Any]) -> Events:
@@ -232,10 +240,10 @@ def _descend(times: Sequence[float | None], before: float | None) -> bool:
 
 def in_order(events: Iterable[dict[str, Any]]) -> Events:
     """Return events oldest first, each once: as they come, or by their times."""
-    known: dict[str, tuple[dict[str, Any], float | None]] = {}
+    found: dict[str, tuple[dict[str, Any], float | None]] = {}
     for event, at in dated(list(events)):
-        known.setdefault(event_key(event), (event, at))
-    return by_time(list(known.values()))
+        found.setdefault(event_key(event), (event, at))
+    return by_time(list(found.values()))
 
 
 def dated(events: Sequence[dict[str, Any]], read: Container[str] = ()) -> list[tuple[dict[str, Any], float | None]]:
@@ -268,11 +276,11 @@ def _is_newest_first(events: Sequence[dict[str, Any]], times: Sequence[float | N
 
     Where times do not tell: what is new comes after what was read before, and the agent's work after its beginning.
     """
-    known = [at for at in times if at is not None]
+    dates = [at for at in times if at is not None]
     if len(events) < 2:
         return False
-    if known and known[0] != known[-1]:
-        return known[0] > known[-1]
+    if dates and dates[0] != dates[-1]:
+        return dates[0] > dates[-1]
     is_old = [event_key(event) in read for event in events]
     if any(is_old) and not all(is_old):
         return is_old[-1] and not is_old[0]

@@ -9,15 +9,15 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.transcript import Entry, Margin, Transcript, entry
+from qoder_cli.sessions.session import read_session
+from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
 
 Event = dict[str, Any]
 
@@ -89,7 +89,7 @@ class Printer:
 
     def sum_up(self, credits: object) -> None:
         if credits is not None:
-            self._output.screen.write(self._transcript.write(Entry("credits", str(credits)), at=None))
+            self._output.screen.write(self._transcript.write(Passage("credits", str(credits)), at=None))
 
 
 class Showing:
@@ -133,6 +133,5 @@ def credits_of(app: App, run: Run, selection: Selection) -> object:
     if run.credits is not None:
         return run.credits
     with suppress(ApiError):
-        session = app.client.get(f"/sessions/{segment(run.session_id)}", within=USAGE_WITHIN, retry=False)
-        return Run(mapping(session)).credits
+        return Run(read_session(app.client, run.session_id, within=USAGE_WITHIN, retry=False)).credits
     return None

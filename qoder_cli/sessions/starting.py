@@ -10,11 +10,11 @@ from qoder_cli.base.errors import ApiError, QoderError, Rejected, RunFailed, Sig
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Run, filled, mapping
 from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
+from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.parts import VARIABLE
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.write import creating
-from qoder_cli.sessions.answers import Message
+from qoder_cli.sessions.answers import Delivery
 from qoder_cli.sessions.log import Events, Log
 
 Body = dict[str, Any]
@@ -119,10 +119,10 @@ def _like(raw: Body, events: Any, token: str | None) -> Body:
     fields = settable(Deployment({**raw, "initial_events": events or []}))
     if isinstance(variables := fields[VARIABLES], str):
         fields[VARIABLES] = dict(assignments(variables) or ())
-    resources = [_only(_OF_RESOURCE, each) for each in map(mapping, fields["resources"])]
-    fields["resources"] = [_with_token(each, token) for each in resources]
-    first = [each for each in map(mapping, fields["initial_events"]) if each.get("type") in _FIRST]
-    fields["initial_events"] = [_only(_FIRST[each["type"]], each) for each in first]
+    resources = [_only(_OF_RESOURCE, resource) for resource in map(mapping, fields["resources"])]
+    fields["resources"] = [_with_token(resource, token) for resource in resources]
+    first = [event for event in map(mapping, fields["initial_events"]) if event.get("type") in _FIRST]
+    fields["initial_events"] = [_only(_FIRST[event["type"]], event) for event in first]
     kept = ("agent", "environment_id", VARIABLES, "resources", "vault_ids", "budget", "initial_events")
     return {name: fields[name] for name in kept if fields.get(name)}
 
@@ -163,7 +163,7 @@ def send_first(app: App, created: Run, events: Events) -> Events:
     begin = {"hint": "to begin", "next": app.command("session", "send", created.id, "-m", "TEXT")}
     about: dict[str, Any] = {"session_id": created.id, **begin}
     try:
-        return Message(app, created.id, events).deliver()
+        return Delivery(app, created.id, events).write.deliver()
     except Signalled as signalled:
         why = f"interrupted; {so}, but its message was not sent"
         raise signalled.in_words(why, run_state="ended", **about) from None

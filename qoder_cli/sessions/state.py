@@ -90,8 +90,7 @@ class SessionState:
     rests: tuple[Rest, float] | None = None  # the ending that it rests at, and since when it does
     missing: tuple[float, int] | None = None  # since when, and how often, it was not found
     events: int = 0  # how many its story has
-    news: float = 0.0  # when there were last more of them
-    confirmed: float = 0.0  # when its run was last read to see whether it still names this session
+    quiet_since: float = 0.0  # when there were last more of them, or its run was read whether it still names it
     checked: float = 0.0  # when it was last read because its run's status does not move
 
     def ask(self, *, within: float | None, retry: bool) -> SessionReading:
@@ -99,7 +98,7 @@ class SessionState:
         clock, judge = self.log.client.clock, self.judge
         session = judge and judge.session(within)
         try:
-            self.read(within=within, retry=retry, whole=judge is not None)
+            read_story(self.log, self.story, within=within, retry=retry, whole=judge is not None)
         except NotFound as error:
             if not error.enveloped:
                 raise  # it is not the API's own, and says nothing at all
@@ -108,20 +107,20 @@ class SessionState:
             since, times = self.missing or (now, 0)
             self.missing = since, times + 1
             if now - since < LAGGING or times + 1 < GONE_READS:
-                return SessionReading(error=error.with_(retryable=True))  # in a while it is settled
+                return SessionReading(error=error.with_(retryable=True))  # in a while it is certain
             return SessionReading(self.story.ending or SESSION_DELETED)
-        is_silent = clock.monotonic() - max(self.news, self.confirmed) >= SILENT
+        self.take_note()
+        is_silent = clock.monotonic() - self.quiet_since >= SILENT
         ending = self.story.ending
         if judge and session and ending is None:
             ending = judge.ending(session, self.story)
         return SessionReading(ending, is_silent=is_silent)
 
-    def read(self, *, within: float | None, retry: bool, whole: bool) -> None:
-        """Read its story on, to the first ending or the `whole`. Raises ApiError."""
-        read_story(self.log, self.story, within=within, retry=retry, whole=whole)
+    def take_note(self) -> None:
+        """Take note of what its story, read just now, tells."""
         now = self.log.client.clock.monotonic()
         if len(self.story.events) != self.events:
-            self.events, self.news = len(self.story.events), now
+            self.events, self.quiet_since = len(self.story.events), now
         asks, rest = self.story.asks, self.story.rest
         if asks is None:
             self.asks = None

@@ -10,11 +10,11 @@ from qoder_cli.base.outcome import (
     AGENT_EVENTS,
     ENDING_EVENTS,
     ENDS,
+    NOTHING_YET,
     REPLIES,
     RUNNING,
     Asks,
     Ending,
-    Judgement,
     Placed,
     Rest,
     event_at,
@@ -57,7 +57,7 @@ class Story:
         self._kept: dict[str, Placed] = {}
         self._left_out = set[str]()  # work between other work, which says nothing new
         self._complete = frozenset[str]()  # events before which no work was left out
-        self.judged: Judgement = judge(())
+        self.judged = NOTHING_YET
 
     def copy(self) -> "Story":
         """Return an independent copy."""
@@ -66,10 +66,16 @@ class Story:
         return other
 
     def add(self, events: Iterable[object]) -> None:
-        """Add events, such as a page of a list."""
+        """Add events, such as a page of a list, and judge all of them again."""
         for event, at in dated(list(filter(None, map(mapping, events))), self._kept):
             self._keep(event, at)
-        self.judged = self._judged()
+        counting, is_of_message = self._counting(), bool(self.starts)
+        self.judged = judged = judge(counting, needs_work=is_of_message)
+        if counting and is_of_message:
+            # Work that is not read yet may stand before an idle, and behind a start of work right before the message.
+            begun = next((n for n, placed in enumerate(counting[1:], 1) if _is_work(placed)), len(counting))
+            doubtful = {placed.key for placed in counting[:begun] if placed.kind in ENDS} - self._complete
+            self.judged = judged._replace(is_unclear=bool(doubtful) or not judged.worked)
 
     def restart(self) -> Events:
         """Forget all events, so that they are added in another order. Return those that `events` has."""
@@ -79,7 +85,7 @@ class Story:
     def note_complete(self) -> None:
         """Take note that the agent's events were added, back to the beginning of the turn."""
         self._complete |= self._kept.keys()
-        self.judged = self._judged()
+        self.add(())
 
     @property
     def events(self) -> Events:
@@ -126,7 +132,7 @@ class Story:
         endings = self.judged.endings
         if not endings or not self.judged.rests:
             return None
-        worst = next((each.ending for each in endings if each.ending.status != "completed"), endings[-1].ending)
+        worst = next((rest.ending for rest in endings if rest.ending.status != "completed"), endings[-1].ending)
         return Rest(endings[-1].key, worst)
 
     @property
@@ -176,16 +182,6 @@ class Story:
         if at is None or last[0].at is None or last[0].at <= at:
             self._left_out.add(last[0].key)
             del self._kept[last[0].key]
-
-    def _judged(self) -> Judgement:
-        counting, is_of_message = self._counting(), bool(self.starts)
-        judged = judge(counting, needs_work=is_of_message)
-        if not (counting and is_of_message):
-            return judged
-        # Work that is not read yet may stand before an idle, and behind a start of work right before the message.
-        begun = next((n for n, placed in enumerate(counting[1:], 1) if _is_work(placed)), len(counting))
-        doubtful = {placed.key for placed in counting[:begun] if placed.kind in ENDS} - self._complete
-        return judged._replace(is_unclear=bool(doubtful) or not judged.worked)
 
     def _counting(self) -> list[Placed]:
         """Return the events that count: of a turn, those from its start, with the start of work before that is its own.

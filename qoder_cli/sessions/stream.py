@@ -1,4 +1,4 @@
-"""Follow one session's event stream in a thread, reconnecting (help/pages/api.md#event-streams)."""
+"""Follow sessions' event streams in threads, reconnecting (help/pages/api.md#event-streams)."""
 
 import queue
 import re
@@ -6,19 +6,24 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, NotFound
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, NotFound
 from qoder_cli.base.model import filled, is_new, mapping, text
-from qoder_cli.base.outcome import event_key
+from qoder_cli.base.outcome import ENDS, event_key
 from qoder_cli.base.pool import begin
 from qoder_cli.sessions.log import REMEMBERED, Log
+from qoder_cli.sessions.story import Story
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 PAUSES = (5.0, 15.0, 45.0)  # seconds before reopening the stream; the last one repeats
 HEALTHY_AFTER = 5.0  # seconds a stream must last to reset the pauses
 SILENT = 60.0  # seconds without a byte after which a stream is not relied on
 MOST_UNREAD = 1_000  # news in the inbox
+MOST_FEEDS = 8  # event streams at a time; what is more is only polled
 FRAME_LIMIT = 16 * 2**20  # bytes of one frame; a longer one is skipped
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -70,13 +75,7 @@ class Feed:
     written, too.
     """
 
-    def __init__(
-        self,
-        log: Log,
-        *,
-        inbox: "queue.SimpleQueue[Any]",
-        deltas: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, log: Log, *, inbox: "queue.SimpleQueue[Any]", deltas: Sequence[str] = ()) -> None:
         self._deltas = tuple(deltas)
         self._client = log.client
         self._session_id = log.session_id
@@ -136,7 +135,7 @@ class Feed:
             self._over = is_refused or error.http_status in _NO_STREAM
             return error
         except Exception as error:  # whoever waits must hear of it
-            return NoAnswer(f"the event stream broke: {type(error).__name__}: {error}")
+            return NoResponse(f"the event stream broke: {type(error).__name__}: {error}")
         return None
 
     def _pass_on(self, frame: Item) -> bool:
@@ -151,9 +150,11 @@ class Feed:
         if "error" in (frame.event, kind):
             error = event.get("error")
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
-            raise NoAnswer(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
+            raise NoResponse(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
         if kind in _ALIVE:
             self._report("alive")
+        if text(event.get("session_id")) not in (None, self._session_id):
+            return False  # it is of another session, as on a page of a list
         if kind in _PREVIEWS and self._deltas:
             self._report("preview", event)
         if not event or kind in (*_ALIVE, *_PREVIEWS):
@@ -185,6 +186,82 @@ class Feed:
         until = self._client.clock.monotonic() + seconds
         while not self.stopped and (left := until - self._client.clock.monotonic()) > 0:
             self._client.clock.sleep(min(left, _TICK))
+
+
+@dataclass
+class _Stream:
+    """One session's stream and its state."""
+
+    feed: Feed
+    is_open: bool = False
+    delivers: bool = False  # whether an event came: a proxy may hold back all but heartbeats
+    heard_at: float = 0.0
+    story: Story = field(default_factory=Story)
+
+
+class Streams:
+    """Follows the streams of a few sessions: says which to poll now; a `showing.Showing` shows events."""
+
+    def __init__(self, client: "Client", *, inbox: "queue.SimpleQueue[Any]", showing: Any = None) -> None:
+        self._client = client
+        self._showing = showing
+        self.inbox = inbox
+        self._streams: dict[str, _Stream] = {}
+
+    def follow(self, log: Log, story: Story, *, name: str | None, is_over: bool) -> None:
+        """Open the stream of a session if there is room; close it once what is waited for is over."""
+        session_id = log.session_id
+        stream = self._streams.get(session_id)
+        if self._showing:
+            self._showing.name(session_id, name or session_id)
+        if self._showing and (is_over or not self.delivers(session_id)):
+            self._showing.catch_up(session_id)
+        if is_over:
+            if stream is not None:
+                stream.feed.stop()
+        elif stream is None and sum(not stream.feed.stopped for stream in self._streams.values()) < MOST_FEEDS:
+            feed = Feed(log, inbox=self.inbox)
+            self._streams[session_id] = _Stream(feed, story=story.copy())
+            feed.start()
+
+    def delivers(self, session_id: str | None) -> bool:
+        """Return whether the end of a turn would be heard from the session's stream."""
+        stream = self._streams.get(session_id or "")
+        if stream is None or not stream.is_open or not stream.delivers:
+            return False
+        return self._client.clock.monotonic() - stream.heard_at < SILENT
+
+    def is_open(self, session_id: str | None) -> bool:
+        """Return whether the session's stream is open, even if no event has come of it yet."""
+        stream = self._streams.get(session_id or "")
+        return stream is not None and stream.is_open
+
+    def receive(self, news: News) -> tuple[str | None, bool]:
+        """Take in news. Return the session to poll now, and whether the end of its turn was heard."""
+        if (stream := self._streams.get(news.session_id)) is None:
+            return None, False
+        stream.heard_at = self._client.clock.monotonic()
+        was_open, stream.is_open = stream.is_open, news.kind != "down"
+        match news.kind:
+            case "up" | "gap":
+                if self._showing:
+                    self._showing.catch_up(news.session_id)
+                return news.session_id, False
+            case "down":
+                stream.delivers = False
+                if was_open:
+                    return news.session_id, False
+            case "heard":
+                stream.delivers = True
+                if self._showing:
+                    self._showing.hear(news.event, session_id=news.session_id)
+                stream.story.add([news.event])
+                return (news.session_id if news.event.get("type") in ENDS else None), stream.story.ending is not None
+        return None, False
+
+    def close(self) -> None:
+        for stream in self._streams.values():
+            stream.feed.stop()
 
 
 def frames(chunks: Iterable[bytes], *, limit: int = FRAME_LIMIT) -> Iterator[Item]:

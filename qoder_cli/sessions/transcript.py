@@ -24,7 +24,7 @@ _COLOURS = {"agent": "green", "user": "bold", "error": "red", "failed": "red", "
 _PERMISSION = {"ask": " (waiting for approval)", "deny": " (denied)"}
 
 
-class Entry(NamedTuple):
+class Passage(NamedTuple):
     """One event in a transcript: a word for who or what, and its text."""
 
     label: str
@@ -32,14 +32,14 @@ class Entry(NamedTuple):
     style: str = ""
 
 
-def entry(event: dict[str, Any], *, everything: bool = False) -> Entry | None:
+def entry(event: dict[str, Any], *, everything: bool = False) -> Passage | None:
     """Return an event's entry; None for bookkeeping, unless `everything` is wanted."""
     kind = text(event.get("type")) or ""
     if kind in _ENTRIES:
         return _ENTRIES[kind](event)
     if kind.startswith(BOOKKEEPING) and not everything:
         return None
-    return Entry("event", inert(kind) or "(without a type)", "dim")
+    return Passage("event", inert(kind) or "(without a type)", "dim")
 
 
 class Transcript:
@@ -50,7 +50,7 @@ class Transcript:
         self._styled = styled
         self._day = ""
 
-    def write(self, shown: Entry, *, at: str | None) -> str:
+    def write(self, shown: Passage, *, at: str | None) -> str:
         lines = inert_lines(shown.text).strip("\n").split("\n")
         if self._width is None:
             first, *others = lines
@@ -58,7 +58,7 @@ class Transcript:
             return f"{inert(at or '-')}\t{shown.label}\t{first}\n{rest}"
         return self._drawn(shown, lines, at, self._width)
 
-    def _drawn(self, shown: Entry, lines: list[str], at: str | None, width: int) -> str:
+    def _drawn(self, shown: Passage, lines: list[str], at: str | None, width: int) -> str:
         day, _, clock = (local_time(at) if at and parse_timestamp(at) else "").partition(" ")
         indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
         first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), width - len(indent))]
@@ -75,8 +75,8 @@ class Transcript:
         return self._styled(f"{day}{zone}", "dim") + "\n"
 
 
-def _spoken(label: str) -> Callable[[dict[str, Any]], Entry]:
-    return lambda event: Entry(label, message_text(event, kinds=True) or "(empty)")
+def _spoken(label: str) -> Callable[[dict[str, Any]], Passage]:
+    return lambda event: Passage(label, message_text(event, kinds=True) or "(empty)")
 
 
 def called(event: dict[str, Any]) -> str:
@@ -85,9 +85,9 @@ def called(event: dict[str, Any]) -> str:
     return (f"{server}/" if server else "") + (text(event.get("name")) or "(unnamed tool)")
 
 
-def _tool_call(event: dict[str, Any]) -> Entry:
+def _tool_call(event: dict[str, Any]) -> Passage:
     permission = _PERMISSION.get(str(event.get("evaluated_permission")), "")
-    return Entry("tool", f"{inert(called(event))} {short(event.get('input'))}".rstrip() + permission)
+    return Passage("tool", f"{inert(called(event))} {short(event.get('input'))}".rstrip() + permission)
 
 
 def short(given: object) -> str:
@@ -103,30 +103,30 @@ def short(given: object) -> str:
     return shortened(line, INPUT_LIMIT)
 
 
-def _tool_result(event: dict[str, Any]) -> Entry:
+def _tool_result(event: dict[str, Any]) -> Passage:
     shown = message_text(event, kinds=True) or "(empty)"
     if len(shown) > RESULT_LIMIT:
         left_out = len(shown) - RESULT_LIMIT
         shown = f"{shown[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
     if event.get("is_error") is True:
-        return Entry("failed", shown, "red")
-    return Entry("result", shown, "dim")
+        return Passage("failed", shown, "red")
+    return Passage("result", shown, "dim")
 
 
-def _file(event: dict[str, Any]) -> Entry:
+def _file(event: dict[str, Any]) -> Passage:
     name = text(event.get("original_filename")) or "(unnamed file)"
     details = [f"{event['size']:,} bytes"] if isinstance(event.get("size"), int) else []
     if text(event.get("file_id")):
         details.append(str(event["file_id"]))
-    return Entry("file", inert(f"{name} ({', '.join(details)})" if details else name))
+    return Passage("file", inert(f"{name} ({', '.join(details)})" if details else name))
 
 
-def _thread_message(event: dict[str, Any]) -> Entry:
+def _thread_message(event: dict[str, Any]) -> Passage:
     who = " → ".join(text(event.get(f"{side}_agent_name")) or "?" for side in ("from", "to"))
-    return Entry("thread", f"{inert(who)}: {message_text(event, kinds=True)}")
+    return Passage("thread", f"{inert(who)}: {message_text(event, kinds=True)}")
 
 
-def _error(event: dict[str, Any]) -> Entry:
+def _error(event: dict[str, Any]) -> Passage:
     error = event.get("error")
     fields = mapping(error)
     parts = [
@@ -135,34 +135,34 @@ def _error(event: dict[str, Any]) -> Entry:
     ]
     status = fields.get("retry_status")
     retry = text(status) or text(mapping(status).get("type"))
-    return Entry("error", ": ".join(filter(None, parts)) + (f" ({retry})" if retry else ""), "red")
+    return Passage("error", ": ".join(filter(None, parts)) + (f" ({retry})" if retry else ""), "red")
 
 
-def _idle(event: dict[str, Any]) -> Entry:
+def _idle(event: dict[str, Any]) -> Passage:
     reason = stop_reason(event)
     style = "dim" if reason in (None, "end_turn", "stop_sequence") else "yellow"
-    return Entry("session", inert(f"idle: {reason}" if reason else "idle"), style)
+    return Passage("session", inert(f"idle: {reason}" if reason else "idle"), style)
 
 
-def _session(word: str, style: str = "dim") -> Callable[[dict[str, Any]], Entry]:
-    return lambda event: Entry("session", word, style)
+def _session(word: str, style: str = "dim") -> Callable[[dict[str, Any]], Passage]:
+    return lambda event: Passage("session", word, style)
 
 
-def _answer(event: dict[str, Any]) -> Entry:
+def _answer(event: dict[str, Any]) -> Passage:
     parts = [text(event.get("result")) or text(event.get("decision")), text(event.get("deny_message"))]
-    return Entry("user", ": ".join(filter(None, parts)) or "(an answer)")
+    return Passage("user", ": ".join(filter(None, parts)) or "(an answer)")
 
 
-def _outcome(event: dict[str, Any]) -> Entry:
+def _outcome(event: dict[str, Any]) -> Passage:
     parts = [text(event.get("result")) or "evaluated", text(event.get("explanation"))]
-    return Entry("outcome", ": ".join(filter(None, parts)))
+    return Passage("outcome", ": ".join(filter(None, parts)))
 
 
-_ENTRIES: dict[str, Callable[[dict[str, Any]], Entry]] = {
+_ENTRIES: dict[str, Callable[[dict[str, Any]], Passage]] = {
     "user.message": _spoken("user"),
-    "user.interrupt": lambda event: Entry("user", "(interrupts)"),
+    "user.interrupt": lambda event: Passage("user", "(interrupts)"),
     "user.tool_confirmation": _answer,
-    "user.define_outcome": lambda event: Entry("user", f"wants: {text(event.get('description')) or '(an outcome)'}"),
+    "user.define_outcome": lambda event: Passage("user", f"wants: {text(event.get('description')) or '(an outcome)'}"),
     "system.message": _spoken("system"),
     "agent.message": _spoken("agent"),
     **dict.fromkeys(("agent.tool_use", "agent.mcp_tool_use", "agent.custom_tool_use"), _tool_call),

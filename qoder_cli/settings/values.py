@@ -13,7 +13,7 @@ from qoder_cli.base.tokens import has_token, is_token
 from qoder_cli.output.screen import Format
 
 # The choices of options of `deploy run`.
-OnLost = Literal["adopt", "resend", "fail"]  # when the answer to the trigger is lost
+OnLost = Literal["adopt", "resend", "fail"]  # when the response to the trigger is lost
 OnSkip = Literal["fail", "ok"]  # when the run is skipped
 OnLeave = Literal["detach", "cancel"]  # when a wait ends before its run
 OnAsk = Literal["stop", "wait", "prompt"]  # when the agent waits for an answer

@@ -33,7 +33,8 @@ def _serve(generation: Generation, wires: Connection) -> None:
 
 def _write(folder: Path, deployments: int, description: str) -> None:
     for n in range(deployments):
-        fields = {"agent": "agent_1", "environment_id": "env_1", "message": "Report.", "description": description}
+        fields = {"agent": "agent_writer", "environment_id": "env_workers"}
+        fields |= {"message": "Report.", "description": description}
         (folder / f"{n:04}.json").write_text(json.dumps({"name": f"bench-{n:04}", **fields}))
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.nouns import agents
-from qoder_cli.nouns.write import contains, same
+from qoder_cli.nouns.edits.difference import differing, missing, same
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things, refusal
 
@@ -41,6 +43,8 @@ UPDATE = ("agent", "update", "helper")
 def service(service: Things) -> Things:
     service.keep("agents", WRITER)
     service.keep("skills", {"id": "skill_1", "type": "skill", "display_title": "notes", "source": "custom"})
+    for version in "123":
+        service.world.keep("skills.versions", "skill_1", at=0, version=version)
     service.keep("skills", {"id": "skill_2", "type": "skill", "display_title": "search", "source": {"type": "qoder"}})
     return service
 
@@ -212,7 +216,7 @@ def test_agent_update_keeps_what_was_set_for_the_same_model(qoder: Qoder, servic
     helper(service)["model"] = {"id": "auto", "effort": "high"}
     assert "already up to date" in qoder(*UPDATE, "--model", "auto").err
     assert qoder(*UPDATE, "--model", "ultimate").code == 0
-    assert contains(helper(service)["model"], "ultimate")
+    assert list(missing(form_of(NOUNS["agent"]), {"model": "ultimate"}, helper(service))) == []
 
 
 @pytest.mark.parametrize(
@@ -385,8 +389,8 @@ _JSON = st.recursive(
 
 @given(_JSON, _JSON)
 def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
-    assert contains(one, one)
-    assert same(one, one)
-    if same(one, other):
-        assert contains(one, other)
-        assert contains(other, one)
+    form = form_of(NOUNS["agent"])
+    assert same(form, {"tools": one}, {"tools": one})
+    if same(form, {"tools": one}, {"tools": other}):
+        assert not any(differing(form, {"tools": one}, {"tools": other}, loosely=True))
+        assert not any(differing(form, {"tools": other}, {"tools": one}, loosely=True))

@@ -784,7 +784,8 @@ def test_api_never_sends_a_write_again_by_itself(qoder: Qoder, answer: Any, code
 def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, answers: list[Any], code: int) -> None:
     qoder.wire.on(*PAUSE, *answers)
     ran = qoder("api", *PAUSE, "--idempotency-key", "k-1")
-    assert (ran.code, "retrying in" in ran.err) == (code, True)
+    assert ran.code == code
+    assert "retrying in" in ran.err or "sending it again in" in ran.err
     assert {request.headers["idempotency-key"] for request in qoder.wire.requests} == {"k-1"}
 
 
@@ -813,15 +814,15 @@ def test_api_says_only_what_is_true_of_a_write_under_a_key(qoder: Qoder, fault: 
     ],
 )
 def test_api_says_all_it_knows_at_a_signal(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, late: Any, kind: str) -> None:
-    result, waits = Task.result, []
+    wait, waits = Task.wait, []
 
     def interrupted(pending: Task[Any], within: float) -> Any:
         waits.append(within)
         if len(waits) == 1:
             raise Signalled(signal.SIGINT)
-        return result(pending, within)
+        return wait(pending, within)
 
-    monkeypatch.setattr(Task, "result", interrupted)
+    monkeypatch.setattr(Task, "wait", interrupted)
     qoder.wire.on(*PAUSE, late)
     ran = qoder("api", *PAUSE, "--json")
     assert (ran.code, ran.error["type"], waits) == (130, kind, [60.0, 2.0])

@@ -18,6 +18,7 @@ from qoder_cli.sandbox.world import Deployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
 from tests.support.desk import ACTED, BODY, EVENTS, FAULTS, HOST, LIST, LOST, NEW, Desk
+from tests.support.inprocess import at_version
 from tests.support.things import refusal
 from tests.support.wire import page
 
@@ -231,7 +232,7 @@ def test_deploy_apply_renames_what_has_an_id(desk: Desk) -> None:
 def test_deploy_apply_keeps_an_agent_pinned_unless_told(desk: Desk) -> None:
     pinned = {"id": "agent_1", "type": "agent", "version": 2}
     weekly = desk.add(name="weekly", agent=pinned)
-    desk.world.agent_versions["agent_1"] = 5
+    at_version(desk.world, "agent_1", 5)
     assert actions(desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--json",))) == [("unchanged", 0)]
     assert (desk.writes, weekly.fields["agent"]) == ([], pinned)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
@@ -257,7 +258,7 @@ def test_deploy_apply_repin_reads_the_latest_version_once(desk: Desk) -> None:
 def test_deploy_apply_repins_where_the_latest_version_is_not_to_be_seen(desk: Desk, fault: str | None) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 5})
     if fault:
-        desk.world.agent_versions["agent_1"] = 5
+        at_version(desk.world, "agent_1", 5)
         desk.goes_wrong(f"agent:{fault}*inf")
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, '~ agent.version: 5 -> "latest"' in ran.err) == (0, True)
@@ -698,11 +699,11 @@ def test_deploy_apply_sends_again_a_change_that_does_not_show(desk: Desk, fault:
 @pytest.mark.parametrize("beside", [[], ["agent:403*inf"]])
 def test_deploy_apply_takes_no_lost_repinning_for_done(desk: Desk, beside: list[str]) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 2})
-    desk.world.agent_versions["agent_1"] = 5
+    at_version(desk.world, "agent_1", 5)
     desk.goes_wrong("update:drop-before", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, weekly.fields["agent"]["version"], len(desk.writes)) == (0, 5, 2)
-    desk.world.agent_versions["agent_1"] = 6
+    at_version(desk.world, "agent_1", 6)
     desk.goes_wrong("update:drop-after", *beside)
     ran = desk.apply_these({"name": "weekly", "agent": "agent_1"}, words=("--repin",))
     assert (ran.code, weekly.fields["agent"]["version"], len(desk.writes)) == (0, 6, 1)

@@ -1,5 +1,6 @@
 """`qoder deploy create` and `update`, in the user's words."""
 
+import json
 import signal
 from typing import Any
 
@@ -12,6 +13,7 @@ from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from tests.conftest import Qoder, Ran
 from tests.support.desk import BODY, EVENTS, HOST, LIST, Desk
+from tests.support.inprocess import at_version
 from tests.support.interrupting import interrupted
 from tests.support.wire import page
 
@@ -58,7 +60,7 @@ def test_deploy_create_makes_one_of_what_it_needs(desk: Desk) -> None:
             {"metadata": {"team": "core", "url": "a=b", "none": ""}},
         ),
         (("--budget", "7.5"), {"budget": {"type": "limit", "max_credit_cost": "7.50"}}),
-        (("--agent", "agent_2@3"), {"agent": {"id": "agent_2", "type": "agent", "version": 3}}),
+        (("--agent", "agent_writer@3"), {"agent": {"id": "agent_writer", "type": "agent", "version": 3}}),
         (
             ("-m", "${HOME} and $$"),
             {"initial_events": [{**EVENTS[0], "content": [{"type": "text", "text": "${HOME} and $$"}]}]},
@@ -137,8 +139,7 @@ def test_deploy_create_exits_6_where_the_name_is_taken(desk: Desk, unique_names:
     ran = create(desk, "--json")
     assert (ran.code, ran.out, ran.error["type"], desk.writes) == (6, "", "rejected", [])
     assert ran.error["message"] == f"a deployment named 'weekly' already exists ({taken.id})"
-    assert ran.error["next"] is None  # it would change what someone else made
-    assert f"qoder deploy update {taken.id}" in ran.error["hint"]
+    assert ran.error["next"][1:4] == ["deploy", "get", taken.id]  # an update would change what someone else made
     other = desk.add(name="weekly")
     assert f"{other.id}, {taken.id}" in create(desk, "--json").error["message"]
 
@@ -172,7 +173,7 @@ def test_deploy_create_and_update_show_the_next_fires(qoder: Qoder) -> None:
     ("words", "body"),
     [
         (("--description", ""), {"description": None}),
-        (("--agent", "agent_1@3"), {"agent": {"id": "agent_1", "type": "agent", "version": 3}}),
+        (("--agent", "agent_writer@3"), {"agent": {"id": "agent_writer", "type": "agent", "version": 3}}),
         (("-m", "Go."), {"initial_events": [{**EVENTS[0], "content": [{"type": "text", "text": "Go."}]}]}),
         (
             ("--timezone", "Asia/Tokyo"),
@@ -207,7 +208,7 @@ def test_deploy_update_sends_only_what_differs(desk: Desk, words: tuple[str, ...
 
 def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     weekly = desk.add(name="weekly", agent={"id": "agent_1", "type": "agent", "version": 1})
-    desk.world.agent_versions["agent_1"] = 4
+    at_version(desk.world, "agent_1", 4)
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     [write] = desk.writes
     assert write == (f"/deployments/{weekly.id}", {"agent": {"id": "agent_1", "type": "agent", "version": 4}})
@@ -216,6 +217,16 @@ def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     desk.goes_wrong("agent:403")
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
+
+
+def test_deploy_update_pins_no_version_of_another_agent(qoder: Qoder) -> None:
+    pinned = {**KNOWN, "agent": {"id": "agent_1", "type": "agent", "version": 1}}
+    qoder.wire.on("GET", "/deployments/dep_1", pinned, repeat=True)
+    qoder.wire.on("GET", "/agents/agent_1", {"id": "agent_9", "type": "agent", "version": 7})
+    qoder.wire.on("POST", "/deployments/dep_1", pinned)
+    qoder("deploy", "update", "dep_1", "--agent", "agent_1")
+    [sent] = [json.loads(each.content) for each in qoder.wire.requests if each.method == "POST"]
+    assert sent == {"agent": "agent_1"}  # the server knows the latest
 
 
 def test_deploy_update_looks_a_name_up_once(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """What this machine knows of its starts: idempotency keys, `last`, and what a signal or a timeout leaves behind."""
 
+import io
 import signal
 import sqlite3
 from contextlib import closing
@@ -26,6 +27,7 @@ from tests.support.triggers import (
     late,
     listed,
     looks,
+    lost_twice,
     nothing,
     seen,
     shows,
@@ -247,6 +249,13 @@ def test_run_wait_last_finds_the_run_of_a_start_that_was_killed(qoder: Qoder) ->
     assert [qoder("run", "wait", "last", "--json").json["id"] for _ in range(2)] == ["drun_1"] * 2
 
 
+def test_run_wait_last_finds_the_run_of_any_start_under_its_key(qoder: Qoder) -> None:
+    lost_twice(qoder)
+    shows(qoder, fresh(7, created=at(31)))
+    qoder.wire.on("GET", "/deployment_runs/drun_7", {**DONE, "id": "drun_7"})
+    assert seen(qoder("run", "wait", "last", "--json")) == ADOPTED
+
+
 def test_run_wait_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:
     killed(qoder)
     qoder.clock.time += 3600
@@ -396,6 +405,30 @@ def test_deploy_run_on_leave_never_cancels_an_adopted_run(qoder: Qoder) -> None:
     shows(qoder, fresh(7))
     ran = qoder(*LEAVES, "--timeout", "3")
     assert ran.code == 124
+    assert "was not cancelled: it was adopted" in ran.err
+
+
+class InterruptedAt(io.BytesIO):
+    """Standard error of somebody who presses Ctrl-C once a word is written."""
+
+    def __init__(self, word: bytes) -> None:
+        super().__init__()
+        self._word = word
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        if self._word and self._word in self.getvalue():
+            self._word = b""
+            interrupt()
+        return written
+
+
+def test_deploy_run_on_leave_never_cancels_a_run_that_was_adopted_just_now(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder, fresh(7))
+    qoder.err = InterruptedAt(b"adopted run drun_7")
+    ran = qoder(*LEAVES, "--json")
+    assert (ran.code, ran.json["id"], ran.json.get("adopted")) == (130, "drun_7", True)
     assert "was not cancelled: it was adopted" in ran.err
 
 

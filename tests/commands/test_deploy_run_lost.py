@@ -106,7 +106,7 @@ UNSURE: dict[str, Shown] = {
     "next_page is a number": told({**page(), "next_page": 0}),
 }
 SAID = {
-    "a run of the minute before": "not certainly enough",
+    "a run of the minute before": "not certain enough",
     "a list that a proxy has kept": "has kept",
     **{f"{key} is {odd!r}": "drun_7" for key, values in ODD_VALUES.items() for odd in values},
 }
@@ -344,6 +344,14 @@ def test_deploy_run_does_not_deny_its_keys_earlier_start_when_the_next_is_refuse
     for _ in range(2):
         assert seen(qoder(*NIGHT, "--json")) == IN_DOUBT
     shows_ours(qoder, fresh(7, created=at(30)))  # the first attempt was acted on late
+    assert seen(qoder(*NIGHT, "--json")) == ADOPTED
+
+
+def test_deploy_run_looks_under_its_key_for_what_a_start_that_exited_7_started_late(qoder: Qoder) -> None:
+    qoder.wire.on(*TRIGGER, *[ENVELOPED] * 3)
+    shows(qoder)
+    assert seen(qoder(*NIGHT, "--json")) == nothing(7)
+    shows_ours(qoder, fresh(7, created=at(91)))
     assert seen(qoder(*NIGHT, "--json")) == ADOPTED
 
 

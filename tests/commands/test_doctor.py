@@ -309,7 +309,7 @@ def trigger(
         at = qoder.clock.now() - ago
         attempt = store.begin(at=at, ahead=None, profile=profile, host=host, deployment="dep_1", key="k")
         if run:
-            store.settle(attempt, run)
+            store.record_run(attempt, run)
         return attempt
 
 

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.nouns.edits.difference import missing, same
+from qoder_cli.nouns.edits.forms import form_of, normal
 from qoder_cli.nouns.environments import MANAGERS, changed, check_typed
-from qoder_cli.nouns.write import contains, same
+from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things
 
@@ -80,7 +82,7 @@ def test_env_create_always_sends_and_says_the_network(
 ) -> None:
     ran = qoder(*NEW, *words, "--json")
     assert ran.code == 0
-    assert contains(ran.json["config"], sent(service))
+    assert list(missing(form_of(NOUNS["env"]), {"config": sent(service)}, ran.json)) == []
     if config is not None:
         assert sent(service) == config
     assert said in ran.err
@@ -171,7 +173,7 @@ def test_env_update_sends_config_whole(qoder: Qoder, service: Things, words: Any
     assert ran.code == 0
     assert sent(service) == {**CONFIG, "packages": {"pip": ["pandas", "numpy"]}, **change}
     assert ran.json == data(service)
-    assert same(ran.json["config"], sent(service))
+    assert same(form_of(NOUNS["env"]), normal({"config": ran.json["config"]}), normal({"config": sent(service)}))
     assert "config." in ran.err
 
 

@@ -20,9 +20,8 @@ from qoder_cli.commands import deploy, run
 from qoder_cli.help import ALIKE, NOUNS, RARE, documented
 from qoder_cli.help.documented import PAGES, TOPICS
 from qoder_cli.output.screen import Screen
-from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, RUN_COLUMNS, recent_fields
 from qoder_cli.runs.ending import Ended
-from qoder_cli.runs.listed import picture
 from tests.conftest import Qoder
 from tests.support.one_run import DONE
 from tests.support.wire import page
@@ -252,7 +251,7 @@ def test_help_tells_the_columns_and_lines_of_a_pipe(qoder: Qoder, told: dict[str
     shown = lines("run", "get", "drun_1")
     assert shown == [name for name in fields["run"] if name in shown]
     assert shown[-1] == "outcome"
-    assert set(picture([Run(DONE)])) == set(documented.RECENT_FIELDS)
+    assert set(recent_fields([Run(DONE)])) == set(documented.RECENT_FIELDS)
     assert fields["deployment"][-4:] == list(documented.RECENT_FIELDS)
 
 

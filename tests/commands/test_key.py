@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import Qoder
 from tests.support.one_run import TRIGGER
-from tests.support.triggers import CUT, NIGHT, fresh, shows
+from tests.support.triggers import CUT, NIGHT, fresh, killed, lost_twice, shows
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_key_free_sends_nothing_and_lets_the_key_start_a_run_again(in_doubt: Qod
     before = len(in_doubt.wire.requests)
     ran = in_doubt("key", "free", "night-1", "--yes", "--json")
     assert (ran.code, ran.json) == (0, {"key": "night-1", "deployment": "dep_1", "run": None, "freed": True})
-    assert "these runs may be of a start that is in doubt: drun_7, drun_8" in ran.err
+    assert "these runs may have been started by an unconfirmed attempt: drun_7, drun_8" in ran.err
     assert len(in_doubt.wire.requests) == before
     in_doubt.wire.on(*TRIGGER, fresh(9))
     assert in_doubt(*NIGHT, "-q").out == "drun_9\n"
@@ -79,6 +79,30 @@ def test_run_wait_last_forget_makes_the_start_count_as_never_happened(in_doubt: 
     assert in_doubt("run", "wait", "last").code == 5
     in_doubt.wire.on(*TRIGGER, fresh(9))
     assert in_doubt(*NIGHT, "-q").out == "drun_9\n"
+
+
+def test_run_wait_last_forget_ends_the_doubt_about_all_starts_under_a_key(qoder: Qoder) -> None:
+    lost_twice(qoder)
+    ran = qoder("run", "wait", "last", "--forget", "--yes")
+    assert "(and 1 before it under its key) now counts as not started" in ran.err
+    assert "no run was started from this machine" in qoder("run", "wait", "last").err
+    qoder.wire.on(*TRIGGER, fresh(9))
+    assert qoder(*NIGHT, "-q").out == "drun_9\n"
+
+
+DOUBTED = {
+    "deploy run dep_1 --idempotency-key night-1": "key free night-1",
+    "run wait last": "run wait last --forget",
+}
+
+
+@pytest.mark.parametrize("line", DOUBTED)
+def test_deploy_run_and_run_wait_say_how_to_end_a_doubt_on_the_server_that_it_is_about(qoder: Qoder, line: str) -> None:
+    elsewhere = ("--base-url", "https://elsewhere.example")
+    killed(qoder, *NIGHT[3:], *elsewhere)
+    shows(qoder, fresh(7), fresh(8))
+    ran = qoder(*line.split(), *elsewhere, "--json")
+    assert f"qoder {DOUBTED[line]} --base-url https://elsewhere.example" in ran.error["hint"]
 
 
 def test_run_wait_last_forget_forgets_no_run_that_is_known(qoder: Qoder) -> None:

@@ -108,7 +108,7 @@ def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, list
     service.never = [FAILED]
     dates = [{"date": f"Fri, 15 Jan 2027 08:00:{at:02} GMT"} for at in LOOKS]
     service.instead["GET /agents"] = [httpx.Response(200, json=listed, headers=date) for date in dates]
-    ran = qoder(*POET)
+    ran = qoder(*POET, "--allow-duplicate")
     assert (ran.code, len(service.writes)) == (code, 1)
     assert ("could not be read back to the attempt" in ran.err) == (code == 9)
 

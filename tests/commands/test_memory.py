@@ -212,12 +212,13 @@ def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) ->
 
 
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
-    words = ["dream", "create", "--from", "project", "--from", "sess_1", "--from", "sess_2", "--model", "auto"]
+    first, second = service.session(), service.session()
+    words = ["dream", "create", "--from", "project", "--from", first, "--from", second, "--model", "auto"]
     assert qoder(*words, "--instructions", "Be brief.", "--into", "project").code == 0
     into = {"type": "memory_store", "memory_store_id": "memstore_project"}
     assert service.sent == [
         {
-            "inputs": [into, {"type": "sessions", "session_ids": ["sess_1", "sess_2"]}],
+            "inputs": [into, {"type": "sessions", "session_ids": [first, second]}],
             "model": "auto",
             "instructions": "Be brief.",
             "output_behavior": {**into, "type": "update_existing"},

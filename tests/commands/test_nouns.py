@@ -1,5 +1,6 @@
 """What holds for the commands of all nouns, whatever an answer or a list says."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupted
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
 SERVED_BY = ("current",)
@@ -188,3 +190,100 @@ def test_agent_names_what_is_odd_in_a_list_of_a_file(
     qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
     ran = qoder("agent", *words, "-f", "-", "--dry-run")
     assert (ran.code, ran.err.splitlines()[1]) == (2, f"-:3: {field}[0]: must be a mapping of fields")
+
+
+TEAM = {"name": "docs", "type": "url", "url": "https://docs.example/mcp"}
+WIKI = {"name": "wiki", "type": "url", "url": "https://wiki.example/mcp"}
+LIMITED: dict[str, Any] = {"type": "limited", "allowed_hosts": ["a.example", "b.example"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "had", "wanted", "theirs", "lines"),
+    [
+        (
+            "/agents/agent_writer",
+            {"mcp_servers": [TEAM, WIKI]},
+            {"mcp_servers": [WIKI]},
+            {"mcp_servers": [WIKI], "system": "Theirs."},
+            ['- mcp_servers[0]: {"name":"docs","type":"url","url":"https://docs.example/mcp"}'],
+        ),
+        (
+            "/environments/env_workers",
+            {"config": {"type": "cloud", "networking": LIMITED}},
+            {"config": {"networking": {**LIMITED, "allowed_hosts": ["b.example", "c.example"]}}},
+            {},
+            ['- config.networking.allowed_hosts[0]: "a.example"', '+ config.networking.allowed_hosts[1]: "c.example"'],
+        ),
+        (
+            "/deployments/dep_demo",
+            {"vault_ids": ["vault_a", "vault_team"]},
+            {"vault_ids": ["vault_team", "vault_b"]},
+            {},
+            ['- vault_ids[0]: "vault_a"', '+ vault_ids[1]: "vault_b"'],
+        ),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_noun_updates_show_of_a_list_what_goes_and_comes(
+    qoder: Qoder, service: Things, path: str, had: Any, wanted: Any, theirs: Any, lines: list[str]
+) -> None:
+    noun, id = {"a": "agent", "e": "env", "d": "deploy"}[path[1]], path.rpartition("/")[2]
+    service.thing(id).update(had)
+    qoder.stdin = json.dumps({"id": id, **wanted} if noun == "deploy" else wanted)
+    words = ("deploy", "apply", "-") if noun == "deploy" else (noun, "update", id, "-f", "-")
+    planned = qoder(*words, "--dry-run")
+    assert [line.strip() for line in planned.err.splitlines() if line.strip()[:2] in ("- ", "+ ", "~ ")] == lines
+    if theirs:
+        service.meanwhile = [lambda: service.change(path, theirs)]
+        ran = qoder(*words)
+        assert (ran.code, lines[0] in ran.err.partition("what someone else changed")[2]) == (6, True)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+@pytest.mark.parametrize(
+    "words", [POET, ("env", "create", "--name", "poet"), ("agent", "update", "writer", "--description", "New")]
+)
+def test_noun_create_and_update_say_at_a_signal_what_became_of_it(
+    qoder: Qoder, service: Things, words: tuple[str, ...], comes: bool
+) -> None:
+    with interrupted(qoder, answer_comes=comes):
+        ran = qoder(*words, "--json")
+    name, became = ("poet", "created") if words[1] == "create" else ("writer", "changed")
+    assert (ran.code, len(service.writes)) == (143, 1)
+    if comes:
+        assert (ran.json["name"], ran.error["message"]) == (name, f"stopped by a signal; {name} was {became}")
+    else:
+        assert (ran.out, "unknown whether" in ran.error["message"]) == ("", True)
+        assert ran.error["type"] == "outcome_unknown"
+
+
+OURS = ("--description", "Ours")
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (("env", "update", "workers"), "/environments/env_workers"),
+        (("memory", "update", "project"), "/memory_stores/memstore_project"),
+        (("deploy", "update", "dep_demo"), "/deployments/dep_demo"),
+    ],
+)
+def test_noun_update_shows_what_a_colleague_wrote_beside_it(
+    qoder: Qoder, service: Things, words: tuple[str, ...], path: str
+) -> None:
+    service.meanwhile = [lambda: service.change(path, {"name": "theirs"})]
+    ran = qoder(*words, *OURS, "--json")
+    assert (ran.code, ran.json["description"], ran.json["name"]) == (0, "Ours", "theirs")
+    assert '-> "theirs"' in ran.err.partition("what someone else changed in ")[2]
+
+
+def test_deploy_update_says_that_a_colleague_changed_it_since(qoder: Qoder, service: Things) -> None:
+    def undo() -> None:
+        qoder.clock.time += 2
+        service.change("/deployments/dep_demo", {"description": "Theirs"})
+
+    service.late = [undo]
+    ran = qoder("deploy", "update", "dep_demo", *OURS, "--json")
+    assert (ran.code, ran.json["description"], len(service.writes)) == (6, "Theirs", 1)
+    assert ran.error["message"].endswith("was changed, but someone else has changed it since: description")
+    assert '~ description: "Ours" -> "Theirs"' in ran.err

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Exit
+from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.table import NOUNS, Noun, Operation, all_operations, find, of_path, operation, words_of
-from qoder_cli.nouns.write import target_of
 from qoder_cli.sandbox.wire import BASE_PATH
 from tests.conftest import Qoder
 from tests.contract.scene import playing

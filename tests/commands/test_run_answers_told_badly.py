@@ -399,6 +399,14 @@ def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Serv
     assert run(qoder, server, COMMANDS[command]).code == 9
 
 
+@pytest.mark.parametrize("told", [{"id": "evt_s2_sess_1"}, {"content": [{"type": "text", "text": "theirs"}]}], ids=str)
+def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Server, told: dict[str, Any]) -> None:
+    server.session("sess_1", call(1, "lookup", "agent.custom_tool_use"))
+    server.accept = lambda session, sent: httpx.Response(200, json={"data": [{"id": "evt_9", **sent[0], **told}]})
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--result", "mine")
+    assert (ran.code, ran.out) == (9, "")
+
+
 def test_session_deny_does_not_claim_a_lost_denial_of_a_tool_that_ran(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_1", call(1))
     server.goes_wrong = ["drop-before"]

@@ -20,6 +20,7 @@ ACCEPTED = (202, {"id": "sess_1", "status": "canceling"})
 ENDS: dict[str, tuple[list[Any], list[Any], int, dict[str, Any]]] = {
     "it waits until it is true": ([LEGACY, LEGACY, {**DONE, **CANCELLED}], [ACCEPTED], 0, {**DONE, **CANCELLED}),
     "what is over is not cancelled": ([DONE], [], 0, DONE),
+    "it ends before it could be sent": ([LEGACY, DONE], [httpx.Response(429, headers={"retry-after": "20"})], 0, DONE),
     "a lost answer": ([LEGACY, DONE], [httpx.ReadError("reset")], 0, DONE),
 }
 

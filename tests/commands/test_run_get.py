@@ -319,6 +319,14 @@ def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: di
     assert shown == {**CURRENT, **filled, "derived": list(filled)}
 
 
+def test_run_get_tells_of_no_other_sessions_cost(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*story(RUNNING, rests()))).on(
+        *SESSION, {"id": "sess_2", "usage": {"n": 1}}
+    )
+    shown = qoder("run", "get", "drun_1", "--json").json
+    assert (shown["status"], "usage" in shown) == ("completed", False)
+
+
 def test_run_wait_takes_a_status_away_that_was_not_final_when_the_session_is_deleted(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, LEGACY, repeat=True).on(*EVENTS, page(*story(RUNNING, DELETED)), repeat=True)
     ran = qoder("run", "wait", "drun_1", "--json")

@@ -285,7 +285,10 @@ def test_run_logs_remembers_the_run_for_completion(qoder: Qoder) -> None:
     assert offered("qoder run get drun_", qoder.env)["drun_1"].startswith("dep_1 2026-06-14 ")
 
 
-@pytest.mark.parametrize("session", [(500, {}), {}, {"usage": {"total_credits": None}}], ids=str)
+COSTLESS: list[Any] = [(500, {}), {}, {"usage": {"total_credits": None}}, {"id": "sess_2", **USAGE}]
+
+
+@pytest.mark.parametrize("session", COSTLESS, ids=str)
 def test_run_logs_leaves_out_a_cost_that_cannot_be_told(qoder: Qoder, session: Any) -> None:
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello."))).on(*SESSION, session)
     ran = qoder("run", "logs", "drun_1")
@@ -293,6 +296,13 @@ def test_run_logs_leaves_out_a_cost_that_cannot_be_told(qoder: Qoder, session: A
 
 
 # Answers that are not as they should be.
+
+
+def test_run_logs_shows_no_other_run(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**CURRENT, "id": "drun_2"})
+    ran = qoder("run", "logs", "drun_1")
+    assert (ran.code, ran.out, "not run drun_1" in ran.err) == (7, "", True)
+
 
 FIRST = {**page(says("a"), more=True), "next_page": "p2"}
 PAGES: dict[str, tuple[list[Any], int, str, str]] = {

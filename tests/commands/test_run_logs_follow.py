@@ -222,6 +222,14 @@ def test_run_logs_follow_goes_on_after_the_last_complete_event(qoder: Qoder, bre
     assert streams.cursors == [LAST, "evt_1", "evt_2"]
 
 
+def test_run_logs_follow_shows_nothing_of_another_session(qoder: Qoder) -> None:
+    others = [frame(message(1, session_id="sess_2")), frame({**ENDED, "id": "evt_x", "session_id": "sess_2"})]
+    ours = message(2, session_id="sess_1")
+    streams = Streams(qoder, [*others, frame(ours)])
+    assert streams.follow() == [ours]
+    assert streams.cursors == [LAST, "evt_2"]
+
+
 PAUSES: dict[str, tuple[list[Any], float, list[int]]] = {
     # What the connections meet, the seconds that pass before each chunk, and the pauses between them.
     "5, 15 and 45 s": ([(503, {})] * 5, 0, [5, 15, 45, 45, 45]),

@@ -194,6 +194,12 @@ def test_run_wait_require_satisfied_exits_1_for_anything_else(qoder: Qoder, eval
     assert qoder("run", "wait", "drun_1", "--require-satisfied").code == code
 
 
+def test_run_wait_require_satisfied_exits_10_where_another_session_is_shown(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, DONE).on(*SESSION, {"id": "sess_2", "outcome_evaluations": EVALUATIONS[0][0]})
+    ran = qoder("run", "wait", "drun_1", "--require-satisfied")
+    assert (ran.code, "the response is not session sess_1" in ran.err) == (10, True)
+
+
 def test_run_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
     evaluations = [
         {"outcome_id": "a", "result": "needs_revision"},

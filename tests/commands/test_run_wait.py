@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from qoder_cli.base.times import next_of
-from qoder_cli.runs import streams
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
+from qoder_cli.sessions import stream
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import (
@@ -110,7 +110,7 @@ def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout:
 
 
 def test_run_wait_gives_a_look_what_is_left_and_some_seconds(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qoder_cli.runs.wait.LAST_LOOK", 0.1)
+    monkeypatch.setattr("qoder_cli.base.times.LAST_LOOK", 0.1)
     is_over, began = threading.Event(), time.monotonic()
     qoder.wire.on(*RUN, lambda _: is_over.wait(20) and DONE)
     assert qoder(*WAIT, "--timeout", "0").code == 124
@@ -526,4 +526,4 @@ def test_run_wait_is_hurried_by_no_stream_that_repeats_an_end(qoder: Qoder) -> N
 def test_run_wait_of_many_opens_a_few_streams(qoder: Qoder) -> None:
     place = Streamed(qoder, "current", 30)
     assert qoder("deploy", "run", *["dep_1"] * 20, "--allow-duplicates", "--follow").code == 0
-    assert 1 <= len(place.streams) <= streams.MOST_FEEDS
+    assert 1 <= len(place.streams) <= stream.MOST_FEEDS

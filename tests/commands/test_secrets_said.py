@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.tokens import names_token
-from qoder_cli.http.redact import Known, by_shape
+from qoder_cli.http.redact import SentSecrets, by_shape
 from tests.conftest import TOKEN, Qoder
 from tests.support.deployments import PLAIN
 from tests.support.desk import Desk
@@ -113,7 +113,7 @@ def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: st
 
 
 def test_secrets_are_no_value_that_is_also_a_name() -> None:
-    known = Known([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
+    known = SentSecrets([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
     said = "weekly: PIN=7 must be over 17, LOG 'debug' is no level for debugging"
     assert known.out_of(said) == ("weekly: PIN=[redacted] must be over 17, LOG '[redacted]' is no level for debugging")
 

@@ -14,6 +14,7 @@ from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.chat import Activity
 from qoder_cli.sessions.page import Page
 from tests.conftest import Qoder
+from tests.support.inprocess import at_version
 from tests.support.things import Things, each_row
 
 NEW = ("session", "new", "--agent", "writer")
@@ -319,7 +320,8 @@ def test_session_new_finds_a_session_whose_answer_was_lost_and_makes_none_twice(
 
 
 def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Things) -> None:
-    resource = {"type": "file", "file_id": "file_9", "mount_path": "/a"}
+    resource = {"type": "file", "file_id": "file_notes", "mount_path": "/a"}
+    at_version(service.world, AGENT, 4)
     same: dict[str, Any] = {
         "agent": {"id": AGENT, "type": "agent", "version": 4},
         "budget": {"type": "limit", "max_credit_cost": "2.00"},

@@ -37,6 +37,26 @@ def test_session_send_does_not_take_the_same_message_of_before_for_its_own(
     assert code == 9 or qoder.clock.time - began < 1
 
 
+@pytest.mark.parametrize(("said", "delivered"), [("x", False), ("Before.", False), ("Before.", True)])
+def test_session_send_takes_no_other_message_for_its_own(
+    qoder: Qoder, server: Server, said: str, delivered: bool
+) -> None:
+    """A proxy may answer with what it was answered before, and not say so."""
+    server.session("sess_1")
+    take, answers = server.accept, list[httpx.Response]()
+
+    def accept(*sent: Any) -> httpx.Response:
+        if delivered or not answers:
+            answers.append(take(*sent))
+        return answers[0]
+
+    server.accept = accept
+    assert qoder("session", "send", "sess_1", "-m", said).code == 0
+    qoder.clock.time += 60
+    ran = qoder(*SEND, "--wait", "--result", "--timeout", "5m")
+    assert (ran.code, ran.out) == ((0, "You said x\n") if delivered else (9, ""))
+
+
 def test_session_send_to_a_busy_session_exits_6_with_what_helps(qoder: Qoder, server: Server) -> None:
     session = server.session("sess_1")
     server.turn(session, qoder.clock.time)

@@ -1,12 +1,15 @@
 """Every write whose answer is lost is settled by reading back; what never arrived is unknown, or sent again."""
 
+import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 
+from qoder_cli.sandbox.records import ENVIRONMENT
 from tests.conftest import Qoder
 from tests.support.staged import put_files
 from tests.support.things import LOSSES, UNDONE, Things
@@ -69,7 +72,7 @@ def service(qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "SKILL.md").write_text("---\nname: mine\ndescription: x\n---\n")
     (tmp_path / "release-notes" / "more.md").write_text("More.\n")
-    body = "agent: agent_1\nenvironment_id: env_1\nmessage: Report.\n"
+    body = "agent: agent_writer\nenvironment_id: env_workers\nmessage: Report.\n"
     (tmp_path / "weekly.yaml").write_text(f"name: weekly\n{body}")
     qoder.stdin = "a secret of ours\n"
     service.keep("dreams", {**service.thing("drm_demo"), "id": "drm_new", "status": "running"})
@@ -99,3 +102,29 @@ def test_write_with_a_lost_answer_is_settled_once(qoder: Qoder, service: Things,
 def test_write_that_never_arrived_is_unknown_or_resent(qoder: Qoder, service: Things, case: Case, loss: str) -> None:
     expected = (0, 2, case.more) if case.again else (9, 1, 0)
     assert play(qoder, service, case, loss, done=False) == expected
+
+
+BUSY = httpx.Response(429, headers={"retry-after": "20"})
+NOT_SENT: list[httpx.Response | Exception] = [BUSY, httpx.ConnectError("Connection refused")]
+# An update, what it changes, and a colleague's change of the same field.
+UPDATES: list[tuple[str, str, dict[str, str]]] = [
+    ("deploy update demo --description New", "/deployments/dep_demo", {"description": "Theirs"}),
+    ("env update default --description New", f"/environments/{ENVIRONMENT}", {"description": "Theirs"}),
+    ("memory update project --description New", "/memory_stores/memstore_project", {"description": "Theirs"}),
+    ("session update SESSION --title New", "/sessions/SESSION", {"title": "Theirs"}),
+]
+
+
+@pytest.mark.parametrize("answer", NOT_SENT, ids=["429", "no connection"])
+@pytest.mark.parametrize(("line", "path", "theirs"), UPDATES, ids=[line for line, *_ in UPDATES])
+def test_update_keeps_what_a_colleague_changed_before_it_could_be_sent(
+    qoder: Qoder, service: Things, line: str, path: str, theirs: dict[str, str], answer: httpx.Response | Exception
+) -> None:
+    session = service.session()
+    path = path.replace("SESSION", session)
+    service.instead[f"POST {path}"] = [answer]
+    service.meanwhile = [lambda: service.change(path, theirs)]
+    ran = qoder(*shlex.split(line.replace("SESSION", session)), "--json")
+    assert (ran.code, len(service.writes)) == (6, 1)
+    assert "in the meantime; our change was not seen, and not sent again" in ran.error["message"]
+    assert theirs.items() <= json.loads(qoder("api", "GET", path).out).items()

@@ -104,7 +104,7 @@ def known(folder: Path) -> list[tuple[str, str | None]]:
 
 HOSTS = (HOST, "elsewhere")
 STEPS = st.tuples(
-    st.sampled_from(["settle", "settle_nothing", "claim"]), st.integers(0, 3), st.sampled_from(["drun_1", "drun_2"])
+    st.sampled_from(["record_run", "record_nothing", "claim"]), st.integers(0, 3), st.sampled_from(["drun_1", "drun_2"])
 )
 
 
@@ -119,14 +119,14 @@ def test_store_knows_what_became_of_each_attempt(steps: list[tuple[str, int, str
             beside = [n for n, each in enumerate(entries) if each.attempt.host == attempt.host and n != number]
             owner = [n for n in beside if entries[n].run == run]
             match what:
-                case "settle":
-                    store.settle(attempt, run)
+                case "record_run":
+                    store.record_run(attempt, run)
                     entries[number] = Entry(attempt, run)
                     for n in owner:
                         if entries[n].adopted:  # wrongly: it is open again
                             entries[n] = Entry(attempts[n])
-                case "settle_nothing":
-                    store.settle_nothing(attempt)
+                case "record_nothing":
+                    store.record_nothing(attempt)
                     if entry.run is None:
                         entries[number] = Entry(attempt, nothing=True)
                 case "claim":
@@ -156,7 +156,7 @@ def test_store_last_is_the_newest_that_may_have_started_something_or_what_its_ke
     assert store.last(profile="p", host=HOST) is None
     mine, later = begin(store, at=9.0), begin(store, at=8.0)  # the clock was set back
     assert store.last(profile="p", host=HOST) == Entry(later)
-    store.settle_nothing(later)
+    store.record_nothing(later)
     for _ in range(30):
         begin(store, profile="other")
         begin(store, host="elsewhere")
@@ -184,7 +184,7 @@ def test_store_lets_go_of_the_oldest_beyond_one_commands_most(store: Store, monk
 
 def test_store_writes_words_that_no_file_takes(store: Store) -> None:
     attempt = begin(store, "k\ud800")
-    store.settle(attempt, "drun_\udfff")
+    store.record_run(attempt, "drun_\udfff")
     assert store.last(profile="p", host=HOST) == Entry(attempt, "drun_\\udfff")
     assert store.claim(attempt, "drun_\udfff")
 
@@ -239,7 +239,7 @@ def test_store_loses_nothing_to_many_processes_at_once(tmp_path: Path) -> None:
     script = """
 store._patience = 60.0  # how fast this machine is does not count here
 for n in range(5):
-    store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
+    store.record_run(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
 """
     processes = [in_python(script, tmp_path, number) for number in range(MANY)]
     assert [said_by(process) for process in processes] == [[]] * MANY
@@ -259,7 +259,7 @@ def test_store_lets_one_of_many_processes_claim_a_run(tmp_path: Path, silent: Si
 def test_store_is_shared_by_threads(store: Store, tmp_path: Path) -> None:
     def trigger(number: int) -> None:
         for each in range(20):
-            store.settle(begin(store, f"{number}"), f"drun_{number}_{each}")
+            store.record_run(begin(store, f"{number}"), f"drun_{number}_{each}")
             assert len(store.of_key(f"{number}", host=HOST)) == each + 1
 
     threads = [threading.Thread(target=trigger, args=(number,)) for number in range(16)]
@@ -290,7 +290,7 @@ def test_store_knows_all_that_was_said_after_kill_9_at_any_moment(tmp_path: Path
 from itertools import count
 store._patience = 60.0
 for n in count():
-    store.settle(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
+    store.record_run(begin(sys.argv[2]), f'drun_{sys.argv[2]}_{n}')
     print(f'{n}\n', end='', flush=True)  # in one piece, however the streams are buffered
 """
     said = set()
@@ -318,7 +318,7 @@ def test_store_loses_no_run_to_a_signal_while_it_is_written_down(
     attempt = begin(store) if begun else None
     monkeypatch.setattr(module, "_put", interrupted_once())
     with pytest.raises(Signalled):
-        store.settle(attempt, "drun_1") if attempt else begin(store)
+        store.record_run(attempt, "drun_1") if attempt else begin(store)
     if attempt:
         with closing(sqlite3.connect(tmp_path / "state/state.db", timeout=0, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # nobody has to wait for what was left undone
@@ -369,9 +369,9 @@ IN_THE_WAY: dict[str, Callable[[Path], object]] = {
 ALL_OF_IT = """
 host = 'api.qoder.com'
 a, b, c = (begin(key) for key in 'abc')
-store.settle(a, 'drun_1')
+store.record_run(a, 'drun_1')
 assert store.claim(b, 'drun_2') and not store.claim(c, 'drun_1') and not store.claim(c, 'drun_2')
-store.settle_nothing(a), store.settle_nothing(c)
+store.record_nothing(a), store.record_nothing(c)
 c = store.know_offset(c, 2.0)
 assert [(e.run, e.nothing, e.adopted) for e in store.entries(host)[-3:]] == [
     ('drun_1', False, False), ('drun_2', False, True), (None, True, False)]
@@ -402,7 +402,7 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
 def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(qoder: Qoder, tmp_path: Path, damage: str) -> None:
     """A flipped bit can make a text of a number, or bytes of a text."""
     with closing(store_in(tmp_path)) as store:
-        store.settle(begin(store, profile="default"), "drun_1")
+        store.record_run(begin(store, profile="default"), "drun_1")
     changed(tmp_path / "state.db", f"UPDATE attempts SET {damage}")
     qoder.env["QODER_STATE_DIR"] = str(tmp_path)
     qoder.wire.on(*RUN, api_error(404, "not_found_error", "None."), repeat=True)
@@ -441,7 +441,7 @@ def shared() -> Iterator[Path]:
 @posix
 def test_store_that_can_only_be_read_is_read(shared: Path) -> None:
     with closing(store_in(shared)) as store:
-        store.settle(begin(store, "earlier"), "drun_0")
+        store.record_run(begin(store, "earlier"), "drun_0")
     (shared / "state.db").chmod(0o444)
     shared.chmod(0o555)
     runs = "store.last(profile='p', host='api.qoder.com').run, store.of_key('earlier', host='api.qoder.com')[0].run"
@@ -498,7 +498,7 @@ def test_store_writes_what_it_could_not_once_its_folder_is_given_back(tmp_path: 
     with closing(store_in(tmp_path / "state", warnings.append)) as store:
         attempt = begin(store)
         (tmp_path / "state").unlink()
-        store.settle(attempt, "drun_1")
+        store.record_run(attempt, "drun_1")
     assert known(tmp_path / "state") == [("k", "drun_1")]
     assert len(warnings) == 1
 
@@ -525,7 +525,7 @@ def test_store_writes_what_it_could_not_once_it_can(
     told: list[tuple[str, str | None]] = [("earlier", None), ("first", "drun_1")]
     assert known(tmp_path) == told[:1]
     if not at_the_end:
-        store.settle(begin(store, "second"), "drun_2")
+        store.record_run(begin(store, "second"), "drun_2")
         told.append(("second", "drun_2"))
         assert known(tmp_path) == told
     store.close()
@@ -541,11 +541,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 runs = []
 for n in range(60):
     runs.append(f'drun_{n}')
-    store.settle(begin('k' * 255), runs[-1])
+    store.record_run(begin('k' * 255), runs[-1])
 assert [e.run for e in store.entries('api.qoder.com')] == runs
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 if sys.argv[3] == 'freed':
-    store.settle(begin('last'), 'drun_60')
+    store.record_run(begin('last'), 'drun_60')
 elif sys.argv[3] == 'closed':
     store.close()
 else:
@@ -569,7 +569,7 @@ def test_store_loses_nothing_to_a_disk_that_fills_in_a_write(size: int, then: st
             runs.pop()  # the one of which only the beginning could be written
         assert runs == [f"drun_{n}" for n in range(len(runs))]
         assert then == "killed" or size < 40_000 or len(runs) == (61 if then == "freed" else 60)
-        store.settle(begin(store, "afterwards"), "drun_new")
+        store.record_run(begin(store, "afterwards"), "drun_new")
         assert store.owners(HOST).keys() == {*runs, "drun_new"}
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -587,7 +587,7 @@ def test_store_works_without_write_ahead_logging(vfs: str, tmp_path: Path, monke
 
     monkeypatch.setattr(sqlite3, "connect", over_the_network)
     with closing(store_in(tmp_path)) as store:
-        store.settle(begin(store), "drun_1")
+        store.record_run(begin(store), "drun_1")
         assert store.last(profile="p", host=HOST).run == "drun_1"  # type: ignore[union-attr]
         assert not (tmp_path / "state.db-wal").exists()
     monkeypatch.undo()

@@ -38,7 +38,7 @@ region = "global"
 base_url = "https://api.qoder.com.cn{BASE_PATH}"
 token = "{TOKEN}"
 """
-_WEEKLY = {"name": "weekly", "agent": "agent_1", "environment_id": "env_1", "message": "Report."}
+_WEEKLY = {"name": "weekly", "agent": "agent_writer", "environment_id": "env_workers", "message": "Report."}
 _A_RUN = re.compile(r"drun_[0-9a-f]{32}")
 
 Answer = Callable[[], httpx.Response]

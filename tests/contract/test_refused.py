@@ -7,11 +7,12 @@ import httpx
 import pytest
 
 from qoder_cli.cli.options import _FOR_TOKENS
+from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN
 from tests.contract.clauses import Clauses, where_it_asks
 from tests.contract.lines import Command
-from tests.contract.scene import Played, Scene, check_ending, usual
+from tests.contract.scene import Answer, Lie, Played, Scene, check_ending, usual
 
 CLAUSES = Clauses()
 
@@ -195,6 +196,110 @@ def a_quiet_dry_run_says_nothing_on_stderr(scene: Scene) -> None:
     ran = scene.run("--dry-run", "--json", "--no-progress")
     assert ran.code == 0
     assert ran.err == ""
+
+
+# A name that something else has.
+
+
+def names_a_new_thing(command: Command) -> bool:
+    return "--if-missing" in command.options
+
+
+def made(scene: Scene) -> str:
+    """Create the thing of the line, and return its id."""
+    scene.world.unique_names = False  # of deployments, by the server
+    return str(scene.run("--json").json["id"])
+
+
+def is_taken(scene: Scene, ran: Played, *ids: str) -> None:
+    assert (ran.code, ran.out, scene.writes) == (6, "", [])
+    check_ending(ran)
+    assert [id for id in ids if id not in ran.error["message"]] == []
+
+
+@CLAUSES.add("taken name", names_a_new_thing, on_both=True)
+def a_name_that_is_taken_is_6_and_sends_no_write(scene: Scene) -> None:
+    id = made(scene)
+    for more in ((), ("--dry-run",)):
+        is_taken(scene, scene.run("--json", *more), id)
+
+
+@CLAUSES.add("taken name, if missing", names_a_new_thing, on_both=True)
+def what_is_not_missing_is_shown(scene: Scene) -> None:
+    id = made(scene)
+    for more in ((), ("--dry-run",)):
+        ran = scene.run("--json", "--if-missing", *more)
+        assert (ran.code, ran.json["id"], scene.writes) == (0, id, [])
+        assert f"is there already ({id}); nothing was created" in ran.err
+
+
+@CLAUSES.add("if missing", names_a_new_thing)
+def what_is_missing_is_created(scene: Scene) -> None:
+    assert scene.run("--json", "--if-missing").code == 0
+    assert len(scene.done) == 1
+
+
+@CLAUSES.add("taken name, allowed", names_a_new_thing)
+def a_second_one_of_a_name_is_created_where_that_is_allowed(scene: Scene) -> None:
+    first = made(scene)
+    second = scene.run("--json", "--allow-duplicate")
+    assert (second.code, len(scene.done)) == (0, 1)
+    for more in ((), ("--if-missing",)):
+        is_taken(scene, scene.run("--json", *more), first, second.json["id"])
+
+
+@CLAUSES.add("if missing and allowed", names_a_new_thing)
+def two_answers_to_a_taken_name_send_nothing(scene: Scene) -> None:
+    is_usage_error(scene, scene.run("--json", "--if-missing", "--allow-duplicate"))
+
+
+@CLAUSES.add("taken name, archived", names_a_new_thing)
+def the_name_of_something_archived_is_free(scene: Scene) -> None:
+    id, now = made(scene), scene.world.now()
+    [thing] = [things[id] for things in scene.world.things.values() if id in things]
+    thing.change(now, archived_at=stamp(now))
+    ran = scene.run("--json")
+    assert (ran.code, ran.json["id"] == id) == (0, False)
+
+
+def in_lists(change: dict[str, Any], path: str = "") -> Lie:
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        said = answer()
+        if request.method == "GET" and "data" in said.json() and request.url.path.endswith(path):
+            return httpx.Response(200, json=said.json() | change)
+        return said
+
+    return lie
+
+
+@CLAUSES.add("taken name, list that lags", names_a_new_thing)
+def a_name_that_this_machine_saw_is_taken_before_a_list_shows_it(scene: Scene) -> None:
+    id = made(scene)
+    scene.lie = in_lists({"data": []}, scene.done[0].path)
+    is_taken(scene, scene.run("--json"), id)
+
+
+@CLAUSES.add("taken name, list that is cut", names_a_new_thing)
+def a_list_that_is_not_whole_frees_no_name(scene: Scene) -> None:
+    scene.lie = in_lists({"data": [], "has_more": True, "next_page": None})
+    ran = scene.run("--json")
+    assert (ran.code, ran.out, scene.writes) == (7, "", [])
+    check_ending(ran)
+
+
+@CLAUSES.add("taken name, not found", names_a_new_thing)
+def a_listed_thing_that_cannot_be_found_keeps_its_name(scene: Scene) -> None:
+    id = made(scene)
+
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        if request.url.path.endswith(id):
+            return httpx.Response(404, json={"error": {"type": "not_found_error", "message": "Not found."}})
+        return answer()
+
+    scene.lie = lie
+    is_taken(scene, scene.run("--json"), id)
+    assert scene.run("--json", "--if-missing").code == 5
+    assert scene.writes == []
 
 
 # Ids on standard input.

@@ -193,6 +193,24 @@ def what_does_not_exist_is_5(scene: Scene) -> None:
     assert scene.done == []
 
 
+@CLAUSES.add("read of another", where_it_asks, on_both=True)
+def what_is_read_of_another_thing_is_neither_shown_nor_changed(scene: Scene) -> None:
+    """A proxy may mix up answers: whoever asks for one thing is told of another."""
+
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        said = answer()
+        id = request.url.path.rpartition("/")[2]
+        if request.method != "GET" or id not in said.text or said.json().get("id") != id:
+            return said
+        return httpx.Response(200, json={**said.json(), "id": f"{id}another"})
+
+    scene.lie = lie
+    ran = scene.run("--json")
+    check_ending(ran)
+    assert "another" not in ran.out
+    assert not [one for one in scene.writes if "another" in one]
+
+
 # What a server says.
 
 NASTY = "\x1b[31m\u202e::error::\r\n::error::\t##[x]\x9b\u2028"

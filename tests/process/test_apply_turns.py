@@ -18,7 +18,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation, Request, WireRespons
 from qoder_cli.sandbox.world import World
 from tests.support.processes import HEARING, IMPATIENT, PATIENCE, DelayedAnswers, Going, Shell, Terminal, sandbox, until
 
-NEW = {"agent": "agent_1", "environment_id": "env_1", "message": "Report."}
+NEW = {"agent": "agent_writer", "environment_id": "env_workers", "message": "Report."}
 
 
 class Killing(Faults):
@@ -146,7 +146,7 @@ def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, DelayedAns
         yield shell, server, delayed, first
 
 
-CREATE = ("create", "--name", "weekly", "--agent", "agent_1", "--environment", "env_1", "-m", "Report.")
+CREATE = ("create", "--name", "weekly", "--agent", "agent_writer", "--environment", "env_workers", "-m", "Report.")
 WAITING = "another command of this machine writes deployments; waiting for it"
 
 

@@ -104,7 +104,7 @@ def shell(tmp_path: Path, server: Server) -> Shell:
 
 
 def new(agent: str, *words: str) -> tuple[str, ...]:
-    return ("qoder", "session", "new", "--agent", agent, "--env", "env_demo", "--chat", *words)
+    return ("qoder", "session", "new", "--agent", agent, "--env", "default", "--chat", *words)
 
 
 def newest(server: Server) -> Any:
@@ -121,7 +121,7 @@ def messages(server: Server) -> list[str]:
 
 
 def test_session_chat_sends_a_message_and_shows_the_reply(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("agent_demo")) as terminal:
+    with Chat(shell, *new("demo-agent")) as terminal:
         terminal.at_prompt().type_enter()
         assert terminal.enters(WIDE).shows("You said: Räume auf") is terminal
         assert terminal.at_prompt().ends() == 0
@@ -160,7 +160,7 @@ def test_session_chat_is_left_and_come_back_to_as_in_its_recipe(shell: Shell, tm
 def test_session_chat_sends_all_that_was_typed(
     shell: Shell, server: Server, typed: str, shown: tuple[str, ...], message: str
 ) -> None:
-    with Chat(shell, *new("agent_demo")) as terminal:
+    with Chat(shell, *new("demo-agent")) as terminal:
         terminal.at_prompt().type(typed)
         terminal.ends_in(*shown)
         assert messages(server) == []
@@ -170,7 +170,7 @@ def test_session_chat_sends_all_that_was_typed(
 
 
 def test_session_chat_offers_earlier_messages_under_the_arrow_keys(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("agent_demo")) as terminal:
+    with Chat(shell, *new("demo-agent")) as terminal:
         terminal.enters("first").shows("You said: first")
         terminal.at_prompt().type("\x1b[A")
         terminal.ends_in("> first").type_enter()
@@ -183,7 +183,7 @@ def test_session_chat_offers_earlier_messages_under_the_arrow_keys(shell: Shell,
 
 
 def test_session_chat_shows_what_a_colleague_says_and_then_the_reply_to_me(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("agent_demo")) as terminal:
+    with Chat(shell, *new("demo-agent")) as terminal:
         terminal.at_prompt().type("half a mes")
         session = newest(server).id
         assert shell.qoder("session", "send", session, "-m", "I am the colleague.").code == 0
@@ -235,7 +235,7 @@ def test_session_chat_sends_nothing_while_the_agent_works_and_shows_what_is_left
 
 
 def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
-    with sandbox("current", "send:400") as server, Chat(shell.enter(server), *new("agent_demo")) as terminal:
+    with sandbox("current", "send:400") as server, Chat(shell.enter(server), *new("demo-agent")) as terminal:
         terminal.enters("Report.").shows("warning: not sent").ends_in("> Report.").type_enter()
         terminal.shows("You said: Report.")
         assert terminal.ends() == 0
@@ -243,7 +243,7 @@ def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
 
 
 def test_session_chat_refuses_a_terminal_whose_cursor_cannot_move(shell: Shell, server: Server) -> None:
-    with Chat(shell, *new("agent_demo"), env={"TERM": "dumb"}) as terminal:
+    with Chat(shell, *new("demo-agent"), env={"TERM": "dumb"}) as terminal:
         assert terminal.end() == 2
     assert "a chat requires a terminal that can move its cursor" in terminal.raw
     assert not server.world.requests
@@ -268,7 +268,7 @@ class Stutter(Faults):
 
 def test_session_chat_shows_repeated_parts_once(shell: Shell, server: Server, tmp_path: Path) -> None:
     stuttering = serve(World(generation="current", speed=HASTE / 10), faults=Stutter())
-    with Chat(shell.enter(stuttering), *new("agent_demo")) as terminal:
+    with Chat(shell.enter(stuttering), *new("demo-agent")) as terminal:
         terminal.enters("one two three four five six seven eight nine ten").shows("nine ten")
         assert terminal.ends() == 0
     assert re.findall(r"(?:four five|eight nine)(?= +(?:four|eight))", terminal.raw) == []
@@ -325,7 +325,7 @@ def test_session_chat_hears_that_its_terminal_is_gone(shell: Shell, slow: Server
 
 @pytest.mark.parametrize("how", ["Ctrl-Z", "SIGTSTP"])
 def test_session_chat_is_stopped_and_goes_on(shell: Shell, server: Server, how: str) -> None:
-    line = f"stty -g; {quoted(new('agent_demo'))}; stty -g; echo stopped; fg; echo code $?; stty -g"
+    line = f"stty -g; {quoted(new('demo-agent'))}; stty -g; echo stopped; fg; echo code $?; stty -g"
     with Chat(shell, "bash", "-mc", line) as terminal:
         terminal.at_prompt().type("half a mes")
         terminal.ends_in("> half a mes")

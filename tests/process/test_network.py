@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 
-from qoder_cli.base.errors import NoAnswer
+from qoder_cli.base.errors import NoResponse
 from qoder_cli.base.times import Clock
 from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
@@ -222,7 +222,7 @@ def client_of(url: str, *, transport: httpx.BaseTransport | None = None, err: io
 def test_client_that_outlives_its_command_asks_and_says_nothing() -> None:
     client = client_of("https://api.example", err=(written := io.BytesIO()))
     client.close()
-    with pytest.raises(NoAnswer) as caught:
+    with pytest.raises(NoResponse) as caught:
         client.get("/deployments")
     assert (caught.value.sent, caught.value.message, written.getvalue()) == (False, "the command has ended", b"")
 
@@ -246,7 +246,7 @@ def test_client_leaves_an_answer_that_drips_for_ever_with_its_connection() -> No
     """Of a hundred that stayed open nothing more could be asked."""
     body = _Dripping()
     transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=body))
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoResponse):
         client_of("https://api.example", transport=transport).get("/deployments", within=0.1, retry=False)
     assert body.closed.wait(PATIENCE)
 

@@ -24,6 +24,7 @@ TEXTS = {"README": README.read_text("utf-8")} | {name: (PAGES / f"{name}.md").re
 WRITTEN = "\n".join(TEXTS.values())
 RECIPES = dict(re.findall(r"<!-- recipe: ([^>]+) -->\n```sh\n(.*?)```", WRITTEN, re.DOTALL))
 JOBS = dict(re.findall(r"<!-- job: ([^>]+) -->\n```yaml\n(.*?)```", WRITTEN, re.DOTALL))
+RUNS = ("deployment_runs", "sessions")
 BASH = ("bash", "-euo", "pipefail", "-c")
 
 
@@ -49,6 +50,20 @@ def test_recipes_work_in_bash(tmp_path: Path, name: str) -> None:
     if name == "approve what is known":
         sent = [seen.body.decode() for seen in asked if seen.method == "POST" and seen.path.endswith("/events")]
         assert [re.findall(r'"result": ?"(\w+)"', body) for body in sent] == [["allow"], ["deny"], ["deny"]]
+
+
+def test_recipe_from_a_token_can_be_run_twice(tmp_path: Path) -> None:
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        shell.env["REPORTS_API_KEY"] = "a-secret"
+
+        def kept() -> dict[str, int]:
+            ended = shell.start(*BASH, RECIPES["from a token to a nightly deployment"]).end()
+            assert ended.code == 0, ended.err
+            assert "not as asked for" not in ended.err
+            return {home: len(things) for home, things in server.world.things.items() if home not in RUNS}
+
+        assert kept() == kept()
 
 
 def test_recipe_cron_with_a_lock_exits_3_while_another_holds_it(tmp_path: Path) -> None:

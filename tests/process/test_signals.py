@@ -31,7 +31,7 @@ MINUTE = ("deploy", "run", "dep_minute")
 SIGINT, SIGTERM, SIGHUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 INTERRUPTED = -SIGINT  # it dies by the signal, so that a shell loop stops
 # The run list is looked at for 30 s where an answer was lost; here it does not lag.
-HASTY_LOOKS = "from qoder_cli.runs import lost; lost.LOOKS, lost.MORE_LOOKS = (0.1,), (0.2,)"
+HASTY_LOOKS = "from qoder_cli.runs import lost; lost.RUN_LIST_LOOKS, lost.THOROUGH_LOOKS = (0.1,), (0.2,)"
 
 
 def waiting(shell: Shell, server: Server, *words: str) -> Going:

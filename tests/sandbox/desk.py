@@ -14,6 +14,8 @@ import pytest
 
 from qoder_cli.nouns.table import Operation, all_operations
 from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.records import AGENT as AGENT
+from qoder_cli.sandbox.records import ENVIRONMENT as ENVIRONMENT
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport
@@ -21,7 +23,6 @@ from tests.support.inprocess import WorldTransport
 TOKEN = "pt-sandbox"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 START = 1_781_427_246.271902  # 2026-06-14T08:54:06Z
-AGENT, ENVIRONMENT = "agent_019eb4d4a06d747c865d5800b9c57ae2", "env_019e64e01a137caf953ac2ac7b42ec5c"
 KEYS = "/vaults/vault_team/credentials"
 BEARER = {"type": "static_bearer", "token": "t-1", "mcp_server_url": "https://a.example.com"}
 STORE = {"type": "memory_store", "memory_store_id": "memstore_project"}

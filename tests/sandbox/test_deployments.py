@@ -69,7 +69,8 @@ def test_sandbox_keeps_a_name_for_one_deployment_until_it_is_archived(desk: Desk
 
 def test_sandbox_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     path = f"/deployments/{desk.made('/deployments')['id']}"
-    desk.world.agent_versions[AGENT] = 4
+    for version in (1, 2, 3):
+        desk.done(f"/agents/{AGENT}", version=version, system=f"Version {version + 1}.")
     plain = {"id": AGENT, "type": "agent"}
     changes: list[Any] = [AGENT, {**plain, "version": 2}, plain]
     versions = [desk.done(path, description="not about the agent")["agent"]["version"]]
@@ -107,11 +108,11 @@ def test_sandbox_hides_secrets_of_resources(desk: Desk) -> None:
     assert made["resources"] == [{"type": kind, "url": url} for kind in ("github_repository", "git_repository")]
 
 
-def each_minute(desk: Desk, like: str) -> str:
+def each_minute(desk: Desk, like: str, **fields: Any) -> str:
     """Add a deployment that fires every minute and behaves like a preset; return its path."""
     schedule = {"expression": "* * * * *", "timezone": "UTC"}
     behaviour = desk.world.deployments[f"dep_{like}"].behaviour
-    return f"/deployments/{desk.world.add_deployment(name='x', schedule=schedule, behaviour=behaviour).id}"
+    return f"/deployments/{desk.world.add_deployment(name='x', schedule=schedule, behaviour=behaviour, **fields).id}"
 
 
 def test_sandbox_fires_a_schedule_while_the_deployment_is_active(desk: Desk) -> None:
@@ -127,7 +128,9 @@ def test_sandbox_fires_a_schedule_while_the_deployment_is_active(desk: Desk) -> 
 
 
 def test_sandbox_pauses_a_deployment_whose_scheduled_run_cannot_start(desk: Desk) -> None:
-    path = each_minute(desk, "nostart")
+    environment = desk.made("/environments")["id"]
+    path = each_minute(desk, "demo", environment_id=environment)
+    desk.done(f"/environments/{environment}/archive")
     desk.clock.sleep(300)
     shown = desk.get(path)
     assert shown["status"] == "paused"

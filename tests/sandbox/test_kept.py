@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.desk import BEARER, KEYS, Desk
+from tests.sandbox.desk import BEARER, ENVIRONMENT, KEYS, Desk
 
 WRITER = "/agents/agent_writer"
 WORK = "/environments/env_workers/work"
@@ -68,7 +68,7 @@ def test_sandbox_starts_nothing_with_an_archived_agent(current: Desk) -> None:
     assert deployment["agent"]["version"] == 3
     current.done(WRITER + "/archive")
     assert current.run(deployment["id"])["error"]["type"] == "agent_archived_error"
-    body = {"agent": "agent_writer", "environment_id": "env_1"}
+    body = {"agent": "agent_writer", "environment_id": ENVIRONMENT}
     assert current.refused("POST", "/sessions", json=body)[0] == 409
     assert current.refused("POST", WRITER, json={"version": 3, "name": "b"})[0] == 409
 
@@ -100,7 +100,7 @@ def test_sandbox_hands_an_item_of_work_from_worker_to_worker(desk: Desk) -> None
         "type": "work_queue_stats", "depth": 1, "pending": 0, "oldest_queued_at": "", "workers_polling": 0,
     }  # fmt: skip
     item = desk.http.get(WORK + "/poll", headers=mine).json()
-    assert (item["id"], item["state"], item["data"]["id"]) == ("work_demo", "queued", "sess_demo")
+    assert (item["id"], item["state"], item["data"]["id"]) == ("work_demo", "queued", "sess_workers")
     assert desk.http.get(WORK + "/poll", headers=other).json() is None
     assert {"depth": 0, "pending": 1, "workers_polling": 2}.items() <= desk.get(WORK + "/stats").items()
     desk.clock.sleep(6)
@@ -123,7 +123,7 @@ def test_sandbox_hands_an_item_of_work_from_worker_to_worker(desk: Desk) -> None
 
 def test_sandbox_queues_a_session_on_hosts_of_ones_own(current: Desk) -> None:
     session = current.made("/sessions", environment_id="env_workers")
-    assert [data["id"] for data in current.ids(WORK, "data")] == [session["id"], "sess_demo"]
+    assert [data["id"] for data in current.ids(WORK, "data")] == [session["id"], "sess_workers"]
     cloud = current.made("/environments")["id"]
     current.made("/sessions", environment_id=cloud)
     assert current.refused("GET", f"/environments/{cloud}/work")[0] == 400

@@ -17,7 +17,7 @@ SENT: dict[str, Any] = {
     "agents.update": {"json": {"version": 3}},
     "environments.work.update": {"json": {"metadata": {"team": "core"}}},
     "memory_stores.memories.create": {"json": {"path": "a.md", "content": "A."}},
-    "sessions.resources.add": {"json": {"type": "file", "file_id": "file_1"}},
+    "sessions.resources.add": {"json": {"type": "file", "file_id": "file_notes"}},
     "sessions.events.send": {"json": {"events": [{"type": "user.interrupt"}]}},
     "vaults.credentials.create": {"json": {"auth": OAUTH}},
     "files.upload": {"files": {"file": ("notes.md", b"Remember.")}},
@@ -46,7 +46,8 @@ def path_of(desk: Desk, operation: Operation) -> str:
     below = f"/sessions/{run['session_id']}"
     ids = SAMPLES | {"session_id": run["session_id"], "run_id": run["id"], "deployment_run_id": run["id"]}
     ids["thread_id"] = desk.ids(below + "/threads")[0]
-    ids["resource_id"] = desk.done(below + "/resources", type="file", file_id="file_0")["id"]
+    mounted = {"type": "file", "file_id": "file_notes", "mount_path": "/data/notes.md"}
+    ids["resource_id"] = desk.done(below + "/resources", **mounted)["id"]
     match operation.id:
         case "deployments.unpause":
             ids["deployment_id"] = "dep_paused"
@@ -144,6 +145,11 @@ def test_sandbox_errors_name_their_request(desk: Desk) -> None:
         ("/deployment_runs?after_id=before:drun_1", "after_id"),
         ("/sessions?agent_version=1", "agent_version"),
         ("/deployments?status=active&include_archived=true", "include_archived"),
+        ("/sessions?statuses[]=idle&statuses[]=archived", "statuses[]"),
+        ("/deployments?status=archived", "status"),
+        ("/deployment_runs?trigger_type=cron", "trigger_type"),
+        ("/dreams?statuses[]=cancelled", "statuses[]"),
+        ("/memory_stores/memstore_project/memory_versions?operation=edited", "operation"),
         ("/environments/env_workers/work/poll?block_ms=1000", "block_ms"),
         ("/memory_stores/memstore_project/memories?view=half", "view"),
         ("/memory_stores/memstore_project/memories?depth=0", "depth"),
@@ -160,12 +166,18 @@ def test_sandbox_refuses_a_page_that_leads_nowhere_and_ignores_unknown_queries(c
     assert current.get("/deployments", colour="red")["data"]
 
 
+def test_sandbox_refuses_a_status_together_with_archived_ones(current: Desk) -> None:
+    both = {"status": "active", "include_archived": "true"}
+    wrong = (400, "invalid_request_error", "include_archived")
+    assert current.refused("GET", "/deployments", params=both) == wrong
+
+
 EVENT = {"type": "user.message", "content": "Report."}
 RUBRIC = {"type": "text", "content": "x"}
 OUTCOME = {"type": "user.define_outcome", "description": "green", "rubric": RUBRIC}
 CRON = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
 BUDGET = {"type": "limit", "max_credit_cost": "1.00"}
-FILE = {"type": "file", "file_id": "file_1"}
+FILE = {"type": "file", "file_id": "file_notes"}
 TOOLSET = {"type": "agent_toolset_20260401"}
 SYSTEM = {"type": "system.message", "content": "x"}
 CUSTOM = {"type": "custom", "name": "page", "description": "Pages.", "input_schema": {"type": "object"}}
@@ -235,7 +247,7 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"resources": [{"type": "memory_store"}]}, "resources.0.memory_store_id"),
         ({"resources": [{**FILE, "path": "/a"}]}, "resources.0.path"),
         ({"resources": [FILE] * 501}, "resources"),
-        ({"vault_ids": ["vault_1"] * 51}, "vault_ids"),
+        ({"vault_ids": ["vault_team"] * 51}, "vault_ids"),
         ({"vault_ids": ["env_1"]}, "vault_ids.0"),
         ({"name": "  "}, "name"),
     ],
@@ -331,6 +343,60 @@ def test_sandbox_names_the_field_that_is_wrong(current: Desk, path: str, change:
         assert current.refused("POST", "/memory_stores/memstore_project", json=change) == wrong
 
 
+# What a body cannot refer to, and the field that is named: it is not there, or it is archived.
+GONE, RETIRED = (404, "not_found_error"), (409, "conflict_error")
+ARCHIVED = {"agents": "agent_writer", "vaults": "vault_team", "memory_stores": "memstore_project"}
+OWN_HOSTS = {"environment_id": "env_workers"}
+REFERRED: dict[str, list[tuple[dict[str, Any], tuple[int, str], str]]] = {
+    "/sessions": [
+        ({"agent": "agent_x"}, GONE, "agent.id"),
+        (agent(version=9), GONE, "agent.version"),
+        ({"agent": "agent_writer"}, RETIRED, "agent.id"),
+        ({"environment_id": "env_x"}, GONE, "environment_id"),
+        ({"environment_id": "env_retired"}, RETIRED, "environment_id"),
+        ({"vault_ids": ["vault_x"]}, GONE, "vault_ids.0"),
+        ({"vault_ids": ["vault_team"]}, RETIRED, "vault_ids.0"),
+        ({"resources": [{"type": "file", "file_id": "file_x"}]}, GONE, "resources.0.file_id"),
+        ({"resources": [{**STORE, "memory_store_id": "memstore_x"}]}, GONE, "resources.0.memory_store_id"),
+        ({"resources": [STORE]}, RETIRED, "resources.0.memory_store_id"),
+        (event(**OUTCOME | {"rubric": {"type": "file", "file_id": "file_x"}}), GONE, "initial_events.0.rubric.file_id"),
+    ],
+    "/agents": [
+        ({"skills": [{"type": "custom", "skill_id": "skill_x"}]}, GONE, "skills.0.skill_id"),
+        ({"skills": [{"type": "custom", "skill_id": "skill_release_notes", "version": "9"}]}, GONE, "skills.0.version"),
+        ({"multiagent": {"type": "coordinator", "agents": ["agent_x"]}}, GONE, "multiagent.agents.0.id"),
+    ],
+    "/dreams": [
+        ({"inputs": [{**STORE, "memory_store_id": "memstore_x"}]}, GONE, "inputs.0.memory_store_id"),
+        ({"inputs": [{"type": "sessions", "session_ids": ["sess_x"]}]}, GONE, "inputs.0.session_ids.0"),
+    ],
+}
+REFERRED["/deployments"] = REFERRED["/sessions"]
+
+
+@pytest.mark.parametrize("path", REFERRED)
+def test_sandbox_refuses_what_refers_to_something_that_is_not_there(desk: Desk, path: str) -> None:
+    well = desk.made(path)
+    desk.clock.sleep(10)
+    desk.get(f"{path}/{well['id']}")
+    for home, id in ARCHIVED.items() if path != "/dreams" else ():
+        desk.done(f"/{home}/{id}/archive")
+    for change, refused, param in REFERRED[path]:
+        assert desk.refused("POST", path, json=BODIES[path] | change) == (*refused, param)
+        if path == "/deployments":
+            assert desk.refused("POST", f"{path}/{well['id']}", json=change) == (*refused, param)
+
+
+@pytest.mark.parametrize("more", [{"resources": [{"type": "file", "file_id": "file_notes"}]}, {"variables": "A=1"}])
+def test_sandbox_gives_own_hosts_neither_resources_nor_variables(desk: Desk, more: dict[str, Any]) -> None:
+    [(name, value)] = more.items()
+    name = "environment_variables" if name == "variables" else name
+    for path in ("/sessions", "/deployments"):
+        said = {"A": "1"} if (path, value, desk.generation) == ("/sessions", "A=1", "current") else value
+        body = BODIES[path] | OWN_HOSTS | {name: said}
+        assert desk.refused("POST", path, json=body) == (400, "invalid_request_error", name)
+
+
 def test_sandbox_says_what_is_missing_and_what_nobody_knows(desk: Desk) -> None:
     without = {key: value for key, value in BODY.items() if key != "name"}
     slip = {**without, "nmae": "report"}  # is told before what is missing for it
@@ -348,7 +414,7 @@ def test_sandbox_refuses_a_body_that_is_no_json_object(desk: Desk, path: str, bo
 
 def test_sandbox_takes_all_that_the_official_sdk_can_say(desk: Desk) -> None:
     checkout = {"type": "branch", "name": "main"}
-    rubric = {"type": "file", "file_id": "file_1"}
+    rubric = {"type": "file", "file_id": "file_notes"}
     body = BODY | {
         "description": "all of it",
         "environment_variables": "A=1",
@@ -362,7 +428,7 @@ def test_sandbox_takes_all_that_the_official_sdk_can_say(desk: Desk) -> None:
             {**STORE, "access": "read_only", "instructions": "x"},
         ],
         "schedule": CRON,
-        "vault_ids": ["vault_1"],
+        "vault_ids": ["vault_team"],
     }
     assert set(OPERATIONS["deployments.create"].body) == set(body)
     assert desk.post("/deployments", body).is_success

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from qoder_cli.sandbox.samples import PRESETS, Preset
-from tests.sandbox.desk import START, Desk
+from tests.sandbox.desk import START, STORE, Desk
 
 KEYS = ["id", "type", "deployment_id", "agent", "created_at", "session_id", "error", "trigger_context"]
 
@@ -41,6 +41,7 @@ LIVES = [
     ("slow", 8, "completed", None),
     ("idle", 3, "completed", None),
     ("silent", 3, "completed", None),
+    ("file", 3, "completed", None),
     ("scheduled", 3, "completed", None),
     ("fail", 3, "failed", "retries_exhausted"),
     ("terminated", 3, "failed", "session_terminated"),
@@ -174,11 +175,45 @@ def test_sandbox_shows_a_new_session_as_the_live_ones(desk: Desk) -> None:
 
 
 def test_sandbox_hands_a_session_what_its_deployment_has(current: Desk) -> None:
-    more = {"environment_variables": "A=1\nB=2", "vault_ids": ["vault_1"]}
-    made = current.made("/deployments", **more, resources=[{"type": "file", "file_id": "file_1"}])
+    more = {"environment_variables": "A=1\nB=2", "vault_ids": ["vault_team"]}
+    made = current.made("/deployments", **more, resources=[{"type": "file", "file_id": "file_notes"}])
     session = current.get(f"/sessions/{current.run(made['id'])['session_id']}")
-    assert (session["environment_variables"], session["vault_ids"]) == ({"A": "1", "B": "2"}, ["vault_1"])
-    assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_1"
+    assert (session["environment_variables"], session["vault_ids"]) == ({"A": "1", "B": "2"}, ["vault_team"])
+    assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_notes"
+
+
+ALL_OF_IT = {
+    "vault_ids": ["vault_team"],
+    "resources": [{"type": "file", "file_id": "file_notes"}, STORE],
+}
+
+
+@pytest.mark.parametrize(
+    ("request_line", "error"),
+    [
+        ("POST /agents/agent_writer/archive", "agent_archived_error"),
+        ("POST /environments/{env}/archive", "environment_archived_error"),
+        ("DELETE /environments/{env}", "environment_not_found_error"),
+        ("POST /vaults/vault_team/archive", "vault_archived_error"),
+        ("DELETE /vaults/vault_team", "vault_not_found_error"),
+        ("DELETE /files/file_notes", "file_not_found_error"),
+        ("POST /memory_stores/memstore_project/archive", "memory_store_archived_error"),
+        ("DELETE /memory_stores/memstore_project", "session_resource_not_found_error"),
+        ("DELETE /skills/skill_release_notes", "skill_not_found_error"),
+        ("POST /environments/{env} self_hosted", "self_hosted_resources_unsupported_error"),
+    ],
+)
+def test_sandbox_starts_nothing_without_what_the_deployment_uses(desk: Desk, request_line: str, error: str) -> None:
+    skills = [{"type": "custom", "skill_id": "skill_release_notes"}]
+    desk.done("/agents/agent_writer", version=3, skills=skills)
+    env = desk.made("/environments")["id"]
+    made = desk.made("/deployments", **ALL_OF_IT | {"agent": "agent_writer", "environment_id": env})
+    method, path, *more = request_line.format(env=env).split()
+    body = {"config": {"type": "self_hosted"}} if more else None
+    assert desk.http.request(method, path, json=body).is_success
+    run = desk.run(made["id"])
+    shown = desk.get(f"/deployment_runs/{run['id']}")
+    assert (shown["error"]["type"], shown.get("session_id")) == (error, None)
 
 
 def test_sandbox_stops_a_cancelled_session_a_moment_later(desk: Desk) -> None:

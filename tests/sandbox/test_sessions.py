@@ -13,7 +13,7 @@ def texts(desk: Desk, session: Any) -> list[str]:
     return [event["content"][0]["text"] for event in events]
 
 
-@pytest.mark.parametrize("agent", [AGENT, "agent_nostart"])  # whose runs never start is an ordinary one here
+@pytest.mark.parametrize("agent", [AGENT, "agent_skip"])  # whose runs never start is an ordinary one here
 def test_sandbox_does_in_a_session_what_it_is_created_for(desk: Desk, agent: str) -> None:
     begin = {"initial_events": [said("What is new?")], "metadata": {"qoder_key": "k-1"}}
     session = desk.made("/sessions", agent=agent, title="News", **begin)
@@ -35,14 +35,14 @@ def test_sandbox_waits_in_a_session_for_its_first_message(desk: Desk) -> None:
 
 
 def test_sandbox_sessions_are_as_their_agent_and_as_it_is_changed_for_them(desk: Desk) -> None:
-    asks = {"id": "agent_ask", "type": "agent", "version": 3}
+    asks = {"id": "agent_ask", "type": "agent", "version": 1}
     session = desk.made("/sessions", agent=asks, initial_events=[said("Push it.")])
     assert asks.items() <= session["agent"].items()
     desk.clock.sleep(3)
     assert desk.events(session)[-1]["stop_reason"]["type"] == "requires_action"
     overrides = {"id": AGENT, "type": "agent_with_overrides", "model": {"id": "auto"}, "system": "Be short."}
     shown = desk.made("/sessions", agent=overrides)["agent"]
-    assert (overrides | {"type": "agent", "name": "sandbox-agent"}).items() <= shown.items()
+    assert (overrides | {"type": "agent", "name": "demo-agent"}).items() <= shown.items()
 
 
 def test_sandbox_takes_variables_as_each_generation_wants_them(desk: Desk) -> None:
@@ -100,9 +100,9 @@ def test_sandbox_adds_resources_to_a_session_and_takes_them_away(desk: Desk) -> 
     [repo] = desk.get(path)["data"]
     assert repo["id"].startswith("sesr_")
     assert "authorization_token" not in repo
-    file = {"type": "file", "file_id": "file_1"}
+    file = {"type": "file", "file_id": "file_notes"}
     added = desk.done(path, **file)
-    assert added["mount_path"] == "/mnt/session/uploads/file_1"
+    assert added["mount_path"] == "/mnt/session/uploads/file_notes"
     assert desk.refused("POST", path, json=file)[0] == 409
     assert desk.refused("POST", path, json={"type": "memory_store", "memory_store_id": "memstore_1"})[0] == 400
     assert desk.get(path)["data"] == desk.get(session)["resources"] == [repo, added]

@@ -8,6 +8,7 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import Deployment, World
 from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.inprocess import with_known
 from tests.support.things import Things
 
 LIST = "/deployments?limit=100"
@@ -38,7 +39,7 @@ class Desk:
         self.folder = folder / "files"
         self.folder.mkdir()
         qoder.clock.patience = 20.0
-        self.world = World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=7)
+        self.world = with_known(World(clock=qoder.clock.now, generation=generation, token=TOKEN, seed=7))
         self.goes_wrong()
 
     def goes_wrong(self, *faults: str, **settings: Any) -> None:

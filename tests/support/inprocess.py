@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 
@@ -101,6 +102,26 @@ class WithoutStreams(WorldTransport):
         if request.url.path.endswith("/events/stream"):
             return httpx.Response(501, json={})
         return super().handle_request(request)
+
+
+def with_known(world: World) -> World:
+    """Add the agent, the environment, the vaults and the file that tests of deployments name, and return the world."""
+    at = world.now() - 86400
+    at_version(world, "agent_1", 1)
+    world.keep("environments", at=at, id="env_1", name="env-1", config={"type": "cloud"})
+    for n in (1, 2):
+        world.keep("vaults", at=at, id=f"vault_{n}", display_name=f"vault-{n}")
+    world.keep("files", at=at, id="file_1", filename="one.md")
+    return world
+
+
+def at_version(world: World, id: str, version: int) -> None:
+    """Let an agent have so many versions."""
+    at = world.now() - 86400
+    agent: dict[str, Any] = {"id": id, "name": id, "model": {"id": "auto"}}
+    for number in range(1, version + 1):
+        world.keep("agents.versions", id, at=at, **agent, version=number)
+    world.keep("agents", at=at, **agent, version=version)
 
 
 def seed_runs(world: World, count: int, *, deployment_id: str = "dep_demo", every: float = 60.0) -> list[Run]:

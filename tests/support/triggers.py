@@ -82,6 +82,14 @@ def killed(qoder: Qoder, *words: str) -> None:
     assert qoder("deploy", "run", "dep_1", "--on-lost", "fail", *words).code == 9
 
 
+def lost_twice(qoder: Qoder, *words: str) -> None:
+    """Lose the answers to two starts under one key, at 0 s and at 30 s; no run is listed until 38 s."""
+    killed(qoder, *NIGHT[3:], *words)
+    qoder.wire.on(*TRIGGER, CUT)
+    shows(qoder)
+    assert qoder(*NIGHT, *words).code == 9
+
+
 def seen(ran: Any) -> dict[str, Any]:
     """Return what a user sees of one start: exit code, run, whether it was adopted, how it stands."""
     run = ran.json if ran.out else {}

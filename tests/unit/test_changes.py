@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.changes import ABSENT, HIDDEN, LATEST, Difference, FieldChange, Secrets, difference, lines_of
+from qoder_cli.deployments.form import FORM, LATEST, REPINNING
 from qoder_cli.files.normal import SETTABLE, comparable, settable, spelled_out
+from qoder_cli.nouns.edits.difference import ABSENT, HIDDEN, Difference, FieldChange, Secrets, difference, lines_of
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
@@ -37,7 +38,7 @@ SERVER: dict[str, Any] = {
 
 
 def changed(wanted: dict[str, Any], *, server: dict[str, Any] | None = None, repin: bool = False) -> Difference:
-    return difference(spelled_out(wanted), settable(Deployment(server or SERVER)), repin=repin)
+    return difference(REPINNING if repin else FORM, spelled_out(wanted), settable(Deployment(server or SERVER)))
 
 
 def merged(server: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ BRIEF = {"type": "system.message", "content": [{"type": "text", "text": "Be brie
         ({"resources": []}, [("resources[0]", FILE, ABSENT)], None),
         (
             {"vault_ids": ["vault_2", "vault_1"]},
-            [("vault_ids[0]", "vault_1", "vault_2"), ("vault_ids[1]", "vault_2", "vault_1")],
+            [("vault_ids[0]", ABSENT, "vault_2"), ("vault_ids[1]", "vault_2", ABSENT)],
             None,
         ),
         (
@@ -124,7 +125,7 @@ def test_difference_of_a_deployment_and_itself_is_none_in_any_order_of_keys(vari
         return [turned(item) for item in value] if isinstance(value, list) else value
 
     known = settable(Deployment(DEPLOYMENTS[variant]))
-    assert difference(turned(known), known) == ({}, [])
+    assert difference(FORM, turned(known), known) == ({}, [])
 
 
 def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -164,7 +165,7 @@ def test_difference_shows_what_is_no_default_of_the_server() -> None:
     assert change == ("initial_events[0].max_iterations", 5, ABSENT)
     [change] = changed({"resources": [FILE]}, server={"resources": [{**FILE, "mount_path": "/data"}]}).changes
     assert change == ("resources[0].mount_path", "/data", ABSENT)
-    shown = difference({"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {}).changes
+    shown = difference(FORM, {"initial_events": [{**OUTCOME, "max_iterations": 3}]}, {}).changes
     assert ("initial_events[0].max_iterations", ABSENT, 3) in shown
 
 
@@ -180,12 +181,47 @@ def test_difference_shows_what_is_no_default_of_the_server() -> None:
 )
 def test_difference_shows_what_means_something_else_however_deep(one: Any, other: Any) -> None:
     def of(value: Any) -> dict[str, Any]:
-        return {"resources": [{"type": "file", "x": {"y": [value, 1]}}]}
+        return {"resources": [{"type": "file", "x": {"y": [value, "end"]}}]}
 
     for before, after in ((one, other), (other, one)):
-        found = difference(of(after), of(before))
+        found = difference(FORM, of(after), of(before))
         assert found.body == of(after)
-        assert [change.path.startswith("resources[0].x.y[0]") for change in found.changes] == [True]
+        assert {change.path.startswith("resources[0].x.y[0]") for change in found.changes} == {True}
+
+
+LIST = "resources"
+GIT = {"type": "git_repository", "url": "https://x"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (["a", "b", "c"], ["b", "c", "d"], ['- resources[0]: "a"', '+ resources[2]: "d"']),
+        (["a", "b"], ["b", "a"], ['+ resources[0]: "b"', '- resources[1]: "b"']),
+        ([FILE, GIT], [GIT], ['- resources[0]: {"type":"file","file_id":"file_1"}']),
+        ([FILE, GIT], [{**GIT, "ref": "main"}], ["- resources[0]: {FILE}", '+ resources[0].ref: "main"']),
+        ([GIT], [FILE, GIT], ['+ resources[0].type: "file"', '+ resources[0].file_id: "file_1"']),
+        ([GIT], [{**GIT, "url": "https://y"}], ['+ resources[0].url: "https://y"', "- resources[0]: {GIT}"]),
+        ([{"a": [1, 2, 3]}], [{"a": [1, 3]}], ["- resources[0].a[1]: 2"]),
+        ([{"x": 1}], [{"x": 2}], ["~ resources[0].x: 1 -> 2"]),  # what has no name is known by its place
+    ],
+)
+def test_difference_shows_of_a_list_what_goes_and_what_comes(before: Any, after: Any, lines: list[str]) -> None:
+    found = difference(FORM, {LIST: after}, {LIST: before})
+    told = [line for change in found.changes for line in lines_of(change, Secrets())]
+    named = {"FILE": json.dumps(FILE, separators=(",", ":")), "GIT": json.dumps(GIT, separators=(",", ":"))}
+    wanted = [line.replace("{FILE}", named["FILE"]).replace("{GIT}", named["GIT"]) for line in lines]
+    assert sorted(line for line in told if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
+
+
+@given(
+    st.lists(st.integers(0, 40), unique=True, max_size=12), st.sets(st.integers(0, 40)), st.sets(st.integers(41, 60))
+)
+def test_difference_shows_no_item_of_a_list_that_stays(before: list[int], gone: set[int], new: set[int]) -> None:
+    after = [item for item in before if item not in gone] + sorted(new)
+    changes = difference(FORM, {LIST: after}, {LIST: before}).changes
+    assert [change.before for change in changes if change.after is ABSENT] == [item for item in before if item in gone]
+    assert [change.after for change in changes if change.before is ABSENT] == sorted(new)
 
 
 def test_difference_sends_what_the_server_never_tells_and_shows_it_not() -> None:
@@ -242,7 +278,7 @@ def test_difference_makes_the_server_match_any_file(wanted: Any, others: Any, re
 @given(wanted=WANTED)
 def test_difference_of_a_creation_shows_each_value_that_is_not_empty(wanted: dict[str, Any]) -> None:
     fields = spelled_out(wanted)
-    changes = difference(fields, {}).changes
+    changes = difference(FORM, fields, {}).changes
     assert all(change.before is ABSENT for change in changes)
     assert {change.path.partition(".")[0].partition("[")[0] for change in changes} == {
         name for name, value in fields.items() if value not in (None, "", [], {})

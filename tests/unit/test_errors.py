@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from qoder_cli.base.errors import Exit, NoAnswer, QoderError, Signalled
+from qoder_cli.base.errors import Exit, NoResponse, QoderError, Signalled
 
 
 @pytest.mark.parametrize("name", ["message", "hint", "next", "run_id", "kind", "exit", "shell", "sent", "anything"])
 def test_errors_are_never_written_to(name: str) -> None:
-    error = NoAnswer("lost", hint="wait")
+    error = NoResponse("lost", hint="wait")
     before = dict(vars(error))
     with pytest.raises(AttributeError, match="with_"):
         setattr(error, name, "else")

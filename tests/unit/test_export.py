@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment
-from qoder_cli.deployments.changes import difference
+from qoder_cli.deployments.form import FORM
 from qoder_cli.files import yamlread
 from qoder_cli.files.export import export
 from qoder_cli.files.load import Declared, load, missing_for_create
 from qoder_cli.files.normal import EMPTY, REQUIRED, comparable, settable
+from qoder_cli.nouns.edits.difference import difference
 from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 
@@ -37,7 +38,7 @@ def said(deployment: Deployment) -> str:
     text = export(deployment)
     declared = taken_back(text)
     assert one_spelling(declared.fields) == one_spelling(settable(deployment))
-    assert difference(declared.fields, settable(deployment)) == ({}, [])
+    assert difference(FORM, declared.fields, settable(deployment)) == ({}, [])
     assert missing_for_create(declared) == []
     return text
 

@@ -7,12 +7,13 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import OutcomeUnknown, Unavailable
 from qoder_cli.base.model import Resource
-from qoder_cli.http.change import Sent, object_write
 from qoder_cli.http.pace import Closed, Pace, next_try
+from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder
 from tests.support.desk import BODY
+from tests.support.inprocess import with_known
 from tests.support.things import Things
 
 
@@ -54,14 +55,14 @@ def test_pace_that_is_closed_before_the_second_attempt_leaves_it_unknown(qoder: 
     service, pace = Things(qoder, "current", "create:drop-before"), Pace(qoder.clock, per_second=20)
     qoder.clock.at_sleep = pace.close
     write = creation(qoder, pace, repeatable=True)
-    with pytest.raises(OutcomeUnknown, match="stopped before it could be retried"):
+    with pytest.raises(OutcomeUnknown, match="stopped before it could be sent again"):
         write.send()
     assert (len(service.writes), write.may_have_acted) == (1, True)
 
 
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
 def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, paused: float) -> None:
-    Things(qoder, "current", f"create:{fault}")
+    with_known(Things(qoder, "current", f"create:{fault}").world)
     pace = RecordedPace(qoder.clock, per_second=20)
     creation(qoder, pace).send()
     assert pace.paused == paused

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from qoder_cli.base import pool, signals
-from qoder_cli.base.errors import NoAnswer, Signalled
+from qoder_cli.base.errors import NoResponse, Signalled
 from qoder_cli.base.pool import Pool, Task
 from qoder_cli.base.times import Clock
 from qoder_cli.http.answers import Answer, Pending, answer_to
@@ -151,7 +151,7 @@ def test_task_that_is_given_up_does_not_do_what_it_is_for(is_early: bool) -> Non
     task = Pending(call).start()
     if not is_early:
         assert has_committed.wait(30)
-    with pytest.raises(NoAnswer) as late:
+    with pytest.raises(NoResponse) as late:
         answer_to(task, 0.01)
     go_on.set()
     assert task.wait(30)

@@ -205,7 +205,7 @@ def test_remembered_runs_are_found_by_a_prefix_with_those_that_were_started(fold
     runs(app, ("drun_ab1", "dep_1", AT), ("drun_ab2", "dep_1", AT), ("drun_aXc", "dep_1", AT))
     for number in (2, 3):
         attempt = app.store.begin(at=1.0, ahead=None, profile="p", host=HOST, deployment="dep_1", key="k")
-        app.store.settle(attempt, f"drun_ab{number}")
+        app.store.record_run(attempt, f"drun_ab{number}")
     expected = {"drun_ab": ["drun_ab1", "drun_ab2", "drun_ab3"], "drun_a_": [], "drun_A": []}
     assert {prefix: run_ids_with_prefix(app.store, HOST, prefix) for prefix in expected} == expected
     assert run_ids_with_prefix(app.store, "elsewhere", "drun_") == []

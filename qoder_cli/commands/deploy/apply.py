@@ -12,7 +12,8 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.step import Applied, Step
+    from qoder_cli.deployments.step import Step
+    from qoder_cli.nouns.edits.step import Applied
 
 _FILES = argument("FILE...", "Files, folders or - for stdin.", values.files, default=None)
 
@@ -52,8 +53,9 @@ def apply(
       qoder deploy export dep_minute | qoder deploy apply - --exit-code"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import look_again, plan
-    from qoder_cli.deployments.step import show_changes, without_writing
+    from qoder_cli.deployments.step import show_changes
     from qoder_cli.files.load import load
+    from qoder_cli.nouns.edits.step import without_writing
 
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
@@ -130,6 +132,7 @@ def _few(names: Sequence[str]) -> str:
 def _apply(app: App, steps: Sequence["Step"]) -> None:
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
+    from qoder_cli.nouns.edits.step import give_up
 
     done: dict[int, Applied] = {}
 
@@ -146,7 +149,7 @@ def _apply(app: App, steps: Sequence["Step"]) -> None:
         return f"applying: {len(done)} of {len(steps)}"
 
     def items() -> "list[Applied]":
-        return [done[number] if number in done else applying.give_up(step) for number, step in enumerate(steps)]
+        return [done[number] if number in done else give_up(step) for number, step in enumerate(steps)]
 
     signalled = None
     try:
@@ -163,7 +166,7 @@ def _apply(app: App, steps: Sequence["Step"]) -> None:
 
 
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
-    from qoder_cli.deployments.step import FIRST
+    from qoder_cli.nouns.edits.step import FIRST
 
     shown = [item for item in items if item.is_fine or app.output.format != "id"]
     app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)

@@ -1,24 +1,22 @@
 """`qoder deploy create` and `update`: a deployment from options."""
 
-import shlex
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
-from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA
-from qoder_cli.deployments.lookup import alive, deployment_id_of, find_deployment, read_all
+from qoder_cli.commands import editing
+from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA, Making, taken
+from qoder_cli.deployments.lookup import deployment_id_of, find_deployment, read_all
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
-from qoder_cli.http.pace import WRITES_PER_SECOND, Pace
-from qoder_cli.output.results import last_words
-from qoder_cli.output.views import deployment_fields
+from qoder_cli.nouns.shown import show
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.step import Applied, Step
+    from qoder_cli.deployments.step import Step
 
 _ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
@@ -44,46 +42,46 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, said: Fields, dry_run: bool = DRY_RUN) -> None:
-    """Create a deployment. Fails if the name is taken.
+def create(app: App, typed: Fields, making: Making) -> None:
+    """Create a deployment.
 
     Requires --name, --agent, --environment and --message. With --schedule it
     starts firing at once; without, it only runs when you start it. For every
     other setting use a file: qoder deploy apply FILE.
 
-    Exits 6 if the name is taken, 9 if the response was lost and it is unclear
-    whether it was created.
+    Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
+    what then; 9 if the response was lost and it is unclear whether it was
+    created.
 
     Examples:
-      qoder deploy create --name a --agent agent_1 --environment env_1 -m Report
-      echo Report | qoder deploy create --name b --agent agent_1@3 -m - \\
-        --environment env_1 --schedule '0 2 * * *' --timezone UTC --budget 5"""
+      qoder deploy create --name a --agent writer --environment default -m Report
+      echo Report | qoder deploy create --name b --agent writer@3 -m - \\
+        --environment default --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import creating, with_ids
     from qoder_cli.files.load import missing_for_create
 
-    fields = read_fields(app, said._asdict())
-    declared = declare_fields(fields | said.whole(None, {}, {}))
+    making.check()
+    fields = read_fields(app, typed._asdict())
+    declared = declare_fields(fields | typed.whole(None, {}, {}))
     if missing := missing_for_create(declared):
         options = [OPTIONS[field] for field in missing]
         plural = "s" if len(options) > 1 else ""
         raise UsageError(f"missing required option{plural}: {', '.join(options)}")
     [declared] = with_ids(app, [declared])
-    with nullcontext() if dry_run else turn(app):
-        if taken := alive(read_all(app), declared.name):
-            update = shlex.join(app.command("deploy", "update", taken[0].id))
-            raise Rejected(
-                f"a deployment named {declared.name!r} already exists ({', '.join(found.id for found in taken)})",
-                hint=f"choose another name, or update it: {update}",
-            )
-        _write(app, creating(declared), dry_run=dry_run, doing="creating")
+    with nullcontext() if making.dry_run else turn(app):
+        step = creating(declared)
+        if found := taken(app, step.noun, declared.name, making, step):
+            show(app, step.noun, found)
+            return
+        _write(app, step, dry_run=making.dry_run, doing="creating")
 
 
 def update(
     app: App,
     deployment: str = ONE_DEPLOYMENT,
     *,
-    said: Fields,
+    typed: Fields,
     no_schedule: bool = flag("--no-schedule", "Remove the schedule."),
     no_vault: bool = flag("--no-vault", "Remove all vaults."),
     remove_metadata: Texts = REMOVE_METADATA,
@@ -105,38 +103,38 @@ def update(
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
-        (no_schedule, said.schedule or said.timezone, "schedule", {"schedule": None}),
-        (no_vault, said.vaults, "vault", {"vault_ids": []}),
-        (no_budget, said.budget, "budget", {"budget": None}),
+        (no_schedule, typed.schedule or typed.timezone, "schedule", {"schedule": None}),
+        (no_vault, typed.vaults, "vault", {"vault_ids": []}),
+        (no_budget, typed.budget, "budget", {"budget": None}),
     ):
         if is_cleared and given:
             raise UsageError(f"--{name} and --no-{name} cannot be used together")
         if is_cleared:
             cleared |= nothing
-    fields = read_fields(app, said._asdict()) | cleared
-    typed = (
+    fields = read_fields(app, typed._asdict()) | cleared
+    values = (
         fields
-        | schedule_of(said.schedule, said.timezone, ANY_SCHEDULE)
-        | metadata_of(said.metadata, remove_metadata, {})
+        | schedule_of(typed.schedule, typed.timezone, ANY_SCHEDULE)
+        | metadata_of(typed.metadata, remove_metadata, {})
     )
-    if not typed:
+    if not values:
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
-    declare_fields(typed)  # errors first, before any request
+    declare_fields(values)  # errors first, before any request
     with nullcontext() if dry_run else turn(app):
         current = find_deployment(app, deployment_id_of(deployment, app))
         current_fields = settable(current)
-        fields |= said.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
-        others = list(read_all(app)) if said.name not in (None, current.name) else []
+        fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
+        others = list(read_all(app)) if typed.name not in (None, current.name) else []
         [declared] = with_ids(app, [declare_fields(fields)])
-        if said.agent is not None:
+        if typed.agent is not None:
             [declared] = at_latest(app, [declared], [current])
-        step = changing(declared, current, others, repin=said.agent is not None)
+        step = changing(declared, current, others, repin=typed.agent is not None)
         _write(app, step, dry_run=dry_run, doing="changing")
 
 
 def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.deployments.applying import apply, give_up
-    from qoder_cli.deployments.step import show_changes, warn_of_plan, without_writing
+    from qoder_cli.deployments.step import show_changes, warn_of_plan
+    from qoder_cli.nouns.edits.step import without_writing
 
     if step.error is not None:
         raise step.error
@@ -153,34 +151,4 @@ def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
             id = planned.found.id if planned.found else ""
             app.output.record(planned.row(), data=planned.as_json(), id=id)
         return
-    applied = None
-    try:
-        applied = apply(app, step, Pace(app.clock, per_second=WRITES_PER_SECOND))
-        _print(app, applied)
-    except Signalled as signalled:
-        raise _stopped(app, applied or give_up(step), signalled) from None
-    except InternalError as unwritten:
-        applied = applied or give_up(step)
-        message = f"{applied.label} was {applied.became}, but {unwritten.message}"
-        look = app.looking("deploy", "get", applied.found.id) if applied.found else None
-        raise unwritten.with_(message=message, next=look) from None
-    if applied.error is not None:
-        raise applied.error
-
-
-def _print(app: App, applied: "Applied") -> None:
-    if (found := applied.found) is not None and applied.is_fine:
-        fields = deployment_fields(found, now=app.client.server_now())
-        app.output.record(fields, data=found.as_json(), id=found.id)
-
-
-def _stopped(app: App, applied: "Applied", signalled: Signalled) -> QoderError:
-    """Print what is known of the deployment; return the last words."""
-    if not app.out.has_written:
-        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            _print(app, applied)
-    if applied.error is None:
-        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
-    stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
-    is_unknown = applied.action == "unknown"
-    return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)
+    editing.write(app, step)

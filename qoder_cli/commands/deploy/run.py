@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from qoder_cli.app import App
+from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled, UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 PARALLEL = 8  # runs started at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
-_LOST = "If the response is lost: adopt the run that was started, resend the request, or fail."
+_LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 at once (fail)."
 _IF_IDLE = flag("--if-idle", "Start nothing while another run is running (checked, not locked).")
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
@@ -56,7 +57,8 @@ def run(
 
     Runs cost credits, so qoder never starts one twice by accident. If the
     response is lost, it checks the run list for 8 seconds: exactly one
-    matching run is adopted; otherwise it exits 9 and starts nothing.
+    matching run is adopted; otherwise it exits 9 and does not send the
+    request again.
 
     Several deployments are started in parallel, once each; duplicate or
     unknown names stop the command before anything is sent. -o json prints an
@@ -73,13 +75,13 @@ def run(
 
     Try these for free: qoder sandbox -- sh"""
     from qoder_cli.deployments.lookup import deployment_id_of
-    from qoder_cli.runs.trigger import Order, check_key
+    from qoder_cli.runs.trigger import Order
 
     app: App = ctx.obj
     app.flags.on_leave = on_leave
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    key = None if idempotency_key is None else check_key(idempotency_key, app.keep_secrets(app.settings.token))
+    key = None if idempotency_key is None else ids.check_key(idempotency_key, app.keep_secrets(app.settings.token))
     order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
@@ -135,18 +137,17 @@ def _going(app: App, order: "Order") -> "Ended | None":
 
 def _started(app: App, order: "Order") -> "Run":
     """Start a run and return it. Raises QoderError, Signalled."""
-    from qoder_cli.base.ids import called
     from qoder_cli.deployments.lookup import explain_refusal
     from qoder_cli.local.remembered import remember_runs
     from qoder_cli.runs.trigger import Trigger
 
-    what = called(order.typed, order.deployment_id)
+    what = ids.called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
     trigger = Trigger(app, order)
     try:
         run = trigger.start()
     except Signalled as signalled:
-        if trigger.run is not None or not trigger.may_have_acted:
+        if trigger.run is not None or not trigger.write.may_have_acted:
             raise
         raise signalled.in_words(
             f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
@@ -165,7 +166,7 @@ def _started(app: App, order: "Order") -> "Run":
 
 def _accepted(app: App, run: "Run") -> "Ended":
     """Return the state of a run that nobody waits for: it may have failed already."""
-    from qoder_cli.base.outcome import Standing, settle, standing
+    from qoder_cli.base.outcome import Standing, fill_status, standing
     from qoder_cli.runs.ending import Ended, accepted_error
 
     if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
@@ -173,5 +174,5 @@ def _accepted(app: App, run: "Run") -> "Ended":
 
         run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
     else:
-        run = settle(run)
+        run = fill_status(run)
     return Ended(run.id, run, accepted_error(run, app))

@@ -33,17 +33,19 @@ class EnvironmentFields(NamedTuple):
     metadata: Texts = editing.METADATA
 
 
-def create(app: App, typed: EnvironmentFields, file: Text = editing.FILE, dry_run: bool = editing.DRY_RUN) -> None:
+def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Text = editing.FILE) -> None:
     """Create an environment for sessions to run in.
 
     Requires --name. The network is open unless you say otherwise. A session
     does not start if the setup script fails or takes over 10 minutes. ${VAR}
-    in a file is expanded from the environment. Exits 9 if the response was
-    lost and no environment of ours is found: it is never created twice.
+    in a file is expanded from the environment. Exits 6 if the name is taken,
+    unless --if-missing or --allow-duplicate says what then; 9 if the response
+    was lost and no environment of ours is found: it is never created twice.
 
     Examples:
       qoder env create --name data --pip pandas --apt graphviz
       qoder env create --name closed --allow-host example.com --dry-run"""
+    making.check()
     body, options = _read(app, "create", {**typed._asdict(), "file": file})
     given = body.get("config") or {}
     config = body["config"] = changed(given, options, is_new=True)
@@ -52,7 +54,7 @@ def create(app: App, typed: EnvironmentFields, file: Text = editing.FILE, dry_ru
         is_open = networking["type"] == "unrestricted"
         reach = "open (--network limited restricts it)" if is_open else "limited to what is allowed"
         app.progress.note(f"network: {reach}")
-    editing.create(app, _ENV, body, dry_run=dry_run)
+    editing.create(app, _ENV, body, making)
 
 
 def update(
@@ -75,7 +77,7 @@ def update(
       qoder env update default --description 'For reports' --metadata team=core"""
     body, options = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(options)) or typed.self_hosted
-    current = editing.read_current(ctx.obj, _ENV, env, is_said=bool(body) or is_changed)
+    current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
     if is_changed:
         current_config = mapping(current.get("config"))
         config = body.get("config", current_config)

@@ -5,17 +5,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, UsageError
+from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.base.model import Resource, filled, mapping
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.commands.generic import change_things, edit_command, one_argument
 from qoder_cli.http.answers import WITHOUT_BODY
-from qoder_cli.http.change import Sent, object_write
-from qoder_cli.nouns.change import Change, Target
+from qoder_cli.http.readback import Sent, object_write
+from qoder_cli.nouns.edits.thing import Target, target_of
+from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import id_of
 from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS, has_id, path_of
-from qoder_cli.nouns.write import target_of
 
 _ENV, _WORK = NOUNS["env"], NOUNS["env work"]
 _OF_ENV = one_argument(_ENV)
@@ -107,7 +107,7 @@ def poll(
     found = None if answer.status in WITHOUT_BODY else client.understand(answer)
     if found is not None:
         if not has_id(_WORK, mapping(found)):
-            raise NoAnswer("the response is not a work item")
+            raise NoResponse("the response is not a work item")
         show(app, _WORK, found)
         return
     if app.output.is_json:

@@ -1,12 +1,14 @@
 """`qoder run cancel`: stop runs early."""
 
 import shlex
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Interrupted, NotYet, OutcomeUnknown, QoderError, UsageError
+from qoder_cli.base.errors import Interrupted, NotYet, OutcomeUnknown, QoderError, Signalled, UsageError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
@@ -16,13 +18,17 @@ from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import printed
 from qoder_cli.runs.ending import Ended, Wanted, going_on
-from qoder_cli.runs.fleet.wait import wait_for_all
+from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, any_observer
-from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import PolledRun
 
 Key = str | QoderError  # the id of a run, or why there is none
 
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
+
+
+class _Ended(Exception):
+    """A run ended before it could be cancelled."""
 
 
 def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> Any:
@@ -59,7 +65,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
             raise stopped.with_(message=stopped.message + so_far) from None
     polled = [PolledRun(each) for each in requested.values() if isinstance(each, Observer)]
     wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
-    waited = iter(wait_for_all(app, polled, wanted) if polled else [])
+    waited = iter(_waited_for(app, polled, wanted) if polled else [])
     items = {key: each if isinstance(each, Ended) else _judged(app, next(waited)) for key, each in requested.items()}
     if not as_list:
         return items[ids_by_word[typed[0]]]
@@ -110,11 +116,33 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     if not is_going(found) or found.session_id is None:
         return False
     app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
+    attempts = 0
+
+    def session_id() -> str:
+        """Return its session, once more if the request was put off: what works there by now may be somebody else's."""
+        nonlocal attempts
+        attempts += 1
+        now = found if attempts == 1 else observer.read_once()
+        if not is_going(now) or now.session_id is None:
+            raise _Ended
+        return now.session_id
+
     try:
-        cancelling(app.client, found.session_id).send()
+        cancelling(app.client, session_id).send()
+    except _Ended:
+        return False
     except OutcomeUnknown as error:  # the run stops if it was heard
         app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")
     return True
+
+
+def _waited_for(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Ended]:
+    """Wait for all runs, until the deadline or a signal. Return the results."""
+    items: dict[PolledRun, Ended] = {}
+    fleet = Fleet(app, wanted, items.__setitem__)
+    with suppress(Signalled):  # the results name it
+        fleet.until_reported(runs)
+    return [items[polled] for polled in runs]
 
 
 def _judged(app: App, item: Ended) -> Ended:

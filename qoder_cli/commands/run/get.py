@@ -17,6 +17,7 @@ from qoder_cli.runs import names
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.sessions.asks import with_asks
+from qoder_cli.sessions.session import read_session
 
 _EXIT_STATUS = flag("--exit-status", "Exit with the run's outcome; 8 while it is running.")
 _OF_THIS = "Exit 5 unless it is a run of this deployment (id or name)."
@@ -45,8 +46,8 @@ def get(
     evaluated: Fields = {}
     if app.output.format == "table" and found.session_id and not is_going(found):
         with suppress(ApiError):
-            session = app.client.get(f"/sessions/{segment(found.session_id)}", retry=False)
-            evaluated = evaluation_fields(mapping(session))
+            session = read_session(app.client, found.session_id, retry=False)
+            evaluated = evaluation_fields(session)
     app.show_run(found, **evaluated)
     remember_runs(app.store, app.settings, [found])
     if exit_status and (error := ending_error(found, app)):

@@ -215,11 +215,10 @@ def _row(app: App) -> Callable[[Run], Fields]:
     """Return what makes a row; on a terminal with names of deployments."""
     if not app.output.is_drawn:
         return run_row
-    known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-    count = Counter(each.name for each in known)
+    deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
+    count = Counter(deployment.name for deployment in deployments)
     # A name that two have, or that looks like an id, would be ambiguous.
-    telling = (each for each in known if count[each.name] == 1 and not each.name.startswith("dep_"))
-    names = {each.id: each.name for each in telling if each.name}
+    names = {id: name for id, name, *_ in deployments if count[name] == 1 and name and not name.startswith("dep_")}
     now = app.client.server_now()
     return lambda run: listed_run(run, now=now, names=names, is_wide=app.output.is_wide)
 

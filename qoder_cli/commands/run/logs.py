@@ -6,10 +6,10 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import NoAnswer, UsageError
+from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import settle
+from qoder_cli.base.outcome import fill_status
 from qoder_cli.base.times import parse_when
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
@@ -106,9 +106,9 @@ def _show(app: App, chosen: str, selection: "Selection", tail: int | None) -> No
         run: Run | None = Run(session_of(app, chosen))
     else:
         run = Run.read(app.client.get(f"/deployment_runs/{segment(chosen)}"))
-    if run is None:
-        raise NoAnswer(f"unexpected response: not run {chosen}")
-    log = log_of(app, settle(run), selection)
+    if run is None or run.id != chosen:
+        raise NoResponse(f"unexpected response: not run {chosen}")
+    log = log_of(app, fill_status(run), selection)
     with explained(run), Printer(app, selection) as printer:
         for events in past_events(log, selection, tail):
             printer.show(events)

@@ -11,7 +11,7 @@ from qoder_cli.base.times import Clock
 from qoder_cli.commands.run.logs_of_one import explained, following, log_of
 from qoder_cli.runs.ending import needs_answer
 from qoder_cli.runs.observe import Observer, any_observer
-from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import LONGEST_PAUSE, Log
 from qoder_cli.sessions.showing import Printer, Selection, credits_of, past_events
@@ -88,10 +88,10 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
     try:
         for events in follower.batches(lambda: polled.due):
             printer.show(events)
-            if told := [event for event in events if event.get("type") in ends]:
-                polled.wake(app.clock.monotonic(), is_quick=not is_asking(told[-1]))
-            tells_of_the_end = follower.delivers or not selection.types
-            if _has_ended(polled, app.clock, CHECK_EVERY if tells_of_the_end else LONGEST_PAUSE):
+            if endings := [event for event in events if event.get("type") in ends]:
+                polled.wake(app.clock.monotonic(), is_quick=not is_asking(endings[-1]))
+            hears_the_end = follower.delivers or not selection.types
+            if _has_ended(polled, app.clock, CHECK_EVERY if hears_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
                 break

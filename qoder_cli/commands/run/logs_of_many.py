@@ -23,7 +23,7 @@ GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
 
 
 @dataclass
-class Log:
+class RunLog:
     """One run's log. `item` has the run and, once its batches are read, the error."""
 
     item: Ended
@@ -54,13 +54,13 @@ def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | 
     worst = deciding_error(items)
     if worst is None:
         return
-    said = next(item.said for item in items if item.error is worst)
+    message = next(item.said for item in items if item.error is worst)
     if len(typed) > 1:
-        said = f"{sum(item.error is not None for item in items)} of {len(typed)} logs are incomplete: {said}"
-    raise last_words(worst, said)
+        message = f"{sum(item.error is not None for item in items)} of {len(typed)} logs are incomplete: {message}"
+    raise last_words(worst, message)
 
 
-def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[Log]:
+def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> Iterator[RunLog]:
     """Yield the logs in order, read in threads, with a first batch. Raises UsageError."""
     app.connect()
     is_fresh = freshness(app)
@@ -68,8 +68,8 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
     if mistake := next((found for found in ids.values() if isinstance(found, UsageError)), None):
         raise mistake
 
-    def open_log(word: str) -> Log:
-        log, id = Log(Ended(word)), ids[word]
+    def open_log(word: str) -> RunLog:
+        log, id = RunLog(Ended(word)), ids[word]
         try:
             if isinstance(id, QoderError):
                 raise id
@@ -93,7 +93,7 @@ def _read(app: App, typed: Sequence[str], selection: Selection, tail: int | None
     yield from in_order(open_log, typed, at_a_time=size)
 
 
-def _to_the_end(log: Log) -> Iterator[Events]:
+def _to_the_end(log: RunLog) -> Iterator[Events]:
     """Yield a log's batches; an ApiError becomes its error."""
     if log.item.found is None:
         return
@@ -104,7 +104,7 @@ def _to_the_end(log: Log) -> Iterator[Events]:
         log.item = log.item.with_(error=error)
 
 
-def _as_lines(app: App, log: Log, events: Iterator[Events], selection: Selection) -> bool:
+def _as_lines(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
     """Print a log, as a transcript below a heading. Return whether it had any events."""
     run, format = log.item.found, app.output.format
     run_id = run.id if run else None
@@ -121,7 +121,7 @@ def _as_lines(app: App, log: Log, events: Iterator[Events], selection: Selection
     return printer.shown
 
 
-def _in_array(app: App, log: Log, events: Iterator[Events], selection: Selection) -> bool:
+def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
     """Print a run with its `events` as an item of one JSON array. Return whether it had any."""
     indent = app.output.indent
 
@@ -141,7 +141,7 @@ def _in_array(app: App, log: Log, events: Iterator[Events], selection: Selection
         if wanted := [line(3) + nested(event, 3) for event in batch if selection.takes(event)]:
             app.out.write(comma + ",".join(wanted))
             comma = ","
-    told = log.item.as_json()  # now it is known whether all could be read
-    closing = nested({name: told[name] for name in _BEHIND}, 1).removeprefix("{")
+    shown = log.item.as_json()  # now it is known whether all could be read
+    closing = nested({name: shown[name] for name in _BEHIND}, 1).removeprefix("{")
     app.out.write((line(2) if comma else "") + "]," + closing)
     return bool(comma)

@@ -1,6 +1,6 @@
 """`qoder run approve`, `deny`, `answer` and `send`: what answers an agent."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -21,6 +21,9 @@ from qoder_cli.cli.options import (
     options_typed,
     wanted_of,
 )
+
+if TYPE_CHECKING:
+    from qoder_cli.runs.ending import Wanted
 
 _CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.", default=None)
 _SAME = "Refuse (exit 6) unless it is the call with this hash. Once for each call."
@@ -52,7 +55,12 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
       qoder run approve last
       qoder run approve last --all --yes --wait --result
       qoder session approve sess_demo evt_1 --input-sha256 HEX --yes"""
-    return _decide(app, run, chosen, waiting, "approve")
+    from qoder_cli.runs.target import target_of, waits_of
+    from qoder_cli.sessions.answering import decide, deliver
+
+    run, wanted, how = _options_of(app, run, chosen, waiting, "approve")
+    target = target_of(run, app)
+    return deliver(app, target, decide(app, target, verb="approve", because=None, **how), waits_of(app, wanted))
 
 
 def deny(
@@ -71,13 +79,18 @@ def deny(
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
       qoder session deny sess_demo evt_1 --yes --wait"""
-    return _decide(app, run, chosen, waiting, "deny", because)
-
-
-def _decide(app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str, because: Text = None) -> Any:
     from qoder_cli.runs.target import target_of, waits_of
-    from qoder_cli.sessions.answering import decide
+    from qoder_cli.sessions.answering import decide, deliver
 
+    run, wanted, how = _options_of(app, run, chosen, waiting, "deny")
+    target = target_of(run, app)
+    return deliver(app, target, decide(app, target, verb="deny", because=because, **how), waits_of(app, wanted))
+
+
+def _options_of(
+    app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str
+) -> "tuple[str, Wanted | None, dict[str, Any]]":
+    """Return the run, the wait that is wanted, and options of `decide`. Raises UsageError."""
     typed, every, yes, hashes = chosen
     wanted, run = wanted_of(app, waiting), one_named(run, app)
     calls = [ids.call(each) for each in dict.fromkeys(typed or [])]
@@ -87,9 +100,7 @@ def _decide(app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str,
         raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
     if not (yes or app.may_ask):
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
-    target, waits = target_of(run, app), waits_of(app, wanted)
-    how: dict[str, Any] = {"verb": verb, "every": every, "yes": yes, "because": because}
-    return decide(app, target, calls, hashes=hashes or [], waits=waits, **how)
+    return run, wanted, {"calls": calls, "every": every, "yes": yes, "hashes": hashes or []}
 
 
 def answer(
@@ -110,12 +121,13 @@ def answer(
       qoder run answer last evt_1 --result "build 512 is green"
       ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
     from qoder_cli.runs.target import target_of, waits_of
-    from qoder_cli.sessions.answering import answer_call
+    from qoder_cli.sessions.answering import deliver, with_result
 
     wanted = wanted_of(app, waiting)
     text = text_of(result, stdin=app.stdin, option="--result")
     run, call = one_named(run, app), ids.call(call)
-    return answer_call(app, target_of(run, app), call, text, is_error=error, waits=waits_of(app, wanted))
+    target = target_of(run, app)
+    return deliver(app, target, with_result(app, target, call, text, is_error=error), waits_of(app, wanted))
 
 
 def send(
@@ -132,8 +144,8 @@ def send(
     The outcome of a run does not change by what is said later: with --wait
     you get the outcome of this message, or exit 10 if the session rests for a
     minute without having worked on it. A session that is busy refuses it
-    (exit 6): wait with --when-idle, or use --interrupt. What ends these before
-    the message was sent says so.
+    (exit 6): wait with --when-idle, or use --interrupt. If they end before
+    sending, the error says so.
 
     Examples:
       qoder run send last -m "Now do the same for June." --wait --result

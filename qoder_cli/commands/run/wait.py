@@ -23,7 +23,7 @@ def wait(
     result: bool = flag("--result", "Print the agent's final message instead of the run."),
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     on_ask: OnAsk | None = options.ON_ASK,
-    forget: bool = flag("--forget", "With `last`: end the doubt whether it was started."),
+    forget: bool = flag("--forget", "With `last`: treat a start in doubt as never made."),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
     ci: bool = options.CI,
@@ -37,7 +37,8 @@ def wait(
 
     If it is unknown whether `last` was started (exit 9), check the deployment's
     runs. If none is yours, --forget makes the start count as never happened,
-    so that it can be repeated. It asks first; scripts need --yes.
+    with others under its key, so that it can be repeated. It asks first;
+    scripts need --yes.
 
     Examples:
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
@@ -46,10 +47,10 @@ def wait(
     runs = runs or [or_last(None, app)]
     if forget:
         from qoder_cli.commands.key import forget_newest
-        from qoder_cli.runs.lost import FORGET
+        from qoder_cli.runs.lost import to_forget
 
         if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
-            raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {FORGET}")
+            raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {to_forget(app)}")
         return forget_newest(app, yes=yes)
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")

@@ -120,7 +120,7 @@ def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:
     from qoder_cli.help.documented import PAGES, TOPICS
 
     root: Any = ctx.find_root().command
-    return [*TOPICS.items(), *PAGES.items(), *root.commands_told()]
+    return [*TOPICS.items(), *PAGES.items(), *root.listed_commands()]
 
 
 def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
@@ -128,7 +128,7 @@ def verbs(ctx: typer.Context, incomplete: str) -> list[Offer]:
     group: Any = ctx.find_root().command
     for word in [ctx.params["topic"], *(ctx.params.get("verb") or [])]:
         _, group, _ = group.resolve_command(ctx.find_root(), [word])
-    return list(group.commands_told())
+    return list(group.listed_commands())
 
 
 def _left_to_the_shell(kind: str) -> Callable[[str], list[Offer]]:

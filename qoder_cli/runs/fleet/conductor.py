@@ -6,15 +6,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import (
-    Exit,
-    Signalled,
-    WaitTimeout,
-)
+from qoder_cli.base.errors import Exit, Signalled, WaitTimeout
 from qoder_cli.output.board import Line, board
 from qoder_cli.runs.awaiting import not_started, printed
 from qoder_cli.runs.ending import Ended
-from qoder_cli.runs.polled import PolledRun
+from qoder_cli.runs.wait import PolledRun
 from qoder_cli.settings.values import OnSkip
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
@@ -132,9 +128,9 @@ class Warnings:
         has_run = item.run_id is not None and not item.is_unknown
         if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):
             return  # those timed out are in the next command
-        said = error.message, error.hint
-        self._counts[said] += 1
-        alike = self._counts[said]
+        words = error.message, error.hint
+        self._counts[words] += 1
+        alike = self._counts[words]
         if alike <= _ALIKE:
             warning = item.said
             if error.advice:

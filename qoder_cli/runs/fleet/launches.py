@@ -13,9 +13,8 @@ from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.trigger import Order, Trigger
-from qoder_cli.runs.wait import Wait
+from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]
 Launched = tuple[Ended, PolledRun | None]  # the result, and the run if it started
@@ -24,12 +23,12 @@ Launched = tuple[Ended, PolledRun | None]  # the result, and the run if it start
 class Launches:
     """Starts the ordered runs and reports to the conductor, in the caller's thread.
 
-    A run to wait for joins the wait; any other is read again if the answer said too little.
+    A run to wait for joins the wait; any other is read again if the response said too little.
     """
 
     def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor, wait: Wait) -> None:
         self._app = app
-        self._orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
+        self.orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
         self._conductor = conductor
         self._wait = wait
@@ -37,12 +36,7 @@ class Launches:
         self._pool = Pool(self._launch, self._accept, at_a_time=plan.parallel, inbox=inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, Trigger] = {}
-        self._settled: dict[int, Launched] = {}
-
-    @property
-    def total(self) -> int:
-        """How many runs were ordered."""
-        return len(self._orders)
+        self._results: dict[int, Launched] = {}
 
     @property
     def left(self) -> int:
@@ -52,7 +46,7 @@ class Launches:
     def start(self) -> None:
         """Begin, and return at once."""
         self._app.connect()
-        self._pool.give(self._orders)
+        self._pool.give(self.orders)
 
     def stop(self, within: float) -> None:
         """Send nothing more. Report every open order, after `within` seconds at most."""
@@ -64,7 +58,7 @@ class Launches:
         item, polled = launched
         if polled is not None:
             run_id = polled.observer.run_id
-            self._app.progress.change(f"run {run_id} of {self._orders[number].typed}")
+            self._app.progress.change(f"run {run_id} of {self.orders[number].typed}")
             self._app.tracked.begun(run_id, polled.session_id, number=number)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
@@ -75,16 +69,16 @@ class Launches:
             self._app.tracked.announce()
 
     def _given_up(self, number: int) -> Launched:
-        trigger = self._under_way.get(number)  # read first: a trigger that left it has settled
-        if number in self._settled:
-            return self._settled[number]
-        if trigger is None or not trigger.may_have_acted:
-            return not_started(self._orders[number].typed), None
-        error = trigger.doubt("it was stopped before the response came", None, is_absent=True)
-        return Ended(self._orders[number].typed, None, error), None
+        trigger = self._under_way.get(number)  # read first: a trigger that left it has a result
+        if number in self._results:
+            return self._results[number]
+        if trigger is None or not trigger.write.may_have_acted:
+            return not_started(self.orders[number].typed), None
+        error = trigger.doubt("it was stopped before the response came", None, may_repeat=True)
+        return Ended(self.orders[number].typed, None, error), None
 
     def _launch(self, number: int) -> Launched:
-        order, typed, polled = self._orders[number], self._orders[number].typed, None
+        order, typed, polled = self.orders[number], self.orders[number].typed, None
         trigger = self._under_way[number] = Trigger(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
@@ -100,12 +94,12 @@ class Launches:
         except Exception as bug:  # else its order would be open for ever
             why = f"a bug in qoder: {type(bug).__name__}: {bug}"
             item = Ended(typed, None, InternalError(why))
-            if trigger.may_have_acted:
-                item = Ended(typed, None, trigger.doubt(why, None, is_absent=True))
-        self._settled[number] = item, polled
+            if trigger.write.may_have_acted:
+                item = Ended(typed, None, trigger.doubt(why, None, may_repeat=True))
+        self._results[number] = item, polled
         if self._conductor.is_fatal(item):
             self._pace.close()
-        with suppress(Exception):  # the order is settled, whatever is learnt of it
+        with suppress(Exception):  # the result stands, whatever is learnt of it
             # What the response did not say: why it was refused, or the state of a half-written run.
             if isinstance(item.error, ApiError):
                 item = item.with_(error=explain_refusal(item.error, order.deployment_id, self._app))

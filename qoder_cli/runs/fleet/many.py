@@ -14,8 +14,8 @@ from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.fleet.launches import Launches, Orders
 from qoder_cli.runs.fleet.wait import Fleet
 from qoder_cli.runs.observe import Observer, freshness
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.trigger import Order, check_key
+from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.wait import PolledRun
 from qoder_cli.settings.values import written
 
 _LISTED = 5  # names that an error lists
@@ -28,29 +28,29 @@ def orders_for(
 
     With `keep_going`, an unknown name is an error in its place.
     """
-    found = deployment_ids_of(typed, app)
+    ids_or_errors = deployment_ids_of(typed, app)
     if not allow_duplicates or like.key is not None:
-        _refuse_duplicates(typed, found)
-    unknown = [each for each in found if isinstance(each, QoderError)]
+        _refuse_duplicates(typed, ids_or_errors)
+    unknown = [error for error in ids_or_errors if isinstance(error, QoderError)]
     if unknown and not keep_going:
         raise _nothing_started(unknown, len(typed), app)
     orders: list[Order | QoderError] = []
-    for word, each in zip(typed, found, strict=True):
-        if isinstance(each, QoderError):
-            orders.append(each)
+    for word, id in zip(typed, ids_or_errors, strict=True):
+        if isinstance(id, QoderError):
+            orders.append(id)
         else:
             key = like.key
             if key is not None:
-                key = check_key(f"{key}:{each}")
-            orders.append(like._replace(deployment_id=each, key=key, typed=word))
+                key = ids.check_key(f"{key}:{id}")
+            orders.append(like._replace(deployment_id=id, key=key, typed=word))
     return orders
 
 
-def _refuse_duplicates(typed: Sequence[str], found: Sequence[str | QoderError]) -> None:
-    counts = Counter(each for each in found if isinstance(each, str))
+def _refuse_duplicates(typed: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
+    counts = Counter(id for id in ids_or_errors if isinstance(id, str))
     repeated = [(id, count) for id, count in counts.most_common() if count > 1]
     for id, count in repeated[:1]:
-        words = list(dict.fromkeys(word for word, each in zip(typed, found, strict=True) if each == id))
+        words = list(dict.fromkeys(word for word, other in zip(typed, ids_or_errors, strict=True) if other == id))
         named, more = f"{id} is listed {count} times", ""
         if len(words) > 1:
             named = f"{' and '.join(words)} are the same"

@@ -15,15 +15,14 @@ from operator import itemgetter
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, NoAnswer, Unavailable
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, Unavailable
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
-from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.client import Client
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.wait import FEW, Deadline, Pauses, Poller, Reading, Runs, Test
+from qoder_cli.runs.wait import FEW, Pauses, PolledRun, Poller, Reading, Runs, Test
 from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows
@@ -277,7 +276,7 @@ class _Reader:
         while (page := Task(partial(next, pages, None)).start().result_unless(self._must_stop)) is not None:
             rows = list(map(mapping, page["data"]))
             if not all(text(row.get("id")) for row in rows):
-                raise NoAnswer("the response is not a page of a list")
+                raise NoResponse("the response is not a page of a list")
             yield rows
             self._go_on()
 
@@ -340,7 +339,7 @@ class _Reader:
             if not polled.is_over:
                 polled.observer.take_session(None)  # a rest in between is not what the run used
             if isinstance(error, Unavailable):  # the others are due again after a pause
-                self.unread = {each: True for each, rests in self.unread.items() if rests}
+                self.unread = {other: True for other, rests in self.unread.items() if rests}
             yield Reading(polled, error)
             if error is not None and not polled.is_over:
                 errors.append(error)

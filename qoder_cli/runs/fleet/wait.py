@@ -5,41 +5,23 @@ What more is wanted of ended runs is read meanwhile.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoAnswer, NotYet, QoderError, RunState, Signalled, WaitTimeout
+from qoder_cli.base.errors import NoResponse, NotYet, QoderError, RunState, Signalled, WaitTimeout
 from qoder_cli.base.pool import Pool
+from qoder_cli.base.times import LAST_LOOK, Deadline
 from qoder_cli.http.write import LAST_WORDS
-from qoder_cli.runs.awaiting import (
-    asks_more,
-    at_ask,
-    interrupted,
-    item_of,
-    leave_runs,
-    read_more,
-    streams_of,
-)
+from qoder_cli.runs.awaiting import asks_more, at_ask, interrupted, item_of, leave_runs, read_more, streams_of
 from qoder_cli.runs.ending import Ended, Wanted, unread, unreadable
 from qoder_cli.runs.fleet.page_poller import PagePoller
-from qoder_cli.runs.polled import PolledRun
-from qoder_cli.runs.wait import LAST_LOOK, Deadline, Pauses, Poller, RunPoller, Wait
+from qoder_cli.runs.wait import Pauses, PolledRun, Poller, RunPoller, Wait
 
 if TYPE_CHECKING:
     from qoder_cli.runs.fleet.launches import Launches
 
 AT_A_TIME = 6  # runs to be read further
-
-
-def wait_for_all(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Ended]:
-    """Wait for all runs, until the deadline or a signal. Return the results."""
-    items: dict[PolledRun, Ended] = {}
-    fleet = Fleet(app, wanted, items.__setitem__)
-    with suppress(Signalled):  # the results name it
-        fleet.until_reported(runs)
-    return [items[polled] for polled in runs]
 
 
 class Fleet:
@@ -100,7 +82,7 @@ class Fleet:
         return self._launches.left if self._launches else 0
 
     def _ordered(self) -> int:
-        return self._launches.total if self._launches else 0
+        return len(self._launches.orders) if self._launches else 0
 
     def _status(self) -> str:
         runs, to_come = list(self.wait.runs), self._to_come()
@@ -110,7 +92,7 @@ class Fleet:
             return runs[0].printed or "waiting"  # the line above has its id
         total, refused = len(runs), 0
         if self._launches:
-            total = self._launches.total
+            total = len(self._launches.orders)
             refused = total - to_come - len(runs)
         finished = f"{len(runs) - len(self.wait.going)} of {total} runs finished"
         if refused:
@@ -176,7 +158,7 @@ class Fleet:
         elif self._is_enough():
             error = NotYet(f"run {item.found.id} has ended, but nothing more was read of it after another failed")
         else:
-            error = unreadable(item.found, NoAnswer("there was no time left"), self._app, self._wanted)
+            error = unreadable(item.found, NoResponse("there was no time left"), self._app, self._wanted)
         return item.with_(error=error)
 
     def _report(self, polled: PolledRun, item: Ended) -> None:

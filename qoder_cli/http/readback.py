@@ -1,9 +1,8 @@
-"""The write of one object. A lost answer is settled by reading back the object, or its list, for 30 s.
+"""The write of one object. A lost response is settled by reading back the object, or its list, for 30 s.
 
-A repeatable change, such as a pause, is sent again at most twice if reading back does not show it; a 409 or 403
-may mean that it is so already (help/pages/api.md#errors). Any other is sent again only after
-what certainly did nothing. What reading back does not show is exit 7 if the API itself answered with a 5xx,
-exit 9 if nobody answered.
+A repeatable change, such as a pause, is sent again at most twice if reading back does not show it; a 409 or 403 may
+mean that it is so already (help/pages/api.md#errors). Other changes are sent again only if the last attempt certainly
+did nothing. If reading back does not show it: exit 7 after a 5xx of the API itself, exit 9 after no response.
 """
 
 import uuid
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoAnswer, OutcomeUnknown, Signalled
+from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoResponse, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 Part = tuple[str, str, bytes]  # of a form: field, file name, content
 
 READ_WITHIN = 10.0  # seconds for one reading back
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the loss of an answer at which it is read back
-RESENDS = 2
+READ_BACK_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the looking began
+CHANGE_RESENDS = 2
 
 MOST_PAGES = 30  # of 100 rows
 PAGE_WITHIN = 10.0  # seconds
 ALL_WITHIN = 45.0  # seconds
-STRETCH = 8  # dated rows that come newest first before that order is believed: two do by chance
+STRETCH = 8  # dated rows, newest first, needed to believe that order; two may be so by chance
 
 
 class Sent(NamedTuple):
@@ -67,9 +66,9 @@ def object_write(
 ) -> Write[Resource]:
     """Return the write of an object, or of a new one.
 
-    `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON answer, None for what is none.
-    `shows` tells whether it is as it was to become. `find` and `look` are as in `reading_back`. `at_attempt` is called
-    as each attempt is prepared.
+    `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON response, or None. `shows`
+    tells whether it is as it was to become. `find` and `look` are as in `reading_back`. `at_attempt` is called as each
+    attempt is prepared.
     """
     key = str(uuid.uuid4())
 
@@ -80,7 +79,7 @@ def object_write(
     def read(answer: Answer) -> Resource:
         found = parse(client.understand(answer))
         if found is None or not shows(found):
-            raise NoAnswer("the response does not show the change")
+            raise NoResponse("the response does not show the change")
         return found
 
     recovery = reading_back(client, find, what=what, look=look, method=sent.method, repeatable=repeatable)
@@ -99,11 +98,11 @@ def reading_back(
     """Return the recovery that reads an object back.
 
     `find` does so with one request: None when it is not so, ApiError when it cannot be read, CannotBe when it never
-    will be so, OutcomeUnknown when it cannot be told from someone else's. It is None where nothing would show it: then
-    a 5xx leaves it unknown, too. `look` is the command to look with.
+    will be so, OutcomeUnknown when it cannot be told from someone else's. `find` is None where nothing would show the
+    change: then a 5xx leaves it unknown, too. `look` is the command to look with.
     """
 
-    def doubt(why: str, cause: ApiError | None, is_absent: bool) -> OutcomeUnknown:
+    def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))
         hint = "check; it is safe to repeat" if repeatable else "check before doing it again"
         return OutcomeUnknown(message, hint=hint, next=look, cause=cause)
@@ -112,7 +111,7 @@ def reading_back(
         return signalled.in_words(f"stopped by a signal; {what} succeeded ({value.id})")
 
     def resend_after(error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        may_follow = repeatable and meaning is not Meaning.DOUBTFUL and resends < RESENDS
+        may_follow = repeatable and meaning is not Meaning.DOUBTFUL and resends < CHANGE_RESENDS
         return 0.0 if may_follow else None
 
     recovery = Recovery[Resource](doubt, resend_after=resend_after, stopped_after=stopped_after)
@@ -129,8 +128,8 @@ def reading_back(
 
     def settle(error: ApiError, meaning: Meaning) -> Resource | None:
         why = error.message.rstrip(".")
-        client.progress.note(f"no confirmation ({why}); reading back for up to {LOOKS[-1]:.0f}s")
-        return read_back(LOOKS, error)
+        client.progress.note(f"no confirmation ({why}); reading back for up to {READ_BACK_LOOKS[-1]:.0f}s")
+        return read_back(READ_BACK_LOOKS, error)
 
     def already(error: ApiError, write: Write[Resource]) -> Resource | None:
         if method == "DELETE" and error.http_status == 404:
@@ -139,18 +138,22 @@ def reading_back(
             return None
         if not repeatable or error.http_status not in (403, 409):
             return None
-        looks = (0.0, *LOOKS[:4]) if error.http_status == 409 else (0.0,)  # a replica may lag; a permission does not
+        looks = (
+            (0.0, *READ_BACK_LOOKS[:4]) if error.http_status == 409 else (0.0,)
+        )  # a replica may lag; a permission does not
         return read_back(looks, error)
 
-    return recovery._replace(settle=settle, already=already, can_tell=True, absent="reading it back does not show it")
+    return recovery._replace(
+        settle=settle, already=already, can_rule_out=True, absent="reading it back does not show it"
+    )
 
 
 class ReadBack:
     """The rows of one list, read back past a moment; `is_whole` says whether it got there.
 
     Lists have the newest first (help/pages/api.md#lists-and-pages), but what is *not* found in one may permit a
-    write. So the order is believed only after a stretch of it was seen; until then the list is read to its end. One
-    that does not say in the documented way whether more follows was not read back.
+    write. So the order is believed only after a stretch of it was seen; until then the list is read to its end. A
+    list that does not say in the documented way whether more follows counts as not read back.
     """
 
     def __init__(self, client: "Client", path: str, query: Mapping[str, Any] | None = None) -> None:
@@ -177,8 +180,8 @@ class ReadBack:
             if not tells_more(page):
                 return
             moment = until()
-            is_told = len(created) >= STRETCH and created == sorted(created, reverse=True)
-            if moment is not None and is_told and created[-1] < min(created[0], moment):
+            is_in_order = len(created) >= STRETCH and created == sorted(created, reverse=True)
+            if moment is not None and is_in_order and created[-1] < min(created[0], moment):
                 self.is_whole = True
                 return
             if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:

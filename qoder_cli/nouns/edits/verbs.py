@@ -1,4 +1,4 @@
-"""Changes of one thing or many, by writes that may be repeated."""
+"""Archiving, deleting, pausing …: one verb done to one thing or many, by writes that may be repeated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import (
     ApiError,
     CannotBe,
-    NoAnswer,
     NotFound,
     OutcomeUnknown,
     QoderError,
@@ -17,11 +16,12 @@ from qoder_cli.base.errors import (
     UsageError,
 )
 from qoder_cli.base.ids import called
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import Resource, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import without_tokens
-from qoder_cli.http.change import READ_WITHIN, Sent, object_write
+from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write
+from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, read
 from qoder_cli.nouns.shown import name_of, row_of, sheet_of
 from qoder_cli.nouns.table import Noun
 from qoder_cli.output.cells import Fields, Status
@@ -29,24 +29,10 @@ from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed, Result, deciding_error, last_words
 from qoder_cli.output.screen import inert
 
-Raw = dict[str, Any]
+Named = tuple[str, Target | QoderError]  # a word, and what it names, or why nothing
 
 _SHOWN = 3  # things that the first line names
 _SECOND = 1.0  # to which the server's clock is known, and its timestamps are rounded down
-
-
-class Target(NamedTuple):
-    """One thing of the server. The id of a version is its number."""
-
-    path: str
-    id: str
-    called: str
-    look: tuple[str, ...]  # the words of a command
-    query: str = ""  # the condition of its change
-
-    def is_it(self, raw: Raw) -> bool:
-        """Return whether an object is this thing."""
-        return self.id in (raw.get("id"), str(raw.get("version")))
 
 
 class Change(NamedTuple):
@@ -77,20 +63,6 @@ ARCHIVE = Change("archive", "archiving", "archived", "POST", "/archive", "archiv
 DELETE = Change("delete", "deleting", "deleted", "DELETE", "", "deleted", shows=_is_deleted)
 
 
-Named = tuple[str, Target | QoderError]  # a word, and what it names, or why nothing
-
-
-def read(app: App, target: Target, **how: Any) -> Raw:
-    """Return a thing as `Client.get` reads it. Raises ApiError, NoAnswer for another thing."""
-    try:
-        found = mapping(app.client.get(target.path, **how))
-    except NotFound as error:
-        raise error.about(target.called) from None
-    if not target.is_it(found):
-        raise NoAnswer(f"the response is not {target.called}")
-    return found
-
-
 def writing(
     app: App, target: Target, doing: str, body: Raw | None = None, *, below: str = "", method: str = "POST", **how: Any
 ) -> Write[Resource]:
@@ -109,7 +81,7 @@ def ending(app: App, target: Target, change: Change) -> Write[Resource]:
 
     def find() -> Resource | None:
         try:
-            found = read(app, target, within=READ_WITHIN, retry=False, fresh=True)
+            found = read(app, target, **ONCE)
         except NotFound as error:
             if change is DELETE and error.enveloped:
                 return Resource({"id": target.id, "type": "deleted"})

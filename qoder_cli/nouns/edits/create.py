@@ -1,7 +1,7 @@
-"""Creating: settled by our mark. And what counts as the same value, whoever wrote it."""
+"""Creating, once: a lost answer is settled by our mark."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
-from qoder_cli.base.model import Resource, created_at, filled, mapping, text
+from qoder_cli.base.model import Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
-from qoder_cli.http.change import READ_WITHIN, Part, ReadBack, Sent, object_write
 from qoder_cli.http.pace import Pace
+from qoder_cli.http.readback import Part, ReadBack, Sent, object_write
 from qoder_cli.http.write import Write
-from qoder_cli.nouns.change import Target, read
+from qoder_cli.nouns.edits.thing import ONCE, read, target_of
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import Noun, has_id, operation, path_of, words_of
 
@@ -31,19 +31,12 @@ _MADE_OF = ("title", "description", "system", "model", "auth")  # the same, of w
 _CUT_AT = 64  # characters; what is that long may be the beginning of a longer text
 
 
-def target_of(noun: Noun, *ids: str) -> Target:
-    """Return the thing whose id comes last, after those of its holders."""
-    look = words_of(noun, "get", *ids)
-    return Target(path_of(noun, *ids), ids[-1], f"{noun.called} {ids[-1]}", look)
-
-
 def creating(
     app: App,
     noun: Noun,
     body: Body,
     *parents: str,
     files: Sequence[Part] = (),
-    is_it: Callable[[Body], bool] = lambda raw: True,
     what: str = "",
     pace: Pace | None = None,
 ) -> Write[Resource]:
@@ -51,8 +44,7 @@ def creating(
 
     A lost answer is settled by our mark in its metadata: the list shows it, or the things do. An
     empty `metadata` proves nothing (help/pages/api.md#vaults): what may be ours by name, body and time
-    leaves it unknown, as does a thing that has no metadata, or no room in it. `is_it` says of an
-    answer whether it can be the new thing.
+    leaves it unknown, as does a thing that has no metadata, or no room in it.
     """
     wanted = body
     if files:
@@ -76,7 +68,7 @@ def creating(
         Sent("POST", path_of(noun, *parents), body, files),
         parse=lambda value: Resource(mapping(value)) if text(mapping(value).get("id")) else None,
         what=what or f"creating the {noun.called}",
-        shows=lambda found: ours.can_be(found.raw) and is_it(found.raw),
+        shows=lambda found: ours.can_be(found.raw),
         find=ours.find if is_marked else None,
         look=app.looking(*words_of(noun, "list", *parents)),
         pace=pace,
@@ -105,7 +97,9 @@ class _Ours:
         sent, noun = self._sent, self._noun
         is_other = any(contradicts(raw.get(field), sent[field]) for field in _TOLD if field in sent)
         is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
-        return is_of_kind and not is_other and self._mark_in(raw) in (None, self.mark) and not self._is_older(raw)
+        is_alive = not raw.get("archived_at") and ("name" not in sent or bool(raw.get("name")))
+        is_marked = self._mark_in(raw) in (None, self.mark)
+        return is_of_kind and is_alive and not is_other and is_marked and not self._is_older(raw)
 
     def _may_be_ours(self, raw: Body) -> bool:
         """Return whether something whose metadata is silent cannot be ruled out."""
@@ -152,7 +146,7 @@ class _Ours:
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
             target, found = target_of(self._noun, *self._parents, str(row["id"])), row
             with suppress(NotFound):  # it is gone, or a replica lags
-                found = read(self._app, target, within=READ_WITHIN, retry=False, fresh=True)
+                found = read(self._app, target, **ONCE)
             if self._mark_in(found) == self.mark:
                 return Resource(found)
             if self._mark_in(found) is None and self._may_be_ours(found):
@@ -192,61 +186,3 @@ def contradicts(found: Any, sent: Any) -> bool:
         return False
     found, sent = (each.strip().strip("/") for each in (found, sent))
     return found != sent and not (len(found) >= _CUT_AT and sent.startswith(found))
-
-
-def differing(found: Body, body: Body) -> Body:
-    """Return what of a body is not shown; metadata is merged (help/pages/api.md#operations)."""
-    known = mapping(found.get("metadata"))
-    left = {name: body[name] for name in body if name not in ("metadata", "version")}
-    left = {name: value for name, value in left.items() if not contains(found.get(name), value)}
-    wanted = {key: value for key, value in (body.get("metadata") or {}).items() if known.get(key) != value}
-    return left | filled({"metadata": wanted})
-
-
-def contains(found: Any, sent: Any) -> bool:
-    """Return whether a value shows all that was sent; servers add defaults."""
-    found, sent = normalized(found), normalized(sent)
-    if isinstance(found, dict) and isinstance(sent, dict):
-        return all(contains(found.get(key), value) for key, value in sent.items())
-    if isinstance(found, list) and isinstance(sent, list):
-        left = list(found)
-        for each in sent:
-            twins = [at for at, one in enumerate(left) if contains(one, each)]
-            if not twins:
-                return False
-            del left[twins[0]]
-        return not left
-    if isinstance(found, dict) and isinstance(sent, str):  # a model
-        return bool(found.get("id") == sent)
-    if isinstance(found, str) and isinstance(sent, str):
-        return found.strip() == sent.strip()
-    return bool(found == sent)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return whether two values mean the same."""
-    return bool(normalized(one) == normalized(other))
-
-
-def normalized(value: Any) -> Any:
-    """Return a value without empty parts and known defaults (help/pages/api.md#agents and #environments)."""
-    if isinstance(value, dict):
-        kept = {
-            key: normalized(item) for key, item in value.items() if not (key.startswith("allow_") and item is False)
-        }
-        if "default_config" in kept:
-            config = mapping(kept["default_config"])
-            kept["default_config"] = {key: item for key, item in config.items() if (key, item) not in _DEFAULTS}
-        kept = {key: item for key, item in kept.items() if item not in _EMPTY}
-        if set(kept) == {"id"}:  # a model that is nothing but its id
-            return kept["id"]
-        return kept
-    if isinstance(value, list):
-        return [normalized(item) for item in value]
-    if value in _EMPTY:
-        return None
-    return value
-
-
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
-_DEFAULTS = (("enabled", True), ("permission_policy", {"type": "always_allow"}))

@@ -1,0 +1,311 @@
+"""What differs between a thing as it is and as it is wanted, the body that changes it, and how people read that.
+
+Both sides are in the normal form of their kind. An update merges (help/pages/api.md#operations): what is left out
+stays; lists and objects are replaced whole; metadata keys are set or, with null, deleted. Of a list is said what goes,
+what comes, and what changes in an item that stays.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, NamedTuple
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.jsontext import Number
+from qoder_cli.base.model import array, mapping
+from qoder_cli.base.places import Path, spelled
+from qoder_cli.base.tokens import NAMES, shown
+from qoder_cli.nouns.parts import VARIABLES, assignments
+from qoder_cli.output.screen import inert
+
+Raw = dict[str, Any]
+
+ABSENT: Final = object()
+HIDDEN = "[hidden]"
+_SECRET_NAME = re.compile(rf"(?:{NAMES})(?<!max_content_token)", re.IGNORECASE)
+_SHORT = 60  # characters; a longer text is compared line by line
+_LONGEST_LINE = 1000  # characters
+_MOST_LINES = 30  # of one text that changed
+_MOST_COMPARED = 4000  # lines; comparing more takes seconds
+# What tells which item of a list is which, besides its `type`: the first that it has.
+_IDENTITIES = ("id", "name", "skill_id", "file_id", "memory_store_id", "mcp_server_name", "url")
+
+
+class Secrets:
+    """The places of variables filled from `${VAR}`, and of tokens of resources.
+
+    Nothing is searched for by its text: a value may be an ordinary word.
+    """
+
+    def __init__(self, places: Collection[str] = ()) -> None:
+        self._places = frozenset(places)
+
+    def out_of(self, value: Any, path: Path = ()) -> Any:
+        """Return a deployment, or its part at `path`, with these places hidden."""
+        if spelled(path) in self._places:
+            return HIDDEN
+        if path == (VARIABLES,) and isinstance(value, str):
+            return self._out_of_variables(value)
+        if isinstance(value, list):
+            return [self.out_of(item, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {key: self.out_of(item, (*path, key)) for key, item in value.items()}
+        return value
+
+    def are_at(self, place: str) -> bool:
+        """Return whether a secret is at a place, or in the text of the variables."""
+        begins = f"{VARIABLES}."
+        return place in self._places or (place == VARIABLES and any(each.startswith(begins) for each in self._places))
+
+    def _out_of_variables(self, text: str) -> str:
+        pairs = assignments(text)
+        if not self.are_at(VARIABLES):
+            return text
+        if pairs is None:
+            return HIDDEN
+        shown = {name: HIDDEN for name, _ in pairs if spelled((VARIABLES, name)) in self._places}
+        if shown:
+            return "\n".join(f"{name}={shown.get(name, value)}" for name, value in pairs)
+        return text
+
+
+class FieldChange(NamedTuple):
+    """One value that differs: its path, the old and the new value; ABSENT for none."""
+
+    path: str
+    before: Any
+    after: Any
+
+    @property
+    def field(self) -> str:
+        """The field that it is in."""
+        return re.split(r"[.[]", self.path)[0]
+
+    def hidden(self, secrets: Secrets) -> "FieldChange":
+        """Return it without secrets, what they replace, and values of variables, which may be some."""
+        if secrets.are_at(self.path) or _may_be_secret(self.path):
+            return FieldChange(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
+        return FieldChange(self.path, shown(self.before), shown(self.after))
+
+    def as_json(self) -> dict[str, Any]:
+        values = {"before": self.before, "after": self.after}
+        return {"path": self.path, **{name: value for name, value in values.items() if value is not ABSENT}}
+
+
+def _may_be_secret(path: str) -> bool:
+    """Return whether a secret may stand at a place, by the names that lead there."""
+    first, *inner = re.split(r"[.\[]", path)
+    return first == VARIABLES or (first != "metadata" and any(map(_SECRET_NAME.search, (first, *inner))))
+
+
+class Form(NamedTuple):
+    """How the things of a kind are compared."""
+
+    settable: Callable[
+        [Raw], Raw
+    ]  # all that can be set of a thing as read, in normal form; `metadata` only if that can
+    normal: Callable[[Raw], Raw]  # the normal form of fields to be sent
+    # How fields are compared that are not plain values; None to compare a value as one.
+    own: Mapping[str, Callable[[Any, Any], Iterator[FieldChange] | None]]
+    filled_in: Callable[[Raw], Raw] = lambda fields: {}  # what a server puts into an object that lacks it
+    is_exact: bool = False  # whether a thing shows exactly what was sent, and no defaults
+    is_read_back: bool = False  # after each write; so nothing is concluded from its answer
+    params: Mapping[str, str] | None = None  # of the request that reads one
+
+
+class Difference(NamedTuple):
+    """The body of the update, empty if nothing differs, and its changes."""
+
+    body: Raw
+    changes: list[FieldChange]
+
+
+def difference(form: Form, wanted: Raw, current: Raw) -> Difference:
+    """Return how to change `current`, in normal form; what `wanted` does not name stays."""
+    body: Raw = {}
+    changes: list[FieldChange] = []
+    normal = form.normal(wanted)
+    for name, value in normal.items():
+        found = list(differing(form, {name: value}, current))
+        if found and name == "metadata":  # null deletes the keys not wanted
+            had = mapping(current.get(name))
+            body[name] = {key: item for key, item in value.items() if had.get(key, ABSENT) != item}
+            body[name] |= {key: None for key in had if key not in value}
+        elif found:
+            body[name] = wanted[name]
+        changes += found
+    return Difference(body, changes)
+
+
+def differing(form: Form, wanted: Raw, found: Raw, *, loosely: bool = False) -> Iterator[FieldChange]:
+    """Yield how `found` must change to be as `wanted`, both in normal form; what is not wanted may be anything.
+
+    Loosely, a server may have added fields, put items into another order, trimmed texts, and spelled out an id.
+    """
+    for name, after in wanted.items():
+        before = found.get(name, ABSENT)
+        changes = form.own[name](before, after) if name in form.own else None
+        if changes is None:
+            changes = _walk(form, name, before, after, loosely=loosely)
+        yield from changes
+
+
+def missing(form: Form, body: Raw, raw: Raw) -> Iterator[FieldChange]:
+    """Yield what a thing does not show of a body that was sent."""
+    wanted = form.normal(body)
+    found = form.normal({name: raw.get(name) for name in wanted}) | form.settable(raw)
+    if "metadata" in wanted:  # it is merged
+        keys, there = mapping(wanted["metadata"]), mapping(found.get("metadata"))
+        wanted["metadata"] = {key: value for key, value in keys.items() if value is not None}
+        found["metadata"] = {key: value for key, value in there.items() if key in keys}
+    return differing(form, wanted, found, loosely=not form.is_exact)
+
+
+def same(form: Form, one: Raw, other: Raw) -> bool:
+    """Return whether two sets of fields in normal form mean the same."""
+    return not any(differing(form, one, other)) and not any(differing(form, other, one))
+
+
+def by_key(name: str, had: Mapping[str, Any], has: Mapping[str, Any]) -> Iterator[FieldChange]:
+    """Yield the changes of a field whose keys are each a value of its own."""
+    for key in dict.fromkeys((*had, *has)):
+        if had.get(key, ABSENT) != has.get(key, ABSENT):
+            yield FieldChange(spelled((name, key)), had.get(key, ABSENT), has.get(key, ABSENT))
+
+
+def metadata(before: Any, after: Any) -> Iterator[FieldChange]:
+    """Yield the changes of metadata, key by key."""
+    return by_key("metadata", mapping(before), mapping(after))
+
+
+def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = False) -> Iterator[FieldChange]:
+    """Yield the leaves that differ, in order; in an object, empty or null counts as absent."""
+    todo: list[tuple[Path, Any, Any, int | None]] = [((name,), before, after, None)]
+    count = 0
+    while todo:
+        path, before, after, since = todo.pop()
+        below: Sequence[tuple[Path, Any, Any]] = ()
+        is_leaf, is_new = False, before is ABSENT and bool(after)
+        if since is not None:  # all of an item that comes or goes was seen: an item is one, however empty
+            is_leaf = since == count
+        else:
+            if isinstance(path[-1], int) and (before is ABSENT or after is ABSENT):
+                todo.append((path, before, after, count))
+            if isinstance(after, dict) and (isinstance(before, dict) or is_new):
+                below = _by_field(form, path, mapping(before), after, is_new=is_new, loosely=loosely)
+            elif isinstance(after, list) and (isinstance(before, list) or is_new):
+                below = _by_item(path, array(before), after, in_order=not loosely)
+            else:
+                is_leaf = not _means(before, after, loosely=loosely)
+        if is_leaf:
+            count += 1
+            yield FieldChange(spelled(path), before, after)
+        todo += [(*each, None) for each in reversed(below)]
+
+
+def _by_field(
+    form: Form, path: Path, had: Raw, has: Raw, *, is_new: bool, loosely: bool
+) -> list[tuple[Path, Any, Any]]:
+    """Return the fields in which two objects may differ, but for what a server fills in."""
+    one, other = {**form.filled_in(had), **had}, {**form.filled_in(has), **has}
+    found = []
+    for key in dict.fromkeys((*had, *has)):
+        is_in_both = key in had and key in has
+        may_differ = is_new or is_in_both or _meaning(one.get(key)) != _meaning(other.get(key))
+        if may_differ and (key in has or not loosely):
+            found.append(((*path, key), had.get(key, ABSENT), has.get(key, ABSENT)))
+    return found
+
+
+def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> list[tuple[Path, Any, Any]]:
+    """Return the items in which two lists may differ: what stays beside what it becomes, and what comes or goes."""
+    blocks: Sequence[tuple[str, int, int, int, int]] = [("", 0, len(had), 0, len(has))]
+    if in_order and had and has:
+        from difflib import SequenceMatcher
+
+        was, now = (list(map(jsontext.dump, items)) for items in (had, has))
+        blocks = SequenceMatcher(None, was, now, autojunk=False).get_opcodes()
+    found = []
+    for tag, begin, end, first, last in blocks:
+        if tag == "equal":
+            continue
+        left = list(range(begin, end))
+        for to in range(first, last):
+            at = None
+            for each in left:
+                if _may_become(had[each], has[to]):
+                    at = each
+                    break
+            if at is not None:
+                gone = [each for each in left if in_order and each < at]
+                found += [((*path, each), had[each], ABSENT) for each in gone]
+                left = [each for each in left if each not in (*gone, at)]
+            found.append(((*path, to), ABSENT if at is None else had[at], has[to]))
+        found += [((*path, each), had[each], ABSENT) for each in left]
+    return found
+
+
+def _may_become(item: Any, other: Any) -> bool:
+    """Return whether an item of a list may be another one, changed; a plain value is itself alone."""
+    if isinstance(item, list):
+        return isinstance(other, list)
+    if not isinstance(item, dict) or not isinstance(other, dict):
+        return bool(item == other)
+    for name in _IDENTITIES:
+        if item.get(name) or other.get(name):
+            return bool(item.get(name) == other.get(name) and item.get("type") == other.get("type"))
+    return bool(item.get("type") == other.get("type"))
+
+
+def _means(before: Any, after: Any, *, loosely: bool) -> bool:
+    """Return whether two values that have no parts mean the same."""
+    if loosely and isinstance(after, str):
+        if isinstance(before, dict):  # a model, spelled out
+            before = before.get("id")
+        if isinstance(before, str):
+            before, after = before.strip(), after.strip()
+    return bool(_meaning(before) == _meaning(after))
+
+
+def _meaning(value: Any) -> Any:
+    """Return the same for the same meaning: 1.0 is 1, empty is nothing, true is not 1."""
+    if value is ABSENT or value in (None, "", [], {}):
+        return None
+    if isinstance(value, int | float | Number) and not isinstance(value, bool):
+        with suppress(InvalidOperation):  # an exponent beyond all bounds
+            return Decimal(str(value))
+    return type(value), value
+
+
+def lines_of(change: FieldChange, secrets: Secrets) -> list[str]:
+    """Return a change as lines without secrets: `+` added, `-` removed, `~` changed."""
+    path, before, after = change.hidden(secrets)
+    sign = "~"
+    if before is ABSENT:
+        sign = "+"
+    elif after is ABSENT:
+        sign = "-"
+    there = [value for value in (before, after) if value is not ABSENT]
+    if there == [HIDDEN, HIDDEN]:
+        return [f"{sign} {path}: changed"]
+    if all(isinstance(value, str) for value in there) and any(len(text) > _SHORT or "\n" in text for text in there):
+        return [f"{sign} {path}:", *_by_line(before, after)]
+    return [f"{sign} {path}: {' -> '.join(inert(jsontext.dump(value)) for value in there)}"]
+
+
+def _by_line(before: Any, after: Any) -> list[str]:
+    """Return the lines removed and added, with their signs and a line of context."""
+    from difflib import unified_diff
+
+    had, has = ([] if text is ABSENT else text.removesuffix("\n").split("\n") for text in (before, after))
+    lines = [*(f"-{line}" for line in had), *(f"+{line}" for line in has)]
+    if len(lines) <= _MOST_COMPARED:
+        compared = list(unified_diff(had, has, n=1, lineterm=""))[2:]  # without the names of files
+        lines = [line for line in compared if not line.startswith("@@")]
+    if ABSENT not in (before, after) and before.endswith("\n") != after.endswith("\n"):
+        lines.append(("+" if after.endswith("\n") else "-") + "(a line break at the end)")
+    shown = [f"    {inert(line[:_LONGEST_LINE])}{'…' * (len(line) > _LONGEST_LINE)}" for line in lines[:_MOST_LINES]]
+    if len(lines) > _MOST_LINES:
+        shown.append(f"    … and {len(lines) - _MOST_LINES} more lines")
+    return shown

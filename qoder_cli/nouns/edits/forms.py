@@ -1,0 +1,69 @@
+"""The normal form of the nouns' fields (help/pages/api.md#agents and #environments)."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from qoder_cli.base.marks import without_ours
+from qoder_cli.base.model import mapping
+from qoder_cli.nouns.edits.difference import Form, metadata
+from qoder_cli.nouns.edits.thing import Raw
+from qoder_cli.nouns.table import Noun, operation
+
+CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
+_DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # of a toolset's tools
+
+
+@cache
+def form_of(noun: Noun) -> Form:
+    """Return how a noun's things are compared."""
+    updated = operation(noun, "update")
+    return form_with(updated.body if updated else ())
+
+
+def form_with(fields: tuple[str, ...]) -> Form:
+    """Return how things are compared of which these fields can be set."""
+
+    def settable(raw: Raw) -> Raw:
+        found = normal({name: raw.get(name) for name in fields})
+        if "metadata" in fields:
+            found["metadata"] = without_ours(mapping(raw.get("metadata")))
+        return found
+
+    return Form(settable, normal, own={"metadata": metadata})
+
+
+def normal(fields: Raw) -> Raw:
+    """Return fields in normal form, without conditions."""
+    kept = {name: value for name, value in fields.items() if name not in CONDITIONS}
+    return kept | {name: _NORMAL[name](value) for name, value in kept.items() if name in _NORMAL}
+
+
+def _model(model: Any) -> Any:
+    """Return a model; its id where it is nothing else."""
+    if isinstance(model, dict) and model.get("id") and not any(value for key, value in model.items() if key != "id"):
+        return model["id"]
+    return model
+
+
+def _tools(tools: Any) -> Any:
+    """Return tools without what is so by default."""
+    found = list(tools) if isinstance(tools, list) else []
+    for at, tool in enumerate(found):
+        default = mapping(mapping(tool).get("default_config")).items()
+        if default:
+            kept = {key: value for key, value in default if _DEFAULTS.get(key) != value}
+            found[at] = {**tool, "default_config": kept}
+    return found or tools
+
+
+def _network(config: Any) -> Any:
+    """Return what has a `networking`, without the permissions that this does not give."""
+    if not isinstance(config, dict) or not isinstance(config.get("networking"), dict):
+        return config
+    network = config["networking"].items()
+    kept = {key: value for key, value in network if not (key.startswith("allow_") and value is False)}
+    return {**config, "networking": kept}
+
+
+_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "config": _network, "auth": _network}

@@ -1,0 +1,80 @@
+"""What fields refer to by id, so that nothing is made of things that are not there (help/pages/api.md#errors)."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from qoder_cli.sandbox.wire import Refusal, Shape
+
+_ONE = {"environment_id": "environments", "file_id": "files", "memory_store_id": "memory_stores"}
+_MANY = {"vault_ids": "vaults", "session_ids": "sessions"}
+_OPAQUE = ("metadata", "environment_variables", "input_schema", "input")  # whose keys mean nothing to the API
+
+Reference = tuple[str, str, str]  # the path of the field, what it refers to (a version is one `of` a skill), and its id
+
+
+class Unusable(NamedTuple):
+    """A thing that is referred to, and cannot be."""
+
+    at: str  # the path of the field
+    kind: str  # singular
+    id: str
+    state: Literal["not_found", "archived"]
+
+    def as_refusal(self) -> Refusal:
+        called = self.kind.replace("_", " ").capitalize()
+        if self.state == "archived":
+            return Refusal(409, f"{called} {self.id} is archived.", param=self.at)
+        return Refusal(404, f"{called} {self.id} not found.", param=self.at)
+
+    def as_error(self) -> tuple[str, str]:
+        """Return type and message of a run that it keeps from starting (help/pages/api.md#starting-a-run)."""
+        state = self.state.replace("_", " ")
+        message = f"The deployment's {self.kind.replace('_', ' ')} is {state}."
+        if (self.kind, self.state) == ("memory_store", "not_found"):  # there is no type for that
+            return "session_resource_not_found_error", message
+        return f"{self.kind}_{self.state}_error", message
+
+
+def references(fields: Shape, at: str = "") -> Iterator[Reference]:
+    """Yield what fields refer to, at any depth."""
+    for name, value in fields.items():
+        path = f"{at}.{name}".removeprefix(".")
+        if name in _ONE and isinstance(value, str):
+            yield path, _ONE[name], value
+        elif name in _MANY and isinstance(value, list):
+            yield from ((f"{path}.{n}", _MANY[name], id) for n, id in enumerate(value) if isinstance(id, str))
+        elif name == "agent" and isinstance(value, dict):
+            yield from _agent(value, path)
+        elif name == "agents" and isinstance(value, list):  # of a coordinator
+            for n, each in enumerate(value):
+                yield from _agent(each if isinstance(each, dict) else {"id": each}, f"{path}.{n}")
+        elif name == "skills" and isinstance(value, list):
+            for n, each in enumerate(value):
+                yield from _skill(each, f"{path}.{n}")
+        elif name in _OPAQUE:
+            continue
+        elif isinstance(value, dict):
+            yield from references(value, path)
+        elif isinstance(value, list):
+            for n, each in enumerate(value):
+                if isinstance(each, dict):
+                    yield from references(each, f"{path}.{n}")
+
+
+def _agent(agent: Shape, path: str) -> Iterator[Reference]:
+    id, version = agent.get("id"), agent.get("version")
+    if isinstance(id, str):
+        yield f"{path}.id", "agents", id
+        if version is not None:
+            yield f"{path}.version", f"agents of {id}", str(version)
+    if "skills" in agent:
+        yield from references({"skills": agent["skills"]}, path)
+
+
+def _skill(skill: Any, path: str) -> Iterator[Reference]:
+    """Yield a skill of one's own, and its version; those of Qoder are in no list of ours."""
+    if isinstance(skill, dict) and skill.get("type") != "qoder" and isinstance(skill.get("skill_id"), str):
+        id, version = skill["skill_id"], skill.get("version")
+        yield f"{path}.skill_id", "skills", id
+        if version not in (None, "latest"):
+            yield f"{path}.version", f"skills of {id}", str(version)
