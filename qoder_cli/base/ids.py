@@ -6,34 +6,13 @@ from collections.abc import Collection, Iterable
 from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.base.kinds import KINDS_OF_IDS
 from qoder_cli.base.tokens import has_token, names_token, shortened
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
 LONGEST_KEY = 255  # characters of an idempotency key
 
 LAST = ("last", "@last")  # the newest run triggered here
-
-_KINDS = {
-    "dep_": "deployment",
-    "drun_": "run",
-    "sess_": "session",
-    "agent_": "agent",
-    "env_": "environment",
-    "file_": "file",
-    "vault_": "vault",
-    "memstore_": "memory store",
-    "vcred_": "credential",
-    "skill_": "skill",
-    "skillver_": "version of a skill",
-    "mem_": "memory",
-    "memver_": "version of a memory",
-    "drm_": "dream",
-    "work_": "work item",
-    "sthr_": "thread",
-    "sesr_": "resource",
-    "turn_": "turn",
-    "evt_": "event",
-}
 
 # What ids are made of: a prefix, and hexadecimal or base-36 digits (help/pages/api.md#ids-times-and-numbers).
 # Allowed is what stands in a path
@@ -146,7 +125,7 @@ def segment(name: str) -> str:
 
 def _id(typed: str, *, prefix: str, wanted: str) -> str:
     """Return an id with this prefix, made of what ids are made of. Raises UsageError."""
-    needed = _KINDS[prefix]
+    needed = KINDS_OF_IDS[prefix]
     _check_text(typed, needed, wanted)
     kind = _kind(typed)
     odd = NOT_OF_AN_ID.search(typed)
@@ -174,7 +153,7 @@ def _meant(typed: str, wanted: str) -> str:
     """Return a hint for an id with something else around or inside it."""
     bare = typed.strip(_AROUND)
     alone = NOT_OF_AN_ID.split(bare, maxsplit=1)[0]
-    if _kind(bare) is None or alone in _KINDS:
+    if _kind(bare) is None or alone in KINDS_OF_IDS:
         return f"give {wanted}"
     if sum(_kind(word) is not None for word in _SEPARATORS.split(bare)) > 1:
         return "separate several ids by spaces, each a word of its own; on standard input, one a line"
@@ -200,7 +179,7 @@ def _shown(typed: str) -> str:
 def _kind(typed: str) -> str | None:
     """Return what kind of thing the prefix of an id says, whatever was pasted before it."""
     bare = typed.lstrip(_AROUND)
-    return next((kind for prefix, kind in _KINDS.items() if bare.startswith(prefix)), None)
+    return next((kind for prefix, kind in KINDS_OF_IDS.items() if bare.startswith(prefix)), None)
 
 
 def a(kind: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -16,7 +17,7 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
-from qoder_cli.cli.options import HiddenCommand, everywhere, refuse_tokens, show_help, unfolded
+from qoder_cli.cli.options import HiddenCommand, Later, everywhere, named_at, refuse_tokens, show_help, unfolded
 from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD, contents
 from qoder_cli.output.screen import format_typed
 
@@ -216,7 +217,16 @@ def _noun(noun: str) -> Any:
     about, module = NOUNS[noun]
     if ":" in module:  # the noun is a command itself, as `sandbox`
         return _build(noun, function_of(module))
-    return Tree(noun, about + ".", import_module(module).COMMANDS)
+    return Tree(noun, about + ".", commands_of(module))
+
+
+def commands_of(module: str) -> Mapping[str, Any]:
+    """Return the commands of a noun, by the module that they are in; those that every noun has if there is none."""
+    if find_spec(module) is None:
+        made: Mapping[str, Any] = named_at("qoder_cli.commands.generic:commands")(module.rpartition(".")[2])
+        return made
+    found: Mapping[str, Any] = import_module(module).COMMANDS
+    return found
 
 
 def _summary(command: Any) -> str:
@@ -225,15 +235,13 @@ def _summary(command: Any) -> str:
     return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def function_of(command: Callable[..., Any] | HiddenCommand | str) -> Callable[..., Any]:
+def function_of(command: Callable[..., Any] | HiddenCommand | Later | str) -> Callable[..., Any]:
     """Return a command's function; one named as `module:function` is imported now."""
-    if isinstance(command, HiddenCommand):
+    if isinstance(command, HiddenCommand | Later):
         return command.command
-    if not isinstance(command, str):
-        return command
-    module, _, name = command.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), name)
-    return function
+    if isinstance(command, str):
+        return named_at(command)
+    return command
 
 
 @cache

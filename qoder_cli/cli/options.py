@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,6 +81,24 @@ class HiddenCommand:
         self.command = command
 
 
+class Later:
+    """A command that is made when it is typed, or told of."""
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], *given: Any) -> None:
+        self._make, self._given = make, given
+
+    @cached_property
+    def command(self) -> Callable[..., Any]:
+        return self._make(*self._given)
+
+
+def named_at(name: str) -> Callable[..., Any]:
+    """Return the function that a text names, `module:function`; it is imported now."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
 def _offered(name: str) -> Callable[..., Any]:
     """Return a function of `help.completion.values`, imported when it is called: once TAB is pressed."""
 
@@ -120,6 +139,7 @@ _ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", _RUNS)
 _MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
 ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
 RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
+ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "runs": (ONE_RUN, RUNS)}  # for one, for several
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
 MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 

@@ -13,8 +13,8 @@ from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
 from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import flag, option, options_typed, several
+from qoder_cli.files import body
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import body
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, read, target_of

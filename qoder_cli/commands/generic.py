@@ -11,23 +11,35 @@ import typer
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.model import Resource, text
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Texts, argument, confirmed, declared, flag, is_list, named, option, several
-from qoder_cli.commands import editing
+from qoder_cli.cli.options import (
+    Later,
+    Text,
+    Texts,
+    argument,
+    confirmed,
+    declared,
+    flag,
+    is_list,
+    named,
+    named_at,
+    option,
+    several,
+)
 from qoder_cli.commands.run.list import ALWAYS, Window
-from qoder_cli.deployments.lookup import explain_missing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
+from qoder_cli.nouns.schema import Field, fields_of
 from qoder_cli.nouns.shown import called, found_at, name_of, row_of, show
-from qoder_cli.nouns.table import NOUNS, Noun, Operation, operation, parent_of, path_of, words_of
+from qoder_cli.nouns.table import NOUNS, Noun, Operation, body_of, operation, parent_of, path_of, words_of
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_size, rows_wanted
 
-Command = Callable[..., Any] | options.HiddenCommand
+Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
@@ -55,13 +67,6 @@ FILTERS: dict[str, Parameter] = {
     "include_archived": ("include_archived", bool, flag("--include-archived", "Include archived ones.")),
 }
 _LIMITS: tuple[Parameter, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
-_PLAIN = ("name", "display_name", "title", "description")
-_FIELDS: dict[str, Parameter] = {
-    "name": ("name", Text, editing.NAME),
-    "title": ("title", Text, editing.TITLE),
-    "description": ("description", Text, editing.DESCRIPTION),
-    "metadata": ("metadata", Texts, editing.METADATA),
-}
 # Where an object has the filtered value.
 _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["agent.id", "agent"]}
 
@@ -69,31 +74,26 @@ _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["
 def commands(words: str, **own: Command) -> dict[str, Command]:
     """Return a noun's commands: those its operations call for, and its own."""
     noun = NOUNS[words]
-    verbs: dict[str, Command] = {"list": list_command(noun)}
+    verbs: dict[str, Command] = {"list": Later(list_command, noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
-        verbs["get"] = get_command(noun)
+        verbs["get"] = Later(get_command, noun)
     if noun.created:
-        verbs |= {verb: edit_command(noun, verb) for verb in ("create", "update") if operation(noun, verb)}
+        verbs |= {verb: Later(edit_command, noun, verb) for verb in ("create", "update") if operation(noun, verb)}
     verbs |= {verb: own[verb] for verb in ("create", "update") if verb in own}
     if noun.numbered:
-        verbs["versions"] = versions_command(noun)
+        verbs["versions"] = Later(versions_command, noun)
     if noun.archived:
-        verbs["archive"] = change_command(noun, "archive")
+        verbs["archive"] = Later(change_command, noun, "archive")
     if noun.deleted:
-        verbs["delete"] = change_command(noun, "delete")
+        verbs["delete"] = Later(change_command, noun, "delete")
+    verbs |= {each.verb: Later(change_command, noun, each.verb) for each in noun.verbs}
     return verbs | own
 
 
 def one_argument(noun: Noun, *, several: bool = False) -> Any:
     """Return the argument for one of a noun's things, or several."""
-    if noun.words == "session":
-        if several:
-            return options.RUNS
-        return options.ONE_RUN
-    if noun.words == "deploy":
-        if several:
-            return options.DEPLOYMENTS
-        return options.ONE_DEPLOYMENT
+    if noun.arguments:
+        return options.ARGUMENTS[noun.arguments][several]
     metavar = noun.words.split()[-1].upper()
     wanted = f"{noun.prefix}…" + (" or an exact name" if noun.has_name else "")
     if several:
@@ -113,18 +113,22 @@ def parent_argument(noun: Noun) -> list[Parameter]:
 def parents_typed(app: App, noun: Noun, typed: Raw) -> tuple[str, ...]:
     """Take the parent out of what was typed. Raises QoderError, for what can be no such thing before any request."""
     parent = parent_of(noun)
-    if "thing" in typed and noun.words not in ("session", "deploy"):
+    if "thing" in typed and not noun.found_by:
         Names.among(noun, [typed["thing"]])
     if parent is None:
         return ()
     word = typed.pop("parent")
-    return (_session_of(app, word) if parent.words == "session" else id_of(app, parent, word),)
+    return (one_found(app, parent, word),)
 
 
-def _session_of(app: App, word: str) -> str:
-    from qoder_cli.runs.target import target_of
-
-    return target_of(word, app).session_id
+def one_found(app: App, noun: Noun, typed: str) -> str:
+    """Return the id of what was typed. Raises QoderError."""
+    if not noun.found_by:
+        return id_of(app, noun, typed)
+    [found] = named_at(noun.found_by)([typed], app)
+    if isinstance(found, QoderError):
+        raise found
+    return str(found)
 
 
 def _example(noun: Noun, verb: str, *rest: str) -> str:
@@ -132,7 +136,7 @@ def _example(noun: Noun, verb: str, *rest: str) -> str:
     return " ".join(["qoder", *words_of(noun, verb, *parents), *rest])
 
 
-def list_command(noun: Noun) -> Command:
+def list_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that lists a noun's things."""
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
@@ -222,7 +226,7 @@ def print_list(
     return listing.left_out is None
 
 
-def get_command(noun: Noun) -> Command:
+def get_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that shows one of a noun's things."""
     parameters = [*parent_argument(noun), ("thing", str, one_argument(noun))]
     examples = [_example(noun, "get", noun.sample)]
@@ -240,32 +244,49 @@ def get_command(noun: Noun) -> Command:
     return declared(get, doc, parameters)
 
 
+def parameter_of(field: Field) -> str:
+    """Return the name of the parameter that sets a field."""
+    assert field.option is not None  # asked only for what has one
+    return field.option.name.removeprefix("--").replace("-", "_")
+
+
+def _typed(field: Field) -> Parameter:
+    assert field.option is not None  # the same
+    name, metavar, help, is_repeatable = field.option
+    made, kind = (several, Texts) if is_repeatable else (option, Text)
+    return parameter_of(field), kind, made(name, metavar, help or field.about)
+
+
 def _version(help: str) -> Parameter:
     return "version", int | None, option("--version", "N", help, min=1)
 
 
-def edit_command(noun: Noun, verb: str) -> Command:
+def edit_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that creates or updates things, by plain fields."""
     done = operation(noun, verb)
     assert done is not None  # asked only for what the API has
-    plain = {field: field.removeprefix("display_") for field in _PLAIN if field in done.body}  # to parameters
+    from qoder_cli.commands import editing
+
+    fields_typed = {name: field for name, field in fields_of(body_of(done)).items() if field.option}
+    plain = {name: parameter_of(field) for name, field in fields_typed.items() if name != "metadata"}
     is_new, has_budget = verb == "create", "budget" in done.body
     if is_new:
-        about = fill(f"Requires --name, as an option or in a file. {noun.created}", 76)
+        needed = [field.option.name for field in fields_typed.values() if field.option and field.is_needed]
+        how = "options" if len(needed) > 1 else "an option"
+        about = fill(f"Requires {' and '.join(needed)}, as {how} or in a file. {noun.created}", 76)
         about += f"\n{editing.EXITS}"
-        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, "--name", "team"))
+        doc = _doc(f"Create {ids.a(noun.called)}.", about, _example(noun, verb, noun.example))
     else:
         about = "Exits 0 even if there was nothing to change, 6 if it is archived."
         example = _example(noun, verb, noun.sample, "--metadata", "team=core")
         doc = _doc(f"Update {ids.a(noun.called)}. Only what you pass is changed.", about, example)
     parameters = [] if is_new else [*parent_argument(noun), ("thing", str, one_argument(noun))]
-    parameters += [_FIELDS[name] for name in (*plain.values(), "metadata")]
+    parameters += map(_typed, fields_typed.values())
     if not is_new:
         parameters.append(("remove_metadata", Texts, editing.REMOVE_METADATA))
     if has_budget:
         parameters += [("budget", Text, editing.BUDGET), ("no_budget", bool, editing.NO_BUDGET)]
-    # A session's fields may hold secrets: no file of it is shown back.
-    if noun.words != "session":
+    if noun.takes_file:
         parameters.append(("file", Text, editing.FILE))
     if is_new:
         parameters += options.fields_of(editing.Making)
@@ -284,15 +305,15 @@ def edit_command(noun: Noun, verb: str) -> Command:
         if is_new:
             return editing.create(ctx.obj, noun, body, making)
         thing, parents = typed["thing"], parents_typed(ctx.obj, noun, typed)
-        if noun.words == "session" and body:
-            thing = _session_of(ctx.obj, thing)
+        if noun.found_by and body:
+            thing = one_found(ctx.obj, noun, thing)
         current = editing.read_current(ctx.obj, noun, thing, *parents, has_change=bool(body))
         editing.update(ctx, noun, current, body, *parents, dry_run=typed["dry_run"])
 
     return declared(edit, doc, parameters)
 
 
-def versions_command(noun: Noun) -> Command:
+def versions_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that lists the versions of one of a noun's things."""
     first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
     doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
@@ -306,13 +327,14 @@ def versions_command(noun: Noun) -> Command:
     return declared(versions, doc, parameters)
 
 
-def change_command(noun: Noun, verb: str) -> Command:
+def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
-    about, end = noun.deleted, "deleted, 5 if it does not exist"
-    if verb == "archive":
-        about, end = noun.archived, "(or already was) archived, 6 if the API refuses"
+    change, about = _change_of(noun, verb)
+    end = f"{change.participle}, 5 if it does not exist"
+    if change is not DELETE:
+        end = f"(or already was) {change.participle}, 6 if the API refuses"
     about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
-    first = f"{verb.capitalize()} {noun.plural}. This cannot be undone."
+    first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]
     if verb == "delete" and operation(noun, "versions.delete"):
@@ -321,10 +343,23 @@ def change_command(noun: Noun, verb: str) -> Command:
     return declared(lambda ctx, **typed: _change(ctx.obj, noun, verb, typed), doc, parameters)
 
 
+def _forever(change: Change) -> str:
+    if change in (ARCHIVE, DELETE):
+        return " This cannot be undone."
+    return ""
+
+
+def _change_of(noun: Noun, verb: str) -> tuple[Change, str]:
+    """Return what a verb does to a noun's things, and what is said about it."""
+    about = {"archive": (ARCHIVE, noun.archived), "delete": (DELETE, noun.deleted)}
+    for each in noun.verbs:
+        done = Change(each.verb, each.doing, each.participle, "POST", f"/{each.verb}", each.status)
+        about[each.verb] = done, each.about
+    return about[verb]
+
+
 def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
-    change, about = DELETE, noun.deleted
-    if verb == "archive":
-        change, about = ARCHIVE, noun.archived
+    change, about = _change_of(noun, verb)
     things, version = typed["things"], typed.get("version")
     need_a_yes(app, change, typed["yes"])
     # All names are looked up first: a wrong one changes nothing.
@@ -339,13 +374,7 @@ def _change(app: App, noun: Noun, verb: str, typed: Raw) -> None:
 
     def question(raw: Raw) -> str:
         what = f"version {version} of {targets[0][0]}?" if version else f"{called(noun, raw)}? {about}"
-        running = "It is running. " if raw.get("status") == "running" else ""
-        if noun.words == "deploy":
-            from qoder_cli.base.cron import words_of as fires_of
-
-            fires = fires_of(mapping(raw.get("schedule")))
-            running = f"Its schedule: {fires}. " if fires else ""
-        return f"{what} {running}This cannot be undone."
+        return f"{what} {noun.warned(raw).rstrip()}".rstrip() + _forever(change)
 
     archive = "archive it instead" if verb == "delete" and noun.archived and version is None else ""
     # What else is said about it would be true if it had been done.
@@ -366,11 +395,9 @@ def things_named(
 ) -> list[Named]:
     """Return the things typed; one named is read. What holds them is among the `others` typed. Raises QoderError."""
     words = named(typed, app, what=noun.plural, allow_empty=allow_empty)
-    if noun.words == "session":
-        return _sessions_named(app, noun, words)
-    if noun.words == "deploy":
-        found_ids = zip(words, Names(app).ids_of(noun, words), strict=True)
-        return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in found_ids]
+    if noun.found_by:
+        ids = zip(words, named_at(noun.found_by)(words, app), strict=True)
+        return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in ids]
     Names.among(noun, words)  # check all before any request
     parents = parents_typed(app, noun, others or {})
     names = Names(app, *parents, archived=True)
@@ -380,18 +407,6 @@ def things_named(
         if word != target.id:
             read_named(app, noun, word, target, fresh=True)
         found.append((word, target))
-    return found
-
-
-def _sessions_named(app: App, noun: Noun, words: Sequence[str]) -> list[Named]:
-    for word in words:
-        ids.run(word)  # check all before any request
-    found: list[Named] = []
-    for word in words:
-        try:
-            found.append((word, target_of(noun, _session_of(app, word))))
-        except QoderError as error:
-            found.append((word, error))
     return found
 
 
@@ -415,6 +430,6 @@ def change_things(
 
     perform = perform or (lambda target: changed(app, target, change, ending(app, target, change)))
     changes = Changes(app, noun, change, None if yes else is_wanted, perform, refused)
-    if noun.words == "deploy":
-        changes.missing = lambda error, target: explain_missing(error, target.id, app)
+    if noun.explained_by:
+        changes.missing = lambda error, target: named_at(noun.explained_by)(error, target.id, app)
     changes.make(targets, as_list=as_list)

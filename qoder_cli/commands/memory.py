@@ -9,8 +9,8 @@ from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
+from qoder_cli.files.body import check_typed
 from qoder_cli.nouns import memories
-from qoder_cli.nouns.body import check_typed
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import DELETE
 from qoder_cli.nouns.named import id_of

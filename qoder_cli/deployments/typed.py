@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.nouns.body import check_typed, pairs, refuse_ours
+from qoder_cli.files.body import check_typed, pairs, refuse_ours
 
 if TYPE_CHECKING:
     from qoder_cli.files.load import Declared

@@ -14,14 +14,19 @@ What has an unexpected type stays as it is, for the models to refuse.
 import re
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import Any
+from typing import Any, get_args
 
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.model import Deployment, mapping
+from qoder_cli.nouns.deploy import Deployment as Schema
+from qoder_cli.nouns.parts import RESERVED as RESERVED
+from qoder_cli.nouns.parts import VARIABLES as VARIABLES
+from qoder_cli.nouns.parts import Resource
+from qoder_cli.nouns.parts import assignments as assignments
+from qoder_cli.nouns.schema import fields_of, inside
 
-REQUIRED = ("name", "agent", "environment_id", "initial_events")  # of a create (help/pages/api.md#deployments)
 EMPTY: dict[str, Any] = {
     "description": None,
     "environment_variables": "",
@@ -31,25 +36,29 @@ EMPTY: dict[str, Any] = {
     "metadata": {},
     "budget": None,
 }
+_FIELDS = fields_of(Schema)
+REQUIRED = tuple(name for name in _FIELDS if name not in EMPTY and not _FIELDS[name].is_servers)  # of a create
 SETTABLE = (*REQUIRED, *EMPTY)
-READ_ONLY = ("type", "status", "paused_reason", "created_at", "updated_at", "archived_at")
+READ_ONLY = tuple(name for name, field in _FIELDS.items() if field.is_servers)
 NAMED = {"environment": "environment_id", "vaults": "vault_ids"}  # by id or name; the field of the ids
-TOKENS = {"github_repository": "authorization_token", "git_repository": "password"}  # fields of repositories
-WRITE_ONLY = tuple(TOKENS.values())  # of a resource; never echoed (help/pages/api.md#deployments)
-RESERVED = "cas_config"  # the server's own key in metadata (help/pages/api.md#deployments)
-VARIABLES = "environment_variables"
-ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # more is not said of it (help/pages/api.md#deployments)
+# The fields of repositories that no server echoes, by type (help/pages/api.md#deployments).
+TOKENS = {
+    get_args(fields_of(each)["type"].hint)[0]: name
+    for each in inside(Resource)
+    for name, field in fields_of(each).items()
+    if field.is_secret
+}
+WRITE_ONLY = tuple(TOKENS.values())
 
 _OURS = ("input", "exit_code")  # added in JSON by commands that change several
-_READ_ONLY_INSIDE = {"schedule": ("last_run_at", "upcoming_runs_at"), "metadata": (RESERVED,)}
-_INSIDE = {
-    "agent": ("id", "type", "version"),
-    "schedule": ("type", "expression", "timezone"),
-    "budget": ("type", "max_credit_cost"),
+_WHOLE = {name: fields_of(each) for name in _FIELDS for each in inside(_FIELDS[name].hint) if each.unknown == "refused"}
+_READ_ONLY_INSIDE = {
+    **{name: tuple(key for key, field in inner.items() if field.is_servers) for name, inner in _WHOLE.items()},
+    "metadata": (RESERVED,),
 }
+_INSIDE = {name: inner.keys() - set(_READ_ONLY_INSIDE[name]) for name, inner in _WHOLE.items()}
 _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DIGITS = re.compile(r"[1-9][0-9]{0,8}")
-_ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -57,9 +66,9 @@ def settable(deployment: Deployment) -> dict[str, Any]:
     """Return a server's deployment in normal form: all that files can set, with defaults."""
     fields = _sendable(deployment.raw)
     known = EMPTY | {name: fields[name] for name in SETTABLE if name in fields}
-    for name, inside in _INSIDE.items():
+    for name, keys in _INSIDE.items():
         if isinstance(known.get(name), dict):
-            known[name] = {key: value for key, value in known[name].items() if key in inside}
+            known[name] = {key: value for key, value in known[name].items() if key in keys}
     labels = without_ours(mapping(known["metadata"])).items()
     known["metadata"] = {key: value for key, value in labels if isinstance(value, str) and key != RESERVED}
     return comparable(spelled_out(known))
@@ -92,10 +101,10 @@ def without_read_only(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
     """Return an API object without what only the server sets, and what was dropped."""
     kept = _without(dict(fields), (*READ_ONLY, *_OURS))
     dropped = [name for name in fields if name not in kept]
-    for name, inside in _READ_ONLY_INSIDE.items():
+    for name, keys in _READ_ONLY_INSIDE.items():
         if isinstance(kept.get(name), dict):
-            dropped += [f"{name}.{key}" for key in inside if key in kept[name]]
-            kept[name] = _without(kept[name], inside)
+            dropped += [f"{name}.{key}" for key in keys if key in kept[name]]
+            kept[name] = _without(kept[name], keys)
     if isinstance(labels := kept.get("metadata"), dict):
         dropped += [f"metadata.{key}" for key in labels if is_ours(key)]
         kept["metadata"] = without_ours(labels)
@@ -109,15 +118,6 @@ def filled_in(fields: Mapping[str, Any]) -> dict[str, Any]:
     if fields.get("type") == "file" and isinstance(fields.get("file_id"), str):
         return {"mount_path": f"/mnt/session/uploads/{fields['file_id']}"}
     return {}
-
-
-def assignments(text: str) -> list[tuple[str, str]] | None:
-    """Return names and values of `K=V` pairs in a text; None if one is malformed."""
-    pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
-    found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
-    if len(found) == len(pieces):
-        return [(name, value) for name, value in found]
-    return None
 
 
 def _agent(agent: Any) -> Any:

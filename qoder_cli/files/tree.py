@@ -7,6 +7,8 @@ from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.jsontext import Number
+from qoder_cli.base.places import Path as Path
+from qoder_cli.base.places import spelled as spelled
 from qoder_cli.base.tokens import NAMES, REDACTED, names_token, shortened
 from qoder_cli.output.screen import inert
 
@@ -14,23 +16,8 @@ DEEPEST = 100  # levels
 MOST_VALUES = 100_000  # of one file, with every alias written out
 SHOWN = 20  # problems that one error lists
 _LONGEST = 300  # characters of one problem
-_PLAIN_NAME = re.compile(r"[\w$-]{1,64}", re.ASCII)
 
 Scalar = str | int | bool | Number | None
-Path = tuple[str | int, ...]  # of keys and places in lists
-
-
-def spelled(path: Path) -> str:
-    """Return a path as people read it: `initial_events[0].content`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif _PLAIN_NAME.fullmatch(part):
-            text += f".{part}"
-        else:
-            text += "." + repr(part[:40] + "…" * (len(part) > 40))
-    return text.removeprefix(".")
 
 
 class Problem(Exception):

@@ -1,18 +1,13 @@
 """What the program says of itself."""
 
+import re
+
+from qoder_cli.base.kinds import KINDS_OF_NOUNS
+
 # Nouns, their line in completion and `qoder help commands`, and the module of their commands, or the one command.
 NOUNS = {
-    "deploy": ("Run and manage deployments", "qoder_cli.commands.deploy"),
-    "run": ("Inspect runs, read their logs, wait for them", "qoder_cli.commands.run"),
-    "session": ("Start, list, change and end sessions, talk to their agents", "qoder_cli.commands.session"),
-    "agent": ("Manage agents: their models, tools and instructions", "qoder_cli.commands.agent"),
-    "env": ("Manage the environments that sessions run in", "qoder_cli.commands.env"),
-    "file": ("Upload files, download what agents made", "qoder_cli.commands.file"),
-    "vault": ("Keep secrets for agents", "qoder_cli.commands.vault"),
-    "skill": ("Upload and manage skills", "qoder_cli.commands.skill"),
-    "memory": ("Read and write what agents remember", "qoder_cli.commands.memory"),
-    "dream": ("Have memories tidied up", "qoder_cli.commands.dream"),
-    "model": ("List the models that agents can use", "qoder_cli.commands.model"),
+    **{words: (kind.about, f"qoder_cli.commands.{words}") for words, kind in KINDS_OF_NOUNS.items() if kind.about},
+    "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
     "key": ("Free an idempotency key whose start is in doubt", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
     "config": ("Read and edit the config file", "qoder_cli.commands.config"),
@@ -25,28 +20,27 @@ NOUNS = {
 
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
-RARE = ("key",)  # left out there: an error names it where it is needed
-ALIKE = ("agent", "env", "file", "vault", "skill", "memory", "dream", "model")
+RARE = ("key", "schema")  # left out there: an error or a page names it where it is needed
+ALIKE = tuple(words for words, kind in KINDS_OF_NOUNS.items() if kind.about)[3:]
+
+
+_FITS = 49  # characters of a line of help
 
 
 def contents() -> dict[str, str]:
     """Return the lines of `qoder --help`: nouns, and what each is about."""
     listed = {noun: about for noun, (about, _) in NOUNS.items() if noun not in (*ALIKE[1:], *RARE)}
-    return {**listed, ALIKE[0]: f"Agents; likewise {', '.join(ALIKE[1:])}"}
+    alike = ", ".join(ALIKE[1:])
+    if len(alike) > _FITS:
+        alike = alike[:_FITS].rpartition(",")[0] + ", …"
+    return {**listed, ALIKE[0]: f"Agents; likewise {alike}"}
 
 
 # What people type for these; understood, and not shown.
 NOUNS_UNDERSTOOD = {
+    **{re.sub("ys$", "ies", f"{words}s"): words for words, kind in KINDS_OF_NOUNS.items() if kind.about},
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
-    "runs": "run",
-    "sessions": "session",
-    "agents": "agent",
     **dict.fromkeys(("environment", "environments"), "env"),
-    "files": "file",
-    "vaults": "vault",
-    "skills": "skill",
-    "dreams": "dream",
-    "models": "model",
     "login": "auth login",
     "logout": "auth logout",
     "whoami": "auth status",

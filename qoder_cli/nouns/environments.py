@@ -11,9 +11,9 @@ from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import array, mapping
+from qoder_cli.nouns.env import LONGEST_SETUP
 
 MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
-LONGEST_SETUP = 64 * 1024  # bytes
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _OF_CLOUD = ("networking", "packages", "setup_script")
 _OPTIONS = ("network", "allow_host", *MANAGERS, "setup")  # of what runs in the cloud

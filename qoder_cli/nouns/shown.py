@@ -6,9 +6,8 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Deployment, Run, array, mapping, text
+from qoder_cli.base.model import array, mapping, text
 from qoder_cli.nouns.table import Noun
-from qoder_cli.output import views
 from qoder_cli.output.cells import Fields, Id, Moment, Status, Words
 
 Raw = dict[str, Any]
@@ -169,19 +168,15 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
 
 def row_of(noun: Noun, columns: Sequence[str]) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
     """Return what makes a row, and its columns as they get room."""
-    if noun.words == "session":
-        return (lambda raw: views.session_row(Run({**raw, "type": "session"}))), views.SESSION_FIRST
-    if noun.words == "deploy":
-        return (lambda raw: views.deployment_row(Deployment(raw))), views.DEPLOYMENT_FIRST
+    if noun.row:
+        return noun.row, noun.first
     return (lambda raw: fields(raw, columns)), columns
 
 
 def sheet_of(noun: Noun, raw: Raw, *, now: float | None = None) -> Fields:
     """Return all that a thing shows; `now`, unix seconds, dates a deployment's fires."""
-    if noun.words == "deploy":
-        return views.deployment_fields(Deployment(raw), now=now)
-    if noun.words == "session":
-        return views.session_fields(Run(raw))
+    if noun.sheet:
+        return noun.sheet(raw, now)
     return fields(raw, (*noun.columns, *noun.more))
 
 

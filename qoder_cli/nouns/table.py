@@ -1,19 +1,22 @@
-"""The operations of the API, and a row per noun, of which commands, help and completion are made.
+"""The operations of the API, and the nouns, each of which is a file beside this one.
 
-Paths, filters and body fields are in `operations.tsv`; here is what a person is told.
-What is special about a noun is in a file of its own below `commands/`.
+Paths, filters, and which fields a body has are in `operations.tsv`. All else about a noun is in its file.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple, cast
 
 from qoder_cli.base.ids import NOT_OF_AN_ID, segment
+from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.model import text
-from qoder_cli.output.views import DEPLOYMENT_COLUMNS, SESSION_COLUMNS
+from qoder_cli.nouns.schema import Fields, body, fields_of
 
+Raw = dict[str, Any]
 Kind = Literal["model", "page", "stream", "binary"]  # of the answer
 
 
@@ -77,12 +80,29 @@ def readable(path: str) -> str | None:
     return next((each for each in (f"{path}s", *above) if find("GET", each)), None)
 
 
-class Noun(NamedTuple):
-    """A kind of thing. Columns are those of `nouns.shown`."""
+def _running(raw: Raw) -> str:
+    if raw.get("status") == "running":
+        return "It is running. "
+    return ""
+
+
+class Verb(NamedTuple):
+    """Something that can be done to a thing, and its status afterwards."""
+
+    verb: str
+    doing: str
+    participle: str
+    status: str
+    about: str  # a sentence for help and question
+
+
+@dataclass(frozen=True, eq=False)
+class Noun:
+    """A kind of thing. Columns are those of `nouns.shown`; each noun is in a file of its own beside this one."""
 
     words: str  # before the verb: `agent`, `env work`
-    called: str  # by a person, in a sentence
     operations: str  # the beginning of its operations' ids
+    called: str  # by a person, in a sentence
     prefix: str  # of its ids; "" where these are numbers
     columns: tuple[str, ...]  # of a list, only ever appended to
     sample: str  # one that the sandbox has, for the examples
@@ -95,6 +115,25 @@ class Noun(NamedTuple):
     statuses: tuple[str, ...] = ()  # to filter a list by; empty allows any word
     has_name: bool = True  # whether a name can replace the id
     is_paged: bool = True
+    takes_file: bool = True  # whether an update may be in a file, which is shown back
+    arguments: str = ""  # which of `cli.options`, where a noun is not named as others are
+    found_by: str = ""  # what returns ids, or errors, for words, where a noun has words of its own
+    explained_by: str = ""  # what says more about one that is missing
+    warned: Callable[[Raw], str] = _running  # what a question about one says besides
+    row: Callable[[Raw], dict[str, Any]] | None = None  # in a list, where it is more than its columns
+    first: tuple[str, ...] = ()  # those columns as they get room
+    sheet: Callable[[Raw, float | None], dict[str, Any]] | None = None  # the same of one alone, at a unix time
+    body: type[Fields] = Fields  # all that its creates and updates may hold
+    in_file: type[Fields] | None = None  # what files may hold, where that is more
+    bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
+    verbs: tuple["Verb", ...] = ()  # what else can be done to one, without a body
+    example: str = "--name team"  # options of a create
+    # What the sandbox has of it.
+    type: str = ""  # of its objects, where that is not what it is called
+    named_by: str = "name"  # the field that a filter by name means
+    kept: Mapping[str, Any] = field(default_factory=dict)  # the fields of a new one, in the order shown
+    dated: tuple[str, ...] = ("created_at", "updated_at", "archived_at")
+    samples: tuple[Mapping[str, Any], ...] = ()  # there from the start
 
     @property
     def plural(self) -> str:
@@ -102,134 +141,37 @@ class Noun(NamedTuple):
         return re.sub("ys$", "ies", f"{self.called}s")
 
 
-def noun(words: str, called: str, operations: str, prefix: str, *, columns: str, **more: Any) -> Noun:
-    """Return a row; its columns are words of one text."""
-    more |= {name: tuple(more[name].split()) for name in ("more", "numbered", "statuses") if name in more}
-    return Noun(words, called, operations, prefix, tuple(columns.split()), **more)
+_made: dict[str, Noun] = {}
 
 
-_ROWS = (
-    noun(
-        *("deploy", "deployment", "deployments", "dep_"),
-        columns=" ".join(DEPLOYMENT_COLUMNS),
-        statuses="active paused",
-        sample="nightly-report",
-        archived="It can never be run or changed again, its schedule stops,"
-        " and it is renamed to NAME_archived_TIMESTAMP.",
-    ),
-    noun(
-        *("agent", "agent", "agents", "agent_"),
-        columns="id name model version tools skills mcp updated archived",
-        more="description asks system metadata created",
-        numbered="version name model tools skills mcp updated",
-        sample="writer",
-        archived="Nothing can use it any more.",
-    ),
-    noun(
-        *("env", "environment", "environments", "env_"),
-        columns="id name type network packages updated archived",
-        more="description hosts setup scope metadata created",
-        sample="default",
-        archived="No new session can use it.",
-        deleted="The API refuses while any session refers to it, even a deleted one.",
-    ),
-    noun(
-        *("env work", "work item", "environments.work", "work_"),
-        columns="id state session created acknowledged started heartbeat stopped",
-        more="metadata",
-        sample="work_demo",
-        sample_of="workers",
-        has_name=False,
-    ),
-    noun(
-        *("file", "file", "files", "file_"),
-        columns="id name bytes type session downloadable expires created",
-        more="status metadata",
-        sample="notes.md",
-        deleted="The API refuses while an active session uses it.",
-    ),
-    noun(
-        *("vault", "vault", "vaults", "vault_"),
-        columns="id name created archived",
-        more="metadata updated",
-        sample="team-secrets",
-        created="Put secrets into it with qoder vault put.",
-        archived="Sessions cannot use its credentials any more.",
-        deleted="Its credentials are deleted too.",
-    ),
-    noun(
-        *("vault credential", "credential", "vaults.credentials", "vcred_"),
-        columns="id name type for created archived",
-        more="network hosts metadata updated",
-        sample="github-token",
-        sample_of="team-secrets",
-        archived="Sessions cannot use it any more.",
-        deleted="Its secret cannot be read back.",
-    ),
-    noun(
-        *("skill", "skill", "skills", "skill_"),
-        columns="id name source version updated",
-        more="description metadata created",
-        numbered="version name description created",
-        sample="release-notes",
-        deleted="All its versions are deleted.",
-    ),
-    noun(
-        *("memory", "memory store", "memory_stores", "memstore_"),
-        columns="id name entries bytes status updated archived",
-        more="description metadata created",
-        sample="project",
-        created="Say in --description what it is for: agents read that.",
-        archived="Nothing can be written to it any more.",
-        deleted="Its memories are deleted too.",
-    ),
-    noun(
-        *("memory entry", "memory", "memory_stores.memories", "mem_"),
-        columns="id path bytes updated",
-        more="sha256 metadata created",
-        sample="conventions.md",
-    ),
-    noun(
-        *("memory version", "version", "memory_stores.memory_versions", "memver_"),
-        columns="id path operation bytes by created redacted",
-        more="memory sha256",
-        sample="memver_1",
-    ),
-    noun(
-        *("dream", "dream", "dreams", "drm_"),
-        columns="id status model inputs outputs session created ended",
-        more="instructions error archived",
-        sample="drm_demo",
-        archived="It disappears from lists.",
-        has_name=False,
-    ),
-    noun(
-        *("model", "model", "models", ""),
-        columns="id name enabled price_factor efforts context source",
-        sample="ultimate",
-        has_name=False,
-        is_paged=False,
-    ),
-    noun(
-        *("session", "session", "sessions", "sess_"),
-        columns=" ".join(SESSION_COLUMNS),
-        statuses="running idle rescheduling terminated",
-        sample="sess_demo",
-        archived="It takes no messages any more; its events stay.",
-        deleted="Its events are deleted too: nobody can tell any more how its run ended.",
-        has_name=False,
-    ),
-    noun(
-        *("session thread", "thread", "sessions.threads", "sthr_"),
-        columns="id status agent parent credits created",
-        sample="sthr_demo",
-        sample_of="sess_demo",
-        archived="It takes no messages any more.",
-        has_name=False,
-    ),
-)
+def noun(words: str, operations: str, *, columns: str, **more: Any) -> Noun:
+    """Return a noun, and know it from now on; its columns are words of one text."""
+    kind = KINDS_OF_NOUNS[words]
+    more = {"called": kind.called, "prefix": kind.prefix, "type": kind.called.replace(" ", "_")} | more
+    lists = ("more", "numbered", "statuses", "dated")
+    more |= {name: tuple(more[name].split()) for name in lists if name in more}
+    made = _made[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
+    return made
 
-NOUNS = {each.words: each for each in _ROWS}
+
+class _Nouns(Mapping[str, Noun]):
+    """All nouns by their words, each imported when it is asked for."""
+
+    def __getitem__(self, words: str) -> Noun:
+        if words not in KINDS_OF_NOUNS:
+            raise KeyError(words)
+        if words not in _made:
+            import_module(f"qoder_cli.nouns.{words.split()[0]}")
+        return _made[words]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(KINDS_OF_NOUNS)
+
+    def __len__(self) -> int:
+        return len(KINDS_OF_NOUNS)
+
+
+NOUNS = _Nouns()
 
 
 @cache
@@ -239,9 +181,47 @@ def operation(noun: Noun, verb: str) -> Operation | None:
     return next((each for each in all_operations() if each.id == wanted), None)
 
 
+@cache
+def body_of(operation: Operation) -> type[Fields]:
+    """Return what an operation's body may hold: those fields of its noun that the operation has."""
+    having = [each for each in NOUNS.values() if operation.id.startswith(f"{each.operations}.")]
+    noun = max(having, key=lambda each: len(each.operations))
+    verb = operation.id.removeprefix(f"{noun.operations}.")
+    create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)
+    needed = tuple(name for name in operation.body if name in operation.required)
+    cleared = tuple(name for name in operation.body if name in create.body and name not in create.required)
+    if verb != "update":
+        cleared = tuple(name for name in operation.body if name not in needed)
+    known = noun.bodies.get(verb, noun.body)
+    return body(known, tuple(name for name in operation.body if name in fields_of(known)), needed, cleared)
+
+
+def in_files() -> list[str]:
+    """Return the words of the nouns that files declare."""
+    return [words for words, noun in NOUNS.items() if noun.takes_file and fields_of(noun.body) and _created(noun)]
+
+
+def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
+    """Return what a file of a noun may hold."""
+    if noun.in_file:
+        return noun.in_file
+    created, changed = _created(noun), operation(noun, "update")
+    assert created is not None  # asked only for what files declare
+    names = dict.fromkeys((*created.body, *(changed.body if changed and not is_new else ())))
+    needed = [name for name in names if name in created.required and is_new]
+    return body(noun.body, tuple(names), tuple(needed), ())
+
+
+def _created(noun: Noun) -> Operation | None:
+    return operation(noun, "create")
+
+
 def parent_of(noun: Noun) -> Noun | None:
     """Return the noun that is this noun's parent: `env` for `env work`."""
-    return NOUNS.get(noun.words.rpartition(" ")[0])
+    above = noun.words.rpartition(" ")[0]
+    if above:
+        return NOUNS[above]
+    return None
 
 
 def path_of(noun: Noun, *ids: str) -> str:

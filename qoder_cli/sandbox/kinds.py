@@ -109,9 +109,7 @@ class OperationCall:
 
     def said(self) -> Shape:
         """Return the fields that the body sets. Raises Refusal, naming the field, also for what it refers to."""
-        operation = self.operation
-        needed = set(operation.required) & set(operation.body)
-        said = body_of(operation, self.body(), needed=needed)
+        said = body_of(self.operation, self.body())
         if unusable := self.world.unusable(said):
             raise unusable.as_refusal()
         return said
@@ -217,6 +215,8 @@ class Kind:
         """Return a test of fields against the query's filters. Raises Refusal."""
         asked = call.operation.query
         archived = call.word("include_archived", "true", "false")
+        if archived is not None and call.query("status") is not None:  # help/pages/api.md#deployments
+            raise invalid("include_archived cannot be combined with status.", "include_archived")
         for name in asked:
             words = _WORDS.get(name) or _WORDS.get(f"{self.form.what}.{name}")
             if words and (wrong := sorted(call.all(name) - words - ({"canceling"} if call.legacy else set()))):
@@ -250,6 +250,7 @@ class Kind:
 
     def created(self, call: OperationCall, said: Shape) -> Thing:
         """Return a new thing with these fields. Raises Refusal."""
+        _refuse_for_workers(call, said)
         self.accept(call, said, None)
         fields = {name: value for name, value in said.items() if value is not None}
         if "metadata" in fields:
@@ -272,6 +273,7 @@ class Kind:
                 fields[name] = copy(self.form.empty[name])
         if "metadata" in fields:
             fields["metadata"] = merged(thing.fields["metadata"], fields["metadata"])
+        _refuse_for_workers(call, thing.fields | fields)
         self.accept(call, fields, thing)
         thing.change(call.now, **fields)
         self.changed(call, thing, "modified")
@@ -282,6 +284,12 @@ class Kind:
         thing = self.known(call)
         if thing.archived is None:
             thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
+        return self.show(call, thing)
+
+    def done(self, call: OperationCall) -> Reply:
+        """Do what else can be done to a thing. Doing it twice does no harm."""
+        thing = self.known(call)
+        thing.change(call.now, status=self.form.statuses[call.verb])
         return self.show(call, thing)
 
     def delete(self, call: OperationCall) -> Reply:
@@ -339,6 +347,15 @@ def of(*whats: str) -> Callable[[type[Kind]], type[Kind]]:
         return kind
 
     return known
+
+
+def _refuse_for_workers(call: OperationCall, fields: Shape) -> None:
+    """Raise Refusal for what a self-hosted environment does not take (help/pages/api.md#environments)."""
+    environment = call.world.thing("environments", str(fields.get("environment_id")))
+    if environment is not None and environment.fields["config"].get("type") == "self_hosted":
+        for name in ("resources", "environment_variables"):
+            if fields.get(name):
+                raise invalid(f"{name} cannot be used with a self-hosted environment.", name)
 
 
 def merged(metadata: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:

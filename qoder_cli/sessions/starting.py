@@ -12,14 +12,13 @@ from qoder_cli.base.model import Deployment, Run, filled, mapping
 from qoder_cli.files.normal import TOKENS, VARIABLES, assignments, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.named import id_of
+from qoder_cli.nouns.parts import VARIABLE
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sessions.answers import Delivery
 from qoder_cli.sessions.log import Events, Log
 
 Body = dict[str, Any]
 
-# Names that the service sets itself are refused (help/pages/api.md#sessions).
-_VARIABLE = re.compile(r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The fields of a resource to copy to another session: no server shows a repository's token.
@@ -53,7 +52,7 @@ def variables(typed: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in typed:
         name, equals, value = word.partition("=")
-        if not equals or not _VARIABLE.fullmatch(name):
+        if not equals or not re.fullmatch(VARIABLE, name):
             which = f", not {name[:60]!r}" if equals else ""
             hint = "use letters, digits and _, and no name of the service itself, such as QODER_…"
             raise UsageError(f"--var takes NAME=VALUE{which}", hint=hint)

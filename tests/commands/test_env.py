@@ -134,7 +134,10 @@ def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: 
     [
         ({}, "config is empty"),
         ({"type": "self_hosted", "networking": {"type": "limited"}}, "does not take config.networking"),
-        ({"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)}, "larger than 64 KB"),
+        (
+            {"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)},
+            "setup_script: has more than 65536 characters",
+        ),
         ([], "config: must be a mapping of fields"),
     ],
 )

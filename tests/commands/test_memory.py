@@ -129,9 +129,11 @@ def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things
     assert words[0] != "conventions.md" or "is empty" in ran.err
 
 
-def test_memory_write_empties_one_by_an_empty_file(qoder: Qoder, service: Things) -> None:
-    assert qoder(*WRITE, "conventions.md", "-m", "@/dev/null").code == 0
-    assert memory(service, "conventions.md")["content"] == ""
+def test_memory_write_of_an_empty_file_is_refused_by_the_api(qoder: Qoder, service: Things) -> None:
+    before = memory(service, "conventions.md")
+    ran = qoder(*WRITE, "conventions.md", "-m", "@/dev/null")
+    assert (ran.code, memory(service, "conventions.md")) == (6, before)
+    assert "content must be a text of at least 1 characters" in ran.err
 
 
 def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:

@@ -184,9 +184,12 @@ def test_agent_create_says_to_send_less_at_a_413(qoder: Qoder, service: Things, 
 
 @pytest.mark.parametrize("field", ["tools", "skills", "mcp_servers"])
 @pytest.mark.parametrize("words", [["create"], ["update", "writer"]])
-def test_agent_takes_a_file_whose_lists_are_odd(qoder: Qoder, service: Things, words: list[str], field: str) -> None:
+def test_agent_names_what_is_odd_in_a_list_of_a_file(
+    qoder: Qoder, service: Things, words: list[str], field: str
+) -> None:
     qoder.stdin = f"name: a\nmodel: auto\n{field}: [5]\n"
-    assert qoder("agent", *words, "-f", "-", "--dry-run").code == 0
+    ran = qoder("agent", *words, "-f", "-", "--dry-run")
+    assert (ran.code, ran.err.splitlines()[1]) == (2, f"-:3: {field}[0]: must be a mapping of fields")
 
 
 TEAM = {"name": "docs", "type": "url", "url": "https://docs.example/mcp"}

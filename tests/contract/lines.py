@@ -8,11 +8,10 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from inspect import cleandoc
 from typing import Any, NamedTuple
 
-from qoder_cli.cli.main import command_tree, function_of, shared_options
+from qoder_cli.cli.main import command_tree, commands_of, function_of, shared_options
 from qoder_cli.cli.options import HiddenCommand
 from qoder_cli.help import NOUNS
 from qoder_cli.nouns.table import all_operations
@@ -55,7 +54,7 @@ MORE_LINES = {
 # Lines that only read, though the operations of their command write.
 _ONLY_READ = ("session files", "vault check")
 # Nouns about this machine: their commands need no server.
-OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "key")
+OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "key", "schema")
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = "api POST, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
 
@@ -148,7 +147,7 @@ def _below(path: tuple[str, ...], commands: Mapping[str, Any]) -> Iterator[tuple
 
 def _all_commands() -> Iterator[tuple[str, Callable[..., Any]]]:
     for noun, (_, module) in NOUNS.items():
-        commands = {noun: module} if ":" in module else import_module(module).COMMANDS
+        commands = {noun: module} if ":" in module else commands_of(module)
         for path, function in _below((noun,), commands):
             yield " ".join(path), function
 

@@ -144,6 +144,7 @@ def test_sandbox_errors_name_their_request(desk: Desk) -> None:
         ("/deployment_runs?has_error=1", "has_error"),
         ("/deployment_runs?after_id=before:drun_1", "after_id"),
         ("/sessions?agent_version=1", "agent_version"),
+        ("/deployments?status=active&include_archived=true", "include_archived"),
         ("/sessions?statuses[]=idle&statuses[]=archived", "statuses[]"),
         ("/deployments?status=archived", "status"),
         ("/deployment_runs?trigger_type=cron", "trigger_type"),
@@ -180,6 +181,17 @@ FILE = {"type": "file", "file_id": "file_notes"}
 TOOLSET = {"type": "agent_toolset_20260401"}
 SYSTEM = {"type": "system.message", "content": "x"}
 CUSTOM = {"type": "custom", "name": "page", "description": "Pages.", "input_schema": {"type": "object"}}
+VARIABLE = {"type": "environment_variable", "secret_name": "A", "secret_value": "s"}
+NOT_NAMES = ("QODER_X", "CAW_X", "SERVER_ENDPOINT", "USER_ID", "WORK_DIR", "9A", "A B", "")
+NOT_VARIABLES = ("A=1;FLAG", *(f"{name}=1" for name in NOT_NAMES))
+NOT_COSTS = ("0.00", "1.234", "-1", "1e3", "9" * 13, 5)
+NO_POLICY = {"permission_policy": {"type": "always"}}
+POLICIES: dict[str, Any] = {
+    "configs.0.permission_policy.type": {"configs": [{"name": "Bash", **NO_POLICY}]},
+    "default_config.permission_policy.type": {"default_config": NO_POLICY},
+    "configs.0.name": {"configs": [{}]},
+    "enabled_tools": {"enabled_tools": "Bash"},
+}
 SEVENTEEN = {f"key-{n}": "" for n in range(17)}
 
 
@@ -218,11 +230,17 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"schedule": {**CRON, "timezone": "Mars"}}, "schedule.timezone"),
         ({"metadata": {"key": 1}}, "metadata.key"),
         ({"metadata": SEVENTEEN}, "metadata"),
-        ({"metadata": {"x" * 65: "1"}}, "metadata"),
+        ({"metadata": {"x" * 65: "1"}}, f"metadata.{'x' * 65}"),
         ({"metadata": {"team": "x" * 513}}, "metadata.team"),
-        ({"budget": {**BUDGET, "max_credit_cost": "0.00"}}, "budget.max_credit_cost"),
         ({"environment_variables": {"KEY": "VALUE"}}, "environment_variables"),
-        ({"environment_variables": "A=1;FLAG"}, "environment_variables"),
+        *(({"environment_variables": text}, "environment_variables") for text in NOT_VARIABLES),
+        ({"environment_id": "env_workers", "environment_variables": "A=1"}, "environment_variables"),
+        ({"environment_id": "env_workers", "resources": [FILE]}, "resources"),
+        *((event(**OUTCOME, max_iterations=most), "initial_events.0.max_iterations") for most in (0, 21, "3", True)),
+        (event(**OUTCOME | {"rubric": {**RUBRIC, "content": ""}}), "initial_events.0.rubric.content"),
+        (event(**OUTCOME | {"rubric": {**RUBRIC, "content": "x" * 262_145}}), "initial_events.0.rubric.content"),
+        (event(**OUTCOME | {"rubric": {"type": "file", "file_id": "a"}}), "initial_events.0.rubric.file_id"),
+        *(({"budget": {**BUDGET, "max_credit_cost": cost}}, "budget.max_credit_cost") for cost in NOT_COSTS),
         ({"resources": [{"type": "folder"}]}, "resources.0.type"),
         ({"resources": [{"type": "file"}]}, "resources.0.file_id"),
         ({"resources": [{"type": "git_repository"}]}, "resources.0.url"),
@@ -230,12 +248,22 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"resources": [{**FILE, "path": "/a"}]}, "resources.0.path"),
         ({"resources": [FILE] * 501}, "resources"),
         ({"vault_ids": ["vault_team"] * 51}, "vault_ids"),
+        ({"vault_ids": ["env_1"]}, "vault_ids.0"),
+        ({"name": "  "}, "name"),
     ],
     "/sessions": [
         ({"agent_id": AGENT}, "agent_id"),
         (agent(model="auto"), "agent.model"),
         ({"initial_events": [{**said("."), "type": "system.message"}]}, "initial_events.0.type"),
-        ({"environment_variables": {"QODER_X": "1"}}, "environment_variables"),
+        *(({"environment_variables": {name: "1"}}, "environment_variables") for name in NOT_NAMES),
+        ({"environment_variables": {"A": 1}}, "environment_variables"),
+        ({"environment_id": "env_workers", "environment_variables": {"A": "1"}}, "environment_variables"),
+        ({"environment_id": "env_workers", "resources": [FILE]}, "resources"),
+        ({"initial_events": [{**OUTCOME, "max_iterations": 21}]}, "initial_events.0.max_iterations"),
+        ({"initial_events": [EVENT]}, "initial_events.0.content"),
+        ({"initial_events": [said(".")] * 51}, "initial_events"),
+        (agent(type="agent_with_overrides", mcp_servers=[5]), "agent.mcp_servers.0"),
+        ({"budget": {"type": "limit"}}, "budget.max_credit_cost"),
     ],
     "/agents": [
         ({"model": 3}, "model"),
@@ -246,18 +274,42 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
         ({"tools": [{**CUSTOM, "input_schema": {}}]}, "tools.0.input_schema"),
         ({"tools": [{**TOOLSET, "enabled_tools": ["Fly"]}]}, "tools.0"),
         ({"tools": [{**TOOLSET, "configs": [1]}]}, "tools.0.configs.0"),
-        ({"multiagent": {"agents": []}}, "multiagent.agents"),
+        *(({"tools": [{**TOOLSET, **where}]}, f"tools.0.{at}") for at, where in POLICIES.items()),
+        ({"tools": [{"type": "mcp_toolset"}]}, "tools.0.mcp_server_name"),
+        *(({"multiagent": {"agents": agents}}, "multiagent.agents") for agents in ([], ["agent_1"] * 22)),
+        ({"multiagent": {"type": "team", "agents": ["agent_1"]}}, "multiagent.type"),
+        ({"mcp_servers": [5]}, "mcp_servers.0"),
+        ({"mcp_servers": [{"name": "docs", "type": "sse", "url": "https://a.example"}]}, "mcp_servers.0.type"),
+        ({"mcp_servers": [{"name": "docs", "type": "url"}]}, "mcp_servers.0.url"),
+        ({"skills": [{"type": "custom"}]}, "skills.0.skill_id"),
+        ({"skills": [{"type": "own", "skill_id": "skill_1"}]}, "skills.0.type"),
+        ({"skills": [{"type": "custom", "skill_id": "skill_1", "version": 2}]}, "skills.0.version"),
+        ({"model": {"id": "auto", "effort": "extreme"}}, "model.effort"),
+        ({"model": {"id": "auto", "speed": "slow"}}, "model.speed"),
+        ({"model": {"id": "auto", "context_window": "200000"}}, "model.context_window"),
+        ({"name": "x" * 257}, "name"),
     ],
     "/environments": [
         ({"config": None}, "config"),
         ({"config": {"type": "mine"}}, "config.type"),
         ({"scope": "world"}, "scope"),
-        ({"config": {"type": "self_hosted", "packages": {}}}, "config.packages"),
+        *(({"config": {"type": "self_hosted", name: {}}}, f"config.{name}") for name in ("packages", "networking")),
+        ({"config": {"type": "self_hosted", "setup_script": "ls"}}, "config.setup_script"),
+        (cloud(networking={"type": "open"}), "config.networking.type"),
+        (cloud(networking={"type": "limited", "allowed_hosts": "a.example"}), "config.networking.allowed_hosts"),
+        (cloud(networking={"allow_mcp_servers": "yes"}), "config.networking.allow_mcp_servers"),
+        (cloud(packages={"pip": "pandas"}), "config.packages.pip"),
         (cloud(networking=1), "config.networking"),
         (cloud(packages={"brew": []}), "config.packages.brew"),
         (cloud(setup_script="x" * 65537), "config.setup_script"),
     ],
-    KEYS: [({"auth": {"type": "password"}}, "auth.type"), ({"auth": {**BEARER, "token": None}}, "auth.token")],
+    KEYS: [
+        ({"auth": {"type": "password"}}, "auth.type"),
+        ({"auth": {**BEARER, "token": None}}, "auth.token"),
+        ({"auth": {**BEARER, "secret_name": "A"}}, "auth.secret_name"),
+        ({"auth": VARIABLE}, "auth.networking"),
+        ({"auth": {**VARIABLE, "networking": {"type": "open"}}}, "auth.networking.type"),
+    ],
     "/dreams": [
         ({"inputs": []}, "inputs"),
         ({"inputs": ["memstore_project"]}, "inputs.0"),
@@ -267,6 +319,8 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
     "/memory_stores/memstore_project/memories": [
         ({"path": "/etc/a", "content": "A."}, "path"),
         ({"path": "a/../b", "content": "A."}, "path"),
+        ({"path": "x" * 1025, "content": "A."}, "path"),
+        ({"path": "a", "content": ""}, "content"),
         ({"path": "big", "content": "x" * (100 * 1024 + 1)}, "content"),
     ],
 }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.nouns.body import body_of, metadata_change, pairs
+from qoder_cli.files.body import body_of, metadata_change, pairs
 from qoder_cli.nouns.table import NOUNS
 
 AGENT = "name: writer\nmodel: auto\n"
@@ -79,7 +79,7 @@ def test_body_takes_an_object_of_the_api_as_it_is() -> None:
         ("name: a\nmodel: b\nid: agent_1", "-:3: id: unknown field (known: "),
         ("name: 5\nmodel: b", "-:1: name: must be text; put it in quotes"),
         ("name: a\nmodel: b\nsystem: [x]", "-:3: system: must be text"),
-        ("name: a\nmodel: b\ndescription: null", "-:3: description: must not be null"),
+        ("name: a\nmodel: b\ndescription: null", "-:3: description: must be text, not null"),
         ("name: a\nmodel: 5", "-:2: model: must be the id of a model"),
         ("name: a\nmodel: b\ntools: all", "-:3: tools: must be a list"),
         # an object of the API is checked as fields are
@@ -102,7 +102,7 @@ def test_body_of_a_wrong_file_is_refused_with_its_line(text: str, problem: str) 
 def test_body_of_an_update_clears_by_null() -> None:
     text = "description: null\nmetadata: {team: null}\ntools: null"
     assert read(text, "update") == {"description": None, "metadata": {"team": None}, "tools": None}
-    assert "name: must not be null" in told("name: null", "update")
+    assert "name: must be text, not null" in told("name: null", "update")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,31 @@
 """`qoder session`: its commands, and those that runs have too."""
 
+from collections.abc import Sequence
+
 from qoder_cli.app import App
+from qoder_cli.base import ids
+from qoder_cli.base.errors import QoderError
 from qoder_cli.cli.options import RUN_OR_LAST, Text, or_last
 from qoder_cli.commands import generic, run
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.views import session_fields
 
 _SESSION = NOUNS["session"]
+
+
+def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
+    """Return the ids of sessions, or those of runs, or the error of each. Raises UsageError."""
+    from qoder_cli.runs.target import target_of
+
+    for word in typed:
+        ids.run(word)  # check all before any request
+    ended: list[str | QoderError] = []
+    for word in typed:
+        try:
+            ended.append(target_of(word, app).session_id)
+        except QoderError as error:
+            ended.append(error)
+    return ended
 
 
 def get(app: App, run: Text = RUN_OR_LAST) -> None:

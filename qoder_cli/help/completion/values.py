@@ -35,6 +35,7 @@ _WORDS = {
     "setting": "qoder_cli.settings.configfile:SETTINGS",
     "topic": "qoder_cli.help.documented:TOPICS",
     "shell": "qoder_cli.help.completion:SHELLS",
+    "kind": "qoder_cli.nouns.table:in_files",
 }
 
 
@@ -43,7 +44,8 @@ def words_of(name: str) -> list[str]:
     if name not in _WORDS:
         return []
     module, _, variable = _WORDS[name].partition(":")
-    return list(getattr(import_module(module), variable))
+    found = getattr(import_module(module), variable)
+    return list(found() if callable(found) else found)
 
 
 def one_of(name: str) -> Callable[[str], list[str]]:

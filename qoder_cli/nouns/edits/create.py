@@ -47,8 +47,8 @@ def creating(
     leaves it unknown, as does a thing that has no metadata, or no room in it.
     """
     wanted = body
-    if noun.words == "file":
-        wanted = {**body, "filename": files[0][1]}
+    if files:
+        wanted = {**body, noun.named_by: files[0][1]}
     ours = _Ours(app, noun, parents, wanted)
     created = operation(noun, "create") or operation(noun, "upload")
     metadata = mapping(body.get("metadata"))

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import array, mapping
+from qoder_cli.base.places import Path, spelled
 from qoder_cli.base.tokens import NAMES, shown
-from qoder_cli.files.normal import VARIABLES, assignments
-from qoder_cli.files.tree import Path, spelled
+from qoder_cli.nouns.parts import VARIABLES, assignments
 from qoder_cli.output.screen import inert
 
 Raw = dict[str, Any]

@@ -11,6 +11,7 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
+from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.http.pace import Pace
@@ -18,10 +19,9 @@ from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import Form, differing, missing, same
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
-from qoder_cli.nouns.table import NOUNS
 
 _CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
-_MOVING = (NOUNS["session"].prefix,)  # of ids of what changes by itself
+_MOVING = (KINDS_OF_NOUNS["session"].prefix,)  # of ids of what changes by itself
 
 
 class Overtaken(CannotBe):

@@ -186,7 +186,7 @@ class Changes:
             self.app.progress.note(f"{self.change.doing} {', '.join(named)} {where}")
 
     def _print(self, named: Sequence[Named]) -> None:
-        is_whole = self.noun.words in ("session", "deploy")
+        is_whole = self.noun.row is not None
         columns = self.noun.columns if is_whole else ("id", "name", "status")
         whole, first = row_of(self.noun, columns)
 

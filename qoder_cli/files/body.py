@@ -5,33 +5,20 @@ without what only the server sets.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.ids import nearest
 from qoder_cli.base.marks import is_ours, without_ours
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.tree import BadFiles, Node, Problem, problems_of_hidden, tokens_in
+from qoder_cli.nouns.parts import NOT_THEIRS
+from qoder_cli.nouns.schema import Reader, fields_of
 from qoder_cli.nouns.table import Noun, Operation, operation
+from qoder_cli.nouns.table import body_of as schema_of
 
 Raw = dict[str, Any]
-
-# Types of fields, by the API's tables (help/pages/api.md#operations). The server judges the others.
-_NAMES = ("name", "display_name", "display_title", "title")
-_TEXTS = (*_NAMES, "description", "system", "instructions", "scope", "path", "content")
-_LISTS = ("tools", "skills", "mcp_servers", "inputs")
-_MAPPINGS = ("metadata", "config", "auth", "output_behavior")
-_KINDS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(_TEXTS, (str, "must be text")),
-    **dict.fromkeys(_LISTS, (list, "must be a list")),
-    **dict.fromkeys(_MAPPINGS, (dict, "must be a mapping of fields")),
-    "model": (str | dict, "must be the id of a model, or a mapping of fields"),
-    "version": (int, "must be a whole number"),
-}
-_NOT_THEIRS = "is a key of qoder's own, which tells who made this"
-_OPTIONS = {"display_name": "--name", "inputs": "--from", "output_behavior": "--into"}  # else the field's name
 
 
 def body_of(
@@ -48,7 +35,9 @@ def body_of(
     """
     wanted = operation(noun, verb)
     assert wanted is not None  # asked only for what the API has
-    named = {field: _OPTIONS.get(field, f"--{field}") for field in options}
+    known = {name: field.option for name, field in fields_of(schema_of(wanted)).items()}
+    named = {field: f"--{field}" for field in options}
+    named |= {field: option.name for field, option in known.items() if option and field in options}
     typed = {field: value for field, value in options.items() if value is not None}
     for field, value in typed.items():
         check_typed(named[field], value)
@@ -77,7 +66,7 @@ def pairs(typed: Sequence[str] | None) -> dict[str, str]:
 def refuse_ours(option: str, keys: Sequence[str] | None) -> None:
     """Raise UsageError for a key of metadata that is ours."""
     if wrong := next(filter(is_ours, keys or ()), None):
-        raise UsageError(f"{option}: {wrong[:60]} {_NOT_THEIRS}", hint="choose a key without qoder_")
+        raise UsageError(f"{option}: {wrong[:60]} {NOT_THEIRS}", hint="choose a key without qoder_")
 
 
 def metadata_change(typed: Sequence[str] | None, removed: Sequence[str] | None) -> dict[str, str | None] | None:
@@ -122,7 +111,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
             more = documents[1].line if len(documents) > 1 else 0
             raise Problem(f"must be one mapping of the fields of the {noun.called}", line=more)
         [written] = [document] = documents
-        kind, is_create = document.child("type"), wanted.id.endswith(".create")
+        kind = document.child("type")
         # As `get --json` shows it: `agent`, `memory_store`.
         is_object = kind is not None and kind.content == noun.called.replace(" ", "_")
         if is_object:
@@ -131,7 +120,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
         known = {problem.path for problem in problems}  # what follows from them is left out
-        wrong = list(_wrong(document, wanted, is_create=is_create, is_object=is_object))
+        wrong = _wrong(document, wanted, body)
         if not is_object:
             wrong += tokens_in(document)
         not_sent = [str(name) for name, _ in written.items() if is_object and name not in wanted.body]
@@ -158,36 +147,13 @@ def _settable(app: App, document: Node, wanted: Operation, file: str) -> Raw:
     return body
 
 
-def _wrong(document: Node, wanted: Operation, *, is_create: bool, is_object: bool) -> Iterator["Problem"]:
-    """Yield what is wrong with fields; an object may have others, and nulls."""
-    for name, node in document.items():
-        field = str(name)
-        if field not in wanted.body:
-            if is_object:
-                continue
-            near = "".join(f"; did you mean {each}?" for each in nearest(field, wanted.body))
-            text = f"unknown field{near} (known: {', '.join(wanted.body)})"
-        elif node.content is None:
-            may_be_null = is_object or (not is_create and field not in ("name", "version"))
-            text = "" if may_be_null else "must not be null"
-        else:
-            text = _wrong_value(field, node.content)
-        if text:
-            yield Problem(text, line=node.line, path=(field,))
-    if (metadata := document.child("metadata")) is not None and isinstance(metadata.content, dict):
-        for key, value in metadata.items():
-            text = ""
-            if is_ours(key) and not is_object:
-                text = _NOT_THEIRS
-            elif not isinstance(value.content, str) and not (value.content is None and not is_create):
-                text = "must be text; put it in quotes"
-            if text:
-                yield Problem(text, line=value.line, path=("metadata", key))
+def _wrong(document: Node, wanted: Operation, body: Raw) -> list[Problem]:
+    """Return what is wrong with a body that a document says."""
+    from qoder_cli.files.check import check_body
 
-
-def _wrong_value(field: str, value: Any) -> str:
-    kind, description = _KINDS.get(field, (object, ""))
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return ""
-    is_plain = kind is str and not isinstance(value, dict | list)
-    return description + ("; put it in quotes" if is_plain else "")
+    problems = check_body(schema_of(wanted), body, document, Reader("file", null_clears=wanted.id.endswith(".update")))
+    for each in problems:
+        if each.text.startswith("unknown field") and each.path not in wanted.body and each.path in body:
+            each.text += f" (known: {', '.join(wanted.body)})"
+    # What an option may say instead is told later, with its option.
+    return [each for each in problems if not (each.path in wanted.required and _is_blank(body.get(each.path)))]

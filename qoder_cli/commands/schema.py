@@ -1,0 +1,32 @@
+"""`qoder schema`: what a file may hold, for editors."""
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import UsageError
+from qoder_cli.cli.options import argument, flag
+from qoder_cli.help.completion import values
+from qoder_cli.nouns.table import NOUNS, in_files, of_file
+
+
+def schema(
+    app: App,
+    kind: str = argument("KIND", "deploy, agent, env, vault, memory or dream.", values.one_of("kind")),
+    update: bool = flag("--update", "For a file that updates one: nothing is required."),
+) -> None:
+    """Print the JSON Schema of what a file may hold.
+
+    It is for files that `qoder deploy apply` and -f FILE read, as of JSON
+    Schema 2020-12, whole in itself. In Visual Studio Code, and wherever else
+    the YAML language server runs, begin a file with the line
+      # yaml-language-server: $schema=agent.schema.json
+
+    Examples:
+      qoder schema agent
+      qoder schema deploy --update > deploy.schema.json"""
+    from qoder_cli.base import jsontext
+    from qoder_cli.nouns.schema import json_schema
+
+    known = in_files()
+    if kind not in known:
+        raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(known)}")
+    found = json_schema(of_file(NOUNS[kind], is_new=not update))
+    app.out.write(jsontext.dump(found, indent=2) + "\n")

@@ -1,0 +1,120 @@
+"""Agents (help/pages/api.md#agents)."""
+
+from typing import Annotated, Any, Literal
+
+from qoder_cli.nouns.parts import Description, Metadata, Name, Names, Text
+from qoder_cli.nouns.schema import UNSET, ByType, Fields, Known, Range, Short, Shown, Size, must
+from qoder_cli.nouns.table import noun
+
+
+class _Model(Fields, unknown="open"):
+    """A model, and how it is used."""
+
+    id: Text
+    effort: Annotated[str, Known(("low", "medium", "high", "xhigh", "max"))] = UNSET
+    context_window: Annotated[int, Range(1)] = UNSET
+    speed: Annotated[str, Known(("standard", "fast"))] = UNSET
+
+
+Model = Annotated[_Model, Short("id", "the id of a model, or a mapping of fields"), "Id of a model, or more of it."]
+
+
+class _Policy(Fields):
+    type: Literal["always_allow", "always_ask", "always_deny"]
+
+
+class _Default(Fields, unknown="open"):
+    permission_policy: _Policy = UNSET
+
+
+class _Config(_Default, unknown="open"):
+    name: str
+    enabled: bool = UNSET
+
+
+class _Tools(Fields):
+    enabled_tools: Names = UNSET
+    disallowed_tools: Names = UNSET
+    configs: list[_Config] = UNSET
+    default_config: _Default = UNSET
+
+
+class _Toolset(_Tools):
+    """Tools that come with the service; which of them, and which ask first."""
+
+    type: Literal["agent_toolset_20260401", "browser_toolset_20260714"]
+
+
+class _McpToolset(_Tools):
+    """The tools of an MCP server."""
+
+    type: Literal["mcp_toolset"]
+    mcp_server_name: Text
+
+
+class _CustomTool(Fields):
+    """A tool of your own: whoever talks with the session does what it asks for."""
+
+    type: Literal["custom"]
+    name: Text
+    description: Text
+    input_schema: Annotated[dict[str, Any], must(bool, "must be given"), Shown({"examples": [{"type": "object"}]})]
+
+
+class _McpServer(Fields):
+    """An MCP server."""
+
+    name: Text
+    type: Literal["url"]
+    url: Text
+
+
+class _Skill(Fields):
+    """A skill, of the service or of your own."""
+
+    type: Literal["qoder", "custom"]
+    skill_id: Text
+    version: str = UNSET
+
+
+Tools = Annotated[
+    list[Annotated[_Toolset | _McpToolset | _CustomTool, ByType(newer=True)]],
+    "What the agent can use; none if left out.",
+]
+Servers = Annotated[list[_McpServer], "MCP servers; each needs an mcp_toolset among the tools."]
+Skills = Annotated[list[_Skill], "Skills."]
+
+
+class _Roster(Fields, unknown="open"):
+    """Agents that this one may have work for it, and an adviser."""
+
+    type: Literal["coordinator"] = UNSET
+    agents: Annotated[list[Any], Size(1, 21)]
+
+
+class Agent(Fields):
+    """An agent."""
+
+    name: Name
+    model: Model
+    description: Description
+    system: Annotated[str, "Instructions."]
+    tools: Tools
+    mcp_servers: Servers
+    skills: Skills
+    multiagent: Annotated[_Roster, "Agents that work for it."]
+    metadata: Metadata
+    version: Annotated[int, "The version that an update changes."]
+
+
+noun(
+    *("agent", "agents"),
+    columns="id name model version tools skills mcp updated archived",
+    more="description asks system metadata created",
+    numbered="version name model tools skills mcp updated",
+    sample="writer",
+    archived="Nothing can use it any more.",
+    body=Agent,
+    kept={"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": []}
+    | {"mcp_servers": [], "multiagent": None, "metadata": {}, "version": 1},
+)

@@ -1,0 +1,168 @@
+"""Deployments (help/pages/api.md#deployments)."""
+
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from qoder_cli.base import cron, model
+from qoder_cli.nouns.parts import (
+    Budget,
+    DefineOutcome,
+    EnvironmentId,
+    Metadata,
+    Name,
+    Resources,
+    SystemMessage,
+    Text,
+    UserMessage,
+    VariablesText,
+    Vaults,
+)
+from qoder_cli.nouns.schema import (
+    IMPLIED,
+    UNSET,
+    ByServer,
+    ByType,
+    Fields,
+    Range,
+    Rule,
+    Short,
+    Shown,
+    Size,
+    id_of,
+    id_or_name,
+    must,
+)
+from qoder_cli.nouns.table import noun
+from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
+
+
+def _expression(text: str) -> None:
+    try:
+        cron.parse(text)
+    except ValueError as error:
+        raise ValueError("invalid cron expression", str(error)) from None
+
+
+def _zone(name: str) -> None:
+    try:
+        cron.zone(name)
+    except ValueError as error:
+        if known := _zones():  # without time zone data there is no telling
+            near = get_close_matches(name.lower(), known, n=1)
+            meant = f"; did you mean {known[near[0]]}?" if near else ""
+            raise ValueError("unknown time zone", f"{error}{meant}") from None
+
+
+@cache
+def _zones() -> dict[str, str]:
+    import zoneinfo
+
+    return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
+
+
+def _alone(id: str) -> None:
+    from qoder_cli.base.ids import NOT_OF_AN_ID
+
+    if odd := NOT_OF_AN_ID.search(id):
+        raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
+
+
+class Schedule(Fields, unknown="refused", called="a mapping of expression and timezone, or null"):
+    """When it runs by itself."""
+
+    type: Literal["cron"] = IMPLIED
+    # Names of months and days are not documented.
+    expression: Annotated[
+        str,
+        Rule(_expression),
+        must(lambda text: not any(map(str.isalpha, text)), "must be five fields of digits", where="server"),
+        Shown({"examples": ["0 9 * * 1-5"]}),
+        "Five fields of cron: minute, hour, day, month, weekday.",
+    ]
+    timezone: Annotated[str, Rule(_zone), Shown({"examples": ["Europe/Berlin"]}), "Its time zone."]
+    last_run_at: ByServer = UNSET
+    upcoming_runs_at: ByServer = UNSET
+
+
+class _Agent(Fields, unknown="refused"):
+    """An agent, perhaps at one version."""
+
+    id: Annotated[str, id_or_name("agent_", "agent")]
+    type: Literal["agent"] = IMPLIED
+    version: Annotated[int, Range(1)] = UNSET
+
+
+_Event = Annotated[
+    UserMessage | SystemMessage | DefineOutcome,
+    ByType(whole="user.message, user.define_outcome or system.message"),
+]
+
+
+class Deployment(Fields, unknown="refused"):
+    """A deployment: an agent, where it works, and what it is told in each run."""
+
+    name: Name = UNSET
+    description: Annotated[Annotated[str, Size(most=2048)] | None, "Description."] = UNSET
+    agent: Annotated[
+        _Agent,
+        Short("id", "an agent's id or name, or a mapping of id and version", (("type", "agent"),)),
+        "The agent, by id; its latest version is pinned.",
+    ] = UNSET
+    environment_id: EnvironmentId = UNSET
+    environment_variables: VariablesText = UNSET
+    schedule: Annotated[Schedule | None, "When it runs by itself; null: never."] = UNSET
+    initial_events: Annotated[list[_Event], Size(1, 50), "What each run begins with."] = UNSET
+    resources: Resources = UNSET
+    vault_ids: Vaults = UNSET
+    metadata: Metadata = UNSET
+    budget: Annotated[
+        Budget | None, Shown({"anyOf": [{"type": "number"}]}), "The most that a run may cost, in credits."
+    ] = UNSET
+    type: ByServer = UNSET
+    status: ByServer = UNSET
+    paused_reason: ByServer = UNSET
+    created_at: ByServer = UNSET
+    updated_at: ByServer = UNSET
+    archived_at: ByServer = UNSET
+
+
+class InFile(Deployment, unknown="refused"):
+    """A deployment as a file declares it. An update may have any of its fields."""
+
+    id: Annotated[str, Size(most=256), id_of("dep_"), Rule(_alone), "Which one it is, if not by its name."] = UNSET
+    environment: Annotated[str, id_or_name("env_", "environment"), "The environment, by id or name."] = UNSET
+    message: Annotated[Text, "Short for one user.message in initial_events."] = UNSET
+    vaults: Annotated[list[Annotated[str, id_or_name("vault_", "vault")]], Size(most=50), "Vaults, by id or name."] = (
+        UNSET
+    )
+
+
+def _fires(raw: dict[str, Any]) -> str:
+    """Return when one fires by itself, as a sentence."""
+    fires = cron.words_of(model.mapping(raw.get("schedule")))
+    if fires:
+        return f"Its schedule: {fires}. "
+    return ""
+
+
+noun(
+    *("deploy", "deployments"),
+    columns=" ".join(DEPLOYMENT_COLUMNS),
+    statuses="active paused",
+    sample="nightly-report",
+    archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
+    kept={"name": "", "description": None, "agent": {}, "environment_id": "", "environment_variables": ""}
+    | {"initial_events": [], "metadata": {}, "paused_reason": None, "resources": [], "schedule": None}
+    | {"status": "active", "vault_ids": []}
+    | dict.fromkeys(("created_at", "updated_at", "archived_at", "budget")),
+    body=Deployment,
+    in_file=InFile,
+    arguments="deployments",
+    found_by="qoder_cli.commands.deploy.state:found",
+    explained_by="qoder_cli.deployments.lookup:explain_missing",
+    warned=_fires,
+    row=lambda raw: deployment_row(model.Deployment(raw)),
+    first=DEPLOYMENT_FIRST,
+    sheet=lambda raw, now: deployment_fields(model.Deployment(raw), now=now),
+)

@@ -1,0 +1,274 @@
+"""Fields that several nouns have (help/pages/api.md#operations, #limits and #sending-events)."""
+
+import json
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from qoder_cli.base.marks import MOST_KEYS, is_ours
+from qoder_cli.nouns.schema import (
+    IMPLIED,
+    NEEDED_THERE,
+    SECRET,
+    UNSET,
+    ByType,
+    Fields,
+    Option,
+    OrText,
+    Range,
+    Reader,
+    Rule,
+    Shown,
+    Size,
+    id_of,
+    like,
+    must,
+)
+
+VARIABLES = "environment_variables"
+RESERVED = "cas_config"  # the server's own key in metadata (help/pages/api.md#deployments)
+NOT_THEIRS = "is a key of qoder's own, which tells who created this; remove it"
+ENV_NAME = r"[^=;\s](?:[^=;\r\n]*[^=;\s])?"  # of a file; the server takes fewer
+# Names that the service sets itself are refused (help/pages/api.md#sessions).
+VARIABLE = r"(?!QODER_|CAW_|(?:SERVER_ENDPOINT|USER_ID|WORK_DIR)\Z)[A-Za-z_][A-Za-z0-9_]*"
+
+_ASSIGNMENT = re.compile(rf"\s*({ENV_NAME})=(.*)")
+
+
+def assignments(text: str) -> list[tuple[str, str]] | None:
+    """Return names and values of `K=V` pairs in a text; None if one is malformed."""
+    pieces = [piece for piece in re.split(r"[;\r\n]", text) if piece.strip()]
+    found = [match.groups() for piece in pieces if (match := _ASSIGNMENT.fullmatch(piece))]
+    if len(found) == len(pieces):
+        return [(name, value) for name, value in found]
+    return None
+
+
+# Names and texts.
+
+Text = Annotated[str, Size(1)]
+Name = Annotated[str, Size(most=256), must(str.strip, "is blank"), Option("--name", "NAME"), "Name."]
+Title = Annotated[str, Option("--title", "TEXT"), "Title."]
+Description = Annotated[str, Option("--description", "TEXT"), "Description."]
+Given = Annotated[Any, must(bool, "must be given", where="server")]
+Names = list[str]
+Url = Annotated[str, like(r"https?://\S+", "must be a URL")]
+
+# Metadata.
+
+
+class _Json:
+    """What a form has as JSON in a text."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_before_validator_function(self._parsed, handler(source))
+
+    def _parsed(self, value: Any, info: Any) -> Any:
+        reader: Reader = info.context
+        if isinstance(value, str) and reader.where == "server":
+            return json.loads(value)
+        return value
+
+
+def _few(metadata: dict[str, Any]) -> None:
+    if sum(value is not None for value in metadata.values()) > MOST_KEYS:
+        raise ValueError(f"has more than {MOST_KEYS} entries")
+
+
+class _Deletes:
+    """Null, which in an update deletes a key."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_wrap_validator_function(self._either, handler(source))
+
+    def _either(self, value: Any, handler: Any, info: Any) -> Any:
+        reader: Reader = info.context
+        if value is None and (reader.where == "server" or reader.null_clears):
+            return None
+        return handler(value)
+
+
+_KEY = Annotated[
+    str,
+    Size(most=64),
+    must(lambda key: key != RESERVED, "is read-only; remove it", where="file"),
+    must(lambda key: not is_ours(key), NOT_THEIRS, where="file"),
+]
+Metadata = Annotated[
+    dict[_KEY, Annotated[str, Size(most=512), _Deletes()]],
+    Rule(_few),
+    _Json(),
+    Option("--metadata", "KEY=VALUE", "Set a metadata key.", is_repeatable=True),
+    "Keys and texts of your own: at most 16.",
+]
+
+# What deployments and sessions have.
+
+
+class _Variables(NamedTuple):
+    """Environment variables: a mapping, or a text of NAME=VALUE pairs, which is all that some servers take."""
+
+    of_server: tuple[type, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_wrap_validator_function(self._either, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string", "examples": ["LOG_LEVEL=info;FLAG=on"]}, handler(schema)]}
+
+    def _either(self, value: Any, handler: Any, info: Any) -> Any:
+        is_server = info.context.where == "server"
+        if not isinstance(value, self.of_server if is_server else (str, dict)):
+            raise ValueError("must be a mapping of names and values, or a text of NAME=VALUE lines")
+        if isinstance(value, str) and assignments(value) is None and not (is_server and _lines(value)):
+            raise ValueError("must be NAME=VALUE pairs, each on a line of its own or with ; between them")
+        if is_server and not _allowed(value):
+            raise ValueError("must have names that are allowed, and texts")
+        return value if is_server or isinstance(value, str) else handler(value)
+
+
+def _allowed(variables: Any) -> bool:
+    """Return whether a server takes the names of variables, and all values are texts."""
+    pairs = variables
+    if isinstance(variables, str):
+        pairs = dict(assignments(variables) or _lines(variables) or ())
+    return all(re.fullmatch(VARIABLE, name) and isinstance(value, str) for name, value in pairs.items())
+
+
+def _lines(variables: str) -> dict[str, str] | None:
+    """Return the pairs of a text in lines, whose values may have a `;`."""
+    lines = [line.partition("=") for line in variables.splitlines()]
+    if len(lines) > 1 and all(equals for _, equals, _ in lines):
+        return {name: value for name, _, value in lines}
+    return None
+
+
+_Pairs = dict[
+    Annotated[str, like(ENV_NAME, "is not a valid variable name: no =, ; or line break, and no space around it")],
+    Annotated[str, like(r"[^;\r\n]*", "must not contain a line break or ;, which the API cannot carry")],
+]
+VariablesText = Annotated[_Pairs, _Variables((str,)), "Environment variables."]
+Variables = Annotated[_Pairs, _Variables((str, dict)), "Environment variables."]
+
+
+class Budget(Fields, unknown="refused", called="an amount in credits, or null"):
+    """The most that a session may cost."""
+
+    type: Literal["limit"] = IMPLIED
+    max_credit_cost: Annotated[
+        str,
+        like(
+            r"(?=.*[1-9])[0-9]{1,12}(\.[0-9]{1,2})?",
+            "must be an amount above 0, with at most 12 digits before the point and 2 after it",
+        ),
+        Shown({"examples": ["100.00"]}),
+        "Credits, as a text.",
+    ]
+
+
+class File(Fields):
+    """A file for the session."""
+
+    type: Literal["file"]
+    file_id: Given = NEEDED_THERE
+    mount_path: Any = UNSET
+
+
+class GithubRepository(Fields):
+    """A repository on GitHub."""
+
+    type: Literal["github_repository"]
+    url: Given = NEEDED_THERE
+    mount_path: Any = UNSET
+    checkout: Any = UNSET
+    authorization_token: Annotated[str | None, SECRET, "Never shown again."] = UNSET
+
+
+class GitRepository(Fields):
+    """A repository elsewhere."""
+
+    type: Literal["git_repository"]
+    url: Given = NEEDED_THERE
+    mount_path: Any = UNSET
+    checkout: Any = UNSET
+    password: Annotated[str | None, SECRET, "Never shown again."] = UNSET
+
+
+class MemoryStore(Fields):
+    """Memories that the agent reads, and may write."""
+
+    type: Literal["memory_store"]
+    memory_store_id: Given = NEEDED_THERE
+    access: Any = UNSET
+    instructions: Any = UNSET
+
+
+Resource = Annotated[File | GithubRepository | GitRepository | MemoryStore, ByType()]
+Resources = Annotated[list[Resource], Size(most=500), "Files, repositories and memory stores."]
+Vaults = Annotated[list[Annotated[str, id_of("vault_")]], Size(most=50), "Ids of vaults."]
+EnvironmentId = Annotated[str, id_of("env_"), "Id of an environment."]
+
+
+class TextBlock(Fields, unknown="open"):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Block(Fields, unknown="open"):
+    """An image, a document, a kind to come."""
+
+    type: str
+
+
+Blocks = Annotated[list[Annotated[TextBlock | Block, ByType()]], Size(1)]
+
+
+class UserMessage(Fields):
+    """What the user says."""
+
+    type: Literal["user.message"]
+    content: Annotated[Blocks, OrText("server")]  # older servers' are texts
+
+
+class SystemMessage(Fields):
+    """What the agent is told beside it."""
+
+    type: Literal["system.message"]
+    content: Annotated[Blocks, OrText("server")]
+
+
+class _TextRubric(Fields):
+    """How an outcome is judged, as text."""
+
+    type: Literal["text"]
+    content: Annotated[str, Size(1, 262_144)]
+
+
+class _FileRubric(Fields):
+    """How an outcome is judged, in a file."""
+
+    type: Literal["file"]
+    file_id: Annotated[str, id_of("file_")]
+
+
+class DefineOutcome(Fields):
+    """The agent's goal, and how it is judged."""
+
+    type: Literal["user.define_outcome"]
+    description: Text
+    rubric: Annotated[_TextRubric | _FileRubric, ByType(judge="server")]
+    max_iterations: Annotated[int, Range(1, 20)] = UNSET
+
+
+class Said(Fields):
+    """What the user says in a session, always in blocks."""
+
+    type: Literal["user.message"]
+    content: Blocks

@@ -1,0 +1,484 @@
+"""What a body may hold, in one vocabulary: classes of annotated fields, and what marks them.
+
+`files.check` tells what is wrong in a file by it, the sandbox refuses by it, and options, JSON Schema and
+generated bodies are made from it. pydantic reads it, and is imported only when something is checked.
+
+    class Schedule(Fields):
+        type: Literal["cron"]
+        expression: Annotated[str, must(cron.parse), "Five fields."]   # a text says what it is for
+        timezone: Annotated[str, must(cron.zone)] = UNSET              # may be left out
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args
+
+UNSET: Final[Any] = None  # the field may be left out; where null clears, it may be null
+NEEDED_THERE: Final[Any] = "needed there"  # the server needs it, a file may leave that to the server
+IMPLIED: Final[Any] = "implied"  # the same: the short form in a file has no such field
+KEPT: Final[Any] = "kept"  # it may be left out, and cannot be null
+
+Where = Literal["file", "server"]
+
+
+class Reader(NamedTuple):
+    """Who reads a body: a file of this program, or the server that gets it. Each refuses other things."""
+
+    where: Where
+    null_clears: bool = False  # in the body itself: that of an update
+
+
+class Field(NamedTuple):
+    """A field of a class: its annotation, and what marks it."""
+
+    hint: Any
+    default: Any = ...
+    about: str = ""
+    option: "Option | None" = None
+    is_secret: bool = False
+    is_servers: bool = False  # set by the server alone
+
+    @property
+    def is_needed(self) -> bool:
+        """Return whether the server needs it."""
+        return self.default in (..., NEEDED_THERE, IMPLIED)
+
+
+class Fields:
+    """A mapping of fields.
+
+    What else is in it is `refused`; `slips`: kept in a file unless it looks like a mistyped field, for a newer
+    server may know it, and refused by this one; or `open`: this one keeps it, too. `called` is what to write
+    instead of what is no mapping.
+    """
+
+    unknown: ClassVar[Literal["refused", "slips", "open"]] = "slips"
+    called: ClassVar[str] = ""
+    is_body: ClassVar[bool] = False
+
+    def __init_subclass__(cls, unknown: Any = None, called: str = "") -> None:
+        cls.unknown, cls.called = unknown or cls.unknown, called or cls.called
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema as core
+
+        fields = {
+            name: core.typed_dict_field(handler.generate_schema(field.hint), required=field.default is ...)
+            for name, field in fields_of(cls).items()
+            if not field.is_servers
+        }
+        extra: Any = "forbid" if cls.unknown == "refused" else "allow"
+        inner = core.typed_dict_schema(fields, extra_behavior=extra)
+        return core.with_info_wrap_validator_function(lambda *given: _read(cls, *given), inner)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        fields = {name: field for name, field in fields_of(cls).items() if not field.is_servers}
+        for name, field in fields.items():
+            found["properties"][name].pop("title", None)  # its name once more
+            if field.about:
+                found["properties"][name]["description"] = field.about
+            if field.is_secret:
+                found["properties"][name]["writeOnly"] = True
+        found["required"] = [name for name, field in fields.items() if field.is_needed and field.default != IMPLIED]
+        if cls.unknown != "refused":
+            found.pop("additionalProperties", None)
+        if cls.__doc__:
+            found = {"description": " ".join(cls.__doc__.split()), **found}
+        return found
+
+
+def fields_of(cls: type[Fields]) -> dict[str, Field]:
+    """Return the fields of a class, by name."""
+    if cls not in _FIELDS:
+        _FIELDS[cls] = dict(_fields_of(cls))
+    return _FIELDS[cls]
+
+
+_FIELDS: dict[type[Fields], dict[str, Field]] = {}
+
+
+def _fields_of(cls: type[Fields]) -> Iterator[tuple[str, Field]]:
+    owner_of = {name: owner for owner in reversed(cls.__mro__[:-2]) for name in owner.__annotations__}
+    for name, owner in owner_of.items():
+        hint = owner.__annotations__[name]
+        marks = getattr(hint, "__metadata__", ())
+        about = [mark for mark in marks if isinstance(mark, str)]
+        option = next((mark for mark in marks if isinstance(mark, Option)), None)
+        default, is_secret, is_servers = vars(owner).get(name, ...), SECRET in marks, SERVERS in marks
+        yield name, Field(hint, default, about[-1] if about else "", option, is_secret, is_servers)
+
+
+def body(cls: type[Fields], names: tuple[str, ...], needed: tuple[str, ...], cleared: tuple[str, ...]) -> type[Fields]:
+    """Return the class of a body: some fields of another class; `needed` ones, and those that null clears."""
+    known = fields_of(cls)
+    names = tuple(name for name in known if name in names)
+    space: dict[str, Any] = {"__annotations__": {name: known[name].hint for name in names}, "__doc__": cls.__doc__}
+    space |= {name: UNSET if name in cleared else KEPT for name in names if name not in needed}
+    made = type(cls.__name__, (Fields,), space | {"is_body": True}, unknown="refused")
+    return made
+
+
+def inside(hint: Any) -> Iterator[type[Fields]]:
+    """Yield the classes of fields that an annotation names, also within lists and unions."""
+    if isinstance(hint, type) and issubclass(hint, Fields):
+        yield hint
+    for each in get_args(hint):
+        yield from inside(each)
+
+
+def _read(cls: type[Fields], value: Any, handler: Any, info: Any) -> Any:
+    """Return a mapping as it is kept. Raises what pydantic turns into problems."""
+    reader: Reader = info.context
+    if not isinstance(value, dict):
+        if cls.called:
+            raise ValueError(f"must be {cls.called}")
+        return handler(value)
+    known, is_server = fields_of(cls), reader.where == "server"
+    unknown = [name for name in value if name not in known]
+    if unknown and is_server and cls.unknown != "open":
+        raise _problem("unknown", unknown[0])
+    if cls.unknown != "refused":
+        refuse_slips(unknown, {name: field for name, field in known.items() if name not in value})
+    for name, field in known.items() if is_server else ():
+        if field.is_needed and name not in value:
+            raise _problem("missing", name)
+    clears = reader.null_clears if cls.is_body and not is_server else is_server or cls.unknown != "refused"
+    nulls = {name: None for name in value if clears and value[name] is None and name in known}
+    nulls = {name: None for name in nulls if known[name].default in (UNSET, NEEDED_THERE)}
+    if is_server:
+        nulls = {name: None for name in nulls if not known[name].is_needed}
+    kept = handler({name: each for name, each in value.items() if name not in nulls}) | nulls
+    if is_server:
+        kept = {name: each for name, each in kept.items() if name not in known or not known[name].is_secret}
+    return {name: kept[name] for name in value if name in kept}
+
+
+def refuse_slips(names: list[str], missing: dict[str, Field]) -> None:
+    """Raise ValueError for a name that looks like that of a field that is missing."""
+    needed = [name for name, field in missing.items() if field.is_needed]
+    for name in names:
+        near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
+        if near:
+            raise ValueError(f"unknown field {name[:60]}; did you mean {near[0]}?")
+
+
+def _problem(kind: str, name: str, **more: Any) -> Exception:
+    from pydantic_core import PydanticCustomError
+
+    return PydanticCustomError(kind, "{name}", {"name": name, **more})
+
+
+# What marks a field.
+
+
+class Option(NamedTuple):
+    """The option of a command that sets a field; its help, if it has none, is what the field is for."""
+
+    name: str
+    metavar: str
+    help: str = ""
+    is_repeatable: bool = False
+
+
+SECRET, SERVERS = object(), object()
+ByServer = Annotated[Any, SERVERS]
+
+
+class Shown(NamedTuple):
+    """What JSON Schema says of a field besides: examples, or what else may be written in a file, as `anyOf`."""
+
+    more: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        if others := self.more.get("anyOf"):
+            return {"anyOf": [*others, found]}
+        return found | self.more
+
+
+class Size(NamedTuple):
+    """How long a text or a list is."""
+
+    least: int | None = None
+    most: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        limits = {"min_length": self.least, "max_length": self.most}
+        return handler(source) | {name: limit for name, limit in limits.items() if limit is not None}
+
+
+class Range(NamedTuple):
+    """How large a whole number is."""
+
+    least: int
+    most: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        limits = {"ge": self.least, "le": self.most}
+        return handler(source) | {name: limit for name, limit in limits.items() if limit is not None}
+
+
+class Rule(NamedTuple):
+    """What a value must pass: a function that raises ValueError with what is wrong.
+
+    A second argument of the error shows the value: it is for a value that did not come from a variable.
+    """
+
+    check: Callable[[Any], object]
+    where: Where | None = None  # alone
+    pattern: str = ""  # which says the same
+    otherwise: "Callable[[Any], object] | None" = None  # for the other reader
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_after_validator_function(self._passed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        if self.pattern and self.where is None:
+            found["pattern"] = f"^(?:{self.pattern})$"
+        return found
+
+    def _passed(self, value: Any, info: Any) -> Any:
+        if self.where in (None, info.context.where):
+            self.check(value)
+        elif self.otherwise:
+            self.otherwise(value)
+        return value
+
+
+def must(test: Callable[[Any], object], or_else: str, *, where: Where | None = None) -> Rule:
+    """Return the rule that a test holds; `or_else` says what is wrong."""
+
+    def check(value: Any) -> None:
+        if not test(value):
+            raise ValueError(or_else)
+
+    return Rule(check, where)
+
+
+def like(pattern: str, or_else: str = "", *, where: Where | None = None) -> Rule:
+    """Return the rule that a text fits a pattern."""
+    or_else = or_else or f"must be like {pattern}"
+    return must(lambda text: _compiled(pattern).fullmatch(text), or_else, where=where)._replace(pattern=pattern)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.DOTALL)
+
+
+def id_of(prefix: str) -> Rule:
+    """Return the rule for ids of one kind."""
+    return like(f"{prefix}.+", f"must be an id that begins with {prefix}")
+
+
+def id_or_name(prefix: str, kind: str) -> Rule:
+    """Return the rule for what is an id or, in a file, a name."""
+
+    def check(text: str) -> None:
+        from qoder_cli.base import ids
+        from qoder_cli.base.errors import UsageError
+
+        wanted = f"an id ({prefix}…) or a name"
+        if text.startswith(prefix) and text != prefix:
+            return  # an id, whatever it is made of
+        try:
+            ids.id_or_name(text, prefix, kind, wanted)
+        except UsageError as error:
+            raise ValueError(f"must be {wanted}", f"must be {wanted}: {error.message}") from None
+
+    return Rule(check, "file", otherwise=id_of(prefix).check)
+
+
+class Known(NamedTuple):
+    """Words that the server knows; a file may have newer ones, but none that looks like a slip."""
+
+    words: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return handler(schema) | {"examples": list(self.words)}
+
+    def _known(self, value: str, info: Any) -> str:
+        near = slip_of(value, self.words)
+        if value not in self.words and (near or info.context.where == "server"):
+            raise _one_of(self.words, near)
+        return value
+
+
+def slip_of(word: str, words: tuple[str, ...]) -> str | None:
+    """Return the word that a mistyped one is meant to be; only digits differ in that of a newer version."""
+    if word in words or re.sub("[0-9]", "0", word) in [re.sub("[0-9]", "0", each) for each in words]:
+        return None
+    return next(iter(get_close_matches(word, words, n=1)), None)
+
+
+def _one_of(words: tuple[str, ...], near: str | None, *, name: str = "") -> Exception:
+    quoted = [f"'{word}'" for word in words]
+    expected = " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
+    return _problem("one_of", name, expected=expected, near=near or "", words=words)
+
+
+class Short(NamedTuple):
+    """A mapping that may be written as the text of one of its fields."""
+
+    field: str
+    called: str  # what may be written
+    more: tuple[tuple[str, str], ...] = ()  # what else the mapping has then
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self._whole, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
+
+    def _whole(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return {self.field: value, **dict(self.more)}
+        if not isinstance(value, dict):
+            raise ValueError(f"must be {self.called}")
+        return value
+
+
+class OrText(NamedTuple):
+    """What may be a text as well, for one of the readers."""
+
+    where: Where
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_wrap_validator_function(self._either, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
+
+    def _either(self, value: Any, handler: Any, info: Any) -> Any:
+        if isinstance(value, str) and value and info.context.where == self.where:
+            return value
+        return handler(value)
+
+
+class ByType(NamedTuple):
+    """A union whose classes are told apart by `type`; the last may stand for all others.
+
+    A file may have a `newer` type, that only a server knows. With `whole`, what is wrong is said of the mapping.
+    """
+
+    newer: bool = False
+    default: str = ""  # the type of a file without one
+    whole: str = ""
+    judge: Where | None = None  # who looks into it, if one alone does
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema as core
+
+        by_type = dict(types_of(source))
+        choices = {f"[{type}]": handler.generate_schema(each) for type, each in by_type.items()}
+        union = core.tagged_union_schema(choices, lambda value: self._tag(value, by_type))
+        return core.with_info_wrap_validator_function(lambda *given: self._chosen(by_type, *given), union)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        found = handler(schema)
+        choices = found.get("oneOf", [found])
+        if self.newer:
+            known = [type for each in choices for type in _words(each["properties"]["type"])]
+            type = {"type": "string", "not": {"enum": known}}
+            choices = [*choices, {"type": "object", "properties": {"type": type}, "required": ["type"]}]
+        return {"anyOf": choices}
+
+    def _tag(self, value: Any, by_type: dict[str, type[Fields]]) -> str:
+        type = value.get("type") if isinstance(value, dict) else next(iter(by_type))
+        return f"[{type if isinstance(type, str) and type in by_type else ''}]"
+
+    def _chosen(self, by_type: dict[str, type[Fields]], value: Any, handler: Any, info: Any) -> Any:
+        is_server, types = info.context.where == "server", tuple(filter(None, by_type))
+        if not isinstance(value, dict):
+            return handler(value)
+        if self.judge not in (None, info.context.where):
+            return value
+        if "type" not in value and not (self.default and not is_server):
+            if not is_server:
+                refuse_slips(list(value), {"type": Field(str)})
+            if self.whole and not is_server:
+                raise ValueError(f"needs a type: {self.whole}")
+            raise _problem("missing", "type")
+        if self.default and not is_server:
+            value = {"type": self.default, **value}
+        type = value.get("type")
+        if not isinstance(type, str):
+            raise _problem("text", "type")
+        if type not in by_type and "" not in by_type:
+            near = slip_of(type, types)
+            if self.newer and not is_server and near is None:
+                return value
+            if self.whole and not is_server:
+                raise _problem("whole", "", expected=", ".join(f"'{type}'" for type in types), near=near or "")
+            raise _one_of(types, near, name="type")
+        return handler(value)
+
+
+def _words(schema: dict[str, Any]) -> list[str]:
+    return schema.get("enum") or [schema["const"]]
+
+
+def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
+    """Yield the types of a union's classes, each with its class; that of all others is empty."""
+    for each in get_args(union) or (union,):
+        named = get_args(fields_of(each)["type"].hint)
+        for type in named or ("",):
+            yield type, each
+
+
+class Found(NamedTuple):
+    """Something wrong: a kind of pydantic's or of ours, where it is, and what its words need."""
+
+    kind: str
+    path: tuple[str | int, ...]
+    context: dict[str, Any]
+
+
+_ADAPTERS: dict[type[Fields], Any] = {}  # each takes a moment to make
+
+
+def _adapter(cls: type[Fields]) -> Any:
+    from pydantic import TypeAdapter
+
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
+
+
+def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tuple[Any, list[Found]]:
+    """Return a body as it is kept, and what is wrong with it, of which `most` are told."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cls).validate_python(value, strict=True, context=reader), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        return None, [_found(detail["type"], detail["loc"], detail.get("ctx", {})) for detail in details[:most]]
+
+
+def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Found:
+    path = tuple(step for step in loc if not str(step).startswith("["))  # which are our tags, or `[key]`
+    return Found(kind, (*path, *filter(None, [context.get("name")])), context)
+
+
+def json_schema(cls: type[Fields]) -> dict[str, Any]:
+    """Return the JSON Schema of a body, whole in itself."""
+    found: dict[str, Any] = _adapter(cls).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}

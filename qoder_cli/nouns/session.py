@@ -1,0 +1,162 @@
+"""Sessions, and the threads in them (help/pages/api.md#sessions, #sending-events, #resources and #threads)."""
+
+from typing import Annotated, Any, Literal
+
+from qoder_cli.base.model import Run
+from qoder_cli.nouns.agent import Model, Servers, Skills, Tools
+from qoder_cli.nouns.parts import (
+    Blocks,
+    Budget,
+    DefineOutcome,
+    EnvironmentId,
+    Given,
+    Metadata,
+    Resources,
+    Said,
+    Title,
+    Variables,
+    Vaults,
+)
+from qoder_cli.nouns.schema import NEEDED_THERE, SECRET, UNSET, ByType, Fields, Range, Short, Size, id_or_name
+from qoder_cli.nouns.table import noun
+from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, session_fields, session_row
+
+
+class _Agent(Fields):
+    """An agent, perhaps at one version."""
+
+    id: Annotated[str, id_or_name("agent_", "agent")]
+    type: Literal["agent"]
+    version: Annotated[int, Range(1)] = UNSET
+
+
+class _Overridden(Fields):
+    """An agent that is different for this session alone."""
+
+    id: Annotated[str, id_or_name("agent_", "agent")]
+    type: Literal["agent_with_overrides"]
+    version: Annotated[int, Range(1)] = UNSET
+    model: Model = UNSET
+    system: str = UNSET
+    tools: Tools = UNSET
+    mcp_servers: Servers = UNSET
+    skills: Skills = UNSET
+
+
+class Session(Fields):
+    """A session: an agent at work in an environment."""
+
+    agent: Annotated[
+        _Agent | _Overridden,
+        ByType(),
+        Short("id", "an agent's id, or a mapping of id and version", (("type", "agent"),)),
+        "The agent.",
+    ]
+    environment_id: EnvironmentId
+    title: Title
+    environment_variables: Variables
+    initial_events: Annotated[
+        list[Annotated[Said | DefineOutcome, ByType()]], Size(most=50), "What the agent is told first."
+    ]
+    resources: Resources
+    vault_ids: Vaults
+    metadata: Metadata
+    budget: Annotated[Budget, "The most that it may cost, in credits."]
+
+
+class _Tools(Fields):
+    tools: Tools = UNSET
+    mcp_servers: Servers = UNSET
+
+
+class _Update(Fields):
+    """What can be changed of a session."""
+
+    agent: _Tools
+    environment_variables: Variables
+    title: Title
+    metadata: Metadata
+    budget: Budget
+
+
+class _System(Fields):
+    """What the agent is told beside what the user says."""
+
+    type: Literal["system.message"]
+    content: Blocks
+
+
+class _Interrupt(Fields):
+    type: Literal["user.interrupt"]
+    session_thread_id: Any = UNSET
+
+
+class _Confirmation(Fields):
+    type: Literal["user.tool_confirmation"]
+    tool_use_id: Given = NEEDED_THERE
+    result: Literal["allow", "deny"] = UNSET
+    decision: Literal["approve", "deny"] = UNSET  # instead, on older servers
+    deny_message: Any = UNSET
+    session_thread_id: Any = UNSET
+
+
+class _Result(Fields):
+    type: Literal["user.custom_tool_result"]
+    custom_tool_use_id: Given = NEEDED_THERE
+    content: Blocks = UNSET
+    is_error: Any = UNSET
+    session_thread_id: Any = UNSET
+
+
+class _Sent(Fields):
+    """What is sent to a session."""
+
+    events: Annotated[
+        list[Annotated[Said | DefineOutcome | _System | _Interrupt | _Confirmation | _Result, ByType()]], Size(1)
+    ]
+
+
+class _Added(Fields):
+    """A file that a session gets."""
+
+    type: Literal["file"]
+    file_id: Given
+    mount_path: Any
+
+
+class _Renewed(Fields):
+    """The new secret of a repository."""
+
+    authorization_token: Annotated[str, SECRET]
+    password: Annotated[str, SECRET]
+
+
+noun(
+    *("session", "sessions"),
+    columns=" ".join(SESSION_COLUMNS),
+    statuses="running idle rescheduling terminated",
+    sample="sess_demo",
+    archived="It takes no messages any more; its events stay.",
+    deleted="Its events are deleted too: nobody can tell any more how its run ended.",
+    has_name=False,
+    takes_file=False,  # its fields may hold secrets
+    arguments="runs",
+    found_by="qoder_cli.commands.session:found",
+    row=lambda raw: session_row(Run({**raw, "type": "session"})),
+    first=SESSION_FIRST,
+    sheet=lambda raw, now: session_fields(Run(raw)),
+    kept={"agent": {}, "environment_id": "", "title": None, "status": "idle", "metadata": {}}
+    | {"environment_variables": {}, "resources": [], "vault_ids": [], "deployment_id": None, "budget": None}
+    | {"outcome_evaluations": [], "stats": {}, "usage": {}},
+    body=Session,
+    bodies={"update": _Update, "events.send": _Sent, "resources.add": _Added, "resources.update": _Renewed},
+)
+noun(
+    *("session thread", "sessions.threads"),
+    columns="id status agent parent credits created",
+    sample="sthr_demo",
+    sample_of="sess_demo",
+    type="session_thread",
+    archived="It takes no messages any more.",
+    has_name=False,
+)

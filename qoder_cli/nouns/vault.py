@@ -1,0 +1,123 @@
+"""Vaults, and the credentials in them (help/pages/api.md#vaults)."""
+
+from typing import Annotated, Any, Literal
+
+from qoder_cli.nouns.parts import Metadata, Name, Names, Text
+from qoder_cli.nouns.schema import SECRET, UNSET, ByType, Fields
+from qoder_cli.nouns.table import noun
+
+Secret = Annotated[str, SECRET, "Never shown again."]
+
+
+class Vault(Fields):
+    """A vault."""
+
+    display_name: Name
+    metadata: Metadata
+
+
+class _Networking(Fields):
+    """Where the secret may go."""
+
+    type: Literal["unrestricted", "limited"]
+    allowed_hosts: Names = UNSET
+
+
+class _NewClient(Fields, unknown="open"):
+    client_secret: Secret = UNSET
+
+
+class _Refresh(Fields, unknown="open"):
+    refresh_token: Secret = UNSET
+    token_endpoint_auth: _NewClient = UNSET
+
+
+class _NewBearer(Fields):
+    """What an update changes of a token for an MCP server."""
+
+    type: Literal["static_bearer"]
+    token: Secret = UNSET
+
+
+class _Bearer(_NewBearer):
+    """A token for an MCP server."""
+
+    token: Annotated[Text, SECRET]
+    mcp_server_url: Text
+
+
+class _NewVariable(Fields):
+    """What an update changes of an environment variable."""
+
+    type: Literal["environment_variable"]
+    secret_value: Secret = UNSET
+    networking: _Networking = UNSET
+    injection_location: Any = UNSET
+
+
+class _Variable(_NewVariable):
+    """An environment variable."""
+
+    secret_name: Text
+    secret_value: Annotated[Text, SECRET]
+    networking: _Networking
+
+
+class _NewOAuth(Fields):
+    """What an update changes of an OAuth token for an MCP server."""
+
+    type: Literal["mcp_oauth"]
+    access_token: Secret = UNSET
+    expires_at: Any = UNSET
+    refresh: _Refresh = UNSET
+
+
+class _OAuth(_NewOAuth):
+    """An OAuth token for an MCP server."""
+
+    access_token: Annotated[Text, SECRET]
+    mcp_server_url: Text
+
+
+class Credential(Fields):
+    """A credential."""
+
+    auth: Annotated[_Bearer | _Variable | _OAuth, ByType(), "The secret, and what it is for."]
+    display_name: Name
+    metadata: Metadata
+
+
+class _Update(Fields):
+    """What can be changed of a credential."""
+
+    auth: Annotated[_NewBearer | _NewVariable | _NewOAuth, ByType()]
+    metadata: Metadata
+
+
+noun(
+    *("vault", "vaults"),
+    columns="id name created archived",
+    more="metadata updated",
+    sample="team-secrets",
+    created="Put secrets into it with qoder vault put.",
+    archived="Sessions cannot use its credentials any more.",
+    deleted="Its credentials are deleted too.",
+    named_by="display_name",
+    kept={"display_name": "", "metadata": {}},
+    body=Vault,
+)
+noun(
+    *("vault credential", "vaults.credentials"),
+    columns="id name type for created archived",
+    more="network hosts metadata updated",
+    sample="github-token",
+    sample_of="team-secrets",
+    archived="Sessions cannot use it any more.",
+    deleted="Its secret cannot be read back.",
+    type="vault_credential",
+    named_by="display_name",
+    kept={"vault_id": "", "display_name": None, "auth": {}, "metadata": {}},
+    takes_file=False,
+    body=Credential,
+    bodies={"update": _Update},
+)
