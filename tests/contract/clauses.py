@@ -71,8 +71,8 @@ EXEMPT = (
     Row(("whereabouts",), ("env work heartbeat",), "a worker sends one every few seconds: its log is not filled"),
     Row(
         ("json", "jsonl", "id", "terminal", "options before"),
-        ("completion", "help"),
-        "it prints a text for a shell or a person, in every format",
+        ("completion", "help", "schema"),
+        "it prints a text for a shell, a person or an editor, in every format",
     ),
 )
 
