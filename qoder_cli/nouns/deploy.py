@@ -1,10 +1,9 @@
 """Deployments (help/pages/api.md#deployments)."""
 
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from qoder_cli.base import cron, model
+from qoder_cli.base import model
 from qoder_cli.nouns.parts import (
     Budget,
     DefineOutcome,
@@ -36,8 +35,12 @@ from qoder_cli.nouns.schema import (
 from qoder_cli.nouns.table import noun
 from qoder_cli.output.views import DEPLOYMENT_COLUMNS, DEPLOYMENT_FIRST, deployment_fields, deployment_row
 
+# cronsim and difflib are loaded only where a schedule is checked or shown.
+
 
 def _expression(text: str) -> None:
+    from qoder_cli.base import cron
+
     try:
         cron.parse(text)
     except ValueError as error:
@@ -45,6 +48,10 @@ def _expression(text: str) -> None:
 
 
 def _zone(name: str) -> None:
+    from difflib import get_close_matches
+
+    from qoder_cli.base import cron
+
     try:
         cron.zone(name)
     except ValueError as error:
@@ -140,6 +147,8 @@ class InFile(Deployment, unknown="refused"):
 
 def _fires(raw: dict[str, Any]) -> str:
     """Return when one fires by itself, as a sentence."""
+    from qoder_cli.base import cron
+
     fires = cron.words_of(model.mapping(raw.get("schedule")))
     if fires:
         return f"Its schedule: {fires}. "
