@@ -45,7 +45,8 @@ def create(app: App, typed: AgentFields, making: editing.Making) -> None:
     has all tools, and uses them without asking unless --ask says otherwise.
     ${VAR} in a file is expanded from the environment. Exits 6 if the name is
     taken, unless --if-missing or --allow-duplicate says what then; 9 if the
-    response was lost and the new agent cannot be found. It is never created twice.
+    response was lost and the new agent cannot be found. It is never created
+    twice.
 
     Examples:
       qoder agent create --name helper --model auto --tools Bash,Read --ask Bash

@@ -17,8 +17,8 @@ _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # 
 @cache
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
-    updated = operation(noun, "update")
-    return form_with(updated.body if updated else ())
+    done = operation(noun, "update") or operation(noun, "create")
+    return form_with(done.body if done else ())
 
 
 def form_with(fields: tuple[str, ...]) -> Form:
