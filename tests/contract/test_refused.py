@@ -231,6 +231,7 @@ def what_is_not_missing_is_shown(scene: Scene) -> None:
         ran = scene.run("--json", "--if-missing", *more)
         assert (ran.code, ran.json["id"], scene.writes) == (0, id, [])
         assert f"is there already ({id}); nothing was created" in ran.err
+        assert "not as asked for" not in ran.err
 
 
 @CLAUSES.add("if missing", names_a_new_thing)

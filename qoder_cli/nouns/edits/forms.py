@@ -17,8 +17,8 @@ _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # 
 @cache
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
-    done = operation(noun, "update") or operation(noun, "create")
-    return form_with(done.body if done else ())
+    written = operation(noun, "update") or operation(noun, "create")
+    return form_with(written.body if written else ())
 
 
 def form_with(fields: tuple[str, ...]) -> Form:
