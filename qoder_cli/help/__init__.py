@@ -4,9 +4,17 @@ import re
 
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 
+# Built by a loop: the start of every command comes by here.
+_OF_THE_API: dict[str, tuple[str, str]] = {}
+_PLURALS: dict[str, str] = {}
+for _words, _kind in KINDS_OF_NOUNS.items():
+    if _kind.about:
+        _OF_THE_API[_words] = _kind.about, f"qoder_cli.commands.{_words}"
+        _PLURALS[re.sub("ys$", "ies", f"{_words}s")] = _words
+
 # Nouns, their line in completion and `qoder help commands`, and the module of their commands, or the one command.
 NOUNS = {
-    **{words: (kind.about, f"qoder_cli.commands.{words}") for words, kind in KINDS_OF_NOUNS.items() if kind.about},
+    **_OF_THE_API,
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
     "key": ("Free an idempotency key whose start is in doubt", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
@@ -21,7 +29,7 @@ NOUNS = {
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
 RARE = ("key", "schema")  # left out there: an error or a page names it where it is needed
-ALIKE = tuple(words for words, kind in KINDS_OF_NOUNS.items() if kind.about)[3:]
+ALIKE = tuple(_OF_THE_API)[3:]
 
 
 _FITS = 49  # characters of a line of help
@@ -38,7 +46,7 @@ def contents() -> dict[str, str]:
 
 # What people type for these; understood, and not shown.
 NOUNS_UNDERSTOOD = {
-    **{re.sub("ys$", "ies", f"{words}s"): words for words, kind in KINDS_OF_NOUNS.items() if kind.about},
+    **_PLURALS,
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
     **dict.fromkeys(("environment", "environments"), "env"),
     "login": "auth login",

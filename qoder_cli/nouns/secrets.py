@@ -22,7 +22,7 @@ from qoder_cli.settings.values import is_loopback, read_token
 LARGEST = 64 * 2**10  # bytes of a secret
 PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --env < FILE, or use --from-env VAR"
 _CREDENTIAL = NOUNS["vault credential"]
-_FORM = form_with(("auth", "display_name", "metadata"))
+_SET = ("auth", "display_name", "metadata")  # what of one can be set
 _SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 # Unlike those of environments, these may be * or have an underscore, as names of services have.
@@ -112,7 +112,7 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
         return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
     id, kept = str(credential["id"]), mapping(credential.get("auth"))
     if (hosts := auth.get("networking")) is not None and any(
-        missing(_FORM, {"auth": {"networking": hosts}}, credential)
+        missing(form_with(_SET), {"auth": {"networking": hosts}}, credential)
     ):
         agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
     # What an update does not know is left out (help/pages/api.md#vaults).
@@ -122,7 +122,7 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
-        return Update(app, target, credential, {"auth": changed}, _FORM, is_told=False).write().deliver().raw
+        return Update(app, target, credential, {"auth": changed}, form_with(_SET), is_told=False).write().deliver().raw
     except Overtaken:
         raise
     except (Rejected, NotFound) as error:
