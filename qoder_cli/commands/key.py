@@ -98,7 +98,7 @@ def _confirm(app: App, question: str, *, yes: bool) -> None:
 def _check_written(app: App, so: str) -> None:
     """Raise UsageError, which says how it still is, unless what a person decided is in the store."""
     if not app.store.is_written():
-        raise UsageError(f"{so}: {app.store.path} cannot be written", hint="check its permissions, then run it again")
+        raise UsageError(f"{so}: {app.store.path} cannot be written", hint="to see why", next=app.command("doctor"))
 
 
 COMMANDS = {"free": free}

@@ -98,6 +98,22 @@ def test_run_wait_for_several_tells_at_ctrl_c_which_keep_running(alone: Shell, l
     assert "2 runs keep running" in ended.error["message"]
 
 
+def test_run_cancel_of_several_tells_at_a_signal_what_became_of_each(alone: Shell) -> None:
+    delayed = DelayedAnswers(first=5)  # after three starts and a cancellation
+    with sandbox("current", delayed=delayed, speed=1) as server:
+        shell = alone.enter(server)
+        ids = shell.qoder("deploy", "run", *["dep_minute"] * 3, "--allow-duplicates", "-q").out.split()
+        going = shell.begin("run", "cancel", *ids, "--yes", "--json", prologue=IMPATIENT)
+        posted = "the second cancellation"
+        until(lambda: len([seen for seen in server.world.requests if seen.path.endswith("/cancel")]) == 2, posted)
+        ended = going.signal(SIGTERM).end()
+        delayed.released.set()
+    assert [(item["id"], item["exit_code"]) for item in ended.json] == [(ids[0], 143), (ids[1], 143), (None, None)]
+    unknown = f"interrupted; unknown whether the cancellation of run {ids[1]} arrived"
+    so = f"{unknown}; the cancellation of 1 was requested before"
+    assert (ended.code, ended.error["message"], ended.error["run_id"]) == (143, so, ids[1])
+
+
 def test_run_wait_does_not_claim_at_ctrl_c_that_a_run_goes_on_of_which_it_heard_nothing(alone: Shell) -> None:
     with sandbox("current", "run:hang-before*inf") as server:
         going = alone.enter(server).begin("run", "wait", "drun_nothere", "--json")

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Interrupted, NotYet, OutcomeUnknown, QoderError, Signalled, UsageError
+from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, Signalled, UsageError
 from qoder_cli.base.ids import noun
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
@@ -54,18 +54,24 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     else:
         ids_by_word = names.runs(typed, app)
     requested: dict[Key, Observer | Ended] = {}  # by run; several words may mean one
+    stopped: Interrupted | None = None
     for word in typed:
-        if ids_by_word[word] in requested:
+        key = ids_by_word[word]
+        if key in requested:
             continue
-        try:
-            requested[ids_by_word[word]] = _request(app, word, ids_by_word[word], yes=yes)
-        except Interrupted as stopped:  # at a question
-            before = sum(isinstance(each, Observer) for each in requested.values())
-            so_far = f"; the cancellation of {before} was requested before" if before else ""
-            raise stopped.with_(message=stopped.message + so_far) from None
-    polled = [PolledRun(each) for each in requested.values() if isinstance(each, Observer)]
-    wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
-    waited = iter(_waited_for(app, polled, wanted) if polled else [])
+        if stopped is not None:
+            requested[key] = Ended(word, attempted=False)
+            continue
+        requested[key] = each = _request(app, word, key, yes=yes)
+        if isinstance(each, Ended) and isinstance(each.error, Interrupted):
+            stopped = each.error
+    observers = [each for each in requested.values() if isinstance(each, Observer)]
+    if stopped is None:
+        wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
+        polled = [PolledRun(observer) for observer in observers]
+        waited = iter(_waited_for(app, polled, wanted) if polled else [])
+    else:
+        waited = iter([_asked(observer, stopped) for observer in observers])
     items = {key: each if isinstance(each, Ended) else _judged(app, next(waited)) for key, each in requested.items()}
     if not as_list:
         return items[ids_by_word[typed[0]]]
@@ -73,23 +79,44 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     for number, word in enumerate(typed):
         out.put(number, items[ids_by_word[word]].with_(typed=word))
     out.end()
-    if failure := out.broken or deciding_error(out.results):
+    failure = out.broken or deciding_error(out.results)
+    if stopped is not None and not out.broken:
+        so_far = f"; the cancellation of {len(observers)} was requested before" if observers else ""
+        failure = stopped.with_(message=stopped.message + so_far)
+    if failure:
         raise failure
     return None
 
 
+def _asked(observer: Observer, stopped: Interrupted) -> Ended:
+    """Return the result of a run whose cancellation was requested before the command was stopped."""
+    run = observer.run
+    called = run.called if run else observer.run_id
+    error = stopped.with_(message=f"interrupted; the cancellation of {called} was requested", kind=None)
+    return Ended(observer.run_id, run, error.with_(run_id=observer.run_id, run_state="unknown"))
+
+
 def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> Observer | Ended:
-    """Request it; return the run's observer, or its result if nothing was sent."""
+    """Request it; return the run's observer, or its result if nothing was sent or a signal came."""
     if isinstance(id_or_error, QoderError):
         return Ended(typed, None, id_or_error)
-    observer = None
+    observer, sent = None, len(app.writes)
     try:
         observer = any_observer(app, id_or_error)
         if _ask(app, observer, typed, yes=yes):
             return observer
         return Ended(typed, observer.run, None)
-    except Interrupted:
-        raise
+    except Signalled as signalled:
+        called = observer.run.called if observer and observer.run else id_or_error
+        error = signalled.in_words(f"interrupted; {called} was not cancelled", run_id=id_or_error, run_state="unknown")
+        for write in app.writes[sent:]:
+            if write.result is not None:
+                error = error.with_(message=f"interrupted; the cancellation of {called} was requested")
+            elif write.may_have_acted:
+                unknown = f"interrupted; unknown whether the cancellation of {called} arrived"
+                error = error.with_(message=unknown, kind=Exit.OUTCOME_UNKNOWN)
+        error = error.with_(hint="to see how it stands", next=app.command(noun(id_or_error), "get", id_or_error))
+        return Ended(typed, observer.run if observer else None, error)
     except QoderError as error:
         return Ended(typed, getattr(observer, "run", None), error)
 
