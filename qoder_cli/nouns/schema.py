@@ -443,7 +443,7 @@ def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
             yield type, each
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """Something wrong: a kind of pydantic's or of ours, where it is, and what its words need."""
 
     kind: str
@@ -462,7 +462,7 @@ def _adapter(cls: type[Fields]) -> Any:
     return _ADAPTERS[cls]
 
 
-def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tuple[Any, list[Found]]:
+def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tuple[Any, list[Finding]]:
     """Return a body as it is kept, and what is wrong with it, of which `most` are told."""
     from pydantic import ValidationError
 
@@ -473,9 +473,9 @@ def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tu
         return None, [_found(detail["type"], detail["loc"], detail.get("ctx", {})) for detail in details[:most]]
 
 
-def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Found:
+def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Finding:
     path = tuple(step for step in loc if not str(step).startswith("["))  # which are our tags, or `[key]`
-    return Found(kind, (*path, *filter(None, [context.get("name")])), context)
+    return Finding(kind, (*path, *filter(None, [context.get("name")])), context)
 
 
 def json_schema(cls: type[Fields]) -> dict[str, Any]:

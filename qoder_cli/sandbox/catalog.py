@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from qoder_cli.sandbox import contents
-from qoder_cli.sandbox.kinds import KINDS, Kind, OperationCall, Reply, of
+from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, Thing, stamp
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid
@@ -17,7 +17,7 @@ _PAUSES = {
 
 
 @of("deployments")
-class _Deployments(Kind):
+class _Deployments(Things):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         others = (each for each in call.world.deployments.values() if each.archived is None and each is not old)
         if call.world.unique_names and said.get("name") in {each.name for each in others}:
@@ -73,7 +73,7 @@ class _Deployments(Kind):
 
 
 @of("deployment_runs", "deployments.runs")
-class _Runs(Kind):
+class _Runs(Things):
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         runs = call.world.runs
         if self.form.what == "deployment_runs":
@@ -155,7 +155,7 @@ _POLLING = 30  # seconds for which a worker counts as polling
 
 
 @of("agents")
-class _Agents(Kind):
+class _Agents(Things):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         for n, tool in enumerate(said.get("tools") or ()):
             named = [*(tool.get("enabled_tools") or ()), *(tool.get("disallowed_tools") or ())]
@@ -185,7 +185,7 @@ class _Agents(Kind):
 
 
 @of("environments")
-class _Environments(Kind):
+class _Environments(Things):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         if "config" in said and not said["config"]:
             raise invalid("config must name a type.", "config")
@@ -204,7 +204,7 @@ class _Environments(Kind):
 
 
 @of("environments.work")
-class _Work(Kind):
+class _Work(Things):
     def guard(self, call: OperationCall) -> None:
         if self._environment(call)["config"]["type"] != "self_hosted":
             raise invalid("The environment is not self_hosted.")
@@ -280,7 +280,7 @@ class _Work(Kind):
 
 
 @of("vaults")
-class _Vaults(Kind):
+class _Vaults(Things):
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         shape = super().show(call, thing)
         if call.verb == "create":
@@ -289,7 +289,7 @@ class _Vaults(Kind):
 
 
 @of("vaults.credentials")
-class _Credentials(Kind):
+class _Credentials(Things):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         """Merge `auth` in an update, without secrets. Its type cannot change."""
         if "auth" not in said:
@@ -319,7 +319,7 @@ class _Credentials(Kind):
 
 
 @of("dreams")
-class _Dreams(Kind):
+class _Dreams(Things):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         said["output_behavior"] = said.get("output_behavior") or {"type": "create_new"}
         if any(dream.fields["status"] in ("pending", "running") for dream in call.world.alive("dreams")):

@@ -9,7 +9,7 @@ from hashlib import blake2s, sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.kinds import KINDS, Kind, OperationCall, Reply, of
+from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import BY, Thing, stamp
 from qoder_cli.sandbox.wire import BLOBS, Refusal, Request, Shape, invalid, unknown_field
 from qoder_cli.sandbox.world import World
@@ -62,7 +62,7 @@ def _form(call: OperationCall) -> tuple[Shape, list[_Part]]:
 
 
 @of("files")
-class _Files(Kind):
+class _Files(Things):
     def upload(self, call: OperationCall) -> Reply:
         texts, parts = _form(call)
         file = next((part for part in parts if part.field == "file"), None)
@@ -153,7 +153,7 @@ def _front_matter(content: bytes) -> dict[str, str]:
 
 
 @of("skills")
-class _Skills(Kind):
+class _Skills(Things):
     def create(self, call: OperationCall) -> Reply:
         texts, parts = _form(call)
         files = _files_of_skill(parts)
@@ -170,7 +170,7 @@ class _Skills(Kind):
 
 
 @of("skills.versions")
-class _SkillVersions(Kind):
+class _SkillVersions(Things):
     def create(self, call: OperationCall) -> Reply:
         skill, files = KINDS["skills"].known(call), _files_of_skill(_form(call)[1])
         skill.change(call.now)
@@ -195,7 +195,7 @@ def _add_version(call: OperationCall, skill: Thing, files: "Files") -> Thing:
 
 
 @of("memory_stores")
-class _MemoryStores(Kind):
+class _MemoryStores(Things):
     def show(self, call: OperationCall, thing: Thing) -> Shape:
         memories = _memories(call.world, thing.id)
         size = sum(memory.fields["content_size_bytes"] for memory in memories)
@@ -203,7 +203,7 @@ class _MemoryStores(Kind):
         return super().show(call, thing) | {"status": status, "entry_count": len(memories), "total_size": size}
 
 
-class _Viewed(Kind):
+class _Viewed(Things):
     """Things shown with content if `view` is full, the default for a single one."""
 
     def show(self, call: OperationCall, thing: Thing) -> Shape:

@@ -141,7 +141,7 @@ _WHERE = {  # filters not named as their field: the field, and one in it
 }
 
 
-class Kind:
+class Things:
     """Things of one kind. A method that raises Refusal may do so in every override."""
 
     def __init__(self, form: Form) -> None:
@@ -336,13 +336,13 @@ class Kind:
         return whole
 
 
-KINDS = {what: Kind(form) for what, form in FORMS.items()}
+KINDS = {what: Things(form) for what, form in FORMS.items()}
 
 
-def of(*whats: str) -> Callable[[type[Kind]], type[Kind]]:
+def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
     """Register a class for kinds, by the beginning of their operations' ids."""
 
-    def known(kind: type[Kind]) -> type[Kind]:
+    def known(kind: type[Things]) -> type[Things]:
         KINDS.update((what, kind(FORMS[what])) for what in whats)
         return kind
 

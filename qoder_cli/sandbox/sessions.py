@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from qoder_cli.files.normal import assignments
-from qoder_cli.sandbox.kinds import KINDS, Kind, OperationCall, Reply, of
+from qoder_cli.sandbox.kinds import KINDS, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import Thing, stamp
 from qoder_cli.sandbox.scripts import Beat, Session, TimedBeat, answer_to, echo
 from qoder_cli.sandbox.wire import Refusal, Shape, Step, encode, invalid, unknown_field
@@ -105,7 +105,7 @@ def _session(call: OperationCall) -> Session:
 
 
 @of("sessions")
-class _Sessions(Kind):
+class _Sessions(Things):
     def accept(self, call: OperationCall, said: Shape, old: Thing | None) -> None:
         if "environment_variables" in said:
             said["environment_variables"] = self._variables(call, said["environment_variables"] or {})
@@ -187,7 +187,7 @@ class _Sessions(Kind):
 
 
 @of("sessions.threads")
-class _Threads(Kind):
+class _Threads(Things):
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         session = _session(call)
         whole = KINDS["sessions"].show(call, session)
@@ -203,7 +203,7 @@ class _Threads(Kind):
 
 
 @of("sessions.events", "sessions.threads.events")
-class _Events(Kind):
+class _Events(Things):
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         session = _session(call)
         shown = ((moment, event_of(session, moment, legacy=call.legacy)) for moment in session.past(call.now))
@@ -279,7 +279,7 @@ def _check_confirmation(event: Shape, where: str, wanted: str) -> None:
 
 
 @of("sessions.resources")
-class _Resources(Kind):
+class _Resources(Things):
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         at = _session(call).created
         return {each["id"]: Thing(each["id"], each, at) for each in _session(call).fields["resources"]}
@@ -309,7 +309,7 @@ class _Resources(Kind):
 
 
 @of("models")
-class _Models(Kind):
+class _Models(Things):
     def page(self, call: OperationCall) -> Reply:
         window = {"default_context_window": 200_000, "available_context_windows": [200_000]}
         window["max_input_tokens"] = 200_000

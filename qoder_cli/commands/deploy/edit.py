@@ -22,7 +22,7 @@ _ENV = option("--environment", "ENV", "Environment id or name.", values.things("
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
 
 
-class Fields(NamedTuple):
+class DeploymentFields(NamedTuple):
     """A deployment's fields as typed. These are the options, too."""
 
     name: Text = NAME
@@ -42,7 +42,7 @@ class Fields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, typed: Fields, making: Making) -> None:
+def create(app: App, typed: DeploymentFields, making: Making) -> None:
     """Create a deployment.
 
     Requires --name, --agent, --environment and --message. With --schedule it
@@ -81,7 +81,7 @@ def update(
     app: App,
     deployment: str = ONE_DEPLOYMENT,
     *,
-    typed: Fields,
+    typed: DeploymentFields,
     no_schedule: bool = flag("--no-schedule", "Remove the schedule."),
     no_vault: bool = flag("--no-vault", "Remove all vaults."),
     remove_metadata: Texts = REMOVE_METADATA,
