@@ -34,7 +34,7 @@ from qoder_cli.runs.ending import (
 )
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.wait import Pauses, PolledRun, RunPoller, Wait
-from qoder_cli.sessions.session import read_session
+from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.stream import Streams
 
 AT_A_TIME = 40  # cancellations: as many as are begun within the longest of them, however slow the server is

@@ -17,11 +17,11 @@ from qoder_cli.base.errors import (
     UsageError,
     WaitTimeout,
 )
-from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import text
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import span, unix
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
+from qoder_cli.sessions.state import read_session
 
 _LISTED = 10  # ids in an error about an ambiguous one
 AT_A_TIME = 8  # requests
@@ -150,7 +150,7 @@ class _Finder:
     def _session(self, id: str) -> dict[str, Any]:
         """Return a session that belongs to a deployment. Raises ApiError."""
         try:
-            session = mapping(self._app.client.get(f"/sessions/{segment(id)}"))
+            session = read_session(self._app.client, id)
         except NotFound as error:
             raise error.about(f"session {id}") from None
         if text(session.get("deployment_id")) is None:

@@ -26,8 +26,14 @@ from qoder_cli.base.outcome import (
 )
 from qoder_cli.base.polling import doubling, poll
 from qoder_cli.sessions.log import LAGGING, Log
-from qoder_cli.sessions.session import read_session, session_of
-from qoder_cli.sessions.state import DISAGREEMENT_AFTER, SessionReading, SessionState, TurnJudge
+from qoder_cli.sessions.state import (
+    DISAGREEMENT_AFTER,
+    SessionReading,
+    SessionState,
+    TurnJudge,
+    read_session,
+    session_of,
+)
 from qoder_cli.sessions.story import Story, read_story, story_of, turn_story
 
 if TYPE_CHECKING:

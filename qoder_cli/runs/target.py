@@ -12,7 +12,7 @@ from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answering import Turn, TypedSession, Waits
 from qoder_cli.sessions.log import Events
-from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.state import session_of
 from qoder_cli.sessions.story import keys
 
 FEW = 8  # sessions at a time; no list shows their state

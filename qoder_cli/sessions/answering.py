@@ -32,7 +32,7 @@ from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmati
 from qoder_cli.sessions.asks import DONE, Asked, Call, Waiting, look
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
-from qoder_cli.sessions.session import session_of, session_to_talk_to
+from qoder_cli.sessions.state import session_of, session_to_talk_to
 from qoder_cli.sessions.story import events_so_far
 
 AT_A_TIME = 8  # sessions

@@ -25,7 +25,7 @@ from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.page import Page
 from qoder_cli.sessions.question import prompted
-from qoder_cli.sessions.session import session_to_talk_to
+from qoder_cli.sessions.state import session_to_talk_to
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events

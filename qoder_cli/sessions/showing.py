@@ -16,7 +16,7 @@ from qoder_cli.output.data import Rows
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.session import read_session
+from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import Margin, Passage, Transcript, entry
 
 Event = dict[str, Any]

@@ -1,10 +1,10 @@
-"""How a session stands, as its log shows it, and for how long."""
+"""A session as the server shows it, how it stands as its log shows it, and for how long."""
 
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qoder_cli.base.errors import ApiError, NotFound
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping
 from qoder_cli.base.outcome import NO_WORK, SESSION_ARCHIVED, SESSION_DELETED, Asks, Ending, Rest
@@ -13,12 +13,39 @@ from qoder_cli.sessions.log import LAGGING, Log
 from qoder_cli.sessions.story import Story, read_story
 
 if TYPE_CHECKING:
+    from qoder_cli.app import App
     from qoder_cli.http.client import Client
 
 DISAGREEMENT_AFTER = 60.0  # seconds for which a session may contradict what else is told, and between two looks at it
 AT_WORK = ("running", "rescheduling", "canceling")  # what a session says of itself while it works
 GONE_READS = 3  # 404s needed, besides the time, before a session counts as deleted
 SILENT = 60.0  # seconds without news of a session after which its run is read again, and between two such readings
+
+
+def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
+    """Return what a session shows; `how` is passed to `Client.get`. Raises ApiError, NoResponse for another session."""
+    found = mapping(client.get(f"/sessions/{segment(id)}", **how))
+    if found.get("id") not in (None, id):
+        raise NoResponse(f"the response is not session {id}")
+    return found
+
+
+def session_of(app: "App", id: str) -> dict[str, Any]:
+    """Return a session as the server shows it. Raises ApiError."""
+    from qoder_cli.nouns.edits.thing import read, target_of
+    from qoder_cli.nouns.table import NOUNS
+
+    return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
+
+
+def session_to_talk_to(app: "App", id: str) -> dict[str, Any]:
+    """Return a session. Raises Rejected if it takes no messages, ApiError."""
+    session = session_of(app, id)
+    if session.get("archived_at") or session.get("status") == "terminated":
+        why = "is archived" if session.get("archived_at") else "was terminated"
+        message = f"session {id} {why}, so it takes no messages; nothing was sent"
+        raise Rejected(message, hint="start another run or session")
+    return session
 
 
 class SessionReading(NamedTuple):
@@ -48,7 +75,7 @@ class TurnJudge:
         """Return the session, read now; None if it cannot be."""
         id = str(self._session["id"])
         with suppress(ApiError):
-            session = mapping(self._client.get(f"/sessions/{segment(id)}", within=within, retry=False))
+            session = read_session(self._client, id, within=within, retry=False)
             if session.get("id") == id:
                 self._read_at = self._client.clock.monotonic()
                 return {**session, "type": "session"}

@@ -224,6 +224,12 @@ def test_run_get_exits_5_for_a_session_without_a_run(qoder: Qoder, session: Any,
     assert says in ran.error["message"]
 
 
+def test_run_get_looks_for_no_run_of_another_session(qoder: Qoder) -> None:
+    qoder.wire.on(*SESSION, {**OF_1, "id": "sess_2", "deployment_id": "dep_9"})
+    ran = qoder("run", "get", "sess_1")
+    assert (ran.code, "the response is not session sess_1" in ran.err) == (7, True)
+
+
 # Without a run, and by the beginning of an id.
 
 READS = pytest.mark.parametrize("verb", ["get", "wait", "logs", "result"])

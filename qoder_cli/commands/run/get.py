@@ -17,7 +17,7 @@ from qoder_cli.runs import names
 from qoder_cli.runs.ending import ending_error
 from qoder_cli.runs.observe import observer_of
 from qoder_cli.sessions.asks import with_asks
-from qoder_cli.sessions.session import read_session
+from qoder_cli.sessions.state import read_session
 
 _EXIT_STATUS = flag("--exit-status", "Exit with the run's outcome; 8 while it is running.")
 _OF_THIS = "Exit 5 unless it is a run of this deployment (id or name)."

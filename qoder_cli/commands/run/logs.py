@@ -15,7 +15,7 @@ from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs import names
-from qoder_cli.sessions.session import session_of
+from qoder_cli.sessions.state import session_of
 from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ def _body(app: App, typed: Raw, text: str | None, token: str | None) -> Raw:
 
 def _like(app: App, typed: str, token: str | None) -> Raw:
     from qoder_cli.runs.target import target_of
-    from qoder_cli.sessions.session import session_of
+    from qoder_cli.sessions.state import session_of
 
     if ids.is_deployment(typed):
         return like_deployment(find_deployment(app, deployment_id_of(typed, app)), token)
