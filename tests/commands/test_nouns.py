@@ -8,12 +8,37 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
 from tests.support.interrupting import interrupted
 from tests.support.things import FAILED, Lie, Things, each_row, ok, refusal
 
 SERVED_BY = ("current",)
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
+
+
+# What scripts cut by its number: only ever appended to.
+COLUMNS = {
+    "agent": "id name model version tools skills mcp updated archived",
+    "env": "id name type network packages updated archived",
+    "env work": "id state session created acknowledged started heartbeat stopped",
+    "file": "id name bytes type session downloadable expires created",
+    "vault": "id name created archived",
+    "vault credential": "id name type for created archived",
+    "skill": "id name source version updated",
+    "memory": "id name entries bytes status updated archived",
+    "memory entry": "id path bytes updated",
+    "memory version": "id path operation bytes by created redacted",
+    "dream": "id status model inputs outputs session created ended",
+    "model": "id name enabled price_factor efforts context source",
+    "session": "id title status agent deployment environment credits created",
+    "session thread": "id status agent parent credits created",
+}
+
+
+@pytest.mark.parametrize("noun", COLUMNS)
+def test_list_in_a_pipe_keeps_its_columns(noun: str) -> None:
+    assert " ".join(NOUNS[noun].columns).startswith(COLUMNS[noun])
 
 
 ODD: list[Any] = [None, "x", [5], {"x": 1}, 10**30]
