@@ -1,7 +1,7 @@
 """Things named by their id or exact name."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -12,6 +12,9 @@ from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
@@ -60,8 +63,8 @@ class Names:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, typed)
         if names and noun.words not in self._known:
-            found = alive(self._app, noun, *self._parents, archived=self._archived)
-            self._known[noun.words] = things = [kept(raw) for raw in found]
+            found = alive(self._app.client, noun, *self._parents, archived=self._archived)
+            self._known[noun.words] = things = list(map(kept, found))
             remember(self._app.store, self._app.settings, noun.words, things, whole=not self._parents)
         known = self._known.get(noun.words, [])
         unknown = set(names) - {name for _, name in known}
@@ -100,25 +103,25 @@ def advice(app: App, noun: Noun, typed: str, names: dict[str, str], *parents: st
     return {"hint": f"to see what there is {app.settings.asked}", "next": look}
 
 
-def alive(app: App, noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
+def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
     """Yield a noun's things, each once, if its id is of their kind; `fresh` is as in `Client.get`. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": can_tell and "true"})}
-    for page in app.client.pages(path_of(noun, *parents), query, fresh=fresh):
+    for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
         for each in map(mapping, page["data"]):
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
                 seen.add(each["id"])
                 yield each
 
 
-def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None, fresh: bool = False) -> Raw:
-    """Return one of a noun's things, by id or name; `fresh` is that of `Client.get`. Raises QoderError."""
+def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:
+    """Return one of a noun's things, by id or name. Raises QoderError."""
     id = id_of(app, noun, word, *parents, archived=True)
     target = target_of(noun, *parents, id)
     if version is None:
-        return read_named(app, noun, word, target, fresh=fresh)
+        return read_named(app, noun, word, target)
     called = f"version {version} of {target.called}"
     try:
         if operation(noun, "versions.retrieve"):
@@ -133,7 +136,7 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
 
 
 def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool = False) -> Raw:
-    """Return the thing a word was taken for. Raises NotFound if renamed."""
+    """Return the thing a word was taken for; `fresh` is that of `Client.get`. Raises NotFound if renamed."""
     found = read(app, target, fresh=fresh)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
@@ -144,7 +147,7 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
 
 def only_environment(app: App) -> str:
     """Return the only environment's id. Raises UsageError unless there is one."""
-    known = list(alive(app, NOUNS["env"]))
+    known = list(alive(app.client, NOUNS["env"]))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
         return str(known[0]["id"])

@@ -26,7 +26,7 @@ def holders(app: App, noun: Noun, name: str) -> list[Raw]:
     of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
     """
     name = name.strip()
-    rows = {str(raw["id"]): raw for raw in alive(app, noun, fresh=True) if _has(raw, name)}
+    rows = {str(raw["id"]): raw for raw in alive(app.client, noun, fresh=True) if _has(raw, name)}
     here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
     rows = rows | {each.id: {} for each in here if each.name == name and each.id not in rows}
     found = []

@@ -36,7 +36,10 @@ def form_with(fields: tuple[str, ...]) -> Form:
 def normal(fields: Raw) -> Raw:
     """Return fields in normal form, without conditions."""
     kept = {name: value for name, value in fields.items() if name not in CONDITIONS}
-    return kept | {name: _NORMAL[name](value) for name, value in kept.items() if name in _NORMAL}
+    for name, normalized in _NORMAL.items():
+        if name in kept:
+            kept[name] = normalized(kept[name])
+    return kept
 
 
 def _model(model: Any) -> Any:
