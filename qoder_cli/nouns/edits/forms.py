@@ -18,7 +18,7 @@ _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # 
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
     written = operation(noun, "update") or operation(noun, "create")
-    return form_with(written.body if written else ())
+    return form_with(written.body if written else ())._replace(moves=noun.moves)
 
 
 def form_with(fields: tuple[str, ...]) -> Form:

@@ -11,7 +11,6 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
-from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.http.pace import Pace
@@ -21,7 +20,6 @@ from qoder_cli.nouns.edits.difference import Form, differing, missing, same
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
 
 _CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
-_MOVING = (KINDS_OF_NOUNS["session"].prefix,)  # of ids of what changes by itself
 
 
 class Overtaken(CannotBe):
@@ -181,7 +179,7 @@ class Update:
         return None
 
     def _has_moved(self, raw: Raw) -> bool:
-        return self.before.get("updated_at") != raw.get("updated_at") and not self.target.id.startswith(_MOVING)
+        return self.before.get("updated_at") != raw.get("updated_at") and not self.form.moves
 
 
 def _mark_in(raw: Raw) -> Any:
