@@ -47,8 +47,9 @@ def check_typed(typed: Typed) -> None:
             if not name or name.startswith("-") or re.search(r"\s", name):
                 hint = "name one package each time"
                 raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
-    if typed["setup"] is not None:
-        check_config({"setup_script": typed["setup"]})
+    if len((typed["setup"] or "").encode(errors="replace")) > LONGEST_SETUP:
+        hint = "move what is long into a file that it fetches"
+        raise UsageError("the setup script is larger than 64 KB", hint=hint)
 
 
 def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
@@ -64,22 +65,17 @@ def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
     config["packages"] = _packages(mapping(config.get("packages")), typed)
     if typed["setup"] is not None:
         config["setup_script"] = typed["setup"]
-    config = {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
-    check_config(config)
-    return config
+    return {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
 
 
-def check_config(config: Any) -> None:
-    """Raise UsageError for a config that the API refuses or misreads."""
-    if not isinstance(config, dict) or not config:
+def check_config(config: Config | None) -> None:
+    """Raise UsageError for a config of a file that the API refuses or misreads."""
+    if not config:
         raise UsageError("config is empty, and the API refuses that", hint="give it a type")
     extra = [key for key in _OF_CLOUD if config.get(key)]
     if extra and config.get("type") == "self_hosted":
         message = f"a self-hosted environment does not take config.{extra[0]}"
         raise UsageError(message, hint="remove it")
-    if len(str(config.get("setup_script") or "").encode(errors="replace")) > LONGEST_SETUP:
-        hint = "move what is long into a file that it fetches"
-        raise UsageError("the setup script is larger than 64 KB", hint=hint)
 
 
 def _networking(current: Any, typed: Typed, *, is_new: bool) -> Config:

@@ -17,9 +17,8 @@ from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import Form, differing, missing, same
+from qoder_cli.nouns.edits.forms import CONDITIONS
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
-
-_CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
 
 
 class Overtaken(CannotBe):
@@ -96,7 +95,7 @@ class Update:
         Raises Overtaken, ApiError. A server refuses by itself what says what it may replace.
         """
         is_known, self._is_known = self._is_known, False
-        if is_known or any(name in self.body for name in _CONDITIONS):
+        if is_known or any(name in self.body for name in CONDITIONS):
             return
         self._now = raw = read(self.app, self.target, params=self.form.params, fresh=True)
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
