@@ -18,7 +18,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, read, target_of
-from qoder_cli.nouns.named import Names, read_named
+from qoder_cli.nouns.named import Names, holders, read_named
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
 from qoder_cli.output.results import last_words
@@ -127,8 +127,6 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
     Warns where it is not as the step wants it. Raises Rejected, UsageError, ApiError.
     """
-    from qoder_cli.nouns.taken import holders
-
     if making.allow_duplicate or not name or not noun.has_name:
         return None
     found = holders(app, noun, name)
