@@ -105,7 +105,7 @@ class App:
         """Keep these tokens, and those in variables, out of stderr, however spelled. Return all of them."""
         known = filter(None, (*tokens, *map(self.env.get, _TOKENS)))
         secrets = {secret for token in known if len(secret := token.strip()) >= _SHORTEST_TOKEN}
-        self.err.keep_secrets(form for secret in secrets for form in (secret, *encoded(secret)))
+        self.err.keep_secrets([form for secret in secrets for form in (secret, *encoded(secret))])
         return secrets
 
     @classmethod

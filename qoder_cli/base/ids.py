@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.kinds import KINDS_OF_IDS
-from qoder_cli.base.tokens import has_token, names_token, shortened
+from qoder_cli.base.tokens import names_token, shortened, without_tokens
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
 LONGEST_KEY = 255  # characters of an idempotency key
@@ -201,7 +201,7 @@ def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0
 
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
     """Return a valid idempotency key. Raises UsageError."""
-    if any(secret in key for secret in secrets) or has_token(key):
+    if any(secret in key for secret in secrets) or without_tokens(key) != key:
         raise UsageError("--idempotency-key contains a token", hint="use another key, for example nightly-2026-06-14")
     if not 0 < len(key) <= LONGEST_KEY or not key.isascii() or not key.isprintable() or key != key.strip():
         raise UsageError(

@@ -30,6 +30,7 @@ _BEGINNINGS = (
 )
 # User and password in a URL, also in one that is itself quoted in a URL.
 _USER_INFO = r"(?i)(:\\{0,4}/\\{0,4}/)(?!\*+@)[^\s/?#\"'<>\\]+@|(%3A%2F%2F)(?:(?!%2F|%3F|%23)[^\s&\"'<>])+?%40"
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
 
 # Names of what is a secret: of headers, fields of JSON, and parameters of queries and forms.
 NAMES = (
@@ -45,11 +46,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def has_token(text: str) -> bool:
-    """Return whether a text has a token in it."""
-    return without_tokens(text) != text
-
-
 def is_token(text: str) -> bool:
     """Return whether a text is a token, and nothing else."""
     return _compiled(_SHAPE).fullmatch(text.strip()) is not None
@@ -57,17 +53,13 @@ def is_token(text: str) -> bool:
 
 def names_token(path: str) -> bool:
     """Return whether a text contains what can only be a token, ours or another's; `pt-weekly` may be a folder."""
-    return _may_begin(path) and _compiled(f"{_SURE}|{_OTHERS}").search(path) is not None
-
-
-def _may_begin(text: str) -> bool:
-    """Return whether a token may begin in a text, found without a pattern."""
-    return any(map(text.lower().__contains__, _BEGINNINGS))
+    may_begin = any(map(path.lower().__contains__, _BEGINNINGS))
+    return may_begin and _compiled(f"{_SURE}|{_OTHERS}").search(path) is not None
 
 
 def without_tokens(text: str) -> str:
     """Return a text without tokens, and without the user and password of URLs."""
-    if _may_begin(text):
+    if any(map(text.lower().__contains__, _BEGINNINGS)):  # before a pattern is needed
         text = _compiled(f"{_SHAPE}|{_OTHERS}").sub(REDACTED, text)
     if "@" in text or "%40" in text:
         text = _compiled(_USER_INFO).sub(rf"\g<1>\g<2>{REDACTED}@", text)
@@ -82,18 +74,13 @@ def encoded(secret: str) -> list[str]:
     found = [data.hex(), data.hex().upper()]
     for case in ("02x", "02X"):
         found += ["".join(f"%{byte:{case}}" for byte in data)]
-        found += ["".join(chr(byte) if _unreserved(byte) else f"%{byte:{case}}" for byte in data)]
+        found += ["".join(chr(byte) if byte in _UNRESERVED else f"%{byte:{case}}" for byte in data)]
     for before in range(3):
         code = b2a_base64(bytes(before) + data, newline=False).decode().rstrip("=")
         core = code[(before * 8 + 5) // 6 :]  # what stands before shares the first character
         core = core[: len(core) - bool((len(data) + before) % 3)]
         found += [core, core.translate(str.maketrans("+/", "-_"))]
     return found
-
-
-def _unreserved(byte: int) -> bool:
-    """Return whether a URL spells a byte as it is (RFC 3986, 2.3)."""
-    return byte < 128 and (chr(byte).isalnum() or chr(byte) in "-._~")
 
 
 def shortened(value: str, most: int) -> str:

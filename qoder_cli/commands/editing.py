@@ -18,7 +18,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, read, target_of
-from qoder_cli.nouns.named import read_one
+from qoder_cli.nouns.named import Names, holders, read_named
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
 from qoder_cli.output.results import last_words
@@ -109,7 +109,8 @@ def write(app: App, step: Step) -> None:
     applied = None
     try:
         applied = apply(app, step)
-        _print(app, applied)
+        if applied.found is not None and applied.is_fine:
+            show(app, step.noun, applied.found.raw)
     except Signalled as signalled:
         raise _stopped(app, applied or give_up(step), signalled) from None
     except InternalError as unwritten:  # a full disk does not undo it
@@ -126,8 +127,6 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
     Warns where it is not as the step wants it. Raises Rejected, UsageError, ApiError.
     """
-    from qoder_cli.nouns.taken import holders
-
     if making.allow_duplicate or not name or not noun.has_name:
         return None
     found = holders(app, noun, name)
@@ -147,16 +146,11 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
     return one
 
 
-def _print(app: App, applied: Applied) -> None:
-    if applied.found is not None and applied.is_fine:
-        show(app, applied.step.noun, applied.found.raw)
-
-
 def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
     """Print what is known of the thing; return the last words."""
-    if not app.out.has_written:
+    if not app.out.has_written and applied.found is not None and applied.is_fine:
         with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            _print(app, applied)
+            show(app, applied.step.noun, applied.found.raw)
     if applied.error is None:
         return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
     stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
@@ -172,9 +166,10 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bo
     if not has_change:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
-    current = read_one(app, noun, typed, *parents, fresh=True)
+    target = target_of(noun, *parents, Names(app, *parents, archived=True).id_of(noun, typed))
+    current = read_named(app, noun, typed, target, fresh=True)
     creation = operation(noun, "create")
-    if creation and (error := archived(target_of(noun, *parents, str(current["id"])), current)):
+    if creation and (error := archived(target, current)):
         raise error.with_(hint=f"create another: {' '.join(app.command(*creation.command))}")
     return current
 

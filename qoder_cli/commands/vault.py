@@ -98,7 +98,7 @@ def get(app: App, vault: str = _ONE) -> None:
       qoder vault get team-secrets
       qoder vault get team-secrets --json | jq -r '.credentials[].id'"""
     raw = read_one(app, _VAULT, vault)
-    credentials = list(alive(app, _CREDENTIAL, str(raw["id"]), archived=True))
+    credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
     shown = fields(raw, (*_VAULT.columns, *_VAULT.more)) | {"credential": [_line(each) for each in credentials]}
     app.output.record(shown, data={**raw, "credentials": credentials}, id=str(raw["id"]))
 
@@ -119,7 +119,7 @@ def check(app: App, vault: str = _ONE) -> None:
     Examples:
       qoder vault check team-secrets"""
     id = id_of(app, _VAULT, vault)
-    oauth = [each for each in alive(app, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
+    oauth = [each for each in alive(app.client, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
     invalid = []
     columns = ("id", "name", "status", "why")
     rows = Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=columns)

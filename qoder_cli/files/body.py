@@ -115,7 +115,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
         # As `get --json` shows it: `agent`, `memory_store`.
         is_object = kind is not None and kind.content == noun.called.replace(" ", "_")
         if is_object:
-            body = _settable(app, document, wanted, file)
+            body = _settable(app, noun, document, wanted, file)
         else:
             document = Filler(app.env, problems).fill(document, ())
             body = document.plain()
@@ -134,12 +134,13 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     return body
 
 
-def _settable(app: App, document: Node, wanted: Operation, file: str) -> Raw:
+def _settable(app: App, noun: Noun, document: Node, wanted: Operation, file: str) -> Raw:
     """Return the settable fields of an API object."""
     plain = document.plain()
     body = {field: plain[field] for field in wanted.body if plain.get(field) is not None}
-    if wanted.id == "agents.create":
-        body.setdefault("tools", [])  # absent means none here, but not in a create
+    if wanted == operation(noun, "create"):
+        for field, value in noun.absent.items():
+            body.setdefault(field, value)
     if ignored := [field for field in plain if field not in wanted.body]:
         app.progress.note(f"{file}: ignored {', '.join(ignored)}, which only the server sets")
     if isinstance(body.get("metadata"), dict):

@@ -192,7 +192,7 @@ def name_in(files: Files, path: str) -> str:
 
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one. Raises UsageError for several."""
-    ours = [each for each in alive(app, _SKILL) if _source(each) in (None, "custom")]
+    ours = [each for each in alive(app.client, _SKILL) if _source(each) in (None, "custom")]
     named = [each for each in ours if each.get("name") == name]
     silent = sorted((each for each in ours if "name" not in each), key=lambda each: each.get("display_title") != name)
     if not named:

@@ -9,6 +9,7 @@ from qoder_cli import __version__
 from qoder_cli.base.errors import RANKING, UsageError
 from qoder_cli.help import documented
 from qoder_cli.help.completion.values import words_of
+from qoder_cli.nouns.table import NOUNS
 
 JSON = dict[str, Any]
 
@@ -88,12 +89,9 @@ def _command(context: Any, everywhere: Collection[Any]) -> JSON:
     text = context.command.help or ""
     _, _, examples = text.partition("Examples:\n")
     own = [param for param in context.command.params if not param.hidden and param not in everywhere]
-    needed: list[str] = []  # required by the command, not by typer
-    if words == ["deploy", "create"]:
-        from qoder_cli.deployments.typed import OPTIONS
-        from qoder_cli.files.normal import REQUIRED
-
-        needed = [OPTIONS[field] for field in REQUIRED]
+    needed: Sequence[str] = ()  # required by the command, not by typer
+    if words[1:] == ["create"]:
+        needed = NOUNS[words[0]].needed
     arguments = [
         {
             "name": param.metavar or param.name.upper(),

@@ -67,8 +67,11 @@ def object_write(
     """Return the write of an object, or of a new one.
 
     `what` says what it does, as in "pausing dep_1". `parse` returns the object of a JSON response, or None. `shows`
-    tells whether it is as it was to become. `find` and `look` are as in `reading_back`. `at_attempt` is called as each
-    attempt is prepared.
+    tells whether it is as it was to become. `at_attempt` is called as each attempt is prepared.
+
+    `find` reads it back with one request: None when it is not so, ApiError when it cannot be read, CannotBe when it
+    never will be so, OutcomeUnknown when it cannot be told from someone else's. `find` is None where nothing would
+    show the change: then a 5xx leaves it unknown, too. `look` is the command to look with.
     """
     key = str(uuid.uuid4())
 
@@ -81,26 +84,6 @@ def object_write(
         if found is None or not shows(found):
             raise NoResponse("the response does not show the change")
         return found
-
-    recovery = reading_back(client, find, what=what, look=look, method=sent.method, repeatable=repeatable)
-    return Write(client, request, read, recovery, pace=pace)
-
-
-def reading_back(
-    client: "Client",
-    find: Callable[[], Resource | None] | None,
-    *,
-    what: str,
-    look: list[str],
-    method: str = "POST",
-    repeatable: bool = False,
-) -> Recovery[Resource]:
-    """Return the recovery that reads an object back.
-
-    `find` does so with one request: None when it is not so, ApiError when it cannot be read, CannotBe when it never
-    will be so, OutcomeUnknown when it cannot be told from someone else's. `find` is None where nothing would show the
-    change: then a 5xx leaves it unknown, too. `look` is the command to look with.
-    """
 
     def doubt(why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         message = "; ".join(filter(None, (f"unknown whether {what} succeeded", why)))
@@ -116,7 +99,7 @@ def reading_back(
 
     recovery = Recovery[Resource](doubt, resend_after=resend_after, stopped_after=stopped_after)
     if find is None:
-        return recovery._replace(absent="nothing shows it")
+        return Write(client, request, read, recovery._replace(absent="nothing shows it"), pace=pace)
 
     def read_back(looks: Sequence[float], error: ApiError) -> Resource | None:
         failures = (ApiError, OutcomeUnknown)
@@ -132,7 +115,7 @@ def reading_back(
         return read_back(READ_BACK_LOOKS, error)
 
     def already(error: ApiError, write: Write[Resource]) -> Resource | None:
-        if method == "DELETE" and error.http_status == 404:
+        if sent.method == "DELETE" and error.http_status == 404:
             if write.may_have_acted:
                 return find()
             return None
@@ -143,9 +126,10 @@ def reading_back(
         )  # a replica may lag; a permission does not
         return read_back(looks, error)
 
-    return recovery._replace(
+    recovery = recovery._replace(
         settle=settle, already=already, can_rule_out=True, absent="reading it back does not show it"
     )
+    return Write(client, request, read, recovery, pace=pace)
 
 
 class ReadBack:

@@ -115,6 +115,7 @@ noun(
     sample="writer",
     archived="Nothing can use it any more.",
     body=Agent,
+    absent={"tools": []},
     kept={"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": []}
     | {"mcp_servers": [], "multiagent": None, "metadata": {}, "version": 1},
 )

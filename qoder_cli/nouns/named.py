@@ -1,22 +1,27 @@
 """Things named by their id or exact name."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
-from qoder_cli.local.remembered import remember
+from qoder_cli.local.remembered import remember, seen
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
 
 _LISTED = 10  # ids or names that an error has
+_READ = 10  # things of one name that are read singly
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
@@ -60,8 +65,8 @@ class Names:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, typed)
         if names and noun.words not in self._known:
-            found = alive(self._app, noun, *self._parents, archived=self._archived)
-            self._known[noun.words] = things = [kept(raw) for raw in found]
+            found = alive(self._app.client, noun, *self._parents, archived=self._archived)
+            self._known[noun.words] = things = list(map(kept, found))
             remember(self._app.store, self._app.settings, noun.words, things, whole=not self._parents)
         known = self._known.get(noun.words, [])
         unknown = set(names) - {name for _, name in known}
@@ -100,25 +105,25 @@ def advice(app: App, noun: Noun, typed: str, names: dict[str, str], *parents: st
     return {"hint": f"to see what there is {app.settings.asked}", "next": look}
 
 
-def alive(app: App, noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
+def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
     """Yield a noun's things, each once, if its id is of their kind; `fresh` is as in `Client.get`. Raises ApiError."""
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": can_tell and "true"})}
-    for page in app.client.pages(path_of(noun, *parents), query, fresh=fresh):
+    for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
         for each in map(mapping, page["data"]):
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
                 seen.add(each["id"])
                 yield each
 
 
-def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None, fresh: bool = False) -> Raw:
-    """Return one of a noun's things, by id or name; `fresh` is that of `Client.get`. Raises QoderError."""
+def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:
+    """Return one of a noun's things, by id or name. Raises QoderError."""
     id = id_of(app, noun, word, *parents, archived=True)
     target = target_of(noun, *parents, id)
     if version is None:
-        return read_named(app, noun, word, target, fresh=fresh)
+        return read_named(app, noun, word, target)
     called = f"version {version} of {target.called}"
     try:
         if operation(noun, "versions.retrieve"):
@@ -133,7 +138,7 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
 
 
 def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool = False) -> Raw:
-    """Return the thing a word was taken for. Raises NotFound if renamed."""
+    """Return the thing a word was taken for; `fresh` is that of `Client.get`. Raises NotFound if renamed."""
     found = read(app, target, fresh=fresh)
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
@@ -142,9 +147,33 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
     return found
 
 
+def holders(app: App, noun: Noun, name: str) -> list[Raw]:
+    """Return the things, not archived, that have a name. Raises ApiError, also for a list that is not whole.
+
+    A list may lag behind: what this machine saw under the name is asked for too, and what a thing says
+    of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
+    It is no lock: two commands that look at the same moment can both create.
+    """
+    name = name.strip()
+    rows = {str(raw["id"]): raw for raw in alive(app.client, noun, fresh=True) if _has(raw, name)}
+    here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
+    rows = rows | {each.id: {} for each in here if each.name == name and each.id not in rows}
+    found = []
+    for id, row in list(rows.items())[:_READ]:
+        with suppress(NotFound):
+            row = read(app, target_of(noun, id), fresh=True)
+        if _has(row, name) and not row.get("archived_at"):
+            found.append(row)
+    return found + [row for row in list(rows.values())[_READ:] if row]
+
+
+def _has(raw: Raw, name: str) -> bool:
+    return (name_of(raw) or "").strip() == name
+
+
 def only_environment(app: App) -> str:
     """Return the only environment's id. Raises UsageError unless there is one."""
-    known = list(alive(app, NOUNS["env"]))
+    known = list(alive(app.client, NOUNS["env"]))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
         return str(known[0]["id"])

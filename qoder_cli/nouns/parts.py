@@ -51,7 +51,6 @@ Title = Annotated[str, Option("--title", "TEXT"), "Title."]
 Description = Annotated[str, Option("--description", "TEXT"), "Description."]
 Given = Annotated[Any, must(bool, "must be given", where="server")]
 Names = list[str]
-Url = Annotated[str, like(r"https?://\S+", "must be a URL")]
 
 # Metadata.
 

@@ -140,6 +140,7 @@ noun(
     deleted="Its events are deleted too: nobody can tell any more how its run ended.",
     has_name=False,
     takes_file=False,  # its fields may hold secrets
+    moves=True,
     arguments="runs",
     found_by="qoder_cli.commands.session:found",
     row=lambda raw: session_row(Run({**raw, "type": "session"})),

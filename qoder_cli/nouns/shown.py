@@ -161,8 +161,10 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
     shown: Fields = {}
     for name in columns:
         keys, look = _COLUMNS.get(name, ([name], _plain))
-        found = (found_at(raw, key) for key in keys)
-        shown[name] = look(next((value for value in found if value is not None), None))
+        for key in keys:
+            if (value := found_at(raw, key)) is not None:
+                break
+        shown[name] = look(value)
     return shown
 
 

@@ -128,6 +128,9 @@ class Noun:
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else
     verbs: tuple["Verb", ...] = ()  # what else can be done to one, without a body
     example: str = "--name team"  # options of a create
+    needed: tuple[str, ...] = ()  # those that a create cannot do without, as no file can say it
+    absent: Mapping[str, Any] = field(default_factory=dict)  # what an object lacks that a create would fill in
+    moves: bool = False  # whether one's `updated_at` changes by itself
     # What the sandbox has of it.
     type: str = ""  # of its objects, where that is not what it is called
     named_by: str = "name"  # the field that a filter by name means
@@ -148,7 +151,7 @@ def noun(words: str, operations: str, *, columns: str, **more: Any) -> Noun:
     """Return a noun, and know it from now on; its columns are words of one text."""
     kind = KINDS_OF_NOUNS[words]
     more = {"called": kind.called, "prefix": kind.prefix, "type": kind.called.replace(" ", "_")} | more
-    lists = ("more", "numbered", "statuses", "dated")
+    lists = ("more", "numbered", "statuses", "needed", "dated")
     more |= {name: tuple(more[name].split()) for name in lists if name in more}
     made = _made[words] = Noun(words=words, operations=operations, columns=tuple(columns.split()), **more)
     return made
@@ -184,7 +187,7 @@ def operation(noun: Noun, verb: str) -> Operation | None:
 @cache
 def body_of(operation: Operation) -> type[Fields]:
     """Return what an operation's body may hold: those fields of its noun that the operation has."""
-    having = [each for each in NOUNS.values() if operation.id.startswith(f"{each.operations}.")]
+    having = filter(lambda each: operation.id.startswith(f"{each.operations}."), NOUNS.values())
     noun = max(having, key=lambda each: len(each.operations))
     verb = operation.id.removeprefix(f"{noun.operations}.")
     create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)

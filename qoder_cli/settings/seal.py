@@ -26,14 +26,11 @@ def refuse_outside(path: Path, env: Mapping[str, str]) -> None:
     url = env.get("QODER_SANDBOX")
     if not url:
         return
-    if not any(_mark_of(folder) == url.encode() for folder in Path(os.path.realpath(path)).parents):
-        raise UsageError(
-            f"{path} is outside the folder of this sandbox; nothing was sent or written",
-            hint="run it outside the sandbox, or keep QODER_CONFIG and QODER_STATE_DIR as `qoder sandbox` sets them",
-        )
-
-
-def _mark_of(folder: Path) -> bytes | None:
-    with suppress(OSError, ValueError), open_at_once(folder / _MARK) as file:
-        return read_most(file, _LONGEST)
-    return None
+    for folder in Path(os.path.realpath(path)).parents:
+        with suppress(OSError, ValueError), open_at_once(folder / _MARK) as file:
+            if read_most(file, _LONGEST) == url.encode():
+                return
+    raise UsageError(
+        f"{path} is outside the folder of this sandbox; nothing was sent or written",
+        hint="run it outside the sandbox, or keep QODER_CONFIG and QODER_STATE_DIR as `qoder sandbox` sets them",
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.tokens import has_token, is_token
+from qoder_cli.base.tokens import is_token, without_tokens
 from qoder_cli.output.screen import Format
 
 # The choices of options of `deploy run`.
@@ -129,7 +129,7 @@ def read_token(text: str, *, source: str) -> str:
 
 def refuse_token(text: str, *, source: str) -> None:
     """Raise UsageError, never showing the text, if it contains a token."""
-    if has_token(text):
+    if without_tokens(text) != text:
         what = f"{source} contains a token, or a user name and password; nothing was sent"
         raise UsageError(what, hint="set QODER_PAT to it, or: qoder auth login")
 
@@ -168,8 +168,8 @@ def read_base_url(text: str, *, source: str) -> str:
         raise _no_url(source)
     # A token as host would reach a name server. `pt-portal.example.com` is none; a JSON web
     # token has dots.
-    host_is_token = is_token(match["host"]) and ("." not in match["host"] or match["host"].startswith("eyJ"))
-    if host_is_token or has_token(match["path"] or ""):
+    path, may_be_token = match["path"] or "", "." not in match["host"] or match["host"].startswith("eyJ")
+    if (may_be_token and is_token(match["host"])) or without_tokens(path) != path:
         refuse_token(text, source=source)
     host = _host(match["host"].lower(), source)
     scheme = (match["scheme"] or ("http" if is_loopback(host) else "https")).lower()
@@ -178,7 +178,7 @@ def read_base_url(text: str, *, source: str) -> str:
             f"{source} is plain http: the token is not sent unencrypted to {host}",
             hint="use https; http is only allowed for localhost",
         )
-    port, path = match["port"], (match["path"] or "").rstrip("/")
+    port, path = match["port"], path.rstrip("/")
     if port is not None:
         number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
         if not 1 <= number <= 65535:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base.errors import UsageError
+from qoder_cli.commands.env.edit import MANAGERS, changed, check_typed
 from qoder_cli.nouns.edits.difference import missing, same
 from qoder_cli.nouns.edits.forms import form_of, normal
-from qoder_cli.nouns.environments import MANAGERS, changed, check_typed
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
 from tests.support.things import LOSSES, Things

@@ -1,21 +1,36 @@
-"""`qoder env create` and `update`."""
+"""`qoder env create` and `update`: an environment from options (help/pages/api.md#environments and #limits).
 
+The API replaces its config whole, refuses an empty one, and takes one without `networking` as
+limited: so `networking` is always sent.
+"""
+
+import copy
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.model import mapping
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.model import array, mapping
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands import editing
 from qoder_cli.commands.generic import one_argument
-from qoder_cli.nouns.environments import changed, check_config, check_typed, options_typed
+from qoder_cli.nouns.env import LONGEST_SETUP
 from qoder_cli.nouns.table import NOUNS
 
 _ENV = NOUNS["env"]
 _NETWORK = option("--network", None, "What it can reach: open is everything, limited what is allowed.")
 _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
+
+MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+_OF_CLOUD = ("networking", "packages", "setup_script")
+_OPTIONS = ("network", "allow_host", *MANAGERS, "setup")  # of what runs in the cloud
+
+Config = dict[str, Any]
+Typed = Mapping[str, Any]  # by the parameters of the commands; `setup` is the script itself
 
 
 class EnvironmentFields(NamedTuple):
@@ -95,3 +110,82 @@ def _read(app: App, verb: str, typed: Mapping[str, Any]) -> tuple[dict[str, Any]
     if "config" in body:
         check_config(body["config"])
     return body, options
+
+
+def options_typed(typed: Typed) -> list[str]:
+    """Return the options of a cloud environment that were typed."""
+    return [f"--{name.replace('_', '-')}" for name in _OPTIONS if typed[name] not in (None, False, [], ())]
+
+
+def check_typed(typed: Typed) -> None:
+    """Raise UsageError for what is wrong in any environment."""
+    options = options_typed(typed)
+    if typed["self_hosted"] and options:
+        raise UsageError(
+            f"--self-hosted and {options[0]} cannot be used together",
+            hint="set up network, packages and scripts where its workers run",
+        )
+    if typed["network"] == "open" and typed["allow_host"]:
+        message = "--network open and --allow-host cannot be used together"
+        raise UsageError(message, hint="use --network limited")
+    for host in typed["allow_host"] or ():
+        if not _HOST.fullmatch(host):
+            hint = "for example api.example.com"
+            raise UsageError(f"--allow-host: {host[:60]!r} is not a host name", hint=hint)
+    for manager in MANAGERS:
+        for name in typed[manager] or ():
+            if not name or name.startswith("-") or re.search(r"\s", name):
+                hint = "name one package each time"
+                raise UsageError(f"--{manager}: {name[:60]!r} is not a package", hint=hint)
+    if len((typed["setup"] or "").encode(errors="replace")) > LONGEST_SETUP:
+        hint = "move what is long into a file that it fetches"
+        raise UsageError("the setup script is larger than 64 KB", hint=hint)
+
+
+def changed(current: Any, typed: Typed, *, is_new: bool) -> Config:
+    """Return the whole config, changed as typed. Raises UsageError."""
+    config = dict(mapping(current))
+    kind = "self_hosted" if typed["self_hosted"] else config.get("type") or "cloud"
+    if kind == "self_hosted":
+        if options := options_typed(typed):
+            raise UsageError(f"a self-hosted environment does not take {options[0]}")
+        return {key: value for key, value in config.items() if key not in _OF_CLOUD} | {"type": kind}
+    networking = _networking(config.get("networking"), typed, is_new=is_new)
+    config = {"type": kind, **config, "networking": networking}
+    config["packages"] = _packages(mapping(config.get("packages")), typed)
+    if typed["setup"] is not None:
+        config["setup_script"] = typed["setup"]
+    return {key: value for key, value in config.items() if value or key not in _OF_CLOUD}
+
+
+def check_config(config: Config | None) -> None:
+    """Raise UsageError for a config of a file that the API refuses or misreads."""
+    if not config:
+        raise UsageError("config is empty, and the API refuses that", hint="give it a type")
+    extra = [key for key in _OF_CLOUD if config.get(key)]
+    if extra and config.get("type") == "self_hosted":
+        message = f"a self-hosted environment does not take config.{extra[0]}"
+        raise UsageError(message, hint="remove it")
+
+
+def _networking(current: Any, typed: Typed, *, is_new: bool) -> Config:
+    """Return the network; an allowed host makes it limited."""
+    if typed["network"] == "open":
+        return {"type": "unrestricted"}
+    default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
+    networking: Config = dict(mapping(current)) or default
+    if (typed["network"] or typed["allow_host"]) and networking.get("type") != "limited":
+        networking = {"type": "limited"}
+    hosts = list(array(networking.get("allowed_hosts")))
+    hosts += [host for host in dict.fromkeys(typed["allow_host"] or ()) if host not in hosts]
+    if hosts or networking.get("allowed_hosts"):
+        networking["allowed_hosts"] = hosts
+    return networking
+
+
+def _packages(current: Mapping[str, Any], typed: Typed) -> Config:
+    packages = copy.deepcopy(dict(current))
+    for manager in MANAGERS:
+        names = packages[manager] = array(packages.get(manager))
+        names += [name for name in dict.fromkeys(typed[manager] or ()) if name not in names]
+    return {manager: names for manager, names in packages.items() if names}

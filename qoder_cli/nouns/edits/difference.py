@@ -111,6 +111,7 @@ class Form(NamedTuple):
     filled_in: Callable[[Raw], Raw] = lambda fields: {}  # what a server puts into an object that lacks it
     is_exact: bool = False  # whether a thing shows exactly what was sent, and no defaults
     is_read_back: bool = False  # after each write; so nothing is concluded from its answer
+    moves: bool = False  # whether its time changes by itself
     params: Mapping[str, str] | None = None  # of the request that reads one
 
 

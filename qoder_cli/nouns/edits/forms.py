@@ -18,7 +18,7 @@ _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # 
 def form_of(noun: Noun) -> Form:
     """Return how a noun's things are compared."""
     written = operation(noun, "update") or operation(noun, "create")
-    return form_with(written.body if written else ())
+    return form_with(written.body if written else ())._replace(moves=noun.moves)
 
 
 def form_with(fields: tuple[str, ...]) -> Form:
@@ -36,7 +36,10 @@ def form_with(fields: tuple[str, ...]) -> Form:
 def normal(fields: Raw) -> Raw:
     """Return fields in normal form, without conditions."""
     kept = {name: value for name, value in fields.items() if name not in CONDITIONS}
-    return kept | {name: _NORMAL[name](value) for name, value in kept.items() if name in _NORMAL}
+    for name, normalized in _NORMAL.items():
+        if name in kept:
+            kept[name] = normalized(kept[name])
+    return kept
 
 
 def _model(model: Any) -> Any:

@@ -194,7 +194,10 @@ def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
             _look_again(app, step)
             if not step.is_open:
                 return without_writing(step)
-        step.write = _write_of(app, step, pace)
+        if step.current is None:
+            step.write = creating(app, step.noun, step.body, *step.parents, what=f"creating {step.name}", pace=pace)
+        else:
+            step.write = _update_of(app, step).write(what=f"changing {step.target.id}", pace=pace)
         written = step.write.send().value.raw
         if step.form.is_read_back:
             return _verified(app, step, written)
@@ -215,12 +218,6 @@ def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
 
 def _failed(step: Step, error: QoderError) -> Applied:
     return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
-
-
-def _write_of(app: App, step: Step, pace: Pace | None) -> Write[Resource]:
-    if step.current is None:
-        return creating(app, step.noun, step.body, *step.parents, what=f"creating {step.name}", pace=pace)
-    return _update_of(app, step).write(what=f"changing {step.target.id}", pace=pace)
 
 
 def _explained(app: App, step: Step, error: QoderError) -> QoderError:

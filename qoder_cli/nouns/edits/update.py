@@ -11,17 +11,14 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
-from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import Form, differing, missing, same
+from qoder_cli.nouns.edits.forms import CONDITIONS
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
-
-_CONDITIONS = ("version", "content_sha256")  # fields of a body that say what it may replace
-_MOVING = (KINDS_OF_NOUNS["session"].prefix,)  # of ids of what changes by itself
 
 
 class Overtaken(CannotBe):
@@ -98,7 +95,7 @@ class Update:
         Raises Overtaken, ApiError. A server refuses by itself what says what it may replace.
         """
         is_known, self._is_known = self._is_known, False
-        if is_known or any(name in self.body for name in _CONDITIONS):
+        if is_known or any(name in self.body for name in CONDITIONS):
             return
         self._now = raw = read(self.app, self.target, params=self.form.params, fresh=True)
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
@@ -181,7 +178,7 @@ class Update:
         return None
 
     def _has_moved(self, raw: Raw) -> bool:
-        return self.before.get("updated_at") != raw.get("updated_at") and not self.target.id.startswith(_MOVING)
+        return self.before.get("updated_at") != raw.get("updated_at") and not self.form.moves
 
 
 def _mark_in(raw: Raw) -> Any:
