@@ -394,3 +394,14 @@ def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
     if same(form, {"tools": one}, {"tools": other}):
         assert not any(differing(form, {"tools": one}, {"tools": other}, loosely=True))
         assert not any(differing(form, {"tools": other}, {"tools": one}, loosely=True))
+
+
+@pytest.mark.parametrize("before", [None, "?"])
+def test_agent_update_shows_no_secret_within_a_list_that_comes_whole(
+    qoder: Qoder, service: Things, before: Any
+) -> None:
+    helper(service)["mcp_servers"] = before
+    qoder.stdin = json.dumps({"mcp_servers": [DOCS | {"headers": {"X-Key": "hunter2"}, "authorization_token": "abc"}]})
+    ran = qoder(*UPDATE, "-f", "-", "--dry-run")
+    assert (ran.code, "hunter2" in ran.err, '"abc"' in ran.err) == (0, False, False)
+    assert f'"url":"{DOCS["url"]}","headers":"[hidden]","authorization_token":"[hidden]"' in ran.err
