@@ -405,3 +405,31 @@ def test_agent_update_shows_no_secret_within_a_list_that_comes_whole(
     ran = qoder(*UPDATE, "-f", "-", "--dry-run")
     assert (ran.code, "hunter2" in ran.err, '"abc"' in ran.err) == (0, False, False)
     assert f'"url":"{DOCS["url"]}","headers":"[hidden]","authorization_token":"[hidden]"' in ran.err
+
+
+LISTED = {"id": "agent_1", "type": "agent", "name": "helper"}
+SILENT = [
+    ("list", {"data": []}, "does not say whether it is whole"),
+    ("list", {"data": [{**LISTED, "id": "env_1"}], "has_more": False}, "has something else in it"),
+    ("list", {"data": [{**LISTED, "name": None}], "has_more": False}, "(agent_1)"),
+    ("list", {"data": [{**LISTED, "id": "agent_404", "name": None}], "has_more": False}, "agent_404 shows no name"),
+    ("agent", {"id": "agent_1", "type": "agent"}, "(agent_1)"),
+]
+
+
+@pytest.mark.parametrize(("which", "answer", "said"), SILENT, ids=[said for *_, said in SILENT])
+def test_agent_create_does_not_take_silence_for_a_free_name(
+    qoder: Qoder, service: Things, which: str, answer: Any, said: str
+) -> None:
+    service.lies["GET /agents" if which == "list" else "GET /agents/agent_1"] = lambda told: answer
+    ran = qoder("agent", "create", "--name", "helper", "--model", "auto", "--json")
+    assert (ran.code, service.writes, said in ran.error["message"]) == (6 if "(" in said else 7, [], True)
+    assert "--allow-duplicate" in ran.error["hint"]
+
+
+def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelled(
+    qoder: Qoder, service: Things
+) -> None:
+    service.lies["GET /agents"] = lambda page: {**page, "data": []}
+    words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
+    assert [qoder(*words).code, qoder(*words).code] == [0, 6]
