@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import InternalError, NoResponse, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
@@ -130,7 +130,10 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
 
     if making.allow_duplicate or not name or not noun.has_name:
         return None
-    found = holders(app, noun, name)
+    try:
+        [found] = holders(app, noun, name)
+    except NoResponse as error:
+        raise error.with_(hint=error.hint or "--allow-duplicate creates it without asking") from None
     if not found:
         return None
     these = few([str(each["id"]) for each in found], _LISTED)

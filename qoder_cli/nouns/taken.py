@@ -3,7 +3,7 @@
 It is no lock: two commands that look at the same moment can both create.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from qoder_cli.app import App
@@ -17,38 +17,41 @@ from qoder_cli.nouns.table import Noun, has_id, path_of
 
 Raw = dict[str, Any]
 
-_READ = 10  # things that are read singly
+_READ = 10  # things that are read singly, for each name
 
 
-def holders(app: App, noun: Noun, name: str) -> list[Raw]:
-    """Return the things, not archived, that have a name. Raises ApiError, also where nobody can tell.
+def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = None) -> list[list[Raw]]:
+    """Return, for each name, the things not archived that have it. Raises ApiError, also where nobody can tell.
 
-    A list may lag behind: what this machine saw under the name is asked for too, and what a thing says
+    `pages` are those of the whole list, if it was just read.
+    A list may lag behind: what this machine saw under a name is asked for too, and what a thing says
     of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
     """
-    name = name.strip()
-    rows = {str(row["id"]): row for row in _listed(app, noun, name)}
+    found: dict[str, list[Raw]] = {name.strip(): [] for name in names}
+    if pages is None:
+        pages = app.client.pages(path_of(noun), {"limit": 100}, fresh=True)
+    rows = {str(row["id"]): row for row in _listed(noun, found, pages)}
     here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
-    rows |= {each.id: {} for each in here if each.name == as_remembered(name) and each.id not in rows}
-    found = []
+    remembered = {as_remembered(name) for name in found}
+    rows |= {each.id: {} for each in here if each.name in remembered and each.id not in rows}
     for number, (id, row) in enumerate(rows.items()):
         now = row
-        if number < _READ:
+        if number < _READ * len(found):
             now = _read(app, noun, id, row)
         known = _name_in(now) or _name_in(row)
-        if row and not known:
+        if now and not known:
             raise _untold(noun, f"{id} shows no name")
-        if now and known in ("", name) and not now.get("archived_at"):
-            found.append(now)
-    return found
+        if known in found and not now.get("archived_at"):
+            found[known].append(now)
+    return [found[name.strip()] for name in names]
 
 
-def _listed(app: App, noun: Noun, name: str) -> Iterator[Raw]:
-    """Yield what is listed under a name, or under none. Raises ApiError, also for a list that is not whole."""
+def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterator[Raw]:
+    """Yield what is listed under some names, or under none. Raises NoResponse for a list that is not whole."""
     page: Raw = {}
-    for page in app.client.pages(path_of(noun), {"limit": 100}, fresh=True):
+    for page in pages:
         for row in map(mapping, page["data"]):
-            if row.get("archived_at") or _name_in(row) not in ("", name):
+            if row.get("archived_at") or _name_in(row) not in ("", *names):
                 continue
             if not has_id(noun, row):
                 raise _untold(noun, f"the list of {noun.plural} has something else in it")
@@ -65,8 +68,7 @@ def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
 
 
 def _untold(noun: Noun, why: str) -> NoResponse:
-    hint = f"nothing was created; --allow-duplicate creates the {noun.called} without asking"
-    return NoResponse(f"{why}, so nobody can tell whether the name is taken", hint=hint)
+    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was created")
 
 
 def _name_in(raw: Raw) -> str:
