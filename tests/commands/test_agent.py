@@ -433,3 +433,9 @@ def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelle
     service.lies["GET /agents"] = lambda page: {**page, "data": []}
     words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
     assert [qoder(*words).code, qoder(*words).code] == [0, 6]
+
+
+def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = "description: Notes\nmetadata: null\n"
+    ran = qoder(*UPDATE, "-f", "-")
+    assert (ran.code, service.writes, "-:2: metadata: must be a mapping" in ran.err) == (2, [], True)
