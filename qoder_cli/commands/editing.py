@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, Rejected, Signalled, UsageError
+from qoder_cli.base.errors import InternalError, NoResponse, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import mapping
@@ -18,9 +18,10 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, Step, apply, give_up
 from qoder_cli.nouns.edits.thing import archived, read, target_of
-from qoder_cli.nouns.named import Names, holders, read_named
+from qoder_cli.nouns.named import Names, read_named
 from qoder_cli.nouns.shown import name_of, show
 from qoder_cli.nouns.table import Noun, operation, words_of
+from qoder_cli.nouns.taken import holders
 from qoder_cli.output.results import last_words
 
 Raw = dict[str, Any]
@@ -129,7 +130,10 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
     """
     if making.allow_duplicate or not name or not noun.has_name:
         return None
-    found = holders(app, noun, name)
+    try:
+        [found] = holders(app, noun, name)
+    except NoResponse as error:
+        raise error.with_(hint=error.hint or "--allow-duplicate creates it without asking") from None
     if not found:
         return None
     these = few([str(each["id"]) for each in found], _LISTED)

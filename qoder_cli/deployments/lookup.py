@@ -55,12 +55,22 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
-    """Yield the deployments, newest first, archived ones only if told. Raises ApiError.
+    """Return the deployments, newest first, archived ones only if told. Raises ApiError.
 
     What is not among them may be created: a list that a proxy has kept is none.
     """
+    return of_pages(read_pages(app, archived=archived, retry=retry), archived=archived)
+
+
+def read_pages(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[dict[str, Any]]:
+    """Yield the pages of that list. Raises ApiError."""
     query = filled({"limit": 100, "include_archived": archived and "true"})
-    for page in app.client.pages("/deployments", query, retry=retry, fresh=True):
+    return app.client.pages("/deployments", query, retry=retry, fresh=True)
+
+
+def of_pages(pages: Iterable[dict[str, Any]], *, archived: bool = False) -> Iterator[Deployment]:
+    """Yield the deployments of such pages."""
+    for page in pages:
         known = filter(None, map(Deployment.read, page["data"]))
         yield from (each for each in known if archived or each.archived_at is None)
 

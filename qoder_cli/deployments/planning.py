@@ -14,7 +14,7 @@ from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import few
 from qoder_cli.deployments.form import FORM, REPINNING, secrets_of
-from qoder_cli.deployments.lookup import alive, find_deployment, read_all
+from qoder_cli.deployments.lookup import alive, find_deployment, of_pages, read_all, read_pages
 from qoder_cli.deployments.step import Step, step_for
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
@@ -22,7 +22,9 @@ from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.edits.step import Applied
 from qoder_cli.nouns.edits.thing import archived
 from qoder_cli.nouns.named import Names
+from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.taken import holders
 
 AT_A_TIME = 8  # deployments or agents to read
 _NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of fields that take names
@@ -38,7 +40,12 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     app.connect()
     declared = with_ids(app, declared)
     names = [one.name or "" for one in declared if one.id is None]
-    deployments = list(read_all(app, archived=any(map(_NAME_OF_ARCHIVED.search, names)))) if names else []
+    archived = any(map(_NAME_OF_ARCHIVED.search, names))
+    pages = list(read_pages(app, archived=archived)) if names else []
+    deployments = list(of_pages(pages, archived=archived))
+    new = [name for name in dict.fromkeys(names) if name and _meant(deployments, name) is None]
+    unlisted = dict(zip(new, holders(app, NOUNS["deploy"], *new, pages=pages), strict=True)) if new else {}
+    deployments += [Deployment(raw) for name in new for raw in unlisted[name] if raw.get("name") == name]
     by_id: dict[str, Deployment | QoderError] = {each.id: each for each in deployments}
 
     def read(id: str) -> Deployment | QoderError:
@@ -58,6 +65,12 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     for one, current in zip(declared, found, strict=True):
         if isinstance(current, QoderError):
             steps.append(step_for(one, error=current))
+        elif current is None and (others := unlisted.get(one.name or "")):
+            id = str(others[0]["id"])
+            error = Rejected(
+                f"{name_of(others[0])!r} is there already ({id})", hint="add its id, or choose another name"
+            )
+            steps.append(step_for(one, error=error))
         elif current is None:
             steps.append(creating(one))
         else:
@@ -208,15 +221,14 @@ def _problems(steps: Sequence[Step], deployments: Sequence[Deployment]) -> Itera
 
 
 def look_again(app: App, steps: Sequence[Step]) -> None:
-    """Refuse to create what someone else has created meanwhile. Raises ApiError."""
+    """Refuse to create what is there by now, or was not listed yet. Raises ApiError."""
     new = [step for step in steps if step.is_open and step.current is None]
     if not new:
         return
-    deployments = list(read_all(app))
-    for step in new:
-        if there := ", ".join(found.id for found in alive(deployments, step.declared.name)):
+    for step, found in zip(new, holders(app, NOUNS["deploy"], *(step.name for step in new)), strict=True):
+        if there := few([str(each["id"]) for each in found], _LISTED):
             step.error = Rejected(
-                f"{step.name} was created by someone else in the meantime ({there}); nothing was changed",
+                f"{step.name} was created in the meantime ({there}); nothing was changed",
                 hint="apply again to see what differs from it",
             )
 

@@ -85,7 +85,7 @@ def remember(store: "Store", settings: "Settings", noun: str, things: Things, *,
         elif _ID.fullmatch(id):
             created = raw.get("triggered_at") or raw.get("created_at")
             defaults = {"name": name, "deployment": raw.get("deployment_id"), "created": created}
-            found[id] = {**mine, "id": id, **{key: _plain(value) for key, value in defaults.items()}}
+            found[id] = {**mine, "id": id, **{key: as_remembered(value) for key, value in defaults.items()}}
 
     def put(connection: "Connection") -> None:
         if settings.sandbox:  # of past sandboxes: each has its own port
@@ -100,7 +100,7 @@ def remember(store: "Store", settings: "Settings", noun: str, things: Things, *,
         store.write(put, quiet=True)
 
 
-def _plain(value: object) -> str | None:
+def as_remembered(value: object) -> str | None:
     """Return text made inert, shortened and writable; None if it is empty."""
     written = (text(value) or "").encode("utf-8", "backslashreplace").decode()  # lone surrogates
     shown = inert(written[: _LONGEST + 1]).strip()

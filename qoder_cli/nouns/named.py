@@ -1,7 +1,6 @@
 """Things named by their id or exact name."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
@@ -9,7 +8,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
-from qoder_cli.local.remembered import remember, seen
+from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, operation, path_of, words_of
@@ -21,7 +20,6 @@ Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
 
 _LISTED = 10  # ids or names that an error has
-_READ = 10  # things of one name that are read singly
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
@@ -145,30 +143,6 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
         known_as = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"
         raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
     return found
-
-
-def holders(app: App, noun: Noun, name: str) -> list[Raw]:
-    """Return the things, not archived, that have a name. Raises ApiError, also for a list that is not whole.
-
-    A list may lag behind: what this machine saw under the name is asked for too, and what a thing says
-    of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
-    It is no lock: two commands that look at the same moment can both create.
-    """
-    name = name.strip()
-    rows = {str(raw["id"]): raw for raw in alive(app.client, noun, fresh=True) if _has(raw, name)}
-    here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
-    rows = rows | {each.id: {} for each in here if each.name == name and each.id not in rows}
-    found = []
-    for id, row in list(rows.items())[:_READ]:
-        with suppress(NotFound):
-            row = read(app, target_of(noun, id), fresh=True)
-        if _has(row, name) and not row.get("archived_at"):
-            found.append(row)
-    return found + [row for row in list(rows.values())[_READ:] if row]
-
-
-def _has(raw: Raw, name: str) -> bool:
-    return (name_of(raw) or "").strip() == name
 
 
 def only_environment(app: App) -> str:

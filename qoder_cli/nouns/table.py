@@ -192,7 +192,8 @@ def body_of(operation: Operation) -> type[Fields]:
     verb = operation.id.removeprefix(f"{noun.operations}.")
     create = next((each for each in all_operations() if each.id == f"{noun.operations}.create"), operation)
     needed = tuple(name for name in operation.body if name in operation.required)
-    cleared = tuple(name for name in operation.body if name in create.body and name not in create.required)
+    kept = (*create.required, "metadata")  # which is merged: null removes a key of it, and not all
+    cleared = tuple(name for name in operation.body if name in create.body and name not in kept)
     if verb != "update":
         cleared = tuple(name for name in operation.body if name not in needed)
     known = noun.bodies.get(verb, noun.body)

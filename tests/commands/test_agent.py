@@ -394,3 +394,48 @@ def test_agent_update_compares_any_values(one: Any, other: Any) -> None:
     if same(form, {"tools": one}, {"tools": other}):
         assert not any(differing(form, {"tools": one}, {"tools": other}, loosely=True))
         assert not any(differing(form, {"tools": other}, {"tools": one}, loosely=True))
+
+
+@pytest.mark.parametrize("before", [None, "?"])
+def test_agent_update_shows_no_secret_within_a_list_that_comes_whole(
+    qoder: Qoder, service: Things, before: Any
+) -> None:
+    helper(service)["mcp_servers"] = before
+    qoder.stdin = json.dumps({"mcp_servers": [DOCS | {"headers": {"X-Key": "hunter2"}, "authorization_token": "abc"}]})
+    ran = qoder(*UPDATE, "-f", "-", "--dry-run")
+    assert (ran.code, "hunter2" in ran.err, '"abc"' in ran.err) == (0, False, False)
+    assert f'"url":"{DOCS["url"]}","headers":"[hidden]","authorization_token":"[hidden]"' in ran.err
+
+
+LISTED = {"id": "agent_1", "type": "agent", "name": "helper"}
+SILENT = [
+    ("list", {"data": []}, "does not say whether it is whole"),
+    ("list", {"data": [{**LISTED, "id": "env_1"}], "has_more": False}, "has something else in it"),
+    ("list", {"data": [{**LISTED, "name": None}], "has_more": False}, "(agent_1)"),
+    ("list", {"data": [{**LISTED, "id": "agent_404", "name": None}], "has_more": False}, "agent_404 shows no name"),
+    ("agent", {"id": "agent_1", "type": "agent"}, "(agent_1)"),
+]
+
+
+@pytest.mark.parametrize(("which", "answer", "said"), SILENT, ids=[said for *_, said in SILENT])
+def test_agent_create_does_not_take_silence_for_a_free_name(
+    qoder: Qoder, service: Things, which: str, answer: Any, said: str
+) -> None:
+    service.lies["GET /agents" if which == "list" else "GET /agents/agent_1"] = lambda told: answer
+    ran = qoder("agent", "create", "--name", "helper", "--model", "auto", "--json")
+    assert (ran.code, service.writes, said in ran.error["message"]) == (6 if "(" in said else 7, [], True)
+    assert "--allow-duplicate" in ran.error["hint"]
+
+
+def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelled(
+    qoder: Qoder, service: Things
+) -> None:
+    service.lies["GET /agents"] = lambda page: {**page, "data": []}
+    words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
+    assert [qoder(*words).code, qoder(*words).code] == [0, 6]
+
+
+def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = "description: Notes\nmetadata: null\n"
+    ran = qoder(*UPDATE, "-f", "-")
+    assert (ran.code, service.writes, "-:2: metadata: must be a mapping" in ran.err) == (2, [], True)

@@ -19,7 +19,7 @@ from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
 from tests.support.desk import ACTED, BODY, EVENTS, FAULTS, HOST, LIST, LOST, NEW, Desk
 from tests.support.inprocess import at_version
-from tests.support.things import refusal
+from tests.support.things import each_row, refusal
 from tests.support.wire import page
 
 ALIVE = {variant: one for variant, one in DEPLOYMENTS.items() if not one["archived_at"]}
@@ -558,7 +558,7 @@ def test_deploy_apply_creates_nothing_twice(desk: Desk, questions: Callable[...,
     questions(lambda: desk.world.add_deployment(name="weekly"))
     ran = desk.apply_these(NEW, {**NEW, "name": "daily"}, words=("--json",), yes=False)
     assert (ran.code, actions(ran)) == (6, [("failed", 6), ("created", 0)])
-    assert "weekly was created by someone else in the meantime" in ran.json[0]["error"]["message"]
+    assert "weekly was created in the meantime" in ran.json[0]["error"]["message"]
     assert [body["name"] for _, body in desk.writes] == ["daily"]
     assert [len(desk.named(name)) for name in ("weekly", "daily")] == [1, 1]
     assert desk.asked.count(f"GET {LIST}") == 3
@@ -1001,3 +1001,27 @@ def test_deploy_apply_needs_no_state_folder(desk: Desk) -> None:
     ran = desk.apply_these(NEW)
     assert (ran.code, len(desk.named("weekly"))) == (0, 1)
     assert ran.err.count("warning: ") == 1
+
+
+SILENT: dict[str, tuple[Any, int]] = {
+    "what is not listed yet": (lambda page: {**page, "data": []}, 0),
+    "no word on more": (lambda page: {"data": []}, 7),
+    "no name": (each_row(lambda row: {**row, "name": None}), 7),
+    "something else": (lambda page: {**page, "data": ["dep_1"]}, 7),
+}
+
+
+@pytest.mark.parametrize("how", SILENT)
+def test_deploy_apply_creates_nothing_twice_where_the_list_is_silent(desk: Desk, how: str) -> None:
+    desk.world.unique_names = False
+    assert desk.apply_these(NEW).code == 0
+    desk.service.lies["GET /deployments"], code = SILENT[how]
+    ran = desk.apply_these(NEW)
+    assert (ran.code, len(desk.named("weekly")), len(desk.writes)) == (code, 1, 1)
+
+
+def test_deploy_apply_leaves_alone_what_differs_by_a_space(desk: Desk) -> None:
+    there = desk.add(name="weekly")
+    ran = desk.apply_these({**NEW, "name": "weekly "}, words=("--json",))
+    assert (ran.code, desk.writes) == (6, [])
+    assert ran.json[0]["error"]["message"] == f"'weekly' is there already ({there.id})"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from qoder_cli.nouns.edits.difference import missing, same
 from qoder_cli.nouns.edits.forms import form_of, normal
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
-from tests.support.things import LOSSES, Things
+from tests.support.things import LOSSES, Lie, Things, ok
 
 SERVED_BY = ("current",)
 OPEN = {"type": "cloud", "networking": {"type": "unrestricted"}}
@@ -286,3 +287,26 @@ def test_env_config_says_its_network(known: dict[str, Any], is_new: bool, typed:
     for manager in MANAGERS:
         assert set(typed[manager]) <= set(config.get("packages", {}).get(manager, ()))
     assert changed(config, typed, is_new=is_new) == config
+
+
+@pytest.mark.parametrize(
+    "told",
+    [lambda raw: {"id": raw["id"]}, *(lambda raw, at=at: {**raw, "updated_at": at} for at in (None, 5, "2020-01-01"))],
+)
+def test_env_update_takes_no_answer_for_its_own_that_shows_nothing_of_it(
+    qoder: Qoder, service: Things, told: Lie
+) -> None:
+    before = qoder("env", "get", "default", "--json").json
+    service.never = [ok(told(before))]
+    ran = qoder("env", "update", "default", "--description", "New", "--json")
+    assert (ran.code, ran.json["description"], len(service.writes)) == (0, "New", 2)
+
+
+def test_env_update_takes_no_short_answer_for_the_change_of_someone_else(qoder: Qoder, service: Things) -> None:
+    id = qoder("env", "get", "default", "--json").json["id"]
+    service.never = [httpx.ReadTimeout("It timed out.")]
+    service.meanwhile = [
+        lambda: service.lies.update({f"GET /environments/{id}": lambda raw: {**raw, "updated_at": None}})
+    ]
+    ran = qoder("env", "update", "default", "--description", "New", "--json")
+    assert (ran.code, len(service.writes), "someone else" in ran.err) == (9, 1, False)

@@ -166,8 +166,11 @@ def _apply(app: App, steps: Sequence["Step"]) -> None:
 
 
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
+    from qoder_cli.local.remembered import remember
     from qoder_cli.nouns.edits.step import FIRST
 
+    created = [(item.found.raw, item.step.name) for item in items if item.found and item.step.current is None]
+    remember(app.store, app.settings, "deploy", created)  # the list may lag behind
     shown = [item for item in items if item.is_fine or app.output.format != "id"]
     app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
 

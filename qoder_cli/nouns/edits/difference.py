@@ -15,7 +15,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import array, mapping
 from qoder_cli.base.places import Path, spelled
-from qoder_cli.base.tokens import NAMES, shown
+from qoder_cli.base.tokens import NAMES, shown, without_tokens
 from qoder_cli.nouns.parts import VARIABLES, assignments
 from qoder_cli.output.screen import inert
 
@@ -86,7 +86,7 @@ class FieldChange(NamedTuple):
         """Return it without secrets, what they replace, and values of variables, which may be some."""
         if secrets.are_at(self.path) or _may_be_secret(self.path):
             return FieldChange(self.path, *(each if each is ABSENT else HIDDEN for each in (self.before, self.after)))
-        return FieldChange(self.path, shown(self.before), shown(self.after))
+        return FieldChange(self.path, *(_shown_at(self.path, each, secrets) for each in (self.before, self.after)))
 
     def as_json(self) -> dict[str, Any]:
         values = {"before": self.before, "after": self.after}
@@ -97,6 +97,22 @@ def _may_be_secret(path: str) -> bool:
     """Return whether a secret may stand at a place, by the names that lead there."""
     first, *inner = re.split(r"[.\[]", path)
     return first == VARIABLES or (first != "metadata" and any(map(_SECRET_NAME.search, (first, *inner))))
+
+
+def _shown_at(path: str, value: Any, secrets: Secrets) -> Any:
+    """Return what stands at a place without tokens, and without what may be a secret within it."""
+    if isinstance(value, list):
+        return [_shown_within(f"{path}[{index}]", item, secrets) for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        inner = {key: _shown_within(f"{path}.{spelled((key,))}", item, secrets) for key, item in value.items()}
+        return {without_tokens(key): item for key, item in inner.items()}
+    return shown(value)
+
+
+def _shown_within(path: str, value: Any, secrets: Secrets) -> Any:
+    if value and (secrets.are_at(path) or _may_be_secret(path)):
+        return HIDDEN
+    return _shown_at(path, value, secrets)
 
 
 class Form(NamedTuple):

@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, CannotBe, OutcomeUnknown
+from qoder_cli.base.errors import ApiError, CannotBe, NoResponse, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Resource, mapping, text
+from qoder_cli.base.times import unix
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Meaning, Write
 from qoder_cli.nouns.edits.difference import Form, differing, missing, same
 from qoder_cli.nouns.edits.forms import CONDITIONS
 from qoder_cli.nouns.edits.thing import ONCE, Raw, Target, archived, read
+
+_MARKS = ("version", "updated_at")  # what tells one state of a thing from another
 
 
 class Overtaken(CannotBe):
@@ -79,14 +82,14 @@ class Update:
         return write
 
     def _is_answer(self, found: Resource) -> bool:
-        """Return whether an answer is that of the change: by its version, its time, or what it shows."""
+        """Return whether an answer is that of the change: by its version, a later time, or what it shows."""
         raw = found.raw
         if not self.target.is_it(raw):
             return False
         if self.form.is_read_back or not self.is_told:
             return True
         steps = self._steps(raw)
-        is_next = steps == 1 or (steps is None and self._has_moved(raw))
+        is_next = steps == 1 or (steps is None and self._is_later(raw))
         return (is_next and not self.form.is_exact) or self.is_so(raw)
 
     def _look_again(self) -> None:
@@ -116,6 +119,8 @@ class Update:
         if self._is_as_before(raw):
             self._is_known = True
             return None
+        if any(self.before.get(name) is not None and raw.get(name) is None for name in _MARKS):
+            raise NoResponse(f"the response does not show which version of {self.target.id} it is")
         mark = _mark_in(raw)
         is_marked = mark is not None and mark not in (self._mark, _mark_in(self.before))
         if not self.is_told and has_rest and not is_marked:
@@ -176,6 +181,10 @@ class Update:
         if isinstance(was, int) and isinstance(now, int):
             return now - was
         return None
+
+    def _is_later(self, raw: Raw) -> bool:
+        was, now = unix(self.before.get("updated_at")), unix(raw.get("updated_at"))
+        return was is not None and now is not None and now > was
 
     def _has_moved(self, raw: Raw) -> bool:
         return self.before.get("updated_at") != raw.get("updated_at") and not self.form.moves

@@ -1,0 +1,75 @@
+"""Who has a name already, asked before something is created under it.
+
+It is no lock: two commands that look at the same moment can both create.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import NoResponse, NotFound
+from qoder_cli.base.model import mapping
+from qoder_cli.http.readback import tells_more
+from qoder_cli.local.remembered import as_remembered, seen
+from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.table import Noun, has_id, path_of
+
+Raw = dict[str, Any]
+
+_READ = 10  # things that are read singly, for each name
+
+
+def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = None) -> list[list[Raw]]:
+    """Return, for each name, the things not archived that have it. Raises ApiError, also where nobody can tell.
+
+    `pages` are those of the whole list, if it was just read.
+    A list may lag behind: what this machine saw under a name is asked for too, and what a thing says
+    of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
+    """
+    found: dict[str, list[Raw]] = {name.strip(): [] for name in names}
+    if pages is None:
+        pages = app.client.pages(path_of(noun), {"limit": 100}, fresh=True)
+    rows = {str(row["id"]): row for row in _listed(noun, found, pages)}
+    here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
+    remembered = {as_remembered(name) for name in found}
+    rows |= {each.id: {} for each in here if each.name in remembered and each.id not in rows}
+    for number, (id, row) in enumerate(rows.items()):
+        now = row
+        if number < _READ * len(found):
+            now = _read(app, noun, id, row)
+        known = _name_in(now) or _name_in(row)
+        if now and not known:
+            raise _untold(noun, f"{id} shows no name")
+        if known in found and not now.get("archived_at"):
+            found[known].append(now)
+    return [found[name.strip()] for name in names]
+
+
+def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterator[Raw]:
+    """Yield what is listed under some names, or under none. Raises NoResponse for a list that is not whole."""
+    page: Raw = {}
+    for page in pages:
+        for row in map(mapping, page["data"]):
+            if row.get("archived_at") or _name_in(row) not in ("", *names):
+                continue
+            if not has_id(noun, row):
+                raise _untold(noun, f"the list of {noun.plural} has something else in it")
+            yield row
+    if not tells_more(page):
+        raise _untold(noun, f"the list of {noun.plural} does not say whether it is whole")
+
+
+def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
+    try:
+        return read(app, target_of(noun, id), fresh=True)
+    except NotFound:
+        return row
+
+
+def _untold(noun: Noun, why: str) -> NoResponse:
+    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was created")
+
+
+def _name_in(raw: Raw) -> str:
+    return (name_of(raw) or "").strip()
