@@ -66,7 +66,8 @@ def without_tokens(text: str) -> str:
     return text
 
 
-def encoded(secret: str) -> list[str]:
+@cache
+def encoded(secret: str) -> tuple[str, ...]:
     """Return a secret as base 64, hexadecimal and a URL spell it, also within a longer text."""
     from binascii import b2a_base64  # cheaper than the modules around it: every command comes by here
 
@@ -80,7 +81,7 @@ def encoded(secret: str) -> list[str]:
         core = code[(before * 8 + 5) // 6 :]  # what stands before shares the first character
         core = core[: len(core) - bool((len(data) + before) % 3)]
         found += [core, core.translate(str.maketrans("+/", "-_"))]
-    return found
+    return tuple(found)
 
 
 def shortened(value: str, most: int) -> str:

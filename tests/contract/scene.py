@@ -124,9 +124,9 @@ class Scene:
             "GITHUB_TOKEN": SECRET,
             "QODER_REPO_TOKEN": SECRET,
         }
-        put_files(self.folder)
-        (self.folder / "weekly.json").write_text(json.dumps(_WEEKLY))
         assert self.command.line is not None
+        put_files(self.folder, f"build {self.command.line}")  # with a file that is no deployment, for `deploy apply .`
+        (self.folder / "weekly.json").write_text(json.dumps(_WEEKLY))
         self.words = self._stage(self.command.line)
         self.sent.clear()
         self.played.clear()

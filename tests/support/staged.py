@@ -24,13 +24,15 @@ FILES = {
 }
 
 
-def put_files(folder: Path) -> None:
-    """Write the files that examples name."""
+def put_files(folder: Path, line: str = "") -> None:
+    """Write the files that examples name: all, or those that a line may."""
     for name, content in FILES.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(content)
-        (folder / name).chmod(0o755)
-    make_archive(str(folder / "release-notes"), "zip", folder / "release-notes")
+        if not line or Path(name).parts[0].partition(".")[0] in line:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(content)
+            (folder / name).chmod(0o755)
+    if (folder / "release-notes").exists():
+        make_archive(str(folder / "release-notes"), "zip", folder / "release-notes")
 
 
 def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object]) -> str:

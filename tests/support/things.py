@@ -38,7 +38,6 @@ LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
     "list": lambda done: ok([]),
     "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
 }
-UNDONE = ("reset", "502", "html")  # also where nothing was done
 
 
 FAILED = refusal(500, "api_error", "It failed.")
