@@ -6,7 +6,7 @@ from typing import Any
 
 from qoder_cli.files.tree import Node, Path, Problem
 from qoder_cli.nouns.deploy import InFile
-from qoder_cli.nouns.schema import Fields, Finding, Reader, fields_of, inside
+from qoder_cli.nouns.schema import Fields, Reader, Violation, fields_of, inside
 from qoder_cli.nouns.schema import check as check_by_schema
 
 _MOST = 1000  # problems of one body that are told: looking for near names takes time
@@ -46,7 +46,7 @@ def check_body(
     return [_problem(cls, each, tree, at) for each in found]
 
 
-def _problem(cls: type[Fields], found: Finding, tree: Node, at: Path) -> Problem:
+def _problem(cls: type[Fields], found: Violation, tree: Node, at: Path) -> Problem:
     """Return the problem, at its place in the file, which may have a short form."""
     path: Path = ()
     node = tree
@@ -59,7 +59,7 @@ def _problem(cls: type[Fields], found: Finding, tree: Node, at: Path) -> Problem
     return Problem(_in_words(cls, found, path, node), line=node.line, path=(*at, *path))
 
 
-def _in_words(cls: type[Fields], found: Finding, path: Path, node: Node) -> str:
+def _in_words(cls: type[Fields], found: Violation, path: Path, node: Node) -> str:
     kind, context = found.kind, found.context
     if kind == "extra_forbidden":
         return _unknown(cls, path)

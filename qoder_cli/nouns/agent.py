@@ -32,20 +32,20 @@ class _Config(_Default, unknown="open"):
     enabled: bool = UNSET
 
 
-class _Tools(Fields):
+class _ToolSelection(Fields):
     enabled_tools: Names = UNSET
     disallowed_tools: Names = UNSET
     configs: list[_Config] = UNSET
     default_config: _Default = UNSET
 
 
-class _Toolset(_Tools):
+class _Toolset(_ToolSelection):
     """Tools that come with the service; which of them, and which ask first."""
 
     type: Literal["agent_toolset_20260401", "browser_toolset_20260714"]
 
 
-class _McpToolset(_Tools):
+class _McpToolset(_ToolSelection):
     """The tools of an MCP server."""
 
     type: Literal["mcp_toolset"]
@@ -69,7 +69,7 @@ class _McpServer(Fields):
     url: Text
 
 
-class _Skill(Fields):
+class _UsedSkill(Fields):
     """A skill, of the service or of your own."""
 
     type: Literal["qoder", "custom"]
@@ -82,7 +82,7 @@ Tools = Annotated[
     "What the agent can use; none if left out.",
 ]
 Servers = Annotated[list[_McpServer], "MCP servers; each needs an mcp_toolset among the tools."]
-Skills = Annotated[list[_Skill], "Skills."]
+Skills = Annotated[list[_UsedSkill], "Skills."]
 
 
 class _Roster(Fields, unknown="open"):

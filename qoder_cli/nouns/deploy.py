@@ -92,7 +92,7 @@ class Schedule(Fields, unknown="refused", called="a mapping of expression and ti
     upcoming_runs_at: ByServer = UNSET
 
 
-class _Agent(Fields, unknown="refused"):
+class _DeployedAgent(Fields, unknown="refused"):
     """An agent, perhaps at one version."""
 
     id: Annotated[str, id_or_name("agent_", "agent")]
@@ -107,12 +107,12 @@ _Event = Annotated[
 
 
 class Deployment(Fields, unknown="refused"):
-    """A deployment: an agent, where it works, and what it is told in each run."""
+    """A deployment: an agent, its environment, and the messages that start each run."""
 
     name: Name = UNSET
     description: Annotated[Annotated[str, Size(most=2048)] | None, "Description."] = UNSET
     agent: Annotated[
-        _Agent,
+        _DeployedAgent,
         Short("id", "an agent's id or name, or a mapping of id and version", (("type", "agent"),)),
         "The agent, by id; its latest version is pinned.",
     ] = UNSET

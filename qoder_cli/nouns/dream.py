@@ -8,14 +8,14 @@ from qoder_cli.nouns.schema import UNSET, ByType, Fields, Option, Size
 from qoder_cli.nouns.table import noun
 
 
-class _Store(Fields):
+class _StoreInput(Fields):
     """A memory store that it reads."""
 
     type: Literal["memory_store"]
     memory_store_id: Text
 
 
-class _Sessions(Fields):
+class _SessionsInput(Fields):
     """Sessions that it reads."""
 
     type: Literal["sessions"]
@@ -39,7 +39,9 @@ class Dream(Fields):
     """A dream."""
 
     model: Model
-    inputs: Annotated[list[Annotated[_Store | _Sessions, ByType()]], Size(1), Option("--from", ""), "What it reads."]
+    inputs: Annotated[
+        list[Annotated[_StoreInput | _SessionsInput, ByType()]], Size(1), Option("--from", ""), "What it reads."
+    ]
     instructions: Annotated[str, "What to look for."]
     output_behavior: Annotated[_New | _Existing, ByType(), Option("--into", ""), "Where it writes."]
 

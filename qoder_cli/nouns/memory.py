@@ -7,7 +7,7 @@ from qoder_cli.nouns.schema import Fields, Size, like
 from qoder_cli.nouns.table import noun
 
 
-class Store(Fields):
+class MemoryStore(Fields):
     """A memory store."""
 
     name: Name
@@ -37,7 +37,7 @@ noun(
     archived="Nothing can be written to it any more.",
     deleted="Its memories are deleted too.",
     kept={"name": "", "description": "", "metadata": {}},
-    body=Store,
+    body=MemoryStore,
 )
 noun(
     *("memory entry", "memory_stores.memories"),

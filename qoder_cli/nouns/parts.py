@@ -170,7 +170,7 @@ class Budget(Fields, unknown="refused", called="an amount in credits, or null"):
     ]
 
 
-class File(Fields):
+class MountedFile(Fields):
     """A file for the session."""
 
     type: Literal["file"]
@@ -207,7 +207,7 @@ class MemoryStore(Fields):
     instructions: Any = UNSET
 
 
-Resource = Annotated[File | GithubRepository | GitRepository | MemoryStore, ByType()]
+Resource = Annotated[MountedFile | GithubRepository | GitRepository | MemoryStore, ByType()]
 Resources = Annotated[list[Resource], Size(most=500), "Files, repositories and memory stores."]
 Vaults = Annotated[list[Annotated[str, id_of("vault_")]], Size(most=50), "Ids of vaults."]
 EnvironmentId = Annotated[str, id_of("env_"), "Id of an environment."]
@@ -237,7 +237,7 @@ class UserMessage(Fields):
 
 
 class SystemMessage(Fields):
-    """What the agent is told beside it."""
+    """Instructions for the agent, besides the messages of the user."""
 
     type: Literal["system.message"]
     content: Annotated[Blocks, OrText("server")]

@@ -373,7 +373,7 @@ class OrText(NamedTuple):
 
 
 class ByType(NamedTuple):
-    """A union whose classes are told apart by `type`; the last may stand for all others.
+    """A union discriminated by `type`. A last class without types of its own takes every other type.
 
     A file may have a `newer` type, that only a server knows. With `whole`, what is wrong is said of the mapping.
     """
@@ -443,7 +443,7 @@ def types_of(union: Any) -> Iterator[tuple[str, type[Fields]]]:
             yield type, each
 
 
-class Finding(NamedTuple):
+class Violation(NamedTuple):
     """Something wrong: a kind of pydantic's or of ours, where it is, and what its words need."""
 
     kind: str
@@ -462,8 +462,8 @@ def _adapter(cls: type[Fields]) -> Any:
     return _ADAPTERS[cls]
 
 
-def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tuple[Any, list[Finding]]:
-    """Return a body as it is kept, and what is wrong with it, of which `most` are told."""
+def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tuple[Any, list[Violation]]:
+    """Return the validated body, and its violations, at most `most`. The body is None if there are any."""
     from pydantic import ValidationError
 
     try:
@@ -473,9 +473,9 @@ def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tu
         return None, [_found(detail["type"], detail["loc"], detail.get("ctx", {})) for detail in details[:most]]
 
 
-def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Finding:
+def _found(kind: str, loc: tuple[str | int, ...], context: dict[str, Any]) -> Violation:
     path = tuple(step for step in loc if not str(step).startswith("["))  # which are our tags, or `[key]`
-    return Finding(kind, (*path, *filter(None, [context.get("name")])), context)
+    return Violation(kind, (*path, *filter(None, [context.get("name")])), context)
 
 
 def json_schema(cls: type[Fields]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from qoder_cli.nouns.table import noun
 from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, session_fields, session_row
 
 
-class _Agent(Fields):
+class _SessionAgent(Fields):
     """An agent, perhaps at one version."""
 
     id: Annotated[str, id_or_name("agent_", "agent")]
@@ -47,7 +47,7 @@ class Session(Fields):
     """A session: an agent at work in an environment."""
 
     agent: Annotated[
-        _Agent | _Overridden,
+        _SessionAgent | _Overridden,
         ByType(),
         Short("id", "an agent's id, or a mapping of id and version", (("type", "agent"),)),
         "The agent.",
@@ -56,7 +56,7 @@ class Session(Fields):
     title: Title
     environment_variables: Variables
     initial_events: Annotated[
-        list[Annotated[Said | DefineOutcome, ByType()]], Size(most=50), "What the agent is told first."
+        list[Annotated[Said | DefineOutcome, ByType()]], Size(most=50), "The messages that start its first turn."
     ]
     resources: Resources
     vault_ids: Vaults
@@ -64,23 +64,23 @@ class Session(Fields):
     budget: Annotated[Budget, "The most that it may cost, in credits."]
 
 
-class _Tools(Fields):
+class _AgentChange(Fields):
     tools: Tools = UNSET
     mcp_servers: Servers = UNSET
 
 
-class _Update(Fields):
+class _SessionUpdate(Fields):
     """What can be changed of a session."""
 
-    agent: _Tools
+    agent: _AgentChange
     environment_variables: Variables
     title: Title
     metadata: Metadata
     budget: Budget
 
 
-class _System(Fields):
-    """What the agent is told beside what the user says."""
+class _SystemMessage(Fields):
+    """Instructions for the agent, besides the messages of the user."""
 
     type: Literal["system.message"]
     content: Blocks
@@ -100,7 +100,7 @@ class _Confirmation(Fields):
     session_thread_id: Any = UNSET
 
 
-class _Result(Fields):
+class _ToolResult(Fields):
     type: Literal["user.custom_tool_result"]
     custom_tool_use_id: Given = NEEDED_THERE
     content: Blocks = UNSET
@@ -108,12 +108,13 @@ class _Result(Fields):
     session_thread_id: Any = UNSET
 
 
-class _Sent(Fields):
+_Event = Annotated[Said | DefineOutcome | _SystemMessage | _Interrupt | _Confirmation | _ToolResult, ByType()]
+
+
+class _SentEvents(Fields):
     """What is sent to a session."""
 
-    events: Annotated[
-        list[Annotated[Said | DefineOutcome | _System | _Interrupt | _Confirmation | _Result, ByType()]], Size(1)
-    ]
+    events: Annotated[list[_Event], Size(1)]
 
 
 class _Added(Fields):
@@ -150,7 +151,12 @@ noun(
     | {"environment_variables": {}, "resources": [], "vault_ids": [], "deployment_id": None, "budget": None}
     | {"outcome_evaluations": [], "stats": {}, "usage": {}},
     body=Session,
-    bodies={"update": _Update, "events.send": _Sent, "resources.add": _Added, "resources.update": _Renewed},
+    bodies={
+        "update": _SessionUpdate,
+        "events.send": _SentEvents,
+        "resources.add": _Added,
+        "resources.update": _Renewed,
+    },
 )
 noun(
     *("session thread", "sessions.threads"),

@@ -40,7 +40,7 @@ def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = Non
             now = _read(app, noun, id, row)
         known = _name_in(now) or _name_in(row)
         if now and not known:
-            raise _untold(noun, f"{id} shows no name")
+            raise _unclear(noun, f"{id} shows no name")
         if known in found and not now.get("archived_at"):
             found[known].append(now)
     return [found[name.strip()] for name in names]
@@ -54,10 +54,10 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
             if row.get("archived_at") or _name_in(row) not in ("", *names):
                 continue
             if not has_id(noun, row):
-                raise _untold(noun, f"the list of {noun.plural} has something else in it")
+                raise _unclear(noun, f"the list of {noun.plural} has something else in it")
             yield row
     if not tells_more(page):
-        raise _untold(noun, f"the list of {noun.plural} does not say whether it is whole")
+        raise _unclear(noun, f"the list of {noun.plural} does not say whether it is whole")
 
 
 def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
@@ -67,7 +67,7 @@ def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
         return row
 
 
-def _untold(noun: Noun, why: str) -> NoResponse:
+def _unclear(noun: Noun, why: str) -> NoResponse:
     return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was created")
 
 

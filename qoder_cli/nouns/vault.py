@@ -16,7 +16,7 @@ class Vault(Fields):
     metadata: Metadata
 
 
-class _Networking(Fields):
+class _AllowedHosts(Fields):
     """Where the secret may go."""
 
     type: Literal["unrestricted", "limited"]
@@ -51,7 +51,7 @@ class _NewVariable(Fields):
 
     type: Literal["environment_variable"]
     secret_value: Secret = UNSET
-    networking: _Networking = UNSET
+    networking: _AllowedHosts = UNSET
     injection_location: Any = UNSET
 
 
@@ -60,7 +60,7 @@ class _Variable(_NewVariable):
 
     secret_name: Text
     secret_value: Annotated[Text, SECRET]
-    networking: _Networking
+    networking: _AllowedHosts
 
 
 class _NewOAuth(Fields):
@@ -87,7 +87,7 @@ class Credential(Fields):
     metadata: Metadata
 
 
-class _Update(Fields):
+class _CredentialUpdate(Fields):
     """What can be changed of a credential."""
 
     auth: Annotated[_NewBearer | _NewVariable | _NewOAuth, ByType()]
@@ -119,5 +119,5 @@ noun(
     kept={"vault_id": "", "display_name": None, "auth": {}, "metadata": {}},
     takes_file=False,
     body=Credential,
-    bodies={"update": _Update},
+    bodies={"update": _CredentialUpdate},
 )

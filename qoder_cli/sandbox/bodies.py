@@ -1,6 +1,6 @@
 """What callers may write in create and update: what the schemas of the nouns say, in a server's words."""
 
-from qoder_cli.nouns.schema import Finding, Reader, check
+from qoder_cli.nouns.schema import Reader, Violation, check
 from qoder_cli.nouns.table import Operation
 from qoder_cli.nouns.table import body_of as schema_of
 from qoder_cli.sandbox.wire import Refusal, Shape, invalid, unknown_field
@@ -33,7 +33,7 @@ def body_of(operation: Operation, body: Shape) -> Shape:
     return fields
 
 
-def _refusal(wrong: Finding) -> Refusal:
+def _refusal(wrong: Violation) -> Refusal:
     at, context = ".".join(map(str, wrong.path)), wrong.context
     if wrong.kind == "missing":
         return invalid(f"Missing required field: {at}", at)

@@ -204,7 +204,7 @@ class _Environments(Things):
 
 
 @of("environments.work")
-class _Work(Things):
+class _WorkItems(Things):
     def guard(self, call: OperationCall) -> None:
         if self._environment(call)["config"]["type"] != "self_hosted":
             raise invalid("The environment is not self_hosted.")

@@ -361,8 +361,8 @@ class Session(Thing):
 
     def _delivered(self, moment: TimedBeat, artifact: Artifact) -> dict[str, Any]:
         file = artifact.file(artifact.id or "file_" + self.event_id(moment).removeprefix("evt_"), self.id)
-        told = {"file_id": file["id"], "original_filename": artifact.name}
-        return {**told, "content_type": file["mime_type"], "size": file["size_bytes"]}
+        named = {"file_id": file["id"], "original_filename": artifact.name}
+        return {**named, "content_type": file["mime_type"], "size": file["size_bytes"]}
 
     def deliveries(self, now: float) -> Iterator[tuple[float, dict[str, Any]]]:
         """Yield when each file was delivered, and the fields of the file."""

@@ -106,8 +106,8 @@ def test_sandbox_has_a_deployment_that_delivers_a_file(desk: Desk) -> None:
     desk.clock.sleep(4)
     [event] = desk.events({"id": session}, types="agent.artifact_delivered")
     [file] = desk.get("/files", scope_id=session)["data"]
-    told = (event["file_id"], event["original_filename"], event["content_type"], event["size"])
-    assert told == (file["id"], file["filename"], file["mime_type"], file["size_bytes"])
+    delivered = (event["file_id"], event["original_filename"], event["content_type"], event["size"])
+    assert delivered == (file["id"], file["filename"], file["mime_type"], file["size_bytes"])
     assert file["downloadable"]
     content = desk.http.get(desk.get(f"/files/{file['id']}/content")["url"]).content
     assert len(content) == file["size_bytes"]

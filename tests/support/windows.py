@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 from collections.abc import Generator
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -87,11 +88,13 @@ class _Finder:
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # it passes on all that a loader has
+            spec.loader = _Loader(spec.loader)
         return spec
 
 
-class _Loader:
+class _Loader(Loader):
+    """A module's own loader, but for the `import` that the module gets."""
+
     def __init__(self, real: Any) -> None:
         self._real = real
 

@@ -208,10 +208,10 @@ GIT = {"type": "git_repository", "url": "https://x"}
 )
 def test_difference_shows_of_a_list_what_goes_and_what_comes(before: Any, after: Any, lines: list[str]) -> None:
     found = difference(FORM, {LIST: after}, {LIST: before})
-    told = [line for change in found.changes for line in lines_of(change, Secrets())]
+    shown = [line for change in found.changes for line in lines_of(change, Secrets())]
     named = {"FILE": json.dumps(FILE, separators=(",", ":")), "GIT": json.dumps(GIT, separators=(",", ":"))}
     wanted = [line.replace("{FILE}", named["FILE"]).replace("{GIT}", named["GIT"]) for line in lines]
-    assert sorted(line for line in told if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
+    assert sorted(line for line in shown if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
 
 
 @given(

@@ -27,7 +27,7 @@ Key = str | QoderError  # the id of a run, or why there is none
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 
-class _Ended(Exception):
+class _AlreadyEnded(Exception):
     """A run ended before it could be cancelled."""
 
 
@@ -151,12 +151,12 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
         attempts += 1
         now = found if attempts == 1 else observer.read_once()
         if not is_going(now) or now.session_id is None:
-            raise _Ended
+            raise _AlreadyEnded
         return now.session_id
 
     try:
         cancelling(app.client, session_id).send()
-    except _Ended:
+    except _AlreadyEnded:
         return False
     except OutcomeUnknown as error:  # the run stops if it was heard
         app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")

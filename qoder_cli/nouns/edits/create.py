@@ -84,13 +84,13 @@ class _Ours:
     def __init__(self, app: App, noun: Noun, parents: Sequence[str], sent: Body) -> None:
         self.mark = str(uuid.uuid4())
         self._app, self._noun, self._parents, self._sent = app, noun, parents, sent
-        self._attempt: _Attempt | None = None  # the first
+        self._attempt: _FirstAttempt | None = None  # the first
         self._suspects: dict[str, Body] = {}
 
     def note_attempt(self) -> None:
         """Note the time of the first attempt."""
         if self._attempt is None:
-            self._attempt = _Attempt(self._app.clock.now(), self._app.clock.monotonic())
+            self._attempt = _FirstAttempt(self._app.clock.now(), self._app.clock.monotonic())
 
     def can_be(self, raw: Body) -> bool:
         """Return whether an answer may be it: by kind, mark, names, what it is made of, and time."""
@@ -159,7 +159,7 @@ class _Ours:
         return None
 
 
-class _Attempt(NamedTuple):
+class _FirstAttempt(NamedTuple):
     """When something was first sent, on our clock and on the monotonic one."""
 
     at: float
