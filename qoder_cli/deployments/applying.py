@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.step import Step
+from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.nouns.edits.step import Applied, apply, give_up
@@ -40,7 +40,7 @@ def turn(app: App) -> Iterator[None]:
         store.end_turn(_TURN, host=host)
 
 
-def apply_all(app: App, steps: Sequence[Step], on_done: Callable[[int, Applied], None]) -> Signalled | None:
+def apply_all(app: App, steps: Sequence[DeploymentStep], on_done: Callable[[int, Applied], None]) -> Signalled | None:
     """Apply steps, several at a time. Return the signal that ended this, if any.
 
     `on_done` gets each step's place and result, in this thread; an interrupted call is made again.

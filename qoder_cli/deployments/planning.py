@@ -15,7 +15,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import few
 from qoder_cli.deployments.form import FORM, REPINNING, secrets_of
 from qoder_cli.deployments.lookup import alive, find_deployment, of_pages, read_all, read_pages
-from qoder_cli.deployments.step import Step, step_for
+from qoder_cli.deployments.step import DeploymentStep, step_for
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
 from qoder_cli.files.tree import BadFiles, Problem
@@ -32,7 +32,7 @@ _LISTED = 10  # ids in an error about an ambiguous name
 _NAME_OF_ARCHIVED = re.compile(r"_archived_[0-9]+\Z")  # the server renames them (help/pages/api.md#deployments)
 
 
-def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[Step]:
+def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: bool) -> list[DeploymentStep]:
     """Return a step for each deployment, with all names resolved from one listing.
 
     Raises BadFiles if fields lack, a name is ambiguous, or two files mean one deployment; ApiError.
@@ -61,7 +61,7 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     found = [by_id[one.id] if one.id else _meant(deployments, one.name) for one in declared]
     if repin:
         declared = at_latest(app, declared, found)
-    steps: list[Step] = []
+    steps: list[DeploymentStep] = []
     for one, current in zip(declared, found, strict=True):
         if isinstance(current, QoderError):
             steps.append(step_for(one, error=current))
@@ -128,7 +128,7 @@ def _is_renamed(declared: Declared, found: Deployment | QoderError) -> bool:
     return isinstance(found, Deployment) and declared.name not in (None, found.name)
 
 
-def creating(declared: Declared) -> Step:
+def creating(declared: Declared) -> DeploymentStep:
     """Return the step that creates a deployment."""
     step = step_for(declared)
     step.plan()
@@ -144,7 +144,7 @@ def changing(
     *,
     repin: bool,
     send_secrets: bool = False,
-) -> Step:
+) -> DeploymentStep:
     """Return the step that changes one of the `known`, with an error if it cannot."""
     step = step_for(declared, current.raw, form=REPINNING if repin else FORM)
     if error := archived(step.target, current.raw):
@@ -180,7 +180,7 @@ def _without_no_tokens(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "resources": resources}
 
 
-def _would_lose(step: Step) -> str:
+def _would_lose(step: DeploymentStep) -> str:
     """Return what a replacement of resources would lose: tokens are never returned, so nothing sends them again."""
     if step.current is None or "resources" not in step.body:
         return ""
@@ -200,9 +200,9 @@ def _place_of(resource: Mapping[str, Any]) -> str:
     return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
 
 
-def _problems(steps: Sequence[Step], deployments: Sequence[Deployment]) -> Iterator[str]:
+def _problems(steps: Sequence[DeploymentStep], deployments: Sequence[Deployment]) -> Iterator[str]:
     """Yield ambiguous names, incomplete creates, two files for one deployment, and tokens that would be lost."""
-    first: dict[str, Step] = {}
+    first: dict[str, DeploymentStep] = {}
     for step in steps:
         named = alive(deployments, step.declared.name) if step.declared.id is None else []
         text = ""
@@ -220,7 +220,7 @@ def _problems(steps: Sequence[Step], deployments: Sequence[Deployment]) -> Itera
             yield Problem(text, line=step.declared.line).located(step.declared.source)
 
 
-def look_again(app: App, steps: Sequence[Step]) -> None:
+def look_again(app: App, steps: Sequence[DeploymentStep]) -> None:
     """Refuse to create what is there by now, or was not listed yet. Raises ApiError."""
     new = [step for step in steps if step.is_open and step.current is None]
     if not new:

@@ -24,7 +24,7 @@ from qoder_cli.output.screen import inert
 
 
 @dataclass(kw_only=True, eq=False)
-class Step(edits.Step):
+class DeploymentStep(edits.Step):
     """One declared deployment, and what to do about it."""
 
     declared: Declared
@@ -63,13 +63,13 @@ class Step(edits.Step):
         return [change.path for change in secrets_of(self.wanted)]
 
 
-def step_for(declared: Declared, current: Raw | None = None, **more: Any) -> Step:
+def step_for(declared: Declared, current: Raw | None = None, **more: Any) -> DeploymentStep:
     """Return the step of a deployment that is not compared yet."""
     secrets = Secrets(declared.secret_places)
-    return Step(declared=declared, wanted=declared.fields, current=current, secrets=secrets, **more)
+    return DeploymentStep(declared=declared, wanted=declared.fields, current=current, secrets=secrets, **more)
 
 
-def show_changes(app: App, steps: Sequence[Step]) -> None:
+def show_changes(app: App, steps: Sequence[DeploymentStep]) -> None:
     """Show each deployment's changes on stderr, and when a new schedule fires."""
     for step in filter(lambda step: step.is_open, steps):
         id = str(step.current["id"]) if step.current else "new"
@@ -85,7 +85,7 @@ def show_changes(app: App, steps: Sequence[Step]) -> None:
             app.err.tell("".join(f"  {line}\n" for line in (inert(heading), *shown)))
 
 
-def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
+def warn_of_plan(app: App, steps: Sequence[DeploymentStep]) -> None:
     """Warn of new schedules that never fire, and of new names that nobody can type."""
     for step in steps:
         try:
@@ -99,7 +99,7 @@ def warn_of_plan(app: App, steps: Sequence[Step]) -> None:
             app.progress.warn(f"{step.label}: this schedule never fires (no such date)")
 
 
-def _new(step: Step, name: str) -> Any:
+def _new(step: DeploymentStep, name: str) -> Any:
     if step.is_open:
         return step.body.get(name)
     return None

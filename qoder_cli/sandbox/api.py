@@ -66,7 +66,7 @@ def where(request: Request) -> tuple[str, ...]:
     except Refusal:
         return ()
     what, _, verb = operation.id.rpartition(".")
-    is_write, type = operation.method != "GET", KINDS[what].form.type
+    is_write, type = operation.method != "GET", KINDS[what].layout.type
     if operation.id == "deployments.run":
         return ("trigger",)
     if type == "deployment_run":

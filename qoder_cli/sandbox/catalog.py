@@ -76,7 +76,7 @@ class _Deployments(Things):
 class _Runs(Things):
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         runs = call.world.runs
-        if self.form.what == "deployment_runs":
+        if self.layout.what == "deployment_runs":
             return runs
         return {id: run for id, run in runs.items() if run.deployment.id == call.ids[0]}
 

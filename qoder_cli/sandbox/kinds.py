@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from qoder_cli.base.times import unix
 from qoder_cli.nouns.table import Operation
 from qoder_cli.sandbox.bodies import body_of
-from qoder_cli.sandbox.records import FORMS, Form, Thing, stamp
+from qoder_cli.sandbox.records import LAYOUTS, Layout, Thing, stamp
 from qoder_cli.sandbox.wire import Refusal, Request, Shape, Step, invalid
 from qoder_cli.sandbox.world import World
 
@@ -144,8 +144,8 @@ _WHERE = {  # filters not named as their field: the field, and one in it
 class Things:
     """Things of one kind. A method that raises Refusal may do so in every override."""
 
-    def __init__(self, form: Form) -> None:
-        self.form = form
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
 
     # What is special: hooks.
 
@@ -157,8 +157,8 @@ class Things:
 
     def make(self, call: OperationCall, fields: Shape) -> Thing:
         """Add a new thing, with the id of what holds it."""
-        fields |= {f"{self.form.what.partition('.')[0][:-1]}_id": id for id in call.ids}
-        return call.world.keep(self.form.what, *call.ids, at=call.now, **fields)
+        fields |= {f"{self.layout.what.partition('.')[0][:-1]}_id": id for id in call.ids}
+        return call.world.keep(self.layout.what, *call.ids, at=call.now, **fields)
 
     def changed(self, call: OperationCall, thing: Thing, how: str) -> None:
         """React to a change; `how` is created, modified or deleted."""
@@ -178,13 +178,13 @@ class Things:
 
     def things(self, call: OperationCall) -> Mapping[str, Thing]:
         """Return the list that a request is about, by id."""
-        return call.world.things.get(self.form.path.format(*call.ids), {})
+        return call.world.things.get(self.layout.path.format(*call.ids), {})
 
     def values(self, fields: Shape, name: str) -> Iterable[Any]:
         """Return the values of a thing that a filter is compared with."""
         if name == "has_error":
             return ["false" if fields["error"] is None else "true"]
-        path = _WHERE.get(name, (self.form.name if name == "name" else name,))
+        path = _WHERE.get(name, (self.layout.name if name == "name" else name,))
         value: Any = fields
         for step in path:
             value = (value or {}).get(step)
@@ -199,16 +199,16 @@ class Things:
 
     def known(self, call: OperationCall, id: str = "") -> Thing:
         """Return the thing in the path, or the one with this id. Raises Refusal."""
-        found = self.things(call).get(id or call.ids[self.form.path.count("{}")])
+        found = self.things(call).get(id or call.ids[self.layout.path.count("{}")])
         if found is None or not self.is_known(call, found):
-            raise Refusal(404, f"{self.form.called} not found.")
+            raise Refusal(404, f"{self.layout.called} not found.")
         return found
 
     def unarchived(self, call: OperationCall) -> Thing:
         """Return the thing in the path. Raises Refusal, also if it is archived."""
         found = self.known(call)
         if found.archived is not None:
-            raise Refusal(409, f"{self.form.called} is archived.")
+            raise Refusal(409, f"{self.layout.called} is archived.")
         return found
 
     def keep(self, call: OperationCall) -> Callable[[Shape], bool]:
@@ -218,11 +218,11 @@ class Things:
         if archived is not None and call.query("status") is not None:  # help/pages/api.md#deployments
             raise invalid("include_archived cannot be combined with status.", "include_archived")
         for name in asked:
-            words = _WORDS.get(name) or _WORDS.get(f"{self.form.what}.{name}")
+            words = _WORDS.get(name) or _WORDS.get(f"{self.layout.what}.{name}")
             if words and (wrong := sorted(call.all(name) - words - ({"canceling"} if call.legacy else set()))):
                 raise invalid(f"{name} must be among {', '.join(sorted(words))}, not {wrong[0]}.", name)
         call.word("has_error", "true", "false")
-        if call.legacy and self.form.prefix in ("dep", "drun"):
+        if call.legacy and self.layout.prefix in ("dep", "drun"):
             asked = (*(name for name in asked if name not in _BOUNDS or "triggered" in name), "status")
         limits, wanted = list[tuple[str, float]](), list[tuple[str, set[str]]]()
         for name in asked:
@@ -269,8 +269,8 @@ class Things:
         """Change fields: metadata is merged, others replaced (help/pages/api.md#operations)."""
         thing, fields = self.unarchived(call), call.said()
         for name, value in fields.items():
-            if value is None and name in self.form.empty:
-                fields[name] = copy(self.form.empty[name])
+            if value is None and name in self.layout.empty:
+                fields[name] = copy(self.layout.empty[name])
         if "metadata" in fields:
             fields["metadata"] = merged(thing.fields["metadata"], fields["metadata"])
         _refuse_for_workers(call, thing.fields | fields)
@@ -283,13 +283,13 @@ class Things:
         """Archive a thing. Doing it twice does no harm."""
         thing = self.known(call)
         if thing.archived is None:
-            thing.change(call.now, archived_at=stamp(call.now, digits=self.form.digits))
+            thing.change(call.now, archived_at=stamp(call.now, digits=self.layout.digits))
         return self.show(call, thing)
 
     def done(self, call: OperationCall) -> Reply:
         """Do what else can be done to a thing. Doing it twice does no harm."""
         thing = self.known(call)
-        thing.change(call.now, status=self.form.statuses[call.verb])
+        thing.change(call.now, status=self.layout.statuses[call.verb])
         return self.show(call, thing)
 
     def delete(self, call: OperationCall) -> Reply:
@@ -297,14 +297,14 @@ class Things:
         thing = self.known(call)
         self.leave(call, thing)
         self.changed(call, thing, "deleted")
-        return {"id": thing.id, "type": f"{self.form.type}_deleted"}
+        return {"id": thing.id, "type": f"{self.layout.type}_deleted"}
 
     def page(self, call: OperationCall) -> Reply:
         """Return a page of the things that pass the query's filters."""
         keep, order, back = self.keep(call), call.word("order", "asc", "desc"), False
         rest = [thing for thing in self.things(call).values() if self.is_known(call, thing)]
         rest.sort(key=lambda thing: thing.created)
-        if (order or self.form.order) == "desc":
+        if (order or self.layout.order) == "desc":
             rest.reverse()
         limit = call.number("limit", 20, least=1, most=100)
         given = [(cursor, value) for cursor in _CURSORS if (value := call.query(cursor)) is not None]
@@ -336,14 +336,14 @@ class Things:
         return whole
 
 
-KINDS = {what: Things(form) for what, form in FORMS.items()}
+KINDS = {what: Things(layout) for what, layout in LAYOUTS.items()}
 
 
 def of(*whats: str) -> Callable[[type[Things]], type[Things]]:
     """Register a class for kinds, by the beginning of their operations' ids."""
 
     def known(kind: type[Things]) -> type[Things]:
-        KINDS.update((what, kind(FORMS[what])) for what in whats)
+        KINDS.update((what, kind(LAYOUTS[what])) for what in whats)
         return kind
 
     return known

@@ -22,7 +22,7 @@ _ONCE = ("created_at",)
 _WHOLE = ("created_at", "updated_at", "archived_at")
 
 
-class Form(NamedTuple):
+class Layout(NamedTuple):
     """A kind of thing, with its fields in the order shown."""
 
     what: str  # the beginning of their operations' ids
@@ -49,29 +49,31 @@ class Form(NamedTuple):
 BY = {"type": "api_actor", "api_key_id": "key_sandbox"}
 
 
-def _of_noun(noun: Noun) -> Form:
-    """Return the form of a noun's things."""
-    form = Form(noun.operations, noun.type, noun.prefix.rstrip("_"), dict(noun.kept), noun.dated, name=noun.named_by)
-    return form._replace(statuses={each.verb: each.status for each in noun.verbs})
+def _of_noun(noun: Noun) -> Layout:
+    """Return the layout of a noun's things."""
+    layout = Layout(
+        noun.operations, noun.type, noun.prefix.rstrip("_"), dict(noun.kept), noun.dated, name=noun.named_by
+    )
+    return layout._replace(statuses={each.verb: each.status for each in noun.verbs})
 
 
-FORMS = {each.operations: _of_noun(each) for each in NOUNS.values()}
+LAYOUTS = {each.operations: _of_noun(each) for each in NOUNS.values()}
 _OF_DEMO: Shape = {"agent": {"id": AGENT, "type": "agent", "version": 1}, "environment_id": ENVIRONMENT}
 _ROWS = (
-    FORMS["deployments"]._replace(empty=FORMS["deployments"].empty | _OF_DEMO),
-    FORMS["deployment_runs"]._replace(what="deployments.runs"),
-    FORMS["sessions"]._replace(digits=6),
-    Form("sessions.events", "event", "evt", {}, order="asc"),
-    Form("sessions.threads.events", "event", "evt", {}, order="asc"),
-    Form("sessions.resources", "session_resource", "sesr", {}, order="asc"),
-    FORMS["agents"]._replace(what="agents.versions", key="version"),
-    Form(
+    LAYOUTS["deployments"]._replace(empty=LAYOUTS["deployments"].empty | _OF_DEMO),
+    LAYOUTS["deployment_runs"]._replace(what="deployments.runs"),
+    LAYOUTS["sessions"]._replace(digits=6),
+    Layout("sessions.events", "event", "evt", {}, order="asc"),
+    Layout("sessions.threads.events", "event", "evt", {}, order="asc"),
+    Layout("sessions.resources", "session_resource", "sesr", {}, order="asc"),
+    LAYOUTS["agents"]._replace(what="agents.versions", key="version"),
+    Layout(
         *("skills.versions", "skill_version", "skillver"),
         {"skill_id": "", "version": "", "name": "", "description": ""},
         *(_ONCE, "version"),
     ),
 )
-FORMS |= {form.what: form for form in _ROWS}
+LAYOUTS |= {layout.what: layout for layout in _ROWS}
 
 
 ID_LENGTH = 20  # digits of base 36 after an id's prefix (help/pages/api.md#ids-times-and-numbers)

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from qoder_cli.base import cron
 from qoder_cli.files.normal import assignments
-from qoder_cli.sandbox.records import ENVIRONMENT, FORMS, ID_LENGTH, PROMPT, TITLE, Thing, base36, stamp
+from qoder_cli.sandbox.records import ENVIRONMENT, ID_LENGTH, LAYOUTS, PROMPT, TITLE, Thing, base36, stamp
 from qoder_cli.sandbox.references import Unusable, references
 from qoder_cli.sandbox.samples import (
     DEMO,
@@ -179,14 +179,16 @@ class World:
         return self._add(Thing, what, held_by, at=at, **fields)
 
     def _add(self, make: Callable[..., T], what: str, held_by: str = "", *, at: float, **fields: Any) -> T:
-        form = FORMS[what]
-        shown = {"id": fields.get("id") or self.new_id(form.prefix), "type": form.type}
-        empty = {name: value.copy() if isinstance(value, dict | list) else value for name, value in form.empty.items()}
-        text = stamp(at, digits=form.digits)
+        layout = LAYOUTS[what]
+        shown = {"id": fields.get("id") or self.new_id(layout.prefix), "type": layout.type}
+        empty = {
+            name: value.copy() if isinstance(value, dict | list) else value for name, value in layout.empty.items()
+        }
+        text = stamp(at, digits=layout.digits)
         dates = {"created_at": text, "updated_at": text, "archived_at": None}
-        whole = {**shown, **empty, **{name: dates[name] for name in form.dated}, **fields}
-        made = make(str(whole[form.key]), whole, at)
-        self.things.setdefault(form.path.format(held_by), {})[made.id] = made
+        whole = {**shown, **empty, **{name: dates[name] for name in layout.dated}, **fields}
+        made = make(str(whole[layout.key]), whole, at)
+        self.things.setdefault(layout.path.format(held_by), {})[made.id] = made
         return made
 
     def unusable(self, fields: Shape) -> "Unusable | None":
@@ -244,7 +246,7 @@ class World:
         agent = fields["agent"]
         behaviour = behaviour or self._behaviour(agent["id"])
         known = self.thing(f"agents/{agent['id']}/versions", str(agent["version"]))
-        whole = FORMS["agents"].empty | (known.fields if known else {})
+        whole = LAYOUTS["agents"].empty | (known.fields if known else {})
         fields["agent"] = {"id": agent["id"]} | {name: whole[name] for name in _SNAPSHOT} | agent
         if not behaviour.script:
             behaviour = DEMO

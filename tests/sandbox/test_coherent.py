@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from qoder_cli.base.jsontext import dump
-from qoder_cli.sandbox.records import FORMS
+from qoder_cli.sandbox.records import LAYOUTS
 from qoder_cli.sandbox.samples import PRESETS
 from tests.sandbox.desk import OPERATIONS, Desk
 from tests.tools.generate import PAGES, README
 
 _NOT_READ = ("evt", "sesr", "sthr")  # the parts of a session: read with it
-_KINDS = {form.prefix: form.what for form in FORMS.values() if form.prefix not in ("", *_NOT_READ)}
+_KINDS = {form.prefix: form.what for form in LAYOUTS.values() if form.prefix not in ("", *_NOT_READ)}
 _ID = re.compile(rf"\b(?:{'|'.join(_KINDS)})_[a-z0-9_]+")
 LISTS = [each for each in OPERATIONS.values() if each.id.endswith(".list") and each.id != "models.list"]
 
@@ -53,7 +53,7 @@ def everything(desk: Desk) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue  # others have no work
             path = f"{parent}/{steps[-1]}"
             for row in whole(desk, path):
-                held.setdefault(what, []).append(f"{path}/{row.get(FORMS[what].key)}")
+                held.setdefault(what, []).append(f"{path}/{row.get(LAYOUTS[what].key)}")
                 yield path, row
 
 

@@ -50,7 +50,7 @@ ROOT = Path(__file__).parents[2]
 BEGAN = 1_800_000_000.37
 LONGEST = 15.0  # seconds that a line may take
 MOST = 8  # kinds of changes in one text that are told one by one
-FORMS = ("", "-o json", "-o jsonl", "-q", "-o wide", "on a terminal")
+LAYOUTS = ("", "-o json", "-o jsonl", "-q", "-o wide", "on a terminal")
 FAULTS = (
     *("any:401", "any:403", "any:404", "any:409", "any:429=2", "any:429=90", "any:500*9", "any:503*2", "any:html"),
     *("any:drop-before*9", "any:drop-after", "any:hang-after", "any:truncated", "any:garbage", "any:refused*9"),
@@ -145,7 +145,7 @@ def cells(options: Namespace) -> Iterator[Cell]:
             continue  # it is a server itself
         lines = [line for line in command["examples"] if "qoder sandbox" not in line]
         yield from (make(f"{path} {rest}") for rest in ("", "a b c d"))
-        for line, form, generation in product(lines, FORMS, GENERATIONS):
+        for line, form, generation in product(lines, LAYOUTS, GENERATIONS):
             yield make(line, form=form, generation=generation)
         first = next((line for line in lines if not re.search(r"[|<>$;&]", line)), lines[0] if lines else path)
         for fault, generation in product(FAULTS, GENERATIONS):

@@ -12,7 +12,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.step import Step
+    from qoder_cli.deployments.step import DeploymentStep
     from qoder_cli.nouns.edits.step import Applied
 
 _FILES = argument("FILE...", "Files, folders or - for stdin.", values.files, default=None)
@@ -98,7 +98,7 @@ def apply(
         _apply(app, steps)
 
 
-def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) -> None:
+def _tell_what_is_left(app: App, steps: Sequence["DeploymentStep"], paths: Sequence[str]) -> None:
     from qoder_cli.deployments.step import warn_of_plan
     from qoder_cli.files.load import folders_in
 
@@ -116,7 +116,7 @@ def _tell_what_is_left(app: App, steps: Sequence["Step"], paths: Sequence[str]) 
             app.progress.warn(f"{step.label}: {secrets} not sent (secrets cannot be compared; use --send-secrets)")
 
 
-def _in_words(steps: Sequence["Step"]) -> str:
+def _in_words(steps: Sequence["DeploymentStep"]) -> str:
     new = sum(step.is_open and step.current is None for step in steps)
     changed = sum(step.is_open and step.current is not None for step in steps)
     return " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
@@ -129,7 +129,7 @@ def _few(names: Sequence[str]) -> str:
     return first
 
 
-def _apply(app: App, steps: Sequence["Step"]) -> None:
+def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
     from qoder_cli.nouns.edits.step import give_up

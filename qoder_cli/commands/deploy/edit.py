@@ -16,7 +16,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.nouns.shown import show
 
 if TYPE_CHECKING:
-    from qoder_cli.deployments.step import Step
+    from qoder_cli.deployments.step import DeploymentStep
 
 _ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
@@ -132,7 +132,7 @@ def update(
         _write(app, step, dry_run=dry_run, doing="changing")
 
 
-def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
+def _write(app: App, step: "DeploymentStep", *, dry_run: bool, doing: str) -> None:
     from qoder_cli.deployments.step import show_changes, warn_of_plan
     from qoder_cli.nouns.edits.step import without_writing
 
