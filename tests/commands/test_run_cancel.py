@@ -16,13 +16,21 @@ CANCEL = ("POST", "/sessions/sess_1/cancel")
 OTHER = {**LEGACY, "id": "drun_2", "session_id": "sess_2"}
 CANCELLED = {"status": "failed", "error": {"type": "cancelled", "message": "Cancelled."}}
 ACCEPTED = (202, {"id": "sess_1", "status": "canceling"})
+LATER = httpx.Response(429, headers={"retry-after": "20"})
+NO_SESSION = {**LEGACY, "session_id": None}
 # How the run is told in turn, what answers the cancellation, the exit code, and the run that is printed.
 ENDS: dict[str, tuple[list[Any], list[Any], int, dict[str, Any]]] = {
     "it waits until it is true": ([LEGACY, LEGACY, {**DONE, **CANCELLED}], [ACCEPTED], 0, {**DONE, **CANCELLED}),
     "what is over is not cancelled": ([DONE], [], 0, DONE),
-    "it ends before it could be sent": ([LEGACY, DONE], [httpx.Response(429, headers={"retry-after": "20"})], 0, DONE),
+    "it ends before it could be sent": ([LEGACY, DONE], [LATER], 0, DONE),
     "a lost answer": ([LEGACY, DONE], [httpx.ReadError("reset")], 0, DONE),
 }
+
+# What answers the cancellation of one run before a signal at the question about the next, and what is told of it.
+BEFORE_A_SIGNAL = [
+    (ACCEPTED, "interrupted", "the cancellation of 1 was requested before"),
+    (httpx.ReadError("reset"), "outcome_unknown", "unknown whether the cancellation of 1 before it arrived"),
+]
 
 
 @pytest.mark.parametrize(("runs", "answers", "code", "shown"), ENDS.values(), ids=ENDS.keys())
@@ -32,6 +40,13 @@ def test_run_cancel_ends_when_the_run_has_ended(
     qoder.wire.on(*RUN, *runs).on(*CANCEL, *answers)
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
     assert (ran.code, ran.json) == (code, shown)
+
+
+@pytest.mark.parametrize(("runs", "answers"), [([NO_SESSION], []), ([LEGACY, NO_SESSION], [LATER])])
+def test_run_cancel_exits_8_while_the_run_names_no_session(qoder: Qoder, runs: list[Any], answers: list[Any]) -> None:
+    qoder.wire.on(*RUN, *runs).on(*CANCEL, *answers)
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, "has no session yet, so it cannot be cancelled" in ran.error["message"]) == (8, True)
 
 
 def test_run_cancel_exits_9_where_it_does_not_come_true(qoder: Qoder) -> None:
@@ -72,7 +87,10 @@ def test_run_cancel_cancels_a_run_once_that_several_words_mean(qoder: Qoder) -> 
     assert (ran.code, [item["input"] for item in ran.json]) == (0, ["last", "drun_1"])
 
 
-def test_run_cancel_interrupted_at_a_question_says_what_is_done(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("answer", "type", "so"), BEFORE_A_SIGNAL)
+def test_run_cancel_interrupted_at_a_question_says_what_is_done(
+    answer: Any, type: str, so: str, qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replies = ["y"]
 
     def choice_of(*_: Any, **__: Any) -> str:
@@ -82,10 +100,10 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(qoder: Qoder, mo
 
     monkeypatch.setattr(App, "may_ask", True)
     monkeypatch.setattr("qoder_cli.output.prompt.choice_of", choice_of)
-    qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, (202, {})).on("GET", "/deployment_runs/drun_2", OTHER)
+    qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, answer).on("GET", "/deployment_runs/drun_2", OTHER)
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
-    message = "interrupted; run drun_2 was not cancelled; the cancellation of 1 was requested before"
-    assert (ran.code, ran.error["message"]) == (130, message)
+    assert (ran.code, ran.error["type"], [item["exit_code"] for item in ran.json]) == (130, type, [130, 130, None])
+    assert ran.error["message"] == f"interrupted; run drun_2 was not cancelled; {so}"
 
 
 def test_run_cancel_says_that_it_may_not_have_arrived(qoder: Qoder) -> None:

@@ -3,17 +3,18 @@
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, Signalled, UsageError
 from qoder_cli.base.ids import noun
+from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
-from qoder_cli.http.write import cancelling
+from qoder_cli.http.write import Write, cancelling
 from qoder_cli.output.results import deciding_error
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import printed
@@ -29,6 +30,13 @@ CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
 
 class _AlreadyEnded(Exception):
     """A run ended before it could be cancelled."""
+
+
+class _Requested(NamedTuple):
+    """A run whose cancellation was sent."""
+
+    observer: Observer
+    write: Write[Any]
 
 
 def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_empty: bool = ALLOW_EMPTY) -> Any:
@@ -53,7 +61,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         ids_by_word.update(zip(typed, sessions_of(typed, app), strict=True))
     else:
         ids_by_word = names.runs(typed, app)
-    requested: dict[Key, Observer | Ended] = {}  # by run; several words may mean one
+    requested: dict[Key, _Requested | Ended] = {}  # by run; several words may mean one
     stopped: Interrupted | None = None
     for word in typed:
         key = ids_by_word[word]
@@ -65,13 +73,13 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         requested[key] = each = _request(app, word, key, yes=yes)
         if isinstance(each, Ended) and isinstance(each.error, Interrupted):
             stopped = each.error
-    observers = [each for each in requested.values() if isinstance(each, Observer)]
+    sent = [each for each in requested.values() if isinstance(each, _Requested)]
     if stopped is None:
         wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
-        polled = [PolledRun(observer) for observer in observers]
+        polled = [PolledRun(each.observer) for each in sent]
         waited = iter(_waited_for(app, polled, wanted) if polled else [])
     else:
-        waited = iter([_asked(observer, stopped) for observer in observers])
+        waited = iter([_left(app, each.observer.run_id, each.observer, each.write, stopped) for each in sent])
     items = {key: each if isinstance(each, Ended) else _judged(app, next(waited)) for key, each in requested.items()}
     if not as_list:
         return items[ids_by_word[typed[0]]]
@@ -81,48 +89,58 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
     out.end()
     failure = out.broken or deciding_error(out.results)
     if stopped is not None and not out.broken:
-        so_far = f"; the cancellation of {len(observers)} was requested before" if observers else ""
-        failure = stopped.with_(message=stopped.message + so_far)
+        failure = _with_others(stopped, sent)
     if failure:
         raise failure
     return None
 
 
-def _asked(observer: Observer, stopped: Interrupted) -> Ended:
-    """Return the result of a run whose cancellation was requested before the command was stopped."""
-    run = observer.run
-    called = run.called if run else observer.run_id
-    error = stopped.with_(message=f"interrupted; the cancellation of {called} was requested", kind=None)
-    return Ended(observer.run_id, run, error.with_(run_id=observer.run_id, run_state="unknown"))
+def _left(app: App, run_id: str, observer: Observer | None, write: Write[Any] | None, stopped: Interrupted) -> Ended:
+    """Return the result of a run when a signal stops the command: what became of its cancellation, if any was sent."""
+    run = observer.run if observer else None
+    called = run.called if run else run_id
+    so, kind = f"{called} was not cancelled", None
+    if write is not None and write.result is not None:
+        so = f"the cancellation of {called} was requested"
+    elif write is not None and write.may_have_acted:
+        so, kind = f"unknown whether the cancellation of {called} arrived", Exit.OUTCOME_UNKNOWN
+    look = {"hint": "to see how it stands", "next": app.command(noun(run_id), "get", run_id)}
+    error = stopped.with_(message=f"interrupted; {so}", kind=kind, run_id=run_id, run_state="unknown", **look)
+    return Ended(run_id, run, error)
 
 
-def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> Observer | Ended:
-    """Request it; return the run's observer, or its result if nothing was sent or a signal came."""
+def _with_others(stopped: Interrupted, sent: Sequence[_Requested]) -> Interrupted:
+    """Return the error of a signal, with how many cancellations were sent before it."""
+    message, kind = stopped.message, stopped.kind
+    confirmed = sum(each.write.result is not None for each in sent)
+    if confirmed:
+        message += f"; the cancellation of {confirmed} was requested before"
+    if confirmed < len(sent):
+        message += f"; unknown whether the cancellation of {len(sent) - confirmed} before it arrived"
+        kind = Exit.OUTCOME_UNKNOWN
+    return stopped.with_(message=message, kind=kind)
+
+
+def _request(app: App, typed: str, id_or_error: str | QoderError, *, yes: bool) -> _Requested | Ended:
+    """Request it; return the run's result if nothing was sent or a signal came."""
     if isinstance(id_or_error, QoderError):
         return Ended(typed, None, id_or_error)
     observer, sent = None, len(app.writes)
     try:
         observer = any_observer(app, id_or_error)
-        if _ask(app, observer, typed, yes=yes):
-            return observer
+        write = _ask(app, observer, typed, yes=yes)
+        if write is not None:
+            return _Requested(observer, write)
         return Ended(typed, observer.run, None)
     except Signalled as signalled:
-        called = observer.run.called if observer and observer.run else id_or_error
-        error = signalled.in_words(f"interrupted; {called} was not cancelled", run_id=id_or_error, run_state="unknown")
-        for write in app.writes[sent:]:
-            if write.result is not None:
-                error = error.with_(message=f"interrupted; the cancellation of {called} was requested")
-            elif write.may_have_acted:
-                unknown = f"interrupted; unknown whether the cancellation of {called} arrived"
-                error = error.with_(message=unknown, kind=Exit.OUTCOME_UNKNOWN)
-        error = error.with_(hint="to see how it stands", next=app.command(noun(id_or_error), "get", id_or_error))
-        return Ended(typed, observer.run if observer else None, error)
+        write = next(iter(app.writes[sent:]), None)
+        return _left(app, id_or_error, observer, write, signalled.in_words("interrupted")).with_(typed=typed)
     except QoderError as error:
         return Ended(typed, getattr(observer, "run", None), error)
 
 
-def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
-    """Request it unless the run has finished; return whether. Raises QoderError."""
+def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> Write[Any] | None:
+    """Request it, and return the write that did; None if the run has finished. Raises QoderError."""
     found = observer.read_once()
     if found.adopted and typed not in (found.id, found.session_id):
         raise UsageError(
@@ -132,35 +150,40 @@ def _ask(app: App, observer: Observer, typed: str, *, yes: bool) -> bool:
     if not is_going(found):
         so = f"already finished: {found.status}" if found.status else f"has nothing to cancel: {found.error_message}"
         app.progress.note(f"{found.called} {so}")
-        return False
-    if found.session_id is None:
-        raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
+        return None
+    _session_in(app, found)
     of = f" of {found.deployment_id}" if found.deployment_id else ""
     if not yes:
         if not confirmed(app, f"Cancel {found.called}{of}?", nothing=f"{found.called} was not cancelled"):
             raise UsageError(f"nothing was cancelled; {found.called} keeps running")
         found = observer.read_once()  # the answer may have taken long
-    if not is_going(found) or found.session_id is None:
-        return False
-    app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
     attempts = 0
 
     def session_id() -> str:
         """Return its session, once more if the request was put off: what works there by now may be somebody else's."""
         nonlocal attempts
         attempts += 1
-        now = found if attempts == 1 else observer.read_once()
-        if not is_going(now) or now.session_id is None:
-            raise _AlreadyEnded
-        return now.session_id
+        return _session_in(app, found if attempts == 1 else observer.read_once())
 
+    write = cancelling(app.client, session_id)
     try:
-        cancelling(app.client, session_id).send()
+        _session_in(app, found)
+        app.progress.note(f"cancelling {found.called} {app.settings.whereabouts}")
+        write.send()
     except _AlreadyEnded:
-        return False
+        return None
     except OutcomeUnknown as error:  # the run stops if it was heard
         app.progress.warn(f"unknown whether the cancellation arrived: {error.message}")
-    return True
+    return write
+
+
+def _session_in(app: App, found: Run) -> str:
+    """Return the session in which a run works. Raises _AlreadyEnded; NotYet while it names none."""
+    if not is_going(found):
+        raise _AlreadyEnded
+    if found.session_id is None:
+        raise going_on(NotYet(f"{found.called} has no session yet, so it cannot be cancelled"), found, app)
+    return found.session_id
 
 
 def _waited_for(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Ended]:
