@@ -82,7 +82,7 @@ class HiddenCommand:
 
 
 class Later:
-    """A command that is made when it is typed, or told of."""
+    """A command that is made when it is typed, or when its help is shown."""
 
     def __init__(self, make: Callable[..., Callable[..., Any]], *given: Any) -> None:
         self._make, self._given = make, given

@@ -121,9 +121,9 @@ def object_write(
             return None
         if not repeatable or error.http_status not in (403, 409):
             return None
-        looks = (
-            (0.0, *READ_BACK_LOOKS[:4]) if error.http_status == 409 else (0.0,)
-        )  # a replica may lag; a permission does not
+        looks: tuple[float, ...] = (0.0,)
+        if error.http_status == 409:  # a replica may lag; a permission does not
+            looks = (0.0, *READ_BACK_LOOKS[:4])
         return read_back(looks, error)
 
     recovery = recovery._replace(

@@ -109,7 +109,7 @@ _NO_SECRET = re.compile(r"(?:name|type|id|url|endpoint|method|location)s?\Z|netw
 
 
 class SentSecrets:
-    """SentSecrets that were sent, to be taken out of what a server says of them, however it spells them.
+    """Secrets that were sent, to be taken out of what a server says of them, however it spells them.
 
     Elsewhere nothing is searched for by its text: a value may be an ordinary word. So what is
     also sent where everybody may read it, as in a name, is none.

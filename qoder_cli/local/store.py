@@ -190,8 +190,7 @@ class Store:
     def know_offset(self, attempt: Attempt, ahead: float) -> Attempt:
         attempt = attempt._replace(ahead=ahead)
         self._tell(attempt, f"is {ahead:+.3f}s off the server's clock")
-        statement, values = "UPDATE attempts SET ahead = :ahead WHERE id = :id", {"id": attempt.id, "ahead": ahead}
-        self.write(partial(_put, attempt=attempt, statements=(statement,), values=values))
+        self._change(attempt, "UPDATE attempts SET ahead = :ahead WHERE id = :id", ahead=ahead)
         return attempt
 
     def record_run(self, attempt: Attempt, run_id: str) -> None:

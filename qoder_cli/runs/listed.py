@@ -45,7 +45,7 @@ class Resolver:
         self._counting = threading.Lock()
 
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
-        """Return the runs in order, each once it and those before it are summary."""
+        """Return the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
         if self.asks and any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
             return in_order(self._resolved, runs, at_a_time=AT_A_TIME)

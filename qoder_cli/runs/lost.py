@@ -218,7 +218,8 @@ def last_run(app: App) -> str:
     if run is not None:
         return run.id
     if not note_not_started(client, app.store, attempts):
-        raise NotFound(f"{what} did not start a run", hint=f"to start one: qoder deploy run {deployment}")
+        start = shlex.join(app.command("deploy", "run", deployment))
+        raise NotFound(f"{what} did not start a run", hint=f"to start one: {start}")
     raise OutcomeUnknown(
         f"unknown whether {what} started a run: none is listed yet",
         hint="try again later; after 10 minutes it counts as not started",

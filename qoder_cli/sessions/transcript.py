@@ -33,7 +33,7 @@ class Passage(NamedTuple):
 
 
 def entry(event: dict[str, Any], *, everything: bool = False) -> Passage | None:
-    """Return an event's entry; None for bookkeeping, unless `everything` is wanted."""
+    """Return the passage of an event; None for bookkeeping, unless `everything` is wanted."""
     kind = text(event.get("type")) or ""
     if kind in _ENTRIES:
         return _ENTRIES[kind](event)

@@ -284,13 +284,15 @@ def test_run_wait_last_counts_the_time_to_find_it(qoder: Qoder) -> None:
 
 
 def test_run_wait_last_says_that_nothing_was_started_once_enough_time_has_passed(qoder: Qoder) -> None:
-    killed(qoder)
+    elsewhere = ("--base-url", "https://elsewhere.example")
+    killed(qoder, *elsewhere)
     shows(qoder)
-    assert qoder("run", "wait", "last").code == 9
+    assert qoder("run", "wait", "last", *elsewhere).code == 9
     qoder.clock.time += 3600
-    ran = qoder("run", "wait", "last")
+    ran = qoder("run", "wait", "last", *elsewhere)
     assert ran.code == 5
     assert "did not start a run" in ran.errors[0]
+    assert f"qoder deploy run dep_1 {' '.join(elsewhere)}" in ran.err
 
 
 @pytest.mark.parametrize("step", [-10.0, 3600.0])

@@ -14,18 +14,18 @@ _SESSION = NOUNS["session"]
 
 
 def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
-    """Return the ids of sessions, or those of runs, or the error of each. Raises UsageError."""
+    """Return the id of each session, or of each run's session, or the error. Raises UsageError."""
     from qoder_cli.runs.target import target_of
 
     for word in typed:
         ids.run(word)  # check all before any request
-    ended: list[str | QoderError] = []
+    ids_or_errors: list[str | QoderError] = []
     for word in typed:
         try:
-            ended.append(target_of(word, app).session_id)
+            ids_or_errors.append(target_of(word, app).session_id)
         except QoderError as error:
-            ended.append(error)
-    return ended
+            ids_or_errors.append(error)
+    return ids_or_errors
 
 
 def get(app: App, run: Text = RUN_OR_LAST) -> None:
