@@ -16,6 +16,8 @@ CANCEL = ("POST", "/sessions/sess_1/cancel")
 OTHER = {**LEGACY, "id": "drun_2", "session_id": "sess_2"}
 CANCELLED = {"status": "failed", "error": {"type": "cancelled", "message": "Cancelled."}}
 ACCEPTED = (202, {"id": "sess_1", "status": "canceling"})
+CUT = httpx.ReadError("reset")
+REFUSED = api_error(401, "authentication_error", "No.")
 LATER = httpx.Response(429, headers={"retry-after": "20"})
 NO_SESSION = {**LEGACY, "session_id": None}
 # How the run is told in turn, what answers the cancellation, the exit code, and the run that is printed.
@@ -49,10 +51,35 @@ def test_run_cancel_exits_8_while_the_run_names_no_session(qoder: Qoder, runs: l
     assert (ran.code, "has no session yet, so it cannot be cancelled" in ran.error["message"]) == (8, True)
 
 
-def test_run_cancel_exits_9_where_it_does_not_come_true(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY, repeat=True).on(*CANCEL, (200, {})).on(*EVENTS, page(*WORK))
+# How the run is read after the cancellation, what answers that, and what is told of both.
+NEVER: dict[str, tuple[Any, Any, str, str]] = {
+    "it goes on": (LEGACY, ACCEPTED, "cancellation was requested, but run drun_1 is still running", "going"),
+    "a lost answer": (
+        LEGACY,
+        CUT,
+        "unknown whether the cancellation arrived, and run drun_1 is still running",
+        "going",
+    ),
+    "no server": (
+        CUT,
+        ACCEPTED,
+        "cancellation was requested, but it is unknown whether run drun_1 has stopped",
+        "unknown",
+    ),
+    "no access": (REFUSED, ACCEPTED, "cancellation was requested, but lost track of run drun_1", "unknown"),
+}
+
+
+@pytest.mark.parametrize(("read", "answer", "message", "run_state"), NEVER.values(), ids=NEVER.keys())
+def test_run_cancel_exits_9_where_it_is_not_seen_to_come_true(
+    qoder: Qoder, read: Any, answer: Any, message: str, run_state: str
+) -> None:
+    qoder.wire.on(*RUN, LEGACY, read, repeat=True).on(*CANCEL, answer)
+    if run_state == "going":
+        qoder.wire.on(*EVENTS, page(*WORK))
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
     assert (ran.code, ran.error["next"]) == (9, ["qoder", "run", "wait", "drun_1", "-o", "json"])
+    assert (ran.error["message"].startswith(message), ran.error["run_state"]) == (True, run_state)
 
 
 @pytest.mark.parametrize("runs", [["drun_1"], ["drun_1", "drun_2"]])
@@ -104,6 +131,17 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
     ran = qoder("run", "cancel", "drun_1", "drun_2", "drun_3", "--json")
     assert (ran.code, ran.error["type"], [item["exit_code"] for item in ran.json]) == (130, type, [130, 130, None])
     assert ran.error["message"] == f"interrupted; run drun_2 was not cancelled; {so}"
+
+
+def test_run_cancel_interrupted_while_it_waits_does_not_say_that_the_run_keeps_running(qoder: Qoder) -> None:
+    def interrupt() -> None:
+        raise Signalled(signal.SIGINT)
+
+    qoder.clock.at_sleep = interrupt
+    qoder.wire.on(*RUN, LEGACY, LEGACY).on(*CANCEL, ACCEPTED)
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, ran.error["run_state"]) == (130, "unknown")
+    assert ran.error["message"] == "interrupted; the cancellation of run drun_1 was requested"
 
 
 def test_run_cancel_says_that_it_may_not_have_arrived(qoder: Qoder) -> None:

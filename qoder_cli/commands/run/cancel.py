@@ -8,7 +8,17 @@ from typing import Any, NamedTuple
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, Interrupted, NotYet, OutcomeUnknown, QoderError, Signalled, UsageError
+from qoder_cli.base.errors import (
+    Exit,
+    Interrupted,
+    LostSight,
+    NotYet,
+    OutcomeUnknown,
+    QoderError,
+    RunState,
+    Signalled,
+    UsageError,
+)
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
@@ -75,12 +85,10 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
             stopped = each.error
     sent = [each for each in requested.values() if isinstance(each, _Requested)]
     if stopped is None:
-        wanted = Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait")
-        polled = [PolledRun(each.observer) for each in sent]
-        waited = iter(_waited_for(app, polled, wanted) if polled else [])
+        waited = iter(_waited_for(app, sent) if sent else [])
     else:
         waited = iter([_left(app, each.observer.run_id, each.observer, each.write, stopped) for each in sent])
-    items = {key: each if isinstance(each, Ended) else _judged(app, next(waited)) for key, each in requested.items()}
+    items = {key: each if isinstance(each, Ended) else next(waited) for key, each in requested.items()}
     if not as_list:
         return items[ids_by_word[typed[0]]]
     out = printed(app, len(typed))
@@ -186,26 +194,33 @@ def _session_in(app: App, found: Run) -> str:
     return found.session_id
 
 
-def _waited_for(app: App, runs: Sequence[PolledRun], wanted: Wanted) -> list[Ended]:
+def _waited_for(app: App, sent: Sequence[_Requested]) -> list[Ended]:
     """Wait for all runs, until the deadline or a signal. Return the results."""
     items: dict[PolledRun, Ended] = {}
-    fleet = Fleet(app, wanted, items.__setitem__)
+    fleet = Fleet(app, Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait"), items.__setitem__)
+    polled = {PolledRun(each.observer): each.write for each in sent}
     with suppress(Signalled):  # the results name it
-        fleet.until_reported(runs)
-    return [items[polled] for polled in runs]
+        fleet.until_reported(list(polled))
+    return [_judged(app, one, write, items[one]) for one, write in polled.items()]
 
 
-def _judged(app: App, item: Ended) -> Ended:
+def _judged(app: App, polled: PolledRun, write: Write[Any], item: Ended) -> Ended:
     """Return its result: stopped is a success, however it ended."""
     if item.found is not None and not is_going(item.found):
         return item.with_(error=None)
     if isinstance(item.error, Interrupted):
-        return item
-    error = OutcomeUnknown(
-        f"cancellation was requested, but {noun(item.typed)} {item.typed} is still running",
-        hint="wait for it",
-        next=app.command(noun(item.typed), "wait", item.typed),
-        run_id=item.typed,
-        run_state="going",
+        return _left(app, item.typed, polled.observer, write, item.error)
+    called = f"{noun(item.typed)} {item.typed}"
+    run_state: RunState = "unknown"
+    so = f"it is unknown whether {called} has stopped: nothing was heard of it since"
+    if isinstance(item.error, LostSight):
+        so = item.error.message
+    elif app.clock.monotonic() - polled.contact.heard_at < CANCEL_FOR / 2:
+        so, run_state = f"{called} is still running", "going"
+    message = f"cancellation was requested, but {so}"
+    if write.result is None:
+        message = f"unknown whether the cancellation arrived, and {so}"
+    again = app.command(noun(item.typed), "wait", item.typed)
+    return item.with_(
+        error=OutcomeUnknown(message, hint="wait for it", next=again, run_id=item.typed, run_state=run_state)
     )
-    return item.with_(error=error)
