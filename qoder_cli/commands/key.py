@@ -45,19 +45,20 @@ def forget_newest(app: App, *, yes: bool) -> None:
     """Let the newest attempt to start a run count as not started: a person's decision. Sends nothing.
 
     So do the other open attempts under its key. Raises UsageError if it is in no doubt or nobody confirms it, NotFound
-    if there is none.
+    if there is none, Rejected while a command uses its key.
     """
     entry = newest_attempt(app)
     if entry.run:
         why = f"the latest start is not in doubt: it started run {entry.run}"
         raise UsageError(why, hint="to wait for it", next=app.command("run", "wait", "last"))
-    attempts = in_doubt(app, entry)
-    what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
-    _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
-    _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
-    for attempt in attempts:
-        app.store.record_nothing(attempt)
-    _check_written(app, f"{what} was not forgotten")
+    with _to_itself(app, entry.attempt.key):
+        attempts = in_doubt(app, entry)
+        what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
+        _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
+        _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
+        for attempt in attempts:
+            app.store.record_nothing(attempt)
+        _check_written(app, f"{what} was not forgotten")
     app.progress.note(f"{what} now counts as not started", always=True)
 
 

@@ -133,9 +133,10 @@ def test_key_free_and_forget_do_not_claim_what_could_not_be_written(
     assert "key free night-1" in in_doubt(*NIGHT, "--on-lost", "fail", "--json").error["hint"]  # still in doubt
 
 
-def test_key_free_waits_for_no_command_that_uses_the_key(qoder: Qoder) -> None:
+@pytest.mark.parametrize("words", ["key free night-1 --yes", "run wait last --forget --yes"])
+def test_key_free_and_forget_wait_for_no_command_that_uses_the_key(qoder: Qoder, words: str) -> None:
     def meanwhile(request: Any) -> Any:
-        freed.append(qoder("key", "free", "night-1", "--yes", "--json"))
+        freed.append(qoder(*words.split(), "--json"))
         return fresh(6)
 
     freed: list[Any] = []
