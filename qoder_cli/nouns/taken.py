@@ -32,11 +32,14 @@ def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = Non
         pages = app.client.pages(path_of(noun), {"limit": 100}, fresh=True)
     rows = {str(row["id"]): row for row in _listed(noun, found, pages)}
     here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
-    remembered = {as_remembered(name) for name in found}
-    rows |= {each.id: {} for each in here if each.name in remembered and each.id not in rows}
-    for number, (id, row) in enumerate(rows.items()):
+    unlisted: dict[str, Raw] = {}
+    for name in found:
+        these = [each.id for each in here if each.name == as_remembered(name) and each.id not in rows]
+        unlisted |= {id: {} for id in these[:_READ]}
+    read_singly = {*list(rows)[: _READ * len(found)], *unlisted}
+    for id, row in (rows | unlisted).items():
         now = row
-        if number < _READ * len(found):
+        if id in read_singly:
             now = _read(app, noun, id, row)
         known = _name_in(now) or _name_in(row)
         if now and not known:
@@ -61,10 +64,13 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
 
 
 def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
+    """Return a thing as it is; as it is listed, if that is all there is. Raises ApiError."""
     try:
         return read(app, target_of(noun, id), fresh=True)
-    except NotFound:
-        return row
+    except NotFound as error:
+        if row or error.enveloped:
+            return row
+        raise _unclear(noun, f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
 
 
 def _unclear(noun: Noun, why: str) -> NoResponse:
