@@ -299,9 +299,10 @@ def _verified(app: App, step: Step, written: Raw) -> Applied:
     try:
         found = _read_back(app, step, written)
     except ApiError as unread:
-        app.progress.warn(
-            f"{step.name} ({written['id']}) was {step.done}, but could not be read back: {unread.message}"
-        )
+        why = f"could not be read back: {unread.message}"
+        if step.write and step.current is not None and step.differs(written):
+            raise step.write.unknown(f"the response does not show it, and it {why}") from unread
+        app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
         return result_of(step, step.done, written)
     kept = [change.path for change in step.differs(found)]
     if not kept:
