@@ -309,7 +309,7 @@ def _verified(app: App, step: Step, written: Raw) -> Applied:
         _heed_others(app, step, found)
         return result_of(step, step.done, found)
     what, hint = "reading it back still shows something else", "check again later"
-    if step.differs(written):  # else it may be a replica that lags
+    if _shows_otherwise(step, written):  # else it may be a replica that lags
         what, hint = "the server stored something else", "compare it with what you wanted"
     elif (unix(found.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
         _show_theirs(app, step, written, found)
@@ -324,7 +324,7 @@ def _verified(app: App, step: Step, written: Raw) -> Applied:
 
 def _read_back(app: App, step: Step, written: Raw) -> Raw:
     def is_enough(found: Raw) -> bool:
-        return not step.differs(found) or bool(step.differs(written))
+        return not step.differs(found) or _shows_otherwise(step, written)
 
     target = target_of(step.noun, *step.parents, str(written["id"]))
     return poll(
@@ -334,3 +334,8 @@ def _read_back(app: App, step: Step, written: Raw) -> Raw:
         is_enough=is_enough,
         may_pass=lambda error: isinstance(error, NotFound),
     )
+
+
+def _shows_otherwise(step: Step, written: Raw) -> bool:
+    """Return whether the response to a write shows the thing, and not as wanted; it may show no more than the id."""
+    return name_of(written) is not None and bool(step.differs(written))
