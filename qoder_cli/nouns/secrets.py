@@ -135,7 +135,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     if name.startswith(_CREDENTIAL.prefix):
         return _of_id(app, vault, name, auth)
     kind, place = auth["type"], PLACES[auth["type"]]
-    rows = list(alive(app.client, _CREDENTIAL, vault, fresh=True))
+    rows = list(alive(app.client, _CREDENTIAL, vault, whole=True))
     called = {str(each["id"]): each for each in rows if name_of(each) == name}
     rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
     credentials = [each if found_at(each, place) else _read(app, vault, each) for each in rows]
