@@ -154,7 +154,7 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
 
 def only_environment(app: App) -> str:
     """Return the only environment's id. Raises UsageError unless there is one."""
-    known = list(alive(app.client, NOUNS["env"]))
+    known = list(alive(app.client, NOUNS["env"], whole=True))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
         return str(known[0]["id"])
