@@ -1,4 +1,4 @@
-"""Who has a name already, asked before something is created under it.
+"""Who has a name already, asked before something is created or renamed.
 
 It is no lock: two commands that look at the same moment can both create.
 """
@@ -20,10 +20,12 @@ Raw = dict[str, Any]
 _READ = 10  # things that are read singly, for each name
 
 
-def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = None) -> list[list[Raw]]:
+def holders(
+    app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = None, renamed: Collection[str] = ()
+) -> list[list[Raw]]:
     """Return, for each name, the things not archived that have it. Raises ApiError, also where nobody can tell.
 
-    `pages` are those of the whole list, if it was just read.
+    `pages` are those of the whole list, if it was just read. Things to be `renamed`, by id, may show no name.
     A list may lag behind: what this machine saw under a name is asked for too, and what a thing says
     of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
     """
@@ -42,7 +44,7 @@ def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = Non
         if id in read_singly:
             now = _read(app, noun, id, row)
         known = _name_in(now) or _name_in(row)
-        if now and not known:
+        if now and not known and id not in renamed:
             raise _unclear(noun, f"{id} shows no name")
         if known in found and not now.get("archived_at"):
             found[known].append(now)
@@ -74,7 +76,7 @@ def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
 
 
 def _unclear(noun: Noun, why: str) -> NoResponse:
-    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was created")
+    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was sent")
 
 
 def _name_in(raw: Raw) -> str:

@@ -246,6 +246,20 @@ def test_deploy_update_gives_no_name_that_another_has(desk: Desk, unique_names: 
     assert update(desk, "dep_minute", "--name", "minute").code == 0  # its own
 
 
+@pytest.mark.parametrize("way", ["update", "apply"])
+def test_deploy_gives_no_new_name_where_the_list_may_hide_who_has_it(desk: Desk, way: str) -> None:
+    def rename() -> Ran:
+        if way == "update":
+            return update(desk, "dep_minute", "--name", "weekly")
+        return desk.apply_these({"id": "dep_minute", "name": "weekly"})
+
+    desk.service.lies["GET /deployments"] = lambda page: {"data": []}
+    assert (rename().code, desk.writes) == (7, [])
+    desk.service.lies["GET /deployments"] = lambda page: {**page, "data": []}
+    assert create(desk).code == 0
+    assert (rename().code, len(desk.writes)) == (6, 1)
+
+
 @pytest.mark.parametrize("words", [["--description", "New"], ["--description", "New", "--dry-run"], ["--no-budget"]])
 def test_deploy_update_exits_6_where_it_is_archived(desk: Desk, words: list[str]) -> None:
     ran = update(desk, "dep_archived", *words, "--json")
