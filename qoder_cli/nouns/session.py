@@ -131,8 +131,8 @@ noun(
     columns=" ".join(SESSION_COLUMNS),
     statuses="running idle rescheduling terminated",
     sample="sess_demo",
-    archived="It takes no messages any more; its events stay.",
-    deleted="Its events are deleted too: nobody can tell any more how its run ended.",
+    archived="An archived session accepts no more messages; its events are kept.",
+    deleted="Its events are deleted too, so the outcome of its run is lost.",
     has_name=False,
     takes_file=False,  # its fields may hold secrets
     moves=True,
@@ -158,6 +158,6 @@ noun(
     sample="sthr_demo",
     sample_of="sess_demo",
     type="session_thread",
-    archived="It takes no messages any more.",
+    archived="An archived thread accepts no more messages.",
     has_name=False,
 )
