@@ -253,12 +253,12 @@ def at_latest(
 
     def latest_of(id: str) -> Any:
         with suppress(ApiError):
-            found = mapping(app.client.get(f"/agents/{segment(id)}"))
+            found = mapping(app.client.get(f"/agents/{segment(id)}", fresh=True))
             if found.get("id") == id:
                 return found.get("version")
         return None
 
-    anew, pinned = list(declared), {}  # the agents named without a version, by place
+    resolved, pinned = list(declared), {}  # the agents named without a version, by place
     for number, current in enumerate(found):
         if not isinstance(current, Deployment):
             continue
@@ -271,8 +271,8 @@ def at_latest(
         now, then = latest[agent["id"]], agent.get("version")
         if isinstance(now, int) and isinstance(then, int) and now >= then:
             fields = {**declared[number].fields, "agent": {**agent, "version": now}}
-            anew[number] = replace(declared[number], fields=fields)
-    return anew
+            resolved[number] = replace(declared[number], fields=fields)
+    return resolved
 
 
 def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:

@@ -4,6 +4,7 @@ import json
 import signal
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.base.errors import InternalError, Signalled
@@ -217,6 +218,11 @@ def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     desk.goes_wrong("agent:403")
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
+    desk.goes_wrong()
+    kept = httpx.Response(200, json={"id": "agent_1", "type": "agent", "version": 4}, headers={"age": "60"})
+    desk.service.instead["GET /agents/agent_1"] = [kept] * 20  # by a proxy: there may be a newer version
+    assert update(desk, weekly.id, "--agent", "agent_1").code == 0
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]
 
 
 def test_deploy_update_pins_no_version_of_another_agent(qoder: Qoder) -> None:
