@@ -74,7 +74,7 @@ def history(
     app: App,
     store: str = _STORE,
     path: Text = _PATH_OR_ALL,
-    version: Text = option("--version", "ID", "Show this version (memver_…) alone."),
+    version: Text = option("--version", "ID", "Show only this version (memver_…)."),
     limit: int | None = LIMIT,
     all: bool = ALL,
 ) -> None:

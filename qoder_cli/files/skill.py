@@ -243,7 +243,7 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
-    """Return whether its newest version has these files, as far as can be told."""
+    """Return whether its newest version has these files, as far as it can be compared."""
     version = newest(skill)
     if version is None:
         return False
@@ -269,7 +269,7 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     except Rejected as error:
         if error.http_status != 400 or not _FORM.search(error.message):
             raise
-    app.progress.note("the API takes a zip alone; sending one")
+    app.progress.note("the API takes only a zip; sending one")
     return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
 
 

@@ -120,7 +120,7 @@ def heartbeat(
     env: str = _OF_ENV,
     work: str = _ONE,
     expected: str = option("--expected", "TIME", _EXPECTED, default=NO_HEARTBEAT),
-    ttl: int | None = option("--ttl", "SECONDS", "How long the lease shall last.", min=1),
+    ttl: int | None = option("--ttl", "SECONDS", "How long the lease lasts.", min=1),
 ) -> None:
     """Tell that a work item is still being worked on.
 

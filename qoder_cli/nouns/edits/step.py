@@ -79,7 +79,7 @@ class Step:
         return self.error is None and bool(self.changes)
 
     @property
-    def is_told(self) -> bool:
+    def is_shown(self) -> bool:
         """Whether a thing shows the changes."""
         return True
 
@@ -240,7 +240,7 @@ def _look_again(app: App, step: Step) -> None:
     now = read(app, step.target, params=step.form.params, fresh=True)
     if error := archived(step.target, now):
         raise error
-    is_so = step.is_told and _update_of(app, step).is_so(now) and not step.differs(now)
+    is_so = step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
     settable, label = step.form.settable, step.label
     if not is_so and not same(step.form, settable(now), settable(step.current or {})):
         _show_theirs(app, step, step.current or {}, now)
@@ -255,7 +255,7 @@ def _look_again(app: App, step: Step) -> None:
 
 
 def _update_of(app: App, step: Step) -> Update:
-    return Update(app, step.target, step.current or {}, step.body, step.form, is_told=step.is_told)
+    return Update(app, step.target, step.current or {}, step.body, step.form, is_shown=step.is_shown)
 
 
 def _show_theirs(app: App, step: Step, before: Raw, theirs: Raw) -> None:
