@@ -75,9 +75,9 @@ def update(
     """Update an agent. Only what you pass is changed.
 
     --mcp, --skill, --ask and --metadata keep what is there; --tools replaces
-    the built-in tools alone; fields in a file replace those of the agent.
-    Exits 0 even if there was nothing to change, 6 if it is archived, or was
-    changed by someone else meanwhile, which is shown.
+    only the built-in tools; fields in a file replace those of the agent.
+    Exits 0 even if there was nothing to change, 6 if it is archived, or if
+    someone else changed it in the meantime: their change is shown.
 
     Examples:
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run

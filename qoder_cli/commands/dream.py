@@ -22,10 +22,10 @@ def create(
     file: Text = editing.FILE,
     dry_run: bool = editing.DRY_RUN,
 ) -> None:
-    """Have memories and sessions gone through, and memories written from them.
+    """Have an agent review memories and sessions and write new memories from them.
 
     Requires --from and --model, as options or in a file. It costs credits.
-    Nothing marks a dream as ours: if the response was lost, it exits 9.
+    If the response is lost it exits 9: a dream cannot be recognised as yours.
 
     Examples:
       qoder dream create --from project --model auto --dry-run
@@ -53,7 +53,7 @@ def create(
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:
     """Cancel dreams that have not ended.
 
-    What a dream has written by then stays. Exits 0 if it is (or already was)
+    Memories already written are kept. Exits 0 if it is (or already was)
     cancelled, 6 if it has ended.
 
     Examples:

@@ -182,7 +182,7 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     """Make a thing as wanted and print it.
 
     `current` is the thing as read. `wanted` has whole fields, but metadata is merged, and null
-    removes a key. Raises Rejected, after showing what someone else changed meanwhile.
+    removes a key. Raises Rejected, after showing what someone else changed in the meantime.
     """
     from qoder_cli.http.redact import by_name
 

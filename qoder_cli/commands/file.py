@@ -68,7 +68,7 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
 
     Each keeps its name; an existing file is never replaced: the new one gets
     a number. JSON is the file, with a key `path`. The API usually refuses to
-    let out what was uploaded (exit 4).
+    return files that you uploaded (exit 4).
 
     Examples:
       qoder file download report.md -O /tmp"""

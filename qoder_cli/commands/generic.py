@@ -45,14 +45,14 @@ ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
 _SINCE = option("--since", "WHEN", "Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time.")
-_UNTIL = option("--until", "WHEN", "Only those created until then.")
+_UNTIL = option("--until", "WHEN", "Only those created until WHEN.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
 _OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only those of this deployment (id or name).", values.deployments)
 _OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).", values.things("agent"))
 
 # A list's filters by query parameter.
 FILTERS: dict[str, Parameter] = {
-    "name": ("name", Text, option("--name", "TEXT", "Only those with this in their name.")),
+    "name": ("name", Text, option("--name", "TEXT", "Only those whose name contains TEXT.")),
     "display_title": ("title", Text, option("--title", "TEXT", "Only those with this title.")),
     "source": ("source", Text, option("--source", "SOURCE", "Only those from custom or qoder.")),
     "scope_id": ("session", Text, option("--session", "ID", "Only those that this session (sess_…) made.")),

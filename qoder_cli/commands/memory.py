@@ -24,7 +24,7 @@ STORE = NOUNS["memory"]
 _STORE = one_argument(STORE)
 _PATH_TOLD = ("PATH", "Path, for example notes/today.md, or id (mem_…).")
 _PATH, _PATH_OR_ALL = argument(*_PATH_TOLD), argument(*_PATH_TOLD, default=None)
-_MESSAGE = option("--message -m", "TEXT|@FILE|-", "What it shall say; default: standard input.")
+_MESSAGE = option("--message -m", "TEXT|@FILE|-", "Content of the memory (default: standard input).")
 
 
 def ls(
@@ -53,8 +53,8 @@ def ls(
 def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     """Print what a memory says.
 
-    Exactly as it is, but on a terminal, where nothing in it can steer it. In
-    JSON it is the memory, with its `content`.
+    Prints it unchanged; on a terminal, control sequences are removed. In JSON
+    it is the memory, with its `content`.
 
     Examples:
       qoder memory cat project conventions.md
@@ -74,7 +74,7 @@ def history(
     app: App,
     store: str = _STORE,
     path: Text = _PATH_OR_ALL,
-    version: Text = option("--version", "ID", "Show this version (memver_…) alone."),
+    version: Text = option("--version", "ID", "Show only this version (memver_…)."),
     limit: int | None = LIMIT,
     all: bool = ALL,
 ) -> None:
@@ -108,9 +108,9 @@ def history(
 def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MESSAGE) -> None:
     """Write a memory: a new one, or over the one with this path.
 
-    What somebody else wrote since it was read a moment before is shown and
-    stays (exit 6). Nothing is sent if it says so already. Exits 9 if the
-    response was lost and it is unclear.
+    If someone else changed it in the meantime, their version is shown and kept
+    (exit 6). Nothing is sent if it is already up to date. Exits 9 if the
+    response was lost and it is unclear whether it was written.
 
     Examples:
       qoder memory write project conventions.md -m 'Releases are on Monday.'
@@ -135,8 +135,8 @@ def remove(
 ) -> None:
     """Remove memories. Their versions stay in the history.
 
-    Asks before each one; scripts need --yes. What somebody else wrote
-    meanwhile is not removed (exit 6).
+    Asks before each one; scripts need --yes. If someone else has just
+    changed it, it is not removed (exit 6).
 
     Examples:
       qoder memory remove project conventions.md --yes"""
@@ -148,7 +148,7 @@ def remove(
     def question(raw: Raw) -> str:
         return f"memory '{raw.get('path')}' ({raw.get('id')})?"
 
-    many, refused = is_list(paths), "check what it says now: it was written meanwhile"
+    many, refused = is_list(paths), "check what it says now: someone else has changed it"
     change_things(app, memories.ENTRY, DELETE, targets, question, yes=yes, as_list=many, refused=refused)
 
 
@@ -158,10 +158,10 @@ def redact(
     versions: list[str] = argument("VERSION...", "Ids of versions (memver_…); - reads them from stdin."),
     yes: bool = YES,
 ) -> None:
-    """Take the content out of versions of memories, for good.
+    """Permanently erase the content of memory versions.
 
-    For a secret that was remembered by mistake: write the memory anew first,
-    then redact the versions that have it.
+    Use it when a secret was stored by mistake: rewrite the memory first, then
+    redact the versions that contain it.
 
     Examples:
       qoder memory redact project memver_1 --yes"""

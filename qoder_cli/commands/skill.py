@@ -26,11 +26,11 @@ def upload(
     title: Text = option("--title", "TEXT", "Title of a new skill; default: its name."),
     metadata: Texts = METADATA,
 ) -> None:
-    """Upload a skill: a new one, or a new version of the one with its name.
+    """Upload a skill, or a new version of an existing one.
 
     The name is the one in SKILL.md. Nothing is sent if the newest version has
-    the same files. What begins with a dot and __pycache__ are not uploaded;
-    links are refused. At most 50 MiB. Exits 9 if the response was lost and it
+    the same files. Hidden files and __pycache__ are skipped; symbolic links are
+    refused. At most 50 MiB. Exits 9 if the response was lost and it
     is unclear whether it was added.
 
     Examples:

@@ -18,20 +18,20 @@ Raw = dict[str, Any]
 
 _VAULT, _CREDENTIAL = NOUNS["vault"], NOUNS["vault credential"]
 _ONE = generic.one_argument(_VAULT)
-_FROM = "Take it from this variable instead of stdin or a prompt."
+_FROM = "Read it from this variable instead of stdin or a prompt."
 
 
 def put(
     app: App,
     vault: str = _ONE,
-    names: list[str] = argument("NAME", "Name; with --env that of the variable."),
-    env: bool = flag("--env", "Agents find it in the environment variable NAME."),
-    mcp: Text = option("--mcp", "URL", "It is sent to this MCP server, as a bearer token."),
+    names: list[str] = argument("NAME", "Name of the secret (with --env: of the variable)."),
+    env: bool = flag("--env", "Make it available to agents as the environment variable NAME."),
+    mcp: Text = option("--mcp", "URL", "Send it to this MCP server as a bearer token."),
     allow_host: Texts = several("--allow-host", "HOST", "With --env: only for requests to it."),
     from_env: Text = option("--from-env", "VAR", _FROM),
     yes: bool = YES,
 ) -> None:
-    """Put a secret into a vault: a new one, or in place of the one before.
+    """Add a secret to a vault, or replace it.
 
     The secret comes from standard input, from a prompt that does not show it,
     or from --from-env; never from an argument, which others could see. It
@@ -135,7 +135,7 @@ def check(app: App, vault: str = _ONE) -> None:
     if not oauth:
         app.progress.note("note: no OAuth credentials found")
     if invalid:
-        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create these anew: their owner has to log in again")
+        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create them again: their owner has to log in again")
 
 
 COMMANDS = {

@@ -55,7 +55,7 @@ def find_deployment(app: App, id: str) -> Deployment:
 
 
 def read_all(app: App, *, archived: bool = False, retry: bool = True) -> Iterator[Deployment]:
-    """Return the deployments, newest first, archived ones only if told. Raises ApiError.
+    """Return the deployments, newest first, archived ones only if asked for. Raises ApiError.
 
     What is not among them may be created: a list that a proxy has kept is none.
     """

@@ -20,7 +20,7 @@ from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.edits.step import Applied
-from qoder_cli.nouns.edits.thing import archived
+from qoder_cli.nouns.edits.thing import Raw, archived
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS
@@ -56,8 +56,10 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
 
     missing = [one.id for one in declared if one.id and one.id not in by_id]
     by_id.update(zip(missing, in_order(read, missing, at_a_time=AT_A_TIME), strict=True))
-    if not deployments and any(_is_renamed(one, by_id[one.id]) for one in declared if one.id):
-        deployments = list(read_all(app))
+    renamed = {one.id: one.name for one in declared if one.id and one.name and _is_renamed(one, by_id[one.id])}
+    if renamed:
+        listed = {each.id for each in deployments}
+        deployments += [each for each in named_like(app, renamed, pages or None) if each.id not in listed]
     found = [by_id[one.id] if one.id else _meant(deployments, one.name) for one in declared]
     if repin:
         declared = at_latest(app, declared, found)
@@ -78,6 +80,13 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
     if problems := list(_problems(steps, deployments)):
         raise BadFiles(problems)
     return steps
+
+
+def named_like(app: App, renamed: Mapping[str, str], pages: Sequence[Raw] | None = None) -> list[Deployment]:
+    """Return the deployments that have the new names, by id, of others, as `holders` does. Raises ApiError."""
+    names = tuple(dict.fromkeys(renamed.values()))
+    found = holders(app, NOUNS["deploy"], *names, pages=pages, renamed=renamed.keys())
+    return [Deployment(raw) for those in found for raw in those]
 
 
 def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
@@ -244,12 +253,12 @@ def at_latest(
 
     def latest_of(id: str) -> Any:
         with suppress(ApiError):
-            found = mapping(app.client.get(f"/agents/{segment(id)}"))
+            found = mapping(app.client.get(f"/agents/{segment(id)}", fresh=True))
             if found.get("id") == id:
                 return found.get("version")
         return None
 
-    anew, pinned = list(declared), {}  # the agents named without a version, by place
+    resolved, pinned = list(declared), {}  # the agents named without a version, by place
     for number, current in enumerate(found):
         if not isinstance(current, Deployment):
             continue
@@ -262,8 +271,8 @@ def at_latest(
         now, then = latest[agent["id"]], agent.get("version")
         if isinstance(now, int) and isinstance(then, int) and now >= then:
             fields = {**declared[number].fields, "agent": {**agent, "version": now}}
-            anew[number] = replace(declared[number], fields=fields)
-    return anew
+            resolved[number] = replace(declared[number], fields=fields)
+    return resolved
 
 
 def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:

@@ -42,7 +42,7 @@ class DeploymentStep(edits.Step):
         return name_of(self.current or {}) or self.declared.name or self.declared.id or "?"
 
     @property
-    def is_told(self) -> bool:
+    def is_shown(self) -> bool:
         """Whether reading back can prove the write: secrets are never shown."""
         return any(change.path.rpartition(".")[2] not in WRITE_ONLY for change in self.changes)
 

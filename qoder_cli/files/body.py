@@ -156,5 +156,5 @@ def _wrong(document: Node, wanted: Operation, body: Raw) -> list[Problem]:
     for each in problems:
         if each.text.startswith("unknown field") and each.path not in wanted.body and each.path in body:
             each.text += f" (known: {', '.join(wanted.body)})"
-    # What an option may say instead is told later, with its option.
+    # What an option may say instead is reported later, with its option.
     return [each for each in problems if not (each.path in wanted.required and _is_blank(body.get(each.path)))]

@@ -9,7 +9,7 @@ from qoder_cli.nouns.deploy import InFile
 from qoder_cli.nouns.schema import Fields, Reader, Violation, fields_of, inside
 from qoder_cli.nouns.schema import check as check_by_schema
 
-_MOST = 1000  # problems of one body that are told: looking for near names takes time
+_MOST = 1000  # problems of one body that are reported: looking for near names takes time
 _WORDS = {
     "missing": "is required",
     "text": "must be text",

@@ -126,7 +126,7 @@ class _Loader:
             filled = Filler(self.env, problems).fill(document, at)
             fields = filled.plain()
         fields = spelled_out(fields)
-        known = {(problem.line, problem.path) for problem in problems}  # what follows is not told as well
+        known = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
         wrong = [*check(fields, filled, at=at), *self._between_fields(filled, at, file)]
         if not is_servers:
             wrong += tokens_in(filled, at)

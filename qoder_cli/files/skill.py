@@ -15,6 +15,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, OutcomeUnknown, Rejected
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Resource, mapping, text
 from qoder_cli.base.plainfile import open_at_once, read_checked, read_most, reason_of
+from qoder_cli.base.pool import in_order
 from qoder_cli.files.tree import Problem
 from qoder_cli.http.readback import READ_WITHIN, Part, Sent, object_write
 from qoder_cli.http.write import Write
@@ -32,7 +33,7 @@ MAIN = "SKILL.md"
 _SKILL = NOUNS["skill"]
 _MOST = 10_000  # files
 _LONGEST = 1024  # characters of a path
-_READ_SINGLY = 50  # skills, if lists lack names
+_AT_A_TIME = 8  # skills to read, if lists lack names
 _IGNORED = ("__MACOSX", "__pycache__")  # and all that begins with a dot
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -192,13 +193,13 @@ def name_in(files: Files, path: str) -> str:
 
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one. Raises UsageError for several."""
-    ours = [each for each in alive(app.client, _SKILL) if _source(each) in (None, "custom")]
+    rows = alive(app.client, _SKILL, whole=True)
+    ours = [each for each in rows if _source(each) in (None, "custom")]
     named = [each for each in ours if each.get("name") == name]
-    silent = sorted((each for each in ours if "name" not in each), key=lambda each: each.get("display_title") != name)
     if not named:
-        if len(silent) > _READ_SINGLY:
-            app.progress.warn(f"only the names of {_READ_SINGLY} of {len(silent)} skills were compared")
-        named = [each for each in silent[:_READ_SINGLY] if _name_of(app, each) == name]
+        silent = [each for each in ours if not text(each.get("name"))]
+        names = in_order(lambda each: _name_of(app, each), silent, at_a_time=_AT_A_TIME)
+        named = [each for each, its in zip(silent, names, strict=True) if its == name]
     if len(named) > 1:
         found = ", ".join(str(each["id"]) for each in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")
@@ -217,12 +218,15 @@ def newest(raw: Raw) -> str | None:
     return str(found)
 
 
-def _name_of(app: App, skill: Raw) -> Any:
-    """Return the name of a skill's newest version; without one, its title."""
+def _name_of(app: App, skill: Raw) -> str | None:
+    """Return the name of a skill's newest version; without one, its title. Raises ApiError."""
     version = newest(skill)
     if version is None:
-        return skill.get("display_title")
-    return mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(version)}")).get("name")
+        return text(skill.get("display_title"))
+    found = mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(version)}", fresh=True))
+    if (name := text(found.get("name"))) is None:
+        raise NoResponse(f"version {version} of {skill['id']} shows no name; nothing was sent")
+    return name
 
 
 def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
@@ -239,7 +243,7 @@ def content_of(app: App, id: str, version: str, *, retry: bool = True) -> bytes:
 
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
-    """Return whether its newest version has these files, as far as can be told."""
+    """Return whether its newest version has these files, as far as it can be compared."""
     version = newest(skill)
     if version is None:
         return False
@@ -265,7 +269,7 @@ def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) ->
     except Rejected as error:
         if error.http_status != 400 or not _FORM.search(error.message):
             raise
-    app.progress.note("the API takes a zip alone; sending one")
+    app.progress.note("the API takes only a zip; sending one")
     return write([("file", f"{name}.zip", zipped(files))]).deliver().raw
 
 

@@ -113,7 +113,7 @@ noun(
     more="description asks system metadata created",
     numbered="version name model tools skills mcp updated",
     sample="writer",
-    archived="Nothing can use it any more.",
+    archived="An archived agent can no longer be used.",
     body=Agent,
     absent={"tools": []},
     kept={"name": "", "description": "", "model": {}, "system": "", "tools": [], "skills": []}

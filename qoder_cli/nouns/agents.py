@@ -33,7 +33,7 @@ def tool_names(option: str, typed: str | None) -> tuple[str, ...]:
     if wrong := [name for name in names if not _TOOL.fullmatch(name)]:
         raise UsageError(f"{option}: {wrong[0][:60]!r} is not the name of a tool", hint=hint)
     if len(names) > 1 and {"all", "none"} & set(names):
-        raise UsageError(f"{option}: all and none must be alone", hint=hint)
+        raise UsageError(f"{option}: all and none cannot be combined with others", hint=hint)
     return names
 
 
@@ -160,7 +160,7 @@ def _asking(entry: Entry, asks: Sequence[str]) -> Entry:
 
 
 def _check_there(entry: Entry, names: Sequence[str]) -> None:
-    """Raise UsageError for a tool that shall ask but is not enabled."""
+    """Raise UsageError for a tool that is to ask but is not enabled."""
     enabled = array(entry.get("enabled_tools"))
     off = [each.get("name") for each in _configs(entry) if each.get("enabled") is False]
     off += array(entry.get("disallowed_tools"))

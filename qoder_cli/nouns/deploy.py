@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from qoder_cli.base import model
 from qoder_cli.nouns.parts import (
+    Blocks,
     Budget,
     DefineOutcome,
     EnvironmentId,
@@ -23,6 +24,7 @@ from qoder_cli.nouns.schema import (
     ByServer,
     ByType,
     Fields,
+    OrText,
     Range,
     Rule,
     Short,
@@ -100,8 +102,23 @@ class _DeployedAgent(Fields, unknown="refused"):
     version: Annotated[int, Range(1)] = UNSET
 
 
+_Content = Annotated[Blocks, OrText("server")]  # older servers' are texts
+
+
+class _UserMessage(UserMessage):
+    """A message of the user."""
+
+    content: _Content
+
+
+class _SystemMessage(SystemMessage):
+    """Instructions for the agent, besides the messages of the user."""
+
+    content: _Content
+
+
 _Event = Annotated[
-    UserMessage | SystemMessage | DefineOutcome,
+    _UserMessage | _SystemMessage | DefineOutcome,
     ByType(whole="user.message, user.define_outcome or system.message"),
 ]
 

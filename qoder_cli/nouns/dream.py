@@ -51,7 +51,7 @@ noun(
     columns="id status model inputs outputs session created ended",
     more="instructions error archived",
     sample="drm_demo",
-    archived="It disappears from lists.",
+    archived="Archived dreams are hidden from lists.",
     has_name=False,
     kept={"status": "pending", "inputs": [], "model": {}, "instructions": None, "outputs": []}
     | {"output_behavior": {}, "session_id": None, "usage": None, "error": None, "ended_at": None},

@@ -40,9 +40,9 @@ def read_text(path: str, option: str = "", *, stdin: IO[str] | None = None) -> b
     try:
         content.decode()
     except UnicodeDecodeError:
-        raise UsageError(f"{prefix}{called} is not a UTF-8 text; the API takes texts alone") from None
+        raise UsageError(f"{prefix}{called} is not a UTF-8 text; the API takes only text") from None
     if b"\0" in content:
-        raise UsageError(f"{prefix}{called} is a binary file; the API takes texts alone")
+        raise UsageError(f"{prefix}{called} is a binary file; the API takes only text")
     return content
 
 
@@ -81,7 +81,7 @@ def prepare_folder(folder: str = ".") -> Path:
 def download(app: App, file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
     """Download a file, of this `size` if known, into the folder; return its path.
 
-    Raises ApiError, also for more than allowed or less than told, and what `save` raises.
+    Raises ApiError, also for more than allowed or less than announced, and what `save` raises.
     """
 
     def write(part: Path) -> None:

@@ -118,7 +118,7 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
     """Write a memory, new or over what was read, and return it.
 
     Sends nothing if it says so already. Raises Rejected, after showing what someone else
-    wrote meanwhile; other QoderErrors.
+    wrote in the meantime; other QoderErrors.
     """
     known = find(app, store, typed)
     if known is None and _ID.fullmatch(typed):

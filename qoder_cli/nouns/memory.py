@@ -34,7 +34,7 @@ noun(
     more="description metadata created",
     sample="project",
     created="Say in --description what it is for: agents read that.",
-    archived="Nothing can be written to it any more.",
+    archived="An archived memory store can no longer be written to.",
     deleted="Its memories are deleted too.",
     kept={"name": "", "description": "", "metadata": {}},
     body=MemoryStore,

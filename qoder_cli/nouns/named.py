@@ -8,6 +8,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import filled, mapping, text
 from qoder_cli.base.tokens import few
+from qoder_cli.http.readback import tells_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.shown import NAMES, found_at, name_of
@@ -103,17 +104,23 @@ def advice(app: App, noun: Noun, typed: str, names: dict[str, str], *parents: st
     return {"hint": f"to see what there is {app.settings.asked}", "next": look}
 
 
-def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
-    """Yield a noun's things, each once, if its id is of their kind; `fresh` is as in `Client.get`. Raises ApiError."""
+def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, whole: bool = False) -> Iterator[Raw]:
+    """Yield a noun's things, each once, if its id is of their kind. Raises ApiError.
+
+    What is not among them may be created if the list is `whole`: read now, and the server says that it ends.
+    """
     seen: set[str] = set()
     listed = operation(noun, "list")
     can_tell = archived and listed is not None and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": can_tell and "true"})}
-    for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
+    page: Raw = {}
+    for page in client.pages(path_of(noun, *parents), query, fresh=whole):
         for each in map(mapping, page["data"]):
             if has_id(noun, each) and each["id"] not in seen and (archived or not each.get("archived_at")):
                 seen.add(each["id"])
                 yield each
+    if whole and not tells_more(page):
+        raise NoResponse(f"the list of {noun.plural} does not say whether it is whole; nothing was sent")
 
 
 def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:
@@ -147,7 +154,7 @@ def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool =
 
 def only_environment(app: App) -> str:
     """Return the only environment's id. Raises UsageError unless there is one."""
-    known = list(alive(app.client, NOUNS["env"]))
+    known = list(alive(app.client, NOUNS["env"], whole=True))
     if len(known) == 1:
         app.progress.note(f"environment: {name_of(known[0]) or '-'} ({known[0]['id']})")
         return str(known[0]["id"])

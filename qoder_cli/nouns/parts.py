@@ -13,7 +13,6 @@ from qoder_cli.nouns.schema import (
     ByType,
     Fields,
     Option,
-    OrText,
     Range,
     Reader,
     Rule,
@@ -178,23 +177,24 @@ class MountedFile(Fields):
     mount_path: Any = UNSET
 
 
-class GithubRepository(Fields):
+class _Repository(Fields):
+    type: str
+    url: Given = NEEDED_THERE
+    mount_path: Any = UNSET
+    checkout: Any = UNSET
+
+
+class GithubRepository(_Repository):
     """A repository on GitHub."""
 
     type: Literal["github_repository"]
-    url: Given = NEEDED_THERE
-    mount_path: Any = UNSET
-    checkout: Any = UNSET
     authorization_token: Annotated[str | None, SECRET, "Never shown again."] = UNSET
 
 
-class GitRepository(Fields):
+class GitRepository(_Repository):
     """A repository elsewhere."""
 
     type: Literal["git_repository"]
-    url: Given = NEEDED_THERE
-    mount_path: Any = UNSET
-    checkout: Any = UNSET
     password: Annotated[str | None, SECRET, "Never shown again."] = UNSET
 
 
@@ -230,17 +230,17 @@ Blocks = Annotated[list[Annotated[TextBlock | Block, ByType()]], Size(1)]
 
 
 class UserMessage(Fields):
-    """What the user says."""
+    """A message of the user."""
 
     type: Literal["user.message"]
-    content: Annotated[Blocks, OrText("server")]  # older servers' are texts
+    content: Blocks
 
 
 class SystemMessage(Fields):
     """Instructions for the agent, besides the messages of the user."""
 
     type: Literal["system.message"]
-    content: Annotated[Blocks, OrText("server")]
+    content: Blocks
 
 
 class _TextRubric(Fields):
@@ -264,10 +264,3 @@ class DefineOutcome(Fields):
     description: Text
     rubric: Annotated[_TextRubric | _FileRubric, ByType(judge="server")]
     max_iterations: Annotated[int, Range(1, 20)] = UNSET
-
-
-class Said(Fields):
-    """What the user says in a session, always in blocks."""
-
-    type: Literal["user.message"]
-    content: Blocks

@@ -38,7 +38,7 @@ class Field(NamedTuple):
     about: str = ""
     option: "Option | None" = None
     is_secret: bool = False
-    is_servers: bool = False  # set by the server alone
+    is_servers: bool = False  # only the server sets it
 
     @property
     def is_needed(self) -> bool:
@@ -230,7 +230,7 @@ class Rule(NamedTuple):
     """
 
     check: Callable[[Any], object]
-    where: Where | None = None  # alone
+    where: Where | None = None  # the only reader that it is for
     pattern: str = ""  # which says the same
     otherwise: "Callable[[Any], object] | None" = None  # for the other reader
 
@@ -381,7 +381,7 @@ class ByType(NamedTuple):
     newer: bool = False
     default: str = ""  # the type of a file without one
     whole: str = ""
-    judge: Where | None = None  # who looks into it, if one alone does
+    judge: Where | None = None  # the only reader that looks into it
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema as core

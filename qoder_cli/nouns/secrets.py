@@ -30,7 +30,7 @@ _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (help/pages/api.md#vaults)
-_KEPT = ("networking", "injection_location")  # of a credential whose secret alone changes
+_KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
 
 Raw = dict[str, Any]
 
@@ -97,8 +97,8 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
 def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw:
     """Put a secret, `auth` with its type, into a vault; return its credential.
 
-    Which one it replaces is told by what is set: the variable, or the server that it is sent to. `agree`
-    is told, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is
+    What is set decides which one it replaces: the variable, or the server that it is sent to. `agree`
+    gets a sentence, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is
     not clear which one is meant; other QoderErrors.
     """
     credential = _named(app, vault, name, auth, agree)
@@ -122,7 +122,7 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
-        return Update(app, target, credential, {"auth": changed}, form_with(_SET), is_told=False).write().deliver().raw
+        return Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=False).write().deliver().raw
     except Overtaken:
         raise
     except (Rejected, NotFound) as error:
@@ -135,7 +135,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     if name.startswith(_CREDENTIAL.prefix):
         return _of_id(app, vault, name, auth)
     kind, place = auth["type"], PLACES[auth["type"]]
-    rows = list(alive(app.client, _CREDENTIAL, vault, fresh=True))
+    rows = list(alive(app.client, _CREDENTIAL, vault, whole=True))
     called = {str(each["id"]): each for each in rows if name_of(each) == name}
     rows = [each for each in rows if found_at(each, "auth.type") in (kind, None)]
     credentials = [each if found_at(each, place) else _read(app, vault, each) for each in rows]

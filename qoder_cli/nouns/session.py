@@ -12,8 +12,9 @@ from qoder_cli.nouns.parts import (
     Given,
     Metadata,
     Resources,
-    Said,
+    SystemMessage,
     Title,
+    UserMessage,
     Variables,
     Vaults,
 )
@@ -31,7 +32,7 @@ class _SessionAgent(Fields):
 
 
 class _Overridden(Fields):
-    """An agent that is different for this session alone."""
+    """An agent with other settings for this session only."""
 
     id: Annotated[str, id_or_name("agent_", "agent")]
     type: Literal["agent_with_overrides"]
@@ -56,7 +57,7 @@ class Session(Fields):
     title: Title
     environment_variables: Variables
     initial_events: Annotated[
-        list[Annotated[Said | DefineOutcome, ByType()]], Size(most=50), "The messages that start its first turn."
+        list[Annotated[UserMessage | DefineOutcome, ByType()]], Size(most=50), "The messages that start its first turn."
     ]
     resources: Resources
     vault_ids: Vaults
@@ -77,13 +78,6 @@ class _SessionUpdate(Fields):
     title: Title
     metadata: Metadata
     budget: Budget
-
-
-class _SystemMessage(Fields):
-    """Instructions for the agent, besides the messages of the user."""
-
-    type: Literal["system.message"]
-    content: Blocks
 
 
 class _Interrupt(Fields):
@@ -108,7 +102,7 @@ class _ToolResult(Fields):
     session_thread_id: Any = UNSET
 
 
-_Event = Annotated[Said | DefineOutcome | _SystemMessage | _Interrupt | _Confirmation | _ToolResult, ByType()]
+_Event = Annotated[UserMessage | DefineOutcome | SystemMessage | _Interrupt | _Confirmation | _ToolResult, ByType()]
 
 
 class _SentEvents(Fields):
@@ -137,8 +131,8 @@ noun(
     columns=" ".join(SESSION_COLUMNS),
     statuses="running idle rescheduling terminated",
     sample="sess_demo",
-    archived="It takes no messages any more; its events stay.",
-    deleted="Its events are deleted too: nobody can tell any more how its run ended.",
+    archived="An archived session accepts no more messages; its events are kept.",
+    deleted="Its events are deleted too, so the outcome of its run is lost.",
     has_name=False,
     takes_file=False,  # its fields may hold secrets
     moves=True,
@@ -164,6 +158,6 @@ noun(
     sample="sthr_demo",
     sample_of="sess_demo",
     type="session_thread",
-    archived="It takes no messages any more.",
+    archived="An archived thread accepts no more messages.",
     has_name=False,
 )

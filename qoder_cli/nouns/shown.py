@@ -19,7 +19,7 @@ Look = Callable[[Any], Any]  # makes what is shown of a value; None keeps it abs
 
 
 def _text(kind: Callable[[str], Any]) -> Look:
-    """Return a look that shows text alone, as this kind."""
+    """Return a look that shows only text, as this kind."""
     return lambda value: kind(value) if text(value) else None
 
 
@@ -41,11 +41,11 @@ def _joined(names: Sequence[Any]) -> Any:
 def _named(*keys: str) -> Look:
     """Return a look that lists objects by the first key that each has."""
 
-    def told(value: Any) -> Any:
+    def look(value: Any) -> Any:
         found = map(mapping, array(value))
         return _joined([next((text(each.get(key)) for key in keys if text(each.get(key))), "") for each in found])
 
-    return told
+    return look
 
 
 def tool_names(tools: Any) -> list[str]:
@@ -60,7 +60,7 @@ def tool_names(tools: Any) -> list[str]:
             found += array(tool.get("enabled_tools")) or [f"all but {' '.join(off)}" if off else "all"]
         elif kind.startswith("browser_toolset"):
             found.append("browser")
-        elif kind != "mcp_toolset":  # told with its server
+        elif kind != "mcp_toolset":  # shown with its server
             found.append(text(tool.get("name")) or kind)
     return found
 
@@ -143,8 +143,8 @@ _LOOKS: dict[Look, str] = {
 }
 _COLUMNS = {
     name: ((keys or name).split(","), look)
-    for look, told in _LOOKS.items()
-    for name, _, keys in (each.partition("=") for each in told.split())
+    for look, columns in _LOOKS.items()
+    for name, _, keys in (each.partition("=") for each in columns.split())
 }
 
 

@@ -122,7 +122,7 @@ class Noun:
     warned: Callable[[Raw], str] = _running  # what a question about one says besides
     row: Callable[[Raw], dict[str, Any]] | None = None  # in a list, where it is more than its columns
     first: tuple[str, ...] = ()  # those columns as they get room
-    sheet: Callable[[Raw, float | None], dict[str, Any]] | None = None  # the same of one alone, at a unix time
+    sheet: Callable[[Raw, float | None], dict[str, Any]] | None = None  # the same of a single one, at a unix time
     body: type[Fields] = Fields  # all that its creates and updates may hold
     in_file: type[Fields] | None = None  # what files may hold, where that is more
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else

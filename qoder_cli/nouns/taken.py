@@ -1,4 +1,4 @@
-"""Who has a name already, asked before something is created under it.
+"""Who has a name already, asked before something is created or renamed.
 
 It is no lock: two commands that look at the same moment can both create.
 """
@@ -20,10 +20,12 @@ Raw = dict[str, Any]
 _READ = 10  # things that are read singly, for each name
 
 
-def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = None) -> list[list[Raw]]:
+def holders(
+    app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = None, renamed: Collection[str] = ()
+) -> list[list[Raw]]:
     """Return, for each name, the things not archived that have it. Raises ApiError, also where nobody can tell.
 
-    `pages` are those of the whole list, if it was just read.
+    `pages` are those of the whole list, if it was just read. Things to be `renamed`, by id, may show no name.
     A list may lag behind: what this machine saw under a name is asked for too, and what a thing says
     of itself counts. One that is listed and cannot be found has the name: nothing is created on a doubt.
     """
@@ -32,14 +34,17 @@ def holders(app: App, noun: Noun, *names: str, pages: Iterable[Raw] | None = Non
         pages = app.client.pages(path_of(noun), {"limit": 100}, fresh=True)
     rows = {str(row["id"]): row for row in _listed(noun, found, pages)}
     here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
-    remembered = {as_remembered(name) for name in found}
-    rows |= {each.id: {} for each in here if each.name in remembered and each.id not in rows}
-    for number, (id, row) in enumerate(rows.items()):
+    unlisted: dict[str, Raw] = {}
+    for name in found:
+        these = [each.id for each in here if each.name == as_remembered(name) and each.id not in rows]
+        unlisted |= {id: {} for id in these[:_READ]}
+    read_singly = {*list(rows)[: _READ * len(found)], *unlisted}
+    for id, row in (rows | unlisted).items():
         now = row
-        if number < _READ * len(found):
+        if id in read_singly:
             now = _read(app, noun, id, row)
         known = _name_in(now) or _name_in(row)
-        if now and not known:
+        if now and not known and id not in renamed:
             raise _unclear(noun, f"{id} shows no name")
         if known in found and not now.get("archived_at"):
             found[known].append(now)
@@ -61,14 +66,17 @@ def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterato
 
 
 def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
+    """Return a thing as it is; as it is listed, if that is all there is. Raises ApiError."""
     try:
         return read(app, target_of(noun, id), fresh=True)
-    except NotFound:
-        return row
+    except NotFound as error:
+        if row or error.enveloped:
+            return row
+        raise _unclear(noun, f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
 
 
 def _unclear(noun: Noun, why: str) -> NoResponse:
-    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was created")
+    return NoResponse(f"{why}, so nobody can tell whether the name is taken; nothing was sent")
 
 
 def _name_in(raw: Raw) -> str:

@@ -83,7 +83,7 @@ def renew(app: App, session_id: str, id: str, token: str) -> None:
     if (field := TOKENS.get(str(kind))) is None:
         raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
     # No token is shown.
-    Update(app, target, resource, {field: token}, form_with(()), is_told=False).write().deliver()
+    Update(app, target, resource, {field: token}, form_with(()), is_shown=False).write().deliver()
 
 
 def _target(session_id: str, *id: str) -> Target:

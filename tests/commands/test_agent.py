@@ -435,6 +435,22 @@ def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelle
     assert [qoder(*words).code, qoder(*words).code] == [0, 6]
 
 
+@pytest.mark.parametrize("way", ["a proxy's 404", "ten rows without names"])
+def test_agent_create_leaves_a_name_seen_here_that_it_could_not_ask_for(
+    qoder: Qoder, service: Things, way: str
+) -> None:
+    service.lies["GET /agents"] = lambda page: {**page, "data": []}
+    assert qoder(*NEW).code == 0
+    code = 6
+    if way == "a proxy's 404":
+        code, service.instead[f"GET /agents/{service.made}"] = 7, [httpx.Response(404, html="<h1>Not found</h1>")]
+    else:
+        others = [service.keep("agents", WRITER | {"id": f"agent_{n}", "name": f"other-{n}"}) for n in range(2, 12)]
+        service.lies["GET /agents"] = lambda page: {**page, "data": [{"id": each["id"]} for each in others]}
+    ran = qoder(*NEW)
+    assert (ran.code, len(service.writes)) == (code, 1)
+
+
 def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, service: Things) -> None:
     qoder.stdin = "description: Notes\nmetadata: null\n"
     ran = qoder(*UPDATE, "-f", "-")

@@ -813,6 +813,26 @@ def test_deploy_apply_warns_where_it_cannot_read_back_or_list_afterwards(desk: D
     assert f"warning: {said.format(id=made[0])}{HOST}: No." in ran.err
 
 
+def test_deploy_apply_exits_9_where_neither_answer_nor_reading_back_shows_the_change(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", description="Old")
+
+    def short(done: httpx.Response) -> httpx.Response:
+        desk.service.instead[f"GET /deployments/{weekly.id}"] = [refusal(403, "permission_error", "No.")] * 9
+        return httpx.Response(200, json={"id": weekly.id, "type": "deployment"})
+
+    desk.service.after = [short]
+    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
+    assert (ran.code, actions(ran), len(desk.writes)) == (9, [("unknown", 9)], 1)
+
+
+def test_deploy_apply_waits_for_a_replica_that_lags_after_a_short_answer(desk: Desk) -> None:
+    weekly = desk.add(name="weekly", description="Old")
+    desk.goes_wrong("any:lagging=1")
+    desk.service.after = [lambda done: httpx.Response(200, json={"id": weekly.id, "type": "deployment"})]
+    ran = desk.apply_these({"name": "weekly", "description": "New"}, words=("--json",))
+    assert (ran.code, actions(ran), weekly.fields["description"]) == (0, [("changed", 0)], "New")
+
+
 @pytest.mark.parametrize("description", ["Theirs", "Mine"])
 def test_deploy_apply_exits_6_where_a_colleague_creates_it_just_before(desk: Desk, description: str) -> None:
     desk.service.meanwhile = [lambda: creates_weekly(desk, description)]

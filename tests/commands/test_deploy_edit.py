@@ -4,6 +4,7 @@ import json
 import signal
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.base.errors import InternalError, Signalled
@@ -217,6 +218,11 @@ def test_deploy_update_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
     desk.goes_wrong("agent:403")
     assert update(desk, weekly.id, "--agent", "agent_1").code == 0
     assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]  # which may change nothing
+    desk.goes_wrong()
+    kept = httpx.Response(200, json={"id": "agent_1", "type": "agent", "version": 4}, headers={"age": "60"})
+    desk.service.instead["GET /agents/agent_1"] = [kept] * 20  # by a proxy: there may be a newer version
+    assert update(desk, weekly.id, "--agent", "agent_1").code == 0
+    assert desk.writes == [(f"/deployments/{weekly.id}", {"agent": "agent_1"})]
 
 
 def test_deploy_update_pins_no_version_of_another_agent(qoder: Qoder) -> None:
@@ -244,6 +250,20 @@ def test_deploy_update_gives_no_name_that_another_has(desk: Desk, unique_names: 
     assert (ran.code, ran.out, desk.writes) == (6, "", [])
     assert "the name 'demo' is taken by dep_demo" in ran.error["message"]
     assert update(desk, "dep_minute", "--name", "minute").code == 0  # its own
+
+
+@pytest.mark.parametrize("way", ["update", "apply"])
+def test_deploy_gives_no_new_name_where_the_list_may_hide_who_has_it(desk: Desk, way: str) -> None:
+    def rename() -> Ran:
+        if way == "update":
+            return update(desk, "dep_minute", "--name", "weekly")
+        return desk.apply_these({"id": "dep_minute", "name": "weekly"})
+
+    desk.service.lies["GET /deployments"] = lambda page: {"data": []}
+    assert (rename().code, desk.writes) == (7, [])
+    desk.service.lies["GET /deployments"] = lambda page: {**page, "data": []}
+    assert create(desk).code == 0
+    assert (rename().code, len(desk.writes)) == (6, 1)
 
 
 @pytest.mark.parametrize("words", [["--description", "New"], ["--description", "New", "--dry-run"], ["--no-budget"]])

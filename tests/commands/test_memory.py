@@ -186,7 +186,7 @@ def test_memory_remove_leaves_what_was_written_meanwhile(qoder: Qoder, service: 
     ran = qoder("memory", "remove", "project", "conventions.md", "--yes", "--json")
     assert ran.code == 6
     assert memory(service, "conventions.md")["content"] == "theirs"
-    assert "written meanwhile" in ran.error["hint"]
+    assert "someone else has changed it" in ran.error["hint"]
 
 
 def test_memory_remove_removes_none_where_one_is_not_there(qoder: Qoder, service: Things) -> None:

@@ -276,6 +276,9 @@ def test_session_new_asks_for_an_environment_where_there_are_several(qoder: Qode
     ran = qoder(*NEW, "-m", "x")
     assert (ran.code, service.sent) == (2, [])
     assert "other (env_2)" in ran.err
+    service.lies["GET /environments"] = lambda page: {"data": page["data"][:1]}  # there may be more
+    assert (qoder(*NEW, "-m", "x").code, service.sent) == (7, [])
+    del service.lies["GET /environments"]
     other["archived_at"] = "2026-01-01T00:00:00Z"
     assert qoder(*NEW, "-m", "x").code == 0
 

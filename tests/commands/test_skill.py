@@ -116,6 +116,28 @@ def test_skill_upload_reads_names_not_in_lists(qoder: Qoder, service: Things, fo
     assert service.writes == ["POST /skills"]
 
 
+@pytest.mark.parametrize("silent", ["list", "row and version"])
+def test_skill_upload_creates_nothing_where_its_name_may_be_taken(
+    qoder: Qoder, service: Things, folder: Path, silent: str
+) -> None:
+    service.lies["GET /skills"] = lambda page: {"data": []}
+    if silent == "row and version":
+        service.lies["GET /skills"] = each_row(lambda row: {**row, "name": None})
+        service.lies[f"GET {VERSIONS}/2"] = lambda version: {**version, "name": None}
+    assert (qoder("skill", "upload", str(folder)).code, service.writes) == (7, [])
+
+
+@pytest.mark.parametrize("place", [0, 59])
+def test_skill_upload_asks_each_of_many_for_its_name(qoder: Qoder, service: Things, folder: Path, place: int) -> None:
+    for n in range(60):
+        row = {"id": f"skill_{n}", "type": "skill", "display_title": "x", "source": "custom", "latest_version": "1"}
+        service.keep("skills", row)
+        name = "monthly" if n == place else "other"
+        service.world.keep("skills.versions", row["id"], at=0, version="1", name=name, _files={})
+    assert qoder("skill", "upload", str(named(folder, "monthly"))).code == 0
+    assert service.writes == [f"POST /skills/skill_{place}/versions"]
+
+
 @pytest.mark.parametrize("top", ["", "release-notes/"])
 def test_skill_upload_sends_nothing_for_the_same_files(qoder: Qoder, service: Things, folder: Path, top: str) -> None:
     holds(service, skills.zipped({f"{top}{name}": content for name, content in FILES.items()}))

@@ -134,6 +134,14 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     assert put(qoder, "vcred_old", "--env").code == 0
 
 
+def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, service: Things) -> None:
+    variable(service)
+    service.lies[f"GET {LIST}"] = lambda page: {"data": []}
+    ran = put(qoder, "GITHUB_TOKEN", "--env")
+    assert (ran.code, service.writes) == (7, [])
+    assert "does not say whether it is whole" in ran.err
+
+
 def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
     raw = bearer(service, "docs", "https://a.example/mcp")

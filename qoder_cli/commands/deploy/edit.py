@@ -9,7 +9,7 @@ from qoder_cli.base.model import mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
 from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA, Making, taken
-from qoder_cli.deployments.lookup import deployment_id_of, find_deployment, read_all
+from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
@@ -99,7 +99,7 @@ def update(
       qoder deploy update nightly-report --schedule '30 8 * * 1-5' --dry-run
       qoder deploy update dep_demo --description 'A demo' --metadata team=core"""
     from qoder_cli.deployments.applying import turn
-    from qoder_cli.deployments.planning import at_latest, changing, with_ids
+    from qoder_cli.deployments.planning import at_latest, changing, named_like, with_ids
 
     cleared: dict[str, Any] = {}
     for is_cleared, given, name, nothing in (
@@ -124,7 +124,7 @@ def update(
         current = find_deployment(app, deployment_id_of(deployment, app))
         current_fields = settable(current)
         fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
-        others = list(read_all(app)) if typed.name not in (None, current.name) else []
+        others = named_like(app, {current.id: typed.name}) if typed.name and typed.name != current.name else []
         [declared] = with_ids(app, [declare_fields(fields)])
         if typed.agent is not None:
             [declared] = at_latest(app, [declared], [current])

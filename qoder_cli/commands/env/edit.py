@@ -21,7 +21,7 @@ from qoder_cli.nouns.env import LONGEST_SETUP
 from qoder_cli.nouns.table import NOUNS
 
 _ENV = NOUNS["env"]
-_NETWORK = option("--network", None, "What it can reach: open is everything, limited what is allowed.")
+_NETWORK = option("--network", None, "Network access: open (everything) or limited (only allowed hosts).")
 _SETUP = option("--setup", "TEXT|@FILE|-", "Script run before each session, at most 64 KB.")
 
 MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
@@ -43,7 +43,7 @@ class EnvironmentFields(NamedTuple):
     apt: Texts = several("--apt", "PACKAGE", "Debian package.")
     npm: Texts = several("--npm", "PACKAGE", "Node.js package.")
     setup: Text = _SETUP
-    self_hosted: bool = flag("--self-hosted", "Its sessions run on workers of your own.")
+    self_hosted: bool = flag("--self-hosted", "Run sessions on your own workers.")
     description: Text = editing.DESCRIPTION
     metadata: Texts = editing.METADATA
 
@@ -55,7 +55,7 @@ def create(app: App, typed: EnvironmentFields, making: editing.Making, file: Tex
     does not start if the setup script fails or takes over 10 minutes. ${VAR}
     in a file is expanded from the environment. Exits 6 if the name is taken,
     unless --if-missing or --allow-duplicate says what then; 9 if the response
-    was lost and no environment of ours is found: it is never created twice.
+    was lost and the new environment cannot be found. It is never created twice.
 
     Examples:
       qoder env create --name data --pip pandas --apt graphviz

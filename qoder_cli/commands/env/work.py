@@ -41,7 +41,7 @@ _STOP = Change("stop", "stopping", "stopped", "POST", "/stop", "stopping", shows
 
 
 def stats(app: App, env: str = _OF_ENV) -> None:
-    """Show how much work waits in an environment, and how many workers ask.
+    """Show how many work items are queued and how many workers are polling.
 
     Examples:
       qoder env work stats workers"""
@@ -54,7 +54,7 @@ def stop(
     app: App,
     env: str = _OF_ENV,
     work: str = _ONE,
-    force: bool = flag("--force", "At once, without letting its worker end it."),
+    force: bool = flag("--force", "Stop immediately instead of letting the worker finish."),
 ) -> None:
     """Stop a work item.
 
@@ -120,7 +120,7 @@ def heartbeat(
     env: str = _OF_ENV,
     work: str = _ONE,
     expected: str = option("--expected", "TIME", _EXPECTED, default=NO_HEARTBEAT),
-    ttl: int | None = option("--ttl", "SECONDS", "How long the lease shall last.", min=1),
+    ttl: int | None = option("--ttl", "SECONDS", "How long the lease lasts.", min=1),
 ) -> None:
     """Tell that a work item is still being worked on.
 

@@ -264,7 +264,7 @@ def _by_item(path: Path, had: list[Any], has: list[Any], *, in_order: bool) -> l
 
 
 def _may_become(item: Any, other: Any) -> bool:
-    """Return whether an item of a list may be another one, changed; a plain value is itself alone."""
+    """Return whether an item of a list may be another one, changed; a plain value is only itself."""
     if isinstance(item, list):
         return isinstance(other, list)
     if not isinstance(item, dict) or not isinstance(other, dict):

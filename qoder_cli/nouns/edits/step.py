@@ -79,7 +79,7 @@ class Step:
         return self.error is None and bool(self.changes)
 
     @property
-    def is_told(self) -> bool:
+    def is_shown(self) -> bool:
         """Whether a thing shows the changes."""
         return True
 
@@ -240,7 +240,7 @@ def _look_again(app: App, step: Step) -> None:
     now = read(app, step.target, params=step.form.params, fresh=True)
     if error := archived(step.target, now):
         raise error
-    is_so = step.is_told and _update_of(app, step).is_so(now) and not step.differs(now)
+    is_so = step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
     settable, label = step.form.settable, step.label
     if not is_so and not same(step.form, settable(now), settable(step.current or {})):
         _show_theirs(app, step, step.current or {}, now)
@@ -255,7 +255,7 @@ def _look_again(app: App, step: Step) -> None:
 
 
 def _update_of(app: App, step: Step) -> Update:
-    return Update(app, step.target, step.current or {}, step.body, step.form, is_told=step.is_told)
+    return Update(app, step.target, step.current or {}, step.body, step.form, is_shown=step.is_shown)
 
 
 def _show_theirs(app: App, step: Step, before: Raw, theirs: Raw) -> None:
@@ -299,16 +299,17 @@ def _verified(app: App, step: Step, written: Raw) -> Applied:
     try:
         found = _read_back(app, step, written)
     except ApiError as unread:
-        app.progress.warn(
-            f"{step.name} ({written['id']}) was {step.done}, but could not be read back: {unread.message}"
-        )
+        why = f"could not be read back: {unread.message}"
+        if step.write and step.current is not None and step.differs(written):
+            raise step.write.unknown(f"the response does not show it, and it {why}") from unread
+        app.progress.warn(f"{step.name} ({written['id']}) was {step.done}, but {why}")
         return result_of(step, step.done, written)
     kept = [change.path for change in step.differs(found)]
     if not kept:
         _heed_others(app, step, found)
         return result_of(step, step.done, found)
     what, hint = "reading it back still shows something else", "check again later"
-    if step.differs(written):  # else it may be a replica that lags
+    if _shows_otherwise(step, written):  # else it may be a replica that lags
         what, hint = "the server stored something else", "compare it with what you wanted"
     elif (unix(found.get("updated_at")) or 0.0) > (unix(written.get("updated_at")) or float("inf")):
         _show_theirs(app, step, written, found)
@@ -323,7 +324,7 @@ def _verified(app: App, step: Step, written: Raw) -> Applied:
 
 def _read_back(app: App, step: Step, written: Raw) -> Raw:
     def is_enough(found: Raw) -> bool:
-        return not step.differs(found) or bool(step.differs(written))
+        return not step.differs(found) or _shows_otherwise(step, written)
 
     target = target_of(step.noun, *step.parents, str(written["id"]))
     return poll(
@@ -333,3 +334,8 @@ def _read_back(app: App, step: Step, written: Raw) -> Raw:
         is_enough=is_enough,
         may_pass=lambda error: isinstance(error, NotFound),
     )
+
+
+def _shows_otherwise(step: Step, written: Raw) -> bool:
+    """Return whether the response to a write shows the thing, and not as wanted; it may show no more than the id."""
+    return name_of(written) is not None and bool(step.differs(written))

@@ -1,4 +1,4 @@
-"""Changing a thing, and never over what somebody else wrote meanwhile.
+"""Changing a thing, and never over what somebody else wrote in the meantime.
 
 A lost answer is settled by reading the thing back. It is sent again, also where nothing can have happened, only
 while the thing is still exactly as it was before; what somebody else wrote is kept for the error, whatever else is
@@ -25,7 +25,7 @@ _MARKS = ("version", "updated_at")  # what tells one state of a thing from anoth
 
 
 class Overtaken(CannotBe):
-    """Somebody else wrote meanwhile. `theirs` is the thing as they left it, `now` as it was read last."""
+    """Somebody else wrote in the meantime. `theirs` is the thing as they left it, `now` as it was read last."""
 
     theirs: Raw
     now: Raw
@@ -33,14 +33,14 @@ class Overtaken(CannotBe):
 
 @dataclass(eq=False, repr=False)
 class Update:
-    """The change of one thing that was read `before`, by a body. Where nothing shows it, it is not `is_told`."""
+    """The change of one thing that was read `before`, by a body. Where nothing shows it, it is not `is_shown`."""
 
     app: App
     target: Target
     before: Raw
     body: Raw
     form: Form
-    is_told: bool = field(default=True, kw_only=True)
+    is_shown: bool = field(default=True, kw_only=True)
     _mark: str | None = field(default=None, init=False)
     _theirs: Raw | None = field(default=None, init=False)
     _now: Raw = field(default_factory=dict, init=False)
@@ -50,7 +50,7 @@ class Update:
         """Return the write. It raises Overtaken, other QoderErrors; a stale `version` is a 409."""
         metadata = mapping(self.body.get("metadata"))
         is_markable = "metadata" in self.form.settable(self.before)
-        if not self.is_told and is_markable and has_room({**mapping(self.before.get("metadata")), **metadata}):
+        if not self.is_shown and is_markable and has_room({**mapping(self.before.get("metadata")), **metadata}):
             self._mark = str(uuid.uuid4())
             self.body = {**self.body, "metadata": {**metadata, KEY: self._mark}}
         write = object_write(
@@ -78,7 +78,7 @@ class Update:
             return found
 
         # A second is too coarse to say of a change that does not show that it was not made.
-        write.recovery = read_back._replace(settle=settle, already=already, can_rule_out=self.is_told)
+        write.recovery = read_back._replace(settle=settle, already=already, can_rule_out=self.is_shown)
         return write
 
     def _is_answer(self, found: Resource) -> bool:
@@ -86,7 +86,7 @@ class Update:
         raw = found.raw
         if not self.target.is_it(raw):
             return False
-        if self.form.is_read_back or not self.is_told:
+        if self.form.is_read_back or not self.is_shown:
             return True
         steps = self._steps(raw)
         is_next = steps == 1 or (steps is None and self._is_later(raw))
@@ -102,7 +102,7 @@ class Update:
             return
         self._now = raw = read(self.app, self.target, params=self.form.params, fresh=True)
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
-        is_still = self._steps(raw) in (None, 0) and (self.is_told or not self._has_moved(raw))
+        is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
             self._theirs = self._theirs or raw
             raise self._overtaken()
@@ -123,7 +123,7 @@ class Update:
             raise NoResponse(f"the response does not show which version of {self.target.id} it is")
         mark = _mark_in(raw)
         is_marked = mark is not None and mark not in (self._mark, _mark_in(self.before))
-        if not self.is_told and has_rest and not is_marked:
+        if not self.is_shown and has_rest and not is_marked:
             raise OutcomeUnknown("it was written to, and nothing shows by whom")
         self._theirs = self._theirs or raw
         if is_so:
@@ -150,7 +150,7 @@ class Update:
 
     def is_so(self, raw: Raw) -> bool:
         """Return whether it shows the change, and that what the change takes away is gone."""
-        if not self.is_told:
+        if not self.is_shown:
             return self._mark is not None and _mark_in(raw) == self._mark
         if not self.target.is_it(raw) or any(missing(self.form, self.body, raw)):
             return False
@@ -164,10 +164,10 @@ class Update:
         is_same = same(self.form, self.form.settable(raw), self.form.settable(self.before))
         is_dated = text(self.before.get("updated_at")) is not None
         is_still = self._steps(raw) in (None, 0) and not self._has_moved(raw)
-        return is_same and is_still and (is_dated or self.is_told)
+        return is_same and is_still and (is_dated or self.is_shown)
 
     def rest(self, raw: Raw) -> Raw:
-        """Return what can be set of it and this change leaves alone."""
+        """Return what can be set of it and this change does not touch."""
         settable = self.form.settable(raw)
         left = {name: value for name, value in settable.items() if name not in self.body}
         if "metadata" in self.body:
