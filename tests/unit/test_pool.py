@@ -148,7 +148,8 @@ def test_task_that_is_given_up_does_not_do_what_it_is_for(is_early: bool) -> Non
         go_on.wait(30)
         return OK
 
-    task = Pending(call).start()
+    task = Pending(call)  # named before it starts: `call` uses it at once
+    task.start()
     if not is_early:
         assert has_committed.wait(30)
     with pytest.raises(NoResponse) as late:
