@@ -77,7 +77,7 @@ def plan(app: App, declared: Sequence[Declared], *, repin: bool, send_secrets: b
             steps.append(creating(one))
         else:
             steps.append(changing(one, current, deployments, repin=repin, send_secrets=send_secrets))
-    if problems := list(_problems(steps, deployments)):
+    if problems := list(problems_of(steps, deployments)):
         raise BadFiles(problems)
     return steps
 
@@ -209,7 +209,7 @@ def _place_of(resource: Mapping[str, Any]) -> str:
     return str(resource.get("url")).lower().rstrip("/").removesuffix(".git")
 
 
-def _problems(steps: Sequence[DeploymentStep], deployments: Sequence[Deployment]) -> Iterator[str]:
+def problems_of(steps: Sequence[DeploymentStep], deployments: Sequence[Deployment]) -> Iterator[str]:
     """Yield ambiguous names, incomplete creates, two files for one deployment, and tokens that would be lost."""
     first: dict[str, DeploymentStep] = {}
     for step in steps:

@@ -194,16 +194,21 @@ def name_in(files: Files, path: str) -> str:
 def find(app: App, name: str) -> Raw | None:
     """Return our skill of this name, if there is one. Raises UsageError for several."""
     rows = alive(app.client, _SKILL, whole=True)
-    ours = [each for each in rows if _source(each) in (None, "custom")]
+    ours = list(filter(is_ours, rows))
     named = [each for each in ours if each.get("name") == name]
     if not named:
         silent = [each for each in ours if not text(each.get("name"))]
-        names = in_order(lambda each: _name_of(app, each), silent, at_a_time=_AT_A_TIME)
+        names = in_order(lambda each: name_of(app, each), silent, at_a_time=_AT_A_TIME)
         named = [each for each, its in zip(silent, names, strict=True) if its == name]
     if len(named) > 1:
         found = ", ".join(str(each["id"]) for each in named)
         raise UsageError(f"{len(named)} skills are named {name!r}", hint=f"remove all but one: {found}")
     return next(iter(named), None)
+
+
+def is_ours(raw: Raw) -> bool:
+    """Return whether a skill is of our own, and not the service's."""
+    return _source(raw) in (None, "custom")
 
 
 def _source(raw: Raw) -> str | None:
@@ -218,7 +223,7 @@ def newest(raw: Raw) -> str | None:
     return str(found)
 
 
-def _name_of(app: App, skill: Raw) -> str | None:
+def name_of(app: App, skill: Raw) -> str | None:
     """Return the name of a skill's newest version; without one, its title. Raises ApiError."""
     version = newest(skill)
     if version is None:

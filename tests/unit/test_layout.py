@@ -22,6 +22,7 @@ ROOMS = (
     "help",
     "api",
     "runs",
+    "stack",
     "deployments",
     "sessions",
     "files",

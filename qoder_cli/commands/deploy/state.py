@@ -1,18 +1,15 @@
 """`qoder deploy list`, `pause`, `unpause` and `archive`."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError
-from qoder_cli.base.model import Deployment
 from qoder_cli.cli.options import ALLOW_EMPTY, DEPLOYMENTS, is_list
 from qoder_cli.commands.generic import change_command, change_things, list_command, things_named
+from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
 from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.table import NOUNS
-
-Raw = dict[str, Any]
 
 _DEPLOY = NOUNS["deploy"]
 
@@ -20,16 +17,6 @@ _DEPLOY = NOUNS["deploy"]
 def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
     """Return the ids of deployments, or the error of each. Raises UsageError, ApiError."""
     return Names(app).ids_of(_DEPLOY, typed)
-
-
-def _is(state: str) -> Callable[[Raw], bool]:
-    return lambda raw: Deployment(raw).state == state
-
-
-PAUSE = Change("pause", "pausing", "paused", "POST", "/pause", "paused", shows=_is("paused"), can_be_undone=True)
-UNPAUSE = Change(
-    "unpause", "unpausing", "unpaused", "POST", "/unpause", "active", shows=_is("active"), can_be_undone=True
-)
 
 
 def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:

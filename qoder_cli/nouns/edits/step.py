@@ -28,7 +28,18 @@ FIRST = ("name", "action", "changes", "error", "id", "file")  # as there is room
 _LAG = (0.5, 0.5, 1.0, 2.0)  # seconds between two looks at a replica that lags
 
 Action = Literal[
-    "created", "changed", "unchanged", "would_create", "would_change", "failed", "unknown", "not_attempted"
+    "created",
+    "changed",
+    "unchanged",
+    "archived",
+    "deleted",
+    "would_create",
+    "would_change",
+    "would_archive",
+    "would_delete",
+    "failed",
+    "unknown",
+    "not_attempted",
 ]
 
 
@@ -181,7 +192,7 @@ def give_up(step: Step) -> Applied:
     if write is None or not write.is_open_or_done:
         return result_of(step, "not_attempted")
     if write.result is None:
-        return _failed(step, write.unknown("interrupted before it was confirmed"))
+        return failed(step, write.unknown("interrupted before it was confirmed"))
     return result_of(step, step.done, write.result.value.raw)
 
 
@@ -209,14 +220,15 @@ def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
     except Closed:
         raise
     except QoderError as error:
-        return _failed(step, _explained(app, step, error))
+        return failed(step, _explained(app, step, error))
     except Exception as error:  # a bug must not leave its step open for ever
         why = f"a bug in qoder: {type(error).__name__}: {error}"
         is_open = step.write is not None and step.write.may_have_acted
-        return _failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
+        return failed(step, step.write.unknown(why) if step.write and is_open else InternalError(why))
 
 
-def _failed(step: Step, error: QoderError) -> Applied:
+def failed(step: Step, error: QoderError) -> Applied:
+    """Return the result of a step whose write failed, or is in doubt."""
     return result_of(step, "unknown" if isinstance(error, OutcomeUnknown) else "failed", error=error)
 
 

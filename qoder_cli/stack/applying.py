@@ -1,0 +1,361 @@
+"""Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
+from qoder_cli.base.model import Deployment, Resource, mapping
+from qoder_cli.base.pool import Pool
+from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
+from qoder_cli.deployments.planning import changing, creating
+from qoder_cli.deployments.step import DeploymentStep
+from qoder_cli.files import skill as skills
+from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
+from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.nouns import files, secrets
+from qoder_cli.nouns.edits import step as edits
+from qoder_cli.nouns.edits.create import creating as creating_once
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.step import Applied, give_up, result_of, without_writing
+from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
+from qoder_cli.nouns.shown import name_of
+from qoder_cli.nouns.table import NOUNS, operation, path_of
+from qoder_cli.nouns.taken import holders
+from qoder_cli.stack.folder import TYPE_OF
+from qoder_cli.stack.marks import owner_of
+from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing
+
+Raw = dict[str, Any]
+
+AT_A_TIME = 8  # things that are written
+_FINE = ("created", "changed", "unchanged")
+_KINDS = {**TYPE_OF, CREDENTIAL: "credential", ENTRY: "memory", FILE: "file"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(Applied):
+    """What became of one thing of the folder, or of one that was pruned."""
+
+    kind: str
+    file: str | None
+
+    @classmethod
+    def of(cls, item: Item, applied: Applied) -> "Made":
+        """Return a result with the kind and the file of the thing."""
+        known = {
+            name: getattr(applied, name) for name in ("typed", "found", "error", "attempted", "more", "step", "action")
+        }
+        return cls(**known, kind=_KINDS[item.thing.noun.words], file=item.thing.file)
+
+    def as_json(self) -> Raw:
+        found = super().as_json()
+        more = {"kind": self.kind, "file": self.file}
+        if self.found is not None:
+            more["version"] = self.found.raw.get("version", self.found.raw.get("latest_version"))
+        return {**found, **more}
+
+    def row(self) -> Raw:
+        row = super().row()
+        return {"kind": self.kind, **row}
+
+
+def kind_of(thing: Thing) -> str:
+    """Return what JSON and tables call the kind of a thing."""
+    return _KINDS[thing.noun.words]
+
+
+def as_planned(item: Item) -> Made:
+    """Return the result of a thing that is not written."""
+    return Made.of(item, without_writing(item.step))
+
+
+def apply_all(app: App, planner: Planner, plan: Plan, on_done: Callable[[Item, Made], None]) -> Signalled | None:
+    """Write the items of a plan, in the order of what they need. Return the signal that ended this, if any.
+
+    `on_done` gets each item and its result, in this thread. What needs a thing that failed is not attempted.
+    """
+    items = plan.items
+    number_of = {item: number for number, item in enumerate(items)}
+    waits = {item: len({*item.needs}) for item in items}
+    needed_by: dict[Item, list[Item]] = {item: [] for item in items}
+    for item in items:
+        for need in {*item.needs}:
+            needed_by[need].append(item)
+
+    def work(number: int) -> Applied:
+        try:
+            return write(app, planner, items[number], pace)
+        except Closed:
+            return give_up(items[number].step)
+
+    def told(number: int, applied: Applied) -> None:
+        item = items[number]
+        if item.result is None:
+            settle(item, applied)
+        pool.give(number_of[each] for each in ready if each.result is None)
+        ready.clear()
+
+    def settle(item: Item, applied: Applied) -> None:
+        item.result = Made.of(item, applied)
+        on_done(item, item.result)
+        for each in needed_by[item]:
+            waits[each] -= 1
+            if each.result is not None:
+                continue
+            if applied.action not in _FINE or applied.error is not None:
+                step = each.step
+                step.error = step.error or Rejected(
+                    f"{each.thing.label} was not attempted: it needs {item.thing.label}", hint="apply again"
+                )
+                settle(each, result_of(step, "not_attempted"))
+            elif waits[each] == 0:
+                ready.append(each)
+
+    ready: list[Item] = []
+    inbox = SimpleQueue[Any]()
+    pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
+    pool = Pool(work, told, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
+    try:
+        pool.give(number_of[item] for item in items if not waits[item])
+        pool.hear(app.progress.beat)
+    except Signalled as signalled:
+        pace.close()
+        pool.stop(LAST_WORDS, lambda number: give_up(items[number].step))
+        return signalled
+    return None
+
+
+def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
+    """Write one thing. Raises only Closed, Signalled."""
+    try:
+        if any(need.step.is_open for need in item.needs):
+            planner.again(item)
+        if not item.step.is_open:
+            return without_writing(item.step)
+        words = item.thing.noun.words
+        if words == "skill":
+            return _done(
+                item, skills.upload(app, item.thing.name, item.thing.content, item.current, item.step.body), pace
+            )
+        if words == FILE:
+            [(name, content)] = item.thing.content.items()
+            item.step.write = files.upload(app, name, content, item.step.body)
+            return _done(item, item.step.write.deliver().raw, pace)
+        if words == CREDENTIAL:
+            return _credential(app, item, pace)
+        if isinstance(item.step, DeploymentStep):
+            return _deployment(app, planner, item, pace)
+        return edits.apply(app, item.step, pace)
+    except Closed:
+        raise
+    except QoderError as error:
+        return edits.failed(item.step, error)
+
+
+def _done(item: Item, raw: Raw, pace: Pace) -> Applied:
+    known = {
+        **(item.current or {}),
+        **({"latest_version": raw["version"]} if item.current and "version" in raw else raw),
+    }
+    return result_of(item.step, item.step.done, known)
+
+
+def _credential(app: App, item: Item, pace: Pace) -> Applied:
+    """Put a credential: a secret that is replaced goes where the old one went, and nowhere else."""
+    step, fields = item.step, item.thing.fields
+    auth = mapping(fields.get("auth"))
+    if step.current is None:  # what comes back shows no secret, so nothing is compared
+        what = f"creating {item.thing.label}"
+        step.write = creating_once(app, step.noun, step.body, *step.parents, what=what, pace=pace)
+        return result_of(step, "created", step.write.deliver().raw)
+    if auth.get("type") not in secrets.PLACES:
+        error = Rejected(
+            f"{step.label}: an OAuth credential is not changed by apply; nothing was sent",
+            hint="archive it, then apply again",
+        )
+        return edits.failed(step, error)
+    pace.wait_turn()
+    raw = secrets.put(app, step.parents[0], str(step.current["id"]), dict(auth), lambda sentence: None)
+    return result_of(step, "changed", raw)
+
+
+def _deployment(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
+    """Write a deployment so that it never fires while it is to be paused.
+
+    A new one is created without its schedule, paused, and given the schedule then; one that is there is paused before
+    it changes, and unpaused after it.
+    """
+    step = item.step
+    assert isinstance(step, DeploymentStep)  # asked only for deployments
+    wants_pause = item.thing.paused
+    if step.current is None and wants_pause:
+        return _created_paused(app, planner, item, step, pace)
+    state = Deployment(step.current or {}).state
+    is_other = wants_pause is not None and step.current is not None and wants_pause != (state == "paused")
+    if not is_other:
+        step.changes = [change for change in step.changes if change.path != "paused"]
+        return edits.apply(app, step, pace) if step.is_open else without_writing(step)
+    found = Resource(step.current or {})
+    if wants_pause:
+        found = _paused(app, step, PAUSE, pace)
+        step.current = {**(step.current or {}), **found.raw}
+    if step.body:
+        step.changes = [change for change in step.changes if change.path != "paused"]
+        applied = edits.apply(app, step, pace)
+        if applied.error is not None or applied.found is None:
+            return applied
+        found = applied.found
+    if not wants_pause:
+        found = _paused(app, step, UNPAUSE, pace)
+    return result_of(step, "changed", found.raw)
+
+
+def _paused(app: App, step: edits.Step, change: Any, pace: Pace) -> Resource:
+    write = ending(app, step.target, change)
+    write.pace = pace
+    step.write = write
+    return write.send().value
+
+
+def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep, pace: Pace) -> Applied:
+    """Create a deployment that is never awake: without its schedule, paused, then as it is wanted."""
+    whole = dict(step.wanted)
+    marks = {key: value for key, value in mapping(step.body.get("metadata")).items() if key.startswith("qoder_")}
+    fields = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
+    fields |= {"metadata": {key: value for key, value in mapping(whole.get("metadata")).items() if key not in marks}}
+    first = creating(step.declared.__class__(**{**vars(step.declared), "fields": fields}))
+    if marks:
+        add_marks(first, marks)
+    applied = edits.apply(app, first, pace)
+    item.step.write = first.write
+    if applied.error is not None or applied.found is None:
+        return applied
+    first.current = applied.found.raw
+    found = _paused(app, first, PAUSE, pace)
+    if whole.get("schedule"):
+        now = Deployment(read(app, first.target, fresh=True))
+        declared = step.declared.__class__(**{**vars(step.declared), "fields": {"schedule": whole["schedule"]}})
+        then = changing(declared, now, [], repin=False)
+        last = edits.apply(app, then, pace)
+        if last.error is not None or last.found is None:
+            return edits.failed(step, last.error) if last.error else last
+        found = last.found
+    return result_of(step, "created", found.raw)
+
+
+# Two applies at once.
+
+
+def look_again(app: App, plan: Plan) -> None:
+    """Refuse to create what was created since the plan was shown. Raises ApiError."""
+    by_noun: dict[str, list[Item]] = {}
+    for item in plan.items:
+        if (
+            item.step.is_open
+            and item.current is None
+            and item.thing.noun.words in ("env", "vault", "memory", "agent", "deploy")
+        ):
+            by_noun.setdefault(item.thing.noun.words, []).append(item)
+    for words, items in by_noun.items():
+        found = holders(app, NOUNS[words], *(item.thing.name for item in items))
+        for item, there in zip(items, found, strict=True):
+            if there:
+                ids = ", ".join(str(each["id"]) for each in there[:5])
+                item.step.error = Rejected(
+                    f"{item.thing.label} was created in the meantime ({ids}); nothing was changed",
+                    hint="apply again to see what differs from it",
+                )
+
+
+def find_twins(app: App, plan: Plan) -> None:
+    """Put an error on each thing that was created and whose name someone else's thing has, too."""
+    created = [item for item in plan.items if item.result and item.result.action == "created" and item.result.found]
+    for words in dict.fromkeys(item.thing.noun.words for item in created):
+        noun = NOUNS[words]
+        if words not in TYPE_OF:
+            continue
+        try:
+            pages = list(app.client.pages(path_of(noun), {"limit": 100}, fresh=True))
+        except ApiError as unread:
+            app.progress.warn(
+                f"unknown whether someone else created a {noun.called} of the same name: {unread.message}"
+            )
+            continue
+        rows = [row for page in pages for row in map(mapping, page["data"]) if not row.get("archived_at")]
+        for item in created:
+            if item.thing.noun.words != words or item.result is None or item.result.found is None:
+                continue
+            id = item.result.found.id
+            others = {str(row.get("id")) for row in rows if name_of(row) == item.thing.name} - {id}
+            if others:
+                message = f"{item.thing.label} ({id}) was created, and someone else created another of this name: "
+                how = "delete" if operation(noun, "archive") is None else "archive"
+                words_to = " ".join((*noun.words.split(), how))
+                error = Rejected(
+                    message + ", ".join(sorted(others)), hint=f"{how} the one you do not want: qoder {words_to} ID"
+                )
+                item.result = item.result.with_(error=error)
+
+
+# What no file declares any more.
+
+
+def prune(app: App, plan: Plan, stack: str, on_done: Callable[[Made], None]) -> None:
+    """Archive, or delete where that is all there is, what the stack has and no file declares. Raises Signalled."""
+    for each in plan.doomed:
+        on_done(_pruned(app, each, stack))
+
+
+def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
+    noun = doomed.noun
+    target = target_of(noun, str(doomed.raw["id"]))
+    thing = Thing(noun, "", 0, name_of(doomed.raw) or target.id)
+    step = ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
+    change = ARCHIVE if operation(noun, "archive") else DELETE
+    try:
+        now = read(app, target, fresh=True)
+        name = (
+            None
+            if noun.words != "skill"
+            else (str(mapping(now.get("metadata")).get("qoder_stack")).split("/", 2) + [""] * 2)[2]
+        )
+        if owner_of(noun, now, name) != stack:
+            raise Rejected(
+                f"{doomed.label} does not carry the mark of the stack {stack} any more; it was kept",
+                hint="see who changed it",
+                next=app.looking(*target.look),
+            )
+        if now.get("archived_at"):
+            found = now
+        else:
+            step.write = ending(app, target, change)
+            found = step.write.send().value.raw
+        applied = result_of(
+            step, "archived" if change is ARCHIVE else "deleted", {**doomed.raw, **found, "id": target.id}
+        )
+    except NotFound:
+        applied = result_of(step, "deleted", doomed.raw)
+    except QoderError as error:
+        applied = edits.failed(step, error)
+    return _made(doomed, applied)
+
+
+def as_doomed(doomed: Doomed) -> Made:
+    """Return the result of what would be pruned."""
+    noun = doomed.noun
+    thing = Thing(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
+    step = ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
+    action: Any = "would_archive" if operation(noun, "archive") else "would_delete"
+    return _made(doomed, result_of(step, action))
+
+
+def _made(doomed: Doomed, applied: Applied) -> Made:
+    known = {
+        name: getattr(applied, name) for name in ("typed", "found", "error", "attempted", "more", "step", "action")
+    }
+    return Made(**known, kind=_KINDS[doomed.noun.words], file=None)

@@ -1,0 +1,284 @@
+"""The files of a stack's folder: which there are, what kind of thing each declares, and what `qoder.yaml` says."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple
+
+from qoder_cli.base.plainfile import open_at_once, reason_of
+from qoder_cli.files.load import read, trees
+from qoder_cli.files.skill import MAIN
+from qoder_cli.files.tree import BadFiles, Node, Problem
+
+# The folder of each kind, in the order in which things are made, and the `type` of one.
+FOLDERS = {
+    "environments": "env",
+    "vaults": "vault",
+    "memory_stores": "memory",
+    "skills": "skill",
+    "agents": "agent",
+    "deployments": "deploy",
+}
+TYPES = {
+    "environment": "env",
+    "vault": "vault",
+    "memory_store": "memory",
+    "skill": "skill",
+    "agent": "agent",
+    "deployment": "deploy",
+}
+KINDS = tuple(FOLDERS.values())
+TYPE_OF = {noun: type for type, noun in TYPES.items()}
+ROOT_FILE = "qoder.yaml"
+WHAT = "the files"  # in the first line of an error
+STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+_SUFFIXES = (".yaml", ".yml", ".json", ".md")
+_IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
+_PEEKED = 65_536  # bytes of a file that are searched for its type
+_TYPE = re.compile(rb"""^type[ \t]*:[ \t]*["']?(\w+)""", re.MULTILINE)
+_JSON_TYPE = re.compile(rb'"type"\s*:\s*"(?:agent|environment|skill|memory_store|vault|deployment)"')
+_FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_NAMED_KIND = re.compile(rf"({'|'.join(TYPES)})[_-]", re.IGNORECASE)
+
+
+class Source(NamedTuple):
+    """A file, or the folder of a skill, and the kind of what it declares."""
+
+    path: str  # as it is shown
+    kind: str
+
+
+class Document(NamedTuple):
+    """What a file declares: its fields, and the text below its front matter."""
+
+    node: Node
+    text: str | None = None
+    text_line: int = 0
+
+
+class Fence(NamedTuple):
+    """Where a stack lives, as `qoder.yaml` says; None where it does not."""
+
+    region: str | None = None
+    base_url: str | None = None
+    workspace_id: str | None = None
+
+
+@dataclass
+class Folder:
+    """What was found: the files, the stack's name, its fence."""
+
+    sources: list[Source] = field(default_factory=list)
+    root: str = ""  # the folder of qoder.yaml; else the one typed
+    stack: str | None = None
+    fence: Fence = field(default_factory=Fence)
+    is_whole: bool = False  # whether all of the folder that has qoder.yaml is meant
+    problems: list[str] = field(default_factory=list)
+
+
+def find(paths: Sequence[str]) -> Folder:
+    """Return the files that paths mean, folders with all that is below. Raises BadFiles if one cannot be read."""
+    found = Folder()
+    roots = {_root_above(path) for path in paths}
+    if len(roots) > 1:
+        raise BadFiles([f"{' and '.join(paths)} belong to different stacks; apply one at a time"], WHAT)
+    [root] = roots
+    found.root = root or (paths[0] if os.path.isdir(paths[0]) else os.path.dirname(paths[0]) or ".")
+    try:
+        if root is not None:
+            found.stack, found.fence = _settings_of(os.path.join(root, ROOT_FILE))
+        known: dict[str, None] = {}
+        for path in paths:
+            for source in _of_path(path, os.path.realpath(found.root), found.problems):
+                identity = os.path.realpath(source.path)
+                if identity not in known:
+                    known[identity] = None
+                    found.sources.append(source)
+    except Problem as problem:
+        found.problems.append(problem.located(""))
+    found.is_whole = root is not None and any(os.path.realpath(path) == os.path.realpath(root) for path in paths)
+    return found
+
+
+def _root_above(path: str) -> str | None:
+    """Return the folder, this one or one above, that has a qoder.yaml."""
+    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    while True:
+        if os.path.isfile(os.path.join(folder, ROOT_FILE)):
+            return folder
+        above = os.path.join(folder, "..") if set(folder.split(os.sep)) <= {".", "..", ""} else os.path.dirname(folder)
+        above = above or "."
+        if os.path.realpath(above) == os.path.realpath(folder):
+            return None
+        folder = above
+
+
+def _settings_of(path: str) -> tuple[str | None, Fence]:
+    """Return what a qoder.yaml says. Raises BadFiles."""
+    problems: list[Problem] = []
+    said: dict[str, Any] = {}
+    try:
+        documents = [each for each in trees(path, read(path, stdin=None), problems) if each.content is not None]
+        if len(documents) > 1 or not all(isinstance(each.content, dict) for each in documents):
+            raise Problem("must be one mapping of fields")
+        for name, node in (item for each in documents for item in each.items()):
+            said[str(name)] = node.content
+            if name not in ("stack", *Fence._fields):
+                known = ", ".join(("stack", *Fence._fields))
+                problems.append(Problem(f"unknown field (known: {known})", line=node.line, path=(name,)))
+            elif not isinstance(node.content, str) or not node.content.strip():
+                problems.append(Problem("must be text", line=node.line, path=(name,)))
+            elif name == "stack" and not STACK_NAME.fullmatch(node.content):
+                text = "must be letters, digits, hyphens, dots or underscores, at most 63"
+                problems.append(Problem(text, line=node.line, path=(name,)))
+    except Problem as problem:
+        problems.append(problem)
+    if problems:
+        raise BadFiles([problem.located(path) for problem in problems], ROOT_FILE)
+    return said.get("stack"), Fence(*(said.get(name) for name in Fence._fields))
+
+
+def _of_path(path: str, root: str, problems: list[str]) -> Iterator[Source]:
+    """Yield the files of a path that was typed. Raises Problem."""
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
+            problems.append(Problem("does not exist").located(path))
+        elif os.path.basename(path) != ROOT_FILE:
+            kind = "skill" if os.path.basename(path) == MAIN else _kind_of(path)
+            if kind is None:
+                problems.append(Problem(_UNKNOWN).located(path))
+            else:
+                yield Source(os.path.dirname(path) or "." if kind == "skill" else path, kind)
+        return
+    yield from _of_folder(path, root, problems)
+
+
+_UNKNOWN = (
+    "what it declares is not clear; put it into a folder such as agents/,"
+    " begin its name with agent_, or add type: agent"
+)
+
+
+def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
+    """Yield the files of a folder and of those below."""
+    if os.path.isfile(os.path.join(folder, MAIN)):
+        yield Source(folder, "skill")
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(Problem(f"cannot be listed: {reason_of(error)}").located(folder))
+        return
+    entries = [each for each in entries if not each.name.startswith(".") and each.name not in _IGNORED]
+    here = [os.path.join(folder, each.name) if folder != "." else each.name for each in entries]
+    is_of_stores = os.path.basename(os.path.abspath(folder)) == "memory_stores"
+    stores = {os.path.splitext(name)[0] for name in here if _kind_of(name) == "memory"} if is_of_stores else set()
+    for entry, path in zip(entries, here, strict=True):
+        if entry.is_symlink() and not _is_within(path, root):
+            if entry.name.lower().endswith(_SUFFIXES) or entry.is_dir():
+                problems.append(Problem("is a link that leads out of the folder; copy the file instead").located(path))
+        elif entry.is_dir(follow_symlinks=False):
+            if not is_of_stores:
+                yield from _of_folder(path, root, problems)
+            elif path not in stores:
+                text = f"has no {entry.name}.yaml beside it, which declares the memory store"
+                problems.append(Problem(text).located(path))
+        elif entry.name.lower().endswith(_SUFFIXES) and entry.is_file() and entry.name != ROOT_FILE:
+            kind = _kind_of(path)
+            if kind is not None and not _is_text_about(path):
+                yield Source(path, kind)
+
+
+def _is_within(path: str, root: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.join(root, ""))
+
+
+def _is_text_about(path: str) -> bool:
+    """Return whether a Markdown file declares nothing: a README without front matter."""
+    name = os.path.basename(path).lower()
+    return name.startswith("readme") and name.endswith(".md") and not _peek(path).startswith(b"---")
+
+
+def _kind_of(path: str) -> str | None:
+    """Return the noun of what a file declares: by its `type`, its folder, or its name; None if it declares nothing."""
+    if not path.lower().endswith(_SUFFIXES) or os.path.isdir(path):
+        return None
+    if kind := TYPES.get(_type_in(path)):
+        return kind
+    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    if folder in FOLDERS:
+        return FOLDERS[folder]
+    named = _NAMED_KIND.match(os.path.basename(path))
+    return TYPES[named[1].lower()] if named else None
+
+
+def _type_in(path: str) -> str:
+    """Return the `type` at the top of a file; empty if there is none."""
+    begins = _peek(path)
+    if begins.lstrip()[:1] in (b"{", b"["):
+        if not _JSON_TYPE.search(begins):  # of most files there is no need to read more
+            return ""
+        try:
+            found = json.loads(begins if len(begins) < _PEEKED else read(path, stdin=None))
+        except (ValueError, Problem):
+            return ""
+        first = found[0] if isinstance(found, list) and found else found
+        return str(first.get("type")) if isinstance(first, dict) else ""
+    if path.lower().endswith(".md"):
+        front = _FRONT.match(begins.decode("utf-8", "replace"))
+        begins = front[1].encode() if front else b""
+    match = _TYPE.search(begins)
+    return match[1].decode() if match else ""
+
+
+def _peek(path: str) -> bytes:
+    try:
+        with open_at_once(path) as file:
+            return file.read(_PEEKED) or b""
+    except (OSError, ValueError):
+        return b""
+
+
+def documents_of(path: str, problems: list[Problem], *, stdin: IO[str] | None = None) -> Iterator[Document]:
+    """Yield what a YAML, JSON or Markdown file declares. Raises Problem."""
+    text = read(path, stdin=stdin)
+    if not path.lower().endswith(".md"):
+        for tree in trees(path, text, problems):
+            if isinstance(tree.content, list):
+                yield from (Document(item) for item in tree.content)
+            elif tree.content is not None:
+                yield Document(tree)
+        return
+    front = _FRONT.match(text)
+    if front is None:
+        what = "its front matter has no end: add a line of ---"
+        if not text.startswith("---"):
+            what = "has no front matter: begin it with a line of ---, its fields, and another line of ---"
+        raise Problem(what, line=1)
+    found = [each for each in trees(f"{path}.yaml", "\n" + front[1], problems) if each.content is not None]
+    if len(found) != 1:
+        raise Problem("its front matter must be one mapping of fields", line=1)
+    below = text[front.end() :]
+    line = text.count("\n", 0, front.end()) + 1
+    yield Document(found[0], below.strip("\n") or None, line)
+
+
+def entries_of(path: str) -> Mapping[str, str]:
+    """Return the entries of a memory store by their paths: the texts in the folder of its name. Raises Problem."""
+    folder = os.path.splitext(path)[0]
+    found: dict[str, str] = {}
+    if not os.path.isdir(folder):
+        return found
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = os.path.join(place, name)
+            if name.startswith(".") or not name.lower().endswith(".md"):
+                continue
+            if os.path.islink(file) and not _is_within(file, os.path.realpath(folder)):
+                raise Problem(f"{os.path.relpath(file, folder)} is a link that leads out of the folder")
+            found[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
+    return found

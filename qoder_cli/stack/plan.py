@@ -1,0 +1,712 @@
+"""What an apply would do: each thing of the folder beside what the server has, and what would be pruned."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import QoderError, Rejected
+from qoder_cli.base.ids import nearest
+from qoder_cli.base.model import Deployment, array, mapping, text
+from qoder_cli.base.times import unix
+from qoder_cli.base.tokens import few
+from qoder_cli.deployments.planning import changing, creating, problems_of
+from qoder_cli.deployments.step import DeploymentStep
+from qoder_cli.files import normal
+from qoder_cli.files import skill as skills
+from qoder_cli.files.load import Declared as DeclaredDeployment
+from qoder_cli.files.tree import BadFiles, Path
+from qoder_cli.nouns import memories
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets
+from qoder_cli.nouns.edits.forms import form_of, form_with
+from qoder_cli.nouns.edits.step import Applied, Step
+from qoder_cli.nouns.edits.thing import archived
+from qoder_cli.nouns.secrets import PLACES
+from qoder_cli.nouns.shown import found_at, name_of
+from qoder_cli.nouns.table import NOUNS, Noun, operation
+from qoder_cli.stack.folder import KINDS, WHAT
+from qoder_cli.stack.marks import (
+    APPLIED,
+    CONTENT,
+    STACK,
+    content_digest,
+    digest,
+    has_room,
+    mark_of,
+    marked,
+    owner_of,
+    record_of,
+    recorded,
+)
+from qoder_cli.stack.server import Server
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Ref, Thing
+
+Raw = dict[str, Any]
+
+_LISTED = 10  # ids or names that an error lists
+_SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of a credential's `auth`
+_CREDENTIAL_FIELDS = ("auth", "display_name", "metadata")
+
+
+class Options(NamedTuple):
+    """How a folder is applied, as typed."""
+
+    adopt: bool = False
+    repin: bool = False
+    prune: bool = False
+    prune_all: bool = False
+    send_secrets: bool = False
+    only: tuple[str, ...] = ()
+
+
+class New(str):
+    """Stands for the id or the version of something that does not exist yet."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ThingStep(Step):
+    """One thing of a folder but a deployment, and what to do about it."""
+
+    thing: Thing
+
+    @property
+    def place(self) -> str | None:
+        return self.thing.place
+
+    @property
+    def name(self) -> str:
+        return self.thing.name
+
+
+@dataclass(eq=False)
+class Item:
+    """One thing of the plan: what to do, what it waits for, and what came of it."""
+
+    thing: Thing
+    step: Step
+    needs: "list[Item]" = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # for the reader of the plan
+    details: list[str] = field(default_factory=list)  # for one who wants to see all of it
+    is_adopted: bool = False  # it was not made by this stack, and belongs to it from now on
+    result: Applied | None = None
+
+    @property
+    def current(self) -> Raw | None:
+        return self.step.current
+
+
+class Doomed(NamedTuple):
+    """A thing of the stack that no file declares any more."""
+
+    noun: Noun
+    raw: Raw
+    user: str = ""  # what still uses it: then it stays
+
+    @property
+    def label(self) -> str:
+        return f"{self.noun.called} {name_of(self.raw) or '-'} ({self.raw['id']})"
+
+
+@dataclass(eq=False)
+class Plan:
+    """All that an apply would do."""
+
+    items: list[Item]
+    doomed: list[Doomed]
+    kept: list[Doomed]  # would be pruned, but something uses them
+
+
+def read_back(form: Form) -> Form:
+    """Return a form whose things are read again right before and after each write."""
+    return form._replace(is_read_back=True)
+
+
+class Planner:
+    """Makes the plan, and makes it anew for a thing whose needs were met meanwhile."""
+
+    def __init__(self, app: App, stack: str | None, options: Options) -> None:
+        self.app, self.stack, self.options = app, stack, options
+        self.server = Server(app)
+        self._items: dict[tuple[str, str], Item] = {}  # by noun and name
+        self._files: dict[str, Item] = {}
+        self._problems: list[str] = []
+        self._unlisted: dict[str, dict[str, list[Raw]]] = {}
+
+    def plan(self, things: Sequence[Thing], *, is_whole: bool) -> Plan:
+        """Return the plan for the things, each after those that it needs. Raises BadFiles, ApiError."""
+        meant = [thing for thing in things if thing.is_meant]
+        found: dict[Thing, Raw | None] = {thing: self._current(thing) for thing in meant if thing.parent is None}
+        for words in dict.fromkeys(thing.noun.words for thing in meant):
+            new = [each.name for each, raw in found.items() if each.noun.words == words and raw is None]
+            self._unlisted[words] = self.server.unlisted(NOUNS[words], new)
+        items: list[Item] = []
+        by_thing: dict[Thing, Item] = {}
+        for thing in meant:
+            if thing.parent is None and found[thing] is None:
+                unlisted = self._unlisted[thing.noun.words].get(thing.name, [])
+                found[thing] = self._only(thing, unlisted)
+            item = Item(thing, ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted={}, thing=thing))
+            by_thing[thing] = item
+            if thing.noun.words == FILE:
+                self._files[thing.file] = item
+            elif thing.parent is None:
+                self._items[thing.noun.words, thing.name] = item
+            else:
+                item.needs.append(by_thing[thing.parent])
+            item.needs += filter(None, map(self._needed, thing.refs))
+            self._take(item, found.get(thing))
+            items.append(item)
+        deploys = [item.step for item in items if isinstance(item.step, DeploymentStep)]
+        if deploys:
+            self._problems += problems_of(deploys, [*map(Deployment, self.server.rows(NOUNS["deploy"]))])
+        self._problems += self._twice(items)
+        if self._problems:
+            raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
+        for item in items:
+            item.remarks += remarks_of(
+                item, {each.thing.name: each for each in items if each.thing.noun.words == "agent"}, items
+            )
+        doomed: list[Doomed] = []
+        kept: list[Doomed] = []
+        if self.options.prune and self.stack and is_whole and not self.options.only:
+            doomed, kept = self._doomed(things, items)
+        return Plan(items, doomed, kept)
+
+    def _twice(self, items: Sequence[Item]) -> Iterator[str]:
+        first: dict[str, Item] = {}
+        for item in items:
+            if item.current is not None and item.thing.noun.words not in (FILE,):
+                other = first.setdefault(str(item.current["id"]), item)
+                if other is not item:
+                    yield item.thing.problem(
+                        f"is the same {item.thing.noun.called} as {other.thing.place} ({item.current['id']})"
+                    )
+
+    # What is there.
+
+    def _current(self, thing: Thing) -> Raw | None:
+        """Return what the server has of a thing. Raises ApiError."""
+        noun = thing.noun
+        if thing.id:
+            return self.server.of_id(noun, thing.id) or self.server.read(noun, thing.id)
+        if noun.words == FILE:
+            return self._uploaded(thing)
+        return self._only(thing, self.server.named(noun, thing.name))
+
+    def _only(self, thing: Thing, rows: Sequence[Raw]) -> Raw | None:
+        """Return the only one of a name, or gather the problem."""
+        if len(rows) > 1 and self.stack:
+            ours = [row for row in rows if owner_of(thing.noun, row, thing.name) == self.stack]
+            rows = ours if len(ours) == 1 else rows
+        if len(rows) > 1:
+            ids = few([str(row["id"]) for row in rows], _LISTED)
+            self._problems.append(
+                thing.problem(f"{len(rows)} {thing.noun.plural} are named {thing.name!r} ({ids}); add the id of one")
+            )
+        return rows[0] if rows else None
+
+    def _uploaded(self, thing: Thing) -> Raw | None:
+        """Return the file that was uploaded before, if it is still there."""
+        wanted = content_digest(thing.content)
+        for row in self.server.rows(thing.noun):
+            is_same = mapping(row.get("metadata")).get(CONTENT) == wanted and name_of(row) == thing.name
+            expires = unix(row.get("expires_at"))
+            if is_same and (expires is None or expires > self.app.clock.now() + 3600):
+                return row
+        return None
+
+    def _needed(self, ref: Ref) -> Item | None:
+        if ref.noun == FILE:
+            return self._files.get(ref.path)
+        return self._items.get((ref.noun, ref.name))
+
+    # What is referred to.
+
+    def _known(self, thing: Thing, ref: Ref) -> tuple[str, Any]:
+        """Return the id of what is referred to, and its version if that is to be pinned."""
+        item = self._needed(ref)
+        if item is not None:
+            raw = item.result.found.raw if item.result and item.result.found else item.current
+            is_open = item.result is None and item.step.is_open
+            if raw is None:
+                return New(f"{item.thing.name} (new)"), ref.version or (New("new") if ref.pins else None)
+            version = skills.newest(raw) if ref.noun == "skill" else raw.get("version")
+            if is_open:
+                version = New("new")
+            return str(raw["id"]), ref.version or version
+        if ref.path:
+            return New(ref.path), None  # a problem that was gathered
+        rows = self.server.named(NOUNS[ref.noun], ref.name)
+        if len(rows) != 1:
+            self._problems.append(thing.problem(self._why_not(ref, rows), ref.at, ref.line))
+            return New(ref.name), None
+        version = None
+        if self.options.repin and ref.pins:
+            version = skills.newest(rows[0]) if ref.noun == "skill" else rows[0].get("version")
+        return str(rows[0]["id"]), ref.version or version
+
+    def _why_not(self, ref: Ref, rows: Sequence[Raw]) -> str:
+        noun = NOUNS[ref.noun]
+        if rows:
+            ids = few([str(row["id"]) for row in rows], _LISTED)
+            return f"{len(rows)} {noun.plural} are named {ref.name!r} ({ids}); write the id of one"
+        known = [name for name in map(name_of, self.server.rows(noun)) if name]
+        known += [name for words, name in self._items if words == ref.noun]
+        near = nearest(ref.name, known)
+        also = f"; did you mean {near[0]!r}?" if near else ", neither in the folder nor on the server"
+        return f"no {noun.called} is named {ref.name!r}{also}"
+
+    def _fields(self, item: Item) -> Raw:
+        """Return the fields wanted, with the ids of what they refer to."""
+        fields = deepcopy(item.thing.fields)
+        for ref in item.thing.refs:
+            id, version = self._known(item.thing, ref)
+            if not ref.pins:
+                _put(fields, ref.at, id)
+                continue
+            named = "skill_id" if ref.noun == "skill" else "id"
+            if version is None and item.current is not None:
+                version = _pinned_there(item.current, ref.at, named, id)
+            pin: Raw = {"type": ref.pins, named: id}
+            if version is not None:
+                pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, New) else version
+            elif ref.at == ("agent",):
+                _put(fields, ref.at, id)  # a new deployment pins the latest
+                continue
+            _put(fields, ref.at, pin)
+        return fields
+
+    # What differs.
+
+    def _take(self, item: Item, current: Raw | None) -> None:
+        """Give an item its step."""
+        item.step.current = current
+        words = item.thing.noun.words
+        if words == "skill":
+            item.step = self._skill(item, current)
+        elif words == FILE:
+            item.step = self._file(item, current)
+        elif words == CREDENTIAL:
+            item.step = self._credential(item)
+        elif words == ENTRY:
+            item.step = self._entry(item)
+        else:
+            item.step = self._object(item, current)
+        self._adopt(item)
+
+    def again(self, item: Item) -> None:
+        """Make an item's step anew, once what it needs is there. Raises QoderError."""
+        if item.thing.refs or item.thing.parent is not None:
+            before, item.remarks, item.details = item.step, [], []
+            self._take(item, before.current)
+            if before.error is not None:
+                item.step.error = before.error
+
+    def _object(self, item: Item, current: Raw | None) -> Step:
+        """Return the step of what has plain fields, or is a deployment."""
+        thing, noun = item.thing, item.thing.noun
+        fields = self._fields(item)
+        marks = self._marks(item, fields, current)
+        form = form_of(noun)
+        if current is not None:
+            fields |= self._cleared(item, fields, current)
+        step: Step
+        if noun.words == "deploy":
+            declared = DeclaredDeployment(thing.file, thing.line, fields, thing.id, secret_places=thing.secret_places)
+            if current is None:
+                step = creating(declared)
+            else:
+                others = [*map(Deployment, self.server.rows(noun))]
+                how = {"repin": False, "send_secrets": self.options.send_secrets}
+                step = changing(declared, Deployment(current), others, **how)
+            form = step.form
+        else:
+            step = ThingStep(
+                noun=noun,
+                form=read_back(form),
+                wanted=fields,
+                current=current,
+                thing=thing,
+                secrets=Secrets(thing.secret_places),
+            )
+            if current is not None and (error := archived(step.target, current)):
+                step.error = error
+                return step
+            step.plan()
+            if current is None:
+                step.body = dict(fields)
+        if marks:
+            add_marks(step, marks)
+        if noun.words == "deploy" and thing.paused is not None:
+            is_paused = current is not None and Deployment(current).state == "paused"
+            if thing.paused != is_paused:
+                step.changes = [*step.changes, FieldChange("paused", is_paused, thing.paused)]
+        if step.changes and current is not None and operation(noun, "update") is None:
+            names = ", ".join(dict.fromkeys(change.field for change in step.changes))
+            step.error = Rejected(
+                f"{step.label} has another {names}, and a {noun.called} cannot be changed",
+                hint="make the file match it, or give the new one another name",
+            )
+        return step
+
+    def _marks(self, item: Item, fields: Raw, current: Raw | None) -> Raw:
+        """Return the marks that a thing is to have; none without a stack, or where nothing can carry them."""
+        noun = item.thing.noun
+        written = operation(noun, "create" if current is None else "update")
+        if self.stack is None or written is None or "metadata" not in written.body:
+            return {}
+        if not has_room({**mapping((current or {}).get("metadata")), **mapping(fields.get("metadata"))}):
+            item.remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
+            return {}
+        form = _form_of(noun)
+        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record_of(form.normal(_plain(fields)))}
+
+    def _cleared(self, item: Item, fields: Raw, current: Raw) -> Raw:
+        """Return the fields that the file set once and does not any more, emptied; say which stay, and why."""
+        noun, form = item.thing.noun, _form_of(item.thing.noun)
+        if self.stack is None or owner_of(noun, current) != self.stack:
+            return {}
+        there, noted = form.settable(current), recorded(current)
+        updated = operation(noun, "update")
+        cleared: Raw = {}
+        for name, known in noted.items():
+            value = there.get(name)
+            if value in (None, "", [], {}):
+                continue
+            since = text(current.get("updated_at")) or "unknown"
+            if name in fields:
+                if known and known != digest(value) and not _means(form, name, fields[name], value):
+                    item.remarks.append(f"{name} was changed outside of this folder (last change: {since})")
+            elif updated is None or name not in updated.body:
+                continue
+            elif known != digest(value):
+                item.remarks.append(
+                    f"{name} is no longer in the file, but was changed outside since ({since}); it is kept"
+                )
+            else:
+                empty = normal.EMPTY.get(name) if noun.words == "deploy" else None
+                cleared[name] = deepcopy(empty)
+        return cleared
+
+    def _skill(self, item: Item, current: Raw | None) -> Step:
+        thing = item.thing
+        step = ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted=thing.fields, current=current, thing=thing)
+        wanted = content_digest(thing.content)
+        if current is None:
+            marks = {CONTENT: wanted}
+            if self.stack:
+                marks[STACK] = mark_of(self.stack, thing.noun, thing.name)
+            step.body = {**thing.fields, "metadata": marks}
+            step.changes = [FieldChange("files", ABSENT, sorted(thing.content))]
+            return step
+        noted = mapping(current.get("metadata")).get(CONTENT)
+        is_first = skills.newest(current) in ("1", None)
+        is_same = noted == wanted if noted and is_first else skills.is_same(self.app, current, thing.content)
+        if not is_same:
+            step.changes = [FieldChange("files", f"version {skills.newest(current)}", sorted(thing.content))]
+        return step
+
+    def _file(self, item: Item, current: Raw | None) -> Step:
+        thing = item.thing
+        step = ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted={}, current=current, thing=thing)
+        if current is None:
+            step.body = {"metadata": {CONTENT: content_digest(thing.content)}}
+            step.changes = [FieldChange("content", ABSENT, f"{sum(map(len, thing.content.values()))} bytes")]
+        return step
+
+    def _holder(self, item: Item) -> str | None:
+        """Return the id of what holds a credential or an entry; None if it is not there yet."""
+        [holder] = [each for each in item.needs if each.thing is item.thing.parent]
+        raw = holder.result.found.raw if holder.result and holder.result.found else holder.current
+        return None if raw is None else str(raw["id"])
+
+    def _entry(self, item: Item) -> Step:
+        thing, id = item.thing, self._holder(item)
+        parents = () if id is None else (id,)
+        step = ThingStep(noun=thing.noun, form=form_of(thing.noun), wanted=thing.fields, thing=thing, parents=parents)
+        if id is not None and self._was_there(item):
+            rows = self.server.rows(thing.noun, id)
+            step.current = next((row for row in rows if memories.path_in(row) == thing.name), None)
+        if step.current is None:
+            step.body = dict(thing.fields)
+            step.changes = [FieldChange("content", ABSENT, thing.fields["content"])]
+        return step
+
+    def _was_there(self, item: Item) -> bool:
+        """Return whether what holds it was there before this apply: else nothing can be in it."""
+        [holder] = [each for each in item.needs if each.thing is item.thing.parent]
+        return holder.current is not None
+
+    def _credential(self, item: Item) -> Step:
+        thing, id = item.thing, self._holder(item)
+        form = form_with(_CREDENTIAL_FIELDS)
+        parents = () if id is None else (id,)
+        wanted = {**thing.fields, "auth": _without_secrets(mapping(thing.fields.get("auth")))}
+        step = ThingStep(noun=thing.noun, form=form, wanted=wanted, thing=thing, parents=parents)
+        step.secrets = Secrets(thing.secret_places)
+        if id is not None and self._was_there(item):
+            step.current = self._same_credential(thing, self.server.rows(thing.noun, id))
+        step.plan()
+        if step.current is None:
+            step.body = dict(thing.fields)
+        elif self.options.send_secrets:
+            secret = [name for name in _SECRET_FIELDS if name in mapping(thing.fields.get("auth"))]
+            step.changes = [*step.changes, *(FieldChange(f"auth.{name}", ABSENT, "sent") for name in secret)]
+        elif not step.changes:
+            item.details.append("its secret cannot be compared, and was not sent (--send-secrets sends it)")
+        return step
+
+    def _same_credential(self, thing: Thing, rows: Sequence[Raw]) -> Raw | None:
+        """Return the credential for the same variable or server, or of the same name."""
+        auth = mapping(thing.fields.get("auth"))
+        place = PLACES.get(str(auth.get("type")), "auth.mcp_server_url")
+        aim = found_at({"auth": auth}, place)
+        found = [row for row in rows if found_at(row, "auth.type") == auth.get("type") and found_at(row, place) == aim]
+        found = found or [row for row in rows if name_of(row) == thing.name and found_at(row, place) is None]
+        if len(found) > 1:
+            ids = few([str(row["id"]) for row in found], _LISTED)
+            self._problems.append(
+                thing.problem(f"{len(found)} credentials of the vault are for {aim} ({ids}); archive all but one")
+            )
+        return found[0] if found else None
+
+    # Whose it is.
+
+    def _adopt(self, item: Item) -> None:
+        """Refuse what belongs to another stack, and note what belongs to this one from now on."""
+        current, noun = item.current, item.thing.noun
+        if self.stack is None or current is None or noun.words not in KINDS or item.step.error is not None:
+            return
+        owner = owner_of(noun, current, item.thing.name if noun.words == "skill" else None)
+        if owner == self.stack:
+            return
+        if owner is not None:
+            item.step.error = Rejected(
+                f"{item.step.label} belongs to the stack {owner}; nothing was changed",
+                hint="give this one another name, or remove it from that stack first",
+            )
+        elif item.step.is_open:
+            item.is_adopted = True
+
+    def _doomed(self, things: Sequence[Thing], items: Sequence[Item]) -> tuple[list[Doomed], list[Doomed]]:
+        """Return what the stack has and no file declares: what goes, and what is still used. Raises Rejected, ApiError."""
+        stack = self.stack or ""
+        declared = {(thing.noun.words, thing.name) for thing in things}
+        in_plan = {str(item.current["id"]) for item in items if item.current is not None}
+        rows = {words: self.server.rows(NOUNS[words]) for words in KINDS}
+        mine: list[tuple[Noun, Raw]] = []
+        for words in reversed(KINDS):
+            noun = NOUNS[words]
+            for row in rows[words]:
+                name = self._name_in_stack(noun, row)
+                if name is None or str(row["id"]) in in_plan or (words, name) in declared:
+                    continue
+                mine.append((noun, row))
+        users = list(_uses(rows, {str(row["id"]) for _, row in mine}, items))
+        doomed, kept = [], []
+        # What is used by something that stays has to stay, and so has what that uses.
+        going = {str(row["id"]) for _, row in mine}
+        changed = True
+        while changed:
+            changed = False
+            for used, user_id, _ in users:
+                if used in going and user_id not in going:
+                    going.discard(used)
+                    changed = True
+        for noun, row in mine:
+            id = str(row["id"])
+            if id in going:
+                doomed.append(Doomed(noun, row))
+            else:
+                user = next(label for used, user_id, label in users if used == id and user_id not in going)
+                kept.append(Doomed(noun, row, user))
+        belonging = sum(
+            owner_of(NOUNS[words], row, self._name_in_stack(NOUNS[words], row)) == stack
+            for words in KINDS
+            for row in rows[words]
+        )
+        if doomed and 2 * len(doomed) > belonging and not self.options.prune_all:
+            names = few([each.label for each in doomed], _LISTED)
+            raise Rejected(
+                f"--prune would remove {len(doomed)} of the {belonging} things of the stack {stack}: {names};"
+                " nothing was changed",
+                hint="if that is meant, pass --prune-all too",
+            )
+        return doomed, kept
+
+    def _name_in_stack(self, noun: Noun, row: Raw) -> str | None:
+        """Return the name of a thing whose mark says that it belongs to the stack; None otherwise."""
+        name = name_of(row)
+        if noun.words == "skill":
+            parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
+            shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
+            name = parts[2] if len(parts) == 3 and parts[2] in shown else None
+        if name is not None and owner_of(noun, row, name) == self.stack:
+            return name
+        return None
+
+
+def _form_of(noun: Noun) -> Form:
+    if noun.words == "deploy":
+        from qoder_cli.deployments.form import FORM
+
+        return FORM
+    return form_of(noun)
+
+
+def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
+    from qoder_cli.nouns.edits.difference import differing
+
+    if isinstance(wanted, New):
+        return True
+    return not any(differing(form, form.normal({name: wanted}), {name: there}))
+
+
+def _plain(fields: Raw) -> Raw:
+    """Return fields for a record: pins to versions are this program's, not the file's."""
+    return {name: value for name, value in fields.items() if name != "metadata"}
+
+
+def add_marks(step: Step, marks: Raw) -> None:
+    """Have a step write the marks of a stack, too."""
+    step.form = marked(step.form)
+    before = mapping((step.current or {}).get("metadata"))
+    if "metadata" in step.wanted or step.current is None:
+        step.wanted = {**step.wanted, "metadata": {**mapping(step.wanted.get("metadata")), **marks}}
+    missing = {key: value for key, value in marks.items() if before.get(key) != value}
+    if not missing or (
+        set(missing) == {APPLIED} and not step.changes and not _is_news(before.get(APPLIED), marks[APPLIED])
+    ):
+        if step.changes and missing:
+            step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+        return
+    step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+    if step.current is not None and (STACK in missing or not step.changes):
+        key = STACK if STACK in missing else APPLIED
+        step.changes = [*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])]
+
+
+def _is_news(noted: Any, now: str) -> bool:
+    """Return whether other fields are set than were noted; another spelling of the same value is no news."""
+    return {each.partition("=")[0] for each in str(noted or "").split()} != {
+        each.partition("=")[0] for each in now.split()
+    }
+
+
+def _put(fields: Any, at: Path, value: Any) -> None:
+    for step in at[:-1]:
+        fields = fields[step]
+    fields[at[-1]] = value
+
+
+def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
+    """Return the version that is pinned now of the thing with an id, in the list or the field of a place."""
+    where: Any = current
+    for step in at:
+        if isinstance(step, int):
+            break
+        where = mapping(where).get(step)
+    for each in where if isinstance(where, list) else [where]:
+        if mapping(each).get(named) == id:
+            return mapping(each).get("version")
+    return None
+
+
+def _without_secrets(auth: Mapping[str, Any]) -> Raw:
+    return {name: value for name, value in auth.items() if name not in _SECRET_FIELDS}
+
+
+def _ids_in(value: Any) -> Iterator[str]:
+    """Yield all texts in a value: an id that is used stands somewhere among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _ids_in(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _ids_in(each)
+
+
+def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
+    """Yield what of some ids is used, with the id and the label of what uses it, now or as the plan wants it."""
+    for words in ("deploy", "agent"):
+        for row in rows[words]:
+            for id in ids.intersection(_ids_in({key: value for key, value in row.items() if key != "id"})):
+                item = next(
+                    (each for each in items if each.current is not None and each.current["id"] == row["id"]), None
+                )
+                if item is None or id in set(_ids_in(item.step.wanted)) or not item.step.changes:
+                    yield id, str(row["id"]), f"{NOUNS[words].called} {name_of(row) or row['id']}"
+    for item in items:
+        for id in ids.intersection(_ids_in(item.step.wanted)):
+            yield id, str((item.current or {}).get("id") or item.thing.name), item.thing.label
+
+
+def remarks_of(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
+    """Yield what a reader of the plan should know of a thing that is created or changed."""
+    if not item.step.is_open:
+        return
+    wanted, words = item.step.wanted, item.thing.noun.words
+    if words == "agent":
+        tools = [mapping(each) for each in array(wanted.get("tools"))]
+        if not tools and item.current is None:
+            yield "it has no tools: without a `tools` field an agent can use none"
+        asks = [
+            text(mapping(each).get("name")) or text(tool.get("mcp_server_name"))
+            for tool in tools
+            for each in (
+                *array(tool.get("configs")),
+                *(
+                    [{"name": "every tool", **tool["default_config"]}]
+                    if isinstance(tool.get("default_config"), dict)
+                    else []
+                ),
+            )
+            if mapping(mapping(each).get("permission_policy")).get("type") == "always_ask"
+        ]
+        if named := ", ".join(filter(None, asks)):
+            yield f"it will ask for approval before it uses {named}"
+    elif words == "env":
+        config = mapping(wanted.get("config"))
+        if config.get("type", "cloud") == "cloud" and "networking" not in config and item.current is None:
+            yield "its network is limited: without `networking` nothing outside can be reached"
+    elif words == "deploy":
+        yield from _without_credentials(item, agents, items)
+
+
+def _without_credentials(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
+    """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
+    agent = next(
+        (agents.get(ref.name) for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)), None
+    )
+    vaults = [ref.name for ref in item.thing.refs if ref.noun == "vault"]
+    of_folder = {each.thing.name for each in items if each.thing.noun.words == "vault"}
+    if agent is None or not set(vaults) <= of_folder or len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
+        return  # what is in a vault elsewhere is not known here
+    known = {
+        found_at(each.thing.fields, "auth.mcp_server_url")
+        for each in items
+        if each.thing.noun.words == CREDENTIAL and each.thing.parent and each.thing.parent.name in vaults
+    }
+    for server in map(mapping, array(agent.thing.fields.get("mcp_servers"))):
+        if server.get("url") not in known:
+            yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"
+
+
+def refuse_adoption(plan: Plan, options: Options, stack: str | None) -> None:
+    """Have every step fail that takes over what this stack did not make, unless that is wanted."""
+    for item in plan.items:
+        if item.is_adopted and not options.adopt and item.step.error is None:
+            item.step.error = Rejected(
+                f"{item.step.label} exists, and was not made by the stack {stack}; nothing was changed",
+                hint="compare it (qoder diff), then pass --adopt to take it over",
+            )
+
+
+def blocked(plan: Plan) -> QoderError | None:
+    """Return the error of the worst thing that cannot be done; None if all can."""
+    from qoder_cli.base.errors import first_by_rank
+
+    return first_by_rank(item.step.error for item in plan.items if item.step.error)

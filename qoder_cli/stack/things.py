@@ -1,0 +1,477 @@
+"""The things that a stack's files declare: checked, with what each refers to."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.ids import with_version
+from qoder_cli.base.model import mapping
+from qoder_cli.base.tokens import names_token
+from qoder_cli.files import normal
+from qoder_cli.files import skill as skills
+from qoder_cli.files.check import check_body
+from qoder_cli.files.load import Filler
+from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
+from qoder_cli.nouns.files import check_name, read_text
+from qoder_cli.nouns.schema import Reader
+from qoder_cli.nouns.table import NOUNS, Noun, of_file
+from qoder_cli.stack.folder import TYPE_OF, WHAT, Document, Folder, Source, documents_of, entries_of
+
+Raw = dict[str, Any]
+
+CREDENTIAL, ENTRY, FILE = "vault credential", "memory entry", "file"
+_BELOW = {"agent": "system", "deploy": "message", "env": "description", "memory": "description"}  # the front matter
+_NAME_OF = {"vault": "display_name"}  # the field that names a thing, where that is not `name`
+_ORDER = ("env", FILE, "vault", CREDENTIAL, "memory", ENTRY, "skill", "agent", "deploy")  # in which they are made
+_STAND_IN = "0"  # of an id, while fields are checked
+_SERVERS = "created_at"  # what only an object of the API has
+
+
+class Ref(NamedTuple):
+    """A place that needs the id of something: by a name, or by the path of a file."""
+
+    at: Path  # of the id; where `pins`, of the object with the id and the version
+    noun: str
+    name: str = ""
+    path: str = ""  # of a file of the folder, or of one to upload
+    version: int | None = None  # that was asked for
+    pins: str = ""  # the type of that object: `agent`, or a skill's `custom`
+    line: int = 0
+
+
+@dataclass(eq=False, repr=False)
+class Thing:
+    """Something that a file declares."""
+
+    noun: Noun
+    file: str
+    line: int
+    name: str
+    fields: Raw = field(default_factory=dict)  # of a create body; a place of `refs` holds a stand-in
+    refs: list[Ref] = field(default_factory=list)
+    id: str | None = None
+    paused: bool | None = None  # of a deployment
+    secret_places: frozenset[str] = frozenset()
+    parent: "Thing | None" = None  # the vault of a credential, the store of an entry
+    content: Mapping[str, bytes] = field(default_factory=dict)  # of a skill, or of one file
+    is_meant: bool = True  # else only something that is meant refers to it
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def label(self) -> str:
+        return f"{self.noun.called} {self.name}"
+
+    def problem(self, text: str, path: Path = (), line: int = 0) -> str:
+        """Return a problem of it, with its place."""
+        return Problem(text, line=line or self.line, path=path).located(self.file)
+
+
+@dataclass
+class Declared:
+    """All that the files of a folder declare, in an order in which it can be made."""
+
+    things: list[Thing]
+    warnings: list[str]
+
+
+def load(folder: Folder, env: Mapping[str, str], kinds: Sequence[str] = ()) -> Declared:
+    """Return what the files declare; `kinds` are all that is meant, if not all. Raises BadFiles with every problem."""
+    loader = _Loader(env, os.path.realpath(folder.root), list(folder.problems))
+    for source in folder.sources:
+        loader.take(source, is_meant=not kinds or source.kind in kinds)
+    loader.follow()
+    loader.check_names()
+    things = loader.in_order()
+    if loader.problems:
+        raise BadFiles(loader.problems, WHAT)
+    return Declared(things, loader.warnings)
+
+
+@dataclass
+class _Loader:
+    env: Mapping[str, str]
+    root: str
+    problems: list[str]
+    things: list[Thing] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    by_file: dict[str, list[Thing]] = field(default_factory=dict)  # by the real path
+
+    def take(self, source: Source, *, is_meant: bool = True) -> None:
+        """Read a file, or a skill's folder, and keep what it declares."""
+        identity = os.path.realpath(source.path)
+        if identity in self.by_file:
+            return
+        found = self.by_file[identity] = []
+        problems: list[Problem] = []
+        try:
+            if source.kind == "skill":
+                found.append(self._skill(source.path))
+            else:
+                for document in documents_of(source.path, problems):
+                    found += self._of_document(document, source, problems)
+                if not found and not problems:
+                    raise Problem("declares nothing")
+        except Problem as problem:
+            problems.append(problem)
+        for each in found:
+            each.is_meant = is_meant
+        self.things += found
+        self.problems += [each.located(source.path) for each in sorted(problems, key=lambda each: each.line)]
+
+    def _skill(self, path: str) -> Thing:
+        try:
+            files = skills.read(path)
+            name = skills.name_in(files, path)
+        except UsageError as error:
+            raise Problem(error.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")) from None
+        return Thing(NOUNS["skill"], path, 0, name, {"display_title": name}, content=files)
+
+    def _of_document(self, document: Document, source: Source, problems: list[Problem]) -> Iterator[Thing]:
+        noun, written = NOUNS[source.kind], document.node
+        if not isinstance(written.content, dict):
+            problems.append(Problem(f"must be the fields of the {noun.called}", line=written.line))
+            return
+        before = len(problems)
+        is_servers = _SERVERS in written.content
+        node = written if is_servers else Filler(self.env, problems).fill(written, ())
+        fields = node.plain()
+        if fields.pop("type", TYPE_OF[noun.words]) != TYPE_OF[noun.words]:
+            problems.append(Problem(f"must be {TYPE_OF[noun.words]} here", line=node.line, path=("type",)))
+        if document.text is not None:
+            self._put_text(noun, fields, document, problems)
+        thing = Thing(noun, source.path, written.line, "", id=_text_of(fields.pop("id", None)))
+        inner = fields.pop("credentials", None) if noun.words == "vault" else None
+        if noun.words == "deploy":
+            paused = fields.pop("paused", None)
+            if paused is not None and not isinstance(paused, bool):
+                line = (node.child("paused") or node).line
+                problems.append(Problem("must be true or false", line=line, path=("paused",)))
+            thing.paused = paused if isinstance(paused, bool) else None
+        if is_servers:
+            fields = _settable(noun, fields)
+        thing.refs = list(_refs_of(noun, fields, node, problems))
+        if noun.words == "deploy":
+            fields = normal.spelled_out(fields)
+        known = {(each.line, each.path) for each in problems}
+        wrong = check_body(of_file(noun, is_new=True), fields, node, Reader("file"))
+        wrong += problems_of_hidden(written)
+        problems += [each for each in wrong if (each.line, each.path) not in known]
+        self._warn_of_secrets(source.path, written, node)
+        named_by = _NAME_OF.get(noun.words, "name")
+        if not _text_of(fields.get(named_by)):
+            if not any(each.path == named_by for each in problems[before:]):
+                problems.append(Problem(f"{named_by} is required", line=node.line))
+            return
+        thing.name, thing.fields = fields[named_by], fields
+        thing.secret_places = frozenset(_secret_places(written, node))
+        yield thing
+        if noun.words == "vault":
+            yield from self._credentials(thing, inner, node, problems)
+        elif noun.words == "memory":
+            for path, text in entries_of(source.path).items():
+                below = f"{os.path.splitext(source.path)[0]}/{path}"
+                if not text.strip():
+                    self.warnings.append(f"{below}: is empty, which no memory can be; left out")
+                    continue
+                yield Thing(NOUNS[ENTRY], below, 0, path, {"path": path, "content": text}, parent=thing)
+
+    def _put_text(self, noun: Noun, fields: Raw, document: Document, problems: list[Problem]) -> None:
+        name = _BELOW.get(noun.words)
+        if name is None:
+            what = f"a {noun.called} has no text below the front matter; remove it"
+            problems.append(Problem(what, line=document.text_line))
+            return
+        taken = {name, "initial_events"} if name == "message" else {name}
+        if both := sorted(taken & set(fields)):
+            what = f"the text below the front matter is {name} too; keep one of the two"
+            problems.append(Problem(what, line=document.text_line, path=(both[0],)))
+        fields[name] = document.text
+
+    def _credentials(self, vault: Thing, inner: Any, node: Node, problems: list[Problem]) -> Iterator[Thing]:
+        noun, written = NOUNS[CREDENTIAL], node.child("credentials")
+        if inner is None or written is None:
+            return
+        if not isinstance(inner, list):
+            problems.append(Problem("must be a list", line=written.line, path=("credentials",)))
+            return
+        for number, (fields, (_, each)) in enumerate(zip(inner, written.items(), strict=True)):
+            at = ("credentials", number)
+            if not isinstance(fields, dict):
+                problems.append(Problem("must be the fields of a credential", line=each.line, path=at))
+                continue
+            known = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
+            wrong = check_body(of_file(noun, is_new=True), fields, each, Reader("file"), at=at)
+            problems += [problem for problem in wrong if (problem.line, problem.path) not in known]
+            auth = mapping(fields.get("auth"))
+            name = _text_of(fields.get("display_name")) or _text_of(auth.get("secret_name"))
+            name = name or _text_of(auth.get("mcp_server_url")) or f"credential {number + 1}"
+            places = frozenset(_all_filled(each, ()))
+            yield Thing(noun, vault.file, each.line, name, fields, secret_places=places, parent=vault)
+
+    def _warn_of_secrets(self, file: str, written: Node, filled: Node) -> None:
+        """Warn of secrets in plain text: never by showing them."""
+        for problem in tokens_in(written):
+            self.warnings.append(problem.located(file))
+        for at, node in _secrets_in(written):
+            if isinstance(node.content, str) and node.content and "${" not in node.content:
+                what = "is a secret in plain text; write ${NAME}, and set that variable"
+                self.warnings.append(Problem(what, line=node.line, path=at).located(file))
+
+    def follow(self) -> None:
+        """Find what is referred to by path: things of the folder, or texts to be uploaded."""
+        number = 0
+        while number < len(self.things):
+            thing = self.things[number]
+            thing.refs = [self._followed(thing, ref) for ref in thing.refs]
+            number += 1
+
+    def _followed(self, thing: Thing, ref: Ref) -> Ref:
+        if not ref.path:
+            return ref
+        folder = os.path.dirname(thing.file)
+        path = os.path.normpath(os.path.join(folder, ref.path)).replace(os.sep, "/")
+        where, identity = ref.at, os.path.realpath(path)
+        if ref.noun == "skill" and os.path.basename(path) == skills.MAIN:
+            path, identity = os.path.dirname(path), os.path.dirname(identity)
+        if not identity.startswith(os.path.join(self.root, "")):
+            self.problems.append(thing.problem(f"{ref.path} leads out of the folder", where, ref.line))
+        elif not os.path.exists(path):
+            self.problems.append(thing.problem(f"{ref.path} does not exist", where, ref.line))
+        elif ref.noun == FILE:
+            self._take_file(thing, ref, path, identity)
+        else:
+            if identity not in self.by_file:
+                self.take(Source(path, ref.noun), is_meant=False)
+            found = [each for each in self.by_file[identity] if each.noun.words == ref.noun]
+            if len(found) == 1:
+                return ref._replace(name=found[0].name, path="")
+            what = f"{ref.path} declares {len(found)} {NOUNS[ref.noun].plural}; write a name"
+            if not found:
+                what = f"{ref.path} declares no {NOUNS[ref.noun].called}"
+            self.problems.append(thing.problem(what, where, ref.line))
+        return ref._replace(path=path)
+
+    def _take_file(self, thing: Thing, ref: Ref, path: str, identity: str) -> None:
+        if identity in self.by_file:
+            return
+        try:
+            name = check_name(os.path.basename(path))
+            content = read_text(path)
+        except UsageError as error:
+            self.problems.append(thing.problem(error.message, ref.at, ref.line))
+            return
+        file = Thing(NOUNS[FILE], path, 0, name, content={name: content}, is_meant=thing.is_meant)
+        self.by_file[identity] = [file]
+        self.things.append(file)
+
+    def check_names(self) -> None:
+        """Gather what is declared twice."""
+        first: dict[tuple[Any, ...], Thing] = {}
+        for thing in self.things:
+            if thing.noun.words == FILE:
+                continue
+            other = first.setdefault((thing.noun.words, thing.parent, thing.name), thing)
+            if other is not thing:
+                self.problems.append(thing.problem(f"{thing.label} is declared in {other.place}, too"))
+
+    def in_order(self) -> list[Thing]:
+        """Return the things, each after those that it needs, or gather the cycle."""
+        known = {(each.noun.words, each.name): each for each in self.things if each.parent is None}
+        files = {each.file: each for each in self.things if each.noun.words == FILE}
+        ranks = {words: rank for rank, words in enumerate(_ORDER)}
+        graph: dict[Thing, list[Thing]] = {}
+        for thing in sorted(self.things, key=lambda each: ranks[each.noun.words]):
+            needed = [
+                files.get(ref.path) if ref.noun == FILE else known.get((ref.noun, ref.name)) for ref in thing.refs
+            ]
+            graph[thing] = [each for each in (*needed, thing.parent) if each is not None]
+        try:
+            order = list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            cycle = error.args[1]
+            names = " → ".join(each.name for each in reversed(cycle))
+            self.problems.append(cycle[0].problem(f"needs itself: {names}"))
+            return self.things
+        # Kinds together, as far as what they need allows.
+        depth: dict[Thing, int] = {}
+        for thing in order:
+            depth[thing] = max((depth[each] + 1 for each in graph[thing]), default=0)
+        return sorted(order, key=lambda each: (ranks[each.noun.words], depth[each]))
+
+
+def _refs_of(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Ref]:
+    """Yield what fields refer to, and put stand-ins there."""
+    if noun.words == "deploy":
+        yield from _refs_of_deployment(fields, node, problems)
+    elif noun.words == "agent":
+        yield from _refs_of_agent(fields, node)
+
+
+def _refs_of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Ref]:
+    for short, whole in normal.NAMED.items():
+        if short in fields:
+            if whole in fields:
+                line = (node.child(short) or node).line
+                problems.append(Problem(f"stands for {whole}, too; keep one of the two", line=line, path=(short,)))
+            fields[whole] = fields.pop(short)
+    if "agent" in fields:
+        yield from _pinned(fields, "agent", "agent", ("agent",), node.child("agent"), "agent")
+    yield from _plain(fields, "environment_id", "env", ("environment_id",), node)
+    vaults = fields.get("vault_ids")
+    if isinstance(vaults, list):
+        for number in range(len(vaults)):
+            yield from _plain(vaults, number, "vault", ("vault_ids", number), node)
+    resources = fields.get("resources")
+    for number, each in enumerate(resources if isinstance(resources, list) else []):
+        if not isinstance(each, dict):
+            continue
+        line = _line(node, "resources", number)
+        if isinstance(path := each.get("path"), str):
+            is_store = (path.endswith((".yaml", ".yml", ".json")) and "access" in each) or _is_of_stores(path)
+            kind, name, of = ("memory_store", "memory_store_id", "memory") if is_store else (FILE, "file_id", FILE)
+            del each["path"]
+            each.setdefault("type", kind)
+            each[name] = NOUNS[of].prefix + _STAND_IN
+            yield Ref(("resources", number, name), of, path=path, line=line)
+        elif each.get("type") == "memory_store":
+            yield from _plain(each, "memory_store_id", "memory", ("resources", number, "memory_store_id"), node)
+
+
+def _is_of_stores(path: str) -> bool:
+    return os.path.basename(os.path.dirname(path)) == "memory_stores"
+
+
+def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Ref]:
+    used: Any = fields.get("skills")
+    for number in range(len(used) if isinstance(used, list) else 0):
+        each = used[number]
+        if isinstance(each, dict) and isinstance(each.get("skill_id"), str) and each.get("type") != "qoder":
+            word, version = each["skill_id"], _number(each.get("version"))
+        elif isinstance(each, dict) and isinstance(each.get("path"), str):
+            word, version = each["path"], _number(each.get("version"))
+        elif isinstance(each, str):
+            word, version = with_version(each)
+        else:
+            continue
+        if word.startswith("skill_"):
+            used[number] = {"type": "custom", "skill_id": word, **({"version": str(version)} if version else {})}
+            continue
+        used[number] = {"type": "custom", "skill_id": f"skill_{_STAND_IN}"}
+        yield _ref(("skills", number), "skill", word, version, "custom", _line(node, "skills", number))
+    roster = fields.get("multiagent")
+    agents: Any = roster.get("agents") if isinstance(roster, dict) else None
+    for number in range(len(agents) if isinstance(agents, list) else 0):
+        at = ("multiagent", "agents", number)
+        yield from _pinned(agents, number, "agent", at, _node_at(node, at), "agent")
+
+
+def _pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type: str) -> Iterator[Ref]:
+    """Yield the reference to an agent at one version, if it is none by id."""
+    value = holder[key]
+    version = None
+    if isinstance(value, str):
+        word, version = with_version(value)
+    elif isinstance(value, dict):
+        word = next((value[name] for name in ("path", "name", "id") if isinstance(value.get(name), str)), "")
+        version = _number(value.get("version"))
+        if not word:
+            return
+    else:
+        return
+    if word.startswith(NOUNS[noun].prefix):
+        return
+    holder[key] = {"id": NOUNS[noun].prefix + _STAND_IN, "type": type}
+    yield _ref(at, noun, word, version, type, node.line if node else 0)
+
+
+def _plain(holder: Any, key: Any, noun: str, at: Path, node: Node) -> Iterator[Ref]:
+    """Yield the reference by name or path at a place, if there is one."""
+    value, prefix = holder[key] if not isinstance(holder, dict) else holder.get(key), NOUNS[noun].prefix
+    if isinstance(value, str) and value and not value.startswith(prefix) and not names_token(value):
+        holder[key] = prefix + _STAND_IN
+        found = _node_at(node, at)
+        yield _ref(at, noun, value, None, "", found.line if found else node.line)
+
+
+def _ref(at: Path, noun: str, word: str, version: int | None, pins: str, line: int) -> Ref:
+    if word.startswith(("./", "../")):
+        return Ref(at, noun, path=word, version=version, pins=pins, line=line)
+    return Ref(at, noun, name=word, version=version, pins=pins, line=line)
+
+
+def _number(version: Any) -> int | None:
+    if isinstance(version, int | str) and not isinstance(version, bool) and str(version).isdigit():
+        return int(version)
+    return None
+
+
+def _node_at(node: Node, at: Path) -> Node | None:
+    found: Node | None = node
+    for step in at:
+        found = found.child(step) if found else None
+    return found
+
+
+def _line(node: Node, *at: str | int) -> int:
+    found = _node_at(node, at)
+    return found.line if found else node.line
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() else ""
+
+
+def _settable(noun: Noun, fields: Raw) -> Raw:
+    """Return what of an object of the API can be set."""
+    if noun.words == "deploy":
+        return normal.without_read_only(fields)[0]
+    from qoder_cli.base.marks import without_ours
+    from qoder_cli.nouns.table import operation
+
+    created = operation(noun, "create")
+    known = {name: fields[name] for name in (created.body if created else ()) if fields.get(name) is not None}
+    if isinstance(known.get("metadata"), dict):
+        known["metadata"] = without_ours(known["metadata"])
+    return known
+
+
+_SECRETS = (
+    "token",
+    "secret_value",
+    "access_token",
+    "refresh_token",
+    "client_secret",
+    "authorization_token",
+    "password",
+)
+
+
+def _secrets_in(node: Node, at: Path = ()) -> Iterator[tuple[Path, Node]]:
+    for step, child in node.items():
+        if step in _SECRETS:
+            yield (*at, step), child
+        yield from _secrets_in(child, (*at, step))
+
+
+def _secret_places(written: Node, filled: Node) -> Iterator[str]:
+    """Yield the places of a deployment that may hold a secret: variables that were filled in, tokens of resources."""
+    for name in ("environment_variables",):
+        found = filled.child(name)
+        if found is not None:
+            yield from _all_filled(found, (name,))
+    found = filled.child("resources")
+    if found is not None:
+        yield from (spelled(("resources", *at)) for at, _ in _secrets_in(found))
+
+
+def _all_filled(node: Node, at: Path) -> Iterator[str]:
+    if node.filled:
+        yield spelled(at)
+    for step, child in node.items():
+        yield from _all_filled(child, (*at, step))
