@@ -143,6 +143,9 @@ def _run(
                 command = app.command("apply", *paths, "--yes")
                 raise NotYet(showing.in_words(plan), hint="to apply", next=command)
             return
+        if not asks and (error := blocked(plan)):
+            showing.show_plan(app, plan, verbose=how.verbose)
+            raise error.with_(message=f"{error.message.removesuffix('; nothing was changed')}; nothing was applied")
         if is_open and app.settings.read_only:
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: qoder diff")
         if not (yes and app.progress.is_quiet):
@@ -153,6 +156,8 @@ def _run(
             return _apply(app, planner, plan, folder)
     if not app.may_ask:
         raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or preview with qoder diff")
+    if error := blocked(plan):
+        raise error
     question = f"Apply: {showing.in_words(plan)} {app.client.settings.whereabouts}?"
     if not confirmed(app, question, nothing="nothing was applied"):
         raise UsageError("cancelled; nothing was applied")

@@ -490,7 +490,7 @@ class Planner:
             item.is_adopted = True
 
     def _doomed(self, things: Sequence[Thing], items: Sequence[Item]) -> tuple[list[Doomed], list[Doomed]]:
-        """Return what the stack has and no file declares: what goes, and what is still used. Raises Rejected, ApiError."""
+        """Return what no file declares any more: what goes, and what is still used. Raises Rejected, ApiError."""
         stack = self.stack or ""
         declared = {(thing.noun.words, thing.name) for thing in things}
         in_plan = {str(item.current["id"]) for item in items if item.current is not None}
