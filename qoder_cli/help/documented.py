@@ -83,6 +83,7 @@ PAGES = {
     "approvals": "what to do when the agent asks",
     "sessions": "talk with an agent, with or without a deployment",
     "files": "deployments in a repository",
+    "stack": "a whole folder: agents, deployments and all they need",
     "sandbox": "try everything against a local server",
     "guarantees": "what is promised, and what is not",
     "comparison": "beside curl, the SDK, gh, prefect and kubectl",
