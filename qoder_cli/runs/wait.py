@@ -312,7 +312,8 @@ class Wait:
         """Take in a reading: end the wait for its run, or say how it stands."""
         polled, error = reading.polled, reading.error
         if reading.is_last:
-            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout))
+            silence = self.app.clock.monotonic() - polled.contact.heard_at
+            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout, silence))
             return
         self._note_time()
         now = self.app.clock.monotonic()
