@@ -88,7 +88,7 @@ def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, 
 
 def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
-        return {"answer": target.command(app, "answer", call.id, "--result", "-")}
+        return {"answer": target.command(app, "answer", call.id, "--with", "-")}
     shown = ("--input-sha256", call.sha256, "--yes")
     verbs = ("deny",) if hides_secret(app, call) else ("approve", "deny")
     return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
@@ -185,7 +185,7 @@ def _must_fit(app: App, target: TypedSession, call: Call, verb: str) -> None:
     if (call.kind == "custom") == (verb == "answer"):
         return
     if call.kind == "custom":
-        what, fitting = "a custom tool, which takes a result", ["answer", call.id, "--result", "TEXT"]
+        what, fitting = "a custom tool, which takes a result", ["answer", call.id, "--with", "TEXT"]
     else:
         what, fitting = "no custom tool: it is allowed or denied", ["approve", call.id]
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))

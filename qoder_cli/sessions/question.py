@@ -159,7 +159,7 @@ def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
             if why := withheld(app, call):
                 app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
             elif call.kind == "custom":
-                how = shlex.join(app.command("session", "answer", session_id, call.id, "--result"))
+                how = shlex.join(app.command("session", "answer", session_id, call.id, "--with"))
                 app.progress.note(f"to give its result: {how} TEXT")
             if call.kind == "custom" or why:
                 is_left = True

@@ -90,7 +90,7 @@ def test_help_json_tells_which_options_must_be_given(told: dict[str, Any]) -> No
         if option["required"]
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
-    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--result"))}
+    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--with"))}
     assert needed == create | said
 
 

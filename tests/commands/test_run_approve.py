@@ -45,7 +45,7 @@ def test_session_deny_says_why(qoder: Qoder, server: Server) -> None:
 def test_session_answer_sends_what_standard_input_says(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", CUSTOM)
     qoder.stdin = "build 512\nis green\n"
-    ran = qoder("session", "answer", "sess_1", "evt_1", "--result", "-", "--error", "--wait", "--json")
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "-", "--error", "--wait", "--json")
     assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
     content = [{"type": "text", "text": "build 512\nis green\n"}]
     kind = "user.custom_tool_result"
@@ -139,7 +139,7 @@ CASES: dict[str, Case] = {
         for line in (APPROVE, ALL, APPROVE.replace("approve", "deny"), ALL.replace("approve", "deny"))
     },
     "no custom call": Case(
-        ONE, "answer sess_1 evt_1 --result x", 2, [], '"qoder","session","approve","sess_1","evt_1"'
+        ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'
     ),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
     "another's hash": Case(TWO, BOUND + HASHES[1], 6, []),
@@ -207,12 +207,41 @@ def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qo
 
 
 @pytest.mark.parametrize(
-    "words", [("approve", "", "--yes"), ("send", "-m", ""), ("send", "-m", " \n "), ("answer", "evt_1", "--result", "")]
+    "words", [("approve", "", "--yes"), ("send", "-m", ""), ("send", "-m", " \n "), ("answer", "evt_1", "--with", "")]
 )
 def test_session_answers_and_messages_may_not_be_empty(qoder: Qoder, server: Server, words: tuple[str, ...]) -> None:
     server.session("sess_1", call(1))
     assert qoder("session", words[0], "sess_1", *words[1:]).code == 2
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evt_1", "--result", "green"),
+        ("evt_1", "--result=green"),
+        ("--result", "green", "evt_1"),
+        ("--result", "evt_1"),
+        ("evt_1", "--result", "green", "--with", "red"),
+        ("evt_1", "--result"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("noun", ["run", "session"])
+def test_run_answer_names_with_where_the_reply_is_typed_behind_result(
+    qoder: Qoder, server: Server, noun: str, words: tuple[str, ...]
+) -> None:
+    server.session("sess_1", CUSTOM)
+    ran = qoder(noun, "answer", "sess_1", *words, "--json")
+    assert (ran.code, server.requests) == (2, [])
+    assert "--with TEXT|@FILE|-" in ran.error["hint"]
+    assert "green" not in ran.err
+
+
+def test_session_answer_prints_the_final_message_with_result(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", CUSTOM)
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "green", "--result")
+    assert (ran.code, ran.out) == (0, "All done.\n")
 
 
 def test_run_deny_takes_one_session_from_standard_input(qoder: Qoder, server: Server) -> None:

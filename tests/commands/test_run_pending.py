@@ -33,7 +33,7 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
         "answer": {verb: ["qoder", "run", verb, *bound] for verb in ("approve", "deny")},
     }
     assert second["kind"] == "custom"
-    assert second["answer"] == {"answer": ["qoder", "run", "answer", "drun_1", "evt_2", "--result", "-", "-o", "json"]}
+    assert second["answer"] == {"answer": ["qoder", "run", "answer", "drun_1", "evt_2", "--with", "-", "-o", "json"]}
     assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
     assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\nevt_2\n"
     row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")

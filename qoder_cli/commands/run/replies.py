@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.", default=None)
 _SAME = "Refuse (exit 6) unless it is the call with this hash. Once for each call."
-_RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
+_WITH = option("--with", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
 
 
 class Chosen(NamedTuple):
@@ -107,7 +107,7 @@ def answer(
     app: App,
     run: str = ONE_RUN,
     call: str = argument("CALL", "Id of the call (evt_…), as `pending` lists it."),
-    result: str = _RESULT,
+    reply: str = _WITH,
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
     waiting: WaitOptions,
@@ -118,13 +118,13 @@ def answer(
     9 unknown whether it arrived. With --wait the outcome, as of a run.
 
     Examples:
-      qoder run answer last evt_1 --result "build 512 is green"
-      ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
+      qoder run answer last evt_1 --with "build 512 is green"
+      ./lookup.sh | qoder session answer sess_demo evt_1 --with - --wait"""
     from qoder_cli.runs.target import target_of, waits_of
     from qoder_cli.sessions.answering import deliver, with_result
 
     wanted = wanted_of(app, waiting)
-    text = text_of(result, stdin=app.stdin, option="--result")
+    text = text_of(reply, stdin=app.stdin, option="--with")
     run, call = one_named(run, app), ids.call(call)
     target = target_of(run, app)
     return deliver(app, target, with_result(app, target, call, text, is_error=error), waits_of(app, wanted))
