@@ -87,11 +87,12 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
     """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later."""
     polled, now = PolledRun(observer), wanted._replace(result=False)
+    observer.asks_a_person = wanted.on_ask == "prompt"
     try:
         deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
         poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
         wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
-        wait.until_over([polled], lambda: polled.printed or "waiting")  # its id is in the line above
+        wait.until_over([polled], lambda: polled.stands or "waiting")  # its id is in the line above
         [ended] = leave_runs([read_more(app, item_of(polled, app), now)], app)
     except Signalled as signalled:
         [ended] = leave_runs([interrupted(polled, signalled, now, app)], app)

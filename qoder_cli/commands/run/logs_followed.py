@@ -25,6 +25,7 @@ _THREAD_ENDS = (*ENDS, "session.thread_status_idle", "session.thread_status_term
 def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
     """Print events until the run ends or, unless `on_ask` is wait, needs an answer."""
     observer = any_observer(app, chosen)
+    observer.asks_a_person = on_ask == "prompt"
     run = observer.read_once()
     try:
         if is_going(run) and run.session_id is None:
@@ -89,12 +90,15 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
         for events in follower.batches(lambda: polled.due):
             printer.show(events)
             if endings := [event for event in events if event.get("type") in ends]:
+                observer.note_rest()
                 polled.wake(app.clock.monotonic(), is_quick=not is_asking(endings[-1]))
             hears_the_end = follower.delivers or not selection.types
             if _has_ended(polled, app.clock, CHECK_EVERY if hears_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
                 break
+            if polled.is_news("asks" if observer.asks_in else "") and observer.asks_in:
+                app.progress.note(polled.stands)
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.question import prompted
 
