@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
-from qoder_cli.sessions.asks import _in_a_line
+from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Event, Server, Session, call, sha256_of
@@ -471,5 +471,5 @@ def test_run_approve_shows_a_text_as_it_is_unless_it_is_json(said: str) -> None:
 
 
 def test_run_pending_shows_an_input_that_is_json_in_a_text_as_one() -> None:
-    assert _in_a_line({"a": '{"b":1}'}) != _in_a_line({"b": 1})
-    assert _in_a_line({"command": "ls"}) == "ls"
+    assert in_a_line({"a": '{"b":1}'}) != in_a_line({"b": 1})
+    assert in_a_line({"command": "ls"}) == "ls"

@@ -47,6 +47,10 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
                 log, tail = log_of(app, run, selection), None
             printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure
         if on_ask != "wait" and observer.run and observer.needs_answer:
+            if on_ask == "stop" and observer.run.session_id:
+                from qoder_cli.sessions.numbering import list_waiting
+
+                list_waiting(app, observer.run.session_id, chosen)
             raise following(app, observer.run, needs_answer(observer.run, app))
     except Signalled as signalled:
         if observer.ended:
@@ -100,9 +104,9 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
             if polled.is_news("asks" if observer.asks_in else "") and observer.asks_in:
                 app.progress.note(polled.stands)
             if on_ask != "wait" and observer.needs_answer:
-                from qoder_cli.sessions.question import prompted
+                from qoder_cli.sessions.deciding import prompted
 
-                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id).goes_on):
+                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id, run=observer.run).goes_on):
                     break
                 observer.forget_asks()
     except ApiError as error:
