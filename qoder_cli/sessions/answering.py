@@ -237,9 +237,9 @@ def decide(
 ) -> Decision:
     """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
-        calls, bound = resolved(app, target, calls)
+        calls, bound = resolved(app, target.session_id, calls)
         asked = look(app.client, target.session_id, until=calls, behind=True)
-        check(app, target, asked, bound)
+        check(app, asked, bound)
         chosen_calls = chosen(app, target, asked, calls, verb)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
             why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
@@ -316,9 +316,9 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
 def with_result(app: App, target: TypedSession, typed: str, result: str, *, is_error: bool) -> Decision:
     """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
-        [id], bound = resolved(app, target, [typed])
+        [id], bound = resolved(app, target.session_id, [typed])
         asked = look(app.client, target.session_id, until=[id], behind=True)
-        check(app, target, asked, bound)
+        check(app, asked, bound)
         [call] = chosen(app, target, asked, [id], "answer")
         if bound:
             _refuse_long(app, target, [call])

@@ -296,18 +296,8 @@ def in_a_line(given: Any) -> str:
 
 # The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
 FIRST = (
-    "number",
-    "call",
-    "name",
-    "length",
-    "input",
-    "kind",
-    "waits",
-    "run",
-    "session",
-    "deployment",
-    "asked",
-    "credits",
+    *("number", "name", "length", "input", "kind", "waits", "session"),
+    *("call", "deployment", "run", "asked", "credits"),
 )
 _MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
 

@@ -38,10 +38,10 @@ _HELP = {
     "y": "allow this call",
     "n": "deny it",
     "w": "deny it, and tell the agent why",
-    "a": "allow it, and all that wait now and equal it in name, server, kind, thread and input",
-    "r": "deny it, and all others of these that wait",
+    "a": "allow it and all equal ones: same name, server, kind, thread and input",
+    "r": "deny it, and the rest of these calls",
 }
-_HELP_OF_ALL = "Nothing is sent until all are decided. Ctrl-D leaves them waiting, and sends nothing."
+_HELP_OF_ALL = "Nothing is sent until all are decided. Ctrl-D sends nothing."
 _NOT_ALLOWED = "`deny` allows nothing: n denies this call; to allow it, leave with Ctrl-D and use `approve`"
 
 Decided = dict[str, dict[str, Any]]  # the answers, by the ids of the calls
@@ -180,7 +180,7 @@ def _reply(app: App, about: str, *, may_allow: bool, left: Left | None) -> str:
         words = [f"{letter}  {_HELP[letter]}" for letter in taken] + [_HELP_OF_ALL]
         if reply != "?":
             words = [_NOT_ALLOWED]
-        app.err.tell("".join(f"{line}\n" for line in words))
+        app.err.tell("".join(f"{app.err.worded(line)}\n" for line in words))
     return reply
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -17,9 +16,6 @@ from qoder_cli.base.tokens import shortened
 from qoder_cli.local.numbered import Numbered, keep, kept
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.asks import Asked, Call, Waiting, in_a_line, look
-
-if TYPE_CHECKING:
-    from qoder_cli.sessions.answering import TypedSession
 
 LONGEST_NAME = 40  # characters of a tool's name in a line
 MOST_LISTED = 10  # calls that the end of a wait lists
@@ -34,8 +30,8 @@ def require_question(app: App, typed: Sequence[str], *, yes: bool = False) -> No
             raise UsageError(f"{why}; nothing was sent", hint=hint)
 
 
-def resolved(app: App, target: "TypedSession", typed: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:
-    """Return the ids of the calls typed, and by what was typed the calls that are bound to a number.
+def resolved(app: App, session_id: str, typed: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:
+    """Return the ids of the calls typed of a session, and by what was typed the calls that are bound to a number.
 
     Raises UsageError for a number that no list has shown.
     """
@@ -43,23 +39,23 @@ def resolved(app: App, target: "TypedSession", typed: Sequence[str]) -> tuple[li
     bound: dict[str, Numbered] = {}
     for each in typed:
         if (number := ids.call_number(each)) is not None:
-            bound[each] = _shown_as(app, target, number)
+            bound[each] = _shown_as(app, session_id, number)
         found.append(bound[each].call if each in bound else each)
     return list(dict.fromkeys(found)), bound
 
 
-def _shown_as(app: App, target: "TypedSession", number: int) -> Numbered:
-    shown = kept(app.store, app.settings, target.session_id)
+def _shown_as(app: App, session_id: str, number: int) -> Numbered:
+    shown = kept(app.store, app.settings, session_id)
     if found := shown.get(number):
         return found
-    where = f"session {target.session_id} {app.client.settings.whereabouts}"
+    where = f"session {session_id} {app.client.settings.whereabouts}"
     why = f"no list of calls was shown here of {where}"
     if shown:
         why = f"the list last shown here of {where} has {len(shown)} calls, and no number {number}"
-    raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=_list(app, target))
+    raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=_list(app, session_id))
 
 
-def check(app: App, target: "TypedSession", asked: Asked, bound: dict[str, Numbered]) -> None:
+def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
     """Raise Rejected unless each call that a number stands for waits as it was shown."""
     waiting = {call.id: call for call in asked.calls}
     for typed, (id, sha256) in bound.items():
@@ -72,11 +68,11 @@ def check(app: App, target: "TypedSession", asked: Asked, bound: dict[str, Numbe
             why = "is not the call that was shown any more"
         if why:
             what = f"call {typed} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
-            raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, target))
+            raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, asked.session_id))
 
 
-def _list(app: App, target: "TypedSession") -> list[str]:
-    return app.looking(ids.noun(target.id), "pending", target.id)
+def _list(app: App, session_id: str) -> list[str]:
+    return app.looking("session", "pending", session_id)
 
 
 def to_show(app: App, calls: list[Waiting]) -> list[Waiting]:

@@ -138,9 +138,7 @@ CASES: dict[str, Case] = {
         f"a custom call: {line}": Case([CUSTOM], line, 2, [], '"qoder","session","answer","sess_1","evt_1"')
         for line in (APPROVE, ALL, APPROVE.replace("approve", "deny"), ALL.replace("approve", "deny"))
     },
-    "no custom call": Case(
-        ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'
-    ),
+    "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
     "another's hash": Case(TWO, BOUND + HASHES[1], 6, []),
     "two hashes for one": Case(TWO, BOUND + f"{HASHES[0]} --input-sha256 {HASHES[1]}", 6, []),
