@@ -196,6 +196,9 @@ def test_session_approve_of_two_people_at_once_says_who_was_first(qoder: Qoder, 
         *("deny sess_1 evt_1", "approve sess_1 evt_1 --all --yes", "approve sess_1 sess_1 --yes"),
         *("approve sess_1 --all --yes --on-ask wait", "approve sess_1 --all --yes --timeout 9"),
         *("approve dep_1 --all --yes", "send sess_1 -m x --interrupt --when-idle"),
+        *("approve sess_1 1 --yes", "deny sess_1 1", "approve sess_1 evt_1 1 --yes", "answer sess_1 1 --with x"),
+        *("approve sess_1 0 --yes", "approve sess_1 -1 --yes", "approve sess_1 1234567 --yes", "approve 1 --all --yes"),
+        *("approve sess_1 \u0661 --yes", f"approve sess_1 1 --yes --input-sha256 {HASHES[0]}"),
     ],
 )
 def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qoder, server: Server, line: str) -> None:
@@ -308,6 +311,7 @@ UNREADABLE: dict[str, Any] = {
     "a name that is a list": {"name": ["Bash"]},
     "a server that is a list": {"type": "agent.mcp_tool_use", "mcp_server_name": ["prod"]},
     "a thread that is a number": {"session_thread_id": 5},
+    "an id that would be typed as a number": {"id": "1"},
 }
 
 
