@@ -4,6 +4,7 @@ A number is only for where the call is shown again and asked about. What it stan
 hash: where that waits no longer, or is another call, nothing is sent.
 """
 
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -125,4 +126,4 @@ def _how(app: App, target: str, call: Call, number: str) -> str:
     verb, more = "approve", ""
     if call.kind == "custom":
         verb, more = "answer", " --with TEXT"
-    return f"to decide on one by its number: {' '.join(app.looking(noun, verb, target, number))}{more}"
+    return f"to decide on one by its number: {shlex.join(app.looking(noun, verb, target, number))}{more}"
