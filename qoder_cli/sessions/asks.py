@@ -340,21 +340,18 @@ class Waiting:
             row["input_sha256"] = call.sha256
             if asked := event_time(call.event):
                 row["asked"] = Moment(asked)
-            if (waits := self._waits(now)) is not None:
-                row["waits"] = Milliseconds(waits)
+            if since := unix(asked):
+                row["waits"] = Milliseconds(max(0, round(1000 * (now - since))))
         return row
 
-    def _waits(self, now: float) -> int | None:
-        """Return for how many milliseconds it has waited, None if that is unknown."""
-        since = unix(event_time(self.call.event)) if self.call else None
-        return None if since is None else max(0, round(1000 * (now - since)))
+    def as_json(self) -> dict[str, Any]:
+        """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
 
-    def as_json(self, now: float) -> dict[str, Any]:
-        """Return its JSON: the whole input, the commands that answer, as words, and every column by its name."""
+        `waits` is none of them: two readings of a call that waits are equal.
+        """
         fields = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
             fields |= {**call.terms, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
-        waits = self._waits(now)
         return {
             "run_id": self.run_id,
             "session_id": self.session.get("id"),
@@ -367,7 +364,6 @@ class Waiting:
             "session": self.session.get("id"),
             "deployment": self.session.get("deployment_id"),
             "asked": fields["asked_at"],
-            "waits": None if waits is None else waits / 1000,
             "length": None if call is None else len(in_a_line(call.input)),
             "number": self.number,
         }

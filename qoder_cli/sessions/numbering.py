@@ -77,8 +77,8 @@ def _list(app: App, session_id: str) -> list[str]:
 
 
 def to_show(app: App, calls: list[Waiting]) -> list[Waiting]:
-    """Return the calls of a session as a list is about to show them; on a terminal, by numbers that are kept."""
-    if not (calls and app.output.is_drawn):
+    """Return the calls of a session as a list is about to show them; to a person, by numbers that are kept."""
+    if not (calls and app.output.is_drawn and app.out.is_terminal):
         return calls
     shown = [waiting.call for waiting in calls if waiting.call]
     if _keep(app, str(calls[0].session.get("id")), shown):

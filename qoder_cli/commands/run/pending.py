@@ -25,7 +25,7 @@ def pending(
     ask), and says how many those were. On a terminal the calls of each session
     are numbered: `approve last 2` shows call 2 again, and asks.
     In JSON each call has its whole input, an `input_sha256`, and under `answer`
-    the commands that answer it; the other keys are the columns' names.
+    the commands that answer it; the other keys are names of columns.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
     credits, length, number, mcp_server_name, thread, input_sha256. See
     qoder help approvals.
@@ -46,7 +46,7 @@ def pending(
         return one.drawn_row(now) if app.output.is_drawn else one.row(now)
 
     shown: list[Waiting] = []
-    with Rows[Waiting](app.output, fields=row, data=lambda one: one.as_json(now), id="call", first=FIRST) as rows:
+    with Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST) as rows:
         for batch in waiting_calls(app, words, since):
             calls = to_show(app, batch)
             rows.show(calls)
