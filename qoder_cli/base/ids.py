@@ -70,7 +70,7 @@ def call_number(typed: str) -> int | None:
     if not typed.isdecimal():
         return None
     if not typed.isascii() or len(typed) > _LONGEST_NUMBER or int(typed) < 1:
-        raise UsageError(f"{_shown(typed)} is not the number of a call", hint="numbers begin at 1: qoder run pending")
+        raise UsageError(f"{_shown(typed)} is not the number of a call", hint="to see the numbers: qoder run pending")
     return int(typed)
 
 

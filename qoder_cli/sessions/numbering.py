@@ -26,9 +26,9 @@ def require_question(app: App, typed: Sequence[str], *, yes: bool = False) -> No
     """Raise UsageError for a number among calls, where nobody is asked about what it stands for."""
     for each in typed:
         if ids.call_number(each) is not None and (yes or not app.may_ask):
-            why = f"{each} is a number, which only names a call where a person is asked about it"
-            hint = "pass the call's id (evt_…) with --input-sha256, as qoder run pending --json shows them"
-            raise UsageError(f"{why}; nothing was sent", hint=hint)
+            why = f"{each} is the number of a call, and only works where qoder asks before it sends; nothing was sent"
+            hint = "pass the call's id (evt_…) and its --input-sha256, from qoder run pending --json"
+            raise UsageError(why, hint=hint)
 
 
 def resolved(app: App, session_id: str, typed: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:

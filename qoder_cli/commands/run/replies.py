@@ -43,11 +43,11 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
     """Allow calls that the agent wants to make.
 
     Shows what the agent said last and each call with its input, and asks: y
-    allows, n denies, w denies with a reason, a allows all that are equal, r
-    denies the rest. Scripts name the calls by id (or pass --all), with --yes.
+    allows, n denies, w denies with a reason, a allows all equal calls, r denies
+    the rest. Scripts name the calls by id (or pass --all), with --yes.
     What waits is read again right before: if it is not the same any more,
-    nothing is sent (exit 6). With --input-sha256 it must also be what `pending
-    --json` showed: the same input, tool, MCP server, kind and thread.
+    nothing is sent (exit 6). With --input-sha256 it must also be what
+    `pending --json` showed: the same input, tool, MCP server, kind and thread.
 
     Exit codes: 0 answered, or with --all nothing waited; 6 it no longer waits;
     9 unknown whether it arrived: never sent twice. With --wait as a run's.
