@@ -206,7 +206,7 @@ def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str
     error = QoderError("something")
     assert names(told["keys"]["error"]) == set(error.as_json())
     assert names(told["keys"]["item"]) == set(Ended("dep_1", None, error).as_json())
-    odd = [name for of in told["keys"].values() for name in names(of) if not re.fullmatch("[a-z_]+", name)]
+    odd = [name for of in told["keys"].values() for name in names(of) if not re.fullmatch("[a-z0-9_]+", name)]
     assert odd == []
 
 

@@ -54,8 +54,10 @@ def test_run_pending_has_a_key_for_every_column(qoder: Qoder, server: Server) ->
     rows = [line.split("\t") for line in qoder("run", "pending", "drun_1").out.splitlines()]
     documented = re.findall(r"Piped: ([^.]*)\.", qoder("run", "pending", "--help").out)[0]
     columns = [name.strip() for name in documented.split(",")]
+    keys = [name for each in qoder("help", "--json").json["keys"]["pending"] for name in each["names"]]
     for row, told in zip(rows, qoder("run", "pending", "drun_1", "--json").json, strict=True):
         shown = dict(zip(columns, row, strict=True))
+        assert sorted(told) == sorted(keys)
         del shown["waits"]  # which two readings differ in
         as_a_row = {name: "-" if told[name] is None else str(told[name]) for name in shown}
         where = f"{told['mcp_server_name']}/" if told["mcp_server_name"] else ""

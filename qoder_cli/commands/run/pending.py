@@ -25,10 +25,9 @@ def pending(
     ask), and says how many those were. On a terminal the calls of each session
     are numbered: `approve last 2` shows call 2 again, and asks.
     In JSON each call has its whole input, an `input_sha256`, and under `answer`
-    the commands that answer it; the other keys are names of columns.
+    the commands that answer it; qoder help output has all keys.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
-    credits, length, number, mcp_server_name, thread, input_sha256. See
-    qoder help approvals.
+    credits, length, number, mcp_server_name, thread, input_sha256.
 
     Examples:
       qoder run pending
