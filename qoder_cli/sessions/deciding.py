@@ -6,6 +6,7 @@ Each reply is to what was shown. Only `y` and `a` allow a call: no end of the in
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -22,14 +23,15 @@ from qoder_cli.output.visible import quoted
 from qoder_cli.sessions.answers import Answers, confirmation
 from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, look
 from qoder_cli.sessions.log import Log, message_text
-from qoder_cli.sessions.question import HIDDEN, ask, named, reason, rows_of, show_call, withheld
+from qoder_cli.sessions.question import HIDDEN, ask, named, reason, rows_in_parts, rows_of, show_call, withheld
 from qoder_cli.sessions.state import read_session
 
 MOST_SAID = 600  # characters of what the agent said last
 MOST_ROWS = 8  # rows of it
 _LONGEST_NAME = 100  # characters of a name or title
 _SAID = "  > "  # the margin of what the agent said
-_FEW_READ = 10  # messages
+_READ = 20  # events in a portion
+_MOST_PORTIONS = 5  # where a server sends other events too
 _LISTED = 10  # ids in a line
 
 _QUESTION = "[y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]"
@@ -63,40 +65,42 @@ def show_context(app: App, session_id: str, run: Run | None = None) -> None:
     session: dict[str, Any] = {}
     with suppress(ApiError):
         session = read_session(app.client, session_id, within=READ_WITHIN, retry=False)
-    lines = []
+    lines: list[list[str]] = []
     if deployment := text(session.get("deployment_id")) or (run and run.deployment_id):
         known = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
         name = next((each.name for each in known if each.id == deployment), "")
-        is_known = f"{_in_quotes(name)} ({named(deployment)})" if name else named(deployment)
-        lines.append(f"deployment {is_known}")
+        parts = [f"deployment {named(deployment)}"]
+        if name:
+            parts = [f"deployment {_in_quotes(app, name)}", f" ({named(deployment)})"]
+        lines.append(parts)
     if run is not None and not run.is_session:
-        lines.append(f"run {named(run.id)}")
-    lines.append(f"session {named(session_id)}")
+        lines.append([f"run {named(run.id)}"])
+    lines.append([f"session {named(session_id)}"])
     if title := text(session.get("title")):
-        lines.append(f"title {_in_quotes(title)}")
+        lines.append([f"title {_in_quotes(app, title)}"])
     width = terminal_width() - 6
-    rows = [row for line in lines for row in _flush(app.err.veiled(line), width)]
+    rows = [row for parts in lines for row in rows_in_parts(parts, width)]
     app.err.show("".join(f"{row}\n" for row in [*rows, *_said_last(app, session_id, width)]))
 
 
-def _in_quotes(words: str) -> str:
-    return quoted(shortened(words, _LONGEST_NAME))
-
-
-def _flush(line: str, width: int) -> list[str]:
-    """Return a line in rows of which only the first begins at the edge."""
-    first, *more = rows_of(line, width, margin="")
-    return [first, *more]
+def _in_quotes(app: App, words: str) -> str:
+    return quoted(shortened(app.err.veiled(words), _LONGEST_NAME))
 
 
 def _said_last(app: App, session_id: str, width: int) -> list[str]:
     """Return in rows what the agent said last; or that it said nothing, or cannot be read."""
-    portions = Log(app.client, session_id).back(("agent.message",), limit=_FEW_READ, within=READ_WITHIN, retry=False)
+    portions = Log(app.client, session_id).back(("agent.message",), limit=_READ, within=READ_WITHIN, retry=False)
+    said: dict[str, Any] | None = None
     try:
-        messages = [event for event in next(portions, []) if event.get("type") == "agent.message"]
+        for events in islice(portions, _MOST_PORTIONS):
+            said = next((event for event in events if _is_said(event)), None)
+            if said is not None:
+                break
+        else:
+            if next(portions, None) is not None:
+                return ["the agent's last message is too far back to be shown"]
     except ApiError as error:
-        return _flush(f"what the agent said last cannot be read: {app.err.veiled(error.message)}", width)
-    said = next((event for event in messages if message_text(event).strip()), None)
+        return rows_in_parts([f"the agent's last message cannot be read: {app.err.veiled(error.message)}"], width)
     if said is None:
         return ["the agent has said nothing yet"]
     words = app.err.veiled(message_text(said).strip())
@@ -107,6 +111,10 @@ def _said_last(app: App, session_id: str, width: int) -> list[str]:
     at = unix(event_time(said))
     ago = "" if at is None else f", {span(max(0.0, app.client.server_now() - at))} ago"
     return [f"the agent said last{ago}:", *rows]
+
+
+def _is_said(event: dict[str, Any]) -> bool:
+    return event.get("type") == "agent.message" and bool(message_text(event).strip())
 
 
 def decided(

@@ -101,8 +101,11 @@ def list_waiting(app: App, session_id: str, id: str) -> None:
             return
         width = get_terminal_size((80, 24)).columns
         for number, call in enumerate(calls[:MOST_LISTED], 1):
-            line = f"  {number}  {visible(shortened(call.name, LONGEST_NAME))}  {visible(in_a_line(call.input))}"
-            app.progress.note(shortened(line, width - 1))
+            words = (app.err.veiled(each) for each in (call.name, in_a_line(call.input)))
+            name, given = (
+                visible(shortened(each, most)) for each, most in zip(words, (LONGEST_NAME, width), strict=True)
+            )
+            app.progress.note(shortened(f"  {number}  {name}  {given}", width - 1))
         if len(calls) > MOST_LISTED:
             app.progress.note(f"  … {len(calls) - MOST_LISTED} more")
         app.progress.note(_how(app, id, calls[0], "1"))

@@ -5,7 +5,7 @@ nothing steers the terminal or hides, and the question comes last.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from shutil import get_terminal_size
 from typing import NamedTuple
 
@@ -43,11 +43,10 @@ class _Picture(NamedTuple):
 def _picture(app: App, call: Call) -> _Picture:
     width = terminal_width() - len(_MARGIN) - 2
     where = f" on thread {visible(call.thread)}" if call.thread else ""
-    what = f"{visible(call.name)} ({call.kind}, {visible(call.id)})"
-    heading = app.err.veiled(f"the agent asks to run {what}{where}:")
-    first, *more = rows_of(heading[:MOST_SHOWN], width)  # no name gets a line to itself
+    parts = (f"the agent asks to run {visible(call.name)}", f" ({call.kind}, {visible(call.id)}){where}:")
+    heading = app.err.veiled("".join(parts))
     whole = app.err.veiled("\n".join(_lines(call.input)))
-    rows = [first.removeprefix(_MARGIN), *more]
+    rows = rows_in_parts([app.err.veiled(part)[:MOST_SHOWN] for part in parts], width)
     rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in rows_of(line, width)]
     is_whole = len(heading) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
     return _Picture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
@@ -107,6 +106,19 @@ def rows_of(line: str, width: int, margin: str = _MARGIN, goes_on: str = _GOES_O
             room = width - len(_INDENT)
         rows[-1] += picture
         room -= taken
+    return rows
+
+
+def rows_in_parts(parts: Sequence[str], width: int) -> list[str]:
+    """Return a line of parts in one row at the edge; if that is too long, each part begins a row, and only the first
+    has no margin: no name gets a line to itself, and no id breaks in two."""
+    whole = rows_of("".join(parts), width, margin="")
+    if len(whole) == 1:
+        return whole
+    first, *others = parts
+    rows = rows_of(first, width, margin="")
+    for part in others:
+        rows += rows_of(part.lstrip(), width - len(_INDENT), margin=_GOES_ON + _INDENT)
     return rows
 
 

@@ -6,10 +6,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
-from tests.support.asking import ASKED, FastClock, Server, asked_again, call, served
+from tests.support.asking import ASKED, FastClock, Server, asked_again, call, refusal, served, stamp
 from tests.support.processes import Shell, Terminal, sandbox
 
 FOLLOW = ("qoder", "run", "wait", "drun_1", "--follow")
@@ -255,18 +256,49 @@ def test_question_shows_the_deployment_the_title_and_what_the_agent_said_last(
     assert screen[asks + 1 : asks + 3] == ["  │ command", "  │   echo 1"]
 
 
-def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Server) -> None:
+AROUND: dict[str, Callable[[Server, httpx.Request], httpx.Response]] = {
+    "the agent has said nothing yet": lambda server, request: server._list(request, [{"data": 1}] * 3),
+    "the agent's last message cannot be read: ": lambda server, request: refusal(403, "No."),
+    "the agent's last message is too far back to be shown": lambda server, request: server._list(
+        request, [{"id": f"evt_x{n}", "processed_at": stamp(2e9 - n)} for n in range(300)]
+    ),
+}
+
+
+@pytest.mark.parametrize("told", AROUND)
+def test_question_comes_though_nothing_around_the_call_can_be_read(shell: Shell, server: Server, told: str) -> None:
     server.session("sess_1", call(1))
     handle = server.list_events
     server.list_events = lambda request, session: (
-        server._list(request, [{"data": 1}] * 3)
+        AROUND[told](server, request)
         if request.url.params.get_list("types[]") == ["agent.message"]
         else handle(request, session)
     )
     with Terminal(shell, "qoder", "session", "approve", "sess_1") as terminal:
-        terminal.shows("the agent has said nothing yet").shows(ASKED).type("y\n")
+        terminal.shows(told).shows(ASKED).type("y\n")
         assert terminal.end() == 0
     assert said(server) == ["evt_1 allow"]
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_question_breaks_no_id_in_two(shell: Shell, server: Server, columns: int) -> None:
+    ids = {kind: f"{kind}_019ec55694c07f2a9b402ffb4448ec18" for kind in ("evt", "sess", "dep")}
+    asks = {"id": ids["evt"], "name": "create_pull_request", "mcp_server_name": "github-enterprise"}
+    session = server.session(ids["sess"], call(1, kind="agent.mcp_tool_use", **asks))
+    session.object["deployment_id"] = ids["dep"]
+    handle = server.respond
+    server.respond = lambda request: (
+        httpx.Response(200, json={"id": ids["dep"], "name": "nightly-report-" * 4})
+        if "/deployments/" in request.url.path
+        else handle(request)
+    )
+    assert shell.qoder("deploy", "get", ids["dep"]).code == 0
+    with Terminal(shell, "qoder", "session", "approve", ids["sess"], columns=columns) as terminal:
+        terminal.shows(ASKED).type("\x04")
+        assert terminal.end() == 2
+    screen = terminal.screen[: terminal.screen.index("  │ command")]
+    assert [id for id in ids.values() if not any(id in line for line in screen)] == []
+    assert all(len(line) <= columns for line in screen)
 
 
 # When it comes.
