@@ -193,7 +193,7 @@ def unanswered(
     from qoder_cli.sessions.deciding import prompted
 
     try:
-        if not (run.session_id and prompted(app, run.session_id, run=run, left=left).goes_on):
+        if not (run.session_id and prompted(app, run.session_id, run=run, left=left)):
             return needs_answer(run, app)
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)

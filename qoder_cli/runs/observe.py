@@ -289,7 +289,9 @@ class Observer:
         if self._going_since is None:
             self._going_since = now
         state = self._session_of(run)
-        due = max(self._going_since, state.checked) + (ASKS_FOR if self.asks_a_person else DISAGREEMENT_AFTER)
+        due = max(self._going_since, state.checked) + DISAGREEMENT_AFTER
+        if self.asks_a_person:
+            due = max(self._going_since, state.checked) + ASKS_FOR
         since = self.asks_since
         if since is not None and since + ASKS_FOR > state.checked:
             due = min(due, since + ASKS_FOR)

@@ -186,10 +186,9 @@ class Chat:
         if self._editor.draft:
             drop_what_is_typed(self._app.stdin, within=UNREAD)  # it belongs to the message
         try:
-            replied = prompted(self._app, self._id)
+            self.activity.is_left_open = not prompted(self._app, self._id)
         except UsageError:
             return False
-        self.activity.is_left_open = replied.is_left
         return True
 
     def _look(self) -> None:

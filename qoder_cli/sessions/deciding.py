@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Rejected
@@ -47,17 +47,6 @@ _HELP_OF_ALL = "Nothing is sent until all are decided. Ctrl-D sends nothing."
 _NOT_ALLOWED = "`deny` allows nothing: n denies this call; to allow it, leave with Ctrl-D and use `approve`"
 
 Decided = dict[str, dict[str, Any]]  # the answers, by the ids of the calls
-
-
-class Replied(NamedTuple):
-    """What a person did about the calls that wait. `is_left`: none was answered, and some are for others to answer."""
-
-    is_left: bool = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the agent continues."""
-        return not self.is_left
 
 
 def show_context(app: App, session_id: str, run: Run | None = None) -> None:
@@ -140,8 +129,8 @@ def decided(
             continue
         equal = [each for each in waiting if each.sha256 == call.sha256 and each.id not in answers]
         about = f"allow {long}?" if long else "allow?"
-        if len(calls) > 1:
-            others = f", {len(equal) - 1} more equal it" if len(equal) > 1 else ""
+        if len(waiting) > 1:
+            others = f"; {len(equal) - 1} more equal it" if len(equal) > 1 else ""
             app.err.tell(f"call {place} of {len(calls)}{others}\n")
         match _reply(app, about, may_allow=may_allow, left=left):
             case "y":
@@ -192,8 +181,8 @@ def _reply(app: App, about: str, *, may_allow: bool, left: Left | None) -> str:
     return reply
 
 
-def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | None = None) -> Replied:
-    """Show what waits, ask, and answer.
+def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | None = None) -> bool:
+    """Show what waits, ask, and answer. Return False if none was answered, and some are for others to answer.
 
     Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
     """
@@ -203,7 +192,7 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
             asked = look(app.client, session_id)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
-            return Replied()
+            return True
         calls = list[Call]()
         for call in asked.calls:
             if app.replies.answered.get(call.id) == asked.asked_by[call.id]:
@@ -220,7 +209,7 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
         except Rejected as error:
             app.progress.warn(error.message)
         is_left = bool(asked.unreadable) or len(answers) < len(calls)
-        return Replied(is_left=is_left and not answers)
+        return bool(answers) or not is_left
 
 
 def answers_in(asked: Asked, answers: Decided) -> list[tuple[Call, dict[str, Any]]]:

@@ -198,7 +198,7 @@ def test_question_sends_nothing_where_one_of_the_equal_calls_no_longer_waits_as_
 ) -> None:
     server.session("sess_1", *FOUR[:2])
     with Terminal(shell, "qoder", "session", "approve", "sess_1") as terminal:
-        terminal.shows("call 1 of 2, 1 more equal it").shows(ASKED)
+        terminal.shows("call 1 of 2; 1 more equal it").shows(ASKED)
         if what == "changes":
             otherwise(server)
         else:

@@ -101,12 +101,13 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
                 break
             if _has_moved(observer, log):
                 break
-            if polled.is_news("asks" if observer.asks_in else "") and observer.asks_in:
+            is_to_ask = observer.asks_in > 0
+            if polled.is_news(str(is_to_ask)) and is_to_ask:
                 app.progress.note(polled.stands)
             if on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.deciding import prompted
 
-                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id, run=observer.run).goes_on):
+                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id, run=observer.run)):
                     break
                 observer.forget_asks()
     except ApiError as error:
