@@ -64,10 +64,11 @@ class Ending(NamedTuple):
 
 
 class Asks(NamedTuple):
-    """A `requires_action` that is still open: its event's key, and the waiting calls."""
+    """A `requires_action` that is still open: its event's key, the waiting calls, and since when (unix seconds)."""
 
     key: str
     event_ids: list[str]
+    since: float | None = None
 
 
 SESSION_DELETED = Ending(
@@ -256,7 +257,7 @@ def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | 
     named = waiting_calls(event)
     left = [id for id in named if id not in answered]
     if left or not (named or answered):
-        return Asks(event_key(event), left)
+        return Asks(event_key(event), left, event_at(event))
     return None
 
 

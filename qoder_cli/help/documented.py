@@ -155,6 +155,22 @@ result  the agent's final message or null, with --result and `run result`
 files  paths of downloaded files, with `run result --output-dir`
 events  its session's events, with `run logs` of several runs
 
+pending:
+run, session, deployment  ids; run is null unless a run was named
+run_id, session_id, deployment_id  the same
+call  id of the call, evt_…
+kind  tool, mcp or custom; null if the call cannot be read (unreadable in a table)
+name  the tool; in a table with its server, as server/tool
+mcp_server_name  its MCP server, or null
+thread  thread of the sub-agent that called it, or null
+input  all of it; at most 100 characters in a table
+length  of its input in one line, in characters
+asked, asked_at  when it was made
+credits  what its session has used
+number  its place among the calls of its session
+input_sha256  SHA-256 of the object with kind, name, mcp_server_name, thread and input as JSON (keys sorted, no spaces)
+answer  the commands that answer it, each as an array of words; no column
+
 item:
 input  the word that was typed, or read from stdin
 exit_code  exit code of this item; null if it was not attempted

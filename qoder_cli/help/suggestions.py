@@ -71,6 +71,9 @@ DESTRUCTIVE = frozenset(
         *("put", "redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
     )
 )
+# Of `answer`, whose reply was typed behind this option once.
+_NO_RESULT = "--result takes no value: it prints the agent's final message; nothing was sent"
+_WITH = "pass what the tool returns as --with TEXT|@FILE|-"
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words
 
 
@@ -102,6 +105,9 @@ def meant(context: Any, typed: str, names: Sequence[str]) -> str:
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
     """Return the error for a mistake, without any typed tokens."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
+    command = getattr(getattr(mistake, "ctx", None), "command", None)
+    if getattr(command, "name", None) == "answer" and any(word.partition("=")[0] == "--result" for word in words):
+        error = UsageError(_NO_RESULT, hint=_WITH)
     hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
         hint = NO_TOKEN

@@ -87,17 +87,25 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
     """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later."""
     polled, now = PolledRun(observer), wanted._replace(result=False)
+    observer.asks_a_person = wanted.on_ask == "prompt"
     try:
         deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
         poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
         wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
-        wait.until_over([polled], lambda: polled.printed or "waiting")  # its id is in the line above
+        wait.until_over([polled], partial(_status, polled))  # its id is in the line above
         [ended] = leave_runs([read_more(app, item_of(polled, app), now)], app)
     except Signalled as signalled:
         [ended] = leave_runs([interrupted(polled, signalled, now, app)], app)
     if wanted.result:
         return ended.with_(with_message=True)
     return ended
+
+
+def _status(polled: PolledRun) -> str:
+    """Return what the line of a wait says, in front of the time so far."""
+    if polled.observer.asks_in > 0:
+        return f"{polled.stands};"
+    return polled.stands or "waiting"
 
 
 def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:

@@ -185,11 +185,15 @@ def unanswered(
     if (run := observer.run) is None or wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":
+        if run.session_id and isinstance(app.tracked.typed, str):  # of several, each is told of by itself
+            from qoder_cli.sessions.numbering import list_waiting
+
+            list_waiting(app, run.session_id, run.id)
         return needs_answer(run, app)
-    from qoder_cli.sessions.question import prompted
+    from qoder_cli.sessions.deciding import prompted
 
     try:
-        if not (run.session_id and prompted(app, run.session_id, left=left).goes_on):
+        if not (run.session_id and prompted(app, run.session_id, run=run, left=left)):
             return needs_answer(run, app)
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)

@@ -285,7 +285,7 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-def _in_a_line(given: Any) -> str:
+def in_a_line(given: Any) -> str:
     """Return a call's input as a row shows it: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
@@ -294,8 +294,11 @@ def _in_a_line(given: Any) -> str:
     return jsontext.dump(given)
 
 
-# The columns of what waits; in a pipe they are only ever appended.
-FIRST = ("call", "name", "length", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
+# The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
+FIRST = (
+    *("number", "name", "length", "input", "kind", "waits", "session"),
+    *("call", "deployment", "run", "asked", "credits"),
+)
 _MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
 
 
@@ -308,6 +311,11 @@ class Waiting:
     call: Call | None
     run_id: str | None = None
     commands: dict[str, list[str]] = field(default_factory=dict)
+    number: int | None = None  # among those of its session that can be read
+
+    def drawn_row(self, now: float) -> Fields:
+        """Return the row for a terminal, with the number first."""
+        return {"number": self.number, **self.row(now)}
 
     def row(self, now: float) -> Fields:
         deployment, call = text(self.session.get("deployment_id")), self.call
@@ -320,11 +328,16 @@ class Waiting:
             **dict.fromkeys(("name", "input", "asked", "waits")),
             "credits": Run(self.session).credits,
             "length": None,
+            "number": self.number,
+            **dict.fromkeys(("mcp_server_name", "thread", "input_sha256")),
         }
         if call:
-            input = _in_a_line(call.input)
+            input = in_a_line(call.input)
             name, given = Words(visible(call.name), least=14), Words(visible(shortened(input, _MOST_SHOWN)), least=12)
             row |= {"kind": call.kind, "name": name, "input": given, "length": len(input)}
+            server, thread = text(call.event.get("mcp_server_name")), call.thread
+            row |= {"mcp_server_name": server and Words(visible(server)), "thread": thread and Words(visible(thread))}
+            row["input_sha256"] = call.sha256
             if asked := event_time(call.event):
                 row["asked"] = Moment(asked)
             if since := unix(asked):
@@ -332,7 +345,10 @@ class Waiting:
         return row
 
     def as_json(self) -> dict[str, Any]:
-        """Return its JSON: the whole input, and the commands that answer, as words."""
+        """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
+
+        `waits` is none of them: two readings of a call that waits are equal.
+        """
         fields = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
             fields |= {**call.terms, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
@@ -344,6 +360,12 @@ class Waiting:
             **fields,
             "credits": Run(self.session).credits,
             "answer": self.commands,
+            "run": self.run_id,
+            "session": self.session.get("id"),
+            "deployment": self.session.get("deployment_id"),
+            "asked": fields["asked_at"],
+            "length": None if call is None else len(in_a_line(call.input)),
+            "number": self.number,
         }
 
 
