@@ -132,7 +132,7 @@ class App:
             from qoder_cli.local.store import check_seal
 
             check_seal(self.env)  # here: before a request is sent and the store opened
-        self.keep_secrets(settings.token)
+        self.keep_secrets(settings.token, settings.account and settings.account.key)
         for warning in settings.warnings:
             self.progress.warn(warning)
         return settings
@@ -148,6 +148,7 @@ class App:
             progress=self.progress,
             transport=self.transport,
             debug=self.flags.debug,
+            keep=self.keep_secrets,
         )
 
     @property

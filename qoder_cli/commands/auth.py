@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.model import filled
-from qoder_cli.cli.options import confirmed, flag, secret_of
+from qoder_cli.base.times import parse_duration
+from qoder_cli.cli.options import Text, confirmed, flag, option, secret_of
+from qoder_cli.settings.account import LONGEST_TTL, TTL
 from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
 from qoder_cli.settings.configfile import ConfigFile, change, load, locate
 from qoder_cli.settings.seal import refuse_outside
-from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_on, mask, origin, read_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
@@ -108,7 +110,7 @@ def status(app: App) -> None:
         "profile": settings.profile,
         "base_url": settings.base_url,
         "base_url_source": settings.base_url_source,
-        "token": settings.token and mask(settings.token),
+        "token": mask(settings.token) if settings.token else settings.account and "of a service account",
         "token_source": settings.token_source,
         "workspace_id": settings.workspace_id,
     }
@@ -116,6 +118,40 @@ def status(app: App) -> None:
     app.output.record({**shown, "accepted": word}, data=data, id=settings.profile)
     if error:
         raise error
+
+
+def token(
+    app: App,
+    ttl: Text = option("--ttl", "D", "For how long it is good, up to 12h (default 1h); service accounts only."),
+    yes: bool = flag("--yes -y", "Print it on a terminal, too."),
+) -> None:
+    """Print an access token, for a program that needs one.
+
+    With QODER_SA_KEY, the key of a service account, it is a new token that ends
+    by itself; else the token in use. It is the only command that prints one: keep
+    it out of logs. In GitHub Actions it is masked.
+
+    Exits 2 on a terminal without --yes, 4 if the key was refused.
+
+    Examples:
+      qoder auth token > token.txt
+      QODER_PAT=$(qoder auth token) qoder auth status"""
+    settings, seconds = app.settings, TTL
+    if ttl is not None:
+        seconds = int(parse_duration(ttl, option="--ttl"))
+        if settings.account is None:
+            raise UsageError("--ttl is for service accounts", hint="set QODER_SA_KEY and QODER_REGION")
+        if not 0 < seconds <= LONGEST_TTL:
+            raise UsageError("--ttl must be from 1s to 12h", hint="e.g. --ttl 1h")
+    if app.out.is_terminal and not yes:
+        raise UsageError("a token would be shown on the terminal", hint="pipe it, or pass --yes")
+    account = app.client.account
+    found = settings.token or ""
+    if account is not None:
+        found = account.exchange(seconds).value
+    if is_on(app.env, "GITHUB_ACTIONS"):
+        app.err.write_exactly(f"::add-mask::{found}\n".encode())  # not veiled, so that runner hides it
+    app.out.write_exactly(found + "\n")
 
 
 def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
@@ -170,4 +206,4 @@ def _warn_of_overrides(app: App, saved: Settings) -> None:
         app.progress.warn(f"{later.base_url_source} is set and overrides the saved server")
 
 
-COMMANDS = {"login": login, "logout": logout, "status": status}
+COMMANDS = {"login": login, "logout": logout, "status": status, "token": token}

@@ -83,7 +83,9 @@ def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
     profiles = places((PROFILE_VARIABLE,), options=("profile",))
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
-    if resolved.token is None or resolved.token_source is None:
+    if resolved.account is not None:
+        yield Finding("token", f"of the service account of {resolved.account.source}, from {resolved.account.url}")
+    elif resolved.token is None or resolved.token_source is None:
         yield failed("token", f"no token for {resolved.host}", fix=resolved.advice, exit=Exit.AUTH)
     else:
         whence = _whence(resolved.token_source, places(TOKEN_VARIABLES, "token"))
@@ -230,7 +232,7 @@ def server(app: App, settings: Settings) -> Iterator[Finding]:
     """Send two requests at most, and check the responses."""
     from qoder_cli.http.client import Client
 
-    if settings.token is None:
+    if settings.token is None and settings.account is None:
         yield warning("server", "skipped: no token", fix="fix the token check above")
         return
     try:

@@ -94,6 +94,8 @@ QODER_PAT  access token
 QODER_ACCESS_TOKEN  access token, if QODER_PAT is not set
 QODER_PERSONAL_ACCESS_TOKEN  access token, if neither is set; Qoder's own tools read it
 QODER_PAT_FILE  file with the access token, if none of these is set
+QODER_SA_KEY  key of a service account, exchanged for a token if none of these is set; needs a region
+QODER_SA_KEY_FILE  file with that key, if QODER_SA_KEY is not set
 QODER_PROFILE  profile of the config file, if --profile is not given
 QODER_BASE_URL  API base URL
 QODER_MANAGED_BASE_URL  API base URL, if QODER_BASE_URL is not set
