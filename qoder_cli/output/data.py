@@ -99,7 +99,7 @@ class Output:
         return sys.platform == "win32" and not self.screen.is_terminal  # another code page
 
     def _sheet(self, fields: "Fields") -> str:
-        from qoder_cli.output.cells import plain
+        from qoder_cli.output.cells import Beside, plain
 
         lines = [
             (key, value)
@@ -108,6 +108,7 @@ class Output:
         ]
         if not self.screen.is_terminal:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
+        lines = [(key, value) for key, value in lines if not isinstance(value, Beside)]
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
 
     def _drawn_sheet(self, lines: Sequence[tuple[str, Any]]) -> str:
@@ -119,8 +120,8 @@ class Output:
         drawn, before = "", ""
         for name, (_, value) in zip(names, lines, strict=True):
             shown = cell(value)
-            pieces = wrapped(shown.text, terminal_width() - width)
-            if len(pieces) == 1:
+            pieces = wrapped(shown.full, terminal_width() - width)
+            if len(pieces) == 1 and not shown.more:
                 pieces = ["".join(self.screen.styled(text, style) for text, style in shown.pieces)]
             for piece in pieces:
                 label = "" if name == before else name

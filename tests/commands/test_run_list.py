@@ -96,8 +96,8 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
         "json": json.dumps(items, separators=(",", ":")) + "\n",
         "jsonl": "".join(json.dumps(item, separators=(",", ":")) + "\n" for item in items),
         "id": "drun_2\ndrun_1\n",
-        "table": f"drun_2\tcompleted\tdep_1\t{at}\t17.229\t-\tmanual\tsess_1\t-\n"
-        f"drun_1\tfailed\tdep_1\t{at}\t17.228\todd\tmanual\tsess_1\t-\n",
+        "table": f"drun_2\tcompleted\tdep_1\t{at}\t17.229\t-\tmanual\tsess_1\t-\t-\n"
+        f"drun_1\tfailed\tdep_1\t{at}\t17.228\todd\tmanual\tsess_1\t-\t-\n",
     }
     qoder.terminal = True
     assert qoder(*LIST, "--all", "--json").out == json.dumps(items, indent=2) + "\n"

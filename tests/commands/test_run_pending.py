@@ -21,6 +21,7 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
         "run_id": "drun_1",
         "session_id": "sess_1",
         "deployment_id": "dep_1",
+        "deployment_name": None,
         "call": "evt_1",
         "kind": "tool",
         "name": "Bash",
@@ -38,7 +39,7 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
     assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\nevt_2\n"
     row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")
     assert row[:7] == ["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"]
-    assert row[9:] == ["1.5", "6"]
+    assert row[9:] == ["1.5", "6", "-"]
 
 
 def test_session_pending_hides_nothing_in_a_row_and_says_how_long_the_call_is(qoder: Qoder, server: Server) -> None:
@@ -51,7 +52,7 @@ def test_session_pending_hides_nothing_in_a_row_and_says_how_long_the_call_is(qo
     row = out.split("\t")
     assert row[5] == "B\\u001b[2Ja\\u00a0sh\\u202e"
     assert row[6].startswith(url + " \\u200b\\n\\tls\\nallow? [y]es \\u001b]0;t\\u0007\\u2800")
-    assert (row[6][-1], row[10]) == ("…", f"{len(told) + 1_000_000}\n")
+    assert (row[6][-1], row[10]) == ("…", str(len(told) + 1_000_000))
     [shown] = qoder("session", "pending", "sess_1", "--json").json
     assert shown["input"] == {"command": told + "y" * 1_000_000}
     qoder.terminal = True

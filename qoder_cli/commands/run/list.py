@@ -1,6 +1,5 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
-from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
+from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
@@ -151,7 +150,7 @@ def list_runs(
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
         runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
-        return _of_status(runs, statuses, adopted)
+        return _of_status(runs, statuses, adopted, app.named)
 
     listing = Listing(
         pages,
@@ -187,10 +186,12 @@ def _first(statuses: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
 
 
-def _of_status(runs: Iterable[Run], statuses: set[str], adopted: Container[str]) -> Iterator[Run]:
+def _of_status(
+    runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
+) -> Iterator[Run]:
     for run in runs:
         if not statuses or run.status in statuses:
-            yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
+            yield named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
@@ -212,15 +213,11 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
 
 
 def _row(app: App) -> Callable[[Run], Fields]:
-    """Return what makes a row; on a terminal with names of deployments."""
+    """Return what makes a row; on a terminal with a deployment's name in the place of its id."""
     if not app.output.is_drawn:
         return run_row
-    deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-    count = Counter(deployment.name for deployment in deployments)
-    # A name that two have, or that looks like an id, would be ambiguous.
-    names = {id: name for id, name, *_ in deployments if count[name] == 1 and name and not name.startswith("dep_")}
-    now = app.client.server_now()
-    return lambda run: listed_run(run, now=now, names=names, is_wide=app.output.is_wide)
+    now, is_wide = app.client.server_now(), app.output.is_wide
+    return lambda run: listed_run(run, now=now, name=app.known.standing_for(run.deployment_id), is_wide=is_wide)
 
 
 def _newest_first(data: list[Any]) -> list[Any]:

@@ -3,7 +3,9 @@
 from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
+from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
+from qoder_cli.output.views import with_name
 from qoder_cli.sessions.asks import FIRST, Waiting
 
 _SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
@@ -24,8 +26,8 @@ def pending(
     The hash is that of the object with the keys kind, name, mcp_server_name,
     thread and input as JSON (keys sorted, no spaces).
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
-    credits, length of the input in characters. Kind is tool, mcp or custom;
-    `unreadable` waits too.
+    credits, length of the input in characters, deployment name. Kind is tool,
+    mcp or custom; `unreadable` waits too.
 
     Examples:
       qoder run pending
@@ -41,7 +43,14 @@ def pending(
     else:
         found = waiting.everywhere(app, since)
     now = app.client.server_now()
-    rows = Rows[Waiting](app.output, fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST)
+
+    def row(one: Waiting) -> Fields:
+        if not app.output.is_drawn:
+            return one.row(now)
+        name = app.known.standing_for(one.deployment_id)
+        return with_name(one.row(now), one.deployment_id, name, is_wide=app.output.is_wide)
+
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST)
     any_waits = False
     with rows:
         for batch in found:
