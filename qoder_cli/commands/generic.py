@@ -221,7 +221,7 @@ def print_list(
     id = "version" if versions else "id"
     row, first = row_of(noun, columns, app)
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
-    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first))
+    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first, may_go=first))
     listing.conclude(app.progress, none=f"no {what} found")
     return listing.left_out is None
 

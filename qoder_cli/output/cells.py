@@ -67,13 +67,15 @@ class Durations(NamedTuple):
 class Cell(NamedTuple):
     """Text for a terminal: pieces, each with the name of its style or an empty one.
 
-    Words may be cut to `least` columns, ids be shortened. `more` is said of it where there is room.
+    Words may be cut to `least` columns, ids be shortened. `more` is said of it where there is room. What is
+    `measured`, a time, tells rows apart, also where some happen to show the same.
     """
 
     pieces: tuple[tuple[str, str], ...]
     kind: Literal["whole", "words", "id"] = "whole"
     least: int = 0
     more: str = ""
+    measured: bool = False
 
     @property
     def text(self) -> str:
@@ -89,6 +91,7 @@ class Cell(NamedTuple):
 
 Fields = dict[str, Any]  # key -> str, number, one of the above, a list of them, or None
 
+ABSENT = "-"
 COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped": "yellow", "paused": "yellow"}
 _SIGNS = {"completed": "✓", "failed": "✗", "skipped": "–", "running": "…", "pending": "…"}
 _LETTERS = {"completed": "C", "failed": "F", "skipped": "S", "running": "R", "pending": "P"}
@@ -101,7 +104,7 @@ def plain(value: Any) -> str:
     """Return a value as text for a pipe; `-` if it is absent."""
     match value:
         case None:
-            return "-"
+            return ABSENT
         case Id(text) | Named(text) | Beside(text) | Moment(text) | Words(text) | Status(text):
             return inert(text)
         case Milliseconds(milliseconds):
@@ -128,13 +131,13 @@ def cell(value: Any) -> Cell:
         case Words(text, least):
             return Cell(((inert(text), ""),), "words", least)
         case Moment(text, None, zone):
-            return _one(inert(local_time(text)), _elsewhere(text, zone))
+            return _one(inert(local_time(text)), _elsewhere(text, zone))._replace(measured=True)
         case Moment(text, now) if now is not None:
-            return _one(_ago(text, now))
+            return _one(_ago(text, now))._replace(measured=True)
         case Milliseconds(milliseconds):
-            return _one(span(milliseconds / 1000))
+            return _one(span(milliseconds / 1000))._replace(measured=True)
         case Status(word):
-            return Cell(((inert(word), _colour(word)),))
+            return Cell(((inert(word), _colour(word)),), measured=word.startswith(WAITS))
         case Outcomes(words):
             pieces = [("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, "")) for word in words]
             return Cell((*pieces, ("  (newest →)", "dim")))

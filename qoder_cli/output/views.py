@@ -26,6 +26,7 @@ from qoder_cli.output.cells import (
 T = TypeVar("T")
 _RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
+_LONGEST_WHY = 100  # columns that an error gets before what is less important
 
 
 def run_fields(run: Run) -> Fields:
@@ -97,10 +98,11 @@ def run_row(run: Run) -> Fields:
     return {name: fields[name] for name in RUN_COLUMNS}
 
 
-def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool) -> Fields:
+def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_why: bool = False) -> Fields:
     """Return a run as a row of a list on a terminal at `now` (unix seconds).
 
-    `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times and that id.
+    `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times and that id. If it
+    `tells_why`, its error needs room before what comes after it.
     """
     row = with_name(run_row(run), run.deployment_id, name, is_wide=is_wide)
     triggered = row["triggered"]
@@ -114,7 +116,7 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool) -> Fiel
         "deployment": row["deployment"],
         "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
         "duration": row["duration"],
-        "error": _text(Words, error, least=12),
+        "error": _text(Words, error, least=_LONGEST_WHY if tells_why else 12),
         "trigger": row["trigger"],
         "session": row["session"],
         **({"deployment_id": row["deployment_id"]} if is_wide else {}),

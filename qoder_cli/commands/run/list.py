@@ -20,6 +20,7 @@ from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
+from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Page = dict[str, Any]
 
 LONGEST_RESOLVED = 100  # rows
+_ROOM_FOR_WHEN = 60  # columns of a terminal, from which a list of failed runs says when before why
 
 
 # To filter by: an enum, as typer takes no list of a Literal.
@@ -161,7 +163,9 @@ def list_runs(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses)))
+    listing.print(
+        Rows(app.output, fields=_row(app, statuses), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST)
+    )
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")
@@ -181,8 +185,12 @@ def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tu
 
 
 def _first(statuses: set[str]) -> tuple[str, ...]:
-    """Return the columns in order; a list of failed runs says why before anything else."""
-    urgent = ("id", "deployment", "error") if statuses == {"failed"} else ()
+    """Return the columns in the order they get room; a list of failed runs says why, and where there is room when."""
+    urgent: tuple[str, ...] = ()
+    if statuses == {"failed"}:
+        urgent = ("id", "deployment", "error")
+        if terminal_width() >= _ROOM_FOR_WHEN:
+            urgent = ("id", "deployment", "triggered", "error")
     return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
 
 
@@ -212,12 +220,17 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
     return "/deployment_runs", query
 
 
-def _row(app: App) -> Callable[[Run], Fields]:
+def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
     """Return what makes a row; on a terminal with a deployment's name in the place of its id."""
     if not app.output.is_drawn:
         return run_row
-    now, is_wide = app.client.server_now(), app.output.is_wide
-    return lambda run: listed_run(run, now=now, name=app.known.standing_for(run.deployment_id), is_wide=is_wide)
+    now, is_wide, tells_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
+
+    def row(run: Run) -> Fields:
+        name = app.known.standing_for(run.deployment_id)
+        return listed_run(run, now=now, name=name, is_wide=is_wide, tells_why=tells_why)
+
+    return row
 
 
 def _newest_first(data: list[Any]) -> list[Any]:

@@ -11,6 +11,10 @@ from qoder_cli.sessions.asks import FIRST, Waiting
 _SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
 
 
+# What is the same in every row may go; but never what a person decides by.
+_MAY_GO = ("kind", "run", "session", "deployment")
+
+
 def pending(
     app: App,
     runs: Texts = RUNS_OR_LAST,
@@ -50,13 +54,21 @@ def pending(
         name = app.known.standing_for(one.deployment_id)
         return with_name(one.row(now), one.deployment_id, name, is_wide=app.output.is_wide)
 
-    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST)
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST, may_go=_MAY_GO)
     any_waits = False
+    drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
-        for batch in found:
-            rows.show(batch)
-            any_waits = any_waits or bool(batch)
-            waiting.warn_of_hidden(app, batch)
+        try:
+            for batch in found:
+                any_waits = any_waits or bool(batch)
+                if app.output.is_drawn:
+                    drawn += batch
+                    continue
+                rows.show(batch)
+                waiting.warn_of_hidden(app, batch)
+        finally:
+            rows.show(drawn)
+            waiting.warn_of_hidden(app, drawn)
     if not any_waits:
         app.progress.note("nothing waits for an answer")
     elif exit_status:
