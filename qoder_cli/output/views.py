@@ -208,7 +208,7 @@ SESSION_COLUMNS = (
     *("id", "title", "status", "agent", "deployment", "environment", "credits", "created"),
     "deployment_name",
 )
-SESSION_FIRST = ("id", "title", "status", "created", "agent", "deployment", "credits", "environment")
+SESSION_FIRST = ("id", "title", "status", "deployment", "created", "agent", "credits", "environment")
 
 
 def session_fields(session: Run) -> Fields:
