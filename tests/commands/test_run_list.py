@@ -217,6 +217,61 @@ def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
     assert qoder(*LIST).out.splitlines()[0].split("\t")[0] == ids[0]
 
 
+def alike(qoder: Qoder, *pages: list[dict[str, Any]]) -> None:
+    """Serve pages of runs of a deployment that was seen here, all the same but for id, session and what is given."""
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id="dep_a" + LONG, name="nightly-report")))
+    qoder("deploy", "list")
+    numbers = iter(range(10))
+    for place, rows in enumerate(pages):
+        items = [
+            run(n, id=f"drun_{n}{LONG}", deployment_id="dep_a" + LONG, session_id=f"sess_{n}{LONG}") | fields
+            for n, fields in zip(numbers, rows, strict=False)
+        ]
+        qoder.wire.on(*RUNS, page(*items, more=place + 1 < len(pages)))
+
+
+@pytest.mark.parametrize(("width", "status"), [(80, ""), (100, ""), (120, "status")])
+def test_run_list_says_once_what_is_the_same_in_every_row(
+    qoder: Qoder, columns: Callable[[int], None], width: int, status: str
+) -> None:
+    columns(width)
+    alike(qoder, [{}, {}, {}])
+    header, *lines = qoder(*LIST, "--all").out.splitlines()
+    assert header.split() == [
+        "id",
+        *status.split(),
+        "triggered",
+        "duration",
+        "session",
+    ]  # and no error: it is in no row
+    assert [line.split()[0] for line in lines[:3]] == [f"drun_{n}{LONG}" for n in range(3)]
+    said = f"deployment nightly-report (dep_a{LONG}), trigger manual in every row"
+    assert " ".join(lines[3:]).startswith(said if status else f"status completed, {said}")
+    assert max(map(len, lines)) <= width
+
+
+def test_run_list_leaves_nothing_out_where_all_fits_or_one_row_is_all(
+    qoder: Qoder, columns: Callable[[int], None]
+) -> None:
+    for width, count in ((300, 2), (80, 1)):
+        columns(width)
+        alike(qoder, [{}] * count)
+        out = qoder(*LIST, "--all").out
+        assert {"status", "deployment"} <= set(out.splitlines()[0].split())
+        assert "in every row" not in out
+
+
+def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(80)
+    alike(qoder, [{}, {}], [{}, WHY, {}], [{}])
+    lines = qoder(*LIST, "--all").out.splitlines()
+    heads = [n for n, line in enumerate(lines) if line.startswith("id ")]
+    assert [lines[n].split()[:2] for n in heads] == [["id", "triggered"], ["id", "status"]]
+    assert lines[heads[1] - 1].endswith("in these rows")
+    assert [line.split()[1] for line in lines[heads[1] + 1 :][:4]] == ["completed", "failed", "completed", "completed"]
+    assert "in every row" not in "".join(lines)
+
+
 def test_run_list_shows_no_name_that_two_deployments_have(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
     like_an_id = deployment(3, name="dep_1")

@@ -74,6 +74,31 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Serv
     assert (shown["success_rate"], shown["waits_for_answer"]) == ("100% (1 of 1)", "drun_1")
 
 
+def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.session("sess_2")
+    qoder.terminal = True
+    for ago, shown in ((0, "50s"), (780, "13m"), (7200, "2h")):
+        qoder.clock.time += ago
+        _, *rows = qoder("run", "list", "dep_1").out.splitlines()[:3]
+        assert [f"waits for you {shown}  " in row for row in rows] == [row.startswith("drun_1") for row in rows]
+    qoder.terminal = False
+    assert "running" in qoder("run", "list", "dep_1").out
+
+
+def test_run_pending_shows_on_a_terminal_what_differs_and_always_what_is_decided(
+    qoder: Qoder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: 80)
+    for number in (1, 2):
+        server.session(f"sess_{number}", call(number, input={"command": "git push"}), call(number + 4, name="Read"))
+    qoder.terminal = True
+    header, *lines = qoder("run", "pending").out.splitlines()
+    assert [line.count("evt_") for line in lines[:4]] == [1, 1, 1, 1]  # one table, whatever session says it
+    assert {"call", "name", "input"} <= set(header.split())
+    assert "deployment dep_1, kind tool in every row" in " ".join(lines[4:])
+
+
 # All that waits.
 
 
