@@ -112,7 +112,7 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_w
     error = ": ".join(filter(None, (run.error_type, run.error_message)))
     return {
         "id": row["id"],
-        "status": _waits(run, now) or row["status"],
+        "status": waiting_status(run, now) or row["status"],
         "deployment": row["deployment"],
         "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
         "duration": row["duration"],
@@ -123,7 +123,7 @@ def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_w
     }
 
 
-def _waits(run: Run, now: float) -> Status | None:
+def waiting_status(run: Run, now: float) -> Status | None:
     """Return what is said of a run that waits for a person, and how long it has; None if it does not."""
     if not waits_for_answer(run):
         return None
@@ -339,10 +339,10 @@ def with_name(row: Fields, id: str | None, name: str | None, *, is_wide: bool) -
     return row
 
 
-def _deployment(id: str | None, name: str | None) -> Id | Named | None:
+def _deployment(id: str | None, name: str | None) -> Id | Named | Words | None:
     if id and name:
         return Named(id, name)
-    return _id(id)
+    return _id(id) or _text(Words, name)
 
 
 def recent_fields(runs: Sequence[Run]) -> Fields:

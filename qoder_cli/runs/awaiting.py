@@ -55,8 +55,7 @@ def printed(app: App, count: int) -> Printed[Ended]:
 
     def row(item: Ended) -> Fields:
         if app.output.is_drawn:
-            name = app.known.standing_for(item.found.deployment_id if item.found else None)
-            return item.drawn_row(name, is_wide=app.output.is_wide)
+            return item.drawn_row(app)
         return item.named(app).row()
 
     def data(item: Ended) -> dict[str, Any]:

@@ -237,3 +237,14 @@ def test_run_pending_knows_the_run_that_was_waited_for_here(qoder: Qoder, world:
     assert ran.code == 11
     [waiting] = qoder("run", "pending", "--json").json
     assert (waiting["run_id"], waiting["session_id"]) == (ran.json["id"], ran.json["session_id"])
+
+
+def test_run_wait_of_several_shows_on_a_terminal_names_and_who_waits_for_you(qoder: Qoder, world: World) -> None:
+    runs = [world.start("dep_scheduled", at=world.now() - 3600), world.start("dep_ask", at=world.now() - 600)]
+    assert qoder("deploy", "list", "--all", "-q").code == 0
+    qoder.terminal = True
+    ran = qoder("run", "wait", *(run.id for run in runs))
+    assert ran.code == 11
+    rows = [line for line in ran.out.splitlines() if line.startswith("drun_")]
+    assert ["  nightly-report  " in row for row in rows] == [True, False]
+    assert [" waits for you " in row and "  ask  " in row for row in rows] == [False, True]
