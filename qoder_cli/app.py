@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
+    from qoder_cli.local.remembered import Known
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
@@ -178,6 +179,19 @@ class App:
 
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
 
+    @cached_property
+    def known(self) -> "Known":
+        """Names, as this machine saw them."""
+        from qoder_cli.local.remembered import Known
+
+        return Known(self.store, self.settings)
+
+    def named(self, run: "Run") -> "Run":
+        """Return a run with its deployment's name, if this machine has seen it. Nothing is requested for it."""
+        with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
+            return replace(run, name_seen=self.known.name_of(run.deployment_id))
+        return run
+
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""
         return self.client, self.store
@@ -221,6 +235,7 @@ class App:
     def show_run(self, run: "Run", **more: Any) -> None:
         from qoder_cli.base.outcome import is_going
 
+        run = self.named(run)
         fields: Fields = {}
         if self.output.format == "table":
             from qoder_cli.output.views import run_fields, turn_fields

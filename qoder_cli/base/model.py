@@ -85,6 +85,8 @@ class Run(Resource):
 
     derived: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False  # its trigger's response was lost, and it was found in the run list
+    name_seen: str | None = None  # its deployment's, as this machine saw it last
+    asks_since: float | None = None  # when the agent began to wait for an answer, in unix seconds of the server's clock
 
     @classmethod
     def read(cls, value: object) -> "Run | None":
@@ -124,6 +126,11 @@ class Run(Resource):
     @property
     def deployment_id(self) -> str | None:
         return text(self.raw.get("deployment_id"))
+
+    @property
+    def deployment_name(self) -> str | None:
+        """Its deployment's name: the server's, if it says one, else as it was seen."""
+        return text(self.raw.get("deployment_name")) or self.name_seen
 
     @property
     def session_id(self) -> str | None:
@@ -199,10 +206,13 @@ class Run(Resource):
             if turn:
                 return {**self.raw, "turn": turn, "derived": ["turn"]}
             return self.raw
+        derived = dict(self.derived)
+        if self.name_seen and "deployment_name" not in self.raw:
+            derived["deployment_name"] = self.name_seen
         shown = {
             **self.raw,
-            **self.derived,
-            **filled({"derived": list(self.derived)}),
+            **derived,
+            **filled({"derived": list(derived)}),
             **filled({"adopted": self.adopted}),
         }
         return {name: value for name, value in shown.items() if value is not None or name not in self.derived}

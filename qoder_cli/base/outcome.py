@@ -134,7 +134,8 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
 
 def apply_asks(run: Run, asks: Asks) -> Run:
     """Return a running run with the calls that wait for an answer."""
-    return replace(run, derived={**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}})
+    derived = {**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}}
+    return replace(run, derived=derived, asks_since=asks.since)
 
 
 def waits_for_answer(run: Run) -> bool:

@@ -29,7 +29,7 @@ from qoder_cli.cli.options import (
 )
 from qoder_cli.commands.run.list import ALWAYS, Window
 from qoder_cli.help.completion import values
-from qoder_cli.local.remembered import MOST, remember
+from qoder_cli.local.remembered import MOST_KEPT, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
@@ -182,7 +182,7 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     seen: list[Kept] = []  # what is remembered
 
     def matches(raw: Raw) -> bool:
-        if len(seen) < MOST:
+        if len(seen) < MOST_KEPT:
             seen.append(kept(raw))
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
@@ -219,9 +219,9 @@ def print_list(
         query = {"limit": page_size(wanted)} | query
     # Versions of an agent share its id: their numbers tell them apart.
     id = "version" if versions else "id"
-    row, first = row_of(noun, columns)
+    row, first = row_of(noun, columns, app)
     listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
-    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first))
+    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first, may_go=first))
     listing.conclude(app.progress, none=f"no {what} found")
     return listing.left_out is None
 

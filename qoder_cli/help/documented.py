@@ -102,7 +102,7 @@ QODER_MANAGED_BASE_URL  API base URL, if QODER_BASE_URL is not set
 QODER_REGION  region (global or cn), if no URL is set
 QODER_WORKSPACE_ID  workspace id to send
 QODER_CONFIG  config file, instead of the default (qoder config path)
-QODER_STATE_DIR  folder for local state: the runs that were started, and what completion offers
+QODER_STATE_DIR  folder for local state: the runs that were started, and the names and ids that were seen
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set
 QODER_REPO_TOKEN  token of the repositories that a session is given with --repo
 QODER_READ_ONLY  set to 1: refuse everything but reading
@@ -140,6 +140,7 @@ run:
 id  run id, drun_…
 type  always deployment_run
 deployment_id  deployment id, dep_…
+deployment_name  the deployment's name, if the server sent it or this machine has seen it
 status  pending, running, completed, failed or skipped; more may be added
 error  why it failed or never started: null, or an object with type and message
 session_id  session id, sess_…, once there is one
@@ -151,7 +152,7 @@ completed_at  when it ended
 duration_ms  how long it took, when it completed
 usage  the session's usage (e.g. total_credits), if it was read
 cas_run_extras  attempt, turn_id and started_at, on older servers
-derived  the keys that were filled in from its session
+derived  the keys that were filled in, from its session or from what this machine has seen
 adopted  true if the run was found in the run list after a lost response
 result  the agent's final message or null, with --result and `run result`
 files  paths of downloaded files, with `run result --output-dir`

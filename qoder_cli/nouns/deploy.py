@@ -189,7 +189,7 @@ noun(
     found_by="qoder_cli.commands.deploy.state:found",
     explained_by="qoder_cli.deployments.lookup:explain_missing",
     warned=_fires,
-    row=lambda raw: deployment_row(model.Deployment(raw)),
+    row=lambda raw, app: deployment_row(model.Deployment(raw)),
     first=DEPLOYMENT_FIRST,
-    sheet=lambda raw, now: deployment_fields(model.Deployment(raw), now=now),
+    sheet=lambda raw, app: deployment_fields(model.Deployment(raw), now=app.client.server_now()),
 )

@@ -1,7 +1,7 @@
 """Print data in the chosen format: drawn, in columns, as JSON, or as ids."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -85,21 +85,25 @@ class Output:
         return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
-        """Return the faint line below a drawing: its times' zone, and more."""
+        """Return the faint lines below a drawing: more, and its times' zone. They break between notes, or at words."""
         from qoder_cli.output.cells import has_time
+        from qoder_cli.output.grid import columns, wrapped
 
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
-        notes = " · ".join([*zone, *more])
-        if notes:
-            return self.screen.styled(notes, "dim") + "\n"
-        return ""
+        lines: list[str] = []
+        for note in [*zone, *more]:
+            pieces = wrapped(note, terminal_width())
+            if lines and columns(joined := f"{lines[-1]} · {note}") <= terminal_width():
+                lines[-1], pieces = joined, []
+            lines += pieces
+        return "".join(self.screen.styled(line, "dim") + "\n" for line in lines)
 
     @property
     def _ascii_only(self) -> bool:
         return sys.platform == "win32" and not self.screen.is_terminal  # another code page
 
     def _sheet(self, fields: "Fields") -> str:
-        from qoder_cli.output.cells import plain
+        from qoder_cli.output.cells import Beside, plain
 
         lines = [
             (key, value)
@@ -108,6 +112,7 @@ class Output:
         ]
         if not self.screen.is_terminal:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
+        lines = [(key, value) for key, value in lines if not isinstance(value, Beside)]
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
 
     def _drawn_sheet(self, lines: Sequence[tuple[str, Any]]) -> str:
@@ -119,8 +124,8 @@ class Output:
         drawn, before = "", ""
         for name, (_, value) in zip(names, lines, strict=True):
             shown = cell(value)
-            pieces = wrapped(shown.text, terminal_width() - width)
-            if len(pieces) == 1:
+            pieces = wrapped(shown.full, terminal_width() - width)
+            if len(pieces) == 1 and not shown.more:
                 pieces = ["".join(self.screen.styled(text, style) for text, style in shown.pieces)]
             for piece in pieces:
                 label = "" if name == before else name
@@ -143,7 +148,8 @@ class Rows(Generic[T]):
     without header; an absent field is `-`. On a terminal the first batch fixes the columns.
 
     `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
-    `first` are the fields in the order they get room; `remedy` says what shows the rest.
+    `first` are the fields in the order they get room; `remedy` says what shows the rest. Those that `may_go` go
+    for room where they are the same in every row, and are said below: where they are no longer, the columns begin anew.
     """
 
     output: Output
@@ -153,8 +159,10 @@ class Rows(Generic[T]):
     id: str = "id"
     first: Sequence[str] | None = None
     remedy: str = WIDE_SHOWS_ALL
+    may_go: Collection[str] = ()
     _begun: bool = False
     _grid: "Grid | None" = None
+    _all_rows: str = "every row"
     _times: list[Any] = field(default_factory=list)  # one of those shown, if any
 
     def __enter__(self) -> Self:
@@ -168,7 +176,8 @@ class Rows(Generic[T]):
             before = "\n" if self._begun and self.output.indent else ""
             end = ("" if self._begun else "[") + before + "]\n"
         elif self._grid is not None:
-            end = self.output.footer(self._times, *self._grid.left_out(self.remedy))
+            same = self._grid.same(self._all_rows)
+            end = self.output.footer(self._times, *same, *self._grid.left_out(self.remedy))
         if end:
             self.output.screen.write(end)
 
@@ -200,10 +209,19 @@ class Rows(Generic[T]):
 
         cells = [[cell(value) for value in row.values()] for row in rows]
         header = ""
+        if self._grid is not None and not self._grid.goes_on(cells):
+            self._all_rows = "these rows"
+            header = self.output.footer((), *self._grid.same(self._all_rows))
+            self._grid = None
         if self._grid is None:
-            first = None if self.output.is_wide else self.first
-            styled = self.output.screen.styled
-            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled)
-            header = self._grid.header()
+            self._grid = Grid(
+                list(rows[0]),
+                cells,
+                width=terminal_width(),
+                first=None if self.output.is_wide else self.first,
+                styled=self.output.screen.styled,
+                may_go=self.may_go,
+            )
+            header += self._grid.header()
         self._times = self._times or [value for row in rows for value in row.values() if has_time(value)][:1]
         return header + "".join(map(self._grid.row, cells))

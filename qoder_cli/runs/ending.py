@@ -92,14 +92,24 @@ class Ended(Result[Run]):
             return missing_row(without_tokens(self.typed), self.word)
         return run_row(self.found)
 
-    def drawn_row(self) -> "Fields":
-        """Return the row for a terminal, with the deployment as it was typed."""
-        from qoder_cli.output.cells import Words
+    def drawn_row(self, app: App) -> "Fields":
+        """Return the row for a terminal, with the deployment as it was typed, or by the name that stands for it."""
+        from qoder_cli.output.views import waiting_status, with_name
 
-        names_run = self.found is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
-        if names_run:
-            return self.row()
-        return {**self.row(), "deployment": Words(self.typed)}
+        row, run, is_wide = self.row(), self.found, app.output.is_wide
+        if run is None:
+            return with_name(row, None, None, is_wide=is_wide)
+        name = app.known.standing_for(run.deployment_id)
+        if not self.typed.startswith(("drun_", "sess_", "dep_")) and not self.typed.endswith("last"):
+            name = self.typed
+        row["status"] = waiting_status(run, app.client.server_now()) or row["status"]
+        return with_name(row, run.deployment_id, name, is_wide=is_wide)
+
+    def named(self, app: App) -> "Ended":
+        """Return this with its deployment's name, if this machine has seen it."""
+        if self.found is None:
+            return self
+        return self.with_(found=app.named(self.found))
 
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:

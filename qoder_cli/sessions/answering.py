@@ -83,13 +83,17 @@ class Waits(NamedTuple):
 
 
 def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
-    """Return the waiting calls of a session, each with the commands that answer it."""
-    run_id = target.run.id if target.run else None
+    """Return the waiting calls of a session, each with the commands that answer it.
+
+    Whose session it is, and what its deployment is called, is told as this machine has seen it.
+    """
+    run_id = target.run.id if target.run else app.known.run_of(target.session_id)
+    name = app.known.name_of(text(session.get("deployment_id")))
     found = [
-        Waiting(call.id, session, call, run_id, _commands(app, target, call), number)
+        Waiting(call.id, session, call, run_id, _commands(app, target, call), number, name)
         for number, call in enumerate(asked.calls, 1)
     ]
-    return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
+    return found + [Waiting(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
 
 
 def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:

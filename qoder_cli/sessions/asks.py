@@ -22,6 +22,7 @@ from qoder_cli.base.outcome import (
     RUNNING,
     Asks,
     apply_asks,
+    event_at,
     event_key,
     event_time,
     is_asking,
@@ -134,7 +135,8 @@ class Asked:
     def open(self) -> Asks | None:
         """What it still waits for, named or not; None if for nothing."""
         if self.key is not None and self.waiting:
-            return Asks(self.key, self.waiting)
+            since = next((event_at(event) for event in self.events if event_key(event) == self.key), None)
+            return Asks(self.key, self.waiting, since)
         return _open_ask(self.newest, self.since(event_key(self.newest)))
 
     def call(self, id: str) -> Call | None:
@@ -312,13 +314,14 @@ class Waiting:
     run_id: str | None = None
     commands: dict[str, list[str]] = field(default_factory=dict)
     number: int | None = None  # among those of its session that can be read
+    deployment_name: str | None = None
 
     def drawn_row(self, now: float) -> Fields:
         """Return the row for a terminal, with the number first."""
         return {"number": self.number, **self.row(now)}
 
     def row(self, now: float) -> Fields:
-        deployment, call = text(self.session.get("deployment_id")), self.call
+        deployment, call = self.deployment_id, self.call
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
             "session": Id(str(self.session.get("id"))),
@@ -330,6 +333,7 @@ class Waiting:
             "length": None,
             "number": self.number,
             **dict.fromkeys(("mcp_server_name", "thread", "input_sha256")),
+            "deployment_name": self.deployment_name,
         }
         if call:
             input = in_a_line(call.input)
@@ -344,6 +348,10 @@ class Waiting:
                 row["waits"] = Milliseconds(max(0, round(1000 * (now - since))))
         return row
 
+    @property
+    def deployment_id(self) -> str | None:
+        return text(self.session.get("deployment_id"))
+
     def as_json(self) -> dict[str, Any]:
         """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
 
@@ -356,6 +364,7 @@ class Waiting:
             "run_id": self.run_id,
             "session_id": self.session.get("id"),
             "deployment_id": self.session.get("deployment_id"),
+            "deployment_name": self.deployment_name,
             "call": self.id,
             **fields,
             "credits": Run(self.session).credits,

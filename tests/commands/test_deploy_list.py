@@ -73,7 +73,7 @@ def test_deploy_list_cuts_a_name_and_never_an_id(qoder: Qoder, monkeypatch: pyte
     qoder.terminal = True
     long = deployment(2, name="a name of many words that goes on and on and on and on")
     qoder.wire.on(*DEPLOYMENTS, page(deployment(1), more=True), page(long, deployment(3 * 10**20)))
-    _, _, second, third, _ = qoder("deploy", "list", "--all").out.splitlines()
+    _, _, second, third, *_ = qoder("deploy", "list", "--all").out.splitlines()
     assert "…" in second
     assert third.split()[0] == "dep_300000000000000000000"
     qoder.wire.on(*DEPLOYMENTS, page(deployment(4, name="日本語の名前" * 8)))

@@ -399,9 +399,9 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
         assert ran.code == 5
         if not words:
             assert [line.split("\t") for line in ran.out.splitlines()] == [
-                ["drun_3", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
-                ["drun_1", "failed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
-                ["drun_2", "not_found", *["-"] * 7],
+                ["drun_3", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-", "-"],
+                ["drun_1", "failed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-", "-"],
+                ["drun_2", "not_found", *["-"] * 8],
             ]
     assert [(item["id"], item["exit_code"], item["input"]) for item in ran.json] == [
         ("drun_3", 0, "drun_3"),

@@ -168,9 +168,10 @@ def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
     from qoder_cli.local.remembered import remember
     from qoder_cli.nouns.edits.step import FIRST
+    from qoder_cli.nouns.shown import name_of
 
-    created = [(item.found.raw, item.step.name) for item in items if item.found and item.step.current is None]
-    remember(app.store, app.settings, "deploy", created)  # the list may lag behind
+    found = [item.found.raw for item in items if item.found]  # of what was created, too: the list may lag behind
+    remember(app.store, app.settings, "deploy", [(raw, name_of(raw)) for raw in found])
     shown = [item for item in items if item.is_fine or app.output.format != "id"]
     app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
 

@@ -1,6 +1,5 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,10 +16,11 @@ from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
 from qoder_cli.cli.options import Text, argument, flag, option, several
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
-from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
+from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
+from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Page = dict[str, Any]
 
 LONGEST_RESOLVED = 100  # rows
+_ROOM_FOR_WHEN = 60  # columns of a terminal, from which a list of failed runs says when before why
 
 
 # To filter by: an enum, as typer takes no list of a Literal.
@@ -151,7 +152,7 @@ def list_runs(
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
         runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
-        return _of_status(runs, statuses, adopted)
+        return _of_status(runs, statuses, adopted, app.named)
 
     listing = Listing(
         pages,
@@ -162,7 +163,9 @@ def list_runs(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses)))
+    listing.print(
+        Rows(app.output, fields=_row(app, statuses), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST)
+    )
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")
@@ -182,15 +185,21 @@ def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tu
 
 
 def _first(statuses: set[str]) -> tuple[str, ...]:
-    """Return the columns in order; a list of failed runs says why before anything else."""
-    urgent = ("id", "deployment", "error") if statuses == {"failed"} else ()
+    """Return the columns in the order they get room; a list of failed runs says why, and where there is room when."""
+    urgent: tuple[str, ...] = ()
+    if statuses == {"failed"}:
+        urgent = ("id", "deployment", "error")
+        if terminal_width() >= _ROOM_FOR_WHEN:
+            urgent = ("id", "deployment", "triggered", "error")
     return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
 
 
-def _of_status(runs: Iterable[Run], statuses: set[str], adopted: Container[str]) -> Iterator[Run]:
+def _of_status(
+    runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
+) -> Iterator[Run]:
     for run in runs:
         if not statuses or run.status in statuses:
-            yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
+            yield named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
@@ -211,16 +220,17 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
     return "/deployment_runs", query
 
 
-def _row(app: App) -> Callable[[Run], Fields]:
-    """Return what makes a row; on a terminal with names of deployments."""
+def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
+    """Return what makes a row; on a terminal with a deployment's name in the place of its id."""
     if not app.output.is_drawn:
         return run_row
-    deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-    count = Counter(deployment.name for deployment in deployments)
-    # A name that two have, or that looks like an id, would be ambiguous.
-    names = {id: name for id, name, *_ in deployments if count[name] == 1 and name and not name.startswith("dep_")}
-    now = app.client.server_now()
-    return lambda run: listed_run(run, now=now, names=names, is_wide=app.output.is_wide)
+    now, is_wide, tells_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
+
+    def row(run: Run) -> Fields:
+        name = app.known.standing_for(run.deployment_id)
+        return listed_run(run, now=now, name=name, is_wide=is_wide, tells_why=tells_why)
+
+    return row
 
 
 def _newest_first(data: list[Any]) -> list[Any]:

@@ -131,7 +131,7 @@ def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Select
     def nested(value: Event, depth: int) -> str:
         return app.output.document(value).replace("\n", line(depth))
 
-    found = log.item.as_json()
+    found = log.item.named(app).as_json()
     for name in ("events", *_BEHIND):
         found.pop(name, None)
     opening = nested({**found, "events": []}, 1)

@@ -7,9 +7,14 @@ from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
+from qoder_cli.output.views import with_name
 from qoder_cli.sessions.asks import FIRST, Waiting
 
 _SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
+
+
+# What is the same in every row may go; but never what a person decides by.
+_MAY_GO = ("kind", "run", "session", "deployment")
 
 
 def pending(
@@ -27,7 +32,9 @@ def pending(
     In JSON each call has its whole input, an `input_sha256`, and under `answer`
     the commands that answer it; qoder help output has all keys.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
-    credits, length, number, mcp_server_name, thread, input_sha256.
+    credits, length, number, mcp_server_name,
+    thread, input_sha256, deployment_name. Kind is tool, mcp or custom;
+    `unreadable` waits too.
 
     Examples:
       qoder run pending
@@ -42,15 +49,27 @@ def pending(
     now = app.client.server_now()
 
     def row(one: Waiting) -> Fields:
-        return one.drawn_row(now) if app.output.is_drawn else one.row(now)
+        if not app.output.is_drawn:
+            return one.row(now)
+        name = app.known.standing_for(one.deployment_id)
+        return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
 
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST, may_go=_MAY_GO)
     shown: list[Waiting] = []
-    with Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST) as rows:
-        for batch in waiting_calls(app, words, since):
-            calls = to_show(app, batch)
-            rows.show(calls)
-            shown += calls
-            warn_of_hidden(app, calls)
+    drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
+    with rows:
+        try:
+            for batch in waiting_calls(app, words, since):
+                calls = to_show(app, batch)
+                shown += calls
+                if app.output.is_drawn:
+                    drawn += calls
+                    continue
+                rows.show(calls)
+                warn_of_hidden(app, calls)
+        finally:
+            rows.show(drawn)
+            warn_of_hidden(app, drawn)
     if not shown:
         app.progress.note("nothing waits for an answer")
     elif app.may_ask and any(one.number for one in shown):

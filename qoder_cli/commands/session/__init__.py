@@ -42,7 +42,7 @@ def get(app: App, run: Text = RUN_OR_LAST) -> None:
     from qoder_cli.runs.target import target_of
 
     found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
-    app.output.record(session_fields(found), data=found.as_json(), id=found.id)
+    app.output.record(session_fields(app.named(found)), data=found.as_json(), id=found.id)
 
 
 def chat(app: App, run: Text = RUN_OR_LAST) -> None:

@@ -98,7 +98,7 @@ def new(
             events = send_first(app, session, later)
         except QoderError:
             with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
-                app.output.record(session_fields(session), data=session.as_json(), id=session.id)
+                app.output.record(session_fields(app.named(session)), data=session.as_json(), id=session.id)
             raise
     if chat:
         return talk(app, session.id)
@@ -108,7 +108,7 @@ def new(
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
         return wait_for(app, observer, wanted.since(began, app.clock))
-    app.output.record(session_fields(session), data=session.as_json(), id=session.id)
+    app.output.record(session_fields(app.named(session)), data=session.as_json(), id=session.id)
 
 
 def _token(app: App, is_piped: bool) -> str | None:

@@ -5,6 +5,7 @@ its description. None asks a server or reads a token.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import import_module
@@ -75,13 +76,16 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
 
 
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
-    """Return what offers a noun's things by id, and by name once begun."""
+    """Return what offers a noun's things by id, and by each name that means one of them."""
 
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-        for each in _seen(ctx, noun):
+        found = _seen(ctx, noun)
+        count = Counter((each.host, each.name) for each in found)
+        for each in found:
             yield each.id, ", ".join(filter(None, (each.name, each.host)))
-            if incomplete and _PLAIN_NAME.fullmatch(each.name):
-                yield each.name, each.id
+            is_like_an_id = each.name.startswith(each.id.partition("_")[0] + "_")
+            if count[each.host, each.name] == 1 and not is_like_an_id and _PLAIN_NAME.fullmatch(each.name):
+                yield each.name, ", ".join(filter(None, (each.id, each.host)))
 
     return offer
 
