@@ -159,8 +159,9 @@ files  paths of downloaded files, with `run result --output-dir`
 events  its session's events, with `run logs` of several runs
 
 pending:
-run, session, deployment  ids; run is null unless a run was named
+run, session, deployment  ids; run is null unless one was named, or this machine has seen whose session it is
 run_id, session_id, deployment_id  the same
+deployment_name  the deployment's name, if this machine has seen it
 call  id of the call, evt_…
 kind  tool, mcp or custom; null if the call cannot be read (unreadable in a table)
 name  the tool; in a table with its server, as server/tool
