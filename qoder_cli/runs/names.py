@@ -155,7 +155,7 @@ class _Finder:
             raise error.about(f"session {id}") from None
         if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
-            raise NotFound(why, hint=f"use qoder session; {self._app.settings.asked}")
+            raise NotFound(why, hint=f"use qoder session ({self._app.settings.asked})")
         return session
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:

@@ -171,7 +171,7 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
         if id in asked.unreadable:
             raise Rejected(f"{named(id)} waits, but what it would do cannot be read; nothing was sent")
         if id not in waiting and asked.call(id) is None:
-            hint = f"list what waits: qoder run pending {target.id}"
+            hint = f"list them: qoder run pending {target.id}"
             why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
             raise NotFound(why, hint=hint)
         if id not in waiting:

@@ -82,7 +82,7 @@ class Settings:
     @property
     def asked(self) -> str:
         """Which server and profile were asked, for a hint."""
-        return f"(looked on {self.host}, profile {self.profile})"
+        return f"looked on {self.host}, profile {self.profile}"
 
 
 def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
