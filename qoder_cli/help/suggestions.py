@@ -22,10 +22,9 @@ _PUT = "to store a secret: `qoder vault put VAULT NAME`"
 _PROFILES = "to list profiles: `qoder config list`"
 _FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder help commands`"
 _JQ = "pipe JSON to jq: --json | jq FILTER"
-_NOT_WAITING = "drop it: qoder does not wait unless --wait is given"
 
 # Words that say one thing in other tools. What is said is looked for within the noun that was typed, never in another.
-START = ("start", "trigger", "retry", "rerun", "restart", "launch", "invoke", "exec", "execute", "dispatch")
+START = ("start", "trigger", "retry", "rerun", "restart", "launch", "invoke", "dispatch")
 STOP = ("stop", "kill", "abort", "terminate", "end", "halt", "interrupt", "cancel")
 DELETE = ("delete", "rm", "remove", "del", "destroy", "erase", "purge")
 RESTORE = ("unarchive", "restore", "undelete", "recover")
@@ -61,7 +60,6 @@ TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-toke
 OPTIONS: dict[str, str] = {
     **dict.fromkeys(("--jq", "--query"), _JQ),
     "--watch": "to follow a run: `qoder run wait RUN --follow`, or start it with --follow",
-    **dict.fromkeys(("-d", "--detach", "--no-wait"), _NOT_WAITING),
     **dict.fromkeys(("-L", "--max"), "to limit the rows, use -n"),
     **dict.fromkeys(("-v", "--verbose"), "for logs of requests and responses, use --debug"),
     "-V": "to print the version: `qoder --version`",
@@ -174,7 +172,9 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     if verb in CHANGE and "update" in verbs:
         with_name = " --name NAME" if verb == "rename" and noun != "session" else ""
         return f"to change {one}: `{path} update {it}{with_name}`"
-    if verb in (*MAKE, *START) and (known := next((each for each in ("create", "new", "upload") if each in verbs), "")):
+    if verb in (*MAKE, "start", "launch") and (
+        known := next((each for each in ("create", "new", "upload") if each in verbs), "")
+    ):
         return f"did you mean '{path} {known}'?"
     if verb in LOG and "logs" in verbs:
         return f"did you mean '{path} logs'?"
@@ -260,6 +260,8 @@ def _option_meant(option: str, names: Mapping[str, str]) -> str | None:
     same = [name for name in SAME.get(option, ()) if name.strip("-") in names]
     if same:
         return f"did you mean {same[0]}?"
+    if option in ("-d", "--detach", "--no-wait") and "wait" in names:
+        return "drop it: a command waits only with --wait"
     if option.startswith("--no-") and option.removeprefix("--no-") in names:
         return f"drop it: that is so without {option.replace('--no-', '--')}"
     near = nearest(option.strip("-"), names)

@@ -95,16 +95,16 @@ def advice(
     app: App, noun: Noun, typed: str, names: dict[str, str], *parents: str, asked: str | None = None
 ) -> dict[str, Any]:
     """Return an error's hint: the nearest of `names` (by id), or else the list; `asked` says what was looked at."""
-    asked = asked or f"check the profile ({app.settings.profile})"
+    profile = app.settings.profile
     names = {id: name for id, name in names.items() if id != typed}  # lists may be ahead
     by_name = {name.lower(): id for id, name in names.items()}
     near = ids.nearest(typed, names, most=3, alike=0.85)  # ids of a minute are half alike
     near_names = ids.nearest(typed.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
     if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
         words = " or ".join(f"{names[id]!r} ({id})" if names[id] else id for id in near)
-        return {"hint": f"did you mean {words}? ({asked})"}
+        return {"hint": f"did you mean {words}? ({asked or f'profile {profile}'})"}
     look = app.looking(*words_of(noun, "list", *parents))
-    return {"hint": f"{asked}; list them", "next": look}
+    return {"hint": f"{asked or f'check the id and the profile ({profile})'}; list them", "next": look}
 
 
 def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, whole: bool = False) -> Iterator[Raw]:

@@ -197,8 +197,8 @@ def test_deploy_apply_tells_names_of_nothing_or_of_two_with_their_lines(desk: De
     assert lines[0] == "3 problems in deployment files; nothing was sent"
     assert re.search(r"a.yaml:1: agent: 2 agents are named 'twin': agent_\w+, agent_\w+; use an id$", lines[1])
     assert "a.yaml:1: environment: no environment is named 'defaults'; did you mean 'default' (env_" in lines[2]
-    assert "a.yaml:6: vaults: no vault is named 'nothing'; to see what there is (looked on " in lines[3]
-    assert lines[3].endswith("): qoder vault list -o json")
+    assert "a.yaml:6: vaults: no vault is named 'nothing'; looked on localhost:1, profile default; " in lines[3]
+    assert lines[3].endswith("list them: qoder vault list -o json")
 
 
 def test_deploy_apply_creates_what_is_not_there(either: Desk) -> None:
