@@ -21,6 +21,7 @@ Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
 
 _LISTED = 10  # ids or names that an error has
+_FIELDS = ("id", "name", "status", "title", "error", "result", "created_at")  # typed behind --json by users of gh
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
@@ -96,6 +97,8 @@ def advice(
 ) -> dict[str, Any]:
     """Return an error's hint: the nearest of `names` (by id), or else the list; `asked` says what was looked at."""
     profile = app.settings.profile
+    if app.flags.output == "json" and typed in _FIELDS:
+        return {"hint": "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"}
     names = {id: name for id, name in names.items() if id != typed}  # lists may be ahead
     by_name = {name.lower(): id for id, name in names.items()}
     near = ids.nearest(typed, names, most=3, alike=0.85)  # ids of a minute are half alike

@@ -192,6 +192,13 @@ def test_corrections_answer_a_wrong_value_with_the_right_one(qoder: Qoder, typed
     assert not qoder.wire.requests
 
 
+def test_corrections_of_a_field_behind_json_say_that_all_are_printed(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", page())
+    error = qoder("run", "list", "--limit", "2", "--json", "id").error
+    assert (error["message"], error["type"]) == ("no deployment is named 'id'", "not_found")
+    assert error["hint"] == "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"
+
+
 def test_corrections_in_json_have_the_words(qoder: Qoder) -> None:
     error = qoder("run", "my report", "--wait", "-o", "json").error
     assert error["message"] == 'unknown command "my report" for "qoder run"'
