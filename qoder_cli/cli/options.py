@@ -294,7 +294,7 @@ def or_last(typed: str | None, app: App) -> str:
         raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
     newest = app.store.last(profile=app.settings.profile, host=app.settings.host)
     which = f" ({newest.run})" if newest and newest.run else ""
-    app.progress.note(f"no RUN given; using last{which}")
+    app.progress.note(f"no RUN given; using the latest run started on this machine{which}")
     return "last"
 
 

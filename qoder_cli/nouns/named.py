@@ -49,7 +49,7 @@ class Names:
             raise found
         if typed != found and found not in self._said:
             self._said.add(found)
-            self._app.progress.note(f"{typed} is {found}")
+            self._app.progress.note(f"using {noun.called} {typed} ({found})")
         return found
 
     @staticmethod

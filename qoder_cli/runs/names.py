@@ -74,7 +74,7 @@ def _whole(typed: str, app: App) -> str | QoderError:
         return typed
     if len(seen) > 1:
         return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
-    app.progress.note(f"{typed} is {seen[0]}")
+    app.progress.note(f"using run {seen[0]}")
     return seen[0]
 
 

@@ -29,7 +29,7 @@ from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import DONE, Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
 from qoder_cli.sessions.state import session_of, session_to_talk_to
@@ -175,7 +175,7 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
             why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
             raise NotFound(why, hint=hint)
         if id not in waiting:
-            raise Rejected(f"{named(id)} does not wait: {asked.became_of(id)}; nothing was sent")
+            raise Rejected(f"{named(id)} is not pending: {asked.became_of(id)}; nothing was sent")
         _must_fit(app, target, waiting[id], verb)
     return [call for call in asked.calls if call.id in typed]
 
@@ -294,7 +294,7 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
         if answers:
             names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
             where = app.client.settings.whereabouts
-            app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
+            app.progress.note(f"{DOING[done]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             if not events:

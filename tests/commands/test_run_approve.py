@@ -150,7 +150,7 @@ CASES: dict[str, Case] = {
     "another input right before": Case(ONE, ALL, 6, [], "", changes(input={"command": "rm -rf /"})),
     "another name right before": Case(ONE, ALL, 6, [], "", changes(name="Delete")),
     "another thread right before": Case(ONE, ALL, 6, [], "", changes(session_thread_id="sthr_2")),
-    "cannot be read right before": Case(ONE, ALL, 6, [], "cannot be read any more", changes()),
+    "cannot be read right before": Case(ONE, ALL, 6, [], "can no longer be read", changes()),
     "cannot be read": Case(TWO, ALL, 6, [], "evt_1", set_to(told=missing)),
     "cannot be read, by name": Case(TWO, APPROVE, 6, [], "evt_1", set_to(told=missing)),
     "the other cannot be read": Case(TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", set_to(told=missing)),

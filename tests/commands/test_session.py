@@ -49,7 +49,7 @@ def test_session_list_shows_the_newest_first(qoder: Qoder, service: Things) -> N
     assert qoder("session", "list", "--status", "terminated", "--json").json == []
     for _ in range(19):
         service.session()
-    assert qoder("session", "list").err.endswith("note: 20 shown, more match; --all shows them\n")
+    assert qoder("session", "list").err.endswith("note: showing 20, more match; use --all to see the rest\n")
     assert qoder("session", "list", "--all", "-q").out.count("\n") == 21
 
 
