@@ -247,7 +247,9 @@ def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
 
     login = "run: " + shlex.join(["qoder", "auth", "login", *repeated(flags)])
     if env.get("QODER_SANDBOX"):
-        return "leave QODER_PAT as `qoder sandbox` sets or prints it"
+        if token is not None and token.source == "QODER_PAT":  # the sandbox sets other variables, too
+            return "unset QODER_PAT inside the sandbox"
+        return "set QODER_PAT to the token that `qoder sandbox` printed"
     if token is None and flags.profile is None:
         other = next((name for name in sorted(env) if name.startswith("QODER_") and is_token(env[name])), None)
         how = f"rename {other} to" if other else "set"

@@ -379,7 +379,7 @@ def test_auth_status_without_a_token_for_the_host_asks_nobody(
         ([], {}, "run: qoder auth login"),
         (["--profile", "work"], {"QODER_PAT": TOKEN}, "run: qoder auth login --profile work"),
         (["--region", "cn"], {"QODER_PAT": TOKEN}, "unset it and run: qoder auth login --region cn"),
-        ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "leave QODER_PAT as `qoder sandbox` sets or prints it"),
+        ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "unset QODER_PAT inside the sandbox"),
     ],
 )
 def test_commands_name_the_way_to_another_token_that_counts(

@@ -148,7 +148,7 @@ def test_settings_send_a_saved_token_to_its_own_host_only(config: Path, base_url
         ({}, {}, "set QODER_PAT, or run: qoder auth login"),
         ({"profile": "bare"}, {}, "run: qoder auth login --profile bare"),
         ({"region": "cn"}, {}, "set QODER_PAT, or run: qoder auth login --region cn"),
-        ({}, {"QODER_SANDBOX": HERE}, "leave QODER_PAT as `qoder sandbox` sets or prints it"),
+        ({}, {"QODER_SANDBOX": HERE}, "set QODER_PAT to the token that `qoder sandbox` printed"),
     ],
 )
 def test_settings_without_a_token_say_the_way_to_one(config: Path, flags: Any, env: dict[str, str], hint: str) -> None:
