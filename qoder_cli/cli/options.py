@@ -143,14 +143,16 @@ ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "runs": (ONE_RUN, RUN
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
 MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 
-ALLOW_EMPTY = flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")
+ALLOW_EMPTY = flag("--allow-empty", "With -: exit 0 if standard input is empty.")
 YES = flag("--yes -y", "Skip the confirmation prompt.")
 
 # Options of every command that waits.
 TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
-INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
+INTERVAL = option("--interval", "D", "Check the status at least this often (default 5s).")
 REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
-_ON_ASK = "When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt)."
+_ON_ASK = (
+    "When the agent asks: stop (exit 11), wait, or prompt. Default: prompt with --follow on a terminal, else stop."
+)
 ON_ASK = option("--on-ask", None, _ON_ASK)
 
 

@@ -230,7 +230,7 @@ def decide(
         asked = look(app.client, target.session_id, until=calls, behind=True)
         chosen_calls = chosen(app, target, asked, calls, verb)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
-            why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+            why = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")
         if not chosen_calls and not every:
             raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")

@@ -343,7 +343,7 @@ class Answers:
             if call.id not in waiting:
                 return Rejected(f"{call.id} no longer waits: {self.asked.became_of(call.id)}")
             if waiting[call.id].shown != call.shown:
-                return Rejected(f"{call.id} is no longer the call that was shown")
+                return Rejected(f"{call.id} has changed since it was shown")
         return None
 
     def _in_older_form(self) -> bool:

@@ -270,7 +270,7 @@ def test_session_approve_lets_no_other_call_pass_by_a_hash(qoder: Qoder, server:
     server.session("sess_1", {**call(1), **OTHERS[other]})
     ran = qoder(*words)
     assert (ran.code, server.posted) == (6, [])
-    said = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+    said = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
     assert ran.error["message"] == said
     server.session("sess_1", call(1))
     assert qoder(*words).code == 0

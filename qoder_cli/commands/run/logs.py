@@ -25,7 +25,7 @@ MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
 _TAIL = option("--tail", "N", "Show only the last N events of a run.", min=0, max=MOST_OF_TAIL)
 _SINCE = option("--since", "WHEN", "Only events since: an age (90m, 7d), a date or a time.")
-_THREAD = option("--thread", "ID", "Only what this thread said and did (sthr_…, see session threads).")
+_THREAD = option("--thread", "ID", "Only events of this thread (sthr_…; see `session threads`).")
 
 
 def logs(

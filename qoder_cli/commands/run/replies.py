@@ -43,13 +43,14 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
     """Allow calls that the agent wants to make.
 
     Shows each call with its input and asks first; scripts name the calls (or
-    --all) and pass --yes. What waits is read again right before: if it is not
-    the same any more, nothing is sent (exit 6). With --input-sha256 it must
+    --all) and pass --yes. Right before sending, each call is read again: if
+    it has changed, nothing is sent (exit 6). With --input-sha256 it must
     also be what `pending --json` showed: the same input, tool, MCP server, kind
     and thread.
 
     Exit codes: 0 allowed, or with --all nothing waited; 6 it no longer waits;
-    9 unknown whether it arrived: never sent twice. With --wait as a run's.
+    9 unknown whether it arrived (never sent twice). With --wait: the run's
+    exit code.
 
     Examples:
       qoder run approve last
@@ -73,8 +74,8 @@ def deny(
 ) -> Any:
     """Refuse calls that the agent wants to make.
 
-    The agent hears of it and continues without. Everything else is as with
-    `approve`: what waits is shown, asked about, and read again right before.
+    The agent learns of it and continues without the call. Otherwise it works like
+    `approve`: the calls are shown, asked about, and read again right before.
 
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
@@ -115,7 +116,7 @@ def answer(
     """Give the result of a custom tool that the agent called.
 
     Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
-    9 unknown whether it arrived. With --wait the outcome, as of a run.
+    9 unknown whether it arrived. With --wait: the run's exit code.
 
     Examples:
       qoder run answer last evt_1 --result "build 512 is green"
@@ -141,8 +142,8 @@ def send(
 ) -> Any:
     """Send a message to a session, which continues with it.
 
-    The outcome of a run does not change by what is said later: with --wait
-    you get the outcome of this message, or exit 10 if the session rests for a
+    A message does not change the outcome of a run that has ended; with --wait
+    you get the outcome of the message, or exit 10 if the session rests for a
     minute without having worked on it. A session that is busy refuses it
     (exit 6): wait with --when-idle, or use --interrupt. If they end before
     sending, the error says so.

@@ -29,7 +29,7 @@ def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
 
 
 def get(app: App, run: Text = RUN_OR_LAST) -> None:
-    """Show a session, and how its latest turn ended.
+    """Show a session and the outcome of its latest turn.
 
     RUN is a session (sess_…), or a run, whose session is meant. JSON is the
     server's object; a key `turn` tells how the latest turn ended, or what it
