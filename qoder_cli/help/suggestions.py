@@ -277,8 +277,9 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         typed = (word.partition("=")[0] for word in words)
         name = next((word for word in typed if word in param.opts), max(param.opts, key=len))
     if hasattr(mistake, "param_type"):
-        lists = {"RUN...": "qoder run list", "DEPLOYMENT...": "qoder deploy list", "DEPLOYMENT": "qoder deploy list"}
-        hint = f"list them: {lists[name]}; {see}" if name in lists else see
+        lists = {"RUN": "qoder run list", "SESSION": "qoder session list", "DEPLOYMENT": "qoder deploy list"}
+        listed = lists.get(name.removesuffix("..."))
+        hint = f"list them: {listed}; {see}" if listed else see
         return UsageError(f"missing {kind} {name.removesuffix('...')}", hint=hint)
     value, _, why = mistake.message.partition(" is not ")
     if not why:

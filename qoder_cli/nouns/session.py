@@ -136,7 +136,7 @@ noun(
     has_name=False,
     takes_file=False,  # its fields may hold secrets
     moves=True,
-    arguments="runs",
+    arguments="sessions",
     found_by="qoder_cli.commands.session:found",
     row=lambda raw: session_row(Run({**raw, "type": "session"})),
     first=SESSION_FIRST,

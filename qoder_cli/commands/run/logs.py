@@ -71,7 +71,7 @@ def logs(
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
     start = parse_when(since, option="--since", now=app.clock.now())
     selection = Selection(tuple(words), start, thread)
-    runs = runs or [or_last(None, app)]
+    runs = runs or [or_last(None, app, of_sessions=options.is_of_sessions(ctx))]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
         raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session threads")
     of_sessions = options.is_of_sessions(ctx)
