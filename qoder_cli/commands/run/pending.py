@@ -6,7 +6,7 @@ from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.asks import FIRST, Waiting
 
-_SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
+_SINCE = "Without an id: look at sessions created since, e.g. 90m, 7d or a date."
 
 
 def pending(
