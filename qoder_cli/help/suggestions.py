@@ -114,11 +114,14 @@ def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
         if hasattr(group := root.command.get_command(root, name), "list_commands")
     }
     if owner := _noun_in(words[1:2]):  # as kubectl has it: the verb, then what it is done to
+        verbs, said = groups.get(owner, ()), verb
         if verb == "get" and words[1].endswith("s"):
-            verb = "list"
-        if verb in groups.get(owner, ()):
-            return f"the noun comes first: '{path} {owner} {verb}'"
-        if hint := _behind(owner, verb, groups.get(owner, ()), f"{path} {owner}"):
+            said = "list"
+        if words[2:3] and words[2] in verbs:  # a noun within it
+            return f"the noun comes first; see: {path} {owner} {words[2]} --help"
+        if said in verbs and (said == typed or said not in DESTRUCTIVE):  # `remove` is `delete` elsewhere only
+            return f"the noun comes first: '{path} {owner} {said}'"
+        if hint := _behind(owner, typed, verbs, f"{path} {owner}"):
             return hint
     if hint := COMMANDS.get(typed):
         return hint

@@ -190,6 +190,8 @@ def _longest(words: tuple[str, ...]) -> Iterator[str]:
 def _is_meant(named: str, line: Line) -> bool:
     """Return whether a hint may name this writing command: the one that is meant, or what its words say of the noun."""
     noun, verb = named.rpartition(" ")[::2]
+    if {*line.means.split()[1:-1]} & {*line.typed} - {*noun.split()}:
+        return False  # a noun within another was typed, and the hint is about the other
     twin = {"run": "session", "session": "run"}.get(noun, noun)
     if line.means in (named, f"{twin} {verb}"):
         return True
