@@ -152,7 +152,7 @@ class _Finder:
         try:
             session = read_session(self._app.client, id)
         except NotFound as error:
-            raise error.about(f"session {id}") from None
+            raise error.with_(hint=f"{error.hint}; list them: qoder session list").about(f"session {id}") from None
         if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
             raise NotFound(why, hint=f"use qoder session ({self._app.settings.asked})")
