@@ -142,7 +142,7 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
     if kind is None or typed == prefix:
         hint = f"give {wanted}"
         if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
-            hint = f"give the id alone: {alone[0]}"
+            hint = f"pass only the id: {alone[0]}"
         elif prefix == "drun_" and odd is None:  # a name
             hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
         raise UsageError(f"{_shown(typed)} is not {a(needed)} id", hint=hint)
@@ -167,7 +167,7 @@ def _meant(typed: str, wanted: str) -> str:
         return f"give {wanted}"
     if sum(_kind(word) is not None for word in _SEPARATORS.split(bare)) > 1:
         return "separate several ids by spaces, each a word of its own; on standard input, one a line"
-    return f"give the id alone: {alone}"
+    return f"pass only the id: {alone}"
 
 
 def _check_text(typed: str, what: str, wanted: str) -> None:

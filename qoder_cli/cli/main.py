@@ -147,7 +147,7 @@ class Tree(TyperGroup):
         if command is None:
             from qoder_cli.help.suggestions import meant
 
-            hint = meant(ctx, args[0], list(self._listed))
+            hint = meant(ctx, args, self.list_commands(ctx))
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
         return name, command, [*more, *args[1:]]
 

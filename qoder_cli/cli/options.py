@@ -139,18 +139,28 @@ _ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", _RUNS)
 _MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
 ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
 RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
-ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "runs": (ONE_RUN, RUNS)}  # for one, for several
+_ONE = ("SESSION", "sess_…, drun_…, last or DEPLOYMENT@last.", _RUNS)
+_MANY = ("SESSION...", "Session or run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
+ONE_SESSION, SESSION_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
+SESSIONS, SESSIONS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
+OF_RUNS, OF_SESSIONS = (
+    (ONE_RUN, RUN_OR_LAST, RUNS, RUNS_OR_LAST),
+    (ONE_SESSION, SESSION_OR_LAST, SESSIONS, SESSIONS_OR_LAST),
+)
+ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "sessions": (ONE_SESSION, SESSIONS)}  # for one, for several
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
 MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 
-ALLOW_EMPTY = flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")
+ALLOW_EMPTY = flag("--allow-empty", "With -: exit 0 if standard input is empty.")
 YES = flag("--yes -y", "Skip the confirmation prompt.")
 
 # Options of every command that waits.
 TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
-INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
+INTERVAL = option("--interval", "D", "Check the status at least this often (default 5s).")
 REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
-_ON_ASK = "When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt)."
+_ON_ASK = (
+    "When the agent asks: stop (exit 11), wait, or prompt. Default: prompt with --follow on a terminal, else stop."
+)
 ON_ASK = option("--on-ask", None, _ON_ASK)
 
 
@@ -283,7 +293,7 @@ def is_list(typed: Sequence[str]) -> bool:
     return len(typed) > 1 or "-" in typed
 
 
-def or_last(typed: str | None, app: App) -> str:
+def or_last(typed: str | None, app: App, *, of_sessions: bool = False) -> str:
     """Return the run that was typed, else `last`, told on stderr.
 
     Raises UsageError in a script: an empty variable must not stand for a run.
@@ -291,10 +301,13 @@ def or_last(typed: str | None, app: App) -> str:
     if typed is not None:
         return typed
     if not app.may_ask:
-        raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
+        what = "SESSION" if of_sessions else "RUN"
+        raise UsageError(f"missing argument {what}", hint="`last` is the latest run started on this machine")
     newest = app.store.last(profile=app.settings.profile, host=app.settings.host)
     which = f" ({newest.run})" if newest and newest.run else ""
-    app.progress.note(f"no RUN given; using last{which}")
+    app.progress.note(
+        f"no {'SESSION' if of_sessions else 'RUN'} given; using the latest run started on this machine{which}"
+    )
     return "last"
 
 

@@ -74,7 +74,7 @@ def update(
 ) -> None:
     """Update an agent. Only what you pass is changed.
 
-    --mcp, --skill, --ask and --metadata keep what is there; --tools replaces
+    --mcp, --skill, --ask and --metadata keep the existing ones; --tools replaces
     only the built-in tools; fields in a file replace those of the agent.
     Exits 0 even if there was nothing to change, 6 if it is archived, or if
     someone else changed it in the meantime: their change is shown.

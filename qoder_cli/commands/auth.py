@@ -90,8 +90,8 @@ def logout(app: App) -> None:
 def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
-    The token is never shown whole. Sends one request. Exits 0 if the token is
-    accepted, 4 if it is missing or rejected, 7 if nothing can be reached.
+    The token is never shown in full. Sends one request. Exits 0 if the token is
+    accepted, 4 if it is missing or rejected, 7 if the server cannot be reached.
 
     Examples:
       qoder auth status

@@ -61,7 +61,7 @@ def get(app: App, key: str = _KEY) -> None:
     profile, key = _address(app, key)
     value = file.profile(profile).get(key)
     if value is None:
-        raise NotFound(f"{file.key(profile, key)} is not set", hint="list what is set: qoder config list")
+        raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
     if key == "token":
         app.progress.note("note: tokens are always masked")
     _print(app, key, _shown(key, value))

@@ -44,11 +44,11 @@ Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
-_SINCE = option("--since", "WHEN", "Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time.")
-_UNTIL = option("--until", "WHEN", "Only those created until WHEN.")
+_SINCE = option("--since", "WHEN", "Created since WHEN: an age (90m, 7d), a date or a time.")
+_UNTIL = option("--until", "WHEN", "Created until WHEN.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
-_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only those of this deployment (id or name).", values.deployments)
-_OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).", values.things("agent"))
+_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Filter by deployment (id or name).", values.deployments)
+_OF_AGENT = option("--agent", "AGENT", "Filter by agent (id or name).", values.things("agent"))
 
 # A list's filters by query parameter.
 FILTERS: dict[str, Parameter] = {
@@ -330,10 +330,10 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     change, about = _change_of(noun, verb)
-    end = f"{change.participle}, 5 if it does not exist"
+    end = f"{change.participle}, 5 if one does not exist"
     if change is not DELETE:
-        end = f"(or already was) {change.participle}, 6 if the API refuses"
-    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
+        end = f"(or already were) {change.participle}, 6 if the API refuses"
+    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if they are {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]

@@ -110,7 +110,7 @@ def _text(topic: str, root: Any) -> str:
         case "options":
             formatter = root.make_formatter()
             formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
-            return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
+            return f"They can appear anywhere on the command line.\n\n{formatter.getvalue()}"
         case "environment":
             return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
     return _output()

@@ -51,7 +51,7 @@ def ls(
 
 
 def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
-    """Print what a memory says.
+    """Print a memory.
 
     Prints it unchanged; on a terminal, control sequences are removed. In JSON
     it is the memory, with its `content`.

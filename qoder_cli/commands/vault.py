@@ -135,7 +135,7 @@ def check(app: App, vault: str = _ONE) -> None:
     if not oauth:
         app.progress.note("note: no OAuth credentials found")
     if invalid:
-        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create them again: their owner has to log in again")
+        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="ask their owner to log in again, then create them again")
 
 
 COMMANDS = {

@@ -32,7 +32,7 @@ THEN = {
     Exit.OK: "continue",
     Exit.RUN_FAILED: "see why: `qoder run result last`, `qoder run logs last`",
     Exit.USAGE: "correct the command, file or environment",
-    Exit.RUN_SKIPPED: "start it again when the other run has finished, or accept it (`--on-skip ok`)",
+    Exit.RUN_SKIPPED: "start a new run when the other one has finished, or accept it (`--on-skip ok`)",
     Exit.AUTH: "check your token: `qoder auth status`",
     Exit.NOT_FOUND: "correct the id or the name",
     Exit.REJECTED: "follow the hint",
@@ -128,7 +128,7 @@ PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
 wide  like table, with every column, however wide the terminal is
-json  one document: an object for a single id, an array for several ids, - and lists
+json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 id  only the id
 """)
@@ -230,7 +230,7 @@ reason  why not, or null
 
 config_list:
 key  profiles.NAME.KEY
-value  its value; of a token the end
+value  the value (tokens: last characters only)
 
 doctor:
 check  name of the check

@@ -77,7 +77,7 @@ def _alone(id: str) -> None:
         raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
 
 
-class Schedule(Fields, unknown="refused", called="a mapping of expression and timezone, or null"):
+class Schedule(Fields, unknown="refused", called='a mapping like {expression: "0 9 * * *", timezone: UTC}, or null'):
     """When it runs by itself."""
 
     type: Literal["cron"] = IMPLIED
@@ -178,7 +178,8 @@ noun(
     statuses="active paused",
     sample="nightly-report",
     needed="--name --agent --environment --message",
-    archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
+    archived="An archived deployment can never be run or changed again. Its schedule stops, and it is renamed to "
+    "NAME_archived_TIMESTAMP.",
     kept={"name": "", "description": None, "agent": {}, "environment_id": "", "environment_variables": ""}
     | {"initial_events": [], "metadata": {}, "paused_reason": None, "resources": [], "schedule": None}
     | {"status": "active", "vault_ids": []}

@@ -142,11 +142,11 @@ noun(
     statuses="running idle rescheduling terminated",
     sample="sess_demo",
     archived="An archived session accepts no more messages; its events are kept.",
-    deleted="Its events are deleted too, so the outcome of its run is lost.",
+    deleted="The events of a session are deleted too, so the outcome of its run is lost.",
     has_name=False,
     takes_file=False,  # its fields may hold secrets
     moves=True,
-    arguments="runs",
+    arguments="sessions",
     found_by="qoder_cli.commands.session:found",
     row=_row,
     first=SESSION_FIRST,

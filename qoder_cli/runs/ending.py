@@ -144,14 +144,17 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         case Exit.RUN_SKIPPED:
             return RunSkipped(
                 f"run {run.id} was skipped: too many runs of this deployment at once",
-                hint="start it again when another run finishes",
+                hint="start a new run when another one has finished",
                 **about,
             )
     if run.session_id:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
         setup = app.looking("deploy", "get", run.deployment_id)
-        about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
+        about |= {
+            "hint": "fix the problem named in the error, then start a new run; to see the deployment's setup",
+            "next": setup,
+        }
     return RunFailed(_failure(run, app), **about)
 
 

@@ -235,7 +235,7 @@ class Observer:
         try:
             answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
         except NotFound as error:
-            hint = f"list what there is: qoder run list; {error.hint}"
+            hint = f"{error.hint}; list them: qoder run list"
             raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:

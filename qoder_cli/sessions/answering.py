@@ -29,7 +29,7 @@ from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
 from qoder_cli.output.visible import quoted, visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import DONE, Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look
 from qoder_cli.sessions.deciding import answers_in, decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
@@ -181,11 +181,11 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
         if id in asked.unreadable:
             raise Rejected(f"{named(id)} waits, but what it would do cannot be read; nothing was sent")
         if id not in waiting and asked.call(id) is None:
-            hint = f"list what waits: qoder run pending {target.id}"
+            hint = f"list them: qoder run pending {target.id}"
             why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
             raise NotFound(why, hint=hint)
         if id not in waiting:
-            raise Rejected(f"{named(id)} does not wait: {asked.became_of(id)}; nothing was sent")
+            raise Rejected(f"{named(id)} is not pending: {asked.became_of(id)}; nothing was sent")
         _must_fit(app, target, waiting[id], verb)
     return [call for call in asked.calls if call.id in typed]
 
@@ -246,7 +246,7 @@ def decide(
         check(app, asked, bound)
         chosen_calls = chosen(app, target, asked, calls, verb)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
-            why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+            why = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")
         if not chosen_calls and not every:
             raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
@@ -302,7 +302,7 @@ def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | N
                 which = [call for call, _ in answers if done[call.id] == word]
                 names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
                 where = app.client.settings.whereabouts
-                app.progress.note(f"{names_of} in session {target.session_id} is to be {word} {where}")
+                app.progress.note(f"{DOING[word]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             if not events:

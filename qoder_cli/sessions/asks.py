@@ -49,6 +49,7 @@ STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
 DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
+DOING = {"approved": "approving", "denied": "denying", "answered": "answering"}
 # Of a thread; the main one has them too (help/pages/api.md#threads).
 THREAD_STATUSES = (
     "session.thread_status_running",

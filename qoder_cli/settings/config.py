@@ -85,7 +85,7 @@ class Settings:
     @property
     def asked(self) -> str:
         """Which server and profile were asked, for a hint."""
-        return f"(looked on {self.host}, profile {self.profile})"
+        return f"looked on {self.host}, profile {self.profile}"
 
 
 def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
@@ -257,6 +257,8 @@ def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
 
     login = "run: " + shlex.join(["qoder", "auth", "login", *repeated(flags)])
     if env.get("QODER_SANDBOX"):
+        if token is not None and token.source == "QODER_PAT":  # the sandbox sets other variables, too
+            return "unset QODER_PAT inside the sandbox"
         return "set QODER_PAT to the token that `qoder sandbox` printed"
     if token is None and flags.profile is None:
         other = next((name for name in sorted(env) if name.startswith("QODER_") and is_token(env[name])), None)

@@ -74,7 +74,7 @@ def test_deploy_run_exits_1_when_nothing_starts(qoder: Qoder, started: dict[str,
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert (ran.code, ran.json["status"]) == (1, "failed")
     assert "did not start (environment_archived_error): It is archived." in ran.error["message"]
-    assert ran.error["hint"].startswith("correct what it names")
+    assert ran.error["hint"].startswith("fix the problem named in the error")
     assert ran.error["next"][:4] == ["qoder", "deploy", "get", "dep_1"]
 
 

@@ -83,7 +83,7 @@ def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: 
     [(_, body)] = desk.writes
     assert body == {**BODY, **named}
     assert [each for each in desk.asked if not each.split()[1].startswith("/deployments")] == LISTED
-    assert f"writer is {WRITER}" in ran.err
+    assert f"using agent writer ({WRITER})" in ran.err
 
     [made] = desk.named("weekly")
     desk.world.requests.clear()

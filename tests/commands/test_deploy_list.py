@@ -28,7 +28,7 @@ def test_deploy_list_shows_the_newest_first_without_archived_ones(qoder: Qoder, 
     made = world.seed_deployments(30)
     ran = qoder("deploy", "list", "--json")
     assert (len(ran.json), ran.json[0]["id"]) == (20, made[-1].id)
-    assert ran.err.splitlines()[-1] == "note: 20 shown, more match; --all shows them"
+    assert ran.err.splitlines()[-1] == "note: showing 20, more match; use --all to see the rest"
     everything = listed(qoder, "--all")
     assert "dep_archived" not in everything
     assert len(everything) == len(world.deployments) - 1

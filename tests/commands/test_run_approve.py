@@ -148,7 +148,7 @@ CASES: dict[str, Case] = {
     "another input right before": Case(ONE, ALL, 6, [], "", changes(input={"command": "rm -rf /"})),
     "another name right before": Case(ONE, ALL, 6, [], "", changes(name="Delete")),
     "another thread right before": Case(ONE, ALL, 6, [], "", changes(session_thread_id="sthr_2")),
-    "cannot be read right before": Case(ONE, ALL, 6, [], "cannot be read any more", changes()),
+    "cannot be read right before": Case(ONE, ALL, 6, [], "can no longer be read", changes()),
     "cannot be read": Case(TWO, ALL, 6, [], "evt_1", set_to(told=missing)),
     "cannot be read, by name": Case(TWO, APPROVE, 6, [], "evt_1", set_to(told=missing)),
     "the other cannot be read": Case(TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", set_to(told=missing)),
@@ -300,7 +300,7 @@ def test_session_approve_lets_no_other_call_pass_by_a_hash(qoder: Qoder, server:
     server.session("sess_1", {**call(1), **OTHERS[other]})
     ran = qoder(*words)
     assert (ran.code, server.posted) == (6, [])
-    said = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+    said = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
     assert ran.error["message"] == said
     server.session("sess_1", call(1))
     assert qoder(*words).code == 0

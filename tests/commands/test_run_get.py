@@ -392,7 +392,7 @@ NO_ANSWERS: dict[str, tuple[Any, int, str]] = {
     "501": (
         api_error(501, "feature_not_available", "Not here."),
         7,
-        "this server cannot do that; check the profile (default): qoder auth status",
+        "this server cannot do that; check the profile (default): qoder doctor",
     ),
     "another run": ({**DONE, "id": "drun_2"}, 7, "not run drun_1"),
     "a bad token": (api_error(401, "authentication_error", "Bad."), 4, "Bad."),

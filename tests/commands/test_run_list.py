@@ -68,7 +68,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
     seed_runs(world, there)
     ran = qoder(*LIST, *options.split(), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[:shown]
-    assert ran.err == (f"note: {shown} shown, more match; --all shows them\n" if more else "")
+    assert ran.err == (f"note: showing {shown}, more match; use --all to see the rest\n" if more else "")
     assert [query["limit"] for query in asked(world)] == limits
 
 
@@ -457,7 +457,7 @@ def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixe
 def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> None:
     ran = qoder(*LIST, "--status", "completed", "-n", "4", "--json")
     assert ids(ran) == truth(mixed, "completed")[:4]
-    assert ran.err.splitlines()[-1] == "note: 4 shown, more may match; --all shows them"
+    assert ran.err.splitlines()[-1] == "note: showing 4, more may match; use --all to see the rest"
 
 
 @pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])

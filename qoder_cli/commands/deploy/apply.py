@@ -71,8 +71,7 @@ def apply(
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
         elif is_open:
             if yes:
-                names = _few([step.name for step in steps if step.is_open])
-                app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
+                app.progress.note(f"applying {_named_in_words(steps)} {app.client.settings.whereabouts}")
             if not (yes and app.progress.is_quiet):
                 show_changes(app, steps)
         _tell_what_is_left(app, steps, paths)
@@ -120,6 +119,15 @@ def _in_words(steps: Sequence["DeploymentStep"]) -> str:
     new = sum(step.is_open and step.current is None for step in steps)
     changed = sum(step.is_open and step.current is not None for step in steps)
     return " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
+
+
+def _named_in_words(steps: Sequence["DeploymentStep"]) -> str:
+    """Return how many changes are made, and to what, as `2 changes: create weekly, change nightly-report`."""
+    wanted = [step for step in steps if step.is_open]
+    new = [step.name for step in wanted if step.current is None]
+    changed = [step.name for step in wanted if step.current is not None]
+    said = ", ".join(f"{verb} {_few(names)}" for verb, names in (("create", new), ("change", changed)) if names)
+    return f"{len(wanted)} {'change' if len(wanted) == 1 else 'changes'}: {said}"
 
 
 def _few(names: Sequence[str]) -> str:

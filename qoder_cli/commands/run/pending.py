@@ -10,7 +10,7 @@ from qoder_cli.output.data import Rows
 from qoder_cli.output.views import with_name
 from qoder_cli.sessions.asks import FIRST, Waiting
 
-_SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
+_SINCE = "Without an id: look at sessions created since, e.g. 90m, 7d or a date."
 
 
 # What is the same in every row may go; but never what a person decides by.

@@ -45,12 +45,13 @@ def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOption
     Shows what the agent said last and each call with its input, and asks: y
     allows, n denies, w denies with a reason, a allows all equal calls, r denies
     the rest. Scripts name the calls by id (or pass --all), with --yes.
-    What waits is read again right before: if it is not the same any more,
-    nothing is sent (exit 6). With --input-sha256 it must also be what
-    `pending --json` showed: the same input, tool, MCP server, kind and thread.
+    Right before sending, each call is read again: if it has changed, nothing is
+    sent (exit 6). With --input-sha256 it must also be what `pending --json`
+    showed: the same input, tool, MCP server, kind and thread.
 
     Exit codes: 0 answered, or with --all nothing waited; 6 it no longer waits;
-    9 unknown whether it arrived: never sent twice. With --wait as a run's.
+    9 unknown whether it arrived (never sent twice). With --wait: the run's
+    exit code.
 
     Examples:
       qoder run approve last
@@ -74,8 +75,8 @@ def deny(
 ) -> Any:
     """Refuse calls that the agent wants to make.
 
-    The agent hears of it and continues without. Everything else is as with
-    `approve`: what waits is shown, asked about, and read again right before.
+    The agent learns of it and continues without the call. Otherwise it works like
+    `approve`: the calls are shown, asked about, and read again right before.
     Here n denies and r denies the rest; y and a do nothing.
 
     Examples:
@@ -131,7 +132,7 @@ def answer(
     A call that is named by its number is shown and asked about first.
 
     Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
-    9 unknown whether it arrived. With --wait the outcome, as of a run.
+    9 unknown whether it arrived. With --wait: the run's exit code.
 
     Examples:
       qoder run answer last evt_1 --with "build 512 is green"
@@ -160,8 +161,8 @@ def send(
 ) -> Any:
     """Send a message to a session, which continues with it.
 
-    The outcome of a run does not change by what is said later: with --wait
-    you get the outcome of this message, or exit 10 if the session rests for a
+    A message does not change the outcome of a run that has ended; with --wait
+    you get the outcome of the message, or exit 10 if the session rests for a
     minute without having worked on it. A session that is busy refuses it
     (exit 6): wait with --when-idle, or use --interrupt. If they end before
     sending, the error says so.

@@ -3,7 +3,7 @@
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource
-from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, confirmed, option, several
+from qoder_cli.cli.options import ONE_SESSION, YES, Text, Texts, confirmed, option, several
 from qoder_cli.output.data import Rows
 from qoder_cli.output.views import RESOURCE_FIRST, resource_row
 from qoder_cli.sessions import files as mounted
@@ -14,7 +14,7 @@ _RENEW = option("--renew", "ID", "Renew the token of a repository (sesr_…) fro
 
 def files(
     app: App,
-    run: str = ONE_RUN,
+    run: str = ONE_SESSION,
     add: Texts = _ADD,
     remove: Texts = several("--remove", "ID", "Take a resource (sesr_…) out of it."),
     renew: Text = _RENEW,
