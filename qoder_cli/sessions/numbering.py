@@ -62,11 +62,11 @@ def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
     for typed, (id, sha256) in bound.items():
         why = ""
         if id in asked.unreadable:
-            why = "cannot be read any more"
+            why = "can no longer be read"
         elif id not in waiting:
             why = f"no longer waits: {asked.became_of(id)}"
         elif waiting[id].sha256 != sha256:
-            why = "is not the call that was shown any more"
+            why = "is no longer the call that was shown"
         if why:
             what = f"call {typed} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
             raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, asked.session_id))

@@ -101,9 +101,9 @@ def reused(server: Server) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...], int, str]] = {
     "answered": (lambda server: server.answered_by_a_colleague("evt_2", "deny"), SECOND, 6, "no longer waits: it was"),
-    "another input": (otherwise, SECOND, 6, "is not the call that was shown any more"),
-    "reused ids": (reused, SECOND, 6, "is not the call that was shown any more"),
-    "unreadable": (unreadable, SECOND, 6, "cannot be read any more"),
+    "another input": (otherwise, SECOND, 6, "is no longer the call that was shown"),
+    "reused ids": (reused, SECOND, 6, "is no longer the call that was shown"),
+    "unreadable": (unreadable, SECOND, 6, "can no longer be read"),
     "too large": (lambda server: None, (*SECOND[:-1], "4"), 2, "has 3 calls, and no number 4"),
     "another session": (
         lambda server: server.session("sess_2", call(1)),
