@@ -126,8 +126,10 @@ PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
 wide  like table, with every column, however wide the terminal is
+pretty  the table of a terminal in a pipe, too: for `watch` and mail
 json  one document: an object for a single id, an array for several ids, - and lists
 jsonl  one object per line
+yaml  one document with the same data as json
 id  only the id
 """)
 

@@ -22,20 +22,22 @@ _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first
 
 
 class Output:
-    """Prints one object or a list; `is_wide` is a table of every column."""
+    """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere."""
 
     def __init__(self, screen: Screen, format: Format) -> None:
         self.screen = screen
         self.is_wide = format == "wide"
-        self.format = "table" if self.is_wide else format
+        self.is_pretty = format == "pretty"
+        self.format = "table" if self.is_wide or self.is_pretty else format
 
     @property
     def is_json(self) -> bool:
-        return self.format in ("json", "jsonl")
+        """Whether it prints whole objects: as JSON, or as YAML with the same data."""
+        return self.format in ("json", "jsonl", "yaml")
 
     @property
     def is_drawn(self) -> bool:
-        return self.format == "table" and self.screen.is_terminal
+        return self.format == "table" and (self.screen.is_terminal or self.is_pretty)
 
     @property
     def indent(self) -> int | None:
@@ -51,6 +53,10 @@ class Output:
                 text = self.document(fields if data is None else data) + "\n"
             case "jsonl":
                 text = self.line(fields if data is None else data)
+            case "yaml":
+                from qoder_cli.output.yamltext import document
+
+                text = document(fields if data is None else data)
             case "id":
                 text = inert(id) + "\n"
             case _:
@@ -106,7 +112,7 @@ class Output:
             for key, values in fields.items()
             for value in (values if isinstance(values, list) else [values])
         ]
-        if not self.screen.is_terminal:
+        if not self.is_drawn:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
 
@@ -139,7 +145,7 @@ class Rows(Generic[T]):
     """A list printed batch by batch, in constant memory, in a `with` block.
 
     JSON is one array, begun with the first batch, at the latest at the end, and closed if
-    the block ends well; an error leaves it open. In a pipe a table is tab-separated,
+    the block ends well; an error leaves it open. YAML is a list, an item for each. In a pipe a table is tab-separated,
     without header; an absent field is `-`. On a terminal the first batch fixes the columns.
 
     `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
@@ -167,6 +173,8 @@ class Rows(Generic[T]):
         if self.output.format == "json":
             before = "\n" if self._begun and self.output.indent else ""
             end = ("" if self._begun else "[") + before + "]\n"
+        elif self.output.format == "yaml":
+            end = "" if self._begun else "[]\n"
         elif self._grid is not None:
             end = self.output.footer(self._times, *self._grid.left_out(self.remedy))
         if end:
@@ -186,6 +194,10 @@ class Rows(Generic[T]):
                 return ("," if self._begun else "[") + array[1:].removesuffix("]").removesuffix("\n")
             case "jsonl":
                 return "".join([self.output.line(self.data(item)) for item in batch])
+            case "yaml":
+                from qoder_cli.output import yamltext
+
+                return "".join([yamltext.item(self.data(item)) for item in batch])
             case "id":
                 ids = (self.fields(item).get(self.id) for item in batch)
                 return "".join(plain(each) + "\n" for each in ids if each)
