@@ -15,7 +15,7 @@ MEANING = {
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-code)",
+    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-status)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -154,7 +154,7 @@ cas_run_extras  attempt, turn_id and started_at, on older servers
 derived  the keys that were filled in from its session
 adopted  true if the run was found in the run list after a lost response
 result  the agent's final message or null, with --result and `run result`
-files  paths of downloaded files, with `run result --output-dir`
+files  paths of downloaded files, with `run result -O DIR`
 events  its session's events, with `run logs` of several runs
 
 item:

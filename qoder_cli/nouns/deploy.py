@@ -177,7 +177,7 @@ noun(
     columns=" ".join(DEPLOYMENT_COLUMNS),
     statuses="active paused",
     sample="nightly-report",
-    needed="--name --agent --environment --message",
+    needed="--name --agent --env --message",
     archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
     kept={"name": "", "description": None, "agent": {}, "environment_id": "", "environment_variables": ""}
     | {"initial_events": [], "metadata": {}, "paused_reason": None, "resources": [], "schedule": None}
