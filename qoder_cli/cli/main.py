@@ -17,7 +17,16 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
-from qoder_cli.cli.options import HiddenCommand, Later, everywhere, named_at, refuse_tokens, show_help, unfolded
+from qoder_cli.cli.options import (
+    DEFAULT_VALUES,
+    HiddenCommand,
+    Later,
+    everywhere,
+    named_at,
+    refuse_tokens,
+    show_help,
+    unfolded,
+)
 from qoder_cli.help import (
     IN_GROUPS_UNDERSTOOD,
     NOUNS,
@@ -193,7 +202,7 @@ def _show_contents(ctx: typer.Context) -> None:
 
 
 def _in_full(command: Any, ctx: Any, args: list[str]) -> list[str]:
-    """Return words with options as they are called now, and several values of one option as several options."""
+    """Return words with options as they are called now, with a value, and several values of one as several options."""
     known = {name: param for param in command.get_params(ctx) for name in param.opts if name.startswith("-")}
     full: list[str] = []
     words = [*args]
@@ -207,6 +216,8 @@ def _in_full(command: Any, ctx: Any, args: list[str]) -> list[str]:
         param = known.get(name)
         if param is None:
             full.append(word)
+        elif name in DEFAULT_VALUES and not is_bound and not "".join(words[:1])[:1].isdigit():
+            full.append(f"{name}={DEFAULT_VALUES[name]}")
         elif param.multiple and hasattr(param.type, "choices") and "," in (value if is_bound else "".join(words[:1])):
             values = value if is_bound else words.pop(0)
             full += [f"{name}={each}" for each in values.split(",")]

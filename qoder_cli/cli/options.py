@@ -29,6 +29,7 @@ Text = str | None  # an option's value, None if not typed
 Texts = list[str] | None
 
 MOST = 10_000  # things per command: each is held until the end
+DEFAULT_VALUES = {"--watch": "5s"}  # of options whose value may be left out: it begins with a digit
 _LARGEST_LIST = 4 * 2**20  # bytes of standard input; more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 

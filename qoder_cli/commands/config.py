@@ -8,6 +8,7 @@ from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.cli.options import Text, argument
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
@@ -26,7 +27,7 @@ _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setti
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
 
 
-def list_(app: App) -> None:
+def list_(app: App, viewing: Viewing) -> None:
     """List the settings in the config file.
 
     Lists all profiles, or that of --profile or QODER_PROFILE. Tokens are
@@ -35,6 +36,11 @@ def list_(app: App) -> None:
     Examples:
       qoder config list
       qoder config list --profile work --json"""
+    view = View(app, viewing, ("key", "value"))
+    view.show(lambda: _look(app))
+
+
+def _look(app: App) -> None:
     file = _file(app)
     chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)
     rows = [

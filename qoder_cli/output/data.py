@@ -21,14 +21,33 @@ WIDE_SHOWS_ALL = "-o wide shows all"
 _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
 
 
+class News:
+    """What was printed of the items of a list that is looked at again and again."""
+
+    def __init__(self) -> None:
+        self._printed: dict[str, tuple[int, int]] = {}  # by the items' ids
+
+    def is_new(self, id: str, data: Any, line: str = "") -> bool:
+        """Return whether an item, as data and as a line, was not printed so; from now on it was."""
+        seen, now = self._printed.get(id), (hash(jsontext.dump(data)), hash(line))
+        self._printed[id] = now
+        # Ages change in a line that tells nothing new, and in data much that the line does not show.
+        return seen is None or (seen[0] != now[0] and (seen[1] != now[1] or not line))
+
+
 class Output:
-    """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere."""
+    """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere.
+
+    Of lists only these `columns` are shown, if any, and only the `news`, if they are looked at again.
+    """
 
     def __init__(self, screen: Screen, format: Format) -> None:
         self.screen = screen
         self.is_wide = format == "wide"
         self.is_pretty = format == "pretty"
         self.format = "table" if self.is_wide or self.is_pretty else format
+        self.columns: Sequence[str] | None = None
+        self.news: News | None = None
 
     @property
     def is_json(self) -> bool:
@@ -181,8 +200,8 @@ class Rows(Generic[T]):
             self.output.screen.write(end)
 
     def show(self, batch: Sequence[T]) -> None:
-        if batch:
-            self.output.screen.write(self._text(batch))
+        if batch and (text := self._text(batch)):
+            self.output.screen.write(text)
             self._begun = True
 
     def _text(self, batch: Sequence[T]) -> str:
@@ -192,19 +211,34 @@ class Rows(Generic[T]):
             case "json":
                 array = self.output.document([self.data(item) for item in batch])
                 return ("," if self._begun else "[") + array[1:].removesuffix("]").removesuffix("\n")
-            case "jsonl":
-                return "".join([self.output.line(self.data(item)) for item in batch])
             case "yaml":
                 from qoder_cli.output import yamltext
 
                 return "".join([yamltext.item(self.data(item)) for item in batch])
+            case "jsonl":
+                lines = [self.output.line(self.data(item)) for item in batch]
             case "id":
                 ids = (self.fields(item).get(self.id) for item in batch)
-                return "".join(plain(each) + "\n" for each in ids if each)
-        rows = map(self.fields, batch)
-        if self.output.is_drawn:
-            return self._drawn(list(rows))
-        return "".join("\t".join(map(plain, row.values())) + "\n" for row in rows)
+                lines = [plain(each) + "\n" if each else "" for each in ids]
+            case _ if self.output.is_drawn:
+                rows = [self._row(item) for item in batch if self._is_news(item)]
+                return self._drawn(rows) if rows else ""
+            case _:
+                lines = ["\t".join(map(plain, self._row(item).values())) + "\n" for item in batch]
+        if self.output.news is not None:
+            lines = [line for item, line in zip(batch, lines, strict=True) if self._is_news(item, line)]
+        return "".join(lines)
+
+    def _row(self, item: T) -> "Fields":
+        row = self.fields(item)
+        if self.output.columns is None:
+            return row
+        return {name: row.get(name) for name in self.output.columns}
+
+    def _is_news(self, item: T, line: str = "") -> bool:
+        if self.output.news is None:
+            return True
+        return self.output.news.is_new(str(self.fields(item).get(self.id)), self.data(item), line)
 
     def _drawn(self, rows: "Sequence[Fields]") -> str:
         from qoder_cli.output.cells import cell, has_time
@@ -213,7 +247,9 @@ class Rows(Generic[T]):
         cells = [[cell(value) for value in row.values()] for row in rows]
         header = ""
         if self._grid is None:
-            first = None if self.output.is_wide else self.first
+            first = self.output.columns or self.first
+            if self.output.is_wide:
+                first = None
             styled = self.output.screen.styled
             self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled)
             header = self._grid.header()

@@ -74,6 +74,8 @@ RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
     "requires_action",
 )
+# What --columns may choose: `error` has both the type and the message.
+RUN_CHOICES = (*RUN_COLUMNS, "error")
 # In the order in which they get room on a terminal.
 RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
 
@@ -220,6 +222,7 @@ def session_row(session: Run) -> Fields:
     return {name: fields[name] for name in SESSION_COLUMNS}
 
 
+RESOURCE_COLUMNS = ("id", "type", "what", "mount", "created")
 RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
 
 

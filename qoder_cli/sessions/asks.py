@@ -295,6 +295,9 @@ def _in_a_line(given: Any) -> str:
 
 
 # The columns of what waits; in a pipe they are only ever appended.
+COLUMNS = (  # of `pending`, in a pipe
+    *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
+)
 FIRST = ("call", "name", "length", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
 _MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
 

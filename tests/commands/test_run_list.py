@@ -76,6 +76,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
     "options",
     [
         *("-n 0", "-n -1", "-n many", "--all -n 3", "--status done", "--trigger cron", "drun_1"),
+        *("--status failed,done", "--status failed,", "dep_1 --deployment dep_2", "--deployment drun_1"),
         *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
     ],
 )
@@ -387,6 +388,10 @@ def truth(world: World, *statuses: str) -> list[str]:
 @pytest.mark.parametrize("statuses", [["failed"], ["completed"], ["skipped"], ["running"], ["completed", "skipped"]])
 def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixed: World, statuses: list[str]) -> None:
     words = [word for status in statuses for word in ("--status", status)]
+    joined = ",".join(statuses)
+    alike = {qoder(*LIST, "--all", *typed).out for typed in (words, ("--status", joined), (f"--status={joined}",))}
+    assert len(alike) == 1
+    mixed.requests.clear()
     ran = qoder(*LIST, "--all", *words, "--json")
     assert ids(ran) == truth(mixed, *statuses)
     assert {item["status"] for item in ran.json} <= set(statuses)
@@ -426,7 +431,8 @@ def test_run_list_filters_again_what_the_server_was_to_filter(qoder: Qoder, word
 
 def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
     one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
-    assert ids(qoder(*LIST, "dep_scheduled", "--json")) == ids(qoder(*LIST, "nightly-report", "--json")) == [one]
+    ways = (["dep_scheduled"], ["nightly-report"], ["--deployment", "nightly-report"])
+    assert [ids(qoder(*LIST, *words, "--json")) for words in ways] == [[one]] * 3
 
 
 def test_run_list_puts_one_page_in_order(qoder: Qoder) -> None:

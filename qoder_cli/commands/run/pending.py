@@ -3,8 +3,9 @@
 from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.output.data import Rows
-from qoder_cli.sessions.asks import FIRST, Waiting
+from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
 
 _SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
 
@@ -14,6 +15,8 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
+    *,
+    viewing: Viewing,
 ) -> None:
     """List the calls that wait for an answer.
 
@@ -31,13 +34,30 @@ def pending(
       qoder run pending
       qoder run pending last --json | jq '.[].input'
       qoder session pending --since 7d --exit-status"""
+    view = View(app, viewing, COLUMNS)
+    if exit_status and view.is_watched:
+        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
+    if runs and since != "24h":
+        raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
+    words = named(runs, app) if runs else []
+    any_waits = False
+
+    def look() -> None:
+        nonlocal any_waits
+        any_waits = _look(app, words, since)
+
+    view.show(look)
+    if any_waits and exit_status:
+        raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
+
+
+def _look(app: App, words: list[str], since: str) -> bool:
+    """Print what waits now; return whether anything does."""
     from qoder_cli.runs.target import target_of
     from qoder_cli.sessions import answering as waiting
 
-    if runs and since != "24h":
-        raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
-    if runs:
-        found = waiting.in_targets(app, (target_of(word, app) for word in named(runs, app)))
+    if words:
+        found = waiting.in_targets(app, (target_of(word, app) for word in words))
     else:
         found = waiting.everywhere(app, since)
     now = app.client.server_now()
@@ -50,5 +70,4 @@ def pending(
             waiting.warn_of_hidden(app, batch)
     if not any_waits:
         app.progress.note("nothing waits for an answer")
-    elif exit_status:
-        raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
+    return any_waits
