@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
-from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock, utc_text
 from qoder_cli.base.tokens import encoded
 from qoder_cli.output.screen import Screen, write_error
 from qoder_cli.settings.values import Flags, is_on, repeated
@@ -97,6 +98,7 @@ class App:
     flags: Flags = field(default_factory=Flags)
     tracked: Tracked = field(default_factory=Tracked)
     replies: Replies = field(default_factory=Replies)
+    shortened: set[str] = field(default_factory=set)  # ids that were remembered because a table showed them so
 
     def __post_init__(self) -> None:
         self.keep_secrets()
@@ -161,7 +163,9 @@ class App:
     def output(self) -> "Output":
         from qoder_cli.output.data import Output
 
-        return Output(self.out, self.flags.output)
+        output = Output(self.out, self.flags.output)
+        output.on_shortened = self._remember_shown
+        return output
 
     @cached_property
     def progress(self) -> "Progress":
@@ -176,6 +180,13 @@ class App:
         from qoder_cli.local.store import Store
 
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
+
+    def _remember_shown(self, ids: "Sequence[str]") -> None:
+        from qoder_cli.local.remembered import remember_shown
+
+        ids = [id for id in ids if id not in self.shortened]
+        self.shortened.update(ids)
+        remember_shown(self.store, self.settings, ids, at=utc_text(datetime.fromtimestamp(self.clock.now(), UTC)))
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""

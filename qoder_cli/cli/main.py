@@ -21,6 +21,7 @@ from qoder_cli.cli.options import (
     DEFAULT_VALUES,
     HiddenCommand,
     Later,
+    complete_ids,
     everywhere,
     named_at,
     refuse_tokens,
@@ -87,6 +88,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         left = _parse(self, super().parse_args, ctx, args)
         refuse_tokens(ctx)
+        complete_ids(ctx)
         return left
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

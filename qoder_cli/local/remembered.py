@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import inert
@@ -23,6 +24,7 @@ Things = Iterable[tuple[Mapping[str, object], str | None]]  # the server's objec
 MOST = 300  # taken or offered at a time
 MOST_RUNS = 50  # the same, of runs
 MOST_KEPT = 1000  # of a noun, host and profile; a short id may be an old run's
+_SHOWN = "shown"  # no noun: what tables showed
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # safe in a shell
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
@@ -66,6 +68,20 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
         " UNION SELECT run FROM attempts WHERE host = :host AND substr(run, 1, length(:prefix)) = :prefix ORDER BY 1"
     )
     return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
+
+
+def ids_shortened_to(store: "Store", host: str, head: str, tail: str) -> list[str]:
+    """Return the ids seen on this host that begin and end so."""
+    query = (
+        "SELECT id FROM seen WHERE host = :host AND id GLOB :shape"
+        " UNION SELECT run FROM attempts WHERE host = :host AND run GLOB :shape ORDER BY 1"
+    )
+    return [id for (id,) in store.read(query, {"host": host, "shape": f"{head}*{tail}"}, quiet=True)]
+
+
+def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:
+    """Remember ids, of whatever kind, that a table showed shortened; an agent's without its version."""
+    remember(store, settings, _SHOWN, [({"id": with_version(id)[0], "created_at": at}, None) for id in ids])
 
 
 def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:

@@ -38,7 +38,8 @@ class News:
 class Output:
     """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere.
 
-    Of lists only these `columns` are shown, if any, and only the `news`, if they are looked at again.
+    Of lists only these `columns` are shown, if any, and only the `news`, if they are looked at again. `on_shortened`
+    hears of ids of which a table shows only a part.
     """
 
     def __init__(self, screen: Screen, format: Format) -> None:
@@ -48,6 +49,7 @@ class Output:
         self.format = "table" if self.is_wide or self.is_pretty else format
         self.columns: Sequence[str] | None = None
         self.news: News | None = None
+        self.on_shortened: Callable[[Sequence[str]], None] = lambda ids: None
 
     @property
     def is_json(self) -> bool:
@@ -203,6 +205,9 @@ class Rows(Generic[T]):
         if batch and (text := self._text(batch)):
             self.output.screen.write(text)
             self._begun = True
+            if self._grid is not None and (shortened := list(dict.fromkeys(self._grid.shortened))):
+                self._grid.shortened.clear()
+                self.output.on_shortened(shortened)
 
     def _text(self, batch: Sequence[T]) -> str:
         from qoder_cli.output.cells import plain
