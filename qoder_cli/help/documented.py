@@ -94,7 +94,7 @@ QODER_PAT  access token
 QODER_ACCESS_TOKEN  access token, if QODER_PAT is not set
 QODER_PERSONAL_ACCESS_TOKEN  access token, if neither is set; Qoder's own tools read it
 QODER_PAT_FILE  file with the access token, if none of these is set
-QODER_PROFILE  profile of the config file, if --profile is not given
+QODER_PROFILE  profile of the config file, if --profile is not given; without it that of `auth switch`
 QODER_BASE_URL  API base URL
 QODER_MANAGED_BASE_URL  API base URL, if QODER_BASE_URL is not set
 QODER_REGION  region (global or cn), if no URL is set
@@ -149,9 +149,10 @@ created_at  when it was created
 triggered_at  when it was triggered, if the server says so
 completed_at  when it ended
 duration_ms  how long it took, when it completed
+elapsed_ms  from its trigger to its end, however it ended; missing where its times do not tell
 usage  the session's usage (e.g. total_credits), if it was read
 cas_run_extras  attempt, turn_id and started_at, on older servers
-derived  the keys that were filled in from its session
+derived  the keys that were filled in: from its session, elapsed_ms from its times
 adopted  true if the run was found in the run list after a lost response
 result  the agent's final message or null, with --result and `run result`
 files  paths of downloaded files, with `run result -O DIR`

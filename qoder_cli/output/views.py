@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
-from qoder_cli.base.outcome import GOING, Standing, evaluations, standing, waits_for_answer
+from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
+from qoder_cli.base.outcome import Standing, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Durations, Fields, Id, Milliseconds, Moment, Outcomes, Status, Words
