@@ -99,7 +99,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     seen = {} if by_profile else env
     token, warnings = _first_of(TOKEN_VARIABLES, seen, lambda name: read_token(_token_text(name, env), source=name))
     file = ConfigFile(Path()) if sandbox else _file(env, required=token is None)
-    name = profile_name(flags, env)
+    name = profile_name(flags, env, file)
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
     if by_profile:  # what would count without it
@@ -151,11 +151,11 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     )
 
 
-def profile_name(flags: Flags, env: Mapping[str, str]) -> str:
-    """Return the profile of `--profile`, else of QODER_PROFILE, else `default`."""
+def profile_name(flags: Flags, env: Mapping[str, str], file: ConfigFile) -> str:
+    """Return the profile of `--profile`, else of QODER_PROFILE, else the file's choice, else `default`."""
     if flags.profile is not None:
         return flags.profile
-    return env.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+    return env.get(PROFILE_VARIABLE) or file.chosen or DEFAULT_PROFILE
 
 
 def own_server(file: ConfigFile, profile: str) -> Found:
