@@ -112,7 +112,7 @@ def list_runs(
     Examples:
       qoder run list
       qoder run list nightly-report --status failed,skipped --since 7d
-      qoder run list --columns id,error --watch 10s
+      qoder run list --columns id,deployment,error -o pretty
       qoder run list --all -o jsonl | jq -r .id"""
     view = View(app, viewing, RUN_CHOICES)
     window = Window.read(since, until, app=app)
