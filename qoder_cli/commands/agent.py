@@ -125,7 +125,7 @@ def _tell_of_pins(app: App, agent: Raw) -> None:
             app.client.pages("/deployments", {"agent_id": id, "limit": LARGEST_PAGE}, within=_PINS_WITHIN, retry=False)
         )
     except ApiError as error:
-        app.progress.note(f"which deployments stay at an older version is not known: {error.message}")
+        app.progress.note(f"could not tell which deployments stay at an older version: {error.message}")
         return
     found = filter(None, map(Deployment.read, page["data"]))
     pinned = [

@@ -495,7 +495,7 @@ def test_agent_update_does_not_fail_where_deployments_cannot_be_read(qoder: Qode
     service.instead["GET /deployments"] = [refusal(503, "api_error", "Overloaded.")]
     ran = qoder(*UPDATE, "--description", "New.")
     assert ran.code == 0
-    assert "which deployments stay at an older version is not known" in ran.err
+    assert "could not tell which deployments stay at an older version" in ran.err
     assert service.asked.count("GET /deployments") == 1
 
 
