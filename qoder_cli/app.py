@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
-from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock, utc_text
 from qoder_cli.base.tokens import encoded
 from qoder_cli.output.screen import Screen, write_error
 from qoder_cli.settings.values import Flags, is_on, repeated
@@ -98,6 +99,7 @@ class App:
     flags: Flags = field(default_factory=Flags)
     tracked: Tracked = field(default_factory=Tracked)
     replies: Replies = field(default_factory=Replies)
+    shortened: set[str] = field(default_factory=set)  # ids that were remembered because a table showed them so
 
     def __post_init__(self) -> None:
         self.keep_secrets()
@@ -163,7 +165,9 @@ class App:
     def output(self) -> "Output":
         from qoder_cli.output.data import Output
 
-        return Output(self.out, self.flags.output)
+        output = Output(self.out, self.flags.output)
+        output.on_shortened = self._remember_shown
+        return output
 
     @cached_property
     def progress(self) -> "Progress":
@@ -191,6 +195,13 @@ class App:
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
             return replace(run, name_seen=self.known.name_of(run.deployment_id))
         return run
+
+    def _remember_shown(self, ids: "Sequence[str]") -> None:
+        from qoder_cli.local.remembered import remember_shown
+
+        ids = [id for id in ids if id not in self.shortened]
+        self.shortened.update(ids)
+        remember_shown(self.store, self.settings, ids, at=utc_text(datetime.fromtimestamp(self.clock.now(), UTC)))
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""

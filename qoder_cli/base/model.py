@@ -11,6 +11,8 @@ from typing import Any
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
 
+GOING = frozenset({"pending", "running"})  # statuses of a run that has not ended
+
 
 def text(value: object) -> str | None:
     """Return `value` when it is a non-empty string, else None."""
@@ -206,7 +208,7 @@ class Run(Resource):
             if turn:
                 return {**self.raw, "turn": turn, "derived": ["turn"]}
             return self.raw
-        derived = dict(self.derived)
+        derived = {**self.derived, **self._elapsed()}
         if self.name_seen and "deployment_name" not in self.raw:
             derived["deployment_name"] = self.name_seen
         shown = {
@@ -215,7 +217,14 @@ class Run(Resource):
             **filled({"derived": list(derived)}),
             **filled({"adopted": self.adopted}),
         }
-        return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
+        return {name: value for name, value in shown.items() if value is not None or name not in derived}
+
+    def _elapsed(self) -> dict[str, int]:
+        """Return how long it took from its trigger to its end, if it has ended and its times tell."""
+        elapsed = milliseconds_between(self.triggered_at, self.completed_at)
+        if elapsed is None or self.status in GOING or "elapsed_ms" in self.raw:
+            return {}
+        return {"elapsed_ms": elapsed}
 
 
 class Deployment(Resource):

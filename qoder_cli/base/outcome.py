@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import Run, array, mapping, text
+from qoder_cli.base.model import GOING, Run, array, mapping, text
 from qoder_cli.base.times import milliseconds_between, unix
 
 FINAL = frozenset({"completed", "failed", "skipped"})
-GOING = frozenset({"pending", "running"})
 
 RUNNING = "session.status_running"
 ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")  # after which a session rests

@@ -29,6 +29,8 @@ Text = str | None  # an option's value, None if not typed
 Texts = list[str] | None
 
 MOST = 10_000  # things per command: each is held until the end
+DEFAULT_VALUES = {"--watch": "5s"}  # of options whose value may be left out: it begins with a digit
+_FEW = 10  # ids in an error about an ambiguous one
 _LARGEST_LIST = 4 * 2**20  # bytes of standard input; more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
@@ -288,6 +290,45 @@ def refuse_tokens(ctx: Any) -> None:
                 )
 
 
+_SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]*)…(?P<tail>[\w.~-]*)(?P<behind>(?:@\w+)?)", re.ASCII)
+_TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
+
+
+def complete_ids(ctx: Any) -> None:
+    """Put in place of each id that was typed with the `…` of a table the one that was seen. Raises UsageError."""
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name)
+        if param.name in _TEXTS or ctx.resilient_parsing:
+            continue
+        if isinstance(value, str):
+            ctx.params[param.name] = whole_id(value, ctx.obj)
+        elif isinstance(value, list | tuple) and any("…" in str(word) for word in value):
+            ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
+
+
+def whole_id(typed: str, app: App) -> str:
+    """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError."""
+    if "…" not in typed or (match := _SHORTENED.fullmatch(typed)) is None:
+        return typed
+    from qoder_cli.base.kinds import KINDS_OF_IDS
+    from qoder_cli.base.tokens import few
+    from qoder_cli.local.remembered import ids_shortened_to
+
+    head, tail, behind = match["head"], match["tail"], match["behind"]
+    if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS or (head in KINDS_OF_IDS and not tail):
+        return typed
+    match ids_shortened_to(app.store, app.settings.host, head, tail):
+        case [only]:
+            app.progress.note(f"{typed} is {only}{behind}")
+            return f"{only}{behind}"
+        case []:
+            why = f"{typed} is a shortened id, and none that was seen on this machine fits"
+            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+        case several:
+            why = f"{typed} fits {len(several)} ids: {few(several, _FEW)}"
+            raise UsageError(why, hint="give the whole id")
+
+
 def is_list(typed: Sequence[str]) -> bool:
     """Return whether JSON is an array, even of one."""
     return len(typed) > 1 or "-" in typed
@@ -321,7 +362,7 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     """
     words: list[str] = []
     for word in typed:
-        words += _names_of_stdin(app, what) if word == "-" else [word]
+        words += [whole_id(line, app) for line in _names_of_stdin(app, what)] if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
     app.tracked.typed = words
@@ -423,7 +464,7 @@ _HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_he
 
 
 def everywhere(
-    output: Format | None = _global("-o --output", "table, wide, json, jsonl or id.", "FORMAT"),
+    output: Format | None = _global("-o --output", "table, wide, pretty, json, jsonl, yaml or id.", "FORMAT"),
     format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),

@@ -8,16 +8,27 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.model import filled
 from qoder_cli.base.times import parse_duration
-from qoder_cli.cli.options import Text, confirmed, flag, option, secret_of
+from qoder_cli.cli.options import Text, argument, confirmed, flag, option, secret_of
+from qoder_cli.help.completion import values
 from qoder_cli.settings.account import LONGEST_TTL, TTL
-from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
-from qoder_cli.settings.configfile import ConfigFile, change, load, locate
+from qoder_cli.settings.config import (
+    PROFILE_VARIABLE,
+    SERVER_VARIABLES,
+    TOKEN_VARIABLES,
+    WORKSPACE_VARIABLE,
+    Settings,
+    own_server,
+    profile_name,
+    resolve,
+)
+from qoder_cli.settings.configfile import ConfigFile, change, choose, load, locate
 from qoder_cli.settings.seal import refuse_outside
 from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_on, mask, origin, read_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
+_PROFILE = argument("PROFILE", "Profile of the config file; `default` is always one.", values.profiles)
 _PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
 # Where people make tokens (help/pages/api.md#hosts-and-regions).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
@@ -32,7 +43,7 @@ def login(
 
     Prompts for the token, or reads it from standard input with --with-token.
     The token is verified first, then saved with its region (or base URL) and
-    workspace in profile `default` or that of --profile. Use --region cn for
+    workspace in the profile in use (`default` at first) or that of --profile. Use --region cn for
     tokens from qoder.com.cn.
     Create a token at https://qoder.com/cloud/pat-keys
 
@@ -74,7 +85,8 @@ def logout(app: App) -> None:
     Examples:
       qoder auth logout
       qoder auth logout --profile work"""
-    file, profile = load(locate(app.env)), profile_name(app.flags, app.env)
+    file = load(locate(app.env))
+    profile = profile_name(app.flags, app.env, file)
     file.require(profile, from_variable=app.flags.profile is None)
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None}, env=app.env)
@@ -85,6 +97,31 @@ def logout(app: App) -> None:
         app.progress.note(f"not logged in (profile {profile}, {file.path})")
     if still := [name for name in TOKEN_VARIABLES if app.env.get(name)]:
         app.progress.note(f"still set, and used: {', '.join(still)}")
+
+
+def switch(app: App, profile: str = _PROFILE) -> None:
+    """Make a profile the one that commands use by default.
+
+    It is written into the config file. --profile and QODER_PROFILE still
+    choose another for one command or one shell; variables that hold a token or
+    a server override what a profile has, and are named. Exits 2 if there is no
+    such profile.
+
+    Examples:
+      qoder auth switch work
+      qoder auth switch default"""
+    if app.flags.profile not in (None, profile):
+        why = f"PROFILE and --profile name two profiles: {profile}, {app.flags.profile}"
+        raise UsageError(why, hint="give only one of them")
+    file = load(locate(app.env))
+    refuse_outside(file.path, app.env)
+    file.require(profile)
+    choose(file.path, profile, env=app.env)
+    app.progress.note(f"profile {profile} is used by default from now on ({file.path})")
+    variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
+    over = [name for name in variables if app.env.get(name) and (name, app.env[name]) != (PROFILE_VARIABLE, profile)]
+    if over:
+        app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
 
 
 def status(app: App) -> None:
@@ -206,4 +243,4 @@ def _warn_of_overrides(app: App, saved: Settings) -> None:
         app.progress.warn(f"{later.base_url_source} is set and overrides the saved server")
 
 
-COMMANDS = {"login": login, "logout": logout, "status": status, "token": token}
+COMMANDS = {"login": login, "logout": logout, "status": status, "switch": switch, "token": token}

@@ -155,6 +155,10 @@ the end:
 
 {_words(columns["run"])}
 {_words(columns["deployment"])}
+Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
+For JSON, jq does this. Every list takes --watch [D]: on a terminal it is drawn again every D, in
+a pipe each row is printed once, and again when it changes (as table, jsonl or ids).
+
 A run that could not be found has an empty `id`, and the typed word is in the `deployment`
 column, unless it is the id of a run or a session.
 

@@ -15,7 +15,7 @@ MEANING = {
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-code)",
+    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-status)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -96,7 +96,7 @@ QODER_PERSONAL_ACCESS_TOKEN  access token, if neither is set; Qoder's own tools 
 QODER_PAT_FILE  file with the access token, if none of these is set
 QODER_SA_KEY  key of a service account, exchanged for a token if none of these is set; needs a region
 QODER_SA_KEY_FILE  file with that key, if QODER_SA_KEY is not set
-QODER_PROFILE  profile of the config file, if --profile is not given
+QODER_PROFILE  profile of the config file, if --profile is not given; without it that of `auth switch`
 QODER_BASE_URL  API base URL
 QODER_MANAGED_BASE_URL  API base URL, if QODER_BASE_URL is not set
 QODER_REGION  region (global or cn), if no URL is set
@@ -128,8 +128,10 @@ PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
 wide  like table, with every column, however wide the terminal is
+pretty  the table of a terminal in a pipe, too: for `watch` and mail
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
+yaml  one document with the same data as json
 id  only the id
 """)
 
@@ -150,12 +152,13 @@ created_at  when it was created
 triggered_at  when it was triggered, if the server says so
 completed_at  when it ended
 duration_ms  how long it took, when it completed
+elapsed_ms  from its trigger to its end, however it ended; missing where its times do not tell
 usage  the session's usage (e.g. total_credits), if it was read
 cas_run_extras  attempt, turn_id and started_at, on older servers
-derived  the keys that were filled in, from its session or from what this machine has seen
+derived  the keys that were filled in: from its session, its times, or what this machine has seen
 adopted  true if the run was found in the run list after a lost response
 result  the agent's final message or null, with --result and `run result`
-files  paths of downloaded files, with `run result --output-dir`
+files  paths of downloaded files, with `run result -O DIR`
 events  its session's events, with `run logs` of several runs
 
 pending:

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import inert
@@ -25,6 +26,7 @@ MOST = 300  # offered at a time
 MOST_RUNS = 50  # taken or offered at a time, of runs
 MOST_KEPT = 1000  # of a noun, host and profile; a short id may be an old run's
 _OF_RUNS = "run session"  # a noun of their own: sessions that runs have, each named by its run
+_SHOWN = "shown"  # no noun: what tables showed
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # safe in a shell
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
@@ -106,6 +108,20 @@ class Known:
             rows = self._store.read(query, {**self._mine, "noun": noun, "id": id}, quiet=True)
             self._names[noun, id] = next((text(name) for (name,) in rows), None)
         return self._names[noun, id]
+
+
+def ids_shortened_to(store: "Store", host: str, head: str, tail: str) -> list[str]:
+    """Return the ids seen on this host that begin and end so."""
+    query = (
+        "SELECT id FROM seen WHERE host = :host AND id GLOB :shape"
+        " UNION SELECT run FROM attempts WHERE host = :host AND run GLOB :shape ORDER BY 1"
+    )
+    return [id for (id,) in store.read(query, {"host": host, "shape": f"{head}*{tail}"}, quiet=True)]
+
+
+def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:
+    """Remember ids, of whatever kind, that a table showed shortened; an agent's without its version."""
+    remember(store, settings, _SHOWN, [({"id": with_version(id)[0], "created_at": at}, None) for id in ids])
 
 
 def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:

@@ -177,7 +177,7 @@ noun(
     columns=" ".join(DEPLOYMENT_COLUMNS),
     statuses="active paused",
     sample="nightly-report",
-    needed="--name --agent --environment --message",
+    needed="--name --agent --env --message",
     archived="An archived deployment can never be run or changed again. Its schedule stops, and it is renamed to "
     "NAME_archived_TIMESTAMP.",
     kept={"name": "", "description": None, "agent": {}, "environment_id": "", "environment_variables": ""}

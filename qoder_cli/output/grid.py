@@ -120,6 +120,7 @@ class Grid:
         self._columns = [_Column(name, cells) for name, *cells in zip(names, *rows, strict=True)]
         self._shown = list(range(len(names)))
         self._has_cut = False
+        self.shortened: list[str] = []  # ids
         if first is not None:
             order = [names.index(name) for name in first]
             if len(rows) > 1:
@@ -139,6 +140,8 @@ class Grid:
             may_be_cut = cell.kind == "words" or (cell.kind == "id" and column.width < column.wanted)
             if length > column.width and may_be_cut:
                 self._has_cut = True
+                if cell.kind == "id":
+                    self.shortened.append(cell.text)
                 drawn.append(column.cut(cell))
             else:
                 styled = "".join(self._styled(text, style) for text, style in cell.pieces)

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
-from qoder_cli.base.outcome import GOING, Standing, evaluations, standing, waits_for_answer
+from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
+from qoder_cli.base.outcome import Standing, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import coarse, parse_timestamp
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import (
@@ -88,6 +88,8 @@ RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
     *("requires_action", "deployment_name"),
 )
+# What --columns may choose: `error` has both the type and the message.
+RUN_CHOICES = (*RUN_COLUMNS, "error")
 # In the order in which they get room on a terminal.
 RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
 
@@ -250,6 +252,7 @@ def listed_session(session: Run, *, name: str | None, is_wide: bool) -> Fields:
     return with_name(session_row(session), session.deployment_id, name, is_wide=is_wide)
 
 
+RESOURCE_COLUMNS = ("id", "type", "what", "mount", "created")
 RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.model import GOING, Run, mapping
 from qoder_cli.base.outcome import (
     ASKS_FOR,
     FINAL,
-    GOING,
     SESSION_DELETED,
     Ending,
     Standing,

@@ -298,6 +298,10 @@ def in_a_line(given: Any) -> str:
 
 
 # The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
+COLUMNS = (
+    *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
+    *("number", "mcp_server_name", "thread", "input_sha256", "deployment_name"),
+)
 FIRST = (
     *("number", "name", "length", "input", "kind", "waits", "session"),
     *("call", "deployment", "run", "asked", "credits"),

@@ -105,7 +105,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     if token and has_account:
         warnings.append(f"using {token.source}; the key of the service account is not used")
     file = ConfigFile(Path()) if sandbox else _file(env, required=token is None and not has_account)
-    name = profile_name(flags, env)
+    name = profile_name(flags, env, file)
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
     if by_profile:  # what would count without it
@@ -161,11 +161,11 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     )
 
 
-def profile_name(flags: Flags, env: Mapping[str, str]) -> str:
-    """Return the profile of `--profile`, else of QODER_PROFILE, else `default`."""
+def profile_name(flags: Flags, env: Mapping[str, str], file: ConfigFile) -> str:
+    """Return the profile of `--profile`, else of QODER_PROFILE, else the file's choice, else `default`."""
     if flags.profile is not None:
         return flags.profile
-    return env.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+    return env.get(PROFILE_VARIABLE) or file.chosen or DEFAULT_PROFILE
 
 
 def own_server(file: ConfigFile, profile: str) -> Found:

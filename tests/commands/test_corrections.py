@@ -28,7 +28,7 @@ from tests.tools.playing import wrong
 # What the hint names, and what is typed.
 HINTED = {
     "qoder auth login": ["init", "configure", "config login"],
-    "qoder --version": ["version", "-V"],
+    "qoder --version": ["-V"],
     "qoder help": ["docs"],
     "qoder auth status": ["status"],
     "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder session list' or 'qoder config list'?": ["list"],
@@ -152,7 +152,7 @@ SAID = {
     "run list -n 0": "-n takes a number of at least 1, not 0",
     "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
     "sandbox --speed fast": "--speed takes a number, not 'fast'",
-    "run list -o yaml": "-o takes table, wide, json, jsonl or id, not 'yaml'",
+    "run list -o csv": "-o takes table, wide, pretty, json, jsonl, yaml or id, not 'csv'",
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
     "deploy run": "missing argument DEPLOYMENT",
     "run list --wait=x": "qoder run list has no option --wait",
@@ -265,10 +265,24 @@ def test_corrections_know_every_destructive_command() -> None:
     # what is none of these takes nothing away; a new command is put here, or into DESTRUCTIVE
     assert verbs - DESTRUCTIVE == {
         *("deploy", "run", "session", "model", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
-        *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
-        *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
+        *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "files", "pending"),
+        *(
+            "wait",
+            "logs",
+            "result",
+            "chat",
+            "login",
+            "status",
+            "switch",
+            "path",
+            "agent",
+            "env",
+            "file",
+            "vault",
+            "skill",
+        ),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema", "token"),
+        *("ls", "stats", "schema", "switch", "token"),
     }
 
 

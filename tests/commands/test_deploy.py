@@ -44,9 +44,9 @@ def test_deploy_run_wait_exits_0_when_it_completed(qoder: Qoder, started: dict[s
     ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
     assert ran.code == 0
     if started is LEGACY:
-        assert ran.json == DONE
+        assert ran.json == {**DONE, "elapsed_ms": 17228, "derived": ["elapsed_ms"]}
         return
-    assert ran.json["derived"] == ["status", "completed_at", "duration_ms", "usage"]
+    assert ran.json["derived"] == ["status", "completed_at", "duration_ms", "usage", "elapsed_ms"]
     told = (ran.json["status"], ran.json["duration_ms"], ran.json["usage"])
     assert told == ("completed", 17000, {"total_credits": 0.42})
     asked = qoder.wire.requests[1].url

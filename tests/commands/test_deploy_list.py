@@ -52,6 +52,27 @@ def test_deploy_list_filters_by_status_and_agent(qoder: Qoder, world: World) -> 
     assert not [query for query in queries if "status=" in query and "include_archived=" in query]
 
 
+def test_deploy_list_shows_archived_ones_alone(qoder: Qoder, world: World) -> None:
+    world.seed_deployments(120)
+    assert listed(qoder, "--archived") == ["dep_archived"]
+    assert listed(qoder, "--archived", "--include-archived", "--name", "ARCH") == ["dep_archived"]
+    assert listed(qoder, "--archived", "--status", "paused") == []
+
+
+def test_deploy_list_finds_by_a_part_of_the_name_what_the_server_does_not_filter(qoder: Qoder) -> None:
+    pages = page(deployment(3), deployment(2, name="nightly"), more=True), page(deployment(1, name="the Night"))
+    qoder.wire.on(*DEPLOYMENTS, *pages)
+    ran = qoder("deploy", "list", "--name", "night", "-n", "5", "-q")
+    assert ran.out == "dep_2\ndep_1\n"
+    assert [request.url.params["limit"] for request in qoder.wire.requests] == ["100", "100"]
+
+
+def test_deploy_list_of_a_name_does_not_claim_that_more_match(qoder: Qoder) -> None:
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(2), more=True))
+    ran = qoder("deploy", "list", "--name", "job", "-n", "1", "-q")
+    assert ran.err == "note: 1 shown, more may match; --all shows them\n"
+
+
 @pytest.mark.parametrize("words", [["--status", "archived"], ["--agent", "dep_1"], ["-n", "0"]])
 def test_deploy_list_refuses_what_makes_no_sense(qoder: Qoder, words: list[str]) -> None:
     assert qoder("deploy", "list", *words).code == 2

@@ -89,7 +89,7 @@ def test_help_json_tells_which_options_must_be_given(told: dict[str, Any]) -> No
         for option in each["options"]
         if option["required"]
     }
-    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
+    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
     said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--with"))}
     assert needed == create | said
 

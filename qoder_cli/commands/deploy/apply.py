@@ -24,7 +24,7 @@ def apply(
     more_files: Texts = several("--file --filename -f", "FILE", "The same as FILE.", values.files),
     yes: bool = YES,
     dry_run: bool = DRY_RUN,
-    exit_code: bool = flag("--exit-code", "Like --dry-run, but exit 8 if anything would change."),
+    exit_status: bool = flag("--exit-status", "Like --dry-run, but exit 8 if anything would change."),
     repin: bool = flag("--repin", "Re-pin agents without a version to their latest version."),
     send_secrets: bool = flag("--send-secrets", "Always send resource tokens, even if nothing else changed."),
 ) -> None:
@@ -50,7 +50,7 @@ def apply(
 
     Examples:
       qoder deploy export dep_minute | qoder deploy apply - --yes
-      qoder deploy export dep_minute | qoder deploy apply - --exit-code"""
+      qoder deploy export dep_minute | qoder deploy apply - --exit-status"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import show_changes
@@ -60,7 +60,7 @@ def apply(
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
     declared = load(paths, stdin=app.stdin, env=app.env)
-    only_look = dry_run or exit_code
+    only_look = dry_run or exit_status
     with turn(app) if yes and not only_look else nullcontext():
         steps = plan(app, declared, repin=repin, send_secrets=send_secrets)
         is_open = any(step.is_open for step in steps)
@@ -79,7 +79,7 @@ def apply(
             _print_applied(app, list(map(without_writing, steps)))
             if error := first_by_rank(step.error for step in steps if step.error):
                 raise error
-            if is_open and exit_code:
+            if is_open and exit_status:
                 options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
                 would = f"{sum(step.is_open for step in steps)} of {len(steps)} deployments would change"
                 command = app.command("deploy", "apply", *paths, *options, "--yes")

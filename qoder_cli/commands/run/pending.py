@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.views import with_name
-from qoder_cli.sessions.asks import FIRST, Waiting
+from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
 
 _SINCE = "Without an id: look at sessions created since, e.g. 90m, 7d or a date."
 
@@ -22,6 +23,8 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
+    *,
+    viewing: Viewing,
 ) -> None:
     """List the calls that wait for an answer.
 
@@ -40,12 +43,28 @@ def pending(
       qoder run pending
       qoder run pending last --json | jq '.[].input'
       qoder session pending --since 7d --exit-status"""
-    from qoder_cli.sessions.answering import warn_of_hidden
-    from qoder_cli.sessions.numbering import how_to_decide, to_show
-
+    view = View(app, viewing, COLUMNS)
+    if exit_status and view.is_watched:
+        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     words = named(runs, app) if runs else []
+    any_waits = False
+
+    def look() -> None:
+        nonlocal any_waits
+        any_waits = _look(app, words, since)
+
+    view.show(look)
+    if any_waits and exit_status:
+        raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
+
+
+def _look(app: App, words: list[str], since: str) -> bool:
+    """Print what waits now; return whether anything does."""
+    from qoder_cli.sessions.answering import warn_of_hidden
+    from qoder_cli.sessions.numbering import how_to_decide, to_show
+
     now = app.client.server_now()
 
     def row(one: Waiting) -> Fields:
@@ -74,8 +93,7 @@ def pending(
         app.progress.note("nothing waits for an answer")
     elif app.may_ask and any(one.number for one in shown):
         app.progress.note(how_to_decide(app, words, shown))
-    if shown and exit_status:
-        raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
+    return bool(shown)
 
 
 def waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[Waiting]]:

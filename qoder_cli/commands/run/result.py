@@ -16,7 +16,7 @@ _DOWNLOAD = "Also download the files it delivered into this folder."
 def result(
     ctx: typer.Context,
     run: Text = RUN_OR_LAST,
-    output_dir: Text = option("--output-dir", "DIR", _DOWNLOAD, values.folders),
+    output_dir: Text = option("--output-dir -O", "DIR", _DOWNLOAD, values.folders),
 ) -> None:
     """Print the agent's final message; optionally download its files.
 
@@ -32,7 +32,7 @@ def result(
 
     Examples:
       qoder run result last
-      qoder run result last --output-dir /tmp/delivered
+      qoder run result last -O /tmp/delivered
       qoder run result last --json | jq -r .result"""
     from qoder_cli.nouns import files as downloads
     from qoder_cli.runs import names

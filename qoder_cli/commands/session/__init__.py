@@ -73,8 +73,7 @@ COMMANDS = {
     "update": generic.edit_command(_SESSION, "update"),
     "archive": generic.change_command(_SESSION, "archive"),
     "delete": generic.change_command(_SESSION, "delete"),
-    "threads": generic.list_command(NOUNS["session thread"]),
-    "thread": ("Look at threads one by one, or archive them", generic.commands("session thread")),
+    "thread": ("List threads, look at one, or archive it", generic.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
     **{verb: Later(of_session, verb) for verb in VERBS},
 }
