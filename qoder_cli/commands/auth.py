@@ -43,8 +43,8 @@ def login(
 
     Prompts for the token, or reads it from standard input with --with-token.
     The token is verified first, then saved with its region (or base URL) and
-    workspace in the profile in use (`default` at first) or that of --profile. Use --region cn for
-    tokens from qoder.com.cn.
+    workspace in the profile in use, `default` at first, or that of --profile.
+    Use --region cn for tokens from qoder.com.cn.
     Create a token at https://qoder.com/cloud/pat-keys
 
     Exits 2 if no token was given, 4 if it was rejected.
