@@ -66,7 +66,7 @@ def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
         elif id not in waiting:
             why = f"no longer waits: {asked.became_of(id)}"
         elif waiting[id].sha256 != sha256:
-            why = "is no longer the call that was shown"
+            why = "is another call now than the one that was shown"
         if why:
             what = f"call {typed} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
             raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, asked.session_id))

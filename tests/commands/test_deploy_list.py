@@ -70,7 +70,7 @@ def test_deploy_list_finds_by_a_part_of_the_name_what_the_server_does_not_filter
 def test_deploy_list_of_a_name_does_not_claim_that_more_match(qoder: Qoder) -> None:
     qoder.wire.on(*DEPLOYMENTS, page(deployment(2), more=True))
     ran = qoder("deploy", "list", "--name", "job", "-n", "1", "-q")
-    assert ran.err == "note: 1 shown, more may match; --all shows them\n"
+    assert ran.err == "note: showing 1, more may match; use --all to see the rest\n"
 
 
 @pytest.mark.parametrize("words", [["--status", "archived"], ["--agent", "dep_1"], ["-n", "0"]])

@@ -101,8 +101,8 @@ def reused(server: Server) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Server], object], tuple[str, ...], int, str]] = {
     "answered": (lambda server: server.answered_by_a_colleague("evt_2", "deny"), SECOND, 6, "no longer waits: it was"),
-    "another input": (otherwise, SECOND, 6, "is no longer the call that was shown"),
-    "reused ids": (reused, SECOND, 6, "is no longer the call that was shown"),
+    "another input": (otherwise, SECOND, 6, "is another call now than the one that was shown"),
+    "reused ids": (reused, SECOND, 6, "is another call now than the one that was shown"),
     "unreadable": (unreadable, SECOND, 6, "can no longer be read"),
     "too large": (lambda server: None, (*SECOND[:-1], "4"), 2, "has 3 calls, and no number 4"),
     "another session": (
