@@ -4,14 +4,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
-from qoder_cli.base.times import Clock
+from qoder_cli.base.times import Clock, utc_text
 from qoder_cli.base.tokens import encoded
 from qoder_cli.output.screen import Screen, write_error
 from qoder_cli.settings.values import Flags, is_on, repeated
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
+    from qoder_cli.local.remembered import Known
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
@@ -97,6 +99,7 @@ class App:
     flags: Flags = field(default_factory=Flags)
     tracked: Tracked = field(default_factory=Tracked)
     replies: Replies = field(default_factory=Replies)
+    shortened: set[str] = field(default_factory=set)  # ids that were remembered because a table showed them so
 
     def __post_init__(self) -> None:
         self.keep_secrets()
@@ -132,7 +135,7 @@ class App:
             from qoder_cli.local.store import check_seal
 
             check_seal(self.env)  # here: before a request is sent and the store opened
-        self.keep_secrets(settings.token)
+        self.keep_secrets(settings.token, settings.account and settings.account.key)
         for warning in settings.warnings:
             self.progress.warn(warning)
         return settings
@@ -148,6 +151,7 @@ class App:
             progress=self.progress,
             transport=self.transport,
             debug=self.flags.debug,
+            keep=self.keep_secrets,
         )
 
     @property
@@ -161,7 +165,9 @@ class App:
     def output(self) -> "Output":
         from qoder_cli.output.data import Output
 
-        return Output(self.out, self.flags.output)
+        output = Output(self.out, self.flags.output)
+        output.on_shortened = self._remember_shown
+        return output
 
     @cached_property
     def progress(self) -> "Progress":
@@ -176,6 +182,26 @@ class App:
         from qoder_cli.local.store import Store
 
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
+
+    @cached_property
+    def known(self) -> "Known":
+        """Names, as this machine saw them."""
+        from qoder_cli.local.remembered import Known
+
+        return Known(self.store, self.settings)
+
+    def named(self, run: "Run") -> "Run":
+        """Return a run with its deployment's name, if this machine has seen it. Nothing is requested for it."""
+        with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
+            return replace(run, name_seen=self.known.name_of(run.deployment_id))
+        return run
+
+    def _remember_shown(self, ids: "Sequence[str]") -> None:
+        from qoder_cli.local.remembered import remember_shown
+
+        ids = [id for id in ids if id not in self.shortened]
+        self.shortened.update(ids)
+        remember_shown(self.store, self.settings, ids, at=utc_text(datetime.fromtimestamp(self.clock.now(), UTC)))
 
     def connect(self) -> "tuple[Client, Store]":
         """Return client and store, made now, before threads make one each. Raises AuthError."""
@@ -220,6 +246,7 @@ class App:
     def show_run(self, run: "Run", **more: Any) -> None:
         from qoder_cli.base.outcome import is_going
 
+        run = self.named(run)
         fields: Fields = {}
         if self.output.format == "table":
             from qoder_cli.output.views import run_fields, turn_fields

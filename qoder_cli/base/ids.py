@@ -10,6 +10,7 @@ from qoder_cli.base.kinds import KINDS_OF_IDS
 from qoder_cli.base.tokens import names_token, shortened, without_tokens
 
 LONGEST = 256  # characters; the API's limit for a deployment's name (help/pages/api.md#deployments)
+_LONGEST_NUMBER = 6  # digits of a call's number
 LONGEST_KEY = 255  # characters of an idempotency key
 
 LAST = ("last", "@last")  # the newest run triggered here
@@ -57,11 +58,20 @@ def run(typed: str) -> str:
 
 def call(typed: str) -> str:
     """Return the id of a tool call, which is that of its event. Raises UsageError."""
-    wanted = "the id of a call (evt_…), as `qoder run pending` lists it"
+    wanted = "the id of a call (evt_…) or its number, as `qoder run pending` lists it"
     _check_text(typed, "call", wanted)
     if _kind(typed) not in (None, "event"):
         raise UsageError(f"{_shown(typed)} is {a(_kind(typed) or '')}, not a call", hint=f"give {wanted}")
     return typed
+
+
+def call_number(typed: str) -> int | None:
+    """Return the number of a call as `pending` shows it; None if it is not one that was typed. Raises UsageError."""
+    if not typed.isdecimal():
+        return None
+    if not typed.isascii() or len(typed) > _LONGEST_NUMBER or int(typed) < 1:
+        raise UsageError(f"{_shown(typed)} is not the number of a call", hint="to see the numbers: qoder run pending")
+    return int(typed)
 
 
 def memory_version(typed: str) -> str:
@@ -77,8 +87,8 @@ def memory_version(typed: str) -> str:
 
 
 def may_be_call(id: str) -> bool:
-    """Return whether a call's id can be passed as an argument."""
-    return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-")
+    """Return whether a call's id can be passed as an argument; digits alone are a call's number."""
+    return len(id) <= LONGEST and NOT_OF_AN_ID.search(id) is None and not id.startswith("-") and not id.isdecimal()
 
 
 def deployment_of(typed: str) -> str | None:
@@ -132,7 +142,7 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
     if kind is None or typed == prefix:
         hint = f"give {wanted}"
         if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
-            hint = f"give the id alone: {alone[0]}"
+            hint = f"pass only the id: {alone[0]}"
         elif prefix == "drun_" and odd is None:  # a name
             hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
         raise UsageError(f"{_shown(typed)} is not {a(needed)} id", hint=hint)
@@ -157,7 +167,7 @@ def _meant(typed: str, wanted: str) -> str:
         return f"give {wanted}"
     if sum(_kind(word) is not None for word in _SEPARATORS.split(bare)) > 1:
         return "separate several ids by spaces, each a word of its own; on standard input, one a line"
-    return f"give the id alone: {alone}"
+    return f"pass only the id: {alone}"
 
 
 def _check_text(typed: str, what: str, wanted: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
 
+GOING = frozenset({"pending", "running"})  # statuses of a run that has not ended
+
 
 def text(value: object) -> str | None:
     """Return `value` when it is a non-empty string, else None."""
@@ -85,6 +87,8 @@ class Run(Resource):
 
     derived: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False  # its trigger's response was lost, and it was found in the run list
+    name_seen: str | None = None  # its deployment's, as this machine saw it last
+    asks_since: float | None = None  # when the agent began to wait for an answer, in unix seconds of the server's clock
 
     @classmethod
     def read(cls, value: object) -> "Run | None":
@@ -124,6 +128,11 @@ class Run(Resource):
     @property
     def deployment_id(self) -> str | None:
         return text(self.raw.get("deployment_id"))
+
+    @property
+    def deployment_name(self) -> str | None:
+        """Its deployment's name: the server's, if it says one, else as it was seen."""
+        return text(self.raw.get("deployment_name")) or self.name_seen
 
     @property
     def session_id(self) -> str | None:
@@ -199,13 +208,23 @@ class Run(Resource):
             if turn:
                 return {**self.raw, "turn": turn, "derived": ["turn"]}
             return self.raw
+        derived = {**self.derived, **self._elapsed()}
+        if self.name_seen and "deployment_name" not in self.raw:
+            derived["deployment_name"] = self.name_seen
         shown = {
             **self.raw,
-            **self.derived,
-            **filled({"derived": list(self.derived)}),
+            **derived,
+            **filled({"derived": list(derived)}),
             **filled({"adopted": self.adopted}),
         }
-        return {name: value for name, value in shown.items() if value is not None or name not in self.derived}
+        return {name: value for name, value in shown.items() if value is not None or name not in derived}
+
+    def _elapsed(self) -> dict[str, int]:
+        """Return how long it took from its trigger to its end, if it has ended and its times tell."""
+        elapsed = milliseconds_between(self.triggered_at, self.completed_at)
+        if elapsed is None or self.status in GOING or "elapsed_ms" in self.raw:
+            return {}
+        return {"elapsed_ms": elapsed}
 
 
 class Deployment(Resource):

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import Run, array, mapping, text
+from qoder_cli.base.model import GOING, Run, array, mapping, text
 from qoder_cli.base.times import milliseconds_between, unix
 
 FINAL = frozenset({"completed", "failed", "skipped"})
-GOING = frozenset({"pending", "running"})
 
 RUNNING = "session.status_running"
 ENDS = ("session.status_idle", "session.status_terminated", "session.deleted")  # after which a session rests
@@ -64,10 +63,11 @@ class Ending(NamedTuple):
 
 
 class Asks(NamedTuple):
-    """A `requires_action` that is still open: its event's key, and the waiting calls."""
+    """A `requires_action` that is still open: its event's key, the waiting calls, and since when (unix seconds)."""
 
     key: str
     event_ids: list[str]
+    since: float | None = None
 
 
 SESSION_DELETED = Ending(
@@ -133,7 +133,8 @@ def apply_ending(run: Run, ending: Ending, *, usage: dict[str, Any] | None = Non
 
 def apply_asks(run: Run, asks: Asks) -> Run:
     """Return a running run with the calls that wait for an answer."""
-    return replace(run, derived={**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}})
+    derived = {**fill_status(run).derived, "requires_action": {"event_ids": asks.event_ids}}
+    return replace(run, derived=derived, asks_since=asks.since)
 
 
 def waits_for_answer(run: Run) -> bool:
@@ -256,7 +257,7 @@ def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | 
     named = waiting_calls(event)
     left = [id for id in named if id not in answered]
     if left or not (named or answered):
-        return Asks(event_key(event), left)
+        return Asks(event_key(event), left, event_at(event))
     return None
 
 

@@ -123,6 +123,14 @@ def milliseconds_between(start: object, end: object) -> int | None:
     return round((finish - begin) * 1000)
 
 
+def coarse(seconds: float) -> str:
+    """Return a time in its largest unit: 3d, 2h, 13m, 5s."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
 def local_time(text: str, *, zone: tzinfo | None = None) -> str:
     """Return a timestamp as local time to the second; any other text unchanged."""
     moment = parse_timestamp(text)

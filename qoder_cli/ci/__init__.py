@@ -26,6 +26,7 @@ from qoder_cli.base.errors import (
     Signalled,
     broken_down,
 )
+from qoder_cli.base.ids import called
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.plainfile import reason_of, without_waiting
 from qoder_cli.base.times import span
@@ -112,7 +113,7 @@ class Ci:
         if not tracked.items and not tracked.ids:
             return  # no runs, as with --dry-run
         self._tell_runs(Exit.OK if error is None else error.exit)
-        self._system.sum_up([tracked.items[number] for number in sorted(tracked.items)])
+        self._system.sum_up([tracked.items[number].named(self._app) for number in sorted(tracked.items)])
         if error is not None and error.exit is not Exit.CLOSED_PIPE:
             self._system.complain(error)
         if is_one and not isinstance(error, Interrupted):  # whoever stopped it is gone
@@ -287,7 +288,9 @@ def _row(item: Ended) -> str:
     code = "" if item.exit_code is None else str(item.exit_code)
     cells = [item.run_id, item.typed, item.word.replace("_", " "), None, code, error]
     if run is not None:
-        cells[1] = run.deployment_id or item.typed
+        cells[1] = item.typed
+        if run.deployment_id:
+            cells[1] = called(run.deployment_name or run.deployment_id, run.deployment_id)
         cells[3] = None if run.duration_ms is None else span(run.duration_ms / 1000)
     return f"| {' | '.join(map(_cell, cells))} |\n"
 

@@ -17,8 +17,25 @@ from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
-from qoder_cli.cli.options import HiddenCommand, Later, everywhere, named_at, refuse_tokens, show_help, unfolded
-from qoder_cli.help import NOUNS, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD, contents
+from qoder_cli.cli.options import (
+    DEFAULT_VALUES,
+    HiddenCommand,
+    Later,
+    complete_ids,
+    everywhere,
+    named_at,
+    refuse_tokens,
+    show_help,
+    unfolded,
+)
+from qoder_cli.help import (
+    IN_GROUPS_UNDERSTOOD,
+    NOUNS,
+    NOUNS_UNDERSTOOD,
+    OPTIONS_UNDERSTOOD,
+    VERBS_UNDERSTOOD,
+    contents,
+)
 from qoder_cli.output.screen import format_typed
 
 _FLAGS = {"max_content_width": 80}
@@ -33,6 +50,7 @@ class _NoSuchCommand(UsageError):
 
 def _parse(command: Any, parse: Callable[..., list[str]], ctx: Any, args: list[str]) -> list[str]:
     """Return the words that are left once options are read. Raises UsageError."""
+    args = _in_full(command, ctx, args)
     _check_options(command, ctx, args)
     try:
         return parse(ctx, args)
@@ -70,6 +88,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         left = _parse(self, super().parse_args, ctx, args)
         refuse_tokens(ctx)
+        complete_ids(ctx)
         return left
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -102,7 +121,7 @@ class Tree(TyperGroup):
         name: str,
         help: str,
         commands: Mapping[str, Any],
-        understood: Mapping[str, str] = VERBS_UNDERSTOOD,
+        understood: Mapping[str, str] | None = None,
         *,
         contents: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
@@ -117,7 +136,7 @@ class Tree(TyperGroup):
             rich_markup_mode=None,
         )
         self._listed = commands
-        self._understood = understood
+        self._understood = understood or {**VERBS_UNDERSTOOD, **IN_GROUPS_UNDERSTOOD.get(name, {})}
         self._contents = contents
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -132,6 +151,8 @@ class Tree(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name, built now; None when there is none."""
         command = self._listed.get(cmd_name)
+        if cmd_name == "--version":
+            return _build("version", print_version)
         if not isinstance(command, tuple):
             return command and _build(cmd_name, function_of(command))
         about, commands = command
@@ -141,15 +162,23 @@ class Tree(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command's name, the command, the words left. Raises UsageError."""
-        understood = None if args[0] in self._listed else self._understood.get(args[0])
-        name, *more = understood.split() if understood else args[:1]
+        name, rest = self._meant(args)
         command = self.get_command(ctx, name)
         if command is None:
             from qoder_cli.help.suggestions import meant
 
-            hint = meant(ctx, args[0], list(self._listed))
+            hint = meant(ctx, args, self.list_commands(ctx))
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
-        return name, command, [*more, *args[1:]]
+        return name, command, rest
+
+    def _meant(self, args: list[str]) -> tuple[str, list[str]]:
+        """Return the command that is meant, and the words behind it."""
+        if args[0] not in self._listed:
+            for typed in (2, 1):
+                if understood := self._understood.get(" ".join(args[:typed])):
+                    name, *more = understood.split()
+                    return name, [*more, *args[typed:]]
+        return args[0], args[1:]
 
     def listed_commands(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""
@@ -172,6 +201,31 @@ class Tree(TyperGroup):
 def _show_contents(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
         show_help(ctx, ctx.obj.out)
+
+
+def _in_full(command: Any, ctx: Any, args: list[str]) -> list[str]:
+    """Return words with options as they are called now, with a value, and several values of one as several options."""
+    known = {name: param for param in command.get_params(ctx) for name in param.opts if name.startswith("-")}
+    full: list[str] = []
+    words = [*args]
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return [*full, word, *words]
+        name, is_bound, value = word.partition("=")
+        if name not in known:
+            name = OPTIONS_UNDERSTOOD.get(name, name)
+        param = known.get(name)
+        if param is None:
+            full.append(word)
+        elif name in DEFAULT_VALUES and not is_bound and not "".join(words[:1])[:1].isdigit():
+            full.append(f"{name}={DEFAULT_VALUES[name]}")
+        elif param.multiple and hasattr(param.type, "choices") and "," in (value if is_bound else "".join(words[:1])):
+            values = value if is_bound else words.pop(0)
+            full += [f"{name}={each}" for each in values.split(",")]
+        else:
+            full.append(f"{name}{is_bound}{value}")
+    return full
 
 
 def _check_options(command: Any, ctx: Any, args: list[str]) -> None:
@@ -262,9 +316,14 @@ Run Qoder Cloud Agents deployments and get their outcome as an exit code.
 Try it for free: qoder sandbox -- qoder deploy run dep_demo --wait"""
 
 
+def print_version(app: App) -> None:
+    """Print the version."""
+    app.out.write(f"qoder {__version__}\n")
+
+
 def _show_version(ctx: typer.Context, value: bool) -> None:
     if value:
-        ctx.obj.out.write(f"qoder {__version__}\n")
+        print_version(ctx.obj)
         raise typer.Exit
 
 

@@ -29,6 +29,8 @@ Text = str | None  # an option's value, None if not typed
 Texts = list[str] | None
 
 MOST = 10_000  # things per command: each is held until the end
+DEFAULT_VALUES = {"--watch": "5s"}  # of options whose value may be left out: it begins with a digit
+_FEW = 10  # ids in an error about an ambiguous one
 _LARGEST_LIST = 4 * 2**20  # bytes of standard input; more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
 
@@ -139,18 +141,28 @@ _ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", _RUNS)
 _MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
 ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
 RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
-ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "runs": (ONE_RUN, RUNS)}  # for one, for several
+_ONE = ("SESSION", "sess_…, drun_…, last or DEPLOYMENT@last.", _RUNS)
+_MANY = ("SESSION...", "Session or run ids, last or DEPLOYMENT@last; - reads from stdin.", _RUNS)
+ONE_SESSION, SESSION_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
+SESSIONS, SESSIONS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
+OF_RUNS, OF_SESSIONS = (
+    (ONE_RUN, RUN_OR_LAST, RUNS, RUNS_OR_LAST),
+    (ONE_SESSION, SESSION_OR_LAST, SESSIONS, SESSIONS_OR_LAST),
+)
+ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "sessions": (ONE_SESSION, SESSIONS)}  # for one, for several
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
 MODEL = option("--model", "ID", "Model; see qoder model list.", _offered("models"))
 
-ALLOW_EMPTY = flag("--allow-empty", "Do nothing, and exit 0, if - reads nothing.")
+ALLOW_EMPTY = flag("--allow-empty", "With -: exit 0 if standard input is empty.")
 YES = flag("--yes -y", "Skip the confirmation prompt.")
 
 # Options of every command that waits.
 TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m, 1h30m; 0 checks once.")
-INTERVAL = option("--interval", "D", "Longest pause between status checks (default 5s).")
+INTERVAL = option("--interval", "D", "Check the status at least this often (default 5s).")
 REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
-_ON_ASK = "When the agent needs an answer: stop (exit 11), wait, or prompt (with --follow on a terminal: prompt)."
+_ON_ASK = (
+    "When the agent asks: stop (exit 11), wait, or prompt. Default: prompt with --follow on a terminal, else stop."
+)
 ON_ASK = option("--on-ask", None, _ON_ASK)
 
 
@@ -256,7 +268,7 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
 
 # Parameters that may hold a token: what an agent reads, a shell runs or a raw request has, and variables; `config set`
 # says itself what becomes of one.
-_FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "result"))
+_FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "reply"))
 _FOR_TOKENS |= {"setup", "system", "text_fields", "value", "variables"}
 _PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths"))
 
@@ -278,12 +290,51 @@ def refuse_tokens(ctx: Any) -> None:
                 )
 
 
+_SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]*)…(?P<tail>[\w.~-]*)(?P<behind>(?:@\w+)?)", re.ASCII)
+_TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
+
+
+def complete_ids(ctx: Any) -> None:
+    """Put in place of each id that was typed with the `…` of a table the one that was seen. Raises UsageError."""
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name)
+        if param.name in _TEXTS or ctx.resilient_parsing:
+            continue
+        if isinstance(value, str):
+            ctx.params[param.name] = whole_id(value, ctx.obj)
+        elif isinstance(value, list | tuple) and any("…" in str(word) for word in value):
+            ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
+
+
+def whole_id(typed: str, app: App) -> str:
+    """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError."""
+    if "…" not in typed or (match := _SHORTENED.fullmatch(typed)) is None:
+        return typed
+    from qoder_cli.base.kinds import KINDS_OF_IDS
+    from qoder_cli.base.tokens import few
+    from qoder_cli.local.remembered import ids_shortened_to
+
+    head, tail, behind = match["head"], match["tail"], match["behind"]
+    if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS or (head in KINDS_OF_IDS and not tail):
+        return typed
+    match ids_shortened_to(app.store, app.settings.host, head, tail):
+        case [only]:
+            app.progress.note(f"{typed} is {only}{behind}")
+            return f"{only}{behind}"
+        case []:
+            why = f"{typed} is a shortened id, and none that was seen on this machine fits"
+            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
+        case several:
+            why = f"{typed} fits {len(several)} ids: {few(several, _FEW)}"
+            raise UsageError(why, hint="give the whole id")
+
+
 def is_list(typed: Sequence[str]) -> bool:
     """Return whether JSON is an array, even of one."""
     return len(typed) > 1 or "-" in typed
 
 
-def or_last(typed: str | None, app: App) -> str:
+def or_last(typed: str | None, app: App, *, of_sessions: bool = False) -> str:
     """Return the run that was typed, else `last`, told on stderr.
 
     Raises UsageError in a script: an empty variable must not stand for a run.
@@ -291,10 +342,13 @@ def or_last(typed: str | None, app: App) -> str:
     if typed is not None:
         return typed
     if not app.may_ask:
-        raise UsageError("missing argument RUN", hint="`last` is the latest run started on this machine")
+        what = "SESSION" if of_sessions else "RUN"
+        raise UsageError(f"missing argument {what}", hint="`last` is the latest run started on this machine")
     newest = app.store.last(profile=app.settings.profile, host=app.settings.host)
     which = f" ({newest.run})" if newest and newest.run else ""
-    app.progress.note(f"no RUN given; using last{which}")
+    app.progress.note(
+        f"no {'SESSION' if of_sessions else 'RUN'} given; using the latest run started on this machine{which}"
+    )
     return "last"
 
 
@@ -308,7 +362,7 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
     """
     words: list[str] = []
     for word in typed:
-        words += _names_of_stdin(app, what) if word == "-" else [word]
+        words += [whole_id(line, app) for line in _names_of_stdin(app, what)] if word == "-" else [word]
         if len(words) > MOST:
             raise UsageError(f"more than {MOST:,} {what}", hint="split the list, e.g. with split -l 10000")
     app.tracked.typed = words
@@ -410,7 +464,7 @@ _HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_he
 
 
 def everywhere(
-    output: Format | None = _global("-o --output", "table, wide, json, jsonl or id.", "FORMAT"),
+    output: Format | None = _global("-o --output", "table, wide, pretty, json, jsonl, yaml or id.", "FORMAT"),
     format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),

@@ -1,24 +1,31 @@
 """`qoder agent`: agents, created and updated by their options."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Rejected
-from qoder_cli.base.model import mapping
+from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.ids import called
+from qoder_cli.base.model import Deployment, mapping, next_cursor
+from qoder_cli.base.tokens import few
 from qoder_cli.cli.options import MODEL, Text, Texts, option, several
 from qoder_cli.commands import editing, generic
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import agents
 from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.output.listing import LARGEST_PAGE
 
 Raw = dict[str, Any]
 
 _AGENT = NOUNS["agent"]
 _SKILLS = several("--skill", "SKILL[@VERSION]", "Skill id or name.", values.things("skill"))
+_REMOVE_SKILLS = several("--remove-skill", "SKILL", "Remove a skill (id or name).", values.things("skill"))
+_NAMED = 5  # deployments of which a note tells
+_PINS_WITHIN = 10.0  # seconds for the list of them
 _TOOLS = "all, none, or names, e.g. Bash,Read. A new agent has all."
 _ASK = "Tools that need approval before each use: names, all or none."
 
@@ -71,20 +78,27 @@ def update(
     typed: AgentFields,
     dry_run: bool = editing.DRY_RUN,
     remove_metadata: Texts = editing.REMOVE_METADATA,
+    remove_mcp: Texts = several("--remove-mcp", "NAME", "Remove an MCP server and its tools."),
+    remove_skills: Texts = _REMOVE_SKILLS,
 ) -> None:
     """Update an agent. Only what you pass is changed.
 
-    --mcp, --skill, --ask and --metadata keep what is there; --tools replaces
+    --mcp, --skill, --ask and --metadata keep the existing ones; --tools replaces
     only the built-in tools; fields in a file replace those of the agent.
     Exits 0 even if there was nothing to change, 6 if it is archived, or if
     someone else changed it in the meantime: their change is shown.
+
+    Deployments stay at the version that they pin: those that do are named,
+    with the command that moves them.
 
     Examples:
       qoder agent update writer --tools Bash,Read --ask Bash --dry-run
       qoder agent update writer --description 'Writes notes' --metadata team=core"""
     app: App = ctx.obj
     body = _body(app, "update", ctx.params)
-    has_change = any((body, typed.tools, typed.ask, typed.mcp, typed.skills))
+    if both := set(agents.servers_typed(typed.mcp)) & set(remove_mcp or ()):
+        raise UsageError(f"--mcp and --remove-mcp both name {min(both)[:60]!r}", hint="give only one of them")
+    has_change = any((body, typed.tools, typed.ask, typed.mcp, typed.skills, remove_mcp, remove_skills))
     current = editing.read_current(app, _AGENT, agent, has_change=has_change)
     meant, there = body.pop("version", None), current.get("version")
     if meant not in (None, there):
@@ -96,7 +110,38 @@ def update(
     if "model" in body and mapping(current.get("model")).get("id") == body["model"]:
         del body["model"]  # its effort and the like stay
     wanted = body | _arrays(app, ctx.params, {**current, **body})
-    editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
+    changed = editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
+    if changed.get("version") != current.get("version"):
+        _tell_of_pins(app, changed)
+
+
+def _tell_of_pins(app: App, agent: Raw) -> None:
+    """Say which deployments stay at another version of an agent. Reads one page of them."""
+    if app.progress.is_quiet or not agent:
+        return
+    id, version = str(agent["id"]), agent.get("version")
+    try:
+        page = next(
+            app.client.pages("/deployments", {"agent_id": id, "limit": LARGEST_PAGE}, within=_PINS_WITHIN, retry=False)
+        )
+    except ApiError as error:
+        app.progress.note(f"could not tell which deployments stay at an older version: {error.message}")
+        return
+    found = filter(None, map(Deployment.read, page["data"]))
+    pinned = [
+        each
+        for each in found
+        if not each.archived_at
+        and mapping(each.raw.get("agent")).get("id") == id
+        and mapping(each.raw.get("agent")).get("version") != version
+    ]
+    if pinned:
+        names = few([called(each.name or each.id, each.id) for each in pinned], _NAMED)
+        app.progress.note(f"not at version {version} yet, because they pin another: {names}")
+        commands = [shlex.join(app.command("deploy", "update", each.id, "--agent", id)) for each in pinned[:_NAMED]]
+        app.progress.note(f"to move {'it' if len(pinned) == 1 else 'them'}: {'; '.join(commands)}")
+    if next_cursor(page):
+        app.progress.note(f"only {len(page['data'])} of its deployments were looked at; qoder deploy list --agent {id}")
 
 
 def _body(app: App, verb: str, typed: Mapping[str, Any]) -> Raw:
@@ -112,13 +157,18 @@ def _arrays(app: App, typed: Mapping[str, Any], current: Mapping[str, Any]) -> R
     """Return the arrays that options change, whole. Raises UsageError, ApiError."""
     found: Raw = {}
     tools = current.get("tools")
-    names, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
-    if names or asks:
-        found["tools"] = tools = agents.with_tools(tools, names, asks)
+    enabled, asks = (agents.tool_names(f"--{name}", typed[name]) for name in ("tools", "ask"))
+    if enabled or asks:
+        found["tools"] = tools = agents.with_tools(tools, enabled, asks)
     if added := agents.servers_typed(typed["mcp"]):
         found["mcp_servers"], found["tools"] = agents.with_servers(current.get("mcp_servers"), tools, added)
     if typed["skills"]:
         found["skills"] = agents.with_skills(app, current.get("skills"), typed["skills"])
+    if names := typed.get("remove_mcp"):
+        servers, tools = found.get("mcp_servers", current.get("mcp_servers")), found.get("tools", tools)
+        found["mcp_servers"], found["tools"] = agents.without_servers(servers, tools, names)
+    if names := typed.get("remove_skills"):
+        found["skills"] = agents.without_skills(app, found.get("skills", current.get("skills")), names)
     return found
 
 

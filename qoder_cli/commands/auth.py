@@ -7,15 +7,28 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, UsageError
 from qoder_cli.base.model import filled
-from qoder_cli.cli.options import confirmed, flag, secret_of
-from qoder_cli.settings.config import TOKEN_VARIABLES, Settings, own_server, profile_name, resolve
-from qoder_cli.settings.configfile import ConfigFile, change, load, locate
+from qoder_cli.base.times import parse_duration
+from qoder_cli.cli.options import Text, argument, confirmed, flag, option, secret_of
+from qoder_cli.help.completion import values
+from qoder_cli.settings.account import LONGEST_TTL, TTL
+from qoder_cli.settings.config import (
+    PROFILE_VARIABLE,
+    SERVER_VARIABLES,
+    TOKEN_VARIABLES,
+    WORKSPACE_VARIABLE,
+    Settings,
+    own_server,
+    profile_name,
+    resolve,
+)
+from qoder_cli.settings.configfile import ConfigFile, change, choose, load, locate
 from qoder_cli.settings.seal import refuse_outside
-from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, mask, origin, read_token
+from qoder_cli.settings.values import LONGEST_TOKEN, REGIONS, host_of, is_on, mask, origin, read_token
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
 
+_PROFILE = argument("PROFILE", "Profile of the config file; `default` is always one.", values.profiles)
 _PIPE_IT = "pipe it in: qoder auth login --with-token < FILE"
 # Where people make tokens (help/pages/api.md#hosts-and-regions).
 _PAT_PAGES = {"global": "https://qoder.com/cloud/pat-keys", "cn": "https://qoder.com.cn/cloud/pat-keys"}
@@ -30,8 +43,8 @@ def login(
 
     Prompts for the token, or reads it from standard input with --with-token.
     The token is verified first, then saved with its region (or base URL) and
-    workspace in profile `default` or that of --profile. Use --region cn for
-    tokens from qoder.com.cn.
+    workspace in the profile in use, `default` at first, or that of --profile.
+    Use --region cn for tokens from qoder.com.cn.
     Create a token at https://qoder.com/cloud/pat-keys
 
     Exits 2 if no token was given, 4 if it was rejected.
@@ -72,7 +85,8 @@ def logout(app: App) -> None:
     Examples:
       qoder auth logout
       qoder auth logout --profile work"""
-    file, profile = load(locate(app.env)), profile_name(app.flags, app.env)
+    file = load(locate(app.env))
+    profile = profile_name(app.flags, app.env, file)
     file.require(profile, from_variable=app.flags.profile is None)
     if "token" in file.profile(profile):
         change(file.path, profile, {"token": None}, env=app.env)
@@ -85,11 +99,36 @@ def logout(app: App) -> None:
         app.progress.note(f"still set, and used: {', '.join(still)}")
 
 
+def switch(app: App, profile: str = _PROFILE) -> None:
+    """Make a profile the one that commands use by default.
+
+    It is written into the config file. --profile and QODER_PROFILE still
+    choose another for one command or one shell; variables that hold a token or
+    a server override what a profile has, and are named. Exits 2 if there is no
+    such profile.
+
+    Examples:
+      qoder auth switch work
+      qoder auth switch default"""
+    if app.flags.profile not in (None, profile):
+        why = f"PROFILE and --profile name two profiles: {profile}, {app.flags.profile}"
+        raise UsageError(why, hint="give only one of them")
+    file = load(locate(app.env))
+    refuse_outside(file.path, app.env)
+    file.require(profile)
+    choose(file.path, profile, env=app.env)
+    app.progress.note(f"profile {profile} is used by default from now on ({file.path})")
+    variables = (PROFILE_VARIABLE, *TOKEN_VARIABLES, *SERVER_VARIABLES, WORKSPACE_VARIABLE)
+    over = [name for name in variables if app.env.get(name) and (name, app.env[name]) != (PROFILE_VARIABLE, profile)]
+    if over:
+        app.progress.warn(f"set, and stronger than the profile: {', '.join(over)}")
+
+
 def status(app: App) -> None:
     """Show which token and server are in use, and whether it is accepted.
 
-    The token is never shown whole. Sends one request. Exits 0 if the token is
-    accepted, 4 if it is missing or rejected, 7 if nothing can be reached.
+    The token is never shown in full. Sends one request. Exits 0 if the token is
+    accepted, 4 if it is missing or rejected, 7 if the server cannot be reached.
 
     Examples:
       qoder auth status
@@ -108,7 +147,7 @@ def status(app: App) -> None:
         "profile": settings.profile,
         "base_url": settings.base_url,
         "base_url_source": settings.base_url_source,
-        "token": settings.token and mask(settings.token),
+        "token": mask(settings.token) if settings.token else settings.account and "of a service account",
         "token_source": settings.token_source,
         "workspace_id": settings.workspace_id,
     }
@@ -116,6 +155,40 @@ def status(app: App) -> None:
     app.output.record({**shown, "accepted": word}, data=data, id=settings.profile)
     if error:
         raise error
+
+
+def token(
+    app: App,
+    ttl: Text = option("--ttl", "D", "For how long it is good, up to 12h (default 1h); service accounts only."),
+    yes: bool = flag("--yes -y", "Print it on a terminal, too."),
+) -> None:
+    """Print an access token, for a program that needs one.
+
+    With QODER_SA_KEY, the key of a service account, it is a new token that ends
+    by itself; else the token in use. It is the only command that prints one: keep
+    it out of logs. In GitHub Actions it is masked.
+
+    Exits 2 on a terminal without --yes, 4 if the key was refused.
+
+    Examples:
+      qoder auth token > token.txt
+      QODER_PAT=$(qoder auth token) qoder auth status"""
+    settings, seconds = app.settings, TTL
+    if ttl is not None:
+        seconds = int(parse_duration(ttl, option="--ttl"))
+        if settings.account is None:
+            raise UsageError("--ttl is for service accounts", hint="set QODER_SA_KEY and QODER_REGION")
+        if not 0 < seconds <= LONGEST_TTL:
+            raise UsageError("--ttl must be from 1s to 12h", hint="e.g. --ttl 1h")
+    if app.out.is_terminal and not yes:
+        raise UsageError("a token would be shown on the terminal", hint="pipe it, or pass --yes")
+    account = app.client.account
+    found = settings.token or ""
+    if account is not None:
+        found = account.exchange(seconds).value
+    if is_on(app.env, "GITHUB_ACTIONS"):
+        app.err.write_exactly(f"::add-mask::{found}\n".encode())  # not veiled, so that runner hides it
+    app.out.write_exactly(found + "\n")
 
 
 def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) -> None:
@@ -170,4 +243,4 @@ def _warn_of_overrides(app: App, saved: Settings) -> None:
         app.progress.warn(f"{later.base_url_source} is set and overrides the saved server")
 
 
-COMMANDS = {"login": login, "logout": logout, "status": status}
+COMMANDS = {"login": login, "logout": logout, "status": status, "switch": switch, "token": token}

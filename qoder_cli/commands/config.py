@@ -8,6 +8,7 @@ from qoder_cli.base.errors import NotFound, UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.cli.options import Text, argument
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.output.screen import inert
 from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
@@ -26,7 +27,7 @@ _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setti
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
 
 
-def list_(app: App) -> None:
+def list_(app: App, viewing: Viewing) -> None:
     """List the settings in the config file.
 
     Lists all profiles, or that of --profile or QODER_PROFILE. Tokens are
@@ -35,6 +36,11 @@ def list_(app: App) -> None:
     Examples:
       qoder config list
       qoder config list --profile work --json"""
+    view = View(app, viewing, ("key", "value"))
+    view.show(lambda: _look(app))
+
+
+def _look(app: App) -> None:
     file = _file(app)
     chosen = app.flags.profile or app.env.get(PROFILE_VARIABLE)
     rows = [
@@ -58,10 +64,10 @@ def get(app: App, key: str = _KEY) -> None:
       qoder config get region
       qoder config get profiles.work.base_url"""
     file = _file(app)
-    profile, key = _address(app, key)
+    profile, key = _address(app, key, file)
     value = file.profile(profile).get(key)
     if value is None:
-        raise NotFound(f"{file.key(profile, key)} is not set", hint="list what is set: qoder config list")
+        raise NotFound(f"{file.key(profile, key)} is not set", hint="list the settings: qoder config list")
     if key == "token":
         app.progress.note("note: tokens are always masked")
     _print(app, key, _shown(key, value))
@@ -77,7 +83,7 @@ def set_(app: App, setting: str = _KEY_TO_SET, value: Text = _VALUE) -> None:
     Examples:
       qoder config set region cn
       qoder config set profiles.work.workspace_id ws_1"""
-    profile, key = _address(app, setting)
+    profile, key = _address(app, setting, load(locate(app.env)))
     if key == "token":
         why = "tokens cannot be passed as arguments: they would end up in your shell history"
         raise UsageError(why, hint="pipe it in: qoder auth login --with-token < FILE")
@@ -100,7 +106,7 @@ def unset(app: App, key: str = _KEY) -> None:
       qoder config unset base_url
       qoder config unset profiles.work.region"""
     file = _file(app)
-    profile, key = _address(app, key)
+    profile, key = _address(app, key, file)
     if key not in file.profile(profile):
         app.progress.note(f"{file.key(profile, key)} is not set")
         return
@@ -124,12 +130,12 @@ def _file(app: App, *, may_create: bool = False) -> ConfigFile:
     file = load(locate(app.env))
     for warning in file.warnings:
         app.progress.warn(warning)
-    name = profile_name(app.flags, app.env)
+    name = profile_name(app.flags, app.env, file)
     file.require(name, may_create=may_create, from_variable=app.flags.profile is None)
     return file
 
 
-def _address(app: App, typed: str) -> tuple[str, str]:
+def _address(app: App, typed: str, file: ConfigFile) -> tuple[str, str]:
     """Return profile and key of `KEY` or `profiles.NAME.KEY`. Raises UsageError."""
     head, _, key = typed.rpartition(".")
     named = head.removeprefix("profiles.")
@@ -139,7 +145,7 @@ def _address(app: App, typed: str) -> tuple[str, str]:
         raise UsageError(f"unknown key {typed[:60]!r}", hint=f"did you mean {near[0]}?" if near else keys)
     if named and app.flags.profile not in (None, named):
         raise UsageError(f"{typed} and --profile {app.flags.profile} name two profiles", hint="give only one of them")
-    return named or profile_name(app.flags, app.env), key
+    return named or profile_name(app.flags, app.env, file), key
 
 
 def _shown(key: str, value: str) -> str:

@@ -53,7 +53,7 @@ def create(
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:
     """Cancel dreams that have not ended.
 
-    Memories already written are kept. Exits 0 if it is (or already was)
+    Memories already written are kept. Exits 0 if they are (or already were)
     cancelled, 6 if it has ended.
 
     Examples:

@@ -105,8 +105,8 @@ def create(app: App, noun: Noun, body: Raw, making: Making) -> None:
     write(app, step)
 
 
-def write(app: App, step: Step) -> None:
-    """Do a step's write and print the thing, also where it ends early. Raises what decides the exit code."""
+def write(app: App, step: Step) -> Raw:
+    """Do a step's write, print the thing, also where it ends early, and return it. Raises what decides the code."""
     applied = None
     try:
         applied = apply(app, step)
@@ -121,6 +121,7 @@ def write(app: App, step: Step) -> None:
         raise unwritten.with_(message=message, next=look) from None
     if applied.error is not None:
         raise applied.error
+    return applied.found.raw if applied.found else {}
 
 
 def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) -> Raw | None:
@@ -142,7 +143,7 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
         if len(found) > 1:
             exists, hint = f"{len(found)} {noun.plural} named {name!r} already exist", "choose another name"
         look = app.looking(*words_of(noun, "get", str(found[0]["id"])))
-        raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see what is there", next=look)
+        raise Rejected(f"{exists} ({these})", hint=f"{hint} or --allow-duplicate; to see the existing one", next=look)
     one = read(app, target_of(noun, these), fresh=True)  # a list may have what is gone
     app.progress.note(f"{noun.called} {name} is there already ({these}); nothing was created")
     if other := ", ".join(sorted({change.field for change in step.differs(one)})):
@@ -178,8 +179,8 @@ def read_current(app: App, noun: Noun, typed: str, *parents: str, has_change: bo
     return current
 
 
-def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: str, dry_run: bool) -> None:
-    """Make a thing as wanted and print it.
+def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: str, dry_run: bool) -> Raw:
+    """Make a thing as wanted, print it, and return it as it is then; empty if nothing was sent.
 
     `current` is the thing as read. `wanted` has whole fields, but metadata is merged, and null
     removes a key. Raises Rejected, after showing what someone else changed in the meantime.
@@ -196,14 +197,14 @@ def update(ctx: typer.Context, noun: Noun, current: Raw, wanted: Raw, *parents: 
     if not step.is_open:
         app.progress.note(f"{step.target.called} is already up to date")
         show(app, noun, current)
-        return
+        return {}
     if not dry_run:
         app.progress.note(f"updating {step.target.called} {app.client.settings.whereabouts}")
     if not app.progress.is_quiet:  # stdout has the thing
         app.err.tell("".join(f"  {line}\n" for line in step.lines()))
     if dry_run:
         show(app, noun, {**current, **by_name({name: wanted[name] for name in step.body if name in wanted})})
-        return
+        return {}
     if "-" not in ctx.params.values():  # standard input was read
         step.again = app.command(*words_of(noun, "update", step.target.id), *options_typed(ctx))
-    write(app, step)
+    return write(app, step)

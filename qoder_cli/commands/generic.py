@@ -28,8 +28,9 @@ from qoder_cli.cli.options import (
     several,
 )
 from qoder_cli.commands.run.list import ALWAYS, Window
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
-from qoder_cli.local.remembered import MOST, remember
+from qoder_cli.local.remembered import MOST_KEPT, remember
 from qoder_cli.nouns.edits.thing import Target, target_of
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, Changes, Named, changed, ending
 from qoder_cli.nouns.named import Kept, Names, id_of, kept, read_named, read_one
@@ -44,11 +45,11 @@ Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
-_SINCE = option("--since", "WHEN", "Only those created since, e.g. 90m, 7d, a date or an RFC 3339 time.")
-_UNTIL = option("--until", "WHEN", "Only those created until WHEN.")
+_SINCE = option("--since", "WHEN", "Created since WHEN: an age (90m, 7d), a date or a time.")
+_UNTIL = option("--until", "WHEN", "Created until WHEN.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
-_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only those of this deployment (id or name).", values.deployments)
-_OF_AGENT = option("--agent", "AGENT", "Only those of this agent (id or name).", values.things("agent"))
+_OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Filter by deployment (id or name).", values.deployments)
+_OF_AGENT = option("--agent", "AGENT", "Filter by agent (id or name).", values.things("agent"))
 
 # A list's filters by query parameter.
 FILTERS: dict[str, Parameter] = {
@@ -66,7 +67,9 @@ FILTERS: dict[str, Parameter] = {
     "created_at[lt]": ("until", Text, _UNTIL),
     "include_archived": ("include_archived", bool, flag("--include-archived", "Include archived ones.")),
 }
+_ARCHIVED: Parameter = ("archived", bool, flag("--archived", "Only archived ones."))
 _LIMITS: tuple[Parameter, ...] = (("limit", int | None, LIMIT), ("all", bool, ALL))
+_VIEWING: tuple[Parameter, ...] = tuple(options.fields_of(Viewing))
 # Where an object has the filtered value.
 _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["agent.id", "agent"]}
 
@@ -143,7 +146,11 @@ def list_command(noun: Noun) -> Callable[..., Any]:
     filters = {filter[0]: filter for name, filter in FILTERS.items() if name in listed.query}
     if noun.statuses:
         filters["status"] = _status_of(noun, is_one="status" in listed.query)
-    parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.is_paged else ())]
+    if "name" in noun.columns:
+        filters.setdefault("name", FILTERS["name"])
+    if "include_archived" in filters:
+        filters["archived"] = _ARCHIVED
+    parameters = [*parent_argument(noun), *filters.values(), *(_LIMITS if noun.is_paged else ()), *_VIEWING]
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.is_paged else "")
     example = _example(noun, "list")
     doc = _doc(f"{first}.", _piped(noun.columns), example, f"{example} --json | jq -r '.[].id'")
@@ -169,23 +176,38 @@ def _piped(columns: Sequence[str]) -> str:
 
 
 def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
-    parents = parents_typed(app, noun, typed)
+    view = view_typed(app, typed, noun.columns)
     window = Window.read(typed.get("since"), typed.get("until"), app=app)
+    parents = parents_typed(app, noun, typed)
     wanted = rows_wanted(typed.get("limit"), all=typed.get("all", not noun.is_paged), bounded=window != ALWAYS)
     for field, words in (("deployment", "deploy"), ("agent", "agent")):
         if typed.get(field) is not None:
             typed[field] = id_of(app, NOUNS[words], typed[field])
+    view.show(lambda: _look(app, noun, listed, typed, parents, wanted))
+
+
+def view_typed(app: App, typed: Raw, columns: Sequence[str]) -> View:
+    """Take the way to look at a list out of what was typed. Raises UsageError."""
+    return View(app, Viewing(*(typed.pop(each) for each in Viewing._fields)), columns)
+
+
+def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence[str], wanted: int | None) -> None:
+    """Print a list as it is now."""
+    window = Window.read(typed.get("since"), typed.get("until"), app=app)
     statuses, name = typed.get("status"), typed.get("name")
     places = [each for each in _PLACES if typed.get(each) is not None]
+    only_archived = bool(typed.get("archived"))
+    typed = {**typed, "include_archived": typed.get("include_archived", True) or only_archived}
     if isinstance(statuses, str):
         statuses = [statuses]
     seen: list[Kept] = []  # what is remembered
 
     def matches(raw: Raw) -> bool:
-        if len(seen) < MOST:
+        if len(seen) < MOST_KEPT:
             seen.append(kept(raw))
         return (
             (typed.get("include_archived", True) or not text(raw.get("archived_at")))
+            and (not only_archived or text(raw.get("archived_at")) is not None)
             and (not statuses or raw.get("status") in statuses)
             and (name is None or name.lower() in (name_of(raw) or "").lower())
             and all(typed[each] in [found_at(raw, at) for at in _PLACES[each]] for each in places)
@@ -198,7 +220,10 @@ def _list(app: App, noun: Noun, listed: Operation, typed: Raw) -> None:
     if query.keys() >= {"status", "include_archived"}:  # the API does not take both (help/pages/api.md#deployments)
         query = {**query, "limit": LARGEST_PAGE}
         del query["status"]
-    is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches)
+    filtered_here = only_archived or (name is not None and "name" not in listed.query)
+    if filtered_here and noun.is_paged:
+        query["limit"] = LARGEST_PAGE
+    is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches, sure=not filtered_here)
     is_filtered = parents or window != ALWAYS or places or statuses or name
     remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)
 
@@ -212,16 +237,17 @@ def print_list(
     matches: Callable[[Raw], bool] = bool,
     *,
     versions: bool = False,
+    sure: bool = True,
 ) -> bool:
-    """Print a list's matches; return whether none was left out."""
+    """Print a list's matches; return whether none was left out. If `sure`, the server filters as `matches` does."""
     columns, what = (noun.numbered, "versions") if versions else (noun.columns, noun.plural)
     if noun.is_paged:
         query = {"limit": page_size(wanted)} | query
     # Versions of an agent share its id: their numbers tell them apart.
     id = "version" if versions else "id"
-    row, first = row_of(noun, columns)
-    listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, key=id)
-    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first))
+    row, first = row_of(noun, columns, app)
+    listing = Listing(app.client.pages(path, query), read=list, limit=wanted, matches=matches, sure=sure, key=id)
+    listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first, may_go=first))
     listing.conclude(app.progress, none=f"no {what} found")
     return listing.left_out is None
 
@@ -317,12 +343,13 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
     """Return the command that lists the versions of one of a noun's things."""
     first = f"List the versions of {ids.a(noun.called)}, newest first (20 by default)."
     doc = _doc(first, _piped(noun.numbered), _example(noun, "versions", noun.sample))
-    parameters = [("thing", str, one_argument(noun)), *_LIMITS]
+    parameters = [("thing", str, one_argument(noun)), *_LIMITS, *_VIEWING]
 
-    def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool) -> None:
+    def versions(ctx: typer.Context, thing: str, limit: int | None, all: bool, **viewing: Any) -> None:
+        view = view_typed(ctx.obj, viewing, noun.numbered)
         wanted = rows_wanted(limit, all=all)
         path = path_of(noun, id_of(ctx.obj, noun, thing, archived=True)) + "/versions"
-        print_list(ctx.obj, noun, path, {}, wanted, versions=True)
+        view.show(lambda: print_list(ctx.obj, noun, path, {}, wanted, versions=True))
 
     return declared(versions, doc, parameters)
 
@@ -330,10 +357,10 @@ def versions_command(noun: Noun) -> Callable[..., Any]:
 def change_command(noun: Noun, verb: str) -> Callable[..., Any]:
     """Return the command that archives or deletes a noun's things."""
     change, about = _change_of(noun, verb)
-    end = f"{change.participle}, 5 if it does not exist"
+    end = f"{change.participle}, 5 if one does not exist"
     if change is not DELETE:
-        end = f"(or already was) {change.participle}, 6 if the API refuses"
-    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if it is {end}.", 76)
+        end = f"(or already were) {change.participle}, 6 if the API refuses"
+    about = fill(f"{about} Asks before each one; scripts need --yes. Exits 0 if they are {end}.", 76)
     first = f"{verb.capitalize()} {noun.plural}.{_forever(change)}"
     doc = _doc(first, about, _example(noun, verb, noun.sample, "--yes"))
     parameters = [*parent_argument(noun), ("things", list[str], one_argument(noun, several=True))]

@@ -110,7 +110,7 @@ def _text(topic: str, root: Any) -> str:
         case "options":
             formatter = root.make_formatter()
             formatter.write_dl([row for param in root.command.params if (row := param.get_help_record(root))])
-            return f"They work before and after the words of every command.\n\n{formatter.getvalue()}"
+            return f"They can appear anywhere on the command line.\n\n{formatter.getvalue()}"
         case "environment":
             return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
     return _output()
@@ -155,6 +155,10 @@ the end:
 
 {_words(columns["run"])}
 {_words(columns["deployment"])}
+Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
+For JSON, jq does this. Every list takes --watch [D]: on a terminal it is drawn again every D, in
+a pipe each row is printed once, and again when it changes (as table, jsonl or ids).
+
 A run that could not be found has an empty `id`, and the typed word is in the `deployment`
 column, unless it is the id of a run or a session.
 
@@ -177,6 +181,7 @@ by spaces, and QODER_EXIT_CODE):
 
 
 _TITLES = {
+    "pending": "JSON of `run pending`; the keys are names of its columns, and only `waits` has none",
     "apply": "JSON of `deploy apply`, and of `create` and `update` with --dry-run, adds to the deployment's keys",
     "dry_run": "JSON of `deploy run --dry-run`",
     "auth_status": "JSON of `auth status`",

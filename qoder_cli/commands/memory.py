@@ -9,6 +9,7 @@ from qoder_cli.base.errors import NoResponse, UsageError
 from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.files.body import check_typed
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.edits.thing import target_of
@@ -33,6 +34,8 @@ def ls(
     prefix: Text = argument("PREFIX", "Only those whose paths begin so.", default=None),
     limit: int | None = LIMIT,
     all: bool = ALL,
+    *,
+    viewing: Viewing,
 ) -> None:
     """List the memories of a store (20 by default).
 
@@ -41,17 +44,22 @@ def ls(
     Examples:
       qoder memory ls project
       qoder memory ls project notes/ --json"""
+    view = View(app, viewing, memories.ENTRY.columns)
     wanted = rows_wanted(limit, all=all)
     query: Raw = {}
     if folder := (prefix or "").lstrip("/"):
         memories.checked(folder.rstrip("/"))
         query["path_prefix"] = folder
     path = path_of(memories.ENTRY, id_of(app, STORE, store, archived=True))
-    print_list(app, memories.ENTRY, path, query, wanted, lambda raw: memories.path_in(raw).startswith(folder))
+
+    def matches(raw: Raw) -> bool:
+        return memories.path_in(raw).startswith(folder)
+
+    view.show(lambda: print_list(app, memories.ENTRY, path, query, wanted, matches))
 
 
 def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
-    """Print what a memory says.
+    """Print a memory.
 
     Prints it unchanged; on a terminal, control sequences are removed. In JSON
     it is the memory, with its `content`.
@@ -77,6 +85,8 @@ def history(
     version: Text = option("--version", "ID", "Show only this version (memver_…)."),
     limit: int | None = LIMIT,
     all: bool = ALL,
+    *,
+    viewing: Viewing,
 ) -> None:
     """List the versions of a memory, or of all in a store (20 by default).
 
@@ -85,9 +95,10 @@ def history(
     Examples:
       qoder memory history project conventions.md
       qoder memory history project --json"""
+    view = View(app, viewing, memories.VERSION.columns)
     wanted = rows_wanted(limit, all=all)
     typed = None if path is None else memories.checked(path)
-    if version is not None and (typed or limit or all):
+    if version is not None and (typed or limit or all or any(viewing)):
         raise UsageError("--version shows one version", hint="leave out the other options, or --version")
     one = None if version is None else ids.memory_version(version)
     id = id_of(app, STORE, store, archived=True)
@@ -102,7 +113,7 @@ def history(
             return raw.get("memory_id") in (None, memory["id"])
         return typed in (None, raw.get("memory_id"), memories.path_in(raw))  # one that is deleted
 
-    print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches)
+    view.show(lambda: print_list(app, memories.VERSION, path_of(memories.VERSION, id), query, wanted, matches))
 
 
 def write(app: App, store: str = _STORE, path: str = _PATH, message: Text = _MESSAGE) -> None:

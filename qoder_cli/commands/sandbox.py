@@ -46,8 +46,8 @@ def sandbox(
     Exits with the exit code of the command after `--` (2 if it cannot be run).
     Without a command, serves until Ctrl-C and prints the variables to export.
     Nothing is real or charged: inside, qoder and the official SDK reach no
-    other server, and use a temporary config and state. What the sandbox does
-    not serve is refused with 501.
+    other server, and use a temporary config and state. Operations that the
+    sandbox does not serve are refused with 501.
 
     Examples:
       qoder sandbox -- qoder deploy run dep_demo --wait
@@ -60,7 +60,7 @@ def sandbox(
     dep_fail, dep_terminated and dep_budget fail, dep_nostart never starts,
     dep_skip is skipped with --generation legacy and never starts with
     current. dep_ask waits for an approval, dep_askmany for three at once,
-    dep_askthrice for one after the other, dep_custom for the result of a
+    dep_askthrice for three, one after the other, dep_custom for the result of a
     custom tool; dep_selfask asks and continues by itself. dep_paused and
     dep_archived refuse to run; dep_scheduled has a schedule. A session of the
     agent ask-agent behaves as the runs of dep_ask do, and so on.
@@ -69,7 +69,7 @@ def sandbox(
     sandbox's folder, and to install completion (exit 2). Variables that name
     another account, key, profile or state are unset. When the sandbox is
     killed, even with -9, the command ends too, with the processes it started.
-    When the command ends by itself, what it left in the background goes on.
+    When the command ends by itself, its background processes keep running.
     Not sealed: what `env -i` removes or a login shell's profile sets again
     (`sh -l`, `su -`, `sudo`), other programs, files that you name, processes
     that have left the command's family (daemons), and on Windows a command

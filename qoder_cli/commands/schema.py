@@ -15,7 +15,7 @@ def schema(
     """Print the JSON Schema of what a file may hold.
 
     It is for files that `qoder deploy apply` and -f FILE read, as of JSON
-    Schema 2020-12, whole in itself. In Visual Studio Code, and wherever else
+    Schema 2020-12, complete in itself. In Visual Studio Code, and wherever else
     the YAML language server runs, begin a file with the line
       # yaml-language-server: $schema=agent.schema.json
 

@@ -24,10 +24,10 @@ _FROM = "Read it from this variable instead of stdin or a prompt."
 def put(
     app: App,
     vault: str = _ONE,
-    names: list[str] = argument("NAME", "Name of the secret (with --env: of the variable)."),
-    env: bool = flag("--env", "Make it available to agents as the environment variable NAME."),
+    names: list[str] = argument("NAME", "Name of the secret (with --variable: of that variable)."),
+    variable: bool = flag("--variable", "Make it available to agents as the environment variable NAME."),
     mcp: Text = option("--mcp", "URL", "Send it to this MCP server as a bearer token."),
-    allow_host: Texts = several("--allow-host", "HOST", "With --env: only for requests to it."),
+    allow_host: Texts = several("--allow-host", "HOST", "With --variable: only for requests to it."),
     from_env: Text = option("--from-env", "VAR", _FROM),
     yes: bool = YES,
 ) -> None:
@@ -35,27 +35,27 @@ def put(
 
     The secret comes from standard input, from a prompt that does not show it,
     or from --from-env; never from an argument, which others could see. It
-    cannot be read back. With --env it replaces that of the variable NAME, with
+    cannot be read back. With --variable it replaces that of NAME, with
     --mcp that of the server. Asks before it goes to another server or host
     than the one before; scripts need --yes. Exits 6 where the API does not let
     it be replaced, 9 if it is unclear whether it was.
 
     Examples:
-      qoder vault put team-secrets GITHUB_TOKEN --env --from-env GITHUB_TOKEN
+      qoder vault put team-secrets --variable GITHUB_TOKEN --from-env GITHUB_TOKEN
       qoder vault put team-secrets docs --mcp https://mcp.example.com < token.txt"""
     name, *more = names
     if more:  # typer would repeat it
         raise UsageError("too many arguments: the secret is never one; nothing was sent", hint=secrets.PIPE_IT)
     secrets.refuse_secret(vault, "VAULT")
     secrets.refuse_secret(name, "NAME")
-    if env == (mcp is not None):
-        raise UsageError("pass either --env or --mcp URL", hint="see qoder vault put --help")
-    if env and not name.startswith("vcred_"):
+    if variable == (mcp is not None):
+        raise UsageError("pass either --variable or --mcp URL", hint="see qoder vault put --help")
+    if variable and not name.startswith("vcred_"):
         secrets.variable(name, "NAME")
     id_or_name(name, "vcred_", "credential", "a name, or an id (vcred_…)")
-    if allow_host and not env:
+    if allow_host and not variable:
         raise UsageError(
-            "--allow-host only works with --env", hint="omit it: the MCP server is the only host for its secret"
+            "--allow-host only works with --variable", hint="omit it: the MCP server is the only host for its secret"
         )
     auth: Raw = {"type": secrets.VARIABLE, "secret_name": name}
     if mcp is not None:
@@ -65,7 +65,7 @@ def put(
     text, source = _secret(app, name, from_env)
     secret = secrets.checked(app, text, source, is_header=mcp is not None)
     id = id_of(app, _VAULT, vault)
-    auth["secret_value" if env else "token"] = secret
+    auth["secret_value" if variable else "token"] = secret
 
     def agree(what: str) -> None:
         if yes:
@@ -135,7 +135,7 @@ def check(app: App, vault: str = _ONE) -> None:
     if not oauth:
         app.progress.note("note: no OAuth credentials found")
     if invalid:
-        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="create them again: their owner has to log in again")
+        raise Rejected(f"invalid: {'; '.join(invalid)}", hint="ask their owner to log in again, then create them again")
 
 
 COMMANDS = {

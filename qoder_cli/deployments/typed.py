@@ -17,8 +17,8 @@ ANY_SCHEDULE = {"expression": "* * * * *", "timezone": "UTC"}  # stands for the 
 OPTIONS = {
     "name": "--name",
     "agent": "--agent",
-    "environment_id": "--environment",
-    "environment": "--environment",
+    "environment_id": "--env",
+    "environment": "--env",
     "initial_events": "--message",
     "message": "--message",
     "description": "--description",

@@ -19,6 +19,7 @@ from qoder_cli.base.model import mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.times import span
 from qoder_cli.doctor import Finding, broken, failed, warning
+from qoder_cli.http.answers import SEE_DOCTOR
 from qoder_cli.local.store import Store, check_seal, state_folder
 from qoder_cli.settings.config import (
     PROFILE_VARIABLE,
@@ -83,7 +84,9 @@ def _of(resolved: Settings, file: ConfigFile, app: App) -> Iterator[Finding]:
     profiles = places((PROFILE_VARIABLE,), options=("profile",))
     source = f", {_whence(profiles[0], profiles)}" if env.get(PROFILE_VARIABLE) else ""
     yield Finding("profile", resolved.profile + source)
-    if resolved.token is None or resolved.token_source is None:
+    if resolved.account is not None:
+        yield Finding("token", f"of the service account of {resolved.account.source}, from {resolved.account.url}")
+    elif resolved.token is None or resolved.token_source is None:
         yield failed("token", f"no token for {resolved.host}", fix=resolved.advice, exit=Exit.AUTH)
     else:
         whence = _whence(resolved.token_source, places(TOKEN_VARIABLES, "token"))
@@ -134,8 +137,6 @@ def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
 
 
 def _of_store(store: Store, complaints: list[str], now: float, settings: Settings | None) -> Finding:
-    from qoder_cli.runs.lost import NOT_STARTED_AFTER
-
     path, entries = store.path, store.entries(settings.host) if settings else []
     if complaints:
         quoted = shlex.quote(str(path))
@@ -147,13 +148,14 @@ def _of_store(store: Store, complaints: list[str], now: float, settings: Setting
         return warning("store", f"{path} cannot be written; {_WITHOUT}", fix=_ELSEWHERE)
     if settings is None:
         return Finding("store", str(path))
-    found = f"starts on {settings.host}: {len(entries)}"
+    started = len({entry.run for entry in entries if entry.run})
+    found = f"{started} {'run' if started == 1 else 'runs'} started on {settings.host} from this machine"
     if unconfirmed := [entry.attempt for entry in entries if entry.open]:
         latest = unconfirmed[-1]
         ago = span(now - latest.at)
-        found += f", not confirmed: {len(unconfirmed)} (latest: {latest.deployment}, {ago} ago)"
+        found += f", {len(unconfirmed)} not confirmed (latest: {latest.deployment}, {ago} ago)"
     last = store.last(profile=settings.profile, host=settings.host)
-    if last and last.open and now - last.attempt.at > NOT_STARTED_AFTER:
+    if last and last.open:
         return warning("store", found, fix="qoder run wait last")
     return Finding("store", found)
 
@@ -230,8 +232,8 @@ def server(app: App, settings: Settings) -> Iterator[Finding]:
     """Send two requests at most, and check the responses."""
     from qoder_cli.http.client import Client
 
-    if settings.token is None:
-        yield warning("server", "skipped: no token", fix="fix the token check above")
+    if settings.token is None and settings.account is None:
+        yield warning("server", "skipped: no token", fix="save a token first (see token, above)")
         return
     try:
         client = Client(
@@ -266,7 +268,7 @@ def _answers(client: "Client", settings: Settings) -> Iterator[Finding]:
     except ApiError as error:
         cure = _CHECK_URL
         if isinstance(error, NoResponse) and (error.hint or not error.sent):
-            cure = error.hint or "check the network, and the base URL above"
+            cure = (error.hint or "check the network and the base URL").removesuffix(SEE_DOCTOR)
         elif error.http_status is not None and error.http_status >= 429:
             cure = "try again later: your setup is fine"
         yield failed("server", error.message, fix=cure, exit=Exit.UNAVAILABLE)

@@ -5,6 +5,7 @@ without what only the server sets.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,26 @@ def body_of(
     missing = [field for field in wanted.body if field in wanted.required and _is_blank(body.get(field))]
     if missing and verb == "create":
         raise _missing(missing, named)
+    _check_options(wanted, typed, named)
     return body
+
+
+def _check_options(wanted: Operation, typed: Raw, named: Mapping[str, str]) -> None:
+    """Raise UsageError for what options say and the schema refuses, as it would in a file."""
+    from qoder_cli.files.check import problems_of
+
+    if not typed:
+        return
+    known = {field: value for field, value in typed.items() if field in fields_of(schema_of(wanted))}
+    found = problems_of(schema_of(wanted), known, Reader("file", null_clears=wanted.id.endswith(".update")))
+    messages: dict[str, None] = {}
+    for path, words in found:
+        field = re.split(r"[.\[]", path)[0]
+        if field in known:  # what is missing is another matter
+            inner = path.removeprefix(field).lstrip(".")
+            messages[": ".join(filter(None, (named[field], inner, words)))] = None
+    if messages:
+        raise UsageError("; ".join(messages), hint=f"see qoder {' '.join(wanted.command)} --help")
 
 
 def pairs(typed: Sequence[str] | None) -> dict[str, str]:

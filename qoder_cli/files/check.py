@@ -46,6 +46,21 @@ def check_body(
     return [_problem(cls, each, tree, at) for each in found]
 
 
+def problems_of(cls: type[Fields], fields: Mapping[str, Any], reader: Reader) -> list[tuple[str, str]]:
+    """Return all problems of fields that stand in no file: where each is, and what it is."""
+    tree = _tree_of(dict(fields))
+    found = (_problem(cls, each, tree, ()) for each in check_by_schema(cls, dict(fields), reader, most=_MOST)[1])
+    return [(each.path, each.text) for each in found]
+
+
+def _tree_of(value: Any) -> Node:
+    if isinstance(value, dict):
+        return Node(0, {str(key): _tree_of(each) for key, each in value.items()})
+    if isinstance(value, list):
+        return Node(0, [_tree_of(each) for each in value])
+    return Node(0, value)
+
+
 def _problem(cls: type[Fields], found: Violation, tree: Node, at: Path) -> Problem:
     """Return the problem, at its place in the file, which may have a short form."""
     path: Path = ()

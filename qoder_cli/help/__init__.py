@@ -46,7 +46,8 @@ def contents() -> dict[str, str]:
     return {**listed, ALIKE[0]: f"Agents; likewise {alike}"}
 
 
-# What people type for these; understood, and not shown.
+# What people type for commands, and what they called options before: understood as what stands behind, and not shown.
+# An alias is one only where it can mean nothing else, and asks what its command asks.
 NOUNS_UNDERSTOOD = {
     **_PLURALS,
     **dict.fromkeys(("deployment", "deployments"), "deploy"),
@@ -54,9 +55,30 @@ NOUNS_UNDERSTOOD = {
     "login": "auth login",
     "logout": "auth logout",
     "whoami": "auth status",
+    "version": "--version",
 }
-VERBS_UNDERSTOOD = {
+VERBS_UNDERSTOOD = {  # in each group that has the command
     "ls": "list",
     **dict.fromkeys(("show", "view", "describe", "inspect"), "get"),
+    "new": "create",
+    **dict.fromkeys(("rm", "remove"), "delete"),
     "resume": "unpause",
+    "log": "logs",
+}
+IN_GROUPS_UNDERSTOOD = {  # one word or two, in this group alone
+    "run": {"stop": "cancel"},
+    "dream": {"stop": "cancel"},
+    "session": {"create": "new", "threads": "thread list"},
+    "memory": {  # a store is deleted, a memory in it is removed
+        **dict.fromkeys(("rm", "entry rm", "entry remove", "entry delete"), "remove"),
+        **dict.fromkeys(("entry ls", "entry list"), "ls"),
+        **dict.fromkeys(("entry get", "entry show", "entry cat"), "cat"),
+        **dict.fromkeys(("entry create", "entry write"), "write"),
+        **dict.fromkeys(("version ls", "version list", "versions"), "history"),
+    },
+}
+OPTIONS_UNDERSTOOD = {  # where a command has only the new one
+    "--environment": "--env",
+    "--env": "--variable",
+    "--exit-code": "--exit-status",
 }

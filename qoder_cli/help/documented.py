@@ -15,7 +15,7 @@ MEANING = {
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-code)",
+    Exit.NOT_YET: "still running (run get --exit-status, run result), or changes pending (apply --exit-status)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -32,7 +32,7 @@ THEN = {
     Exit.OK: "continue",
     Exit.RUN_FAILED: "see why: `qoder run result last`, `qoder run logs last`",
     Exit.USAGE: "correct the command, file or environment",
-    Exit.RUN_SKIPPED: "start it again when the other run has finished, or accept it (`--on-skip ok`)",
+    Exit.RUN_SKIPPED: "start a new run when the other one has finished, or accept it (`--on-skip ok`)",
     Exit.AUTH: "check your token: `qoder auth status`",
     Exit.NOT_FOUND: "correct the id or the name",
     Exit.REJECTED: "follow the hint",
@@ -95,13 +95,15 @@ QODER_PAT  access token
 QODER_ACCESS_TOKEN  access token, if QODER_PAT is not set
 QODER_PERSONAL_ACCESS_TOKEN  access token, if neither is set; Qoder's own tools read it
 QODER_PAT_FILE  file with the access token, if none of these is set
-QODER_PROFILE  profile of the config file, if --profile is not given
+QODER_SA_KEY  key of a service account, exchanged for a token if none of these is set; needs a region
+QODER_SA_KEY_FILE  file with that key, if QODER_SA_KEY is not set
+QODER_PROFILE  profile of the config file, if --profile is not given; without it that of `auth switch`
 QODER_BASE_URL  API base URL
 QODER_MANAGED_BASE_URL  API base URL, if QODER_BASE_URL is not set
 QODER_REGION  region (global or cn), if no URL is set
 QODER_WORKSPACE_ID  workspace id to send
 QODER_CONFIG  config file, instead of the default (qoder config path)
-QODER_STATE_DIR  folder for local state: the runs that were started, and what completion offers
+QODER_STATE_DIR  folder for local state: the runs that were started, and the names and ids that were seen
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set
 QODER_REPO_TOKEN  token of the repositories that a session is given with --repo
 QODER_READ_ONLY  set to 1: refuse everything but reading
@@ -127,8 +129,10 @@ PATH, PATHEXT  where `sandbox --` and `doctor` look for programs
 FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
 wide  like table, with every column, however wide the terminal is
-json  one document: an object for a single id, an array for several ids, - and lists
+pretty  the table of a terminal in a pipe, too: for `watch` and mail
+json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
+yaml  one document with the same data as json
 id  only the id
 """)
 
@@ -139,6 +143,7 @@ run:
 id  run id, drun_…
 type  always deployment_run
 deployment_id  deployment id, dep_…
+deployment_name  the deployment's name, if the server sent it or this machine has seen it
 status  pending, running, completed, failed or skipped; more may be added
 error  why it failed or never started: null, or an object with type and message
 session_id  session id, sess_…, once there is one
@@ -148,13 +153,31 @@ created_at  when it was created
 triggered_at  when it was triggered, if the server says so
 completed_at  when it ended
 duration_ms  how long it took, when it completed
+elapsed_ms  from its trigger to its end, however it ended; missing where its times do not tell
 usage  the session's usage (e.g. total_credits), if it was read
 cas_run_extras  attempt, turn_id and started_at, on older servers
-derived  the keys that were filled in from its session
+derived  the keys that were filled in: from its session, its times, or what this machine has seen
 adopted  true if the run was found in the run list after a lost response
 result  the agent's final message or null, with --result and `run result`
-files  paths of downloaded files, with `run result --output-dir`
+files  paths of downloaded files, with `run result -O DIR`
 events  its session's events, with `run logs` of several runs
+
+pending:
+run, session, deployment  ids; run is null unless one was named, or this machine has seen whose session it is
+run_id, session_id, deployment_id  the same
+deployment_name  the deployment's name, if this machine has seen it
+call  id of the call, evt_…
+kind  tool, mcp or custom; null if the call cannot be read (unreadable in a table)
+name  the tool; in a table with its server, as server/tool
+mcp_server_name  its MCP server, or null
+thread  thread of the sub-agent that called it, or null
+input  all of it; at most 100 characters in a table
+length  of its input in one line, in characters
+asked, asked_at  when it was made
+credits  what its session has used
+number  its place among the calls of its session
+input_sha256  SHA-256 of the object with kind, name, mcp_server_name, thread and input as JSON (keys sorted, no spaces)
+answer  the commands that answer it, each as an array of words; no column
 
 item:
 input  the word that was typed, or read from stdin
@@ -211,7 +234,7 @@ reason  why not, or null
 
 config_list:
 key  profiles.NAME.KEY
-value  its value; of a token the end
+value  the value (tokens: last characters only)
 
 doctor:
 check  name of the check

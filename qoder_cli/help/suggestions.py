@@ -1,39 +1,52 @@
 """What is wrong with a command line, and what may be meant."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.ids import nearest
-from qoder_cli.help import ALIKE, VERBS_UNDERSTOOD
+from qoder_cli.base.ids import a, nearest
+from qoder_cli.base.kinds import KINDS_OF_NOUNS
+from qoder_cli.help import ALIKE, NOUNS_UNDERSTOOD, VERBS_UNDERSTOOD
 from qoder_cli.http.redact import by_shape
 
 # Habits from other tools, and hints. None names a command that takes something away.
 _LOGIN = "to save a token: `qoder auth login`"
 _RUNS = "to list runs: `qoder run list`"
 _LOGS = "to read the log of a run: `qoder run logs RUN`; DEPLOYMENT@last is the latest run of a deployment"
-_WATCH = "to follow a run to its end: `qoder run wait RUN --follow`"
-_STOP = "to end a run or a schedule, see: `qoder run --help`, `qoder deploy --help`"
-_REMOVE = "see what can be deleted: `qoder help commands`; a deployment can only be archived"
+_FOLLOW = "to follow a run to its end: `qoder run wait RUN --follow`; DEPLOYMENT@last is the latest of a deployment"
 _START = "to start a run: `qoder deploy run DEPLOYMENT`"
 _PREVIEW = "to preview the changes of a file: `qoder deploy apply -f FILE --dry-run`"
+_PUT = "to store a secret: `qoder vault put VAULT NAME`"
+_PROFILES = "to list profiles: `qoder config list`"
+_FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder help commands`"
 _JQ = "pipe JSON to jq: --json | jq FILTER"
 
-# Unknown commands, alone or behind a noun where they mean something else.
+# Words that say one thing in other tools. What is said is looked for within the noun that was typed, never in another.
+START = ("start", "trigger", "retry", "rerun", "restart", "launch", "invoke", "dispatch")
+STOP = ("stop", "kill", "abort", "terminate", "end", "halt", "interrupt", "cancel")
+DELETE = ("delete", "rm", "remove", "del", "destroy", "erase", "purge")
+RESTORE = ("unarchive", "restore", "undelete", "recover")
+OPEN = ("open", "browse", "web")
+CHANGE = ("edit", "set", "modify", "patch", "change", "rename")
+MAKE = ("create", "new", "add", "make")
+LOG = ("log", "logs", "tail", "events")
+FOLLOW = ("watch", "follow", "attach")
+SHOW = ("info", "cat", "read", "status", "display", "print")
+
+# Unknown commands, alone or behind a noun.
 COMMANDS: dict[str, str] = {
     "version": "to print the version: `qoder --version`",
-    **dict.fromkeys(("init", "configure"), _LOGIN),
-    **dict.fromkeys(("ps", "history"), _RUNS),
-    **dict.fromkeys(("log", "tail", "events", "deploy logs"), _LOGS),
-    **dict.fromkeys(("watch", "follow"), _WATCH),
-    "output": "to print the final message of a run: `qoder run result RUN`",
+    **dict.fromkeys(("init", "configure", "config login"), _LOGIN),
+    **dict.fromkeys(("ps", "history", "run ps", "run history", "deploy history"), _RUNS),
+    **dict.fromkeys((*LOG, *(f"deploy {word}" for word in LOG)), _LOGS),
+    **dict.fromkeys((*FOLLOW, *(f"{noun} {word}" for noun in ("run", "deploy") for word in FOLLOW)), _FOLLOW),
+    **dict.fromkeys(("output", "run output"), "to print the final message of a run: `qoder run result RUN`"),
     "status": "to see the status of a run: `qoder run get RUN`; of your token: `qoder auth status`",
-    **dict.fromkeys(("stop", "kill"), _STOP),
-    **dict.fromkeys(("rm", "remove", "deploy delete"), _REMOVE),
-    **dict.fromkeys(("start", "trigger", "retry"), _START),
-    **dict.fromkeys(("diff", "validate"), _PREVIEW),
-    "edit": "to change a deployment: `qoder deploy update DEPLOYMENT`",
+    **dict.fromkeys(("diff", "validate", "deploy diff", "deploy validate"), _PREVIEW),
+    **dict.fromkeys(("vault set", "vault add"), _PUT),
+    **dict.fromkeys(("profile", "profiles", "auth list", "auth ls"), _PROFILES),
     "docs": "for the help topics: `qoder help`",
 }
 
@@ -47,13 +60,19 @@ TOKEN_OPTIONS = ("--token", "--pat", "--api-key", "--access-token", "--auth-toke
 OPTIONS: dict[str, str] = {
     **dict.fromkeys(("--jq", "--query"), _JQ),
     "--watch": "to follow a run: `qoder run wait RUN --follow`, or start it with --follow",
-    **dict.fromkeys(("-d", "--detach"), "drop it: qoder does not wait unless --wait is given"),
     **dict.fromkeys(("-L", "--max"), "to limit the rows, use -n"),
     **dict.fromkeys(("-v", "--verbose"), "for logs of requests and responses, use --debug"),
     "-V": "to print the version: `qoder --version`",
     **dict.fromkeys(("--input", "--prompt"), "drop it: runs take no input; the prompt is part of the deployment"),
-    "--state": "did you mean --status?",
     "--failed": "to list failed runs: `qoder run list --status failed`",
+}
+
+# Options that are called otherwise here, where a command has the other: the first of those that it has is meant.
+SAME: dict[str, tuple[str, ...]] = {
+    "--state": ("--status",),
+    **dict.fromkeys(("-n", "--lines", "--limit"), ("--tail",)),
+    "--env": ("--environment",),
+    "--environment": ("--env",),
 }
 
 # Unknown values, and what was meant.
@@ -64,44 +83,151 @@ VALUES: dict[str, str] = {
     "queued": "pending",
 }
 
-# What takes something away, cannot be undone or lets an agent act: never suggested.
+# What takes something away, cannot be undone or lets an agent act: suggested for nothing but itself.
 DESTRUCTIVE = frozenset(
     (
         *("answer", "approve", "archive", "cancel", "delete", "deny", "free", "logout", "pause"),
         *("put", "redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
     )
 )
+# Of `answer`, whose reply was typed behind this option once.
+_NO_RESULT = "--result takes no value: it prints the agent's final message; nothing was sent"
+_WITH = "pass what the tool returns as --with TEXT|@FILE|-"
+# What else is not reading: suggested for a single slip only, that nobody makes who means something else.
+CHANGING = frozenset(("apply", "chat", "create", "login", "new", "run", "token", "unpause", "update"))
+_FURTHEST = 1  # letters that a slip adds or leaves out: `get` is no slip of `agent`
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words
 
 
-def meant(context: Any, typed: str, names: Sequence[str]) -> str:
-    """Return a hint for an unknown word in a group with these `names`."""
-    path = context.command_path
-    _, _, noun = path.partition(" ")
-    if hint := COMMANDS.get(f"{noun} {typed}") or COMMANDS.get(typed):
-        return hint
-    near = nearest(typed, names)
-    if near and near[0] not in DESTRUCTIVE:
-        return f"did you mean '{path} {near[0]}'?"
-    root = context.find_root()
+def meant(context: Any, words: Sequence[str], names: Sequence[str]) -> str:
+    """Return a hint for a line whose first word is none of a group's `names`. What was typed is never repeated."""
+    root, path = context.find_root(), context.command_path
+    noun, typed = path.removeprefix(root.info_name).strip(), words[0]
     verb = VERBS_UNDERSTOOD.get(typed, typed)
-    nouns = [name for name in root.command.list_commands(root) if name not in ALIKE]
-    groups = {name: root.command.get_command(root, name) for name in nouns}
-    elsewhere = [
-        f"'{root.info_name} {name} {verb}'"
-        for name, group in groups.items()
-        if hasattr(group, "list_commands") and verb in group.list_commands(root)
-    ]
-    if elsewhere:
-        return f"did you mean {' or '.join(elsewhere)}?"
-    if noun in ("run", "deploy"):
-        return f"to start a run: `qoder deploy run DEPLOYMENT`; for a list of commands: {path} --help"
-    return f"for a list of commands: {path} --help"
+    help = f"for a list of commands: {path} --help"
+    if noun:
+        if hint := _behind(noun, verb, names, path) or _near(typed, names, path):
+            return hint
+        if noun in ("run", "deploy") and all(word.startswith("-") for word in words[1:]):
+            return f"{help}; to run a deployment, see: {root.info_name} deploy run --help"
+        return help
+    groups = {
+        name: group.list_commands(root)
+        for name in root.command.list_commands(root)
+        if hasattr(group := root.command.get_command(root, name), "list_commands")
+    }
+    if owner := _noun_in(words[1:2]):  # as kubectl has it: the verb, then what it is done to
+        verbs, said = groups.get(owner, ()), verb
+        if verb == "get" and words[1].endswith("s"):
+            said = "list"
+        if words[2:3] and words[2] in verbs:  # a noun within it
+            return f"the noun comes first; see: {path} {owner} {words[2]} --help"
+        if said in verbs and (said == typed or said not in DESTRUCTIVE):  # `remove` is `delete` elsewhere only
+            return f"the noun comes first: '{path} {owner} {said}'"
+        if hint := _behind(owner, typed, verbs, f"{path} {owner}"):
+            return hint
+    if hint := COMMANDS.get(typed):
+        return hint
+    owners = [name for name, verbs in groups.items() if verb in verbs]
+    if verb in START:
+        return _START
+    if verb in STOP:
+        return "to end a run or a schedule, see: `qoder run --help`, `qoder deploy --help`"
+    if len(owners) != 1 and verb in DESTRUCTIVE | CHANGING | {*DELETE, *CHANGE, *MAKE}:
+        return _FIRST
+    if owners:
+        few = [f"'{path} {name} {verb}'" for name in owners if name not in ALIKE or len(owners) == 1]
+        return f"did you mean {' or '.join(few)}?"
+    return _near(typed, names, path) or help
+
+
+def _noun_in(words: Sequence[str]) -> str | None:
+    """Return the noun that a word is, in the plural or not, or whose id it is."""
+    for word in words:
+        for name, kind in KINDS_OF_NOUNS.items():
+            if kind.about and kind.prefix and word.startswith(kind.prefix):
+                return name
+        understood = NOUNS_UNDERSTOOD.get(word, word)
+        return understood if understood in KINDS_OF_NOUNS else None
+    return None
+
+
+def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | None:
+    """Return what a verb means that a noun lacks, None if it means nothing there."""
+    if hint := COMMANDS.get(f"{noun} {verb}"):
+        return hint
+    see = f"see: {path} --help"
+    if noun in ("run", "deploy") and (verb in START or not _is_word(verb)):
+        return f"{_START}; for a list of commands: {path} --help"
+    kind = KINDS_OF_NOUNS.get(noun)
+    if kind is None:
+        return None
+    one, several, it = a(kind.called), re.sub("ys$", "ies", f"{kind.called}s"), noun.split()[-1].upper()
+    if noun == "deploy":
+        it = "DEPLOYMENT"
+    if verb in DELETE:
+        if "delete" in verbs or "remove" in verbs:
+            return see
+        return f"{several} can only be archived; {see}" if "archive" in verbs else f"{several} cannot be deleted; {see}"
+    if verb in STOP:
+        return f"to end {one}, {see}"
+    if verb in RESTORE and "archive" in verbs:
+        return f"archiving cannot be undone; {see}"
+    if verb in OPEN and "get" in verbs:
+        return f"there is no web view; to show {one}: `{path} get {it}`"
+    if verb in CHANGE and "update" in verbs:
+        with_name = " --name NAME" if verb == "rename" and noun != "session" else ""
+        return f"to change {one}: `{path} update {it}{with_name}`"
+    if verb in (*MAKE, "start", "launch") and (
+        known := next((each for each in ("create", "new", "upload") if each in verbs), "")
+    ):
+        return f"did you mean '{path} {known}'?"
+    if verb in LOG and "logs" in verbs:
+        return f"did you mean '{path} logs'?"
+    if verb in FOLLOW and "wait" in verbs:
+        return f"to follow {one} to its end: `{path} wait {it} --follow`"
+    if verb in SHOW and "get" in verbs:
+        return f"did you mean '{path} get'?"
+    if noun == "deploy" and verb in ("wait", "result", "pending"):
+        return f"for the latest run of a deployment: `qoder run {verb} DEPLOYMENT@last`"
+    if verb == "export" and "get" in verbs:
+        return f"only deployments are exported; to print {one}: `{path} get {it} --json`"
+    if verb == "apply" and "update" in verbs:
+        return f"only deployments are applied; to change {one} from a file: `{path} update {it} -f FILE`"
+    other = _noun_in([verb])
+    if other is not None:
+        return f"to list them: `qoder {other} list`"
+    return None
+
+
+def _is_word(typed: str) -> bool:
+    """Return whether a word may be a verb: no id and no name with a sign or a digit in it."""
+    known = {*START, *STOP, *DELETE, *RESTORE, *CHANGE, *DESTRUCTIVE}
+    return typed.isalpha() or not known.isdisjoint(re.split("[^a-z]+", typed.lower()))
+
+
+def _near(typed: str, names: Sequence[str], path: str) -> str | None:
+    """Return the name that a slip was made in, unless another may have been meant and that does harm."""
+    near = [name for name in nearest(typed, names) if abs(len(name) - len(typed)) <= _FURTHEST]
+    if not near or near[0] in DESTRUCTIVE or (near[0] in CHANGING and not _is_one_slip(typed, near[0])):
+        return None
+    return f"did you mean '{path} {near[0]}'?"
+
+
+def _is_one_slip(typed: str, name: str) -> bool:
+    """Return whether one letter is too many, missing or wrong, or some changed places."""
+    shorter, longer = sorted((typed, name), key=len)
+    if len(shorter) == len(longer):
+        return sorted(typed) == sorted(name) or sum(map(str.__ne__, typed, name)) == 1
+    return any(longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer)))
 
 
 def explained(mistake: Any, words: Sequence[str]) -> UsageError:
     """Return the error for a mistake, without any typed tokens."""
     error = mistake if isinstance(mistake, UsageError) else _in_our_words(mistake, words)
+    command = getattr(getattr(mistake, "ctx", None), "command", None)
+    if getattr(command, "name", None) == "answer" and any(word.partition("=")[0] == "--result" for word in words):
+        error = UsageError(_NO_RESULT, hint=_WITH)
     hint = error.hint
     if any(word.partition("=")[0] in TOKEN_OPTIONS for word in words):
         hint = NO_TOKEN
@@ -122,9 +248,7 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     if option and hasattr(mistake, "possibilities"):
         options = [param for param in mistake.ctx.command.params if param.param_type_name == "option"]
         names = {name.strip("-"): name for param in options for name in (*param.opts, *param.secondary_opts)}
-        hint = OPTIONS.get(option)
-        if hint is None and (near := nearest(option.strip("-"), names)):
-            hint = f"did you mean {names[near[0]]}?"
+        hint = OPTIONS.get(option) or _option_meant(option, names)
         return UsageError(f"{path} has no option {option}", hint=f"{hint} ({see})" if hint else see)
     if option and not message.endswith("argument"):
         return UsageError(f"{option} is a flag and takes no value", hint=f"drop the value; {see}")
@@ -140,6 +264,21 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)
 
 
+def _option_meant(option: str, names: Mapping[str, str]) -> str | None:
+    """Return which of a command's options was meant, by their `names` without hyphens; never the opposite."""
+    same = [name for name in SAME.get(option, ()) if name.strip("-") in names]
+    if same:
+        return f"did you mean {same[0]}?"
+    if option in ("-d", "--detach", "--no-wait") and "wait" in names:
+        return "drop it: a command waits only with --wait"
+    if option.startswith("--no-") and option.removeprefix("--no-") in names:
+        return f"drop it: that is so without {option.replace('--no-', '--')}"
+    near = nearest(option.strip("-"), names)
+    if near and option.startswith("--no-") == names[near[0]].startswith("--no-"):
+        return f"did you mean {names[near[0]]}?"
+    return None
+
+
 def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> UsageError:
     name = param.metavar or param.name.upper()
     kind = param.param_type_name
@@ -147,8 +286,9 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         typed = (word.partition("=")[0] for word in words)
         name = next((word for word in typed if word in param.opts), max(param.opts, key=len))
     if hasattr(mistake, "param_type"):
-        lists = {"RUN...": "qoder run list", "DEPLOYMENT...": "qoder deploy list", "DEPLOYMENT": "qoder deploy list"}
-        hint = f"list them: {lists[name]}; {see}" if name in lists else see
+        lists = {"RUN": "qoder run list", "SESSION": "qoder session list", "DEPLOYMENT": "qoder deploy list"}
+        listed = lists.get(name.removesuffix("..."))
+        hint = f"list them: {listed}; {see}" if listed else see
         return UsageError(f"missing {kind} {name.removesuffix('...')}", hint=hint)
     value, _, why = mistake.message.partition(" is not ")
     if not why:

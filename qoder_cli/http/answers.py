@@ -26,6 +26,7 @@ WITHOUT_BODY = (204, 205)  # statuses
 CLOCKS_DIFFER = 10.0  # seconds by which the clocks of a server's replicas may differ
 _LONGEST_FIELD = 200  # characters
 _LONGEST_ASKED = 366 * 86400.0  # seconds that a server may ask to wait; more is a mistake
+SEE_DOCTOR = ": qoder doctor"  # behind a hint; what doctor prints itself is without it
 _WORD = r"[\w.-]{1,40}"
 
 
@@ -130,11 +131,11 @@ def _kind(status: int, settings: Settings) -> tuple[type[ApiError], str | None, 
     if status == 304:
         return Unavailable, "remove the headers if-none-match and if-modified-since", False
     if 300 <= status < 400:
-        return Unavailable, "redirects are not followed; check the base URL: qoder auth status", False
+        return Unavailable, f"redirects are not followed; check the base URL{SEE_DOCTOR}", False
     if status == 501:
         return (
             Unavailable,
-            f"this server cannot do that; check the profile ({settings.profile}): qoder auth status",
+            f"this server cannot do that; check the profile ({settings.profile}){SEE_DOCTOR}",
             False,
         )
     return Unavailable, "try again later: this is a server problem", status < 600
@@ -181,10 +182,21 @@ def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable
             f"certificate verification failed for {host}: {reason}",
             sent=False,
             retryable=False,
-            hint="if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
+            hint=_of_certificate(reason),
         )
-    hint = proxy.fix if proxy else "check the network and the base URL: qoder auth status"
+    hint = proxy.fix if proxy else f"check the network and the base URL{SEE_DOCTOR}"
     return no_response(f"cannot connect to {where}: {reason}", sent=False, hint=hint)
+
+
+def _of_certificate(reason: str) -> str:
+    """Return what to do about a certificate that is not trusted, by what OpenSSL says of it."""
+    if "has expired" in reason:
+        return "the server's certificate expired; check this machine's clock, then tell the server's owner"
+    if "not yet valid" in reason:
+        return "check this machine's clock, then tell the server's owner"
+    if "mismatch" in reason or "not valid for" in reason:
+        return "the certificate is for another name; check the base URL"
+    return "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate"
 
 
 def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from qoder_cli import __version__
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, AuthError, UsageError
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, UsageError
 from qoder_cli.base.times import Clock, span
 from qoder_cli.base.tokens import shortened
 from qoder_cli.http.answers import (
@@ -56,9 +56,11 @@ STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how 
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
 _REDACTED = b"[redacted]"
 _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
+_LARGEST_TOKEN = 65_536  # bytes of a response that has one
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
+    from qoder_cli.http.account import AccountTokens
     from qoder_cli.http.redact import SentSecrets
 
 T = TypeVar("T")
@@ -75,9 +77,10 @@ class Client:
         progress: Progress,
         transport: httpx.BaseTransport | None = None,
         debug: bool = False,
+        keep: Callable[[str], object] = lambda token: None,
     ) -> None:
-        """Prepare connections. Raises AuthError, UsageError."""
-        if settings.token is None:
+        """Prepare connections; `keep` hears of each token that is got. Raises AuthError, UsageError."""
+        if settings.token is None and settings.account is None:
             raise AuthError(f"not logged in to {settings.host}", hint=settings.advice)
         self.settings = settings
         self.clock = clock
@@ -88,14 +91,17 @@ class Client:
         self._date: tuple[float, float] | None = None  # see `_note_clock`
         self._sent: list[bytes] = []  # bodies, which may hold secrets
         self.writes: list[Any] = []  # each Write that was sent: the message after a signal depends on them
+        self._tokens = [settings.token] if settings.token else []  # the one in use is the last
+        self._keep = keep
         headers = {
-            "authorization": f"Bearer {settings.token}",
             "accept": "application/json",
             "cache-control": "no-cache",  # cached responses may be stale
             "user-agent": f"qoder-cli/{__version__}",
         }
         if settings.workspace_id:
             headers["qoder-workspace-id"] = settings.workspace_id
+        if settings.token:
+            headers["authorization"] = f"Bearer {settings.token}"
         connect = partial(_http_client, transport, self._proxy_for(settings.host), headers=headers)
         trust = _trust(settings.base_url) if transport is None else True
         self._http = dict.fromkeys(("reads", "writes"), connect(verify=trust))
@@ -234,6 +240,8 @@ class Client:
 
     def _request(self, method: str, path: str, **parts: Any) -> httpx.Request:
         """Return a request. Raises NoResponse for an id or a cursor of the server that no URL can hold."""
+        if self.account is not None:
+            parts["headers"] = {**parts.get("headers", {}), "authorization": f"Bearer {self.account.current()}"}
         try:
             return self._http["reads"].build_request(method, self.settings.base_url + path, **parts)
         except (httpx.InvalidURL, UnicodeError) as error:
@@ -304,35 +312,67 @@ class Client:
                 raise
             raise no_response("the command has ended", sent=False, retryable=False) from failure
 
+    @cached_property
+    def account(self) -> "AccountTokens | None":
+        """What gets tokens for the key of a service account; None if there is another token."""
+        if self.settings.account is None:
+            return None
+        from qoder_cli.http.account import AccountTokens
+
+        def keep(token: str) -> None:
+            self._tokens.append(token)
+            self._keep(token)
+
+        self._tokens.append(self.settings.account.key)
+        return AccountTokens(self.settings.account, self.clock, self._post_elsewhere, keep)
+
+    def _post_elsewhere(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+        """Return the response to a POST to another host, with nothing of ours but these headers. Raises ApiError."""
+        trust = _trust(url) if self._transport is None else True
+        host = urlsplit(url).netloc
+        proxy = self._proxy_for(host)
+
+        def post() -> Answer:
+            with _http_client(self._transport, proxy, verify=trust, timeout=self.request_timeout) as elsewhere:
+                try:
+                    request = elsewhere.build_request("POST", url, headers=headers, content=content)
+                    response = elsewhere.send(request, stream=True)
+                    body = b"".join(_limited(_decoded(response), _LARGEST_TOKEN, "the response is too large"))
+                except httpx.HTTPError as failure:
+                    raise broken(failure, host, proxy, veil=self.veil) from failure
+            return Answer(response.status_code, response.headers, body, body.decode("utf-8", "replace"), "")
+
+        def ask() -> Answer:
+            try:
+                answer = answer_to(Pending(post, within=self.request_timeout).start())
+            except NoResponse as error:
+                raise error.with_(sent=False, retryable=True) from error
+            if answer.status in (408, 429) or answer.status >= 500:
+                raise no_response(f"HTTP {answer.status} from {host}: no token was given", sent=False)
+            return answer
+
+        return self.patiently(ask)
+
     def hide(self, text: str) -> str:
         """Return a text without our token, which a server may echo."""
         return self._hide_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def _hide_bytes(self, content: bytes) -> bytes:
-        if not self._secret:
-            return content
-        content = content.replace(self._secret, _REDACTED)
-        if b"\\" in content:
-            return self._escaped_secret.sub(_REDACTED, content)
+        for token in self._tokens:
+            if len(token) < _SHORTEST_SECRET:
+                continue
+            content = content.replace(token.encode(), _REDACTED)
+            if b"\\" in content:
+                content = _escaped(token).sub(_REDACTED, content)
         return content
 
     @property
     def _secret(self) -> bytes:
-        """Our token; empty if so short that ordinary words would be hidden with it."""
-        token = (self.settings.token or "").encode()
+        """The token in use; empty if so short that ordinary words would be hidden with it."""
+        token = "".join(self._tokens[-1:]).encode()
         if len(token) >= _SHORTEST_SECRET:
             return token
         return b""
-
-    @cached_property
-    def _escaped_secret(self) -> re.Pattern[bytes]:
-        """A pattern for the token as JSON may spell it, with `\\u0041` for A."""
-
-        def spelled(one: str) -> str:
-            behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
-            return rf"(?:{re.escape(one)}|\\u00(?i:{ord(one):02x}){behind})"
-
-        return re.compile("".join(map(spelled, self._secret.decode())).encode())
 
     def _exchange(self, http: httpx.Client, request: httpx.Request, pending: Pending) -> Answer:
         def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -372,7 +412,7 @@ class Client:
     def _show(self, sign: str, line: str, headers: httpx.Headers, content: bytes, *, is_refusal: bool = False) -> None:
         from qoder_cli.http import redact
 
-        token = self.settings.token
+        token = "".join(self._tokens[-1:])
         self.progress.debug(f"{sign} {redact.by_shape(line, token)}")
         shown_headers = (redact.header(name, value, token) for name, value in headers.items())
         self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
@@ -427,12 +467,12 @@ class Client:
         text = by_shape(self._sent_secrets().out_of(text[:LONGEST_READ]))
         return shortened(self._own.out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
 
-    @cached_property
+    @property
     def _own(self) -> "SentSecrets":
-        """Our token, which no body makes public."""
+        """Our tokens, which no body makes public."""
         from qoder_cli.http.redact import SentSecrets
 
-        return SentSecrets([], *filter(None, [self._secret.decode()]))
+        return SentSecrets([], *(token for token in self._tokens if len(token) >= _SHORTEST_SECRET))
 
     def _sent_secrets(self) -> "SentSecrets":
         """Return the secrets in the bodies that were sent."""
@@ -533,6 +573,17 @@ def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **s
     # As curl: nothing but the token says who asks. httpx would send cookies back, and fails where one is no ASCII.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     return client
+
+
+@lru_cache(maxsize=8)
+def _escaped(token: str) -> re.Pattern[bytes]:
+    """Return a pattern for a token as JSON may spell it, with `\\u0041` for A."""
+
+    def spelled(one: str) -> str:
+        behind = rf"|\\{re.escape(one)}" if one in '/"\\' else ""
+        return rf"(?:{re.escape(one)}|\\u00(?i:{ord(one):02x}){behind})"
+
+    return re.compile("".join(map(spelled, token)).encode())
 
 
 def _trust(url: str) -> Any:

@@ -1,13 +1,15 @@
-"""The things that commands have seen, for completion and short ids.
+"""The things that commands have seen, for completion, short ids and names.
 
 They are in the store, by host and profile. What fails here is silent.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.screen import inert
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 
 Things = Iterable[tuple[Mapping[str, object], str | None]]  # the server's objects, and their names
 
-MOST = 300  # taken or offered at a time
-MOST_RUNS = 50  # the same, of runs
+MOST = 300  # offered at a time
+MOST_RUNS = 50  # taken or offered at a time, of runs
 MOST_KEPT = 1000  # of a noun, host and profile; a short id may be an old run's
+_OF_RUNS = "run session"  # a noun of their own: sessions that runs have, each named by its run
+_SHOWN = "shown"  # no noun: what tables showed
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # safe in a shell
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
@@ -68,17 +72,86 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
 
 
+class Known:
+    """What this machine saw last of the deployments and sessions of one profile on one host, by their ids."""
+
+    def __init__(self, store: "Store", settings: "Settings") -> None:
+        self._store = store
+        self._mine = {"host": settings.host, "profile": settings.profile}
+        self._names: dict[tuple[str, str], str | None] = {}
+
+    def name_of(self, deployment: str | None) -> str | None:
+        """Return a deployment's name, or None."""
+        return self._name("deploy", deployment)
+
+    def run_of(self, session: str | None) -> str | None:
+        """Return the id of the run that a session belongs to, or None."""
+        return self._name(_OF_RUNS, session)
+
+    def standing_for(self, deployment: str | None) -> str | None:
+        """Return a deployment's name if it can stand for the id: no other has it, and it looks like none."""
+        name = self.name_of(deployment)
+        if name is None or name in self._shared or name.startswith("dep_"):
+            return None
+        return name
+
+    @cached_property
+    def _shared(self) -> set[str]:
+        query = f"SELECT name FROM seen WHERE {_MINE} GROUP BY name HAVING count(*) > 1"
+        return {name for (name,) in self._store.read(query, {**self._mine, "noun": "deploy"}, quiet=True)}
+
+    def _name(self, noun: str, id: str | None) -> str | None:
+        if not id or not _ID.fullmatch(id):
+            return None
+        if (noun, id) not in self._names:
+            query = f"SELECT name FROM seen WHERE {_MINE} AND id = :id"
+            rows = self._store.read(query, {**self._mine, "noun": noun, "id": id}, quiet=True)
+            self._names[noun, id] = next((text(name) for (name,) in rows), None)
+        return self._names[noun, id]
+
+
+def ids_shortened_to(store: "Store", host: str, head: str, tail: str) -> list[str]:
+    """Return the ids seen on this host that begin and end so."""
+    query = (
+        "SELECT id FROM seen WHERE host = :host AND id GLOB :shape"
+        " UNION SELECT run FROM attempts WHERE host = :host AND run GLOB :shape ORDER BY 1"
+    )
+    return [id for (id,) in store.read(query, {"host": host, "shape": f"{head}*{tail}"}, quiet=True)]
+
+
+def remember_shown(store: "Store", settings: "Settings", ids: Iterable[str], at: str) -> None:
+    """Remember ids, of whatever kind, that a table showed shortened; an agent's without its version."""
+    remember(store, settings, _SHOWN, [({"id": with_version(id)[0], "created_at": at}, None) for id in ids])
+
+
 def remember_runs(store: "Store", settings: "Settings", runs: Iterable[Run]) -> None:
-    """Remember runs, 50 at most."""
-    remember(store, settings, "run", [(run.raw, None) for run in islice(runs, MOST_RUNS)])
+    """Remember runs, and whose their sessions are; 50 at most."""
+    raws = [run.raw for run in islice(runs, MOST_RUNS)]
+    sessions = [({**raw, "id": raw.get("session_id")}, text(raw.get("id"))) for raw in raws if raw.get("session_id")]
+    puts = [_putting(settings, "run", [(raw, None) for raw in raws]), _putting(settings, _OF_RUNS, sessions)]
+
+    def put(connection: "Connection") -> None:
+        for each in filter(None, puts):
+            each(connection)
+
+    if any(puts):
+        store.write(put, quiet=True)
 
 
 def remember(store: "Store", settings: "Settings", noun: str, things: Things, *, whole: bool = False) -> None:
     """Remember things of a noun; forget archived ones, with `whole` all others too."""
+    if put := _putting(settings, noun, things, whole=whole):
+        store.write(put, quiet=True)
+
+
+def _putting(
+    settings: "Settings", noun: str, things: Things, *, whole: bool = False
+) -> "Callable[[Connection], None] | None":
+    """Return what remembers things in a transaction; None if there is nothing to do."""
     mine = {"host": settings.host, "profile": settings.profile, "noun": noun}
     found: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()
-    for raw, name in islice(things, MOST):
+    for raw, name in islice(things, MOST_KEPT):
         id = text(raw.get("id")) or ""
         if raw.get("archived_at"):
             gone.add(id)
@@ -97,7 +170,8 @@ def remember(store: "Store", settings: "Settings", noun: str, things: Things, *,
         connection.executemany(f"DELETE FROM seen WHERE {_MINE} AND id = :id", [{**mine, "id": id} for id in old])
 
     if found or gone or whole:
-        store.write(put, quiet=True)
+        return put
+    return None
 
 
 def as_remembered(value: object) -> str | None:

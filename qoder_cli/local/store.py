@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 NAME = "state.db"
 ABOUT = 60.0  # seconds; a run this much older than the attempt may still be its own
-VERSION = 2  # of the tables; kept in the file as its `user_version`
+VERSION = 3  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
@@ -73,6 +73,16 @@ CREATE TABLE IF NOT EXISTS seen (
     deployment TEXT,
     created TEXT,
     PRIMARY KEY (host, profile, noun, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS numbered (
+    host TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    session TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    call TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (host, profile, session, number)
 ) WITHOUT ROWID;
 """
 _PUT = """
@@ -372,6 +382,19 @@ class Store:
             result = work(self._in_memory())
             self._unwritten.append(work)
             return result
+
+    def write_now(self, work: "Callable[[Connection], object]") -> bool:
+        """Do `work` in one transaction on the file. Return whether it is there; if not, it is not done later."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = _connect(self.path, self._patience)
+                with self._connection as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    work(connection)
+                return True
+            except _failures():
+                return False
 
     def _wait_for_others(self, seconds: float) -> None:
         self._patience = seconds

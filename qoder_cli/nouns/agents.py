@@ -64,6 +64,12 @@ def with_servers(servers: Any, tools: Any, typed: dict[str, str]) -> tuple[list[
     return known, with_toolsets(tools, typed)
 
 
+def without_servers(servers: Any, tools: Any, names: Sequence[str]) -> tuple[list[Entry], list[Entry]]:
+    """Return MCP servers and tools without those of these names."""
+    left = [each for each in _entries(servers) if each.get("name") not in names]
+    return left, [each for each in _entries(tools) if each.get("mcp_server_name") not in names]
+
+
 def with_toolsets(tools: Any, servers: Iterable[str]) -> list[Entry]:
     """Return tools with an entry for each of these MCP servers."""
     entries = _entries(tools)
@@ -118,6 +124,14 @@ def with_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
             entries.append(entry)
         entries = [entry if each in same else each for each in entries]
     return entries
+
+
+def without_skills(app: App, skills: Any, typed: Sequence[str]) -> list[Entry]:
+    """Return skills without those typed. Raises UsageError, ApiError."""
+    entries = _entries(skills)
+    there = [each.get("skill_id") for each in entries]
+    ids = [word if word in there else id_of(app, NOUNS["skill"], word, archived=True) for word in typed]
+    return [each for each in entries if each.get("skill_id") not in ids]
 
 
 def _entries(value: Any) -> list[Entry]:

@@ -77,7 +77,7 @@ def _alone(id: str) -> None:
         raise ValueError("must be only the id", f"must be only the id, without {odd[0]!r}")
 
 
-class Schedule(Fields, unknown="refused", called="a mapping of expression and timezone, or null"):
+class Schedule(Fields, unknown="refused", called='a mapping like {expression: "0 9 * * *", timezone: UTC}, or null'):
     """When it runs by itself."""
 
     type: Literal["cron"] = IMPLIED
@@ -177,8 +177,9 @@ noun(
     columns=" ".join(DEPLOYMENT_COLUMNS),
     statuses="active paused",
     sample="nightly-report",
-    needed="--name --agent --environment --message",
-    archived="It can never be run or changed again, its schedule stops, and it is renamed to NAME_archived_TIMESTAMP.",
+    needed="--name --agent --env --message",
+    archived="An archived deployment can never be run or changed again. Its schedule stops, and it is renamed to "
+    "NAME_archived_TIMESTAMP.",
     kept={"name": "", "description": None, "agent": {}, "environment_id": "", "environment_variables": ""}
     | {"initial_events": [], "metadata": {}, "paused_reason": None, "resources": [], "schedule": None}
     | {"status": "active", "vault_ids": []}
@@ -189,7 +190,7 @@ noun(
     found_by="qoder_cli.commands.deploy.state:found",
     explained_by="qoder_cli.deployments.lookup:explain_missing",
     warned=_fires,
-    row=lambda raw: deployment_row(model.Deployment(raw)),
+    row=lambda raw, app: deployment_row(model.Deployment(raw)),
     first=DEPLOYMENT_FIRST,
-    sheet=lambda raw, now: deployment_fields(model.Deployment(raw), now=now),
+    sheet=lambda raw, app: deployment_fields(model.Deployment(raw), now=app.client.server_now()),
 )

@@ -70,9 +70,9 @@ noun(
     columns="id name type network packages updated archived",
     more="description hosts setup scope metadata created",
     sample="default",
-    archived="No new session can use it.",
+    archived="No new session can use an archived environment.",
     kept={"name": "", "description": "", "metadata": {}, "config": {}, "scope": "organization"},
-    deleted="The API refuses while any session refers to it, even a deleted one.",
+    deleted="The API refuses while any session, even a deleted one, refers to the environment.",
     body=Environment,
 )
 noun(

@@ -20,7 +20,7 @@ noun(
     columns="id name bytes type session downloadable expires created",
     more="status metadata",
     sample="notes.md",
-    deleted="The API refuses while an active session uses it.",
+    deleted="The API refuses while an active session uses the file.",
     named_by="filename",
     kept={"filename": "", "mime_type": "text/plain", "size_bytes": 0, "downloadable": False, "scope": None}
     | {"metadata": {}, "status": "ready", "expires_at": None},

@@ -35,7 +35,7 @@ noun(
     sample="project",
     created="Say in --description what it is for: agents read that.",
     archived="An archived memory store can no longer be written to.",
-    deleted="Its memories are deleted too.",
+    deleted="The memories in a store are deleted too.",
     kept={"name": "", "description": "", "metadata": {}},
     body=MemoryStore,
 )

@@ -21,6 +21,7 @@ Raw = dict[str, Any]
 Kept = tuple[Raw, str | None]
 
 _LISTED = 10  # ids or names that an error has
+_FIELDS = ("id", "name", "status", "title", "error", "result", "created_at")  # typed behind --json by users of gh
 _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
@@ -48,7 +49,7 @@ class Names:
             raise found
         if typed != found and found not in self._said:
             self._said.add(found)
-            self._app.progress.note(f"{typed} is {found}")
+            self._app.progress.note(f"using {noun.called} {typed} ({found})")
         return found
 
     @staticmethod
@@ -77,7 +78,7 @@ class Names:
                 case [only]:
                     meant[name] = only
                 case []:
-                    how = advice(self._app, noun, name, near_to, *self._parents)
+                    how = advice(self._app, noun, name, near_to, *self._parents, asked=self._app.settings.asked)
                     meant[name] = NotFound(f"no {noun.called} is named {name!r}", **how)
                 case several:
                     listed = few(several, _LISTED)
@@ -91,17 +92,22 @@ def kept(raw: Raw) -> Kept:
     return {key: raw.get(key) for key in ("id", "archived_at", "created_at")}, name_of(raw)
 
 
-def advice(app: App, noun: Noun, typed: str, names: dict[str, str], *parents: str) -> dict[str, Any]:
-    """Return an error's hint: the nearest of `known` (name by id), or else the list."""
+def advice(
+    app: App, noun: Noun, typed: str, names: dict[str, str], *parents: str, asked: str | None = None
+) -> dict[str, Any]:
+    """Return an error's hint: the nearest of `names` (by id), or else the list; `asked` says what was looked at."""
+    profile = app.settings.profile
+    if app.flags.output == "json" and typed in _FIELDS:
+        return {"hint": "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"}
     names = {id: name for id, name in names.items() if id != typed}  # lists may be ahead
     by_name = {name.lower(): id for id, name in names.items()}
     near = ids.nearest(typed, names, most=3, alike=0.85)  # ids of a minute are half alike
     near_names = ids.nearest(typed.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
     if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
         words = " or ".join(f"{names[id]!r} ({id})" if names[id] else id for id in near)
-        return {"hint": f"did you mean {words}? {app.settings.asked}"}
+        return {"hint": f"did you mean {words}? ({asked or f'profile {profile}'})"}
     look = app.looking(*words_of(noun, "list", *parents))
-    return {"hint": f"to see what there is {app.settings.asked}", "next": look}
+    return {"hint": f"{asked or f'check the id and the profile ({profile})'}; list them", "next": look}
 
 
 def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, whole: bool = False) -> Iterator[Raw]:
@@ -144,12 +150,21 @@ def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None
 
 def read_named(app: App, noun: Noun, word: str, target: Target, *, fresh: bool = False) -> Raw:
     """Return the thing a word was taken for; `fresh` is that of `Client.get`. Raises NotFound if renamed."""
-    found = read(app, target, fresh=fresh)
+    try:
+        found = read(app, target, fresh=fresh)
+    except NotFound as error:
+        raise _listed(error, app, noun, target) from None
     names = {value for key in NAMES if (value := text(found_at(found, key)))}
     if names and word not in (target.id, *names):
         known_as = f"no {noun.called} is named {word!r}: {target.id} is named {name_of(found)!r} now"
         raise NotFound(known_as, hint="use the id", next=app.looking(*target.look))
     return found
+
+
+def _listed(error: NotFound, app: App, noun: Noun, target: Target) -> NotFound:
+    """Return the error for a missing thing, with the command that lists what is there."""
+    parents = target.look[len(words_of(noun, "get")) : -1]
+    return error.with_(hint=f"{error.hint}; list them", next=app.looking(*words_of(noun, "list", *parents)))
 
 
 def only_environment(app: App) -> str:

@@ -20,7 +20,7 @@ from qoder_cli.nouns.table import NOUNS, words_of
 from qoder_cli.settings.values import is_loopback, read_token
 
 LARGEST = 64 * 2**10  # bytes of a secret
-PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --env < FILE, or use --from-env VAR"
+PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --variable < FILE, or use --from-env VAR"
 _CREDENTIAL = NOUNS["vault credential"]
 _SET = ("auth", "display_name", "metadata")  # what of one can be set
 _SHORTEST_HIDDEN = 8  # characters; shorter ones occur in other words

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from qoder_cli.app import App
 from qoder_cli.base.model import Run
 from qoder_cli.nouns.agent import Model, Servers, Skills, Tools
 from qoder_cli.nouns.parts import (
@@ -20,7 +21,8 @@ from qoder_cli.nouns.parts import (
 )
 from qoder_cli.nouns.schema import NEEDED_THERE, SECRET, UNSET, ByType, Fields, Range, Short, Size, id_or_name
 from qoder_cli.nouns.table import noun
-from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, session_fields, session_row
+from qoder_cli.output.cells import Fields as Shown
+from qoder_cli.output.views import SESSION_COLUMNS, SESSION_FIRST, listed_session, session_fields, session_row
 
 
 class _SessionAgent(Fields):
@@ -126,21 +128,29 @@ class _Renewed(Fields):
     password: Annotated[str, SECRET]
 
 
+def _row(raw: dict[str, Any], app: App) -> Shown:
+    session = Run({**raw, "type": "session"})
+    if app.output.is_drawn:
+        name = app.known.standing_for(session.deployment_id)
+        return listed_session(session, name=name, is_wide=app.output.is_wide)
+    return session_row(app.named(session))
+
+
 noun(
     *("session", "sessions"),
     columns=" ".join(SESSION_COLUMNS),
     statuses="running idle rescheduling terminated",
     sample="sess_demo",
     archived="An archived session accepts no more messages; its events are kept.",
-    deleted="Its events are deleted too, so the outcome of its run is lost.",
+    deleted="The events of a session are deleted too, so the outcome of its run is lost.",
     has_name=False,
     takes_file=False,  # its fields may hold secrets
     moves=True,
-    arguments="runs",
+    arguments="sessions",
     found_by="qoder_cli.commands.session:found",
-    row=lambda raw: session_row(Run({**raw, "type": "session"})),
+    row=_row,
     first=SESSION_FIRST,
-    sheet=lambda raw, now: session_fields(Run(raw)),
+    sheet=lambda raw, app: session_fields(app.named(Run(raw))),
     kept={"agent": {}, "environment_id": "", "title": None, "status": "idle", "metadata": {}}
     | {"environment_variables": {}, "resources": [], "vault_ids": [], "deployment_id": None, "budget": None}
     | {"outcome_evaluations": [], "stats": {}, "usage": {}},

@@ -168,17 +168,18 @@ def fields(raw: Raw, columns: Sequence[str]) -> Fields:
     return shown
 
 
-def row_of(noun: Noun, columns: Sequence[str]) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
+def row_of(noun: Noun, columns: Sequence[str], app: App) -> tuple[Callable[[Raw], Fields], Sequence[str]]:
     """Return what makes a row, and its columns as they get room."""
-    if noun.row:
-        return noun.row, noun.first
+    row = noun.row
+    if row:
+        return lambda raw: row(raw, app), noun.first
     return (lambda raw: fields(raw, columns)), columns
 
 
-def sheet_of(noun: Noun, raw: Raw, *, now: float | None = None) -> Fields:
-    """Return all that a thing shows; `now`, unix seconds, dates a deployment's fires."""
+def sheet_of(noun: Noun, raw: Raw, app: App) -> Fields:
+    """Return all that a thing shows."""
     if noun.sheet:
-        return noun.sheet(raw, now)
+        return noun.sheet(raw, app)
     return fields(raw, (*noun.columns, *noun.more))
 
 
@@ -206,5 +207,5 @@ def show(app: App, noun: Noun, raw: Raw) -> None:
         return
     shown: Fields = {}
     if app.output.format == "table":
-        shown = sheet_of(noun, raw, now=app.client.server_now())
+        shown = sheet_of(noun, raw, app)
     app.output.record(shown, data=raw, id=str(raw.get("id")))

@@ -20,7 +20,7 @@ noun(
     more="description metadata created",
     numbered="version name description created",
     sample="release-notes",
-    deleted="All its versions are deleted.",
+    deleted="All versions of the skill are deleted.",
     named_by="_name",
     kept={"display_title": "", "source": "custom", "metadata": {}},
     dated="created_at updated_at",

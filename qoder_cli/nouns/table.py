@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple, cast
 
+from qoder_cli.app import App
 from qoder_cli.base.ids import NOT_OF_AN_ID, segment
 from qoder_cli.base.kinds import KINDS_OF_NOUNS
 from qoder_cli.base.model import text
@@ -120,9 +121,9 @@ class Noun:
     found_by: str = ""  # what returns ids, or errors, for words, where a noun has words of its own
     explained_by: str = ""  # what says more about one that is missing
     warned: Callable[[Raw], str] = _running  # what a question about one says besides
-    row: Callable[[Raw], dict[str, Any]] | None = None  # in a list, where it is more than its columns
+    row: Callable[[Raw, App], dict[str, Any]] | None = None  # in a list, where it is more than its columns
     first: tuple[str, ...] = ()  # those columns as they get room
-    sheet: Callable[[Raw, float | None], dict[str, Any]] | None = None  # the same of a single one, at a unix time
+    sheet: Callable[[Raw, App], dict[str, Any]] | None = None  # the same of a single one
     body: type[Fields] = Fields  # all that its creates and updates may hold
     in_file: type[Fields] | None = None  # what files may hold, where that is more
     bodies: Mapping[str, type[Fields]] = field(default_factory=dict)  # of operations that hold something else

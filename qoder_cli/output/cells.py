@@ -2,12 +2,25 @@
 
 from typing import Any, Literal, NamedTuple
 
-from qoder_cli.base.times import local_time, parse_timestamp, span
+from qoder_cli.base.times import coarse, local_time, parse_timestamp, span
 from qoder_cli.output.screen import inert
 
 
 class Id(NamedTuple):
     """An id; it may be shortened in a column of a terminal."""
+
+    text: str
+
+
+class Named(NamedTuple):
+    """The id of something with a name: the id in a pipe, in a column of a terminal the name."""
+
+    text: str
+    name: str
+
+
+class Beside(NamedTuple):
+    """A text that has a line of its own in a pipe only: a terminal shows it with another."""
 
     text: str
 
@@ -54,32 +67,45 @@ class Durations(NamedTuple):
 class Cell(NamedTuple):
     """Text for a terminal: pieces, each with the name of its style or an empty one.
 
-    Words may be cut to `least` columns, ids be shortened.
+    Words may be cut to `least` columns, ids be shortened. `more` is said of it where there is room. What is
+    `measured`, a time, tells rows apart, also where some happen to show the same.
     """
 
     pieces: tuple[tuple[str, str], ...]
     kind: Literal["whole", "words", "id"] = "whole"
     least: int = 0
+    more: str = ""
+    measured: bool = False
 
     @property
     def text(self) -> str:
         return "".join(text for text, _ in self.pieces)
 
+    @property
+    def full(self) -> str:
+        """The text, and what more there is to say."""
+        if self.more:
+            return f"{self.text} ({self.more})"
+        return self.text
+
 
 Fields = dict[str, Any]  # key -> str, number, one of the above, a list of them, or None
 
+ABSENT = "-"
 COLOURS = {"completed": "green", "active": "green", "failed": "red", "skipped": "yellow", "paused": "yellow"}
 _SIGNS = {"completed": "✓", "failed": "✗", "skipped": "–", "running": "…", "pending": "…"}
 _LETTERS = {"completed": "C", "failed": "F", "skipped": "S", "running": "R", "pending": "P"}
 _BARS = "▁▂▃▄▅▆▇█"
+_LEAST_NAME = 14  # columns
+WAITS = "waits for you"  # the status of a run that asks a person, and for how long it has
 
 
 def plain(value: Any) -> str:
     """Return a value as text for a pipe; `-` if it is absent."""
     match value:
         case None:
-            return "-"
-        case Id(text) | Moment(text) | Words(text) | Status(text):
+            return ABSENT
+        case Id(text) | Named(text) | Beside(text) | Moment(text) | Words(text) | Status(text):
             return inert(text)
         case Milliseconds(milliseconds):
             return f"{milliseconds / 1000:.3f}"
@@ -100,16 +126,18 @@ def cell(value: Any) -> Cell:
     match value:
         case Id(text):
             return Cell(((inert(text), ""),), "id")
+        case Named(text, name):
+            return Cell(((inert(name), ""),), "words", _LEAST_NAME, inert(text))
         case Words(text, least):
             return Cell(((inert(text), ""),), "words", least)
         case Moment(text, None, zone):
-            return _one(inert(local_time(text)), _elsewhere(text, zone))
+            return _one(inert(local_time(text)), _elsewhere(text, zone))._replace(measured=True)
         case Moment(text, now) if now is not None:
-            return _one(_ago(text, now))
+            return _one(_ago(text, now))._replace(measured=True)
         case Milliseconds(milliseconds):
-            return _one(span(milliseconds / 1000))
+            return _one(span(milliseconds / 1000))._replace(measured=True)
         case Status(word):
-            return Cell(((inert(word), COLOURS.get(word, "")),))
+            return Cell(((inert(word), _colour(word)),), measured=word.startswith(WAITS))
         case Outcomes(words):
             pieces = [("?", "") if word is None else (_SIGNS.get(word, "!"), COLOURS.get(word, "")) for word in words]
             return Cell((*pieces, ("  (newest →)", "dim")))
@@ -121,6 +149,10 @@ def cell(value: Any) -> Cell:
             return _one("-")
         case _:
             return _one(plain(value))
+
+
+def _colour(word: str) -> str:
+    return "yellow" if word.startswith(WAITS) else COLOURS.get(word, "")
 
 
 def has_time(value: Any) -> bool:
@@ -139,11 +171,8 @@ def _ago(text: str, now: float) -> str:
     seconds = now - moment.timestamp()
     if seconds < -60:  # further ahead than clocks differ
         return inert(local_time(text))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)}{unit} ago"
     if seconds >= 1:
-        return f"{int(seconds)}s ago"
+        return f"{coarse(seconds)} ago"
     return "now"
 
 

@@ -1,7 +1,7 @@
 """Print data in the chosen format: drawn, in columns, as JSON, or as ids."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -21,21 +21,44 @@ WIDE_SHOWS_ALL = "-o wide shows all"
 _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
 
 
+class News:
+    """What was printed of the items of a list that is looked at again and again."""
+
+    def __init__(self) -> None:
+        self._printed: dict[str, tuple[int, int]] = {}  # by the items' ids
+
+    def is_new(self, id: str, data: Any, line: str = "") -> bool:
+        """Return whether an item, as data and as a line, was not printed so; from now on it was."""
+        seen, now = self._printed.get(id), (hash(jsontext.dump(data)), hash(line))
+        self._printed[id] = now
+        # Ages change in a line that tells nothing new, and in data much that the line does not show.
+        return seen is None or (seen[0] != now[0] and (seen[1] != now[1] or not line))
+
+
 class Output:
-    """Prints one object or a list; `is_wide` is a table of every column."""
+    """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere.
+
+    Of lists only these `columns` are shown, if any, and only the `news`, if they are looked at again. `on_shortened`
+    hears of ids of which a table shows only a part.
+    """
 
     def __init__(self, screen: Screen, format: Format) -> None:
         self.screen = screen
         self.is_wide = format == "wide"
-        self.format = "table" if self.is_wide else format
+        self.is_pretty = format == "pretty"
+        self.format = "table" if self.is_wide or self.is_pretty else format
+        self.columns: Sequence[str] | None = None
+        self.news: News | None = None
+        self.on_shortened: Callable[[Sequence[str]], None] = lambda ids: None
 
     @property
     def is_json(self) -> bool:
-        return self.format in ("json", "jsonl")
+        """Whether it prints whole objects: as JSON, or as YAML with the same data."""
+        return self.format in ("json", "jsonl", "yaml")
 
     @property
     def is_drawn(self) -> bool:
-        return self.format == "table" and self.screen.is_terminal
+        return self.format == "table" and (self.screen.is_terminal or self.is_pretty)
 
     @property
     def indent(self) -> int | None:
@@ -51,6 +74,10 @@ class Output:
                 text = self.document(fields if data is None else data) + "\n"
             case "jsonl":
                 text = self.line(fields if data is None else data)
+            case "yaml":
+                from qoder_cli.output.yamltext import document
+
+                text = document(fields if data is None else data)
             case "id":
                 text = inert(id) + "\n"
             case _:
@@ -85,29 +112,34 @@ class Output:
         return jsontext.dump(value, ascii_only=self._ascii_only) + "\n"
 
     def footer(self, values: Iterable[Any], *more: str) -> str:
-        """Return the faint line below a drawing: its times' zone, and more."""
+        """Return the faint lines below a drawing: more, and its times' zone. They break between notes, or at words."""
         from qoder_cli.output.cells import has_time
+        from qoder_cli.output.grid import columns, wrapped
 
         zone = [f"times are local ({local_zone_name()})"] if any(map(has_time, values)) else []
-        notes = " · ".join([*zone, *more])
-        if notes:
-            return self.screen.styled(notes, "dim") + "\n"
-        return ""
+        lines: list[str] = []
+        for note in [*zone, *more]:
+            pieces = wrapped(note, terminal_width())
+            if lines and columns(joined := f"{lines[-1]} · {note}") <= terminal_width():
+                lines[-1], pieces = joined, []
+            lines += pieces
+        return "".join(self.screen.styled(line, "dim") + "\n" for line in lines)
 
     @property
     def _ascii_only(self) -> bool:
         return sys.platform == "win32" and not self.screen.is_terminal  # another code page
 
     def _sheet(self, fields: "Fields") -> str:
-        from qoder_cli.output.cells import plain
+        from qoder_cli.output.cells import Beside, plain
 
         lines = [
             (key, value)
             for key, values in fields.items()
             for value in (values if isinstance(values, list) else [values])
         ]
-        if not self.screen.is_terminal:
+        if not self.is_drawn:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
+        lines = [(key, value) for key, value in lines if not isinstance(value, Beside)]
         return self._drawn_sheet(lines) + self.footer(value for _, value in lines)
 
     def _drawn_sheet(self, lines: Sequence[tuple[str, Any]]) -> str:
@@ -119,8 +151,8 @@ class Output:
         drawn, before = "", ""
         for name, (_, value) in zip(names, lines, strict=True):
             shown = cell(value)
-            pieces = wrapped(shown.text, terminal_width() - width)
-            if len(pieces) == 1:
+            pieces = wrapped(shown.full, terminal_width() - width)
+            if len(pieces) == 1 and not shown.more:
                 pieces = ["".join(self.screen.styled(text, style) for text, style in shown.pieces)]
             for piece in pieces:
                 label = "" if name == before else name
@@ -139,11 +171,12 @@ class Rows(Generic[T]):
     """A list printed batch by batch, in constant memory, in a `with` block.
 
     JSON is one array, begun with the first batch, at the latest at the end, and closed if
-    the block ends well; an error leaves it open. In a pipe a table is tab-separated,
+    the block ends well; an error leaves it open. YAML is a list, an item for each. In a pipe a table is tab-separated,
     without header; an absent field is `-`. On a terminal the first batch fixes the columns.
 
     `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
-    `first` are the fields in the order they get room; `remedy` says what shows the rest.
+    `first` are the fields in the order they get room; `remedy` says what shows the rest. Those that `may_go` go
+    for room where they are the same in every row, and are said below: where they are no longer, the columns begin anew.
     """
 
     output: Output
@@ -153,8 +186,10 @@ class Rows(Generic[T]):
     id: str = "id"
     first: Sequence[str] | None = None
     remedy: str = WIDE_SHOWS_ALL
+    may_go: Collection[str] = ()
     _begun: bool = False
     _grid: "Grid | None" = None
+    _all_rows: str = "every row"
     _times: list[Any] = field(default_factory=list)  # one of those shown, if any
 
     def __enter__(self) -> Self:
@@ -167,15 +202,21 @@ class Rows(Generic[T]):
         if self.output.format == "json":
             before = "\n" if self._begun and self.output.indent else ""
             end = ("" if self._begun else "[") + before + "]\n"
+        elif self.output.format == "yaml":
+            end = "" if self._begun else "[]\n"
         elif self._grid is not None:
-            end = self.output.footer(self._times, *self._grid.left_out(self.remedy))
+            same = self._grid.same(self._all_rows)
+            end = self.output.footer(self._times, *same, *self._grid.left_out(self.remedy))
         if end:
             self.output.screen.write(end)
 
     def show(self, batch: Sequence[T]) -> None:
-        if batch:
-            self.output.screen.write(self._text(batch))
+        if batch and (text := self._text(batch)):
+            self.output.screen.write(text)
             self._begun = True
+            if self._grid is not None and (shortened := list(dict.fromkeys(self._grid.shortened))):
+                self._grid.shortened.clear()
+                self.output.on_shortened(shortened)
 
     def _text(self, batch: Sequence[T]) -> str:
         from qoder_cli.output.cells import plain
@@ -184,15 +225,34 @@ class Rows(Generic[T]):
             case "json":
                 array = self.output.document([self.data(item) for item in batch])
                 return ("," if self._begun else "[") + array[1:].removesuffix("]").removesuffix("\n")
+            case "yaml":
+                from qoder_cli.output import yamltext
+
+                return "".join([yamltext.item(self.data(item)) for item in batch])
             case "jsonl":
-                return "".join([self.output.line(self.data(item)) for item in batch])
+                lines = [self.output.line(self.data(item)) for item in batch]
             case "id":
                 ids = (self.fields(item).get(self.id) for item in batch)
-                return "".join(plain(each) + "\n" for each in ids if each)
-        rows = map(self.fields, batch)
-        if self.output.is_drawn:
-            return self._drawn(list(rows))
-        return "".join("\t".join(map(plain, row.values())) + "\n" for row in rows)
+                lines = [plain(each) + "\n" if each else "" for each in ids]
+            case _ if self.output.is_drawn:
+                rows = [self._row(item) for item in batch if self._is_news(item)]
+                return self._drawn(rows) if rows else ""
+            case _:
+                lines = ["\t".join(map(plain, self._row(item).values())) + "\n" for item in batch]
+        if self.output.news is not None:
+            lines = [line for item, line in zip(batch, lines, strict=True) if self._is_news(item, line)]
+        return "".join(lines)
+
+    def _row(self, item: T) -> "Fields":
+        row = self.fields(item)
+        if self.output.columns is None:
+            return row
+        return {name: row.get(name) for name in self.output.columns}
+
+    def _is_news(self, item: T, line: str = "") -> bool:
+        if self.output.news is None:
+            return True
+        return self.output.news.is_new(str(self.fields(item).get(self.id)), self.data(item), line)
 
     def _drawn(self, rows: "Sequence[Fields]") -> str:
         from qoder_cli.output.cells import cell, has_time
@@ -200,10 +260,18 @@ class Rows(Generic[T]):
 
         cells = [[cell(value) for value in row.values()] for row in rows]
         header = ""
+        if self._grid is not None and not self._grid.goes_on(cells):
+            self._all_rows = "these rows"
+            header = self.output.footer((), *self._grid.same(self._all_rows))
+            self._grid = None
         if self._grid is None:
-            first = None if self.output.is_wide else self.first
+            first = self.output.columns or self.first
+            if self.output.is_wide:
+                first = None
+            # What was chosen is shown, even if it says the same in every row.
+            may_go = () if self.output.columns else self.may_go
             styled = self.output.screen.styled
-            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled)
-            header = self._grid.header()
+            self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled, may_go=may_go)
+            header += self._grid.header()
         self._times = self._times or [value for row in rows for value in row.values() if has_time(value)][:1]
         return header + "".join(map(self._grid.row, cells))

@@ -1,10 +1,11 @@
 """Fit text into a terminal's columns (a character may take two); draw tables."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise, takewhile
 
-from qoder_cli.output.cells import Cell
+from qoder_cli.base.tokens import shortened
+from qoder_cli.output.cells import ABSENT, Cell
 
 ELLIPSIS = "…"
 GAP = "  "
@@ -12,6 +13,7 @@ _SHORTEST_ID = 13  # columns: the kind, seven characters and the ellipsis
 _LONGEST_SHORT_ID = 20  # columns
 _TELLING_WORDS = 28  # columns, in which the type of an error stands
 _SHORTEST_WORDS = 8  # columns, if even the least has no room
+_LONGEST_SAME = 200  # characters of what is said once for all rows
 
 Styled = Callable[[str, str], str]  # text, style name or "" -> styled text
 
@@ -98,8 +100,9 @@ class Grid:
     """The columns of a table.
 
     `first` is the order in which they get room; without it all are shown whole.
-    For room, ids are shortened and words cut before a column goes. Nothing else
-    is cut: a value wider than its column moves the rest of its line.
+    For room, of the columns `may_go` those go first that say the same in every row;
+    then ids are shortened and words cut, before a column that tells rows apart goes.
+    Nothing else is cut: a value wider than its column moves the rest of its line.
     """
 
     def __init__(
@@ -110,13 +113,19 @@ class Grid:
         width: int,
         first: Sequence[str] | None,
         styled: Styled,
+        may_go: Collection[str] = (),
     ) -> None:
         self._styled = styled
+        self._same: dict[int, Cell] = {}  # columns that went, and what they say in every row
         self._columns = [_Column(name, cells) for name, *cells in zip(names, *rows, strict=True)]
         self._shown = list(range(len(names)))
         self._has_cut = False
+        self.shortened: list[str] = []  # ids
         if first is not None:
-            self._fit([names.index(name) for name in first], width)
+            order = [names.index(name) for name in first]
+            if len(rows) > 1:
+                self._drop_same(order, {names.index(name) for name in may_go}, rows, width)
+            self._fit([n for n in order if n not in self._same], width)
         else:
             for column in self._columns:
                 column.width = column.wanted
@@ -131,6 +140,8 @@ class Grid:
             may_be_cut = cell.kind == "words" or (cell.kind == "id" and column.width < column.wanted)
             if length > column.width and may_be_cut:
                 self._has_cut = True
+                if cell.kind == "id":
+                    self.shortened.append(cell.text)
                 drawn.append(column.cut(cell))
             else:
                 styled = "".join(self._styled(text, style) for text, style in cell.pieces)
@@ -139,11 +150,41 @@ class Grid:
 
     def left_out(self, remedy: str) -> list[str]:
         """Return the notes on hidden columns and on what was cut."""
-        hidden = [column.header for n, column in enumerate(self._columns) if n not in self._shown]
+        hidden = [
+            column.header for n, column in enumerate(self._columns) if n not in self._shown and n not in self._same
+        ]
         notes = [f"hidden: {', '.join(hidden)}"] if hidden else []
         if hidden or self._has_cut:
             return [*notes, remedy]
         return []
+
+    def goes_on(self, rows: Sequence[Sequence[Cell]]) -> bool:
+        """Return whether columns that went say in more rows what they said."""
+        return all(cells[n] == cell for cells in rows for n, cell in self._same.items())
+
+    def same(self, rows: str) -> list[str]:
+        """Return what was left out because it says the same in all `rows`; empty if it said nothing."""
+        said = [
+            f"{self._columns[n].header} {shortened(cell.full, _LONGEST_SAME)}"
+            for n, cell in sorted(self._same.items())
+            if cell.text != ABSENT
+        ]
+        if said:
+            return [f"{', '.join(said)} in {rows}"]
+        return []
+
+    def _drop_same(
+        self, order: Sequence[int], may_go: Collection[int], rows: Sequence[Sequence[Cell]], width: int
+    ) -> None:
+        """Leave out what tells no row from another, the least important first, until all the rest fits whole."""
+        wanted = sum(self._columns[n].wanted + len(GAP) for n in order) - len(GAP)
+        for n in reversed(order[1:]):
+            if wanted <= width:
+                return
+            first = rows[0][n]
+            if n in may_go and not first.measured and all(cells[n] == first for cells in rows):
+                self._same[n] = first
+                wanted -= self._columns[n].wanted + len(GAP)
 
     def _fit(self, order: Sequence[int], width: int) -> None:
         """Choose the columns that fit; the first always does. Words get what is left.

@@ -100,7 +100,7 @@ class Listing(Generic[T]):
         if self._objects.ignored:
             progress.warn(f"ignored {self._objects.ignored} items in the server's list that are not objects")
         if self.left_out:
-            progress.note(f"note: {self.shown} shown, {self.left_out}; --all shows them", always=True)
+            progress.note(f"note: showing {self.shown}, {self.left_out}; use --all to see the rest", always=True)
         elif not self.shown:
             progress.note(f"note: {none}")
 

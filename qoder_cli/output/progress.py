@@ -37,6 +37,7 @@ class Progress:
         self._line: _StatusLine | None = None  # while it shows
         self._status: Callable[[], str] = str
         self._began = self._printed_at = 0.0
+        self._held: list[str] | None = None
 
     def draw(self, board: "Board", *, moves: bool) -> None:
         """Draw a board, for a width and a height, above the status line; unless it `moves`, print changes."""
@@ -53,6 +54,21 @@ class Progress:
             yield
         finally:
             self._line.start()
+
+    @contextmanager
+    def held(self) -> Iterator[list[str]]:
+        """Hold back in this block what would be printed, and yield it; print it if the block fails."""
+        before, self._held = self._held, []
+        held = self._held
+        try:
+            yield held
+        except BaseException:
+            self._held = before
+            for text in held:
+                self._print(text)
+            raise
+        finally:
+            self._held = before
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Print one line, `always` or unless quiet."""
@@ -106,6 +122,9 @@ class Progress:
             self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
     def _print(self, text: str) -> None:
+        if self._held is not None:
+            self._held.append(text)
+            return
         self._printed_at = self._clock.monotonic()
         if self._line is None:
             self._screen.tell(text + "\n")

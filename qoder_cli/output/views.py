@@ -1,19 +1,32 @@
 """The fields that runs, sessions and deployments show."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import Deployment, Resource, Run, array, mapping, text
-from qoder_cli.base.outcome import GOING, Standing, evaluations, standing, waits_for_answer
-from qoder_cli.base.times import parse_timestamp
+from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
+from qoder_cli.base.outcome import Standing, evaluations, standing, waits_for_answer
+from qoder_cli.base.times import coarse, parse_timestamp
 from qoder_cli.base.tokens import shortened
-from qoder_cli.output.cells import Durations, Fields, Id, Milliseconds, Moment, Outcomes, Status, Words
+from qoder_cli.output.cells import (
+    WAITS,
+    Beside,
+    Durations,
+    Fields,
+    Id,
+    Milliseconds,
+    Moment,
+    Named,
+    Outcomes,
+    Status,
+    Words,
+)
 
 T = TypeVar("T")
 _RESERVED = "cas_config"  # the older servers' own key in metadata (help/pages/api.md#deployments)
 LONGEST_MESSAGE = 200  # characters of a deployment's first message
+_LONGEST_WHY = 100  # columns that an error gets before what is less important
 
 
 def run_fields(run: Run) -> Fields:
@@ -25,7 +38,7 @@ def run_fields(run: Run) -> Fields:
         status_from = "session" if run.session_id else "run"
     return {
         "id": _id(run.raw.get("id")),  # a list may hold anything
-        "deployment": _id(run.deployment_id),
+        "deployment": _deployment(run.deployment_id, run.deployment_name),
         "status": _text(Status, run.status),
         "adopted": "yes" if run.adopted else None,
         "status_from": status_from,
@@ -42,6 +55,7 @@ def run_fields(run: Run) -> Fields:
         "completed": _moment(run.completed_at),
         "duration": None if run.duration_ms is None else Milliseconds(run.duration_ms),
         "credits": run.credits,
+        "deployment_name": _text(Beside, run.deployment_name),
     }
 
 
@@ -54,7 +68,7 @@ def turn_fields(session: Run) -> Fields:
         "title": text(session.raw.get("title")),
         **{name: fields[name] for name in known},
         "created": _moment(session.raw.get("created_at")),
-        **{name: fields[name] for name in ("completed", "credits")},
+        **{name: fields[name] for name in ("completed", "credits", "deployment_name")},
     }
 
 
@@ -72,8 +86,10 @@ def evaluation_fields(session: dict[str, Any]) -> Fields:
 # In a pipe, in this order; only ever appended.
 RUN_COLUMNS = (
     *("id", "status", "deployment", "triggered", "duration", "error_type", "trigger", "session"),
-    "requires_action",
+    *("requires_action", "deployment_name"),
 )
+# What --columns may choose: `error` has both the type and the message.
+RUN_CHOICES = (*RUN_COLUMNS, "error")
 # In the order in which they get room on a terminal.
 RUN_FIRST = ("id", "status", "deployment", "triggered", "duration", "error", "trigger", "session")
 
@@ -84,31 +100,38 @@ def run_row(run: Run) -> Fields:
     return {name: fields[name] for name in RUN_COLUMNS}
 
 
-def listed_run(run: Run, *, now: float, names: Mapping[str, str], is_wide: bool) -> Fields:
+def listed_run(run: Run, *, now: float, name: str | None, is_wide: bool, tells_why: bool = False) -> Fields:
     """Return a run as a row of a list on a terminal at `now` (unix seconds).
 
-    `names` are deployments', by id. If `is_wide`, it has local times and the deployment's id.
+    `name` stands for its deployment's id, if there is one. If `is_wide`, it has local times and that id. If it
+    `tells_why`, its error needs room before what comes after it.
     """
-    row = run_row(run)
-    name = names.get(run.deployment_id or "")
+    row = with_name(run_row(run), run.deployment_id, name, is_wide=is_wide)
     triggered = row["triggered"]
     since = parse_timestamp(triggered and triggered.text)
     if since and run.status in GOING and row["duration"] is None:
         row["duration"] = Milliseconds(max(0, round(1000 * (now - since.timestamp()))))
     error = ": ".join(filter(None, (run.error_type, run.error_message)))
-    if waits_for_answer(run):
-        error = "waits for an answer"
     return {
         "id": row["id"],
-        "status": row["status"],
-        "deployment": _text(Words, name, least=14) or row["deployment"],
+        "status": waiting_status(run, now) or row["status"],
+        "deployment": row["deployment"],
         "triggered": triggered if is_wide or triggered is None else triggered._replace(now=now),
         "duration": row["duration"],
-        "error": _text(Words, error, least=12),
+        "error": _text(Words, error, least=_LONGEST_WHY if tells_why else 12),
         "trigger": row["trigger"],
         "session": row["session"],
-        **({"deployment_id": row["deployment"]} if is_wide else {}),
+        **({"deployment_id": row["deployment_id"]} if is_wide else {}),
     }
+
+
+def waiting_status(run: Run, now: float) -> Status | None:
+    """Return what is said of a run that waits for a person, and how long it has; None if it does not."""
+    if not waits_for_answer(run):
+        return None
+    if run.asks_since is None:
+        return Status(WAITS)
+    return Status(f"{WAITS} {coarse(now - run.asks_since)}")
 
 
 def missing_row(typed: str, word: str) -> Fields:
@@ -183,8 +206,11 @@ def deployment_row(deployment: Deployment) -> Fields:
 
 
 # As those of a run.
-SESSION_COLUMNS = ("id", "title", "status", "agent", "deployment", "environment", "credits", "created")
-SESSION_FIRST = ("id", "title", "status", "created", "agent", "deployment", "credits", "environment")
+SESSION_COLUMNS = (
+    *("id", "title", "status", "agent", "deployment", "environment", "credits", "created"),
+    "deployment_name",
+)
+SESSION_FIRST = ("id", "title", "status", "deployment", "created", "agent", "credits", "environment")
 
 
 def session_fields(session: Run) -> Fields:
@@ -211,15 +237,22 @@ def session_fields(session: Run) -> Fields:
         "created": _moment(raw.get("created_at")),
         "updated": _moment(raw.get("updated_at")),
         "archived": _moment(raw.get("archived_at")),
+        "deployment_name": turn["deployment_name"],
     }
 
 
 def session_row(session: Run) -> Fields:
-    """Return a session as a row of a list; columns are only ever appended."""
+    """Return a session as a row of a list in a pipe."""
     fields = session_fields(session)
     return {name: fields[name] for name in SESSION_COLUMNS}
 
 
+def listed_session(session: Run, *, name: str | None, is_wide: bool) -> Fields:
+    """Return a session as a row of a list on a terminal; `name` and `is_wide` are as for a run."""
+    return with_name(session_row(session), session.deployment_id, name, is_wide=is_wide)
+
+
+RESOURCE_COLUMNS = ("id", "type", "what", "mount", "created")
 RESOURCE_FIRST = ("id", "what", "mount", "type", "created")
 
 
@@ -298,6 +331,21 @@ def _text(kind: Callable[..., T], value: Any, **look: int) -> T | None:
 
 
 _id, _moment = partial(_text, Id), partial(_text, Moment)
+
+
+def with_name(row: Fields, id: str | None, name: str | None, *, is_wide: bool) -> Fields:
+    """Return a row for a terminal: with the name that stands for a deployment's id, if `is_wide` with that too."""
+    row = {**row, "deployment": _deployment(id, name) or row["deployment"]}
+    del row["deployment_name"]
+    if is_wide:
+        row["deployment_id"] = _id(id)
+    return row
+
+
+def _deployment(id: str | None, name: str | None) -> Id | Named | Words | None:
+    if id and name:
+        return Named(id, name)
+    return _id(id) or _text(Words, name)
 
 
 def recent_fields(runs: Sequence[Run]) -> Fields:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import (
@@ -18,6 +19,8 @@ from qoder_cli.base.errors import (
 from qoder_cli.base.model import text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.times import Deadline
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import Printed
 from qoder_cli.runs.ending import (
@@ -49,10 +52,17 @@ def not_started(typed: str) -> Ended:
 
 def printed(app: App, count: int) -> Printed[Ended]:
     """Return a printer for `count` runs."""
-    row = Ended.drawn_row if app.output.is_drawn else Ended.row
+
+    def row(item: Ended) -> Fields:
+        if app.output.is_drawn:
+            return item.drawn_row(app)
+        return item.named(app).row()
+
+    def data(item: Ended) -> dict[str, Any]:
+        return item.named(app).as_json()
+
     remedy = "qoder run get shows all of a run"
-    rows = Rows[Ended](app.output, fields=row, data=Ended.as_json, first=_FIRST, remedy=remedy)
-    return Printed(rows, app.progress, count)
+    return Printed(Rows[Ended](app.output, fields=row, data=data, first=_FIRST, remedy=remedy), app.progress, count)
 
 
 def asks_more(wanted: Wanted, item: Ended) -> bool:
@@ -87,17 +97,27 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
     """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later."""
     polled, now = PolledRun(observer), wanted._replace(result=False)
+    observer.asks_a_person = wanted.on_ask == "prompt"
     try:
         deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
         poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))
         wait = Wait(app, poller, streams, deadline, on_ask=at_ask(app, wanted, deadline))
-        wait.until_over([polled], lambda: polled.printed or "waiting")  # its id is in the line above
+        wait.until_over([polled], partial(_status, polled))  # its id is in the line above
         [ended] = leave_runs([read_more(app, item_of(polled, app), now)], app)
+        if ended.found is not None and not ended.found.is_session:
+            remember_runs(app.store, app.settings, [ended.found])  # its session may not have been known before
     except Signalled as signalled:
         [ended] = leave_runs([interrupted(polled, signalled, now, app)], app)
     if wanted.result:
         return ended.with_(with_message=True)
     return ended
+
+
+def _status(polled: PolledRun) -> str:
+    """Return what the line of a wait says, in front of the time so far."""
+    if polled.observer.asks_in > 0:
+        return f"{polled.stands};"
+    return polled.stands or "waiting"
 
 
 def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer], QoderError | None]:

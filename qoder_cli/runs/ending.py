@@ -92,14 +92,24 @@ class Ended(Result[Run]):
             return missing_row(without_tokens(self.typed), self.word)
         return run_row(self.found)
 
-    def drawn_row(self) -> "Fields":
-        """Return the row for a terminal, with the deployment as it was typed."""
-        from qoder_cli.output.cells import Words
+    def drawn_row(self, app: App) -> "Fields":
+        """Return the row for a terminal, with the deployment as it was typed, or by the name that stands for it."""
+        from qoder_cli.output.views import waiting_status, with_name
 
-        names_run = self.found is None or self.typed.startswith(("drun_", "sess_")) or self.typed.endswith("last")
-        if names_run:
-            return self.row()
-        return {**self.row(), "deployment": Words(self.typed)}
+        row, run, is_wide = self.row(), self.found, app.output.is_wide
+        if run is None:
+            return with_name(row, None, None, is_wide=is_wide)
+        name = app.known.standing_for(run.deployment_id)
+        if not self.typed.startswith(("drun_", "sess_", "dep_")) and not self.typed.endswith("last"):
+            name = self.typed
+        row["status"] = waiting_status(run, app.client.server_now()) or row["status"]
+        return with_name(row, run.deployment_id, name, is_wide=is_wide)
+
+    def named(self, app: App) -> "Ended":
+        """Return this with its deployment's name, if this machine has seen it."""
+        if self.found is None:
+            return self
+        return self.with_(found=app.named(self.found))
 
 
 def naming(run: Run, run_state: RunState) -> dict[str, Any]:
@@ -134,14 +144,17 @@ def ending_error(run: Run, app: App) -> QoderError | None:
         case Exit.RUN_SKIPPED:
             return RunSkipped(
                 f"run {run.id} was skipped: too many runs of this deployment at once",
-                hint="start it again when another run finishes",
+                hint="start a new run when another one has finished",
                 **about,
             )
     if run.session_id:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
         setup = app.looking("deploy", "get", run.deployment_id)
-        about |= {"hint": "correct what it names, and start it again; to see the deployment's setup", "next": setup}
+        about |= {
+            "hint": "fix the problem named in the error, then start a new run; to see the deployment's setup",
+            "next": setup,
+        }
     return RunFailed(_failure(run, app), **about)
 
 
@@ -185,11 +198,15 @@ def unanswered(
     if (run := observer.run) is None or wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":
+        if run.session_id and isinstance(app.tracked.typed, str):  # of several, each is told of by itself
+            from qoder_cli.sessions.numbering import list_waiting
+
+            list_waiting(app, run.session_id, run.id)
         return needs_answer(run, app)
-    from qoder_cli.sessions.question import prompted
+    from qoder_cli.sessions.deciding import prompted
 
     try:
-        if not (run.session_id and prompted(app, run.session_id, left=left).goes_on):
+        if not (run.session_id and prompted(app, run.session_id, run=run, left=left)):
             return needs_answer(run, app)
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)
@@ -207,10 +224,16 @@ def unanswered(
 _TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
 
 
-def timed_out(run_id: str, run: Run | None, timeout: float | None) -> WaitTimeout:
-    """Return the error that waiting timed out (in seconds; 0 means one read)."""
+_SILENT = 60.0  # seconds after which what was heard last may be over
+
+
+def timed_out(run_id: str, run: Run | None, timeout: float | None, silence: float = 0.0) -> WaitTimeout:
+    """Return the error that waiting timed out (in seconds; 0 means one read), after so many seconds of silence."""
     when = f"timed out after {span(timeout)}; " if timeout else ""
     what = f"{when}{noun(run_id)} {run_id}"
+    if run and run.status and silence > _SILENT:
+        what += f" was {run.status} when it was last heard of, {span(silence)} ago"
+        return WaitTimeout(what, hint="to resume waiting", run_state="unknown")
     if run and run.status:
         return WaitTimeout(f"{what} is still {run.status}", hint="to resume waiting", run_state="going")
     return WaitTimeout(f"{what} may be running: nothing was heard of it", run_state="unknown")

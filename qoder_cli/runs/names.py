@@ -74,7 +74,7 @@ def _whole(typed: str, app: App) -> str | QoderError:
         return typed
     if len(seen) > 1:
         return UsageError(f"{typed!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the whole id")
-    app.progress.note(f"{typed} is {seen[0]}")
+    app.progress.note(f"using run {seen[0]}")
     return seen[0]
 
 
@@ -152,10 +152,10 @@ class _Finder:
         try:
             session = read_session(self._app.client, id)
         except NotFound as error:
-            raise error.about(f"session {id}") from None
+            raise error.with_(hint=f"{error.hint}; list them: qoder session list").about(f"session {id}") from None
         if text(session.get("deployment_id")) is None:
             why = f"session {id} does not belong to a deployment, so it has no run"
-            raise NotFound(why, hint=f"use qoder session; {self._app.settings.asked}")
+            raise NotFound(why, hint=f"use qoder session ({self._app.settings.asked})")
         return session
 
     def _look_in_deployment(self, deployment_id: str, sessions: dict[str, float | None]) -> None:

@@ -1,5 +1,6 @@
 """Read one run until its ending is known, with as few requests as possible."""
 
+import math
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -10,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping
+from qoder_cli.base.model import GOING, Run, mapping
 from qoder_cli.base.outcome import (
     ASKS_FOR,
     FINAL,
-    GOING,
     SESSION_DELETED,
     Ending,
     Standing,
@@ -56,7 +56,11 @@ class Observer:
     be.
     `is_fresh`: a run that the server does not show may not have reached every replica yet. A session's turn is observed
     by the `state` of the session, which has a judge; it is asked for by its own id.
+    `asks_a_person`: somebody is there to be asked, so an ask counts since its own time, not since it was seen, and is
+    looked for more often where a status does not show it.
     """
+
+    asks_a_person = False
 
     def __init__(
         self,
@@ -75,6 +79,8 @@ class Observer:
         self._client = client
         self.state = state or SessionState(Log(client, ""), Story())
         self._going_since: float | None = None
+        self._rest_heard = False  # whether its session was heard to rest, and not read since
+        self._replied_at = -math.inf  # when an ask was last assumed to be answered
         self._warned: set[str] = set()
         self.run: Run | None = None
         self.ended = False
@@ -89,8 +95,21 @@ class Observer:
     @property
     def asks_since(self) -> float | None:
         """Since when the agent has waited for an answer, by the monotonic clock; None if it does not."""
-        asks = self.state.asks
-        return asks[1] if asks and not self.ended else None
+        if self.state.asks is None or self.ended:
+            return None
+        asks, seen = self.state.asks
+        if not self.asks_a_person or asks.since is None:
+            return seen
+        began = self._client.clock.monotonic() - (self._client.server_now() - asks.since)
+        return min(max(began, self._replied_at), seen)
+
+    @property
+    def asks_in(self) -> float:
+        """The seconds until a person is to be asked, unless the agent goes on by itself; 0 if nobody is, or now."""
+        since = self.asks_since
+        if since is None or not self.asks_a_person:
+            return 0.0
+        return max(since + ASKS_FOR - self._client.clock.monotonic(), 0.0)
 
     @property
     def needs_answer(self) -> bool:
@@ -101,6 +120,11 @@ class Observer:
     def forget_asks(self) -> None:
         """Assume that the ask was answered: if it still stands, it counts as new."""
         self.state.asks = None
+        self._replied_at = self._client.clock.monotonic()
+
+    def note_rest(self) -> None:
+        """Take note that its session was heard to rest, perhaps to ask."""
+        self._rest_heard = True
 
     def look(self, *, within: float | None = None, retry: bool = False) -> Run:
         """Read what tells whether the run has ended, `within` seconds a request. Raises ApiError.
@@ -210,7 +234,7 @@ class Observer:
         try:
             answer = self._client.get(f"/deployment_runs/{segment(self.run_id)}", within=within, retry=retry)
         except NotFound as error:
-            hint = f"list what there is: qoder run list; {error.hint}"
+            hint = f"{error.hint}; list them: qoder run list"
             raise error.with_(hint=hint).about(f"run {self.run_id}") from None
         run = Run.read(answer)
         if run is None or run.id != self.run_id:
@@ -265,11 +289,16 @@ class Observer:
             self._going_since = now
         state = self._session_of(run)
         due = max(self._going_since, state.checked) + DISAGREEMENT_AFTER
-        if state.asks and state.asks[1] + ASKS_FOR > state.checked:
-            due = min(due, state.asks[1] + ASKS_FOR)
+        if self.asks_a_person:
+            due = max(self._going_since, state.checked) + ASKS_FOR
+        since = self.asks_since
+        if since is not None and since + ASKS_FOR > state.checked:
+            due = min(due, since + ASKS_FOR)
+        if self._rest_heard and self.asks_a_person:
+            due = now
         if now < due or not run.session_id:
             return
-        state.checked = now
+        state.checked, self._rest_heard = now, False
         try:
             read_story(state.log, state.story, within=within, retry=retry, whole=True)
         except ApiError:

@@ -116,6 +116,13 @@ class PolledRun:
     def is_over(self) -> bool:
         return self.error is not None or self.observer.ended
 
+    @property
+    def stands(self) -> str:
+        """How it stands, in words that may change with the time."""
+        if (left := self.observer.asks_in) > 0:
+            return f"asks in {math.ceil(left)} s, unless it continues by itself"
+        return self.printed
+
     def begin(self, now: float) -> None:
         self.began = self.contact.heard_at = now
         self.printed = (self.run and self.run.status) or ""
@@ -312,7 +319,8 @@ class Wait:
         """Take in a reading: end the wait for its run, or say how it stands."""
         polled, error = reading.polled, reading.error
         if reading.is_last:
-            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout))
+            silence = self.app.clock.monotonic() - polled.contact.heard_at
+            self._end(polled, timed_out(polled.observer.run_id, polled.run, self.deadline.timeout, silence))
             return
         self._note_time()
         now = self.app.clock.monotonic()
@@ -327,10 +335,10 @@ class Wait:
             return
         if polled.is_over or not is_first or len(self.runs) <= FEW:  # not a line for each of a thousand
             stands = polled.run.status or polled.run.error_type or ""
-            if polled.observer.asks_since:
+            if polled.observer.asks_since is not None:
                 stands = "waits for an answer"
             if polled.is_news(stands):
-                self.app.progress.change(f"{polled.name} {stands}")
+                self.app.progress.change(f"{polled.name} {polled.stands}")
         if polled.observer.needs_answer and (unanswered := self.on_ask(polled.observer)):
             self._end(polled, unanswered)
 
@@ -375,6 +383,7 @@ class Wait:
         session_id, is_quick = self.streams.receive(news)
         for polled in self.going:
             if session_id and polled.session_id == session_id:
+                polled.observer.note_rest()
                 polled.wake(self.app.clock.monotonic(), is_quick=is_quick)
 
     def _note_time(self, meant: float = 0.0) -> None:

@@ -1,5 +1,7 @@
 """The API of the service, strictly as documented, without I/O."""
 
+import json
+import secrets
 from collections.abc import Iterator
 from email.utils import formatdate
 from functools import lru_cache
@@ -14,6 +16,10 @@ from qoder_cli.sandbox.wire import BASE_PATH, BLOBS, Refusal, Request, WireRespo
 from qoder_cli.sandbox.world import World
 
 FORBIDDEN_TOKEN = "pt-sandbox-forbidden"  # accepted as a token, allowed to do nothing
+
+EXCHANGE = "/api/v1/serviceToken/exchange"  # help/pages/api.md#tokens
+SERVICE_KEY = "sak-sandbox-0123456789"
+_LONGEST = 43_200  # seconds that a token may live
 
 ERROR_TYPES = {
     401: "authentication_error",
@@ -36,13 +42,32 @@ def perform(world: World, request: Request, now: float, conditions: Conditions) 
         if request.path.startswith(BLOBS + "/") and request.method == "GET":
             return _answer(world, request, 200, contents.fetched(world, request))
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if request.path == EXCHANGE and request.method == "POST":
+            return _answer(world, request, 200, _exchanged(world, request, token, now))
         if scheme == "Bearer" and token == FORBIDDEN_TOKEN:
             raise Refusal(403, "This token has no permission for cloud agents.")
-        if scheme != "Bearer" or token != world.token:
+        if scheme != "Bearer" or (token != world.token and world.service_tokens.get(token, 0.0) <= now):
             raise Refusal(401, "Invalid API key or token.")  # help/pages/api.md#tokens
         return _once(OperationCall(world, request, *find(request), now, conditions))
     except Refusal as refusal:
         return refused(world, request, refusal, conditions)
+
+
+def _exchanged(world: World, request: Request, key: str, now: float) -> dict[str, object]:
+    """Return a token for the key of a service account."""
+    if key != SERVICE_KEY:
+        raise Refusal(401, "Invalid service account key.")
+    try:
+        wanted = json.loads(request.body)
+        ttl = wanted["ttl_seconds"]
+        is_fit = wanted["grant_type"] == "client_credentials" and wanted["scope"] == "qca.access"
+    except (ValueError, KeyError, TypeError):
+        raise Refusal(400, "The body must have grant_type, scope and ttl_seconds.") from None
+    if not is_fit or not isinstance(ttl, int) or not 1 <= ttl <= _LONGEST:
+        raise Refusal(400, f"ttl_seconds must be from 1 to {_LONGEST}.")
+    token = f"eyJzYW5kYm94.{secrets.token_hex(16)}.{len(world.service_tokens)}"
+    world.service_tokens[token] = now + ttl
+    return {"access_token": token, "token_type": "Bearer", "expires_in": ttl}
 
 
 def find(request: Request) -> tuple[Operation, list[str]]:

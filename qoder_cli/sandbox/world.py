@@ -121,6 +121,7 @@ class World:
     speed: float = 1.0  # of sessions
     skew: float = 0.0  # seconds that the server's clock is off
     token: str = field(default_factory=lambda: f"pt-sandbox-{secrets.token_hex(16)}")
+    service_tokens: dict[str, float] = field(default_factory=dict)  # of service accounts, and when each ends
     honour_key: bool = True  # else an Idempotency-Key is ignored
     heartbeat: float = 15.0  # seconds, whatever the speed (help/pages/api.md#event-streams)
     unique_names: bool = True  # archiving frees a name (help/pages/api.md#deployments and #errors)

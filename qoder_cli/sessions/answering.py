@@ -24,13 +24,15 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, parse_when, span, utc_text
-from qoder_cli.base.tokens import few
+from qoder_cli.base.tokens import few, shortened
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.prompt import interrupted_with
-from qoder_cli.output.visible import visible
+from qoder_cli.output.visible import quoted, visible
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
-from qoder_cli.sessions.asks import DONE, Asked, Call, Waiting, look
+from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, Waiting, look
+from qoder_cli.sessions.deciding import answers_in, decided, show_context
 from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.numbering import check, resolved
 from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
 from qoder_cli.sessions.state import session_of, session_to_talk_to
 from qoder_cli.sessions.story import events_so_far
@@ -40,6 +42,7 @@ GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
 MOST_REFUSALS = 60  # of a message, by a session that seems idle
 BUSY_PAUSE = 1.0  # seconds until a message is sent again that met a busy agent
 _LISTED = 10  # ids in a message
+_LONGEST_RESULT = 60  # characters of a result in a question
 _OPEN = ("idle", "running", "rescheduling")  # statuses of sessions in which something may wait
 
 
@@ -80,15 +83,22 @@ class Waits(NamedTuple):
 
 
 def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
-    """Return the waiting calls of a session, each with the commands that answer it."""
-    run_id = target.run.id if target.run else None
-    found = [Waiting(call.id, session, call, run_id, _commands(app, target, call)) for call in asked.calls]
-    return found + [Waiting(id, session, None, run_id) for id in asked.unreadable]
+    """Return the waiting calls of a session, each with the commands that answer it.
+
+    Whose session it is, and what its deployment is called, is told as this machine has seen it.
+    """
+    run_id = target.run.id if target.run else app.known.run_of(target.session_id)
+    name = app.known.name_of(text(session.get("deployment_id")))
+    found = [
+        Waiting(call.id, session, call, run_id, _commands(app, target, call), number, name)
+        for number, call in enumerate(asked.calls, 1)
+    ]
+    return found + [Waiting(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
 
 
 def _commands(app: App, target: TypedSession, call: Call) -> dict[str, list[str]]:
     if call.kind == "custom":
-        return {"answer": target.command(app, "answer", call.id, "--result", "-")}
+        return {"answer": target.command(app, "answer", call.id, "--with", "-")}
     shown = ("--input-sha256", call.sha256, "--yes")
     verbs = ("deny",) if hides_secret(app, call) else ("approve", "deny")
     return {verb: target.command(app, verb, call.id, *shown) for verb in verbs}
@@ -171,11 +181,11 @@ def chosen(app: App, target: TypedSession, asked: Asked, typed: Sequence[str], v
         if id in asked.unreadable:
             raise Rejected(f"{named(id)} waits, but what it would do cannot be read; nothing was sent")
         if id not in waiting and asked.call(id) is None:
-            hint = f"list what waits: qoder run pending {target.id}"
+            hint = f"list them: qoder run pending {target.id}"
             why = f"session {target.session_id} has no call {named(id)}; nothing was sent"
             raise NotFound(why, hint=hint)
         if id not in waiting:
-            raise Rejected(f"{named(id)} does not wait: {asked.became_of(id)}; nothing was sent")
+            raise Rejected(f"{named(id)} is not pending: {asked.became_of(id)}; nothing was sent")
         _must_fit(app, target, waiting[id], verb)
     return [call for call in asked.calls if call.id in typed]
 
@@ -185,7 +195,7 @@ def _must_fit(app: App, target: TypedSession, call: Call, verb: str) -> None:
     if (call.kind == "custom") == (verb == "answer"):
         return
     if call.kind == "custom":
-        what, fitting = "a custom tool, which takes a result", ["answer", call.id, "--result", "TEXT"]
+        what, fitting = "a custom tool, which takes a result", ["answer", call.id, "--with", "TEXT"]
     else:
         what, fitting = "no custom tool: it is allowed or denied", ["approve", call.id]
     raise UsageError(f"{call.id} calls {what}; nothing was sent", hint="use", next=target.command(app, *fitting))
@@ -207,11 +217,15 @@ def _in_session(target: TypedSession) -> Iterator[None]:
 
 
 class Decision(NamedTuple):
-    """What is to be sent to calls that wait, as they were `asked` about; `done` says in a word what that does."""
+    """What is to be sent to calls that wait, as they were `asked` about."""
 
     asked: Asked
     answers: Sequence[tuple[Call, dict[str, Any]]]
-    done: str
+
+    @property
+    def done(self) -> dict[str, str]:
+        """What becomes of each call, in a word, by its id."""
+        return {call.id: DONE.get(str(event.get("result")), "answered") for call, event in self.answers}
 
 
 def decide(
@@ -227,10 +241,12 @@ def decide(
 ) -> Decision:
     """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
+        calls, bound = resolved(app, target.session_id, calls)
         asked = look(app.client, target.session_id, until=calls, behind=True)
+        check(app, asked, bound)
         chosen_calls = chosen(app, target, asked, calls, verb)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
-            why = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+            why = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
             raise Rejected(why, hint="see it again: qoder run pending --json")
         if not chosen_calls and not every:
             raise Rejected(f"nothing waits in session {target.session_id}; nothing was sent")
@@ -238,11 +254,15 @@ def decide(
             _refuse_hidden(app, target, chosen_calls, yes=yes, is_bound=bool(hashes))
         if chosen_calls and not yes:
             _refuse_long(app, target, chosen_calls)
-            chosen_calls = _asked_about(app, chosen_calls, verb)
+            show_context(app, target.session_id, target.run)
+            with interrupted_with("nothing was sent"):
+                may_allow = verb == "approve"
+                replies = decided(app, chosen_calls, asked.calls, may_allow=may_allow, because=because)
+            return Decision(asked, answers_in(asked, replies))
         if not chosen_calls:
             app.progress.note(f"nothing waits in session {target.session_id}", always=True)
         answers = [(call, confirmation(call, NEWER_FORM[verb], because)) for call in chosen_calls]
-        return Decision(asked, answers, DONE[verb])
+        return Decision(asked, answers)
 
 
 def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes: bool, is_bound: bool) -> None:
@@ -269,52 +289,54 @@ def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
             raise UsageError(why, hint=TO_READ_IT, next=target.command(app, "pending", "--json"))
 
 
-def _asked_about(app: App, calls: Sequence[Call], verb: str) -> list[Call]:
-    """Return the calls to which a person says yes, each shown first. Raises UsageError if there are none."""
-    chosen_calls = []
-    with interrupted_with("nothing was sent"):
-        for call in calls:
-            long = show_call(app, call)
-            question = f"{verb} {named(call.id)}, {long}?" if long else f"{verb} {named(call.id)}?"
-            if ask(app, f"{question} [y]es [n]o", "yes no") == "y":
-                chosen_calls.append(call)
-    if not chosen_calls:
-        raise UsageError(f"cancelled; nothing was {DONE[verb]}")
-    return chosen_calls
-
-
 def deliver(app: App, target: TypedSession, decision: Decision, waits: Waits | None) -> object:
     """Send answers to waiting calls, if any. Print what was done, or wait and return what follows."""
-    asked, answers, done = decision
-    calls = [call.id for call, _ in answers]
+    asked, answers = decision
+    done, calls = decision.done, [call.id for call, _ in answers]
     goes_on = target.run is not None and is_going(target.run)
     events: Events = []
     with _in_session(target):
         turn = _before(app, target) if waits and answers and not goes_on else None
         if answers:
-            names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call, _ in answers)
-            where = app.client.settings.whereabouts
-            app.progress.note(f"{names_of} in session {target.session_id} is to be {done} {where}")
+            for word in dict.fromkeys(done.values()):
+                which = [call for call, _ in answers if done[call.id] == word]
+                names_of = ", ".join(f"{named(call.name)} ({named(call.id)})" for call in which)
+                where = app.client.settings.whereabouts
+                app.progress.note(f"{DOING[word]} {names_of} in session {target.session_id} {where}")
             write = Answers(app, asked, answers)
             events, asked = write.deliver(), write.asked
             if not events:
-                done = "answered"
+                done = dict.fromkeys(done, "answered")
                 app.progress.warn("the response was lost; the calls no longer wait, but who decided is not shown")
         still = [id for id in asked.waiting if id not in calls]
         if still:
             app.progress.note(f"these still wait: {_listed(still)}")
         if waits is not None:
             return waits.follows(target, turn, events)
-        _show(app, target, calls, done, still, events)
+        _show(app, target, done, still, events)
     return None
 
 
-def with_result(app: App, target: TypedSession, id: str, result: str, *, is_error: bool) -> Decision:
-    """Return what gives a custom tool's call its result. Raises QoderError."""
+def with_result(app: App, target: TypedSession, typed: str, result: str, *, is_error: bool) -> Decision:
+    """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
+        [id], bound = resolved(app, target.session_id, [typed])
         asked = look(app.client, target.session_id, until=[id], behind=True)
+        check(app, asked, bound)
         [call] = chosen(app, target, asked, [id], "answer")
-        return Decision(asked, [(call, custom_result(call, result, is_error=is_error))], "answered")
+        if bound:
+            _refuse_long(app, target, [call])
+            show_context(app, target.session_id, target.run)
+            with interrupted_with("nothing was sent"):
+                long = show_call(app, call)
+                about = f"answer {long}" if long else "answer it"
+                if ask(app, f"{about} with {_in_short(result)}? [y]es [n]o", "yes no") != "y":
+                    raise UsageError("cancelled; nothing was sent")
+        return Decision(asked, [(call, custom_result(call, result, is_error=is_error))])
+
+
+def _in_short(result: str) -> str:
+    return f"{quoted(shortened(result, _LONGEST_RESULT))} ({len(result):,} characters)"
 
 
 class ToSay(NamedTuple):
@@ -347,7 +369,7 @@ def send_message(
             turn, events = _say_now(app, target, to_say, delivery, stays=stays)
         if stays and waits:
             return waits.follows(target, turn, events)
-        _show(app, target, [], "", [], events)
+        _show(app, target, {}, [], events)
     return None
 
 
@@ -422,21 +444,21 @@ def _unsent(delivery: Delivery, again: list[str]) -> Iterator[None]:
 _UNSENT = "the message was not sent"
 
 
-def _show(app: App, target: TypedSession, calls: list[str], done: str, still: list[str], events: Events) -> None:
-    """Print what was `done` with calls and which still wait."""
+def _show(app: App, target: TypedSession, done: dict[str, str], still: list[str], events: Events) -> None:
+    """Print what was `done` with each call, and which still wait."""
     if app.output.format == "id":
-        app.out.write("".join(f"{visible(id)}\n" for id in calls))
+        app.out.write("".join(f"{visible(id)}\n" for id in done))
         return
     data = {
         "run_id": target.run and target.run.id,
         "session_id": target.session_id,
-        "calls": [{"call": id, "answer": done} for id in calls],
+        "calls": [{"call": id, "answer": word} for id, word in done.items()],
         "still_waiting": still,
         "events": events,
     }
     fields: Fields = {"run": data["run_id"], "session": Id(target.session_id)}
-    if calls:
-        fields[done] = calls
+    for word in dict.fromkeys(done.values()):
+        fields[word] = [id for id, each in done.items() if each == word]
     app.output.record({**fields, "still_waiting": still}, data=data)
 
 

@@ -339,11 +339,11 @@ class Answers:
         waiting = {call.id: call for call in self.asked.calls}
         for call in self._calls:
             if call.id in self.asked.unreadable:
-                return Rejected(f"{call.id} cannot be read any more")
+                return Rejected(f"{call.id} can no longer be read")
             if call.id not in waiting:
                 return Rejected(f"{call.id} no longer waits: {self.asked.became_of(call.id)}")
             if waiting[call.id].shown != call.shown:
-                return Rejected(f"{call.id} is not the call that was shown any more")
+                return Rejected(f"{call.id} has changed since it was shown")
         return None
 
     def _in_older_form(self) -> bool:

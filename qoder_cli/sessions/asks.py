@@ -22,6 +22,7 @@ from qoder_cli.base.outcome import (
     RUNNING,
     Asks,
     apply_asks,
+    event_at,
     event_key,
     event_time,
     is_asking,
@@ -48,6 +49,7 @@ STATUSES = (RUNNING, *ENDS)
 # What answers a call, with the field that names it: a person, or the tool itself.
 ANSWERS = {**REPLIES, "agent.tool_result": "tool_use_id", "agent.mcp_tool_result": "mcp_tool_use_id"}
 DONE = {"allow": "approved", "approve": "approved", "deny": "denied"}  # what an answer says, in either form, did
+DOING = {"approved": "approving", "denied": "denying", "answered": "answering"}
 # Of a thread; the main one has them too (help/pages/api.md#threads).
 THREAD_STATUSES = (
     "session.thread_status_running",
@@ -134,7 +136,8 @@ class Asked:
     def open(self) -> Asks | None:
         """What it still waits for, named or not; None if for nothing."""
         if self.key is not None and self.waiting:
-            return Asks(self.key, self.waiting)
+            since = next((event_at(event) for event in self.events if event_key(event) == self.key), None)
+            return Asks(self.key, self.waiting, since)
         return _open_ask(self.newest, self.since(event_key(self.newest)))
 
     def call(self, id: str) -> Call | None:
@@ -285,7 +288,7 @@ def _answered(event: dict[str, Any]) -> str | None:
     return text(event.get(ANSWERS.get(str(event.get("type")), "")))
 
 
-def _in_a_line(given: Any) -> str:
+def in_a_line(given: Any) -> str:
     """Return a call's input as a row shows it: the only text in it, or JSON."""
     values = list(given.values()) if isinstance(given, dict) else [given]
     is_bare = len(values) == 1 and isinstance(values[0], str) and not jsontext.reads_as_json(values[0])
@@ -294,8 +297,15 @@ def _in_a_line(given: Any) -> str:
     return jsontext.dump(given)
 
 
-# The columns of what waits; in a pipe they are only ever appended.
-FIRST = ("call", "name", "length", "input", "kind", "waits", "run", "session", "deployment", "asked", "credits")
+# The columns of what waits, which are keys of its JSON too; in a pipe they are only ever appended.
+COLUMNS = (
+    *("run", "session", "deployment", "call", "kind", "name", "input", "asked", "waits", "credits", "length"),
+    *("number", "mcp_server_name", "thread", "input_sha256", "deployment_name"),
+)
+FIRST = (
+    *("number", "name", "length", "input", "kind", "waits", "session"),
+    *("call", "deployment", "run", "asked", "credits"),
+)
 _MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
 
 
@@ -308,9 +318,15 @@ class Waiting:
     call: Call | None
     run_id: str | None = None
     commands: dict[str, list[str]] = field(default_factory=dict)
+    number: int | None = None  # among those of its session that can be read
+    deployment_name: str | None = None
+
+    def drawn_row(self, now: float) -> Fields:
+        """Return the row for a terminal, with the number first."""
+        return {"number": self.number, **self.row(now)}
 
     def row(self, now: float) -> Fields:
-        deployment, call = text(self.session.get("deployment_id")), self.call
+        deployment, call = self.deployment_id, self.call
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
             "session": Id(str(self.session.get("id"))),
@@ -320,19 +336,32 @@ class Waiting:
             **dict.fromkeys(("name", "input", "asked", "waits")),
             "credits": Run(self.session).credits,
             "length": None,
+            "number": self.number,
+            **dict.fromkeys(("mcp_server_name", "thread", "input_sha256")),
+            "deployment_name": self.deployment_name,
         }
         if call:
-            input = _in_a_line(call.input)
+            input = in_a_line(call.input)
             name, given = Words(visible(call.name), least=14), Words(visible(shortened(input, _MOST_SHOWN)), least=12)
             row |= {"kind": call.kind, "name": name, "input": given, "length": len(input)}
+            server, thread = text(call.event.get("mcp_server_name")), call.thread
+            row |= {"mcp_server_name": server and Words(visible(server)), "thread": thread and Words(visible(thread))}
+            row["input_sha256"] = call.sha256
             if asked := event_time(call.event):
                 row["asked"] = Moment(asked)
             if since := unix(asked):
                 row["waits"] = Milliseconds(max(0, round(1000 * (now - since))))
         return row
 
+    @property
+    def deployment_id(self) -> str | None:
+        return text(self.session.get("deployment_id"))
+
     def as_json(self) -> dict[str, Any]:
-        """Return its JSON: the whole input, and the commands that answer, as words."""
+        """Return its JSON: the whole input, the commands that answer, as words, and the columns by their names.
+
+        `waits` is none of them: two readings of a call that waits are equal.
+        """
         fields = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
             fields |= {**call.terms, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
@@ -340,10 +369,17 @@ class Waiting:
             "run_id": self.run_id,
             "session_id": self.session.get("id"),
             "deployment_id": self.session.get("deployment_id"),
+            "deployment_name": self.deployment_name,
             "call": self.id,
             **fields,
             "credits": Run(self.session).credits,
             "answer": self.commands,
+            "run": self.run_id,
+            "session": self.session.get("id"),
+            "deployment": self.session.get("deployment_id"),
+            "asked": fields["asked_at"],
+            "length": None if call is None else len(in_a_line(call.input)),
+            "number": self.number,
         }
 
 

@@ -21,10 +21,10 @@ from qoder_cli.output.keyboard import keys
 from qoder_cli.output.prompt import UNREAD, drop_what_is_typed
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import KINDS, Asked, look
+from qoder_cli.sessions.deciding import prompted
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import Events, Log, message_text
 from qoder_cli.sessions.page import Page
-from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.state import session_to_talk_to
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
@@ -186,11 +186,10 @@ class Chat:
         if self._editor.draft:
             drop_what_is_typed(self._app.stdin, within=UNREAD)  # it belongs to the message
         try:
-            replied = prompted(self._app, self._id)
+            self.activity.is_left_open = not prompted(self._app, self._id)
         except UsageError:
             return False
-        self.activity.is_left_open = replied.is_left
-        return not replied.is_stopped
+        return True
 
     def _look(self) -> None:
         self.activity.settle(look(self._app.client, self._id), self._app.clock.monotonic())

@@ -5,21 +5,17 @@ nothing steers the terminal or hides, and the question comes last.
 """
 
 import re
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from shutil import get_terminal_size
 from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, Rejected
-from qoder_cli.base.pool import Late
 from qoder_cli.base.tokens import REDACTED, shortened
 from qoder_cli.output.prompt import UNREAD, Left, choice_of, drop_what_is_typed, reason_of
 from qoder_cli.output.screen import terminal_width
 from qoder_cli.output.visible import pictures, quoted, visible, widest
-from qoder_cli.sessions.answers import Answers, confirmation
-from qoder_cli.sessions.asks import Call, look
+from qoder_cli.sessions.asks import Call
 
 MOST_SHOWN = 100_000  # characters of a call
 MOST_ROWS = 2_000  # lines of the terminal
@@ -47,12 +43,11 @@ class _Picture(NamedTuple):
 def _picture(app: App, call: Call) -> _Picture:
     width = terminal_width() - len(_MARGIN) - 2
     where = f" on thread {visible(call.thread)}" if call.thread else ""
-    what = f"{visible(call.name)} ({call.kind}, {visible(call.id)})"
-    heading = app.err.veiled(f"session {named(call.session_id)} asks to run {what}{where}:")
-    first, *more = _rows(heading[:MOST_SHOWN], width)  # no name gets a line to itself
+    parts = (f"the agent asks to run {visible(call.name)}", f" ({call.kind}, {visible(call.id)}){where}:")
+    heading = app.err.veiled("".join(parts))
     whole = app.err.veiled("\n".join(_lines(call.input)))
-    rows = [first.removeprefix(_MARGIN), *more]
-    rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in _rows(line, width)]
+    rows = rows_in_parts([app.err.veiled(part)[:MOST_SHOWN] for part in parts], width)
+    rows += [row for line in whole[:MOST_SHOWN].split("\n") for row in rows_of(line, width)]
     is_whole = len(heading) + len(whole) <= MOST_SHOWN and len(rows) <= MOST_ROWS
     return _Picture(rows if is_whole else rows[:_BEGINNING], len(whole), is_whole)
 
@@ -101,16 +96,29 @@ def _lines(given: object) -> Iterator[str]:
         yield from (f"  {line}" for line in shown.split("\n"))
 
 
-def _rows(line: str, width: int) -> list[str]:
+def rows_of(line: str, width: int, margin: str = _MARGIN, goes_on: str = _GOES_ON) -> list[str]:
     """Return a line in rows that fit the terminal, each behind its margin, every character visible."""
-    rows, room = [_MARGIN], width
+    rows, room = [margin], width
     for picture in pictures(line.replace("\t", "    ")):
         taken = widest(picture)
         if taken > room:
-            rows.append(_GOES_ON + _INDENT)
+            rows.append(goes_on + _INDENT)
             room = width - len(_INDENT)
         rows[-1] += picture
         room -= taken
+    return rows
+
+
+def rows_in_parts(parts: Sequence[str], width: int) -> list[str]:
+    """Return a line of parts in one row at the edge; if that is too long, each part begins a row, and only the first
+    has no margin: no name gets a line to itself, and no id breaks in two."""
+    whole = rows_of("".join(parts), width, margin="")
+    if len(whole) == 1:
+        return whole
+    first, *others = parts
+    rows = rows_of(first, width, margin="")
+    for part in others:
+        rows += rows_of(part.lstrip(), width - len(_INDENT), margin=_GOES_ON + _INDENT)
     return rows
 
 
@@ -126,62 +134,6 @@ def ask(app: App, question: str, choices: str, *, left: Left | None = None) -> s
     return reply
 
 
-class Replied(NamedTuple):
-    """What a person did about the calls that wait. `is_left`: none was answered, and some are for others to answer."""
-
-    is_stopped: bool = False
-    is_left: bool = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the agent continues."""
-        return not (self.is_stopped or self.is_left)
-
-
-def prompted(app: App, session_id: str, *, left: Left | None = None) -> Replied:
-    """Show what waits, ask, and answer.
-
-    Raises QoderError; Late, with nothing sent, if no time is `left` before all replies are given.
-    """
-    with app.progress.aside():
-        _check_time(left)
-        try:
-            asked = look(app.client, session_id)
-        except ApiError as error:
-            app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
-            return Replied()
-        answers, is_left = [], bool(asked.unreadable)
-        for call in asked.calls:
-            if app.replies.answered.get(call.id) == asked.asked_by[call.id]:
-                app.progress.note(f"{named(call.id)} was answered, which does not show yet")
-                continue
-            long = show_call(app, call)
-            if why := withheld(app, call):
-                app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown whole")
-            elif call.kind == "custom":
-                how = shlex.join(app.command("session", "answer", session_id, call.id, "--result"))
-                app.progress.note(f"to give its result: {how} TEXT")
-            if call.kind == "custom" or why:
-                is_left = True
-                continue
-            question = f"allow {long}?" if long else "allow?"
-            reply = ask(app, f"{question} [y]es [n]o [w]hy not [s]top", "yes no why stop", left=left)
-            if reply == "s":
-                return Replied(is_stopped=True)
-            because = None
-            if reply == "w":
-                because = reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING, left=left)
-            answers.append((call, confirmation(call, "allow" if reply == "y" else "deny", because)))
-        _check_time(left)
-        try:
-            if answers:
-                Answers(app, asked, answers).deliver()
-        except Rejected as error:
-            app.progress.warn(error.message)
-        return Replied(is_left=is_left and not answers)
-
-
-def _check_time(left: Left | None) -> None:
-    """Raise Late if no time is `left`."""
-    if left is not None and left() <= 0:
-        raise Late
+def reason(app: App, *, left: Left | None = None) -> str:
+    """Return what a person types as the reason of a refusal. Raises UsageError, Late."""
+    return reason_of(app.stdin, app.err, "why not? ", nothing=_NOTHING, left=left)

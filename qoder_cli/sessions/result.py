@@ -116,7 +116,7 @@ def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:
     message = final_message(app, run)
     if app.output.is_json:
         delivered = {} if files is None else {"files": files}
-        app.output.record({}, data={**run.as_json(), "result": message, **delivered})
+        app.output.record({}, data={**app.named(run).as_json(), "result": message, **delivered})
     elif app.flags.output == "id":
         app.show_run(run)
     elif message:

@@ -35,7 +35,10 @@ def session_of(app: "App", id: str) -> dict[str, Any]:
     from qoder_cli.nouns.edits.thing import read, target_of
     from qoder_cli.nouns.table import NOUNS
 
-    return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
+    try:
+        return {**read(app, target_of(NOUNS["session"], id)), "type": "session"}
+    except NotFound as error:
+        raise error.with_(hint=f"{error.hint}; list them: qoder session list") from None
 
 
 def session_to_talk_to(app: "App", id: str) -> dict[str, Any]:

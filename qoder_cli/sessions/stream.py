@@ -255,8 +255,11 @@ class Streams:
                 stream.delivers = True
                 if self._showing:
                     self._showing.hear(news.event, session_id=news.session_id)
+                asked = stream.story.asks
                 stream.story.add([news.event])
-                return (news.session_id if news.event.get("type") in ENDS else None), stream.story.ending is not None
+                is_answered = self._showing is not None and asked is not None and stream.story.asks is None
+                is_news = news.event.get("type") in ENDS or is_answered
+                return (news.session_id if is_news else None), stream.story.ending is not None
         return None, False
 
     def close(self) -> None:

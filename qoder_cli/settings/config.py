@@ -11,6 +11,8 @@ from pathlib import Path
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
 from qoder_cli.base.tokens import is_token
+from qoder_cli.settings.account import VARIABLES as ACCOUNT_VARIABLES
+from qoder_cli.settings.account import Account, account_of
 from qoder_cli.settings.configfile import DEFAULT_PROFILE, ConfigFile, load, locate
 from qoder_cli.settings.values import (
     LONGEST_TOKEN,
@@ -55,6 +57,7 @@ class Settings:
     profile: str = DEFAULT_PROFILE
     token: str | None = None
     token_source: str | None = None
+    account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
     request_timeout: float | None = None
     sandbox: bool = False
@@ -82,7 +85,7 @@ class Settings:
     @property
     def asked(self) -> str:
         """Which server and profile were asked, for a hint."""
-        return f"(looked on {self.host}, profile {self.profile})"
+        return f"looked on {self.host}, profile {self.profile}"
 
 
 def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -> Settings:
@@ -98,12 +101,15 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     by_profile = flags.profile is not None and sandbox is None
     seen = {} if by_profile else env
     token, warnings = _first_of(TOKEN_VARIABLES, seen, lambda name: read_token(_token_text(name, env), source=name))
-    file = ConfigFile(Path()) if sandbox else _file(env, required=token is None)
-    name = profile_name(flags, env)
+    has_account = any(seen.get(name) for name in ACCOUNT_VARIABLES)
+    if token and has_account:
+        warnings.append(f"using {token.source}; the key of the service account is not used")
+    file = ConfigFile(Path()) if sandbox else _file(env, required=token is None and not has_account)
+    name = profile_name(flags, env, file)
     if not sandbox:
         file.require(name, may_create=may_create, from_variable=flags.profile is None)
     if by_profile:  # what would count without it
-        names = list(TOKEN_VARIABLES)
+        names = [*TOKEN_VARIABLES, *ACCOUNT_VARIABLES]
         if asked is None:
             names += SERVER_VARIABLES
         if flags.workspace is None:
@@ -128,7 +134,10 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         given[file.key(name, "workspace_id")] = saved
     workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
     advice = ""
-    if token is None and (saved := file.profile(name).get("token")) is not None:
+    account = None
+    if token is None and has_account:
+        account = account_of(seen, server.value, has_region=server.source != "default")
+    if account is None and token is None and (saved := file.profile(name).get("token")) is not None:
         home, source = own_server(file, name).value, file.key(name, "token")
         if origin(home) == origin(server.value):
             token = Found(read_token(saved, source=source), source)
@@ -141,7 +150,8 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         server=server,
         profile=name,
         token=getattr(token, "value", None),
-        token_source=getattr(token, "source", None),
+        token_source=account.source if account else getattr(token, "source", None),
+        account=account,
         workspace_id=workspace,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
@@ -151,11 +161,11 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     )
 
 
-def profile_name(flags: Flags, env: Mapping[str, str]) -> str:
-    """Return the profile of `--profile`, else of QODER_PROFILE, else `default`."""
+def profile_name(flags: Flags, env: Mapping[str, str], file: ConfigFile) -> str:
+    """Return the profile of `--profile`, else of QODER_PROFILE, else the file's choice, else `default`."""
     if flags.profile is not None:
         return flags.profile
-    return env.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+    return env.get(PROFILE_VARIABLE) or file.chosen or DEFAULT_PROFILE
 
 
 def own_server(file: ConfigFile, profile: str) -> Found:
@@ -247,6 +257,8 @@ def _advice(token: Found | None, flags: Flags, env: Mapping[str, str]) -> str:
 
     login = "run: " + shlex.join(["qoder", "auth", "login", *repeated(flags)])
     if env.get("QODER_SANDBOX"):
+        if token is not None and token.source == "QODER_PAT":  # the sandbox sets other variables, too
+            return "unset QODER_PAT inside the sandbox"
         return "set QODER_PAT to the token that `qoder sandbox` printed"
     if token is None and flags.profile is None:
         other = next((name for name in sorted(env) if name.startswith("QODER_") and is_token(env[name])), None)

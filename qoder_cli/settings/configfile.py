@@ -1,4 +1,7 @@
-"""The config file: TOML, `token`, `region`, `base_url`, `workspace_id` in `[profiles.NAME]`."""
+"""The config file: TOML, `token`, `region`, `base_url`, `workspace_id` in `[profiles.NAME]`.
+
+Above all profiles `default_profile` names the one to use where nothing else does.
+"""
 
 import os
 import re
@@ -17,6 +20,7 @@ from qoder_cli.settings.seal import refuse_outside
 DEFAULT_PROFILE = "default"
 SETTINGS = ("region", "base_url", "workspace_id")
 KEYS = ("token", *SETTINGS)
+_CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds
 _LARGEST = 2**20  # bytes; this ends a read from /dev/zero
 _PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -31,6 +35,7 @@ class ConfigFile:
     profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     text: str = ""
+    chosen: str | None = None  # the profile to use where nothing else names one
 
     def profile(self, name: str) -> Mapping[str, str]:
         """Return what a profile sets, by KEYS; empty if it does not exist."""
@@ -58,7 +63,9 @@ class ConfigFile:
                 hint="use up to 64 letters, digits, '.', '_' and '-', beginning with a letter or a digit",
             )
         names = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *self.profiles]))
-        whence = " (named by QODER_PROFILE)" if from_variable else ""
+        whence = ""
+        if from_variable:
+            whence = f" (its {_CHOICE})" if profile == self.chosen else " (named by QODER_PROFILE)"
         hint = f"use one of: {names}; to create it: qoder auth login --profile NAME"
         raise UsageError(f"no profile {profile[:60]!r}{whence} in {self.path}", hint=hint)
 
@@ -126,11 +133,19 @@ def load(path: Path) -> ConfigFile:
         warnings.append(f"{path} contains a token and is readable by others; run: {fix}")
     if strangers := ", ".join(_unknown(document)):
         warnings.append(f"{path} has unknown keys, which are ignored: {strangers}")
-    return ConfigFile(path, profiles, tuple(warnings), text)
+    chosen = document.get(_CHOICE) or None
+    if not isinstance(chosen, str | None):
+        raise _unusable(path, f"has a {_CHOICE} that is not a string", hint="put the value in quotes")
+    return ConfigFile(path, profiles, tuple(warnings), text, chosen)
 
 
-def change(path: Path, profile: str, values: Mapping[str, str | None], *, env: Mapping[str, str]) -> None:
-    """Set these keys of a profile, and remove those that are None; all else stays.
+def choose(path: Path, profile: str, *, env: Mapping[str, str]) -> None:
+    """Make a profile the one to use where nothing else names one. Raises what `change` raises."""
+    change(path, None, {_CHOICE: profile}, env=env)
+
+
+def change(path: Path, profile: str | None, values: Mapping[str, str | None], *, env: Mapping[str, str]) -> None:
+    """Set these keys of a profile, or above all profiles, and remove those that are None; all else stays.
 
     The file is replaced in one step under a lock, readable by its owner only, so
     that two changes at once both count. Raises UsageError if it cannot be read or
@@ -138,7 +153,8 @@ def change(path: Path, profile: str, values: Mapping[str, str | None], *, env: M
     it is as it was.
     """
     refuse_outside(path, env)
-    load(path).require(profile, may_create=True)
+    if profile is not None:
+        load(path).require(profile, may_create=True)
     if path.exists() and not path.is_file():  # /dev/null must not be replaced
         raise _unusable(path, "is not a regular file; nothing was changed", hint="set QODER_CONFIG to a file")
     target = Path(os.path.realpath(path))
@@ -189,7 +205,7 @@ def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
     for key, value in document.items():
         if key in KEYS:
             yield _suggested(key, f"profiles.{DEFAULT_PROFILE}.{key}")
-        elif key != "profiles":
+        elif key not in ("profiles", _CHOICE):
             section = f"profiles.{key}" if isinstance(value, dict) else ""
             yield _suggested(key, *nearest(key, ["profiles"]), section)
     for name, section in document.get("profiles", {}).items():
@@ -204,7 +220,7 @@ def _suggested(key: str, *near: str) -> str:
     return key
 
 
-def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | None:
+def _edited(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
     """Return the text changed, with comments and layout; None if tomlkit cannot."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -212,9 +228,11 @@ def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | 
 
     try:
         document: Any = tomlkit.parse(text)
-        profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
-        inline = isinstance(profiles, InlineTable)
-        section = profiles.setdefault(profile, tomlkit.inline_table() if inline else tomlkit.table())
+        section = document
+        if profile is not None:
+            profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+            inline = isinstance(profiles, InlineTable)
+            section = profiles.setdefault(profile, tomlkit.inline_table() if inline else tomlkit.table())
         for key, value in values.items():
             if value is None:
                 section.pop(key, None)
@@ -225,12 +243,14 @@ def _edited(text: str, profile: str, values: Mapping[str, str | None]) -> str | 
         return None
 
 
-def _differs_only(before: str, after: str, profile: str, values: Mapping[str, str | None]) -> bool:
+def _differs_only(before: str, after: str, profile: str | None, values: Mapping[str, str | None]) -> bool:
     """Return whether the texts differ only in these values: no mistake is written."""
     import tomllib
 
     expected = tomllib.loads(before)
-    section = expected.setdefault("profiles", {}).setdefault(profile, {})
+    section = expected
+    if profile is not None:
+        section = expected.setdefault("profiles", {}).setdefault(profile, {})
     section.update(values)
     for key in [key for key, value in values.items() if value is None]:
         del section[key]

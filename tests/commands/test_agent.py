@@ -455,3 +455,51 @@ def test_agent_update_says_that_null_does_not_remove_all_metadata(qoder: Qoder, 
     qoder.stdin = "description: Notes\nmetadata: null\n"
     ran = qoder(*UPDATE, "-f", "-")
     assert (ran.code, service.writes, "-:2: metadata: must be a mapping" in ran.err) == (2, [], True)
+
+
+def test_agent_update_removes_servers_with_their_tools_and_skills(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--skill", "notes@2", "--skill", "search").code == 0
+    before = helper(service)
+    ran = qoder(*UPDATE, "--remove-mcp", "docs", "--remove-skill", "notes", "--remove-skill", "skill_2")
+    assert ran.code == 0
+    after = helper(service)
+    assert after["mcp_servers"] == [each for each in before["mcp_servers"] if each["name"] != "docs"]
+    assert after["tools"] == [each for each in before["tools"] if each != DOCS_TOOLS]
+    assert after["skills"] == [each for each in before["skills"] if each["skill_id"] not in ("skill_1", "skill_2")]
+    assert "already up to date" in qoder(*UPDATE, "--remove-mcp", "docs").err
+
+
+def test_agent_update_does_not_add_and_remove_one_server(qoder: Qoder, service: Things) -> None:
+    ran = qoder(*UPDATE, "--mcp", f"docs={DOCS['url']}", "--remove-mcp", "docs")
+    assert (ran.code, service.asked) == (2, [])
+
+
+def pinned(service: Things, version: int, **fields: Any) -> str:
+    """Add a deployment of the agent, at a version."""
+    agent = {"id": helper(service)["id"], "type": "agent", "version": version}
+    return service.world.add_deployment(name=f"job-{version}", agent=agent, **fields).id
+
+
+def test_agent_update_says_which_deployments_stay_behind_and_what_moves_them(qoder: Qoder, service: Things) -> None:
+    one, two = pinned(service, 3), pinned(service, 1)
+    pinned(service, 2, archived_at="2026-06-14T08:54:06Z")
+    id = helper(service)["id"]
+    ran = qoder(*UPDATE, "--description", "New.")
+    assert f"not at version 4 yet, because they pin another: job-1 ({two}), job-3 ({one})" in ran.err
+    for each in (one, two):
+        assert f"qoder deploy update {each} --agent {id}" in ran.err
+    assert service.asked[-1] == "GET /deployments"
+
+
+def test_agent_update_does_not_fail_where_deployments_cannot_be_read(qoder: Qoder, service: Things) -> None:
+    service.instead["GET /deployments"] = [refusal(503, "api_error", "Overloaded.")]
+    ran = qoder(*UPDATE, "--description", "New.")
+    assert ran.code == 0
+    assert "could not tell which deployments stay at an older version" in ran.err
+    assert service.asked.count("GET /deployments") == 1
+
+
+def test_agent_update_asks_for_no_deployments_where_nobody_hears_of_them(qoder: Qoder, service: Things) -> None:
+    for words in (("--description", "New.", "--no-progress"), ("--description", "Newer.", "--dry-run")):
+        assert qoder(*UPDATE, *words).code == 0
+    assert "GET /deployments" not in service.asked

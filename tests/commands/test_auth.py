@@ -379,7 +379,7 @@ def test_auth_status_without_a_token_for_the_host_asks_nobody(
         ([], {}, "run: qoder auth login"),
         (["--profile", "work"], {"QODER_PAT": TOKEN}, "run: qoder auth login --profile work"),
         (["--region", "cn"], {"QODER_PAT": TOKEN}, "unset it and run: qoder auth login --region cn"),
-        ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "set QODER_PAT to the token that `qoder sandbox` printed"),
+        ([], {"QODER_SANDBOX": HERE, "QODER_PAT": TOKEN}, "unset QODER_PAT inside the sandbox"),
     ],
 )
 def test_commands_name_the_way_to_another_token_that_counts(
@@ -396,3 +396,36 @@ def test_commands_name_the_way_to_another_token_that_counts(
         assert ran.code == 4
         assert way in ran.error["hint"]
         assert ("unset" in ran.error["hint"]) == ("unset" in way)
+
+
+CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (httpx.ConnectError("refused"), "check the network and the base URL: qoder doctor"),
+        ((302, ""), "redirects are not followed; check the base URL: qoder doctor"),
+        (
+            api_error(501, "feature_not_available", "No."),
+            "this server cannot do that; check the profile (default): qoder doctor",
+        ),
+        (
+            httpx.ConnectError(f"{CERTIFICATE}certificate has expired (_ssl.c:1006)"),
+            "the server's certificate expired; check this machine's clock, then tell the server's owner",
+        ),
+        (
+            httpx.ConnectError(f"{CERTIFICATE}Hostname mismatch, certificate is not valid for 'x'. (_ssl.c:1006)"),
+            "the certificate is for another name; check the base URL",
+        ),
+        (
+            httpx.ConnectError(f"{CERTIFICATE}self-signed certificate (_ssl.c:1006)"),
+            "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate",
+        ),
+    ],
+)
+def test_auth_status_and_doctor_hint_at_another_command_than_themselves(qoder: Qoder, answer: Any, hint: str) -> None:
+    qoder.env["QODER_PAT"] = TOKEN
+    qoder.wire.on("GET", "/deployments", answer, repeat=True)
+    assert qoder("auth", "status", "--json").error["hint"] == hint
+    assert ": qoder doctor" not in qoder("doctor").err

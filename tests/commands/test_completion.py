@@ -19,11 +19,11 @@ from qoder_cli.output.screen import inert
 from qoder_cli.settings.configfile import KEYS
 from tests.conftest import Qoder
 from tests.support.completions import FOLDER, offered, scripts
-from tests.support.shells import IDS, LINES, NAMES, need, seen_home
+from tests.support.shells import LINES, NAMES, WITH_NAMES, need, seen_home
 
 HEAVY = {"httpx", "pydantic", "rich", "sqlite3", "tomllib"}
 TRIGGERS = {"manual", "schedule", "retry"}
-FORMATS = {"table", "wide", "json", "jsonl", "id"}
+FORMATS = {"table", "wide", "pretty", "json", "jsonl", "yaml", "id"}
 # What stands before the cursor, and what TAB offers, whatever was seen.
 CASES: dict[str, set[str]] = {
     "qoder ": set(NOUNS),
@@ -93,7 +93,8 @@ def test_completion_says_of_each_offer_what_it_is(seen: dict[str, str]) -> None:
     assert offered("qoder run ", {})["wait"] == "Wait for runs to finish; exit with their outcome"
     assert offered("qoder deploy run --wai", {}) == {"--wait": "Wait for the outcome, and exit with it"}
     assert offered("qoder help exit", {}) == {"exit-codes": TOPICS["exit-codes"]}
-    assert offered("qoder deploy run ", seen) == {id: inert(name) for id, name in NAMES.items()}
+    ids = {name: id for id, name in NAMES.items() if name in WITH_NAMES}
+    assert offered("qoder deploy run ", seen) == {id: inert(name) for id, name in NAMES.items()} | ids
     assert offered("qoder deploy run nightly-r", seen) == {"nightly-report": "dep_1"}
     assert offered("qoder run get drun_1", seen)["drun_1"].startswith("nightly-report 2026-06-14 ")
 
@@ -105,7 +106,7 @@ def test_completion_heeds_a_profile_behind_the_cursor(seen: dict[str, str]) -> N
 
 def test_completion_inside_the_sandbox_offers_only_what_was_seen_there(seen: dict[str, str]) -> None:
     env = {**seen, "QODER_SANDBOX": "http://127.0.0.1:8001"}
-    assert set(offered("qoder deploy run ", env)) == {"dep_demo"}
+    assert set(offered("qoder deploy run ", env)) == {"dep_demo", "nightly"}
 
 
 def test_completion_offers_the_profiles_of_the_config_file(tmp_path: Path) -> None:
@@ -120,11 +121,11 @@ def test_completion_changes_nothing_on_the_disk_while_others_write_there(seen: d
     shutil.copytree(seen["QODER_STATE_DIR"], folder)
     env = {"QODER_STATE_DIR": str(folder)}
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "state.db-shm"}
-    assert set(offered("qoder deploy run ", env)) == IDS
+    assert set(offered("qoder deploy run ", env)) == WITH_NAMES
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "state.db-shm"} == before
     with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert set(offered("qoder deploy run ", env)) == IDS
+        assert set(offered("qoder deploy run ", env)) == WITH_NAMES
     assert not offered("qoder deploy run ", {"QODER_STATE_DIR": str(tmp_path / "none")})
     assert not (tmp_path / "none").exists()
 

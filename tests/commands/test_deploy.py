@@ -44,9 +44,9 @@ def test_deploy_run_wait_exits_0_when_it_completed(qoder: Qoder, started: dict[s
     ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
     assert ran.code == 0
     if started is LEGACY:
-        assert ran.json == DONE
+        assert ran.json == {**DONE, "elapsed_ms": 17228, "derived": ["elapsed_ms"]}
         return
-    assert ran.json["derived"] == ["status", "completed_at", "duration_ms", "usage"]
+    assert ran.json["derived"] == ["status", "completed_at", "duration_ms", "usage", "elapsed_ms"]
     told = (ran.json["status"], ran.json["duration_ms"], ran.json["usage"])
     assert told == ("completed", 17000, {"total_credits": 0.42})
     asked = qoder.wire.requests[1].url
@@ -74,7 +74,7 @@ def test_deploy_run_exits_1_when_nothing_starts(qoder: Qoder, started: dict[str,
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
     assert (ran.code, ran.json["status"]) == (1, "failed")
     assert "did not start (environment_archived_error): It is archived." in ran.error["message"]
-    assert ran.error["hint"].startswith("correct what it names")
+    assert ran.error["hint"].startswith("fix the problem named in the error")
     assert ran.error["next"][:4] == ["qoder", "deploy", "get", "dep_1"]
 
 

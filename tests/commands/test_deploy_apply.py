@@ -171,7 +171,7 @@ def test_deploy_apply_looks_names_up_once_and_compares_ids(desk: Desk, agent: st
     assert f'+ environment_id: "{ENVIRONMENT}"' in planned.err
     assert '+ vault_ids[0]: "vault_team"' in planned.err
     assert f'"{WRITER}"' in planned.err
-    assert planned.err.count(f"writer is {WRITER}") == 1
+    assert planned.err.count(f"using agent writer ({WRITER})") == 1
     assert desk.writes == []
     lists = ["GET /agents?limit=100", "GET /environments?limit=100", "GET /vaults?limit=100"]
     assert desk.asked == [*lists, f"GET {LIST}"]
@@ -197,8 +197,8 @@ def test_deploy_apply_tells_names_of_nothing_or_of_two_with_their_lines(desk: De
     assert lines[0] == "3 problems in deployment files; nothing was sent"
     assert re.search(r"a.yaml:1: agent: 2 agents are named 'twin': agent_\w+, agent_\w+; use an id$", lines[1])
     assert "a.yaml:1: environment: no environment is named 'defaults'; did you mean 'default' (env_" in lines[2]
-    assert "a.yaml:6: vaults: no vault is named 'nothing'; to see what there is (looked on " in lines[3]
-    assert lines[3].endswith("): qoder vault list -o json")
+    assert "a.yaml:6: vaults: no vault is named 'nothing'; looked on localhost:1, profile default; " in lines[3]
+    assert lines[3].endswith("list them: qoder vault list -o json")
 
 
 def test_deploy_apply_creates_what_is_not_there(either: Desk) -> None:
@@ -385,7 +385,7 @@ def test_deploy_apply_says_that_a_status_is_ignored(desk: Desk) -> None:
     assert "`status` is ignored; use `deploy pause` and `deploy unpause`" in ran.err
     ran = desk.apply_these({**json.loads(shown), "description": "New"})
     first, *_, note, done = ran.err.splitlines()
-    assert first == f"applying: change 1 paused (profile default, {HOST})"
+    assert first == f"applying 1 change: change paused (profile default, {HOST})"
     assert ("`status` is ignored" in note, done) == (True, "changed paused (dep_paused)")
 
 
@@ -397,7 +397,7 @@ def test_deploy_apply_shows_what_differs_before_it_is_done(desk: Desk) -> None:
     assert (
         "\n".join(shown)
         == f"""\
-applying: create 1 and change 1 weekly, new (profile default, {HOST})
+applying 2 changes: create new, change weekly (profile default, {HOST})
 weekly ({weekly.id})
   ~ description: "Old words" -> null
   - metadata.a: "1"

@@ -83,7 +83,7 @@ def test_deploy_create_and_update_send_names_as_ids_and_look_them_up_once(desk: 
     [(_, body)] = desk.writes
     assert body == {**BODY, **named}
     assert [each for each in desk.asked if not each.split()[1].startswith("/deployments")] == LISTED
-    assert f"writer is {WRITER}" in ran.err
+    assert f"using agent writer ({WRITER})" in ran.err
 
     [made] = desk.named("weekly")
     desk.world.requests.clear()
@@ -126,7 +126,7 @@ def test_deploy_create_takes_the_message_from_stdin(desk: Desk) -> None:
 
 @pytest.mark.parametrize("given", [(), NEEDED[:2], NEEDED[:6]], ids=len)
 def test_deploy_create_names_all_that_is_missing(qoder: Qoder, given: tuple[str, ...]) -> None:
-    missing = ["--name", "--agent", "--environment", "--message"][len(given) // 2 :]
+    missing = ["--name", "--agent", "--env", "--message"][len(given) // 2 :]
     ran = qoder("deploy", "create", *given, "--json")
     assert (ran.code, ran.out) == (2, "")
     s = "s" if len(missing) > 1 else ""
@@ -309,7 +309,7 @@ def test_deploy_update_minds_what_a_colleague_changed_and_what_the_server_stored
     [
         ("--name", ["", "x" * 257, "\udcff"]),
         ("--agent", ["", "env_1", "agent_1@", "agent_1@0", "agent_1@-1", "agent_1@v2", "agent_1@٣", f"a@{'9' * 5000}"]),
-        ("--environment", ["agent_1"]),
+        ("--env", ["agent_1"]),
         ("--message", ["", "\udc80"]),
         ("--description", ["x" * 2049]),
         ("--schedule", ["0 9 * *", "", "@daily"]),

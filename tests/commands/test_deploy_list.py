@@ -28,7 +28,7 @@ def test_deploy_list_shows_the_newest_first_without_archived_ones(qoder: Qoder, 
     made = world.seed_deployments(30)
     ran = qoder("deploy", "list", "--json")
     assert (len(ran.json), ran.json[0]["id"]) == (20, made[-1].id)
-    assert ran.err.splitlines()[-1] == "note: 20 shown, more match; --all shows them"
+    assert ran.err.splitlines()[-1] == "note: showing 20, more match; use --all to see the rest"
     everything = listed(qoder, "--all")
     assert "dep_archived" not in everything
     assert len(everything) == len(world.deployments) - 1
@@ -52,6 +52,27 @@ def test_deploy_list_filters_by_status_and_agent(qoder: Qoder, world: World) -> 
     assert not [query for query in queries if "status=" in query and "include_archived=" in query]
 
 
+def test_deploy_list_shows_archived_ones_alone(qoder: Qoder, world: World) -> None:
+    world.seed_deployments(120)
+    assert listed(qoder, "--archived") == ["dep_archived"]
+    assert listed(qoder, "--archived", "--include-archived", "--name", "ARCH") == ["dep_archived"]
+    assert listed(qoder, "--archived", "--status", "paused") == []
+
+
+def test_deploy_list_finds_by_a_part_of_the_name_what_the_server_does_not_filter(qoder: Qoder) -> None:
+    pages = page(deployment(3), deployment(2, name="nightly"), more=True), page(deployment(1, name="the Night"))
+    qoder.wire.on(*DEPLOYMENTS, *pages)
+    ran = qoder("deploy", "list", "--name", "night", "-n", "5", "-q")
+    assert ran.out == "dep_2\ndep_1\n"
+    assert [request.url.params["limit"] for request in qoder.wire.requests] == ["100", "100"]
+
+
+def test_deploy_list_of_a_name_does_not_claim_that_more_match(qoder: Qoder) -> None:
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(2), more=True))
+    ran = qoder("deploy", "list", "--name", "job", "-n", "1", "-q")
+    assert ran.err == "note: showing 1, more may match; use --all to see the rest\n"
+
+
 @pytest.mark.parametrize("words", [["--status", "archived"], ["--agent", "dep_1"], ["-n", "0"]])
 def test_deploy_list_refuses_what_makes_no_sense(qoder: Qoder, words: list[str]) -> None:
     assert qoder("deploy", "list", *words).code == 2
@@ -73,7 +94,7 @@ def test_deploy_list_cuts_a_name_and_never_an_id(qoder: Qoder, monkeypatch: pyte
     qoder.terminal = True
     long = deployment(2, name="a name of many words that goes on and on and on and on")
     qoder.wire.on(*DEPLOYMENTS, page(deployment(1), more=True), page(long, deployment(3 * 10**20)))
-    _, _, second, third, _ = qoder("deploy", "list", "--all").out.splitlines()
+    _, _, second, third, *_ = qoder("deploy", "list", "--all").out.splitlines()
     assert "…" in second
     assert third.split()[0] == "dep_300000000000000000000"
     qoder.wire.on(*DEPLOYMENTS, page(deployment(4, name="日本語の名前" * 8)))

@@ -13,7 +13,7 @@ import pytest
 from qoder_cli.base.errors import Signalled
 from qoder_cli.local.store import Store
 from tests.conftest import Qoder
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, event
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, event
 from tests.support.triggers import (
     ADOPTED,
     CUT,
@@ -51,7 +51,7 @@ def test_deploy_run_sends_nothing_under_a_key_whose_run_is_known(qoder: Qoder) -
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, DONE)
     assert qoder(*NIGHT).code == 0
     again = qoder(*NIGHT, "--json")
-    assert (again.code, again.json) == (0, DONE)
+    assert (again.code, again.json) == (0, SHOWN)
     assert "nothing was sent" in again.err
 
 
@@ -219,7 +219,7 @@ def test_run_get_last_is_the_newest_that_was_started_here(qoder: Qoder, word: st
     qoder.wire.on(*TRIGGER, fresh(7), LEGACY).on(*RUN, DONE)
     for _ in range(2):
         qoder("deploy", "run", "dep_1")
-    assert qoder("run", "get", word, "--json").json == DONE
+    assert qoder("run", "get", word, "--json").json == SHOWN
 
 
 def test_run_get_last_is_per_host(qoder: Qoder) -> None:

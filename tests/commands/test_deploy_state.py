@@ -287,9 +287,9 @@ def test_deploy_archive_shows_what_will_become_of_it(
     asked_for = questions(answer)
     ran = qoder("deploy", "archive", "nightly-report", "--json")
     assert asked_for == [
-        "Archive deployment 'nightly-report' (dep_scheduled)? It can never be run or changed again, its schedule "
-        "stops, and it is renamed to NAME_archived_TIMESTAMP. Its schedule: every day at 09:00 (UTC). "
-        "This cannot be undone."
+        "Archive deployment 'nightly-report' (dep_scheduled)? An archived deployment can never be run or changed "
+        "again. Its schedule stops, and it is renamed to NAME_archived_TIMESTAMP. Its schedule: every day at 09:00 "
+        "(UTC). This cannot be undone."
     ]
     assert (ran.code, state(world, "dep_scheduled")) == ((0, "archived") if answer else (2, "active"))
     said = "archiving nightly-report (dep_scheduled) (profile default, api.qoder.com)\n"

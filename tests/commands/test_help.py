@@ -89,8 +89,8 @@ def test_help_json_tells_which_options_must_be_given(told: dict[str, Any]) -> No
         for option in each["options"]
         if option["required"]
     }
-    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "environment", "message")}
-    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--result"))}
+    create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
+    said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--with"))}
     assert needed == create | said
 
 
@@ -206,7 +206,7 @@ def test_help_tells_every_key_of_a_run_of_an_item_and_of_an_error(told: dict[str
     error = QoderError("something")
     assert names(told["keys"]["error"]) == set(error.as_json())
     assert names(told["keys"]["item"]) == set(Ended("dep_1", None, error).as_json())
-    odd = [name for of in told["keys"].values() for name in names(of) if not re.fullmatch("[a-z_]+", name)]
+    odd = [name for of in told["keys"].values() for name in names(of) if not re.fullmatch("[a-z0-9_]+", name)]
     assert odd == []
 
 
@@ -261,7 +261,7 @@ READ_ELSEWHERE = {"XDG_STATE_HOME", "PATHEXT"}
 # Capitals with a _ between them that name no variable.
 NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "NO_HEARTBEAT", "PC_VDISABLE", "GITHUB_TOKEN"}
 # Read by the official SDK only; the sandbox sets them for it.
-NO_VARIABLES |= {"QODER_FORWARD_BASE_URL", "QODER_SA_KEY", "QODER_SA_KEY_FILE", "QODER_KEYS"}
+NO_VARIABLES |= {"QODER_FORWARD_BASE_URL", "QODER_KEYS"}
 
 
 def read_from(env: ast.expr) -> bool:

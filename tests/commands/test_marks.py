@@ -86,7 +86,7 @@ def test_agent_create_is_unknown_where_metadata_reads_back_empty(qoder: Qoder, s
     service.defaults, service.after = lambda raw: raw.update(metadata={}), [LOSSES[loss]]
     ran = qoder("agent", "create", "--name", "poet", "--model", "auto", "--json")
     assert (ran.code, len(service.writes)) == (9, 1)
-    assert f"{service.made} may be it, and shows nothing that tells" in ran.error["message"]
+    assert f"{service.made} may be yours, but nothing in it tells" in ran.error["message"]
 
 
 POET = ("agent", "create", "--name", "poet", "--model", "auto")
@@ -110,7 +110,7 @@ def test_agent_create_relies_on_a_whole_list(qoder: Qoder, service: Things, list
     service.instead["GET /agents"] = [httpx.Response(200, json=listed, headers=date) for date in dates]
     ran = qoder(*POET, "--allow-duplicate")
     assert (ran.code, len(service.writes)) == (code, 1)
-    assert ("could not be read back to the attempt" in ran.err) == (code == 9)
+    assert ("could not be read in full" in ran.err) == (code == 9)
 
 
 def test_agent_create_takes_nothing_from_before_it_for_its_answer(qoder: Qoder, service: Things) -> None:

@@ -19,7 +19,7 @@ COMMANDS = {
     "approve": "approve sess_1 evt_1 --yes",
     "approve --all": "approve sess_1 --all --yes",
     "deny": "deny sess_1 evt_1 --yes",
-    "answer": "answer sess_1 evt_1 --result green",
+    "answer": "answer sess_1 evt_1 --with green",
     "send": "send sess_1 -m hello",
 }
 ALL = COMMANDS["approve --all"]
@@ -403,7 +403,7 @@ def test_session_answers_claim_nothing_lost_by_a_stop(qoder: Qoder, server: Serv
 def test_session_answer_takes_no_other_answer_for_its_own(qoder: Qoder, server: Server, told: dict[str, Any]) -> None:
     server.session("sess_1", call(1, "lookup", "agent.custom_tool_use"))
     server.accept = lambda session, sent: httpx.Response(200, json={"data": [{"id": "evt_9", **sent[0], **told}]})
-    ran = qoder("session", "answer", "sess_1", "evt_1", "--result", "mine")
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "mine")
     assert (ran.code, ran.out) == (9, "")
 
 
@@ -488,7 +488,7 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
 @pytest.mark.parametrize(
     "line",
     [
-        "answer - evt_1 --result -",
+        "answer - evt_1 --with -",
         *(f"approve sess_1 {id} --yes" for id in ("turn_1", "drun_1", "sess_1", "evt_\x1b[2J")),
         *(f"approve sess_1 {id} --yes" for id in ("../evt_1", "-", "evt_1,evt_2")),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
-from qoder_cli.sessions.asks import _in_a_line
+from qoder_cli.sessions.asks import in_a_line
 from qoder_cli.sessions.question import _lines
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Event, Server, Session, call, sha256_of
@@ -45,7 +45,7 @@ def test_session_deny_says_why(qoder: Qoder, server: Server) -> None:
 def test_session_answer_sends_what_standard_input_says(qoder: Qoder, server: Server) -> None:
     server.session("sess_1", CUSTOM)
     qoder.stdin = "build 512\nis green\n"
-    ran = qoder("session", "answer", "sess_1", "evt_1", "--result", "-", "--error", "--wait", "--json")
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "-", "--error", "--wait", "--json")
     assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
     content = [{"type": "text", "text": "build 512\nis green\n"}]
     kind = "user.custom_tool_result"
@@ -138,9 +138,7 @@ CASES: dict[str, Case] = {
         f"a custom call: {line}": Case([CUSTOM], line, 2, [], '"qoder","session","answer","sess_1","evt_1"')
         for line in (APPROVE, ALL, APPROVE.replace("approve", "deny"), ALL.replace("approve", "deny"))
     },
-    "no custom call": Case(
-        ONE, "answer sess_1 evt_1 --result x", 2, [], '"qoder","session","approve","sess_1","evt_1"'
-    ),
+    "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","session","approve","sess_1","evt_1"'),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
     "another's hash": Case(TWO, BOUND + HASHES[1], 6, []),
     "two hashes for one": Case(TWO, BOUND + f"{HASHES[0]} --input-sha256 {HASHES[1]}", 6, []),
@@ -150,7 +148,7 @@ CASES: dict[str, Case] = {
     "another input right before": Case(ONE, ALL, 6, [], "", changes(input={"command": "rm -rf /"})),
     "another name right before": Case(ONE, ALL, 6, [], "", changes(name="Delete")),
     "another thread right before": Case(ONE, ALL, 6, [], "", changes(session_thread_id="sthr_2")),
-    "cannot be read right before": Case(ONE, ALL, 6, [], "cannot be read any more", changes()),
+    "cannot be read right before": Case(ONE, ALL, 6, [], "can no longer be read", changes()),
     "cannot be read": Case(TWO, ALL, 6, [], "evt_1", set_to(told=missing)),
     "cannot be read, by name": Case(TWO, APPROVE, 6, [], "evt_1", set_to(told=missing)),
     "the other cannot be read": Case(TWO, "approve sess_1 evt_2 --yes", 0, ["evt_2 allow"], "", set_to(told=missing)),
@@ -198,6 +196,9 @@ def test_session_approve_of_two_people_at_once_says_who_was_first(qoder: Qoder, 
         *("deny sess_1 evt_1", "approve sess_1 evt_1 --all --yes", "approve sess_1 sess_1 --yes"),
         *("approve sess_1 --all --yes --on-ask wait", "approve sess_1 --all --yes --timeout 9"),
         *("approve dep_1 --all --yes", "send sess_1 -m x --interrupt --when-idle"),
+        *("approve sess_1 1 --yes", "deny sess_1 1", "approve sess_1 evt_1 1 --yes", "answer sess_1 1 --with x"),
+        *("approve sess_1 0 --yes", "approve sess_1 -1 --yes", "approve sess_1 1234567 --yes", "approve 1 --all --yes"),
+        *("approve sess_1 \u0661 --yes", f"approve sess_1 1 --yes --input-sha256 {HASHES[0]}"),
     ],
 )
 def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qoder, server: Server, line: str) -> None:
@@ -207,12 +208,41 @@ def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qo
 
 
 @pytest.mark.parametrize(
-    "words", [("approve", "", "--yes"), ("send", "-m", ""), ("send", "-m", " \n "), ("answer", "evt_1", "--result", "")]
+    "words", [("approve", "", "--yes"), ("send", "-m", ""), ("send", "-m", " \n "), ("answer", "evt_1", "--with", "")]
 )
 def test_session_answers_and_messages_may_not_be_empty(qoder: Qoder, server: Server, words: tuple[str, ...]) -> None:
     server.session("sess_1", call(1))
     assert qoder("session", words[0], "sess_1", *words[1:]).code == 2
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evt_1", "--result", "green"),
+        ("evt_1", "--result=green"),
+        ("--result", "green", "evt_1"),
+        ("--result", "evt_1"),
+        ("evt_1", "--result", "green", "--with", "red"),
+        ("evt_1", "--result"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("noun", ["run", "session"])
+def test_run_answer_names_with_where_the_reply_is_typed_behind_result(
+    qoder: Qoder, server: Server, noun: str, words: tuple[str, ...]
+) -> None:
+    server.session("sess_1", CUSTOM)
+    ran = qoder(noun, "answer", "sess_1", *words, "--json")
+    assert (ran.code, server.requests) == (2, [])
+    assert "--with TEXT|@FILE|-" in ran.error["hint"]
+    assert "green" not in ran.err
+
+
+def test_session_answer_prints_the_final_message_with_result(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", CUSTOM)
+    ran = qoder("session", "answer", "sess_1", "evt_1", "--with", "green", "--result")
+    assert (ran.code, ran.out) == (0, "All done.\n")
 
 
 def test_run_deny_takes_one_session_from_standard_input(qoder: Qoder, server: Server) -> None:
@@ -270,7 +300,7 @@ def test_session_approve_lets_no_other_call_pass_by_a_hash(qoder: Qoder, server:
     server.session("sess_1", {**call(1), **OTHERS[other]})
     ran = qoder(*words)
     assert (ran.code, server.posted) == (6, [])
-    said = "what waits is not what was looked at (--input-sha256 differs); nothing was sent"
+    said = "the pending calls are not those that you looked at (--input-sha256 differs); nothing was sent"
     assert ran.error["message"] == said
     server.session("sess_1", call(1))
     assert qoder(*words).code == 0
@@ -281,6 +311,7 @@ UNREADABLE: dict[str, Any] = {
     "a name that is a list": {"name": ["Bash"]},
     "a server that is a list": {"type": "agent.mcp_tool_use", "mcp_server_name": ["prod"]},
     "a thread that is a number": {"session_thread_id": 5},
+    "an id that would be typed as a number": {"id": "1"},
 }
 
 
@@ -442,5 +473,5 @@ def test_run_approve_shows_a_text_as_it_is_unless_it_is_json(said: str) -> None:
 
 
 def test_run_pending_shows_an_input_that_is_json_in_a_text_as_one() -> None:
-    assert _in_a_line({"a": '{"b":1}'}) != _in_a_line({"b": 1})
-    assert _in_a_line({"command": "ls"}) == "ls"
+    assert in_a_line({"a": '{"b":1}'}) != in_a_line({"b": 1})
+    assert in_a_line({"command": "ls"}) == "ls"

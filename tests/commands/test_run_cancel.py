@@ -9,7 +9,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
-from tests.support.one_run import DONE, EVENTS, LEGACY, RUN, TRIGGER, WORK
+from tests.support.one_run import DONE, ELAPSED, EVENTS, LEGACY, RUN, TRIGGER, WORK
 from tests.support.wire import api_error, page
 
 CANCEL = ("POST", "/sessions/sess_1/cancel")
@@ -41,7 +41,7 @@ def test_run_cancel_ends_when_the_run_has_ended(
 ) -> None:
     qoder.wire.on(*RUN, *runs).on(*CANCEL, *answers)
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
-    assert (ran.code, ran.json) == (code, shown)
+    assert (ran.code, ran.json) == (code, {**shown, **ELAPSED})
 
 
 @pytest.mark.parametrize(("runs", "answers"), [([NO_SESSION], []), ([LEGACY, NO_SESSION], [LATER])])

@@ -24,6 +24,7 @@ from tests.support.one_run import (
     RUN,
     RUNNING,
     SESSION,
+    SHOWN,
     TERMINATED,
     event,
     fails,
@@ -87,7 +88,7 @@ def test_run_get_says_how_a_run_stands(qoder: Qoder, fields: dict[str, Any], sta
     assert {name: value for name, value in plain.json.items() if name not in derived} == {
         name: value for name, value in run.items() if name not in derived
     }
-    assert ("derived" in plain.json) == (fields.get("status") != status)
+    assert bool(derived - {"derived", "elapsed_ms"}) == (fields.get("status") != status)
     assert ("warning" in plain.err) == (status in ("odd", "paused?"))
 
 
@@ -300,7 +301,8 @@ WAITS = {"type": "session.status_idle", "stop_reason": {"type": "requires_action
     [
         (
             [RUNNING, rests()],
-            {"status": "completed", "completed_at": "2026-06-14T08:54:08Z", "duration_ms": 2000, "usage": {"n": 1}},
+            {"status": "completed", "completed_at": "2026-06-14T08:54:08Z", "duration_ms": 2000, "usage": {"n": 1}}
+            | {"elapsed_ms": 2000},
         ),
         ([RUNNING, DELETED], {"error": {"type": "session_deleted"}}),
         ([RUNNING, WAITS, MESSAGE], {"status": "running", "requires_action": {"event_ids": ["evt_a", "evt_b"]}}),
@@ -318,6 +320,29 @@ def test_run_get_names_what_it_fills_in(qoder: Qoder, events: Events, filled: di
         filled = {"error": shown["error"]}
         assert shown["error"]["type"] == "session_deleted"
     assert shown == {**CURRENT, **filled, "derived": list(filled)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "elapsed"),
+    [
+        ({}, 17228),
+        ({"status": "failed", "error": {"type": "odd"}, "duration_ms": None}, 17228),
+        ({"status": "skipped"}, 17228),
+        ({"triggered_at": None, "created_at": "2026-06-14T08:54:22.5Z"}, 1000),
+        ({"triggered_at": None, "created_at": None}, None),
+        ({"triggered_at": "yesterday"}, None),
+        ({"completed_at": None}, None),
+        ({"completed_at": "2026-06-14T08:54:05Z"}, None),
+        ({"completed_at": 5}, None),
+        ({"status": "running"}, None),
+        ({"elapsed_ms": "as sent"}, "as sent"),
+    ],
+)
+def test_run_get_says_how_long_any_run_took_that_ended(qoder: Qoder, fields: dict[str, Any], elapsed: Any) -> None:
+    qoder.wire.on(*RUN, {**DONE, **fields}).may(*EVENTS, page(*story(RUNNING)))
+    shown = qoder("run", "get", "drun_1", "--json").json
+    assert shown.get("elapsed_ms") == elapsed
+    assert ("elapsed_ms" in shown.get("derived", [])) == isinstance(elapsed, int)
 
 
 def test_run_get_counts_no_ending_from_before_a_young_run(qoder: Qoder) -> None:
@@ -392,7 +417,7 @@ NO_ANSWERS: dict[str, tuple[Any, int, str]] = {
     "501": (
         api_error(501, "feature_not_available", "Not here."),
         7,
-        "this server cannot do that; check the profile (default): qoder auth status",
+        "this server cannot do that; check the profile (default): qoder doctor",
     ),
     "another run": ({**DONE, "id": "drun_2"}, 7, "not run drun_1"),
     "a bad token": (api_error(401, "authentication_error", "Bad."), 4, "Bad."),
@@ -423,7 +448,7 @@ def test_run_get_checks_that_a_run_is_one_of_the_deployment(qoder: Qoder, answer
         qoder.wire.on(*RUN, DONE)
     ran = qoder("run", "get", "drun_1", "--deployment", "dep_1", "--json")
     if answer is DONE:
-        assert (ran.code, ran.json) == (0, DONE)
+        assert (ran.code, ran.json) == (0, SHOWN)
     else:
         assert (ran.code, ran.out) == (5, "")
         assert "of deployment dep_1" in ran.err

@@ -17,7 +17,7 @@ from qoder_cli.sandbox.wire import BASE_PATH
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import seed_runs
-from tests.support.one_run import CURRENT, DONE, LEGACY, event, idle
+from tests.support.one_run import CURRENT, DONE, ELAPSED, LEGACY, event, idle
 from tests.support.wire import api_error, page
 
 LIST = ("run", "list")
@@ -68,7 +68,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
     seed_runs(world, there)
     ran = qoder(*LIST, *options.split(), "--no-resolve", "--json")
     assert ids(ran) == newest_first(world)[:shown]
-    assert ran.err == (f"note: {shown} shown, more match; --all shows them\n" if more else "")
+    assert ran.err == (f"note: showing {shown}, more match; use --all to see the rest\n" if more else "")
     assert [query["limit"] for query in asked(world)] == limits
 
 
@@ -76,6 +76,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
     "options",
     [
         *("-n 0", "-n -1", "-n many", "--all -n 3", "--status done", "--trigger cron", "drun_1"),
+        *("--status failed,done", "--status failed,", "dep_1 --deployment dep_2", "--deployment drun_1"),
         *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
     ],
 )
@@ -91,13 +92,14 @@ def test_run_list_shows_the_same_in_every_format(qoder: Qoder) -> None:
     items = [run(2), run(1, status="failed", duration_ms=None, error={"type": "odd", "message": "It broke."})]
     qoder.wire.on(*RUNS, *[page(items[0], more=True), page(items[1])] * 5)
     formats = {name: qoder(*LIST, "--all", "-o", name).out for name in ("json", "jsonl", "id", "table")}
+    items = [{**item, **ELAPSED} for item in items]
     at = LEGACY["triggered_at"]
     assert formats == {
         "json": json.dumps(items, separators=(",", ":")) + "\n",
         "jsonl": "".join(json.dumps(item, separators=(",", ":")) + "\n" for item in items),
         "id": "drun_2\ndrun_1\n",
-        "table": f"drun_2\tcompleted\tdep_1\t{at}\t17.229\t-\tmanual\tsess_1\t-\n"
-        f"drun_1\tfailed\tdep_1\t{at}\t17.228\todd\tmanual\tsess_1\t-\n",
+        "table": f"drun_2\tcompleted\tdep_1\t{at}\t17.229\t-\tmanual\tsess_1\t-\t-\n"
+        f"drun_1\tfailed\tdep_1\t{at}\t17.228\todd\tmanual\tsess_1\t-\t-\n",
     }
     qoder.terminal = True
     assert qoder(*LIST, "--all", "--json").out == json.dumps(items, indent=2) + "\n"
@@ -134,7 +136,8 @@ def columns(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], No
 
     def are(width: int) -> None:
         qoder.terminal = True
-        monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: width)
+        for module in ("output.data", "commands.run.list"):
+            monkeypatch.setattr(f"qoder_cli.{module}.terminal_width", lambda: width)
 
     return are
 
@@ -151,12 +154,12 @@ def of_real_length(qoder: Qoder, size: int) -> list[str]:
     seen, unseen = ("dep_" + (digit + LONG * 2)[:size] for digit in "ab")
     qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id=seen, name="nightly-report")))
     qoder("deploy", "list")
-    session = "sess_" + ("c" + LONG * 2)[:size]
+    sessions = ["sess_" + (digit + LONG * 2)[:size] for digit in "cde"]
     going = {"status": "running", "completed_at": None, "duration_ms": None}
     items = [
-        run(0, id=ids[0], deployment_id=seen, session_id=session, **going),
-        run(1, id=ids[1], deployment_id=seen, session_id=session, **WHY),
-        run(2, id=ids[2], deployment_id=unseen, session_id=session),
+        run(0, id=ids[0], deployment_id=seen, session_id=sessions[0], **going),
+        run(1, id=ids[1], deployment_id=seen, session_id=sessions[1], **WHY, trigger_context={"type": "schedule"}),
+        run(2, id=ids[2], deployment_id=unseen, session_id=sessions[2]),
     ]
     for item, ago in zip(items, (65, 180, 7300), strict=True):
         item["created_at"] = item["triggered_at"] = datetime.fromtimestamp(at - ago, UTC).isoformat()
@@ -186,7 +189,8 @@ def test_run_list_of_failed_runs_keeps_the_error(qoder: Qoder, columns: Callable
     header, row, *_ = qoder("run", "list", "--status", "failed").out.splitlines()
     assert {"id", "deployment", "error"} <= set(header.split())
     assert "nightly-r" in row
-    assert ("environment_archived_error:" if width >= 120 else "environm") in row
+    shown = {40: "environm", 80: "environment_archived_error: The", 120: "error: The environment is archived."}
+    assert shown[width] in row
     assert len(row) <= width
 
 
@@ -196,10 +200,12 @@ def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
 ) -> None:
     columns(width)
     ids = of_real_length(qoder, 32)
-    header, *rows, footer = qoder(*LIST, "--all").out.splitlines()
+    header, *lines = qoder(*LIST, "--all").out.splitlines()
+    rows, footer = lines[:3], lines[3:]
     assert header.split() == SHOWN[:shown]
-    assert footer.startswith("hidden: ") == (shown < 8)
-    assert footer.endswith("-o wide shows all")
+    assert footer[0].startswith("hidden: ") == (shown < 8)
+    assert " ".join(footer).endswith("-o wide shows all")
+    assert max(map(len, footer)) <= width
     assert [row.split()[0] for row in rows] == [f"{id[:12]}…" for id in ids]
     header, _, row, *_ = qoder(*LIST, "-o", "wide").out.splitlines()
     assert header.split() == [*SHOWN, "deployment", "id"]
@@ -211,6 +217,61 @@ def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
     qoder.terminal = False
     assert qoder(*LIST, "-o", "wide").out == qoder(*LIST).out
     assert qoder(*LIST).out.splitlines()[0].split("\t")[0] == ids[0]
+
+
+def alike(qoder: Qoder, *pages: list[dict[str, Any]]) -> None:
+    """Serve pages of runs of a deployment that was seen here, all the same but for id, session and what is given."""
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id="dep_a" + LONG, name="nightly-report")))
+    qoder("deploy", "list")
+    numbers = iter(range(10))
+    for place, rows in enumerate(pages):
+        items = [
+            run(n, id=f"drun_{n}{LONG}", deployment_id="dep_a" + LONG, session_id=f"sess_{n}{LONG}") | fields
+            for n, fields in zip(numbers, rows, strict=False)
+        ]
+        qoder.wire.on(*RUNS, page(*items, more=place + 1 < len(pages)))
+
+
+@pytest.mark.parametrize(("width", "status"), [(80, ""), (100, ""), (120, "status")])
+def test_run_list_says_once_what_is_the_same_in_every_row(
+    qoder: Qoder, columns: Callable[[int], None], width: int, status: str
+) -> None:
+    columns(width)
+    alike(qoder, [{}, {}, {}])
+    header, *lines = qoder(*LIST, "--all").out.splitlines()
+    assert header.split() == [
+        "id",
+        *status.split(),
+        "triggered",
+        "duration",
+        "session",
+    ]  # and no error: it is in no row
+    assert [line.split()[0] for line in lines[:3]] == [f"drun_{n}{LONG}" for n in range(3)]
+    said = f"deployment nightly-report (dep_a{LONG}), trigger manual in every row"
+    assert " ".join(lines[3:]).startswith(said if status else f"status completed, {said}")
+    assert max(map(len, lines)) <= width
+
+
+def test_run_list_leaves_nothing_out_where_all_fits_or_one_row_is_all(
+    qoder: Qoder, columns: Callable[[int], None]
+) -> None:
+    for width, count in ((300, 2), (80, 1)):
+        columns(width)
+        alike(qoder, [{}] * count)
+        out = qoder(*LIST, "--all").out
+        assert {"status", "deployment"} <= set(out.splitlines()[0].split())
+        assert "in every row" not in out
+
+
+def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, columns: Callable[[int], None]) -> None:
+    columns(80)
+    alike(qoder, [{}, {}], [{}, WHY, {}], [{}])
+    lines = qoder(*LIST, "--all").out.splitlines()
+    heads = [n for n, line in enumerate(lines) if line.startswith("id ")]
+    assert [lines[n].split()[:2] for n in heads] == [["id", "triggered"], ["id", "status"]]
+    assert lines[heads[1] - 1].endswith("in these rows")
+    assert [line.split()[1] for line in lines[heads[1] + 1 :][:4]] == ["completed", "failed", "completed", "completed"]
+    assert "in every row" not in "".join(lines)
 
 
 def test_run_list_shows_no_name_that_two_deployments_have(qoder: Qoder, columns: Callable[[int], None]) -> None:
@@ -235,7 +296,7 @@ def test_run_list_on_a_terminal_says_how_long_ago_it_was(qoder: Qoder, columns: 
 
 
 def test_run_list_cuts_ids_in_the_middle_that_differ_at_the_end(qoder: Qoder, columns: Callable[[int], None]) -> None:
-    columns(80)
+    columns(50)
     qoder.wire.on(*RUNS, page(*(run(n, id=f"drun_{n:032}", **WHY) for n in (1, 2))))
     ids = [line.split()[0] for line in qoder(*LIST).out.splitlines()[1:3]]
     assert ids == ["drun_0…000001", "drun_0…000002"]
@@ -387,6 +448,10 @@ def truth(world: World, *statuses: str) -> list[str]:
 @pytest.mark.parametrize("statuses", [["failed"], ["completed"], ["skipped"], ["running"], ["completed", "skipped"]])
 def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixed: World, statuses: list[str]) -> None:
     words = [word for status in statuses for word in ("--status", status)]
+    joined = ",".join(statuses)
+    alike = {qoder(*LIST, "--all", *typed).out for typed in (words, ("--status", joined), (f"--status={joined}",))}
+    assert len(alike) == 1
+    mixed.requests.clear()
     ran = qoder(*LIST, "--all", *words, "--json")
     assert ids(ran) == truth(mixed, *statuses)
     assert {item["status"] for item in ran.json} <= set(statuses)
@@ -398,7 +463,7 @@ def test_run_list_of_a_status_is_the_same_on_both_generations(qoder: Qoder, mixe
 def test_run_list_of_a_status_stops_at_a_limit(qoder: Qoder, mixed: World) -> None:
     ran = qoder(*LIST, "--status", "completed", "-n", "4", "--json")
     assert ids(ran) == truth(mixed, "completed")[:4]
-    assert ran.err.splitlines()[-1] == "note: 4 shown, more may match; --all shows them"
+    assert ran.err.splitlines()[-1] == "note: showing 4, more may match; use --all to see the rest"
 
 
 @pytest.mark.parametrize("trigger", ["manual", "schedule", "retry"])
@@ -426,7 +491,8 @@ def test_run_list_filters_again_what_the_server_was_to_filter(qoder: Qoder, word
 
 def test_run_list_takes_a_deployment_by_id_or_name(qoder: Qoder, mixed: World) -> None:
     one = mixed.start("dep_scheduled", at=mixed.now() - 24 * HOUR).id
-    assert ids(qoder(*LIST, "dep_scheduled", "--json")) == ids(qoder(*LIST, "nightly-report", "--json")) == [one]
+    ways = (["dep_scheduled"], ["nightly-report"], ["--deployment", "nightly-report"])
+    assert [ids(qoder(*LIST, *words, "--json")) for words in ways] == [[one]] * 3
 
 
 def test_run_list_puts_one_page_in_order(qoder: Qoder) -> None:
@@ -449,7 +515,7 @@ def test_run_list_asks_the_sessions_of_a_short_list_alone(qoder: Qoder, world: W
     if options != "-q":
         known = asks or world.generation == "legacy"
         assert {item.get("status") for item in ran.json} == {"completed" if known else None}
-        assert any("derived" in item for item in ran.json) == bool(sessions)
+        assert any("status" in item.get("derived", ()) for item in ran.json) == bool(sessions)
 
 
 def run_of_session(number: int) -> dict[str, Any]:

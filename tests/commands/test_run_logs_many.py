@@ -12,7 +12,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.logs import GONE, lines_of, page_of, says
-from tests.support.one_run import CURRENT, DONE, WORK, idle
+from tests.support.one_run import CURRENT, DONE, ELAPSED, WORK, idle
 from tests.support.wire import api_error, page
 
 USAGE = {"usage": {"total_credits": 0.42}}
@@ -52,7 +52,7 @@ def test_run_logs_of_several_shows_the_same_in_every_format(qoder: Qoder) -> Non
     def logs(*words: str) -> Any:
         runs = [has_run(qoder, n, *events, **{} if events else {"session_id": None}) for n, events in enumerate(said)]
         expected = [
-            {**run, "events": events, "input": run["id"], "exit_code": 0 if events else 5}
+            {**run, **ELAPSED, "events": events, "input": run["id"], "exit_code": 0 if events else 5}
             for run, events in zip(runs, said, strict=True)
         ]
         return qoder(*LOGS, "drun_0", "drun_1", "drun_2", *words), expected
@@ -136,7 +136,7 @@ def test_run_logs_of_several_closes_a_log_that_breaks_off_and_goes_on(qoder: Qod
     has_run(qoder, 2, says("b", 2))
     ran = qoder(*LOGS, "drun_1", "drun_2", "--json")
     assert ran.code == 7
-    assert ran.json[0] == {**run, "events": [says("a", 1)], "input": "drun_1", "exit_code": 7}
+    assert ran.json[0] == {**run, **ELAPSED, "events": [says("a", 1)], "input": "drun_1", "exit_code": 7}
     assert ran.json[1]["exit_code"] == 0
     assert "1 of 2 logs" in ran.error["message"]
 

@@ -32,7 +32,7 @@ def listings(world: World) -> int:
 
 # What can name none: refused before any request, with what to type instead.
 
-ALONE = "give the id alone: {}"
+ALONE = "pass only the id: {}"
 APART = "separate several ids by spaces, each a word of its own; on standard input, one a line"
 A_DEPLOYMENT = "give a deployment id (dep_…) or an exact name"
 A_RUN = "give a run (drun_…, sess_…, last or DEPLOYMENT@last)"
@@ -254,7 +254,7 @@ def test_run_without_a_run_is_the_last_for_a_person(qoder: Qoder, monkeypatch: p
     qoder.wire.may(*RUN, DONE).may(*EVENTS, page(*WORK, says("All done."), END)).may(*SESSION, {})
     ran = qoder("run", verb)
     assert ran.code == 0
-    assert ran.err.startswith("no RUN given; using last (drun_1)\n")
+    assert ran.err.startswith("no RUN given; using the latest run started on this machine (drun_1)\n")
 
 
 LONG = "drun_019ec55694c07f2a9b402ffb4448ec18"
@@ -270,7 +270,7 @@ def test_run_get_takes_the_beginning_of_an_id_that_was_seen(qoder: Qoder) -> Non
     seen(qoder, LONG)
     ran = qoder("run", "get", "drun_019ec556", "--json")
     assert (ran.code, ran.json["id"]) == (0, LONG)
-    assert f"drun_019ec556 is {LONG}" in ran.err
+    assert f"using run {LONG}" in ran.err
     for typed in ("drun_019", "drun_019ec557"):  # too short, or not seen: taken as it is
         qoder.wire.on("GET", f"/deployment_runs/{typed}", GONE)
         assert qoder("run", "get", typed).code == 5

@@ -1,6 +1,7 @@
 """`pending` of `run` and `session`, and what runs, lists and deployments say of agents that ask."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
         "run_id": "drun_1",
         "session_id": "sess_1",
         "deployment_id": "dep_1",
+        "deployment_name": None,
         "call": "evt_1",
         "kind": "tool",
         "name": "Bash",
@@ -31,14 +33,36 @@ def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qode
         "asked_at": first["asked_at"],
         "credits": 1.5,
         "answer": {verb: ["qoder", "run", verb, *bound] for verb in ("approve", "deny")},
+        "run": "drun_1",
+        "session": "sess_1",
+        "deployment": "dep_1",
+        "asked": first["asked_at"],
+        "length": 6,
+        "number": 1,
     }
     assert second["kind"] == "custom"
-    assert second["answer"] == {"answer": ["qoder", "run", "answer", "drun_1", "evt_2", "--result", "-", "-o", "json"]}
+    assert second["answer"] == {"answer": ["qoder", "run", "answer", "drun_1", "evt_2", "--with", "-", "-o", "json"]}
     assert qoder("session", "pending", "sess_1", "--exit-status").code == 11
     assert qoder("session", "pending", "sess_1", "-q").out == "evt_1\nevt_2\n"
     row = qoder("session", "pending", "sess_1").out.splitlines()[0].split("\t")
     assert row[:7] == ["-", "sess_1", "dep_1", "evt_1", "tool", "Bash", "echo 1"]
-    assert row[9:] == ["1.5", "6"]
+    assert row[9:] == ["1.5", "6", "1", "-", "-", hashed, "-"]
+
+
+def test_run_pending_has_a_key_for_every_column(qoder: Qoder, server: Server) -> None:
+    thread = {"mcp_server_name": "prod", "session_thread_id": "sthr_1"}
+    server.session("sess_1", call(1, kind="agent.mcp_tool_use", **thread), call(2, kind="agent.custom_tool_use"))
+    rows = [line.split("\t") for line in qoder("run", "pending", "drun_1").out.splitlines()]
+    documented = re.findall(r"Piped: ([^.]*)\.", qoder("run", "pending", "--help").out)[0]
+    columns = [name.strip() for name in documented.split(",")]
+    keys = [name for each in qoder("help", "--json").json["keys"]["pending"] for name in each["names"]]
+    for row, told in zip(rows, qoder("run", "pending", "drun_1", "--json").json, strict=True):
+        shown = dict(zip(columns, row, strict=True))
+        assert sorted(told) == sorted(keys)
+        del shown["waits"]  # which two readings differ in
+        as_a_row = {name: "-" if told[name] is None else str(told[name]) for name in shown}
+        where = f"{told['mcp_server_name']}/" if told["mcp_server_name"] else ""
+        assert shown == as_a_row | {"name": where + told["name"], "input": told["input"]["command"]}
 
 
 def test_session_pending_hides_nothing_in_a_row_and_says_how_long_the_call_is(qoder: Qoder, server: Server) -> None:
@@ -51,7 +75,7 @@ def test_session_pending_hides_nothing_in_a_row_and_says_how_long_the_call_is(qo
     row = out.split("\t")
     assert row[5] == "B\\u001b[2Ja\\u00a0sh\\u202e"
     assert row[6].startswith(url + " \\u200b\\n\\tls\\nallow? [y]es \\u001b]0;t\\u0007\\u2800")
-    assert (row[6][-1], row[10]) == ("…", f"{len(told) + 1_000_000}\n")
+    assert (row[6][-1], row[10]) == ("…", str(len(told) + 1_000_000))
     [shown] = qoder("session", "pending", "sess_1", "--json").json
     assert shown["input"] == {"command": told + "y" * 1_000_000}
     qoder.terminal = True
@@ -71,6 +95,31 @@ def test_run_get_lists_and_deployments_say_what_waits(qoder: Qoder, server: Serv
     assert {row[0]: (row[1], row[8]) for row in rows} == {"drun_1": ("running", "evt_1"), "drun_2": ("completed", "-")}
     shown = dict(line.split("\t") for line in qoder("deploy", "get", "dep_1").out.splitlines())
     assert (shown["success_rate"], shown["waits_for_answer"]) == ("100% (1 of 1)", "drun_1")
+
+
+def test_run_list_says_for_how_long_a_run_waits_for_you(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    server.session("sess_2")
+    qoder.terminal = True
+    for ago, shown in ((0, "50s"), (780, "13m"), (7200, "2h")):
+        qoder.clock.time += ago
+        _, *rows = qoder("run", "list", "dep_1").out.splitlines()[:3]
+        assert [f"waits for you {shown}  " in row for row in rows] == [row.startswith("drun_1") for row in rows]
+    qoder.terminal = False
+    assert "running" in qoder("run", "list", "dep_1").out
+
+
+def test_run_pending_shows_on_a_terminal_what_differs_and_always_what_is_decided(
+    qoder: Qoder, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: 80)
+    for number in (1, 2):
+        server.session(f"sess_{number}", call(number, input={"command": "git push"}), call(number + 4, name="Read"))
+    qoder.terminal = True
+    header, *lines = qoder("run", "pending").out.splitlines()
+    assert [line.count("evt_") for line in lines[:4]] == [1, 1, 1, 1]  # one table, whatever session says it
+    assert {"call", "name", "input"} <= set(header.split())
+    assert "deployment dep_1, kind tool in every row" in " ".join(lines[4:])
 
 
 # All that waits.

@@ -9,7 +9,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from tests.conftest import TOKEN, Qoder
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, idle
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, idle
 from tests.support.result import END, delivers, says
 from tests.support.wire import api_error, page
 
@@ -56,7 +56,7 @@ def test_run_result_leaves_out_what_other_threads_say(qoder: Qoder) -> None:
 def test_run_result_in_json_is_the_run_with_its_result(qoder: Qoder, messages: list[Any], result: str | None) -> None:
     completed(qoder, *messages)
     ran = qoder(*RESULT, "--json")
-    assert (ran.json, ran.err) == ({**DONE, "result": result}, "")
+    assert (ran.json, ran.err) == ({**SHOWN, "result": result}, "")
     completed(qoder, *messages)
     assert qoder(*RESULT).err == ("" if messages else "run drun_1 left no final message\n")
 
@@ -210,4 +210,4 @@ def test_run_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
     out = qoder("run", "get", "drun_1").out
     assert "outcome\tsatisfied: All tests pass.\n" in out
     assert "failed: Docs are current\n" in out
-    assert qoder("run", "get", "drun_1", "--json").json == DONE
+    assert qoder("run", "get", "drun_1", "--json").json == SHOWN

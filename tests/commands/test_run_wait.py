@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -107,6 +108,14 @@ def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout:
     qoder.wire.on(*RUN, *[LEGACY] * looks)
     assert qoder(*WAIT, "--timeout", str(timeout)).code == 124
     assert sum(qoder.clock.slept) == pytest.approx(timeout)
+
+
+def test_run_wait_says_how_long_nothing_was_heard_when_it_times_out(qoder: Qoder) -> None:
+    """What was so minutes ago is not said to be so now."""
+    qoder.wire.on(*RUN, LEGACY, (503, "busy"), repeat=True)
+    ran = qoder(*WAIT, "--timeout", "3m")
+    assert (ran.code, ran.error["run_state"]) == (124, "unknown")
+    assert re.search(r"run drun_1 was running when it was last heard of, [23]m [0-9]+s ago", ran.error["message"])
 
 
 def test_run_wait_gives_a_look_what_is_left_and_some_seconds(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,9 +399,9 @@ def test_run_wait_of_several_tells_of_each_in_the_order_they_were_named(qoder: Q
         assert ran.code == 5
         if not words:
             assert [line.split("\t") for line in ran.out.splitlines()] == [
-                ["drun_3", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
-                ["drun_1", "failed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-"],
-                ["drun_2", "not_found", *["-"] * 7],
+                ["drun_3", "completed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-", "-"],
+                ["drun_1", "failed", "dep_1", at, "17.229", "-", "manual", "sess_1", "-", "-"],
+                ["drun_2", "not_found", *["-"] * 8],
             ]
     assert [(item["id"], item["exit_code"], item["input"]) for item in ran.json] == [
         ("drun_3", 0, "drun_3"),

@@ -1,6 +1,7 @@
 """`qoder session`: sessions listed, looked at, started, changed, and ended."""
 
 import io
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_session_list_shows_the_newest_first(qoder: Qoder, service: Things) -> N
     assert qoder("session", "list", "--status", "terminated", "--json").json == []
     for _ in range(19):
         service.session()
-    assert qoder("session", "list").err.endswith("note: 20 shown, more match; --all shows them\n")
+    assert qoder("session", "list").err.endswith("note: showing 20, more match; use --all to see the rest\n")
     assert qoder("session", "list", "--all", "-q").out.count("\n") == 21
 
 
@@ -500,3 +501,13 @@ def test_session_chat_takes_no_earlier_end_for_that_of_my_message(events: list[d
     for event in events:
         activity.see(event, 1.0)
     assert activity.is_busy == is_busy
+
+
+def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:
+    for command in qoder("help", "session", "--json").json["commands"]:
+        help = qoder(*command["path"], "--help").out
+        assert command["path"][1] == "new" or "RUN" not in help, help
+        assert not re.search(r"qoder run (?!list)", help), help
+    for words in ("get", "wait", "logs", "result"):
+        assert qoder("session", words, "--json").error["message"] == "missing argument SESSION"
+    assert "list them: qoder session list" in qoder("session", "archive").err

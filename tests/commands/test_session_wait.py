@@ -376,7 +376,7 @@ def asking(qoder: Qoder) -> Server:
         (("session", "approve", "sess_1", "evt_9", "--yes"), 5),
         (("session", "approve", "sess_2", "--all", "--yes"), 5),
         (("session", "deny", "sess_2", "--all", "--yes"), 5),
-        (("session", "answer", "sess_2", "evt_1", "--result", "x"), 5),
+        (("session", "answer", "sess_2", "evt_1", "--with", "x"), 5),
         (("session", "send", "sess_2", "-m", "x"), 5),
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],

@@ -46,7 +46,7 @@ class Row(NamedTuple):
 _RAW = ("api", "api POST")
 EXEMPT = (
     Row(
-        ("json", "jsonl", "table", "wide", "options before"),
+        ("json", "jsonl", "table", "wide", "pretty", "options before"),
         _RAW,
         "it prints a response as it came, in every format",
     ),
@@ -55,13 +55,13 @@ EXEMPT = (
     Row(
         (
             *("array everywhere", "array that acted", "another's object", "read of another"),
-            *("hostile text in a table", "hostile text in json"),
+            *("hostile text in a table", "hostile text in a pretty table", "hostile text in json"),
         ),
         _RAW,
         "it prints a response as it came, whatever it says",
     ),
     Row(
-        ("hostile text in a table",),
+        ("hostile text in a table", "hostile text in a pretty table"),
         ("run result", "run send"),
         "the text of --result is the agent's, for a file or a pipe; on a terminal it is made inert",
     ),
@@ -73,7 +73,7 @@ EXEMPT = (
     Row(("whereabouts",), _RAW, "it is for scripts, whose author typed the request"),
     Row(("whereabouts",), ("env work heartbeat",), "a worker sends one every few seconds: its log is not filled"),
     Row(
-        ("json", "jsonl", "id", "terminal", "options before"),
+        ("json", "jsonl", "yaml", "id", "terminal", "options before"),
         ("completion", "help", "schema"),
         "it prints a text for a shell, a person or an editor, in every format",
     ),

@@ -172,11 +172,12 @@ def _line(name: str, function: Callable[..., Any]) -> str | None:
 
 
 _FUNCTIONS = dict(_all_commands())
-_FIRST = {function: name for name, function in reversed(_FUNCTIONS.items())}
+_SAME = {name: getattr(function, "__wrapped__", function) for name, function in _FUNCTIONS.items()}
+_FIRST = {function: name for name, function in reversed(_SAME.items())}
 COMMANDS = {
     name: Command(name, function, _line(name, function), tuple(name.split())) for name, function in _FUNCTIONS.items()
 }
 PLAYED = {name: command for name, command in COMMANDS.items() if command.line}
 PLAYED |= {name: Command(name, _FUNCTIONS[of], line, tuple(of.split())) for name, (of, line) in MORE_LINES.items()}
 # A session's commands that are a run's: one function, which is held to every clause under its first name.
-ONCE_MORE = {name for name in COMMANDS if _FIRST[_FUNCTIONS[name]] != name}
+ONCE_MORE = {name for name in COMMANDS if _FIRST[_SAME[name]] != name}

@@ -6,6 +6,7 @@ import re
 from typing import Any, get_args
 
 import pytest
+import yaml
 
 from qoder_cli.output.screen import Format
 from qoder_cli.sandbox.wire import Generation
@@ -58,6 +59,15 @@ def quiet_prints_ids(scene: Scene) -> None:
     assert ran.out or not shown, "what JSON shows has an id"
 
 
+@CLAUSES.add("yaml", on_both=True)
+def yaml_is_the_same_value_as_json(scene: Scene) -> None:
+    ran = scene.run("-o", "yaml", "--no-progress")
+    ends_well(scene, ran)
+    before = usual(scene.command.name, scene.generation).out
+    assert "\x1b" not in ran.out
+    assert shape(yaml.safe_load(ran.out)) == shape(json.loads(before or "null"))
+
+
 def is_piped_text(scene: Scene, ran: Played) -> None:
     ends_well(scene, ran)
     assert "\x1b" not in ran.out
@@ -72,7 +82,7 @@ def a_table_in_a_pipe_is_plain_text(scene: Scene) -> None:
 
 # Every other format that the program has, as soon as it has it.
 for _format in get_args(Format):
-    if _format not in ("table", "json", "jsonl", "id"):
+    if _format not in ("table", "json", "jsonl", "yaml", "id"):
 
         @CLAUSES.add(_format)
         def another_format_is_plain_text(scene: Scene, format: str = _format) -> None:

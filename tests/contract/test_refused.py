@@ -114,7 +114,9 @@ def fits(id: str, metavar: str) -> bool:
     prefix = id.partition("_")[0]
     taken = {
         "DEPLOYMENT": ("dep",),
-        "RUN": ("drun", "sess", "dep"),  # a deployment's newest is DEPLOYMENT@last, as its hint says
+        **dict.fromkeys(
+            ("RUN", "SESSION"), ("drun", "sess", "dep")
+        ),  # a deployment's newest is DEPLOYMENT@last, as its hint says
         "MEMORY": ("memstore",),
         "CREDENTIAL": ("vcred",),
         "DREAM": ("drm",),

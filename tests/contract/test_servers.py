@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from qoder_cli.sandbox.wire import Generation
 from tests.conftest import TOKEN
@@ -282,6 +283,20 @@ def what_a_server_says_is_escaped_in_json(scene: Scene) -> None:
     ran = scene.run("--json")
     is_inert(ran)
     check_ending(ran)
+
+
+@CLAUSES.add("hostile text in yaml", where_it_asks)
+def what_a_server_says_stays_text_in_yaml(scene: Scene) -> None:
+    scene.lie = said_with(hostile)
+    ran = scene.run("-o", "yaml")
+    is_inert(ran)
+    yaml.safe_load(ran.out)
+
+
+@CLAUSES.add("hostile text in a pretty table", where_it_asks)
+def what_a_server_says_steers_no_mail(scene: Scene) -> None:
+    scene.lie = said_with(hostile)
+    is_inert(scene.run("-o", "pretty"))
 
 
 @CLAUSES.add("hostile refusal", where_it_asks)

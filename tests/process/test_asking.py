@@ -17,7 +17,7 @@ WAIT = ("qoder", "run", "wait", "drun_1", "--follow")
 LOGS = ("qoder", "run", "logs", "drun_1", "--follow")
 PROMPT = (*WAIT, "--on-ask", "prompt")
 DENY = ("qoder", "run", "deny", "drun_1")
-STOP = "allow? [y]es [n]o [w]hy not [s]top"
+STOP = ASKED
 MARGINS = ("  │ ", "  ┆ ")  # of a line, and of a row that continues one
 
 
@@ -54,25 +54,28 @@ def test_session_approve_sends_a_yes_to_what_was_shown(shell: Shell, server: Ser
         terminal.shows(ASKED).type("y\n")
         assert terminal.end() == 0
     assert "  │   echo 1" in terminal.screen
-    assert "session sess_1 asks to run Bash (tool, evt_1):" in terminal.screen
+    assert "the agent asks to run Bash (tool, evt_1):" in terminal.screen
     assert server.taken == {"evt_1": 1}
 
 
-@pytest.mark.parametrize("replies", [["n\n"], ["\n", "maybe\n", "ye\n"], ["\x04"]])
-def test_session_approve_takes_nothing_else_for_a_yes(shell: Shell, server: Server, replies: list[str]) -> None:
-    with Terminal(shell, *APPROVE) as terminal:
+@pytest.mark.parametrize("replies", [["\n", "maybe\n", "ye\n"], ["?\n", "\n", "A L L\n", "s\n"], ["\x04"]])
+@pytest.mark.parametrize("verb", ["approve", "deny"])
+def test_session_approve_takes_nothing_else_for_an_answer(
+    shell: Shell, server: Server, verb: str, replies: list[str]
+) -> None:
+    with Terminal(shell, "qoder", "session", verb, "sess_1") as terminal:
         for number, reply in enumerate(replies, 1):
-            asked_again(terminal, ASKED, number).type(reply)
+            asked_again(terminal, "allow?", number).type(reply)
         assert terminal.end() == 2
     assert server.posted == []
-    assert ("type one of the letters in brackets" in terminal.raw) == (replies != ["n\n"])
+    assert "type one of the letters in brackets" in terminal.raw
     assert "run it in a terminal" not in terminal.raw
 
 
 def test_session_approve_takes_nothing_that_was_typed_before_it_asked(shell: Shell, server: Server) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.type("y\ny\ny\n")
-        terminal.shows(ASKED).type("n\n")
+        terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
     assert server.posted == []
 
@@ -87,8 +90,8 @@ def test_question_is_not_answered_by_a_paste(hasty: Shell, server: Server, words
         asked_again(terminal, question, 2)
         assert server.posted == []
         terminal.type("n\n")
-        assert terminal.end() in (0, 2)
-    assert sent(server) == ([] if words is APPROVE else ["deny"])
+        assert terminal.end() == 0
+    assert sent(server) == ["deny"]
     assert "pasted text is not accepted" in terminal.raw
 
 
@@ -158,7 +161,7 @@ def test_session_approve_says_at_a_signal_that_what_it_sent_is_unknown(shell: Sh
     [
         (WAIT, "y\n", ["allow"], 0),
         ((*WAIT[:4], "--on-ask", "prompt", "--no-progress"), "yes\n", ["allow"], 0),
-        (WAIT, "s\n", [], 11),
+        (WAIT, "\x04", [], 11),
         (LOGS, "y\n", ["allow"], 0),
     ],
 )
@@ -188,7 +191,7 @@ def test_run_wait_sends_why_not_and_takes_no_reason_that_was_typed_before(hasty:
 
 def test_run_wait_leaves_the_run_at_ctrl_c_in_its_question(hasty: Shell, server: Server) -> None:
     with Terminal(hasty, *WAIT) as terminal:
-        terminal.shows("[s]top").type("\x03")
+        terminal.shows(STOP).type("\x03")
         assert terminal.end() == -signal.SIGINT
     assert server.posted == []
     assert any("stopped waiting; run drun_1 keeps running" in line for line in terminal.screen)
@@ -227,24 +230,24 @@ def test_run_wait_drops_no_yes_because_a_call_of_a_custom_tool_follows(hasty: Sh
 
 # What is shown is what is approved.
 
-HOSTILE = "ls\r\x1b[2J\x1b[1;1H\u202e\u200b\nallow? [y]es [n]o [w]hy not [s]top y\n" + "A" * 300 + "\u2800" * 300
-HOSTILE += "approve evt_1? [y]es"
+HOSTILE = "ls\r\x1b[2J\x1b[1;1H\u202e\u200b\nallow? [y]es [n]o [w]hy not y\n" + "A" * 300 + "\u2800" * 300
+HOSTILE += "allow? [y]es"
 
 
 def test_session_approve_keeps_hostile_text_behind_a_margin(shell: Shell, server: Server) -> None:
     given = {"command": HOSTILE, "a\nb": {"c": "\x07"}}
     server.session("sess_1", call(1, name="Bash\x1b[2J" + "x" * 5_000, input=given))
     with Terminal(shell, *APPROVE, env={"NO_COLOR": "1"}) as terminal:
-        terminal.shows("characters? [y]es [n]o").type("n\n")
+        terminal.shows("characters? [y]es [n]o").type("\x04")
         assert terminal.end() == 2
     shown = terminal.raw.replace("\r\n", "\n")
     assert not {"\x1b", "\x07", "\u202e", "\u200b", "\r"} & set(shown)
-    began = next(n for n, line in enumerate(terminal.screen) if line.startswith("session sess_1"))
+    began = next(n for n, line in enumerate(terminal.screen) if line.startswith("the agent asks"))
     first = next(n for n, line in enumerate(terminal.screen) if line.startswith(MARGINS))
     lines = terminal.screen[first:]
     asked = next(n for n, line in enumerate(lines) if not line.startswith(MARGINS))
     assert all(len(line) <= 80 for line in lines[:asked])
-    assert lines[asked].startswith('approve evt_1, a call of "Bash\\u001b[2Jxxx')
+    assert lines[asked].startswith('allow a call of "Bash\\u001b[2Jxxx')
     assert fields_drawn(lines[:asked]) == ["command", '"a\\nb"']
     assert not any("[y]es" in line for line in terminal.screen[began:first])
 
@@ -260,16 +263,16 @@ AS_IT_IS = [
 def test_question_shows_a_call_as_it_is(hasty: Shell, server: Server, words: tuple[str, ...]) -> None:
     server.session("sess_1", call(1, input={"command": "\n".join(AS_IT_IS)}))
     with Terminal(hasty, *words, columns=200) as terminal:
-        terminal.shows("[y]es").type("n\n")
+        terminal.shows("[y]es").type("\x04")
         terminal.end()
     assert [f"  │   {line}" for line in AS_IT_IS if f"  │   {line}" not in terminal.screen] == []
 
 
 def test_session_approve_lets_no_name_draw_a_question(shell: Shell, server: Server) -> None:
-    name = "x" * (80 - len("session sess_1 asks to run ")) + "approve evt_9? [y]es [n]o y"
+    name = "x" * (80 - len("the agent asks to run ")) + "approve evt_9? [y]es [n]o y"
     server.session("sess_1", call(1, name=name, session_thread_id="sthr_1" + " " * 60 + "allow? [y]es"))
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("n\n")
+        terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
     assert [line for line in terminal.screen if "[y]es" in line and not line.startswith(("  ┆ ", ASKED))] == []
     assert all(len(line) <= 80 for line in terminal.screen if line.startswith(MARGINS))
@@ -282,7 +285,7 @@ def test_session_approve_lets_no_value_draw_a_field(shell: Shell, server: Server
     given = {"command": "\n".join(lines), "  /tmp": "a", "timeout": {"timeout": "1"}, "path ok": ["timeout"]}
     server.session("sess_1", call(1, input=given))
     with Terminal(shell, *APPROVE, columns=columns, rows=60) as terminal:
-        terminal.shows(ASKED).type("n\n")
+        terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
     assert fields_drawn(terminal.screen) == ["command", '"  /tmp"', "timeout", '"path ok"']
     rows = [line for line in terminal.screen if line.startswith("  ┆ ")]
@@ -294,10 +297,10 @@ def test_session_approve_lets_nothing_in_a_call_hide(shell: Shell, server: Serve
     given = {"command": "ls\xa0\u3000x\u2800\u3164r\u0338m\ufe0f", "Räume": "界"}
     server.session("sess_1", call(1, name="Ba\u200bsh", input=given))
     with Terminal(shell, *APPROVE) as terminal:
-        terminal.shows(ASKED).type("n\n")
+        terminal.shows(ASKED).type("\x04")
         assert terminal.end() == 2
     assert "  │   ls\\u00a0\\u3000x\\u2800\\u3164r\\u0338m\\ufe0f" in terminal.screen
-    assert "session sess_1 asks to run Ba\\u200bsh (tool, evt_1):" in terminal.screen
+    assert "the agent asks to run Ba\\u200bsh (tool, evt_1):" in terminal.screen
     assert "  │   界" in terminal.screen
 
 
@@ -305,10 +308,10 @@ def test_question_says_the_length_of_a_call_that_is_longer_than_the_screen(hasty
     server.session("sess_1", call(1, name='Ba"sh', input={"command": "rm -rf /\n" + "echo ok\n" * 30}))
     long = 'a call of "Ba\\"sh" with 321 characters? [y]es [n]o'
     with Terminal(hasty, *APPROVE, rows=24) as terminal:
-        terminal.shows(f"approve evt_1, {long}").type("n\n")
+        terminal.shows(f"allow {long}").type("\x04")
         assert terminal.end() == 2
     with Terminal(hasty, *WAIT, rows=24) as terminal:
-        terminal.shows(f"allow {long}").type("s\n")
+        terminal.shows(f"allow {long}").type("\x04")
         assert terminal.end() == 11
 
 
@@ -340,7 +343,7 @@ def test_question_is_not_asked_of_a_call_with_our_secret(hasty: Shell, server: S
         assert words is WAIT or "to deny it: qoder session deny sess_1 evt_1" in said
     assert server.posted == []
     with Terminal(hasty, "qoder", "session", "deny", "sess_1") as terminal:
-        terminal.shows("deny evt_1? [y]es [n]o").type("y\n")
+        terminal.shows("allow? [n]o").type("n\n")
         assert terminal.end() == 0
     assert sent(server) == ["deny"]
 

@@ -352,12 +352,12 @@ def stopped_by_signal(terminal: Chat) -> bool:
 
 def test_session_chat_asks_what_the_agent_asks(shell: Shell) -> None:
     with Chat(shell, *new("agent_ask", "-m", "Push.")) as terminal:
-        terminal.shows("allow? [y]es [n]o [w]hy not [s]top").type("y\n")
+        terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").type("y\n")
         terminal.shows("I ran 'git push origin main'.")
         terminal.enters("Again.")
         until(lambda: terminal.raw.count("allow?") == 2, "the second question")
         time.sleep(1.0)  # what is typed sooner is none to this question
-        terminal.type("s\n")
+        terminal.type("\x04")
         assert terminal.end() == 0
     assert "the agent keeps working" in terminal.raw
 
@@ -366,7 +366,7 @@ def test_session_chat_keeps_what_is_typed_when_the_agent_asks(shell: Shell, serv
     with Chat(shell, *new("agent_ask")) as terminal:
         terminal.at_prompt().type("half a mes")
         assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
-        terminal.shows("allow? [y]es [n]o [w]hy not [s]top")
+        terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal")
         time.sleep(1.0)
         terminal.type("y\n")
         terminal.shows("I ran 'git push origin main'.").ends_in("> half a mes").type("\x03")
@@ -381,9 +381,9 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
         terminal.shows("to give its result: qoder session answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
-        assert f"{call} --result TEXT" in " ".join(terminal.screen)
+        assert f"{call} --with TEXT" in " ".join(terminal.screen)
         before = looks()
         until(lambda: looks() > before + 1, "a look whether it still waits")
-        assert shell.qoder("session", "answer", session, call, "--result", "42").code == 0
+        assert shell.qoder("session", "answer", session, call, "--with", "42").code == 0
         assert terminal.ends() == 0
     assert terminal.raw.count("to give its result") == 1

@@ -1,6 +1,7 @@
 """What a terminal shows of a run: whole ids, one status line, colour as the environment says."""
 
 import re
+import signal
 
 import pytest
 
@@ -88,3 +89,27 @@ def test_deploy_run_gives_a_dumb_terminal_lines_and_no_escapes(shell: Shell) -> 
     assert any(re.fullmatch(r"drun_\w+ failed.*", line) for line in terminal.screen)
     assert " ".join(terminal.screen).count("The session ran out of retries.") == 1
     assert "error: the run failed" in terminal.screen
+
+
+def test_run_list_watch_redraws_in_place_until_ctrl_c(alone: Shell, servers: Servers) -> None:
+    shell = alone.enter(servers["current"])
+    shell.qoder("deploy", "run", "dep_demo", "--wait")
+    with Terminal(shell, "qoder", "run", "list", "--watch", "1") as terminal:
+        terminal.shows("every 1s").type("typed\r")
+        shell.qoder("deploy", "run", "dep_fail", "--wait")
+        terminal.shows("retries_exhausted")
+        rows = [line.split()[1] for line in terminal.screen if line.startswith("drun_")]
+        assert sorted(rows) == ["completed", "failed"]
+        terminal.type("\x03")
+        assert terminal.end() == -signal.SIGINT
+    assert "typed" not in terminal.raw
+    assert not re.search("\x1b\\[\\?", terminal.raw), "no mode of the terminal is changed"
+    assert sum(line.startswith("id ") for line in terminal.screen) == 1
+    assert "error: interrupted; nothing was started" in terminal.screen
+
+
+def test_run_list_watch_shows_as_much_as_fits_a_small_terminal(alone: Shell, servers: Servers) -> None:
+    with Terminal(alone.enter(servers["current"]), "qoder", "deploy", "list", "--watch", rows=8) as terminal:
+        terminal.shows("every 5s")
+        assert len(terminal.screen) <= 7
+        assert re.fullmatch(r"… \d+ more lines", terminal.screen[-2])

@@ -23,7 +23,7 @@ PREFIX = "/api/v1/cloud"
 
 # A command that asks, and what it asks.
 APPROVE = ("qoder", "session", "approve", "sess_1")
-ASKED = "approve evt_1? [y]es [n]o"
+ASKED = "allow? [y]es [n]o [w]hy not [a]ll equal [r]est: deny [?]"
 
 
 def asked_again(terminal: "Terminal", question: str, times: int) -> "Terminal":

@@ -20,6 +20,8 @@ LEGACY = {
     "cas_run_extras": {"attempt": 1, "turn_id": "turn_1", "started_at": "2026-06-14T08:54:06.310253147Z"},
 }
 DONE = {**LEGACY, "status": "completed", "completed_at": "2026-06-14T08:54:23.5Z", "duration_ms": 17229}
+ELAPSED: dict[str, Any] = {"elapsed_ms": 17228, "derived": ["elapsed_ms"]}
+SHOWN = {**DONE, **ELAPSED}  # in JSON
 TRIGGER = ("POST", "/deployments/dep_1/run")
 EVENTS = ("GET", "/sessions/sess_1/events")
 SESSION = ("GET", "/sessions/sess_1")

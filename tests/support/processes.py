@@ -443,7 +443,11 @@ class Screenful:
         elif verb == "A":
             self._row = max(self._row - int(number or 1), 0)
         elif verb == "K":
-            self._lines[self._row] = ""
+            kept = "" if number == "2" else self._lines[self._row][: self._column]
+            self._lines[self._row] = kept
+        elif verb == "J":
+            self._lines[self._row + 1 :] = []
+            self._lines[self._row] = self._lines[self._row][: self._column]
         elif verb is None:
             line = self._lines[self._row].ljust(self._column)
             self._lines[self._row] = line[: self._column] + token + line[self._column + 1 :]

@@ -34,9 +34,10 @@ NAMES = {
     "dep_9": "nightly-tidy",
 }
 IDS = set(NAMES)
+WITH_NAMES = IDS | {"nightly-report", "nightly-tidy", "日报"}  # the others could steer a shell
 # What is offered behind a line, where `seen_home` has been.
 LINES: dict[str, set[str]] = {
-    "qoder deploy run ": IDS,
+    "qoder deploy run ": WITH_NAMES,
     "qoder deploy run dep_": IDS,
     "qoder deploy run dep_1": {"dep_1"},
     "qoder deploy get dep_2": {"dep_2"},
@@ -57,15 +58,15 @@ LINES: dict[str, set[str]] = {
     "qoder run cancel drun_1": {"drun_1"},
     "qoder run get nightly": set(),
     "qoder sandbox -- qoder run get drun_": {"drun_9"},
-    "qoder sandbox --speed 10 -- qoder-cli deploy run ": {"dep_demo"},
-    "qoder --profile work deploy run ": {"dep_work"},
-    "qoder deploy run --profile work ": {"dep_work"},
+    "qoder sandbox --speed 10 -- qoder-cli deploy run ": {"dep_demo", "nightly"},
+    "qoder --profile work deploy run ": {"dep_work", "work-report"},
+    "qoder deploy run --profile work ": {"dep_work", "work-report"},
     "qoder deploy run --profile=work wor": {"work-report"},
-    "qoder --profile default deploy run --profile 'work' ": {"dep_work"},
+    "qoder --profile default deploy run --profile 'work' ": {"dep_work", "work-report"},
     "qoder --profile wor deploy run ": set(),
     "qoder --profile work run wait ": {"last", "drun_work"},
     "qoder sandbox -- qoder --profile work run get drun_": {"drun_9"},
-    "qoder agent get ": {"agent_1"},
+    "qoder agent get ": {"agent_1", "writer"},
     "qoder agent archive wr": {"writer"},
     "qoder session new --agent wr": {"writer"},
     "qoder deploy create --agent agent_": {"agent_1"},

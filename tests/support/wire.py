@@ -93,6 +93,9 @@ class Wire(httpx.BaseTransport):
             and not self.tells_of_asks
         ):
             return httpx.Response(501, json={})  # nobody is asked, unless a test says so
+        looks_for_pins = request.url.path.endswith("/deployments") and "agent_id" in request.url.params
+        if looks_for_pins and not any(one.path == "/deployments" for one in self.expected):
+            return httpx.Response(501, json={})  # what an update of an agent says besides, unless a test says so
         self.requests.append(request)
         path = request.url.raw_path.decode().partition("?")[0].removeprefix("/api/v1/cloud")
         for one in self.expected:

@@ -27,7 +27,7 @@ COMMANDS = {
     "approve": ("approve", "sess_1", "evt_1", "--yes"),
     "approve --all": ("approve", "sess_1", "--all", "--yes"),
     "deny": ("deny", "sess_1", "evt_1", "--because", "no", "--yes", "--wait"),
-    "answer": ("answer", "sess_1", "evt_1", "--result", "green"),
+    "answer": ("answer", "sess_1", "evt_1", "--with", "green"),
     "send": ("send", "sess_1", "-m", "hello", "--wait"),
     "send --when-idle": ("send", "sess_1", "-m", "hello", "--when-idle"),
 }

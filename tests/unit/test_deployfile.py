@@ -425,7 +425,7 @@ def test_deployment_file_errors_hint_at_nothing_of_a_variable(text: str, secret:
         ("budget: {max_credit_cots: 1}",
             "budget.max_credit_cost: is required",
             "budget.max_credit_cots: unknown field; did you mean max_credit_cost?"),
-        ("schedule: 0 9 * * *", "schedule: must be a mapping of expression and timezone, or null"),
+        ("schedule: 0 9 * * *", 'schedule: must be a mapping like {expression: "0 9 * * *", timezone: UTC}, or null'),
         ("schedule: {expression: 0 9 * * *}", "schedule.timezone: is required"),
         ("schedule:\n  expression: 0 9 * * *\n  timezone: Asia/Shangai",
             "4: schedule.timezone: unknown time zone 'Asia/Shangai'; did you mean Asia/Shanghai?"),

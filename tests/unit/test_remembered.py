@@ -97,6 +97,7 @@ def test_remembered_things_are_of_their_host_and_profile(folder: Path) -> None:
     deployments(cn, ("dep_3", "there", None), whole=True)
     assert seen(folder) == [("dep_3", "there"), ("dep_1", "nightly")]
     told = {"dep_1": "nightly, api.qoder.com", "dep_3": "there, api.qoder.com.cn"}
+    told |= {"nightly": "dep_1, api.qoder.com", "there": "dep_3, api.qoder.com.cn"}
     assert offered("qoder deploy run ", {"QODER_STATE_DIR": str(folder)}) == told
     assert seen(folder, host=HOST) == [("dep_1", "nightly")]
     assert seen(folder, host="elsewhere") == []
@@ -138,7 +139,7 @@ def test_remembered_are_no_more_than_are_of_use(folder: Path, monkeypatch: pytes
         things = [({"id": f"dep_{n}", "created_at": at(n)}, "x" * 256) for n in numbers]
         remember(app.store, app.settings, "deploy", things)
         runs(app, *((f"drun_{n}", "dep_1", at(n)) for n in numbers))
-    assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(999 + MOST, 999, -1)]
+    assert [id for id, _ in seen(folder)] == [f"dep_{n}" for n in range(1999, 1999 - MOST, -1)]
     assert [id for id, _ in seen(folder, "run")] == [f"drun_{n}" for n in range(999 + MOST_RUNS, 999, -1)]
     for number in range(3):
         elsewhere = state_in(folder, QODER_BASE_URL=f"https://h{number}")

@@ -5,17 +5,19 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import typer
 
 import qoder_cli
 from qoder_cli.base import errors
-from qoder_cli.help import NOUNS, documented, suggestions
+from qoder_cli.cli.main import command_tree
+from qoder_cli.help import NOUNS, documented, reference, suggestions
 
 HOUSE = Path(qoder_cli.__file__).parent
 
-# The rooms whose messages are held to the rules, and those that are written anew when they are worked on next.
+# The rooms whose messages are held to the rules, and those that are rewritten when they are worked on next.
 ROOMS = sorted(path.name for path in HOUSE.iterdir() if (path / "__init__.py").is_file())
 NOT_YET: tuple[str, ...] = ()
 
@@ -44,6 +46,13 @@ RULES = {
     r"\brehears": "try for free, sandbox",
     r"\bto be (asked|told)\b|\bis (asked|told)\b": "reports, requests",
     r"\bit needs\b(?! to)": "requires",
+    r"\banew\b|\bshall\b|\bmeanwhile\b|\bin the place of\b": "again, should or –, in the meantime, instead of",
+    r"\bany more\b|\bcome back to\b": "no longer, return to",
+    r"\bwhat (there is|is there|waits|begins|comes)\b": "name the thing",
+    r"\bof ours\b|(?<!none )\bof yours\b|\balone\b|\bwhole in\b": "your, only, in full",
+    r"\b(narrow|wide)ly\b": "say what counts as proof",
+    r"\bsettle[sd]?\b(?! by)": "find out, determine, resolve",
+    r"\bto see (what|which) there\b|\blist what\b": "list them: CMD",
 }
 # What a person answers is an answer: `run answer`, --on-ask and exit 11 are about that.
 PEOPLE = re.compile(
@@ -52,7 +61,7 @@ PEOPLE = re.compile(
 )
 # A hint is an imperative, a purpose, a question, or a place to look.
 IMPERATIVES = (
-    "add|answer|apply|archive|before|cancel|check|choose|compare|confirm|copy|correct|create|did|drop|e[.]g[.]|fix|follow|"
+    "add|answer|apply|ask|archive|before|cancel|check|choose|compare|confirm|copy|correct|create|did|drop|e[.]g[.]|fix|follow|"
     "for|free|give|if|install|is|join|leave|list|log|move|name|omit|open|remove|swap|"
     "pass|pipe|print|put|quote|resume|run|save|see|send|set|split|start|take|try|type|unset|update|upgrade|use|wait|write"
 )
@@ -132,6 +141,24 @@ def test_messages_are_not_translated_word_by_word(rule: str) -> None:
     pattern = re.compile(rule, re.IGNORECASE)
     wrong = [text for text in texts() if pattern.search(PEOPLE.sub("", text.text))]
     assert [f"{text.place}: {text.text}" for text in wrong] == [], f"write: {RULES[rule]}"
+
+
+def test_help_is_not_translated_word_by_word() -> None:
+    shown = reference.commands(typer.Context(command_tree("qoder"), info_name="qoder"))
+    every = {" ".join(each["path"]): [each["text"], *_helps(each)] for each in shown["commands"]}
+    assert len(every) > 100
+    wrong = {
+        f"{name}: {found[0]}"
+        for name, said in every.items()
+        for text in said
+        for rule in RULES
+        if (found := re.search(f"(?i){rule}", PEOPLE.sub("", " ".join(re.sub("`[^`]*`", "…", text).split()))))
+    }
+    assert wrong == set()
+
+
+def _helps(command: dict[str, Any]) -> list[str]:
+    return [param["help"] for params in ("arguments", "options") for param in command[params]]
 
 
 PAGES = [path.relative_to(HOUSE.parent).as_posix() for path in (HOUSE / "help" / "pages").glob("*.md")]

@@ -24,7 +24,7 @@ def apply(
     more_files: Texts = several("--file --filename -f", "FILE", "The same as FILE.", values.files),
     yes: bool = YES,
     dry_run: bool = DRY_RUN,
-    exit_code: bool = flag("--exit-code", "Like --dry-run, but exit 8 if anything would change."),
+    exit_status: bool = flag("--exit-status", "Like --dry-run, but exit 8 if anything would change."),
     repin: bool = flag("--repin", "Re-pin agents without a version to their latest version."),
     send_secrets: bool = flag("--send-secrets", "Always send resource tokens, even if nothing else changed."),
 ) -> None:
@@ -50,7 +50,7 @@ def apply(
 
     Examples:
       qoder deploy export dep_minute | qoder deploy apply - --yes
-      qoder deploy export dep_minute | qoder deploy apply - --exit-code"""
+      qoder deploy export dep_minute | qoder deploy apply - --exit-status"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import look_again, plan
     from qoder_cli.deployments.step import show_changes
@@ -60,7 +60,7 @@ def apply(
     if not (paths := [*(more_files or ()), *(files or ())]):
         raise UsageError("missing argument FILE", hint="see qoder deploy apply --help")
     declared = load(paths, stdin=app.stdin, env=app.env)
-    only_look = dry_run or exit_code
+    only_look = dry_run or exit_status
     with turn(app) if yes and not only_look else nullcontext():
         steps = plan(app, declared, repin=repin, send_secrets=send_secrets)
         is_open = any(step.is_open for step in steps)
@@ -71,8 +71,7 @@ def apply(
             raise UsageError("QODER_READ_ONLY is set: nothing was applied", hint="to preview: --dry-run")
         elif is_open:
             if yes:
-                names = _few([step.name for step in steps if step.is_open])
-                app.progress.note(f"applying: {_in_words(steps)} {names} {app.client.settings.whereabouts}")
+                app.progress.note(f"applying {_named_in_words(steps)} {app.client.settings.whereabouts}")
             if not (yes and app.progress.is_quiet):
                 show_changes(app, steps)
         _tell_what_is_left(app, steps, paths)
@@ -80,7 +79,7 @@ def apply(
             _print_applied(app, list(map(without_writing, steps)))
             if error := first_by_rank(step.error for step in steps if step.error):
                 raise error
-            if is_open and exit_code:
+            if is_open and exit_status:
                 options = [*(["--repin"] if repin else []), *(["--send-secrets"] if send_secrets else [])]
                 would = f"{sum(step.is_open for step in steps)} of {len(steps)} deployments would change"
                 command = app.command("deploy", "apply", *paths, *options, "--yes")
@@ -120,6 +119,15 @@ def _in_words(steps: Sequence["DeploymentStep"]) -> str:
     new = sum(step.is_open and step.current is None for step in steps)
     changed = sum(step.is_open and step.current is not None for step in steps)
     return " and ".join(f"{verb} {count}" for verb, count in (("create", new), ("change", changed)) if count)
+
+
+def _named_in_words(steps: Sequence["DeploymentStep"]) -> str:
+    """Return how many changes are made, and to what, as `2 changes: create weekly, change nightly-report`."""
+    wanted = [step for step in steps if step.is_open]
+    new = [step.name for step in wanted if step.current is None]
+    changed = [step.name for step in wanted if step.current is not None]
+    said = ", ".join(f"{verb} {_few(names)}" for verb, names in (("create", new), ("change", changed)) if names)
+    return f"{len(wanted)} {'change' if len(wanted) == 1 else 'changes'}: {said}"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -168,9 +176,10 @@ def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
 def _print_applied(app: App, items: Sequence["Applied"]) -> None:
     from qoder_cli.local.remembered import remember
     from qoder_cli.nouns.edits.step import FIRST
+    from qoder_cli.nouns.shown import name_of
 
-    created = [(item.found.raw, item.step.name) for item in items if item.found and item.step.current is None]
-    remember(app.store, app.settings, "deploy", created)  # the list may lag behind
+    found = [item.found.raw for item in items if item.found]  # of what was created, too: the list may lag behind
+    remember(app.store, app.settings, "deploy", [(raw, name_of(raw)) for raw in found])
     shown = [item for item in items if item.is_fine or app.output.format != "id"]
     app.output.records([item.row() for item in shown], data=[item.as_json() for item in shown], id="id", first=FIRST)
 

@@ -18,7 +18,7 @@ from qoder_cli.nouns.shown import show
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import DeploymentStep
 
-_ENV = option("--environment", "ENV", "Environment id or name.", values.things("env"))
+_ENV = option("--env", "ENV", "Environment id or name.", values.things("env"))
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
 
 
@@ -45,7 +45,7 @@ class DeploymentFields(NamedTuple):
 def create(app: App, typed: DeploymentFields, making: Making) -> None:
     """Create a deployment.
 
-    Requires --name, --agent, --environment and --message. With --schedule it
+    Requires --name, --agent, --env and --message. With --schedule it
     starts firing at once; without, it only runs when you start it. For every
     other setting use a file: qoder deploy apply FILE.
 
@@ -54,9 +54,9 @@ def create(app: App, typed: DeploymentFields, making: Making) -> None:
     created.
 
     Examples:
-      qoder deploy create --name a --agent writer --environment default -m Report
+      qoder deploy create --name a --agent writer --env default -m Report
       echo Report | qoder deploy create --name b --agent writer@3 -m - \\
-        --environment default --schedule '0 2 * * *' --timezone UTC --budget 5"""
+        --env default --schedule '0 2 * * *' --timezone UTC --budget 5"""
     from qoder_cli.deployments.applying import turn
     from qoder_cli.deployments.planning import creating, with_ids
     from qoder_cli.files.load import missing_for_create

@@ -20,7 +20,7 @@ PARALLEL = 8  # runs started at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
 _LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 at once (fail)."
-_IF_IDLE = flag("--if-idle", "Start nothing while another run is running (checked, not locked).")
+_IF_IDLE = flag("--if-idle", "Don't start a run while another run of this deployment is running (checked, not locked).")
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
 _LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
 _PARALLEL = "Start up to N deployments at once; 20 per second at most."

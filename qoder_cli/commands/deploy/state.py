@@ -22,7 +22,7 @@ def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
 def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Pause deployments. Schedules stop and new runs are refused.
 
-    Exits 0 if it is (or already was) paused, 6 if it is archived. Runs in
+    Exits 0 if they are (or already were) paused, 6 if one is archived. Runs in
     progress keep running; to stop one: qoder run cancel.
 
     Several are paused one after another; a failure does not stop the rest.
@@ -37,7 +37,7 @@ def pause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = AL
 def unpause(app: App, deployments: list[str] = DEPLOYMENTS, allow_empty: bool = ALLOW_EMPTY) -> None:
     """Resume paused deployments.
 
-    Exits 0 if it is (or already was) active, 6 if it is archived. Scheduled
+    Exits 0 if they are (or already were) active, 6 if one is archived. Scheduled
     runs missed while paused are probably not made up (the API does not say).
 
     Examples:

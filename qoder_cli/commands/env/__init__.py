@@ -9,7 +9,7 @@ _FOR_WORKERS = {verb: HiddenCommand(getattr(work, verb)) for verb in ("poll", "a
 COMMANDS = {
     **generic.commands("env", create=edit.create, update=edit.update),
     "work": (
-        "What waits for the workers of a self-hosted environment",
+        "The queue of work for a self-hosted environment's workers",
         generic.commands("env work", stats=work.stats, stop=work.stop, **_FOR_WORKERS),
     ),
 }

@@ -22,7 +22,7 @@ _OF_ENV = one_argument(_ENV)
 _ONE = argument("WORK", "Work item (work_…).")
 
 _BLOCK = "Wait so many milliseconds for work."
-_RECLAIM = "Take over what was not acknowledged for so long."
+_RECLAIM = "Take over work that was not acknowledged for so long."
 _EXPECTED = "The last_heartbeat before; without one it is the first."
 NO_HEARTBEAT = "NO_HEARTBEAT"  # what a first heartbeat expects
 _ACK = Change("acknowledge", "acknowledging", "acknowledged", "POST", "/ack", "acknowledged")

@@ -1,6 +1,5 @@
 """`qoder run list`: the runs of one deployment, or of all."""
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,13 +14,15 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, next_cursor, text
 from qoder_cli.base.times import parse_timestamp, parse_when, utc_text
 from qoder_cli.cli.options import Text, argument, flag, option, several
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_id_of, explain_missing
 from qoder_cli.help.completion import values
-from qoder_cli.local.remembered import MOST_RUNS, remember_runs, seen
+from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, Object, page_size, rows_wanted
-from qoder_cli.output.views import RUN_FIRST, listed_run, run_row
+from qoder_cli.output.screen import terminal_width
+from qoder_cli.output.views import RUN_CHOICES, RUN_FIRST, listed_run, run_row
 
 if TYPE_CHECKING:
     from qoder_cli.runs.listed import Resolver
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Page = dict[str, Any]
 
 LONGEST_RESOLVED = 100  # rows
+_ROOM_FOR_WHEN = 60  # columns of a terminal, from which a list of failed runs says when before why
 
 
 # To filter by: an enum, as typer takes no list of a Literal.
@@ -80,8 +82,9 @@ class Window(NamedTuple):
 ALWAYS = Window(None, None)
 
 
-_OF = argument("DEPLOYMENT", "Only runs of this deployment (id or name).", values.deployments, default=None)
-_STATUS = several("--status", "STATUS", f"Only runs with this status: {', '.join(Status)}.")
+_OF_THIS = "Only runs of this deployment (id or name)."
+_OF = argument("DEPLOYMENT", _OF_THIS, values.deployments, default=None)
+_STATUS = several("--status", "STATUS,…", f"Only runs with one of these: {', '.join(Status)}.")
 _TRIGGER = option("--trigger", "HOW", "Only runs triggered this way: manual, schedule or retry.")
 _SINCE = option("--since", "WHEN", "Only runs created since: an age (90m, 7d, 2w), a date or an RFC 3339 time.")
 _RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
@@ -90,6 +93,7 @@ _RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' 
 def list_runs(
     app: App,
     deployment: Text = _OF,
+    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same as DEPLOYMENT.", values.deployments),
     status: list[Status] | None = _STATUS,
     trigger: Trigger | None = _TRIGGER,
     since: Text = _SINCE,
@@ -97,6 +101,8 @@ def list_runs(
     limit: int | None = LIMIT,
     all: bool = ALL,
     resolve: bool | None = _RESOLVE,
+    *,
+    viewing: Viewing,
 ) -> None:
     """List runs, newest first (20 by default).
 
@@ -106,14 +112,41 @@ def list_runs(
 
     Examples:
       qoder run list
-      qoder run list nightly-report --status failed --since 7d
+      qoder run list nightly-report --status failed,skipped --since 7d
+      qoder run list --columns id,deployment,error -o pretty
       qoder run list --all -o jsonl | jq -r .id"""
-    from qoder_cli.runs.listed import Resolver
-
+    view = View(app, viewing, RUN_CHOICES)
     window = Window.read(since, until, app=app)
+    if deployment is not None and of_deployment not in (None, deployment):
+        raise UsageError(f"DEPLOYMENT and --deployment name two: {deployment}, {of_deployment}", hint="give one")
+    deployment = of_deployment if deployment is None else deployment
     wanted = rows_wanted(limit, all=all, bounded=window != ALWAYS)
     of = None if deployment is None else deployment_id_of(deployment, app)
-    statuses = {str(each) for each in status or ()}
+    typed = [*(("--status", each) for each in status or ()), ("--trigger", trigger), ("--since", since)]
+    filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
+    none = f"no runs match {filters}" if filters else "no runs found"
+
+    def look() -> None:
+        window = Window.read(since, until, app=app)
+        _look(app, of, {str(each) for each in status or ()}, trigger, window, wanted, resolve=resolve, none=none)
+
+    view.show(look)
+
+
+def _look(
+    app: App,
+    of: str | None,
+    statuses: set[str],
+    trigger: Trigger | None,
+    window: Window,
+    wanted: int | None,
+    *,
+    resolve: bool | None,
+    none: str,
+) -> None:
+    """Print the runs that there are now. Raises ApiError."""
+    from qoder_cli.runs.listed import Resolver
+
     path, query = _request(of, trigger, window)
     # The server cannot be asked for less than every run (help/pages/api.md#runs).
     filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
@@ -151,7 +184,7 @@ def list_runs(
 
     def read(objects: Sequence[Object]) -> Iterable[Run]:
         runs = resolver.runs(objects) if asks or statuses else map(Run, objects)
-        return _of_status(runs, statuses, adopted)
+        return _of_status(runs, statuses, adopted, app.named)
 
     listing = Listing(
         pages,
@@ -162,14 +195,14 @@ def list_runs(
         sure=not filtered_here and window == ALWAYS,
         slow=asks and not app.output.is_drawn,
     )
-    listing.print(Rows(app.output, fields=_row(app), data=Run.as_json, first=_first(statuses)))
+    listing.print(
+        Rows(app.output, fields=_row(app, statuses), data=Run.as_json, first=_first(statuses), may_go=RUN_FIRST)
+    )
     remember_runs(app.store, app.settings, filter(None, map(Run.read, first["data"][:MOST_RUNS])))
     if undated:
         app.progress.warn(f"ignored {undated} runs without a creation time")
     _warn_of_unread(app, resolver, statuses)
-    typed = [*(("--status", each) for each in status or ()), ("--trigger", trigger), ("--since", since)]
-    filters = " ".join(f"{option} {value}" for option, value in [*typed, ("--until", until)] if value is not None)
-    listing.conclude(app.progress, none=f"no runs match {filters}" if filters else "no runs found")
+    listing.conclude(app.progress, none=none)
 
 
 def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tuple[Page, Iterable[Page]]:
@@ -182,15 +215,21 @@ def _pages(app: App, path: str, query: dict[str, Any], statuses: set[str]) -> tu
 
 
 def _first(statuses: set[str]) -> tuple[str, ...]:
-    """Return the columns in order; a list of failed runs says why before anything else."""
-    urgent = ("id", "deployment", "error") if statuses == {"failed"} else ()
+    """Return the columns in the order they get room; a list of failed runs says why, and where there is room when."""
+    urgent: tuple[str, ...] = ()
+    if statuses == {"failed"}:
+        urgent = ("id", "deployment", "error")
+        if terminal_width() >= _ROOM_FOR_WHEN:
+            urgent = ("id", "deployment", "triggered", "error")
     return tuple(dict.fromkeys([*urgent, *RUN_FIRST]))
 
 
-def _of_status(runs: Iterable[Run], statuses: set[str], adopted: Container[str]) -> Iterator[Run]:
+def _of_status(
+    runs: Iterable[Run], statuses: set[str], adopted: Container[str], named: Callable[[Run], Run]
+) -> Iterator[Run]:
     for run in runs:
         if not statuses or run.status in statuses:
-            yield replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run
+            yield named(replace(run, adopted=True) if text(run.raw.get("id")) in adopted else run)
 
 
 def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
@@ -211,16 +250,24 @@ def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[s
     return "/deployment_runs", query
 
 
-def _row(app: App) -> Callable[[Run], Fields]:
-    """Return what makes a row; on a terminal with names of deployments."""
-    if not app.output.is_drawn:
+def _row(app: App, statuses: set[str]) -> Callable[[Run], Fields]:
+    """Return what makes a row; on a terminal with a deployment's name in the place of its id.
+
+    It has all columns where some are chosen.
+    """
+    if not app.output.is_drawn and app.output.columns is None:
         return run_row
-    deployments = seen(app.store, "deploy", profile=app.settings.profile, host=app.settings.host)
-    count = Counter(deployment.name for deployment in deployments)
-    # A name that two have, or that looks like an id, would be ambiguous.
-    names = {id: name for id, name, *_ in deployments if count[name] == 1 and name and not name.startswith("dep_")}
-    now = app.client.server_now()
-    return lambda run: listed_run(run, now=now, names=names, is_wide=app.output.is_wide)
+    now, is_wide, tells_why = app.client.server_now(), app.output.is_wide, statuses == {"failed"}
+
+    def drawn(run: Run) -> Fields:
+        name = app.known.standing_for(run.deployment_id)
+        return listed_run(run, now=now, name=name, is_wide=is_wide, tells_why=tells_why)
+
+    if app.output.columns is None:
+        return drawn
+    if app.output.is_drawn:
+        return lambda run: {**run_row(run), **drawn(run)}
+    return lambda run: {**drawn(run), **run_row(run)}
 
 
 def _newest_first(data: list[Any]) -> list[Any]:

@@ -25,7 +25,7 @@ MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
 _TAIL = option("--tail", "N", "Show only the last N events of a run.", min=0, max=MOST_OF_TAIL)
 _SINCE = option("--since", "WHEN", "Only events since: an age (90m, 7d), a date or a time.")
-_THREAD = option("--thread", "ID", "Only what this thread said and did (sthr_…, see session threads).")
+_THREAD = option("--thread", "ID", "Only events of this thread (sthr_…; see `session thread list`).")
 
 
 def logs(
@@ -71,9 +71,9 @@ def logs(
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
     start = parse_when(since, option="--since", now=app.clock.now())
     selection = Selection(tuple(words), start, thread)
-    runs = runs or [or_last(None, app)]
+    runs = runs or [or_last(None, app, of_sessions=options.is_of_sessions(ctx))]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
-        raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session threads")
+        raise UsageError("--thread takes a thread (sthr_…) of one run", hint="see: qoder session thread list")
     of_sessions = options.is_of_sessions(ctx)
     if is_list(runs):
         if follow:

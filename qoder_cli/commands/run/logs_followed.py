@@ -25,6 +25,7 @@ _THREAD_ENDS = (*ENDS, "session.thread_status_idle", "session.thread_status_term
 def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
     """Print events until the run ends or, unless `on_ask` is wait, needs an answer."""
     observer = any_observer(app, chosen)
+    observer.asks_a_person = on_ask == "prompt"
     run = observer.read_once()
     try:
         if is_going(run) and run.session_id is None:
@@ -46,6 +47,10 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
                 log, tail = log_of(app, run, selection), None
             printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure
         if on_ask != "wait" and observer.run and observer.needs_answer:
+            if on_ask == "stop" and observer.run.session_id:
+                from qoder_cli.sessions.numbering import list_waiting
+
+                list_waiting(app, observer.run.session_id, chosen)
             raise following(app, observer.run, needs_answer(observer.run, app))
     except Signalled as signalled:
         if observer.ended:
@@ -89,16 +94,20 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
         for events in follower.batches(lambda: polled.due):
             printer.show(events)
             if endings := [event for event in events if event.get("type") in ends]:
+                observer.note_rest()
                 polled.wake(app.clock.monotonic(), is_quick=not is_asking(endings[-1]))
             hears_the_end = follower.delivers or not selection.types
             if _has_ended(polled, app.clock, CHECK_EVERY if hears_the_end else LONGEST_PAUSE):
                 break
             if _has_moved(observer, log):
                 break
+            is_to_ask = observer.asks_in > 0
+            if polled.is_news(str(is_to_ask)) and is_to_ask:
+                app.progress.note(polled.stands)
             if on_ask != "wait" and observer.needs_answer:
-                from qoder_cli.sessions.question import prompted
+                from qoder_cli.sessions.deciding import prompted
 
-                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id).goes_on):
+                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id, run=observer.run)):
                     break
                 observer.forget_asks()
     except ApiError as error:

@@ -1,6 +1,6 @@
 """`qoder run logs` of several runs: each log in the order typed, read ahead."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -33,7 +33,7 @@ class RunLog:
 
 def show_many(app: App, typed: Sequence[str], selection: Selection, tail: int | None) -> None:
     """Print the logs. Raises the deciding error, a UsageError at once."""
-    show = _in_array if app.output.format == "json" else _as_lines
+    show = {"json": _in_array, "yaml": _in_yaml}.get(app.output.format, _as_lines)
     items: list[Ended] = []
     away = 0  # logs in a row without a server
     for log in _read(app, typed, selection, tail):
@@ -131,7 +131,7 @@ def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Select
     def nested(value: Event, depth: int) -> str:
         return app.output.document(value).replace("\n", line(depth))
 
-    found = log.item.as_json()
+    found = log.item.named(app).as_json()
     for name in ("events", *_BEHIND):
         found.pop(name, None)
     opening = nested({**found, "events": []}, 1)
@@ -145,3 +145,26 @@ def _in_array(app: App, log: RunLog, events: Iterator[Events], selection: Select
     closing = nested({name: shown[name] for name in _BEHIND}, 1).removeprefix("{")
     app.out.write((line(2) if comma else "") + "]," + closing)
     return bool(comma)
+
+
+def _in_yaml(app: App, log: RunLog, events: Iterator[Events], selection: Selection) -> bool:
+    """Print a run with its `events` as an item of one YAML list. Return whether it had any."""
+    from qoder_cli.output.yamltext import entry, item
+
+    def write(lines: Iterable[str]) -> None:
+        app.out.write("".join(f"{line}\n" for line in lines))
+
+    found = log.item.as_json()
+    for name in ("events", *_BEHIND):
+        found.pop(name, None)
+    app.out.write(item(found))
+    has_any = False
+    for batch in events:
+        if wanted := list(filter(selection.takes, batch)):
+            write([] if has_any else ["  events:"])
+            write(line for event in wanted for line in entry("-", event, 4))
+            has_any = True
+    shown = log.item.as_json()
+    write([] if has_any else ["  events: []"])
+    write(line for name in _BEHIND for line in entry(f"{name}:", shown[name], 2))
+    return has_any

@@ -1,12 +1,21 @@
 """`qoder run pending`: what waits for an answer."""
 
+from collections.abc import Iterator, Sequence
+
 from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer, UsageError
 from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
+from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
-from qoder_cli.sessions.asks import FIRST, Waiting
+from qoder_cli.output.views import with_name
+from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
 
-_SINCE = "Without RUN: look at sessions created since, e.g. 90m, 7d or a date."
+_SINCE = "Without an id: look at sessions created since, e.g. 90m, 7d or a date."
+
+
+# What is the same in every row may go; but never what a person decides by.
+_MAY_GO = ("kind", "run", "session", "deployment")
 
 
 def pending(
@@ -14,41 +23,84 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
+    *,
+    viewing: Viewing,
 ) -> None:
     """List the calls that wait for an answer.
 
     Without RUN it looks at all sessions of the last 24 hours that have not
     ended, with one request each (two where the agent works: a sub-agent may
-    ask), and says how many those were. In JSON each call has its whole
-    input, an `input_sha256`, and under `answer` the commands that answer it.
-    The hash is that of the object with the keys kind, name, mcp_server_name,
-    thread and input as JSON (keys sorted, no spaces).
+    ask), and says how many those were. On a terminal the calls of each session
+    are numbered: `approve last 2` shows call 2 again, and asks.
+    In JSON each call has its whole input, an `input_sha256`, and under `answer`
+    the commands that answer it; qoder help output has all keys.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
-    credits, length of the input in characters. Kind is tool, mcp or custom;
+    credits, length, number, mcp_server_name,
+    thread, input_sha256, deployment_name. Kind is tool, mcp or custom;
     `unreadable` waits too.
 
     Examples:
       qoder run pending
       qoder run pending last --json | jq '.[].input'
       qoder session pending --since 7d --exit-status"""
-    from qoder_cli.runs.target import target_of
-    from qoder_cli.sessions import answering as waiting
-
+    view = View(app, viewing, COLUMNS)
+    if exit_status and view.is_watched:
+        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
-    if runs:
-        found = waiting.in_targets(app, (target_of(word, app) for word in named(runs, app)))
-    else:
-        found = waiting.everywhere(app, since)
-    now = app.client.server_now()
-    rows = Rows[Waiting](app.output, fields=lambda one: one.row(now), data=Waiting.as_json, id="call", first=FIRST)
+    words = named(runs, app) if runs else []
     any_waits = False
-    with rows:
-        for batch in found:
-            rows.show(batch)
-            any_waits = any_waits or bool(batch)
-            waiting.warn_of_hidden(app, batch)
-    if not any_waits:
-        app.progress.note("nothing waits for an answer")
-    elif exit_status:
+
+    def look() -> None:
+        nonlocal any_waits
+        any_waits = _look(app, words, since)
+
+    view.show(look)
+    if any_waits and exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
+
+
+def _look(app: App, words: list[str], since: str) -> bool:
+    """Print what waits now; return whether anything does."""
+    from qoder_cli.sessions.answering import warn_of_hidden
+    from qoder_cli.sessions.numbering import how_to_decide, to_show
+
+    now = app.client.server_now()
+
+    def row(one: Waiting) -> Fields:
+        if not app.output.is_drawn:
+            return one.row(now)
+        name = app.known.standing_for(one.deployment_id)
+        return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
+
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST, may_go=_MAY_GO)
+    shown: list[Waiting] = []
+    drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
+    with rows:
+        try:
+            for batch in waiting_calls(app, words, since):
+                calls = to_show(app, batch)
+                shown += calls
+                if app.output.is_drawn:
+                    drawn += calls
+                    continue
+                rows.show(calls)
+                warn_of_hidden(app, calls)
+        finally:
+            rows.show(drawn)
+            warn_of_hidden(app, drawn)
+    if not shown:
+        app.progress.note("nothing waits for an answer")
+    elif app.may_ask and any(one.number for one in shown):
+        app.progress.note(how_to_decide(app, words, shown))
+    return bool(shown)
+
+
+def waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[Waiting]]:
+    """Yield what waits, read now, in the runs and sessions typed; without any, wherever it does. Raises QoderError."""
+    from qoder_cli.runs.target import target_of
+    from qoder_cli.sessions.answering import everywhere, in_targets
+
+    if words:
+        return in_targets(app, (target_of(word, app) for word in words))
+    return everywhere(app, since)

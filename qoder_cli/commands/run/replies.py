@@ -25,9 +25,9 @@ from qoder_cli.cli.options import (
 if TYPE_CHECKING:
     from qoder_cli.runs.ending import Wanted
 
-_CALLS = argument("CALL...", "Ids of calls (evt_…), as `pending` lists them.", default=None)
+_CALLS = argument("CALL...", "Ids of calls (evt_…), or numbers that `pending` showed.", default=None)
 _SAME = "Refuse (exit 6) unless it is the call with this hash. Once for each call."
-_RESULT = option("--result", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
+_WITH = option("--with", "TEXT|@FILE|-", "What the tool returns; - reads stdin.", default=...)
 
 
 class Chosen(NamedTuple):
@@ -42,14 +42,16 @@ class Chosen(NamedTuple):
 def approve(app: App, run: str = ONE_RUN, *, chosen: Chosen, waiting: WaitOptions) -> Any:
     """Allow calls that the agent wants to make.
 
-    Shows each call with its input and asks first; scripts name the calls (or
-    --all) and pass --yes. What waits is read again right before: if it is not
-    the same any more, nothing is sent (exit 6). With --input-sha256 it must
-    also be what `pending --json` showed: the same input, tool, MCP server, kind
-    and thread.
+    Shows what the agent said last and each call with its input, and asks: y
+    allows, n denies, w denies with a reason, a allows all equal calls, r denies
+    the rest. Scripts name the calls by id (or pass --all), with --yes.
+    Right before sending, each call is read again: if it has changed, nothing is
+    sent (exit 6). With --input-sha256 it must also be what `pending --json`
+    showed: the same input, tool, MCP server, kind and thread.
 
-    Exit codes: 0 allowed, or with --all nothing waited; 6 it no longer waits;
-    9 unknown whether it arrived: never sent twice. With --wait as a run's.
+    Exit codes: 0 answered, or with --all nothing waited; 6 it no longer waits;
+    9 unknown whether it arrived (never sent twice). With --wait: the run's
+    exit code.
 
     Examples:
       qoder run approve last
@@ -73,8 +75,9 @@ def deny(
 ) -> Any:
     """Refuse calls that the agent wants to make.
 
-    The agent hears of it and continues without. Everything else is as with
-    `approve`: what waits is shown, asked about, and read again right before.
+    The agent learns of it and continues without the call. Otherwise it works like
+    `approve`: the calls are shown, asked about, and read again right before.
+    Here n denies and r denies the rest; y and a do nothing.
 
     Examples:
       qoder run deny last --all --because "not on a Friday" --yes
@@ -91,11 +94,15 @@ def _options_of(
     app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str
 ) -> "tuple[str, Wanted | None, dict[str, Any]]":
     """Return the run, the wait that is wanted, and options of `decide`. Raises UsageError."""
+    from qoder_cli.sessions.numbering import require_question
+
     typed, every, yes, hashes = chosen
+    _require_run(run, verb)
     wanted, run = wanted_of(app, waiting), one_named(run, app)
     calls = [ids.call(each) for each in dict.fromkeys(typed or [])]
     if calls and every:
         raise UsageError("CALL and --all cannot be used together", hint="pass only one of them")
+    require_question(app, calls, yes=yes)
     if not (calls or every) and (yes or not app.may_ask):
         raise UsageError(f"name the calls to {verb}, or pass --all", hint="list them: qoder run pending")
     if not (yes or app.may_ask):
@@ -103,28 +110,41 @@ def _options_of(
     return run, wanted, {"calls": calls, "every": every, "yes": yes, "hashes": hashes or []}
 
 
+def _require_run(run: str, verb: str) -> None:
+    """Raise UsageError for a call's number in place of the run."""
+    if run.isdecimal():
+        raise UsageError(
+            f"{run} names no run", hint=f"name the run before the number, e.g. qoder run {verb} last {run}"
+        )
+
+
 def answer(
     app: App,
     run: str = ONE_RUN,
-    call: str = argument("CALL", "Id of the call (evt_…), as `pending` lists it."),
-    result: str = _RESULT,
+    call: str = argument("CALL", "Id of the call (evt_…), or a number that `pending` showed."),
+    reply: str = _WITH,
     error: bool = flag("--error", "The tool failed, and this says why."),
     *,
     waiting: WaitOptions,
 ) -> Any:
     """Give the result of a custom tool that the agent called.
 
+    A call that is named by its number is shown and asked about first.
+
     Exit codes: 0 given, 2 not a call of a custom tool, 6 it no longer waits,
-    9 unknown whether it arrived. With --wait the outcome, as of a run.
+    9 unknown whether it arrived. With --wait: the run's exit code.
 
     Examples:
-      qoder run answer last evt_1 --result "build 512 is green"
-      ./lookup.sh | qoder session answer sess_demo evt_1 --result - --wait"""
+      qoder run answer last evt_1 --with "build 512 is green"
+      ./lookup.sh | qoder session answer sess_demo evt_1 --with - --wait"""
     from qoder_cli.runs.target import target_of, waits_of
     from qoder_cli.sessions.answering import deliver, with_result
+    from qoder_cli.sessions.numbering import require_question
 
     wanted = wanted_of(app, waiting)
-    text = text_of(result, stdin=app.stdin, option="--result")
+    _require_run(run, "answer")
+    require_question(app, [call])
+    text = text_of(reply, stdin=app.stdin, option="--with")
     run, call = one_named(run, app), ids.call(call)
     target = target_of(run, app)
     return deliver(app, target, with_result(app, target, call, text, is_error=error), waits_of(app, wanted))
@@ -141,8 +161,8 @@ def send(
 ) -> Any:
     """Send a message to a session, which continues with it.
 
-    The outcome of a run does not change by what is said later: with --wait
-    you get the outcome of this message, or exit 10 if the session rests for a
+    A message does not change the outcome of a run that has ended; with --wait
+    you get the outcome of the message, or exit 10 if the session rests for a
     minute without having worked on it. A session that is busy refuses it
     (exit 6): wait with --when-idle, or use --interrupt. If they end before
     sending, the error says so.

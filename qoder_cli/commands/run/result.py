@@ -16,7 +16,7 @@ _DOWNLOAD = "Also download the files it delivered into this folder."
 def result(
     ctx: typer.Context,
     run: Text = RUN_OR_LAST,
-    output_dir: Text = option("--output-dir", "DIR", _DOWNLOAD, values.folders),
+    output_dir: Text = option("--output-dir -O", "DIR", _DOWNLOAD, values.folders),
 ) -> None:
     """Print the agent's final message; optionally download its files.
 
@@ -32,7 +32,7 @@ def result(
 
     Examples:
       qoder run result last
-      qoder run result last --output-dir /tmp/delivered
+      qoder run result last -O /tmp/delivered
       qoder run result last --json | jq -r .result"""
     from qoder_cli.nouns import files as downloads
     from qoder_cli.runs import names
@@ -41,7 +41,7 @@ def result(
 
     app: App = ctx.obj
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)
-    typed = or_last(run, app)
+    typed = or_last(run, app, of_sessions=is_of_sessions(ctx))
     id = sessions_of([typed], app)[0] if is_of_sessions(ctx) else names.run(typed, app)
     found = any_observer(app, id).read_once()
     if is_going(found):

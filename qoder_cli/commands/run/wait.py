@@ -44,7 +44,7 @@ def wait(
       qoder run wait drun_019ec55694c07f2a9b402ffb4448ec18
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     app: App = ctx.obj
-    runs = runs or [or_last(None, app)]
+    runs = runs or [or_last(None, app, of_sessions=is_of_sessions(ctx))]
     if forget:
         from qoder_cli.commands.key import forget_newest
         from qoder_cli.runs.lost import to_forget

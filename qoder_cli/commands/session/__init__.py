@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import QoderError
-from qoder_cli.cli.options import RUN_OR_LAST, Text, or_last
-from qoder_cli.commands import generic, run
+from qoder_cli.cli.options import SESSION_OR_LAST, Later, Text, or_last
+from qoder_cli.commands import generic
+from qoder_cli.commands.session.alike import VERBS, of_session
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.views import session_fields
 
@@ -28,10 +29,10 @@ def found(typed: Sequence[str], app: App) -> list[str | QoderError]:
     return ids_or_errors
 
 
-def get(app: App, run: Text = RUN_OR_LAST) -> None:
-    """Show a session, and how its latest turn ended.
+def get(app: App, run: Text = SESSION_OR_LAST) -> None:
+    """Show a session and the outcome of its latest turn.
 
-    RUN is a session (sess_…), or a run, whose session is meant. JSON is the
+    SESSION is a session id, or a run id (then its session is shown). JSON is the
     server's object; a key `turn` tells how the latest turn ended, or what it
     waits for. Exits 0 in any state, 5 if it does not exist.
 
@@ -41,11 +42,11 @@ def get(app: App, run: Text = RUN_OR_LAST) -> None:
     from qoder_cli.runs.observe import any_observer
     from qoder_cli.runs.target import target_of
 
-    found = any_observer(app, target_of(or_last(run, app), app).session_id).read_once()
-    app.output.record(session_fields(found), data=found.as_json(), id=found.id)
+    found = any_observer(app, target_of(or_last(run, app, of_sessions=True), app).session_id).read_once()
+    app.output.record(session_fields(app.named(found)), data=found.as_json(), id=found.id)
 
 
-def chat(app: App, run: Text = RUN_OR_LAST) -> None:
+def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
     """Talk with the agent of a session, at a terminal.
 
     Enter sends, Alt-Enter begins a line, Esc interrupts the agent, Ctrl-D or
@@ -61,7 +62,7 @@ def chat(app: App, run: Text = RUN_OR_LAST) -> None:
     from qoder_cli.sessions.chat import require_terminal
 
     require_terminal(app)
-    talk(app, target_of(or_last(run, app), app).session_id)
+    talk(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
 
 
 COMMANDS = {
@@ -72,8 +73,7 @@ COMMANDS = {
     "update": generic.edit_command(_SESSION, "update"),
     "archive": generic.change_command(_SESSION, "archive"),
     "delete": generic.change_command(_SESSION, "delete"),
-    "threads": generic.list_command(NOUNS["session thread"]),
-    "thread": ("Look at threads one by one, or archive them", generic.commands("session thread")),
+    "thread": ("List threads, look at one, or archive it", generic.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
-    **{verb: command for verb, command in run.COMMANDS.items() if verb not in ("list", "get")},
+    **{verb: Later(of_session, verb) for verb in VERBS},
 }

@@ -3,9 +3,10 @@
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.model import Resource
-from qoder_cli.cli.options import ONE_RUN, YES, Text, Texts, confirmed, option, several
+from qoder_cli.cli.options import ONE_SESSION, YES, Text, Texts, confirmed, option, several
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.output.data import Rows
-from qoder_cli.output.views import RESOURCE_FIRST, resource_row
+from qoder_cli.output.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.sessions import files as mounted
 
 _ADD = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
@@ -14,11 +15,13 @@ _RENEW = option("--renew", "ID", "Renew the token of a repository (sesr_…) fro
 
 def files(
     app: App,
-    run: str = ONE_RUN,
+    run: str = ONE_SESSION,
     add: Texts = _ADD,
     remove: Texts = several("--remove", "ID", "Take a resource (sesr_…) out of it."),
     renew: Text = _RENEW,
     yes: bool = YES,
+    *,
+    viewing: Viewing,
 ) -> None:
     """List the files, repositories and memory stores of a session.
 
@@ -30,6 +33,7 @@ def files(
       qoder session files sess_demo --add notes.md:/data/notes.md"""
     from qoder_cli.runs.target import target_of
 
+    view = View(app, viewing, RESOURCE_COLUMNS)
     read = [mounted.read_file(each, "--add") for each in add or ()]
     if remove and not yes and not app.may_ask:
         raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")
@@ -53,6 +57,10 @@ def files(
     if renew is not None:
         mounted.renew(app, id, renew, token)
         app.progress.note(f"renewed the token of {renew}")
-    rows = Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
-    with rows:
-        rows.show(mounted.listed(app, id))
+
+    def look() -> None:
+        rows = Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
+        with rows:
+            rows.show(mounted.listed(app, id))
+
+    view.show(look)

@@ -24,12 +24,12 @@ from qoder_cli.sessions.story import keys
 
 Raw = dict[str, Any]
 
-_MESSAGE = option("--message -m", "TEXT|@FILE|-", "What the agent shall do; - reads stdin.")
+_MESSAGE = option("--message -m", "TEXT|@FILE|-", "Task for the agent; - reads stdin.")
 _ENV = option("--env", "ENV", "Environment id or name; default: the only one.", values.things("env"))
 _REPO = several("--repo", "URL[@REF][:MOUNT]", "Repository; its token is in QODER_REPO_TOKEN.")
 _WITH_TOKEN = flag("--with-repo-token", "Read the token of the repositories from standard input.")
 _OF_STORE = "Memory store id or name; :ro forbids writing."
-_LIKE = option("--like", "RUN", "Begin as a run, a session or a deployment did; other options override.")
+_LIKE = option("--like", "RUN", "Copy the setup of a run, session or deployment; other options override it.")
 
 
 def new(
@@ -45,7 +45,7 @@ def new(
     memories: Texts = several("--memory", "STORE[:ro]", _OF_STORE, values.things("memory")),
     variables: Texts = several("--var", "NAME=VALUE", "Environment variable."),
     budget: Text = BUDGET,
-    model: Text = option("--model", "ID", "Model for this session alone.", values.things("model")),
+    model: Text = option("--model", "ID", "Model for this session only.", values.things("model")),
     like: Text = _LIKE,
     chat: bool = flag("--chat -c", "Then talk with the agent, at a terminal."),
     *,
@@ -58,10 +58,10 @@ def new(
 
     --like copies the agent version, environment, variables, resources, vaults,
     budget and first messages; other options add to those or replace them.
-    Repository tokens must be given again, and nothing of the old container
-    comes along. It is a session, not a run.
+    Repository tokens must be given again, and the old container's files are
+    not copied. This starts a session, not a run.
 
-    Exits 9 if the response was lost and no session of ours is found: it is
+    Exits 9 if the response was lost and the session cannot be found; it is
     never created twice. Exits 1 if the session was created, but its message
     refused.
 
@@ -98,7 +98,7 @@ def new(
             events = send_first(app, session, later)
         except QoderError:
             with suppress(ReaderGone, InternalError):  # the error decides, whoever still listens
-                app.output.record(session_fields(session), data=session.as_json(), id=session.id)
+                app.output.record(session_fields(app.named(session)), data=session.as_json(), id=session.id)
             raise
     if chat:
         return talk(app, session.id)
@@ -108,7 +108,7 @@ def new(
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
         return wait_for(app, observer, wanted.since(began, app.clock))
-    app.output.record(session_fields(session), data=session.as_json(), id=session.id)
+    app.output.record(session_fields(app.named(session)), data=session.as_json(), id=session.id)
 
 
 def _token(app: App, is_piped: bool) -> str | None:
@@ -119,7 +119,7 @@ def _token(app: App, is_piped: bool) -> str | None:
             raise UsageError("--with-repo-token expects the token on standard input", hint="pipe it in")
         token = app.stdin.read(4096).strip()
     if is_piped and not (token and token.isascii() and token.isprintable()):
-        raise UsageError("standard input is not a token", hint="pipe in the token of the repositories alone")
+        raise UsageError("standard input is not a token", hint="pipe in only the token of the repositories")
     if token:
         app.out.keep_secrets([token])
         app.err.keep_secrets([token])

@@ -5,6 +5,7 @@ its description. None asks a server or reads a token.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import import_module
@@ -24,6 +25,7 @@ PROGRAMS = "\0programs"
 
 _PLAIN_NAME = re.compile(r"\w[\w.-]*")  # any other could steer a shell
 _PROFILE = re.compile(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9][A-Za-z0-9._-]{0,63})["']?\s*[].]""", re.M | re.A)
+_CHOSEN = re.compile(r"""^default_profile\s*=\s*["']([^"']+)["']""", re.M)
 _LARGEST_CONFIG = 2**20  # bytes
 _OWN_NAMES = ("qoder", "qoder-cli")
 
@@ -75,13 +77,16 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
 
 
 def things(noun: str) -> Callable[[typer.Context, str], Iterator[Offer]]:
-    """Return what offers a noun's things by id, and by name once begun."""
+    """Return what offers a noun's things by id, and by each name that means one of them."""
 
     def offer(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-        for each in _seen(ctx, noun):
+        found = _seen(ctx, noun)
+        count = Counter((each.host, each.name) for each in found)
+        for each in found:
             yield each.id, ", ".join(filter(None, (each.name, each.host)))
-            if incomplete and _PLAIN_NAME.fullmatch(each.name):
-                yield each.name, each.id
+            is_like_an_id = each.name.startswith(each.id.partition("_")[0] + "_")
+            if count[each.host, each.name] == 1 and not is_like_an_id and _PLAIN_NAME.fullmatch(each.name):
+                yield each.name, ", ".join(filter(None, (each.id, each.host)))
 
     return offer
 
@@ -95,7 +100,10 @@ def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
     from qoder_cli.local.store import Store
     from qoder_cli.settings.configfile import DEFAULT_PROFILE
 
-    profile = None if ctx.obj.env.get("QODER_SANDBOX") else ctx.obj.profile or DEFAULT_PROFILE
+    profile = None
+    if not ctx.obj.env.get("QODER_SANDBOX"):
+        chosen = _CHOSEN.search(_config(ctx).partition("[")[0])
+        profile = ctx.obj.profile or (chosen and chosen[1]) or DEFAULT_PROFILE
     with closing(Store(ctx.obj.env, warn=lambda complaint: None, looking=True)) as store:
         found = seen(store, noun, profile=profile)
     if len({each.host for each in found}) > 1:
@@ -105,14 +113,18 @@ def _seen(ctx: typer.Context, noun: str) -> "list[Seen]":
 
 def profiles(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the config file's profiles. Only its section heads are read."""
+    return list(dict.fromkeys(_PROFILE.findall(_config(ctx))))
+
+
+def _config(ctx: typer.Context) -> str:
+    """Return the text of the config file; empty if there is none."""
     from qoder_cli.settings.configfile import locate
 
     path = locate(ctx.obj.env)
     if not path.is_file():
-        return []
+        return ""
     with path.open("rb") as stream:
-        text = stream.read(_LARGEST_CONFIG).decode("utf-8", "replace")
-    return list(dict.fromkeys(_PROFILE.findall(text)))
+        return stream.read(_LARGEST_CONFIG).decode("utf-8", "replace")
 
 
 def topics(ctx: typer.Context, incomplete: str) -> list[Offer]:

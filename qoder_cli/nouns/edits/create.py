@@ -152,10 +152,10 @@ class _Ours:
             if self._mark_in(found) is None and self._may_be_ours(found):
                 self._suspects[target.id] = found
         if len(silent) > _READ_SINGLY or has_others or not reading.is_whole:
-            raise OutcomeUnknown(f"the list of {self._noun.plural} could not be read back to the attempt")
+            raise OutcomeUnknown(f"the list of {self._noun.plural} since the attempt could not be read in full")
         if self._suspects:
             these = ", ".join(list(self._suspects)[:_NAMED])
-            raise OutcomeUnknown(f"{these} may be it, and shows nothing that tells")
+            raise OutcomeUnknown(f"{these} may be yours, but nothing in it tells")
         return None
 
 

@@ -188,7 +188,7 @@ class Changes:
     def _print(self, named: Sequence[Named]) -> None:
         is_whole = self.noun.row is not None
         columns = self.noun.columns if is_whole else ("id", "name", "status")
-        whole, first = row_of(self.noun, columns)
+        whole, first = row_of(self.noun, columns, self.app)
 
         def row(result: Result[Resource]) -> Fields:
             found, error = result.found, result.error
@@ -222,7 +222,7 @@ class Changes:
         else:
             shown: Fields = dict(found.raw)
             if self.change is not DELETE:
-                shown = sheet_of(self.noun, found.raw, now=self.app.client.server_now())
+                shown = sheet_of(self.noun, found.raw, self.app)
             output.record(shown, data=found.as_json(), id=found.id)
 
     def _result(self, named: Named) -> Result[Resource]:

@@ -65,7 +65,7 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
         return unknown[0]
     messages = []
     for error in unknown[:_LISTED]:
-        near = (error.hint or "").removesuffix(app.settings.asked).strip()
+        near = (error.hint or "").removesuffix(f"({app.settings.asked})").strip()
         message = error.message
         if near.startswith("did you mean"):
             message += f", {near}"
@@ -78,7 +78,7 @@ def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> Qod
         kind = NotFound
     return kind(
         f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}",
-        hint=f"to see what there is: qoder deploy list; to start the others, add --keep-going {app.settings.asked}",
+        hint=f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going",
     )
 
 

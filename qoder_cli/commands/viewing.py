@@ -1,0 +1,142 @@
+"""How a list is looked at: which columns of it, once or again and again."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from io import BytesIO
+from typing import NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, ReaderGone, UsageError
+from qoder_cli.base.times import parse_duration, span
+from qoder_cli.cli.options import Text, option
+from qoder_cli.output.data import News
+from qoder_cli.output.screen import Screen
+
+_SHORTEST = 1.0  # seconds between two looks
+_GLANCE = 1.0  # seconds after which it is seen that nobody reads a pipe any more
+
+
+class Viewing(NamedTuple):
+    """How to look at a list, as typed. These are the options, too."""
+
+    columns: Text = option("--columns", "NAMES", "Show only these columns, in this order, e.g. id,name.")
+    watch: Text = option("--watch", "[D]", "Look again every D (default 5s) until Ctrl-C.")
+
+
+class View:
+    """A way to look at a list that can be shown. Made before any request is sent."""
+
+    def __init__(self, app: App, typed: Viewing, columns: Sequence[str]) -> None:
+        """Take what was typed, for a list that has these columns. Raises UsageError."""
+        self._app = app
+        self._columns: list[str] | None = None
+        if typed.columns is not None:
+            self._columns = _chosen(app, typed.columns, columns)
+        self._every: float | None = None
+        if typed.watch is not None:
+            self._every = _every(app, typed.watch)
+        self._said: list[str] = []  # beside the list, at the look before
+
+    @property
+    def is_watched(self) -> bool:
+        return self._every is not None
+
+    def show(self, look: Callable[[], object]) -> None:
+        """Call `look`, which prints the list, once or until a signal. Raises what it raises.
+
+        On a terminal each look takes the place of the one before. Elsewhere a row is printed once, and again when it
+        has changed. What keeps a server from answering is survived as in a wait; the first look has to go well.
+        """
+        output = self._app.output
+        output.columns = self._columns
+        if self._every is None:
+            look()
+        elif output.is_drawn and output.screen.is_animated:
+            self._redraw(look, self._every)
+        else:
+            output.news = News()
+            self._look_on(look, self._every, self._say)
+
+    def _redraw(self, look: Callable[[], object], every: float) -> None:
+        from qoder_cli.output.keyboard import keys
+        from qoder_cli.output.repaint import Repaint
+
+        output, screen = self._app.output, self._app.output.screen
+        repaint, shown = Repaint(screen), ""
+
+        def look_aside() -> None:
+            nonlocal shown
+            written = BytesIO()
+            output.screen = Screen(written, is_terminal=True, color=screen.color)
+            try:
+                look()
+            finally:
+                output.screen = screen
+            shown = written.getvalue().decode()
+
+        def paint(said: Sequence[str]) -> None:
+            at = datetime.fromtimestamp(self._app.clock.now()).strftime("%H:%M:%S")
+            pause = f"{every:g}s" if every < 60 else span(every)
+            status = f"as of {at} · every {pause} · Ctrl-C ends"
+            repaint.paint(shown, [*said, screen.styled(status, "dim")])
+
+        with keys(shown=False):
+            self._look_on(look_aside, every, paint)
+
+    def _look_on(self, look: Callable[[], object], every: float, show: Callable[[Sequence[str]], None]) -> None:
+        """Look without end, and `show` after each look what was said beside the list."""
+        from qoder_cli.runs.wait import Contact
+
+        app, contact, is_first = self._app, Contact(), True
+        while True:
+            with app.progress.held() as said:
+                try:
+                    look()
+                    contact.heard(app.clock.monotonic())
+                except ApiError as error:
+                    if is_first or contact.is_lost(error, app.clock.monotonic(), exists=True):
+                        raise
+                    app.progress.warn(f"could not look again: {error.message}")
+            is_first = False
+            show(said)
+            self._pause(every)
+
+    def _say(self, said: Sequence[str]) -> None:
+        """Print what was not said at the look before."""
+        for text in said:
+            if text not in self._said:
+                self._app.err.tell(f"{text}\n")
+        self._said = list(said)
+
+    def _pause(self, seconds: float) -> None:
+        clock, screen = self._app.clock, self._app.output.screen
+        until = clock.monotonic() + seconds
+        while (left := until - clock.monotonic()) > 0:
+            if screen.reader_is_gone:
+                raise ReaderGone
+            clock.sleep(min(left, _GLANCE) if screen.is_piped else left)
+
+
+def _chosen(app: App, typed: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns typed. Raises UsageError."""
+    if app.output.format != "table":
+        raise UsageError(
+            "--columns chooses the columns of a table", hint="drop it; to choose keys: --json | jq 'map({id})'"
+        )
+    names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in typed.split(",")]
+    unknown = next((name for name in names if name not in columns), None)
+    if unknown is not None:
+        what = f"this list has no column {unknown[:60]!r}" if unknown else "--columns names an empty column"
+        raise UsageError(what, hint=f"choose from: {', '.join(columns)}")
+    return list(dict.fromkeys(names))
+
+
+def _every(app: App, typed: str) -> float:
+    """Return the seconds between two looks. Raises UsageError."""
+    seconds = parse_duration(typed, option="--watch")
+    if seconds < _SHORTEST:
+        raise UsageError("--watch takes at least 1s", hint="leave the time out to look every 5s")
+    if app.output.format in ("json", "yaml"):
+        form = app.output.format
+        raise UsageError(f"--watch does not end, so it is not one {form.upper()} document", hint="use -o jsonl")
+    return seconds

@@ -1,0 +1,47 @@
+"""The numbers under which this machine last showed the calls that wait in a session, by profile and host.
+
+A number stands for a call by its id and the hash of all that was shown of it: where either differs, it stands for none.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from qoder_cli.local.store import Store
+    from qoder_cli.settings.config import Settings
+
+MOST_KEPT = 10_000  # calls, of all sessions, the newest
+_MINE = "host = :host AND profile = :profile AND session = :session"
+
+
+class Numbered(NamedTuple):
+    """A call as it was shown: the id of its event, and its hash."""
+
+    call: str
+    sha256: str
+
+
+def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tuple[str, str]], *, at: float) -> bool:
+    """Keep the list that is about to be shown, in place of the one before. Return whether it is kept.
+
+    If it is not, no numbers may be shown: they would stand for the calls of an earlier list.
+    """
+    mine = {"host": settings.host, "profile": settings.profile, "session": session}
+    rows = [(*mine.values(), number, call, sha256, at) for number, (call, sha256) in enumerate(calls, 1)]
+
+    def put(connection: "Connection") -> None:
+        connection.execute(f"DELETE FROM numbered WHERE {_MINE}", mine)
+        connection.executemany("INSERT INTO numbered VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        kept = "SELECT at FROM numbered ORDER BY at DESC LIMIT 1 OFFSET ?"
+        connection.execute(f"DELETE FROM numbered WHERE at < ({kept})", (MOST_KEPT,))
+
+    return store.write_now(put)
+
+
+def kept(store: "Store", settings: "Settings", session: str) -> dict[int, Numbered]:
+    """Return the calls of the list that was last shown of a session, by their numbers."""
+    mine = {"host": settings.host, "profile": settings.profile, "session": session}
+    query = f"SELECT number, CAST(call AS TEXT), CAST(sha256 AS TEXT) FROM numbered WHERE {_MINE}"
+    return {number: Numbered(call, sha256) for number, call, sha256 in store.read(query, mine, quiet=True)}

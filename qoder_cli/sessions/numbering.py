@@ -1,0 +1,132 @@
+"""The numbers by which a person names calls that wait, as a list on this machine last showed them.
+
+A number is only for where the call is shown again and asked about. What it stands for is bound by the call's id and
+hash: where that waits no longer, or is another call, nothing is sent.
+"""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from shutil import get_terminal_size
+
+from qoder_cli.app import App
+from qoder_cli.base import ids
+from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.tokens import shortened
+from qoder_cli.local.numbered import Numbered, keep, kept
+from qoder_cli.output.visible import visible
+from qoder_cli.sessions.asks import Asked, Call, Waiting, in_a_line, look
+
+LONGEST_NAME = 40  # characters of a tool's name in a line
+MOST_LISTED = 10  # calls that the end of a wait lists
+
+
+def require_question(app: App, typed: Sequence[str], *, yes: bool = False) -> None:
+    """Raise UsageError for a number among calls, where nobody is asked about what it stands for."""
+    for each in typed:
+        if ids.call_number(each) is not None and (yes or not app.may_ask):
+            why = f"{each} is the number of a call, and only works where qoder asks before it sends; nothing was sent"
+            hint = "pass the call's id (evt_…) and its --input-sha256, from qoder run pending --json"
+            raise UsageError(why, hint=hint)
+
+
+def resolved(app: App, session_id: str, typed: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:
+    """Return the ids of the calls typed of a session, and by what was typed the calls that are bound to a number.
+
+    Raises UsageError for a number that no list has shown.
+    """
+    found: list[str] = []
+    bound: dict[str, Numbered] = {}
+    for each in typed:
+        if (number := ids.call_number(each)) is not None:
+            bound[each] = _shown_as(app, session_id, number)
+        found.append(bound[each].call if each in bound else each)
+    return list(dict.fromkeys(found)), bound
+
+
+def _shown_as(app: App, session_id: str, number: int) -> Numbered:
+    shown = kept(app.store, app.settings, session_id)
+    if found := shown.get(number):
+        return found
+    where = f"session {session_id} {app.client.settings.whereabouts}"
+    why = f"no list of calls was shown here of {where}"
+    if shown:
+        why = f"the list last shown here of {where} has {len(shown)} calls, and no number {number}"
+    raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=_list(app, session_id))
+
+
+def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
+    """Raise Rejected unless each call that a number stands for waits as it was shown."""
+    waiting = {call.id: call for call in asked.calls}
+    for typed, (id, sha256) in bound.items():
+        why = ""
+        if id in asked.unreadable:
+            why = "can no longer be read"
+        elif id not in waiting:
+            why = f"no longer waits: {asked.became_of(id)}"
+        elif waiting[id].sha256 != sha256:
+            why = "is another call now than the one that was shown"
+        if why:
+            what = f"call {typed} of the list ({visible(shortened(id, ids.LONGEST))}) {why}; nothing was sent"
+            raise Rejected(what, hint="to see the calls and their numbers", next=_list(app, asked.session_id))
+
+
+def _list(app: App, session_id: str) -> list[str]:
+    return app.looking("session", "pending", session_id)
+
+
+def to_show(app: App, calls: list[Waiting]) -> list[Waiting]:
+    """Return the calls of a session as a list is about to show them; to a person, by numbers that are kept."""
+    if not (calls and app.output.is_drawn and app.out.is_terminal):
+        return calls
+    shown = [waiting.call for waiting in calls if waiting.call]
+    if _keep(app, str(calls[0].session.get("id")), shown):
+        return calls
+    app.progress.warn("the numbers of calls cannot be kept on this machine; name a call by its id")
+    return [replace(waiting, number=None) for waiting in calls]
+
+
+def _keep(app: App, session_id: str, calls: Sequence[Call]) -> bool:
+    return keep(app.store, app.settings, session_id, [call.shown for call in calls], at=app.clock.now())
+
+
+def list_waiting(app: App, session_id: str, id: str) -> None:
+    """List what waits in a session, for a person, where waiting for the run or session `id` ends with it."""
+    if not app.may_ask or app.progress.is_quiet:
+        return
+    with suppress(ApiError):
+        calls = look(app.client, session_id, retry=False).calls
+        if not calls or not _keep(app, session_id, calls):
+            return
+        width = get_terminal_size((80, 24)).columns
+        for number, call in enumerate(calls[:MOST_LISTED], 1):
+            words = (app.err.veiled(each) for each in (call.name, in_a_line(call.input)))
+            name, given = (
+                visible(shortened(each, most)) for each, most in zip(words, (LONGEST_NAME, width), strict=True)
+            )
+            app.progress.note(shortened(f"  {number}  {name}  {given}", width - 1))
+        if len(calls) > MOST_LISTED:
+            app.progress.note(f"  … {len(calls) - MOST_LISTED} more")
+        app.progress.note(_how(app, id, calls[0], "1"))
+
+
+def how_to_decide(app: App, typed: Sequence[str], shown: Sequence[Waiting]) -> str:
+    """Return how to answer one of the calls shown by its number; `typed` are the runs and sessions that were named."""
+    [first, *_] = [waiting for waiting in shown if waiting.number]
+    assert first.call is not None  # it has a number
+    sessions = {str(waiting.session.get("id")) for waiting in shown}
+    if len(sessions) > 1:
+        return _how(app, "SESSION", first.call, "NUMBER")
+    if len(typed) == 1 and typed[0] != "-":
+        return _how(app, typed[0], first.call, "1")
+    [session] = sessions
+    return _how(app, session, first.call, "1")
+
+
+def _how(app: App, target: str, call: Call, number: str) -> str:
+    noun = "session" if target == "SESSION" else ids.noun(target)
+    verb, more = "approve", ""
+    if call.kind == "custom":
+        verb, more = "answer", " --with TEXT"
+    return f"to decide on one by its number: {shlex.join(app.looking(noun, verb, target, number))}{more}"

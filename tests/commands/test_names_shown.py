@@ -1,0 +1,250 @@
+"""The names of deployments beside their ids, wherever runs and sessions are shown: as this machine saw them last."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.output.screen import inert
+from qoder_cli.sandbox.wire import BASE_PATH
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder, Ran
+from tests.support.asking import Server, call
+from tests.support.one_run import DONE, EVENTS, RUN, SESSION, TRIGGER
+from tests.support.wire import page
+
+DEPLOYMENTS = ("GET", "/deployments")
+OF_1 = ("GET", "/deployments/dep_1")
+RUNS = ("GET", "/deployment_runs")
+
+
+def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
+    return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
+
+
+def see(qoder: Qoder, *found: dict[str, Any]) -> None:
+    """Let this machine see deployments."""
+    qoder.wire.on(*DEPLOYMENTS, page(*found))
+    assert qoder("deploy", "list").code == 0
+
+
+def name_in(ran: Ran) -> str | None:
+    """Return the deployment's name in a piped record."""
+    return dict(line.split("\t") for line in ran.out.splitlines()).get("deployment_name")
+
+
+def get(qoder: Qoder, *words: str) -> Ran:
+    qoder.wire.on(*RUN, DONE).may(*SESSION, {})
+    return qoder("run", "get", "drun_1", *words)
+
+
+# Each of these asks for what it needs and for nothing more: with the name or without it, the same requests are sent.
+SHOW_A_RUN = {
+    "run get {run}": {},
+    "run wait {run}": {},
+    "run result {run}": {},
+    "deploy run dep_scheduled": {},
+    "deploy run dep_scheduled --wait": {},
+    "run list dep_scheduled": {"is_list": True},
+    "run wait {run} {run}": {"is_list": True},
+    "deploy run dep_scheduled dep_demo --wait": {"is_list": True},
+    "run logs {run} -": {"is_list": True},
+}
+
+
+@pytest.mark.parametrize("line", SHOW_A_RUN)
+def test_every_command_that_shows_a_run_names_its_deployment_and_asks_for_nothing_more(
+    qoder: Qoder, world: World, line: str
+) -> None:
+    started = world.start("dep_scheduled", at=world.now() - 3600)
+    words = line.format(run=started.id).split()
+    sent: list[list[tuple[str, str]]] = []
+    shown: list[dict[str, Any]] = []
+    for sees in (False, True):
+        if sees:
+            assert qoder("deploy", "get", "dep_scheduled", "-q").code == 0
+        before = len(world.requests)
+        ran = qoder(*words, "--json")
+        assert ran.code == 0
+        found = [run for run in ran.json if run["id"]] if "is_list" in SHOW_A_RUN[line] else [ran.json]
+        shown.append(next(run for run in found if run["deployment_id"] == "dep_scheduled"))
+        sent.append(sorted({(seen.method, seen.path.split("/")[4]) for seen in list(world.requests)[before:]}))
+    assert sent[0] == sent[1]
+    unseen, run = shown
+    assert "deployment_name" not in unseen
+    assert run["deployment_name"] == "nightly-report"
+    assert run["derived"] == [*unseen.get("derived", []), "deployment_name"]
+
+
+@pytest.mark.parametrize("words", [["run", "get", "drun_1"], ["deploy", "run", "dep_1"]])
+def test_a_record_of_a_run_has_the_name_in_a_line_of_its_own_in_a_pipe_and_before_the_id_on_a_terminal(
+    qoder: Qoder, words: list[str]
+) -> None:
+    see(qoder, deployment(1, "nightly report"))
+    qoder.wire.may(*RUN, DONE).may(*SESSION, {})
+    if words[0] == "deploy":
+        qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"}, DONE)
+    piped = qoder(*words).out.splitlines()
+    assert (piped[1], piped[-1]) == ("deployment\tdep_1", "deployment_name\tnightly report")
+    qoder.terminal = True
+    shown = qoder(*words).out
+    assert "\ndeployment  nightly report (dep_1)\n" in shown
+    assert shown.count("nightly report") == 1
+
+
+def test_run_list_and_session_list_have_the_name_in_their_last_column(qoder: Qoder, world: World) -> None:
+    started = world.start("dep_scheduled")
+    assert started.session
+    assert qoder("deploy", "list", "--all", "-q").code == 0
+    for noun, id in (("run", started.id), ("session", started.session.id)):
+        [row] = [line.split("\t") for line in qoder(noun, "list").out.splitlines() if line.startswith(f"{id}\t")]
+        assert ("dep_scheduled" in row[:-1], row[-1]) == (True, "nightly-report")
+        qoder.terminal = True
+        assert "  nightly-report  " in qoder(noun, "list").out
+        assert "dep_scheduled" in qoder(noun, "list", "-o", "wide").out
+        qoder.terminal = False
+    [item] = [each for each in qoder("session", "list", "--json").json if each["id"] == started.session.id]
+    assert "deployment_name" not in item  # sessions are as the server sent them
+    assert name_in(qoder("session", "get", started.session.id)) == "nightly-report"
+
+
+def test_run_get_leaves_a_name_that_the_server_sent(qoder: Qoder) -> None:
+    see(qoder, deployment(1, "as seen"))
+    for sent in ("as sent", None):
+        qoder.wire.on(*RUN, {**DONE, "deployment_name": sent}).may(*SESSION, {})
+        shown = qoder("run", "get", "drun_1", "--json").json
+        assert shown["deployment_name"] == sent
+        assert "deployment_name" not in shown["derived"]
+
+
+def elsewhere(qoder: Qoder, how: str, folder: Path) -> None:
+    if how == "another host":
+        qoder.env["QODER_REGION"] = "cn"
+    else:
+        (folder / "config.toml").write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
+        (folder / "config.toml").chmod(0o600)
+        qoder.env["QODER_PROFILE"] = "work"
+
+
+@pytest.mark.parametrize("how", ["another profile", "another host"])
+def test_run_get_takes_no_name_that_was_seen_with_another_profile_or_host(
+    qoder: Qoder, tmp_path: Path, how: str
+) -> None:
+    see(qoder, deployment(1, "nightly"))
+    elsewhere(qoder, how, tmp_path)
+    assert name_in(get(qoder)) is None
+
+
+# What may show a deployment under its new name.
+SAYS_ANEW: dict[str, Callable[[Qoder, dict[str, Any]], Any]] = {
+    "deploy list": lambda qoder, new: qoder.wire.on(*DEPLOYMENTS, page(new)),
+    "deploy get dep_1": lambda qoder, new: qoder.wire.on(*OF_1, new).may("GET", "/deployments/dep_1/runs", page()),
+    "run list new": lambda qoder, new: qoder.wire.on(*DEPLOYMENTS, page(new)).on(
+        "GET", "/deployments/dep_1/runs", page()
+    ),
+}
+
+
+@pytest.mark.parametrize("line", SAYS_ANEW)
+def test_run_get_shows_the_name_that_was_seen_last(qoder: Qoder, line: str) -> None:
+    see(qoder, deployment(1, "old"))
+    assert name_in(get(qoder)) == "old"
+    SAYS_ANEW[line](qoder, deployment(1, "new"))
+    assert qoder(*line.split()).code == 0
+    assert name_in(get(qoder)) == "new"
+
+
+@pytest.mark.parametrize("line", ["deploy update dep_scheduled --name new", "deploy apply - --yes", "deploy apply -"])
+def test_writes_of_deployments_update_the_name_that_is_shown(qoder: Qoder, world: World, line: str) -> None:
+    started = world.start("dep_scheduled", at=world.now() - 3600)
+    qoder.stdin = '{"id": "dep_scheduled", "name": "new"}'
+    is_written = line != "deploy apply -"
+    assert qoder(*line.split(), *([] if is_written else ["--dry-run"])).code == 0
+    assert name_in(qoder("run", "get", started.id)) == ("new" if is_written else "nightly-report")
+
+
+HOSTILE = [
+    *("\x1b[2Jgone", "a\tb\nc", "::error::x", "[x](http://evil.example)|<b>"),
+    *("\u202ereversed", "日本語", "x" * 5000),
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_run_get_and_lists_show_a_hostile_name_as_inert_text_in_one_line(
+    qoder: Qoder, name: str, terminal: bool
+) -> None:
+    see(qoder, deployment(1, name))
+    qoder.terminal = terminal
+    outputs = [get(qoder).out]
+    for words in (("run", "list"), ("run", "list", "-o", "wide")):
+        qoder.wire.on(*RUNS, page(DONE))
+        outputs.append(qoder(*words).out)
+    for out in outputs:
+        assert not {"\x1b", "\u202e"} & {*out}
+        assert inert(name)[:8] in out
+    assert terminal or {line.count("\t") for line in outputs[0].splitlines()} == {1}
+    assert terminal or outputs[1] == outputs[2]
+    assert terminal or outputs[1].count("\n") == 1
+    assert get(qoder, "--json").json["deployment_name"].startswith(inert(name)[:200])
+
+
+def test_ci_names_the_deployment_in_the_summary_of_a_step(qoder: Qoder, tmp_path: Path) -> None:
+    files = {"GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    qoder.env |= {"GITHUB_ACTIONS": "true", **files}
+    qoder.wire.on(*RUN, DONE, repeat=True).may(*EVENTS, page())
+    for name, cell in ((None, "dep_1"), ("nightly", "nightly (dep_1)"), ("a|<b>", "a&#124;&#60;b&#62; (dep_1)")):
+        if name:
+            see(qoder, deployment(1, name))
+        assert qoder("run", "wait", "drun_1", "--ci").code == 0
+        row = (tmp_path / "summary").read_text().splitlines()[-1]
+        assert row.split(" | ")[1].replace("&#40;", "(").replace("&#41;", ")").replace("&#95;", "_") == cell
+
+
+def test_run_pending_knows_the_run_of_a_session_and_the_name_of_its_deployment(qoder: Qoder, server: Server) -> None:
+    server.session("sess_1", call(1))
+    [waiting] = qoder("run", "pending", "--json").json
+    assert (waiting["run_id"], waiting["deployment_name"]) == (None, None)
+    assert qoder("run", "list", "dep_1", "--no-resolve").code == 0
+    server.respond = named_by(server, "nightly")
+    assert qoder("deploy", "get", "dep_1", "-q").code == 0
+    before = len(server.requests)
+    [waiting] = qoder("run", "pending", "--json").json
+    assert (waiting["run_id"], waiting["deployment_name"]) == ("drun_1", "nightly")
+    assert [path for _, path in server.requests[before:] if "/runs" in path or "deployment" in path] == []
+    assert waiting["answer"]["approve"][:4] == ["qoder", "session", "approve", "sess_1"]
+    [row] = [line.split("\t") for line in qoder("session", "pending").out.rstrip("\n").split("\n")]
+    assert (row[0], row[2], row[-1]) == ("drun_1", "dep_1", "nightly")
+
+
+def named_by(server: Server, name: str) -> Any:
+    """Return what responds as the server does, and knows a deployment of this name."""
+    import httpx
+
+    respond = server.respond
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == f"{BASE_PATH}/deployments/dep_1":
+            return httpx.Response(200, json=deployment(1, name))
+        return respond(request)
+
+    return answer
+
+
+def test_run_pending_knows_the_run_that_was_waited_for_here(qoder: Qoder, world: World) -> None:
+    ran = qoder("deploy", "run", "dep_ask", "--wait", "--json")
+    assert ran.code == 11
+    [waiting] = qoder("run", "pending", "--json").json
+    assert (waiting["run_id"], waiting["session_id"]) == (ran.json["id"], ran.json["session_id"])
+
+
+def test_run_wait_of_several_shows_on_a_terminal_names_and_who_waits_for_you(qoder: Qoder, world: World) -> None:
+    runs = [world.start("dep_scheduled", at=world.now() - 3600), world.start("dep_ask", at=world.now() - 600)]
+    assert qoder("deploy", "list", "--all", "-q").code == 0
+    qoder.terminal = True
+    ran = qoder("run", "wait", *(run.id for run in runs))
+    assert ran.code == 11
+    rows = [line for line in ran.out.splitlines() if line.startswith("drun_")]
+    assert ["  nightly-report  " in row for row in rows] == [True, False]
+    assert [" waits for you " in row and "  ask  " in row for row in rows] == [False, True]

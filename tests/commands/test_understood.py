@@ -1,0 +1,88 @@
+"""Other words for commands and options: understood, never shown, and asking what the command asks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Qoder
+from tests.support.completions import offered
+from tests.support.wire import page
+
+# What is typed, and the command that it is.
+ALIASES = {
+    "session create": "session new",
+    "session threads": "session thread list",
+    "session rm": "session delete",
+    "file rm": "file delete",
+    "file remove": "file delete",
+    "vault credential rm": "vault credential delete",
+    "memory rm": "memory remove",
+    "memory entry rm": "memory remove",
+    "memory entry ls": "memory ls",
+    "memory entry get": "memory cat",
+    "memory versions": "memory history",
+    "agent new": "agent create",
+    "deploy new": "deploy create",
+    "agents ls": "agent list",
+    "environment describe": "env get",
+    "run log": "run logs",
+    "run stop": "run cancel",
+    "dream stop": "dream cancel",
+}
+
+
+@pytest.mark.parametrize("typed", ALIASES)
+def test_alias_has_the_help_of_its_command(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split(), "--help")
+    assert (ran.code, ran.out) == (0, qoder(*ALIASES[typed].split(), "--help").out)
+
+
+@pytest.mark.parametrize("typed", ["session threads", "memory entry", "run stop", "session create"])
+def test_alias_is_in_no_help_and_no_completion(qoder: Qoder, typed: str) -> None:
+    group, word = typed.split()
+    assert f"\n  {word} " not in qoder(group, "--help").out
+    assert set(offered(f"qoder {group} {word}", {})) <= {"thread"}
+
+
+@pytest.mark.parametrize("typed", ["session rm sess_1", "file rm file_1", "memory rm project a.md", "run stop drun_1"])
+def test_alias_asks_what_its_command_asks(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split())
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+    assert "--yes" in ran.err
+
+
+@pytest.mark.parametrize("typed", ["deploy rm dep_1", "agent rm agent_1", "run rm drun_1", "deploy stop dep_1"])
+def test_alias_is_none_where_there_is_no_such_command(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split(), "--yes")
+    assert (ran.code, qoder.wire.requests) == (2, [])
+    assert "unknown command" in ran.err
+
+
+def test_version_is_printed_by_either_word(qoder: Qoder) -> None:
+    assert qoder("version").out == qoder("--version").out == qoder("--no-color", "version").out != ""
+
+
+def test_old_options_do_what_they_did(qoder: Qoder, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps({"name": "a", "agent": "agent_1", "environment_id": "env_1", "message": "Go."}))
+    said = []
+    for env, code in (("--env", "--exit-status"), ("--environment", "--exit-code")):
+        for words in ([env, "agent_1"], [f"{env}=agent_1"]):
+            said.append(qoder("deploy", "update", "dep_1", *words).err)
+        qoder.wire.on("GET", "/deployments", page())
+        assert qoder("deploy", "apply", str(file), code).code == 8
+    assert set(said) == {said[0]}
+    assert "--env: must be an id (env_…)" in said[0]
+
+
+def test_old_options_are_in_no_help_and_no_completion(qoder: Qoder) -> None:
+    helped = qoder("deploy", "create", "--help").out + qoder("vault", "put", "--help").out
+    assert "--environment" not in helped
+    assert "--env " not in qoder("vault", "put", "--help").out
+    assert set(offered("qoder deploy create --env", {})) == {"--env"}
+
+
+def test_old_options_are_no_options_behind_two_hyphens(qoder: Qoder) -> None:
+    ran = qoder("deploy", "update", "dep_1", "--", "--environment", "env_1")
+    assert (ran.code, "takes only DEPLOYMENT" in ran.err, qoder.wire.requests) == (2, True, [])
