@@ -1,6 +1,7 @@
 """Read deployments, and explain why one is missing or cannot be run."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -8,10 +9,11 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Rejected
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, QoderError, Rejected, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, filled
 
+_LISTED = 5  # names that an error lists
 _SUGGEST_FROM = 200  # newest deployments to search for near names
 
 
@@ -31,6 +33,55 @@ def deployment_ids_of(typed: Sequence[str], app: App) -> list[str | QoderError]:
     from qoder_cli.nouns.table import NOUNS
 
     return Names(app).ids_of(NOUNS["deploy"], typed)
+
+
+def several_deployment_ids(
+    typed: Sequence[str], app: App, *, may_repeat: bool, may_lack: bool
+) -> list[str | QoderError]:
+    """Return the id or error for each of several to be run. Raises UsageError for one twice, QoderError for errors."""
+    found = deployment_ids_of(typed, app)
+    if not may_repeat:
+        _refuse_duplicates(typed, found)
+    unknown = [error for error in found if isinstance(error, QoderError)]
+    if unknown and not may_lack:
+        raise _unknown(unknown, len(typed), app)
+    return found
+
+
+def _refuse_duplicates(typed: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
+    counts = Counter(id for id in ids_or_errors if isinstance(id, str))
+    repeated = [(id, count) for id, count in counts.most_common() if count > 1]
+    for id, count in repeated[:1]:
+        words = list(dict.fromkeys(word for word, other in zip(typed, ids_or_errors, strict=True) if other == id))
+        named, more = f"{id} is listed {count} times", ""
+        if len(words) > 1:
+            named = f"{' and '.join(words)} are the same"
+        if len(repeated) > 1:
+            more = f", and {len(repeated) - 1} others"
+        hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
+        raise UsageError(f"duplicate deployment: {named}{more}", hint=hint)
+
+
+def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
+    if total == 1:
+        return unknown[0]
+    messages = []
+    for error in unknown[:_LISTED]:
+        near = (error.hint or "").removesuffix(f"({app.settings.asked})").strip()
+        message = error.message
+        if near.startswith("did you mean"):
+            message += f", {near}"
+        messages.append(message)
+    if len(unknown) > _LISTED:
+        messages.append(f"and {len(unknown) - _LISTED} more")
+    listed = "; ".join(messages)
+    kind: type[QoderError] = UsageError
+    if any(isinstance(error, NotFound) for error in unknown):
+        kind = NotFound
+    return kind(
+        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}",
+        hint=f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going",
+    )
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:

@@ -1,13 +1,12 @@
 """Start and await runs of several deployments, or await several runs."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import NotFound, QoderError, UsageError
-from qoder_cli.deployments.lookup import deployment_ids_of
+from qoder_cli.base.errors import QoderError
+from qoder_cli.deployments.lookup import several_deployment_ids
 from qoder_cli.runs import names
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.fleet.conductor import Conductor, Plan
@@ -18,7 +17,7 @@ from qoder_cli.runs.trigger import Order
 from qoder_cli.runs.wait import PolledRun
 from qoder_cli.settings.values import written
 
-_LISTED = 5  # names that an error lists
+_LISTED = 5  # names that the first line has
 
 
 def orders_for(
@@ -28,12 +27,8 @@ def orders_for(
 
     With `keep_going`, an unknown name is an error in its place.
     """
-    ids_or_errors = deployment_ids_of(typed, app)
-    if not allow_duplicates or like.key is not None:
-        _refuse_duplicates(typed, ids_or_errors)
-    unknown = [error for error in ids_or_errors if isinstance(error, QoderError)]
-    if unknown and not keep_going:
-        raise _nothing_started(unknown, len(typed), app)
+    may_repeat = allow_duplicates and like.key is None
+    ids_or_errors = several_deployment_ids(typed, app, may_repeat=may_repeat, may_lack=keep_going)
     orders: list[Order | QoderError] = []
     for word, id in zip(typed, ids_or_errors, strict=True):
         if isinstance(id, QoderError):
@@ -44,42 +39,6 @@ def orders_for(
                 key = ids.check_key(f"{key}:{id}")
             orders.append(like._replace(deployment_id=id, key=key, typed=word))
     return orders
-
-
-def _refuse_duplicates(typed: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
-    counts = Counter(id for id in ids_or_errors if isinstance(id, str))
-    repeated = [(id, count) for id, count in counts.most_common() if count > 1]
-    for id, count in repeated[:1]:
-        words = list(dict.fromkeys(word for word, other in zip(typed, ids_or_errors, strict=True) if other == id))
-        named, more = f"{id} is listed {count} times", ""
-        if len(words) > 1:
-            named = f"{' and '.join(words)} are the same"
-        if len(repeated) > 1:
-            more = f", and {len(repeated) - 1} others"
-        hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
-        raise UsageError(f"duplicate deployment: {named}{more}", hint=hint)
-
-
-def _nothing_started(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
-    if total == 1:
-        return unknown[0]
-    messages = []
-    for error in unknown[:_LISTED]:
-        near = (error.hint or "").removesuffix(f"({app.settings.asked})").strip()
-        message = error.message
-        if near.startswith("did you mean"):
-            message += f", {near}"
-        messages.append(message)
-    if len(unknown) > _LISTED:
-        messages.append(f"and {len(unknown) - _LISTED} more")
-    listed = "; ".join(messages)
-    kind: type[QoderError] = UsageError
-    if any(isinstance(error, NotFound) for error in unknown):
-        kind = NotFound
-    return kind(
-        f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {listed}",
-        hint=f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going",
-    )
 
 
 def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted: Wanted | None) -> Conductor:
