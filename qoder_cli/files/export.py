@@ -1,35 +1,20 @@
 """Write a deployment as a commented YAML file, which load.py reads back the same."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from qoder_cli.base import jsontext
 from qoder_cli.base.cron import words_of
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.files.normal import assignments, settable
-from qoder_cli.output.screen import commandless, inert
+from qoder_cli.files.yamlwrite import comment, entry
 
 # In reading order; `message` replaces `initial_events` if it can.
-_ORDER = (
+ORDER = (
     *("name", "description", "agent", "environment_id", "environment_variables", "schedule"),
     *("message", "initial_events", "resources", "vault_ids", "metadata", "budget"),
 )
 _REPOSITORIES = ("github_repository", "git_repository")
-_LONGEST_KEY = 1000  # characters; YAML wants longer keys marked
-
-# Texts that need no quotes: every version of YAML reads them as text.
-_PLAIN = re.compile(r"[A-Za-z_][\w./@-]*(?: [\w./@-]+)*", re.ASCII)
-_NOT_TEXT = re.compile(r"true|false|yes|no|on|off|y|n|null", re.IGNORECASE)
-
-# What a block cannot hold: what YAML does not take as it is, and what nobody would see.
-_HIDDEN = re.compile(
-    "[^\t\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-    "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069]"
-)
-_WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
-_BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # YAML does not take them as they are
 
 
 def export(deployment: Deployment, *, by_id: bool = False) -> str:
@@ -38,27 +23,28 @@ def export(deployment: Deployment, *, by_id: bool = False) -> str:
     `by_id` adds the id, needed if another has its name. Join documents with `---\\n`. Left
     out are secrets of resources, which no server returns, and what changes by itself.
     """
-    fields = _short(settable(deployment))
+    fields = short_forms(settable(deployment))
     lines = [
         "# qoder deploy apply -f FILE makes the server match this file. Fields you remove are left unchanged.",
         "# ${NAME} stands for an environment variable, $${ for a literal ${.",
     ]
     if deployment.archived_at:
         note = f"Archived on {deployment.archived_at}: to create a new one, give it another name."
-        lines.append(_comment(note))
+        lines.append(comment(note))
     if by_id:
         note = "# Matched by id, because another deployment has the same name."
         lines += ["", note, f"id: {deployment.id}"]
-    for name in _ORDER:
+    for name in ORDER:
         if name in fields:
-            notes = [*_notes(name, fields[name], deployment)]
+            notes = [*notes_of(name, fields[name], deployment)]
             if notes and not (by_id and name == "name"):
-                lines += ["", *map(_comment, notes)]
-            lines += _entry(f"{name}:", fields[name], 0)
+                lines += ["", *map(comment, notes)]
+            lines += entry(f"{name}:", fields[name])
     return "\n".join(lines) + "\n"
 
 
-def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
+def notes_of(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
+    """Yield the comments above a field."""
     if name == "name":
         yield from ("Matched by this name. To rename it, add the id:", f"id: {deployment.id}")
     if name == "agent" and isinstance(value, dict):
@@ -77,7 +63,7 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield "Credits per run; null means no limit."
 
 
-def _short(fields: dict[str, Any]) -> dict[str, Any]:
+def short_forms(fields: dict[str, Any]) -> dict[str, Any]:
     """Return fields in normal form in the short forms that files may use."""
     short = dict(fields)
     for name in ("agent", "schedule"):
@@ -100,67 +86,3 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
             del short["initial_events"]
             short["message"] = text
     return short
-
-
-def _entry(head: str, value: Any, indent: int) -> Iterator[str]:
-    """Yield the lines of a value behind `head`: a key and its colon, or a dash."""
-    pad = " " * indent
-    if isinstance(value, dict | list) and value:
-        inner = list(_inside(value, indent + 2))
-        if head == "-":
-            yield f"{pad}- {inner.pop(0).lstrip(' ')}"
-        else:
-            yield pad + head
-        yield from inner
-    elif isinstance(value, str) and _is_block(value):
-        yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
-        lines = _escaped(value).removesuffix("\n").split("\n")
-        yield from (f"{pad}  {line}" if line else "" for line in lines)
-    else:
-        word = _word(_escaped(value)) if isinstance(value, str) else jsontext.dump(value)
-        if found := _WITH_EXPONENT.fullmatch(word):  # YAML 1.1 takes `1e30` for a text
-            whole, fraction, sign, exponent = found.groups()
-            word = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
-        yield f"{pad}{head} {word}"
-
-
-def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _entry("-", item, indent)
-        return
-    for key, item in value.items():
-        word = _word(key)
-        head = f"{word}:" if len(word) <= _LONGEST_KEY else f"? {word}\n{' ' * indent}:"
-        yield from _entry(head, item, indent)
-
-
-def _is_block(text: str) -> bool:
-    """Return whether a text of several lines can be a block, readable and exact."""
-    return (
-        "\n" in text
-        and not text[0].isspace()
-        and not text.endswith("\n\n")
-        and all(line == line.rstrip() for line in text.split("\n"))
-        and commandless(text) == text  # in quotes no CI system takes it for a command
-        and not _HIDDEN.search(text)
-    )
-
-
-def _word(text: str) -> str:
-    if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
-        return text
-    return _spelled(jsontext.dump(text))
-
-
-def _comment(note: str) -> str:
-    return f"# {_spelled(commandless(inert(note)))}"
-
-
-def _escaped(text: str) -> str:
-    """Return a text as a file spells it: `${` as `$${`."""
-    return text.replace("${", "$${")
-
-
-def _spelled(text: str) -> str:
-    return _BEYOND_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

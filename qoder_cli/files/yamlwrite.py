@@ -1,0 +1,105 @@
+"""Write YAML that people read: exact, commented, and taken back by `yamlread` as it was."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from qoder_cli.base import jsontext
+from qoder_cli.output.screen import commandless, inert
+
+_LONGEST_KEY = 1000  # characters; YAML wants longer keys marked
+
+# Texts that need no quotes: every version of YAML reads them as text.
+_PLAIN = re.compile(r"[A-Za-z_][\w./@-]*(?: [\w./@-]+)*", re.ASCII)
+_NOT_TEXT = re.compile(r"true|false|yes|no|on|off|y|n|null", re.IGNORECASE)
+
+# What a block cannot hold: what YAML does not take as it is, and what nobody would see.
+_HIDDEN = re.compile(
+    "[^\t\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069]"
+)
+_WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
+_BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # YAML does not take them as they are
+
+
+class Verbatim(str):
+    """A text that is written as it is, without quotes: `${NAME}`, or the path of a file; `note` says why."""
+
+    note: str
+
+    def __new__(cls, text: str, note: str = "") -> "Verbatim":
+        made = super().__new__(cls, text)
+        made.note = note
+        return made
+
+
+def entry(head: str, value: Any, indent: int = 0) -> Iterator[str]:
+    """Yield the lines of a value behind `head`: a key and its colon, or a dash."""
+    pad = " " * indent
+    if isinstance(value, dict | list) and value:
+        inner = list(_inside(value, indent + 2))
+        if head == "-":
+            yield f"{pad}- {inner.pop(0).lstrip(' ')}"
+        else:
+            yield pad + head
+        yield from inner
+    elif isinstance(value, str) and _is_block(value):
+        yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
+        lines = _escaped(value).removesuffix("\n").split("\n")
+        yield from (f"{pad}  {line}" if line else "" for line in lines)
+    elif isinstance(value, Verbatim):
+        yield f"{pad}{head} {value}" + (f"  {comment(value.note)}" if value.note else "")
+    else:
+        word = _word(_escaped(value)) if isinstance(value, str) else jsontext.dump(value)
+        if found := _WITH_EXPONENT.fullmatch(word):  # YAML 1.1 takes `1e30` for a text
+            whole, fraction, sign, exponent = found.groups()
+            word = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
+        yield f"{pad}{head} {word}"
+
+
+def _inside(value: dict[str, Any] | list[Any], indent: int) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from entry("-", item, indent)
+        return
+    for key, item in value.items():
+        word = _word(key)
+        head = f"{word}:" if len(word) <= _LONGEST_KEY else f"? {word}\n{' ' * indent}:"
+        yield from entry(head, item, indent)
+
+
+def _is_block(text: str) -> bool:
+    """Return whether a text of several lines can be a block, readable and exact."""
+    return (
+        "\n" in text
+        and not text[0].isspace()
+        and not text.endswith("\n\n")
+        and all(line == line.rstrip() for line in text.split("\n"))
+        and commandless(text) == text  # in quotes no CI system takes it for a command
+        and not has_hidden(text)
+    )
+
+
+def has_hidden(text: str) -> bool:
+    """Return whether a text has what nobody would see in a file, or what YAML takes only in quotes."""
+    return _HIDDEN.search(text) is not None
+
+
+def _word(text: str) -> str:
+    if _PLAIN.fullmatch(text) and not _NOT_TEXT.fullmatch(text):
+        return text
+    return _spelled(jsontext.dump(text))
+
+
+def comment(note: str) -> str:
+    """Return a line of comment."""
+    return f"# {_spelled(commandless(inert(note)))}"
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a file spells it: `${` as `$${`."""
+    return text.replace("${", "$${")
+
+
+def _spelled(text: str) -> str:
+    return _BEYOND_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
