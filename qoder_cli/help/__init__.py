@@ -17,6 +17,8 @@ NOUNS = {
     **_OF_THE_API,
     "apply": ("Make agents, deployments and all they need match a folder", "qoder_cli.commands.stack:apply"),
     "diff": ("Show what apply would change", "qoder_cli.commands.stack:diff"),
+    "export": ("Write what is on the server as files for apply", "qoder_cli.commands.export:export"),
+    "init": ("Start a folder for apply, with an example and CI", "qoder_cli.commands.init:init"),
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
     "key": ("Free an idempotency key whose start is in doubt", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
@@ -30,7 +32,7 @@ NOUNS = {
 
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
-RARE = ("key", "schema", "diff")  # left out there: an error or a page names it where it is needed
+RARE = ("key", "schema", "diff", "export", "init")  # left out there: an error or a page names it where it is needed
 ALIKE = tuple(_OF_THE_API)[3:]
 
 
