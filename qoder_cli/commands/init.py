@@ -3,15 +3,13 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Exit, Rejected
-from qoder_cli.base.tokens import few
+from qoder_cli.base.errors import Exit
 from qoder_cli.cli.options import argument, flag, option
 from qoder_cli.help.completion import values
-
-_LISTED = 10  # files that an error names
 
 # What runs inside of the sandbox: lines of words, each with the exit codes that are well.
 _INSIDE = """
@@ -61,12 +59,6 @@ def init(
     chosen = TEMPLATES[template]
     path = prepare_folder(folder)
     written, kept = put(path, files_of(template, name_of_stack(path, template)), is_forced=force)
-    if kept and not written:
-        raise Rejected(
-            f"{len(kept)} files are there already: {few([str(path / each) for each in kept], _LISTED)};"
-            " nothing was written",
-            hint="name another folder, or pass --force to replace them",
-        )
     for each in kept:
         app.progress.note(f"{path / each} is kept as it is")
     rows = [{"file": str(path / each), "action": "written"} for each in written]
@@ -82,7 +74,7 @@ def init(
     return _try(app, commands, asks=chosen.asks)
 
 
-def _try(app: App, commands: "tuple[tuple[str, ...], ...]", *, asks: bool) -> int:
+def _try(app: App, commands: Sequence[tuple[str, ...]], *, asks: bool) -> int:
     """Run the commands in a sandbox; return the exit code of the first that failed."""
     from qoder_cli.commands.sandbox import sandbox as serve
 

@@ -31,8 +31,7 @@ def schema(
     known = in_files()
     if kind not in known:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(known)}")
+    found = json_schema(of_file(NOUNS[kind], is_new=not update))
     if kind in DECLARED and not update:
         found = schema_of(kind)
-    else:
-        found = json_schema(of_file(NOUNS[kind], is_new=not update))
     app.out.write(jsontext.dump(found, indent=2) + "\n")

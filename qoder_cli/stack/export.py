@@ -174,9 +174,7 @@ class Exporter:
         order = [each for each in order if each.noun.words != "skill" or each.id in self._contents]
         named = Counter((each.noun.words, each.name) for each in order)
         self.doubled = {each.id for each in order if named[each.noun.words, each.name] > 1}
-        self.exported = {
-            each.id: Exported(each, path) for each, path in zip(order, _paths_of(order), strict=True)
-        }
+        self.exported = {each.id: Exported(each, path) for each, path in zip(order, _paths_of(order), strict=True)}
         self._circles = _circles([each.raw for each in order if each.noun.words == "agent"])
 
     def all(self) -> list[Exported]:
@@ -375,8 +373,10 @@ class Exporter:
             else:
                 why = f"{exported.found.label} was paused by an error ({deployment.paused_because})"
                 self.notes.append(f"{why}; its file does not say so")
-        order = ("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events")
-        order += ("resources", "vaults", "metadata", "budget")
+        order = (
+            *("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events"),
+            *("resources", "vaults", "metadata", "budget"),
+        )
         fields = {**{name: fields[name] for name in order if name in fields}, **fields}
         self._declare(exported, fields, below="message", notes=notes)
 
@@ -401,8 +401,8 @@ class Exporter:
         raw = self.server.of_id(noun, id)
         if raw is None:
             self.notes.append(
-                f"{exported.found.label}: {noun.called} {id} is archived or gone; the file keeps its id, which only this"
-                " account has"
+                f"{exported.found.label}: {noun.called} {id} is archived or gone; the file keeps its id,"
+                " which no other account has"
             )
             return None
         name = self.chooser._name_of(noun, raw)
@@ -505,7 +505,7 @@ def _fits_entry(path: str) -> bool:
 
 
 def _circles(agents: Sequence[Raw]) -> set[tuple[str, str]]:
-    """Return the uses of agents by agents that lead back to the user, each as the ids of both: files cannot say them."""
+    """Return the uses of agents by agents that lead back to the user, by the ids of both: no path may say them."""
     uses = {
         str(raw["id"]): {
             id
@@ -557,7 +557,9 @@ def stem_of(name: str, otherwise: str) -> str:
 # Writing them.
 
 
-def write(exported: Sequence[Exported], folder: Path, *, is_forced: bool) -> Iterator[tuple[Exported, Became, list[str]]]:
+def write(
+    exported: Sequence[Exported], folder: Path, *, is_forced: bool
+) -> Iterator[tuple[Exported, Became, list[str]]]:
     """Write files, and yield what became of each thing, with the files that are there, differ and were kept.
 
     Each is written whole or not at all. Raises UsageError for one that cannot be, or would be outside the folder.

@@ -21,9 +21,11 @@ def schema_of(words: str) -> Schema:
     noun = NOUNS[words]
     found = json_schema(of_file(noun, is_new=True))
     fields = found["properties"]
-    kind = {"description": "What this file declares, if its folder does not say it.", "const": TYPE_OF[words]}
-    about_id = f"Which one it is, if not by its name: {noun.prefix}…"
-    own = {"type": {**kind, "type": "string"}, "id": {"description": about_id, "type": "string"}}
+    about, about_id = "What this file declares, if its folder does not say it.", "Which one it is, if not by its name"
+    own = {
+        "type": {"description": about, "const": TYPE_OF[words], "type": "string"},
+        "id": {"description": f"{about_id}: {noun.prefix}…", "type": "string"},
+    }
     found["properties"] = {**own, **fields}
     if more := _MORE.get(words):
         more(found["properties"])
@@ -32,7 +34,7 @@ def schema_of(words: str) -> Schema:
 
 def root_schema() -> Schema:
     """Return the schema of qoder.yaml."""
-    fields = {
+    fields: dict[str, Schema] = {
         "stack": {
             "description": "Its name, which everything that is made from this folder carries as a mark.",
             "pattern": f"^(?:{STACK_NAME.pattern})$",

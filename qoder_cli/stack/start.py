@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qoder_cli.base import jsontext
+from qoder_cli.base.errors import Rejected
+from qoder_cli.base.tokens import few
 from qoder_cli.stack.export import replace
 from qoder_cli.stack.schema import DECLARED, root_schema, schema_of
 
@@ -18,6 +20,7 @@ _COMMON = {
     "github.yml": ".github/workflows/qoder.yml",
     "gitlab.yml": ".gitlab-ci.yml",
 }
+_LISTED = 10  # files that an error names
 YOURS = (".gitignore",)  # which most repositories have already: then theirs is kept
 
 
@@ -68,17 +71,18 @@ def name_of_stack(folder: Path, otherwise: str) -> str:
 
 
 def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[list[str], list[str]]:
-    """Write files; return those written, and those that are there and kept. Raises UsageError.
+    """Write files; return those written, and those of the user's that are kept.
 
-    If one is kept that is not usually there already, nothing is written.
+    Raises Rejected, with nothing written, if another one is there and differs; UsageError.
     """
     there = {path for path in wanted if os.path.lexists(folder / path)}
     same = {path for path in there if _has(folder / path, wanted[path])}
-    kept = sorted(there - same)
-    if is_forced:
-        kept = []
-    elif set(kept) - set(YOURS):
-        return [], kept
+    kept = [] if is_forced else sorted(there - same)
+    if others := [str(folder / path) for path in kept if path not in YOURS]:
+        raise Rejected(
+            f"{len(others)} files are there already: {few(others, _LISTED)}; nothing was written",
+            hint="name another folder, or pass --force to replace them",
+        )
     written = [path for path in wanted if path not in same and path not in kept]
     for path in written:
         replace(folder / path, wanted[path])
@@ -92,7 +96,7 @@ def _has(path: Path, content: bytes) -> bool:
 def commands_for(template: Template, folder: str) -> Sequence[tuple[str, ...]]:
     """Return the three commands to type next."""
     where = () if folder in (".", "") else (folder,)
-    last = ("run", "result", "last")
+    last: tuple[str, ...] = ("run", "result", "last")
     if template.asks:
         last = ("run", "approve", "last", "--all", "--wait", "--result")
     return ("apply", *where), ("deploy", "run", template.deployment, "--wait"), last
