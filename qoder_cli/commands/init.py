@@ -52,7 +52,7 @@ def init(
 
     Examples:
       qoder init
-      qoder init reports --template report --sandbox"""
+      qoder init reports --template report"""
     from qoder_cli.nouns.files import prepare_folder
     from qoder_cli.stack.start import TEMPLATES, commands_for, files_of, name_of_stack, put
 

@@ -32,7 +32,8 @@ NOUNS = {
 
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
-RARE = ("key", "schema", "diff", "export", "init")  # left out there: an error or a page names it where it is needed
+# Left out there: an error, a page or the README names it where it is needed.
+RARE = ("key", "schema", "diff", "export", "init", "completion")
 ALIKE = tuple(_OF_THE_API)[3:]
 
 
@@ -45,7 +46,11 @@ def contents() -> dict[str, str]:
     alike = ", ".join(ALIKE[1:])
     if len(alike) > _FITS:
         alike = alike[:_FITS].rpartition(",")[0] + ", …"
-    return {**listed, ALIKE[0]: f"Agents; likewise {alike}"}
+    return {
+        **listed,
+        ALIKE[0]: f"Agents; likewise {alike}",
+        "apply": "Apply a folder of files; also init, diff, export",
+    }
 
 
 # What people type for these; understood, and not shown.

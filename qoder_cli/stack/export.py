@@ -594,26 +594,31 @@ def _check_within(exported: Exported, folder: Path) -> None:
         if above != root and not above.startswith(os.path.join(root, "")):
             raise UsageError(
                 f"{folder / path} would be written outside of the folder, through a link; nothing was written",
-                hint="replace the link by a folder, or name another folder with -O",
+                hint="remove the link, or name another folder with -O",
             )
 
 
 def _is_there(path: Path, content: bytes) -> bool:
-    if path.is_symlink() or not path.is_file():
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        there = path.read_bytes()
+    except OSError:
         return False
-    there = path.read_bytes()
     return there == content or (b"\r" not in content and there.replace(b"\r\n", b"\n") == content)
 
 
 def _others(exported: Exported, folder: Path) -> list[str]:
     """Return the files that a skill's folder has besides: applied, they would be part of it."""
-    if exported.found.noun.words != "skill" or not (folder / exported.path / skills.MAIN).is_file():
+    if exported.found.noun.words != "skill":
         return []
-    try:
-        there = skills.read(str(folder / exported.path))
-    except UsageError as error:
-        raise UsageError(f"{error.message}; nothing of it was written", hint="remove it, or use -O") from None
-    return [path for name in there if (path := f"{exported.path}/{name}") not in exported.files]
+    found = []
+    for place, _, names in os.walk(folder / exported.path):
+        for name in names:
+            path = (Path(place) / name).relative_to(folder).as_posix()
+            if path not in exported.files and not skills.is_ignored(path.removeprefix(f"{exported.path}/")):
+                found.append(path)
+    return sorted(found)
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import qoder_cli
 from qoder_cli.stack.start import TEMPLATES
 from tests.conftest import Qoder
 from tests.support.things import Things
@@ -129,3 +131,16 @@ def test_init_has_jobs_fail_for_what_cannot_be_done_and_not_for_what_differs(
     env = {"PATH": f"{home}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(home / "summary.md")}
     ran = subprocess.run(["sh", "-e", "-c", script], env=env, capture_output=True, text=True)
     assert (ran.returncode, (home / "plan.md").read_text()) == (code, "+ create agent x\n")
+
+
+def test_init_sandbox_tries_the_commands_for_free(home: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(qoder_cli.__file__).parents[1]), "QODER_CONFIG": str(home / "config")}
+    words = [sys.executable, "-m", "qoder_cli", "init", "tried", "--template", "approve", "--sandbox", "--json"]
+    ran = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert (ran.returncode, "I ran 'git push origin main'." in ran.stderr) == (0, True), ran.stderr
+    assert [line for line in ran.stderr.splitlines() if line.startswith("$ ")] == [
+        "$ qoder apply tried --yes",
+        "$ qoder deploy run prepare-release --wait",
+        "$ qoder run approve last --all --wait --result --yes",
+    ]
+    assert {each["file"] for each in json.loads(ran.stdout)} == {f"tried/{path}" for path in files(home / "tried")}
