@@ -23,7 +23,7 @@ _JQ = "pipe JSON to jq: --json | jq FILTER"
 # Unknown commands, alone or behind a noun where they mean something else.
 COMMANDS: dict[str, str] = {
     "version": "to print the version: `qoder --version`",
-    **dict.fromkeys(("init", "configure"), _LOGIN),
+    "configure": _LOGIN,
     **dict.fromkeys(("ps", "history"), _RUNS),
     **dict.fromkeys(("log", "tail", "events", "deploy logs"), _LOGS),
     **dict.fromkeys(("watch", "follow"), _WATCH),

@@ -25,7 +25,7 @@ from tests.support.wire import page
 HINTED = {
     "did you mean 'qoder auth login'?": ["config login"],
     "did you mean 'qoder auth logout'?": ["run logout"],
-    "qoder auth login": ["init", "configure"],
+    "qoder auth login": ["configure"],
     "qoder --version": ["version", "-V"],
     "qoder help": ["docs"],
     "qoder auth status": ["status"],
