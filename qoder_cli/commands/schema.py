@@ -14,19 +14,24 @@ def schema(
 ) -> None:
     """Print the JSON Schema of what a file may hold.
 
-    It is for files that `qoder deploy apply` and -f FILE read, as of JSON
-    Schema 2020-12, complete in itself. In Visual Studio Code, and wherever else
-    the YAML language server runs, begin a file with the line
+    It is for files that `qoder apply` and -f FILE read, as of JSON Schema
+    2020-12, complete in itself; -f takes no paths, and no fields of a folder
+    (type, paused, credentials). In Visual Studio Code, and wherever else the
+    YAML language server runs, begin a file with the line
       # yaml-language-server: $schema=agent.schema.json
+    `qoder init` does that. A skill is a folder of files, and has no schema.
 
     Examples:
       qoder schema agent
       qoder schema deploy --update > deploy.schema.json"""
     from qoder_cli.base import jsontext
     from qoder_cli.nouns.schema import json_schema
+    from qoder_cli.stack.schema import DECLARED, schema_of
 
     known = in_files()
     if kind not in known:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=f"use one of {', '.join(known)}")
     found = json_schema(of_file(NOUNS[kind], is_new=not update))
+    if kind in DECLARED and not update:
+        found = schema_of(kind)
     app.out.write(jsontext.dump(found, indent=2) + "\n")

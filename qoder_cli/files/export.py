@@ -7,11 +7,10 @@ from qoder_cli.base.cron import words_of
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Deployment, mapping
 from qoder_cli.files.normal import assignments, settable
-from qoder_cli.output.screen import commandless, inert
-from qoder_cli.output.yamltext import entry, spelled
+from qoder_cli.files.yamlwrite import comment, entry
 
 # In reading order; `message` replaces `initial_events` if it can.
-_ORDER = (
+ORDER = (
     *("name", "description", "agent", "environment_id", "environment_variables", "schedule"),
     *("message", "initial_events", "resources", "vault_ids", "metadata", "budget"),
 )
@@ -24,27 +23,28 @@ def export(deployment: Deployment, *, by_id: bool = False) -> str:
     `by_id` adds the id, needed if another has its name. Join documents with `---\\n`. Left
     out are secrets of resources, which no server returns, and what changes by itself.
     """
-    fields = _short(settable(deployment))
+    fields = short_forms(settable(deployment))
     lines = [
         "# qoder deploy apply -f FILE makes the server match this file. Fields you remove are left unchanged.",
         "# ${NAME} stands for an environment variable, $${ for a literal ${.",
     ]
     if deployment.archived_at:
         note = f"Archived on {deployment.archived_at}: to create a new one, give it another name."
-        lines.append(_comment(note))
+        lines.append(comment(note))
     if by_id:
         note = "# Matched by id, because another deployment has the same name."
         lines += ["", note, f"id: {deployment.id}"]
-    for name in _ORDER:
+    for name in ORDER:
         if name in fields:
-            notes = [*_notes(name, fields[name], deployment)]
+            notes = [*notes_of(name, fields[name], deployment)]
             if notes and not (by_id and name == "name"):
-                lines += ["", *map(_comment, notes)]
-            lines += entry(f"{name}:", fields[name], spell=_escaped)
+                lines += ["", *map(comment, notes)]
+            lines += entry(f"{name}:", fields[name])
     return "\n".join(lines) + "\n"
 
 
-def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
+def notes_of(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
+    """Yield the comments above a field."""
     if name == "name":
         yield from ("Matched by this name. To rename it, add the id:", f"id: {deployment.id}")
     if name == "agent" and isinstance(value, dict):
@@ -63,7 +63,7 @@ def _notes(name: str, value: Any, deployment: Deployment) -> Iterator[str]:
         yield "Credits per run; null means no limit."
 
 
-def _short(fields: dict[str, Any]) -> dict[str, Any]:
+def short_forms(fields: dict[str, Any]) -> dict[str, Any]:
     """Return fields in normal form in the short forms that files may use."""
     short = dict(fields)
     for name in ("agent", "schedule"):
@@ -86,12 +86,3 @@ def _short(fields: dict[str, Any]) -> dict[str, Any]:
             del short["initial_events"]
             short["message"] = text
     return short
-
-
-def _comment(note: str) -> str:
-    return f"# {spelled(commandless(inert(note)))}"
-
-
-def _escaped(text: str) -> str:
-    """Return a text as a file spells it: `${` as `$${`."""
-    return text.replace("${", "$${")

@@ -69,14 +69,14 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield a folder's files. Raises Unfit for a link or a device, OSError."""
     left = LARGEST
     for place, folders, names in os.walk(folder, onerror=_fail):
-        folders[:] = sorted(name for name in folders if not _is_ignored(name))
+        folders[:] = sorted(name for name in folders if not is_ignored(name))
         for name in sorted(names) + folders:
             path = Path(place) / name
             below = path.relative_to(folder).as_posix()
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise Unfit(f"has {below!r}, which is a link or not a file")
-            if stat.S_ISREG(mode) and not _is_ignored(below):
+            if stat.S_ISREG(mode) and not is_ignored(below):
                 with open_at_once(path) as file:
                     content = read_most(file, left + 1)
                 left -= len(content)
@@ -131,7 +131,7 @@ def _checked(members: Iterator[tuple[str, bytes]]) -> Files:
         if plain in known:
             raise Unfit(f"has two files named {name!r}")
         known.add(plain)
-        if not _is_ignored(name):
+        if not is_ignored(name):
             files[name] = content
     folders = {plain[:at] for plain in known for at in range(len(plain)) if plain[at] == "/"}
     if both := folders & known:
@@ -147,7 +147,8 @@ def _check(name: str) -> None:
         raise Unfit(f"has {name[:80]!r}, which contains control characters")
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Return whether a path is no part of a skill: hidden, or made by a system."""
     return any(part.startswith(".") or part in _IGNORED for part in name.split("/"))
 
 

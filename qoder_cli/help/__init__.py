@@ -17,6 +17,8 @@ NOUNS = {
     **_OF_THE_API,
     "apply": ("Make agents, deployments and all they need match a folder", "qoder_cli.commands.stack:apply"),
     "diff": ("Show what apply would change", "qoder_cli.commands.stack:diff"),
+    "export": ("Write what is on the server as files for apply", "qoder_cli.commands.export:export"),
+    "init": ("Start a folder for apply, with an example and CI", "qoder_cli.commands.init:init"),
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
     "key": ("Free an idempotency key whose start is in doubt", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
@@ -30,7 +32,8 @@ NOUNS = {
 
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
-RARE = ("key", "schema", "diff")  # left out there: an error or a page names it where it is needed
+# Left out there: an error, a page or the README names it where it is needed.
+RARE = ("key", "schema", "diff", "export", "init", "completion")
 ALIKE = tuple(_OF_THE_API)[3:]
 
 
@@ -43,7 +46,11 @@ def contents() -> dict[str, str]:
     alike = ", ".join(ALIKE[1:])
     if len(alike) > _FITS:
         alike = alike[:_FITS].rpartition(",")[0] + ", …"
-    return {**listed, ALIKE[0]: f"Agents; likewise {alike}"}
+    return {
+        **listed,
+        ALIKE[0]: f"Agents; likewise {alike}",
+        "apply": "Apply a folder of files; also init, diff, export",
+    }
 
 
 # What people type for commands, and what they called options before: understood as what stands behind, and not shown.

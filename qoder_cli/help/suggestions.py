@@ -38,7 +38,7 @@ SHOW = ("info", "cat", "read", "status", "display", "print")
 # Unknown commands, alone or behind a noun.
 COMMANDS: dict[str, str] = {
     "version": "to print the version: `qoder --version`",
-    **dict.fromkeys(("init", "configure", "config login"), _LOGIN),
+    **dict.fromkeys(("configure", "config login"), _LOGIN),
     **dict.fromkeys(("ps", "history", "run ps", "run history", "deploy history"), _RUNS),
     **dict.fromkeys((*LOG, *(f"deploy {word}" for word in LOG)), _LOGS),
     **dict.fromkeys((*FOLLOW, *(f"{noun} {word}" for noun in ("run", "deploy") for word in FOLLOW)), _FOLLOW),

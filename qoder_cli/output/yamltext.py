@@ -24,6 +24,17 @@ _WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
 _BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # YAML does not take them as they are
 
 
+class Verbatim(str):
+    """A text that is written as it is, without quotes; `comment` stands behind it."""
+
+    comment: str
+
+    def __new__(cls, text: str, comment: str = "") -> "Verbatim":
+        made = super().__new__(cls, text)
+        made.comment = comment
+        return made
+
+
 def document(value: Any) -> str:
     """Return a value as a YAML document."""
     if isinstance(value, dict | list) and value:
@@ -46,6 +57,8 @@ def entry(head: str, value: Any, indent: int = 0, *, spell: Spell = str) -> Iter
         else:
             yield pad + head
         yield from inner
+    elif isinstance(value, Verbatim):
+        yield f"{pad}{head} {value}  {value.comment}".rstrip()
     elif isinstance(value, str) and _is_block(value):
         yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")
         lines = spell(value).removesuffix("\n").split("\n")
@@ -73,8 +86,13 @@ def _is_block(text: str) -> bool:
         and not text.endswith("\n\n")
         and all(line == line.rstrip() for line in text.split("\n"))
         and commandless(text) == text  # in quotes no CI system takes it for a command
-        and not _HIDDEN.search(text)
+        and not has_hidden(text)
     )
+
+
+def has_hidden(text: str) -> bool:
+    """Return whether a text has what nobody would see in a file, or what YAML takes only in quotes."""
+    return _HIDDEN.search(text) is not None
 
 
 def _scalar(value: Any, spell: Spell) -> str:

@@ -76,9 +76,9 @@ class Server:
         silent = [
             row for row in ours if not text(row.get("name")) and not mapping(row.get("metadata")).get("qoder_stack")
         ]
-        return found + [row for row in silent if row not in found and self._name_of_skill(row) == name]
+        return found + [row for row in silent if row not in found and self.name_of_skill(row) == name]
 
-    def _name_of_skill(self, row: Raw) -> str | None:
+    def name_of_skill(self, row: Raw) -> str | None:
         key = ("name of skill", str(row["id"]))
         if key not in self._pages:
             self._pages[key] = [{"name": skills.name_of(self.app, row)}]

@@ -271,14 +271,24 @@ class _Loader:
         self.things.append(file)
 
     def check_names(self) -> None:
-        """Gather what is declared twice."""
+        """Gather what is declared twice, unless ids tell which is which; then no name does."""
         first: dict[tuple[Any, ...], Thing] = {}
+        doubled: set[tuple[str, str]] = set()
         for thing in self.things:
             if thing.noun.words == FILE:
                 continue
             other = first.setdefault((thing.noun.words, thing.parent, thing.name), thing)
-            if other is not thing:
+            if other is thing:
+                continue
+            if thing.id and other.id:
+                doubled.add((thing.noun.words, thing.name))
+            else:
                 self.problems.append(thing.problem(f"{thing.label} is declared in {other.place}, too"))
+        for thing in self.things:
+            for ref in thing.refs:
+                if (ref.noun, ref.name) in doubled:
+                    what = f"two {NOUNS[ref.noun].plural} here are named {ref.name!r}; write the id of one"
+                    self.problems.append(thing.problem(what, ref.at, ref.line))
 
     def in_order(self) -> list[Thing]:
         """Return the things, each after those that it needs, or gather the cycle."""

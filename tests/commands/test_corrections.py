@@ -27,7 +27,7 @@ from tests.tools.playing import wrong
 
 # What the hint names, and what is typed.
 HINTED = {
-    "qoder auth login": ["init", "configure", "config login"],
+    "qoder auth login": ["configure", "config login"],
     "qoder --version": ["-V"],
     "qoder help": ["docs"],
     "qoder auth status": ["status"],

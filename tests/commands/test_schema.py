@@ -16,6 +16,7 @@ from qoder_cli.files.normal import EMPTY, settable, spelled_out
 from qoder_cli.http.redact import by_name
 from qoder_cli.nouns.schema import Fields, Reader, check, fields_of, inside, json_schema
 from qoder_cli.nouns.table import NOUNS, all_operations, body_of, in_files, of_file, operation
+from qoder_cli.stack.schema import DECLARED, schema_of
 from tests.conftest import Qoder
 from tests.sandbox.desk import Desk
 from tests.support.bodies import bodies, spoiled
@@ -40,12 +41,61 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
 
 def test_schema_prints_one_for_each_noun_that_files_declare(qoder: Qoder) -> None:
     assert in_files() == ["deploy", "agent", "env", "vault", "memory", "dream"]
-    for noun, expected in OF_FILES.items():
+    for noun in OF_FILES:
         ran = qoder("schema", noun)
-        assert (ran.code, ran.err, json.loads(ran.out)) == (0, "", expected)
+        expected = json.loads(ran.out)
+        assert (ran.code, ran.err) == (0, "")
         assert (expected["$schema"][-14:], "$ref" in ran.out) == ("2020-12/schema", False)
         assert all(field.get("description") for field in expected["properties"].values())
         assert all(set(each.get("required", ())) <= set(each.get("properties", ())) for each in objects(expected))
+
+
+@pytest.mark.parametrize("noun", OF_FILES)
+@given(data=st.data())
+def test_schema_allows_in_a_folder_all_that_it_allows_in_a_body(noun: str, data: st.DataObject) -> None:
+    shown = schema_of(noun) if noun in DECLARED else OF_FILES[noun]
+    assert problems(shown, data.draw(bodies(OF_FILES[noun]))) == []
+
+
+SECRET = {"type": "static_bearer", "token": "${DOCS_TOKEN}", "mcp_server_url": "https://mcp.example.com"}
+SKILLS = ["../skills/style", {"path": "../skills/style", "version": 2}]
+ONLY_IN_FOLDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "agent": ({"name": "a", "model": "auto"}, {"type": "agent", "skills": SKILLS}),
+    "deploy": ({"name": "a"}, {"agent": "../agents/a.md", "paused": True, "resources": [{"path": "../a.csv"}]}),
+    "vault": ({"display_name": "a"}, {"credentials": [{"auth": SECRET}]}),
+    "env": ({"name": "a"}, {"id": "env_1", "type": "environment"}),
+    "memory": ({"name": "a"}, {"type": "memory_store"}),
+}
+
+
+def test_schema_knows_what_only_the_files_of_a_folder_have(qoder: Qoder) -> None:
+    for noun, (named, more) in ONLY_IN_FOLDERS.items():
+        shown = json.loads(qoder("schema", noun).out)
+        assert problems(shown, {**named, **more}) == []
+        for name in more.keys() - {"id"}:
+            assert problems(shown, {**named, **more, name: 7}) != [], name
+
+
+def problems(schema: Any, value: Any) -> list[str]:
+    """Return what of a value a schema does not allow: of what `qoder schema` prints, and no more of JSON Schema."""
+    if "anyOf" in schema:
+        found = [problems(each, value) for each in schema["anyOf"]]
+        return [] if [] in found else found[0]
+    if "const" in schema or "enum" in schema:
+        return [] if value in schema.get("enum", [schema.get("const")]) else [f"{value!r} is none of the words"]
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
+    kind = kinds.get(schema.get("type"), object)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        return [f"{value!r} is no {schema['type']}"]
+    if isinstance(value, list):
+        return [each for item in value for each in problems(schema.get("items", {}), item)]
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        wrong = [f"{name} is missing" for name in schema.get("required", ()) if name not in value]
+        if schema.get("additionalProperties") is False:
+            wrong += [f"{name} is unknown" for name in set(value) - set(known)]
+        return wrong + [each for name, item in value.items() for each in problems(known.get(name, {}), item)]
+    return []
 
 
 def test_schema_update_requires_nothing_and_has_what_only_an_update_takes(qoder: Qoder) -> None:

@@ -54,7 +54,7 @@ MORE_LINES = {
 # Lines that only read, though the operations of their command write.
 _ONLY_READ = ("session files", "vault check")
 # Nouns about this machine: their commands need no server.
-OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "key", "schema")
+OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "key", "schema")
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = "api POST, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
 

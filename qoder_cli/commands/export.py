@@ -1,0 +1,71 @@
+"""`qoder export`: what a server has, as the files of a folder."""
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import Rejected, UsageError
+from qoder_cli.base.tokens import few
+from qoder_cli.cli.options import Text, Texts, argument, flag, option
+from qoder_cli.help.completion import values
+
+_LISTED = 5  # files that an error names
+_FIRST = ("kind", "name", "action", "file", "id")  # as there is room
+
+
+def export(
+    app: App,
+    names: Texts = argument("NAME...", "Ids or exact names of things of any kind.", default=None),
+    everything: bool = flag("--all", "Everything that is not archived."),
+    stack: Text = option("--stack", "NAME", "All that apply marked as part of this stack."),
+    output_dir: str = option("--output-dir -O", "DIR", "Folder to write into.", values.folders, default="."),
+    force: bool = flag("--force", "Replace files that differ."),
+) -> None:
+    """Write agents and all they need as files for `qoder apply`.
+
+    Writes agents/NAME.md, deployments/NAME.md, environments/NAME.yaml and so
+    on; applied right after, they change nothing. What is exported too is
+    referred to by its path, all else by its name. Secrets cannot be read back:
+    ${NAME} stands for each, and stderr lists these variables. Files that were
+    uploaded cannot be read back either: deployments keep their ids.
+
+    Only reads from the server. An existing file that differs is kept: exits 6
+    and names it; --force replaces it.
+
+    Examples:
+      qoder export nightly-report writer -O stack
+      qoder export --all -O stack"""
+    from qoder_cli.nouns.files import prepare_folder
+    from qoder_cli.stack.export import Chooser, Exporter, put_root, write
+    from qoder_cli.stack.folder import STACK_NAME
+    from qoder_cli.stack.server import Server
+
+    if bool(names) + everything + (stack is not None) != 1:
+        raise UsageError(
+            "say what to export: names or ids, --all, or --stack NAME", hint="to see what there is: qoder agent list"
+        )
+    if stack is not None and not STACK_NAME.fullmatch(stack):
+        raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
+    chooser = Chooser(app, Server(app))
+    if stack is not None:
+        chosen = chooser.of_stack(stack)
+    else:
+        chosen = chooser.everything() if everything else [chooser.named(name) for name in names or ()]
+    exporter = Exporter(app, chooser, chosen)
+    exported = exporter.all()
+    folder = prepare_folder(output_dir)
+    kept, rows = [], []
+    for each, became, differing in write(exported, folder, is_forced=force):
+        rows.append(each.as_json(became, output_dir if output_dir != "." else ""))
+        kept += differing
+    if stack is not None and put_root(folder, stack):
+        app.progress.warn(f"{folder / 'qoder.yaml'} is kept as it is; this is the stack {stack}")
+    for note in dict.fromkeys((*exporter.notes, *exporter.broken)):
+        app.progress.warn(note)
+    if exporter.variables:
+        app.progress.note(f"secrets are not exported; apply needs these variables: {', '.join(exporter.variables)}")
+    app.output.records(rows, id="id", first=_FIRST)
+    if kept:
+        raise Rejected(
+            f"kept {len(kept)} existing files that differ: {few(kept, _LISTED)}",
+            hint="compare them, then pass --force to replace them, or export into another folder with -O",
+        )
+    if exporter.broken:
+        raise Rejected(f"{len(exporter.broken)} skills could not be exported", hint="see the warnings above")
