@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 NAME = "state.db"
 ABOUT = 60.0  # seconds; a run this much older than the attempt may still be its own
-VERSION = 2  # of the tables; kept in the file as its `user_version`
+VERSION = 3  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
@@ -73,6 +73,16 @@ CREATE TABLE IF NOT EXISTS seen (
     deployment TEXT,
     created TEXT,
     PRIMARY KEY (host, profile, noun, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS made (
+    host TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    noun TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (host, profile, noun, parent, name)
 ) WITHOUT ROWID;
 """
 _PUT = """

@@ -15,6 +15,7 @@ from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.files import skill as skills
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.local.made import Making
 from qoder_cli.nouns import files, secrets
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
@@ -27,7 +28,7 @@ from qoder_cli.nouns.table import NOUNS, operation, path_of
 from qoder_cli.nouns.taken import holders
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.marks import owner_of
-from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks
+from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks, key_of
 from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing
 
 Raw = dict[str, Any]
@@ -135,8 +136,26 @@ def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     try:
         if any(need.step.is_open for need in item.needs):
             planner.again(item)
-        if not item.step.is_open:
-            return without_writing(item.step)
+    except QoderError as error:
+        return edits.failed(item.step, error)
+    if not item.step.is_open:
+        return without_writing(item.step)
+    if item.step.current is not None:
+        return _written(app, planner, item, pace)
+    parent = next(iter(item.step.parents), "")
+    note = Making(item.thing.noun.words, parent, key_of(item.thing), at=app.clock.now())
+    note.put(app.store, app.settings)
+    done = _written(app, planner, item, pace)
+    if done.action == "failed" and done.found is None:
+        note.drop(app.store, app.settings)
+    elif done.found is not None:
+        note._replace(id=done.found.id, at=app.clock.now()).put(app.store, app.settings)
+    return done
+
+
+def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
+    """Send what writes one thing. Raises only Closed, Signalled."""
+    try:
         words = item.thing.noun.words
         if words == "skill":
             return _done(

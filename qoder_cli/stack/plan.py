@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError, Rejected
+from qoder_cli.base.errors import NotFound, QoderError, Rejected
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.model import Deployment, array, mapping, text
+from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import few
 from qoder_cli.deployments.planning import changing, creating, problems_of
@@ -17,6 +18,7 @@ from qoder_cli.files import normal
 from qoder_cli.files import skill as skills
 from qoder_cli.files.load import Declared as DeclaredDeployment
 from qoder_cli.files.tree import BadFiles, Path
+from qoder_cli.local.made import LAGS, Making, recent
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -136,6 +138,7 @@ class Planner:
     def plan(self, things: Sequence[Thing], *, is_whole: bool) -> Plan:
         """Return the plan for the things, each after those that it needs. Raises BadFiles, ApiError."""
         meant = [thing for thing in things if thing.is_meant]
+        self._await_lists(meant)
         found: dict[Thing, Raw | None] = {thing: self._current(thing) for thing in meant if thing.parent is None}
         for words in dict.fromkeys(thing.noun.words for thing in meant):
             new = [each.name for each, raw in found.items() if each.noun.words == words and raw is None]
@@ -185,6 +188,45 @@ class Planner:
 
     # What is there.
 
+    def _await_lists(self, things: Sequence[Thing]) -> None:
+        """Wait until lists show what this machine has just created, or may have created when it was cut off.
+
+        Raises ApiError.
+        """
+        names = {(thing.noun.words, key_of(thing)) for thing in things}
+        notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
+        notes = [each for each in notes if (each.noun, each.name) in names]
+        until = max((each.at for each in notes), default=0.0) + LAGS
+
+        def missing() -> list[Making]:
+            return [each for each in notes if not self._shows(each)]
+
+        if not (left := missing()):
+            return
+        said = f"waiting for lists to show what was created just now, or may have been: {len(left)} of {len(notes)}"
+        self.app.progress.note(said)
+        for pause in doubling(0.5, 4.0):
+            if not missing() or self.app.clock.now() >= until:
+                return
+            self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
+            self.server = Server(self.app)
+
+    def _shows(self, note: Making) -> bool:
+        noun, parents = NOUNS[note.noun], filter(None, [note.parent])
+        try:
+            rows = self.server.rows(noun, *parents)
+        except NotFound:
+            return False  # its holder is not shown yet
+        if note.id:
+            return any(row["id"] == note.id for row in rows)
+        if note.noun == FILE:
+            return any(_is_upload(row, *note.name.split(" ", 1)) for row in rows)
+        if note.noun == ENTRY:
+            return any(memories.path_in(row) == note.name for row in rows)
+        if note.parent:
+            return any(name_of(row) == note.name for row in rows)
+        return bool(self.server.named(noun, note.name))
+
     def _current(self, thing: Thing) -> Raw | None:
         """Return what the server has of a thing. Raises ApiError."""
         noun = thing.noun
@@ -210,7 +252,7 @@ class Planner:
         """Return the file that was uploaded before, if it is still there."""
         wanted = content_digest(thing.content)
         for row in self.server.rows(thing.noun):
-            is_same = mapping(row.get("metadata")).get(CONTENT) == wanted and name_of(row) == thing.name
+            is_same = _is_upload(row, wanted, thing.name)
             expires = unix(row.get("expires_at"))
             if is_same and (expires is None or expires > self.app.clock.now() + 3600):
                 return row
@@ -545,6 +587,17 @@ class Planner:
         if name is not None and owner_of(noun, row, name) == self.stack:
             return name
         return None
+
+
+def key_of(thing: Thing) -> str:
+    """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
+    if thing.noun.words == FILE:
+        return f"{content_digest(thing.content)} {thing.name}"
+    return thing.name
+
+
+def _is_upload(row: Raw, digest: str, name: str) -> bool:
+    return mapping(row.get("metadata")).get(CONTENT) == digest and name_of(row) == name
 
 
 def _form_of(noun: Noun) -> Form:
