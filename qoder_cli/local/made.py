@@ -7,8 +7,6 @@ yet. The notes are in the store; what fails here is silent.
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from qoder_cli.base.model import text
-
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -20,7 +18,9 @@ _PUT = "INSERT OR REPLACE INTO made VALUES (:host, :profile, :noun, :parent, :na
 _DROP = (
     "DELETE FROM made WHERE host = :host AND profile = :profile AND noun = :noun AND parent = :parent AND name = :name"
 )
-_FIND = "SELECT noun, parent, name, id, at FROM made WHERE host = :host AND profile = :profile AND abs(at - :now) < :lags"
+_FIND = (
+    "SELECT noun, parent, name, id, at FROM made WHERE host = :host AND profile = :profile AND abs(at - :now) < :lags"
+)
 
 
 class Making(NamedTuple):
@@ -57,7 +57,7 @@ def recent(store: "Store", settings: "Settings", *, now: float) -> list[Making]:
     found = []
     for noun, parent, name, id, at in store.read(_FIND, values, quiet=True):
         with suppress(TypeError, ValueError):  # a damaged file may have anything there
-            found.append(Making(*(text(each) or "" for each in (noun, parent, name, id)), float(at)))
+            found.append(Making(str(noun), str(parent), str(name), str(id), float(at)))
     return found
 
 

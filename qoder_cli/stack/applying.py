@@ -21,14 +21,15 @@ from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, give_up, result_of, without_writing
-from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
 from qoder_cli.nouns.taken import holders
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.marks import owner_of
-from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks, key_of
+from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks, key_of, used_elsewhere
+from qoder_cli.stack.server import Server
 from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing
 
 Raw = dict[str, Any]
@@ -325,16 +326,28 @@ def find_twins(app: App, plan: Plan) -> None:
 
 
 def prune(app: App, plan: Plan, stack: str, on_done: Callable[[Made], None]) -> None:
-    """Archive, or delete where that is all there is, what the stack has and no file declares. Raises Signalled."""
+    """Archive, or delete where that is all there is, what the stack has and no file declares.
+
+    What somebody has begun to use since the plan was made stays. Raises Signalled.
+    """
+    server = Server(app)
+    try:
+        rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
+    except ApiError as error:
+        for each in plan.doomed:
+            on_done(_made(each, edits.failed(_step_of(each), error)))
+        return
+    used = used_elsewhere(rows, [str(each.raw["id"]) for each in plan.doomed])
     for each in plan.doomed:
-        on_done(_pruned(app, each, stack))
+        if user := used.get(str(each.raw["id"])):
+            app.progress.warn(f"{each.label} is kept: {user} uses it")
+        else:
+            on_done(_pruned(app, each, stack))
 
 
 def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
-    noun = doomed.noun
-    target = target_of(noun, str(doomed.raw["id"]))
-    thing = Thing(noun, "", 0, name_of(doomed.raw) or target.id)
-    step = ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
+    noun, step = doomed.noun, _step_of(doomed)
+    target = step.target
     change = ARCHIVE if operation(noun, "archive") else DELETE
     try:
         now = read(app, target, fresh=True)
@@ -366,11 +379,14 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
 
 def as_doomed(doomed: Doomed) -> Made:
     """Return the result of what would be pruned."""
+    action: Any = "would_archive" if operation(doomed.noun, "archive") else "would_delete"
+    return _made(doomed, result_of(_step_of(doomed), action))
+
+
+def _step_of(doomed: Doomed) -> ThingStep:
     noun = doomed.noun
     thing = Thing(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
-    step = ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
-    action: Any = "would_archive" if operation(noun, "archive") else "would_delete"
-    return _made(doomed, result_of(step, action))
+    return ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
 
 
 def _made(doomed: Doomed, applied: Applied) -> Made:

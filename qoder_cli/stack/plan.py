@@ -48,7 +48,6 @@ Raw = dict[str, Any]
 
 _LISTED = 10  # ids or names that an error lists
 _SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of a credential's `auth`
-_CREDENTIAL_FIELDS = ("auth", "display_name", "metadata")
 
 
 class Options(NamedTuple):
@@ -164,6 +163,7 @@ class Planner:
         if deploys:
             self._problems += problems_of(deploys, [*map(Deployment, self.server.rows(NOUNS["deploy"]))])
         self._problems += self._twice(items)
+        self._adopt_holders(items)
         if self._problems:
             raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
         for item in items:
@@ -231,7 +231,11 @@ class Planner:
         """Return what the server has of a thing. Raises ApiError."""
         noun = thing.noun
         if thing.id:
-            return self.server.of_id(noun, thing.id) or self.server.read(noun, thing.id)
+            try:
+                return self.server.of_id(noun, thing.id) or self.server.read(noun, thing.id)
+            except NotFound as error:
+                self._problems.append(thing.problem(f"no {noun.called} has this id: {error.message}", ("id",)))
+                return None
         if noun.words == FILE:
             return self._uploaded(thing)
         return self._only(thing, self.server.named(noun, thing.name))
@@ -308,8 +312,10 @@ class Planner:
                 _put(fields, ref.at, id)
                 continue
             named = "skill_id" if ref.noun == "skill" else "id"
-            if version is None and item.current is not None:
-                version = _pinned_there(item.current, ref.at, named, id)
+            if item.current is not None and ref.version is None:
+                pinned = _pinned_there(item.current, ref.at, named, id)
+                if version is None or _is_older(version, pinned):  # a list may be stale
+                    version = pinned
             pin: Raw = {"type": ref.pins, named: id}
             if version is not None:
                 pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, New) else version
@@ -402,7 +408,7 @@ class Planner:
             item.remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
             return {}
         form = _form_of(noun)
-        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record_of(form.normal(_plain(fields)))}
+        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record_of(form.normal(fields))}
 
     def _cleared(self, item: Item, fields: Raw, current: Raw) -> Raw:
         """Return the fields that the file set once and does not any more, emptied; say which stay, and why."""
@@ -427,8 +433,8 @@ class Planner:
                     f"{name} is no longer in the file, but was changed outside since ({since}); it is kept"
                 )
             else:
-                empty = normal.EMPTY.get(name) if noun.words == "deploy" else None
-                cleared[name] = deepcopy(empty)
+                empty: Any = {} if name == "metadata" else None
+                cleared[name] = deepcopy(normal.EMPTY.get(name)) if noun.words == "deploy" else empty
         return cleared
 
     def _skill(self, item: Item, current: Raw | None) -> Step:
@@ -482,9 +488,9 @@ class Planner:
 
     def _credential(self, item: Item) -> Step:
         thing, id = item.thing, self._holder(item)
-        form = form_with(_CREDENTIAL_FIELDS)
+        form = form_with(("auth",))
         parents = () if id is None else (id,)
-        wanted = {**thing.fields, "auth": _without_secrets(mapping(thing.fields.get("auth")))}
+        wanted = {"auth": _without_secrets(mapping(thing.fields.get("auth")))}  # the rest of one that is there stays
         step = ThingStep(noun=thing.noun, form=form, wanted=wanted, thing=thing, parents=parents)
         step.secrets = Secrets(thing.secret_places)
         if id is not None and self._was_there(item):
@@ -492,7 +498,10 @@ class Planner:
         step.plan()
         if step.current is None:
             step.body = dict(thing.fields)
-        elif self.options.send_secrets:
+            return step
+        if name_of(step.current) not in (None, thing.name):
+            item.remarks.append(f"it is called {name_of(step.current)} there, and a credential keeps its name")
+        if self.options.send_secrets:
             secret = [name for name in _SECRET_FIELDS if name in mapping(thing.fields.get("auth"))]
             step.changes = [*step.changes, *(FieldChange(f"auth.{name}", ABSENT, "sent") for name in secret)]
         elif not step.changes:
@@ -531,6 +540,14 @@ class Planner:
         elif item.step.is_open:
             item.is_adopted = True
 
+    def _adopt_holders(self, items: Sequence[Item]) -> None:
+        """Have a vault taken over where a credential is written into it: nothing can mark one that is there."""
+        for item in items:
+            holder = next((each for each in item.needs if each.thing is item.thing.parent), None)
+            if self.stack and holder and holder.current is not None and item.step.is_open:
+                noun = holder.thing.noun
+                holder.is_adopted = holder.is_adopted or owner_of(noun, holder.current) != self.stack
+
     def _doomed(self, things: Sequence[Thing], items: Sequence[Item]) -> tuple[list[Doomed], list[Doomed]]:
         """Return what no file declares any more: what goes, and what is still used. Raises Rejected, ApiError."""
         stack = self.stack or ""
@@ -545,24 +562,9 @@ class Planner:
                 if name is None or str(row["id"]) in in_plan or (words, name) in declared:
                     continue
                 mine.append((noun, row))
-        users = list(_uses(rows, {str(row["id"]) for _, row in mine}, items))
-        doomed, kept = [], []
-        # What is used by something that stays has to stay, and so has what that uses.
-        going = {str(row["id"]) for _, row in mine}
-        changed = True
-        while changed:
-            changed = False
-            for used, user_id, _ in users:
-                if used in going and user_id not in going:
-                    going.discard(used)
-                    changed = True
-        for noun, row in mine:
-            id = str(row["id"])
-            if id in going:
-                doomed.append(Doomed(noun, row))
-            else:
-                user = next(label for used, user_id, label in users if used == id and user_id not in going)
-                kept.append(Doomed(noun, row, user))
+        used = used_elsewhere(rows, [str(row["id"]) for _, row in mine], items)
+        doomed = [Doomed(noun, row) for noun, row in mine if row["id"] not in used]
+        kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in mine if row["id"] in used]
         belonging = sum(
             owner_of(NOUNS[words], row, self._name_in_stack(NOUNS[words], row)) == stack
             for words in KINDS
@@ -616,11 +618,6 @@ def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
     return not any(differing(form, form.normal({name: wanted}), {name: there}))
 
 
-def _plain(fields: Raw) -> Raw:
-    """Return fields for a record: pins to versions are this program's, not the file's."""
-    return {name: value for name, value in fields.items() if name != "metadata"}
-
-
 def add_marks(step: Step, marks: Raw) -> None:
     """Have a step write the marks of a stack, too."""
     step.form = marked(step.form)
@@ -635,6 +632,9 @@ def add_marks(step: Step, marks: Raw) -> None:
             step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
         return
     step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+    updated, version = operation(step.noun, "update"), (step.current or {}).get("version")
+    if updated and "version" in updated.body and version is not None:
+        step.body["version"] = version
     if step.current is not None and (STACK in missing or not step.changes):
         key = STACK if STACK in missing else APPLIED
         step.changes = [*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])]
@@ -666,6 +666,11 @@ def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
     return None
 
 
+def _is_older(version: Any, other: Any) -> bool:
+    """Return whether a version comes before another; one that is not there yet, or that has no number, does not."""
+    return str(version).isdigit() and str(other).isdigit() and int(version) < int(other)
+
+
 def _without_secrets(auth: Mapping[str, Any]) -> Raw:
     return {name: value for name, value in auth.items() if name not in _SECRET_FIELDS}
 
@@ -682,6 +687,17 @@ def _ids_in(value: Any) -> Iterator[str]:
             yield from _ids_in(each)
 
 
+def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: Sequence[str], items: Sequence[Item] = ()) -> dict[str, str]:
+    """Return what of some ids something else uses, with that: what such a thing uses has to stay, too."""
+    users = list(_uses(rows, set(ids), items))
+    found: dict[str, str] = {}
+    while more := {
+        used: label for used, user, label in users if used not in found and (user not in ids or user in found)
+    }:
+        found |= more
+    return found
+
+
 def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
     """Yield what of some ids is used, with the id and the label of what uses it, now or as the plan wants it."""
     for words in ("deploy", "agent"):
@@ -690,7 +706,8 @@ def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item
                 item = next(
                     (each for each in items if each.current is not None and each.current["id"] == row["id"]), None
                 )
-                if item is None or id in set(_ids_in(item.step.wanted)) or not item.step.changes:
+                after = row if item is None else {**row, **item.step.body}  # what a file does not name stays
+                if id in set(_ids_in(after)):
                     yield id, str(row["id"]), f"{NOUNS[words].called} {name_of(row) or row['id']}"
     for item in items:
         for id in ids.intersection(_ids_in(item.step.wanted)):
@@ -699,6 +716,10 @@ def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item
 
 def remarks_of(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
     """Yield what a reader of the plan should know of a thing that is created or changed."""
+    if item.thing.noun.words == "deploy" and item.thing.paused is None and item.current is not None:
+        reason = mapping(item.current.get("paused_reason"))
+        if Deployment(item.current).state == "paused" and reason.get("type") == "error":
+            yield f"it was paused by an error ({mapping(reason.get('error')).get('type')}); paused: false unpauses it"
     if not item.step.is_open:
         return
     wanted, words = item.step.wanted, item.thing.noun.words

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoResponse, NotFound
+from qoder_cli.base.errors import AuthError, NoResponse, NotFound
 from qoder_cli.base.model import mapping, text
 from qoder_cli.files import skill as skills
 from qoder_cli.http.readback import tells_more
@@ -30,7 +30,10 @@ class Server:
         """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
         key = (noun.words, *parents)
         if key not in self._pages:
-            pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
+            try:
+                pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
+            except AuthError as error:
+                raise error.with_(message=f"the list of {noun.plural}: {error.message}") from None
             if not pages or not tells_more(pages[-1]):
                 why = f"the list of {noun.plural} does not say whether it is whole; nothing was sent"
                 raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")

@@ -84,7 +84,7 @@ def things_of(scale: int) -> Counter[Thing]:
 
 def name_of(fields: Mapping[str, Any]) -> str:
     """Return what a thing of the world is called, whatever its kind."""
-    return str(next((fields[key] for key in ("display_title", "display_name", "filename", "name") if fields.get(key))))
+    return str(next(fields[key] for key in ("display_title", "display_name", "filename", "name") if fields.get(key)))
 
 
 def there(world: World, *, since: float) -> Counter[Thing]:
@@ -98,7 +98,9 @@ def there(world: World, *, since: float) -> Counter[Thing]:
                     found[kind, "", holder] += 1
                 if kind == "vault":
                     inner = world.alive(f"vaults/{thing.id}/credentials")
-                    found.update(("credential", holder, name_of(each.fields)) for each in inner if each.created >= since)
+                    found.update(
+                        ("credential", holder, name_of(each.fields)) for each in inner if each.created >= since
+                    )
                 elif kind == "memory":
                     inner = world.alive(f"memory_stores/{thing.id}/memories")
                     found.update(("entry", holder, str(each.fields["path"])) for each in inner if each.created >= since)

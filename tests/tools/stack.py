@@ -1,4 +1,4 @@
-"""Cuts an apply of a whole stack at its every write: kills, lost and failed answers, lists that lag, two and five at once.
+"""Cuts an apply of a whole stack at its every write: kills, lost and failed answers, stale lists, several at once.
 
 A kill is SIGKILL: each command is a process of its own, forked from one that has imported all, and the server lives in
 the parent. After it the same folder is applied again on the same machine. Everything must be there once, nothing that
@@ -54,7 +54,8 @@ class Cell(NamedTuple):
     lag: float = 0.0
 
     def __str__(self) -> str:
-        acts = {None: "never done", 0: "done"}.get(self.acts, f"done after {self.acts} s")
+        known: dict[float | None, str] = {None: "never done", 0: "done"}
+        acts = known.get(self.acts, f"done after {self.acts} s")
         return f"{self.generation}, {self.what} at {self.at}, {acts}, lag {self.lag}"
 
 
@@ -93,7 +94,7 @@ def play(cell: Cell, folder: Path) -> Played:
     last = _apply(truth, folder, words)
     found, wanted = stacks.there(truth.world, since=truth.since), things_of(SCALE)
     versions = [key for key, held in truth.world.things.items() if key.endswith("/versions") and len(held) > 1]
-    twins = sorted({*(found - wanted), *(key for key in versions if key.split("/")[1] in _new_skills(truth))})
+    twins = [*map(str, sorted(found - wanted)), *(key for key in versions if key.split("/")[1] in _new_skills(truth))]
     is_told = cell.what.endswith("at once") and any(one.code in (6, 9) for one in said)
     more = truth.writes[before:]
     played = Played([*codes, last.code]).breaks(
