@@ -37,9 +37,11 @@ PROMISES = (
 SCALE = 3  # 60 things
 WRITES = 66  # that they take
 KILLS = ("killed before", "killed after")
+AGAIN = 6  # times that an apply is killed at most, one after the other
 LOSSES = ("drop", "503", "502", "garbage")
 ACTS: tuple[float | None, ...] = (0, None, 6, 25)  # seconds until the server does it; None for never
 LAGS = (0, 1, 3, 8, 20)  # seconds by which reads lag
+KILLED = 137  # an exit code
 GENERATIONS = ("current", "legacy")
 AT_ONCE = (2, 5)
 
@@ -53,6 +55,10 @@ class Cell(NamedTuple):
     acts: float | None = 0
     lag: float = 0.0
 
+    @property
+    def is_kill(self) -> bool:
+        return self.what.startswith("killed")
+
     def __str__(self) -> str:
         known: dict[float | None, str] = {None: "never done", 0: "done"}
         acts = known.get(self.acts, f"done after {self.acts} s")
@@ -64,6 +70,7 @@ def cells(options: Namespace) -> Iterator[Cell]:
     for generation, at in product(GENERATIONS, range(1, WRITES + 1)):
         for what, lag in product(KILLS, LAGS):
             yield Cell(generation, what, at, 0, lag)
+            yield Cell(generation, f"{what}, again and again", at, 0, lag)
         for what, acts, lag in product(LOSSES, ACTS, LAGS):
             yield Cell(generation, what, at, acts, lag)
     for generation, count, seed, lag in product(GENERATIONS, AT_ONCE, range(5), LAGS):
@@ -78,13 +85,16 @@ def play(cell: Cell, folder: Path) -> Played:
     words = ("apply", str(folder / "files"), "--yes", "--json")
     if cell.what.endswith("at once"):
         said = _at_once(cell, truth, folder, words)
-    elif cell.what in KILLS:
+    elif cell.is_kill:
         said = [_forked(cell, truth, folder, words)]
+        while cell.what.endswith("again") and said[-1].code == KILLED and len(said) < AGAIN:
+            said.append(_forked(cell, truth, folder, words))
     else:
         clock = _clock(truth)
         said = [typed(_Losing(truth, clock, cell), clock, folder / "state", *words, **SECRETS)]
-    lies = [words for one in said for words in _lies(one, truth, is_whole=cell.what not in KILLS)]
-    while len(said) < 8 and said[-1].code != 0:
+    lies = [words for one in said for words in _lies(one, truth, is_whole=not cell.is_kill)]
+    kills = len([one for one in said if one.code == KILLED])
+    while len(said) < kills + 8 and said[-1].code != 0:
         said.append(_apply(truth, folder, words))
         lies += _lies(said[-1], truth)
         truth.time += 30
@@ -106,14 +116,14 @@ def play(cell: Cell, folder: Path) -> Played:
         awake=truth.awake,
         stuck=(said[-1].code != 0 or last.code != 0) and not (is_told and twins),
     )
-    if len(said) > 2 or (cell.what in LOSSES and len(said) > 1):
+    if len(said) > kills + 1 + (not kills) or (cell.what in LOSSES and len(said) > 1):
         played.open.append(f"{cell.what}, {cell.acts}, lag {cell.lag}: {_worst(said)}")
     return played
 
 
 def _worst(said: list[Said]) -> str:
     """Return what the first apply that did not end well said, without ids."""
-    error = next((one for one in said if one.code not in (0, 137)), said[-1])
+    error = next((one for one in said if one.code not in (0, KILLED)), said[-1])
     message = str(error.error.get("message", ""))
     return f"{error.code} {message.partition(';')[2][:60].strip() or message[:60]}"
 
@@ -124,7 +134,7 @@ def _new_skills(truth: Truth) -> set[str]:
 
 def _lies(said: Said, truth: Truth, *, is_whole: bool = True) -> list[str]:
     """Return what a report says that is not so: each thing that it calls fine is there."""
-    if said.code == 137 or not is_whole:
+    if said.code == KILLED or not is_whole:
         return []
     ids = {id for kept in truth.world.things.values() for id, each in kept.items() if each.deleted is None}
     try:
@@ -218,7 +228,7 @@ def _forked(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> S
             assert isinstance(asked, Request)
             count += asked.method != "GET"
             is_it = asked.method != "GET" and count == cell.at
-            if is_it and cell.what == "killed before":
+            if is_it and cell.what.startswith(KILLS[0]):
                 os.kill(child, signal.SIGKILL)
                 continue
             answer = answered(truth.perform(asked, at))
@@ -227,7 +237,7 @@ def _forked(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> S
                 continue
             _send(ours, {"status_code": answer.status_code, "headers": dict(answer.headers), "content": answer.content})
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Said(words, 137 if code == -signal.SIGKILL else code, "", "")
+    return Said(words, KILLED if code == -signal.SIGKILL else code, "", "")
 
 
 def _send(wire: socket.socket, value: Any) -> None:
