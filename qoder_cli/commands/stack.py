@@ -162,7 +162,7 @@ def _run(
     if not confirmed(app, question, nothing="nothing was applied"):
         raise UsageError("cancelled; nothing was applied")
     with turn(app):
-        look_again(app, plan)
+        look_again(planner, plan, declared.things, is_whole=folder.is_whole)
         _apply(app, planner, plan, folder)
 
 

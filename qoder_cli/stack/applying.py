@@ -1,6 +1,6 @@
 """Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -25,7 +25,6 @@ from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
-from qoder_cli.nouns.taken import holders
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.marks import owner_of
 from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks, key_of, used_elsewhere
@@ -271,25 +270,23 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
 # Two applies at once.
 
 
-def look_again(app: App, plan: Plan) -> None:
-    """Refuse to create what was created since the plan was shown. Raises ApiError."""
-    by_noun: dict[str, list[Item]] = {}
-    for item in plan.items:
-        if (
-            item.step.is_open
-            and item.current is None
-            and item.thing.noun.words in ("env", "vault", "memory", "agent", "deploy")
-        ):
-            by_noun.setdefault(item.thing.noun.words, []).append(item)
-    for words, items in by_noun.items():
-        found = holders(app, NOUNS[words], *(item.thing.name for item in items))
-        for item, there in zip(items, found, strict=True):
-            if there:
-                ids = ", ".join(str(each["id"]) for each in there[:5])
-                item.step.error = Rejected(
-                    f"{item.thing.label} was created in the meantime ({ids}); nothing was changed",
-                    hint="apply again to see what differs from it",
-                )
+def look_again(planner: Planner, plan: Plan, things: Sequence[Thing], *, is_whole: bool) -> None:
+    """Plan again, and refuse to create what is there by now; leave what is as wanted, or is used. Raises ApiError."""
+    fresh = Planner(planner.app, planner.stack, planner.options)
+    now = fresh.plan(things, is_whole=is_whole)
+    planner.server = fresh.server
+    for item, again in zip(plan.items, now.items, strict=True):
+        if not item.step.is_open or again.current is None:
+            continue
+        if item.current is None:
+            item.step.error = Rejected(
+                f"{item.thing.label} was created in the meantime ({again.current['id']}); nothing was changed",
+                hint="apply again to see what differs from it",
+            )
+        elif not again.step.changes:
+            item.step.changes = ()
+    left = {str(each.raw["id"]) for each in now.doomed}
+    plan.doomed[:] = [each for each in plan.doomed if str(each.raw["id"]) in left]
 
 
 def find_twins(app: App, plan: Plan) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qoder_cli.base.marks import without_ours
+from qoder_cli.nouns.table import NOUNS, operation
 from tests.conftest import Qoder, Ran
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
@@ -663,3 +666,147 @@ def test_apply_names_a_thing_with_a_slash_and_a_long_name_by_its_mark(team: Team
     team.applied()
     assert {row["action"] for row in team.applied()} == {"unchanged"}
     assert team.writes == []
+
+
+# Meanwhile.
+
+
+def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    asked = questions(lambda: team.qoder("apply", str(team.folder), "--yes"))
+    ran = team("apply")
+    assert (ran.code, len(asked)) == (6, 1)
+    assert "was created in the meantime" in ran.err
+    found = stacks.there(team.service.world, since=1_800_000_000.0)
+    assert set(found.values()) == {1}, found
+
+
+def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    team.applied()
+    id = team.there("environments")["build"]["id"]
+    questions(lambda: team.service.change(f"/environments/{id}", {"description": "Theirs"}))
+    team.edit("environments/build.yaml", '"build"', '"build", "description": "Ours"')
+    ran = team("apply")
+    assert (ran.code, team.there("environments")["build"]["description"]) == (6, "Theirs")
+
+
+def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questions: Callable[..., list[str]]) -> None:
+    team.service.change("/environments", {"name": "build", "description": "Theirs"})
+    team.write(BUILD)
+    asked = questions(False, True)
+    assert team("apply").code == 2
+    assert team.writes == []
+    ran = team("apply")
+    assert (ran.code, len(asked)) == (0, 2)
+    assert "~ adopt env" in ran.err or "adopt environment build" in ran.err
+    assert team.there("environments")["build"]["description"] == "Ours"
+
+
+# Drift: whatever can be set of a kind, if somebody else set it, is shown; and mended, or kept as the file leaves it out.
+
+PLAIN: dict[str, tuple[str, Raw]] = {
+    "environment": ("environments", {"name": "x"}),
+    "memory_store": ("memory_stores", {"name": "x"}),
+    "agent": ("agents", {"name": "x", "model": "auto"}),
+    "deployment": (
+        "deployments",
+        {"name": "x", "agent": "writer", "environment": "default", "message": "Hi."},
+    ),
+}
+EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Theirs."}]}]
+SETTABLE: dict[str, dict[str, tuple[Any, Any]]] = {  # of each field, what the file and what somebody else says
+    "environment": {
+        "description": ("Ours", "Theirs"),
+        "config": ({"type": "cloud", "networking": {"type": "unrestricted"}}, {"type": "cloud", "setup_script": "x"}),
+        "scope": ("account", "organization"),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+    "memory_store": {"description": ("Ours", "Theirs"), "metadata": ({"a": "1"}, {"a": "2"})},
+    "agent": {
+        "description": ("Ours", "Theirs"),
+        "system": ("Ours", "Theirs"),
+        "model": ("auto", "ultimate"),
+        "tools": ([TOOLSET], [{**TOOLSET, "enabled_tools": ["Read"]}]),
+        "mcp_servers": (
+            [{"type": "url", "name": "docs", "url": URL}],
+            [{"type": "url", "name": "docs", "url": "https://theirs.example/mcp"}],
+        ),
+        "skills": (
+            [{"type": "custom", "skill_id": "skill_release_notes", "version": "1"}],
+            [{"type": "custom", "skill_id": "skill_release_notes", "version": "2"}],
+        ),
+        "multiagent": (
+            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 1}]},
+            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 2}]},
+        ),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+    "deployment": {
+        "description": ("Ours", "Theirs"),
+        "schedule": (NINE, NINE | {"type": "cron", "expression": "0 8 * * *"}),
+        "budget": ({"max_credit_cost": "1.00"}, {"type": "limit", "max_credit_cost": "2.00"}),
+        "environment_variables": ("A=1", "A=2"),
+        "vault_ids": (["vault_team"], []),
+        "resources": (
+            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/a"}],
+            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/b"}],
+        ),
+        "initial_events": (None, EVENTS),
+        "agent": ("writer@2", {"type": "agent", "id": "agent_writer", "version": 1}),
+        "environment_id": (None, "env_workers"),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+}
+DRIFTS = [(kind, name) for kind, fields in SETTABLE.items() for name in fields]
+
+
+@pytest.mark.parametrize(("kind", "field"), DRIFTS, ids=lambda each: str(each))
+def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_says(
+    team: Team, kind: str, field: str
+) -> None:
+    """In the order: in the file and changed; not in it and set; once in it, not any more, and unchanged since."""
+    list, plain = PLAIN[kind]
+    ours, theirs = SETTABLE[kind][field]
+    path = f"{list}/x.yaml"
+    file = plain if ours is None else plain | {field: ours}
+    if team.service.world.generation == "legacy" and field == "environment_variables":
+        pytest.skip("an older server does not show them")
+    # What the file does not say stays as somebody else sets it.
+    team.write({"qoder.yaml": "stack: s", path: plain})
+    team.applied()
+    id = str(team.there(list)["x"]["id"])
+    if ours is not None and field not in plain:
+        team.service.change(f"/{list}/{id}", {field: theirs})
+        assert {row["action"] for row in team.applied()} == {"unchanged"}
+        assert team.writes == []
+    # What it says is shown, and mended.
+    team.write({path: file})
+    team.applied()
+    before = team.service.thing(id)[field]
+    team.service.change(f"/{list}/{id}", {field: theirs})
+    ran = team("diff")
+    assert (ran.code, f"{field}" in ran.err) == (8, True), ran.err
+    team.applied()
+    assert team.service.thing(id)[field] == before
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+    # What leaves the file is cleared.
+    if ours is not None and field not in (*plain, "model", "scope", "agent", "config"):
+        team.write({path: plain})
+        team.applied()
+        left = team.service.thing(id)[field]
+        assert not (without_ours(left) if field == "metadata" else left)
+        assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+def test_apply_knows_every_field_that_can_be_set() -> None:
+    for kind, (list, _) in PLAIN.items():
+        noun = next(noun for noun in NOUNS.values() if noun.operations == list)
+        updated = operation(noun, "update")
+        assert updated
+        assert {*SETTABLE[kind], "name", "version"} >= {*updated.body}, kind
