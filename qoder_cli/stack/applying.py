@@ -26,8 +26,17 @@ from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
 from qoder_cli.stack.folder import TYPE_OF
-from qoder_cli.stack.marks import owner_of
-from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks, key_of, used_elsewhere
+from qoder_cli.stack.plan import (
+    Doomed,
+    Item,
+    Plan,
+    Planner,
+    ThingStep,
+    add_marks,
+    key_of,
+    name_in_stack,
+    used_elsewhere,
+)
 from qoder_cli.stack.server import Server
 from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing
 
@@ -334,12 +343,18 @@ def prune(app: App, plan: Plan, stack: str, on_done: Callable[[Made], None]) -> 
         for each in plan.doomed:
             on_done(_made(each, edits.failed(_step_of(each), error)))
         return
-    used = used_elsewhere(rows, [str(each.raw["id"]) for each in plan.doomed])
+    going = {str(each.raw["id"]) for each in plan.doomed}
+    used = used_elsewhere(rows, going)
     for each in plan.doomed:
-        if user := used.get(str(each.raw["id"])):
+        id = str(each.raw["id"])
+        if user := used.get(id):
             app.progress.warn(f"{each.label} is kept: {user} uses it")
-        else:
-            on_done(_pruned(app, each, stack))
+            continue
+        made = _pruned(app, each, stack)
+        on_done(made)
+        if made.error is not None:  # it stays, and so does what it uses
+            going.discard(id)
+            used = used_elsewhere(rows, going)
 
 
 def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
@@ -348,12 +363,7 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
     change = ARCHIVE if operation(noun, "archive") else DELETE
     try:
         now = read(app, target, fresh=True)
-        name = (
-            None
-            if noun.words != "skill"
-            else (str(mapping(now.get("metadata")).get("qoder_stack")).split("/", 2) + [""] * 2)[2]
-        )
-        if owner_of(noun, now, name) != stack:
+        if name_in_stack(stack, noun, now) is None:
             raise Rejected(
                 f"{doomed.label} does not carry the mark of the stack {stack} any more; it was kept",
                 hint="see who changed it",

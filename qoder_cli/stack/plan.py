@@ -558,18 +558,14 @@ class Planner:
         for words in reversed(KINDS):
             noun = NOUNS[words]
             for row in rows[words]:
-                name = self._name_in_stack(noun, row)
+                name = name_in_stack(stack, noun, row)
                 if name is None or str(row["id"]) in in_plan or (words, name) in declared:
                     continue
                 mine.append((noun, row))
-        used = used_elsewhere(rows, [str(row["id"]) for _, row in mine], items)
+        used = used_elsewhere(rows, {str(row["id"]) for _, row in mine}, items)
         doomed = [Doomed(noun, row) for noun, row in mine if row["id"] not in used]
         kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in mine if row["id"] in used]
-        belonging = sum(
-            owner_of(NOUNS[words], row, self._name_in_stack(NOUNS[words], row)) == stack
-            for words in KINDS
-            for row in rows[words]
-        )
+        belonging = sum(name_in_stack(stack, NOUNS[words], row) is not None for words in KINDS for row in rows[words])
         if doomed and 2 * len(doomed) > belonging and not self.options.prune_all:
             names = few([each.label for each in doomed], _LISTED)
             raise Rejected(
@@ -579,16 +575,17 @@ class Planner:
             )
         return doomed, kept
 
-    def _name_in_stack(self, noun: Noun, row: Raw) -> str | None:
-        """Return the name of a thing whose mark says that it belongs to the stack; None otherwise."""
-        name = name_of(row)
-        if noun.words == "skill":
-            parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
-            shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
-            name = parts[2] if len(parts) == 3 and parts[2] in shown else None
-        if name is not None and owner_of(noun, row, name) == self.stack:
-            return name
-        return None
+
+def name_in_stack(stack: str | None, noun: Noun, row: Raw) -> str | None:
+    """Return the name of a thing whose mark says that it belongs to a stack; None otherwise."""
+    name = name_of(row)
+    if noun.words == "skill":
+        parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
+        shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
+        name = parts[2] if len(parts) == 3 and parts[2] in shown else None
+    if name is not None and owner_of(noun, row, name) == stack:
+        return name
+    return None
 
 
 def key_of(thing: Thing) -> str:
@@ -687,9 +684,9 @@ def _ids_in(value: Any) -> Iterator[str]:
             yield from _ids_in(each)
 
 
-def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: Sequence[str], items: Sequence[Item] = ()) -> dict[str, str]:
+def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item] = ()) -> dict[str, str]:
     """Return what of some ids something else uses, with that: what such a thing uses has to stay, too."""
-    users = list(_uses(rows, set(ids), items))
+    users = list(_uses(rows, ids, items))
     found: dict[str, str] = {}
     while more := {
         used: label for used, user, label in users if used not in found and (user not in ids or user in found)
