@@ -154,11 +154,17 @@ def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     parent = next(iter(item.step.parents), "")
     note = Making(item.thing.noun.words, parent, key_of(item.thing), at=app.clock.now())
     note.put(app.store, app.settings)
-    done = _written(app, planner, item, pace)
+    try:
+        done = _written(app, planner, item, pace)
+    except Closed:
+        if item.step.write is None or not item.step.write.may_have_acted:
+            note.drop(app.store, app.settings)
+        raise
     if done.action == "failed" and done.found is None:
         note.drop(app.store, app.settings)
-    elif done.found is not None:
-        note._replace(id=done.found.id, at=app.clock.now()).put(app.store, app.settings)
+    else:  # of one that is unknown, a list may show it from now on
+        id = done.found.id if done.found else ""
+        note._replace(id=id, at=app.clock.now()).put(app.store, app.settings)
     return done
 
 

@@ -412,6 +412,26 @@ def test_apply_prunes_nothing_that_somebody_began_to_use_meanwhile(team: Team) -
     assert "deployment t uses it" in ran.err
 
 
+def test_apply_deletes_no_skill_that_was_renamed_and_nothing_that_a_kept_agent_uses(team: Team) -> None:
+    """Both happen between the plan and the pruning."""
+    used = {"name": "b", "model": "auto", "tools": [TOOLSET], "skills": ["../skills/used"]}
+    skills = {f"skills/{name}/SKILL.md": skill(name) for name in ("other", "used")}
+    team.write({"qoder.yaml": "stack: s", "agents/b.yaml": used, **skills, **BUILD})
+    team.applied()
+    team.write(BUILD | {"environments/build.yaml": {"name": "build", "description": "New"}})
+    removed(team, "agents/b.yaml", *skills)
+
+    def meet() -> None:
+        team.there("skills")["other"].update(display_title="renamed")
+        team.there("agents")["b"]["metadata"].pop("qoder_stack")
+
+    team.service.meanwhile = [meet]
+    ran = team.apply("--prune", "--prune-all")
+    assert (ran.code, team.there("skills").keys() >= {"renamed", "used"}) == (6, True), ran.err
+    assert "skill used" in ran.err
+    assert "is kept: agent b uses it" in ran.err
+
+
 def test_apply_prunes_nothing_of_a_list_that_may_be_cut_short(team: Team) -> None:
     two_envs(team)
     removed(team, "environments/one.yaml")
@@ -707,7 +727,7 @@ def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questio
     assert team.there("environments")["build"]["description"] == "Ours"
 
 
-# Drift: whatever can be set of a kind, if somebody else set it, is shown; and mended, or kept as the file leaves it out.
+# Drift: what somebody else set of a kind is shown; and mended, or kept where the file leaves it out.
 
 PLAIN: dict[str, tuple[str, Raw]] = {
     "environment": ("environments", {"name": "x"}),

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,14 @@ class Truth:
                 self.reads += 1
                 conditions = {"lagging": self.lag} if self.lag else {}
                 return api.perform(self.world, request, self.world.now(), conditions)
-            self.writes.append(f"{request.method} {request.path.removeprefix('/api/v1/cloud')}")
-            answer = api.perform(self.world, request, self.world.now(), {})
-            self.look()
-            return answer
+            return self.act(request, self.world.now())
+
+    def act(self, request: Request, at: float) -> WireResponse:
+        """Do a write at its time, which may be past."""
+        self.writes.append(f"{request.method} {request.path.removeprefix('/api/v1/cloud')}")
+        answer = api.perform(self.world, replace(request, at=at), at, {})
+        self.look()
+        return answer
 
     def look(self) -> None:
         """Note what is awake and must not be."""

@@ -178,7 +178,7 @@ class _Losing(TruthTransport):
         if self.cell.acts == 0:
             self.truth.perform(asked, self.clock.now())
         elif self.cell.acts is not None:
-            self.truth.world.postpone(self.cell.acts, lambda at: self.truth.perform(asked))
+            self.truth.world.postpone(self.cell.acts, lambda at: self.truth.act(asked, at))
         if self.cell.what == "drop":
             raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
         if self.cell.what == "503":
