@@ -166,10 +166,9 @@ class Planner:
         self._adopt_holders(items)
         if self._problems:
             raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
+        known = _Credentials(items)
         for item in items:
-            item.remarks += remarks_of(
-                item, {each.thing.name: each for each in items if each.thing.noun.words == "agent"}, items
-            )
+            item.remarks += remarks_of(item, known)
         doomed: list[Doomed] = []
         kept: list[Doomed] = []
         if self.options.prune and self.stack and is_whole and not self.options.only:
@@ -697,12 +696,11 @@ def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequ
 
 def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
     """Yield what of some ids is used, with the id and the label of what uses it, now or as the plan wants it."""
+    planned = {each.current["id"]: each for each in items if each.current is not None}
     for words in ("deploy", "agent"):
         for row in rows[words]:
             for id in ids.intersection(_ids_in({key: value for key, value in row.items() if key != "id"})):
-                item = next(
-                    (each for each in items if each.current is not None and each.current["id"] == row["id"]), None
-                )
+                item = planned.get(row["id"])
                 after = row if item is None else {**row, **item.step.body}  # what a file does not name stays
                 if id in set(_ids_in(after)):
                     yield id, str(row["id"]), f"{NOUNS[words].called} {name_of(row) or row['id']}"
@@ -711,7 +709,18 @@ def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item
             yield id, str((item.current or {}).get("id") or item.thing.name), item.thing.label
 
 
-def remarks_of(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
+class _Credentials:
+    """The agents of a folder, and the MCP servers for which each of its vaults has a credential."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.agents = {each.thing.name: each for each in items if each.thing.noun.words == "agent"}
+        self.servers = {each.thing.name: set[Any]() for each in items if each.thing.noun.words == "vault"}
+        for each in items:
+            if each.thing.noun.words == CREDENTIAL and each.thing.parent:
+                self.servers[each.thing.parent.name].add(found_at(each.thing.fields, "auth.mcp_server_url"))
+
+
+def remarks_of(item: Item, known: _Credentials) -> Iterator[str]:
     """Yield what a reader of the plan should know of a thing that is created or changed."""
     if item.thing.noun.words == "deploy" and item.thing.paused is None and item.current is not None:
         reason = mapping(item.current.get("paused_reason"))
@@ -744,25 +753,21 @@ def remarks_of(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) ->
         if config.get("type", "cloud") == "cloud" and "networking" not in config and item.current is None:
             yield "its network is limited: without `networking` nothing outside can be reached"
     elif words == "deploy":
-        yield from _without_credentials(item, agents, items)
+        yield from _without_credentials(item, known)
 
 
-def _without_credentials(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
+def _without_credentials(item: Item, known: _Credentials) -> Iterator[str]:
     """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
-    agent = next(
-        (agents.get(ref.name) for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)), None
-    )
+    named = [ref.name for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)]
+    agent = known.agents.get(named[0]) if named else None
     vaults = [ref.name for ref in item.thing.refs if ref.noun == "vault"]
-    of_folder = {each.thing.name for each in items if each.thing.noun.words == "vault"}
-    if agent is None or not set(vaults) <= of_folder or len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
+    if agent is None or not known.servers.keys() >= {*vaults}:
         return  # what is in a vault elsewhere is not known here
-    known = {
-        found_at(each.thing.fields, "auth.mcp_server_url")
-        for each in items
-        if each.thing.noun.words == CREDENTIAL and each.thing.parent and each.thing.parent.name in vaults
-    }
+    if len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
+        return
+    urls = {url for name in vaults for url in known.servers[name]}
     for server in map(mapping, array(agent.thing.fields.get("mcp_servers"))):
-        if server.get("url") not in known:
+        if server.get("url") not in urls:
             yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"
 
 

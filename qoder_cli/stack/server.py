@@ -24,6 +24,7 @@ class Server:
         self.app = app
         self._pages: dict[tuple[str, ...], list[Raw]] = {}
         self._rows: dict[tuple[str, ...], list[Raw]] = {}
+        self._by_name: dict[str, dict[str | None, list[Raw]]] = {}
         self._by_id: dict[str, dict[str, Raw]] = {}
 
     def pages(self, noun: Noun, *parents: str) -> list[Raw]:
@@ -67,7 +68,11 @@ class Server:
         """Return what is listed under a name. Raises ApiError."""
         if noun.words == "skill":
             return self._skills_named(name)
-        return [row for row in self.rows(noun) if name_of(row) == name]
+        if noun.words not in self._by_name:
+            names = self._by_name[noun.words] = {}
+            for row in self.rows(noun):
+                names.setdefault(name_of(row), []).append(row)
+        return self._by_name[noun.words].get(name, [])
 
     def _skills_named(self, name: str) -> list[Raw]:
         """Return our skills of a name; for one that the list does not name, its newest version is asked."""
