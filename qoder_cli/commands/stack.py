@@ -128,7 +128,7 @@ def _run(
         planner = Planner(app, folder.stack, options)
         plan = planner.plan(declared.things, is_whole=folder.is_whole)
         asks = not yes and not only_look and app.may_ask
-        if not asks and not only_look:
+        if not asks:
             refuse_adoption(plan, options, folder.stack)
         is_open = any(item.step.is_open for item in plan.items) or bool(plan.doomed)
         if only_look:
@@ -162,7 +162,7 @@ def _run(
     if not confirmed(app, question, nothing="nothing was applied"):
         raise UsageError("cancelled; nothing was applied")
     with turn(app):
-        look_again(app, plan)
+        look_again(planner, plan, declared.things, is_whole=folder.is_whole)
         _apply(app, planner, plan, folder)
 
 

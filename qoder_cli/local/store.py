@@ -84,6 +84,16 @@ CREATE TABLE IF NOT EXISTS numbered (
     at REAL NOT NULL,
     PRIMARY KEY (host, profile, session, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS made (
+    host TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    noun TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (host, profile, noun, parent, name)
+) WITHOUT ROWID;
 """
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)

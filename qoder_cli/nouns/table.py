@@ -206,6 +206,7 @@ def in_files() -> list[str]:
     return [words for words, noun in NOUNS.items() if noun.takes_file and fields_of(noun.body) and _created(noun)]
 
 
+@cache  # a new class would need a validator of its own
 def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
     """Return what a file of a noun may hold."""
     if noun.in_file:

@@ -36,7 +36,8 @@ def holders(
     here = seen(app.store, noun.words, profile=app.settings.profile, host=app.settings.host)
     unlisted: dict[str, Raw] = {}
     for name in found:
-        these = [each.id for each in here if each.name == as_remembered(name) and each.id not in rows]
+        called = as_remembered(name)
+        these = [each.id for each in here if each.name == called and each.id not in rows]
         unlisted |= {id: {} for id in these[:_READ]}
     read_singly = {*list(rows)[: _READ * len(found)], *unlisted}
     for id, row in (rows | unlisted).items():

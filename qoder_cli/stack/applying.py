@@ -1,6 +1,6 @@
 """Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -15,19 +15,29 @@ from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.files import skill as skills
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
+from qoder_cli.local.made import Making
 from qoder_cli.nouns import files, secrets
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Applied, give_up, result_of, without_writing
-from qoder_cli.nouns.edits.thing import read, target_of
+from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
-from qoder_cli.nouns.taken import holders
 from qoder_cli.stack.folder import TYPE_OF
-from qoder_cli.stack.marks import owner_of
-from qoder_cli.stack.plan import Doomed, Item, Plan, Planner, ThingStep, add_marks
+from qoder_cli.stack.plan import (
+    Doomed,
+    Item,
+    Plan,
+    Planner,
+    ThingStep,
+    add_marks,
+    key_of,
+    name_in_stack,
+    used_elsewhere,
+)
+from qoder_cli.stack.server import Server
 from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing
 
 Raw = dict[str, Any]
@@ -135,8 +145,32 @@ def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     try:
         if any(need.step.is_open for need in item.needs):
             planner.again(item)
-        if not item.step.is_open:
-            return without_writing(item.step)
+    except QoderError as error:
+        return edits.failed(item.step, error)
+    if not item.step.is_open:
+        return without_writing(item.step)
+    if item.step.current is not None:
+        return _written(app, planner, item, pace)
+    parent = next(iter(item.step.parents), "")
+    note = Making(item.thing.noun.words, parent, key_of(item.thing), at=app.clock.now())
+    note.put(app.store, app.settings)
+    try:
+        done = _written(app, planner, item, pace)
+    except Closed:
+        if item.step.write is None or not item.step.write.may_have_acted:
+            note.drop(app.store, app.settings)
+        raise
+    if done.action == "failed" and done.found is None:
+        note.drop(app.store, app.settings)
+    else:  # of one that is unknown, a list may show it from now on
+        id = done.found.id if done.found else ""
+        note._replace(id=id, at=app.clock.now()).put(app.store, app.settings)
+    return done
+
+
+def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
+    """Send what writes one thing. Raises only Closed, Signalled."""
+    try:
         words = item.thing.noun.words
         if words == "skill":
             return _done(
@@ -251,25 +285,23 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
 # Two applies at once.
 
 
-def look_again(app: App, plan: Plan) -> None:
-    """Refuse to create what was created since the plan was shown. Raises ApiError."""
-    by_noun: dict[str, list[Item]] = {}
-    for item in plan.items:
-        if (
-            item.step.is_open
-            and item.current is None
-            and item.thing.noun.words in ("env", "vault", "memory", "agent", "deploy")
-        ):
-            by_noun.setdefault(item.thing.noun.words, []).append(item)
-    for words, items in by_noun.items():
-        found = holders(app, NOUNS[words], *(item.thing.name for item in items))
-        for item, there in zip(items, found, strict=True):
-            if there:
-                ids = ", ".join(str(each["id"]) for each in there[:5])
-                item.step.error = Rejected(
-                    f"{item.thing.label} was created in the meantime ({ids}); nothing was changed",
-                    hint="apply again to see what differs from it",
-                )
+def look_again(planner: Planner, plan: Plan, things: Sequence[Thing], *, is_whole: bool) -> None:
+    """Plan again, and refuse to create what is there by now; leave what is as wanted, or is used. Raises ApiError."""
+    fresh = Planner(planner.app, planner.stack, planner.options)
+    now = fresh.plan(things, is_whole=is_whole)
+    planner.server = fresh.server
+    for item, again in zip(plan.items, now.items, strict=True):
+        if not item.step.is_open or again.current is None:
+            continue
+        if item.current is None:
+            item.step.error = Rejected(
+                f"{item.thing.label} was created in the meantime ({again.current['id']}); nothing was changed",
+                hint="apply again to see what differs from it",
+            )
+        elif not again.step.changes:
+            item.step.changes = ()
+    left = {str(each.raw["id"]) for each in now.doomed}
+    plan.doomed[:] = [each for each in plan.doomed if str(each.raw["id"]) in left]
 
 
 def find_twins(app: App, plan: Plan) -> None:
@@ -306,25 +338,38 @@ def find_twins(app: App, plan: Plan) -> None:
 
 
 def prune(app: App, plan: Plan, stack: str, on_done: Callable[[Made], None]) -> None:
-    """Archive, or delete where that is all there is, what the stack has and no file declares. Raises Signalled."""
+    """Archive, or delete where that is all there is, what the stack has and no file declares.
+
+    What somebody has begun to use since the plan was made stays. Raises Signalled.
+    """
+    server = Server(app)
+    try:
+        rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
+    except ApiError as error:
+        for each in plan.doomed:
+            on_done(_made(each, edits.failed(_step_of(each), error)))
+        return
+    going = {str(each.raw["id"]) for each in plan.doomed}
+    used = used_elsewhere(rows, going)
     for each in plan.doomed:
-        on_done(_pruned(app, each, stack))
+        id = str(each.raw["id"])
+        if user := used.get(id):
+            app.progress.warn(f"{each.label} is kept: {user} uses it")
+            continue
+        made = _pruned(app, each, stack)
+        on_done(made)
+        if made.error is not None:  # it stays, and so does what it uses
+            going.discard(id)
+            used = used_elsewhere(rows, going)
 
 
 def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
-    noun = doomed.noun
-    target = target_of(noun, str(doomed.raw["id"]))
-    thing = Thing(noun, "", 0, name_of(doomed.raw) or target.id)
-    step = ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
+    noun, step = doomed.noun, _step_of(doomed)
+    target = step.target
     change = ARCHIVE if operation(noun, "archive") else DELETE
     try:
         now = read(app, target, fresh=True)
-        name = (
-            None
-            if noun.words != "skill"
-            else (str(mapping(now.get("metadata")).get("qoder_stack")).split("/", 2) + [""] * 2)[2]
-        )
-        if owner_of(noun, now, name) != stack:
+        if name_in_stack(stack, noun, now) is None:
             raise Rejected(
                 f"{doomed.label} does not carry the mark of the stack {stack} any more; it was kept",
                 hint="see who changed it",
@@ -347,11 +392,14 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
 
 def as_doomed(doomed: Doomed) -> Made:
     """Return the result of what would be pruned."""
+    action: Any = "would_archive" if operation(doomed.noun, "archive") else "would_delete"
+    return _made(doomed, result_of(_step_of(doomed), action))
+
+
+def _step_of(doomed: Doomed) -> ThingStep:
     noun = doomed.noun
     thing = Thing(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
-    step = ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
-    action: Any = "would_archive" if operation(noun, "archive") else "would_delete"
-    return _made(doomed, result_of(step, action))
+    return ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
 
 
 def _made(doomed: Doomed, applied: Applied) -> Made:

@@ -279,6 +279,6 @@ def entries_of(path: str) -> Mapping[str, str]:
             if name.startswith(".") or not name.lower().endswith(".md"):
                 continue
             if os.path.islink(file) and not _is_within(file, os.path.realpath(folder)):
-                raise Problem(f"{os.path.relpath(file, folder)} is a link that leads out of the folder")
+                raise Problem(f"{file} is a link that leads out of the folder")
             found[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
     return found

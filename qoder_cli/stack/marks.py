@@ -64,7 +64,7 @@ def _sorted(value: Any) -> Any:
 
 def record_of(fields: Raw) -> str:
     """Return what is noted of fields that were applied, in normal form; without digests where there is no room."""
-    names = sorted(name for name in fields if name != "metadata")
+    names = sorted(name for name in fields if name != "metadata" or fields[name])
     whole = " ".join(f"{name}={digest(fields[name])}" for name in names)
     if len(whole) <= _LONGEST:
         return whole

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError, Rejected
+from qoder_cli.base.errors import NotFound, QoderError, Rejected
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.model import Deployment, array, mapping, text
+from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import few
 from qoder_cli.deployments.planning import changing, creating, problems_of
@@ -17,6 +18,7 @@ from qoder_cli.files import normal
 from qoder_cli.files import skill as skills
 from qoder_cli.files.load import Declared as DeclaredDeployment
 from qoder_cli.files.tree import BadFiles, Path
+from qoder_cli.local.made import LAGS, Making, recent
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -46,7 +48,6 @@ Raw = dict[str, Any]
 
 _LISTED = 10  # ids or names that an error lists
 _SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of a credential's `auth`
-_CREDENTIAL_FIELDS = ("auth", "display_name", "metadata")
 
 
 class Options(NamedTuple):
@@ -136,6 +137,7 @@ class Planner:
     def plan(self, things: Sequence[Thing], *, is_whole: bool) -> Plan:
         """Return the plan for the things, each after those that it needs. Raises BadFiles, ApiError."""
         meant = [thing for thing in things if thing.is_meant]
+        self._await_lists(meant)
         found: dict[Thing, Raw | None] = {thing: self._current(thing) for thing in meant if thing.parent is None}
         for words in dict.fromkeys(thing.noun.words for thing in meant):
             new = [each.name for each, raw in found.items() if each.noun.words == words and raw is None]
@@ -161,12 +163,12 @@ class Planner:
         if deploys:
             self._problems += problems_of(deploys, [*map(Deployment, self.server.rows(NOUNS["deploy"]))])
         self._problems += self._twice(items)
+        self._adopt_holders(items)
         if self._problems:
             raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
+        known = _Credentials(items)
         for item in items:
-            item.remarks += remarks_of(
-                item, {each.thing.name: each for each in items if each.thing.noun.words == "agent"}, items
-            )
+            item.remarks += remarks_of(item, known)
         doomed: list[Doomed] = []
         kept: list[Doomed] = []
         if self.options.prune and self.stack and is_whole and not self.options.only:
@@ -185,11 +187,54 @@ class Planner:
 
     # What is there.
 
+    def _await_lists(self, things: Sequence[Thing]) -> None:
+        """Wait until lists show what this machine has just created, or may have created when it was cut off.
+
+        Raises ApiError.
+        """
+        names = {(thing.noun.words, key_of(thing)) for thing in things}
+        notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
+        notes = [each for each in notes if (each.noun, each.name) in names]
+        until = max((each.at for each in notes), default=0.0) + LAGS
+
+        def missing() -> list[Making]:
+            return [each for each in notes if not self._shows(each)]
+
+        if not (left := missing()):
+            return
+        said = f"waiting for lists to show what was created just now, or may have been: {len(left)} of {len(notes)}"
+        self.app.progress.note(said)
+        for pause in doubling(0.5, 4.0):
+            if not missing() or self.app.clock.now() >= until:
+                return
+            self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
+            self.server = Server(self.app)
+
+    def _shows(self, note: Making) -> bool:
+        noun, parents = NOUNS[note.noun], filter(None, [note.parent])
+        try:
+            rows = self.server.rows(noun, *parents)
+        except NotFound:
+            return False  # its holder is not shown yet
+        if note.id:
+            return any(row["id"] == note.id for row in rows)
+        if note.noun == FILE:
+            return any(_is_upload(row, *note.name.split(" ", 1)) for row in rows)
+        if note.noun == ENTRY:
+            return any(memories.path_in(row) == note.name for row in rows)
+        if note.parent:
+            return any(name_of(row) == note.name for row in rows)
+        return bool(self.server.named(noun, note.name))
+
     def _current(self, thing: Thing) -> Raw | None:
         """Return what the server has of a thing. Raises ApiError."""
         noun = thing.noun
         if thing.id:
-            return self.server.of_id(noun, thing.id) or self.server.read(noun, thing.id)
+            try:
+                return self.server.of_id(noun, thing.id) or self.server.read(noun, thing.id)
+            except NotFound as error:
+                self._problems.append(thing.problem(f"no {noun.called} has this id: {error.message}", ("id",)))
+                return None
         if noun.words == FILE:
             return self._uploaded(thing)
         return self._only(thing, self.server.named(noun, thing.name))
@@ -210,7 +255,7 @@ class Planner:
         """Return the file that was uploaded before, if it is still there."""
         wanted = content_digest(thing.content)
         for row in self.server.rows(thing.noun):
-            is_same = mapping(row.get("metadata")).get(CONTENT) == wanted and name_of(row) == thing.name
+            is_same = _is_upload(row, wanted, thing.name)
             expires = unix(row.get("expires_at"))
             if is_same and (expires is None or expires > self.app.clock.now() + 3600):
                 return row
@@ -266,8 +311,10 @@ class Planner:
                 _put(fields, ref.at, id)
                 continue
             named = "skill_id" if ref.noun == "skill" else "id"
-            if version is None and item.current is not None:
-                version = _pinned_there(item.current, ref.at, named, id)
+            if item.current is not None and ref.version is None:
+                pinned = _pinned_there(item.current, ref.at, named, id)
+                if version is None or _is_older(version, pinned):  # a list may be stale
+                    version = pinned
             pin: Raw = {"type": ref.pins, named: id}
             if version is not None:
                 pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, New) else version
@@ -360,7 +407,7 @@ class Planner:
             item.remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
             return {}
         form = _form_of(noun)
-        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record_of(form.normal(_plain(fields)))}
+        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record_of(form.normal(fields))}
 
     def _cleared(self, item: Item, fields: Raw, current: Raw) -> Raw:
         """Return the fields that the file set once and does not any more, emptied; say which stay, and why."""
@@ -385,8 +432,8 @@ class Planner:
                     f"{name} is no longer in the file, but was changed outside since ({since}); it is kept"
                 )
             else:
-                empty = normal.EMPTY.get(name) if noun.words == "deploy" else None
-                cleared[name] = deepcopy(empty)
+                empty: Any = {} if name == "metadata" else None
+                cleared[name] = deepcopy(normal.EMPTY.get(name)) if noun.words == "deploy" else empty
         return cleared
 
     def _skill(self, item: Item, current: Raw | None) -> Step:
@@ -440,9 +487,9 @@ class Planner:
 
     def _credential(self, item: Item) -> Step:
         thing, id = item.thing, self._holder(item)
-        form = form_with(_CREDENTIAL_FIELDS)
+        form = form_with(("auth",))
         parents = () if id is None else (id,)
-        wanted = {**thing.fields, "auth": _without_secrets(mapping(thing.fields.get("auth")))}
+        wanted = {"auth": _without_secrets(mapping(thing.fields.get("auth")))}  # the rest of one that is there stays
         step = ThingStep(noun=thing.noun, form=form, wanted=wanted, thing=thing, parents=parents)
         step.secrets = Secrets(thing.secret_places)
         if id is not None and self._was_there(item):
@@ -450,7 +497,10 @@ class Planner:
         step.plan()
         if step.current is None:
             step.body = dict(thing.fields)
-        elif self.options.send_secrets:
+            return step
+        if name_of(step.current) not in (None, thing.name):
+            item.remarks.append(f"it is called {name_of(step.current)} there, and a credential keeps its name")
+        if self.options.send_secrets:
             secret = [name for name in _SECRET_FIELDS if name in mapping(thing.fields.get("auth"))]
             step.changes = [*step.changes, *(FieldChange(f"auth.{name}", ABSENT, "sent") for name in secret)]
         elif not step.changes:
@@ -489,6 +539,14 @@ class Planner:
         elif item.step.is_open:
             item.is_adopted = True
 
+    def _adopt_holders(self, items: Sequence[Item]) -> None:
+        """Have a vault taken over where a credential is written into it: nothing can mark one that is there."""
+        for item in items:
+            holder = next((each for each in item.needs if each.thing is item.thing.parent), None)
+            if self.stack and holder and holder.current is not None and item.step.is_open:
+                noun = holder.thing.noun
+                holder.is_adopted = holder.is_adopted or owner_of(noun, holder.current) != self.stack
+
     def _doomed(self, things: Sequence[Thing], items: Sequence[Item]) -> tuple[list[Doomed], list[Doomed]]:
         """Return what no file declares any more: what goes, and what is still used. Raises Rejected, ApiError."""
         stack = self.stack or ""
@@ -499,33 +557,14 @@ class Planner:
         for words in reversed(KINDS):
             noun = NOUNS[words]
             for row in rows[words]:
-                name = self._name_in_stack(noun, row)
+                name = name_in_stack(stack, noun, row)
                 if name is None or str(row["id"]) in in_plan or (words, name) in declared:
                     continue
                 mine.append((noun, row))
-        users = list(_uses(rows, {str(row["id"]) for _, row in mine}, items))
-        doomed, kept = [], []
-        # What is used by something that stays has to stay, and so has what that uses.
-        going = {str(row["id"]) for _, row in mine}
-        changed = True
-        while changed:
-            changed = False
-            for used, user_id, _ in users:
-                if used in going and user_id not in going:
-                    going.discard(used)
-                    changed = True
-        for noun, row in mine:
-            id = str(row["id"])
-            if id in going:
-                doomed.append(Doomed(noun, row))
-            else:
-                user = next(label for used, user_id, label in users if used == id and user_id not in going)
-                kept.append(Doomed(noun, row, user))
-        belonging = sum(
-            owner_of(NOUNS[words], row, self._name_in_stack(NOUNS[words], row)) == stack
-            for words in KINDS
-            for row in rows[words]
-        )
+        used = used_elsewhere(rows, {str(row["id"]) for _, row in mine}, items)
+        doomed = [Doomed(noun, row) for noun, row in mine if row["id"] not in used]
+        kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in mine if row["id"] in used]
+        belonging = sum(name_in_stack(stack, NOUNS[words], row) is not None for words in KINDS for row in rows[words])
         if doomed and 2 * len(doomed) > belonging and not self.options.prune_all:
             names = few([each.label for each in doomed], _LISTED)
             raise Rejected(
@@ -535,16 +574,28 @@ class Planner:
             )
         return doomed, kept
 
-    def _name_in_stack(self, noun: Noun, row: Raw) -> str | None:
-        """Return the name of a thing whose mark says that it belongs to the stack; None otherwise."""
-        name = name_of(row)
-        if noun.words == "skill":
-            parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
-            shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
-            name = parts[2] if len(parts) == 3 and parts[2] in shown else None
-        if name is not None and owner_of(noun, row, name) == self.stack:
-            return name
-        return None
+
+def name_in_stack(stack: str | None, noun: Noun, row: Raw) -> str | None:
+    """Return the name of a thing whose mark says that it belongs to a stack; None otherwise."""
+    name = name_of(row)
+    if noun.words == "skill":
+        parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
+        shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
+        name = parts[2] if len(parts) == 3 and parts[2] in shown else None
+    if name is not None and owner_of(noun, row, name) == stack:
+        return name
+    return None
+
+
+def key_of(thing: Thing) -> str:
+    """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
+    if thing.noun.words == FILE:
+        return f"{content_digest(thing.content)} {thing.name}"
+    return thing.name
+
+
+def _is_upload(row: Raw, digest: str, name: str) -> bool:
+    return mapping(row.get("metadata")).get(CONTENT) == digest and name_of(row) == name
 
 
 def _form_of(noun: Noun) -> Form:
@@ -563,11 +614,6 @@ def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
     return not any(differing(form, form.normal({name: wanted}), {name: there}))
 
 
-def _plain(fields: Raw) -> Raw:
-    """Return fields for a record: pins to versions are this program's, not the file's."""
-    return {name: value for name, value in fields.items() if name != "metadata"}
-
-
 def add_marks(step: Step, marks: Raw) -> None:
     """Have a step write the marks of a stack, too."""
     step.form = marked(step.form)
@@ -582,6 +628,9 @@ def add_marks(step: Step, marks: Raw) -> None:
             step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
         return
     step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+    updated, version = operation(step.noun, "update"), (step.current or {}).get("version")
+    if updated and "version" in updated.body and version is not None:
+        step.body["version"] = version
     if step.current is not None and (STACK in missing or not step.changes):
         key = STACK if STACK in missing else APPLIED
         step.changes = [*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])]
@@ -613,6 +662,11 @@ def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
     return None
 
 
+def _is_older(version: Any, other: Any) -> bool:
+    """Return whether a version comes before another; one that is not there yet, or that has no number, does not."""
+    return str(version).isdigit() and str(other).isdigit() and int(version) < int(other)
+
+
 def _without_secrets(auth: Mapping[str, Any]) -> Raw:
     return {name: value for name, value in auth.items() if name not in _SECRET_FIELDS}
 
@@ -629,23 +683,49 @@ def _ids_in(value: Any) -> Iterator[str]:
             yield from _ids_in(each)
 
 
+def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item] = ()) -> dict[str, str]:
+    """Return what of some ids something else uses, with that: what such a thing uses has to stay, too."""
+    users = list(_uses(rows, ids, items))
+    found: dict[str, str] = {}
+    while more := {
+        used: label for used, user, label in users if used not in found and (user not in ids or user in found)
+    }:
+        found |= more
+    return found
+
+
 def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
     """Yield what of some ids is used, with the id and the label of what uses it, now or as the plan wants it."""
+    planned = {each.current["id"]: each for each in items if each.current is not None}
     for words in ("deploy", "agent"):
         for row in rows[words]:
             for id in ids.intersection(_ids_in({key: value for key, value in row.items() if key != "id"})):
-                item = next(
-                    (each for each in items if each.current is not None and each.current["id"] == row["id"]), None
-                )
-                if item is None or id in set(_ids_in(item.step.wanted)) or not item.step.changes:
+                item = planned.get(row["id"])
+                after = row if item is None else {**row, **item.step.body}  # what a file does not name stays
+                if id in set(_ids_in(after)):
                     yield id, str(row["id"]), f"{NOUNS[words].called} {name_of(row) or row['id']}"
     for item in items:
         for id in ids.intersection(_ids_in(item.step.wanted)):
             yield id, str((item.current or {}).get("id") or item.thing.name), item.thing.label
 
 
-def remarks_of(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
+class _Credentials:
+    """The agents of a folder, and the MCP servers for which each of its vaults has a credential."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.agents = {each.thing.name: each for each in items if each.thing.noun.words == "agent"}
+        self.servers = {each.thing.name: set[Any]() for each in items if each.thing.noun.words == "vault"}
+        for each in items:
+            if each.thing.noun.words == CREDENTIAL and each.thing.parent:
+                self.servers[each.thing.parent.name].add(found_at(each.thing.fields, "auth.mcp_server_url"))
+
+
+def remarks_of(item: Item, known: _Credentials) -> Iterator[str]:
     """Yield what a reader of the plan should know of a thing that is created or changed."""
+    if item.thing.noun.words == "deploy" and item.thing.paused is None and item.current is not None:
+        reason = mapping(item.current.get("paused_reason"))
+        if Deployment(item.current).state == "paused" and reason.get("type") == "error":
+            yield f"it was paused by an error ({mapping(reason.get('error')).get('type')}); paused: false unpauses it"
     if not item.step.is_open:
         return
     wanted, words = item.step.wanted, item.thing.noun.words
@@ -673,25 +753,21 @@ def remarks_of(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) ->
         if config.get("type", "cloud") == "cloud" and "networking" not in config and item.current is None:
             yield "its network is limited: without `networking` nothing outside can be reached"
     elif words == "deploy":
-        yield from _without_credentials(item, agents, items)
+        yield from _without_credentials(item, known)
 
 
-def _without_credentials(item: Item, agents: Mapping[str, Item], items: Sequence[Item]) -> Iterator[str]:
+def _without_credentials(item: Item, known: _Credentials) -> Iterator[str]:
     """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
-    agent = next(
-        (agents.get(ref.name) for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)), None
-    )
+    named = [ref.name for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)]
+    agent = known.agents.get(named[0]) if named else None
     vaults = [ref.name for ref in item.thing.refs if ref.noun == "vault"]
-    of_folder = {each.thing.name for each in items if each.thing.noun.words == "vault"}
-    if agent is None or not set(vaults) <= of_folder or len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
+    if agent is None or not known.servers.keys() >= {*vaults}:
         return  # what is in a vault elsewhere is not known here
-    known = {
-        found_at(each.thing.fields, "auth.mcp_server_url")
-        for each in items
-        if each.thing.noun.words == CREDENTIAL and each.thing.parent and each.thing.parent.name in vaults
-    }
+    if len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
+        return
+    urls = {url for name in vaults for url in known.servers[name]}
     for server in map(mapping, array(agent.thing.fields.get("mcp_servers"))):
-        if server.get("url") not in known:
+        if server.get("url") not in urls:
             yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NoResponse, NotFound
+from qoder_cli.base.errors import AuthError, NoResponse, NotFound
 from qoder_cli.base.model import mapping, text
 from qoder_cli.files import skill as skills
 from qoder_cli.http.readback import tells_more
@@ -24,13 +24,17 @@ class Server:
         self.app = app
         self._pages: dict[tuple[str, ...], list[Raw]] = {}
         self._rows: dict[tuple[str, ...], list[Raw]] = {}
+        self._by_name: dict[str, dict[str | None, list[Raw]]] = {}
         self._by_id: dict[str, dict[str, Raw]] = {}
 
     def pages(self, noun: Noun, *parents: str) -> list[Raw]:
         """Return the pages of a whole list, read now. Raises ApiError, NoResponse for one that may not be whole."""
         key = (noun.words, *parents)
         if key not in self._pages:
-            pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
+            try:
+                pages = list(self.app.client.pages(path_of(noun, *parents), {"limit": 100}, fresh=True))
+            except AuthError as error:
+                raise error.with_(message=f"the list of {noun.plural}: {error.message}") from None
             if not pages or not tells_more(pages[-1]):
                 why = f"the list of {noun.plural} does not say whether it is whole; nothing was sent"
                 raise NoResponse(why, hint="try again, or check the base URL: qoder doctor")
@@ -64,7 +68,11 @@ class Server:
         """Return what is listed under a name. Raises ApiError."""
         if noun.words == "skill":
             return self._skills_named(name)
-        return [row for row in self.rows(noun) if name_of(row) == name]
+        if noun.words not in self._by_name:
+            names = self._by_name[noun.words] = {}
+            for row in self.rows(noun):
+                names.setdefault(name_of(row), []).append(row)
+        return self._by_name[noun.words].get(name, [])
 
     def _skills_named(self, name: str) -> list[Raw]:
         """Return our skills of a name; for one that the list does not name, its newest version is asked."""

@@ -69,4 +69,11 @@ def _network(config: Any) -> Any:
     return {**config, "networking": kept}
 
 
-_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "config": _network, "auth": _network}
+def _config(config: Any) -> Any:
+    """Return the config of an environment; without `networking` it is limited (help/pages/api.md#environments)."""
+    if isinstance(config, dict) and config.get("type", "cloud") == "cloud":
+        config = {**config, "networking": {"type": "limited", **mapping(config.get("networking"))}}
+    return _network(config)
+
+
+_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "config": _config, "auth": _network}

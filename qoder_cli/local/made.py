@@ -1,0 +1,65 @@
+"""What this machine creates from files: noted before each creation is sent, and after it.
+
+A list may lag. Who was killed, and applies the same files again, must not make a second of what the list does not show
+yet. The notes are in the store; what fails here is silent.
+"""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+    from qoder_cli.local.store import Store
+    from qoder_cli.settings.config import Settings
+
+LAGS = 30.0  # seconds after which a list shows what was created
+_PUT = "INSERT OR REPLACE INTO made VALUES (:host, :profile, :noun, :parent, :name, :id, :at)"
+_DROP = (
+    "DELETE FROM made WHERE host = :host AND profile = :profile AND noun = :noun AND parent = :parent AND name = :name"
+)
+_FIND = (
+    "SELECT noun, parent, name, id, at FROM made WHERE host = :host AND profile = :profile AND abs(at - :now) < :lags"
+)
+
+
+class Making(NamedTuple):
+    """Something that is created: what it is, where, and under which name; with its id once that is known."""
+
+    noun: str
+    parent: str
+    name: str
+    id: str = ""
+    at: float = 0.0  # on this machine's clock
+
+    def _values(self, settings: "Settings") -> dict[str, object]:
+        found = {"host": settings.host, "profile": settings.profile, **self._asdict()}
+        return {key: value if isinstance(value, float) else _writable(value) for key, value in found.items()}
+
+    def put(self, store: "Store", settings: "Settings") -> None:
+        """Note that it is about to be sent, or was created."""
+        values = self._values(settings)
+
+        def put(connection: "Connection") -> None:
+            connection.execute("DELETE FROM made WHERE abs(at - ?) > ?", (self.at, LAGS))
+            connection.execute(_PUT, values)
+
+        store.write(put, quiet=True)
+
+    def drop(self, store: "Store", settings: "Settings") -> None:
+        """Forget it: nothing was created."""
+        store.write(lambda connection: connection.execute(_DROP, self._values(settings)), quiet=True)
+
+
+def recent(store: "Store", settings: "Settings", *, now: float) -> list[Making]:
+    """Return what was created, or may have been, since a list that lags can show it."""
+    values = {"host": settings.host, "profile": settings.profile, "now": now, "lags": LAGS}
+    found = []
+    for noun, parent, name, id, at in store.read(_FIND, values, quiet=True):
+        with suppress(TypeError, ValueError):  # a damaged file may have anything there
+            found.append(Making(str(noun), str(parent), str(name), str(id), float(at)))
+    return found
+
+
+def _writable(value: object) -> str:
+    return str(value or "").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,832 @@
+"""`qoder apply` and `qoder diff`: a folder, in the user's words, on both generations of server."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.base.marks import without_ours
+from qoder_cli.nouns.table import NOUNS, operation
+from tests.conftest import Qoder, Ran
+from tests.support import stacks
+from tests.support.stacks import NINE, TOOLSET, skill
+from tests.support.things import Raw, Things, each_row, refusal
+
+pytestmark = pytest.mark.usefixtures("plain_http")
+
+URL = "https://mcp.example.com/mcp"
+REPORTER = """---
+name: reporter
+model: auto
+description: Writes reports
+tools: [{type: agent_toolset_20260401}]
+skills: [../skills/house-style]
+---
+You write short reports.
+"""
+NIGHTLY = """---
+name: nightly
+agent: ../agents/reporter.md
+environment: build
+vaults: [mcp]
+resources:
+  - {path: ../data/glossary.csv, mount_path: /mnt/glossary.csv}
+  - {path: ../memory_stores/notes.yaml, access: read_write}
+---
+Write the report.
+"""
+DOCS = {"display_name": "docs", "auth": {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": URL}}
+EXAMPLE: dict[str, Any] = {
+    "qoder.yaml": "stack: nightly\n",
+    "README.md": "# Ours\n",
+    "environments/build.yaml": {"name": "build", "config": {"type": "cloud"}},
+    "vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS]},
+    "memory_stores/notes.yaml": {"name": "notes", "description": "What we know"},
+    "memory_stores/notes/people.md": "Ask the team.\n",
+    "skills/house-style/SKILL.md": skill("house-style"),
+    "data/glossary.csv": "term,meaning\nrun,one execution\n",
+    "agents/reporter.md": REPORTER,
+    "deployments/nightly.md": NIGHTLY,
+}
+ORDER = ["environment", "file", "vault", "credential", "memory_store", "memory", "skill", "agent", "deployment"]
+
+
+class Team:
+    """Someone with a folder, at the sandbox with hooks."""
+
+    def __init__(self, qoder: Qoder, service: Things, folder: Path) -> None:
+        self.qoder, self.service, self.folder = qoder, service, folder
+        qoder.env |= stacks.SECRETS
+        qoder.clock.patience = 20.0
+
+    def write(self, files: dict[str, Any] = EXAMPLE, **changed: Any) -> None:
+        stacks.write(self.folder, files)
+
+    def __call__(self, *words: str) -> Ran:
+        """Type a command about the folder, and forget what was asked before."""
+        self.service.requests.clear()
+        return self.qoder(words[0], str(self.folder), *words[1:])
+
+    def apply(self, *words: str) -> Ran:
+        return self("apply", "--yes", *words)
+
+    def applied(self, *words: str) -> list[Raw]:
+        """Apply, which must go well; return what it came to."""
+        ran = self.apply("--json", *words)
+        assert ran.code == 0, ran.err
+        rows: list[Raw] = ran.json
+        return rows
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    @property
+    def writes(self) -> list[str]:
+        return self.service.writes
+
+    def there(self, list: str) -> dict[str, Raw]:
+        """Return what of a list is not archived, by name."""
+        held = self.service.world.alive(list)
+        return {stacks.name_of(each.fields): each.fields for each in held if each.archived is None}
+
+    def body_of(self, asked: str) -> Raw:
+        """Return what the last such write sent."""
+        sent = dict(zip(self.service.writes, self.service.sent, strict=True))
+        found: Raw = sent[asked]
+        return found
+
+
+@pytest.fixture
+def team(qoder: Qoder, service: Things, tmp_path: Path) -> Team:
+    made = Team(qoder, service, tmp_path / "folder")
+    made.folder.mkdir()
+    return made
+
+
+def actions(rows: list[Raw]) -> dict[str, str]:
+    return {row["kind"]: row["action"] for row in rows}
+
+
+# From the first to the second.
+
+
+def test_apply_makes_a_folder_of_all_kinds_and_then_finds_nothing_to_do(team: Team) -> None:
+    team.write()
+    rows = team.applied()
+    assert [row["kind"] for row in rows] == ORDER
+    assert {row["action"] for row in rows} == {"created"}
+    assert len(team.writes) == len(rows)
+    nightly, reporter = team.there("deployments")["nightly"], team.there("agents")["reporter"]
+    assert nightly["agent"] == {"id": reporter["id"], "type": "agent", "version": 1}
+    assert nightly["environment_id"] == team.there("environments")["build"]["id"]
+    assert nightly["vault_ids"] == [team.there("vaults")["mcp"]["id"]]
+    file, store = team.there("files")["glossary.csv"], team.there("memory_stores")["notes"]
+    assert [each.get("file_id") or each.get("memory_store_id") for each in nightly["resources"]] == [
+        file["id"],
+        store["id"],
+    ]
+    assert reporter["skills"][0]["skill_id"] == team.there("skills")["house-style"]["id"]
+    assert reporter["metadata"]["qoder_stack"] == "nightly/agent/reporter"
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+    assert team("diff").code == 0
+    assert team.service.writes == []
+
+
+def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
+    team.write()
+    ran = team("diff")
+    assert (ran.code, team.writes) == (8, [])
+    assert "9 to create" in ran.err
+    team.applied()
+    team.edit("agents/reporter.md", "Writes reports", "Writes all reports")
+    ran = team("diff")
+    assert (ran.code, team.writes) == (8, [])
+    assert '~ description: "Writes reports" -> "Writes all reports"' in ran.err
+    team.there("agents")["reporter"]["metadata"]["qoder_stack"] = "other/agent/reporter"
+    ran = team("diff")
+    assert (ran.code, team.writes) == (6, [])
+    assert "belongs to the stack other" in ran.err
+
+
+# References and pins.
+
+
+def test_apply_pins_a_deployment_to_the_version_of_the_agent_that_it_made(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.edit("agents/reporter.md", "short reports", "long reports")
+    rows = team.applied()
+    assert {row["kind"] for row in rows if row["action"] == "changed"} == {"agent", "deployment"}
+    assert team.there("deployments")["nightly"]["agent"]["version"] == 2
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+def test_apply_pins_an_agent_to_the_version_of_the_skill_that_it_made(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.edit("skills/house-style/SKILL.md", "Short", "Shorter")
+    rows = team.applied()
+    assert [row["kind"] for row in rows if row["action"] == "changed"] == ["skill", "agent", "deployment"]
+    assert team.there("agents")["reporter"]["skills"][0]["version"] == "2"
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+OUTSIDE = {"name": "weekly", "agent": "writer", "environment": "workers", "message": "Report."}
+
+
+def test_apply_keeps_the_pin_of_an_agent_outside_unless_told_to_repin(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": OUTSIDE})
+    team.applied()
+    assert team.there("deployments")["weekly"]["agent"]["version"] == 3
+    team.service.change("/agents/agent_writer", {"description": "Newer"})
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert {row["action"] for row in team.applied("--repin")} == {"changed"}
+    assert team.there("deployments")["weekly"]["agent"]["version"] == 4
+
+
+def test_apply_pins_the_version_that_a_file_names(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": OUTSIDE | {"agent": "writer@2"}})
+    for _ in range(2):
+        team.applied()
+        assert team.there("deployments")["weekly"]["agent"]["version"] == 2
+    assert team.applied("--repin")[0]["action"] == "unchanged"
+
+
+def test_apply_never_takes_a_pin_back_to_an_older_version_that_a_stale_list_shows(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.edit("agents/reporter.md", "short reports", "long reports")
+    team.applied()
+    stale = each_row(lambda row: row | {"version": 1} if row["name"] == "reporter" else row)
+    team.service.lies["GET /agents"] = stale
+    rows = team.applied()
+    assert (actions(rows)["deployment"], team.writes) == ("unchanged", [])
+
+
+# What is cleared, and what is kept.
+
+
+def test_apply_clears_what_left_the_file_and_keeps_what_others_set(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.edit("agents/reporter.md", "description: Writes reports\n", "")
+    team.service.change(f"/deployments/{team.there('deployments')['nightly']['id']}", {"description": "Theirs"})
+    rows = team.applied()
+    assert team.there("agents")["reporter"]["description"] in ("", None)
+    assert team.there("deployments")["nightly"]["description"] == "Theirs"
+    assert actions(rows)["agent"] == "changed"
+    assert team.applied()
+    assert team.writes == []
+
+
+def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.service.change(f"/agents/{team.there('agents')['reporter']['id']}", {"description": "Theirs"})
+    team.edit("agents/reporter.md", "description: Writes reports\n", "")
+    ran = team("diff")
+    assert "description is no longer in the file, but was changed outside since" in ran.err
+    team.applied()
+    assert team.there("agents")["reporter"]["description"] == "Theirs"
+
+
+def test_apply_shows_what_was_changed_outside_and_mends_it(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.service.change(f"/agents/{team.there('agents')['reporter']['id']}", {"description": "Theirs"})
+    ran = team("diff")
+    assert (ran.code, "description was changed outside of this folder" in ran.err) == (8, True)
+    team.applied()
+    assert team.there("agents")["reporter"]["description"] == "Writes reports"
+
+
+def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
+    team.write({name: text for name, text in EXAMPLE.items() if name != "qoder.yaml"})
+    team.applied()
+    team.edit("agents/reporter.md", "description: Writes reports\n", "")
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert not {"qoder_stack", "qoder_applied"} & team.there("agents")["reporter"]["metadata"].keys()
+
+
+def test_apply_clears_metadata_that_left_the_file(team: Team) -> None:
+    agent = {"name": "a", "model": "auto", "tools": [TOOLSET], "metadata": {"ours": "1", "kept": "2"}}
+    team.write({"qoder.yaml": "stack: s", "agents/a.yaml": agent})
+    team.applied()
+    team.write({"agents/a.yaml": agent | {"metadata": {"kept": "2"}}})
+    team.applied()
+    assert "ours" not in team.there("agents")["a"]["metadata"]
+    del agent["metadata"]
+    team.write({"agents/a.yaml": agent})
+    team.applied()
+    assert not {"ours", "kept"} & team.there("agents")["a"]["metadata"].keys()
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+# Whose it is.
+
+BUILD = {"qoder.yaml": "stack: s", "environments/build.yaml": {"name": "build", "description": "Ours"}}
+
+
+def test_apply_takes_over_what_it_did_not_make_only_with_adopt(team: Team) -> None:
+    team.service.change("/environments", {"name": "build", "description": "Theirs"})
+    team.write(BUILD)
+    for words in (("apply", "--yes"), ("diff",)):
+        ran = team(*words)
+        assert (ran.code, team.writes) == (6, [])
+        assert "was not made by the stack s" in ran.err
+    assert team("diff", "--adopt").code == 8
+    assert team.applied("--adopt")[0]["action"] == "changed"
+    assert team.there("environments")["build"]["metadata"]["qoder_stack"] == "s/environment/build"
+    assert team.applied()[0]["action"] == "unchanged"
+
+
+def test_apply_refuses_what_another_stack_has_even_with_adopt(team: Team) -> None:
+    mark = {"qoder_stack": "other/environment/build"}
+    team.service.change("/environments", {"name": "build", "description": "Theirs", "metadata": mark})
+    team.write(BUILD)
+    ran = team.apply("--adopt")
+    assert (ran.code, team.writes) == (6, [])
+    assert "belongs to the stack other" in ran.err
+
+
+def test_apply_believes_no_mark_that_was_copied_from_another_thing(team: Team) -> None:
+    mark = {"qoder_stack": "s/environment/other", "qoder_applied": "description=000000000000"}
+    team.service.change("/environments", {"name": "build", "description": "Theirs", "metadata": mark})
+    team.write(BUILD)
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, [])
+    assert "was not made by the stack s" in ran.err
+
+
+def test_apply_puts_no_credential_into_a_vault_of_others_unless_it_adopts_it(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "vaults/v.yaml": {"display_name": "team-secrets", "credentials": [DOCS]}})
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, [])
+    assert "team-secrets (vault_team) exists, and was not made by the stack s" in ran.err
+    assert actions(team.applied("--adopt")) == {"vault": "unchanged", "credential": "created"}
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+# What no file declares.
+
+
+def removed(team: Team, *paths: str) -> None:
+    for path in paths:
+        (team.folder / path).unlink()
+
+
+def two_envs(team: Team) -> None:
+    team.write(BUILD | {f"environments/{n}.yaml": {"name": n} for n in ("one", "two", "three")})
+    team.applied()
+
+
+def test_apply_prunes_what_no_file_declares_and_nothing_else(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    assert team.applied()
+    assert team.writes == []
+    ran = team("diff", "--prune")
+    assert (ran.code, "archive environment one" in ran.err, team.writes) == (8, True, [])
+    id = team.there("environments")["one"]["id"]
+    rows = team.applied("--prune")
+    assert [(row["action"], row["id"]) for row in rows][-1] == ("archived", id)
+    assert team.writes == [f"POST /environments/{id}/archive"]
+    assert {"build", "two", "three", "default", "workers"} <= team.there("environments").keys()
+
+
+def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
+    two_envs(team)
+    part = str(team.folder / "environments")
+    ran = qoder("apply", part, "--yes", "--prune")
+    assert (ran.code, "--prune needs the whole folder" in ran.err) == (2, True)
+    ran = team.apply("--prune", "--only", "env")
+    assert (ran.code, team.writes) == (2, [])
+    (team.folder / "qoder.yaml").write_text("")
+    ran = team.apply("--prune")
+    assert (ran.code, "--prune needs a stack" in ran.err, team.writes) == (2, True, [])
+
+
+def test_apply_prunes_more_than_half_of_a_stack_only_when_told_so_twice(team: Team) -> None:
+    two_envs(team)
+    removed(team, *(f"environments/{name}.yaml" for name in ("one", "two", "three")))
+    ran = team.apply("--prune")
+    assert (ran.code, "would remove 3 of the 4 things" in ran.err, team.writes) == (6, True, [])
+    team.applied("--prune", "--prune-all")
+    assert len(team.writes) == 3
+
+
+def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team: Team) -> None:
+    extra = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
+    used = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
+    team.write(EXAMPLE | extra | {"deployments/old.yaml": used})
+    team.applied()
+    removed(team, "environments/old.yaml", "agents/old.yaml", "deployments/old.yaml")
+    theirs = {"name": "theirs", "agent": "agent_writer", "initial_events": [_event("Hi.")]}
+    theirs["environment_id"] = team.there("environments")["old"]["id"]
+    made = team.service.change("/deployments", theirs)
+    ran = team.apply("--prune")
+    assert ran.code == 0
+    assert "environment old" in ran.err
+    assert "is kept: deployment theirs uses it" in ran.err
+    assert [each.split("/")[1] for each in team.writes] == ["deployments", "agents"]
+    team.service.change(f"/deployments/{made['id']}/archive", {})
+    team.applied("--prune")
+    assert [each.split("/")[1] for each in team.writes] == ["environments"]
+
+
+def _event(text: str) -> Raw:
+    return {"type": "user.message", "content": [{"type": "text", "text": text}]}
+
+
+def test_apply_prunes_no_skill_that_an_agent_of_the_folder_goes_on_using(team: Team) -> None:
+    """The agent's file says nothing of skills: what it has stays, whatever else changes."""
+    agent = {"name": "a", "model": "auto", "tools": [TOOLSET], "system": "Be brief."}
+    team.write({"qoder.yaml": "stack: s", "agents/a.yaml": agent, "skills/old/SKILL.md": skill("old"), **BUILD})
+    team.applied()
+    used = [{"type": "custom", "skill_id": team.there("skills")["old"]["id"]}]
+    team.service.change(f"/agents/{team.there('agents')['a']['id']}", {"skills": used})
+    removed(team, "skills/old/SKILL.md")
+    (team.folder / "skills/old").rmdir()
+    team.write({"agents/a.yaml": agent | {"system": "Be long."}})
+    ran = team.apply("--prune")
+    assert (ran.code, "is kept: agent a uses it" in ran.err) == (0, True)
+    assert "old" in team.there("skills")
+
+
+def test_apply_prunes_nothing_that_somebody_began_to_use_meanwhile(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    used = team.there("environments")["one"]["id"]
+    theirs = {"name": "t", "agent": "agent_writer", "environment_id": used, "initial_events": [_event("Hi.")]}
+    team.service.meanwhile = [lambda: team.service.change("/deployments", theirs)]
+    ran = team.apply("--prune")
+    assert "one" in team.there("environments"), ran.err
+    assert "deployment t uses it" in ran.err
+
+
+def test_apply_deletes_no_skill_that_was_renamed_and_nothing_that_a_kept_agent_uses(team: Team) -> None:
+    """Both happen between the plan and the pruning."""
+    used = {"name": "b", "model": "auto", "tools": [TOOLSET], "skills": ["../skills/used"]}
+    skills = {f"skills/{name}/SKILL.md": skill(name) for name in ("other", "used")}
+    team.write({"qoder.yaml": "stack: s", "agents/b.yaml": used, **skills, **BUILD})
+    team.applied()
+    team.write(BUILD | {"environments/build.yaml": {"name": "build", "description": "New"}})
+    removed(team, "agents/b.yaml", *skills)
+
+    def meet() -> None:
+        team.there("skills")["other"].update(display_title="renamed")
+        team.there("agents")["b"]["metadata"].pop("qoder_stack")
+
+    team.service.meanwhile = [meet]
+    ran = team.apply("--prune", "--prune-all")
+    assert (ran.code, team.there("skills").keys() >= {"renamed", "used"}) == (6, True), ran.err
+    assert "skill used" in ran.err
+    assert "is kept: agent b uses it" in ran.err
+
+
+def test_apply_prunes_nothing_of_a_list_that_may_be_cut_short(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    for kind in ("environments", "agents", "skills", "deployments"):
+        team.service.lies = {f"GET /{kind}": lambda page: {**page, "has_more": None, "next_page": None}}
+        ran = team.apply("--prune")
+        assert (ran.code, team.writes) == (7, []), (kind, ran.err)
+
+
+# Asleep and awake.
+
+
+def test_apply_makes_a_paused_deployment_that_is_never_awake(team: Team) -> None:
+    team.write(
+        EXAMPLE
+        | {"deployments/nightly.md": NIGHTLY.replace("vaults:", f"paused: true\nschedule: {json.dumps(NINE)}\nvaults:")}
+    )
+    moments = []
+
+    def look(done: Any) -> Any:
+        known = team.there("deployments").get("nightly")
+        moments.append(known and (known["status"], known["schedule"] and known["schedule"]["expression"]))
+        return done
+
+    team.service.after = [look] * 20
+    team.applied()
+    assert moments[-3:] == [("active", None), ("paused", None), ("paused", "0 9 * * *")]
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+def test_apply_pauses_and_unpauses_as_a_file_says_and_never_fights_a_pause_by_error(team: Team) -> None:
+    weekly = OUTSIDE | {"schedule": NINE}
+    team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": weekly})
+    team.applied()
+    id = team.there("deployments")["weekly"]["id"]
+    team.write({"deployments/weekly.yaml": weekly | {"paused": True, "schedule": NINE | {"expression": "0 8 * * *"}}})
+    team.applied()
+    assert team.writes == [f"POST /deployments/{id}/pause", f"POST /deployments/{id}"]
+    team.write({"deployments/weekly.yaml": weekly | {"paused": False}})
+    team.applied()
+    assert team.writes == [f"POST /deployments/{id}", f"POST /deployments/{id}/unpause"]
+    reason = {"type": "error", "error": {"type": "environment_archived_error", "message": "Gone."}}
+    team.service.thing(id).update(status="paused", paused_reason=reason)
+    team.write({"deployments/weekly.yaml": weekly})
+    ran = team.apply()
+    assert (ran.code, team.writes) == (0, [])
+    assert "paused by an error" in ran.err
+    team.write({"deployments/weekly.yaml": weekly | {"paused": False}})
+    team.applied()
+    assert team.writes == [f"POST /deployments/{id}/unpause"]
+
+
+# Contents.
+
+
+def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) -> None:
+    team.write()
+    team.applied()
+    store = team.there("memory_stores")["notes"]["id"]
+    [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
+    entry.fields["content"] = "Learned since."
+    team.write({"memory_stores/notes/people.md": "Other\n", "memory_stores/notes/new/one.md": "New\n"})
+    rows = team.applied()
+    assert team.writes == [f"POST /memory_stores/{store}/memories"]
+    assert entry.fields["content"] == "Learned since."
+    team.edit("data/glossary.csv", "one", "each")
+    rows = team.applied()
+    assert [row["kind"] for row in rows if row["action"] != "unchanged"] == ["file", "deployment"]
+
+
+def test_apply_sends_secrets_once_and_again_only_when_told(team: Team) -> None:
+    team.write()
+    team.applied()
+    team.qoder.env["TOKEN"] = "n3w-secret"
+    assert team.applied()
+    assert team.writes == []
+    rows = team.applied("--send-secrets")
+    assert actions(rows)["credential"] == "changed"
+    vault, ran = team.there("vaults")["mcp"]["id"], json.dumps(rows)
+    assert len(team.writes) == 1
+    assert f"/vaults/{vault}/credentials/" in team.writes[0]
+    assert team.service.sent[0]["auth"]["token"] == "n3w-secret"
+    assert "n3w-secret" not in ran
+
+
+def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> None:
+    """A credential's name cannot be changed: that is said, and apply comes to an end."""
+    team.write()
+    team.applied()
+    team.edit("vaults/mcp.yaml", '"docs"', '"documents"')
+    for _ in range(2):
+        assert team.apply().code in (0, 6)
+        assert team.writes == []
+
+
+def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> None:
+    team.write()
+    team.applied()
+    id = team.there("agents")["reporter"]["id"]
+    team.edit("agents/reporter.md", "short reports", "long reports")
+    team.service.meanwhile = [lambda: team.service.change(f"/agents/{id}", {"description": "Theirs"})]
+    ran = team.apply()
+    assert (ran.code, team.there("agents")["reporter"]["description"]) == (6, "Theirs")
+    assert "was changed by someone else in the meantime" in ran.err
+
+
+def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -> None:
+    team.write()
+    team.applied()
+    hidden = team.qoder.clock.now() + 12
+    for path in ("environments", "vaults", "memory_stores", "skills", "agents", "deployments", "files"):
+
+        def lie(page: Any) -> Any:
+            if team.qoder.clock.now() > hidden:
+                return page
+            return page | {"data": [row for row in page["data"] if stacks.name_of(row) not in NAMES]}
+
+        team.service.lies[f"GET /{path}"] = lie
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+
+
+NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
+
+
+# Bad input: nothing is sent, and file and line are named.
+
+AGENT = "name: a\nmodel: auto\ntools: [{type: agent_toolset_20260401}]\n"
+BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a cycle": (
+        {
+            "agents/a.yaml": AGENT + "multiagent: {type: coordinator, agents: [b]}\n",
+            "agents/b.yaml": AGENT.replace("a\n", "b\n", 1) + "multiagent: {type: coordinator, agents: [a]}\n",
+        },
+        ["needs itself"],
+    ),
+    "a file that is missing": (
+        {"deployments/d.yaml": "name: d\nagent: ../agents/gone.md\nenvironment: default\nmessage: Hi.\n"},
+        ["deployments/d.yaml:2", "../agents/gone.md does not exist"],
+    ),
+    "a name that nobody has": (
+        {"deployments/d.yaml": "name: d\nagent: writr\nenvironment: default\nmessage: Hi.\n"},
+        ["deployments/d.yaml:2", "no agent is named 'writr'", "did you mean 'writer'"],
+    ),
+    "two files of one name": (
+        {"agents/a.yaml": AGENT, "agents/z.yaml": AGENT},
+        ["agents/z.yaml:1", "agent a is declared in", "agents/a.yaml:1"],
+    ),
+    "a target outside of the folder": (
+        {"deployments/d.yaml": "name: d\nagent: ../../other.md\nenvironment: default\nmessage: Hi.\n"},
+        ["deployments/d.yaml:2", "leads out of the folder"],
+    ),
+    "front matter without an end": ({"agents/a.md": "---\nname: a\nmodel: auto\n"}, ["agents/a.md:1", "no end"]),
+    "an id that nothing has": (
+        {"agents/a.yaml": "id: agent_gone\n" + AGENT},
+        ["agents/a.yaml:1", "agent_gone"],
+    ),
+    "several at once": (
+        {"agents/a.yaml": "name: a\nmodle: auto\n", "deployments/d.yaml": "name: d\nagnt: x\n"},
+        ["agents/a.yaml:2", "modle", "deployments/d.yaml:2", "agnt"],
+    ),
+    "a file for deployments that is a list of words": (
+        {"deployments/d.yaml": "- one\n- two\n"},
+        ["deployments/d.yaml:1", "must be the fields"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_apply_refuses_bad_files_before_anything_is_sent(team: Team, what: str) -> None:
+    files, told = BAD[what]
+    team.write({"qoder.yaml": "stack: s", **files})
+    for words in (("apply", "--yes"), ("diff",)):
+        ran = team(*words)
+        assert ran.code in (2, 5), ran.err
+        assert [word for word in told if word not in ran.err] == [], ran.err
+        assert team.writes == []
+
+
+def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
+    made = [team.service.change("/environments", {"name": "twin"}) for _ in range(2)]
+    team.write({"environments/twin.yaml": "name: twin\n"})
+    ran = team.apply()
+    assert (ran.code, team.writes) == (2, [])
+    assert "environments/twin.yaml:1" in ran.err
+    assert all(each["id"] in ran.err for each in made)
+    team.write({"environments/twin.yaml": f"id: {made[0]['id']}\nname: twin\n"})
+    assert team.applied()[0]["id"] == made[0]["id"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize(
+    "place", ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "data/f.csv"]
+)
+def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: Path, place: str) -> None:
+    outside = tmp_path / "outside"
+    stacks.write(outside, {"a.yaml": AGENT, "note.md": "Not yours."})
+    files = {"skills/s/SKILL.md": skill("s"), "memory_stores/m.yaml": "name: m\n", "qoder.yaml": "stack: s"}
+    resources = [{"path": "../data/f.csv", "mount_path": "/mnt/f"}] if place.startswith("data") else []
+    team.write(files | {"deployments/d.yaml": OUTSIDE | {"resources": resources}})
+    target = team.folder / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(outside if place == "agents" else outside / ("a.yaml" if "agents" in place else "note.md"))
+    ran = team.apply()
+    assert (ran.code, team.writes) == (2, []), ran.err
+    assert "link" in ran.err or "out of the folder" in ran.err
+    assert place in ran.err.replace("skills/s: has '", "skills/s/")
+
+
+def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them(team: Team) -> None:
+    auth = "{type: static_bearer, token: pl4in-secret, mcp_server_url: https://mcp.example.com/mcp}"
+    text = f"display_name: v\ncredentials:\n  - display_name: c\n    auth: {auth}\n"
+    team.write({"vaults/v.yaml": text, "qoder.yaml": "stack: s"})
+    for words in (("diff",), ("diff", "--json"), ("diff", "--markdown"), ("apply", "--yes", "--json", "--verbose")):
+        ran = team(*words)
+        assert "vaults/v.yaml:4: credentials[0].auth.token: is a secret in plain text" in ran.err
+        assert "pl4in-secret" not in ran.out + ran.err
+
+
+FENCES = ("region: cn", "base_url: https://elsewhere.example/api/v1/cloud", "workspace_id: ws_other")
+
+
+@pytest.mark.parametrize("fence", FENCES)
+def test_apply_sends_nothing_to_another_place_than_the_fence_says(team: Team, fence: str) -> None:
+    team.write(BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"})
+    for words in (("apply", "--yes"), ("diff",)):
+        ran = team(*words)
+        assert (ran.code, team.service.asked) == (2, [])
+        assert "nothing was sent" in ran.err
+
+
+def test_apply_refuses_a_kind_that_the_token_may_not_read_before_it_writes(team: Team) -> None:
+    team.write()
+    team.service.instead["GET /vaults"] = [refusal(403, "permission_error", "Not yours.")] * 3
+    ran = team.apply()
+    assert (ran.code, team.writes) == (4, [])
+    assert "vaults" in ran.err
+
+
+def test_apply_looks_at_ten_thousands_of_foreign_files_only_briefly(team: Team) -> None:
+    """How long that takes is measured by tests.bench.stack; here, that none of them is taken for ours."""
+    team.write(BUILD | {f"docs/{n}.md": "# Notes\n" for n in range(300)} | {"docs/a.json": '{"type": "module"}'})
+    assert [row["kind"] for row in team.applied()] == ["environment"]
+
+
+def test_apply_names_a_thing_with_a_slash_and_a_long_name_by_its_mark(team: Team) -> None:
+    names = ["a/b/c", "n" * 200]
+    team.write(
+        {"qoder.yaml": f"stack: {'s' * 63}"}
+        | {f"agents/{n}.yaml": {"name": name, "model": "auto"} for n, name in enumerate(names)}
+    )
+    team.applied()
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+
+
+# Meanwhile.
+
+
+def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    asked = questions(lambda: team.qoder("apply", str(team.folder), "--yes"))
+    ran = team("apply")
+    assert (ran.code, len(asked)) == (6, 1)
+    assert "was created in the meantime" in ran.err
+    found = stacks.there(team.service.world, since=1_800_000_000.0)
+    assert set(found.values()) == {1}, found
+
+
+def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    team.applied()
+    id = team.there("environments")["build"]["id"]
+    questions(lambda: team.service.change(f"/environments/{id}", {"description": "Theirs"}))
+    team.edit("environments/build.yaml", '"build"', '"build", "description": "Ours"')
+    ran = team("apply")
+    assert (ran.code, team.there("environments")["build"]["description"]) == (6, "Theirs")
+
+
+def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questions: Callable[..., list[str]]) -> None:
+    team.service.change("/environments", {"name": "build", "description": "Theirs"})
+    team.write(BUILD)
+    asked = questions(False, True)
+    assert team("apply").code == 2
+    assert team.writes == []
+    ran = team("apply")
+    assert (ran.code, len(asked)) == (0, 2)
+    assert "~ adopt env" in ran.err or "adopt environment build" in ran.err
+    assert team.there("environments")["build"]["description"] == "Ours"
+
+
+# Drift: what somebody else set of a kind is shown; and mended, or kept where the file leaves it out.
+
+PLAIN: dict[str, tuple[str, Raw]] = {
+    "environment": ("environments", {"name": "x"}),
+    "memory_store": ("memory_stores", {"name": "x"}),
+    "agent": ("agents", {"name": "x", "model": "auto"}),
+    "deployment": (
+        "deployments",
+        {"name": "x", "agent": "writer", "environment": "default", "message": "Hi."},
+    ),
+}
+EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Theirs."}]}]
+SETTABLE: dict[str, dict[str, tuple[Any, Any]]] = {  # of each field, what the file and what somebody else says
+    "environment": {
+        "description": ("Ours", "Theirs"),
+        "config": ({"type": "cloud", "networking": {"type": "unrestricted"}}, {"type": "cloud", "setup_script": "x"}),
+        "scope": ("account", "organization"),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+    "memory_store": {"description": ("Ours", "Theirs"), "metadata": ({"a": "1"}, {"a": "2"})},
+    "agent": {
+        "description": ("Ours", "Theirs"),
+        "system": ("Ours", "Theirs"),
+        "model": ("auto", "ultimate"),
+        "tools": ([TOOLSET], [{**TOOLSET, "enabled_tools": ["Read"]}]),
+        "mcp_servers": (
+            [{"type": "url", "name": "docs", "url": URL}],
+            [{"type": "url", "name": "docs", "url": "https://theirs.example/mcp"}],
+        ),
+        "skills": (
+            [{"type": "custom", "skill_id": "skill_release_notes", "version": "1"}],
+            [{"type": "custom", "skill_id": "skill_release_notes", "version": "2"}],
+        ),
+        "multiagent": (
+            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 1}]},
+            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 2}]},
+        ),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+    "deployment": {
+        "description": ("Ours", "Theirs"),
+        "schedule": (NINE, NINE | {"type": "cron", "expression": "0 8 * * *"}),
+        "budget": ({"max_credit_cost": "1.00"}, {"type": "limit", "max_credit_cost": "2.00"}),
+        "environment_variables": ("A=1", "A=2"),
+        "vault_ids": (["vault_team"], []),
+        "resources": (
+            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/a"}],
+            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/b"}],
+        ),
+        "initial_events": (None, EVENTS),
+        "agent": ("writer@2", {"type": "agent", "id": "agent_writer", "version": 1}),
+        "environment_id": (None, "env_workers"),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+}
+DRIFTS = [(kind, name) for kind, fields in SETTABLE.items() for name in fields]
+
+
+@pytest.mark.parametrize(("kind", "field"), DRIFTS, ids=lambda each: str(each))
+def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_says(
+    team: Team, kind: str, field: str
+) -> None:
+    """In the order: in the file and changed; not in it and set; once in it, not any more, and unchanged since."""
+    list, plain = PLAIN[kind]
+    ours, theirs = SETTABLE[kind][field]
+    path = f"{list}/x.yaml"
+    file = plain if ours is None else plain | {field: ours}
+    if team.service.world.generation == "legacy" and field == "environment_variables":
+        pytest.skip("an older server does not show them")
+    # What the file does not say stays as somebody else sets it.
+    team.write({"qoder.yaml": "stack: s", path: plain})
+    team.applied()
+    id = str(team.there(list)["x"]["id"])
+    if ours is not None and field not in plain:
+        team.service.change(f"/{list}/{id}", {field: theirs})
+        assert {row["action"] for row in team.applied()} == {"unchanged"}
+        assert team.writes == []
+    # What it says is shown, and mended.
+    team.write({path: file})
+    team.applied()
+    before = team.service.thing(id)[field]
+    team.service.change(f"/{list}/{id}", {field: theirs})
+    ran = team("diff")
+    assert (ran.code, f"{field}" in ran.err) == (8, True), ran.err
+    team.applied()
+    assert team.service.thing(id)[field] == before
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+    # What leaves the file is cleared.
+    if ours is not None and field not in (*plain, "model", "scope", "agent", "config"):
+        team.write({path: plain})
+        team.applied()
+        left = team.service.thing(id)[field]
+        assert not (without_ours(left) if field == "metadata" else left)
+        assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+def test_apply_knows_every_field_that_can_be_set() -> None:
+    for kind, (list, _) in PLAIN.items():
+        noun = next(noun for noun in NOUNS.values() if noun.operations == list)
+        updated = operation(noun, "update")
+        assert updated
+        assert {*SETTABLE[kind], "name", "version"} >= {*updated.body}, kind
