@@ -39,7 +39,7 @@ def export(
 
     if bool(names) + everything + (stack is not None) != 1:
         raise UsageError(
-            "say what to export: names or ids, --all, or --stack NAME", hint="to see what there is: qoder agent list"
+            "say what to export: names or ids, --all, or --stack NAME", hint="list them: qoder agent list"
         )
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")

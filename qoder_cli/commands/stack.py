@@ -94,7 +94,7 @@ def _options(how: How, *, adopt: bool) -> "Options":
     if how.prune_all and not how.prune:
         raise UsageError("--prune-all only works with --prune", hint="add --prune")
     if how.prune and only:
-        raise UsageError("--prune and --only cannot be used together", hint="prune in an apply of its own")
+        raise UsageError("--prune and --only cannot be used together", hint="run apply --prune without --only")
     return Options(adopt, how.repin, how.prune, how.prune_all, how.send_secrets, tuple(only))
 
 
@@ -176,7 +176,7 @@ def _check_prune(folder: "Folder", options: "Options") -> None:
         )
     if not folder.is_whole:
         raise UsageError(
-            "--prune needs the whole folder, the one with qoder.yaml", hint=f"qoder apply {folder.root} --prune"
+            "--prune needs the whole folder, the one with qoder.yaml", hint=f"run qoder apply {folder.root} --prune"
         )
 
 

@@ -120,7 +120,7 @@ def apply_all(app: App, planner: Planner, plan: Plan, on_done: Callable[[Item, M
             if applied.action not in _FINE or applied.error is not None:
                 step = each.step
                 step.error = step.error or Rejected(
-                    f"{each.thing.label} was not attempted: it needs {item.thing.label}", hint="apply again"
+                    f"{each.thing.label} was not attempted, because it requires {item.thing.label}", hint="apply again"
                 )
                 settle(each, result_of(step, "not_attempted"))
             elif waits[each] == 0:
@@ -371,7 +371,7 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
         now = read(app, target, fresh=True)
         if name_in_stack(stack, noun, now) is None:
             raise Rejected(
-                f"{doomed.label} does not carry the mark of the stack {stack} any more; it was kept",
+                f"{doomed.label} no longer carries the mark of the stack {stack}; it was kept",
                 hint="see who changed it",
                 next=app.looking(*target.look),
             )

@@ -393,7 +393,7 @@ class Planner:
             names = ", ".join(dict.fromkeys(change.field for change in step.changes))
             step.error = Rejected(
                 f"{step.label} has another {names}, and a {noun.called} cannot be changed",
-                hint="make the file match it, or give the new one another name",
+                hint="change the file to match it, or give the new one another name",
             )
         return step
 

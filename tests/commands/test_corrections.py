@@ -281,7 +281,7 @@ def test_corrections_know_every_destructive_command() -> None:
             "skill",
         ),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema", "switch", "token"),
+        *("ls", "stats", "schema", "switch", "token", "init", "diff"),
     }
 
 
