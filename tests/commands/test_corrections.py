@@ -236,7 +236,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "threads", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema"),
+        *("ls", "stats", "schema", "diff", "init"),
     }
 
 
