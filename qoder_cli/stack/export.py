@@ -143,16 +143,17 @@ class Chooser:
                 f"{noun.called} {typed} is archived, which no file can say; nothing was written",
                 hint="name one that is not",
             )
-        return Found(noun, raw, self._name_of(noun, raw))
+        return Found(noun, raw, self.name_of(noun, raw))
 
     def _of_kind(self, noun: Noun, *, of_mark: bool = False) -> Iterator[Found]:
         for raw in self.server.rows(noun):
             if noun.words == "skill" and not skills.is_ours(raw):
                 continue
             if not of_mark or mapping(raw.get("metadata")).get(STACK):
-                yield Found(noun, raw, self._name_of(noun, raw))
+                yield Found(noun, raw, self.name_of(noun, raw))
 
-    def _name_of(self, noun: Noun, raw: Raw) -> str:
+    def name_of(self, noun: Noun, raw: Raw) -> str:
+        """Return the name of a thing; its id where it has none. Raises ApiError."""
         if noun.words == "skill":
             return text(raw.get("name")) or self.server.name_of_skill(raw) or str(raw["id"])
         return name_of(raw) or str(raw["id"])
@@ -406,7 +407,7 @@ class Exporter:
                 " which no other account has"
             )
             return None
-        name = self.chooser._name_of(noun, raw)
+        name = self.chooser.name_of(noun, raw)
         is_odd = name.startswith((noun.prefix, "./", "../")) or names_token(name) or with_version(name)[1] is not None
         if is_odd or len(self.server.named(noun, name)) != 1:
             return None

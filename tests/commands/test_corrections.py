@@ -265,21 +265,7 @@ def test_corrections_know_every_destructive_command() -> None:
     assert verbs - DESTRUCTIVE == {
         *("deploy", "run", "session", "model", "auth", "config", "api", "doctor", "sandbox", "completion", "help"),
         *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "files", "pending"),
-        *(
-            "wait",
-            "logs",
-            "result",
-            "chat",
-            "login",
-            "status",
-            "switch",
-            "path",
-            "agent",
-            "env",
-            "file",
-            "vault",
-            "skill",
-        ),
+        *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
         *("ls", "stats", "schema", "switch", "token", "init", "diff"),
     }
