@@ -830,3 +830,23 @@ def test_apply_knows_every_field_that_can_be_set() -> None:
         updated = operation(noun, "update")
         assert updated
         assert {*SETTABLE[kind], "name", "version"} >= {*updated.body}, kind
+
+
+def test_apply_puts_no_digest_of_a_secret_where_others_can_read_it(team: Team) -> None:
+    """Whoever reads the metadata could try passwords against one; so what held a secret is kept when it leaves."""
+    if team.service.world.generation == "legacy":
+        pytest.skip("an older server does not show environment_variables")
+    repository = {"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "${TOKEN}"}
+    weekly = OUTSIDE | {"environment": "default", "environment_variables": {"A": "${TOKEN}"}}
+    records = []
+    for secret in ("hunter2", "hunter3"):
+        team.qoder.env["TOKEN"] = secret
+        team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": weekly | {"resources": [repository]}})
+        team.applied("--send-secrets")
+        records.append(team.there("deployments")["weekly"]["metadata"]["qoder_applied"])
+    assert {each for each in records[0].split() if "agent" not in each} <= {*records[1].split()}
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "default"}})
+    ran = team.apply()
+    assert "environment_variables is no longer in the file" in ran.err
+    found = team.there("deployments")["weekly"]
+    assert (found["environment_variables"], found["resources"]) == ("A=hunter3", [])
