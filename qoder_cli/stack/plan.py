@@ -393,7 +393,7 @@ class Planner:
             names = ", ".join(dict.fromkeys(change.field for change in step.changes))
             step.error = Rejected(
                 f"{step.label} has another {names}, and a {noun.called} cannot be changed",
-                hint="make the file match it, or give the new one another name",
+                hint="correct the file, or give the new one another name",
             )
         return step
 
@@ -783,7 +783,7 @@ def refuse_adoption(plan: Plan, options: Options, stack: str | None) -> None:
         if item.is_adopted and not options.adopt and item.step.error is None:
             item.step.error = Rejected(
                 f"{item.step.label} exists, and was not made by the stack {stack}; nothing was changed",
-                hint="compare it (qoder diff), then pass --adopt to take it over",
+                hint="compare it (qoder diff --adopt), then pass --adopt to take it over",
             )
 
 

@@ -624,7 +624,8 @@ def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize(
-    "place", ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "data/f.csv"]
+    "place",
+    ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "memory_stores/m/more", "data/f.csv"],
 )
 def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "outside"
@@ -634,7 +635,11 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     team.write(files | {"deployments/d.yaml": OUTSIDE | {"resources": resources}})
     target = team.folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(outside if place == "agents" else outside / ("a.yaml" if "agents" in place else "note.md"))
+    target.symlink_to(
+        outside
+        if place in ("agents", "memory_stores/m/more")
+        else outside / ("a.yaml" if "agents" in place else "note.md")
+    )
     ran = team.apply()
     assert (ran.code, team.writes) == (2, []), ran.err
     assert "link" in ran.err or "out of the folder" in ran.err
