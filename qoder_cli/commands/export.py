@@ -38,9 +38,7 @@ def export(
     from qoder_cli.stack.server import Server
 
     if bool(names) + everything + (stack is not None) != 1:
-        raise UsageError(
-            "say what to export: names or ids, --all, or --stack NAME", hint="list them: qoder agent list"
-        )
+        raise UsageError("say what to export: names or ids, --all, or --stack NAME", hint="list them: qoder agent list")
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
     chooser = Chooser(app, Server(app))

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.model import Deployment, Resource, mapping
 from qoder_cli.base.pool import Pool
 from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
@@ -120,7 +120,7 @@ def apply_all(app: App, planner: Planner, plan: Plan, on_done: Callable[[Item, M
             if applied.action not in _FINE or applied.error is not None:
                 step = each.step
                 step.error = step.error or Rejected(
-                    f"{each.thing.label} was not attempted, because it requires {item.thing.label}", hint="apply again"
+                    f"{each.thing.label} was not attempted, because {item.thing.label} is not done", hint="apply again"
                 )
                 settle(each, result_of(step, "not_attempted"))
             elif waits[each] == 0:
@@ -270,16 +270,25 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
     if applied.error is not None or applied.found is None:
         return applied
     first.current = applied.found.raw
+    try:
+        return result_of(step, "created", _put_to_sleep(app, step, first, pace))
+    except QoderError as error:  # it is there all the same
+        action: Any = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
+        return result_of(step, action, first.current, error)
+
+
+def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: Pace) -> Raw:
+    """Pause a new deployment, then give it its schedule; return it. Raises QoderError, Closed."""
     found = _paused(app, first, PAUSE, pace)
-    if whole.get("schedule"):
-        now = Deployment(read(app, first.target, fresh=True))
-        declared = step.declared.__class__(**{**vars(step.declared), "fields": {"schedule": whole["schedule"]}})
-        then = changing(declared, now, [], repin=False)
-        last = edits.apply(app, then, pace)
-        if last.error is not None or last.found is None:
-            return edits.failed(step, last.error) if last.error else last
-        found = last.found
-    return result_of(step, "created", found.raw)
+    schedule = step.wanted.get("schedule")
+    if not schedule:
+        return found.raw
+    now = Deployment(read(app, first.target, fresh=True))
+    declared = step.declared.__class__(**{**vars(step.declared), "fields": {"schedule": schedule}})
+    last = edits.apply(app, changing(declared, now, [], repin=False), pace)
+    if last.error is not None:
+        raise last.error
+    return last.found.raw if last.found else now.raw
 
 
 # Two applies at once.

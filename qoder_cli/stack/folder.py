@@ -274,11 +274,14 @@ def entries_of(path: str) -> Mapping[str, str]:
         return found
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in sorted([*names, *links]):
             file = os.path.join(place, name)
-            if name.startswith(".") or not name.lower().endswith(".md"):
+            if name.startswith(".") or (name not in links and not name.lower().endswith(".md")):
                 continue
             if os.path.islink(file) and not _is_within(file, os.path.realpath(folder)):
                 raise Problem(f"{file} is a link that leads out of the folder")
+            if name in links:
+                continue
             found[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
     return found

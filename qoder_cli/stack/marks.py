@@ -3,7 +3,7 @@
 A mark counts only on the thing that it names, so that a copied one counts for nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -62,10 +62,13 @@ def _sorted(value: Any) -> Any:
     return value
 
 
-def record_of(fields: Raw) -> str:
-    """Return what is noted of fields that were applied, in normal form; without digests where there is no room."""
+def record_of(fields: Raw, secret: Collection[str] = ()) -> str:
+    """Return what is noted of fields that were applied, in normal form; without digests where there is no room.
+
+    Fields that hold a secret have none either: whoever reads it could try what fits.
+    """
     names = sorted(name for name in fields if name != "metadata" or fields[name])
-    whole = " ".join(f"{name}={digest(fields[name])}" for name in names)
+    whole = " ".join(name if name in secret else f"{name}={digest(fields[name])}" for name in names)
     if len(whole) <= _LONGEST:
         return whole
     return " ".join(names)[:_LONGEST]

@@ -393,7 +393,7 @@ class Planner:
             names = ", ".join(dict.fromkeys(change.field for change in step.changes))
             step.error = Rejected(
                 f"{step.label} has another {names}, and a {noun.called} cannot be changed",
-                hint="change the file to match it, or give the new one another name",
+                hint="correct the file, or give the new one another name",
             )
         return step
 
@@ -407,7 +407,9 @@ class Planner:
             item.remarks.append("its metadata has no room for the stack's marks: it will never be pruned or cleared")
             return {}
         form = _form_of(noun)
-        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record_of(form.normal(fields))}
+        secret = {place.partition(".")[0] for place in item.thing.secret_places}  # those of resources are left out
+        record = record_of(form.normal(fields), secret)
+        return {STACK: mark_of(self.stack, noun, item.thing.name), APPLIED: record}
 
     def _cleared(self, item: Item, fields: Raw, current: Raw) -> Raw:
         """Return the fields that the file set once and does not any more, emptied; say which stay, and why."""
@@ -427,6 +429,10 @@ class Planner:
                     item.remarks.append(f"{name} was changed outside of this folder (last change: {since})")
             elif updated is None or name not in updated.body:
                 continue
+            elif not known:
+                item.remarks.append(
+                    f"{name} is no longer in the file; it is kept, for nothing tells whose it is by now"
+                )
             elif known != digest(value):
                 item.remarks.append(
                     f"{name} is no longer in the file, but was changed outside since ({since}); it is kept"
@@ -777,7 +783,7 @@ def refuse_adoption(plan: Plan, options: Options, stack: str | None) -> None:
         if item.is_adopted and not options.adopt and item.step.error is None:
             item.step.error = Rejected(
                 f"{item.step.label} exists, and was not made by the stack {stack}; nothing was changed",
-                hint="compare it (qoder diff), then pass --adopt to take it over",
+                hint="compare it (qoder diff --adopt), then pass --adopt to take it over",
             )
 
 

@@ -624,7 +624,8 @@ def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize(
-    "place", ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "data/f.csv"]
+    "place",
+    ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "memory_stores/m/more", "data/f.csv"],
 )
 def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: Path, place: str) -> None:
     outside = tmp_path / "outside"
@@ -634,7 +635,11 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     team.write(files | {"deployments/d.yaml": OUTSIDE | {"resources": resources}})
     target = team.folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(outside if place == "agents" else outside / ("a.yaml" if "agents" in place else "note.md"))
+    target.symlink_to(
+        outside
+        if place in ("agents", "memory_stores/m/more")
+        else outside / ("a.yaml" if "agents" in place else "note.md")
+    )
     ran = team.apply()
     assert (ran.code, team.writes) == (2, []), ran.err
     assert "link" in ran.err or "out of the folder" in ran.err
@@ -830,3 +835,23 @@ def test_apply_knows_every_field_that_can_be_set() -> None:
         updated = operation(noun, "update")
         assert updated
         assert {*SETTABLE[kind], "name", "version"} >= {*updated.body}, kind
+
+
+def test_apply_puts_no_digest_of_a_secret_where_others_can_read_it(team: Team) -> None:
+    """Whoever reads the metadata could try passwords against one; so what held a secret is kept when it leaves."""
+    if team.service.world.generation == "legacy":
+        pytest.skip("an older server does not show environment_variables")
+    repository = {"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "${TOKEN}"}
+    weekly = OUTSIDE | {"environment": "default", "environment_variables": {"A": "${TOKEN}"}}
+    records = []
+    for secret in ("hunter2", "hunter3"):
+        team.qoder.env["TOKEN"] = secret
+        team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": weekly | {"resources": [repository]}})
+        team.applied("--send-secrets")
+        records.append(team.there("deployments")["weekly"]["metadata"]["qoder_applied"])
+    assert {each for each in records[0].split() if "agent" not in each} <= {*records[1].split()}
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "default"}})
+    ran = team.apply()
+    assert "environment_variables is no longer in the file" in ran.err
+    found = team.there("deployments")["weekly"]
+    assert (found["environment_variables"], found["resources"]) == ("A=hunter3", [])

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support.hostile import Server
-from tests.tools import many, mutations, proxy
+from tests.tools import many, mutations, proxy, pruned, stack
 from tests.tools.many import Sandbox
-from tests.tools.playing import alone
+from tests.tools.playing import alone, wrong
 
 # Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open: two
 # blurs cannot be seen through, a list that is never readable, and a server that never tells its time.
@@ -96,6 +97,33 @@ def test_deploy_run_killed_or_interrupted_at_any_step_starts_none_twice() -> Non
     ended = tools("steps", "--sample", sample, "--workers", "1")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{sample} cells" in ended.stdout
+
+
+def test_apply_killed_at_any_write_makes_each_thing_once() -> None:
+    sample = "20" if IN_CI else "2"
+    ended = tools("stack", "killed", "again and again", "--sample", sample, "--workers", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{sample} cells" in ended.stdout
+
+
+LOST = (
+    stack.Cell("current", "drop", 7, 0, 3),
+    stack.Cell("legacy", "503", 20, 6, 0),
+    stack.Cell("current", "502", 41, 25, 3),
+    stack.Cell("legacy", "garbage", 60, None, 8),
+    stack.Cell("current", "2 at once", 1),
+)
+
+
+@pytest.mark.parametrize("cell", LOST, ids=str)
+def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> None:
+    assert alone(stack.play, cell).wrong == {}
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_apply_prunes_clears_and_takes_over_only_what_it_may(generation: str) -> None:
+    drawn = [pruned.Cell(generation, seed) for seed in range(400 if IN_CI else 40)]
+    assert wrong(pruned.play, drawn) == []
 
 
 def tools(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -62,7 +62,7 @@ PEOPLE = re.compile(
 # A hint is an imperative, a purpose, a question, or a place to look.
 IMPERATIVES = (
     "add|answer|apply|ask|archive|before|cancel|check|choose|compare|confirm|copy|correct|create|did|drop|e[.]g[.]|fix|follow|"
-    "change|for|free|give|if|install|is|join|leave|list|log|move|name|omit|open|remove|swap|"
+    "for|free|give|if|install|is|join|leave|list|log|move|name|omit|open|remove|swap|"
     "pass|pipe|print|put|quote|resume|run|save|see|send|set|split|start|take|try|type|unset|update|upgrade|use|wait|write"
 )
 IMPERATIVE = re.compile(rf"(to \w+|{IMPERATIVES})(?!\w)|`last`|[({{]|(tokens|nothing) .+[:;] ")
