@@ -41,7 +41,7 @@ def apply(
     *,
     how: How,
 ) -> None:
-    """Make environments, vaults, memory stores, skills, agents and deployments match files.
+    """Make agents, deployments and all they need match the files of a folder.
 
     Reads all files of a folder: YAML, JSON, and Markdown with front matter. The
     kind is the `type` in a file, or its folder: agents/, deployments/ … Things

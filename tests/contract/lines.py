@@ -25,6 +25,7 @@ NOT_PLAYED = {
     "session chat": "talks with a person at a terminal",
 }
 OWN_LINES = {
+    "apply": "qoder apply --yes",  # its example asks
     "completion": "qoder completion zsh",  # its examples write files
     "run cancel": "qoder run cancel {id} --yes",  # that of its example ends by itself
     "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
@@ -42,6 +43,7 @@ BEFORE = {
 }
 # Lines that end well with another code than 0.
 ENDS = {
+    "diff": 8,  # something differs
     "session thread archive": 6,  # the sandbox's sessions have only their coordinator's thread, which stays
 }
 # What else a command does, as if it were another command: its name, and its line.
@@ -56,7 +58,9 @@ _ONLY_READ = ("session files", "vault check")
 # Nouns about this machine: their commands need no server.
 OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "key", "schema")
 # Commands that write by an operation that `operations.tsv` gives to another.
-_ALSO_WRITE = "api POST, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
+_ALSO_WRITE = (
+    "api POST, apply, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
+)
 
 
 class Place(NamedTuple):

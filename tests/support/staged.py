@@ -22,12 +22,18 @@ FILES = {
     "release-notes/SKILL.md": "---\nname: release-notes\ndescription: Writes them.\n---\n",
     "lookup.sh": "#!/bin/sh\necho build 512 is green\n",
 }
+# What `apply` and `diff` read: in files of their own, which nothing else names.
+FOLDER = {
+    "agents/reporter.md": "---\nname: reporter\nmodel: auto\ntools: [{type: agent_toolset_20260401}]\n---\nReport.\n",
+    "deployments/nightly.md": "---\nname: nightly\nagent: reporter\nenvironment_id: env_workers\n---\nReport.\n",
+}
 
 
 def put_files(folder: Path, line: str = "") -> None:
     """Write the files that examples name: all, or those that a line may."""
-    for name, content in FILES.items():
-        if not line or Path(name).parts[0].partition(".")[0] in line:
+    files = FILES | (FOLDER if re.search(r"qoder (apply|diff)\b", line) else {})
+    for name, content in files.items():
+        if not line or Path(name).parts[0].partition(".")[0] in line or name in FOLDER:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(content)
             (folder / name).chmod(0o755)
