@@ -27,6 +27,8 @@ NOT_PLAYED = {
 OWN_LINES = {
     "completion": "qoder completion zsh",  # its examples write files
     "run cancel": "qoder run cancel {id} --yes",  # that of its example ends by itself
+    "apply": "qoder apply stack --yes",  # those of its examples ask, or have no folder
+    "diff": "qoder diff stack",
     "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
     "deploy export": "qoder deploy export nightly-report",  # its examples write files
     "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
@@ -42,6 +44,7 @@ BEFORE = {
 }
 # Lines that end well with another code than 0.
 ENDS = {
+    "diff": 8,  # what is in its folder is not there yet
     "session thread archive": 6,  # the sandbox's sessions have only their coordinator's thread, which stays
 }
 # What else a command does, as if it were another command: its name, and its line.
@@ -56,7 +59,9 @@ _ONLY_READ = ("session files", "vault check")
 # Nouns about this machine: their commands need no server.
 OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "key", "schema")
 # Commands that write by an operation that `operations.tsv` gives to another.
-_ALSO_WRITE = "api POST, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
+_ALSO_WRITE = (
+    "api POST, apply, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
+)
 
 
 class Place(NamedTuple):

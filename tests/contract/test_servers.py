@@ -63,7 +63,15 @@ def is_believed(scene: Scene) -> Played:
 UNSEEN = ("api POST", "dream create", "env work heartbeat")
 # What a second time would make two of, or what somebody else may have done meanwhile: it is sent once.
 ONCE = (
-    *("deploy apply", "deploy create", "deploy run", "deploy run in a fleet", "deploy unpause", "dream cancel"),
+    *(
+        "apply",
+        "deploy apply",
+        "deploy create",
+        "deploy run",
+        "deploy run in a fleet",
+        "deploy unpause",
+        "dream cancel",
+    ),
     *("agent create", "env create", "file upload", "memory create", "session new", "skill upload", "vault create"),
     *("run answer", "run approve", "run cancel", "run deny", "run send", "session files --add", *UNSEEN),
 )
