@@ -105,7 +105,8 @@ def play(cell: Cell, folder: Path) -> Played:
     found, wanted = stacks.there(truth.world, since=truth.since), things_of(SCALE)
     versions = [key for key, held in truth.world.things.items() if key.endswith("/versions") and len(held) > 1]
     twins = [*map(str, sorted(found - wanted)), *(key for key in versions if key.split("/")[1] in _new_skills(truth))]
-    is_told = cell.what.endswith("at once") and any(one.code in (6, 9) for one in said)
+    told = " ".join(one.err + one.out for one in said if one.code in (6, 9))
+    is_told = cell.what.endswith("at once") and all(id in told for id in stacks.ids_of_twins(truth.world, truth.since))
     more = truth.writes[before:]
     played = Played([*codes, last.code]).breaks(
         f"codes {codes} {last.code}, twins {twins[:3]}, missing {sorted(wanted - found)[:3]}, {more[:2]} {lies[:2]}"
