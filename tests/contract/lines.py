@@ -28,8 +28,6 @@ OWN_LINES = {
     "apply": "qoder apply --yes",  # its example asks
     "completion": "qoder completion zsh",  # its examples write files
     "run cancel": "qoder run cancel {id} --yes",  # that of its example ends by itself
-    "apply": "qoder apply stack --yes",  # those of its examples ask, or have no folder
-    "diff": "qoder diff stack",
     "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
     "deploy export": "qoder deploy export nightly-report",  # its examples write files
     "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
@@ -45,7 +43,7 @@ BEFORE = {
 }
 # Lines that end well with another code than 0.
 ENDS = {
-    "diff": 8,  # what is in its folder is not there yet
+    "diff": 8,  # something differs
     "session thread archive": 6,  # the sandbox's sessions have only their coordinator's thread, which stays
 }
 # What else a command does, as if it were another command: its name, and its line.

@@ -24,7 +24,6 @@ from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Ran
 from tests.contract.lines import BEFORE, PLAYED, Command
-from tests.support import stacks
 from tests.support.inprocess import WorldTransport
 from tests.support.staged import put_files, staged
 from tests.support.wire import FakeClock
@@ -40,7 +39,6 @@ base_url = "https://api.qoder.com.cn{BASE_PATH}"
 token = "{TOKEN}"
 """
 _WEEKLY = {"name": "weekly", "agent": "agent_writer", "environment_id": "env_workers", "message": "Report."}
-_AGENT = {"name": "weekly", "model": "auto", "tools": [stacks.TOOLSET]}
 _A_RUN = re.compile(r"drun_[0-9a-f]{32}")
 
 Answer = Callable[[], httpx.Response]
@@ -129,7 +127,6 @@ class Scene:
         assert self.command.line is not None
         put_files(self.folder, f"build {self.command.line}")  # with a file that is no deployment, for `deploy apply .`
         (self.folder / "weekly.json").write_text(json.dumps(_WEEKLY))
-        stacks.write(self.folder / "stack", {"qoder.yaml": "stack: team\n", "agents/weekly.yaml": _AGENT})
         self.words = self._stage(self.command.line)
         self.sent.clear()
         self.played.clear()

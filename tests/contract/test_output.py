@@ -56,9 +56,17 @@ def quiet_prints_ids(scene: Scene) -> None:
     for line in ran.out.splitlines():
         assert re.fullmatch(r"\S+", line)
     shown = json.loads(usual(scene.command.name, scene.generation).out or "null")
-    rows = shown if isinstance(shown, list) else [shown] * bool(shown)
-    has_ids = not all(isinstance(row, dict) and row.get("action") == "would_create" for row in rows)
-    assert ran.out or not has_ids, "what JSON shows has an id"
+    is_new = isinstance(shown, list) and not any(each.get("id") for each in shown)  # what would be created has none
+    assert ran.out or not shown or is_new, "what JSON shows has an id"
+
+
+@CLAUSES.add("yaml", on_both=True)
+def yaml_is_the_same_value_as_json(scene: Scene) -> None:
+    ran = scene.run("-o", "yaml", "--no-progress")
+    ends_well(scene, ran)
+    before = usual(scene.command.name, scene.generation).out
+    assert "\x1b" not in ran.out
+    assert shape(yaml.safe_load(ran.out)) == shape(json.loads(before or "null"))
 
 
 def is_piped_text(scene: Scene, ran: Played) -> None:
