@@ -14,7 +14,8 @@ from qoder_cli.output.results import deciding_error, last_words
 if TYPE_CHECKING:
     from qoder_cli.stack.applying import Made
     from qoder_cli.stack.folder import Folder
-    from qoder_cli.stack.plan import Options, Plan, Planner
+    from qoder_cli.stack.items import Options, Plan
+    from qoder_cli.stack.plan import Planner
 
 _PATHS = argument("PATH...", "Files and folders; default: this folder.", values.files, default=None)
 _FIRST = ("kind", "name", "action", "changes", "error", "id", "file")  # as there is room
@@ -83,7 +84,7 @@ def diff(
 
 def _options(how: How, *, adopt: bool) -> "Options":
     from qoder_cli.stack.folder import FOLDERS, KINDS, TYPES
-    from qoder_cli.stack.plan import Options
+    from qoder_cli.stack.items import Options
 
     only = []
     for word in how.only or ():

@@ -26,19 +26,12 @@ from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
 from qoder_cli.stack.folder import TYPE_OF
-from qoder_cli.stack.plan import (
-    Doomed,
-    Item,
-    Plan,
-    Planner,
-    ThingStep,
-    add_marks,
-    key_of,
-    name_in_stack,
-    used_elsewhere,
-)
+from qoder_cli.stack.items import Doomed, Item, Plan, ThingStep
+from qoder_cli.stack.marks import add_marks
+from qoder_cli.stack.plan import Planner
+from qoder_cli.stack.pruning import name_in_stack, used_elsewhere
 from qoder_cli.stack.server import Server
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing, key_of
 
 Raw = dict[str, Any]
 

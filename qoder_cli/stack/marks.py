@@ -11,9 +11,10 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import MOST_KEYS, without_ours
 from qoder_cli.base.model import mapping, text
-from qoder_cli.nouns.edits.difference import Form
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form
+from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import Noun
+from qoder_cli.nouns.table import Noun, operation
 from qoder_cli.stack.folder import TYPE_OF
 
 Raw = dict[str, Any]
@@ -96,3 +97,32 @@ def marked(form: Form) -> Form:
 def has_room(metadata: Raw) -> bool:
     """Return whether both marks can be added to metadata, and the one that settles a lost response."""
     return len(without_ours(metadata)) + 3 <= MOST_KEYS
+
+
+def add_marks(step: Step, marks: Raw) -> None:
+    """Have a step write the marks of a stack, too."""
+    step.form = marked(step.form)
+    before = mapping((step.current or {}).get("metadata"))
+    if "metadata" in step.wanted or step.current is None:
+        step.wanted = {**step.wanted, "metadata": {**mapping(step.wanted.get("metadata")), **marks}}
+    missing = {key: value for key, value in marks.items() if before.get(key) != value}
+    if not missing or (
+        set(missing) == {APPLIED} and not step.changes and not _is_news(before.get(APPLIED), marks[APPLIED])
+    ):
+        if step.changes and missing:
+            step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+        return
+    step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+    updated, version = operation(step.noun, "update"), (step.current or {}).get("version")
+    if updated and "version" in updated.body and version is not None:
+        step.body["version"] = version
+    if step.current is not None and (STACK in missing or not step.changes):
+        key = STACK if STACK in missing else APPLIED
+        step.changes = [*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])]
+
+
+def _is_news(noted: Any, now: str) -> bool:
+    """Return whether other fields are set than were noted; another spelling of the same value is no news."""
+    return {each.partition("=")[0] for each in str(noted or "").split()} != {
+        each.partition("=")[0] for each in now.split()
+    }

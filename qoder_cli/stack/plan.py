@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, QoderError, Rejected
 from qoder_cli.base.ids import nearest
-from qoder_cli.base.model import Deployment, array, mapping, text
+from qoder_cli.base.model import Deployment, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import few
@@ -22,100 +21,35 @@ from qoder_cli.local.made import LAGS, Making, recent
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.forms import form_of, form_with
-from qoder_cli.nouns.edits.step import Applied, Step
+from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import archived
 from qoder_cli.nouns.secrets import PLACES
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.stack.folder import KINDS, WHAT
+from qoder_cli.stack.items import Doomed, Item, New, Options, Plan, ThingStep
 from qoder_cli.stack.marks import (
     APPLIED,
     CONTENT,
     STACK,
+    add_marks,
     content_digest,
     digest,
     has_room,
     mark_of,
-    marked,
     owner_of,
     record_of,
     recorded,
 )
+from qoder_cli.stack.pruning import doomed_by
+from qoder_cli.stack.remarks import Credentials, remarks_of
 from qoder_cli.stack.server import Server
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Ref, Thing
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Ref, Thing, key_of
 
 Raw = dict[str, Any]
 
 _LISTED = 10  # ids or names that an error lists
 _SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of a credential's `auth`
-
-
-class Options(NamedTuple):
-    """How a folder is applied, as typed."""
-
-    adopt: bool = False
-    repin: bool = False
-    prune: bool = False
-    prune_all: bool = False
-    send_secrets: bool = False
-    only: tuple[str, ...] = ()
-
-
-class New(str):
-    """Stands for the id or the version of something that does not exist yet."""
-
-
-@dataclass(kw_only=True, eq=False)
-class ThingStep(Step):
-    """One thing of a folder but a deployment, and what to do about it."""
-
-    thing: Thing
-
-    @property
-    def place(self) -> str | None:
-        return self.thing.place
-
-    @property
-    def name(self) -> str:
-        return self.thing.name
-
-
-@dataclass(eq=False)
-class Item:
-    """One thing of the plan: what to do, what it waits for, and what came of it."""
-
-    thing: Thing
-    step: Step
-    needs: "list[Item]" = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # for the reader of the plan
-    details: list[str] = field(default_factory=list)  # for one who wants to see all of it
-    is_adopted: bool = False  # it was not made by this stack, and belongs to it from now on
-    result: Applied | None = None
-
-    @property
-    def current(self) -> Raw | None:
-        return self.step.current
-
-
-class Doomed(NamedTuple):
-    """A thing of the stack that no file declares any more."""
-
-    noun: Noun
-    raw: Raw
-    user: str = ""  # what still uses it: then it stays
-
-    @property
-    def label(self) -> str:
-        return f"{self.noun.called} {name_of(self.raw) or '-'} ({self.raw['id']})"
-
-
-@dataclass(eq=False)
-class Plan:
-    """All that an apply would do."""
-
-    items: list[Item]
-    doomed: list[Doomed]
-    kept: list[Doomed]  # would be pruned, but something uses them
 
 
 def read_back(form: Form) -> Form:
@@ -166,13 +100,13 @@ class Planner:
         self._adopt_holders(items)
         if self._problems:
             raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
-        known = _Credentials(items)
+        known = Credentials(items)
         for item in items:
             item.remarks += remarks_of(item, known)
         doomed: list[Doomed] = []
         kept: list[Doomed] = []
         if self.options.prune and self.stack and is_whole and not self.options.only:
-            doomed, kept = self._doomed(things, items)
+            doomed, kept = doomed_by(self.server, self.stack, things, items, may_be_most=self.options.prune_all)
         return Plan(items, doomed, kept)
 
     def _twice(self, items: Sequence[Item]) -> Iterator[str]:
@@ -553,52 +487,6 @@ class Planner:
                 noun = holder.thing.noun
                 holder.is_adopted = holder.is_adopted or owner_of(noun, holder.current) != self.stack
 
-    def _doomed(self, things: Sequence[Thing], items: Sequence[Item]) -> tuple[list[Doomed], list[Doomed]]:
-        """Return what no file declares any more: what goes, and what is still used. Raises Rejected, ApiError."""
-        stack = self.stack or ""
-        declared = {(thing.noun.words, thing.name) for thing in things}
-        in_plan = {str(item.current["id"]) for item in items if item.current is not None}
-        rows = {words: self.server.rows(NOUNS[words]) for words in KINDS}
-        mine: list[tuple[Noun, Raw]] = []
-        for words in reversed(KINDS):
-            noun = NOUNS[words]
-            for row in rows[words]:
-                name = name_in_stack(stack, noun, row)
-                if name is None or str(row["id"]) in in_plan or (words, name) in declared:
-                    continue
-                mine.append((noun, row))
-        used = used_elsewhere(rows, {str(row["id"]) for _, row in mine}, items)
-        doomed = [Doomed(noun, row) for noun, row in mine if row["id"] not in used]
-        kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in mine if row["id"] in used]
-        belonging = sum(name_in_stack(stack, NOUNS[words], row) is not None for words in KINDS for row in rows[words])
-        if doomed and 2 * len(doomed) > belonging and not self.options.prune_all:
-            names = few([each.label for each in doomed], _LISTED)
-            raise Rejected(
-                f"--prune would remove {len(doomed)} of the {belonging} things of the stack {stack}: {names};"
-                " nothing was changed",
-                hint="if that is meant, pass --prune-all too",
-            )
-        return doomed, kept
-
-
-def name_in_stack(stack: str | None, noun: Noun, row: Raw) -> str | None:
-    """Return the name of a thing whose mark says that it belongs to a stack; None otherwise."""
-    name = name_of(row)
-    if noun.words == "skill":
-        parts = (text(mapping(row.get("metadata")).get(STACK)) or "").split("/", 2)
-        shown = {text(row.get("name")), text(row.get("display_title"))} - {None}
-        name = parts[2] if len(parts) == 3 and parts[2] in shown else None
-    if name is not None and owner_of(noun, row, name) == stack:
-        return name
-    return None
-
-
-def key_of(thing: Thing) -> str:
-    """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
-    if thing.noun.words == FILE:
-        return f"{content_digest(thing.content)} {thing.name}"
-    return thing.name
-
 
 def _is_upload(row: Raw, digest: str, name: str) -> bool:
     return mapping(row.get("metadata")).get(CONTENT) == digest and name_of(row) == name
@@ -618,35 +506,6 @@ def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
     if isinstance(wanted, New):
         return True
     return not any(differing(form, form.normal({name: wanted}), {name: there}))
-
-
-def add_marks(step: Step, marks: Raw) -> None:
-    """Have a step write the marks of a stack, too."""
-    step.form = marked(step.form)
-    before = mapping((step.current or {}).get("metadata"))
-    if "metadata" in step.wanted or step.current is None:
-        step.wanted = {**step.wanted, "metadata": {**mapping(step.wanted.get("metadata")), **marks}}
-    missing = {key: value for key, value in marks.items() if before.get(key) != value}
-    if not missing or (
-        set(missing) == {APPLIED} and not step.changes and not _is_news(before.get(APPLIED), marks[APPLIED])
-    ):
-        if step.changes and missing:
-            step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
-        return
-    step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
-    updated, version = operation(step.noun, "update"), (step.current or {}).get("version")
-    if updated and "version" in updated.body and version is not None:
-        step.body["version"] = version
-    if step.current is not None and (STACK in missing or not step.changes):
-        key = STACK if STACK in missing else APPLIED
-        step.changes = [*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])]
-
-
-def _is_news(noted: Any, now: str) -> bool:
-    """Return whether other fields are set than were noted; another spelling of the same value is no news."""
-    return {each.partition("=")[0] for each in str(noted or "").split()} != {
-        each.partition("=")[0] for each in now.split()
-    }
 
 
 def _put(fields: Any, at: Path, value: Any) -> None:
@@ -675,106 +534,6 @@ def _is_older(version: Any, other: Any) -> bool:
 
 def _without_secrets(auth: Mapping[str, Any]) -> Raw:
     return {name: value for name, value in auth.items() if name not in _SECRET_FIELDS}
-
-
-def _ids_in(value: Any) -> Iterator[str]:
-    """Yield all texts in a value: an id that is used stands somewhere among them."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _ids_in(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _ids_in(each)
-
-
-def used_elsewhere(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item] = ()) -> dict[str, str]:
-    """Return what of some ids something else uses, with that: what such a thing uses has to stay, too."""
-    users = list(_uses(rows, ids, items))
-    found: dict[str, str] = {}
-    while more := {
-        used: label for used, user, label in users if used not in found and (user not in ids or user in found)
-    }:
-        found |= more
-    return found
-
-
-def _uses(rows: Mapping[str, Sequence[Raw]], ids: set[str], items: Sequence[Item]) -> Iterator[tuple[str, str, str]]:
-    """Yield what of some ids is used, with the id and the label of what uses it, now or as the plan wants it."""
-    planned = {each.current["id"]: each for each in items if each.current is not None}
-    for words in ("deploy", "agent"):
-        for row in rows[words]:
-            for id in ids.intersection(_ids_in({key: value for key, value in row.items() if key != "id"})):
-                item = planned.get(row["id"])
-                after = row if item is None else {**row, **item.step.body}  # what a file does not name stays
-                if id in set(_ids_in(after)):
-                    yield id, str(row["id"]), f"{NOUNS[words].called} {name_of(row) or row['id']}"
-    for item in items:
-        for id in ids.intersection(_ids_in(item.step.wanted)):
-            yield id, str((item.current or {}).get("id") or item.thing.name), item.thing.label
-
-
-class _Credentials:
-    """The agents of a folder, and the MCP servers for which each of its vaults has a credential."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.agents = {each.thing.name: each for each in items if each.thing.noun.words == "agent"}
-        self.servers = {each.thing.name: set[Any]() for each in items if each.thing.noun.words == "vault"}
-        for each in items:
-            if each.thing.noun.words == CREDENTIAL and each.thing.parent:
-                self.servers[each.thing.parent.name].add(found_at(each.thing.fields, "auth.mcp_server_url"))
-
-
-def remarks_of(item: Item, known: _Credentials) -> Iterator[str]:
-    """Yield what a reader of the plan should know of a thing that is created or changed."""
-    if item.thing.noun.words == "deploy" and item.thing.paused is None and item.current is not None:
-        reason = mapping(item.current.get("paused_reason"))
-        if Deployment(item.current).state == "paused" and reason.get("type") == "error":
-            yield f"it was paused by an error ({mapping(reason.get('error')).get('type')}); paused: false unpauses it"
-    if not item.step.is_open:
-        return
-    wanted, words = item.step.wanted, item.thing.noun.words
-    if words == "agent":
-        tools = [mapping(each) for each in array(wanted.get("tools"))]
-        if not tools and item.current is None:
-            yield "it has no tools: without a `tools` field an agent can use none"
-        asks = [
-            text(mapping(each).get("name")) or text(tool.get("mcp_server_name"))
-            for tool in tools
-            for each in (
-                *array(tool.get("configs")),
-                *(
-                    [{"name": "every tool", **tool["default_config"]}]
-                    if isinstance(tool.get("default_config"), dict)
-                    else []
-                ),
-            )
-            if mapping(mapping(each).get("permission_policy")).get("type") == "always_ask"
-        ]
-        if named := ", ".join(filter(None, asks)):
-            yield f"it will ask for approval before it uses {named}"
-    elif words == "env":
-        config = mapping(wanted.get("config"))
-        if config.get("type", "cloud") == "cloud" and "networking" not in config and item.current is None:
-            yield "its network is limited: without `networking` nothing outside can be reached"
-    elif words == "deploy":
-        yield from _without_credentials(item, known)
-
-
-def _without_credentials(item: Item, known: _Credentials) -> Iterator[str]:
-    """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
-    named = [ref.name for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)]
-    agent = known.agents.get(named[0]) if named else None
-    vaults = [ref.name for ref in item.thing.refs if ref.noun == "vault"]
-    if agent is None or not known.servers.keys() >= {*vaults}:
-        return  # what is in a vault elsewhere is not known here
-    if len(vaults) < len(array(item.thing.fields.get("vault_ids"))):
-        return
-    urls = {url for name in vaults for url in known.servers[name]}
-    for server in map(mapping, array(agent.thing.fields.get("mcp_servers"))):
-        if server.get("url") not in urls:
-            yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"
 
 
 def refuse_adoption(plan: Plan, options: Options, stack: str | None) -> None:

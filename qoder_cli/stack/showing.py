@@ -8,8 +8,8 @@ from qoder_cli.base.model import mapping
 from qoder_cli.nouns.table import operation
 from qoder_cli.output.screen import inert
 from qoder_cli.stack.applying import kind_of
+from qoder_cli.stack.items import Doomed, Item, Plan
 from qoder_cli.stack.marks import APPLIED
-from qoder_cli.stack.plan import Doomed, Item, Plan
 
 _FIRES = 3  # times of a new schedule that are shown
 

@@ -19,6 +19,7 @@ from qoder_cli.nouns.files import check_name, read_text
 from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, Noun, of_file
 from qoder_cli.stack.folder import TYPE_OF, WHAT, Document, Folder, Source, documents_of, entries_of
+from qoder_cli.stack.marks import content_digest
 
 Raw = dict[str, Any]
 
@@ -70,6 +71,13 @@ class Thing:
     def problem(self, text: str, path: Path = (), line: int = 0) -> str:
         """Return a problem of it, with its place."""
         return Problem(text, line=line or self.line, path=path).located(self.file)
+
+
+def key_of(thing: Thing) -> str:
+    """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
+    if thing.noun.words == FILE:
+        return f"{content_digest(thing.content)} {thing.name}"
+    return thing.name
 
 
 @dataclass
