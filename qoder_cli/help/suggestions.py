@@ -106,6 +106,9 @@ SAME: dict[str, tuple[str, ...]] = {
     "--cron": ("--schedule",),
     "--search": ("--name",),
     "-w": ("--watch",),
+    "--reason": ("--because",),
+    "--key": ("--idempotency-key",),
+    "--sync": ("--wait",),
 }
 # What other tools give to a start, to one secret, to a whole selection; and what an agent has here.
 _INPUTS = ("--input", "--prompt", "-m", "--message", "-e", "--env", "-F", "--field")
@@ -301,7 +304,11 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     params = mistake.ctx.command.params  # never repeat what was typed: it may be a token
     arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
     takes = " ".join(each.metavar for each in arguments)
-    return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)
+    if takes:
+        return UsageError(f"{path} takes only {takes}", hint=see)
+    instead = [name for name in ("--name", "--deployment") if any(name in each.opts for each in params)]
+    hint = f"did you mean {instead[0]}? ({see})" if instead else see
+    return UsageError(f"{path} takes no arguments", hint=hint)
 
 
 def _option_here(option: str, names: Mapping[str, str], path: str) -> str | None:
@@ -315,6 +322,14 @@ def _option_here(option: str, names: Mapping[str, str], path: str) -> str | None
         return "pipe the secret in, or use --from-env VAR: others can see arguments"
     if option in _SELECTIONS and "allow-empty" in names:
         return f"name them, or pipe in their ids from a list with -q: … | {path} -"
+    if option in ("--active", "--paused") and "archived" in names:
+        return f"did you mean --status {option.strip('-')}?"
+    if option == "--deployment" and path.split()[1:2] == ["run"]:
+        return "for the latest run of a deployment: DEPLOYMENT@last"
+    if option in ("--force", "--yes", "-y") and "on-lost" in names:
+        return "drop it: it never asks"
+    if option in ("--retry", "--retries") and "on-lost" in names:
+        return "to retry without starting twice, see: `qoder help recipes`"
     if option in _OF_AGENTS and "schedule" in names:
         return "to change its agent: `qoder agent update AGENT`"
     return None
@@ -322,7 +337,7 @@ def _option_here(option: str, names: Mapping[str, str], path: str) -> str | None
 
 def _option_meant(option: str, names: Mapping[str, str]) -> str | None:
     """Return which of a command's options was meant, by their `names` without hyphens; never the opposite."""
-    if option in ("-d", "--detach", "--no-wait") and "wait" in names:
+    if option in ("-d", "--detach", "--async", "--no-wait") and "wait" in names:
         return "drop it: a command waits only with --wait"
     if option.startswith("--no-") and option.removeprefix("--no-") in names:
         return f"drop it: that is so without {option.replace('--no-', '--')}"
@@ -339,7 +354,8 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         typed = (word.partition("=")[0] for word in words)
         name = next((word for word in typed if word in param.opts), max(param.opts, key=len))
     if hasattr(mistake, "param_type"):
-        lists = {noun.upper(): f"qoder {noun} list" for noun in ("run", "session")}
+        nouns = ("run", "session", "agent", "env", "vault", "skill", "dream")
+        lists = {noun.upper(): f"qoder {noun} list" for noun in nouns}
         lists |= {"DEPLOYMENT": "qoder deploy list", "KEY": "qoder config list"}
         listed = lists.get(name.removesuffix("..."))
         hint = f"list them: {listed}; {see}" if listed else see

@@ -103,7 +103,17 @@ HINTED = {
     "to read the log of a run: `qoder run logs RUN`": ["run view last --log", "run view last --log-failed"],
     "did you mean --schedule?": ["deploy update x --cron '0 9 * * *'"],
     "did you mean --message?": ["deploy update x --prompt hello"],
-    "did you mean --name?": ["deploy list --search demo"],
+    "did you mean --name?": ["deploy list --search demo", "deploy list demo", "agent create writer"],
+    "did you mean --because?": ["run deny last --reason no"],
+    "did you mean --idempotency-key?": ["deploy run x --key y"],
+    "did you mean --wait?": ["deploy run x --sync"],
+    "did you mean --status paused?": ["deploy list --paused"],
+    "did you mean --status active?": ["deploy list --active"],
+    "DEPLOYMENT@last": ["run logs --deployment x", "run pending --deployment x"],
+    "drop it: it never asks": ["deploy run x --yes", "deploy run x --force"],
+    "see: `qoder help recipes`": ["deploy run x --wait --retries 3"],
+    "list them: qoder vault list": ["vault credential list"],
+    "did you mean --deployment?": ["session list nightly"],
     "did you mean --watch?": ["run list -w"],
     "pipe the secret in, or use --from-env VAR": ["vault put team KEY --value x", "vault put team KEY --body x"],
     "pipe in their ids from a list with -q: … | qoder deploy pause -": ["deploy pause --agent x", "deploy pause --all"],
@@ -118,7 +128,12 @@ HINTED = {
     "`qoder deploy apply -f FILE --dry-run`": ["deploy diff x.yaml", "validate x.yaml"],
     "--follow": ["deploy run nightly --watch"],
     "qoder run wait": ["run get drun_1 --watch"],
-    "drop it: a command waits only with --wait": ["deploy run x --detach", "deploy run x -d", "deploy run x --no-wait"],
+    "drop it: a command waits only with --wait": [
+        "deploy run x --async",
+        "deploy run x --detach",
+        "deploy run x -d",
+        "deploy run x --no-wait",
+    ],
     "drop it: that is so without --follow": ["run wait last --no-follow"],
     "--debug": ["run list -v", "run list --verbose"],
     "take no input": ["deploy run x --input y", "deploy run x --prompt y", "deploy run x -e A=b", "deploy run x -m y"],
@@ -467,3 +482,13 @@ def test_corrections_of_formats_are_in_no_help_and_no_option_of_a_command(qoder:
     ]
     own = {name for leaf in leaves for param in leaf.params if param not in TREE.params for name in param.opts}
     assert not own & {"--output", "--format", "-o", "--json", "-q"}
+
+
+@pytest.mark.parametrize(
+    "typed", ["deploy update - --budget 5", "deploy get -", "run get -", "agent update - --name x"]
+)
+def test_corrections_tell_how_to_repeat_a_command_that_takes_one_thing_only(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert "for each line of a list: … | xargs -n 1 COMMAND" in ran.err
+    assert not qoder.wire.requests
