@@ -127,10 +127,14 @@ class QoderError(Exception):
         return (self.kind or self.exit).name.lower()
 
     @property
+    def command(self) -> str:
+        """The command to type next; empty if there is none."""
+        return self.shell or shlex.join(self.next or ())
+
+    @property
     def advice(self) -> str:
         """The hint and the command to type next; empty if there are none."""
-        command = self.shell or shlex.join(self.next or ())
-        return ": ".join(part for part in (self.hint, command) if part)
+        return ": ".join(part for part in (self.hint, self.command) if part)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object under `error` in JSON: always the same keys, never a token."""

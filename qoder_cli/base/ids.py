@@ -22,6 +22,8 @@ NOT_OF_AN_ID = re.compile(r"[^A-Za-z0-9._~-]")
 _AT_VERSION = re.compile(r"(.+)@([1-9][0-9]{0,8})", re.DOTALL)  # writer@3
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _AROUND = " \t\r\n\xa0\ufeff\u200b\"'`<>“”‘’"  # what is pasted along
+# Of `-`, where a command takes one only.
+FOR_EACH = "to repeat the command for each line of a list: … | xargs -n 1 COMMAND"
 
 
 def file_id(typed: str) -> str:
@@ -143,6 +145,8 @@ def _id(typed: str, *, prefix: str, wanted: str) -> str:
         hint = f"give {wanted}"
         if alone := re.search(rf"\b{prefix}[A-Za-z0-9]+", typed):
             hint = f"pass only the id: {alone[0]}"
+        elif typed == "-":
+            hint = f"give {wanted}; {FOR_EACH}"
         elif prefix == "drun_" and odd is None:  # a name
             hint = f"for the latest run of a deployment: {typed}@last; or give a run id (drun_…)"
         raise UsageError(f"{_shown(typed)} is not {a(needed)} id", hint=hint)

@@ -154,7 +154,7 @@ triggered_at  when it was triggered, if the server says so
 completed_at  when it ended
 duration_ms  how long it took, when it completed
 elapsed_ms  from its trigger to its end, however it ended; missing where its times do not tell
-usage  the session's usage (e.g. total_credits), if it was read
+usage  the session's usage (e.g. total_credits), if it was read; of many runs `session list` has it, never `run list`
 cas_run_extras  attempt, turn_id and started_at, on older servers
 derived  the keys that were filled in: from its session, its times, or what this machine has seen
 adopted  true if the run was found in the run list after a lost response

@@ -20,6 +20,14 @@ _START = "to start a run: `qoder deploy run DEPLOYMENT`"
 _PREVIEW = "to preview the changes of a file: `qoder deploy apply -f FILE --dry-run`"
 _PUT = "to store a secret: `qoder vault put VAULT NAME`"
 _PROFILES = "to list profiles: `qoder config list`"
+_SWITCH = "to choose a profile: `qoder auth switch PROFILE`, or --profile"
+_SECRETS = "to list the secrets of a vault: `qoder vault credential list VAULT`"
+_DEPLOYMENT = "to list agents with a task or a schedule: `qoder deploy list`"
+_MOVE = "to move a deployment to another version of its agent: `qoder deploy update DEPLOYMENT --agent AGENT@VERSION`"
+_DELIVERED = "to download what the agent delivered: `qoder run result RUN --output-dir DIR`"
+_PENDING = "to list the calls that wait for you: `qoder run pending`"
+_LOG_COMMAND = "to read the log of a run: `qoder run logs RUN`"
+_NO_INPUT = "drop it: runs take no input; the prompt is part of the deployment"
 _FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder help commands`"
 _JQ = "pipe JSON to jq: --json | jq FILTER"
 
@@ -39,14 +47,31 @@ SHOW = ("info", "cat", "read", "status", "display", "print")
 COMMANDS: dict[str, str] = {
     "version": "to print the version: `qoder --version`",
     **dict.fromkeys(("configure", "config login"), _LOGIN),
-    **dict.fromkeys(("ps", "history", "run ps", "run history", "deploy history"), _RUNS),
+    **dict.fromkeys(("ps", "history", "run ps", "run history"), _RUNS),
+    **dict.fromkeys(("deploy runs", "deploy history"), "to list its runs: `qoder run list DEPLOYMENT`"),
     **dict.fromkeys((*LOG, *(f"deploy {word}" for word in LOG)), _LOGS),
     **dict.fromkeys((*FOLLOW, *(f"{noun} {word}" for noun in ("run", "deploy") for word in FOLLOW)), _FOLLOW),
     **dict.fromkeys(("output", "run output"), "to print the final message of a run: `qoder run result RUN`"),
     "status": "to see the status of a run: `qoder run get RUN`; of your token: `qoder auth status`",
     **dict.fromkeys(("diff", "validate", "deploy diff", "deploy validate"), _PREVIEW),
-    **dict.fromkeys(("vault set", "vault add"), _PUT),
-    **dict.fromkeys(("profile", "profiles", "auth list", "auth ls"), _PROFILES),
+    **dict.fromkeys(("vault set", "vault add", "vault rotate"), _PUT),
+    **dict.fromkeys(("secret", "secrets", "vault secret", "vault secrets"), _SECRETS),
+    **dict.fromkeys(("profile", "profiles", "auth list", "auth ls", "config get-contexts"), _PROFILES),
+    **dict.fromkeys(("context", "config use-context", "config use", "auth use"), _SWITCH),
+    "auth whoami": "to see which token is in use: `qoder auth status`",
+    **dict.fromkeys(("job", "jobs", "workflow", "workflows", "cron", "schedule", "schedules"), _DEPLOYMENT),
+    **dict.fromkeys(("rollout", "deploy rollback", "agent deploy", "agent rollout", "agent rollback"), _MOVE),
+    "agent run": "to start a session with an agent: `qoder session new --agent AGENT`",
+    **dict.fromkeys(("agent deployments", "agent deploys"), "to list them: `qoder deploy list --agent AGENT`"),
+    "agent history": "to list its versions: `qoder agent versions AGENT`",
+    **dict.fromkeys(("artifact", "artifacts", "cp", "run download", "run artifacts", "run files"), _DELIVERED),
+    **dict.fromkeys(("approvals", "run approvals"), _PENDING),
+    **dict.fromkeys(
+        [f"deploy {word}" for word in ("enable", "disable", "suspend", "activate", "deactivate")],
+        "to halt or resume a schedule, see: `qoder deploy --help`",
+    ),
+    "explain": "to see what a file may hold: `qoder schema deploy`",
+    "api-resources": "for a list of commands: `qoder help commands`",
     "docs": "for the help topics: `qoder help`",
 }
 
@@ -63,7 +88,11 @@ OPTIONS: dict[str, str] = {
     **dict.fromkeys(("-L", "--max"), "to limit the rows, use -n"),
     **dict.fromkeys(("-v", "--verbose"), "for logs of requests and responses, use --debug"),
     "-V": "to print the version: `qoder --version`",
-    **dict.fromkeys(("--input", "--prompt"), "drop it: runs take no input; the prompt is part of the deployment"),
+    **dict.fromkeys(("--filter", "--selector", "-l"), "to choose rows, pipe JSON to jq: --json | jq FILTER"),
+    **dict.fromkeys(("--sort", "--sort-by"), "to sort the rows, pipe JSON to jq: --json | jq FILTER"),
+    "--no-headers": "drop it: in a pipe a table has no header",
+    **dict.fromkeys(("--log", "--log-failed"), _LOG_COMMAND),
+    **dict.fromkeys(("--context", "--namespace"), "to choose a profile: --profile NAME"),
     "--failed": "to list failed runs: `qoder run list --status failed`",
 }
 
@@ -73,7 +102,19 @@ SAME: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("-n", "--lines", "--limit"), ("--tail",)),
     "--env": ("--environment",),
     "--environment": ("--env",),
+    "--prompt": ("--message",),
+    "--cron": ("--schedule",),
+    "--search": ("--name",),
+    "-w": ("--watch",),
+    "--reason": ("--because",),
+    "--key": ("--idempotency-key",),
+    "--sync": ("--wait",),
 }
+# What other tools give to a start, to one secret, to a whole selection; and what an agent has here.
+_INPUTS = ("--input", "--prompt", "-m", "--message", "-e", "--env", "-F", "--field")
+_SECRET_OPTIONS = ("--value", "--body", "--secret")
+_SELECTIONS = ("--all", "--agent", "--status")
+_OF_AGENTS = ("--system", "--model", "--tools", "--skill", "--ask")
 
 # Unknown values, and what was meant.
 VALUES: dict[str, str] = {
@@ -81,7 +122,9 @@ VALUES: dict[str, str] = {
     **dict.fromkeys(("error", "failure"), "failed"),
     **dict.fromkeys(("in_progress", "going"), "running"),
     "queued": "pending",
+    "name": "id",
 }
+_TEMPLATES = ("jsonpath", "go-template", "custom-columns", "{{")  # of -o in other tools
 
 # What takes something away, cannot be undone or lets an agent act: suggested for nothing but itself.
 DESTRUCTIVE = frozenset(
@@ -248,7 +291,7 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     if option and hasattr(mistake, "possibilities"):
         options = [param for param in mistake.ctx.command.params if param.param_type_name == "option"]
         names = {name.strip("-"): name for param in options for name in (*param.opts, *param.secondary_opts)}
-        hint = OPTIONS.get(option) or _option_meant(option, names)
+        hint = _option_here(option, names, path) or OPTIONS.get(option) or _option_meant(option, names)
         return UsageError(f"{path} has no option {option}", hint=f"{hint} ({see})" if hint else see)
     if option and not message.endswith("argument"):
         return UsageError(f"{option} is a flag and takes no value", hint=f"drop the value; {see}")
@@ -261,15 +304,40 @@ def _in_our_words(mistake: Any, words: Sequence[str]) -> UsageError:
     params = mistake.ctx.command.params  # never repeat what was typed: it may be a token
     arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
     takes = " ".join(each.metavar for each in arguments)
-    return UsageError(f"{path} takes only {takes}" if takes else f"{path} takes no arguments", hint=see)
+    if takes:
+        return UsageError(f"{path} takes only {takes}", hint=see)
+    instead = [name for name in ("--name", "--deployment") if any(name in each.opts for each in params)]
+    hint = f"did you mean {instead[0]}? ({see})" if instead else see
+    return UsageError(f"{path} takes no arguments", hint=hint)
+
+
+def _option_here(option: str, names: Mapping[str, str], path: str) -> str | None:
+    """Return what does here what an option of other tools does there, by the options that the command has."""
+    same = [name for name in SAME.get(option, ()) if name.strip("-") in names]
+    if same:
+        return f"did you mean {same[0]}?"
+    if option in _INPUTS and "on-lost" in names:
+        return _NO_INPUT
+    if option in _SECRET_OPTIONS and "from-env" in names:
+        return "pipe the secret in, or use --from-env VAR: others can see arguments"
+    if option in _SELECTIONS and "allow-empty" in names:
+        return f"name them, or pipe in their ids from a list with -q: … | {path} -"
+    if option in ("--active", "--paused") and "archived" in names:
+        return f"did you mean --status {option.strip('-')}?"
+    if option == "--deployment" and path.split()[1:2] == ["run"]:
+        return "for the latest run of a deployment: DEPLOYMENT@last"
+    if option in ("--force", "--yes", "-y") and "on-lost" in names:
+        return "drop it: it never asks"
+    if option in ("--retry", "--retries") and "on-lost" in names:
+        return "to retry without starting twice, see: `qoder help recipes`"
+    if option in _OF_AGENTS and "schedule" in names:
+        return "to change its agent: `qoder agent update AGENT`"
+    return None
 
 
 def _option_meant(option: str, names: Mapping[str, str]) -> str | None:
     """Return which of a command's options was meant, by their `names` without hyphens; never the opposite."""
-    same = [name for name in SAME.get(option, ()) if name.strip("-") in names]
-    if same:
-        return f"did you mean {same[0]}?"
-    if option in ("-d", "--detach", "--no-wait") and "wait" in names:
+    if option in ("-d", "--detach", "--async", "--no-wait") and "wait" in names:
         return "drop it: a command waits only with --wait"
     if option.startswith("--no-") and option.removeprefix("--no-") in names:
         return f"drop it: that is so without {option.replace('--no-', '--')}"
@@ -286,7 +354,9 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         typed = (word.partition("=")[0] for word in words)
         name = next((word for word in typed if word in param.opts), max(param.opts, key=len))
     if hasattr(mistake, "param_type"):
-        lists = {"RUN": "qoder run list", "SESSION": "qoder session list", "DEPLOYMENT": "qoder deploy list"}
+        nouns = ("run", "session", "agent", "env", "vault", "skill", "dream")
+        lists = {noun.upper(): f"qoder {noun} list" for noun in nouns}
+        lists |= {"DEPLOYMENT": "qoder deploy list", "KEY": "qoder config list"}
         listed = lists.get(name.removesuffix("..."))
         hint = f"list them: {listed}; {see}" if listed else see
         return UsageError(f"missing {kind} {name.removesuffix('...')}", hint=hint)
@@ -307,4 +377,12 @@ def _of_a_value(param: Any, mistake: Any, words: Sequence[str], see: str) -> Usa
         hint = "to include archived deployments: --include-archived"
     if plain == "all" and param.name == "limit":
         hint = f"to show all: --all ({see})"
+    if plain in ("waiting", "blocked", "requires_action") and "running" in choices:
+        hint = _PENDING
+    if plain in ("running", "completed", "failed", "pending") and "paused" in choices:
+        hint = f"to list runs by their status: `qoder run list --status {plain}`"
+    if plain.startswith(_TEMPLATES) and "jsonl" in choices:
+        hint = f"{_JQ}, or choose columns: --columns NAMES ({see})"
+    if "jsonl" in choices and any("--output-dir" in each.opts for each in mistake.ctx.command.params) and not near:
+        hint = f"to name a folder: -O DIR ({see})"
     return UsageError(f"{name} takes {wanted}, not {value}", hint=hint)

@@ -56,6 +56,9 @@ class Names:
     def among(noun: Noun, typed: Sequence[str]) -> list[str]:
         """Return what of the words typed are names, not ids. Raises UsageError for what can be neither."""
         wanted = f"an id ({noun.prefix}…)" + (" or an exact name" if noun.has_name else "")
+        if "-" in typed:
+            what = f"'-' is not {ids.a(noun.called)}, and only one can be given here"
+            raise UsageError(what, hint=f"give {wanted}; {ids.FOR_EACH}")
         names = [word for word in typed if not ids.id_or_name(word, noun.prefix, noun.called, wanted)]
         if names and not noun.has_name:
             raise UsageError(f"{names[0][:60]!r} is not the id of a {noun.called}", hint=f"give {wanted}")

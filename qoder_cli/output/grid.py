@@ -3,9 +3,12 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise, takewhile
+from typing import TypeVar
 
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import ABSENT, Cell
+
+T = TypeVar("T")
 
 ELLIPSIS = "…"
 GAP = "  "
@@ -77,6 +80,8 @@ class _Column:
         least = {"words": cell.least, "id": max(self._apart, _SHORTEST_ID), "whole": self.wanted}[cell.kind]
         if cell.kind == "id" and self._apart > _LONGEST_SHORT_ID:
             least = _SHORTEST_ID
+        if cell.kind == "id":
+            least += len(_version(cell.text))
         return min(columns(cell.text), least)
 
     def grow(self, room: int) -> int:
@@ -85,10 +90,16 @@ class _Column:
         return more
 
     def cut(self, cell: Cell) -> str:
-        in_middle = cell.kind == "id" and self._apart > _LONGEST_SHORT_ID
-        if in_middle:
-            return cut_inside(cell.text, self.width)
-        return cut(cell.text, self.width)
+        version = _version(cell.text) if cell.kind == "id" else ""
+        head, width = cell.text.removesuffix(version), self.width - len(version)
+        if cell.kind == "id" and self._apart > _LONGEST_SHORT_ID:
+            return cut_inside(head, width) + version
+        return cut(head, width) + version
+
+
+def _version(id: str) -> str:
+    """Return the version behind an agent's id, `@3`: which of them a row has is told by it alone."""
+    return "".join(id.partition("@")[1:])
 
 
 def _apart(ids: Iterable[str]) -> int:
@@ -157,6 +168,10 @@ class Grid:
         if hidden or self._has_cut:
             return [*notes, remedy]
         return []
+
+    def told(self, cells: Sequence[T]) -> list[T]:
+        """Return those of a row's cells that are shown, or said below for all rows."""
+        return [cell for n, cell in enumerate(cells) if n in self._shown or n in self._same]
 
     def goes_on(self, rows: Sequence[Sequence[Cell]]) -> bool:
         """Return whether columns that went say in more rows what they said."""

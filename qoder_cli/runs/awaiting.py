@@ -62,7 +62,8 @@ def printed(app: App, count: int) -> Printed[Ended]:
         return item.named(app).as_json()
 
     remedy = "qoder run get shows all of a run"
-    return Printed(Rows[Ended](app.output, fields=row, data=data, first=_FIRST, remedy=remedy), app.progress, count)
+    rows = Rows[Ended](app.output, fields=row, data=data, first=_FIRST, remedy=remedy, may_go=_FIRST)
+    return Printed(rows, app.progress, count)
 
 
 def asks_more(wanted: Wanted, item: Ended) -> bool:

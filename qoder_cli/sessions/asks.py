@@ -304,7 +304,7 @@ COLUMNS = (
 )
 FIRST = (
     *("number", "name", "length", "input", "kind", "waits", "session"),
-    *("call", "deployment", "run", "asked", "credits"),
+    *("deployment", "call", "run", "asked", "credits"),
 )
 _MOST_SHOWN = 100  # characters of an input in a row; its length is in a column of its own
 

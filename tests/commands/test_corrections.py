@@ -45,7 +45,8 @@ HINTED = {
     "did you mean 'qoder deploy unpause'?": ["resume nightly"],
     "`qoder run logs RUN`": ["deploy logs nightly", "log -n 20", "tail -f last", "events x", "deploy tail x"],
     "did you mean 'qoder session logs'?": ["session events sess_1"],
-    "`qoder run list`": ["ps -a", "history nightly", "deploy runs nightly"],
+    "`qoder run list`": ["ps -a", "history nightly"],
+    "`qoder run list DEPLOYMENT`": ["deploy runs nightly", "deploy history nightly"],
     "qoder run wait RUN --follow": ["watch last", "follow nightly", "deploy watch x", "run attach last"],
     "`qoder run wait DEPLOYMENT@last`": ["deploy wait dep_1"],
     "qoder run result RUN": ["output last"],
@@ -81,14 +82,61 @@ HINTED = {
     "to store a secret: `qoder vault put VAULT NAME`": ["vault set x", "vault add x"],
     "only deployments are exported; to print an agent: `qoder agent get AGENT --json`": ["agent export writer"],
     "to change an agent from a file: `qoder agent update AGENT -f FILE`": ["agent apply -f x"],
-    "to list profiles: `qoder config list`": ["profile list", "auth list"],
+    "to list profiles: `qoder config list`": ["profile list", "auth list", "config get-contexts"],
+    "`qoder auth switch PROFILE`": ["context use prod", "config use-context prod"],
+    "--profile NAME": ["--context prod deploy list", "deploy list --namespace prod"],
+    "`qoder vault credential list VAULT`": ["secret list", "secrets", "vault secret list team"],
+    "`qoder deploy list`": ["workflow list", "jobs", "cron list", "schedule"],
+    "`qoder deploy update DEPLOYMENT --agent AGENT@VERSION`": ["rollout undo x", "deploy rollback x", "agent deploy x"],
+    "`qoder session new --agent AGENT`": ["agent run writer"],
+    "`qoder deploy list --agent AGENT`": ["agent deployments writer"],
+    "`qoder agent versions AGENT`": ["agent history writer"],
+    "`qoder run result RUN --output-dir DIR`": ["run download last", "cp last:a.md .", "artifact get x"],
+    "`qoder run pending`": ["run approvals", "approvals", "run list --status waiting"],
+    "to halt or resume a schedule, see: `qoder deploy --help`": ["deploy disable x", "deploy enable x"],
+    "`qoder schema deploy`": ["explain deploy.schedule"],
+    "`qoder help commands`": ["api-resources"],
+    "list them: qoder config list": ["config view"],
+    "to choose rows, pipe JSON to jq": ["run list --filter status=failed", "deploy list -l a=b", "run ls --selector x"],
+    "to sort the rows": ["run list --sort-by created", "deploy list --sort name"],
+    "in a pipe a table has no header": ["run list --no-headers"],
+    "to read the log of a run: `qoder run logs RUN`": ["run view last --log", "run view last --log-failed"],
+    "did you mean --schedule?": ["deploy update x --cron '0 9 * * *'"],
+    "did you mean --message?": ["deploy update x --prompt hello"],
+    "did you mean --name?": ["deploy list --search demo", "deploy list demo", "agent create writer"],
+    "did you mean --because?": ["run deny last --reason no"],
+    "did you mean --idempotency-key?": ["deploy run x --key y"],
+    "did you mean --wait?": ["deploy run x --sync"],
+    "did you mean --status paused?": ["deploy list --paused"],
+    "did you mean --status active?": ["deploy list --active"],
+    "DEPLOYMENT@last": ["run logs --deployment x", "run pending --deployment x"],
+    "drop it: it never asks": ["deploy run x --yes", "deploy run x --force"],
+    "see: `qoder help recipes`": ["deploy run x --wait --retries 3"],
+    "list them: qoder vault list": ["vault credential list"],
+    "did you mean --deployment?": ["session list nightly"],
+    "did you mean --watch?": ["run list -w"],
+    "pipe the secret in, or use --from-env VAR": ["vault put team KEY --value x", "vault put team KEY --body x"],
+    "pipe in their ids from a list with -q: … | qoder deploy pause -": ["deploy pause --agent x", "deploy pause --all"],
+    "to change its agent: `qoder agent update AGENT`": ["deploy update x --system y", "deploy create --model z"],
+    "`qoder run list --status running`": ["deploy list --status running"],
+    "did you mean id?": ["run list -o name"],
+    "--json | jq FILTER, or choose columns: --columns": ["run list -o jsonpath={.id}", "run list --format '{{.ID}}'"],
+    "see: qoder help output": ["help json"],
+    "see: qoder help recipes or qoder help ci": ["help cron"],
+    "see: qoder help exit-codes": ["help exit"],
+    "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
     "`qoder deploy apply -f FILE --dry-run`": ["deploy diff x.yaml", "validate x.yaml"],
     "--follow": ["deploy run nightly --watch"],
     "qoder run wait": ["run get drun_1 --watch"],
-    "drop it: a command waits only with --wait": ["deploy run x --detach", "deploy run x -d", "deploy run x --no-wait"],
+    "drop it: a command waits only with --wait": [
+        "deploy run x --async",
+        "deploy run x --detach",
+        "deploy run x -d",
+        "deploy run x --no-wait",
+    ],
     "drop it: that is so without --follow": ["run wait last --no-follow"],
     "--debug": ["run list -v", "run list --verbose"],
-    "take no input": ["deploy run x --input y", "deploy run x --prompt y"],
+    "take no input": ["deploy run x --input y", "deploy run x --prompt y", "deploy run x -e A=b", "deploy run x -m y"],
 }
 HINTS = {line: hint for hint, lines in HINTED.items() for line in lines}
 
@@ -420,3 +468,13 @@ def test_corrections_of_formats_are_in_no_help_and_no_option_of_a_command(qoder:
     ]
     own = {name for leaf in leaves for param in leaf.params if param not in TREE.params for name in param.opts}
     assert not own & {"--output", "--format", "-o", "--json", "-q"}
+
+
+@pytest.mark.parametrize(
+    "typed", ["deploy update - --budget 5", "deploy get -", "run get -", "agent update - --name x"]
+)
+def test_corrections_tell_how_to_repeat_a_command_that_takes_one_thing_only(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert "for each line of a list: … | xargs -n 1 COMMAND" in ran.err
+    assert not qoder.wire.requests

@@ -606,3 +606,14 @@ def test_deploy_run_of_several_says_after_a_signal_that_all_that_were_started_ha
     error = Signalled(signal.SIGINT).in_words("stopped")
     assert last_words(app, error, [ended, not_begun], verb="completed").run_state == "ended"
     assert last_words(app, error, [not_begun, not_begun], verb="completed").run_state == "none"
+
+
+@pytest.mark.usefixtures("world")
+def test_deploy_run_of_several_says_once_on_a_terminal_what_is_the_same_of_all(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qoder_cli.output.data.terminal_width", lambda: 80)
+    qoder.terminal = True
+    header, *lines = qoder("deploy", "run", "dep_demo", "dep_fail", "--wait").out.splitlines()
+    assert "trigger" not in header.split()
+    assert "trigger manual in every row" in " ".join(lines[2:])

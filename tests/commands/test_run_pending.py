@@ -120,6 +120,10 @@ def test_run_pending_shows_on_a_terminal_what_differs_and_always_what_is_decided
     assert [line.count("evt_") for line in lines[:4]] == [1, 1, 1, 1]  # one table, whatever session says it
     assert {"call", "name", "input"} <= set(header.split())
     assert "deployment dep_1, kind tool in every row" in " ".join(lines[4:])
+    server.sessions["sess_2"].object["deployment_id"] = "dep_2"
+    header, *lines = qoder("run", "pending").out.splitlines()
+    assert {"session", "deployment", "input"} <= set(header.split())
+    assert "times are local" not in " ".join(lines)  # no column has one
 
 
 # All that waits.

@@ -1,11 +1,13 @@
 """Errors are made once: whoever needs another makes another."""
 
 import contextlib
+import io
 from collections.abc import Iterator
 
 import pytest
 
-from qoder_cli.base.errors import Exit, NoResponse, QoderError, Signalled
+from qoder_cli.base.errors import Exit, NoResponse, NotYet, QoderError, Signalled
+from qoder_cli.output.screen import Screen, write_error
 
 
 @pytest.mark.parametrize("name", ["message", "hint", "next", "run_id", "kind", "exit", "shell", "sent", "anything"])
@@ -37,3 +39,21 @@ def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code(
     assert error.exit is Exit.TERMINATED
     with pytest.raises(QoderError), block():
         raise error
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (120, "hint: to wait for it: qoder run wait drun_1234567890\n"),
+        (40, "hint: to wait for it:\n  qoder run wait drun_1234567890\n"),
+        (20, "hint: to wait for it: qoder run wait drun_1234567890\n"),  # the terminal has to break it anyway
+    ],
+)
+def test_hints_on_a_terminal_are_broken_before_a_command_and_never_within_it(
+    monkeypatch: pytest.MonkeyPatch, width: int, shown: str
+) -> None:
+    monkeypatch.setattr("qoder_cli.output.screen.terminal_width", lambda: width)
+    written = io.BytesIO()
+    error = NotYet("running", hint="to wait for it", next=["qoder", "run", "wait", "drun_1234567890"])
+    write_error(error, Screen(written, is_terminal=True), "table")
+    assert written.getvalue().decode() == f"error: running\n{shown}"

@@ -108,7 +108,7 @@ def list_runs(
 
     Some servers do not report a status; qoder then reads it from each run's
     session, for lists of up to 100 rows or with --status. Longer lists show
-    "-" unless you pass --resolve.
+    "-" unless you pass --resolve. What runs cost is in `session list`.
 
     Examples:
       qoder run list

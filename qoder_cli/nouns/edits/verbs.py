@@ -201,7 +201,7 @@ class Changes:
             shown |= dict.fromkeys(("status", "state"), Status(word))
             return {column: shown.get(column) for column in columns}
 
-        rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first)
+        rows = Rows(self.app.output, fields=row, data=Result[Resource].as_json, first=first, may_go=first)
         printed = Printed(rows, self.app.progress, len(named))
         for number, each in enumerate(named):
             printed.put(number, self._result(each))
