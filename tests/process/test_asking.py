@@ -1,4 +1,3 @@
-
 """The questions about a call, on a real terminal: what is shown, what counts as a yes, and what is sent."""
 
 import re

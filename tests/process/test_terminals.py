@@ -7,7 +7,7 @@ import pytest
 
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.support.processes import Shell, Terminal, until
+from tests.support.processes import Shell, Terminal, sandbox, until
 
 Servers = dict[Generation, Server]
 RUN = ("qoder", "deploy", "run")
@@ -91,17 +91,18 @@ def test_deploy_run_gives_a_dumb_terminal_lines_and_no_escapes(shell: Shell) -> 
     assert "error: the run failed" in terminal.screen
 
 
-def test_run_list_watch_redraws_in_place_until_ctrl_c(alone: Shell, servers: Servers) -> None:
-    shell = alone.enter(servers["current"])
-    shell.qoder("deploy", "run", "dep_demo", "--wait")
-    with Terminal(shell, "qoder", "run", "list", "--watch", "1") as terminal:
-        terminal.shows("every 1s").type("typed\r")
-        shell.qoder("deploy", "run", "dep_fail", "--wait")
-        terminal.shows("retries_exhausted")
-        rows = [line.split()[1] for line in terminal.screen if line.startswith("drun_")]
-        assert sorted(rows) == ["completed", "failed"]
-        terminal.type("\x03")
-        assert terminal.end() == -signal.SIGINT
+def test_run_list_watch_redraws_in_place_until_ctrl_c(alone: Shell) -> None:
+    with sandbox("current") as server:  # where nobody else starts runs
+        shell = alone.enter(server)
+        shell.qoder("deploy", "run", "dep_demo", "--wait")
+        with Terminal(shell, "qoder", "run", "list", "--watch", "1") as terminal:
+            terminal.shows("every 1s").type("typed\r")
+            shell.qoder("deploy", "run", "dep_fail", "--wait")
+            terminal.shows("retries_exhausted")
+            rows = [line.split()[1] for line in terminal.screen if line.startswith("drun_")]
+            assert sorted(rows) == ["completed", "failed"]
+            terminal.type("\x03")
+            assert terminal.end() == -signal.SIGINT
     assert "typed" not in terminal.raw
     assert not re.search("\x1b\\[\\?", terminal.raw), "no mode of the terminal is changed"
     assert sum(line.startswith("id ") for line in terminal.screen) == 1
