@@ -205,9 +205,9 @@ def write_error(error: QoderError, screen: Screen, format: Format) -> None:
     screen.tell(f"{screen.styled('error:', 'red')}{message.removeprefix('error:')}\n")
     if advice := inert(error.advice):
         command = inert(error.command)
-        is_too_long = len(f"hint: {advice}") > terminal_width() >= len(f"  {command}")
+        is_too_long = len(f"hint: {advice}") > terminal_width() >= len(command)
         if screen.is_terminal and error.hint and command and is_too_long:  # a terminal would break it within an id
-            advice = f"{advice.removesuffix(command).rstrip()}\n  {command}"
+            advice = f"{advice.removesuffix(command).rstrip()}\n{command}"
         screen.tell(f"{screen.styled('hint:', 'yellow')} {advice}\n")
     if error.request_id:
         screen.tell(f"request id: {inert(error.request_id)}\n")

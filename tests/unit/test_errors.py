@@ -45,7 +45,7 @@ def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code(
     ("width", "shown"),
     [
         (120, "hint: to wait for it: qoder run wait drun_1234567890\n"),
-        (40, "hint: to wait for it:\n  qoder run wait drun_1234567890\n"),
+        (40, "hint: to wait for it:\nqoder run wait drun_1234567890\n"),
         (20, "hint: to wait for it: qoder run wait drun_1234567890\n"),  # the terminal has to break it anyway
     ],
 )
