@@ -183,6 +183,9 @@ def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, m
         (tmp_path / "deployments" / "nightly.yaml").write_text(exported)
         (tmp_path / "nightly-report.yaml").write_text(exported)
     put_files(tmp_path)
+    if line == "qoder apply reports":
+        assert qoder("init", "reports").code == 0
+        line += " --yes"
     line = staged(line, qoder, later=lambda: qoder.clock.sleep(60))
     words = [world.start("dep_demo").id if word == "drun_…" else word for word in shlex.split(line)[1:]]
     ran = qoder(*words)
