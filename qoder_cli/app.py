@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from qoder_cli.base.model import Run
     from qoder_cli.http.client import Client
-    from qoder_cli.local.remembered import Known
+    from qoder_cli.local.remembered import KnownNames
     from qoder_cli.local.store import Store
     from qoder_cli.output.cells import Fields
     from qoder_cli.output.data import Output
@@ -184,11 +184,11 @@ class App:
         return Store(self.env, warn=self.progress.warn, debug=self._debug if self.flags.debug else None)
 
     @cached_property
-    def known(self) -> "Known":
+    def known(self) -> "KnownNames":
         """Names, as this machine saw them."""
-        from qoder_cli.local.remembered import Known
+        from qoder_cli.local.remembered import KnownNames
 
-        return Known(self.store, self.settings)
+        return KnownNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
         """Return a run with its deployment's name, if this machine has seen it. Nothing is requested for it."""

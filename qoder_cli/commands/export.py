@@ -35,13 +35,13 @@ def export(
     from qoder_cli.nouns.files import prepare_folder
     from qoder_cli.stack.export import Chooser, Exporter, put_root, write
     from qoder_cli.stack.folder import STACK_NAME
-    from qoder_cli.stack.server import Server
+    from qoder_cli.stack.lists import Lists
 
     if bool(names) + everything + (stack is not None) != 1:
         raise UsageError("say what to export: names or ids, --all, or --stack NAME", hint="list them: qoder agent list")
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
-    chooser = Chooser(app, Server(app))
+    chooser = Chooser(app, Lists(app))
     if stack is not None:
         chosen = chooser.of_stack(stack)
     else:

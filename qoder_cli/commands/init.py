@@ -22,7 +22,7 @@ for words, fine in json.loads(sys.argv[1]):
 """
 
 
-class Template(StrEnum):
+class TemplateName(StrEnum):
     """What a new folder begins with."""
 
     HELLO = "hello"
@@ -34,7 +34,7 @@ class Template(StrEnum):
 def init(
     app: App,
     folder: str = argument("DIR", "The folder; default: this one.", values.folders, default="."),
-    template: Template = option("--template", None, "What it begins with.", default=Template.HELLO),
+    template: TemplateName = option("--template", None, "What it begins with.", default=TemplateName.HELLO),
     sandbox: bool = flag("--sandbox", "Then try it, for free, in a local sandbox."),
     force: bool = flag("--force", "Replace files that are there."),
 ) -> int | None:

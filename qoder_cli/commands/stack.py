@@ -14,7 +14,7 @@ from qoder_cli.output.results import deciding_error, last_words
 if TYPE_CHECKING:
     from qoder_cli.stack.applying import Made
     from qoder_cli.stack.folder import Folder
-    from qoder_cli.stack.items import Options, Plan
+    from qoder_cli.stack.items import Options, StackPlan
     from qoder_cli.stack.plan import Planner
 
 _PATHS = argument("PATH...", "Files and folders; default: this folder.", values.files, default=None)
@@ -181,7 +181,7 @@ def _check_prune(folder: "Folder", options: "Options") -> None:
         )
 
 
-def _apply(app: App, planner: "Planner", plan: "Plan", folder: "Folder") -> None:
+def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") -> None:
     from qoder_cli.nouns.edits.step import give_up
     from qoder_cli.stack.applying import Made, apply_all, find_twins, prune
 

@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ReaderGone, UsageError
 from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import Text, option
-from qoder_cli.output.data import News
+from qoder_cli.output.data import NewRows
 from qoder_cli.output.screen import Screen
 
 _SHORTEST = 1.0  # seconds between two looks
@@ -54,7 +54,7 @@ class View:
         elif output.is_drawn and output.screen.is_animated:
             self._redraw(look, self._every)
         else:
-            output.news = News()
+            output.news = NewRows()
             self._look_on(look, self._every, self._say)
 
     def _redraw(self, look: Callable[[], object], every: float) -> None:

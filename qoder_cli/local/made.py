@@ -23,7 +23,7 @@ _FIND = (
 )
 
 
-class Making(NamedTuple):
+class Creation(NamedTuple):
     """Something that is created: what it is, where, and under which name; with its id once that is known."""
 
     noun: str
@@ -51,13 +51,13 @@ class Making(NamedTuple):
         store.write(lambda connection: connection.execute(_DROP, self._values(settings)), quiet=True)
 
 
-def recent(store: "Store", settings: "Settings", *, now: float) -> list[Making]:
+def recent(store: "Store", settings: "Settings", *, now: float) -> list[Creation]:
     """Return what was created, or may have been, since a list that lags can show it."""
     values = {"host": settings.host, "profile": settings.profile, "now": now, "lags": LAGS}
     found = []
     for noun, parent, name, id, at in store.read(_FIND, values, quiet=True):
         with suppress(TypeError, ValueError):  # a damaged file may have anything there
-            found.append(Making(str(noun), str(parent), str(name), str(id), float(at)))
+            found.append(Creation(str(noun), str(parent), str(name), str(id), float(at)))
     return found
 
 

@@ -72,7 +72,7 @@ def run_ids_with_prefix(store: "Store", host: str, prefix: str) -> list[str]:
     return [id for (id,) in store.read(query, {"host": host, "prefix": prefix}, quiet=True)]
 
 
-class Known:
+class KnownNames:
     """What this machine saw last of the deployments and sessions of one profile on one host, by their ids."""
 
     def __init__(self, store: "Store", settings: "Settings") -> None:

@@ -12,7 +12,7 @@ class Id(NamedTuple):
     text: str
 
 
-class Named(NamedTuple):
+class NamedId(NamedTuple):
     """The id of something with a name: the id in a pipe, in a column of a terminal the name."""
 
     text: str
@@ -105,7 +105,7 @@ def plain(value: Any) -> str:
     match value:
         case None:
             return ABSENT
-        case Id(text) | Named(text) | Beside(text) | Moment(text) | Words(text) | Status(text):
+        case Id(text) | NamedId(text) | Beside(text) | Moment(text) | Words(text) | Status(text):
             return inert(text)
         case Milliseconds(milliseconds):
             return f"{milliseconds / 1000:.3f}"
@@ -126,7 +126,7 @@ def cell(value: Any) -> Cell:
     match value:
         case Id(text):
             return Cell(((inert(text), ""),), "id")
-        case Named(text, name):
+        case NamedId(text, name):
             return Cell(((inert(name), ""),), "words", _LEAST_NAME, inert(text))
         case Words(text, least):
             return Cell(((inert(text), ""),), "words", least)

@@ -21,7 +21,7 @@ WIDE_SHOWS_ALL = "-o wide shows all"
 _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
 
 
-class News:
+class NewRows:
     """What was printed of the items of a list that is looked at again and again."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Output:
         self.is_pretty = format == "pretty"
         self.format = "table" if self.is_wide or self.is_pretty else format
         self.columns: Sequence[str] | None = None
-        self.news: News | None = None
+        self.news: NewRows | None = None
         self.on_shortened: Callable[[Sequence[str]], None] = lambda ids: None
 
     @property

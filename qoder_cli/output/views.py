@@ -17,7 +17,7 @@ from qoder_cli.output.cells import (
     Id,
     Milliseconds,
     Moment,
-    Named,
+    NamedId,
     Outcomes,
     Status,
     Words,
@@ -342,9 +342,9 @@ def with_name(row: Fields, id: str | None, name: str | None, *, is_wide: bool) -
     return row
 
 
-def _deployment(id: str | None, name: str | None) -> Id | Named | Words | None:
+def _deployment(id: str | None, name: str | None) -> Id | NamedId | Words | None:
     if id and name:
-        return Named(id, name)
+        return NamedId(id, name)
     return _id(id) or _text(Words, name)
 
 

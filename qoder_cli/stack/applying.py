@@ -15,7 +15,7 @@ from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.files import skill as skills
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
-from qoder_cli.local.made import Making
+from qoder_cli.local.made import Creation
 from qoder_cli.nouns import files, secrets
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
@@ -26,12 +26,12 @@ from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
 from qoder_cli.stack.folder import TYPE_OF
-from qoder_cli.stack.items import Doomed, Item, Plan, ThingStep
+from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep
+from qoder_cli.stack.lists import Lists
 from qoder_cli.stack.marks import add_marks
 from qoder_cli.stack.plan import Planner
 from qoder_cli.stack.pruning import name_in_stack, used_elsewhere
-from qoder_cli.stack.server import Server
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Thing, key_of
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, key_of
 
 Raw = dict[str, Any]
 
@@ -67,7 +67,7 @@ class Made(Applied):
         return {"kind": self.kind, **row}
 
 
-def kind_of(thing: Thing) -> str:
+def kind_of(thing: Declaration) -> str:
     """Return what JSON and tables call the kind of a thing."""
     return _KINDS[thing.noun.words]
 
@@ -77,7 +77,7 @@ def as_planned(item: Item) -> Made:
     return Made.of(item, without_writing(item.step))
 
 
-def apply_all(app: App, planner: Planner, plan: Plan, on_done: Callable[[Item, Made], None]) -> Signalled | None:
+def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[Item, Made], None]) -> Signalled | None:
     """Write the items of a plan, in the order of what they need. Return the signal that ended this, if any.
 
     `on_done` gets each item and its result, in this thread. What needs a thing that failed is not attempted.
@@ -145,7 +145,7 @@ def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     if item.step.current is not None:
         return _written(app, planner, item, pace)
     parent = next(iter(item.step.parents), "")
-    note = Making(item.thing.noun.words, parent, key_of(item.thing), at=app.clock.now())
+    note = Creation(item.thing.noun.words, parent, key_of(item.thing), at=app.clock.now())
     note.put(app.store, app.settings)
     try:
         done = _written(app, planner, item, pace)
@@ -287,7 +287,7 @@ def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: P
 # Two applies at once.
 
 
-def look_again(planner: Planner, plan: Plan, things: Sequence[Thing], *, is_whole: bool) -> None:
+def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration], *, is_whole: bool) -> None:
     """Plan again, and refuse to create what is there by now; leave what is as wanted, or is used. Raises ApiError."""
     fresh = Planner(planner.app, planner.stack, planner.options)
     now = fresh.plan(things, is_whole=is_whole)
@@ -306,7 +306,7 @@ def look_again(planner: Planner, plan: Plan, things: Sequence[Thing], *, is_whol
     plan.doomed[:] = [each for each in plan.doomed if str(each.raw["id"]) in left]
 
 
-def find_twins(app: App, plan: Plan) -> None:
+def find_twins(app: App, plan: StackPlan) -> None:
     """Put an error on each thing that was created and whose name someone else's thing has, too."""
     created = [item for item in plan.items if item.result and item.result.action == "created" and item.result.found]
     for words in dict.fromkeys(item.thing.noun.words for item in created):
@@ -339,12 +339,12 @@ def find_twins(app: App, plan: Plan) -> None:
 # What no file declares any more.
 
 
-def prune(app: App, plan: Plan, stack: str, on_done: Callable[[Made], None]) -> None:
+def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]) -> None:
     """Archive, or delete where that is all there is, what the stack has and no file declares.
 
     What somebody has begun to use since the plan was made stays. Raises Signalled.
     """
-    server = Server(app)
+    server = Lists(app)
     try:
         rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
     except ApiError as error:
@@ -400,7 +400,7 @@ def as_doomed(doomed: Doomed) -> Made:
 
 def _step_of(doomed: Doomed) -> ThingStep:
     noun = doomed.noun
-    thing = Thing(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
+    thing = Declaration(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
     return ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
 
 

@@ -30,8 +30,8 @@ from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.output.yamltext import Verbatim, has_hidden
 from qoder_cli.stack.folder import FOLDERS, KINDS, ROOT_FILE, TYPE_OF
+from qoder_cli.stack.lists import Lists
 from qoder_cli.stack.marks import STACK, owner_of
-from qoder_cli.stack.server import Server
 from qoder_cli.stack.things import CREDENTIAL, ENTRY
 
 Raw = dict[str, Any]
@@ -52,7 +52,7 @@ _NO_SECRET = "no server returns it: set this variable"
 _SCOPE = "organization"  # of an environment that says nothing else
 
 
-class Found(NamedTuple):
+class Exportable(NamedTuple):
     """Something that is to be exported."""
 
     noun: Noun
@@ -72,7 +72,7 @@ class Found(NamedTuple):
 class Exported:
     """Something with its files: the first is the one that declares it."""
 
-    found: Found
+    found: Exportable
     path: str
     files: Files = field(default_factory=dict)
 
@@ -94,14 +94,14 @@ class Exported:
 class Chooser:
     """Finds what is to be exported."""
 
-    def __init__(self, app: App, server: Server) -> None:
+    def __init__(self, app: App, server: Lists) -> None:
         self.app, self.server = app, server
 
-    def everything(self) -> list[Found]:
+    def everything(self) -> list[Exportable]:
         """Return all that is alive and that files can declare."""
         return [found for words in KINDS for found in self._of_kind(NOUNS[words])]
 
-    def of_stack(self, stack: str) -> list[Found]:
+    def of_stack(self, stack: str) -> list[Exportable]:
         """Return what carries the mark of a stack. Raises NotFound if nothing does."""
         found = [
             each
@@ -113,7 +113,7 @@ class Chooser:
             raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
         return found
 
-    def named(self, typed: str) -> Found:
+    def named(self, typed: str) -> Exportable:
         """Return what has an id or a name, of whatever kind. Raises UsageError, ApiError."""
         prefix = next((each for each in KINDS_OF_IDS if typed.startswith(each)), None)
         if prefix is not None:
@@ -130,7 +130,7 @@ class Chooser:
         hint = f"did you mean {near[0]!r}?" if near else "give the id or the exact name of one, or --all"
         raise NotFound(f"nothing is named {typed!r}", hint=hint)
 
-    def _of_id(self, typed: str, prefix: str) -> Found:
+    def _of_id(self, typed: str, prefix: str) -> Exportable:
         noun = next((NOUNS[words] for words in KINDS if NOUNS[words].prefix == prefix), None)
         if noun is None:
             kinds = "an agent, a deployment, an environment, a memory store, a skill or a vault"
@@ -143,14 +143,14 @@ class Chooser:
                 f"{noun.called} {typed} is archived, which no file can say; nothing was written",
                 hint="name one that is not",
             )
-        return Found(noun, raw, self.name_of(noun, raw))
+        return Exportable(noun, raw, self.name_of(noun, raw))
 
-    def _of_kind(self, noun: Noun, *, of_mark: bool = False) -> Iterator[Found]:
+    def _of_kind(self, noun: Noun, *, of_mark: bool = False) -> Iterator[Exportable]:
         for raw in self.server.rows(noun):
             if noun.words == "skill" and not skills.is_ours(raw):
                 continue
             if not of_mark or mapping(raw.get("metadata")).get(STACK):
-                yield Found(noun, raw, self.name_of(noun, raw))
+                yield Exportable(noun, raw, self.name_of(noun, raw))
 
     def name_of(self, noun: Noun, raw: Raw) -> str:
         """Return the name of a thing; its id where it has none. Raises ApiError."""
@@ -165,7 +165,7 @@ class Chooser:
 class Exporter:
     """Makes the files of things, and says what they cannot carry."""
 
-    def __init__(self, app: App, chooser: Chooser, chosen: Sequence[Found]) -> None:
+    def __init__(self, app: App, chooser: Chooser, chosen: Sequence[Exportable]) -> None:
         self.app, self.server, self.chooser = app, chooser.server, chooser
         self.notes: list[str] = []  # for the person who exports
         self.broken: list[str] = []  # what cannot be exported at all
@@ -214,7 +214,7 @@ class Exporter:
             fields["credentials"] = credentials
         self._declare(exported, fields)
 
-    def _credential(self, row: Raw, vault: Found) -> Raw | None:
+    def _credential(self, row: Raw, vault: Exportable) -> Raw | None:
         auth = {name: value for name, value in mapping(row.get("auth")).items() if value is not None}
         label = name_of(row) or str(row["id"])
         word = label
@@ -241,7 +241,7 @@ class Exporter:
         credential["metadata"] = _metadata(row)
         return {name: value for name, value in credential.items() if value}
 
-    def _secret(self, word: str, suffix: str, vault: Found) -> Verbatim:
+    def _secret(self, word: str, suffix: str, vault: Exportable) -> Verbatim:
         """Return a variable in place of a secret, each with a name of its own."""
         name = re.sub(r"[^A-Za-z0-9]+", "_", unicodedata.normalize("NFKD", word)).strip("_").upper()
         if not suffix and _VARIABLE.fullmatch(word):
@@ -253,7 +253,7 @@ class Exporter:
             name = f"SECRET_{name}"
         return self._variable(name, vault)
 
-    def _variable(self, name: str, owner: Found) -> Verbatim:
+    def _variable(self, name: str, owner: Exportable) -> Verbatim:
         known = {each.upper() for each in self.variables}
         free, number = name, 1
         if name.upper() in known:
@@ -303,11 +303,11 @@ class Exporter:
         for path in sorted(content, key=lambda each: (each != skills.MAIN, each)):
             exported.files[f"{exported.path}/{path}"] = content[path]
 
-    def _read_skills(self, chosen: Sequence[Found]) -> dict[str, skills.Files]:
+    def _read_skills(self, chosen: Sequence[Exportable]) -> dict[str, skills.Files]:
         """Return the files of skills by id, but for those that cannot be in a folder."""
         named = Counter(each.name for each in chosen)
 
-        def content(each: Found) -> skills.Files | str:
+        def content(each: Exportable) -> skills.Files | str:
             version = skills.newest(each.raw)
             if version is None:
                 return "has no version"
@@ -436,7 +436,7 @@ class Exporter:
 
     # Files.
 
-    def _plain(self, found: Found) -> Raw:
+    def _plain(self, found: Exportable) -> Raw:
         """Return what can be set of a thing, in normal form, without what is empty."""
         created = operation(found.noun, "create")
         assert created is not None  # each kind of a folder has one
@@ -470,7 +470,7 @@ class Exporter:
                 written += f"\n{text_below}\n"
         exported.files[exported.path] = written.encode("utf-8", "replace")
 
-    def _needs_id(self, found: Found) -> bool:
+    def _needs_id(self, found: Exportable) -> bool:
         return len(self.server.named(found.noun, found.name)) > 1
 
 
@@ -529,7 +529,7 @@ def _circles(agents: Sequence[Raw]) -> set[tuple[str, str]]:
     return {(user, used) for user in uses for used in uses[user] if user == used or user in reached(used)}
 
 
-def _paths_of(order: Sequence[Found]) -> Iterator[str]:
+def _paths_of(order: Sequence[Exportable]) -> Iterator[str]:
     """Yield the path of each thing's file: safe on every system, and no two alike on any."""
     taken: set[str] = set()
     for found in order:

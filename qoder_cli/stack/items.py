@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from qoder_cli.nouns.edits.step import Applied, Step
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import Noun
-from qoder_cli.stack.things import Thing
+from qoder_cli.stack.things import Declaration
 
 Raw = dict[str, Any]
 
@@ -22,7 +22,7 @@ class Options(NamedTuple):
     only: tuple[str, ...] = ()
 
 
-class New(str):
+class ToCome(str):
     """Stands for the id or the version of something that does not exist yet."""
 
 
@@ -30,7 +30,7 @@ class New(str):
 class ThingStep(Step):
     """One thing of a folder but a deployment, and what to do about it."""
 
-    thing: Thing
+    thing: Declaration
 
     @property
     def place(self) -> str | None:
@@ -45,7 +45,7 @@ class ThingStep(Step):
 class Item:
     """One thing of the plan: what to do, what it waits for, and what came of it."""
 
-    thing: Thing
+    thing: Declaration
     step: Step
     needs: "list[Item]" = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # for the reader of the plan
@@ -71,7 +71,7 @@ class Doomed(NamedTuple):
 
 
 @dataclass(eq=False)
-class Plan:
+class StackPlan:
     """All that an apply would do."""
 
     items: list[Item]

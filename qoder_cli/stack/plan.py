@@ -17,7 +17,7 @@ from qoder_cli.files import normal
 from qoder_cli.files import skill as skills
 from qoder_cli.files.load import Declared as DeclaredDeployment
 from qoder_cli.files.tree import BadFiles, Path
-from qoder_cli.local.made import LAGS, Making, recent
+from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns import memories
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.forms import form_of, form_with
@@ -27,7 +27,8 @@ from qoder_cli.nouns.secrets import PLACES
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.stack.folder import KINDS, WHAT
-from qoder_cli.stack.items import Doomed, Item, New, Options, Plan, ThingStep
+from qoder_cli.stack.items import Doomed, Item, Options, StackPlan, ThingStep, ToCome
+from qoder_cli.stack.lists import Lists
 from qoder_cli.stack.marks import (
     APPLIED,
     CONTENT,
@@ -42,9 +43,8 @@ from qoder_cli.stack.marks import (
     recorded,
 )
 from qoder_cli.stack.pruning import doomed_by
-from qoder_cli.stack.remarks import Credentials, remarks_of
-from qoder_cli.stack.server import Server
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Ref, Thing, key_of
+from qoder_cli.stack.remarks import KnownCredentials, remarks_of
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, Reference, key_of
 
 Raw = dict[str, Any]
 
@@ -62,22 +62,22 @@ class Planner:
 
     def __init__(self, app: App, stack: str | None, options: Options) -> None:
         self.app, self.stack, self.options = app, stack, options
-        self.server = Server(app)
+        self.server = Lists(app)
         self._items: dict[tuple[str, str], Item] = {}  # by noun and name
         self._files: dict[str, Item] = {}
         self._problems: list[str] = []
         self._unlisted: dict[str, dict[str, list[Raw]]] = {}
 
-    def plan(self, things: Sequence[Thing], *, is_whole: bool) -> Plan:
+    def plan(self, things: Sequence[Declaration], *, is_whole: bool) -> StackPlan:
         """Return the plan for the things, each after those that it needs. Raises BadFiles, ApiError."""
         meant = [thing for thing in things if thing.is_meant]
         self._await_lists(meant)
-        found: dict[Thing, Raw | None] = {thing: self._current(thing) for thing in meant if thing.parent is None}
+        found: dict[Declaration, Raw | None] = {thing: self._current(thing) for thing in meant if thing.parent is None}
         for words in dict.fromkeys(thing.noun.words for thing in meant):
             new = [each.name for each, raw in found.items() if each.noun.words == words and raw is None]
             self._unlisted[words] = self.server.unlisted(NOUNS[words], new)
         items: list[Item] = []
-        by_thing: dict[Thing, Item] = {}
+        by_thing: dict[Declaration, Item] = {}
         for thing in meant:
             if thing.parent is None and found[thing] is None:
                 unlisted = self._unlisted[thing.noun.words].get(thing.name, [])
@@ -100,14 +100,14 @@ class Planner:
         self._adopt_holders(items)
         if self._problems:
             raise BadFiles(list(dict.fromkeys(self._problems)), WHAT)
-        known = Credentials(items)
+        known = KnownCredentials(items)
         for item in items:
             item.remarks += remarks_of(item, known)
         doomed: list[Doomed] = []
         kept: list[Doomed] = []
         if self.options.prune and self.stack and is_whole and not self.options.only:
             doomed, kept = doomed_by(self.server, self.stack, things, items, may_be_most=self.options.prune_all)
-        return Plan(items, doomed, kept)
+        return StackPlan(items, doomed, kept)
 
     def _twice(self, items: Sequence[Item]) -> Iterator[str]:
         first: dict[str, Item] = {}
@@ -121,7 +121,7 @@ class Planner:
 
     # What is there.
 
-    def _await_lists(self, things: Sequence[Thing]) -> None:
+    def _await_lists(self, things: Sequence[Declaration]) -> None:
         """Wait until lists show what this machine has just created, or may have created when it was cut off.
 
         Raises ApiError.
@@ -131,7 +131,7 @@ class Planner:
         notes = [each for each in notes if (each.noun, each.name) in names]
         until = max((each.at for each in notes), default=0.0) + LAGS
 
-        def missing() -> list[Making]:
+        def missing() -> list[Creation]:
             return [each for each in notes if not self._shows(each)]
 
         if not (left := missing()):
@@ -142,9 +142,9 @@ class Planner:
             if not missing() or self.app.clock.now() >= until:
                 return
             self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
-            self.server = Server(self.app)
+            self.server = Lists(self.app)
 
-    def _shows(self, note: Making) -> bool:
+    def _shows(self, note: Creation) -> bool:
         noun, parents = NOUNS[note.noun], filter(None, [note.parent])
         try:
             rows = self.server.rows(noun, *parents)
@@ -160,7 +160,7 @@ class Planner:
             return any(name_of(row) == note.name for row in rows)
         return bool(self.server.named(noun, note.name))
 
-    def _current(self, thing: Thing) -> Raw | None:
+    def _current(self, thing: Declaration) -> Raw | None:
         """Return what the server has of a thing. Raises ApiError."""
         noun = thing.noun
         if thing.id:
@@ -173,7 +173,7 @@ class Planner:
             return self._uploaded(thing)
         return self._only(thing, self.server.named(noun, thing.name))
 
-    def _only(self, thing: Thing, rows: Sequence[Raw]) -> Raw | None:
+    def _only(self, thing: Declaration, rows: Sequence[Raw]) -> Raw | None:
         """Return the only one of a name, or gather the problem."""
         if len(rows) > 1 and self.stack:
             ours = [row for row in rows if owner_of(thing.noun, row, thing.name) == self.stack]
@@ -185,7 +185,7 @@ class Planner:
             )
         return rows[0] if rows else None
 
-    def _uploaded(self, thing: Thing) -> Raw | None:
+    def _uploaded(self, thing: Declaration) -> Raw | None:
         """Return the file that was uploaded before, if it is still there."""
         wanted = content_digest(thing.content)
         for row in self.server.rows(thing.noun):
@@ -195,37 +195,37 @@ class Planner:
                 return row
         return None
 
-    def _needed(self, ref: Ref) -> Item | None:
+    def _needed(self, ref: Reference) -> Item | None:
         if ref.noun == FILE:
             return self._files.get(ref.path)
         return self._items.get((ref.noun, ref.name))
 
     # What is referred to.
 
-    def _known(self, thing: Thing, ref: Ref) -> tuple[str, Any]:
+    def _known(self, thing: Declaration, ref: Reference) -> tuple[str, Any]:
         """Return the id of what is referred to, and its version if that is to be pinned."""
         item = self._needed(ref)
         if item is not None:
             raw = item.result.found.raw if item.result and item.result.found else item.current
             is_open = item.result is None and item.step.is_open
             if raw is None:
-                return New(f"{item.thing.name} (new)"), ref.version or (New("new") if ref.pins else None)
+                return ToCome(f"{item.thing.name} (new)"), ref.version or (ToCome("new") if ref.pins else None)
             version = skills.newest(raw) if ref.noun == "skill" else raw.get("version")
             if is_open:
-                version = New("new")
+                version = ToCome("new")
             return str(raw["id"]), ref.version or version
         if ref.path:
-            return New(ref.path), None  # a problem that was gathered
+            return ToCome(ref.path), None  # a problem that was gathered
         rows = self.server.named(NOUNS[ref.noun], ref.name)
         if len(rows) != 1:
             self._problems.append(thing.problem(self._why_not(ref, rows), ref.at, ref.line))
-            return New(ref.name), None
+            return ToCome(ref.name), None
         version = None
         if self.options.repin and ref.pins:
             version = skills.newest(rows[0]) if ref.noun == "skill" else rows[0].get("version")
         return str(rows[0]["id"]), ref.version or version
 
-    def _why_not(self, ref: Ref, rows: Sequence[Raw]) -> str:
+    def _why_not(self, ref: Reference, rows: Sequence[Raw]) -> str:
         noun = NOUNS[ref.noun]
         if rows:
             ids = few([str(row["id"]) for row in rows], _LISTED)
@@ -251,7 +251,7 @@ class Planner:
                     version = pinned
             pin: Raw = {"type": ref.pins, named: id}
             if version is not None:
-                pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, New) else version
+                pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, ToCome) else version
             elif ref.at == ("agent",):
                 _put(fields, ref.at, id)  # a new deployment pins the latest
                 continue
@@ -447,7 +447,7 @@ class Planner:
             item.details.append("its secret cannot be compared, and was not sent (--send-secrets sends it)")
         return step
 
-    def _same_credential(self, thing: Thing, rows: Sequence[Raw]) -> Raw | None:
+    def _same_credential(self, thing: Declaration, rows: Sequence[Raw]) -> Raw | None:
         """Return the credential for the same variable or server, or of the same name."""
         auth = mapping(thing.fields.get("auth"))
         place = PLACES.get(str(auth.get("type")), "auth.mcp_server_url")
@@ -503,7 +503,7 @@ def _form_of(noun: Noun) -> Form:
 def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
     from qoder_cli.nouns.edits.difference import differing
 
-    if isinstance(wanted, New):
+    if isinstance(wanted, ToCome):
         return True
     return not any(differing(form, form.normal({name: wanted}), {name: there}))
 
@@ -536,7 +536,7 @@ def _without_secrets(auth: Mapping[str, Any]) -> Raw:
     return {name: value for name, value in auth.items() if name not in _SECRET_FIELDS}
 
 
-def refuse_adoption(plan: Plan, options: Options, stack: str | None) -> None:
+def refuse_adoption(plan: StackPlan, options: Options, stack: str | None) -> None:
     """Have every step fail that takes over what this stack did not make, unless that is wanted."""
     for item in plan.items:
         if item.is_adopted and not options.adopt and item.step.error is None:
@@ -546,7 +546,7 @@ def refuse_adoption(plan: Plan, options: Options, stack: str | None) -> None:
             )
 
 
-def blocked(plan: Plan) -> QoderError | None:
+def blocked(plan: StackPlan) -> QoderError | None:
     """Return the error of the worst thing that cannot be done; None if all can."""
     from qoder_cli.base.errors import first_by_rank
 

@@ -11,7 +11,7 @@ from qoder_cli.stack.things import CREDENTIAL
 Raw = dict[str, Any]
 
 
-class Credentials:
+class KnownCredentials:
     """The agents of a folder, and the MCP servers for which each of its vaults has a credential."""
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -22,7 +22,7 @@ class Credentials:
                 self.servers[each.thing.parent.name].add(found_at(each.thing.fields, "auth.mcp_server_url"))
 
 
-def remarks_of(item: Item, known: Credentials) -> Iterator[str]:
+def remarks_of(item: Item, known: KnownCredentials) -> Iterator[str]:
     """Yield what a reader of the plan should know of a thing that is created or changed."""
     if item.thing.noun.words == "deploy" and item.thing.paused is None and item.current is not None:
         reason = mapping(item.current.get("paused_reason"))
@@ -55,7 +55,7 @@ def _asking(tool: Raw) -> Iterator[str]:
             yield str(config.get("name"))
 
 
-def _without_credentials(item: Item, known: Credentials) -> Iterator[str]:
+def _without_credentials(item: Item, known: KnownCredentials) -> Iterator[str]:
     """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
     named = [ref.name for ref in item.thing.refs if ref.noun == "agent" and ref.at == ("agent",)]
     agent = known.agents.get(named[0]) if named else None

@@ -8,13 +8,13 @@ from qoder_cli.base.model import mapping
 from qoder_cli.nouns.table import operation
 from qoder_cli.output.screen import inert
 from qoder_cli.stack.applying import kind_of
-from qoder_cli.stack.items import Doomed, Item, Plan
+from qoder_cli.stack.items import Doomed, Item, StackPlan
 from qoder_cli.stack.marks import APPLIED
 
 _FIRES = 3  # times of a new schedule that are shown
 
 
-def in_words(plan: Plan) -> str:
+def in_words(plan: StackPlan) -> str:
     """Return how much there is to do: `3 to create, 2 to change, 14 unchanged`."""
     new = sum(item.step.is_open and item.current is None for item in plan.items)
     changed = sum(item.step.is_open and item.current is not None for item in plan.items)
@@ -24,7 +24,7 @@ def in_words(plan: Plan) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to do"
 
 
-def show_plan(app: App, plan: Plan, *, verbose: bool) -> None:
+def show_plan(app: App, plan: StackPlan, *, verbose: bool) -> None:
     """Show a line for each thing, and under a change its fields."""
     if app.progress.is_quiet:
         return
@@ -87,7 +87,7 @@ def _lines(app: App, item: Item) -> Iterator[str]:
     yield from map(inert, item.remarks)
 
 
-def as_markdown(app: App, plan: Plan) -> str:
+def as_markdown(app: App, plan: StackPlan) -> str:
     """Return the plan as a comment for a merge request. What is not ours in it cannot be markup."""
     lines = [f"**qoder**: {in_words(plan)}", ""]
     shown = [item for item in plan.items if item.step.is_open or item.step.error or item.remarks]

@@ -31,7 +31,7 @@ _STAND_IN = "0"  # of an id, while fields are checked
 _SERVERS = "created_at"  # what only an object of the API has
 
 
-class Ref(NamedTuple):
+class Reference(NamedTuple):
     """A place that needs the id of something: by a name, or by the path of a file."""
 
     at: Path  # of the id; where `pins`, of the object with the id and the version
@@ -44,7 +44,7 @@ class Ref(NamedTuple):
 
 
 @dataclass(eq=False, repr=False)
-class Thing:
+class Declaration:
     """Something that a file declares."""
 
     noun: Noun
@@ -52,11 +52,11 @@ class Thing:
     line: int
     name: str
     fields: Raw = field(default_factory=dict)  # of a create body; a place of `refs` holds a stand-in
-    refs: list[Ref] = field(default_factory=list)
+    refs: list[Reference] = field(default_factory=list)
     id: str | None = None
     paused: bool | None = None  # of a deployment
     secret_places: frozenset[str] = frozenset()
-    parent: "Thing | None" = None  # the vault of a credential, the store of an entry
+    parent: "Declaration | None" = None  # the vault of a credential, the store of an entry
     content: Mapping[str, bytes] = field(default_factory=dict)  # of a skill, or of one file
     is_meant: bool = True  # else only something that is meant refers to it
 
@@ -73,7 +73,7 @@ class Thing:
         return Problem(text, line=line or self.line, path=path).located(self.file)
 
 
-def key_of(thing: Thing) -> str:
+def key_of(thing: Declaration) -> str:
     """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
     if thing.noun.words == FILE:
         return f"{content_digest(thing.content)} {thing.name}"
@@ -81,16 +81,16 @@ def key_of(thing: Thing) -> str:
 
 
 @dataclass
-class Declared:
+class Declarations:
     """All that the files of a folder declare, in an order in which it can be made."""
 
-    things: list[Thing]
+    things: list[Declaration]
     warnings: list[str]
 
 
-def load(folder: Folder, env: Mapping[str, str], kinds: Sequence[str] = ()) -> Declared:
+def load(folder: Folder, env: Mapping[str, str], kinds: Sequence[str] = ()) -> Declarations:
     """Return what the files declare; `kinds` are all that is meant, if not all. Raises BadFiles with every problem."""
-    loader = _Loader(env, os.path.realpath(folder.root), list(folder.problems))
+    loader = _Declarer(env, os.path.realpath(folder.root), list(folder.problems))
     for source in folder.sources:
         loader.take(source, is_meant=not kinds or source.kind in kinds)
     loader.follow()
@@ -98,17 +98,17 @@ def load(folder: Folder, env: Mapping[str, str], kinds: Sequence[str] = ()) -> D
     things = loader.in_order()
     if loader.problems:
         raise BadFiles(loader.problems, WHAT)
-    return Declared(things, loader.warnings)
+    return Declarations(things, loader.warnings)
 
 
 @dataclass
-class _Loader:
+class _Declarer:
     env: Mapping[str, str]
     root: str
     problems: list[str]
-    things: list[Thing] = field(default_factory=list)
+    things: list[Declaration] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    by_file: dict[str, list[Thing]] = field(default_factory=dict)  # by the real path
+    by_file: dict[str, list[Declaration]] = field(default_factory=dict)  # by the real path
 
     def take(self, source: Source, *, is_meant: bool = True) -> None:
         """Read a file, or a skill's folder, and keep what it declares."""
@@ -132,15 +132,15 @@ class _Loader:
         self.things += found
         self.problems += [each.located(source.path) for each in sorted(problems, key=lambda each: each.line)]
 
-    def _skill(self, path: str) -> Thing:
+    def _skill(self, path: str) -> Declaration:
         try:
             files = skills.read(path)
             name = skills.name_in(files, path)
         except UsageError as error:
             raise Problem(error.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")) from None
-        return Thing(NOUNS["skill"], path, 0, name, {"display_title": name}, content=files)
+        return Declaration(NOUNS["skill"], path, 0, name, {"display_title": name}, content=files)
 
-    def _of_document(self, document: Document, source: Source, problems: list[Problem]) -> Iterator[Thing]:
+    def _of_document(self, document: Document, source: Source, problems: list[Problem]) -> Iterator[Declaration]:
         noun, written = NOUNS[source.kind], document.node
         if not isinstance(written.content, dict):
             problems.append(Problem(f"must be the fields of the {noun.called}", line=written.line))
@@ -153,7 +153,7 @@ class _Loader:
             problems.append(Problem(f"must be {TYPE_OF[noun.words]} here", line=node.line, path=("type",)))
         if document.text is not None:
             self._put_text(noun, fields, document, problems)
-        thing = Thing(noun, source.path, written.line, "", id=_text_of(fields.pop("id", None)))
+        thing = Declaration(noun, source.path, written.line, "", id=_text_of(fields.pop("id", None)))
         inner = fields.pop("credentials", None) if noun.words == "vault" else None
         if noun.words == "deploy":
             paused = fields.pop("paused", None)
@@ -187,7 +187,7 @@ class _Loader:
                 if not text.strip():
                     self.warnings.append(f"{below}: is empty, which no memory can be; left out")
                     continue
-                yield Thing(NOUNS[ENTRY], below, 0, path, {"path": path, "content": text}, parent=thing)
+                yield Declaration(NOUNS[ENTRY], below, 0, path, {"path": path, "content": text}, parent=thing)
 
     def _put_text(self, noun: Noun, fields: Raw, document: Document, problems: list[Problem]) -> None:
         name = _BELOW.get(noun.words)
@@ -201,7 +201,9 @@ class _Loader:
             problems.append(Problem(what, line=document.text_line, path=(both[0],)))
         fields[name] = document.text
 
-    def _credentials(self, vault: Thing, inner: Any, node: Node, problems: list[Problem]) -> Iterator[Thing]:
+    def _credentials(
+        self, vault: Declaration, inner: Any, node: Node, problems: list[Problem]
+    ) -> Iterator[Declaration]:
         noun, written = NOUNS[CREDENTIAL], node.child("credentials")
         if inner is None or written is None:
             return
@@ -220,7 +222,7 @@ class _Loader:
             name = _text_of(fields.get("display_name")) or _text_of(auth.get("secret_name"))
             name = name or _text_of(auth.get("mcp_server_url")) or f"credential {number + 1}"
             places = frozenset(_all_filled(each, ()))
-            yield Thing(noun, vault.file, each.line, name, fields, secret_places=places, parent=vault)
+            yield Declaration(noun, vault.file, each.line, name, fields, secret_places=places, parent=vault)
 
     def _warn_of_secrets(self, file: str, written: Node, filled: Node) -> None:
         """Warn of secrets in plain text: never by showing them."""
@@ -239,7 +241,7 @@ class _Loader:
             thing.refs = [self._followed(thing, ref) for ref in thing.refs]
             number += 1
 
-    def _followed(self, thing: Thing, ref: Ref) -> Ref:
+    def _followed(self, thing: Declaration, ref: Reference) -> Reference:
         if not ref.path:
             return ref
         folder = os.path.dirname(thing.file)
@@ -265,7 +267,7 @@ class _Loader:
             self.problems.append(thing.problem(what, where, ref.line))
         return ref._replace(path=path)
 
-    def _take_file(self, thing: Thing, ref: Ref, path: str, identity: str) -> None:
+    def _take_file(self, thing: Declaration, ref: Reference, path: str, identity: str) -> None:
         if identity in self.by_file:
             return
         try:
@@ -274,13 +276,13 @@ class _Loader:
         except UsageError as error:
             self.problems.append(thing.problem(error.message, ref.at, ref.line))
             return
-        file = Thing(NOUNS[FILE], path, 0, name, content={name: content}, is_meant=thing.is_meant)
+        file = Declaration(NOUNS[FILE], path, 0, name, content={name: content}, is_meant=thing.is_meant)
         self.by_file[identity] = [file]
         self.things.append(file)
 
     def check_names(self) -> None:
         """Gather what is declared twice, unless ids tell which is which; then no name does."""
-        first: dict[tuple[Any, ...], Thing] = {}
+        first: dict[tuple[Any, ...], Declaration] = {}
         doubled: set[tuple[str, str]] = set()
         for thing in self.things:
             if thing.noun.words == FILE:
@@ -298,12 +300,12 @@ class _Loader:
                     what = f"two {NOUNS[ref.noun].plural} here are named {ref.name!r}; write the id of one"
                     self.problems.append(thing.problem(what, ref.at, ref.line))
 
-    def in_order(self) -> list[Thing]:
+    def in_order(self) -> list[Declaration]:
         """Return the things, each after those that it needs, or gather the cycle."""
         known = {(each.noun.words, each.name): each for each in self.things if each.parent is None}
         files = {each.file: each for each in self.things if each.noun.words == FILE}
         ranks = {words: rank for rank, words in enumerate(_ORDER)}
-        graph: dict[Thing, list[Thing]] = {}
+        graph: dict[Declaration, list[Declaration]] = {}
         for thing in sorted(self.things, key=lambda each: ranks[each.noun.words]):
             needed = [
                 files.get(ref.path) if ref.noun == FILE else known.get((ref.noun, ref.name)) for ref in thing.refs
@@ -317,13 +319,13 @@ class _Loader:
             self.problems.append(cycle[0].problem(f"needs itself: {names}"))
             return self.things
         # Kinds together, as far as what they need allows.
-        depth: dict[Thing, int] = {}
+        depth: dict[Declaration, int] = {}
         for thing in order:
             depth[thing] = max((depth[each] + 1 for each in graph[thing]), default=0)
         return sorted(order, key=lambda each: (ranks[each.noun.words], depth[each]))
 
 
-def _refs_of(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Ref]:
+def _refs_of(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Reference]:
     """Yield what fields refer to, and put stand-ins there."""
     if noun.words == "deploy":
         yield from _refs_of_deployment(fields, node, problems)
@@ -331,7 +333,7 @@ def _refs_of(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> It
         yield from _refs_of_agent(fields, node)
 
 
-def _refs_of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Ref]:
+def _refs_of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Reference]:
     for short, whole in normal.NAMED.items():
         if short in fields:
             if whole in fields:
@@ -356,7 +358,7 @@ def _refs_of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Ite
             del each["path"]
             each.setdefault("type", kind)
             each[name] = NOUNS[of].prefix + _STAND_IN
-            yield Ref(("resources", number, name), of, path=path, line=line)
+            yield Reference(("resources", number, name), of, path=path, line=line)
         elif each.get("type") == "memory_store":
             yield from _plain(each, "memory_store_id", "memory", ("resources", number, "memory_store_id"), node)
 
@@ -365,7 +367,7 @@ def _is_of_stores(path: str) -> bool:
     return os.path.basename(os.path.dirname(path)) == "memory_stores"
 
 
-def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Ref]:
+def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Reference]:
     used: Any = fields.get("skills")
     for number in range(len(used) if isinstance(used, list) else 0):
         each = used[number]
@@ -389,7 +391,7 @@ def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Ref]:
         yield from _pinned(agents, number, "agent", at, _node_at(node, at), "agent")
 
 
-def _pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type: str) -> Iterator[Ref]:
+def _pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type: str) -> Iterator[Reference]:
     """Yield the reference to an agent at one version, if it is none by id."""
     value = holder[key]
     version = None
@@ -408,7 +410,7 @@ def _pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type:
     yield _ref(at, noun, word, version, type, node.line if node else 0)
 
 
-def _plain(holder: Any, key: Any, noun: str, at: Path, node: Node) -> Iterator[Ref]:
+def _plain(holder: Any, key: Any, noun: str, at: Path, node: Node) -> Iterator[Reference]:
     """Yield the reference by name or path at a place, if there is one."""
     value, prefix = holder[key] if not isinstance(holder, dict) else holder.get(key), NOUNS[noun].prefix
     if isinstance(value, str) and value and not value.startswith(prefix) and not names_token(value):
@@ -417,10 +419,10 @@ def _plain(holder: Any, key: Any, noun: str, at: Path, node: Node) -> Iterator[R
         yield _ref(at, noun, value, None, "", found.line if found else node.line)
 
 
-def _ref(at: Path, noun: str, word: str, version: int | None, pins: str, line: int) -> Ref:
+def _ref(at: Path, noun: str, word: str, version: int | None, pins: str, line: int) -> Reference:
     if word.startswith(("./", "../")):
-        return Ref(at, noun, path=word, version=version, pins=pins, line=line)
-    return Ref(at, noun, name=word, version=version, pins=pins, line=line)
+        return Reference(at, noun, path=word, version=version, pins=pins, line=line)
+    return Reference(at, noun, name=word, version=version, pins=pins, line=line)
 
 
 def _number(version: Any) -> int | None:
