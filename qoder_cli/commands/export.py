@@ -35,13 +35,13 @@ def export(
     from qoder_cli.nouns.files import prepare_folder
     from qoder_cli.stack.export import Chooser, Exporter, put_root, write
     from qoder_cli.stack.folder import STACK_NAME
-    from qoder_cli.stack.lists import Lists
+    from qoder_cli.stack.lists import ServerLists
 
     if bool(names) + everything + (stack is not None) != 1:
         raise UsageError("say what to export: names or ids, --all, or --stack NAME", hint="list them: qoder agent list")
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
-    chooser = Chooser(app, Lists(app))
+    chooser = Chooser(app, ServerLists(app))
     if stack is not None:
         chosen = chooser.of_stack(stack)
     else:

@@ -24,12 +24,12 @@ _WITH_EXPONENT = re.compile(r"(-?[0-9]+)(\.[0-9]+)?[eE]([-+]?)([0-9]+)")
 _BEYOND_JSON = re.compile("[\u2028\u2029\ufeff\ufffe\uffff]")  # YAML does not take them as they are
 
 
-class Verbatim(str):
+class Unquoted(str):
     """A text that is written as it is, without quotes; `comment` stands behind it."""
 
     comment: str
 
-    def __new__(cls, text: str, comment: str = "") -> "Verbatim":
+    def __new__(cls, text: str, comment: str = "") -> "Unquoted":
         made = super().__new__(cls, text)
         made.comment = comment
         return made
@@ -57,7 +57,7 @@ def entry(head: str, value: Any, indent: int = 0, *, spell: Spell = str) -> Iter
         else:
             yield pad + head
         yield from inner
-    elif isinstance(value, Verbatim):
+    elif isinstance(value, Unquoted):
         yield f"{pad}{head} {value}  {value.comment}".rstrip()
     elif isinstance(value, str) and _is_block(value):
         yield f"{pad}{head} |" + ("" if value.endswith("\n") else "-")

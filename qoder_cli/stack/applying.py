@@ -27,7 +27,7 @@ from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, operation, path_of
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep
-from qoder_cli.stack.lists import Lists
+from qoder_cli.stack.lists import ServerLists
 from qoder_cli.stack.marks import add_marks
 from qoder_cli.stack.plan import Planner
 from qoder_cli.stack.pruning import name_in_stack, used_elsewhere
@@ -344,7 +344,7 @@ def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]
 
     What somebody has begun to use since the plan was made stays. Raises Signalled.
     """
-    server = Lists(app)
+    server = ServerLists(app)
     try:
         rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
     except ApiError as error:

@@ -28,9 +28,9 @@ from qoder_cli.nouns.files import safe_name
 from qoder_cli.nouns.parts import RESERVED, VARIABLES
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
-from qoder_cli.output.yamltext import Verbatim, has_hidden
+from qoder_cli.output.yamltext import Unquoted, has_hidden
 from qoder_cli.stack.folder import FOLDERS, KINDS, ROOT_FILE, TYPE_OF
-from qoder_cli.stack.lists import Lists
+from qoder_cli.stack.lists import ServerLists
 from qoder_cli.stack.marks import STACK, owner_of
 from qoder_cli.stack.things import CREDENTIAL, ENTRY
 
@@ -94,7 +94,7 @@ class Exported:
 class Chooser:
     """Finds what is to be exported."""
 
-    def __init__(self, app: App, server: Lists) -> None:
+    def __init__(self, app: App, server: ServerLists) -> None:
         self.app, self.server = app, server
 
     def everything(self) -> list[Exportable]:
@@ -241,7 +241,7 @@ class Exporter:
         credential["metadata"] = _metadata(row)
         return {name: value for name, value in credential.items() if value}
 
-    def _secret(self, word: str, suffix: str, vault: Exportable) -> Verbatim:
+    def _secret(self, word: str, suffix: str, vault: Exportable) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own."""
         name = re.sub(r"[^A-Za-z0-9]+", "_", unicodedata.normalize("NFKD", word)).strip("_").upper()
         if not suffix and _VARIABLE.fullmatch(word):
@@ -253,7 +253,7 @@ class Exporter:
             name = f"SECRET_{name}"
         return self._variable(name, vault)
 
-    def _variable(self, name: str, owner: Exportable) -> Verbatim:
+    def _variable(self, name: str, owner: Exportable) -> Unquoted:
         known = {each.upper() for each in self.variables}
         free, number = name, 1
         if name.upper() in known:
@@ -263,7 +263,7 @@ class Exporter:
             number += 1
             free = f"{name}_{number}"
         self.variables.append(free)
-        return Verbatim(f"${{{free}}}", comment(_NO_SECRET))
+        return Unquoted(f"${{{free}}}", comment(_NO_SECRET))
 
     def _store(self, exported: Exported) -> None:
         found = exported.found
@@ -388,7 +388,7 @@ class Exporter:
             return resource
         named = self._named("memory", id, exported)
         others = {key: value for key, value in resource.items() if key not in ("type", "memory_store_id")}
-        if isinstance(named, Verbatim):
+        if isinstance(named, Unquoted):
             return {"path": named, **others}
         return {"type": "memory_store", "memory_store_id": named or id, **others}
 
@@ -399,7 +399,7 @@ class Exporter:
         noun = NOUNS[words]
         if id in self.exported and id not in self.doubled:
             path = f"../{self.exported[id].path}"
-            return Verbatim(path) if not _NOT_OF_A_PATH.search(path) else Verbatim(_quoted(path))
+            return Unquoted(path) if not _NOT_OF_A_PATH.search(path) else Unquoted(_quoted(path))
         raw = self.server.of_id(noun, id)
         if raw is None:
             self.notes.append(
@@ -476,11 +476,11 @@ class Exporter:
 
 def _at_version(pin: Raw, named: str | None, version: Any, newest: Any) -> Any:
     """Return a reference to something at a version."""
-    if named is None or (version is None and isinstance(named, Verbatim)):
+    if named is None or (version is None and isinstance(named, Unquoted)):
         return pin  # a path would pin the newest
     if version is None or str(version) == str(newest):
         return named
-    return {"path" if isinstance(named, Verbatim) else "name": named, "version": version}
+    return {"path" if isinstance(named, Unquoted) else "name": named, "version": version}
 
 
 def _metadata(raw: Raw) -> Raw:

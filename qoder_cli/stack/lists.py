@@ -17,7 +17,7 @@ from qoder_cli.nouns.taken import holders
 Raw = dict[str, Any]
 
 
-class Lists:
+class ServerLists:
     """The lists of a server, read when they are needed. What is not in one may be created, or is pruned."""
 
     def __init__(self, app: App) -> None:

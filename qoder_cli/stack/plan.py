@@ -28,7 +28,7 @@ from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.stack.folder import KINDS, WHAT
 from qoder_cli.stack.items import Doomed, Item, Options, StackPlan, ThingStep, ToCome
-from qoder_cli.stack.lists import Lists
+from qoder_cli.stack.lists import ServerLists
 from qoder_cli.stack.marks import (
     APPLIED,
     CONTENT,
@@ -62,7 +62,7 @@ class Planner:
 
     def __init__(self, app: App, stack: str | None, options: Options) -> None:
         self.app, self.stack, self.options = app, stack, options
-        self.server = Lists(app)
+        self.server = ServerLists(app)
         self._items: dict[tuple[str, str], Item] = {}  # by noun and name
         self._files: dict[str, Item] = {}
         self._problems: list[str] = []
@@ -142,7 +142,7 @@ class Planner:
             if not missing() or self.app.clock.now() >= until:
                 return
             self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
-            self.server = Lists(self.app)
+            self.server = ServerLists(self.app)
 
     def _shows(self, note: Creation) -> bool:
         noun, parents = NOUNS[note.noun], filter(None, [note.parent])

@@ -10,7 +10,7 @@ from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun
 from qoder_cli.stack.folder import KINDS
 from qoder_cli.stack.items import Doomed, Item
-from qoder_cli.stack.lists import Lists
+from qoder_cli.stack.lists import ServerLists
 from qoder_cli.stack.marks import STACK, owner_of
 from qoder_cli.stack.things import Declaration
 
@@ -20,7 +20,7 @@ _LISTED = 10  # things that an error lists
 
 
 def doomed_by(
-    server: Lists, stack: str, things: Sequence[Declaration], items: Sequence[Item], *, may_be_most: bool
+    server: ServerLists, stack: str, things: Sequence[Declaration], items: Sequence[Item], *, may_be_most: bool
 ) -> tuple[list[Doomed], list[Doomed]]:
     """Return what no file declares any more: what goes, and what is still used. Raises Rejected, ApiError."""
     declared = {(thing.noun.words, thing.name) for thing in things}
