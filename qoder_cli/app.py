@@ -99,6 +99,7 @@ class App:
     flags: Flags = field(default_factory=Flags)
     tracked: Tracked = field(default_factory=Tracked)
     replies: Replies = field(default_factory=Replies)
+    shared_keys: list[Any] = field(default_factory=list)  # the one keys.record.KeyStore, once it is open
     shortened: set[str] = field(default_factory=set)  # ids that were remembered because a table showed them so
 
     def __post_init__(self) -> None:
@@ -266,6 +267,8 @@ class App:
         write_error(error, self.err, self.flags.output)
 
     def close(self) -> None:
+        for keys in self.shared_keys:
+            keys.close()
         if "client" in self.__dict__:
             self.client.close()
         if "store" in self.__dict__:

@@ -15,13 +15,27 @@ from qoder_cli.settings.config import PROFILE_VARIABLE, own_server, profile_name
 from qoder_cli.settings.configfile import KEYS, ConfigFile, change, load, locate
 from qoder_cli.settings.values import mask, origin, read_base_url, read_region, read_workspace
 
+
+def _read_keys(text: str, *, source: str) -> str:
+    """Return a store of keys as it is saved. Raises UsageError, also for a password, which the shell would keep."""
+    from qoder_cli.keys.opening import REQUIRED, checked
+    from qoder_cli.keys.postgres import passwords
+
+    name = checked(text.strip().removeprefix(f"{REQUIRED}:"), source=source)
+    if passwords(name):
+        why = f"{source}: passwords cannot be passed as arguments: they would end up in your shell history"
+        raise UsageError(why, hint="put it into ~/.pgpass, or set PGPASSWORD")
+    return text.strip()
+
+
 # How a value on the command line is checked and spelled: a token is never one.
 _READERS: dict[str, Callable[..., str]] = {
     "region": read_region,
     "base_url": read_base_url,
     "workspace_id": read_workspace,
+    "keys": _read_keys,
 }
-_KEYS = "region, base_url, workspace_id, token; or profiles.NAME.KEY."
+_KEYS = "region, base_url, workspace_id, keys, token; or profiles.NAME.KEY."
 _KEY = argument("KEY", _KEYS, values.one_of("key"))
 _KEY_TO_SET = argument("KEY", _KEYS.replace(", token", ""), values.one_of("setting"))
 _VALUE = argument("VALUE", "The new value.", values.value_of_key, default=None)
@@ -151,6 +165,10 @@ def _address(app: App, typed: str, file: ConfigFile) -> tuple[str, str]:
 def _shown(key: str, value: str) -> str:
     if key == "token":
         return mask(value)
+    if key == "keys":
+        from qoder_cli.keys.opening import shown
+
+        return shown(value)
     return without_tokens(value)
 
 

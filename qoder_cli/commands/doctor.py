@@ -10,12 +10,17 @@ from qoder_cli.doctor import Finding
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
-def doctor(app: App, offline: bool = flag("--offline", "Skip checks that contact the server.")) -> None:
+_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): writes keys, and removes them.")
+
+
+def doctor(
+    app: App, offline: bool = flag("--offline", "Skip checks that contact the server."), probe: bool = _PROBE
+) -> None:
     """Check your setup and suggest fixes.
 
     Checks the config file, which token and server are used and why, the
     connection, clock, proxy, certificates, local state, and other programs
-    named qoder. Changes nothing; shows no secrets. Piped: check, status (ok,
+    named qoder. Changes nothing without --probe; shows no secrets. Piped: check, status (ok,
     warning or failed), found, fix. Exits 0 if there are only warnings,
     otherwise with the code of the first failed check (2, 4 or 7).
 
@@ -27,7 +32,7 @@ def doctor(app: App, offline: bool = flag("--offline", "Skip checks that contact
 
     findings = [
         replace(each, found=by_shape(each.found), fix=each.fix and by_shape(each.fix))  # no token, wherever it was
-        for each in _findings(app, offline=offline)
+        for each in _findings(app, offline=offline, probe=probe)
     ]
     _show(app, findings)
     errors = [each.error for each in findings if each.status == "failed"]
@@ -37,7 +42,7 @@ def doctor(app: App, offline: bool = flag("--offline", "Skip checks that contact
         raise errors[0]
 
 
-def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
+def _findings(app: App, *, offline: bool, probe: bool) -> Iterator[Finding]:
     from qoder_cli.doctor import checks
 
     env = app.env
@@ -51,6 +56,8 @@ def _findings(app: App, *, offline: bool) -> Iterator[Finding]:
             with app.progress.waiting(f"contacting {settings.host}", leaving="nothing is changed"):
                 answers = list(checks.server(app, settings))
             yield from answers
+            if settings.keys is not None:
+                yield checks.shared_keys(app, settings, probe=probe)
     yield from checks.memory(app, settings)
     yield checks.on_path(env)
 

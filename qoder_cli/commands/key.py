@@ -1,18 +1,102 @@
-"""`qoder key`: the keys under which this machine has started runs (`deploy run --idempotency-key`)."""
+"""`qoder key`: the keys under which runs were started (`deploy run --idempotency-key`), here or on all machines."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NotFound, Rejected, UsageError
 from qoder_cli.base.ids import check_key
-from qoder_cli.cli.options import YES, argument, confirmed
+from qoder_cli.base.times import utc_text
+from qoder_cli.cli.options import YES, Text, argument, confirmed, option
+from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.local.store import Entry
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
+if TYPE_CHECKING:
+    from qoder_cli.keys.record import Found, KeyStore
+
 _LISTED = 5  # runs that a warning names
-_KEY = argument("KEY", "An idempotency key that was used on this machine.")
+_KEY = argument("KEY", "An idempotency key that was used.")
+_COLUMNS = ("key", "state", "deployment", "run", "adopted", "since")
+_STORE = option("--store", "STORE", "memory (default), or postgresql://HOST/DATABASE.", default="memory")
+_NAME = "qoder-keys"
+_FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agent, and change nothing in it by hand."
+
+
+def init(app: App, store: Text = _STORE) -> None:
+    """Make a store of idempotency keys that machines share.
+
+    Makes a memory store in this account, or the table in a PostgreSQL
+    database, tests that it refuses what it must refuse, and prints what to
+    set on each machine. Run it once: two stores would be two sets of keys.
+    Exits 6 if the store cannot keep keys. See `qoder help many-machines`.
+
+    Examples:
+      qoder key init
+      qoder key init --store postgresql://qoder@db.example.com/ci"""
+    from qoder_cli.keys import selftest
+    from qoder_cli.keys.opening import checked, opened
+
+    name = str(store)
+    if name != "memory":
+        name = checked(name, source="--store")
+        keys = opened(app, name)
+        app.shared_keys.append(keys)
+        create = getattr(keys, "create", None)
+        if create is not None:
+            create()
+    else:
+        from qoder_cli.nouns.edits.create import creating
+        from qoder_cli.nouns.table import NOUNS
+
+        app.progress.note(f"creating the memory store {_NAME} {app.client.settings.whereabouts}")
+        body = {"name": _NAME, "description": _FOR_AGENTS}
+        name = creating(app, NOUNS["memory"], body).deliver().id
+        keys = opened(app, name)
+        app.progress.note("a memory store keeps this promise if the service decides its writes in one place")
+    selftest.check(keys)
+    line = f"QODER_KEYS={keys.shown}" if keys.shown == name else "QODER_KEYS=THE_URL_ABOVE"
+    app.progress.note(f"set it on every machine: {line}")
+    app.output.record({"store": keys.shown, "variable": line, "tested": True}, id=keys.shown)
+
+
+def list_(app: App, viewing: Viewing) -> None:
+    """List the idempotency keys that were used.
+
+    Lists those of this machine, or with a shared store (QODER_KEYS) those of
+    all. State: claimed (nothing was sent yet), sending (a run may have been
+    started), started.
+
+    Examples:
+      qoder key list"""
+    view = View(app, viewing, _COLUMNS)
+    view.show(lambda: app.output.records(_rows(app), id="key"))
+
+
+def get(app: App, key: str = _KEY) -> None:
+    """Show what is known of an idempotency key.
+
+    Exits 5 if it was not used: on this machine, or with a shared store
+    (QODER_KEYS) on any.
+
+    Examples:
+      qoder key get nightly-2026-06-14"""
+    check_key(key, app.keep_secrets())
+    keys = _shared(app)
+    if keys is None:
+        entries = [entry for entry in app.store.of_key(key, host=app.settings.host) if not entry.nothing]
+        if not entries:
+            raise _not_used(app, key)
+        fields = _row(entries[-1])
+    else:
+        found = keys.read(_name(app, key))
+        if found is None:
+            raise _not_used(app, key, keys)
+        fields = _shared_row(found)
+    app.output.record(fields, id=key)
 
 
 def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
@@ -20,25 +104,106 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
 
     Use it when `deploy run` exits 9 for a key, and you have checked that the
     deployment's runs include none of yours. It changes only what this machine
-    remembers: nothing is sent, and no run is stopped. Asks first; scripts need
-    --yes. Exits 5 if the key was not used here, 6 while a command uses it.
+    remembers, and the shared store, if there is one (QODER_KEYS): no run is
+    stopped. Asks first; scripts need --yes. Exits 5 if the key was not used,
+    6 while a command uses it.
 
     Examples:
       qoder key free nightly-2026-06-14 --yes"""
     check_key(key, app.keep_secrets())
     host = app.settings.host
+    keys = _shared(app)
     with _to_itself(app, key):
         entries = app.store.of_key(key, host=host)
-        if not entries:
-            why = f"the key {key!r} was not used on this machine (for {host})"
-            raise NotFound(why, hint="use it: a key that was not used is free")
+        found = keys and keys.read(_name(app, key))
+        if not entries and not found:
+            raise _not_used(app, key, keys)
         _warn_of_runs(app, entries)
+        if found:
+            _warn_of_shared(app, found)
         _confirm(app, f"Free the key {key}? `deploy run` can start another run under it.", yes=yes)
-        app.store.free_key(key, host=host)
-        _check_written(app, f"the key {key!r} was not freed")
-    newest = entries[-1]
-    fields: Fields = {"key": key, "deployment": newest.attempt.deployment, "run": newest.run, "freed": True}
+        if keys and found:
+            _free_shared(keys, found)
+        if entries:
+            app.store.free_key(key, host=host)
+            _check_written(app, f"the key {key!r} was not freed")
+    if found:
+        fields: Fields = {"key": key, "deployment": found.record.deployment, "run": found.record.run, "freed": True}
+    else:
+        newest = entries[-1]
+        fields = {"key": key, "deployment": newest.attempt.deployment, "run": newest.run, "freed": True}
     app.output.record(fields, id=key)
+
+
+def _shared(app: App) -> "KeyStore | None":
+    """Return the store that machines share; None where none is set up. Raises UsageError, AuthError."""
+    if app.settings.keys is None:
+        return None
+    from qoder_cli.keys.opening import shared_store
+
+    keys = shared_store(app)
+    app.shared_keys.append(keys)
+    return keys
+
+
+def _name(app: App, key: str) -> str:
+    from qoder_cli.keys.record import name_of
+
+    return name_of(app.settings.host, app.settings.workspace_id, key)
+
+
+def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
+    where = f"in {keys.shown}" if keys else "on this machine"
+    why = f"the key {key!r} was not used {where} (for {app.settings.host})"
+    return NotFound(why, hint="use it: a key that was not used is free")
+
+
+def _rows(app: App) -> list[Fields]:
+    keys, host, workspace = _shared(app), app.settings.host, app.settings.workspace_id
+    if keys is not None:
+        ours = [each for each in keys.entries() if (each.record.host, each.record.workspace) == (host, workspace)]
+        return [_shared_row(found) for found in sorted(ours, key=lambda found: found.record.at, reverse=True)]
+    newest: dict[str, Entry] = {}
+    for entry in app.store.entries(host):
+        if entry.attempt.key and not entry.nothing:
+            newest[entry.attempt.key] = entry
+    return [_row(entry) for entry in reversed(newest.values())]
+
+
+def _row(entry: Entry) -> Fields:
+    attempt, state = entry.attempt, "started" if entry.run else "sending"
+    since = utc_text(datetime.fromtimestamp(attempt.at, UTC))
+    return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since)
+
+
+def _shared_row(found: "Found") -> Fields:
+    record = found.record
+    return _fields(record.key, record.state, record.deployment, record.run, record.adopted, record.at)
+
+
+def _fields(*values: object) -> Fields:
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _warn_of_shared(app: App, found: "Found") -> None:
+    record = found.record
+    if record.run:
+        app.progress.warn(f"it started run {record.run}")
+    elif record.state == "sending":
+        app.progress.warn(f"a command on some machine has been starting a run under it since {record.at}")
+
+
+def _free_shared(keys: "KeyStore", found: "Found") -> None:
+    """Free the key in the store, as it was read. Raises Rejected if it has changed since, QoderError."""
+    from qoder_cli.keys.record import Lost
+
+    try:
+        is_freed = keys.free(found)
+    except Lost:
+        is_freed = False
+    if not is_freed and keys.read(found.record.name) is not None:
+        why = f"the key {found.record.key!r} was not freed: a command uses it, or the store was not reached"
+        raise Rejected(why, hint="to see how it is now: qoder key get KEY")
 
 
 def forget_newest(app: App, *, yes: bool) -> None:
@@ -102,4 +267,4 @@ def _check_written(app: App, so: str) -> None:
         raise UsageError(f"{so}: {app.store.path} cannot be written", hint="to see why", next=app.command("doctor"))
 
 
-COMMANDS = {"free": free}
+COMMANDS = {"init": init, "list": list_, "get": get, "free": free}

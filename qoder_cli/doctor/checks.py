@@ -109,6 +109,24 @@ def _whence(winner: str, places: list[str]) -> str:
     return f"{source} (overrides {' and '.join(others)})" if others else source
 
 
+def shared_keys(app: App, settings: Settings, *, probe: bool) -> Finding:
+    """Check the store of keys that machines share; with `probe`, that it refuses what it must refuse."""
+    from qoder_cli.keys.opening import shared_store
+    from qoder_cli.keys.record import name_of
+    from qoder_cli.keys.selftest import check
+
+    try:
+        keys = shared_store(app)
+        app.shared_keys.append(keys)
+        if probe:
+            check(keys)
+            return Finding("keys", f"{keys.shown}, shared by machines; it refuses what it must")
+        keys.read(name_of(settings.host, settings.workspace_id, ""))
+    except (UsageError, ApiError) as error:
+        return broken("keys", error)
+    return Finding("keys", f"{keys.shown}, shared by machines (to test it: qoder doctor --probe)")
+
+
 def memory(app: App, settings: Settings | None) -> Iterator[Finding]:
     """Check the state folder and its store: access, and starts never confirmed."""
     try:

@@ -80,6 +80,7 @@ TOPICS = {
 PAGES = {
     "recipes": "from a token to a nightly deployment; many runs at once; retries",
     "ci": "jobs for GitHub and GitLab",
+    "many-machines": "one idempotency key, one run, on every machine",
     "approvals": "what to do when the agent asks",
     "sessions": "talk with an agent, with or without a deployment",
     "files": "deployments in a repository",
@@ -102,6 +103,7 @@ QODER_BASE_URL  API base URL
 QODER_MANAGED_BASE_URL  API base URL, if QODER_BASE_URL is not set
 QODER_REGION  region (global or cn), if no URL is set
 QODER_WORKSPACE_ID  workspace id to send
+QODER_KEYS  store of idempotency keys that machines share: memstore_… or postgresql://…; required:STORE insists
 QODER_CONFIG  config file, instead of the default (qoder config path)
 QODER_STATE_DIR  folder for local state: the runs that were started, and the names and ids that were seen
 STATE_DIRECTORY  the same, as systemd sets it for a service, if QODER_STATE_DIR is not set

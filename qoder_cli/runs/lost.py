@@ -25,7 +25,8 @@ It stays unknown (OutcomeUnknown) where
 
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
@@ -42,16 +43,32 @@ ADOPT_WITHIN = 120.0  # seconds between an attempt and the run that it started
 NOT_STARTED_AFTER = 600.0  # seconds; after this long with no possible run listed, an attempt counts so
 _NAMED = 5  # runs that an error lists
 
+
+class Others(NamedTuple):
+    """What is known of other machines' triggers: by default nothing."""
+
+    named: Callable[[], Collection[str]] = lambda: ()  # runs that responses to them named
+    check: Callable[[Run], None] = lambda run: None  # raises OutcomeUnknown for a run that may be one of theirs
+
+
+NO_OTHERS = Others()
 Attempts = Callable[[], Sequence[Attempt]]
 
 
-def look_for_run(client: Client, store: Store, attempts: Attempts, *, thoroughly: bool) -> Run | None:
+def look_for_run(
+    client: Client,
+    store: Store,
+    attempts: Attempts,
+    *,
+    thoroughly: bool,
+    others: Others = NO_OTHERS,
+) -> Run | None:
     """Return the run that one of several attempts at a trigger started, claimed for it.
 
     If `thoroughly`, None means that the list shows that nothing was started; otherwise only that nothing shows yet.
     Raises OutcomeUnknown if a run may be ours but need not be, or if the list cannot be read back; Signalled.
     """
-    search = _Search(client, store, attempts)
+    search = _Search(client, store, attempts, others)
     looks: tuple[float, ...] = (*RUN_LIST_LOOKS, *THOROUGH_LOOKS) if thoroughly else RUN_LIST_LOOKS
     began = client.clock.monotonic()
     for look in looks:
@@ -86,10 +103,11 @@ def _may_have_started(attempt: Attempt, created: float) -> bool:
 class _Search:
     """What several looks at the run list have shown. A run that was listed once may be ours."""
 
-    def __init__(self, client: Client, store: Store, attempts: Attempts) -> None:
+    def __init__(self, client: Client, store: Store, attempts: Attempts, others: Others) -> None:
         self._client = client
         self._store = store
         self._attempts = attempts
+        self._others = others
         self._shown: dict[str, Run] = {}
         self._problem: ApiError | None = None
         self._gap: str | None = None  # why the newest look rules nothing out
@@ -151,6 +169,7 @@ class _Search:
             raise OutcomeUnknown(why)
         [run] = ours
         self._check_rivals(run)
+        self._others.check(run)
         created = self._created(run) or 0.0  # it is ours by its time
         may_have = [attempt for attempt in self._attempts() if _may_have_started(attempt, created)]
         if not self._store.claim(may_have[-1], run.id):  # the newest of them
@@ -174,7 +193,11 @@ class _Search:
             is_earlier = created is not None and created < since
             return not (is_earlier or is_another or run.is_scheduled)
 
-        return [run for run in self._shown.values() if is_possible(run)]
+        possible = [run for run in self._shown.values() if is_possible(run)]
+        if len(possible) > 1:
+            named = self._others.named()
+            possible = [run for run in possible if run.id not in named]
+        return possible
 
     def _is_ours(self, run: Run, owners: dict[str, Entry]) -> bool:
         is_manual = text(mapping(run.raw.get("trigger_context")).get("type")) == "manual"

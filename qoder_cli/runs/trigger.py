@@ -29,8 +29,10 @@ from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.http.write import Journal, Meaning, Recovery, Write
 from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import (
+    NO_OTHERS,
     RUN_LIST_LOOKS,
     THOROUGH_LOOKS,
+    Others,
     age,
     dated,
     hint_to_end_doubt,
@@ -55,18 +57,22 @@ class Order(NamedTuple):
     on_lost: OnLost = "adopt"
     options: tuple[str, ...] = ()
     typed: str = ""
+    until_completed: bool = False  # a run that failed frees its key; only with a shared store
 
 
 class Trigger:
-    """One run to start, once. `run` is set as soon as it is known."""
+    """One run to start, once. `run` is set as soon as it is known.
 
-    def __init__(self, app: App, order: Order, *, pace: Pace | None = None) -> None:
+    With `others`, several machines share the key (`shared`): what may have acted is never sent again.
+    """
+
+    def __init__(self, app: App, order: Order, *, pace: Pace | None = None, others: Others | None = None) -> None:
         recovery = Recovery(
             self.doubt,
             settle=self._settle,
             already=self._already,
             resend_after=self._resend_after,
-            can_rule_out=True,
+            can_rule_out=others is None,
             nothing="not started",
             absent="no new run is listed",
         )
@@ -75,6 +81,7 @@ class Trigger:
         self.run: Run | None = None
         self._app = app
         self._order = order
+        self._others = others
         self._key = order.key or str(uuid.uuid4())
         self._first_under_key: Attempt | None = None  # of an earlier command
         self._open_under_key: list[Attempt] = []  # of earlier commands, oldest first
@@ -93,9 +100,12 @@ class Trigger:
         `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
-            if (run := self._started_before()) is not None:
-                return run
-            return self.write.send().value
+            return self._start()
+
+    def _start(self) -> Run:
+        if (run := self._started_before()) is not None:
+            return run
+        return self.write.send().value
 
     # The write.
 
@@ -182,7 +192,7 @@ class Trigger:
 
     def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
         """Return the seconds to wait before sending again; None if the list does not rule out a run."""
-        if meaning is Meaning.DOUBTFUL or resends == TRIGGER_RESENDS:
+        if self._others is not None or meaning is Meaning.DOUBTFUL or resends == TRIGGER_RESENDS:
             return None
         if meaning is Meaning.LOST:
             return 0.0 if self._order.on_lost == "resend" else None
@@ -194,7 +204,8 @@ class Trigger:
 
     def _find(self, *, thoroughly: bool) -> Run | None:
         """Look for the run of any open attempt under this key."""
-        run = look_for_run(self._app.client, self._app.store, self._attempts, thoroughly=thoroughly)
+        others = self._others or NO_OTHERS
+        run = look_for_run(self._app.client, self._app.store, self._attempts, thoroughly=thoroughly, others=others)
         if run is not None:
             run = replace(run, adopted=True)
             self._hear_of(run)

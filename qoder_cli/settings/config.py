@@ -35,6 +35,7 @@ BASE_URL_VARIABLES = ("QODER_BASE_URL", "QODER_MANAGED_BASE_URL")
 SERVER_VARIABLES = (*BASE_URL_VARIABLES, "QODER_REGION")
 WORKSPACE_VARIABLE = "QODER_WORKSPACE_ID"
 PROFILE_VARIABLE = "QODER_PROFILE"
+KEYS_VARIABLE = "QODER_KEYS"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,6 +60,7 @@ class Settings:
     token_source: str | None = None
     account: Account | None = None  # whose key is exchanged for a token, if there is no other
     workspace_id: str | None = None
+    keys: Found | None = None  # where idempotency keys are kept, as written; None for this machine
     request_timeout: float | None = None
     sandbox: bool = False
     read_only: bool = False
@@ -133,6 +135,11 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     if saved := file.profiles.get(name, {}).get("workspace_id"):
         given[file.key(name, "workspace_id")] = saved
     workspace = next((read_workspace(text, source=key) for key, text in given.items() if text is not None), None)
+    keys = None  # a variable counts beside --profile, too: what is shared must not silently become this machine's
+    if env.get(KEYS_VARIABLE):
+        keys = Found(env[KEYS_VARIABLE], KEYS_VARIABLE)
+    elif saved := file.profile(name).get("keys"):
+        keys = Found(saved, file.key(name, "keys"))
     advice = ""
     account = None
     if token is None and has_account:
@@ -153,6 +160,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         token_source=account.source if account else getattr(token, "source", None),
         account=account,
         workspace_id=workspace,
+        keys=keys,
         request_timeout=_request_timeout(flags),
         sandbox=sandbox is not None,
         read_only=is_on(env, "QODER_READ_ONLY"),

@@ -18,7 +18,7 @@ from qoder_cli.base.tokens import is_token, names_token
 from qoder_cli.settings.seal import refuse_outside
 
 DEFAULT_PROFILE = "default"
-SETTINGS = ("region", "base_url", "workspace_id")
+SETTINGS = ("region", "base_url", "workspace_id", "keys")
 KEYS = ("token", *SETTINGS)
 _CHOICE = "default_profile"  # the key that names the profile to use where nothing else does
 LONGEST_WAIT = 5.0  # seconds for another's change, which takes milliseconds

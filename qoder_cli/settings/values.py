@@ -14,6 +14,8 @@ from qoder_cli.output.screen import Format
 
 # The choices of options of `deploy run`.
 OnLost = Literal["adopt", "resend", "fail"]  # when the response to the trigger is lost
+KeyUntil = Literal["started", "completed"]  # how long a key stands for its run
+Keys = Literal["required"]  # whether a key needs a store that machines share
 OnSkip = Literal["fail", "ok"]  # when the run is skipped
 OnLeave = Literal["detach", "cancel"]  # when a wait ends before its run
 OnAsk = Literal["stop", "wait", "prompt"]  # when the agent waits for an answer

@@ -31,7 +31,7 @@ HINTED = {
     "qoder --version": ["-V"],
     "qoder help": ["docs"],
     "qoder auth status": ["status"],
-    "did you mean 'qoder deploy list' or 'qoder run list' or 'qoder session list' or 'qoder config list'?": ["list"],
+    "'qoder session list' or 'qoder key list' or 'qoder config list'?": ["list"],
     "'qoder run list'": ["ls", "get runs"],
     "'qoder run get'": ["show", "describe run drun_1"],
     "the noun comes first: 'qoder run wait'": ["wait drun_1"],

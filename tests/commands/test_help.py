@@ -261,7 +261,7 @@ READ_ELSEWHERE = {"XDG_STATE_HOME", "PATHEXT"}
 # Capitals with a _ between them that name no variable.
 NO_VARIABLES = {"MADE_BY", "O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "NO_HEARTBEAT", "PC_VDISABLE", "GITHUB_TOKEN"}
 # Read by the official SDK only; the sandbox sets them for it.
-NO_VARIABLES |= {"QODER_FORWARD_BASE_URL", "QODER_KEYS"}
+NO_VARIABLES |= {"QODER_FORWARD_BASE_URL"}
 
 
 def read_from(env: ast.expr) -> bool:

@@ -21,6 +21,7 @@ _NOT_HERE = re.compile(r"[|<>$;&]|^qoder sandbox|--install|session chat|auth log
 
 NOT_PLAYED = {
     "auth login": "asks a person for a token",
+    "key init": "writes keys at once, to see which are refused",
     "sandbox": "serves until it is stopped",
     "session chat": "talks with a person at a terminal",
 }
@@ -39,6 +40,7 @@ BEFORE = {
     "run cancel": "qoder deploy run dep_ask --json",
     "deploy unpause": "qoder deploy pause nightly-report --json",
     "env work heartbeat": "qoder env work ack workers work_demo --json",
+    "key get": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
     "key free": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
 }
 # Lines that end well with another code than 0.

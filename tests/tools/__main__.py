@@ -9,7 +9,7 @@ from typing import Any
 from tests.tools.playing import play_tool
 
 TOOLS = (
-    *("matrix", "many", "answers", "objects", "servers", "proxy", "steps", "spellings", "stack", "pruned"),
+    *("matrix", "many", "answers", "objects", "servers", "proxy", "steps", "spellings", "stack", "pruned", "keys"),
     *("compare", "mutations", "generate", "pages", "pictures"),
 )
 

@@ -26,6 +26,7 @@ ROOMS = (
     "deployments",
     "sessions",
     "files",
+    "keys",
     "nouns",
     "app",
     "http",

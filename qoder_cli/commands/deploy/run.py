@@ -9,7 +9,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled, UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
-from qoder_cli.settings.values import OnLeave, OnLost, OnSkip
+from qoder_cli.settings.values import Keys, KeyUntil, OnLeave, OnLost, OnSkip
 
 if TYPE_CHECKING:
     from qoder_cli.base.model import Run
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PARALLEL = 8  # runs started at a time
 
 _KEY = option("--idempotency-key", "KEY", "Never start a second run under this key.")
+_KEYS = "required: refuse a key unless a store is set up that machines share (QODER_KEYS)."
+_UNTIL = "With a shared store: one run whatever becomes of it (started), or until one has not failed (completed)."
 _LOST = "If the response is lost: look for the run and adopt it; look, then resend; or exit 9 at once (fail)."
 _IF_IDLE = flag("--if-idle", "Don't start a run while another run of this deployment is running (checked, not locked).")
 _SKIP = "Exit code for a skipped run: 3 (fail) or 0 (ok)."
@@ -36,6 +38,8 @@ def run(
     require_satisfied: bool = options.REQUIRE_SATISFIED,
     interval: Text = options.INTERVAL,
     idempotency_key: Text = _KEY,
+    keys: Keys | None = option("--keys", None, _KEYS),
+    key_until: KeyUntil = option("--key-until", None, _UNTIL, default="started"),
     on_lost: OnLost = option("--on-lost", None, _LOST, default="adopt"),
     if_idle: bool = _IF_IDLE,
     on_skip: OnSkip = option("--on-skip", None, _SKIP, default="fail"),
@@ -82,7 +86,17 @@ def run(
     as_list = is_list(deployments)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     key = None if idempotency_key is None else ids.check_key(idempotency_key, app.keep_secrets(app.settings.token))
-    order = Order("", key, on_lost, tuple(options_typed(ctx, without=_NOT_REPEATED)))
+    if key is not None and (keys == "required" or app.settings.keys is not None):
+        from qoder_cli.keys.opening import check_shared
+
+        check_shared(app, is_required=keys == "required")
+    elif keys is not None:
+        raise UsageError("--keys only works with --idempotency-key", hint="add --idempotency-key KEY")
+    if key_until == "completed" and (key is None or app.settings.keys is None):
+        why = "--key-until completed needs --idempotency-key, and a store of keys that machines share"
+        raise UsageError(why, hint="to make one: qoder key init; more: qoder help many-machines")
+    words = tuple(options_typed(ctx, without=_NOT_REPEATED))
+    order = Order("", key, on_lost, words, until_completed=key_until == "completed")
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
         from qoder_cli.runs.fleet.many import orders_for
@@ -143,7 +157,12 @@ def _started(app: App, order: "Order") -> "Run":
 
     what = ids.called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
-    trigger = Trigger(app, order)
+    if order.key is None or app.settings.keys is None:
+        trigger = Trigger(app, order)
+    else:
+        from qoder_cli.runs.shared import shared_trigger
+
+        trigger = shared_trigger(app, order)
     try:
         run = trigger.start()
     except Signalled as signalled:

@@ -1,0 +1,1 @@
+"""Idempotency keys that several machines share: the protocol, and the stores that it is spoken with."""

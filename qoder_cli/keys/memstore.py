@@ -1,0 +1,143 @@
+"""Keys in a memory store of the same account: `keys/<sha256>` each (help/pages/api.md#memory).
+
+A path that is taken and a stale `content_sha256` are refused with 409. So is every write to an archived store: what a
+refusal means is only known by reading back.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from qoder_cli.base.errors import ApiError, AuthError, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import mapping, text
+from qoder_cli.http.answers import Pending, answer_to
+from qoder_cli.http.client import Client
+from qoder_cli.http.write import Meaning, meaning_of
+from qoder_cli.keys.record import FOLDER, Found, Lost, Record, StoreAway, away, found_of
+from qoder_cli.nouns.memories import sha256_of
+
+_VIEW = {"view": "full"}
+_GONE = (404, 409)
+
+
+class MemoryKeys:
+    """Keys in the memory store with this id."""
+
+    def __init__(self, client: Client, id: str) -> None:
+        self._client = client
+        self._path = f"/memory_stores/{segment(id)}/memories"
+        self._id = id
+        self._known: dict[str, str] = {}  # ids of memories, by the name of their key
+
+    @property
+    def shown(self) -> str:
+        return self._id
+
+    def take(self, record: Record) -> Found | None:
+        body = {"path": f"{FOLDER}{record.name}", "content": record.content}
+        answer = self._write(record, lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
+        if answer is None:
+            return None
+        return self._put(record, answer)
+
+    def move(self, found: Found, record: Record) -> Found | None:
+        path = f"{self._path}/{segment(found.id)}"
+        body = {"content": record.content, "content_sha256": sha256_of(found.content)}
+        answer = self._write(record, lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=_GONE)
+        if answer is None:
+            return None
+        return self._put(record, {**answer, "id": found.id})
+
+    def free(self, found: Found) -> bool:
+        path, params = f"{self._path}/{segment(found.id)}", {"expected_content_sha256": sha256_of(found.content)}
+        answer = self._write(
+            found.record, lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False
+        )
+        self._known.pop(found.record.name, None)
+        return answer is not None
+
+    def read(self, name: str) -> Found | None:
+        with self._usable():
+            if id := self._known.get(name):
+                with suppress(NotFound):
+                    return self._found(self._client.get(f"{self._path}/{segment(id)}", _VIEW, fresh=True))
+                del self._known[name]
+            query = {"path_prefix": f"{FOLDER}{name}", "limit": 100}
+            for row in self._rows(query):
+                if row.get("path") == f"{FOLDER}{name}":
+                    found = self._whole(row)
+                    if found is not None:
+                        self._known[name] = found.id
+                        return found
+            return None
+
+    def entries(self) -> list[Found]:
+        with self._usable():
+            rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW})
+            return [found for row in rows if (found := self._whole(row)) is not None]
+
+    def close(self) -> None:
+        """Do nothing: the client is another's."""
+
+    def _rows(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        pages = self._client.pages(self._path, query, fresh=True)
+        rows = [mapping(row) for page in pages for row in page["data"]]
+        return [row for row in rows if row.get("type") in (None, "memory") and text(row.get("id"))]
+
+    def _whole(self, row: dict[str, Any]) -> Found | None:
+        """Return what a row of a list stands for; None if it is gone."""
+        if not text(row.get("content")):
+            try:
+                row = mapping(self._client.get(f"{self._path}/{segment(str(row['id']))}", _VIEW, fresh=True))
+            except NotFound:
+                return None
+        return self._found(row)
+
+    def _found(self, raw: Any) -> Found:
+        raw = mapping(raw)
+        return found_of(str(raw.get("id")), str(raw.get("content")), where=f"{raw.get('path')} in {self._id}")
+
+    def _write(
+        self, record: Record, prepare: Callable[[], Pending], *, gone: tuple[int, ...] = (409,), reads: bool = True
+    ) -> dict[str, Any] | None:
+        """Return the answer to a write, None if it was refused. Raises Lost, ApiError."""
+
+        def once() -> dict[str, Any] | None:
+            try:
+                answer = answer_to(prepare().start())
+                if reads:
+                    return mapping(self._client.understand(answer))
+                self._client.accept(answer)
+                return {}
+            except AuthError:
+                raise
+            except ApiError as error:
+                if meaning_of(error) is Meaning.NOTHING:
+                    raise  # it is sent again
+                if error.http_status in gone:
+                    return None
+                if meaning_of(error) is Meaning.REFUSED:
+                    raise away(self.shown, error) from error
+                raise Lost from error
+
+        with self._usable():
+            return self._client.patiently(once)
+
+    def _put(self, record: Record, raw: dict[str, Any]) -> Found:
+        """Return what an answer says was written. Raises Lost if it says something else."""
+        id = text(raw.get("id"))
+        if id is None or raw.get("content_sha256") != sha256_of(record.content):
+            raise Lost
+        self._known[record.name] = id
+        return Found(id, record, record.content)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Put errors of the server into the words of the store; those of the token are told as they are."""
+        try:
+            yield
+        except (AuthError, StoreAway):
+            raise
+        except ApiError as error:
+            raise away(self.shown, error) from error

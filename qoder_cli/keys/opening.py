@@ -1,0 +1,73 @@
+"""The store of keys that the settings name: `QODER_KEYS`, or `keys` in the profile."""
+
+import re
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.tokens import without_tokens
+from qoder_cli.keys.record import KeyStore
+from qoder_cli.settings.config import KEYS_VARIABLE, Found
+
+REQUIRED = "required"
+_MEMORY_STORE = r"memstore_[A-Za-z0-9._~-]+"
+_HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABASE; to make one: qoder key init"
+
+
+def is_required(setting: Found | None) -> bool:
+    """Return whether the setting itself refuses to fall back to this machine: `required:STORE`."""
+    return setting is not None and setting.value.partition(":")[0] == REQUIRED
+
+
+def named(setting: Found | None) -> str:
+    """Return the store that a setting names; empty for this machine. Raises UsageError, never repeating it."""
+    if setting is None:
+        return ""
+    name = setting.value.strip()
+    if is_required(setting):
+        name = name.partition(":")[2].strip()
+    return checked(name, source=setting.source)
+
+
+def checked(name: str, *, source: str) -> str:
+    """Return the name of a shared store. Raises UsageError, never repeating it: it may hold a password."""
+    if re.fullmatch(_MEMORY_STORE, name) or re.match(r"postgres(ql)?://[^\s]+\Z", name):
+        return name
+    why = "names no store of keys" if not name else "is not a store of keys"
+    raise UsageError(f"{source} {why}; nothing was sent", hint=_HINT)
+
+
+def shared_store(app: App) -> KeyStore:
+    """Return the store that the settings name. Raises UsageError, AuthError."""
+    assert app.settings.keys is not None
+    return opened(app, named(app.settings.keys))
+
+
+def opened(app: App, name: str) -> KeyStore:
+    """Return the store of this name. Raises UsageError without psycopg, AuthError."""
+    if re.fullmatch(_MEMORY_STORE, name):
+        from qoder_cli.keys.memstore import MemoryKeys
+
+        return MemoryKeys(app.client, name)
+    from qoder_cli.keys.postgres import PostgresKeys, passwords
+
+    app.keep_secrets(name, *passwords(name))
+    return PostgresKeys(name, read_only=app.settings.read_only)
+
+
+def check_shared(app: App, *, is_required: bool) -> None:
+    """Raise UsageError unless the store that the settings name is one, or none is named and none is required."""
+    if app.settings.keys is None and is_required:
+        raise UsageError(
+            f"--keys required: neither {KEYS_VARIABLE} nor the profile names a store of keys; nothing was sent",
+            hint="to make one: qoder key init; more: qoder help many-machines",
+        )
+    named(app.settings.keys)
+
+
+def shown(value: str) -> str:
+    """Return a setting without the password that it may have."""
+    from qoder_cli.keys.postgres import without_password
+
+    if "://" not in value:
+        return without_tokens(value)
+    return without_password(value.removeprefix(f"{REQUIRED}:"))

@@ -1,0 +1,202 @@
+"""The protocol of a shared key, without a store, a clock or a network: it says what is to be done, and is told.
+
+    claimed   taken, and nothing was sent. Whoever finds it unchanged for 10 s may take it over: the other's next step
+              is then refused, without a clock and without an expiry
+    sending   its owner alone may start a run, once. Unchanged for 180 s it is abandoned; nobody ever sends under it
+              again, but the one run that can only be its own may be adopted
+    started   its run is the answer
+
+Each step is one write that the store refuses unless what was read is still there. A write that was refused or lost is
+settled by reading: our own uuid means that it was done. That may be repeated at will, unlike a trigger. What frees a
+key is only the certainty that nothing was started. `tests/unit/test_keys.py` explores every history of two commands.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from qoder_cli.keys.record import Found, Record
+
+STALE_CLAIM = 10.0  # seconds of our own that a claim is unchanged until it is taken over
+ABANDONED = 180.0  # the same of one that is sending
+MOST_TRIES = 12  # writes that were refused or lost before a command gives up; it has sent nothing then
+_LAST_TRIES = 3  # the same once the trigger was sent
+
+
+class Take(NamedTuple):
+    """Keep this, where nothing is. Told: Found, or None if it was refused or lost."""
+
+    record: Record
+
+
+class Move(NamedTuple):
+    """Put this in the place of what was found. Told: Found, or None if it was refused or lost."""
+
+    found: Found
+    record: Record
+
+
+class Free(NamedTuple):
+    """Remove what was found. Told: whether that is certain."""
+
+    found: Found
+
+
+class Read(NamedTuple):
+    """Read what is kept. Told: Found, or None."""
+
+
+class Watch(NamedTuple):
+    """Read again until it has changed, or for so many seconds. Told: what was read last."""
+
+    found: Found
+    seconds: float
+
+
+class Trigger(NamedTuple):
+    """Start a run, once. Told: Started, NOTHING or UNKNOWN."""
+
+    found: Found
+
+
+class Look(NamedTuple):
+    """Look for the run of an abandoned trigger, narrowly. Told: Started, or None."""
+
+    found: Found
+
+
+class HasFailed(NamedTuple):
+    """Look how the run ended. Told: whether it failed, or never started, for certain and for good."""
+
+    found: Found
+
+
+Step = Take | Move | Free | Read | Watch | Trigger | Look | HasFailed
+
+
+class Started(NamedTuple):
+    """A run, and whether it is only taken for ours, because the list shows no other."""
+
+    run: str
+    adopted: bool = False
+
+
+NOTHING, UNKNOWN = "nothing was started", "a run may have been started"
+
+
+class Verdict(NamedTuple):
+    """How it ended, and what the store says as far as we know.
+
+    answered      the key's run was known, or was adopted: nothing was sent
+    triggered     the trigger was sent: it is told elsewhere what came of it. `noted` says whether the store knows
+    other         the key belongs to another deployment
+    abandoned     another command may have started a run under the key
+    busy          the store did not let us, or others were always faster; nothing was sent
+    """
+
+    how: Literal["answered", "triggered", "other", "abandoned", "busy"]
+    found: Found | None = None
+    noted: bool = True
+
+
+Steps = Generator[Step, Any, Verdict]
+
+
+def start_once(mine: Record, *, until_completed: bool = False, most_tries: int = MOST_TRIES) -> Steps:
+    """Yield the steps by which a command starts a run under a key, or learns which run was started.
+
+    `mine` is the claim of this command. With `until_completed`, a run that failed frees its key.
+    """
+    found: Found | None = None
+    tries = 0
+    while True:
+        if tries > most_tries:
+            return Verdict("busy", found)
+        if found is None:
+            found = (yield Take(mine)) or (yield Read())
+            tries += 1
+            continue
+        there = found.record
+        if there.deployment != mine.deployment:
+            return Verdict("other", found)
+        if there.state == "started":
+            if not until_completed or there.adopted or not (yield HasFailed(found)):
+                return Verdict("answered", found)
+            found = (yield Move(found, mine)) or (yield Read())
+        elif there.owner == mine.owner and there.state == "claimed":
+            found = (yield Move(found, mine._replace(state="sending"))) or (yield Read())
+        elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
+            return (yield from _trigger(found))
+        elif there.state == "claimed":
+            seen = yield Watch(found, STALE_CLAIM)
+            if seen != found:
+                found = seen
+                continue
+            found = (yield Move(found, mine)) or (yield Read())
+        else:
+            seen = yield Watch(found, ABANDONED)
+            if seen != found:
+                found = seen
+                continue
+            run = yield Look(found)
+            if run is None:
+                return Verdict("abandoned", found)
+            moved = yield Move(found, _started(found.record, mine.owner, run))
+            if moved is not None:
+                return Verdict("answered", moved)
+            found = yield Read()
+        tries += 1
+
+
+def _trigger(found: Found) -> Steps:
+    """Start a run, and write down what is known of it."""
+    told = yield Trigger(found)
+    if isinstance(told, Started):
+        return (yield from _note(found, told))
+    if told == NOTHING:
+        return (yield from _free(found))
+    return Verdict("triggered", found)
+
+
+def _note(found: Found, run: Started) -> Steps:
+    """Write down the run of a trigger that was ours. It stands whatever comes of this."""
+    ours = _started(found.record, found.record.owner, run)
+    now: Found | None = found
+    for _ in range(_LAST_TRIES):
+        assert now is not None
+        moved = yield Move(now, ours)
+        if moved is not None:
+            return Verdict("triggered", moved)
+        now = yield Read()
+        if now is not None and now.record.run == run.run:
+            return Verdict("triggered", now)
+        # A run that was named by the response counts more than one that somebody adopted meanwhile.
+        is_guess = now is not None and now.record.state == "started" and now.record.adopted and not run.adopted
+        if now != found and not is_guess:
+            return Verdict("triggered", now, noted=False)
+    return Verdict("triggered", now, noted=False)
+
+
+def _free(found: Found) -> Steps:
+    """Free the key of a trigger that certainly started nothing."""
+    for _ in range(_LAST_TRIES):
+        if (yield Free(found)):
+            return Verdict("triggered")
+        if (yield Read()) != found:
+            return Verdict("triggered")
+    return Verdict("triggered", found, noted=False)
+
+
+def _started(claim: Record, owner: str, run: Started) -> Record:
+    return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
+
+
+def why_not_adopted(run: str, claim: Record, others: Sequence[Record]) -> str | None:
+    """Return why a listed run is not adopted for a claim, or None: it may be that of another key."""
+    for other in others:
+        if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
+            continue
+        if other.run == run:
+            return f"run {run} is that of the key {other.key!r}"
+        if other.state == "sending":
+            return f"run {run} may be it, or may be that of the key {other.key!r}"
+    return None

@@ -1,0 +1,132 @@
+"""What a shared store keeps of one idempotency key, and what every store can do with it.
+
+A store is one small interface: take, move by compare-and-set, read, list, free. Writes must be decided in one place; a
+read may be old. A write of which nobody knows whether it was done raises Lost, and may still be done at any later time.
+"""
+
+import math
+from contextlib import suppress
+from hashlib import sha256
+from typing import Literal, NamedTuple, Protocol, cast, get_args
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import QoderError, Unavailable
+from qoder_cli.base.model import mapping, text
+
+FOLDER = "keys/"
+State = Literal["claimed", "sending", "started"]
+
+
+class Lost(Exception):
+    """Nobody knows whether a write of the store was done, or will be."""
+
+
+class StoreAway(Unavailable):
+    """A store of keys cannot be used, so that nothing was sent."""
+
+
+class Record(NamedTuple):
+    """What is kept of a key.
+
+    claimed: nothing was sent yet. sending: its owner, and nobody else, may start a run. started: `run` is the answer.
+    """
+
+    state: State
+    owner: str  # a uuid made for the command that wrote it
+    key: str
+    deployment: str
+    host: str
+    workspace: str | None = None
+    run: str | None = None
+    adopted: bool = False  # no response named the run, the run list showed it
+    sent: float | None = None  # when it became `sending`, in unix seconds of the service's clock
+    at: str = ""  # when it was written, by its writer's clock: for people only
+
+    @property
+    def name(self) -> str:
+        """What the key is called in a store: the same on every machine."""
+        return name_of(self.host, self.workspace, self.key)
+
+    @property
+    def content(self) -> str:
+        """The text that is kept."""
+        return jsontext.dump(self._asdict())
+
+    @classmethod
+    def read(cls, content: object) -> "Record | None":
+        """Return what a text says; None if `qoder` did not write it."""
+        try:
+            raw = mapping(jsontext.parse(str(content)))
+        except ValueError:
+            return None
+        texts = [text(raw.get(name)) for name in ("owner", "key", "deployment", "host")]
+        state, sent, run = raw.get("state"), raw.get("sent"), text(raw.get("run"))
+        if state not in get_args(State) or None in texts or (state == "started" and run is None):
+            return None
+        moment = None
+        with suppress(ValueError):
+            moment = float(str(sent))
+        if moment is not None and not math.isfinite(moment):
+            moment = None
+        owner, key, deployment, host = map(str, texts)
+        more = text(raw.get("workspace")), run, raw.get("adopted") is not False, moment, str(raw.get("at") or "")
+        return cls(cast(State, state), owner, key, deployment, host, *more)
+
+
+class Found(NamedTuple):
+    """A record as it was read: a change counts only while the store still has it so, under the same id."""
+
+    id: str
+    record: Record
+    content: str
+
+
+class KeyStore(Protocol):
+    """Where keys are kept. Every method raises QoderError if the store cannot be used; writes raise Lost, too."""
+
+    @property
+    def shown(self) -> str:
+        """What it is called in messages: never with a password."""
+
+    def take(self, record: Record) -> Found | None:
+        """Keep the record of a key of which nothing is kept. Return None if something is."""
+
+    def move(self, found: Found, record: Record) -> Found | None:
+        """Put a record in the place of what was found. Return None if that is no longer so."""
+
+    def free(self, found: Found) -> bool:
+        """Remove what was found. Return False if that is no longer so."""
+
+    def read(self, name: str) -> Found | None:
+        """Return what is kept under this name."""
+
+    def entries(self) -> list[Found]:
+        """Return all that is kept. Raises QoderError also if something cannot be understood."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+def name_of(host: str, workspace: str | None, key: str) -> str:
+    """Return what a key is called in a store. The parts cannot run into each other: no header holds a zero byte."""
+    return sha256("\0".join((host, workspace or "", key)).encode()).hexdigest()
+
+
+def found_of(id: str, content: str, *, where: str) -> Found:
+    """Return what a store has kept. Raises StoreAway for anything that `qoder` did not write."""
+    record = Record.read(content)
+    if record is None:
+        raise StoreAway(
+            f"what is kept at {where} was not written by this version of qoder; nothing was sent",
+            hint="look at it, and remove it if it is nobody's",
+        )
+    return Found(id, record, content)
+
+
+def away(shown: str, error: QoderError) -> StoreAway:
+    """Return the error that a store of keys cannot be used, so that nothing was sent."""
+    return StoreAway(
+        f"the store of keys {shown} cannot be used: {error.message.rstrip('.')}; nothing was sent",
+        hint=error.hint or "without it nobody knows whether the key was used; try again later",
+        cause=error,
+    )

@@ -1,0 +1,59 @@
+"""Does a store keep its promise? What can be seen of that from one machine."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from qoder_cli.base.errors import Rejected
+from qoder_cli.keys.record import Found, KeyStore, Lost, Record
+
+_AT_ONCE = 4
+
+
+def check(store: KeyStore) -> None:
+    """Write keys of our own, and remove them. Raises Rejected if the store breaks its promise, QoderError."""
+    first, rivals = _record(), [_record() for _ in range(_AT_ONCE)]
+    rivals = [each._replace(key=rivals[0].key) for each in rivals]
+    broken = []
+    try:
+        found = store.take(first)
+        if found is None:
+            raise _unsafe(store, ["it refuses a key that is new"])
+        if store.read(first.name) != found:
+            broken.append("what was written is not read back at once")
+        if store.take(first._replace(owner=str(uuid.uuid4()))) is not None:
+            broken.append("it takes one key twice")
+        moved = store.move(found, first._replace(state="sending"))
+        if moved is None:
+            raise _unsafe(store, ["it refuses a change of what is there"])
+        if store.move(found, first._replace(state="sending", owner=str(uuid.uuid4()))) is not None:
+            broken.append("it makes a change of what is no longer there")
+        if store.free(found):
+            broken.append("it removes what is no longer there")
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            taken = [each for each in pool.map(store.take, rivals) if each is not None]
+        if len(taken) != 1:
+            broken.append(f"of {_AT_ONCE} commands at once {len(taken)} take one key")
+    except Lost:
+        raise Rejected("the self-test of the store did not end: a response was lost", hint="try again") from None
+    finally:
+        for name in (first.name, rivals[0].name):
+            with suppress(Lost):
+                _remove(store, store.read(name))
+    if broken:
+        raise _unsafe(store, broken)
+
+
+def _record() -> Record:
+    return Record("claimed", str(uuid.uuid4()), f"self-test {uuid.uuid4()}", "dep_none", "self-test.invalid")
+
+
+def _remove(store: KeyStore, found: Found | None) -> None:
+    if found is not None:
+        store.free(found)
+
+
+def _unsafe(store: KeyStore, broken: list[str]) -> Rejected:
+    return Rejected(
+        f"{store.shown} cannot keep keys: {'; '.join(broken)}", hint="use another store; see qoder help many-machines"
+    )

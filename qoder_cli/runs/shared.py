@@ -1,0 +1,281 @@
+"""One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
+
+import threading
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import chain, repeat
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, QoderError, Signalled, Unavailable, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import fill_status, verdict
+from qoder_cli.base.times import span, utc_text
+from qoder_cli.http.answers import Pending
+from qoder_cli.http.pace import Closed, Pace
+from qoder_cli.keys import protocol
+from qoder_cli.keys.opening import shared_store
+from qoder_cli.keys.protocol import NOTHING, UNKNOWN, Started, Step, Verdict, start_once, why_not_adopted
+from qoder_cli.keys.record import Found, KeyStore, Lost, Record
+from qoder_cli.local.store import Attempt, Entry
+from qoder_cli.runs.lost import Others, dated, look_for_run
+from qoder_cli.runs.trigger import Order, Trigger
+
+SEND_WITHIN = 100.0  # seconds after the store was asked that a trigger may be sent: far below ABANDONED
+_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two looks at another's claim, then the last
+_RETRIES = (0.5, 1.0, 2.0, 4.0)  # seconds before a claim is tried again, then the last
+_opening = threading.Lock()
+
+
+def shared_trigger(app: App, order: Order, *, pace: Pace | None = None) -> Trigger:
+    """Return what starts a run by the shared store of keys. Raises UsageError, AuthError."""
+    if order.on_lost == "resend":
+        raise UsageError(
+            "--on-lost resend cannot be used with a shared store of keys: nothing is sent twice under its keys",
+            hint="remove it",
+        )
+    with _opening:  # one for all threads
+        if not app.shared_keys:
+            app.shared_keys.append(shared_store(app))
+    return SharedTrigger(app, order, app.shared_keys[0], pace=pace)
+
+
+class SharedTrigger(Trigger):
+    """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
+
+    def __init__(self, app: App, order: Order, keys: KeyStore, *, pace: Pace | None = None) -> None:
+        super().__init__(app, order, pace=pace, others=Others(self._named_by_others, self._check_others))
+        settings = app.client.settings
+        assert order.key is not None
+        self._keys = keys
+        self._claim = Record(
+            "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
+        )
+        self._refused = 0  # writes that the store did not do, or that were lost
+        self._sending_since: tuple[float, float] | None = None  # by both clocks
+        self._triggered = False
+        self._failure: BaseException | None = None  # what the trigger raised
+        self._why = ""  # no run was adopted
+        self._held: Found | None = None  # a claim of ours under which nothing was sent
+
+    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
+        """Return the error that a run may have been started; never with the command that repeats it."""
+        return super().doubt(why, cause, False)
+
+    def _start(self) -> Run:
+        client = self._app.client
+        client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
+        steps = start_once(self._claim, until_completed=self._order.until_completed)
+        answer: Any = None
+        try:
+            while True:
+                answer = self._do(steps.send(answer))
+        except StopIteration as ended:
+            return self._told(ended.value)
+        except (QoderError, Signalled, Closed):
+            if self._held is not None and not self._triggered:
+                with suppress(QoderError, Lost):
+                    self._keys.free(self._held)
+            raise
+
+    def _do(self, step: Step) -> Any:
+        match step:
+            case protocol.Trigger():
+                return self._send()
+            case protocol.Watch(found, seconds):
+                return self._watch(found, seconds)
+            case protocol.Look(found):
+                return self._look(found)
+            case protocol.HasFailed(found):
+                return verdict(fill_status(self._reread(self._entry_of(found.record)))) is Exit.RUN_FAILED
+        if not self._triggered:
+            return self._ask(step)
+        try:
+            return self._ask(step)
+        except (QoderError, Signalled) as error:  # the run stands, whatever becomes of the store
+            self._app.client.progress.note(f"the store of keys could not be told: {error}")
+            return None
+
+    def _ask(self, step: Step) -> Any:
+        """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
+        if isinstance(step, protocol.Read):
+            return self._keys.read(self._claim.name)
+        if self._refused:
+            self._app.client.clock.sleep(_RETRIES[min(self._refused, len(_RETRIES)) - 1])
+        done: Found | bool | None = None
+        with suppress(Lost):
+            match step:
+                case protocol.Take(record):
+                    done = self._held = self._keys.take(self._stamped(record))
+                case protocol.Move(found, record):
+                    done = self._move(found, record)
+                case protocol.Free(found):
+                    done = self._keys.free(found)
+        if not done:
+            self._refused += 1
+        return done
+
+    def _move(self, found: Found, record: Record) -> Found | None:
+        if record.state == "sending":
+            if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
+                started = record._replace(state="started", run=run.id, adopted=run.adopted)
+                return self._keys.move(found, self._stamped(started))
+            if self._open_under_key:
+                raise self.write.unknown(
+                    f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
+                )
+            clock, ahead = self._app.client.clock, self._server_ahead()
+            self._sending_since = clock.monotonic(), clock.now()
+            if ahead is not None:  # without it nobody can ever adopt its run
+                record = record._replace(sent=clock.now() + ahead)
+        moved = self._keys.move(found, self._stamped(record))
+        if record.state == "claimed":
+            self._held = moved
+            if moved is not None and found.record.state == "started":  # its run failed: this machine forgets it, too
+                self._app.store.free_key(self._key, host=self._claim.host)
+        return moved
+
+    def _stamped(self, record: Record) -> Record:
+        return record._replace(at=utc_text(datetime.fromtimestamp(self._app.client.clock.now(), UTC)))
+
+    def _watch(self, found: Found, seconds: float) -> Found | None:
+        """Read again until it has changed, or for so long by our own clock."""
+        clock = self._app.client.clock
+        began = clock.monotonic()
+        what = "claimed" if found.record.state == "claimed" else "is starting a run under"
+        self._app.client.progress.note(
+            f"another command {what} the key {self._key!r}; waiting for it, up to {span(seconds)}"
+        )
+        for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
+            left = began + seconds - clock.monotonic()
+            if left <= 0:
+                break
+            clock.sleep(min(pause, left))
+            if self.write.pace is not None and self.write.pace.is_closed:
+                raise Closed
+            now = self._keys.read(self._claim.name)
+            if now != found:
+                return now
+        return found
+
+    def _request(self) -> Pending:
+        """Return the next attempt, as long as nobody can take it for abandoned. Raises Unavailable."""
+        clock = self._app.client.clock
+        assert self._sending_since is not None
+        monotonic, wall = self._sending_since
+        if max(clock.monotonic() - monotonic, clock.now() - wall) > SEND_WITHIN:
+            why = f"it took too long to start a run under the key {self._key!r}; nothing was started"
+            raise Unavailable(why, hint="try again")
+        return super()._request()
+
+    def _send(self) -> Any:
+        self._triggered = True
+        try:
+            run = self.write.send().value
+        except BaseException as failure:  # signals, too: the store is to know
+            self._failure = failure
+            if self.write.result is not None:
+                return Started(self.write.result.value.id, self.write.result.value.adopted)
+            return UNKNOWN if self.write.may_have_acted else NOTHING
+        return Started(run.id, run.adopted)
+
+    def _named_by_others(self) -> set[str]:
+        """Return the runs that responses to triggers under other keys named."""
+        with suppress(QoderError):
+            records = [each.record for each in self._keys.entries()]
+            return {each.run for each in records if each.run and not each.adopted and each.name != self._claim.name}
+        return set()
+
+    def _check_others(self, run: Run) -> None:
+        """Raise OutcomeUnknown if a listed run may be that of another key of the deployment."""
+        try:
+            others = [each.record for each in self._keys.entries()]
+        except QoderError as error:
+            raise OutcomeUnknown(f"run {run.id} may be it, but {error.message}") from error
+        why = why_not_adopted(run.id, self._claim, others)
+        if why is not None:
+            raise OutcomeUnknown(why)
+
+    def _look(self, found: Found) -> Started | None:
+        """Look for the one run that an abandoned trigger can have started."""
+        client = self._app.client
+        attempt = self._attempt_of(found.record)
+        if attempt is None:
+            self._why = "it is not known when it was sent"
+            return None
+        client.progress.note(f"{self._abandoned(found)}; looking for its run")
+        try:
+            run = look_for_run(
+                client,
+                self._app.store,
+                lambda: [dated(client, attempt)],
+                thoroughly=False,
+                others=Others(self._named_by_others, self._check_others),
+            )
+        except (OutcomeUnknown, ApiError) as error:
+            self._why = error.message
+            return None
+        if run is None:
+            self._why = "no new run is listed"
+            return None
+        client.progress.warn(f"adopted run {run.id}: it is the only run started since")
+        return Started(run.id, adopted=True)
+
+    def _attempt_of(self, record: Record) -> Attempt | None:
+        """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""
+        client, ahead = self._app.client, self._server_ahead()
+        if record.sent is None or ahead is None:
+            return None
+        profile, host = client.settings.profile, client.settings.host
+        id = uuid.uuid5(uuid.NAMESPACE_OID, record.owner).hex
+        return Attempt(id, record.sent - ahead, ahead, profile, host, record.deployment, record.key)
+
+    def _server_ahead(self) -> float | None:
+        """Return by how much the service's clock is ahead: a database does not tell it, so one reading is for that."""
+        client = self._app.client
+        if client.server_ahead is None:
+            with suppress(ApiError):
+                client.get(f"/deployments/{segment(self._order.deployment_id)}", retry=False)
+        return client.server_ahead
+
+    def _abandoned(self, found: Found) -> str:
+        return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
+
+    def _told(self, ended: Verdict) -> Run:
+        """Return the run of a verdict, or raise what it means."""
+        found, progress = ended.found, self._app.client.progress
+        if ended.how == "triggered":
+            if not ended.noted:
+                progress.warn(
+                    f"the store of keys {self._keys.shown} could not be told what came of the key {self._key!r}; "
+                    "the next command under it finds out, or exits 9"
+                )
+            if self._failure is not None:
+                raise self._failure
+            assert self.write.result is not None
+            return self.write.result.value
+        if ended.how == "other":
+            assert found is not None
+            raise UsageError(
+                f"the key {self._key!r} belongs to deployment {found.record.deployment}",
+                hint="use another key for another deployment",
+            )
+        if ended.how == "answered":
+            assert found is not None
+            return self._reread(self._entry_of(found.record))
+        if ended.how == "abandoned":
+            assert found is not None
+            raise self.doubt(f"{self._abandoned(found)}; {self._why}", None, False)
+        raise Unavailable(
+            f"the store of keys {self._keys.shown} does not take the key {self._key!r}: it refuses what it does not "
+            "show, or other commands were always faster; nothing was sent",
+            hint="is it archived? to see it: qoder key list",
+        )
+
+    def _entry_of(self, record: Record) -> Entry:
+        client = self._app.client
+        at = record.sent if record.sent is not None else 0.0
+        attempt = Attempt("", at, 0.0, client.settings.profile, client.settings.host, record.deployment, record.key)
+        return Entry(attempt, record.run, adopted=record.adopted)

@@ -1,0 +1,226 @@
+"""One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoder_cli.app import App
+from qoder_cli.keys.opening import opened
+from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
+from qoder_cli.keys.record import KeyStore, Record
+from qoder_cli.output.screen import Screen
+from tests.conftest import Qoder, Ran
+from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
+
+STORES = ("memory store", "PostgreSQL")
+NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    if (missing := lacks_postgres()) is not None:
+        pytest.skip(f"{missing} is not installed")
+    pytest.importorskip("psycopg")
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=STORES)
+def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
+    """Machines with an empty store of each kind."""
+    if request.param == "memory store":
+        return Machines(tmp_path, MEMORY_STORE)
+    url = request.getfixturevalue("database")
+    made = Machines(tmp_path, url)
+    ran = made.machine("admin")("key", "init", "--store", url)
+    assert ran.code == 0, ran.err
+    for row in (keys := store_of(made)).entries():
+        keys.free(row)
+    keys.close()
+    return made
+
+
+def store_of(machines: Machines) -> KeyStore:
+    """Return the store as a program of somebody else would open it."""
+    runner = machines.machine("other")
+    out, err = Screen(runner_bytes()), Screen(runner_bytes())
+    app = App(env=runner.env, out=out, err=err, clock=machines.clock, transport=runner.transport)
+    return opened(app, machines.keys)
+
+
+def runner_bytes() -> Any:
+    import io
+
+    return io.BytesIO()
+
+
+def claim(state: Any, **more: Any) -> Record:
+    """Return what a command that was killed on another machine leaves behind."""
+    return Record(state, "owner-of-the-dead", "night-1", "dep_demo", "api.qoder.com", **more)
+
+
+def leave(machines: Machines, state: Any, **more: Any) -> None:
+    keys = store_of(machines)
+    assert keys.take(claim(state, **more)) is not None
+    keys.close()
+
+
+def seen(ran: Ran) -> tuple[int, str | None]:
+    return ran.code, ran.json["id"] if ran.out else None
+
+
+def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machines) -> None:
+    first = machines.machine("a")(*NIGHT)
+    again = [machines.machine(name)(*NIGHT) for name in ("b", "a")]
+    assert [seen(each) for each in (first, *again)] == [(0, machines.runs[0])] * 3
+    assert machines.triggers == 1
+    listed = machines.machine("c")("key", "get", "night-1", "--json").json
+    assert {**listed, "since": None} == {
+        "key": "night-1", "state": "started", "deployment": "dep_demo",
+        "run": machines.runs[0], "adopted": False, "since": None,
+    }  # fmt: skip
+
+
+def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machines) -> None:
+    leave(machines, "claimed")
+    began = machines.clock.time
+    ran = machines.machine("a")(*NIGHT)
+    assert seen(ran) == (0, machines.runs[0])
+    assert machines.clock.time - began >= STALE_CLAIM
+
+
+def test_deploy_run_never_sends_under_a_key_that_another_machine_was_sending(machines: Machines) -> None:
+    leave(machines, "sending", sent=machines.clock.time)
+    began = machines.clock.time
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, machines.triggers) == (9, 0)
+    assert machines.clock.time - began >= ABANDONED
+    assert "qoder key free night-1" in ran.error["hint"]
+    refused = machines.machine("b")("key", "free", "night-1")
+    assert refused.code == 2  # a person's decision: scripts need --yes
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[0])
+
+
+def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Machines) -> None:
+    leave(machines, "sending", sent=machines.clock.time)
+    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, machines.triggers) == (0, 0)
+    assert (ran.json["id"], ran.json["adopted"]) == (machines.runs[0], True)
+    assert machines.machine("b")(*NIGHT).json["adopted"] is True
+
+
+def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
+    leave(machines, "sending", sent=machines.clock.time)
+    rival = store_of(machines)
+    assert rival.take(claim("sending")._replace(key="night-2")) is not None
+    rival.close()
+    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, machines.triggers) == (9, 0)
+    assert "night-2" in ran.error["message"]
+
+
+def test_deploy_run_does_not_take_the_known_run_of_another_key_for_its_own(machines: Machines) -> None:
+    assert machines.machine("a")(*NIGHT[:4], "night-2").code == 0
+    ran = machines.machine("b", "trigger:drop-after")(*NIGHT)
+    assert seen(ran) == (0, machines.runs[1])
+    assert ran.json["adopted"] is True
+
+
+LOST: dict[str, tuple[tuple[str, ...], int, int, str]] = {
+    # Faults: the exit code, how often the trigger is sent, and what the store says then.
+    "refused": (("trigger:422",), 6, 1, "free"),
+    "too many requests, then accepted": (("trigger:429*2",), 0, 3, "started"),
+    "cut, and started": (("trigger:drop-after",), 0, 1, "started"),
+    "cut, and not started": (("trigger:drop-before",), 9, 1, "sending"),
+    "500": (("trigger:500",), 9, 1, "sending"),
+    "500, and started": (("trigger:act-500",), 0, 1, "started"),
+    "a gateway's 403": (("trigger:html=403",), 9, 1, "sending"),
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_deploy_run_sends_nothing_again_under_a_shared_key(machines: Machines, how: str) -> None:
+    faults, code, triggers, state = LOST[how]
+    ran = machines.machine("a", *faults)(*NIGHT)
+    assert (ran.code, machines.triggers) == (code, triggers), ran.err
+    told = machines.machine("b")("key", "get", "night-1", "--json")
+    assert (told.json["state"] if told.out else "free") == state
+
+
+def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machines: Machines) -> None:
+    assert machines.machine("a")(*NIGHT).code == 0
+    ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
+    assert (ran.code, machines.triggers) == (2, 1)
+    assert "belongs to deployment dep_demo" in ran.error["message"]
+
+
+def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_to(machines: Machines) -> None:
+    failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
+    assert machines.machine("a")(*failing).code == 0
+    machines.clock.time += 3600
+    assert machines.machine("b")(*failing).code == 1
+    assert machines.triggers == 1
+    until = (*failing, "--key-until", "completed")
+    first, [_, second] = seen(machines.machine("b")(*until)), machines.runs
+    assert first == (0, second)
+    assert seen(machines.machine("a")(*until)) == (0, second)  # it is still going
+    machines.clock.time += 3600
+    assert seen(machines.machine("a")(*until)) == (0, machines.runs[2])  # the one that knows of the first run
+    assert machines.triggers == 3
+
+
+REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "a store that is not there": ("memstore_gone", (), 7),
+    "a database that is not there": ("postgresql://ci:s3cret-word@127.0.0.1:1/ci", (), 7),
+    "a URL that is none": ("postgresql://ci:s3cret-word@127.0.0.1:x/ci", (), 7),
+    "what is no store": ("s3cret-word", (), 2),
+    "nothing, and it is required": ("", ("--keys", "required"), 2),
+    "required, and nothing behind it": ("required:", (), 2),
+    "until completed, and nothing is shared": ("", ("--key-until", "completed"), 2),
+    "a resend": (MEMORY_STORE, ("--on-lost", "resend"), 2),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what: str) -> None:
+    keys, words, code = REFUSED[what]
+    if keys.startswith("postgres"):
+        pytest.importorskip("psycopg")
+    machines = Machines(tmp_path, keys)
+    ran = machines.machine("a")(*NIGHT, *words, "--debug")
+    assert (ran.code, machines.triggers, machines.sent == [] or code == 7) == (code, 0, True)
+    assert "s3cret-word" not in ran.out + ran.err
+
+
+def test_deploy_run_sends_nothing_with_an_archived_store(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    assert machines.machine("a")("memory", "archive", MEMORY_STORE, "--yes").code == 0
+    assert (machines.machine("a")(*NIGHT).code, machines.triggers) == (7, 0)
+
+
+def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
+    machines = Machines(tmp_path, "postgresql://db.example.com/ci")
+    ran = machines.machine("a")(*NIGHT)
+    assert (ran.code, machines.sent) == (2, [])
+    assert "qoder-cli[postgres]" in ran.error["hint"]
+
+
+def test_deploy_run_without_a_key_asks_no_shared_store(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, "memstore_gone")
+    assert machines.machine("a")("deploy", "run", "dep_demo").code == 0
+    assert machines.sent == ["POST /deployments/dep_demo/run"]
+
+
+def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
+    machines = Machines(tmp_path, "")
+    made = machines.machine("a")("key", "init", "--json").json
+    machines.keys = made["store"]
+    assert made == {"store": machines.keys, "variable": f"QODER_KEYS={machines.keys}", "tested": True}
+    assert [machines.machine(name)(*NIGHT).code for name in "ab"] == [0, 0]
+    assert (machines.triggers, len(machines.runs)) == (1, 1)

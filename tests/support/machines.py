@@ -1,0 +1,96 @@
+"""Several machines with one service and one shared store of keys; and a PostgreSQL server of the test's own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from email.utils import formatdate
+from pathlib import Path
+
+import httpx
+
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WithoutStreams
+from tests.support.wire import FakeClock
+
+MEMORY_STORE = "memstore_keys"
+_AS = "nobody"  # PostgreSQL refuses to be root's
+
+
+def lacks_postgres() -> str | None:
+    """Return what is missing to start a PostgreSQL server, or None."""
+    for program in ("initdb", "pg_ctl", "postgres"):
+        if shutil.which(program) is None:
+            return program
+    return None
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Start a server in a folder of its own, and yield the URL of its database."""
+    folder = Path(tempfile.mkdtemp(prefix="qoder-postgres-", dir="/tmp"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data, quiet = str(folder / "data"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    how: dict[str, object] = {}
+    if os.getuid() == 0:
+        shutil.chown(folder, _AS)
+        how["user"] = _AS
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off -c max_connections=200"
+
+    def run(*words: str) -> None:
+        subprocess.run(words, check=True, **quiet, **how)  # type: ignore[call-overload]
+
+    run("initdb", "-D", data, "-U", "qoder", "--auth=trust", "-E", "UTF8", "--locale=C")
+    run("pg_ctl", "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
+    try:
+        yield f"postgresql://qoder@127.0.0.1:{port}/postgres"
+    finally:
+        with suppress(subprocess.CalledProcessError):
+            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Machines:
+    """Machines that share one service, one clock and one store; each has a state folder of its own."""
+
+    def __init__(self, folder: Path, keys: str) -> None:
+        self.clock = FakeClock()
+        self.world = World(token=TOKEN, clock=lambda: self.clock.time, honour_key=False)
+        self.world.keep("memory_stores", at=self.clock.time, id=MEMORY_STORE, name="qoder-keys")
+        self.keys = keys
+        self.sent: list[str] = []  # each request, as METHOD path
+        self._folder = folder
+
+    def machine(self, name: str, *faults: str) -> Qoder:
+        """Return a machine, the network of which has these faults."""
+        folder = self._folder / name
+        folder.mkdir(exist_ok=True)
+        runner = Qoder(folder / "config.toml")
+        runner.clock = self.clock
+        runner.env["QODER_KEYS"] = self.keys
+
+        def note(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+            self.sent.append(f"{request.method} {request.url.path.removeprefix('/api/v1/cloud')}")
+            response = answer()
+            response.headers["date"] = formatdate(self.clock.time, usegmt=True)
+            return response
+
+        runner.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=self.clock.sleep, lie=note)
+        return runner
+
+    @property
+    def triggers(self) -> int:
+        """How many times a run was asked for."""
+        return sum(each.startswith("POST /deployments/") and each.endswith("/run") for each in self.sent)
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that were started."""
+        return [run.id for run in self.world.started()]
