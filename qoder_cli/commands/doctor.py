@@ -20,9 +20,10 @@ def doctor(
 
     Checks the config file, which token and server are used and why, the
     connection, clock, proxy, certificates, local state, and other programs
-    named qoder. Changes nothing without --probe; shows no secrets. Piped: check, status (ok,
-    warning or failed), found, fix. Exits 0 if there are only warnings,
-    otherwise with the code of the first failed check (2, 4 or 7).
+    named qoder. Changes nothing without --probe; shows no secrets. Piped:
+    check, status (ok, warning or failed), found, fix. Exits 0 if there are
+    only warnings, otherwise with the code of the first failed check (2, 4 or
+    7).
 
     Examples:
       qoder doctor

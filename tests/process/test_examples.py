@@ -38,6 +38,7 @@ DIFFERING = "qoder diff --markdown > plan.md"  # 8: that is what it is for
 PASTED = [line for line in EXAMPLES if re.search(r"[|<>$;&]|^qoder sandbox|--install", line) and line not in ASKING]
 PASTED.remove(DIFFERING)
 REFUSED = [
+    "qoder key init --store postgresql://qoder@db.example.com/ci",  # there is no such database
     "qoder apply",  # it asks
     "qoder diff",  # 8: something differs
     "qoder session thread archive sess_demo sthr_demo --yes",  # 409: the session has only its coordinator's

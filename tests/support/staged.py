@@ -46,7 +46,7 @@ def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object])
 
     `qoder` runs a command, and returns something with its JSON in `json`.
     """
-    if found := re.search(r"key free (\S+)", line):
+    if found := re.search(r"key (?:free|get) (\S+)", line):
         qoder("deploy", "run", "dep_demo", "--idempotency-key", found[1])
     if not re.search(r" last\b|sess_demo|sess_…|evt_", line):
         return line
