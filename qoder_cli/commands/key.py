@@ -16,7 +16,7 @@ from qoder_cli.output.cells import Fields
 from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
 if TYPE_CHECKING:
-    from qoder_cli.keys.record import Found, KeyStore
+    from qoder_cli.keys.record import KeyStore, StoredKey
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used.")
@@ -176,7 +176,7 @@ def _row(entry: Entry) -> Fields:
     return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since)
 
 
-def _shared_row(found: "Found") -> Fields:
+def _shared_row(found: "StoredKey") -> Fields:
     record = found.record
     return _fields(record.key, record.state, record.deployment, record.run, record.adopted, record.at)
 
@@ -185,7 +185,7 @@ def _fields(*values: object) -> Fields:
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _warn_of_shared(app: App, found: "Found") -> None:
+def _warn_of_shared(app: App, found: "StoredKey") -> None:
     record = found.record
     if record.run:
         app.progress.warn(f"it started run {record.run}")
@@ -193,7 +193,7 @@ def _warn_of_shared(app: App, found: "Found") -> None:
         app.progress.warn(f"a command on some machine has been starting a run under it since {record.at}")
 
 
-def _free_shared(keys: "KeyStore", found: "Found") -> None:
+def _free_shared(keys: "KeyStore", found: "StoredKey") -> None:
     """Free the key in the store, as it was read. Raises Rejected if it has changed since, QoderError."""
     from qoder_cli.keys.record import Lost
 

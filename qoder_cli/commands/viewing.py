@@ -35,7 +35,7 @@ class View:
         self._every: float | None = None
         if typed.watch is not None:
             self._every = _every(app, typed.watch)
-        self._said: list[str] = []  # beside the list, at the look before
+        self._printed: list[str] = []  # beside the list, at the look before
 
     @property
     def is_watched(self) -> bool:
@@ -55,7 +55,7 @@ class View:
             self._redraw(look, self._every)
         else:
             output.news = NewRows()
-            self._look_on(look, self._every, self._say)
+            self._look_on(look, self._every, self._print_notes)
 
     def _redraw(self, look: Callable[[], object], every: float) -> None:
         from qoder_cli.output.keyboard import keys
@@ -74,22 +74,22 @@ class View:
                 output.screen = screen
             shown = written.getvalue().decode()
 
-        def paint(said: Sequence[str]) -> None:
+        def paint(notes: Sequence[str]) -> None:
             at = datetime.fromtimestamp(self._app.clock.now()).strftime("%H:%M:%S")
             pause = f"{every:g}s" if every < 60 else span(every)
             status = f"as of {at} · every {pause} · Ctrl-C ends"
-            repaint.paint(shown, [*said, screen.styled(status, "dim")])
+            repaint.paint(shown, [*notes, screen.styled(status, "dim")])
 
         with keys(shown=False):
             self._look_on(look_aside, every, paint)
 
     def _look_on(self, look: Callable[[], object], every: float, show: Callable[[Sequence[str]], None]) -> None:
-        """Look without end, and `show` after each look what was said beside the list."""
+        """Look without end, and `show` after each look the notes beside the list."""
         from qoder_cli.runs.wait import Contact
 
         app, contact, is_first = self._app, Contact(), True
         while True:
-            with app.progress.held() as said:
+            with app.progress.buffered() as notes:
                 try:
                     look()
                     contact.heard(app.clock.monotonic())
@@ -98,15 +98,15 @@ class View:
                         raise
                     app.progress.warn(f"could not look again: {error.message}")
             is_first = False
-            show(said)
+            show(notes)
             self._pause(every)
 
-    def _say(self, said: Sequence[str]) -> None:
-        """Print what was not said at the look before."""
-        for text in said:
-            if text not in self._said:
+    def _print_notes(self, notes: Sequence[str]) -> None:
+        """Print the notes that the look before did not have."""
+        for text in notes:
+            if text not in self._printed:
                 self._app.err.tell(f"{text}\n")
-        self._said = list(said)
+        self._printed = list(notes)
 
     def _pause(self, seconds: float) -> None:
         clock, screen = self._app.clock, self._app.output.screen

@@ -148,7 +148,7 @@ def _check(name: str) -> None:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a path is no part of a skill: hidden, or made by a system."""
+    """Return whether a path is skipped: a hidden file, or one that a system made."""
     return any(part.startswith(".") or part in _IGNORED for part in name.split("/"))
 
 

@@ -217,7 +217,7 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     if verb in RESTORE and "archive" in verbs:
         return f"archiving cannot be undone; {see}"
     if verb in OPEN and "get" in verbs:
-        return f"there is no web view; to show {one}: `{path} get {it}`"
+        return f"qoder opens no browser; to show {one}: `{path} get {it}`"
     if verb in CHANGE and "update" in verbs:
         with_name = " --name NAME" if verb == "rename" and noun != "session" else ""
         return f"to change {one}: `{path} update {it}{with_name}`"

@@ -14,7 +14,7 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.http.answers import Pending, answer_to
 from qoder_cli.http.client import Client
 from qoder_cli.http.write import Meaning, meaning_of
-from qoder_cli.keys.record import FOLDER, Found, Lost, Record, StoreAway, away, found_of
+from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
 from qoder_cli.nouns.memories import sha256_of
 
 _VIEW = {"view": "full"}
@@ -34,14 +34,14 @@ class MemoryKeys:
     def shown(self) -> str:
         return self._id
 
-    def take(self, record: Record) -> Found | None:
+    def take(self, record: KeyRecord) -> StoredKey | None:
         body = {"path": f"{FOLDER}{record.name}", "content": record.content}
         answer = self._write(record, lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
         if answer is None:
             return None
         return self._put(record, answer)
 
-    def move(self, found: Found, record: Record) -> Found | None:
+    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         path = f"{self._path}/{segment(found.id)}"
         body = {"content": record.content, "content_sha256": sha256_of(found.content)}
         answer = self._write(record, lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=_GONE)
@@ -49,7 +49,7 @@ class MemoryKeys:
             return None
         return self._put(record, {**answer, "id": found.id})
 
-    def free(self, found: Found) -> bool:
+    def free(self, found: StoredKey) -> bool:
         path, params = f"{self._path}/{segment(found.id)}", {"expected_content_sha256": sha256_of(found.content)}
         answer = self._write(
             found.record, lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False
@@ -57,7 +57,7 @@ class MemoryKeys:
         self._known.pop(found.record.name, None)
         return answer is not None
 
-    def read(self, name: str) -> Found | None:
+    def read(self, name: str) -> StoredKey | None:
         with self._usable():
             if id := self._known.get(name):
                 with suppress(NotFound):
@@ -72,7 +72,7 @@ class MemoryKeys:
                         return found
             return None
 
-    def entries(self) -> list[Found]:
+    def entries(self) -> list[StoredKey]:
         with self._usable():
             rows = self._rows({"path_prefix": FOLDER, "limit": 100, **_VIEW})
             return [found for row in rows if (found := self._whole(row)) is not None]
@@ -85,7 +85,7 @@ class MemoryKeys:
         rows = [mapping(row) for page in pages for row in page["data"]]
         return [row for row in rows if row.get("type") in (None, "memory") and text(row.get("id"))]
 
-    def _whole(self, row: dict[str, Any]) -> Found | None:
+    def _whole(self, row: dict[str, Any]) -> StoredKey | None:
         """Return what a row of a list stands for; None if it is gone."""
         if not text(row.get("content")):
             try:
@@ -94,12 +94,12 @@ class MemoryKeys:
                 return None
         return self._found(row)
 
-    def _found(self, raw: Any) -> Found:
+    def _found(self, raw: Any) -> StoredKey:
         raw = mapping(raw)
         return found_of(str(raw.get("id")), str(raw.get("content")), where=f"{raw.get('path')} in {self._id}")
 
     def _write(
-        self, record: Record, prepare: Callable[[], Pending], *, gone: tuple[int, ...] = (409,), reads: bool = True
+        self, record: KeyRecord, prepare: Callable[[], Pending], *, gone: tuple[int, ...] = (409,), reads: bool = True
     ) -> dict[str, Any] | None:
         """Return the answer to a write, None if it was refused. Raises Lost, ApiError."""
 
@@ -124,17 +124,17 @@ class MemoryKeys:
         with self._usable():
             return self._client.patiently(once)
 
-    def _put(self, record: Record, raw: dict[str, Any]) -> Found:
+    def _put(self, record: KeyRecord, raw: dict[str, Any]) -> StoredKey:
         """Return what an answer says was written. Raises Lost if it says something else."""
         id = text(raw.get("id"))
         if id is None or raw.get("content_sha256") != sha256_of(record.content):
             raise Lost
         self._known[record.name] = id
-        return Found(id, record, record.content)
+        return StoredKey(id, record, record.content)
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        """Put errors of the server into the words of the store; those of the token are told as they are."""
+        """Turn errors of the server into those of the store; errors of the token stay as they are."""
         try:
             yield
         except (AuthError, StoreAway):

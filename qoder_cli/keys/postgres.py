@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from qoder_cli.base.errors import QoderError, Unavailable, UsageError
-from qoder_cli.keys.record import Found, Lost, Record, away, found_of
+from qoder_cli.keys.record import KeyRecord, Lost, StoredKey, away, found_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,32 +53,32 @@ class PostgresKeys:
         except Lost:
             self._rows(_LIST + " LIMIT 1")
 
-    def take(self, record: Record) -> Found | None:
+    def take(self, record: KeyRecord) -> StoredKey | None:
         id = uuid.uuid4().hex
         if self._rows(_TAKE, record.name, id, record.content, is_write=True):
-            return Found(id, record, record.content)
+            return StoredKey(id, record, record.content)
         return None
 
-    def move(self, found: Found, record: Record) -> Found | None:
+    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         if self._rows(_MOVE, record.content, found.record.name, found.id, found.content, is_write=True):
-            return Found(found.id, record, record.content)
+            return StoredKey(found.id, record, record.content)
         return None
 
-    def free(self, found: Found) -> bool:
+    def free(self, found: StoredKey) -> bool:
         return bool(self._rows(_FREE, found.record.name, found.id, found.content, is_write=True))
 
-    def read(self, name: str) -> Found | None:
+    def read(self, name: str) -> StoredKey | None:
         rows = self._rows(_READ, name)
         return self._found(rows[0]) if rows else None
 
-    def entries(self) -> list[Found]:
+    def entries(self) -> list[StoredKey]:
         return [self._found(row) for row in self._rows(_LIST)]
 
     def close(self) -> None:
         with self._lock:
             self._drop()
 
-    def _found(self, row: tuple[Any, ...]) -> Found:
+    def _found(self, row: tuple[Any, ...]) -> StoredKey:
         return found_of(str(row[0]), str(row[1]), where=f"{row[0]} in {self.shown}")
 
     def _rows(self, statement: str, *values: str, is_write: bool = False) -> list[tuple[Any, ...]]:

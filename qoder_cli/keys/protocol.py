@@ -1,4 +1,4 @@
-"""The protocol of a shared key, without a store, a clock or a network: it says what is to be done, and is told.
+"""The protocol of a shared key. It has no store, clock or network: it yields each step, and gets the result sent.
 
     claimed   taken, and nothing was sent. Whoever finds it unchanged for 10 s may take it over: the other's next step
               is then refused, without a clock and without an expiry
@@ -14,7 +14,7 @@ key is only the certainty that nothing was started. `tests/unit/test_keys.py` ex
 from collections.abc import Generator, Sequence
 from typing import Any, Literal, NamedTuple
 
-from qoder_cli.keys.record import Found, Record
+from qoder_cli.keys.record import KeyRecord, StoredKey
 
 STALE_CLAIM = 10.0  # seconds of our own that a claim is unchanged until it is taken over
 ABANDONED = 180.0  # the same of one that is sending
@@ -23,54 +23,54 @@ _LAST_TRIES = 3  # the same once the trigger was sent
 
 
 class Take(NamedTuple):
-    """Keep this, where nothing is. Told: Found, or None if it was refused or lost."""
+    """Keep this, where nothing is. Result: StoredKey, or None if it was refused or lost."""
 
-    record: Record
+    record: KeyRecord
 
 
 class Move(NamedTuple):
-    """Put this in the place of what was found. Told: Found, or None if it was refused or lost."""
+    """Replace what was found. Result: StoredKey, or None if it was refused or lost."""
 
-    found: Found
-    record: Record
+    found: StoredKey
+    record: KeyRecord
 
 
 class Free(NamedTuple):
-    """Remove what was found. Told: whether that is certain."""
+    """Remove what was found. Result: whether that is certain."""
 
-    found: Found
+    found: StoredKey
 
 
 class Read(NamedTuple):
-    """Read what is kept. Told: Found, or None."""
+    """Read what is kept. Result: StoredKey, or None."""
 
 
 class Watch(NamedTuple):
-    """Read again until it has changed, or for so many seconds. Told: what was read last."""
+    """Read again until it has changed, or for so many seconds. Result: what was read last."""
 
-    found: Found
+    found: StoredKey
     seconds: float
 
 
-class Trigger(NamedTuple):
-    """Start a run, once. Told: Started, NOTHING or UNKNOWN."""
+class SendTrigger(NamedTuple):
+    """Start a run, once. Result: Started, NOTHING or UNKNOWN."""
 
-    found: Found
+    found: StoredKey
 
 
 class Look(NamedTuple):
-    """Look for the run of an abandoned trigger, narrowly. Told: Started, or None."""
+    """Look for the run of an abandoned trigger, narrowly. Result: Started, or None."""
 
-    found: Found
+    found: StoredKey
 
 
 class HasFailed(NamedTuple):
-    """Look how the run ended. Told: whether it failed, or never started, for certain and for good."""
+    """Look how the run ended. Result: whether it failed, or never started, for certain and for good."""
 
-    found: Found
+    found: StoredKey
 
 
-Step = Take | Move | Free | Read | Watch | Trigger | Look | HasFailed
+Step = Take | Move | Free | Read | Watch | SendTrigger | Look | HasFailed
 
 
 class Started(NamedTuple):
@@ -87,26 +87,26 @@ class Verdict(NamedTuple):
     """How it ended, and what the store says as far as we know.
 
     answered      the key's run was known, or was adopted: nothing was sent
-    triggered     the trigger was sent: it is told elsewhere what came of it. `noted` says whether the store knows
+    triggered     the trigger was sent; its caller knows the result. `noted` says whether the store knows
     other         the key belongs to another deployment
     abandoned     another command may have started a run under the key
     busy          the store did not let us, or others were always faster; nothing was sent
     """
 
     how: Literal["answered", "triggered", "other", "abandoned", "busy"]
-    found: Found | None = None
+    found: StoredKey | None = None
     noted: bool = True
 
 
 Steps = Generator[Step, Any, Verdict]
 
 
-def start_once(mine: Record, *, until_completed: bool = False, most_tries: int = MOST_TRIES) -> Steps:
+def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: int = MOST_TRIES) -> Steps:
     """Yield the steps by which a command starts a run under a key, or learns which run was started.
 
     `mine` is the claim of this command. With `until_completed`, a run that failed frees its key.
     """
-    found: Found | None = None
+    found: StoredKey | None = None
     tries = 0
     while True:
         if tries > most_tries:
@@ -147,20 +147,20 @@ def start_once(mine: Record, *, until_completed: bool = False, most_tries: int =
         tries += 1
 
 
-def _trigger(found: Found) -> Steps:
+def _trigger(found: StoredKey) -> Steps:
     """Start a run, and write down what is known of it."""
-    told = yield Trigger(found)
-    if isinstance(told, Started):
-        return (yield from _note(found, told))
-    if told == NOTHING:
+    result = yield SendTrigger(found)
+    if isinstance(result, Started):
+        return (yield from _note(found, result))
+    if result == NOTHING:
         return (yield from _free(found))
     return Verdict("triggered", found)
 
 
-def _note(found: Found, run: Started) -> Steps:
+def _note(found: StoredKey, run: Started) -> Steps:
     """Write down the run of a trigger that was ours. It stands whatever comes of this."""
     ours = _started(found.record, found.record.owner, run)
-    now: Found | None = found
+    now: StoredKey | None = found
     for _ in range(_LAST_TRIES):
         assert now is not None
         moved = yield Move(now, ours)
@@ -176,7 +176,7 @@ def _note(found: Found, run: Started) -> Steps:
     return Verdict("triggered", now, noted=False)
 
 
-def _free(found: Found) -> Steps:
+def _free(found: StoredKey) -> Steps:
     """Free the key of a trigger that certainly started nothing."""
     for _ in range(_LAST_TRIES):
         if (yield Free(found)):
@@ -186,11 +186,11 @@ def _free(found: Found) -> Steps:
     return Verdict("triggered", found, noted=False)
 
 
-def _started(claim: Record, owner: str, run: Started) -> Record:
+def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
     return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
 
 
-def why_not_adopted(run: str, claim: Record, others: Sequence[Record]) -> str | None:
+def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> str | None:
     """Return why a listed run is not adopted for a claim, or None: it may be that of another key."""
     for other in others:
         if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):

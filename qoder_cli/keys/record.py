@@ -25,7 +25,7 @@ class StoreAway(Unavailable):
     """A store of keys cannot be used, so that nothing was sent."""
 
 
-class Record(NamedTuple):
+class KeyRecord(NamedTuple):
     """What is kept of a key.
 
     claimed: nothing was sent yet. sending: its owner, and nobody else, may start a run. started: `run` is the answer.
@@ -53,7 +53,7 @@ class Record(NamedTuple):
         return jsontext.dump(self._asdict())
 
     @classmethod
-    def read(cls, content: object) -> "Record | None":
+    def read(cls, content: object) -> "KeyRecord | None":
         """Return what a text says; None if `qoder` did not write it."""
         try:
             raw = mapping(jsontext.parse(str(content)))
@@ -73,11 +73,11 @@ class Record(NamedTuple):
         return cls(cast(State, state), owner, key, deployment, host, *more)
 
 
-class Found(NamedTuple):
+class StoredKey(NamedTuple):
     """A record as it was read: a change counts only while the store still has it so, under the same id."""
 
     id: str
-    record: Record
+    record: KeyRecord
     content: str
 
 
@@ -88,19 +88,19 @@ class KeyStore(Protocol):
     def shown(self) -> str:
         """What it is called in messages: never with a password."""
 
-    def take(self, record: Record) -> Found | None:
+    def take(self, record: KeyRecord) -> StoredKey | None:
         """Keep the record of a key of which nothing is kept. Return None if something is."""
 
-    def move(self, found: Found, record: Record) -> Found | None:
-        """Put a record in the place of what was found. Return None if that is no longer so."""
+    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
+        """Replace what was found with a record. Return None if the store has something else by now."""
 
-    def free(self, found: Found) -> bool:
-        """Remove what was found. Return False if that is no longer so."""
+    def free(self, found: StoredKey) -> bool:
+        """Remove what was found. Return False if the store has something else by now."""
 
-    def read(self, name: str) -> Found | None:
+    def read(self, name: str) -> StoredKey | None:
         """Return what is kept under this name."""
 
-    def entries(self) -> list[Found]:
+    def entries(self) -> list[StoredKey]:
         """Return all that is kept. Raises QoderError also if something cannot be understood."""
 
     def close(self) -> None:
@@ -112,15 +112,15 @@ def name_of(host: str, workspace: str | None, key: str) -> str:
     return sha256("\0".join((host, workspace or "", key)).encode()).hexdigest()
 
 
-def found_of(id: str, content: str, *, where: str) -> Found:
+def found_of(id: str, content: str, *, where: str) -> StoredKey:
     """Return what a store has kept. Raises StoreAway for anything that `qoder` did not write."""
-    record = Record.read(content)
+    record = KeyRecord.read(content)
     if record is None:
         raise StoreAway(
             f"what is kept at {where} was not written by this version of qoder; nothing was sent",
             hint="look at it, and remove it if it is nobody's",
         )
-    return Found(id, record, content)
+    return StoredKey(id, record, content)
 
 
 def away(shown: str, error: QoderError) -> StoreAway:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from qoder_cli.base.errors import Rejected
-from qoder_cli.keys.record import Found, KeyStore, Lost, Record
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
 
 _AT_ONCE = 4
 
@@ -44,11 +44,11 @@ def check(store: KeyStore) -> None:
         raise _unsafe(store, broken)
 
 
-def _record() -> Record:
-    return Record("claimed", str(uuid.uuid4()), f"self-test {uuid.uuid4()}", "dep_none", "self-test.invalid")
+def _record() -> KeyRecord:
+    return KeyRecord("claimed", str(uuid.uuid4()), f"self-test {uuid.uuid4()}", "dep_none", "self-test.invalid")
 
 
-def _remove(store: KeyStore, found: Found | None) -> None:
+def _remove(store: KeyStore, found: StoredKey | None) -> None:
     if found is not None:
         store.free(found)
 

@@ -273,6 +273,6 @@ class Rows(Generic[T]):
             styled = self.output.screen.styled
             self._grid = Grid(list(rows[0]), cells, width=terminal_width(), first=first, styled=styled, may_go=may_go)
             header += self._grid.header()
-        told = [value for row in rows for value in self._grid.told(list(row.values()))]
-        self._times = self._times or list(filter(has_time, told))[:1]
+        visible = [value for row in rows for value in self._grid.visible(list(row.values()))]
+        self._times = self._times or list(filter(has_time, visible))[:1]
         return header + "".join(map(self._grid.row, cells))

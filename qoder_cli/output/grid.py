@@ -169,7 +169,7 @@ class Grid:
             return [*notes, remedy]
         return []
 
-    def told(self, cells: Sequence[T]) -> list[T]:
+    def visible(self, cells: Sequence[T]) -> list[T]:
         """Return those of a row's cells that are shown, or said below for all rows."""
         return [cell for n, cell in enumerate(cells) if n in self._shown or n in self._same]
 

@@ -37,7 +37,7 @@ class Progress:
         self._line: _StatusLine | None = None  # while it shows
         self._status: Callable[[], str] = str
         self._began = self._printed_at = 0.0
-        self._held: list[str] | None = None
+        self._buffer: list[str] | None = None
 
     def draw(self, board: "Board", *, moves: bool) -> None:
         """Draw a board, for a width and a height, above the status line; unless it `moves`, print changes."""
@@ -56,19 +56,19 @@ class Progress:
             self._line.start()
 
     @contextmanager
-    def held(self) -> Iterator[list[str]]:
+    def buffered(self) -> Iterator[list[str]]:
         """Hold back in this block what would be printed, and yield it; print it if the block fails."""
-        before, self._held = self._held, []
-        held = self._held
+        before, buffer = self._buffer, list[str]()
+        self._buffer = buffer
         try:
-            yield held
+            yield buffer
         except BaseException:
-            self._held = before
-            for text in held:
+            self._buffer = before
+            for text in buffer:
                 self._print(text)
             raise
         finally:
-            self._held = before
+            self._buffer = before
 
     def note(self, text: str, *, always: bool = False) -> None:
         """Print one line, `always` or unless quiet."""
@@ -122,8 +122,8 @@ class Progress:
             self.note(f"{self._status()} after {span(self._clock.monotonic() - self._began)}")
 
     def _print(self, text: str) -> None:
-        if self._held is not None:
-            self._held.append(text)
+        if self._buffer is not None:
+            self._buffer.append(text)
             return
         self._printed_at = self._clock.monotonic()
         if self._line is None:

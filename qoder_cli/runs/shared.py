@@ -18,7 +18,7 @@ from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
 from qoder_cli.keys.opening import shared_store
 from qoder_cli.keys.protocol import NOTHING, UNKNOWN, Started, Step, Verdict, start_once, why_not_adopted
-from qoder_cli.keys.record import Found, KeyStore, Lost, Record
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
 from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import Others, dated, look_for_run
 from qoder_cli.runs.trigger import Order, Trigger
@@ -50,7 +50,7 @@ class SharedTrigger(Trigger):
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
-        self._claim = Record(
+        self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
         self._refused = 0  # writes that the store did not do, or that were lost
@@ -58,7 +58,7 @@ class SharedTrigger(Trigger):
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
-        self._held: Found | None = None  # a claim of ours under which nothing was sent
+        self._held: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; never with the command that repeats it."""
@@ -82,7 +82,7 @@ class SharedTrigger(Trigger):
 
     def _do(self, step: Step) -> Any:
         match step:
-            case protocol.Trigger():
+            case protocol.SendTrigger():
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -104,7 +104,7 @@ class SharedTrigger(Trigger):
             return self._keys.read(self._claim.name)
         if self._refused:
             self._app.client.clock.sleep(_RETRIES[min(self._refused, len(_RETRIES)) - 1])
-        done: Found | bool | None = None
+        done: StoredKey | bool | None = None
         with suppress(Lost):
             match step:
                 case protocol.Take(record):
@@ -117,7 +117,7 @@ class SharedTrigger(Trigger):
             self._refused += 1
         return done
 
-    def _move(self, found: Found, record: Record) -> Found | None:
+    def _move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
         if record.state == "sending":
             if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
                 started = record._replace(state="started", run=run.id, adopted=run.adopted)
@@ -137,10 +137,10 @@ class SharedTrigger(Trigger):
                 self._app.store.free_key(self._key, host=self._claim.host)
         return moved
 
-    def _stamped(self, record: Record) -> Record:
+    def _stamped(self, record: KeyRecord) -> KeyRecord:
         return record._replace(at=utc_text(datetime.fromtimestamp(self._app.client.clock.now(), UTC)))
 
-    def _watch(self, found: Found, seconds: float) -> Found | None:
+    def _watch(self, found: StoredKey, seconds: float) -> StoredKey | None:
         """Read again until it has changed, or for so long by our own clock."""
         clock = self._app.client.clock
         began = clock.monotonic()
@@ -198,7 +198,7 @@ class SharedTrigger(Trigger):
         if why is not None:
             raise OutcomeUnknown(why)
 
-    def _look(self, found: Found) -> Started | None:
+    def _look(self, found: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         client = self._app.client
         attempt = self._attempt_of(found.record)
@@ -223,7 +223,7 @@ class SharedTrigger(Trigger):
         client.progress.warn(f"adopted run {run.id}: it is the only run started since")
         return Started(run.id, adopted=True)
 
-    def _attempt_of(self, record: Record) -> Attempt | None:
+    def _attempt_of(self, record: KeyRecord) -> Attempt | None:
         """Return a trigger of another command as one of this machine, on our clock; None if its time is not known."""
         client, ahead = self._app.client, self._server_ahead()
         if record.sent is None or ahead is None:
@@ -240,7 +240,7 @@ class SharedTrigger(Trigger):
                 client.get(f"/deployments/{segment(self._order.deployment_id)}", retry=False)
         return client.server_ahead
 
-    def _abandoned(self, found: Found) -> str:
+    def _abandoned(self, found: StoredKey) -> str:
         return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
 
     def _told(self, ended: Verdict) -> Run:
@@ -274,7 +274,7 @@ class SharedTrigger(Trigger):
             hint="is it archived? to see it: qoder key list",
         )
 
-    def _entry_of(self, record: Record) -> Entry:
+    def _entry_of(self, record: KeyRecord) -> Entry:
         client = self._app.client
         at = record.sent if record.sent is not None else 0.0
         attempt = Attempt("", at, 0.0, client.settings.profile, client.settings.host, record.deployment, record.key)

@@ -1,8 +1,8 @@
 """`qoder apply` and `qoder diff`: a folder, in the user's words, on both generations of server."""
 
 import json
-import os
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -458,7 +458,8 @@ def test_apply_makes_a_paused_deployment_that_is_never_awake(team: Team) -> None
 
     team.service.after = [look] * 20
     team.applied()
-    assert moments[-3:] == [("active", None), ("paused", None), ("paused", "0 9 * * *")]
+    states = [state for state, _ in groupby(filter(None, moments))]  # others are written at the same time
+    assert states == [("active", None), ("paused", None), ("paused", "0 9 * * *")]
     assert {row["action"] for row in team.applied()} == {"unchanged"}
 
 
@@ -622,7 +623,6 @@ def test_apply_refuses_a_name_that_two_things_have(team: Team) -> None:
     assert team.applied()[0]["id"] == made[0]["id"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize(
     "place",
     ["agents/a.yaml", "agents", "skills/s/more.md", "memory_stores/m/note.md", "memory_stores/m/more", "data/f.csv"],

@@ -60,7 +60,7 @@ HINTED = {
     "hint: see: qoder file --help": ["file erase file_1"],
     "hint: archiving cannot be undone; see: qoder deploy --help": ["deploy unarchive x", "deploy restore x"],
     "`qoder deploy update DEPLOYMENT --name NAME`": ["deploy rename x y"],
-    "hint: there is no web view; to show a deployment: `qoder deploy get DEPLOYMENT`": ["deploy open x"],
+    "hint: qoder opens no browser; to show a deployment: `qoder deploy get DEPLOYMENT`": ["deploy open x"],
     "qoder deploy run DEPLOYMENT": [
         *(
             "deploy nightly-1",

@@ -9,7 +9,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
-from qoder_cli.keys.record import KeyStore, Record
+from qoder_cli.keys.record import KeyRecord, KeyStore
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder, Ran
 from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
@@ -56,9 +56,9 @@ def runner_bytes() -> Any:
     return io.BytesIO()
 
 
-def claim(state: Any, **more: Any) -> Record:
+def claim(state: Any, **more: Any) -> KeyRecord:
     """Return what a command that was killed on another machine leaves behind."""
-    return Record(state, "owner-of-the-dead", "night-1", "dep_demo", "api.qoder.com", **more)
+    return KeyRecord(state, "owner-of-the-dead", "night-1", "dep_demo", "api.qoder.com", **more)
 
 
 def leave(machines: Machines, state: Any, **more: Any) -> None:

@@ -250,7 +250,6 @@ def test_export_keeps_what_differs_unless_forced(qoder: Qoder, service: Things, 
     }
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
 def test_export_never_writes_outside_of_the_folder(qoder: Qoder, service: Things, home: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

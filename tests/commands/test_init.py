@@ -116,7 +116,6 @@ def test_init_writes_jobs_that_show_a_request_and_apply_what_was_merged(qoder: Q
         assert (checked.stdout, checked.returncode) == ("", 0)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.parametrize(("differs", "code"), [(0, 0), (8, 0), (6, 6), (4, 4)])
 @pytest.mark.parametrize("path", WORKFLOWS)
 def test_init_has_jobs_fail_for_what_cannot_be_done_and_not_for_what_differs(

@@ -19,15 +19,15 @@ from qoder_cli.keys.protocol import (
     Look,
     Move,
     Read,
+    SendTrigger,
     Started,
     Take,
-    Trigger,
     Verdict,
     Watch,
     start_once,
     why_not_adopted,
 )
-from qoder_cli.keys.record import Found, Record
+from qoder_cli.keys.record import KeyRecord, StoredKey
 
 HAND = "by hand"
 _TRIES = 4  # fewer than a command makes: more of them only repeat what was seen
@@ -58,7 +58,7 @@ class Command(NamedTuple):
 class State(NamedTuple):
     """One moment."""
 
-    slots: tuple[Found | None, ...]
+    slots: tuple[StoredKey | None, ...]
     commands: tuple[Command, ...]
     late: tuple[Any, ...] = ()  # writes of the store, and triggers, that may still be done
     runs: tuple[tuple[Any, ...], ...] = ()  # command and key of each
@@ -68,11 +68,11 @@ class State(NamedTuple):
     crashes: int = 0
     frees: int = 0
     decided: bool = False  # a person freed a key
-    seen: tuple[Found | None, ...] = ()  # what was ever there, for reads that are stale
+    seen: tuple[StoredKey | None, ...] = ()  # what was ever there, for reads that are stale
 
 
-def claim(number: int, key: int) -> Record:
-    return Record("claimed", f"owner-{number}", f"key-{key}", "dep_1", "host")
+def claim(number: int, key: int) -> KeyRecord:
+    return KeyRecord("claimed", f"owner-{number}", f"key-{key}", "dep_1", "host")
 
 
 @cache
@@ -171,12 +171,12 @@ class Explorer:
         if isinstance(step, Take):
             if there is not None and not self.o.breaks:
                 return state, None
-            put: Found | None = Found(str(state.next_id), step.record, step.record.content)
+            put: StoredKey | None = StoredKey(str(state.next_id), step.record, step.record.content)
             state = state._replace(next_id=state.next_id + 1)
         elif there != step.found:
             return state, None if isinstance(step, Move) else False
         elif isinstance(step, Move):
-            put = Found(step.found.id, step.record, step.record.content)
+            put = StoredKey(step.found.id, step.record, step.record.content)
         else:
             put = None
         seen = state.seen
@@ -210,11 +210,11 @@ class Explorer:
                         yield f"{said}: {_shown(shown)}", told(state, shown)
                     elif self.o.slow or self.o.stale or not self._may_go_on(state, step):
                         yield f"{said}: unchanged", told(state, shown)
-            case Trigger() if me.looking:
+            case SendTrigger() if me.looking:
                 run = self._adopted(state, number)
                 yield f"{number} looks: {run}", told(state, UNKNOWN if run is None else Started(run, True))
                 yield f"{number} does not look", told(state, UNKNOWN)
-            case Trigger():
+            case SendTrigger():
                 new = (number, key)
                 started = state._replace(runs=(*state.runs, new))
                 yield f"{said}: started", told(started, Started(str(len(state.runs))))
@@ -297,7 +297,7 @@ class Explorer:
                     state, answer = self._write(state, step, key)
                 case Read() | Watch():
                     answer = state.slots[key]
-                case Trigger():
+                case SendTrigger():
                     answer = Started("0")
                 case Look():
                     answer = None
@@ -321,7 +321,7 @@ def _put(state: State, number: int, command: Command) -> State:
     return state._replace(commands=(*state.commands[:number], command, *state.commands[number + 1 :]))
 
 
-def _shown(found: Found | None) -> str:
+def _shown(found: StoredKey | None) -> str:
     return "nothing" if found is None else f"{found.record.state} by {found.record.owner}"
 
 

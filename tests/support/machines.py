@@ -37,15 +37,15 @@ def postgres() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    data, quiet = str(folder / "data"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
-    how: dict[str, object] = {}
-    if os.getuid() == 0:
+    data, user = str(folder / "data"), None
+    if os.getuid() == 0:  # the server refuses to run as root
         shutil.chown(folder, _AS)
-        how["user"] = _AS
+        user = _AS
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off -c max_connections=200"
 
     def run(*words: str) -> None:
-        subprocess.run(words, check=True, **quiet, **how)  # type: ignore[call-overload]
+        quiet = subprocess.DEVNULL
+        subprocess.run(words, check=True, stdout=quiet, stderr=quiet, cwd="/", user=user)
 
     run("initdb", "-D", data, "-U", "qoder", "--auth=trust", "-E", "UTF8", "--locale=C")
     run("pg_ctl", "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")

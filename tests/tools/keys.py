@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
@@ -191,11 +192,11 @@ def _command(folder: Path, url: str, keys: str, name: str, words: list[str], mac
     if machine is not None:
         time.sleep(machine.after)
         steps = _Steps(machine)
-        Client._exchange = steps.around(Client._exchange)  # type: ignore[method-assign]
+        patch.object(Client, "_exchange", steps.around(Client._exchange)).start()
         with suppress(ImportError):
             from qoder_cli.keys.postgres import PostgresKeys
 
-            PostgresKeys._rows = steps.around(PostgresKeys._rows)  # type: ignore[method-assign]
+            patch.object(PostgresKeys, "_rows", steps.around(PostgresKeys._rows)).start()
 
     class Hasty(Clock):
         """Waits for less long. What is waited for a response is not shortened."""
