@@ -6,9 +6,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.ids import a
 from qoder_cli.base.model import Deployment, Resource, mapping
+from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
+from qoder_cli.base.tokens import few
 from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
 from qoder_cli.deployments.planning import changing, creating
 from qoder_cli.deployments.step import DeploymentStep
@@ -24,7 +27,7 @@ from qoder_cli.nouns.edits.step import Applied, give_up, result_of, without_writ
 from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, operation, path_of
+from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep
 from qoder_cli.stack.lists import ServerLists
@@ -36,6 +39,8 @@ from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, key_of
 Raw = dict[str, Any]
 
 AT_A_TIME = 8  # things that are written
+_LISTED = 10  # ids that an error lists
+_LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
 _FINE = ("created", "changed", "unchanged")
 _KINDS = {**TYPE_OF, CREDENTIAL: "credential", ENTRY: "memory", FILE: "file"}
 
@@ -307,33 +312,46 @@ def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration],
 
 
 def find_twins(app: App, plan: StackPlan) -> None:
-    """Put an error on each thing that was created and whose name someone else's thing has, too."""
-    created = [item for item in plan.items if item.result and item.result.action == "created" and item.result.found]
-    for words in dict.fromkeys(item.thing.noun.words for item in created):
-        noun = NOUNS[words]
-        if words not in TYPE_OF:
-            continue
+    """Put an error on each thing that was created and whose name someone else's thing has, too.
+
+    A list that does not show yet what was created here cannot show whether another was. So each machine reads on until
+    the list shows its own: of two that created at once, the later one then sees both.
+    """
+    created: dict[str, list[tuple[Item, Applied, str]]] = {}
+    for item in plan.items:
+        result, words = item.result, item.thing.noun.words
+        if words in TYPE_OF and result is not None and result.action == "created" and result.found:
+            created.setdefault(words, []).append((item, result, result.found.id))
+    for words, found in created.items():
+        noun, ids = NOUNS[words], {id for _, _, id in found}
         try:
-            pages = list(app.client.pages(path_of(noun), {"limit": 100}, fresh=True))
+            rows = _rows_with(app, noun, ids)
         except ApiError as unread:
             app.progress.warn(
-                f"unknown whether someone else created a {noun.called} of the same name: {unread.message}"
+                f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
             )
             continue
-        rows = [row for page in pages for row in map(mapping, page["data"]) if not row.get("archived_at")]
-        for item in created:
-            if item.thing.noun.words != words or item.result is None or item.result.found is None:
-                continue
-            id = item.result.found.id
-            others = {str(row.get("id")) for row in rows if name_of(row) == item.thing.name} - {id}
+        for item, result, id in found:
+            others = {str(row["id"]) for row in rows if name_of(row) == item.thing.name} - {id}
             if others:
                 message = f"{item.thing.label} ({id}) was created, and someone else created another of this name: "
                 how = "delete" if operation(noun, "archive") is None else "archive"
-                words_to = " ".join((*noun.words.split(), how))
                 error = Rejected(
-                    message + ", ".join(sorted(others)), hint=f"{how} the one you do not want: qoder {words_to} ID"
+                    message + ", ".join(sorted(others)), hint=f"{how} the one you do not want: qoder {words} {how} ID"
                 )
-                item.result = item.result.with_(error=error)
+                item.result = result.with_(error=error)
+
+
+def _rows_with(app: App, noun: Noun, ids: set[str]) -> list[Raw]:
+    """Return what is listed, once that includes some ids. Raises ApiError, also where the list never shows them."""
+
+    def missing(rows: Sequence[Raw]) -> set[str]:
+        return ids - {str(row["id"]) for row in rows}
+
+    rows = poll(lambda: ServerLists(app).rows(noun), app.clock, pauses=_LOOKS, is_enough=lambda rows: not missing(rows))
+    if left := missing(rows):
+        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left), _LISTED)}")
+    return rows
 
 
 # What no file declares any more.

@@ -708,6 +708,37 @@ def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
     assert set(found.values()) == {1}, found
 
 
+def test_apply_names_the_twin_that_lists_show_only_later(team: Team) -> None:
+    """Two machines create one name at the same moment: a list that lags shows neither."""
+    team.write(BUILD)
+    hidden = team.qoder.clock.now() + 6
+
+    def lie(page: Any) -> Any:
+        if team.qoder.clock.now() > hidden:
+            return page
+        return page | {"data": [row for row in page["data"] if row["name"] != "build"]}
+
+    team.service.lies["GET /environments"] = lie
+    theirs: list[Raw] = []
+    team.service.meanwhile = [lambda: theirs.append(team.service.change("/environments", {"name": "build"}))]
+    ran = team.apply()
+    assert ran.code == 6, ran.err
+    assert f"someone else created another of this name: {theirs[0]['id']}" in ran.err
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_apply_says_that_a_twin_cannot_be_ruled_out_where_a_list_does_not_show_enough(team: Team, is_cut: bool) -> None:
+    team.write(BUILD)
+
+    def lie(page: Any) -> Any:
+        if is_cut:
+            return page | {"has_more": None, "next_page": None}
+        return page | {"data": [row for row in page["data"] if row["name"] != "build"]}
+
+    team.service.meanwhile = [lambda: team.service.lies.update({"GET /environments": lie})]
+    assert "unknown whether someone else created an environment of the same name" in team.apply().err
+
+
 def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:
