@@ -167,6 +167,9 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
     if os.path.isfile(os.path.join(folder, MAIN)):
         yield Source(folder, "skill")
         return
+    if os.path.realpath(folder) != root and os.path.isfile(os.path.join(folder, ROOT_FILE)):
+        problems.append(Problem(f"has a {ROOT_FILE} of its own; apply it by itself").located(folder))
+        return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:

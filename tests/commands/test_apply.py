@@ -646,6 +646,17 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     assert place in ran.err.replace("skills/s: has '", "skills/s/")
 
 
+def test_apply_refuses_a_folder_below_that_is_a_stack_of_its_own(team: Team) -> None:
+    """Else its things would be made without its mark, and beyond its fence."""
+    team.write({f"stacks/far/{path}": text for path, text in BUILD.items()} | {"stacks/far/qoder.yaml": "region: cn\n"})
+    for root in ({}, {"qoder.yaml": "stack: all"}):
+        team.write(root)
+        for words in (("apply", "--yes"), ("diff",)):
+            ran = team(*words)
+            assert (ran.code, team.service.asked) == (2, [])
+            assert "stacks/far: has a qoder.yaml of its own" in ran.err
+
+
 def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them(team: Team) -> None:
     auth = "{type: static_bearer, token: pl4in-secret, mcp_server_url: https://mcp.example.com/mcp}"
     text = f"display_name: v\ncredentials:\n  - display_name: c\n    auth: {auth}\n"
