@@ -293,10 +293,14 @@ def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: P
 
 
 def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration], *, is_whole: bool) -> None:
-    """Plan again, and refuse to create what is there by now; leave what is as wanted, or is used. Raises ApiError."""
+    """Plan again, and refuse what is there by now or is another's; leave what is as wanted, or is used.
+
+    Raises BadFiles, ApiError.
+    """
     fresh = Planner(planner.app, planner.stack, planner.options)
     now = fresh.plan(things, is_whole=is_whole)
     planner.server = fresh.server
+    done = set[Item]()  # by someone else
     for item, again in zip(plan.items, now.items, strict=True):
         if not item.step.is_open or again.current is None:
             continue
@@ -305,8 +309,14 @@ def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration],
                 f"{item.thing.label} was created in the meantime ({again.current['id']}); nothing was changed",
                 hint="apply again to see what differs from it",
             )
+        elif again.step.error is not None:
+            item.step.error = again.step.error
         elif not again.step.changes:
-            item.step.changes = ()
+            item.step = again.step
+            done.add(item)
+    for item in plan.items:
+        if item.step.is_open and not done.isdisjoint(item.needs):
+            planner.again(item)
     left = {str(each.raw["id"]) for each in now.doomed}
     plan.doomed[:] = [each for each in plan.doomed if str(each.raw["id"]) in left]
 
@@ -403,10 +413,11 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
         applied = result_of(
             step, "archived" if change is ARCHIVE else "deleted", {**doomed.raw, **found, "id": target.id}
         )
-    except NotFound:
-        applied = result_of(step, "deleted", doomed.raw)
     except QoderError as error:
-        applied = edits.failed(step, error)
+        if isinstance(error, NotFound) and error.enveloped:  # a proxy's 404 says nothing
+            applied = result_of(step, "deleted", doomed.raw)
+        else:
+            applied = edits.failed(step, error)
     return _made(doomed, applied)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.base.marks import without_ours
@@ -441,6 +442,15 @@ def test_apply_prunes_nothing_of_a_list_that_may_be_cut_short(team: Team) -> Non
         assert (ran.code, team.writes) == (7, []), (kind, ran.err)
 
 
+def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    id = team.there("environments")["one"]["id"]
+    team.service.instead[f"GET /environments/{id}"] = [httpx.Response(404, html="<h1>Not here</h1>")] * 9
+    ran = team.apply("--prune", "--json")
+    assert (ran.code, {row["name"]: row["action"] for row in ran.json}["one"]) == (5, "failed"), ran.err
+
+
 # Asleep and awake.
 
 
@@ -760,6 +770,32 @@ def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
     team.edit("environments/build.yaml", '"build"', '"build", "description": "Ours"')
     ran = team("apply")
     assert (ran.code, team.there("environments")["build"]["description"]) == (6, "Theirs")
+
+
+def test_apply_pins_the_version_that_another_made_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    team.applied()
+    id = team.there("agents")["reporter"]["id"]
+    questions(lambda: team.service.change(f"/agents/{id}", {"description": "New"}))
+    team.edit("agents/reporter.md", "Writes reports", "New")
+    assert team("apply").code == 0
+    assert team.there("deployments")["nightly"]["agent"]["version"] == 2
+
+
+def test_apply_pauses_nothing_that_another_stack_took_over_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    team.applied()
+    id = team.there("deployments")["nightly"]["id"]
+    taken = {"metadata": {"qoder_stack": "other/deployment/nightly"}}
+    questions(lambda: team.service.change(f"/deployments/{id}", taken))
+    team.edit("deployments/nightly.md", "vaults:", "paused: true\nvaults:")
+    ran = team("apply")
+    assert (ran.code, f"POST /deployments/{id}/pause" in team.writes) == (6, False), ran.err
+    assert "belongs to the stack other" in ran.err
 
 
 def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questions: Callable[..., list[str]]) -> None:
