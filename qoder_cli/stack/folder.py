@@ -180,9 +180,8 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
     is_of_stores = os.path.basename(os.path.abspath(folder)) == "memory_stores"
     stores = {os.path.splitext(name)[0] for name in here if _kind_of(name) == "memory"} if is_of_stores else set()
     for entry, path in zip(entries, here, strict=True):
-        if entry.is_symlink() and not _is_within(path, root):
-            if entry.name.lower().endswith(_SUFFIXES) or entry.is_dir():
-                problems.append(Problem("is a link that leads out of the folder; copy the file instead").located(path))
+        if entry.is_symlink() and (what := _wrong_with_link(entry, path, root)):
+            problems.append(Problem(what).located(path))
         elif entry.is_dir(follow_symlinks=False):
             if not is_of_stores:
                 yield from _of_folder(path, root, problems)
@@ -193,6 +192,20 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
             kind = _kind_of(path)
             if kind is not None and not _is_text_about(path):
                 yield Source(path, kind)
+
+
+def _wrong_with_link(entry: os.DirEntry[str], path: str, root: str) -> str | None:
+    """Return why a link is refused: what is passed over in silence would count as no longer declared."""
+    is_file = entry.name.lower().endswith(_SUFFIXES)
+    above = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    holds_things = entry.name in FOLDERS or FOLDERS.get(above, "memory") != "memory"  # a store's folder may be a link
+    if not _is_within(path, root):
+        return "is a link that leads out of the folder; copy the file instead" if is_file or entry.is_dir() else None
+    if entry.is_dir():
+        return "is a link to a folder, and these are not followed; move the folder here" if holds_things else None
+    if not entry.is_file() and (is_file or holds_things):
+        return "is a link to nothing"
+    return None
 
 
 def _is_within(path: str, root: str) -> bool:

@@ -656,6 +656,21 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     assert place in ran.err.replace("skills/s: has '", "skills/s/")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("place", ["environments", "agents/more", "agents/a.yaml", "skills"])
+@pytest.mark.parametrize("target", [".hidden", "gone"])
+def test_apply_prunes_nothing_because_a_link_hides_it(team: Team, place: str, target: str) -> None:
+    team.write(BUILD | {".hidden/build.yaml": {"name": "build"}, "agents/b.yaml": AGENT})
+    link = team.folder / place
+    if link.is_dir():
+        removed(team, "environments/build.yaml")
+        link.rmdir()
+    link.symlink_to(team.folder / target)
+    ran = team.apply("--prune")
+    assert (ran.code, team.service.asked) == (2, []), ran.err
+    assert f"{place}: is a link to" in ran.err
+
+
 def test_apply_refuses_a_folder_below_that_is_a_stack_of_its_own(team: Team) -> None:
     """Else its things would be made without its mark, and beyond its fence."""
     team.write({f"stacks/far/{path}": text for path, text in BUILD.items()} | {"stacks/far/qoder.yaml": "region: cn\n"})
