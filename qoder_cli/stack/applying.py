@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -169,15 +170,15 @@ def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
 def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     """Send what writes one thing. Raises only Closed, Signalled."""
     try:
-        words = item.thing.noun.words
+        words, content = item.thing.noun.words, item.thing.content
         if words == "skill":
-            return _done(
-                item, skills.upload(app, item.thing.name, item.thing.content, item.current, item.step.body), pace
-            )
+            pace.wait_turn()
+            note = partial(setattr, item.step, "write")
+            return _done(item, skills.upload(app, item.thing.name, content, item.current, item.step.body, note))
         if words == FILE:
-            [(name, content)] = item.thing.content.items()
-            item.step.write = files.upload(app, name, content, item.step.body)
-            return _done(item, item.step.write.deliver().raw, pace)
+            pace.wait_turn()
+            item.step.write = files.upload(app, item.thing.name, content[item.thing.name], item.step.body)
+            return _done(item, item.step.write.deliver().raw)
         if words == CREDENTIAL:
             return _credential(app, item, pace)
         if isinstance(item.step, DeploymentStep):
@@ -189,12 +190,10 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
         return edits.failed(item.step, error)
 
 
-def _done(item: Item, raw: Raw, pace: Pace) -> Applied:
-    known = {
-        **(item.current or {}),
-        **({"latest_version": raw["version"]} if item.current and "version" in raw else raw),
-    }
-    return result_of(item.step, item.step.done, known)
+def _done(item: Item, raw: Raw) -> Applied:
+    if item.current and "version" in raw:  # of a skill that was there
+        raw = {"latest_version": raw["version"]}
+    return result_of(item.step, item.step.done, {**(item.current or {}), **raw})
 
 
 def _credential(app: App, item: Item, pace: Pace) -> Applied:
@@ -212,7 +211,8 @@ def _credential(app: App, item: Item, pace: Pace) -> Applied:
         )
         return edits.failed(step, error)
     pace.wait_turn()
-    raw = secrets.put(app, step.parents[0], str(step.current["id"]), dict(auth), lambda sentence: None)
+    note, id = partial(setattr, step, "write"), str(step.current["id"])
+    raw = secrets.put(app, step.parents[0], id, dict(auth), lambda sentence: None, note)
     return result_of(step, "changed", raw)
 
 
@@ -263,13 +263,17 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
     first = creating(step.declared.__class__(**{**vars(step.declared), "fields": fields}))
     if marks:
         add_marks(first, marks)
+    item.step = first  # by which a signal knows what is under way
     applied = edits.apply(app, first, pace)
-    item.step.write = first.write
+    step.write, item.step = first.write, step
     if applied.error is not None or applied.found is None:
         return applied
     first.current = applied.found.raw
     try:
         return result_of(step, "created", _put_to_sleep(app, step, first, pace))
+    except Closed:
+        stopped = Rejected(f"{applied.label} was created, but is not yet as the file says", hint="apply again")
+        return result_of(step, "failed", first.current, stopped)
     except QoderError as error:  # it is there all the same
         action: Any = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
         return result_of(step, action, first.current, error)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
 from tests.conftest import Qoder, Ran
@@ -565,6 +568,73 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
 
 
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
+
+
+UNDER_WAY: dict[str, dict[str, Any]] = {
+    "skill": {"skills/s/SKILL.md": skill("s")},
+    "file": {"deployments/d.yaml": OUTSIDE | {"resources": [{"path": "../f.csv", "mount_path": "/f"}]}, "f.csv": "1"},
+    "credential": {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS]}},
+    "deployment": {"deployments/d.yaml": OUTSIDE | {"paused": True}},
+}
+
+
+@pytest.mark.parametrize("kind", UNDER_WAY)
+def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
+    team: Team, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY[kind]})
+    words = []
+    if kind == "credential":  # one whose secret is replaced
+        team.applied()
+        words = ["--send-secrets"]
+    is_sent, is_over = threading.Event(), threading.Event()
+    receive, team.qoder.clock.patience = team.qoder.clock.receive, 0.05
+
+    def interrupted(inbox: Any, seconds: float) -> Any:
+        if is_sent.is_set():
+            is_sent.clear()
+            raise Signalled(signal.SIGTERM)
+        return receive(inbox, seconds)
+
+    def hang() -> None:
+        is_sent.set()
+        is_over.wait(20)
+
+    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
+    team.service.meanwhile = [hang]
+    try:
+        ran = team.apply("--json", *words)
+    finally:
+        is_over.set()
+    assert ran.code == 143, ran.err
+    assert {row["kind"]: row["action"] for row in ran.json}[kind] == "unknown", ran.err
+
+
+def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY["deployment"]})
+    is_sent, is_stopping = threading.Event(), threading.Event()
+    receive, signals = team.qoder.clock.receive, [Signalled(signal.SIGTERM)]
+
+    def interrupted(inbox: Any, seconds: float) -> Any:
+        is_sent.wait(20)
+        if signals:
+            raise signals.pop()
+        is_stopping.set()  # from here on nothing more is sent
+        return receive(inbox, seconds)
+
+    def answer_late() -> None:
+        is_sent.set()
+        is_stopping.wait(20)
+
+    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
+    team.service.meanwhile = [answer_late]
+    ran = team.apply("--json")
+    assert ran.code == 143, ran.err
+    [row] = ran.json
+    assert (row["status"], row["action"], row["exit_code"]) == ("active", "failed", 6), ran.err
+    assert "is not yet as the file says" in ran.err
 
 
 # Bad input: nothing is sent, and file and line are named.
