@@ -1,7 +1,7 @@
 """Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -54,12 +54,10 @@ class Made(Applied):
     file: str | None
 
     @classmethod
-    def of(cls, item: Item, applied: Applied) -> "Made":
+    def of(cls, thing: Declaration, applied: Applied) -> "Made":
         """Return a result with the kind and the file of the thing."""
-        known = {
-            name: getattr(applied, name) for name in ("typed", "found", "error", "attempted", "more", "step", "action")
-        }
-        return cls(**known, kind=_KINDS[item.thing.noun.words], file=item.thing.file)
+        known = {each.name: getattr(applied, each.name) for each in fields(Applied)}
+        return cls(**known, kind=kind_of(thing), file=thing.file or None)
 
     def as_json(self) -> Raw:
         found = super().as_json()
@@ -80,7 +78,7 @@ def kind_of(thing: Declaration) -> str:
 
 def as_planned(item: Item) -> Made:
     """Return the result of a thing that is not written."""
-    return Made.of(item, without_writing(item.step))
+    return Made.of(item.thing, without_writing(item.step))
 
 
 def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[Item, Made], None]) -> Signalled | None:
@@ -102,7 +100,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         except Closed:
             return give_up(items[number].step)
 
-    def told(number: int, applied: Applied) -> None:
+    def on_result(number: int, applied: Applied) -> None:
         item = items[number]
         if item.result is None:
             settle(item, applied)
@@ -110,7 +108,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         ready.clear()
 
     def settle(item: Item, applied: Applied) -> None:
-        item.result = Made.of(item, applied)
+        item.result = Made.of(item.thing, applied)
         on_done(item, item.result)
         for each in needed_by[item]:
             waits[each] -= 1
@@ -128,7 +126,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
     ready: list[Item] = []
     inbox = SimpleQueue[Any]()
     pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
-    pool = Pool(work, told, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
+    pool = Pool(work, on_result, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
     try:
         pool.give(number_of[item] for item in items if not waits[item])
         pool.hear(app.progress.beat)
@@ -198,8 +196,7 @@ def _done(item: Item, raw: Raw) -> Applied:
 
 def _credential(app: App, item: Item, pace: Pace) -> Applied:
     """Put a credential: a secret that is replaced goes where the old one went, and nowhere else."""
-    step, fields = item.step, item.thing.fields
-    auth = mapping(fields.get("auth"))
+    step, auth = item.step, mapping(item.thing.fields.get("auth"))
     if step.current is None:  # what comes back shows no secret, so nothing is compared
         what = f"creating {item.thing.label}"
         step.write = creating_once(app, step.noun, step.body, *step.parents, what=what, pace=pace)
@@ -258,9 +255,9 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
     """Create a deployment that is never awake: without its schedule, paused, then as it is wanted."""
     whole = dict(step.wanted)
     marks = {key: value for key, value in mapping(step.body.get("metadata")).items() if key.startswith("qoder_")}
-    fields = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
-    fields |= {"metadata": {key: value for key, value in mapping(whole.get("metadata")).items() if key not in marks}}
-    first = creating(step.declared.__class__(**{**vars(step.declared), "fields": fields}))
+    asleep = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
+    asleep |= {"metadata": {key: value for key, value in mapping(whole.get("metadata")).items() if key not in marks}}
+    first = creating(replace(step.declared, fields=asleep))
     if marks:
         add_marks(first, marks)
     item.step = first  # by which a signal knows what is under way
@@ -286,7 +283,7 @@ def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: P
     if not schedule:
         return found.raw
     now = Deployment(read(app, first.target, fresh=True))
-    declared = step.declared.__class__(**{**vars(step.declared), "fields": {"schedule": schedule}})
+    declared = replace(step.declared, fields={"schedule": schedule})
     last = edits.apply(app, changing(declared, now, [], repin=False), pace)
     if last.error is not None:
         raise last.error
@@ -381,7 +378,8 @@ def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]
         rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
     except ApiError as error:
         for each in plan.doomed:
-            on_done(_made(each, edits.failed(_step_of(each), error)))
+            step = _step_of(each)
+            on_done(Made.of(step.thing, edits.failed(step, error)))
         return
     going = {str(each.raw["id"]) for each in plan.doomed}
     used = used_elsewhere(rows, going)
@@ -422,23 +420,17 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
             applied = result_of(step, "deleted", doomed.raw)
         else:
             applied = edits.failed(step, error)
-    return _made(doomed, applied)
+    return Made.of(step.thing, applied)
 
 
 def as_doomed(doomed: Doomed) -> Made:
     """Return the result of what would be pruned."""
     action: Any = "would_archive" if operation(doomed.noun, "archive") else "would_delete"
-    return _made(doomed, result_of(_step_of(doomed), action))
+    step = _step_of(doomed)
+    return Made.of(step.thing, result_of(step, action))
 
 
 def _step_of(doomed: Doomed) -> ThingStep:
     noun = doomed.noun
     thing = Declaration(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
     return ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
-
-
-def _made(doomed: Doomed, applied: Applied) -> Made:
-    known = {
-        name: getattr(applied, name) for name in ("typed", "found", "error", "attempted", "more", "step", "action")
-    }
-    return Made(**known, kind=_KINDS[doomed.noun.words], file=None)

@@ -119,13 +119,13 @@ def _root_above(path: str) -> str | None:
 def _settings_of(path: str) -> tuple[str | None, Fence]:
     """Return what a qoder.yaml says. Raises BadFiles."""
     problems: list[Problem] = []
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     try:
         documents = [each for each in trees(path, read(path, stdin=None), problems) if each.content is not None]
         if len(documents) > 1 or not all(isinstance(each.content, dict) for each in documents):
             raise Problem("must be one mapping of fields")
         for name, node in (item for each in documents for item in each.items()):
-            said[str(name)] = node.content
+            settings[str(name)] = node.content
             if name not in ("stack", *Fence._fields):
                 known = ", ".join(("stack", *Fence._fields))
                 problems.append(Problem(f"unknown field (known: {known})", line=node.line, path=(name,)))
@@ -138,7 +138,7 @@ def _settings_of(path: str) -> tuple[str | None, Fence]:
         problems.append(problem)
     if problems:
         raise BadFiles([problem.located(path) for problem in problems], ROOT_FILE)
-    return said.get("stack"), Fence(*(said.get(name) for name in Fence._fields))
+    return settings.get("stack"), Fence(*(settings.get(name) for name in Fence._fields))
 
 
 def _of_path(path: str, root: str, problems: list[str]) -> Iterator[Source]:
