@@ -208,7 +208,7 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") ->
     def all_made() -> "list[Made]":
         made = []
         for item in plan.items:
-            made.append(item.result if isinstance(item.result, Made) else Made.of(item, give_up(item.step)))
+            made.append(item.result if isinstance(item.result, Made) else Made.of(item.thing, give_up(item.step)))
         return [*made, *pruned]
 
     signalled = None

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -260,13 +260,23 @@ def is_same(app: App, skill: Raw, files: Files) -> bool:
         return False
 
 
-def upload(app: App, name: str, files: Files, skill: Raw | None, fields: Raw) -> Raw:
-    """Add a version to a skill, or create one; return what was made. Raises QoderError."""
+def upload(
+    app: App,
+    name: str,
+    files: Files,
+    skill: Raw | None,
+    fields: Raw,
+    sending: Callable[[Write[Resource]], None] = lambda write: None,
+) -> Raw:
+    """Add a version to a skill, or create one; return what was made. Raises QoderError.
+
+    `sending` gets the write before it is sent, for one who may not wait for it.
+    """
 
     def write(parts: list[Part]) -> Write[Resource]:
-        if skill:
-            return _new_version(app, skill, files, parts)
-        return creating(app, _SKILL, fields, files=parts)
+        made = _new_version(app, skill, files, parts) if skill else creating(app, _SKILL, fields, files=parts)
+        sending(made)
+        return made
 
     # As the official SDK sends them, or as one zip if the API asks for it (help/pages/api.md#skills).
     parts: list[Part] = [("files[]", f"{name}/{path}", content) for path, content in sorted(files.items())]

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
-from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.model import Resource, array, mapping, text
 from qoder_cli.http.redact import by_shape, spellings
+from qoder_cli.http.write import Write
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_with
@@ -94,12 +95,19 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
     return secret
 
 
-def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw:
+def put(
+    app: App,
+    vault: str,
+    name: str,
+    auth: Raw,
+    agree: Callable[[str], None],
+    sending: Callable[[Write[Resource]], None] = lambda write: None,
+) -> Raw:
     """Put a secret, `auth` with its type, into a vault; return its credential.
 
     What is set decides which one it replaces: the variable, or the server that it is sent to. `agree`
-    gets a sentence, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is
-    not clear which one is meant; other QoderErrors.
+    gets a sentence, and may raise, before it goes anywhere else than the old one did. `sending` gets the write of a
+    change before it is sent. Raises UsageError if it is not clear which one is meant; other QoderErrors.
     """
     credential = _named(app, vault, name, auth, agree)
     where = app.client.settings.whereabouts
@@ -122,7 +130,9 @@ def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
-        return Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=False).write().deliver().raw
+        write = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=False).write()
+        sending(write)
+        return write.deliver().raw
     except Overtaken:
         raise
     except (Rejected, NotFound) as error:

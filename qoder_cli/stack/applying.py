@@ -1,14 +1,18 @@
 """Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.ids import a
 from qoder_cli.base.model import Deployment, Resource, mapping
+from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
+from qoder_cli.base.tokens import few
 from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
 from qoder_cli.deployments.planning import changing, creating
 from qoder_cli.deployments.step import DeploymentStep
@@ -24,7 +28,7 @@ from qoder_cli.nouns.edits.step import Applied, give_up, result_of, without_writ
 from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, operation, path_of
+from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep
 from qoder_cli.stack.lists import ServerLists
@@ -36,6 +40,8 @@ from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, key_of
 Raw = dict[str, Any]
 
 AT_A_TIME = 8  # things that are written
+_LISTED = 10  # ids that an error lists
+_LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
 _FINE = ("created", "changed", "unchanged")
 _KINDS = {**TYPE_OF, CREDENTIAL: "credential", ENTRY: "memory", FILE: "file"}
 
@@ -48,12 +54,10 @@ class Made(Applied):
     file: str | None
 
     @classmethod
-    def of(cls, item: Item, applied: Applied) -> "Made":
+    def of(cls, thing: Declaration, applied: Applied) -> "Made":
         """Return a result with the kind and the file of the thing."""
-        known = {
-            name: getattr(applied, name) for name in ("typed", "found", "error", "attempted", "more", "step", "action")
-        }
-        return cls(**known, kind=_KINDS[item.thing.noun.words], file=item.thing.file)
+        known = {each.name: getattr(applied, each.name) for each in fields(Applied)}
+        return cls(**known, kind=kind_of(thing), file=thing.file or None)
 
     def as_json(self) -> Raw:
         found = super().as_json()
@@ -74,7 +78,7 @@ def kind_of(thing: Declaration) -> str:
 
 def as_planned(item: Item) -> Made:
     """Return the result of a thing that is not written."""
-    return Made.of(item, without_writing(item.step))
+    return Made.of(item.thing, without_writing(item.step))
 
 
 def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[Item, Made], None]) -> Signalled | None:
@@ -96,7 +100,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         except Closed:
             return give_up(items[number].step)
 
-    def told(number: int, applied: Applied) -> None:
+    def on_result(number: int, applied: Applied) -> None:
         item = items[number]
         if item.result is None:
             settle(item, applied)
@@ -104,7 +108,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         ready.clear()
 
     def settle(item: Item, applied: Applied) -> None:
-        item.result = Made.of(item, applied)
+        item.result = Made.of(item.thing, applied)
         on_done(item, item.result)
         for each in needed_by[item]:
             waits[each] -= 1
@@ -122,7 +126,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
     ready: list[Item] = []
     inbox = SimpleQueue[Any]()
     pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
-    pool = Pool(work, told, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
+    pool = Pool(work, on_result, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
     try:
         pool.give(number_of[item] for item in items if not waits[item])
         pool.hear(app.progress.beat)
@@ -164,15 +168,15 @@ def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
 def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     """Send what writes one thing. Raises only Closed, Signalled."""
     try:
-        words = item.thing.noun.words
+        words, content = item.thing.noun.words, item.thing.content
         if words == "skill":
-            return _done(
-                item, skills.upload(app, item.thing.name, item.thing.content, item.current, item.step.body), pace
-            )
+            pace.wait_turn()
+            note = partial(setattr, item.step, "write")
+            return _done(item, skills.upload(app, item.thing.name, content, item.current, item.step.body, note))
         if words == FILE:
-            [(name, content)] = item.thing.content.items()
-            item.step.write = files.upload(app, name, content, item.step.body)
-            return _done(item, item.step.write.deliver().raw, pace)
+            pace.wait_turn()
+            item.step.write = files.upload(app, item.thing.name, content[item.thing.name], item.step.body)
+            return _done(item, item.step.write.deliver().raw)
         if words == CREDENTIAL:
             return _credential(app, item, pace)
         if isinstance(item.step, DeploymentStep):
@@ -184,18 +188,15 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
         return edits.failed(item.step, error)
 
 
-def _done(item: Item, raw: Raw, pace: Pace) -> Applied:
-    known = {
-        **(item.current or {}),
-        **({"latest_version": raw["version"]} if item.current and "version" in raw else raw),
-    }
-    return result_of(item.step, item.step.done, known)
+def _done(item: Item, raw: Raw) -> Applied:
+    if item.current and "version" in raw:  # of a skill that was there
+        raw = {"latest_version": raw["version"]}
+    return result_of(item.step, item.step.done, {**(item.current or {}), **raw})
 
 
 def _credential(app: App, item: Item, pace: Pace) -> Applied:
     """Put a credential: a secret that is replaced goes where the old one went, and nowhere else."""
-    step, fields = item.step, item.thing.fields
-    auth = mapping(fields.get("auth"))
+    step, auth = item.step, mapping(item.thing.fields.get("auth"))
     if step.current is None:  # what comes back shows no secret, so nothing is compared
         what = f"creating {item.thing.label}"
         step.write = creating_once(app, step.noun, step.body, *step.parents, what=what, pace=pace)
@@ -207,7 +208,8 @@ def _credential(app: App, item: Item, pace: Pace) -> Applied:
         )
         return edits.failed(step, error)
     pace.wait_turn()
-    raw = secrets.put(app, step.parents[0], str(step.current["id"]), dict(auth), lambda sentence: None)
+    note, id = partial(setattr, step, "write"), str(step.current["id"])
+    raw = secrets.put(app, step.parents[0], id, dict(auth), lambda sentence: None, note)
     return result_of(step, "changed", raw)
 
 
@@ -253,18 +255,22 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
     """Create a deployment that is never awake: without its schedule, paused, then as it is wanted."""
     whole = dict(step.wanted)
     marks = {key: value for key, value in mapping(step.body.get("metadata")).items() if key.startswith("qoder_")}
-    fields = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
-    fields |= {"metadata": {key: value for key, value in mapping(whole.get("metadata")).items() if key not in marks}}
-    first = creating(step.declared.__class__(**{**vars(step.declared), "fields": fields}))
+    asleep = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
+    asleep |= {"metadata": {key: value for key, value in mapping(whole.get("metadata")).items() if key not in marks}}
+    first = creating(replace(step.declared, fields=asleep))
     if marks:
         add_marks(first, marks)
+    item.step = first  # by which a signal knows what is under way
     applied = edits.apply(app, first, pace)
-    item.step.write = first.write
+    step.write, item.step = first.write, step
     if applied.error is not None or applied.found is None:
         return applied
     first.current = applied.found.raw
     try:
         return result_of(step, "created", _put_to_sleep(app, step, first, pace))
+    except Closed:
+        stopped = Rejected(f"{applied.label} was created, but is not yet as the file says", hint="apply again")
+        return result_of(step, "failed", first.current, stopped)
     except QoderError as error:  # it is there all the same
         action: Any = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
         return result_of(step, action, first.current, error)
@@ -277,7 +283,7 @@ def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: P
     if not schedule:
         return found.raw
     now = Deployment(read(app, first.target, fresh=True))
-    declared = step.declared.__class__(**{**vars(step.declared), "fields": {"schedule": schedule}})
+    declared = replace(step.declared, fields={"schedule": schedule})
     last = edits.apply(app, changing(declared, now, [], repin=False), pace)
     if last.error is not None:
         raise last.error
@@ -288,10 +294,14 @@ def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: P
 
 
 def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration], *, is_whole: bool) -> None:
-    """Plan again, and refuse to create what is there by now; leave what is as wanted, or is used. Raises ApiError."""
+    """Plan again, and refuse what is there by now or is another's; leave what is as wanted, or is used.
+
+    Raises BadFiles, ApiError.
+    """
     fresh = Planner(planner.app, planner.stack, planner.options)
     now = fresh.plan(things, is_whole=is_whole)
     planner.server = fresh.server
+    done = set[Item]()  # by someone else
     for item, again in zip(plan.items, now.items, strict=True):
         if not item.step.is_open or again.current is None:
             continue
@@ -300,40 +310,59 @@ def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration],
                 f"{item.thing.label} was created in the meantime ({again.current['id']}); nothing was changed",
                 hint="apply again to see what differs from it",
             )
+        elif again.step.error is not None:
+            item.step.error = again.step.error
         elif not again.step.changes:
-            item.step.changes = ()
+            item.step = again.step
+            done.add(item)
+    for item in plan.items:
+        if item.step.is_open and not done.isdisjoint(item.needs):
+            planner.again(item)
     left = {str(each.raw["id"]) for each in now.doomed}
     plan.doomed[:] = [each for each in plan.doomed if str(each.raw["id"]) in left]
 
 
 def find_twins(app: App, plan: StackPlan) -> None:
-    """Put an error on each thing that was created and whose name someone else's thing has, too."""
-    created = [item for item in plan.items if item.result and item.result.action == "created" and item.result.found]
-    for words in dict.fromkeys(item.thing.noun.words for item in created):
-        noun = NOUNS[words]
-        if words not in TYPE_OF:
-            continue
+    """Put an error on each thing that was created and whose name someone else's thing has, too.
+
+    A list that does not show yet what was created here cannot show whether another was. So each machine reads on until
+    the list shows its own: of two that created at once, the later one then sees both.
+    """
+    created: dict[str, list[tuple[Item, Applied, str]]] = {}
+    for item in plan.items:
+        result, words = item.result, item.thing.noun.words
+        if words in TYPE_OF and result is not None and result.action == "created" and result.found:
+            created.setdefault(words, []).append((item, result, result.found.id))
+    for words, found in created.items():
+        noun, ids = NOUNS[words], {id for _, _, id in found}
         try:
-            pages = list(app.client.pages(path_of(noun), {"limit": 100}, fresh=True))
+            rows = _rows_with(app, noun, ids)
         except ApiError as unread:
             app.progress.warn(
-                f"unknown whether someone else created a {noun.called} of the same name: {unread.message}"
+                f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
             )
             continue
-        rows = [row for page in pages for row in map(mapping, page["data"]) if not row.get("archived_at")]
-        for item in created:
-            if item.thing.noun.words != words or item.result is None or item.result.found is None:
-                continue
-            id = item.result.found.id
-            others = {str(row.get("id")) for row in rows if name_of(row) == item.thing.name} - {id}
+        for item, result, id in found:
+            others = {str(row["id"]) for row in rows if name_of(row) == item.thing.name} - {id}
             if others:
                 message = f"{item.thing.label} ({id}) was created, and someone else created another of this name: "
                 how = "delete" if operation(noun, "archive") is None else "archive"
-                words_to = " ".join((*noun.words.split(), how))
                 error = Rejected(
-                    message + ", ".join(sorted(others)), hint=f"{how} the one you do not want: qoder {words_to} ID"
+                    message + ", ".join(sorted(others)), hint=f"{how} the one you do not want: qoder {words} {how} ID"
                 )
-                item.result = item.result.with_(error=error)
+                item.result = result.with_(error=error)
+
+
+def _rows_with(app: App, noun: Noun, ids: set[str]) -> list[Raw]:
+    """Return what is listed, once that includes some ids. Raises ApiError, also where the list never shows them."""
+
+    def missing(rows: Sequence[Raw]) -> set[str]:
+        return ids - {str(row["id"]) for row in rows}
+
+    rows = poll(lambda: ServerLists(app).rows(noun), app.clock, pauses=_LOOKS, is_enough=lambda rows: not missing(rows))
+    if left := missing(rows):
+        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left), _LISTED)}")
+    return rows
 
 
 # What no file declares any more.
@@ -349,7 +378,8 @@ def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]
         rows = {words: server.rows(NOUNS[words]) for words in ("deploy", "agent")}
     except ApiError as error:
         for each in plan.doomed:
-            on_done(_made(each, edits.failed(_step_of(each), error)))
+            step = _step_of(each)
+            on_done(Made.of(step.thing, edits.failed(step, error)))
         return
     going = {str(each.raw["id"]) for each in plan.doomed}
     used = used_elsewhere(rows, going)
@@ -385,27 +415,22 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
         applied = result_of(
             step, "archived" if change is ARCHIVE else "deleted", {**doomed.raw, **found, "id": target.id}
         )
-    except NotFound:
-        applied = result_of(step, "deleted", doomed.raw)
     except QoderError as error:
-        applied = edits.failed(step, error)
-    return _made(doomed, applied)
+        if isinstance(error, NotFound) and error.enveloped:  # a proxy's 404 says nothing
+            applied = result_of(step, "deleted", doomed.raw)
+        else:
+            applied = edits.failed(step, error)
+    return Made.of(step.thing, applied)
 
 
 def as_doomed(doomed: Doomed) -> Made:
     """Return the result of what would be pruned."""
     action: Any = "would_archive" if operation(doomed.noun, "archive") else "would_delete"
-    return _made(doomed, result_of(_step_of(doomed), action))
+    step = _step_of(doomed)
+    return Made.of(step.thing, result_of(step, action))
 
 
 def _step_of(doomed: Doomed) -> ThingStep:
     noun = doomed.noun
     thing = Declaration(noun, "", 0, name_of(doomed.raw) or str(doomed.raw["id"]))
     return ThingStep(noun=noun, form=form_of(noun), wanted={}, current=doomed.raw, thing=thing)
-
-
-def _made(doomed: Doomed, applied: Applied) -> Made:
-    known = {
-        name: getattr(applied, name) for name in ("typed", "found", "error", "attempted", "more", "step", "action")
-    }
-    return Made(**known, kind=_KINDS[doomed.noun.words], file=None)

@@ -119,13 +119,13 @@ def _root_above(path: str) -> str | None:
 def _settings_of(path: str) -> tuple[str | None, Fence]:
     """Return what a qoder.yaml says. Raises BadFiles."""
     problems: list[Problem] = []
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     try:
         documents = [each for each in trees(path, read(path, stdin=None), problems) if each.content is not None]
         if len(documents) > 1 or not all(isinstance(each.content, dict) for each in documents):
             raise Problem("must be one mapping of fields")
         for name, node in (item for each in documents for item in each.items()):
-            said[str(name)] = node.content
+            settings[str(name)] = node.content
             if name not in ("stack", *Fence._fields):
                 known = ", ".join(("stack", *Fence._fields))
                 problems.append(Problem(f"unknown field (known: {known})", line=node.line, path=(name,)))
@@ -138,7 +138,7 @@ def _settings_of(path: str) -> tuple[str | None, Fence]:
         problems.append(problem)
     if problems:
         raise BadFiles([problem.located(path) for problem in problems], ROOT_FILE)
-    return said.get("stack"), Fence(*(said.get(name) for name in Fence._fields))
+    return settings.get("stack"), Fence(*(settings.get(name) for name in Fence._fields))
 
 
 def _of_path(path: str, root: str, problems: list[str]) -> Iterator[Source]:
@@ -167,6 +167,9 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
     if os.path.isfile(os.path.join(folder, MAIN)):
         yield Source(folder, "skill")
         return
+    if os.path.realpath(folder) != root and os.path.isfile(os.path.join(folder, ROOT_FILE)):
+        problems.append(Problem(f"has a {ROOT_FILE} of its own; apply it by itself").located(folder))
+        return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -177,9 +180,8 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
     is_of_stores = os.path.basename(os.path.abspath(folder)) == "memory_stores"
     stores = {os.path.splitext(name)[0] for name in here if _kind_of(name) == "memory"} if is_of_stores else set()
     for entry, path in zip(entries, here, strict=True):
-        if entry.is_symlink() and not _is_within(path, root):
-            if entry.name.lower().endswith(_SUFFIXES) or entry.is_dir():
-                problems.append(Problem("is a link that leads out of the folder; copy the file instead").located(path))
+        if entry.is_symlink() and (what := _wrong_with_link(entry, path, root)):
+            problems.append(Problem(what).located(path))
         elif entry.is_dir(follow_symlinks=False):
             if not is_of_stores:
                 yield from _of_folder(path, root, problems)
@@ -190,6 +192,20 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
             kind = _kind_of(path)
             if kind is not None and not _is_text_about(path):
                 yield Source(path, kind)
+
+
+def _wrong_with_link(entry: os.DirEntry[str], path: str, root: str) -> str | None:
+    """Return why a link is refused: what is passed over in silence would count as no longer declared."""
+    is_file = entry.name.lower().endswith(_SUFFIXES)
+    above = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    holds_things = entry.name in FOLDERS or FOLDERS.get(above, "memory") != "memory"  # a store's folder may be a link
+    if not _is_within(path, root):
+        return "is a link that leads out of the folder; copy the file instead" if is_file or entry.is_dir() else None
+    if entry.is_dir():
+        return "is a link to a folder, and these are not followed; move the folder here" if holds_things else None
+    if not entry.is_file() and (is_file or holds_things):
+        return "is a link to nothing"
+    return None
 
 
 def _is_within(path: str, root: str) -> bool:

@@ -13,6 +13,7 @@ from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun, has_id, path_of
 from qoder_cli.nouns.taken import holders
+from qoder_cli.stack.marks import STACK, owner_of
 
 Raw = dict[str, Any]
 
@@ -76,14 +77,10 @@ class ServerLists:
 
     def _skills_named(self, name: str) -> list[Raw]:
         """Return our skills of a name; for one that the list does not name, its newest version is asked."""
-        from qoder_cli.stack.marks import owner_of
-
         noun = NOUNS["skill"]
         ours = [row for row in self.rows(noun) if skills.is_ours(row)]
         found = [row for row in ours if text(row.get("name")) == name or owner_of(noun, row, name)]
-        silent = [
-            row for row in ours if not text(row.get("name")) and not mapping(row.get("metadata")).get("qoder_stack")
-        ]
+        silent = [row for row in ours if not text(row.get("name")) and not mapping(row.get("metadata")).get(STACK)]
         return found + [row for row in silent if row not in found and self.name_of_skill(row) == name]
 
     def name_of_skill(self, row: Raw) -> str | None:

@@ -77,8 +77,11 @@ def record_of(fields: Raw, secret: Collection[str] = ()) -> str:
 
 def recorded(raw: Raw) -> dict[str, str]:
     """Return the fields that were set last time, with their digests."""
-    noted = text(mapping(raw.get("metadata")).get(APPLIED)) or ""
-    return {name: value for name, _, value in (each.partition("=") for each in noted.split())}
+    return _noted(text(mapping(raw.get("metadata")).get(APPLIED)) or "")
+
+
+def _noted(record: str) -> dict[str, str]:
+    return {name: value for name, _, value in (each.partition("=") for each in record.split())}
 
 
 def marked(form: Form) -> Form:
@@ -106,11 +109,9 @@ def add_marks(step: Step, marks: Raw) -> None:
     if "metadata" in step.wanted or step.current is None:
         step.wanted = {**step.wanted, "metadata": {**mapping(step.wanted.get("metadata")), **marks}}
     missing = {key: value for key, value in marks.items() if before.get(key) != value}
-    if not missing or (
-        set(missing) == {APPLIED} and not step.changes and not _is_news(before.get(APPLIED), marks[APPLIED])
-    ):
-        if step.changes and missing:
-            step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
+    if not missing:
+        return
+    if set(missing) == {APPLIED} and not step.changes and not _is_news(before.get(APPLIED), marks[APPLIED]):
         return
     step.body = {**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}}
     updated, version = operation(step.noun, "update"), (step.current or {}).get("version")
@@ -123,6 +124,4 @@ def add_marks(step: Step, marks: Raw) -> None:
 
 def _is_news(noted: Any, now: str) -> bool:
     """Return whether other fields are set than were noted; another spelling of the same value is no news."""
-    return {each.partition("=")[0] for each in str(noted or "").split()} != {
-        each.partition("=")[0] for each in now.split()
-    }
+    return _noted(text(noted) or "").keys() != _noted(now).keys()

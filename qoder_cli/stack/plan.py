@@ -5,12 +5,13 @@ from copy import deepcopy
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import NotFound, QoderError, Rejected
+from qoder_cli.base.errors import NotFound, QoderError, Rejected, first_by_rank
 from qoder_cli.base.ids import nearest
 from qoder_cli.base.model import Deployment, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import few
+from qoder_cli.deployments.form import FORM as DEPLOYMENTS
 from qoder_cli.deployments.planning import changing, creating, problems_of
 from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.files import normal
@@ -19,7 +20,7 @@ from qoder_cli.files.load import Declared as DeclaredDeployment
 from qoder_cli.files.tree import BadFiles, Path
 from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns import memories
-from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets, differing
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import archived
@@ -52,13 +53,8 @@ _LISTED = 10  # ids or names that an error lists
 _SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of a credential's `auth`
 
 
-def read_back(form: Form) -> Form:
-    """Return a form whose things are read again right before and after each write."""
-    return form._replace(is_read_back=True)
-
-
 class Planner:
-    """Makes the plan, and makes it anew for a thing whose needs were met meanwhile."""
+    """Makes the plan, and a thing's part of it again once what it needs is there."""
 
     def __init__(self, app: App, stack: str | None, options: Options) -> None:
         self.app, self.stack, self.options = app, stack, options
@@ -136,8 +132,8 @@ class Planner:
 
         if not (left := missing()):
             return
-        said = f"waiting for lists to show what was created just now, or may have been: {len(left)} of {len(notes)}"
-        self.app.progress.note(said)
+        count = f"{len(left)} of {len(notes)}"
+        self.app.progress.note(f"waiting for lists to show what was created just now, or may have been: {count}")
         for pause in doubling(0.5, 4.0):
             if not missing() or self.app.clock.now() >= until:
                 return
@@ -277,7 +273,7 @@ class Planner:
         self._adopt(item)
 
     def again(self, item: Item) -> None:
-        """Make an item's step anew, once what it needs is there. Raises QoderError."""
+        """Make an item's step again, once what it needs is there. Raises QoderError."""
         if item.thing.refs or item.thing.parent is not None:
             before, item.remarks, item.details = item.step, [], []
             self._take(item, before.current)
@@ -305,7 +301,7 @@ class Planner:
         else:
             step = ThingStep(
                 noun=noun,
-                form=read_back(form),
+                form=form._replace(is_read_back=True),  # each is read again right before and after its write
                 wanted=fields,
                 current=current,
                 thing=thing,
@@ -493,16 +489,10 @@ def _is_upload(row: Raw, digest: str, name: str) -> bool:
 
 
 def _form_of(noun: Noun) -> Form:
-    if noun.words == "deploy":
-        from qoder_cli.deployments.form import FORM
-
-        return FORM
-    return form_of(noun)
+    return DEPLOYMENTS if noun.words == "deploy" else form_of(noun)
 
 
 def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
-    from qoder_cli.nouns.edits.difference import differing
-
     if isinstance(wanted, ToCome):
         return True
     return not any(differing(form, form.normal({name: wanted}), {name: there}))
@@ -548,6 +538,4 @@ def refuse_adoption(plan: StackPlan, options: Options, stack: str | None) -> Non
 
 def blocked(plan: StackPlan) -> QoderError | None:
     """Return the error of the worst thing that cannot be done; None if all can."""
-    from qoder_cli.base.errors import first_by_rank
-
     return first_by_rank(item.step.error for item in plan.items if item.step.error)

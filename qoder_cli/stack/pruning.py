@@ -26,17 +26,17 @@ def doomed_by(
     declared = {(thing.noun.words, thing.name) for thing in things}
     in_plan = {str(item.current["id"]) for item in items if item.current is not None}
     rows = {words: server.rows(NOUNS[words]) for words in KINDS}
-    mine: list[tuple[Noun, Raw]] = []
+    left: list[tuple[Noun, Raw]] = []
     for words in reversed(KINDS):
         noun = NOUNS[words]
         for row in rows[words]:
             name = name_in_stack(stack, noun, row)
             if name is None or str(row["id"]) in in_plan or (words, name) in declared:
                 continue
-            mine.append((noun, row))
-    used = used_elsewhere(rows, {str(row["id"]) for _, row in mine}, items)
-    doomed = [Doomed(noun, row) for noun, row in mine if row["id"] not in used]
-    kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in mine if row["id"] in used]
+            left.append((noun, row))
+    used = used_elsewhere(rows, {str(row["id"]) for _, row in left}, items)
+    doomed = [Doomed(noun, row) for noun, row in left if row["id"] not in used]
+    kept = [Doomed(noun, row, used[str(row["id"])]) for noun, row in left if row["id"] in used]
     belonging = sum(name_in_stack(stack, NOUNS[words], row) is not None for words in KINDS for row in rows[words])
     if doomed and 2 * len(doomed) > belonging and not may_be_most:
         names = few([each.label for each in doomed], _LISTED)

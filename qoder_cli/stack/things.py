@@ -16,6 +16,7 @@ from qoder_cli.files.check import check_body
 from qoder_cli.files.load import Filler
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
 from qoder_cli.nouns.files import check_name, read_text
+from qoder_cli.nouns.parts import VARIABLES
 from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, Noun, of_file
 from qoder_cli.stack.folder import TYPE_OF, WHAT, Document, Folder, Source, documents_of, entries_of
@@ -481,10 +482,8 @@ def _secrets_in(node: Node, at: Path = ()) -> Iterator[tuple[Path, Node]]:
 
 def _secret_places(written: Node, filled: Node) -> Iterator[str]:
     """Yield the places of a deployment that may hold a secret: variables that were filled in, tokens of resources."""
-    for name in ("environment_variables",):
-        found = filled.child(name)
-        if found is not None:
-            yield from _all_filled(found, (name,))
+    if (found := filled.child(VARIABLES)) is not None:
+        yield from _all_filled(found, (VARIABLES,))
     found = filled.child("resources")
     if found is not None:
         yield from (spelled(("resources", *at)) for at, _ in _secrets_in(found))

@@ -1,13 +1,18 @@
 """`qoder apply` and `qoder diff`: a folder, in the user's words, on both generations of server."""
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
 from tests.conftest import Qoder, Ran
@@ -441,6 +446,15 @@ def test_apply_prunes_nothing_of_a_list_that_may_be_cut_short(team: Team) -> Non
         assert (ran.code, team.writes) == (7, []), (kind, ran.err)
 
 
+def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
+    two_envs(team)
+    removed(team, "environments/one.yaml")
+    id = team.there("environments")["one"]["id"]
+    team.service.instead[f"GET /environments/{id}"] = [httpx.Response(404, html="<h1>Not here</h1>")] * 9
+    ran = team.apply("--prune", "--json")
+    assert (ran.code, {row["name"]: row["action"] for row in ran.json}["one"]) == (5, "failed"), ran.err
+
+
 # Asleep and awake.
 
 
@@ -558,6 +572,73 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
 
 
+UNDER_WAY: dict[str, dict[str, Any]] = {
+    "skill": {"skills/s/SKILL.md": skill("s")},
+    "file": {"deployments/d.yaml": OUTSIDE | {"resources": [{"path": "../f.csv", "mount_path": "/f"}]}, "f.csv": "1"},
+    "credential": {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS]}},
+    "deployment": {"deployments/d.yaml": OUTSIDE | {"paused": True}},
+}
+
+
+@pytest.mark.parametrize("kind", UNDER_WAY)
+def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
+    team: Team, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY[kind]})
+    words = []
+    if kind == "credential":  # one whose secret is replaced
+        team.applied()
+        words = ["--send-secrets"]
+    is_sent, is_over = threading.Event(), threading.Event()
+    receive, team.qoder.clock.patience = team.qoder.clock.receive, 0.05
+
+    def interrupted(inbox: Any, seconds: float) -> Any:
+        if is_sent.is_set():
+            is_sent.clear()
+            raise Signalled(signal.SIGTERM)
+        return receive(inbox, seconds)
+
+    def hang() -> None:
+        is_sent.set()
+        is_over.wait(20)
+
+    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
+    team.service.meanwhile = [hang]
+    try:
+        ran = team.apply("--json", *words)
+    finally:
+        is_over.set()
+    assert ran.code == 143, ran.err
+    assert {row["kind"]: row["action"] for row in ran.json}[kind] == "unknown", ran.err
+
+
+def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY["deployment"]})
+    is_sent, is_stopping = threading.Event(), threading.Event()
+    receive, signals = team.qoder.clock.receive, [Signalled(signal.SIGTERM)]
+
+    def interrupted(inbox: Any, seconds: float) -> Any:
+        is_sent.wait(20)
+        if signals:
+            raise signals.pop()
+        is_stopping.set()  # from here on nothing more is sent
+        return receive(inbox, seconds)
+
+    def answer_late() -> None:
+        is_sent.set()
+        is_stopping.wait(20)
+
+    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
+    team.service.meanwhile = [answer_late]
+    ran = team.apply("--json")
+    assert ran.code == 143, ran.err
+    [row] = ran.json
+    assert (row["status"], row["action"], row["exit_code"]) == ("active", "failed", 6), ran.err
+    assert "is not yet as the file says" in ran.err
+
+
 # Bad input: nothing is sent, and file and line are named.
 
 AGENT = "name: a\nmodel: auto\ntools: [{type: agent_toolset_20260401}]\n"
@@ -646,6 +727,32 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     assert place in ran.err.replace("skills/s: has '", "skills/s/")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("place", ["environments", "agents/more", "agents/a.yaml", "skills"])
+@pytest.mark.parametrize("target", [".hidden", "gone"])
+def test_apply_prunes_nothing_because_a_link_hides_it(team: Team, place: str, target: str) -> None:
+    team.write(BUILD | {".hidden/build.yaml": {"name": "build"}, "agents/b.yaml": AGENT})
+    link = team.folder / place
+    if link.is_dir():
+        removed(team, "environments/build.yaml")
+        link.rmdir()
+    link.symlink_to(team.folder / target)
+    ran = team.apply("--prune")
+    assert (ran.code, team.service.asked) == (2, []), ran.err
+    assert f"{place}: is a link to" in ran.err
+
+
+def test_apply_refuses_a_folder_below_that_is_a_stack_of_its_own(team: Team) -> None:
+    """Else its things would be made without its mark, and beyond its fence."""
+    team.write({f"stacks/far/{path}": text for path, text in BUILD.items()} | {"stacks/far/qoder.yaml": "region: cn\n"})
+    for root in ({}, {"qoder.yaml": "stack: all"}):
+        team.write(root)
+        for words in (("apply", "--yes"), ("diff",)):
+            ran = team(*words)
+            assert (ran.code, team.service.asked) == (2, [])
+            assert "stacks/far: has a qoder.yaml of its own" in ran.err
+
+
 def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them(team: Team) -> None:
     auth = "{type: static_bearer, token: pl4in-secret, mcp_server_url: https://mcp.example.com/mcp}"
     text = f"display_name: v\ncredentials:\n  - display_name: c\n    auth: {auth}\n"
@@ -708,6 +815,37 @@ def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
     assert set(found.values()) == {1}, found
 
 
+def test_apply_names_the_twin_that_lists_show_only_later(team: Team) -> None:
+    """Two machines create one name at the same moment: a list that lags shows neither."""
+    team.write(BUILD)
+    hidden = team.qoder.clock.now() + 6
+
+    def lie(page: Any) -> Any:
+        if team.qoder.clock.now() > hidden:
+            return page
+        return page | {"data": [row for row in page["data"] if row["name"] != "build"]}
+
+    team.service.lies["GET /environments"] = lie
+    theirs: list[Raw] = []
+    team.service.meanwhile = [lambda: theirs.append(team.service.change("/environments", {"name": "build"}))]
+    ran = team.apply()
+    assert ran.code == 6, ran.err
+    assert f"someone else created another of this name: {theirs[0]['id']}" in ran.err
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_apply_says_that_a_twin_cannot_be_ruled_out_where_a_list_does_not_show_enough(team: Team, is_cut: bool) -> None:
+    team.write(BUILD)
+
+    def lie(page: Any) -> Any:
+        if is_cut:
+            return page | {"has_more": None, "next_page": None}
+        return page | {"data": [row for row in page["data"] if row["name"] != "build"]}
+
+    team.service.meanwhile = [lambda: team.service.lies.update({"GET /environments": lie})]
+    assert "unknown whether someone else created an environment of the same name" in team.apply().err
+
+
 def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
     team: Team, questions: Callable[..., list[str]]
 ) -> None:
@@ -718,6 +856,32 @@ def test_apply_changes_nothing_that_another_changed_while_the_plan_was_read(
     team.edit("environments/build.yaml", '"build"', '"build", "description": "Ours"')
     ran = team("apply")
     assert (ran.code, team.there("environments")["build"]["description"]) == (6, "Theirs")
+
+
+def test_apply_pins_the_version_that_another_made_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    team.applied()
+    id = team.there("agents")["reporter"]["id"]
+    questions(lambda: team.service.change(f"/agents/{id}", {"description": "New"}))
+    team.edit("agents/reporter.md", "Writes reports", "New")
+    assert team("apply").code == 0
+    assert team.there("deployments")["nightly"]["agent"]["version"] == 2
+
+
+def test_apply_pauses_nothing_that_another_stack_took_over_while_the_plan_was_read(
+    team: Team, questions: Callable[..., list[str]]
+) -> None:
+    team.write()
+    team.applied()
+    id = team.there("deployments")["nightly"]["id"]
+    taken = {"metadata": {"qoder_stack": "other/deployment/nightly"}}
+    questions(lambda: team.service.change(f"/deployments/{id}", taken))
+    team.edit("deployments/nightly.md", "vaults:", "paused: true\nvaults:")
+    ran = team("apply")
+    assert (ran.code, f"POST /deployments/{id}/pause" in team.writes) == (6, False), ran.err
+    assert "belongs to the stack other" in ran.err
 
 
 def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questions: Callable[..., list[str]]) -> None:
