@@ -10,6 +10,8 @@ from qoder_cli.settings.config import KEYS_VARIABLE, Found
 
 REQUIRED = "required"
 _MEMORY_STORE = r"memstore_[A-Za-z0-9._~-]+"
+# An `@` further back means that a password has `/`, `?` or `#` in it: nobody can tell then where it ends.
+_POSTGRES = r"postgres(ql)?://[^\s/?#]*([/?#][^\s@]*)?"
 _HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABASE; to make one: qoder key init"
 
 
@@ -30,10 +32,12 @@ def named(setting: Found | None) -> str:
 
 def checked(name: str, *, source: str) -> str:
     """Return the name of a shared store. Raises UsageError, never repeating it: it may hold a password."""
-    if re.fullmatch(_MEMORY_STORE, name) or re.match(r"postgres(ql)?://[^\s]+\Z", name):
+    if re.fullmatch(f"{_MEMORY_STORE}|{_POSTGRES}", name):
         return name
-    why = "names no store of keys" if not name else "is not a store of keys"
-    raise UsageError(f"{source} {why}; nothing was sent", hint=_HINT)
+    why, hint = "names no store of keys" if not name else "is not a store of keys", _HINT
+    if "://" in name and "@" in name:
+        hint = "in a password write / as %2F, ? as %3F, # as %23 and @ as %40, or leave it to PGPASSWORD or ~/.pgpass"
+    raise UsageError(f"{source} {why}; nothing was sent", hint=hint)
 
 
 def shared_store(app: App) -> KeyStore:
