@@ -17,8 +17,8 @@ from qoder_cli.http.answers import Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
 from qoder_cli.keys.opening import shared_store
-from qoder_cli.keys.protocol import NOTHING, UNKNOWN, Started, Step, Verdict, start_once, why_not_adopted
-from qoder_cli.keys.record import Found, KeyStore, Lost, Record
+from qoder_cli.keys.protocol import NOTHING, UNKNOWN, UNREAD, Started, Step, Verdict, start_once, why_not_adopted
+from qoder_cli.keys.record import Found, KeyStore, Lost, Record, StoreAway
 from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import Others, dated, look_for_run
 from qoder_cli.runs.trigger import Order, Trigger
@@ -74,10 +74,14 @@ class SharedTrigger(Trigger):
                 answer = self._do(steps.send(answer))
         except StopIteration as ended:
             return self._told(ended.value)
-        except (QoderError, Signalled, Closed):
-            if self._held is not None and not self._triggered:
+        except (QoderError, Signalled, Closed) as error:
+            if self._triggered:
+                raise
+            if self._held is not None:
                 with suppress(QoderError, Lost):
                     self._keys.free(self._held)
+            if isinstance(error, StoreAway):
+                raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
 
     def _do(self, step: Step) -> Any:
@@ -94,9 +98,11 @@ class SharedTrigger(Trigger):
             return self._ask(step)
         try:
             return self._ask(step)
-        except (QoderError, Signalled) as error:  # the run stands, whatever becomes of the store
-            self._app.client.progress.note(f"the store of keys could not be told: {error}")
-            return None
+        except Signalled as signalled:  # the run stands: `_told` says so, and raises this
+            self._failure = self._failure or signalled
+        except QoderError as error:  # the run stands, whatever becomes of the store
+            self._app.client.progress.note(error.message)
+        return UNREAD if isinstance(step, protocol.Read) else None
 
     def _ask(self, step: Step) -> Any:
         """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""

@@ -1,17 +1,21 @@
 """One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base.errors import Signalled
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
 from qoder_cli.keys.record import KeyStore, Record
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder, Ran
+from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
 
 STORES = ("memory store", "PostgreSQL")
@@ -152,6 +156,49 @@ def test_deploy_run_sends_nothing_again_under_a_shared_key(machines: Machines, h
     assert (told.json["state"] if told.out else "free") == state
 
 
+AWAY: dict[str, tuple[str, int, bool]] = {
+    # The fault of the trigger: the exit code, and whether the store still says that the key is sending.
+    "started": ("run:503*1", 0, True),
+    "refused": ("trigger:422", 6, True),
+    "cut, and started": ("trigger:drop-after", 9, True),
+}
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_path: Path, how: str) -> None:
+    fault, code, is_open = AWAY[how]
+    machines = Machines(tmp_path, MEMORY_STORE)
+    ran = with_store(machines, lambda: httpx.Response(503), fault)(*NIGHT)
+    assert (ran.code, machines.triggers) == (code, 1)
+    assert "could not be told what came of the key 'night-1'" in ran.err or code == 9
+    assert "nothing was sent" not in ran.err
+    state = machines.machine("b")("key", "get", "night-1", "--json").json["state"]
+    assert (state == "sending") == is_open
+
+
+def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(tmp_path: Path) -> None:
+    def stop() -> httpx.Response:
+        raise Signalled(signal.SIGTERM)
+
+    machines = Machines(tmp_path, MEMORY_STORE)
+    ran = with_store(machines, stop)(*NIGHT, "--wait")
+    assert (ran.code, ran.json["id"]) == (143, machines.runs[0])
+
+
+def with_store(machines: Machines, answer: Callable[[], httpx.Response], *faults: str) -> Qoder:
+    """Return a machine whose store answers so once a run was asked for."""
+    runner = machines.machine("a", *faults)
+    transport = runner.transport
+    assert isinstance(transport, WorldTransport)
+    note = transport.lie
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        return answer() if machines.triggers and "/memories" in request.url.path else note(request, truth)
+
+    transport.lie = lie
+    return runner
+
+
 def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machines: Machines) -> None:
     assert machines.machine("a")(*NIGHT).code == 0
     ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
@@ -196,6 +243,7 @@ def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what:
     ran = machines.machine("a")(*NIGHT, *words, "--debug")
     assert (ran.code, machines.triggers, machines.sent == [] or code == 7) == (code, 0, True)
     others = [machines.machine("a")(*line.split()) for line in ("key list", "config list", "doctor")]
+    assert ("nothing was sent" in ran.error["message"]) == (what != "a resend" and "until" not in what)
     assert not [each for each in (ran, *others) if "s3cret-word" in each.out + each.err]
 
 
