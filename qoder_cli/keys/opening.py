@@ -1,6 +1,7 @@
 """The store of keys that the settings name: `QODER_KEYS`, or `keys` in the profile."""
 
 import re
+import threading
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -13,6 +14,9 @@ _MEMORY_STORE = r"memstore_[A-Za-z0-9._~-]+"
 # An `@` further back means that a password has `/`, `?` or `#` in it: nobody can tell then where it ends.
 _POSTGRES = r"postgres(ql)?://[^\s/?#]*([/?#][^\s@]*)?"
 _HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABASE; to make one: qoder key init"
+
+
+_opening = threading.Lock()
 
 
 def is_required(setting: Found | None) -> bool:
@@ -41,9 +45,12 @@ def checked(name: str, *, source: str) -> str:
 
 
 def shared_store(app: App) -> KeyStore:
-    """Return the store that the settings name. Raises UsageError, AuthError."""
-    assert app.settings.keys is not None
-    return opened(app, named(app.settings.keys))
+    """Return the store that the settings name, one for all threads. Raises UsageError, AuthError."""
+    with _opening:
+        if not app.shared_keys:
+            app.shared_keys.append(opened(app, named(app.settings.keys)))
+        keys: KeyStore = app.shared_keys[0]
+        return keys
 
 
 def opened(app: App, name: str) -> KeyStore:

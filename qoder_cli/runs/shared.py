@@ -1,6 +1,5 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
-import threading
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +15,6 @@ from qoder_cli.base.times import span, utc_text
 from qoder_cli.http.answers import Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
-from qoder_cli.keys.opening import shared_store
 from qoder_cli.keys.protocol import NOTHING, UNKNOWN, UNREAD, Started, Step, Verdict, start_once, why_not_adopted
 from qoder_cli.keys.record import Found, KeyStore, Lost, Record, StoreAway
 from qoder_cli.local.store import Attempt, Entry
@@ -26,20 +24,6 @@ from qoder_cli.runs.trigger import Order, Trigger
 SEND_WITHIN = 100.0  # seconds after the store was asked that a trigger may be sent: far below ABANDONED
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two looks at another's claim, then the last
 _RETRIES = (0.5, 1.0, 2.0, 4.0)  # seconds before a claim is tried again, then the last
-_opening = threading.Lock()
-
-
-def shared_trigger(app: App, order: Order, *, pace: Pace | None = None) -> Trigger:
-    """Return what starts a run by the shared store of keys. Raises UsageError, AuthError."""
-    if order.on_lost == "resend":
-        raise UsageError(
-            "--on-lost resend cannot be used with a shared store of keys: nothing is sent twice under its keys",
-            hint="remove it",
-        )
-    with _opening:  # one for all threads
-        if not app.shared_keys:
-            app.shared_keys.append(shared_store(app))
-    return SharedTrigger(app, order, app.shared_keys[0], pace=pace)
 
 
 class SharedTrigger(Trigger):
