@@ -98,6 +98,7 @@ class SharedTrigger(Trigger):
         with suppress(Lost):
             match step:
                 case protocol.Take(record):
+                    self._sending_since = None
                     done = self._held = self._keys.take(self._stamped(record))
                 case protocol.Move(found, record):
                     done = self._move(found, record)
@@ -117,9 +118,12 @@ class SharedTrigger(Trigger):
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
                 )
             clock, ahead = self._app.client.clock, self._server_ahead()
-            self._sending_since = clock.monotonic(), clock.now()
+            if self._sending_since is None:  # the first try may have been done, though it seemed refused or lost
+                self._sending_since = clock.monotonic(), clock.now()
             if ahead is not None:  # without it nobody can ever adopt its run
                 record = record._replace(sent=clock.now() + ahead)
+        else:
+            self._sending_since = None
         moved = self._keys.move(found, self._stamped(record))
         if record.state == "claimed":
             self._held = moved

@@ -199,6 +199,31 @@ def with_store(machines: Machines, answer: Callable[[], httpx.Response], *faults
     return runner
 
 
+def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
+    """The key is marked as sending, and the command learns of it much later: a lost response, then an old read."""
+    machines = Machines(tmp_path, MEMORY_STORE)
+    runner = machines.machine("a")
+    transport = runner.transport
+    assert isinstance(transport, WorldTransport)
+    note, bodies = transport.lie, list[bytes]()
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if "/memories" not in request.url.path:
+            return note(request, truth)
+        response = note(request, truth)
+        bodies.append(response.read())
+        machines.clock.time += 30
+        if len(bodies) == 2:
+            raise httpx.ReadError("cut")
+        return httpx.Response(response.status_code, content=bodies[0 if len(bodies) == 3 else -1])
+
+    transport.lie = lie
+    ran = runner(*NIGHT)
+    assert (ran.code, machines.triggers) == (7, 0)
+    assert "nothing was started" in ran.error["message"]
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
 def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machines: Machines) -> None:
     assert machines.machine("a")(*NIGHT).code == 0
     ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
