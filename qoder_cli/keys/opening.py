@@ -40,7 +40,7 @@ def checked(name: str, *, source: str) -> str:
         return name
     why, hint = "names no store of keys" if not name else "is not a store of keys", _HINT
     if "://" in name and "@" in name:
-        hint = "in a password write / as %2F, ? as %3F, # as %23 and @ as %40, or leave it to PGPASSWORD or ~/.pgpass"
+        hint = "write / as %2F, ? as %3F, # as %23 and @ as %40 in a password, or put it into ~/.pgpass"
     raise UsageError(f"{source} {why}; nothing was sent", hint=hint)
 
 

@@ -325,13 +325,3 @@ class Trigger:
     @property
     def _to_look(self) -> list[str]:
         return self._app.command("run", "list", self._order.deployment_id)
-
-
-def trigger_for(app: App, order: Order, *, pace: Pace | None = None) -> Trigger:
-    """Return what starts a run: by the store that machines share if there is one. Raises UsageError, AuthError."""
-    if order.key is None or app.settings.keys is None:
-        return Trigger(app, order, pace=pace)
-    from qoder_cli.keys.opening import shared_store
-    from qoder_cli.runs.shared import SharedTrigger
-
-    return SharedTrigger(app, order, shared_store(app), pace=pace)

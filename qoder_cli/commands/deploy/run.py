@@ -156,7 +156,7 @@ def _started(app: App, order: "Order") -> "Run":
     """Start a run and return it. Raises QoderError, Signalled."""
     from qoder_cli.deployments.lookup import explain_refusal
     from qoder_cli.local.remembered import remember_runs
-    from qoder_cli.runs.trigger import trigger_for
+    from qoder_cli.runs.triggers import trigger_for
 
     what = ids.called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
