@@ -139,10 +139,10 @@ class PostgresKeys:
             hint = "to make its table: qoder key init --store URL"
         if isinstance(error, self._psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
             return away(self.shown, UsageError("the URL is not valid"))
-        said = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         for secret in passwords(self._url):
-            said = said.replace(secret, "****")
-        return away(self.shown, Unavailable(said, hint=hint))
+            message = message.replace(secret, "****")
+        return away(self.shown, Unavailable(message, hint=hint))
 
 
 def without_password(url: str) -> str:

@@ -42,7 +42,7 @@ class SharedTrigger(Trigger):
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
-        self._held: Found | None = None  # a claim of ours under which nothing was sent
+        self._unused_claim: Found | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; never with the command that repeats it."""
@@ -57,13 +57,13 @@ class SharedTrigger(Trigger):
             while True:
                 answer = self._do(steps.send(answer))
         except StopIteration as ended:
-            return self._told(ended.value)
+            return self._run_of(ended.value)
         except (QoderError, Signalled, Closed) as error:
             if self._triggered:
                 raise
-            if self._held is not None:
+            if self._unused_claim is not None:
                 with suppress(QoderError, Lost):
-                    self._keys.free(self._held)
+                    self._keys.free(self._unused_claim)
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
@@ -82,7 +82,7 @@ class SharedTrigger(Trigger):
             return self._ask(step)
         try:
             return self._ask(step)
-        except Signalled as signalled:  # the run stands: `_told` says so, and raises this
+        except Signalled as signalled:  # the run stands: `_run_of` raises this
             self._failure = self._failure or signalled
         except QoderError as error:  # the run stands, whatever becomes of the store
             self._app.client.progress.note(error.message)
@@ -99,7 +99,7 @@ class SharedTrigger(Trigger):
             match step:
                 case protocol.Take(record):
                     self._sending_since = None
-                    done = self._held = self._keys.take(self._stamped(record))
+                    done = self._unused_claim = self._keys.take(self._stamped(record))
                 case protocol.Move(found, record):
                     done = self._move(found, record)
                 case protocol.Free(found):
@@ -126,7 +126,7 @@ class SharedTrigger(Trigger):
             self._sending_since = None
         moved = self._keys.move(found, self._stamped(record))
         if record.state == "claimed":
-            self._held = moved
+            self._unused_claim = moved
             if moved is not None and found.record.state == "started":  # its run failed: this machine forgets it, too
                 self._app.store.free_key(self._key, host=self._claim.host)
         return moved
@@ -237,7 +237,7 @@ class SharedTrigger(Trigger):
     def _abandoned(self, found: Found) -> str:
         return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
 
-    def _told(self, ended: Verdict) -> Run:
+    def _run_of(self, ended: Verdict) -> Run:
         """Return the run of a verdict, or raise what it means."""
         found, progress = ended.found, self._app.client.progress
         if ended.how == "triggered":
