@@ -15,10 +15,10 @@ from qoder_cli.base.times import span, utc_text
 from qoder_cli.http.answers import Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
-from qoder_cli.keys.protocol import NOTHING, UNKNOWN, UNREAD, Started, Step, Verdict, start_once, why_not_adopted
+from qoder_cli.keys.protocol import NOTHING, UNKNOWN, UNREAD, Started, Step, Verdict, start_once
 from qoder_cli.keys.record import Found, KeyStore, Lost, Record, StoreAway
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import Others, dated, look_for_run
+from qoder_cli.runs.lost import dated, look_for_run, others_in
 from qoder_cli.runs.trigger import Order, Trigger
 
 SEND_WITHIN = 100.0  # seconds after the store was asked that a trigger may be sent: far below ABANDONED
@@ -30,13 +30,13 @@ class SharedTrigger(Trigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
     def __init__(self, app: App, order: Order, keys: KeyStore, *, pace: Pace | None = None) -> None:
-        super().__init__(app, order, pace=pace, others=Others(self._named_by_others, self._check_others))
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
         self._claim = Record(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
+        super().__init__(app, order, pace=pace, others=others_in(keys, self._claim))
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: tuple[float, float] | None = None  # by both clocks
         self._triggered = False
@@ -175,23 +175,6 @@ class SharedTrigger(Trigger):
             return UNKNOWN if self.write.may_have_acted else NOTHING
         return Started(run.id, run.adopted)
 
-    def _named_by_others(self) -> set[str]:
-        """Return the runs that responses to triggers under other keys named."""
-        with suppress(QoderError):
-            records = [each.record for each in self._keys.entries()]
-            return {each.run for each in records if each.run and not each.adopted and each.name != self._claim.name}
-        return set()
-
-    def _check_others(self, run: Run) -> None:
-        """Raise OutcomeUnknown if a listed run may be that of another key of the deployment."""
-        try:
-            others = [each.record for each in self._keys.entries()]
-        except QoderError as error:
-            raise OutcomeUnknown(f"run {run.id} may be it, but {error.message}") from error
-        why = why_not_adopted(run.id, self._claim, others)
-        if why is not None:
-            raise OutcomeUnknown(why)
-
     def _look(self, found: Found) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         client = self._app.client
@@ -206,7 +189,7 @@ class SharedTrigger(Trigger):
                 self._app.store,
                 lambda: [dated(client, attempt)],
                 thoroughly=False,
-                others=Others(self._named_by_others, self._check_others),
+                others=others_in(self._keys, self._claim),
             )
         except (OutcomeUnknown, ApiError) as error:
             self._why = error.message

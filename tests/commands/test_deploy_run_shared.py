@@ -128,6 +128,16 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
     assert "night-2" in ran.error["message"]
 
 
+def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
+    rival = store_of(machines)
+    assert rival.take(claim("sending")._replace(key="night-2")) is not None
+    rival.close()
+    runner = machines.machine("a", "trigger:drop-after")
+    assert runner(*NIGHT).code == 9
+    ran = runner("run", "wait", "last", "--json")
+    assert (ran.code, "night-2" in ran.err) == (9, True)
+
+
 def test_deploy_run_does_not_take_the_known_run_of_another_key_for_its_own(machines: Machines) -> None:
     assert machines.machine("a")(*NIGHT[:4], "night-2").code == 0
     ran = machines.machine("b", "trigger:drop-after")(*NIGHT)
