@@ -141,9 +141,7 @@ def _shared(app: App) -> "KeyStore | None":
         return None
     from qoder_cli.keys.opening import shared_store
 
-    keys = shared_store(app)
-    app.shared_keys.append(keys)
-    return keys
+    return shared_store(app)
 
 
 def _name(app: App, key: str) -> str:

@@ -117,7 +117,6 @@ def shared_keys(app: App, settings: Settings, *, probe: bool) -> Finding:
 
     try:
         keys = shared_store(app)
-        app.shared_keys.append(keys)
         if probe:
             check(keys)
             return Finding("keys", f"{keys.shown}, shared by machines; it refuses what it must")

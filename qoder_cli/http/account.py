@@ -14,7 +14,7 @@ from qoder_cli.settings.values import host_of, read_token
 
 EARLY = 60.0  # seconds before its end at which a token is renewed
 _SHORTEST = 2 * EARLY  # seconds; of a token that lives shorter, half is used
-_UNSAID = 300  # seconds after which a token is renewed whose end is not said
+_DEFAULT_LIFE = 300  # seconds that a token counts as good if the response does not say
 _HINT = "check the key, and that it is of this region: qoder auth status"
 
 
@@ -80,12 +80,12 @@ def _token_in(answer: Answer, ttl: int) -> ServiceToken | None:
     if str(body.get("token_type", "Bearer")).lower() != "bearer":
         return None
     seconds = _seconds_in(body.get("expires_in"))
-    return ServiceToken(value, seconds or float(min(ttl, _UNSAID)))
+    return ServiceToken(value, seconds or float(min(ttl, _DEFAULT_LIFE)))
 
 
-def _seconds_in(said: Any) -> float:
+def _seconds_in(value: Any) -> float:
     """Return the seconds that a number, or its digits, says; 0 for what makes no sense."""
-    digits = str(said)
-    if isinstance(said, int | str) and not isinstance(said, bool) and digits.isascii() and digits.isdigit():
+    digits = str(value)
+    if isinstance(value, int | str) and not isinstance(value, bool) and digits.isascii() and digits.isdigit():
         return float(min(int(digits[:9]), LONGEST_TTL))
     return 0.0

@@ -1,6 +1,7 @@
 """The store of keys that the settings name: `QODER_KEYS`, or `keys` in the profile."""
 
 import re
+import threading
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -10,7 +11,12 @@ from qoder_cli.settings.config import KEYS_VARIABLE, Found
 
 REQUIRED = "required"
 _MEMORY_STORE = r"memstore_[A-Za-z0-9._~-]+"
+# An `@` further back means that a password has `/`, `?` or `#` in it: nobody can tell then where it ends.
+_POSTGRES = r"postgres(ql)?://[^\s/?#]*([/?#][^\s@]*)?"
 _HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABASE; to make one: qoder key init"
+
+
+_opening = threading.Lock()
 
 
 def is_required(setting: Found | None) -> bool:
@@ -30,16 +36,21 @@ def named(setting: Found | None) -> str:
 
 def checked(name: str, *, source: str) -> str:
     """Return the name of a shared store. Raises UsageError, never repeating it: it may hold a password."""
-    if re.fullmatch(_MEMORY_STORE, name) or re.match(r"postgres(ql)?://[^\s]+\Z", name):
+    if re.fullmatch(f"{_MEMORY_STORE}|{_POSTGRES}", name):
         return name
-    why = "names no store of keys" if not name else "is not a store of keys"
-    raise UsageError(f"{source} {why}; nothing was sent", hint=_HINT)
+    why, hint = "names no store of keys" if not name else "is not a store of keys", _HINT
+    if "://" in name and "@" in name:
+        hint = "write / as %2F, ? as %3F, # as %23 and @ as %40 in a password, or put it into ~/.pgpass"
+    raise UsageError(f"{source} {why}; nothing was sent", hint=hint)
 
 
 def shared_store(app: App) -> KeyStore:
-    """Return the store that the settings name. Raises UsageError, AuthError."""
-    assert app.settings.keys is not None
-    return opened(app, named(app.settings.keys))
+    """Return the store that the settings name, one for all threads. Raises UsageError, AuthError."""
+    with _opening:
+        if not app.shared_keys:
+            app.shared_keys.append(opened(app, named(app.settings.keys)))
+        keys: KeyStore = app.shared_keys[0]
+        return keys
 
 
 def opened(app: App, name: str) -> KeyStore:

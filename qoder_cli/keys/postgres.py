@@ -11,7 +11,7 @@ from qoder_cli.keys.record import KeyRecord, Lost, StoredKey, away, found_of
 if TYPE_CHECKING:
     import psycopg
 
-SCHEMES = ("postgresql://", "postgres://")
+_HIDDEN = "postgresql://…"
 CONNECT_WITHIN = 10  # seconds
 ANSWER_WITHIN = 15  # seconds for one statement
 _TABLE = """CREATE TABLE IF NOT EXISTS qoder_keys (
@@ -139,19 +139,22 @@ class PostgresKeys:
             hint = "to make its table: qoder key init --store URL"
         if isinstance(error, self._psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
             return away(self.shown, UsageError("the URL is not valid"))
-        said = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         for secret in passwords(self._url):
-            said = said.replace(secret, "****")
-        return away(self.shown, Unavailable(said, hint=hint))
+            message = message.replace(secret, "****")
+        return away(self.shown, Unavailable(message, hint=hint))
 
 
 def without_password(url: str) -> str:
     """Return host and database of a URL: neither user, password nor options."""
     try:
         parts = urlsplit(url)
-        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
-        return "postgresql://…"
+        return _HIDDEN
+    host = parts.netloc.rpartition("@")[2]
+    if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):  # then `host` may be part of a password
+        return _HIDDEN
+    return f"postgresql://{host}{parts.path}"
 
 
 def passwords(url: str) -> list[str]:

@@ -42,7 +42,7 @@ class Free(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read what is kept. Result: StoredKey, or None."""
+    """Read what is kept. Result: StoredKey, or None; UNREAD if it could not be read, once the trigger was sent."""
 
 
 class Watch(NamedTuple):
@@ -81,6 +81,7 @@ class Started(NamedTuple):
 
 
 NOTHING, UNKNOWN = "nothing was started", "a run may have been started"
+UNREAD = "the store could not be read"
 
 
 class Verdict(NamedTuple):
@@ -166,7 +167,10 @@ def _note(found: StoredKey, run: Started) -> Steps:
         moved = yield Move(now, ours)
         if moved is not None:
             return Verdict("triggered", moved)
-        now = yield Read()
+        read = yield Read()
+        if read == UNREAD:
+            break
+        now = read
         if now is not None and now.record.run == run.run:
             return Verdict("triggered", now)
         # A run that was named by the response counts more than one that somebody adopted meanwhile.
@@ -181,7 +185,10 @@ def _free(found: StoredKey) -> Steps:
     for _ in range(_LAST_TRIES):
         if (yield Free(found)):
             return Verdict("triggered")
-        if (yield Read()) != found:
+        read = yield Read()
+        if read == UNREAD:
+            break
+        if read != found:
             return Verdict("triggered")
     return Verdict("triggered", found, noted=False)
 

@@ -22,7 +22,7 @@ class Lost(Exception):
 
 
 class StoreAway(Unavailable):
-    """A store of keys cannot be used, so that nothing was sent."""
+    """A store of keys cannot be used. What that means for a run is known where it is raised: one may be started."""
 
 
 class KeyRecord(NamedTuple):
@@ -117,16 +117,16 @@ def found_of(id: str, content: str, *, where: str) -> StoredKey:
     record = KeyRecord.read(content)
     if record is None:
         raise StoreAway(
-            f"what is kept at {where} was not written by this version of qoder; nothing was sent",
+            f"what is kept at {where} was not written by this version of qoder",
             hint="look at it, and remove it if it is nobody's",
         )
     return StoredKey(id, record, content)
 
 
 def away(shown: str, error: QoderError) -> StoreAway:
-    """Return the error that a store of keys cannot be used, so that nothing was sent."""
+    """Return the error that a store of keys cannot be used."""
     return StoreAway(
-        f"the store of keys {shown} cannot be used: {error.message.rstrip('.')}; nothing was sent",
+        f"the store of keys {shown} cannot be used: {error.message.rstrip('.')}",
         hint=error.hint or "without it nobody knows whether the key was used; try again later",
         cause=error,
     )

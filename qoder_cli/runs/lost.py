@@ -26,16 +26,20 @@ It stays unknown (OutcomeUnknown) where
 import math
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
+from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import span
 from qoder_cli.http.client import Client
 from qoder_cli.http.readback import ReadBack
 from qoder_cli.local.store import ABOUT, Attempt, Entry, Store
+
+if TYPE_CHECKING:
+    from qoder_cli.keys.record import KeyRecord, KeyStore
 
 RUN_LIST_LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds after the looking began
 THOROUGH_LOOKS = (16.0, 30.0)  # then, to send again or to say that nothing started
@@ -52,6 +56,31 @@ class Others(NamedTuple):
 
 
 NO_OTHERS = Others()
+
+
+def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
+    """Return what a store that machines share says of the triggers under other keys than that of a claim."""
+
+    def named() -> set[str]:
+        with suppress(QoderError):
+            records = [each.record for each in keys.entries()]
+            return {each.run for each in records if each.run and not each.adopted and each.name != claim.name}
+        return set()
+
+    def check(run: Run) -> None:
+        from qoder_cli.keys.protocol import why_not_adopted
+
+        try:
+            others = [each.record for each in keys.entries()]
+        except QoderError as error:
+            raise OutcomeUnknown(f"run {run.id} may be it, but {error.message}") from error
+        why = why_not_adopted(run.id, claim, others)
+        if why is not None:
+            raise OutcomeUnknown(why)
+
+    return Others(named, check)
+
+
 Attempts = Callable[[], Sequence[Attempt]]
 
 
@@ -232,9 +261,12 @@ def last_run(app: App) -> str:
     attempts, deployment = in_doubt(app, entry), entry.attempt.deployment
     what = in_words(attempts, age(client, entry.attempt))
     look = app.command("run", "list", deployment)
+    others = _others_of(app, entry.attempt)
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
-        run = look_for_run(client, app.store, lambda: [dated(client, each) for each in attempts], thoroughly=True)
+        run = look_for_run(
+            client, app.store, lambda: [dated(client, each) for each in attempts], thoroughly=True, others=others
+        )
     except OutcomeUnknown as error:
         why = f"unknown whether {what} started a run: {error.message}"
         raise OutcomeUnknown(why, hint=hint_to_end_doubt(to_forget(app)), next=look, run_state="unknown") from error
@@ -249,6 +281,17 @@ def last_run(app: App) -> str:
         next=app.command("run", "wait", "last"),
         run_state="unknown",
     )
+
+
+def _others_of(app: App, attempt: Attempt) -> Others:
+    """Return what is known of the triggers on other machines than this one's. Raises UsageError."""
+    if app.settings.keys is None:
+        return NO_OTHERS
+    from qoder_cli.keys.opening import shared_store
+    from qoder_cli.keys.record import KeyRecord
+
+    claim = KeyRecord("claimed", "", attempt.key, attempt.deployment, attempt.host, app.settings.workspace_id)
+    return others_in(shared_store(app), claim)
 
 
 def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) -> list[Attempt]:

@@ -1,6 +1,5 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
-import threading
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,49 +15,34 @@ from qoder_cli.base.times import span, utc_text
 from qoder_cli.http.answers import Pending
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
-from qoder_cli.keys.opening import shared_store
-from qoder_cli.keys.protocol import NOTHING, UNKNOWN, Started, Step, Verdict, start_once, why_not_adopted
-from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
+from qoder_cli.keys.protocol import NOTHING, UNKNOWN, UNREAD, Started, Step, Verdict, start_once
+from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 from qoder_cli.local.store import Attempt, Entry
-from qoder_cli.runs.lost import Others, dated, look_for_run
+from qoder_cli.runs.lost import dated, look_for_run, others_in
 from qoder_cli.runs.trigger import Order, Trigger
 
 SEND_WITHIN = 100.0  # seconds after the store was asked that a trigger may be sent: far below ABANDONED
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two looks at another's claim, then the last
 _RETRIES = (0.5, 1.0, 2.0, 4.0)  # seconds before a claim is tried again, then the last
-_opening = threading.Lock()
-
-
-def shared_trigger(app: App, order: Order, *, pace: Pace | None = None) -> Trigger:
-    """Return what starts a run by the shared store of keys. Raises UsageError, AuthError."""
-    if order.on_lost == "resend":
-        raise UsageError(
-            "--on-lost resend cannot be used with a shared store of keys: nothing is sent twice under its keys",
-            hint="remove it",
-        )
-    with _opening:  # one for all threads
-        if not app.shared_keys:
-            app.shared_keys.append(shared_store(app))
-    return SharedTrigger(app, order, app.shared_keys[0], pace=pace)
 
 
 class SharedTrigger(Trigger):
     """A trigger whose key several machines share. What local knowledge there is still counts, and comes second."""
 
     def __init__(self, app: App, order: Order, keys: KeyStore, *, pace: Pace | None = None) -> None:
-        super().__init__(app, order, pace=pace, others=Others(self._named_by_others, self._check_others))
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
         self._claim = KeyRecord(
             "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
         )
+        super().__init__(app, order, pace=pace, others=others_in(keys, self._claim))
         self._refused = 0  # writes that the store did not do, or that were lost
         self._sending_since: tuple[float, float] | None = None  # by both clocks
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
-        self._held: StoredKey | None = None  # a claim of ours under which nothing was sent
+        self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
         """Return the error that a run may have been started; never with the command that repeats it."""
@@ -73,11 +57,15 @@ class SharedTrigger(Trigger):
             while True:
                 answer = self._do(steps.send(answer))
         except StopIteration as ended:
-            return self._told(ended.value)
-        except (QoderError, Signalled, Closed):
-            if self._held is not None and not self._triggered:
+            return self._run_of(ended.value)
+        except (QoderError, Signalled, Closed) as error:
+            if self._triggered:
+                raise
+            if self._unused_claim is not None:
                 with suppress(QoderError, Lost):
-                    self._keys.free(self._held)
+                    self._keys.free(self._unused_claim)
+            if isinstance(error, StoreAway):
+                raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
 
     def _do(self, step: Step) -> Any:
@@ -94,9 +82,11 @@ class SharedTrigger(Trigger):
             return self._ask(step)
         try:
             return self._ask(step)
-        except (QoderError, Signalled) as error:  # the run stands, whatever becomes of the store
-            self._app.client.progress.note(f"the store of keys could not be told: {error}")
-            return None
+        except Signalled as signalled:  # the run stands: `_run_of` raises this
+            self._failure = self._failure or signalled
+        except QoderError as error:  # the run stands, whatever becomes of the store
+            self._app.client.progress.note(error.message)
+        return UNREAD if isinstance(step, protocol.Read) else None
 
     def _ask(self, step: Step) -> Any:
         """Do one reading or writing of the store. A lost write is told as one that was refused: both are read back."""
@@ -108,7 +98,8 @@ class SharedTrigger(Trigger):
         with suppress(Lost):
             match step:
                 case protocol.Take(record):
-                    done = self._held = self._keys.take(self._stamped(record))
+                    self._sending_since = None
+                    done = self._unused_claim = self._keys.take(self._stamped(record))
                 case protocol.Move(found, record):
                     done = self._move(found, record)
                 case protocol.Free(found):
@@ -127,12 +118,15 @@ class SharedTrigger(Trigger):
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
                 )
             clock, ahead = self._app.client.clock, self._server_ahead()
-            self._sending_since = clock.monotonic(), clock.now()
+            if self._sending_since is None:  # the first try may have been done, though it seemed refused or lost
+                self._sending_since = clock.monotonic(), clock.now()
             if ahead is not None:  # without it nobody can ever adopt its run
                 record = record._replace(sent=clock.now() + ahead)
+        else:
+            self._sending_since = None
         moved = self._keys.move(found, self._stamped(record))
         if record.state == "claimed":
-            self._held = moved
+            self._unused_claim = moved
             if moved is not None and found.record.state == "started":  # its run failed: this machine forgets it, too
                 self._app.store.free_key(self._key, host=self._claim.host)
         return moved
@@ -181,23 +175,6 @@ class SharedTrigger(Trigger):
             return UNKNOWN if self.write.may_have_acted else NOTHING
         return Started(run.id, run.adopted)
 
-    def _named_by_others(self) -> set[str]:
-        """Return the runs that responses to triggers under other keys named."""
-        with suppress(QoderError):
-            records = [each.record for each in self._keys.entries()]
-            return {each.run for each in records if each.run and not each.adopted and each.name != self._claim.name}
-        return set()
-
-    def _check_others(self, run: Run) -> None:
-        """Raise OutcomeUnknown if a listed run may be that of another key of the deployment."""
-        try:
-            others = [each.record for each in self._keys.entries()]
-        except QoderError as error:
-            raise OutcomeUnknown(f"run {run.id} may be it, but {error.message}") from error
-        why = why_not_adopted(run.id, self._claim, others)
-        if why is not None:
-            raise OutcomeUnknown(why)
-
     def _look(self, found: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         client = self._app.client
@@ -212,7 +189,7 @@ class SharedTrigger(Trigger):
                 self._app.store,
                 lambda: [dated(client, attempt)],
                 thoroughly=False,
-                others=Others(self._named_by_others, self._check_others),
+                others=others_in(self._keys, self._claim),
             )
         except (OutcomeUnknown, ApiError) as error:
             self._why = error.message
@@ -243,7 +220,7 @@ class SharedTrigger(Trigger):
     def _abandoned(self, found: StoredKey) -> str:
         return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
 
-    def _told(self, ended: Verdict) -> Run:
+    def _run_of(self, ended: Verdict) -> Run:
         """Return the run of a verdict, or raise what it means."""
         found, progress = ended.found, self._app.client.progress
         if ended.how == "triggered":

@@ -1,17 +1,21 @@
 """One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.base.errors import Signalled
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord, KeyStore
 from qoder_cli.output.screen import Screen
 from tests.conftest import Qoder, Ran
+from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
 
 STORES = ("memory store", "PostgreSQL")
@@ -124,6 +128,16 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
     assert "night-2" in ran.error["message"]
 
 
+def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
+    rival = store_of(machines)
+    assert rival.take(claim("sending")._replace(key="night-2")) is not None
+    rival.close()
+    runner = machines.machine("a", "trigger:drop-after")
+    assert runner(*NIGHT).code == 9
+    ran = runner("run", "wait", "last", "--json")
+    assert (ran.code, "night-2" in ran.err) == (9, True)
+
+
 def test_deploy_run_does_not_take_the_known_run_of_another_key_for_its_own(machines: Machines) -> None:
     assert machines.machine("a")(*NIGHT[:4], "night-2").code == 0
     ran = machines.machine("b", "trigger:drop-after")(*NIGHT)
@@ -152,6 +166,74 @@ def test_deploy_run_sends_nothing_again_under_a_shared_key(machines: Machines, h
     assert (told.json["state"] if told.out else "free") == state
 
 
+AWAY: dict[str, tuple[str, int, bool]] = {
+    # The fault of the trigger: the exit code, and whether the store still says that the key is sending.
+    "started": ("run:503*1", 0, True),
+    "refused": ("trigger:422", 6, True),
+    "cut, and started": ("trigger:drop-after", 9, True),
+}
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_path: Path, how: str) -> None:
+    fault, code, is_open = AWAY[how]
+    machines = Machines(tmp_path, MEMORY_STORE)
+    ran = with_store(machines, lambda: httpx.Response(503), fault)(*NIGHT)
+    assert (ran.code, machines.triggers) == (code, 1)
+    assert "could not be told what came of the key 'night-1'" in ran.err or code == 9
+    assert "nothing was sent" not in ran.err
+    state = machines.machine("b")("key", "get", "night-1", "--json").json["state"]
+    assert (state == "sending") == is_open
+
+
+def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(tmp_path: Path) -> None:
+    def stop() -> httpx.Response:
+        raise Signalled(signal.SIGTERM)
+
+    machines = Machines(tmp_path, MEMORY_STORE)
+    ran = with_store(machines, stop)(*NIGHT, "--wait")
+    assert (ran.code, ran.json["id"]) == (143, machines.runs[0])
+
+
+def with_store(machines: Machines, answer: Callable[[], httpx.Response], *faults: str) -> Qoder:
+    """Return a machine whose store answers so once a run was asked for."""
+    runner = machines.machine("a", *faults)
+    transport = runner.transport
+    assert isinstance(transport, WorldTransport)
+    note = transport.lie
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        return answer() if machines.triggers and "/memories" in request.url.path else note(request, truth)
+
+    transport.lie = lie
+    return runner
+
+
+def test_deploy_run_sends_nothing_once_its_key_may_seem_abandoned_to_others(tmp_path: Path) -> None:
+    """The key is marked as sending, and the command learns of it much later: a lost response, then an old read."""
+    machines = Machines(tmp_path, MEMORY_STORE)
+    runner = machines.machine("a")
+    transport = runner.transport
+    assert isinstance(transport, WorldTransport)
+    note, bodies = transport.lie, list[bytes]()
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if "/memories" not in request.url.path:
+            return note(request, truth)
+        response = note(request, truth)
+        bodies.append(response.read())
+        machines.clock.time += 30
+        if len(bodies) == 2:
+            raise httpx.ReadError("cut")
+        return httpx.Response(response.status_code, content=bodies[0 if len(bodies) == 3 else -1])
+
+    transport.lie = lie
+    ran = runner(*NIGHT)
+    assert (ran.code, machines.triggers) == (7, 0)
+    assert "nothing was started" in ran.error["message"]
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
 def test_deploy_run_refuses_a_key_of_another_deployment_on_another_machine(machines: Machines) -> None:
     assert machines.machine("a")(*NIGHT).code == 0
     ran = machines.machine("b")("deploy", "run", "dep_slow", *NIGHT[3:])
@@ -178,6 +260,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
     "a store that is not there": ("memstore_gone", (), 7),
     "a database that is not there": ("postgresql://ci:s3cret-word@127.0.0.1:1/ci", (), 7),
     "a URL that is none": ("postgresql://ci:s3cret-word@127.0.0.1:x/ci", (), 7),
+    "a password that hides the host": ("postgresql://ci:s3cret-word/?@127.0.0.1:1/ci?sslmode=disable", (), 2),
     "what is no store": ("s3cret-word", (), 2),
     "nothing, and it is required": ("", ("--keys", "required"), 2),
     "required, and nothing behind it": ("required:", (), 2),
@@ -194,7 +277,9 @@ def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what:
     machines = Machines(tmp_path, keys)
     ran = machines.machine("a")(*NIGHT, *words, "--debug")
     assert (ran.code, machines.triggers, machines.sent == [] or code == 7) == (code, 0, True)
-    assert "s3cret-word" not in ran.out + ran.err
+    others = [machines.machine("a")(*line.split()) for line in ("key list", "config list", "doctor")]
+    assert ("nothing was sent" in ran.error["message"]) == (what != "a resend" and "until" not in what)
+    assert not [each for each in (ran, *others) if "s3cret-word" in each.out + each.err]
 
 
 def test_deploy_run_sends_nothing_with_an_archived_store(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
 
 PROMISES = ("twice", "lost", "stuck", "wrong")  # wrong: of a history, whatever it is
-HASTE = 60.0  # how many times faster machines wait
+HASTE = 60.0  # how many times faster the clocks of machines and service go
+_BEGAN = time.time()
 TOKEN = "pt-planted-0123456789abcdef"
 STORES = ("memory", "postgresql")
 _STORE = "memstore_keys"
@@ -178,6 +179,10 @@ def _key(cell: Cell, key: int) -> str:
     return f"key-{cell.seed}-{key}"
 
 
+def _hasty_now() -> float:
+    return _BEGAN + (time.time() - _BEGAN) * HASTE
+
+
 # The machines.
 
 
@@ -200,6 +205,9 @@ def _command(folder: Path, url: str, keys: str, name: str, words: list[str], mac
 
     class Hasty(Clock):
         """Waits for less long. What is waited for a response is not shortened."""
+
+        def now(self) -> float:
+            return _hasty_now()
 
         def monotonic(self) -> float:
             return time.monotonic() * HASTE
@@ -304,7 +312,7 @@ def _serve(cell: Cell, folder: Path) -> None:
                         truth.write(f"{key} {[*world.runs][-1]}\n")
             return answer
 
-    world = World(token=TOKEN, honour_key=False, speed=50.0)
+    world = World(token=TOKEN, honour_key=False, clock=_hasty_now)  # else its Date would make responses look old
     world.keep("memory_stores", at=world.now(), id=_STORE, name="qoder-keys")
     server = serve(world, faults=Trouble())
     (folder / "ready.part").write_text(server.base_url)

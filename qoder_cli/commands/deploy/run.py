@@ -90,6 +90,9 @@ def run(
         from qoder_cli.keys.opening import check_shared
 
         check_shared(app, is_required=keys == "required")
+        if on_lost == "resend":
+            why = "--on-lost resend cannot be used with a shared store of keys: nothing is sent twice under its keys"
+            raise UsageError(why, hint="remove it")
     elif keys is not None:
         raise UsageError("--keys only works with --idempotency-key", hint="add --idempotency-key KEY")
     if key_until == "completed" and (key is None or app.settings.keys is None):
@@ -153,16 +156,11 @@ def _started(app: App, order: "Order") -> "Run":
     """Start a run and return it. Raises QoderError, Signalled."""
     from qoder_cli.deployments.lookup import explain_refusal
     from qoder_cli.local.remembered import remember_runs
-    from qoder_cli.runs.trigger import Trigger
+    from qoder_cli.runs.triggers import trigger_for
 
     what = ids.called(order.typed, order.deployment_id)
     app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
-    if order.key is None or app.settings.keys is None:
-        trigger = Trigger(app, order)
-    else:
-        from qoder_cli.runs.shared import shared_trigger
-
-        trigger = shared_trigger(app, order)
+    trigger = trigger_for(app, order)
     try:
         run = trigger.start()
     except Signalled as signalled:

@@ -14,6 +14,7 @@ from qoder_cli.runs.fleet.conductor import Conductor, Plan
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
 from qoder_cli.runs.trigger import Order, Trigger
+from qoder_cli.runs.triggers import trigger_for
 from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]
@@ -77,16 +78,9 @@ class Launches:
         error = trigger.doubt("it was stopped before the response came", None, may_repeat=True)
         return Ended(self.orders[number].typed, None, error), None
 
-    def _trigger(self, order: Order) -> Trigger:
-        if order.key is None or self._app.settings.keys is None:
-            return Trigger(self._app, order, pace=self._pace)
-        from qoder_cli.runs.shared import shared_trigger
-
-        return shared_trigger(self._app, order, pace=self._pace)
-
     def _launch(self, number: int) -> Launched:
         order, typed, polled = self.orders[number], self.orders[number].typed, None
-        trigger = self._under_way[number] = self._trigger(order)
+        trigger = self._under_way[number] = trigger_for(self._app, order, pace=self._pace)
         try:
             if self._plan.if_idle and (going := find_going(self._app, order.deployment_id)):
                 item = Ended(typed, going, already_going(going, self._app))
