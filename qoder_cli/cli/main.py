@@ -225,6 +225,8 @@ def _in_full(command: Any, ctx: Any, args: list[str]) -> list[str]:
             full += [f"{name}={each}" for each in values.split(",")]
         else:
             full.append(f"{name}{is_bound}{value}")
+            if not is_bound and not param.is_flag and "=" in "".join(words[:1]):
+                full.append(words.pop(0))  # its value, even if that begins as an option does
     return full
 
 

@@ -296,6 +296,7 @@ _TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are n
 
 def complete_ids(ctx: Any) -> None:
     """Put in place of each id that was typed with the `…` of a table the one that was seen. Raises UsageError."""
+    ctx.obj.flags.yes = bool(ctx.params.get("yes"))
     for param in ctx.command.params:
         value = ctx.params.get(param.name)
         if param.name in _TEXTS or ctx.resilient_parsing:
@@ -307,7 +308,10 @@ def complete_ids(ctx: Any) -> None:
 
 
 def whole_id(typed: str, app: App) -> str:
-    """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError."""
+    """Return the id of which a table showed this part, and say it; any other word unchanged. Raises UsageError.
+
+    What this machine has seen may not be all that fits: nothing is done to it with --yes, where nobody looks at it.
+    """
     if "…" not in typed or (match := _SHORTENED.fullmatch(typed)) is None:
         return typed
     from qoder_cli.base.kinds import KINDS_OF_IDS
@@ -318,6 +322,9 @@ def whole_id(typed: str, app: App) -> str:
     if f"{head.partition('_')[0]}_" not in KINDS_OF_IDS or (head in KINDS_OF_IDS and not tail):
         return typed
     match ids_shortened_to(app.store, app.settings.host, head, tail):
+        case [_] if app.flags.yes:
+            why = f"{typed} is a shortened id, which does not go with --yes; nothing was sent"
+            raise UsageError(why, hint="give the whole id, which a list shows with -q or -o wide")
         case [only]:
             app.progress.note(f"{typed} is {only}{behind}")
             return f"{only}{behind}"

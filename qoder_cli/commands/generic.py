@@ -224,7 +224,7 @@ def _look(app: App, noun: Noun, listed: Operation, typed: Raw, parents: Sequence
     if filtered_here and noun.is_paged:
         query["limit"] = LARGEST_PAGE
     is_whole = print_list(app, noun, path_of(noun, *parents), query, wanted, matches, sure=not filtered_here)
-    is_filtered = parents or window != ALWAYS or places or statuses or name
+    is_filtered = parents or any(typed.get(name) for name, *_ in FILTERS.values() if name != "include_archived")
     remember(app.store, app.settings, noun.words, seen, whole=is_whole and not is_filtered)
 
 

@@ -45,7 +45,6 @@ SHOW = ("info", "cat", "read", "status", "display", "print")
 
 # Unknown commands, alone or behind a noun.
 COMMANDS: dict[str, str] = {
-    "version": "to print the version: `qoder --version`",
     **dict.fromkeys(("configure", "config login"), _LOGIN),
     **dict.fromkeys(("ps", "history", "run ps", "run history"), _RUNS),
     **dict.fromkeys(("deploy runs", "deploy history"), "to list its runs: `qoder run list DEPLOYMENT`"),
@@ -53,7 +52,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys((*FOLLOW, *(f"{noun} {word}" for noun in ("run", "deploy") for word in FOLLOW)), _FOLLOW),
     **dict.fromkeys(("output", "run output"), "to print the final message of a run: `qoder run result RUN`"),
     "status": "to see the status of a run: `qoder run get RUN`; of your token: `qoder auth status`",
-    **dict.fromkeys(("diff", "validate", "deploy diff", "deploy validate"), _PREVIEW),
+    **dict.fromkeys(("validate", "deploy diff", "deploy validate"), _PREVIEW),
     **dict.fromkeys(("vault set", "vault add", "vault rotate"), _PUT),
     **dict.fromkeys(("secret", "secrets", "vault secret", "vault secrets"), _SECRETS),
     **dict.fromkeys(("profile", "profiles", "auth list", "auth ls", "config get-contexts"), _PROFILES),
@@ -100,8 +99,6 @@ OPTIONS: dict[str, str] = {
 SAME: dict[str, tuple[str, ...]] = {
     "--state": ("--status",),
     **dict.fromkeys(("-n", "--lines", "--limit"), ("--tail",)),
-    "--env": ("--environment",),
-    "--environment": ("--env",),
     "--prompt": ("--message",),
     "--cron": ("--schedule",),
     "--search": ("--name",),
@@ -234,9 +231,13 @@ def _behind(noun: str, verb: str, verbs: Collection[str], path: str) -> str | No
     if noun == "deploy" and verb in ("wait", "result", "pending"):
         return f"for the latest run of a deployment: `qoder run {verb} DEPLOYMENT@last`"
     if verb == "export" and "get" in verbs:
-        return f"only deployments are exported; to print {one}: `{path} get {it} --json`"
+        from qoder_cli.stack.folder import FOLDERS
+
+        if noun in FOLDERS.values():
+            return f"to write {one} as a file: `qoder export {it}`"
+        return f"to print {one}: `{path} get {it} --json`"
     if verb == "apply" and "update" in verbs:
-        return f"only deployments are applied; to change {one} from a file: `{path} update {it} -f FILE`"
+        return f"to change {one} from a file: `{path} update {it} -f FILE`; a folder: see qoder apply --help"
     other = _noun_in([verb])
     if other is not None:
         return f"to list them: `qoder {other} list`"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 MOST_KEPT = 10_000  # calls, of all sessions, the newest
-_MINE = "host = :host AND profile = :profile AND session = :session"
+_SCOPE = "host = :host AND profile = :profile AND session = :session"
 
 
 class Numbered(NamedTuple):
@@ -28,11 +28,11 @@ def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tup
 
     If it is not, no numbers may be shown: they would stand for the calls of an earlier list.
     """
-    mine = {"host": settings.host, "profile": settings.profile, "session": session}
-    rows = [(*mine.values(), number, call, sha256, at) for number, (call, sha256) in enumerate(calls, 1)]
+    scope = {"host": settings.host, "profile": settings.profile, "session": session}
+    rows = [(*scope.values(), number, call, sha256, at) for number, (call, sha256) in enumerate(calls, 1)]
 
     def put(connection: "Connection") -> None:
-        connection.execute(f"DELETE FROM numbered WHERE {_MINE}", mine)
+        connection.execute(f"DELETE FROM numbered WHERE {_SCOPE}", scope)
         connection.executemany("INSERT INTO numbered VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         kept = "SELECT at FROM numbered ORDER BY at DESC LIMIT 1 OFFSET ?"
         connection.execute(f"DELETE FROM numbered WHERE at < ({kept})", (MOST_KEPT,))
@@ -42,6 +42,6 @@ def keep(store: "Store", settings: "Settings", session: str, calls: Sequence[tup
 
 def kept(store: "Store", settings: "Settings", session: str) -> dict[int, Numbered]:
     """Return the calls of the list that was last shown of a session, by their numbers."""
-    mine = {"host": settings.host, "profile": settings.profile, "session": session}
-    query = f"SELECT number, CAST(call AS TEXT), CAST(sha256 AS TEXT) FROM numbered WHERE {_MINE}"
-    return {number: Numbered(call, sha256) for number, call, sha256 in store.read(query, mine, quiet=True)}
+    scope = {"host": settings.host, "profile": settings.profile, "session": session}
+    query = f"SELECT number, CAST(call AS TEXT), CAST(sha256 AS TEXT) FROM numbered WHERE {_SCOPE}"
+    return {number: Numbered(call, sha256) for number, call, sha256 in store.read(query, scope, quiet=True)}

@@ -30,7 +30,7 @@ _SHOWN = "shown"  # no noun: what tables showed
 _LONGEST = 256  # characters of a name
 _ID = re.compile(r"[A-Za-z][\w.-]{0,127}[A-Za-z0-9]", re.ASCII)  # safe in a shell
 _REHEARSED = "GLOB '127.0.0.1:*'"  # the host of each sandbox
-_MINE = "host = :host AND profile = :profile AND noun = :noun"
+_SCOPE = "host = :host AND profile = :profile AND noun = :noun"
 _PUT = """
 INSERT INTO seen VALUES (:host, :profile, :noun, :id, :name, :deployment, :created)
 ON CONFLICT DO UPDATE SET name = excluded.name, deployment = excluded.deployment, created = excluded.created
@@ -77,7 +77,7 @@ class KnownNames:
 
     def __init__(self, store: "Store", settings: "Settings") -> None:
         self._store = store
-        self._mine = {"host": settings.host, "profile": settings.profile}
+        self._scope = {"host": settings.host, "profile": settings.profile}
         self._names: dict[tuple[str, str], str | None] = {}
 
     def name_of(self, deployment: str | None) -> str | None:
@@ -97,15 +97,15 @@ class KnownNames:
 
     @cached_property
     def _shared(self) -> set[str]:
-        query = f"SELECT name FROM seen WHERE {_MINE} GROUP BY name HAVING count(*) > 1"
-        return {name for (name,) in self._store.read(query, {**self._mine, "noun": "deploy"}, quiet=True)}
+        query = f"SELECT name FROM seen WHERE {_SCOPE} GROUP BY name HAVING count(*) > 1"
+        return {name for (name,) in self._store.read(query, {**self._scope, "noun": "deploy"}, quiet=True)}
 
     def _name(self, noun: str, id: str | None) -> str | None:
         if not id or not _ID.fullmatch(id):
             return None
         if (noun, id) not in self._names:
-            query = f"SELECT name FROM seen WHERE {_MINE} AND id = :id"
-            rows = self._store.read(query, {**self._mine, "noun": noun, "id": id}, quiet=True)
+            query = f"SELECT name FROM seen WHERE {_SCOPE} AND id = :id"
+            rows = self._store.read(query, {**self._scope, "noun": noun, "id": id}, quiet=True)
             self._names[noun, id] = next((text(name) for (name,) in rows), None)
         return self._names[noun, id]
 
@@ -148,7 +148,7 @@ def _putting(
     settings: "Settings", noun: str, things: Things, *, whole: bool = False
 ) -> "Callable[[Connection], None] | None":
     """Return what remembers things in a transaction; None if there is nothing to do."""
-    mine = {"host": settings.host, "profile": settings.profile, "noun": noun}
+    scope = {"host": settings.host, "profile": settings.profile, "noun": noun}
     found: dict[str, dict[str, str | None]] = {}
     gone: set[str] = set()
     for raw, name in islice(things, MOST_KEPT):
@@ -158,16 +158,16 @@ def _putting(
         elif _ID.fullmatch(id):
             created = raw.get("triggered_at") or raw.get("created_at")
             defaults = {"name": name, "deployment": raw.get("deployment_id"), "created": created}
-            found[id] = {**mine, "id": id, **{key: as_remembered(value) for key, value in defaults.items()}}
+            found[id] = {**scope, "id": id, **{key: as_remembered(value) for key, value in defaults.items()}}
 
     def put(connection: "Connection") -> None:
         if settings.sandbox:  # of past sandboxes: each has its own port
-            connection.execute(f"DELETE FROM seen WHERE host {_REHEARSED} AND host <> :host", mine)
+            connection.execute(f"DELETE FROM seen WHERE host {_REHEARSED} AND host <> :host", scope)
         connection.executemany(_PUT, found.values())
-        newest = f"SELECT id FROM seen WHERE {_MINE} ORDER BY created DESC, id DESC"
-        kept = [id for (id,) in connection.execute(newest, mine)]
+        newest = f"SELECT id FROM seen WHERE {_SCOPE} ORDER BY created DESC, id DESC"
+        kept = [id for (id,) in connection.execute(newest, scope)]
         old = {*kept[MOST_KEPT:], *gone} | (set(kept) - found.keys() if whole else set())
-        connection.executemany(f"DELETE FROM seen WHERE {_MINE} AND id = :id", [{**mine, "id": id} for id in old])
+        connection.executemany(f"DELETE FROM seen WHERE {_SCOPE} AND id = :id", [{**scope, "id": id} for id in old])
 
     if found or gone or whole:
         return put

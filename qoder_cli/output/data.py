@@ -176,7 +176,7 @@ class Rows(Generic[T]):
 
     `fields` and `data` make an item's table row and JSON; `id` is the field for format id;
     `first` are the fields in the order they get room; `remedy` says what shows the rest. Those that `may_go` go
-    for room where they are the same in every row, and are said below: where they are no longer, the columns begin anew.
+    for room where they are the same in every row, and are said below: where they are no longer, the table starts again.
     """
 
     output: Output

@@ -98,7 +98,7 @@ class _Column:
 
 
 def _version(id: str) -> str:
-    """Return the version behind an agent's id, `@3`: which of them a row has is told by it alone."""
+    """Return the version behind an agent's id, `@3`: nothing else says which of them a row has."""
     return "".join(id.partition("@")[1:])
 
 

@@ -85,7 +85,7 @@ class Waits(NamedTuple):
 def waiting_in(app: App, target: TypedSession, asked: Asked, session: dict[str, Any]) -> list[Waiting]:
     """Return the waiting calls of a session, each with the commands that answer it.
 
-    Whose session it is, and what its deployment is called, is told as this machine has seen it.
+    The run of the session and the name of its deployment are those that this machine has seen.
     """
     run_id = target.run.id if target.run else app.known.run_of(target.session_id)
     name = app.known.name_of(text(session.get("deployment_id")))

@@ -76,9 +76,14 @@ def _list(app: App, session_id: str) -> list[str]:
     return app.looking("session", "pending", session_id)
 
 
+def shows_numbers(app: App) -> bool:
+    """Return whether a list is for a person, who may type its numbers; elsewhere none are kept."""
+    return app.output.is_drawn and app.out.is_terminal
+
+
 def to_show(app: App, calls: list[Waiting]) -> list[Waiting]:
     """Return the calls of a session as a list is about to show them; to a person, by numbers that are kept."""
-    if not (calls and app.output.is_drawn and app.out.is_terminal):
+    if not (calls and shows_numbers(app)):
         return calls
     shown = [waiting.call for waiting in calls if waiting.call]
     if _keep(app, str(calls[0].session.get("id")), shown):

@@ -64,6 +64,7 @@ class Flags:
     bell: bool = False
     no_input: bool = False
     debug: bool = False
+    yes: bool = False
     on_leave: OnLeave = "detach"  # what becomes of a run that a timeout or a signal leaves going
     wait_options: tuple[str, ...] = ()  # as words, for a command that waits on
 

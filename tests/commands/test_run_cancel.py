@@ -30,8 +30,8 @@ ENDS: dict[str, tuple[list[Any], list[Any], int, dict[str, Any]]] = {
 
 # What answers the cancellation of one run before a signal at the question about the next, and what is told of it.
 BEFORE_A_SIGNAL = [
-    (ACCEPTED, "interrupted", "the cancellation of 1 was requested before"),
-    (httpx.ReadError("reset"), "outcome_unknown", "unknown whether the cancellation of 1 before it arrived"),
+    (ACCEPTED, "interrupted", "the cancellation of 1 other was requested"),
+    (httpx.ReadError("reset"), "outcome_unknown", "unknown whether the cancellation of 1 other arrived"),
 ]
 
 

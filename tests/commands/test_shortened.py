@@ -54,6 +54,16 @@ def test_shortened_id_that_fits_two_is_refused_with_both(qoder: Qoder, shown: li
     assert f"drun_019ec5… fits 2 ids: {RUN}, {OTHER}" in ran.err
 
 
+@pytest.mark.parametrize("way", ["typed", "piped"])
+def test_shortened_id_is_refused_where_yes_leaves_nobody_to_look_at_the_whole_one(
+    qoder: Qoder, shown: list[str], way: str
+) -> None:
+    requests, qoder.stdin = len(qoder.wire.requests), f"{shown[0]}\n"
+    ran = qoder("run", "cancel", shown[0] if way == "typed" else "-", "--yes")
+    assert (ran.code, ran.out, len(qoder.wire.requests)) == (2, "", requests)
+    assert f"{shown[0]} is a shortened id" in ran.err
+
+
 @pytest.mark.parametrize("words", [("agent", "get", "agent_019…"), ("run", "cancel", "drun_9…", "--yes")])
 def test_shortened_id_that_was_not_seen_is_refused(qoder: Qoder, words: tuple[str, ...]) -> None:
     ran = qoder(*words)

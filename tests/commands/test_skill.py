@@ -14,6 +14,7 @@ import pytest
 
 from qoder_cli.files import skill as skills
 from tests.conftest import Qoder
+from tests.support.completions import offered
 from tests.support.things import FAILED, Things, each_row, refusal
 
 SERVED_BY = ("current",)
@@ -334,3 +335,10 @@ def test_skill_download_leaves_nothing_where_it_cannot_be_unpacked(
 def test_skill_download_exits_5_where_there_is_no_version(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     service.lies[f"GET /skills/{NOTES}"] = lambda raw: {**raw, "latest_version": None}
     assert qoder("skill", "download", NOTES, "-O", str(tmp_path)).code == 5
+
+
+@pytest.mark.parametrize("filter", ["--source qoder", "--title nothing"])
+def test_skill_list_of_some_forgets_no_other(qoder: Qoder, service: Things, filter: str) -> None:
+    assert qoder("skill", "list", "-q").out == f"{NOTES}\n"
+    assert qoder("skill", "list", *filter.split(), "-q").out == ""
+    assert NOTES in offered("qoder skill get ", qoder.env)

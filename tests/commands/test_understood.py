@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.completions import offered
 from tests.support.wire import page
@@ -86,3 +87,8 @@ def test_old_options_are_in_no_help_and_no_completion(qoder: Qoder) -> None:
 def test_old_options_are_no_options_behind_two_hyphens(qoder: Qoder) -> None:
     ran = qoder("deploy", "update", "dep_1", "--", "--environment", "env_1")
     assert (ran.code, "takes only DEPLOYMENT" in ran.err, qoder.wire.requests) == (2, True, [])
+
+
+def test_old_options_are_left_as_typed_in_a_value(qoder: Qoder, world: World) -> None:
+    ran = qoder("deploy", "update", "dep_demo", "--message", "--environment=prod is broken", "--dry-run")
+    assert (ran.code, '-> "--environment=prod is broken"' in ran.err) == (0, True)

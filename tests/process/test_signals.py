@@ -110,7 +110,7 @@ def test_run_cancel_of_several_tells_at_a_signal_what_became_of_each(alone: Shel
         delayed.released.set()
     assert [(item["id"], item["exit_code"]) for item in ended.json] == [(ids[0], 143), (ids[1], 143), (None, None)]
     unknown = f"interrupted; unknown whether the cancellation of run {ids[1]} arrived"
-    so = f"{unknown}; the cancellation of 1 was requested before"
+    so = f"{unknown}; the cancellation of 1 other was requested"
     assert (ended.code, ended.error["message"], ended.error["run_id"]) == (143, so, ids[1])
 
 

@@ -118,13 +118,14 @@ def _left(app: App, run_id: str, observer: Observer | None, write: Write[Any] | 
 
 
 def _with_others(stopped: Interrupted, sent: Sequence[_Requested]) -> Interrupted:
-    """Return the error of a signal, with how many cancellations were sent before it."""
+    """Return the error of a signal, with how many cancellations of other runs were sent before it."""
     message, kind = stopped.message, stopped.kind
     confirmed = sum(each.write.result is not None for each in sent)
+    unknown = len(sent) - confirmed
     if confirmed:
-        message += f"; the cancellation of {confirmed} was requested before"
-    if confirmed < len(sent):
-        message += f"; unknown whether the cancellation of {len(sent) - confirmed} before it arrived"
+        message += f"; the cancellation of {confirmed} other{'s' * (confirmed > 1)} was requested"
+    if unknown:
+        message += f"; unknown whether the cancellation of {unknown} other{'s' * (unknown > 1)} arrived"
         kind = Exit.OUTCOME_UNKNOWN
     return stopped.with_(message=message, kind=kind)
 

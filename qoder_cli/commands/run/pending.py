@@ -63,7 +63,7 @@ def pending(
 def _look(app: App, words: list[str], since: str) -> bool:
     """Print what waits now; return whether anything does."""
     from qoder_cli.sessions.answering import warn_of_hidden
-    from qoder_cli.sessions.numbering import how_to_decide, to_show
+    from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
 
     now = app.client.server_now()
 
@@ -91,7 +91,7 @@ def _look(app: App, words: list[str], since: str) -> bool:
             warn_of_hidden(app, drawn)
     if not shown:
         app.progress.note("nothing waits for an answer")
-    elif app.may_ask and any(one.number for one in shown):
+    elif app.may_ask and shows_numbers(app) and any(one.number for one in shown):
         app.progress.note(how_to_decide(app, words, shown))
     return bool(shown)
 
