@@ -24,7 +24,7 @@ from qoder_cli.nouns.edits.thing import Raw, archived
 from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.nouns.taken import holders
+from qoder_cli.nouns.taken import holders, once_listed
 
 AT_A_TIME = 8  # deployments or agents to read
 _NOUNS = {"agent": "agent", "environment": "env", "vaults": "vault"}  # of fields that take names
@@ -277,13 +277,15 @@ def at_latest(
 
 def with_twins(app: App, items: Sequence[Applied]) -> list[Applied]:
     """Return the results, with errors where someone created the same name."""
-    if not any(item.action == "created" for item in items):
+    created = [item.found.id for item in items if item.action == "created" and item.found]
+    if not created:
         return list(items)
     try:
-        known = list(read_all(app))
+        rows = once_listed(app, NOUNS["deploy"], created, lambda: [each.raw for each in read_all(app)])
     except ApiError as unread:
         app.progress.warn(f"unknown whether someone else created one of the same name: {unread.message}")
         return list(items)
+    known = [Deployment(raw) for raw in rows]
 
     def checked(item: Applied) -> Applied:
         others = [each.id for each in alive(known, item.step.name) if item.found and each.id != item.found.id]

@@ -3,12 +3,14 @@
 It is no lock: two commands that look at the same moment can both create.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound
 from qoder_cli.base.model import mapping
+from qoder_cli.base.polling import poll
+from qoder_cli.base.tokens import few
 from qoder_cli.http.readback import tells_more
 from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of
@@ -18,6 +20,8 @@ from qoder_cli.nouns.table import Noun, has_id, path_of
 Raw = dict[str, Any]
 
 _READ = 10  # things that are read singly, for each name
+_LISTED = 10  # ids that an error lists
+_LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
 
 
 def holders(
@@ -50,6 +54,22 @@ def holders(
         if known in found and not now.get("archived_at"):
             found[known].append(now)
     return [found[name.strip()] for name in names]
+
+
+def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], list[Raw]]) -> list[Raw]:
+    """Return the `rows` of a list once they include some ids. Raises ApiError, also where they never do.
+
+    A list that does not show yet what was created here cannot show whether someone else created the same. So each
+    machine reads on until the list shows its own: of two that created at once, the later one then sees both.
+    """
+
+    def missing(found: list[Raw]) -> set[str]:
+        return {*ids} - {str(row.get("id")) for row in found}
+
+    found = poll(rows, app.clock, pauses=_LOOKS, is_enough=lambda found: not missing(found))
+    if left := missing(found):
+        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left), _LISTED)}")
+    return found
 
 
 def _listed(noun: Noun, names: Collection[str], pages: Iterable[Raw]) -> Iterator[Raw]:

@@ -7,12 +7,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
 from qoder_cli.base.ids import a
 from qoder_cli.base.model import Deployment, Resource, mapping
-from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import Pool
-from qoder_cli.base.tokens import few
 from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
 from qoder_cli.deployments.planning import changing, creating
 from qoder_cli.deployments.step import DeploymentStep
@@ -29,6 +27,7 @@ from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
+from qoder_cli.nouns.taken import once_listed
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep
 from qoder_cli.stack.lists import ServerLists
@@ -40,8 +39,6 @@ from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, key_of
 Raw = dict[str, Any]
 
 AT_A_TIME = 8  # things that are written
-_LISTED = 10  # ids that an error lists
-_LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
 _FINE = ("created", "changed", "unchanged")
 _KINDS = {**TYPE_OF, CREDENTIAL: "credential", ENTRY: "memory", FILE: "file"}
 
@@ -323,11 +320,7 @@ def look_again(planner: Planner, plan: StackPlan, things: Sequence[Declaration],
 
 
 def find_twins(app: App, plan: StackPlan) -> None:
-    """Put an error on each thing that was created and whose name someone else's thing has, too.
-
-    A list that does not show yet what was created here cannot show whether another was. So each machine reads on until
-    the list shows its own: of two that created at once, the later one then sees both.
-    """
+    """Put an error on each thing that was created and whose name someone else's thing has, too."""
     created: dict[str, list[tuple[Item, Applied, str]]] = {}
     for item in plan.items:
         result, words = item.result, item.thing.noun.words
@@ -336,7 +329,7 @@ def find_twins(app: App, plan: StackPlan) -> None:
     for words, found in created.items():
         noun, ids = NOUNS[words], {id for _, _, id in found}
         try:
-            rows = _rows_with(app, noun, ids)
+            rows = once_listed(app, noun, ids, partial(_rows_of, app, noun))
         except ApiError as unread:
             app.progress.warn(
                 f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
@@ -353,16 +346,8 @@ def find_twins(app: App, plan: StackPlan) -> None:
                 item.result = result.with_(error=error)
 
 
-def _rows_with(app: App, noun: Noun, ids: set[str]) -> list[Raw]:
-    """Return what is listed, once that includes some ids. Raises ApiError, also where the list never shows them."""
-
-    def missing(rows: Sequence[Raw]) -> set[str]:
-        return ids - {str(row["id"]) for row in rows}
-
-    rows = poll(lambda: ServerLists(app).rows(noun), app.clock, pauses=_LOOKS, is_enough=lambda rows: not missing(rows))
-    if left := missing(rows):
-        raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left), _LISTED)}")
-    return rows
+def _rows_of(app: App, noun: Noun) -> list[Raw]:
+    return ServerLists(app).rows(noun)
 
 
 # What no file declares any more.

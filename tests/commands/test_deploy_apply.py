@@ -774,6 +774,13 @@ def test_deploy_apply_exits_6_where_an_older_server_drops_a_field(qoder: Qoder, 
     assert ran.error["message"].endswith("the server stored something else: environment_variables.A")
 
 
+def test_deploy_apply_names_the_twin_that_the_list_shows_only_later(desk: Desk) -> None:
+    desk.goes_wrong("create:stranger", "any:lagging=6.0", unique_names=False)
+    ran = desk.apply_these(NEW, words=("--json",))
+    assert (ran.code, len(desk.named("weekly"))) == (6, 2)
+    assert "someone else created another of this name" in ran.error["message"]
+
+
 def test_deploy_apply_waits_for_a_lagging_replica(desk: Desk) -> None:
     desk.add(name="weekly")
     desk.goes_wrong("any:lagging=3.0")
