@@ -65,7 +65,6 @@ def apply(
 def diff(
     app: App,
     paths: Texts = _PATHS,
-    markdown: bool = flag("--markdown", "Print the plan as Markdown, e.g. for a comment."),
     adopt: bool = flag("--adopt", "As apply --adopt would do it."),
     *,
     how: How,
@@ -73,13 +72,13 @@ def diff(
     """Show what apply would change. Nothing is written.
 
     Exits 0 if there is nothing to do, 8 if something differs, 6 if something
-    cannot be done.
+    cannot be done. With -o markdown the plan is a comment for a merge request.
 
     Examples:
       qoder diff
-      qoder diff --markdown > plan.md"""
+      qoder diff -o markdown > plan.md"""
     options = _options(how, adopt=adopt)
-    _run(app, paths or ["."], options, how, only_look=True, exits_if_open=True, markdown=markdown)
+    _run(app, paths or ["."], options, how, only_look=True, exits_if_open=True)
 
 
 def _options(how: How, *, adopt: bool) -> "Options":
@@ -108,7 +107,6 @@ def _run(
     yes: bool = False,
     only_look: bool = False,
     exits_if_open: bool = False,
-    markdown: bool = False,
 ) -> None:
     from qoder_cli.deployments.applying import turn
     from qoder_cli.stack import fence, showing
@@ -133,8 +131,8 @@ def _run(
             refuse_adoption(plan, options, folder.stack)
         is_open = any(item.step.is_open for item in plan.items) or bool(plan.doomed)
         if only_look:
-            if markdown:
-                app.out.write_exactly(showing.as_markdown(app, plan))
+            if app.output.is_markdown:
+                app.out.write(showing.as_markdown(app, plan))
             else:
                 showing.show_plan(app, plan, verbose=how.verbose)
                 _print(app, [*map(as_planned, plan.items), *map(as_doomed, plan.doomed)])

@@ -132,6 +132,7 @@ FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
 wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
+markdown  a Markdown table of every column: for comments and chats; of `diff`, the plan
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 yaml  one document with the same data as json

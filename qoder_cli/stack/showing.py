@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.model import mapping
+from qoder_cli.nouns.edits.difference import lines_of
 from qoder_cli.nouns.table import operation
+from qoder_cli.output.markdown import block
 from qoder_cli.output.screen import inert
 from qoder_cli.stack.applying import kind_of
 from qoder_cli.stack.items import Doomed, Item, StackPlan
@@ -76,9 +78,8 @@ def _lines(app: App, item: Item) -> Iterator[str]:
     if item.current is not None and item.step.is_open:
         if not changes:
             yield "notes which fields the file sets"
-        item.step.changes, before = changes, item.step.changes
-        yield from item.step.lines()
-        item.step.changes = before
+        for change in changes:
+            yield from lines_of(change, item.step.secrets)
     schedule = mapping(item.step.body.get("schedule")) if item.step.is_open else {}
     if item.thing.noun.words == "deploy" and schedule:
         fires = next_fires(schedule, now=app.client.server_now())[:_FIRES]
@@ -97,9 +98,5 @@ def as_markdown(app: App, plan: StackPlan) -> str:
         body += [f"    {line}" for line in _lines(app, item)]
     body += [f"- {_to_remove(doomed)}" for doomed in plan.doomed]
     if body:
-        text = "\n".join(body)
-        fence = "`" * 3
-        while fence in text:
-            fence += "`"
-        lines += [f"{fence}diff", text, fence]
-    return "\n".join(lines) + "\n"
+        lines.append(block("\n".join(body), "diff"))
+    return "\n".join(lines).rstrip("\n") + "\n"

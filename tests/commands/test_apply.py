@@ -144,6 +144,17 @@ def test_apply_makes_a_folder_of_all_kinds_and_then_finds_nothing_to_do(team: Te
     assert team.service.writes == []
 
 
+def test_diff_prints_a_comment_for_a_merge_request_where_no_file_can_end_its_block(team: Team) -> None:
+    team.write({"environments/build.yaml": "name: build\ndescription: before\n"})
+    team.applied()
+    team.write({"environments/build.yaml": 'name: build\ndescription: "```\\n# hello"\n'})
+    ran = team("diff", "-o", "markdown")
+    build = team.there("environments")["build"]
+    title, _, fence, *lines, end = ran.out.splitlines()
+    assert (ran.code, title, fence) == (8, "**qoder**: 1 to change", "````diff")
+    assert (lines[0], end) == (f"~ change environment build ({build['id']})", "````")
+
+
 def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:
     team.write()
     ran = team("diff")
@@ -757,7 +768,7 @@ def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them
     auth = "{type: static_bearer, token: pl4in-secret, mcp_server_url: https://mcp.example.com/mcp}"
     text = f"display_name: v\ncredentials:\n  - display_name: c\n    auth: {auth}\n"
     team.write({"vaults/v.yaml": text, "qoder.yaml": "stack: s"})
-    for words in (("diff",), ("diff", "--json"), ("diff", "--markdown"), ("apply", "--yes", "--json", "--verbose")):
+    for words in (("diff",), ("diff", "--json"), ("diff", "-o", "markdown"), ("apply", "--yes", "--json", "--verbose")):
         ran = team(*words)
         assert "vaults/v.yaml:4: credentials[0].auth.token: is a secret in plain text" in ran.err
         assert "pl4in-secret" not in ran.out + ran.err

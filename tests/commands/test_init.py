@@ -105,7 +105,7 @@ def test_init_writes_jobs_that_show_a_request_and_apply_what_was_merged(qoder: Q
     found = yaml.load((home / path).read_text(), yaml.BaseLoader)
     jobs = found.get("jobs", found)
     lines = {name: list(scripts(jobs[name])) for name in ("diff", "apply")}
-    assert "qoder-cli diff --markdown" in "\n".join(lines["diff"])
+    assert "qoder-cli diff -o markdown" in "\n".join(lines["diff"])
     assert "apply" not in "\n".join(lines["diff"])
     assert lines["apply"][-1] == "qoder-cli apply --yes"
     assert jobs["diff"].get("if", jobs["diff"].get("rules")) != jobs["apply"].get("if", jobs["apply"].get("rules"))

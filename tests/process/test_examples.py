@@ -34,7 +34,7 @@ GROUPS = [(), *sorted({path[:length] for path in PATHS for length in range(1, le
 A_RUN = re.compile(r"drun_[0-9a-f]{32}")
 ASKING = [line for line in EXAMPLES if "auth login" in line and "--with-token" not in line]
 TALKING = [line for line in EXAMPLES if "session chat" in line or line == "qoder run approve last"]
-DIFFERING = "qoder diff --markdown > plan.md"  # 8: that is what it is for
+DIFFERING = "qoder diff -o markdown > plan.md"  # 8: that is what it is for
 PASTED = [line for line in EXAMPLES if re.search(r"[|<>$;&]|^qoder sandbox|--install", line) and line not in ASKING]
 PASTED.remove(DIFFERING)
 REFUSED = [
