@@ -39,7 +39,7 @@ _SUFFIXES = (".yaml", ".yml", ".json", ".md")
 _IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
 _PEEKED = 65_536  # bytes of a file that are searched for its type
 _TYPE = re.compile(rb"""^type[ \t]*:[ \t]*["']?(\w+)""", re.MULTILINE)
-_JSON_TYPE = re.compile(rb'"type"\s*:\s*"(?:agent|environment|skill|memory_store|vault|deployment)"')
+_JSON_TYPE = re.compile(rb'"type"\s*:\s*"(agent|environment|skill|memory_store|vault|deployment)"')
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _NAMED_KIND = re.compile(rf"({'|'.join(TYPES)})[_-]", re.IGNORECASE)
 
@@ -178,24 +178,32 @@ def _of_folder(folder: str, root: str, problems: list[str]) -> Iterator[Source]:
     entries = [each for each in entries if not each.name.startswith(".") and each.name not in _IGNORED]
     here = [os.path.join(folder, each.name) if folder != "." else each.name for each in entries]
     is_of_stores = os.path.basename(os.path.abspath(folder)) == "memory_stores"
-    stores = {os.path.splitext(name)[0] for name in here if _kind_of(name) == "memory"} if is_of_stores else set()
+    kinds: dict[str, str | None] = {}  # of the files
+    followed = []
     for entry, path in zip(entries, here, strict=True):
-        if entry.is_symlink() and (what := _wrong_with_link(entry, path, root)):
-            problems.append(Problem(what).located(path))
-        elif entry.is_dir(follow_symlinks=False):
+        try:
+            if entry.is_symlink() and (what := _wrong_with_link(entry, path, root)):
+                raise Problem(what)
+            if entry.name.lower().endswith(_SUFFIXES) and entry.is_file() and entry.name != ROOT_FILE:
+                kinds[path] = _kind_of(path)
+        except Problem as problem:  # what is passed over in silence would count as no longer declared
+            problems.append(problem.located(path))
+        else:
+            followed.append((entry, path))
+    stores = {os.path.splitext(path)[0] for path, kind in kinds.items() if kind == "memory" and is_of_stores}
+    for entry, path in followed:
+        if entry.is_dir(follow_symlinks=False):
             if not is_of_stores:
                 yield from _of_folder(path, root, problems)
             elif path not in stores:
                 text = f"has no {entry.name}.yaml beside it, which declares the memory store"
                 problems.append(Problem(text).located(path))
-        elif entry.name.lower().endswith(_SUFFIXES) and entry.is_file() and entry.name != ROOT_FILE:
-            kind = _kind_of(path)
-            if kind is not None and not _is_text_about(path):
-                yield Source(path, kind)
+        elif (kind := kinds.get(path)) is not None and not _is_text_about(path):
+            yield Source(path, kind)
 
 
 def _wrong_with_link(entry: os.DirEntry[str], path: str, root: str) -> str | None:
-    """Return why a link is refused: what is passed over in silence would count as no longer declared."""
+    """Return why a link is refused."""
     is_file = entry.name.lower().endswith(_SUFFIXES)
     above = os.path.basename(os.path.dirname(os.path.abspath(path)))
     holds_things = entry.name in FOLDERS or FOLDERS.get(above, "memory") != "memory"  # a store's folder may be a link
@@ -219,7 +227,10 @@ def _is_text_about(path: str) -> bool:
 
 
 def _kind_of(path: str) -> str | None:
-    """Return the noun of what a file declares: by its `type`, its folder, or its name; None if it declares nothing."""
+    """Return the noun of what a file declares: by its `type`, its folder, or its name; None if it declares nothing.
+
+    Raises Problem for a file that cannot be read.
+    """
     if not path.lower().endswith(_SUFFIXES) or os.path.isdir(path):
         return None
     if kind := TYPES.get(_type_in(path)):
@@ -235,12 +246,12 @@ def _type_in(path: str) -> str:
     """Return the `type` at the top of a file; empty if there is none."""
     begins = _peek(path)
     if begins.lstrip()[:1] in (b"{", b"["):
-        if not _JSON_TYPE.search(begins):  # of most files there is no need to read more
+        if not (named := _JSON_TYPE.search(begins)):  # of most files there is no need to read more
             return ""
         try:
             found = json.loads(begins if len(begins) < _PEEKED else read(path, stdin=None))
-        except (ValueError, Problem):
-            return ""
+        except ValueError:
+            return named[1].decode()  # so that it is said what is wrong with it
         first = found[0] if isinstance(found, list) and found else found
         return str(first.get("type")) if isinstance(first, dict) else ""
     if path.lower().endswith(".md"):
@@ -254,8 +265,8 @@ def _peek(path: str) -> bytes:
     try:
         with open_at_once(path) as file:
             return file.read(_PEEKED) or b""
-    except (OSError, ValueError):
-        return b""
+    except (OSError, ValueError) as error:
+        raise Problem(f"cannot be read: {reason_of(error)}") from None
 
 
 def documents_of(path: str, problems: list[Problem], *, stdin: IO[str] | None = None) -> Iterator[Document]:

@@ -738,6 +738,27 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     assert place in ran.err.replace("skills/s: has '", "skills/s/")
 
 
+def test_apply_prunes_nothing_because_a_file_cannot_be_read(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    team.write(BUILD | {"b.json": json.dumps({"type": "agent", "name": "b", "model": "auto", "tools": []})})
+    team.applied()
+    path, really_open = str(team.folder / "b.json"), os.open
+
+    def refuse(name: Any, *how: Any, **more: Any) -> int:
+        if str(name) == path:
+            raise PermissionError(13, "Permission denied")
+        return really_open(name, *how, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        ran = team.apply("--prune")
+    assert (ran.code, team.service.asked) == (2, []), ran.err
+    assert "b.json: cannot be read: Permission denied" in ran.err
+    Path(path).write_text('{"type": "agent", "name": "b", "model": ')
+    ran = team.apply("--prune")
+    assert (ran.code, team.service.asked) == (2, []), ran.err
+    assert "b.json" in ran.err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 @pytest.mark.parametrize("place", ["environments", "agents/more", "agents/a.yaml", "skills"])
 @pytest.mark.parametrize("target", [".hidden", "gone"])
