@@ -180,8 +180,7 @@ def _check_prune(folder: "Folder", options: "Options") -> None:
 
 
 def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") -> None:
-    from qoder_cli.nouns.edits.step import give_up
-    from qoder_cli.stack.applying import Made, apply_all, find_twins, prune
+    from qoder_cli.stack.applying import Made, apply_all, find_twins, given_up, prune
 
     pruned: list[Made] = []
     count = len(plan.items) + len(plan.doomed)
@@ -206,17 +205,23 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") ->
     def all_made() -> "list[Made]":
         made = []
         for item in plan.items:
-            made.append(item.result if isinstance(item.result, Made) else Made.of(item.thing, give_up(item.step)))
+            made.append(item.result if isinstance(item.result, Made) else Made.of(item.thing, given_up(item)))
         return [*made, *pruned]
+
+    def write_all() -> None:
+        with app.progress.waiting(so_far, leaving="finishing the current writes; skipping the rest"):
+            if signalled := apply_all(app, planner, plan, on_done):
+                raise signalled
+            find_twins(app, plan)
+            if plan.doomed and all(each.error is None for each in all_made()):
+                prune(app, plan, folder.stack or "", on_pruned)
 
     signalled = None
     try:
-        with app.progress.waiting(so_far, leaving="finishing the current writes; skipping the rest"):
-            signalled = apply_all(app, planner, plan, on_done)
-            if signalled is None:
-                find_twins(app, plan)
-                if plan.doomed and all(each.error is None for each in all_made()):
-                    prune(app, plan, folder.stack or "", on_pruned)
+        write_all()
+    except Signalled as early:
+        signalled = early
+    try:
         _print(app, all_made())
     except Signalled as late:
         signalled = late

@@ -22,9 +22,9 @@ from qoder_cli.nouns import files, secrets
 from qoder_cli.nouns.edits import step as edits
 from qoder_cli.nouns.edits.create import creating as creating_once
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Applied, give_up, result_of, without_writing
+from qoder_cli.nouns.edits.step import Action, Applied, give_up, result_of, without_writing
 from qoder_cli.nouns.edits.thing import read
-from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, ending
+from qoder_cli.nouns.edits.verbs import ARCHIVE, DELETE, Change, ending
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.nouns.taken import once_listed
@@ -95,7 +95,7 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         try:
             return write(app, planner, items[number], pace)
         except Closed:
-            return give_up(items[number].step)
+            return given_up(items[number])
 
     def on_result(number: int, applied: Applied) -> None:
         item = items[number]
@@ -129,9 +129,20 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         pool.hear(app.progress.beat)
     except Signalled as signalled:
         pace.close()
-        pool.stop(LAST_WORDS, lambda number: give_up(items[number].step))
+        pool.stop(LAST_WORDS, lambda number: given_up(items[number]))
         return signalled
     return None
+
+
+def given_up(item: Item) -> Applied:
+    """Return what is known of a thing whose writing was stopped, maybe between two writes."""
+    applied = give_up(item.step)
+    is_half_done = item.more_follows and applied.action in ("created", "changed")
+    if not is_half_done and not (item.has_written and applied.action == "not_attempted"):
+        return applied
+    raw = mapping(applied.found and applied.found.raw)
+    stopped = Rejected(f"{applied.label} was {item.step.done}, but is not yet as the file says", hint="apply again")
+    return result_of(item.step, "failed", raw, stopped)
 
 
 def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
@@ -177,7 +188,7 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
         if words == CREDENTIAL:
             return _credential(app, item, pace)
         if isinstance(item.step, DeploymentStep):
-            return _deployment(app, planner, item, pace)
+            return _deployment(app, item, pace)
         return edits.apply(app, item.step, pace)
     except Closed:
         raise
@@ -210,35 +221,40 @@ def _credential(app: App, item: Item, pace: Pace) -> Applied:
     return result_of(step, "changed", raw)
 
 
-def _deployment(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
+def _deployment(app: App, item: Item, pace: Pace) -> Applied:
     """Write a deployment so that it never fires while it is to be paused.
 
     A new one is created without its schedule, paused, and given the schedule then; one that is there is paused before
-    it changes, and unpaused after it.
+    it changes, and unpaused after it. Raises QoderError, Closed.
     """
     step = item.step
     assert isinstance(step, DeploymentStep)  # asked only for deployments
     wants_pause = item.thing.paused
     if step.current is None and wants_pause:
-        return _created_paused(app, planner, item, step, pace)
-    state = Deployment(step.current or {}).state
-    is_other = wants_pause is not None and step.current is not None and wants_pause != (state == "paused")
+        return _created_paused(app, item, step, pace)
+    is_other = step.current is not None and wants_pause not in (None, Deployment(step.current).state == "paused")
+    step.changes = [change for change in step.changes if change.path != "paused"]
     if not is_other:
-        step.changes = [change for change in step.changes if change.path != "paused"]
-        return edits.apply(app, step, pace) if step.is_open else without_writing(step)
-    found = Resource(step.current or {})
+        return edits.apply(app, step, pace)
+    edits.look_again(app, step)
     if wants_pause:
-        found = _paused(app, step, PAUSE, pace)
-        step.current = {**(step.current or {}), **found.raw}
-    if step.body:
-        step.changes = [change for change in step.changes if change.path != "paused"]
+        item.more_follows = step.is_open
+        _note_written(item, _paused(app, step, PAUSE, pace))
+    if step.is_open:
+        item.more_follows = not wants_pause
         applied = edits.apply(app, step, pace)
         if applied.error is not None or applied.found is None:
             return applied
-        found = applied.found
+        _note_written(item, applied.found)
+    item.more_follows = False
     if not wants_pause:
-        found = _paused(app, step, UNPAUSE, pace)
-    return result_of(step, "changed", found.raw)
+        _note_written(item, _paused(app, step, UNPAUSE, pace))
+    return result_of(step, "changed")
+
+
+def _note_written(item: Item, found: Resource) -> None:
+    item.step.current = {**(item.step.current or {}), **found.raw}
+    item.has_written = True
 
 
 def _paused(app: App, step: edits.Step, change: Any, pace: Pace) -> Resource:
@@ -248,8 +264,8 @@ def _paused(app: App, step: edits.Step, change: Any, pace: Pace) -> Resource:
     return write.send().value
 
 
-def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep, pace: Pace) -> Applied:
-    """Create a deployment that is never awake: without its schedule, paused, then as it is wanted."""
+def _created_paused(app: App, item: Item, step: DeploymentStep, pace: Pace) -> Applied:
+    """Create a deployment that is never awake: without its schedule, paused, then as it is wanted. Raises Closed."""
     whole = dict(step.wanted)
     marks = {key: value for key, value in mapping(step.body.get("metadata")).items() if key.startswith("qoder_")}
     asleep = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
@@ -257,7 +273,7 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
     first = creating(replace(step.declared, fields=asleep))
     if marks:
         add_marks(first, marks)
-    item.step = first  # by which a signal knows what is under way
+    item.step, item.more_follows = first, True  # by which a signal knows what is under way
     applied = edits.apply(app, first, pace)
     step.write, item.step = first.write, step
     if applied.error is not None or applied.found is None:
@@ -265,9 +281,6 @@ def _created_paused(app: App, planner: Planner, item: Item, step: DeploymentStep
     first.current = applied.found.raw
     try:
         return result_of(step, "created", _put_to_sleep(app, step, first, pace))
-    except Closed:
-        stopped = Rejected(f"{applied.label} was created, but is not yet as the file says", hint="apply again")
-        return result_of(step, "failed", first.current, stopped)
     except QoderError as error:  # it is there all the same
         action: Any = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
         return result_of(step, action, first.current, error)
@@ -356,7 +369,7 @@ def _rows_of(app: App, noun: Noun) -> list[Raw]:
 def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]) -> None:
     """Archive, or delete where that is all there is, what the stack has and no file declares.
 
-    What somebody has begun to use since the plan was made stays. Raises Signalled.
+    What somebody has begun to use since the plan was made stays. Raises Signalled, once `on_done` has heard of all.
     """
     server = ServerLists(app)
     try:
@@ -368,22 +381,45 @@ def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]
         return
     going = {str(each.raw["id"]) for each in plan.doomed}
     used = used_elsewhere(rows, going)
-    for each in plan.doomed:
+    for number, each in enumerate(plan.doomed):
         id = str(each.raw["id"])
         if user := used.get(id):
             app.progress.warn(f"{each.label} is kept: {user} uses it")
             continue
-        made = _pruned(app, each, stack)
+        step = _step_of(each)
+        try:
+            made = _pruned(app, each, step, stack)
+        except Signalled:
+            on_done(_interrupted(each, step))
+            for left in map(_step_of, plan.doomed[number + 1 :]):
+                on_done(Made.of(left.thing, result_of(left, "not_attempted")))
+            raise
         on_done(made)
         if made.error is not None:  # it stays, and so does what it uses
             going.discard(id)
             used = used_elsewhere(rows, going)
 
 
-def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
-    noun, step = doomed.noun, _step_of(doomed)
-    target = step.target
-    change = ARCHIVE if operation(noun, "archive") else DELETE
+def _interrupted(doomed: Doomed, step: ThingStep) -> Made:
+    """Return what is known of a thing whose pruning was stopped by a signal."""
+    if step.write is None or not step.write.is_open_or_done:
+        return Made.of(step.thing, result_of(step, "not_attempted"))
+    if step.write.result is None:
+        return Made.of(step.thing, edits.failed(step, step.write.unknown("interrupted before it was confirmed")))
+    return Made.of(step.thing, _gone(doomed, step, step.write.result.value.raw))
+
+
+def _gone(doomed: Doomed, step: ThingStep, found: Raw) -> Applied:
+    done: Action = "archived" if _end_of(doomed) is ARCHIVE else "deleted"
+    return result_of(step, done, {**doomed.raw, **found, "id": step.target.id})
+
+
+def _end_of(doomed: Doomed) -> Change:
+    return ARCHIVE if operation(doomed.noun, "archive") else DELETE
+
+
+def _pruned(app: App, doomed: Doomed, step: ThingStep, stack: str) -> Made:
+    noun, target = doomed.noun, step.target
     try:
         now = read(app, target, fresh=True)
         if name_in_stack(stack, noun, now) is None:
@@ -395,11 +431,9 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
         if now.get("archived_at"):
             found = now
         else:
-            step.write = ending(app, target, change)
+            step.write = ending(app, target, _end_of(doomed))
             found = step.write.send().value.raw
-        applied = result_of(
-            step, "archived" if change is ARCHIVE else "deleted", {**doomed.raw, **found, "id": target.id}
-        )
+        applied = _gone(doomed, step, found)
     except QoderError as error:
         if isinstance(error, NotFound) and error.enveloped:  # a proxy's 404 says nothing
             applied = result_of(step, "deleted", doomed.raw)
@@ -410,7 +444,7 @@ def _pruned(app: App, doomed: Doomed, stack: str) -> Made:
 
 def as_doomed(doomed: Doomed) -> Made:
     """Return the result of what would be pruned."""
-    action: Any = "would_archive" if operation(doomed.noun, "archive") else "would_delete"
+    action: Any = "would_archive" if _end_of(doomed) is ARCHIVE else "would_delete"
     step = _step_of(doomed)
     return Made.of(step.thing, result_of(step, action))
 

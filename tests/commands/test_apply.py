@@ -623,10 +623,8 @@ def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
     assert {row["kind"]: row["action"] for row in ran.json}[kind] == "unknown", ran.err
 
 
-def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
-    team: Team, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    team.write({"qoder.yaml": "stack: s", **UNDER_WAY["deployment"]})
+def stop_once_a_write_is_sent(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a signal come while the next write is answered."""
     is_sent, is_stopping = threading.Event(), threading.Event()
     receive, signals = team.qoder.clock.receive, [Signalled(signal.SIGTERM)]
 
@@ -643,11 +641,71 @@ def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
 
     monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
     team.service.meanwhile = [answer_late]
+
+
+def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write({"qoder.yaml": "stack: s", **UNDER_WAY["deployment"]})
+    stop_once_a_write_is_sent(team, monkeypatch)
     ran = team.apply("--json")
     assert ran.code == 143, ran.err
     [row] = ran.json
     assert (row["status"], row["action"], row["exit_code"]) == ("active", "failed", 6), ran.err
     assert "is not yet as the file says" in ran.err
+
+
+@pytest.mark.parametrize("is_to_be_paused", [True, False])
+def test_apply_says_at_a_signal_that_a_deployment_is_changed_in_part(
+    team: Team, monkeypatch: pytest.MonkeyPatch, is_to_be_paused: bool
+) -> None:
+    team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": OUTSIDE | {"paused": not is_to_be_paused}})
+    team.applied()
+    team.write({"deployments/d.yaml": OUTSIDE | {"paused": is_to_be_paused, "description": "New"}})
+    stop_once_a_write_is_sent(team, monkeypatch)
+    ran = team.apply("--json")
+    [row] = ran.json
+    assert (ran.code, row["status"], row["action"], row["exit_code"]) == (143, "paused", "failed", 6), ran.err
+    assert "is not yet as the file says" in ran.err
+    assert {row["action"] for row in team.applied()} == {"changed"}
+
+
+def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": OUTSIDE})
+    team.applied()
+    weekly = team.there("deployments")["weekly"]
+    team.write({"deployments/d.yaml": OUTSIDE | {"paused": True}})
+    team.service.lies[f"GET /deployments/{weekly['id']}"] = lambda raw: raw | {"description": "Theirs"}
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, []), ran.err
+    assert "was changed by someone else in the meantime" in ran.err
+
+
+def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
+    team.write(BUILD)
+
+    def interrupt() -> None:
+        raise Signalled(signal.SIGTERM)
+
+    team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
+    team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
+    ran = team.apply("--json")
+    assert (ran.code, [row["action"] for row in ran.json]) == (143, ["created"]), ran.err
+
+
+def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
+    team.write(BUILD | {f"environments/{n}.yaml": {"name": n} for n in ("one", "two", "three", "four", "five")})
+    team.applied()
+    removed(team, "environments/one.yaml", "environments/two.yaml", "environments/three.yaml")
+
+    def interrupt() -> None:
+        raise Signalled(signal.SIGTERM)
+
+    team.service.meanwhile = [lambda: None, interrupt]
+    ran = team.apply("--prune", "--json")
+    assert ran.code == 143, ran.err
+    pruned = [row["action"] for row in ran.json if row["action"] != "unchanged"]
+    assert pruned == ["archived", "unknown", "not_attempted"], ran.err
 
 
 # Bad input: nothing is sent, and file and line are named.

@@ -159,14 +159,20 @@ def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
     def items() -> "list[Applied]":
         return [done[number] if number in done else give_up(step) for number, step in enumerate(steps)]
 
+    def write_all() -> None:
+        with app.progress.waiting(so_far, leaving="finishing the current write; skipping the rest"):
+            if signalled := applying.apply_all(app, steps, on_done):
+                raise signalled
+            done.update(enumerate(with_twins(app, items())))
+
     signalled = None
     try:
-        with app.progress.waiting(so_far, leaving="finishing the current write; skipping the rest"):
-            signalled = applying.apply_all(app, steps, on_done)
-            if signalled is None:
-                done.update(enumerate(with_twins(app, items())))
+        write_all()
+    except Signalled as early:
+        signalled = early
+    try:
         _print_applied(app, items())
-    except Signalled as late:  # while it was printed
+    except Signalled as late:
         signalled = late
     except InternalError as unwritten:  # a full disk does not undo a write
         raise last_words(unwritten, _so_far(items()), unwritten.message) from None

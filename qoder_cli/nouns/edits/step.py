@@ -202,7 +202,7 @@ def apply(app: App, step: Step, pace: Pace | None = None) -> Applied:
         return without_writing(step)
     try:
         if step.form.is_read_back and step.current is not None:
-            _look_again(app, step)
+            look_again(app, step)
             if not step.is_open:
                 return without_writing(step)
         if step.current is None:
@@ -244,7 +244,7 @@ def _explained(app: App, step: Step, error: QoderError) -> QoderError:
     return error
 
 
-def _look_again(app: App, step: Step) -> None:
+def look_again(app: App, step: Step) -> None:
     """Read a thing once more, right before it is changed. If somebody else did that already, no changes are left.
 
     Raises Rejected, after showing it, if they changed something else; ApiError.
@@ -252,7 +252,7 @@ def _look_again(app: App, step: Step) -> None:
     now = read(app, step.target, params=step.form.params, fresh=True)
     if error := archived(step.target, now):
         raise error
-    is_so = step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
+    is_so = step.is_open and step.is_shown and _update_of(app, step).is_so(now) and not step.differs(now)
     settable, label = step.form.settable, step.label
     if not is_so and not same(step.form, settable(now), settable(step.current or {})):
         _show_theirs(app, step, step.current or {}, now)
