@@ -1,7 +1,7 @@
 """A vault's secrets: never shown, new or in place of the old one."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9*._-]{0,252}(?::[0-9]{1,5})?")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (help/pages/api.md#vaults)
+SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of `auth`, which nobody can read
 _KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
 
 Raw = dict[str, Any]
@@ -130,7 +131,8 @@ def put(
     app.progress.note(f"updating credential {label} in {vault} {where}")
     try:
         target = target_of(_CREDENTIAL, vault, id)
-        write = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=False).write()
+        is_shown = changed == without_secret(changed)  # else reading it back proves nothing
+        write = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown).write()
         sending(write)
         return write.deliver().raw
     except Overtaken:
@@ -138,6 +140,11 @@ def put(
     except (Rejected, NotFound) as error:
         next = app.command(*words_of(_CREDENTIAL, "delete", vault, id, "--yes"))
         raise error.with_(hint="the API may not replace secrets; delete it, then add it", next=next) from None
+
+
+def without_secret(auth: Mapping[str, Any]) -> Raw:
+    """Return what a credential shows of its `auth`; an update with this alone leaves the secret as it is."""
+    return {name: value for name, value in auth.items() if name not in SECRET_FIELDS}
 
 
 def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw | None:

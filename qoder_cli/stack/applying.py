@@ -186,7 +186,7 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
             item.step.write = files.upload(app, item.thing.name, content[item.thing.name], item.step.body)
             return _done(item, item.step.write.deliver().raw)
         if words == CREDENTIAL:
-            return _credential(app, item, pace)
+            return _credential(app, planner, item, pace)
         if isinstance(item.step, DeploymentStep):
             return _deployment(app, item, pace)
         return edits.apply(app, item.step, pace)
@@ -202,8 +202,8 @@ def _done(item: Item, raw: Raw) -> Applied:
     return result_of(item.step, item.step.done, {**(item.current or {}), **raw})
 
 
-def _credential(app: App, item: Item, pace: Pace) -> Applied:
-    """Put a credential: a secret that is replaced goes where the old one went, and nowhere else."""
+def _credential(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
+    """Put a credential. The secret of one that is there is sent only if that was asked for."""
     step, auth = item.step, mapping(item.thing.fields.get("auth"))
     if step.current is None:  # what comes back shows no secret, so nothing is compared
         what = f"creating {item.thing.label}"
@@ -215,6 +215,8 @@ def _credential(app: App, item: Item, pace: Pace) -> Applied:
             hint="archive it, then apply again",
         )
         return edits.failed(step, error)
+    if not planner.options.send_secrets:
+        auth = secrets.without_secret(auth)
     pace.wait_turn()
     note, id = partial(setattr, step, "write"), str(step.current["id"])
     raw = secrets.put(app, step.parents[0], id, dict(auth), lambda sentence: None, note)

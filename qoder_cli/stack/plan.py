@@ -1,6 +1,6 @@
 """What an apply would do: each thing of the folder beside what the server has, and what would be pruned."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -24,7 +24,7 @@ from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, Secrets,
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.edits.thing import archived
-from qoder_cli.nouns.secrets import PLACES
+from qoder_cli.nouns.secrets import PLACES, SECRET_FIELDS, without_secret
 from qoder_cli.nouns.shown import found_at, name_of
 from qoder_cli.nouns.table import NOUNS, Noun, operation
 from qoder_cli.stack.folder import KINDS, WHAT
@@ -50,7 +50,6 @@ from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, Referen
 Raw = dict[str, Any]
 
 _LISTED = 10  # ids or names that an error lists
-_SECRET_FIELDS = ("token", "secret_value", "access_token", "refresh")  # of a credential's `auth`
 
 
 class Planner:
@@ -425,7 +424,7 @@ class Planner:
         thing, id = item.thing, self._holder(item)
         form = form_with(("auth",))
         parents = () if id is None else (id,)
-        wanted = {"auth": _without_secrets(mapping(thing.fields.get("auth")))}  # the rest of one that is there stays
+        wanted = {"auth": without_secret(mapping(thing.fields.get("auth")))}  # the rest of one that is there stays
         step = ThingStep(noun=thing.noun, form=form, wanted=wanted, thing=thing, parents=parents)
         step.secrets = Secrets(thing.secret_places)
         if id is not None and self._was_there(item):
@@ -437,9 +436,9 @@ class Planner:
         if name_of(step.current) not in (None, thing.name):
             item.remarks.append(f"it is called {name_of(step.current)} there, and a credential keeps its name")
         if self.options.send_secrets:
-            secret = [name for name in _SECRET_FIELDS if name in mapping(thing.fields.get("auth"))]
+            secret = [name for name in SECRET_FIELDS if name in mapping(thing.fields.get("auth"))]
             step.changes = [*step.changes, *(FieldChange(f"auth.{name}", ABSENT, "sent") for name in secret)]
-        elif not step.changes:
+        else:
             item.details.append("its secret cannot be compared, and was not sent (--send-secrets sends it)")
         return step
 
@@ -520,10 +519,6 @@ def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:
 def _is_older(version: Any, other: Any) -> bool:
     """Return whether a version comes before another; one that is not there yet, or that has no number, does not."""
     return str(version).isdigit() and str(other).isdigit() and int(version) < int(other)
-
-
-def _without_secrets(auth: Mapping[str, Any]) -> Raw:
-    return {name: value for name, value in auth.items() if name not in _SECRET_FIELDS}
 
 
 def refuse_adoption(plan: StackPlan, options: Options, stack: str | None) -> None:

@@ -543,6 +543,22 @@ def test_apply_sends_secrets_once_and_again_only_when_told(team: Team) -> None:
     assert "n3w-secret" not in ran
 
 
+def test_apply_changes_where_a_secret_goes_without_sending_it(team: Team) -> None:
+    def vault(host: str) -> dict[str, Any]:
+        hosts = {"type": "limited", "allowed_hosts": [host]}
+        auth = {"type": "environment_variable", "secret_name": "KEY", "secret_value": "${TOKEN}", "networking": hosts}
+        return {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [{"display_name": "key", "auth": auth}]}}
+
+    team.write({"qoder.yaml": "stack: s", **vault("a.example.com")})
+    team.applied()
+    team.write(vault("b.example.com"))
+    assert actions(team.applied())["credential"] == "changed"
+    [sent] = team.service.sent
+    hosts = {"type": "limited", "allowed_hosts": ["b.example.com"]}
+    assert sent["auth"] == {"type": "environment_variable", "networking": hosts}
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
 def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> None:
     """A credential's name cannot be changed: that is said, and apply comes to an end."""
     team.write()
