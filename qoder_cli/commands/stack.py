@@ -198,9 +198,11 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") ->
         else:
             app.progress.change(f"{made.action} {made.kind} {made.label}")
 
+    def done() -> int:
+        return sum(item.result is not None for item in plan.items) + len(pruned)
+
     def so_far() -> str:
-        done = sum(item.result is not None for item in plan.items) + len(pruned)
-        return f"applying: {done} of {count}"
+        return f"applying: {done()} of {count}"
 
     def all_made() -> "list[Made]":
         made = []
@@ -209,7 +211,8 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") ->
         return [*made, *pruned]
 
     def write_all() -> None:
-        with app.progress.waiting(so_far, leaving="finishing the current writes; skipping the rest"):
+        leaving = "finishing the current writes; skipping the rest"
+        with app.progress.waiting(so_far, leaving=leaving, share=lambda: done() / max(count, 1)):
             if signalled := apply_all(app, planner, plan, on_done):
                 raise signalled
             find_twins(app, plan)

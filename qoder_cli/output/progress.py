@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Board = Callable[[int, int], "list[Text]"]  # from a width and a height to lines
 _MARGIN = 3  # lines that the board leaves free, for the status line and earlier output
 HEARTBEAT = 30.0  # seconds between signs of life without a terminal
+_BAR = 20  # columns
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 
 
@@ -87,10 +88,13 @@ class Progress:
         self._print(self._screen.styled(inert(text), "dim"))
 
     @contextmanager
-    def waiting(self, status: str | Callable[[], str], *, leaving: str | None = None) -> Iterator[None]:
+    def waiting(
+        self, status: str | Callable[[], str], *, leaving: str | None = None, share: Callable[[], float] | None = None
+    ) -> Iterator[None]:
         """Show in this block what is waited for, how long, and what Ctrl-C does.
 
-        A `status` function is called whenever it is shown, on a terminal from another thread.
+        A `status` function is called whenever it is shown, on a terminal from another thread; there a bar shows the
+        `share` that is done, from 0 to 1.
         """
         self._status = (lambda: status) if isinstance(status, str) else status
         self._began = self._printed_at = self._clock.monotonic()
@@ -100,7 +104,9 @@ class Progress:
             from qoder_cli.output.keyboard import keys
 
             with keys(shown=False):
-                line = _StatusLine(self._screen, self._clock, self._status, leaving=leaving, board=self._board)
+                line = _StatusLine(
+                    self._screen, self._clock, self._status, leaving=leaving, board=self._board, share=share
+                )
                 try:
                     line.start()
                     self._line = line
@@ -143,8 +149,10 @@ class _StatusLine:
         *,
         leaving: str | None,
         board: "Board | None",
+        share: Callable[[], float] | None,
     ) -> None:
         self._screen = screen
+        self._share = share
         self._clock = clock
         self._status = status
         self._leaving = leaving or ("the run keeps running" if board is None else "the runs keep running")
@@ -220,6 +228,9 @@ class _StatusLine:
         spinner: Spinner = self.__dict__.setdefault("_spinner", Spinner("dots"))
         seconds = self._clock.monotonic() - self._began
         line = Text(no_wrap=True, overflow="ellipsis").append_text(Text.from_markup(str(spinner.render(seconds))))
+        if self._share is not None:
+            done = int(self._share() * _BAR)
+            line.append(" " + "━" * done, style="green").append("┄" * (_BAR - done), style="dim")
         line.append(f" {inert(self._status())} {span(seconds)}")
         line.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
         width, height = self._live.console.size if self._live else (0, 0)

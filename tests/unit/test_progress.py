@@ -1,6 +1,7 @@
 """What a wait says on a terminal when it is over."""
 
 import io
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -35,3 +36,13 @@ def test_bell_rings_after_a_long_wait_on_a_terminal_where_it_is_asked_for(
         if "interrupted" in settings:
             raise KeyboardInterrupt
     assert err.getvalue() == (b"\a" if rings else b"")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.55, 1.0])
+def test_wait_draws_how_much_is_done_as_a_bar(share: float) -> None:
+    screen = Screen(err := io.BytesIO(), is_terminal=True)
+    app = App(env={}, out=Screen(None), err=screen, clock=FakeClock(), flags=Flags())
+    with app.progress.waiting("applying", share=lambda: share):
+        pass  # it is drawn when it begins
+    done = int(share * 20)
+    assert set(re.findall("[━┄]+", err.getvalue().decode())) == {"━" * done + "┄" * (20 - done)}

@@ -160,7 +160,8 @@ def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
         return [done[number] if number in done else give_up(step) for number, step in enumerate(steps)]
 
     def write_all() -> None:
-        with app.progress.waiting(so_far, leaving="finishing the current write; skipping the rest"):
+        leaving = "finishing the current write; skipping the rest"
+        with app.progress.waiting(so_far, leaving=leaving, share=lambda: len(done) / len(steps)):
             if signalled := applying.apply_all(app, steps, on_done):
                 raise signalled
             done.update(enumerate(with_twins(app, items())))
