@@ -14,6 +14,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Server
 from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
+from tests.support.team import Team
 from tests.support.things import Things
 
 
@@ -46,6 +47,14 @@ def service(qoder: Qoder, served_by: Generation) -> Things:
 def plain_http(qoder: Qoder) -> None:
     """Spare each command reading the certificates."""
     qoder.env["QODER_BASE_URL"] = f"http://{HOST}"
+
+
+@pytest.fixture
+def team(qoder: Qoder, service: Things, tmp_path: Path) -> Team:
+    """Return someone with a folder, at the sandbox with hooks."""
+    made = Team(qoder, service, tmp_path / "folder")
+    made.folder.mkdir()
+    return made
 
 
 @pytest.fixture

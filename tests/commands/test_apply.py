@@ -13,105 +13,15 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
-from qoder_cli.base.marks import without_ours
-from qoder_cli.nouns.table import NOUNS, operation
-from tests.conftest import Qoder, Ran
+from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.things import Raw, Things, each_row, refusal
+from tests.support.team import DOCS, EXAMPLE, NIGHTLY, Team
+from tests.support.things import Raw, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
-URL = "https://mcp.example.com/mcp"
-REPORTER = """---
-name: reporter
-model: auto
-description: Writes reports
-tools: [{type: agent_toolset_20260401}]
-skills: [../skills/house-style]
----
-You write short reports.
-"""
-NIGHTLY = """---
-name: nightly
-agent: ../agents/reporter.md
-environment: build
-vaults: [mcp]
-resources:
-  - {path: ../data/glossary.csv, mount_path: /mnt/glossary.csv}
-  - {path: ../memory_stores/notes.yaml, access: read_write}
----
-Write the report.
-"""
-DOCS = {"display_name": "docs", "auth": {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": URL}}
-EXAMPLE: dict[str, Any] = {
-    "qoder.yaml": "stack: nightly\n",
-    "README.md": "# Ours\n",
-    "environments/build.yaml": {"name": "build", "config": {"type": "cloud"}},
-    "vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS]},
-    "memory_stores/notes.yaml": {"name": "notes", "description": "What we know"},
-    "memory_stores/notes/people.md": "Ask the team.\n",
-    "skills/house-style/SKILL.md": skill("house-style"),
-    "data/glossary.csv": "term,meaning\nrun,one execution\n",
-    "agents/reporter.md": REPORTER,
-    "deployments/nightly.md": NIGHTLY,
-}
 ORDER = ["environment", "file", "vault", "credential", "memory_store", "memory", "skill", "agent", "deployment"]
-
-
-class Team:
-    """Someone with a folder, at the sandbox with hooks."""
-
-    def __init__(self, qoder: Qoder, service: Things, folder: Path) -> None:
-        self.qoder, self.service, self.folder = qoder, service, folder
-        qoder.env |= stacks.SECRETS
-        qoder.clock.patience = 20.0
-
-    def write(self, files: dict[str, Any] = EXAMPLE, **changed: Any) -> None:
-        stacks.write(self.folder, files)
-
-    def __call__(self, *words: str) -> Ran:
-        """Type a command about the folder, and forget what was asked before."""
-        self.service.requests.clear()
-        return self.qoder(words[0], str(self.folder), *words[1:])
-
-    def apply(self, *words: str) -> Ran:
-        return self("apply", "--yes", *words)
-
-    def applied(self, *words: str) -> list[Raw]:
-        """Apply, which must go well; return what it came to."""
-        ran = self.apply("--json", *words)
-        assert ran.code == 0, ran.err
-        rows: list[Raw] = ran.json
-        return rows
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        file = self.folder / path
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
-
-    @property
-    def writes(self) -> list[str]:
-        return self.service.writes
-
-    def there(self, list: str) -> dict[str, Raw]:
-        """Return what of a list is not archived, by name."""
-        held = self.service.world.alive(list)
-        return {stacks.name_of(each.fields): each.fields for each in held if each.archived is None}
-
-    def body_of(self, asked: str) -> Raw:
-        """Return what the last such write sent."""
-        sent = dict(zip(self.service.writes, self.service.sent, strict=True))
-        found: Raw = sent[asked]
-        return found
-
-
-@pytest.fixture
-def team(qoder: Qoder, service: Things, tmp_path: Path) -> Team:
-    made = Team(qoder, service, tmp_path / "folder")
-    made.folder.mkdir()
-    return made
 
 
 def actions(rows: list[Raw]) -> dict[str, str]:
@@ -1000,111 +910,6 @@ def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questio
     assert (ran.code, len(asked)) == (0, 2)
     assert "~ adopt env" in ran.err or "adopt environment build" in ran.err
     assert team.there("environments")["build"]["description"] == "Ours"
-
-
-# Drift: what somebody else set of a kind is shown; and mended, or kept where the file leaves it out.
-
-PLAIN: dict[str, tuple[str, Raw]] = {
-    "environment": ("environments", {"name": "x"}),
-    "memory_store": ("memory_stores", {"name": "x"}),
-    "agent": ("agents", {"name": "x", "model": "auto"}),
-    "deployment": (
-        "deployments",
-        {"name": "x", "agent": "writer", "environment": "default", "message": "Hi."},
-    ),
-}
-EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Theirs."}]}]
-SETTABLE: dict[str, dict[str, tuple[Any, Any]]] = {  # of each field, what the file and what somebody else says
-    "environment": {
-        "description": ("Ours", "Theirs"),
-        "config": ({"type": "cloud", "networking": {"type": "unrestricted"}}, {"type": "cloud", "setup_script": "x"}),
-        "scope": ("account", "organization"),
-        "metadata": ({"a": "1"}, {"a": "2"}),
-    },
-    "memory_store": {"description": ("Ours", "Theirs"), "metadata": ({"a": "1"}, {"a": "2"})},
-    "agent": {
-        "description": ("Ours", "Theirs"),
-        "system": ("Ours", "Theirs"),
-        "model": ("auto", "ultimate"),
-        "tools": ([TOOLSET], [{**TOOLSET, "enabled_tools": ["Read"]}]),
-        "mcp_servers": (
-            [{"type": "url", "name": "docs", "url": URL}],
-            [{"type": "url", "name": "docs", "url": "https://theirs.example/mcp"}],
-        ),
-        "skills": (
-            [{"type": "custom", "skill_id": "skill_release_notes", "version": "1"}],
-            [{"type": "custom", "skill_id": "skill_release_notes", "version": "2"}],
-        ),
-        "multiagent": (
-            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 1}]},
-            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 2}]},
-        ),
-        "metadata": ({"a": "1"}, {"a": "2"}),
-    },
-    "deployment": {
-        "description": ("Ours", "Theirs"),
-        "schedule": (NINE, NINE | {"type": "cron", "expression": "0 8 * * *"}),
-        "budget": ({"max_credit_cost": "1.00"}, {"type": "limit", "max_credit_cost": "2.00"}),
-        "environment_variables": ("A=1", "A=2"),
-        "vault_ids": (["vault_team"], []),
-        "resources": (
-            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/a"}],
-            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/b"}],
-        ),
-        "initial_events": (None, EVENTS),
-        "agent": ("writer@2", {"type": "agent", "id": "agent_writer", "version": 1}),
-        "environment_id": (None, "env_workers"),
-        "metadata": ({"a": "1"}, {"a": "2"}),
-    },
-}
-DRIFTS = [(kind, name) for kind, fields in SETTABLE.items() for name in fields]
-
-
-@pytest.mark.parametrize(("kind", "field"), DRIFTS, ids=lambda each: str(each))
-def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_says(
-    team: Team, kind: str, field: str
-) -> None:
-    """In the order: in the file and changed; not in it and set; once in it, not any more, and unchanged since."""
-    list, plain = PLAIN[kind]
-    ours, theirs = SETTABLE[kind][field]
-    path = f"{list}/x.yaml"
-    file = plain if ours is None else plain | {field: ours}
-    if team.service.world.generation == "legacy" and field == "environment_variables":
-        pytest.skip("an older server does not show them")
-    # What the file does not say stays as somebody else sets it.
-    team.write({"qoder.yaml": "stack: s", path: plain})
-    team.applied()
-    id = str(team.there(list)["x"]["id"])
-    if ours is not None and field not in plain:
-        team.service.change(f"/{list}/{id}", {field: theirs})
-        assert {row["action"] for row in team.applied()} == {"unchanged"}
-        assert team.writes == []
-    # What it says is shown, and mended.
-    team.write({path: file})
-    team.applied()
-    before = team.service.thing(id)[field]
-    team.service.change(f"/{list}/{id}", {field: theirs})
-    ran = team("diff")
-    assert (ran.code, f"{field}" in ran.err) == (8, True), ran.err
-    team.applied()
-    assert team.service.thing(id)[field] == before
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
-    # What leaves the file is cleared.
-    if ours is not None and field not in (*plain, "model", "scope", "agent", "config"):
-        team.write({path: plain})
-        team.applied()
-        left = team.service.thing(id)[field]
-        assert not (without_ours(left) if field == "metadata" else left)
-        assert {row["action"] for row in team.applied()} == {"unchanged"}
-
-
-def test_apply_knows_every_field_that_can_be_set() -> None:
-    for kind, (list, _) in PLAIN.items():
-        noun = next(noun for noun in NOUNS.values() if noun.operations == list)
-        updated = operation(noun, "update")
-        assert updated
-        assert {*SETTABLE[kind], "name", "version"} >= {*updated.body}, kind
 
 
 def test_apply_puts_no_digest_of_a_secret_where_others_can_read_it(team: Team) -> None:

@@ -1,0 +1,280 @@
+"""Drift: what somebody else set is shown; and mended, or kept where the file leaves it out, as `qoder apply` says.
+
+Somebody else uses the official SDK.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.base.marks import without_ours
+from qoder_cli.nouns.table import NOUNS, operation
+from qoder_cli.sandbox.wire import BASE_PATH
+from tests.conftest import TOKEN
+from tests.support.stacks import NINE, TOOLSET, skill
+from tests.support.team import DOCS, EXAMPLE, URL, Team
+from tests.support.things import Raw
+
+pytestmark = pytest.mark.usefixtures("plain_http")
+
+
+class Someone:
+    """A colleague with the official SDK, who is answered as the tool is."""
+
+    def __init__(self, team: Team) -> None:
+        qca = pytest.importorskip("qca", reason="the official SDK (qca-sdk) is not installed")
+        self.team = team
+        self.sdk: Any = qca.Managed(
+            pat=TOKEN, base_url=f"https://api.qoder.com{BASE_PATH}", http_client=httpx.Client(transport=team.service)
+        )
+
+    def change(self, list: str, id: str, fields: Raw) -> None:
+        """Set fields of a thing in a list."""
+        version = {"version": self.team.service.thing(id)["version"]} if list == "agents" else {}
+        getattr(self.sdk, list).update(id, **fields, **version)
+
+
+@pytest.fixture
+def someone(team: Team) -> Someone:
+    return Someone(team)
+
+
+PLAIN: dict[str, tuple[str, Raw]] = {
+    "environment": ("environments", {"name": "x"}),
+    "memory_store": ("memory_stores", {"name": "x"}),
+    "agent": ("agents", {"name": "x", "model": "auto"}),
+    "deployment": (
+        "deployments",
+        {"name": "x", "agent": "writer", "environment": "default", "message": "Hi."},
+    ),
+}
+EVENTS = [{"type": "user.message", "content": [{"type": "text", "text": "Theirs."}]}]
+SETTABLE: dict[str, dict[str, tuple[Any, Any]]] = {  # of each field, what the file and what somebody else says
+    "environment": {
+        "description": ("Ours", "Theirs"),
+        "config": ({"type": "cloud", "networking": {"type": "unrestricted"}}, {"type": "cloud", "setup_script": "x"}),
+        "scope": ("account", "organization"),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+    "memory_store": {"description": ("Ours", "Theirs"), "metadata": ({"a": "1"}, {"a": "2"})},
+    "agent": {
+        "description": ("Ours", "Theirs"),
+        "system": ("Ours", "Theirs"),
+        "model": ("auto", "ultimate"),
+        "tools": ([TOOLSET], [{**TOOLSET, "enabled_tools": ["Read"]}]),
+        "mcp_servers": (
+            [{"type": "url", "name": "docs", "url": URL}],
+            [{"type": "url", "name": "docs", "url": "https://theirs.example/mcp"}],
+        ),
+        "skills": (
+            [{"type": "custom", "skill_id": "skill_release_notes", "version": "1"}],
+            [{"type": "custom", "skill_id": "skill_release_notes", "version": "2"}],
+        ),
+        "multiagent": (
+            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 1}]},
+            {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_writer", "version": 2}]},
+        ),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+    "deployment": {
+        "description": ("Ours", "Theirs"),
+        "schedule": (NINE, NINE | {"type": "cron", "expression": "0 8 * * *"}),
+        "budget": ({"max_credit_cost": "1.00"}, {"type": "limit", "max_credit_cost": "2.00"}),
+        "environment_variables": ("A=1", "A=2"),
+        "vault_ids": (["vault_team"], []),
+        "resources": (
+            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/a"}],
+            [{"type": "file", "file_id": "file_notes", "mount_path": "/mnt/b"}],
+        ),
+        "initial_events": (None, EVENTS),
+        "agent": ("writer@2", {"type": "agent", "id": "agent_writer", "version": 1}),
+        "environment_id": (None, "env_workers"),
+        "metadata": ({"a": "1"}, {"a": "2"}),
+    },
+}
+DRIFTS = [(kind, name) for kind, fields in SETTABLE.items() for name in fields]
+
+
+@pytest.mark.parametrize(("kind", "field"), DRIFTS, ids=lambda each: str(each))
+def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_says(
+    team: Team, someone: "Someone", kind: str, field: str
+) -> None:
+    """In the order: in the file and changed; not in it and set; once in it, not any more, and unchanged since."""
+    list, plain = PLAIN[kind]
+    ours, theirs = SETTABLE[kind][field]
+    path = f"{list}/x.yaml"
+    file = plain if ours is None else plain | {field: ours}
+    if team.service.world.generation == "legacy" and field == "environment_variables":
+        pytest.skip("an older server does not show them")
+    # What the file does not say stays as somebody else sets it.
+    team.write({"qoder.yaml": "stack: s", path: plain})
+    team.applied()
+    id = str(team.there(list)["x"]["id"])
+    if ours is not None and field not in plain:
+        someone.change(list, id, {field: theirs})
+        assert {row["action"] for row in team.applied()} == {"unchanged"}
+        assert team.writes == []
+    # What it says is shown, and mended.
+    team.write({path: file})
+    team.applied()
+    before = team.service.thing(id)[field]
+    someone.change(list, id, {field: theirs})
+    ran = team("diff")
+    assert (ran.code, f"{field}" in ran.err) == (8, True), ran.err
+    team.applied()
+    assert team.service.thing(id)[field] == before
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+    # What leaves the file is cleared.
+    if ours is not None and field not in (*plain, "model", "scope", "agent", "config"):
+        team.write({path: plain})
+        team.applied()
+        left = team.service.thing(id)[field]
+        assert not (without_ours(left) if field == "metadata" else left)
+        assert {row["action"] for row in team.applied()} == {"unchanged"}
+
+
+def test_apply_knows_every_field_that_can_be_set() -> None:
+    for kind, (list, _) in PLAIN.items():
+        noun = next(noun for noun in NOUNS.values() if noun.operations == list)
+        updated = operation(noun, "update")
+        assert updated
+        assert {*SETTABLE[kind], "name", "version"} >= {*updated.body}, kind
+
+
+# What has no field to be set: contents, secrets, and what is gone.
+
+HOSTS = {"type": "limited", "allowed_hosts": ["a.example.com"]}
+KEY = {
+    "display_name": "key",
+    "auth": {"type": "environment_variable", "secret_name": "KEY", "secret_value": "${TOKEN}", "networking": HOSTS},
+}
+WHOLE = EXAMPLE | {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DOCS, KEY]}}
+ELSEWHERE = {"type": "environment_variable", "networking": {"type": "unrestricted"}}
+
+
+def _of_vault(team: Team, name: str) -> tuple[str, str]:
+    """Return the ids of a credential of the vault, and of the vault."""
+    vault = team.there("vaults")["mcp"]["id"]
+    return str(team.there(f"vaults/{vault}/credentials")[name]["id"]), str(vault)
+
+
+def _entry(team: Team) -> tuple[str, str]:
+    store = team.there("memory_stores")["notes"]["id"]
+    [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
+    return str(entry.fields["id"]), str(store)
+
+
+def _newer_skill(team: Team, sdk: Any) -> None:
+    content = skill("house-style", "Long sentences.").encode()
+    sdk.skills.versions.create(
+        team.there("skills")["house-style"]["id"], files=[("house-style/SKILL.md", content, "text/markdown")]
+    )
+
+
+def _update_entry(team: Team, sdk: Any) -> None:
+    id, store = _entry(team)
+    sdk.memory_stores.memories.update(id, memory_store_id=store, content="Theirs")
+
+
+def _update_credential(team: Team, sdk: Any, name: str, auth: Raw) -> None:
+    id, vault = _of_vault(team, name)
+    sdk.vaults.credentials.update(id, vault_id=vault, auth=auth)
+
+
+def _end_credential(team: Team, sdk: Any, verb: str) -> None:
+    id, vault = _of_vault(team, "key")
+    getattr(sdk.vaults.credentials, verb)(id, vault_id=vault)
+
+
+def _end(list: str, name: str, verb: str) -> Callable[[Team, Any], None]:
+    return lambda team, sdk: getattr(getattr(sdk, list), verb)(team.there(list)[name]["id"])
+
+
+Deed = Callable[[Team, Any], None]
+MENDED: dict[str, tuple[Deed, dict[str, str]]] = {  # what somebody did; what becomes of which kinds
+    "a skill has a newer version": (
+        _newer_skill,
+        {"skill": "changed", "agent": "changed", "deployment": "changed"},
+    ),
+    "a secret goes elsewhere": (
+        lambda team, sdk: _update_credential(team, sdk, "key", ELSEWHERE),
+        {"credential": "changed"},
+    ),
+    "a credential is archived": (
+        lambda team, sdk: _end_credential(team, sdk, "archive"),
+        {"credential": "created"},
+    ),
+    "a credential is deleted": (
+        lambda team, sdk: _end_credential(team, sdk, "delete"),
+        {"credential": "created"},
+    ),
+    "a vault is archived": (
+        _end("vaults", "mcp", "archive"),
+        {"vault": "created", "credential": "created", "deployment": "changed"},
+    ),
+    "a vault is deleted": (
+        _end("vaults", "mcp", "delete"),
+        {"vault": "created", "credential": "created", "deployment": "changed"},
+    ),
+    "a file is deleted": (
+        _end("files", "glossary.csv", "delete"),
+        {"file": "created", "deployment": "changed"},
+    ),
+    "a skill is deleted": (
+        _end("skills", "house-style", "delete"),
+        {"skill": "created", "agent": "changed", "deployment": "changed"},
+    ),
+    "a memory store is archived": (
+        _end("memory_stores", "notes", "archive"),
+        {"memory_store": "created", "memory": "created", "deployment": "changed"},
+    ),
+    "an environment is archived": (
+        _end("environments", "build", "archive"),
+        {"environment": "created", "deployment": "changed"},
+    ),
+    "an agent is archived": (
+        _end("agents", "reporter", "archive"),
+        {"agent": "created", "deployment": "changed"},
+    ),
+    "a deployment is archived": (_end("deployments", "nightly", "archive"), {"deployment": "created"}),
+    "a memory is deleted": (
+        lambda team, sdk: sdk.memory_stores.memories.delete(_entry(team)[0], memory_store_id=_entry(team)[1]),
+        {"memory": "created"},
+    ),
+}
+KEPT: dict[str, Deed] = {
+    "an agent wrote to a memory": _update_entry,
+    "a secret is replaced": lambda team, sdk: _update_credential(
+        team, sdk, "docs", {"type": "static_bearer", "token": "theirs"}
+    ),
+    "a deployment is paused": _end("deployments", "nightly", "pause"),
+}
+
+
+@pytest.mark.parametrize("did", MENDED)
+def test_apply_shows_and_mends_what_somebody_did(team: Team, someone: Someone, did: str) -> None:
+    deed, expected = MENDED[did]
+    team.write(WHOLE)
+    team.applied()
+    deed(team, someone.sdk)
+    ran = team("diff", "--json")
+    rows = {row["kind"]: row["action"].removeprefix("would_") for row in ran.json if row["action"] != "unchanged"}
+    shown = {kind: action.removesuffix("d") for kind, action in expected.items()}
+    assert (ran.code, rows) == (8, shown), ran.err
+    done = {row["kind"]: row["action"] for row in team.applied() if row["action"] != "unchanged"}
+    assert done == expected
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
+
+
+@pytest.mark.parametrize("did", KEPT)
+def test_apply_keeps_what_somebody_did_where_no_file_says_otherwise(team: Team, someone: Someone, did: str) -> None:
+    team.write(WHOLE)
+    team.applied()
+    KEPT[did](team, someone.sdk)
+    assert team("diff").code == 0
+    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    assert team.writes == []
