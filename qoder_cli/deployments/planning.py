@@ -18,6 +18,7 @@ from qoder_cli.deployments.lookup import alive, find_deployment, of_pages, read_
 from qoder_cli.deployments.step import DeploymentStep, step_for
 from qoder_cli.files.load import Declared, missing_for_create
 from qoder_cli.files.normal import EMPTY, NAMED, RESERVED, TOKENS, WRITE_ONLY, settable
+from qoder_cli.files.references import put
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.edits.step import Applied
 from qoder_cli.nouns.edits.thing import Raw, archived
@@ -97,8 +98,8 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
     names = Names(app)
     problems: list[str] = []
 
-    def id_of(one: Declared, field: str, typed: str) -> str:
-        noun = NOUNS[_NOUNS[field]]
+    def id_of(one: Declared, words: str, field: str, typed: str, *, line: int = 0) -> str:
+        noun = NOUNS[words]
         if typed.startswith(noun.prefix):
             return typed
         try:
@@ -107,22 +108,25 @@ def with_ids(app: App, declared: Sequence[Declared]) -> list[Declared]:
             if not one.source or error.http_status:  # an option is wrong, or the list is not there
                 raise
             text = "; ".join(filter(None, (error.message, error.advice)))
-            problems.append(Problem(text, line=one.line, path=(field,)).located(one.source))
+            problems.append(Problem(text, line=line or one.line, path=(field,)).located(one.source))
             return typed
 
     def resolved(one: Declared, field: str, value: Any) -> Any:
         if field not in _NOUNS or not value:
             return value
+        words = _NOUNS[field]
         if isinstance(value, dict):
-            return {**value, "id": id_of(one, field, value["id"])}
+            return {**value, "id": id_of(one, words, field, value["id"])}
         if isinstance(value, list):
-            return [id_of(one, field, each) for each in value]
-        return id_of(one, field, value)
+            return [id_of(one, words, field, each) for each in value]
+        return id_of(one, words, field, value)
 
     found = []
     for one in declared:
         fields = {NAMED.get(field, field): resolved(one, field, value) for field, value in one.fields.items()}
-        found.append(replace(one, fields=fields))
+        for ref in one.refs:
+            put(fields, ref.at, id_of(one, ref.noun, str(ref.at[0]), ref.name, line=ref.line))
+        found.append(replace(one, fields=fields, refs=()))
     if problems:
         raise BadFiles(problems)
     return found
@@ -143,6 +147,7 @@ def creating(declared: Declared) -> DeploymentStep:
     step.plan()
     given = {name: value for name, value in declared.fields.items() if name not in EMPTY or value != EMPTY[name]}
     step.body = _without_no_tokens(given)  # empty ones may not be known
+    step.plan_pause()
     return step
 
 
@@ -164,6 +169,7 @@ def changing(
         step.body["resources"], step.changes = declared.fields["resources"], [*step.changes, *secrets]
     step.body = _without_no_tokens(_with_room(step.body, current))
     others = [found.id for found in alive(deployments, declared.name) if found.id != current.id]
+    step.plan_pause()
     if others and _is_renamed(declared, current):
         step.error = Rejected(f"the name {declared.name!r} is taken by {others[0]}", hint="choose another name")
     return step

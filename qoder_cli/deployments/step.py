@@ -15,12 +15,14 @@ from qoder_cli.deployments.lookup import alive, read_all
 from qoder_cli.files.load import Declared
 from qoder_cli.files.normal import WRITE_ONLY
 from qoder_cli.nouns.edits import step as edits
-from qoder_cli.nouns.edits.difference import Form, Secrets
+from qoder_cli.nouns.edits.difference import FieldChange, Form, Secrets
 from qoder_cli.nouns.edits.thing import Raw
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, Noun
 from qoder_cli.output.cells import Moment, cell
 from qoder_cli.output.screen import inert
+
+PAUSED = "paused"  # what a change of that is called
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,6 +32,8 @@ class DeploymentStep(edits.Step):
     declared: Declared
     noun: Noun = NOUNS["deploy"]
     form: Form = FORM
+    more_follows: bool = False  # another write comes after the one that is under way
+    has_written: bool = False  # one of several writes is done
 
     @property
     def place(self) -> str | None:
@@ -56,6 +60,18 @@ class DeploymentStep(edits.Step):
         return error.with_(message=f"{error.message.rstrip('.')}; the name is that of {ids}")
 
     @property
+    def will_be_paused(self) -> bool:
+        if self.declared.paused is not None:
+            return self.declared.paused
+        return self.current is not None and Deployment(self.current).state == "paused"
+
+    def plan_pause(self) -> None:
+        """Add that it is to be paused, or unpaused, where that differs."""
+        is_paused = self.current is not None and Deployment(self.current).state == "paused"
+        if self.declared.paused not in (None, is_paused):
+            self.changes = [*self.changes, FieldChange(PAUSED, is_paused, self.declared.paused)]
+
+    @property
     def unsent(self) -> list[str]:
         """The secrets not sent: the server shows none to compare with."""
         if self.current is None or self.error is not None or "resources" in self.body:
@@ -79,8 +95,8 @@ def show_changes(app: App, steps: Sequence[DeploymentStep]) -> None:
             app.err.tell(f"  {app.err.styled(line, style)}\n")
         schedule = _new(step, "schedule")
         if fires := _fires(app, schedule):
-            paused = ", once it is unpaused" if step.current and Deployment(step.current).state == "paused" else ""
-            heading = f"fires {words_of(schedule)}{paused}; next, in local time ({local_zone_name()}):"
+            when = ", once it is unpaused" if step.will_be_paused else ""
+            heading = f"fires {words_of(schedule)}{when}; next, in local time ({local_zone_name()}):"
             shown = [f"  {cell(Moment(fire, zone=schedule['timezone'])).text}" for fire in fires]
             app.err.tell("".join(f"  {line}\n" for line in (inert(heading), *shown)))
 

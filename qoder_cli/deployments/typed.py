@@ -41,7 +41,8 @@ def read_fields(app: App, typed: Mapping[str, Any]) -> dict[str, Any]:
         hint = "e.g. agent_1@3; leave @ out for the latest"
         raise UsageError(f"--agent: invalid version {version[:20]!r}", hint=hint)
     if fields.get("message") == "-":
-        from qoder_cli.files.load import STDIN, read
+        from qoder_cli.files.documents import read
+        from qoder_cli.files.load import STDIN
         from qoder_cli.files.tree import Problem
 
         try:

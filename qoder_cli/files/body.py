@@ -120,7 +120,8 @@ def _missing(fields: Sequence[str], named: Mapping[str, str]) -> UsageError:
 
 def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
     """Return what a file says. Raises BadFiles, with every problem in it."""
-    from qoder_cli.files.load import Filler, read, trees
+    from qoder_cli.files.documents import read, trees
+    from qoder_cli.files.load import Filler
 
     problems: list[Problem] = []
     body: Raw = {}

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from qoder_cli.base import jsontext
-from qoder_cli.base.plainfile import read_typed, reason_of
+from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.tokens import NAMES
-from qoder_cli.files import jsonread, yamlread
+from qoder_cli.files import jsonread
 from qoder_cli.files.check import check
+from qoder_cli.files.documents import LONGEST, documents_of, has_front_matter, read, trees
 from qoder_cli.files.normal import NAMED, REQUIRED, VARIABLES, assignments, spelled_out, without_read_only
+from qoder_cli.files.references import FILE, Reference, name_in, refs_by_path
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
 
-LONGEST = 4 * 1024 * 1024  # bytes; no body may be longer (help/pages/api.md#limits)
 STDIN = "-"
-_SUFFIXES = (".yaml", ".yml", ".json")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SUFFIXES = (".yaml", ".yml", ".json", ".md")
 MOST_PROBLEMS = 1000  # reported of one file
 _SECRET_NAME = re.compile(f"{NAMES}|key", re.IGNORECASE)
 _DOLLAR = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
@@ -40,6 +40,8 @@ class Declared:
     ignored: tuple[str, ...] = ()  # fields of an API object that only the server sets
     secret_places: frozenset[str] = frozenset()  # tokens of resources, ${VAR} in variables
     unfilled: bool = False  # an API object with a ${VAR} left as it is
+    paused: bool | None = None  # as it is to be; None leaves that alone
+    refs: tuple[Reference, ...] = ()  # by names of things that other files declare; stand-ins are in their places
 
     @property
     def name(self) -> str | None:
@@ -99,7 +101,7 @@ class _Loader:
             if (identity := _identity(file)) in self._files:
                 raise Problem("appears twice")
             self._files.add(identity)
-            for tree in trees(file, read(file, stdin=self.stdin), problems):
+            for tree in self._trees(file, problems):
                 documents: list[tuple[Path, Node]] = [((), tree)]
                 if isinstance(tree.content, list):
                     documents = [((index,), item) for index, item in enumerate(tree.content)]
@@ -113,6 +115,18 @@ class _Loader:
             problems.append(problem)
         self.messages += [problem.located(file) for problem in sorted(problems, key=lambda problem: problem.line)]
 
+    def _trees(self, file: str, problems: list[Problem]) -> Iterable[Node]:
+        """Return a file's documents; text below front matter is the first message. Raises Problem."""
+        if not file.lower().endswith(".md"):
+            return trees(file, read(file, stdin=self.stdin), problems)
+        [found] = documents_of(file, problems)
+        if found.text is None or not isinstance(found.node.content, dict):
+            return [found.node]
+        if "message" in found.node.content:
+            what = "the text below the front matter is message too; keep one of the two"
+            raise Problem(what, line=found.text_line, path=("message",))
+        return [Node(found.node.line, {**found.node.content, "message": Node(found.text_line, found.text)})]
+
     def _of_document(self, document: Node, at: Path, file: str, problems: list[Problem]) -> Iterator[Declared]:
         """Yield what a document declares, or add the reasons to `problems`."""
         if not isinstance(document.content, dict):
@@ -125,6 +139,13 @@ class _Loader:
         else:
             filled = Filler(self.env, problems).fill(document, at)
             fields = filled.plain()
+        paused, refs = None, []
+        if not is_servers:
+            paused = fields.pop("paused", None)
+            refs = [self._named(ref, file, at, problems) for ref in refs_by_path(fields, filled)]
+        if not isinstance(paused, bool | None):
+            line = (filled.child("paused") or filled).line
+            problems.append(Problem("must be true or false", line=line, path=(*at, "paused")))
         fields = spelled_out(fields)
         known = {(problem.line, problem.path) for problem in problems}  # what follows from it is not reported
         wrong = [*check(fields, filled, at=at), *self._between_fields(filled, at, file)]
@@ -143,7 +164,19 @@ class _Loader:
                 tuple(ignored),
                 frozenset(secret_places),
                 unfilled=is_servers and _names_variable(filled),
+                paused=paused if isinstance(paused, bool) else None,
+                refs=tuple(refs),
             )
+
+    def _named(self, ref: Reference, file: str, at: Path, problems: list[Problem]) -> Reference:
+        """Return a reference with the name that the other file declares."""
+        try:
+            if ref.noun == FILE:
+                raise Problem("only qoder apply uploads files; apply this one with it, or give a file_id")
+            return ref._replace(name=name_in(os.path.join(os.path.dirname(file), ref.path), ref.noun))
+        except Problem as problem:
+            problems.append(Problem(problem.text, line=ref.line, path=(*at, *ref.at)))
+            return ref
 
     def _between_fields(self, tree: Node, at: Path, file: str) -> Iterator[Problem]:
         fields = dict(tree.items())
@@ -186,6 +219,7 @@ def _files(path: str) -> Iterator[str]:
         return
     named = [os.path.join(path, name) for name in _names_in(path) if name.lower().endswith(_SUFFIXES)]
     found = [file for file in named if not os.path.isdir(file)]
+    found = [file for file in found if not file.lower().endswith(".md") or has_front_matter(file)]
     if not found:
         more = "; subfolders are ignored" if folders_in(path) else ""
         raise Problem(f"has no .yaml, .yml or .json file{more}")
@@ -215,36 +249,6 @@ def _identity(path: str) -> str:
         return os.path.realpath(path)
     except ValueError:  # a NUL inside
         raise Problem("is not a valid path") from None
-
-
-def read(path: str, *, stdin: IO[str] | None) -> str:
-    """Return the text of a file, or of stdin for `-`, of at most 4 MB. Raises Problem."""
-    try:
-        data = read_typed(path, stdin, LONGEST + 1)
-    except (OSError, ValueError) as error:
-        raise Problem(f"cannot be read: {reason_of(error)}") from None
-    if len(data) > LONGEST:
-        raise Problem(f"is larger than {LONGEST // 2**20} MB, the limit for a file")
-    if data.startswith(_UTF_16):
-        raise Problem("is UTF-16; save it as UTF-8", line=1)
-    try:
-        return data.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Problem(f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8", line=line) from None
-
-
-def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
-    """Return a text's documents: JSON by file name or content, else YAML."""
-    if file.lower().endswith(".json"):
-        return jsonread.trees(text, problems)
-    if text.lstrip()[:1] in ("{", "["):
-        met: list[Problem] = []
-        with suppress(Problem):
-            trees = list(jsonread.trees(text, met))
-            problems += met
-            return trees
-    return yamlread.trees(text, problems)
 
 
 def _filled_variables(document: Node, said: Node) -> Iterator[str]:

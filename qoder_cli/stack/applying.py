@@ -1,20 +1,20 @@
 """Write a plan: each thing once what it needs is there, several at a time; then what is pruned."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown, QoderError, Rejected, Signalled
+from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
 from qoder_cli.base.ids import a
-from qoder_cli.base.model import Deployment, Resource, mapping
+from qoder_cli.base.model import mapping
 from qoder_cli.base.pool import Pool
-from qoder_cli.deployments.pausing import PAUSE, UNPAUSE
-from qoder_cli.deployments.planning import changing, creating
+from qoder_cli.deployments import applying as deployments
 from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.files import skill as skills
+from qoder_cli.files.references import FILE
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
@@ -31,10 +31,9 @@ from qoder_cli.nouns.taken import once_listed
 from qoder_cli.stack.folder import TYPE_OF
 from qoder_cli.stack.items import Doomed, Item, StackPlan, ThingStep
 from qoder_cli.stack.lists import ServerLists
-from qoder_cli.stack.marks import add_marks
 from qoder_cli.stack.plan import Planner
 from qoder_cli.stack.pruning import name_in_stack, used_elsewhere
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, key_of
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, Declaration, key_of
 
 Raw = dict[str, Any]
 
@@ -135,14 +134,10 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
 
 
 def given_up(item: Item) -> Applied:
-    """Return what is known of a thing whose writing was stopped, maybe between two writes."""
-    applied = give_up(item.step)
-    is_half_done = item.more_follows and applied.action in ("created", "changed")
-    if not is_half_done and not (item.has_written and applied.action == "not_attempted"):
-        return applied
-    raw = mapping(applied.found and applied.found.raw)
-    stopped = Rejected(f"{applied.label} was {item.step.done}, but is not yet as the file says", hint="apply again")
-    return result_of(item.step, "failed", raw, stopped)
+    """Return what is known of a thing whose writing was stopped."""
+    if isinstance(item.step, DeploymentStep):
+        return deployments.given_up(item.step)
+    return give_up(item.step)
 
 
 def write(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
@@ -188,7 +183,7 @@ def _written(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
         if words == CREDENTIAL:
             return _credential(app, planner, item, pace)
         if isinstance(item.step, DeploymentStep):
-            return _deployment(app, item, pace)
+            return deployments.write(app, item.step, pace)
         return edits.apply(app, item.step, pace)
     except Closed:
         raise
@@ -221,85 +216,6 @@ def _credential(app: App, planner: Planner, item: Item, pace: Pace) -> Applied:
     note, id = partial(setattr, step, "write"), str(step.current["id"])
     raw = secrets.put(app, step.parents[0], id, dict(auth), lambda sentence: None, note)
     return result_of(step, "changed", raw)
-
-
-def _deployment(app: App, item: Item, pace: Pace) -> Applied:
-    """Write a deployment so that it never fires while it is to be paused.
-
-    A new one is created without its schedule, paused, and given the schedule then; one that is there is paused before
-    it changes, and unpaused after it. Raises QoderError, Closed.
-    """
-    step = item.step
-    assert isinstance(step, DeploymentStep)  # asked only for deployments
-    wants_pause = item.thing.paused
-    if step.current is None and wants_pause:
-        return _created_paused(app, item, step, pace)
-    is_other = step.current is not None and wants_pause not in (None, Deployment(step.current).state == "paused")
-    step.changes = [change for change in step.changes if change.path != "paused"]
-    if not is_other:
-        return edits.apply(app, step, pace)
-    edits.look_again(app, step)
-    if wants_pause:
-        item.more_follows = step.is_open
-        _note_written(item, _paused(app, step, PAUSE, pace))
-    if step.is_open:
-        item.more_follows = not wants_pause
-        applied = edits.apply(app, step, pace)
-        if applied.error is not None or applied.found is None:
-            return applied
-        _note_written(item, applied.found)
-    item.more_follows = False
-    if not wants_pause:
-        _note_written(item, _paused(app, step, UNPAUSE, pace))
-    return result_of(step, "changed")
-
-
-def _note_written(item: Item, found: Resource) -> None:
-    item.step.current = {**(item.step.current or {}), **found.raw}
-    item.has_written = True
-
-
-def _paused(app: App, step: edits.Step, change: Any, pace: Pace) -> Resource:
-    write = ending(app, step.target, change)
-    write.pace = pace
-    step.write = write
-    return write.send().value
-
-
-def _created_paused(app: App, item: Item, step: DeploymentStep, pace: Pace) -> Applied:
-    """Create a deployment that is never awake: without its schedule, paused, then as it is wanted. Raises Closed."""
-    whole = dict(step.wanted)
-    marks = {key: value for key, value in mapping(step.body.get("metadata")).items() if key.startswith("qoder_")}
-    asleep = {name: value for name, value in whole.items() if name not in ("schedule", "metadata")}
-    asleep |= {"metadata": {key: value for key, value in mapping(whole.get("metadata")).items() if key not in marks}}
-    first = creating(replace(step.declared, fields=asleep))
-    if marks:
-        add_marks(first, marks)
-    item.step, item.more_follows = first, True  # by which a signal knows what is under way
-    applied = edits.apply(app, first, pace)
-    step.write, item.step = first.write, step
-    if applied.error is not None or applied.found is None:
-        return applied
-    first.current = applied.found.raw
-    try:
-        return result_of(step, "created", _put_to_sleep(app, step, first, pace))
-    except QoderError as error:  # it is there all the same
-        action: Any = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
-        return result_of(step, action, first.current, error)
-
-
-def _put_to_sleep(app: App, step: DeploymentStep, first: DeploymentStep, pace: Pace) -> Raw:
-    """Pause a new deployment, then give it its schedule; return it. Raises QoderError, Closed."""
-    found = _paused(app, first, PAUSE, pace)
-    schedule = step.wanted.get("schedule")
-    if not schedule:
-        return found.raw
-    now = Deployment(read(app, first.target, fresh=True))
-    declared = replace(step.declared, fields={"schedule": schedule})
-    last = edits.apply(app, changing(declared, now, [], repin=False), pace)
-    if last.error is not None:
-        raise last.error
-    return last.found.raw if last.found else now.raw
 
 
 # Two applies at once.

@@ -5,12 +5,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qoder_cli.base.plainfile import open_at_once, reason_of
-from qoder_cli.files.load import read, trees
+from qoder_cli.files.documents import FRONT, has_front_matter, read, trees
 from qoder_cli.files.skill import MAIN
-from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.files.tree import BadFiles, Problem
 
 # The folder of each kind, in the order in which things are made, and the `type` of one.
 FOLDERS = {
@@ -40,7 +40,6 @@ _IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
 _PEEKED = 65_536  # bytes of a file that are searched for its type
 _TYPE = re.compile(rb"""^type[ \t]*:[ \t]*["']?(\w+)""", re.MULTILINE)
 _JSON_TYPE = re.compile(rb'"type"\s*:\s*"(agent|environment|skill|memory_store|vault|deployment)"')
-_FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _NAMED_KIND = re.compile(rf"({'|'.join(TYPES)})[_-]", re.IGNORECASE)
 
 
@@ -49,14 +48,6 @@ class Source(NamedTuple):
 
     path: str  # as it is shown
     kind: str
-
-
-class Document(NamedTuple):
-    """What a file declares: its fields, and the text below its front matter."""
-
-    node: Node
-    text: str | None = None
-    text_line: int = 0
 
 
 class Fence(NamedTuple):
@@ -223,7 +214,7 @@ def _is_within(path: str, root: str) -> bool:
 def _is_text_about(path: str) -> bool:
     """Return whether a Markdown file declares nothing: a README without front matter."""
     name = os.path.basename(path).lower()
-    return name.startswith("readme") and name.endswith(".md") and not _peek(path).startswith(b"---")
+    return name.startswith("readme") and name.endswith(".md") and not has_front_matter(path)
 
 
 def _kind_of(path: str) -> str | None:
@@ -255,7 +246,7 @@ def _type_in(path: str) -> str:
         first = found[0] if isinstance(found, list) and found else found
         return str(first.get("type")) if isinstance(first, dict) else ""
     if path.lower().endswith(".md"):
-        front = _FRONT.match(begins.decode("utf-8", "replace"))
+        front = FRONT.match(begins.decode("utf-8", "replace"))
         begins = front[1].encode() if front else b""
     match = _TYPE.search(begins)
     return match[1].decode() if match else ""
@@ -267,30 +258,6 @@ def _peek(path: str) -> bytes:
             return file.read(_PEEKED) or b""
     except (OSError, ValueError) as error:
         raise Problem(f"cannot be read: {reason_of(error)}") from None
-
-
-def documents_of(path: str, problems: list[Problem], *, stdin: IO[str] | None = None) -> Iterator[Document]:
-    """Yield what a YAML, JSON or Markdown file declares. Raises Problem."""
-    text = read(path, stdin=stdin)
-    if not path.lower().endswith(".md"):
-        for tree in trees(path, text, problems):
-            if isinstance(tree.content, list):
-                yield from (Document(item) for item in tree.content)
-            elif tree.content is not None:
-                yield Document(tree)
-        return
-    front = _FRONT.match(text)
-    if front is None:
-        what = "its front matter has no end: add a line of ---"
-        if not text.startswith("---"):
-            what = "has no front matter: begin it with a line of ---, its fields, and another line of ---"
-        raise Problem(what, line=1)
-    found = [each for each in trees(f"{path}.yaml", "\n" + front[1], problems) if each.content is not None]
-    if len(found) != 1:
-        raise Problem("its front matter must be one mapping of fields", line=1)
-    below = text[front.end() :]
-    line = text.count("\n", 0, front.end()) + 1
-    yield Document(found[0], below.strip("\n") or None, line)
 
 
 def entries_of(path: str) -> Mapping[str, str]:

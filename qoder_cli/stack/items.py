@@ -51,8 +51,6 @@ class Item:
     remarks: list[str] = field(default_factory=list)  # for the reader of the plan
     details: list[str] = field(default_factory=list)  # for one who wants to see all of it
     is_adopted: bool = False  # it was not made by this stack, and belongs to it from now on
-    more_follows: bool = False  # another write comes after the one that is under way
-    has_written: bool = False  # one of several writes is done
     result: Applied | None = None
 
     @property

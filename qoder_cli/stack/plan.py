@@ -17,6 +17,7 @@ from qoder_cli.deployments.step import DeploymentStep
 from qoder_cli.files import normal
 from qoder_cli.files import skill as skills
 from qoder_cli.files.load import Declared as DeclaredDeployment
+from qoder_cli.files.references import FILE, Reference, put
 from qoder_cli.files.tree import BadFiles, Path
 from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns import memories
@@ -45,7 +46,7 @@ from qoder_cli.stack.marks import (
 )
 from qoder_cli.stack.pruning import doomed_by
 from qoder_cli.stack.remarks import KnownCredentials, remarks_of
-from qoder_cli.stack.things import CREDENTIAL, ENTRY, FILE, Declaration, Reference, key_of
+from qoder_cli.stack.things import CREDENTIAL, ENTRY, Declaration, key_of
 
 Raw = dict[str, Any]
 
@@ -237,7 +238,7 @@ class Planner:
         for ref in item.thing.refs:
             id, version = self._known(item.thing, ref)
             if not ref.pins:
-                _put(fields, ref.at, id)
+                put(fields, ref.at, id)
                 continue
             named = "skill_id" if ref.noun == "skill" else "id"
             if item.current is not None and ref.version is None:
@@ -248,9 +249,9 @@ class Planner:
             if version is not None:
                 pin["version"] = str(version) if ref.noun == "skill" and not isinstance(version, ToCome) else version
             elif ref.at == ("agent",):
-                _put(fields, ref.at, id)  # a new deployment pins the latest
+                put(fields, ref.at, id)  # a new deployment pins the latest
                 continue
-            _put(fields, ref.at, pin)
+            put(fields, ref.at, pin)
         return fields
 
     # What differs.
@@ -289,7 +290,9 @@ class Planner:
             fields |= self._cleared(item, fields, current)
         step: Step
         if noun.words == "deploy":
-            declared = DeclaredDeployment(thing.file, thing.line, fields, thing.id, secret_places=thing.secret_places)
+            declared = DeclaredDeployment(
+                thing.file, thing.line, fields, thing.id, secret_places=thing.secret_places, paused=thing.paused
+            )
             if current is None:
                 step = creating(declared)
             else:
@@ -314,10 +317,6 @@ class Planner:
                 step.body = dict(fields)
         if marks:
             add_marks(step, marks)
-        if noun.words == "deploy" and thing.paused is not None:
-            is_paused = current is not None and Deployment(current).state == "paused"
-            if thing.paused != is_paused:
-                step.changes = [*step.changes, FieldChange("paused", is_paused, thing.paused)]
         if step.changes and current is not None and operation(noun, "update") is None:
             names = ", ".join(dict.fromkeys(change.field for change in step.changes))
             step.error = Rejected(
@@ -495,12 +494,6 @@ def _means(form: Form, name: str, wanted: Any, there: Any) -> bool:
     if isinstance(wanted, ToCome):
         return True
     return not any(differing(form, form.normal({name: wanted}), {name: there}))
-
-
-def _put(fields: Any, at: Path, value: Any) -> None:
-    for step in at[:-1]:
-        fields = fields[step]
-    fields[at[-1]] = value
 
 
 def _pinned_there(current: Raw, at: Path, named: str, id: str) -> Any:

@@ -4,44 +4,42 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, NamedTuple
+from typing import Any
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import mapping
-from qoder_cli.base.tokens import names_token
 from qoder_cli.files import normal
 from qoder_cli.files import skill as skills
 from qoder_cli.files.check import check_body
+from qoder_cli.files.documents import Document, documents_of
 from qoder_cli.files.load import Filler
+from qoder_cli.files.references import (
+    FILE,
+    STAND_IN,
+    Reference,
+    line_of,
+    node_at,
+    of_deployment,
+    pinned,
+    reference,
+    version_number,
+)
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem, problems_of_hidden, spelled, tokens_in
 from qoder_cli.nouns.files import check_name, read_text
 from qoder_cli.nouns.parts import VARIABLES
 from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, Noun, of_file
-from qoder_cli.stack.folder import TYPE_OF, WHAT, Document, Folder, Source, documents_of, entries_of
+from qoder_cli.stack.folder import TYPE_OF, WHAT, Folder, Source, entries_of
 from qoder_cli.stack.marks import content_digest
 
 Raw = dict[str, Any]
 
-CREDENTIAL, ENTRY, FILE = "vault credential", "memory entry", "file"
+CREDENTIAL, ENTRY = "vault credential", "memory entry"
 _BELOW = {"agent": "system", "deploy": "message", "env": "description", "memory": "description"}  # the front matter
 _NAME_OF = {"vault": "display_name"}  # the field that names a thing, where that is not `name`
 _ORDER = ("env", FILE, "vault", CREDENTIAL, "memory", ENTRY, "skill", "agent", "deploy")  # in which they are made
-_STAND_IN = "0"  # of an id, while fields are checked
 _SERVERS = "created_at"  # what only an object of the API has
-
-
-class Reference(NamedTuple):
-    """A place that needs the id of something: by a name, or by the path of a file."""
-
-    at: Path  # of the id; where `pins`, of the object with the id and the version
-    noun: str
-    name: str = ""
-    path: str = ""  # of a file of the folder, or of one to upload
-    version: int | None = None  # that was asked for
-    pins: str = ""  # the type of that object: `agent`, or a skill's `custom`
-    line: int = 0
 
 
 @dataclass(eq=False, repr=False)
@@ -329,43 +327,9 @@ class _Declarer:
 def _refs_of(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Reference]:
     """Yield what fields refer to, and put stand-ins there."""
     if noun.words == "deploy":
-        yield from _refs_of_deployment(fields, node, problems)
+        yield from of_deployment(fields, node, problems)
     elif noun.words == "agent":
         yield from _refs_of_agent(fields, node)
-
-
-def _refs_of_deployment(fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Reference]:
-    for short, whole in normal.NAMED.items():
-        if short in fields:
-            if whole in fields:
-                line = (node.child(short) or node).line
-                problems.append(Problem(f"stands for {whole}, too; keep one of the two", line=line, path=(short,)))
-            fields[whole] = fields.pop(short)
-    if "agent" in fields:
-        yield from _pinned(fields, "agent", "agent", ("agent",), node.child("agent"), "agent")
-    yield from _plain(fields, "environment_id", "env", ("environment_id",), node)
-    vaults = fields.get("vault_ids")
-    if isinstance(vaults, list):
-        for number in range(len(vaults)):
-            yield from _plain(vaults, number, "vault", ("vault_ids", number), node)
-    resources = fields.get("resources")
-    for number, each in enumerate(resources if isinstance(resources, list) else []):
-        if not isinstance(each, dict):
-            continue
-        line = _line(node, "resources", number)
-        if isinstance(path := each.get("path"), str):
-            is_store = (path.endswith((".yaml", ".yml", ".json")) and "access" in each) or _is_of_stores(path)
-            kind, name, of = ("memory_store", "memory_store_id", "memory") if is_store else (FILE, "file_id", FILE)
-            del each["path"]
-            each.setdefault("type", kind)
-            each[name] = NOUNS[of].prefix + _STAND_IN
-            yield Reference(("resources", number, name), of, path=path, line=line)
-        elif each.get("type") == "memory_store":
-            yield from _plain(each, "memory_store_id", "memory", ("resources", number, "memory_store_id"), node)
-
-
-def _is_of_stores(path: str) -> bool:
-    return os.path.basename(os.path.dirname(path)) == "memory_stores"
 
 
 def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Reference]:
@@ -373,9 +337,9 @@ def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Reference]:
     for number in range(len(used) if isinstance(used, list) else 0):
         each = used[number]
         if isinstance(each, dict) and isinstance(each.get("skill_id"), str) and each.get("type") != "qoder":
-            word, version = each["skill_id"], _number(each.get("version"))
+            word, version = each["skill_id"], version_number(each.get("version"))
         elif isinstance(each, dict) and isinstance(each.get("path"), str):
-            word, version = each["path"], _number(each.get("version"))
+            word, version = each["path"], version_number(each.get("version"))
         elif isinstance(each, str):
             word, version = with_version(each)
         else:
@@ -383,65 +347,13 @@ def _refs_of_agent(fields: Raw, node: Node) -> Iterator[Reference]:
         if word.startswith("skill_"):
             used[number] = {"type": "custom", "skill_id": word, **({"version": str(version)} if version else {})}
             continue
-        used[number] = {"type": "custom", "skill_id": f"skill_{_STAND_IN}"}
-        yield _ref(("skills", number), "skill", word, version, "custom", _line(node, "skills", number))
+        used[number] = {"type": "custom", "skill_id": f"skill_{STAND_IN}"}
+        yield reference(("skills", number), "skill", word, version, "custom", line_of(node, "skills", number))
     roster = fields.get("multiagent")
     agents: Any = roster.get("agents") if isinstance(roster, dict) else None
     for number in range(len(agents) if isinstance(agents, list) else 0):
         at = ("multiagent", "agents", number)
-        yield from _pinned(agents, number, "agent", at, _node_at(node, at), "agent")
-
-
-def _pinned(holder: Any, key: Any, noun: str, at: Path, node: Node | None, type: str) -> Iterator[Reference]:
-    """Yield the reference to an agent at one version, if it is none by id."""
-    value = holder[key]
-    version = None
-    if isinstance(value, str):
-        word, version = with_version(value)
-    elif isinstance(value, dict):
-        word = next((value[name] for name in ("path", "name", "id") if isinstance(value.get(name), str)), "")
-        version = _number(value.get("version"))
-        if not word:
-            return
-    else:
-        return
-    if word.startswith(NOUNS[noun].prefix):
-        return
-    holder[key] = {"id": NOUNS[noun].prefix + _STAND_IN, "type": type}
-    yield _ref(at, noun, word, version, type, node.line if node else 0)
-
-
-def _plain(holder: Any, key: Any, noun: str, at: Path, node: Node) -> Iterator[Reference]:
-    """Yield the reference by name or path at a place, if there is one."""
-    value, prefix = holder[key] if not isinstance(holder, dict) else holder.get(key), NOUNS[noun].prefix
-    if isinstance(value, str) and value and not value.startswith(prefix) and not names_token(value):
-        holder[key] = prefix + _STAND_IN
-        found = _node_at(node, at)
-        yield _ref(at, noun, value, None, "", found.line if found else node.line)
-
-
-def _ref(at: Path, noun: str, word: str, version: int | None, pins: str, line: int) -> Reference:
-    if word.startswith(("./", "../")):
-        return Reference(at, noun, path=word, version=version, pins=pins, line=line)
-    return Reference(at, noun, name=word, version=version, pins=pins, line=line)
-
-
-def _number(version: Any) -> int | None:
-    if isinstance(version, int | str) and not isinstance(version, bool) and str(version).isdigit():
-        return int(version)
-    return None
-
-
-def _node_at(node: Node, at: Path) -> Node | None:
-    found: Node | None = node
-    for step in at:
-        found = found.child(step) if found else None
-    return found
-
-
-def _line(node: Node, *at: str | int) -> int:
-    found = _node_at(node, at)
-    return found.line if found else node.line
+        yield from pinned(agents, number, "agent", at, node_at(node, at), "agent")
 
 
 def _text_of(value: Any) -> str:

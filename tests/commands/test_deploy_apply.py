@@ -774,6 +774,67 @@ def test_deploy_apply_exits_6_where_an_older_server_drops_a_field(qoder: Qoder, 
     assert ran.error["message"].endswith("the server stored something else: environment_variables.A")
 
 
+# Files as a stack has them.
+
+
+def in_markdown(**fields: Any) -> str:
+    lines = [f"{name}: {json.dumps(value)}" for name, value in fields.items()]
+    return "\n".join(["---", *lines, "---", "Write the report.", ""])
+
+
+def test_deploy_apply_takes_markdown_of_a_folder_with_paths_in_place_of_names(desk: Desk) -> None:
+    store = desk.service.change("/memory_stores", {"name": "notes"})
+    agent = desk.service.change("/agents", {"name": "reporter", "model": "auto"})
+    desk.file({"name": "notes"}, name="notes.json")
+    desk.file("---\nname: reporter\n---\nYou report.\n", name="reporter.md")
+    folder = desk.folder / "deployments"
+    folder.mkdir()
+    resources = [{"path": "../notes.json", "access": "read_write"}]
+    fields = {"name": "nightly", "agent": "../reporter.md", "environment": "env_1", "resources": resources}
+    (folder / "nightly.md").write_text(in_markdown(**fields))
+    (folder / "notes.md").write_text("# Nothing declared\n")
+    assert desk.apply(str(folder)).code == 0
+    [made] = desk.named("nightly")
+    assert made.fields["agent"]["id"] == agent["id"]
+    assert made.fields["initial_events"][0]["content"][0]["text"].strip() == "Write the report."
+    [resource] = made.fields["resources"]
+    assert (resource["memory_store_id"], resource["access"]) == (store["id"], "read_write")
+    ran = desk.apply(str(folder), "--json")
+    assert actions(ran) == [("unchanged", 0)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"agent": "../gone.md"}, "nightly.md:3: agent: {folder}gone.md does not exist"),
+        ({"agent": "./empty.md"}, "empty.md does not declare one agent with a name"),
+        ({"message": "Hi."}, "message: the text below the front matter is message too; keep one of the two"),
+        ({"paused": "yes"}, "nightly.md:3: paused: must be true or false"),
+        ({"resources": [{"path": "a.csv"}]}, "resources[0].file_id: only qoder apply uploads files"),
+    ],
+)
+def test_deploy_apply_sends_nothing_of_a_file_that_it_cannot_follow(
+    desk: Desk, fields: dict[str, Any], problem: str
+) -> None:
+    desk.file("---\n{}\n---\n", name="empty.md")
+    ran = desk.apply(desk.file(in_markdown(name="nightly", **fields), name="nightly.md"))
+    assert (ran.code, desk.writes) == (2, [])
+    assert problem.format(folder=f"{desk.folder.parent}/") in ran.err, ran.err
+
+
+def test_deploy_apply_creates_a_deployment_that_is_never_awake(desk: Desk) -> None:
+    daily = {"schedule": {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}}
+    ran = desk.apply_these({**NEW, **daily, "paused": True}, words=("--json",))
+    [made] = desk.named("weekly")
+    id, [(_, created), *rest] = made.id, desk.writes
+    assert (ran.code, "schedule" in created) == (0, False)
+    assert [path for path, _ in rest] == [f"/deployments/{id}/pause", f"/deployments/{id}"]
+    assert actions(desk.apply_these({**NEW, **daily, "paused": True}, words=("--json",))) == [("unchanged", 0)]
+    ran = desk.apply_these({**NEW, **daily, "paused": False}, words=("--json",))
+    assert (actions(ran), ran.json[0]["status"]) == ([("changed", 0)], "active")
+    assert [change["path"] for change in ran.json[0]["changes"]] == ["paused"]
+
+
 def test_deploy_apply_names_the_twin_that_the_list_shows_only_later(desk: Desk) -> None:
     desk.goes_wrong("create:stranger", "any:lagging=6.0", unique_names=False)
     ran = desk.apply_these(NEW, words=("--json",))

@@ -30,11 +30,12 @@ def apply(
 ) -> None:
     """Create or update deployments from files.
 
-    Files are YAML or JSON with one or more deployments; of a folder, all files
-    directly in it. Deployments are matched by id if the file has one,
+    Files are YAML or JSON with one or more deployments, or Markdown with front
+    matter and the first message below; of a folder, all files directly in it.
+    `paused: true` or `false` is kept so. Deployments are matched by id if the file has one,
     otherwise by name. Absent fields are unchanged, except that `metadata` is
     replaced as a whole; an agent without a version keeps its pinned version.
-    `agent`, `environment` and `vaults` take names too. ${VAR} is expanded from
+    `agent`, `environment` and `vaults` take names and paths of files too. ${VAR} is expanded from
     the environment, but not in the output of `deploy get --json`. Changes are
     shown without the values of environment_variables.
 
@@ -140,7 +141,6 @@ def _few(names: Sequence[str]) -> str:
 def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
     from qoder_cli.deployments import applying
     from qoder_cli.deployments.planning import with_twins
-    from qoder_cli.nouns.edits.step import give_up
 
     done: dict[int, Applied] = {}
 
@@ -157,7 +157,7 @@ def _apply(app: App, steps: Sequence["DeploymentStep"]) -> None:
         return f"applying: {len(done)} of {len(steps)}"
 
     def items() -> "list[Applied]":
-        return [done[number] if number in done else give_up(step) for number, step in enumerate(steps)]
+        return [done[number] if number in done else applying.given_up(step) for number, step in enumerate(steps)]
 
     def write_all() -> None:
         leaving = "finishing the current write; skipping the rest"
