@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used.")
-_COLUMNS = ("key", "state", "deployment", "run", "adopted", "since")
+_COLUMNS = ("key", "state", "deployment", "run", "adopted", "since", "machine")
 _STORE = option("--store", "STORE", "memory (default), or postgresql://HOST/DATABASE.", default="memory")
 _NAME = "qoder-keys"
 _FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agent, and change nothing in it by hand."
@@ -68,7 +68,7 @@ def list_(app: App, viewing: Viewing) -> None:
 
     Lists those of this machine, or with a shared store (QODER_KEYS) those of
     all. State: claimed (nothing was sent yet), sending (a run may have been
-    started), started.
+    started), started; applying for a stack that a machine applies now.
 
     Examples:
       qoder key list"""
@@ -106,7 +106,8 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     deployment's runs include none of yours. It changes only what this machine
     remembers, and the shared store, if there is one (QODER_KEYS): no run is
     stopped. Asks first; scripts need --yes. Exits 5 if the key was not used,
-    6 while a command uses it.
+    6 while a command uses it. The key `stack NAME` is the turn to apply that
+    stack: once it is freed, the next `apply` begins, and this one stops.
 
     Examples:
       qoder key free nightly-2026-06-14 --yes"""
@@ -121,14 +122,19 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         _warn_of_runs(app, entries)
         if found:
             _warn_of_shared(app, found)
-        _confirm(app, f"Free the key {key}? `deploy run` can start another run under it.", yes=yes)
+        if found and found.record.state == "applying":
+            _confirm(app, f"End {key}? Another `apply` can begin.", "a machine may be applying it", yes=yes)
+        else:
+            question = f"Free the key {key}? `deploy run` can start another run under it."
+            _confirm(app, question, "a run may have been started", yes=yes)
         if keys and found:
             _free_shared(keys, found)
         if entries:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
     if found:
-        fields: Fields = {"key": key, "deployment": found.record.deployment, "run": found.record.run, "freed": True}
+        record = found.record
+        fields: Fields = {"key": key, "deployment": record.deployment or None, "run": record.run, "freed": True}
     else:
         newest = entries[-1]
         fields = {"key": key, "deployment": newest.attempt.deployment, "run": newest.run, "freed": True}
@@ -171,12 +177,13 @@ def _rows(app: App) -> list[Fields]:
 def _row(entry: Entry) -> Fields:
     attempt, state = entry.attempt, "started" if entry.run else "sending"
     since = utc_text(datetime.fromtimestamp(attempt.at, UTC))
-    return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since)
+    return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since, None)
 
 
 def _shared_row(found: "StoredKey") -> Fields:
     record = found.record
-    return _fields(record.key, record.state, record.deployment, record.run, record.adopted, record.at)
+    deployment, machine = record.deployment or None, record.machine or None
+    return _fields(record.key, record.state, deployment, record.run, record.adopted, record.at, machine)
 
 
 def _fields(*values: object) -> Fields:
@@ -189,6 +196,8 @@ def _warn_of_shared(app: App, found: "StoredKey") -> None:
         app.progress.warn(f"it started run {record.run}")
     elif record.state == "sending":
         app.progress.warn(f"a command on some machine has been starting a run under it since {record.at}")
+    elif record.state == "applying":
+        app.progress.warn(f"{record.machine} has been applying the stack since {record.at}")
 
 
 def _free_shared(keys: "KeyStore", found: "StoredKey") -> None:
@@ -218,7 +227,8 @@ def forget_newest(app: App, *, yes: bool) -> None:
         attempts = in_doubt(app, entry)
         what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
         _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
-        _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
+        question = f"Forget {what}? It counts as not started, and can be repeated."
+        _confirm(app, question, "a run may have been started", yes=yes)
         for attempt in attempts:
             app.store.record_nothing(attempt)
         _check_written(app, f"{what} was not forgotten")
@@ -247,14 +257,12 @@ def _warn_of_runs(app: App, entries: Sequence[Entry]) -> None:
         app.progress.warn(f"these runs may have been started by an unconfirmed attempt: {listed}")
 
 
-def _confirm(app: App, question: str, *, yes: bool) -> None:
-    """Ask a person, unless `yes`, whether a start that may have happened may be repeated. Raises UsageError."""
+def _confirm(app: App, question: str, why: str, *, yes: bool) -> None:
+    """Ask a person, unless `yes`, whether what may have happened may be repeated. Raises UsageError, with the why."""
     if yes:
         return
     if not app.may_ask:
-        raise UsageError(
-            "this requires confirmation: a run may have been started", hint="check the runs, then confirm with --yes"
-        )
+        raise UsageError(f"this requires confirmation: {why}", hint="check the runs, then confirm with --yes")
     if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")
 

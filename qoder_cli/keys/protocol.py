@@ -18,6 +18,9 @@ from qoder_cli.keys.record import KeyRecord, StoredKey
 
 STALE_CLAIM = 10.0  # seconds of our own that a claim is unchanged until it is taken over
 ABANDONED = 180.0  # the same of one that is sending
+SEND_WITHIN = 100.0  # seconds after the store was asked that what it permits may be sent: far below ABANDONED
+LOOKS = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two looks at what another has, then the last
+RETRIES = (0.5, 1.0, 2.0, 4.0)  # seconds before a write is tried again, then the last
 MOST_TRIES = 12  # writes that were refused or lost before a command gives up; it has sent nothing then
 _LAST_TRIES = 3  # the same once the trigger was sent
 

@@ -1,63 +1,21 @@
 """One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
-from qoder_cli.keys.opening import opened
 from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
-from qoder_cli.keys.record import KeyRecord, KeyStore
-from qoder_cli.output.screen import Screen
+from qoder_cli.keys.record import KeyRecord
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import WorldTransport
-from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
+from tests.support.machines import MEMORY_STORE, Machines
 
-STORES = ("memory store", "PostgreSQL")
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    if (missing := lacks_postgres()) is not None:
-        pytest.skip(f"{missing} is not installed")
-    pytest.importorskip("psycopg")
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=STORES)
-def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
-    """Machines with an empty store of each kind."""
-    if request.param == "memory store":
-        return Machines(tmp_path, MEMORY_STORE)
-    url = request.getfixturevalue("database")
-    made = Machines(tmp_path, url)
-    ran = made.machine("admin")("key", "init", "--store", url)
-    assert ran.code == 0, ran.err
-    for row in (keys := store_of(made)).entries():
-        keys.free(row)
-    keys.close()
-    return made
-
-
-def store_of(machines: Machines) -> KeyStore:
-    """Return the store as a program of somebody else would open it."""
-    runner = machines.machine("other")
-    out, err = Screen(runner_bytes()), Screen(runner_bytes())
-    app = App(env=runner.env, out=out, err=err, clock=machines.clock, transport=runner.transport)
-    return opened(app, machines.keys)
-
-
-def runner_bytes() -> Any:
-    import io
-
-    return io.BytesIO()
 
 
 def claim(state: Any, **more: Any) -> KeyRecord:
@@ -66,7 +24,7 @@ def claim(state: Any, **more: Any) -> KeyRecord:
 
 
 def leave(machines: Machines, state: Any, **more: Any) -> None:
-    keys = store_of(machines)
+    keys = machines.store()
     assert keys.take(claim(state, **more)) is not None
     keys.close()
 
@@ -83,7 +41,7 @@ def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machi
     listed = machines.machine("c")("key", "get", "night-1", "--json").json
     assert {**listed, "since": None} == {
         "key": "night-1", "state": "started", "deployment": "dep_demo",
-        "run": machines.runs[0], "adopted": False, "since": None,
+        "run": machines.runs[0], "adopted": False, "since": None, "machine": None,
     }  # fmt: skip
 
 
@@ -119,7 +77,7 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
     leave(machines, "sending", sent=machines.clock.time)
-    rival = store_of(machines)
+    rival = machines.store()
     assert rival.take(claim("sending")._replace(key="night-2")) is not None
     rival.close()
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
@@ -129,7 +87,7 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
 
 
 def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
-    rival = store_of(machines)
+    rival = machines.store()
     assert rival.take(claim("sending")._replace(key="night-2")) is not None
     rival.close()
     runner = machines.machine("a", "trigger:drop-after")

@@ -1,5 +1,6 @@
 """Several machines with one service and one shared store of keys; and a PostgreSQL server of the test's own."""
 
+import io
 import os
 import shutil
 import socket
@@ -12,6 +13,10 @@ from pathlib import Path
 
 import httpx
 
+from qoder_cli.app import App
+from qoder_cli.keys.opening import opened
+from qoder_cli.keys.record import KeyStore
+from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
@@ -84,6 +89,12 @@ class Machines:
 
         runner.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=self.clock.sleep, lie=note)
         return runner
+
+    def store(self) -> KeyStore:
+        """Return the store as a program of somebody else opens it."""
+        runner, screen = self.machine("other"), Screen(io.BytesIO())
+        app = App(env=runner.env, out=screen, err=screen, clock=self.clock, transport=runner.transport)
+        return opened(app, self.keys)
 
     @property
     def triggers(self) -> int:
