@@ -38,7 +38,7 @@ def init(app: App, store: Text = _STORE) -> None:
       qoder key init
       qoder key init --store postgresql://qoder@db.example.com/ci"""
     from qoder_cli.keys import selftest
-    from qoder_cli.keys.opening import checked, opened
+    from qoder_cli.keys.opening import checked, has_secret, opened
 
     name = str(store)
     if name != "memory":
@@ -58,8 +58,11 @@ def init(app: App, store: Text = _STORE) -> None:
         keys = opened(app, name)
         app.progress.note("a memory store keeps this promise if the service decides its writes in one place")
     selftest.check(keys)
-    line = f"QODER_KEYS={keys.shown}" if keys.shown == name else "QODER_KEYS=THE_URL_ABOVE"
-    app.progress.note(f"set it on every machine: {line}")
+    line = "QODER_KEYS" if has_secret(name) else f"QODER_KEYS={name}"
+    if "://" in name:  # standard error shows no users of URLs
+        app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")
+    else:
+        app.progress.note(f"set it on every machine: {line}")
     app.output.record({"store": keys.shown, "variable": line, "tested": True}, id=keys.shown)
 
 

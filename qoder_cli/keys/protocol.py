@@ -125,9 +125,9 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
                 return Verdict("answered", found)
-            found = (yield Move(found, mine)) or (yield Read())
+            found = (yield Move(found, mine._replace(after=there.run))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
-            found = (yield Move(found, mine._replace(state="sending"))) or (yield Read())
+            found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
             return (yield from _trigger(found))
         elif there.state == "claimed":
@@ -135,7 +135,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != found:
                 found = seen
                 continue
-            found = (yield Move(found, mine)) or (yield Read())
+            found = (yield Move(found, mine._replace(after=there.after))) or (yield Read())
         else:
             seen = yield Watch(found, ABANDONED)
             if seen != found:
@@ -184,9 +184,10 @@ def _note(found: StoredKey, run: Started) -> Steps:
 
 
 def _free(found: StoredKey) -> Steps:
-    """Free the key of a trigger that certainly started nothing."""
+    """Free the key of a trigger that certainly started nothing; it stays that of the run which failed before."""
+    before = failed_before(found.record)
     for _ in range(_LAST_TRIES):
-        if (yield Free(found)):
+        if (yield Free(found) if before is None else Move(found, before)):
             return Verdict("triggered")
         read = yield Read()
         if read == UNREAD:
@@ -196,8 +197,13 @@ def _free(found: StoredKey) -> Steps:
     return Verdict("triggered", found, noted=False)
 
 
+def failed_before(claim: KeyRecord) -> KeyRecord | None:
+    """Return the record that a claim goes back to if nothing was started under it; None if the key is free then."""
+    return None if claim.after is None else _started(claim, claim.owner, Started(claim.after))
+
+
 def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
-    return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
+    return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted, after=None)
 
 
 def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> str | None:
@@ -205,7 +211,7 @@ def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> 
     for other in others:
         if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
             continue
-        if other.run == run:
+        if run in (other.run, other.after):
             return f"run {run} is that of the key {other.key!r}"
         if other.state == "sending":
             return f"run {run} may be it, or may be that of the key {other.key!r}"

@@ -42,6 +42,7 @@ class KeyRecord(NamedTuple):
     adopted: bool = False  # no response named the run, the run list showed it
     sent: float | None = None  # when it became `sending`, in unix seconds of the service's clock
     at: str = ""  # when it was written, a turn when it began, by its writer's clock: for people only
+    after: str | None = None  # the run that failed, so that its key may start another
     machine: str = ""  # who has the turn: for people only
     beat: int = 0  # how often the owner of a turn was heard of
 
@@ -80,6 +81,7 @@ class KeyRecord(NamedTuple):
         return known._replace(
             at=str(raw.get("at") or ""),
             machine=str(raw.get("machine") or ""),
+            after=text(raw.get("after")),
             beat=int(beat) if beat.isdecimal() else 0,
         )
 

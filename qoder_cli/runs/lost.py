@@ -64,7 +64,8 @@ def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
     def named() -> set[str]:
         with suppress(QoderError):
             records = [each.record for each in keys.entries()]
-            return {each.run for each in records if each.run and not each.adopted and each.name != claim.name}
+            failed = {each.after for each in records if each.after}
+            return failed | {each.run for each in records if each.run and not each.adopted and each.name != claim.name}
         return set()
 
     def check(run: Run) -> None:

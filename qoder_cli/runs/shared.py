@@ -7,12 +7,21 @@ from itertools import chain, repeat
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, QoderError, Signalled, Unavailable, UsageError
+from qoder_cli.base.errors import (
+    ApiError,
+    Exit,
+    NoResponse,
+    OutcomeUnknown,
+    QoderError,
+    Signalled,
+    Unavailable,
+    UsageError,
+)
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, verdict
 from qoder_cli.base.times import Moment, span, utc_text
-from qoder_cli.http.answers import Pending
+from qoder_cli.http.answers import Answer
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
 from qoder_cli.keys.protocol import (
@@ -25,6 +34,7 @@ from qoder_cli.keys.protocol import (
     Started,
     Step,
     Verdict,
+    failed_before,
     start_once,
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
@@ -49,6 +59,7 @@ class SharedTrigger(Trigger):
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
+        self._after: str | None = None  # the run under the key that failed before
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
@@ -70,14 +81,22 @@ class SharedTrigger(Trigger):
                 raise
             if self._unused_claim is not None:
                 with suppress(QoderError, Lost):
-                    self._keys.free(self._unused_claim)
+                    self._let_go(self._unused_claim)
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
 
+    def _let_go(self, claim: StoredKey) -> None:
+        before = failed_before(claim.record)
+        if before is None:
+            self._keys.free(claim)
+        else:
+            self._keys.move(claim, before)
+
     def _do(self, step: Step) -> Any:
         match step:
-            case protocol.SendTrigger():
+            case protocol.SendTrigger(found):
+                self._after = found.record.after
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -161,13 +180,26 @@ class SharedTrigger(Trigger):
                 return now
         return found
 
-    def _request(self) -> Pending:
-        """Return the next attempt, as long as nobody can take it for abandoned. Raises Unavailable."""
+    @property
+    def _sent_key(self) -> str:
+        """The key that the server gets: another one once a run failed under ours, or it may answer with that run."""
+        if self._after is None:
+            return self._key
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._after}"))
+
+    def _read(self, answer: Answer) -> Run:
+        run = super()._read(answer)
+        if run.id == self._after:
+            raise NoResponse(f"the response is the run that failed before ({run.id})")
+        return run
+
+    def _begin(self) -> None:
+        """Note an attempt whose turn has come, as long as nobody can hold it for abandoned. Raises Unavailable."""
         assert self._sending_since is not None
         if self._sending_since.age(self._app.client.clock) > SEND_WITHIN:
             why = f"it took too long to start a run under the key {self._key!r}; nothing was started"
             raise Unavailable(why, hint="try again")
-        return super()._request()
+        super()._begin()
 
     def _send(self) -> Any:
         self._triggered = True

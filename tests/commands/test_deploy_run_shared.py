@@ -2,15 +2,19 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.base.errors import Signalled
-from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
+from qoder_cli.base.errors import Signalled, Unavailable
+from qoder_cli.http.pace import Pace
+from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
+from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.triggers import trigger_for
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines
@@ -214,6 +218,29 @@ def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_
     assert machines.triggers == 3
 
 
+def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server(machines: Machines) -> None:
+    machines.world.honour_key = True  # it answers with the run that a key has started before
+    failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
+    assert machines.machine("a")(*failing).code == 0
+    machines.clock.time += 3600
+    until = (*failing, "--key-until", "completed")
+    assert machines.machine("b", "trigger:422")(*until).code == 6
+    told = machines.machine("c")("key", "get", "night-1", "--json").json
+    assert (told["state"], told["run"]) == ("started", machines.runs[0])  # the key goes on being that run's
+    ran = machines.machine("c")(*until)
+    assert (seen(ran), len(machines.runs)) == ((0, machines.runs[-1]), 2)
+
+
+def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines: Machines) -> None:
+    with closing(machines.app("a")) as app:
+        pace = Pace(app.clock, per_second=20)
+        pace.hold(SEND_WITHIN + 20)
+        with pytest.raises(Unavailable, match="nothing was started"):
+            trigger_for(app, Order("dep_demo", "night-1"), pace=pace).start()
+    assert machines.triggers == 0
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
 REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
     "a store that is not there": ("memstore_gone", (), 7),
     "a database that is not there": ("postgresql://ci:s3cret-word@127.0.0.1:1/ci", (), 7),
@@ -249,15 +276,27 @@ def test_deploy_run_sends_nothing_with_an_archived_store(tmp_path: Path) -> None
 def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     machines = Machines(tmp_path, "postgresql://db.example.com/ci")
-    ran = machines.machine("a")(*NIGHT)
-    assert (ran.code, machines.sent) == (2, [])
-    assert "qoder-cli[postgres]" in ran.error["hint"]
+    for several in ((), ("dep_slow", "--wait")):
+        ran = machines.machine("a")(*NIGHT, *several)
+        assert (ran.code, machines.sent) == (2, [])
+        assert "qoder-cli[postgres]" in ran.error["hint"]
 
 
 def test_deploy_run_without_a_key_asks_no_shared_store(tmp_path: Path) -> None:
     machines = Machines(tmp_path, "memstore_gone")
     assert machines.machine("a")("deploy", "run", "dep_demo").code == 0
     assert machines.sent == ["POST /deployments/dep_demo/run"]
+
+
+INIT = {"?": "QODER_KEYS", "": "QODER_KEYS={url}"}
+
+
+@pytest.mark.parametrize("option", INIT)
+def test_key_init_prints_what_to_set_and_no_password(tmp_path: Path, database: str, option: str) -> None:
+    url = database + (option and "?application_name=s3cret-word")
+    ran = Machines(tmp_path, "").machine("a")("key", "init", "--store", url, "--json")
+    assert (ran.code, ran.json["variable"]) == (0, INIT[option].format(url=url))
+    assert ("to the URL that --store was given" in ran.err, "s3cret-word" in ran.out + ran.err) == (True, False)
 
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:

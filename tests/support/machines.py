@@ -90,11 +90,14 @@ class Machines:
         runner.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=self.clock.sleep, lie=note)
         return runner
 
+    def app(self, name: str) -> App:
+        """Return a command on a machine, from within."""
+        runner, screen = self.machine(name), Screen(io.BytesIO())
+        return App(env=runner.env, out=screen, err=screen, clock=self.clock, transport=runner.transport)
+
     def store(self) -> KeyStore:
         """Return the store as a program of somebody else opens it."""
-        runner, screen = self.machine("other"), Screen(io.BytesIO())
-        app = App(env=runner.env, out=screen, err=screen, clock=self.clock, transport=runner.transport)
-        return opened(app, self.keys)
+        return opened(self.app("other"), self.keys)
 
     @property
     def triggers(self) -> int:
