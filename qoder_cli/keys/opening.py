@@ -44,6 +44,11 @@ def checked(name: str, *, source: str) -> str:
     raise UsageError(f"{source} {why}; nothing was sent", hint=hint)
 
 
+def is_memory_store(name: str) -> bool:
+    """Return whether a store is named by the id of a memory store."""
+    return re.fullmatch(_MEMORY_STORE, name) is not None
+
+
 def shared_store(app: App) -> KeyStore:
     """Return the store that the settings name, one for all threads. Raises UsageError, AuthError."""
     with _opening:
@@ -55,7 +60,7 @@ def shared_store(app: App) -> KeyStore:
 
 def opened(app: App, name: str) -> KeyStore:
     """Return the store of this name. Raises UsageError without psycopg, AuthError."""
-    if re.fullmatch(_MEMORY_STORE, name):
+    if is_memory_store(name):
         from qoder_cli.keys.memstore import MemoryKeys
 
         return MemoryKeys(app.client, name)

@@ -299,6 +299,28 @@ def test_key_init_prints_what_to_set_and_no_password(tmp_path: Path, database: s
     assert ("to the URL that --store was given" in ran.err, "s3cret-word" in ran.out + ran.err) == (True, False)
 
 
+ATTACHED: dict[str, tuple[dict[str, str], int]] = {
+    # What a deployment and a session attach: how many of them are named.
+    "to write": ({"memory_store_id": MEMORY_STORE, "access": "read_write"}, 2),
+    "without a word": ({"memory_store_id": MEMORY_STORE}, 2),
+    "to read": ({"memory_store_id": MEMORY_STORE, "access": "read_only"}, 0),
+    "another store": ({"memory_store_id": "memstore_other", "access": "read_write"}, 0),
+}
+
+
+@pytest.mark.parametrize("how", ATTACHED)
+def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path: Path, how: str) -> None:
+    attached, count = ATTACHED[how]
+    machines, resources = Machines(tmp_path, MEMORY_STORE), [{"type": "memory_store", **attached}]
+    machines.world.add_deployment(id="dep_keys", name="of-keys", resources=resources)
+    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_other", name="notes")
+    session = machines.world.start("dep_keys").fields["session_id"]
+    ran = machines.machine("a")("doctor", "--probe", "--json")
+    said = f"agents can write to {MEMORY_STORE}: deployment dep_keys, session {session}"
+    assert [each["found"] for each in ran.json if each["check"] == "keys_writers"] == [said] * bool(count)
+    assert (said in machines.machine("a")("key", "init", "--store", MEMORY_STORE).err) == bool(count)
+
+
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
     machines = Machines(tmp_path, "")
     made = machines.machine("a")("key", "init", "--json").json
