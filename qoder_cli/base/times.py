@@ -212,6 +212,21 @@ class Clock:
         return 0.75 + random.random() / 4
 
 
+class Moment(NamedTuple):
+    """A moment by both clocks of a machine: one may stand still while it sleeps, the other may be set back."""
+
+    monotonic: float
+    wall: float
+
+    @classmethod
+    def now(cls, clock: Clock) -> "Moment":
+        return cls(clock.monotonic(), clock.now())
+
+    def age(self, clock: Clock) -> float:
+        """Return the seconds since then, by the clock that shows more."""
+        return max(clock.monotonic() - self.monotonic, clock.now() - self.wall)
+
+
 class Deadline:
     """When a wait gives up, counted from `start`. A timeout of 0 leaves time for one poll."""
 

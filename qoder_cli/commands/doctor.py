@@ -10,7 +10,7 @@ from qoder_cli.doctor import Finding
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
-_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): writes keys, and removes them.")
+_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): write keys, remove them, see who else can.")
 
 
 def doctor(
@@ -58,7 +58,7 @@ def _findings(app: App, *, offline: bool, probe: bool) -> Iterator[Finding]:
                 answers = list(checks.server(app, settings))
             yield from answers
             if settings.keys is not None:
-                yield checks.shared_keys(app, settings, probe=probe)
+                yield from checks.shared_keys(app, settings, probe=probe)
     yield from checks.memory(app, settings)
     yield checks.on_path(env)
 

@@ -1,7 +1,7 @@
 """`qoder key`: the keys under which runs were started (`deploy run --idempotency-key`), here or on all machines."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used.")
-_COLUMNS = ("key", "state", "deployment", "run", "adopted", "since")
+_COLUMNS = ("key", "state", "deployment", "run", "adopted", "since", "machine")
 _STORE = option("--store", "STORE", "memory (default), or postgresql://HOST/DATABASE.", default="memory")
-_NAME = "qoder-keys"
 _FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agent, and change nothing in it by hand."
 
 
@@ -38,7 +37,8 @@ def init(app: App, store: Text = _STORE) -> None:
       qoder key init
       qoder key init --store postgresql://qoder@db.example.com/ci"""
     from qoder_cli.keys import selftest
-    from qoder_cli.keys.opening import checked, opened
+    from qoder_cli.keys.opening import checked, has_secret, is_memory_store, opened
+    from qoder_cli.keys.writers import said_of_writers
 
     name = str(store)
     if name != "memory":
@@ -49,17 +49,23 @@ def init(app: App, store: Text = _STORE) -> None:
         if create is not None:
             create()
     else:
+        from qoder_cli.keys.memstore import STORE_NAME
         from qoder_cli.nouns.edits.create import creating
         from qoder_cli.nouns.table import NOUNS
 
-        app.progress.note(f"creating the memory store {_NAME} {app.client.settings.whereabouts}")
-        body = {"name": _NAME, "description": _FOR_AGENTS}
+        app.progress.note(f"creating the memory store {STORE_NAME} {app.client.settings.whereabouts}")
+        body = {"name": STORE_NAME, "description": _FOR_AGENTS}
         name = creating(app, NOUNS["memory"], body).deliver().id
         keys = opened(app, name)
         app.progress.note("a memory store keeps this promise if the service decides its writes in one place")
     selftest.check(keys)
-    line = f"QODER_KEYS={keys.shown}" if keys.shown == name else "QODER_KEYS=THE_URL_ABOVE"
-    app.progress.note(f"set it on every machine: {line}")
+    if is_memory_store(name) and (said := said_of_writers(app.client, name)):
+        app.progress.warn(said)
+    line = "QODER_KEYS" if has_secret(name) else f"QODER_KEYS={name}"
+    if "://" in name:  # standard error shows no users of URLs
+        app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")
+    else:
+        app.progress.note(f"set it on every machine: {line}")
     app.output.record({"store": keys.shown, "variable": line, "tested": True}, id=keys.shown)
 
 
@@ -68,7 +74,7 @@ def list_(app: App, viewing: Viewing) -> None:
 
     Lists those of this machine, or with a shared store (QODER_KEYS) those of
     all. State: claimed (nothing was sent yet), sending (a run may have been
-    started), started.
+    started), started; applying for a stack that a machine applies now.
 
     Examples:
       qoder key list"""
@@ -92,7 +98,7 @@ def get(app: App, key: str = _KEY) -> None:
             raise _not_used(app, key)
         fields = _row(entries[-1])
     else:
-        found = keys.read(_name(app, key))
+        found = _found(app, keys, key)
         if found is None:
             raise _not_used(app, key, keys)
         fields = _shared_row(found)
@@ -106,7 +112,8 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     deployment's runs include none of yours. It changes only what this machine
     remembers, and the shared store, if there is one (QODER_KEYS): no run is
     stopped. Asks first; scripts need --yes. Exits 5 if the key was not used,
-    6 while a command uses it.
+    6 while a command uses it. The key `stack NAME` is the turn to apply that
+    stack: once it is freed, the next `apply` begins, and this one stops.
 
     Examples:
       qoder key free nightly-2026-06-14 --yes"""
@@ -115,20 +122,25 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     keys = _shared(app)
     with _to_itself(app, key):
         entries = app.store.of_key(key, host=host)
-        found = keys and keys.read(_name(app, key))
+        found = keys and _found(app, keys, key)
         if not entries and not found:
             raise _not_used(app, key, keys)
         _warn_of_runs(app, entries)
         if found:
             _warn_of_shared(app, found)
-        _confirm(app, f"Free the key {key}? `deploy run` can start another run under it.", yes=yes)
+        if found and found.record.state == "applying":
+            _confirm(app, f"End {key}? Another `apply` can begin.", "a machine may be applying it", yes=yes)
+        else:
+            question = f"Free the key {key}? `deploy run` can start another run under it."
+            _confirm(app, question, "a run may have been started", yes=yes)
         if keys and found:
-            _free_shared(keys, found)
+            _free_shared(app, keys, found)
         if entries:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
     if found:
-        fields: Fields = {"key": key, "deployment": found.record.deployment, "run": found.record.run, "freed": True}
+        record = found.record
+        fields: Fields = {"key": key, "deployment": record.deployment or None, "run": record.run, "freed": True}
     else:
         newest = entries[-1]
         fields = {"key": key, "deployment": newest.attempt.deployment, "run": newest.run, "freed": True}
@@ -144,10 +156,12 @@ def _shared(app: App) -> "KeyStore | None":
     return shared_store(app)
 
 
-def _name(app: App, key: str) -> str:
+def _found(app: App, keys: "KeyStore", key: str) -> "StoredKey | None":
+    """Return what a shared store has of a key; None if it is free."""
     from qoder_cli.keys.record import name_of
 
-    return name_of(app.settings.host, app.settings.workspace_id, key)
+    found = keys.read(name_of(app.settings.host, app.settings.workspace_id, key))
+    return None if found is None or found.record.state == "free" else found
 
 
 def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
@@ -160,6 +174,7 @@ def _rows(app: App) -> list[Fields]:
     keys, host, workspace = _shared(app), app.settings.host, app.settings.workspace_id
     if keys is not None:
         ours = [each for each in keys.entries() if (each.record.host, each.record.workspace) == (host, workspace)]
+        ours = [each for each in ours if each.record.state != "free"]
         return [_shared_row(found) for found in sorted(ours, key=lambda found: found.record.at, reverse=True)]
     newest: dict[str, Entry] = {}
     for entry in app.store.entries(host):
@@ -171,12 +186,13 @@ def _rows(app: App) -> list[Fields]:
 def _row(entry: Entry) -> Fields:
     attempt, state = entry.attempt, "started" if entry.run else "sending"
     since = utc_text(datetime.fromtimestamp(attempt.at, UTC))
-    return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since)
+    return _fields(attempt.key, state, attempt.deployment, entry.run, entry.adopted, since, None)
 
 
 def _shared_row(found: "StoredKey") -> Fields:
     record = found.record
-    return _fields(record.key, record.state, record.deployment, record.run, record.adopted, record.at)
+    deployment, machine = record.deployment or None, record.machine or None
+    return _fields(record.key, record.state, deployment, record.run, record.adopted, record.at, machine)
 
 
 def _fields(*values: object) -> Fields:
@@ -189,17 +205,18 @@ def _warn_of_shared(app: App, found: "StoredKey") -> None:
         app.progress.warn(f"it started run {record.run}")
     elif record.state == "sending":
         app.progress.warn(f"a command on some machine has been starting a run under it since {record.at}")
+    elif record.state == "applying":
+        app.progress.warn(f"{record.machine} has been applying the stack since {record.at}")
 
 
-def _free_shared(keys: "KeyStore", found: "StoredKey") -> None:
+def _free_shared(app: App, keys: "KeyStore", found: "StoredKey") -> None:
     """Free the key in the store, as it was read. Raises Rejected if it has changed since, QoderError."""
     from qoder_cli.keys.record import Lost
 
-    try:
-        is_freed = keys.free(found)
-    except Lost:
-        is_freed = False
-    if not is_freed and keys.read(found.record.name) is not None:
+    is_freed, freed = False, found.record.freed
+    with suppress(Lost):
+        is_freed = keys.free(found) if freed is None else keys.move(found, freed) is not None
+    if not is_freed and _found(app, keys, found.record.key) is not None:
         why = f"the key {found.record.key!r} was not freed: a command uses it, or the store was not reached"
         raise Rejected(why, hint="to see how it is now: qoder key get KEY")
 
@@ -218,7 +235,8 @@ def forget_newest(app: App, *, yes: bool) -> None:
         attempts = in_doubt(app, entry)
         what = in_words(attempts, max(app.clock.now() - entry.attempt.at, 0.0))
         _warn_of_runs(app, [Entry(attempt) for attempt in attempts])
-        _confirm(app, f"Forget {what}? It counts as not started, and can be repeated.", yes=yes)
+        question = f"Forget {what}? It counts as not started, and can be repeated."
+        _confirm(app, question, "a run may have been started", yes=yes)
         for attempt in attempts:
             app.store.record_nothing(attempt)
         _check_written(app, f"{what} was not forgotten")
@@ -247,14 +265,12 @@ def _warn_of_runs(app: App, entries: Sequence[Entry]) -> None:
         app.progress.warn(f"these runs may have been started by an unconfirmed attempt: {listed}")
 
 
-def _confirm(app: App, question: str, *, yes: bool) -> None:
-    """Ask a person, unless `yes`, whether a start that may have happened may be repeated. Raises UsageError."""
+def _confirm(app: App, question: str, why: str, *, yes: bool) -> None:
+    """Ask a person, unless `yes`, whether what may have happened may be repeated. Raises UsageError, with the why."""
     if yes:
         return
     if not app.may_ask:
-        raise UsageError(
-            "this requires confirmation: a run may have been started", hint="check the runs, then confirm with --yes"
-        )
+        raise UsageError(f"this requires confirmation: {why}", hint="check the runs, then confirm with --yes")
     if not confirmed(app, question, nothing="nothing was changed"):
         raise UsageError("nothing was changed")
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import InternalError, NotYet, Signalled, UsageError
+from qoder_cli.base.errors import InternalError, NotYet, QoderError, Signalled, UsageError
 from qoder_cli.cli.options import YES, Texts, argument, confirmed, flag, several
 from qoder_cli.help.completion import values
 from qoder_cli.output.results import deciding_error, last_words
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qoder_cli.stack.folder import Folder
     from qoder_cli.stack.items import Options, StackPlan
     from qoder_cli.stack.plan import Planner
+    from qoder_cli.stack.turns import StackTurn
 
 _PATHS = argument("PATH...", "Files and folders; default: this folder.", values.files, default=None)
 _FIRST = ("kind", "name", "action", "changes", "error", "id", "file")  # as there is room
@@ -51,9 +52,11 @@ def apply(
 
     With `stack: NAME` in qoder.yaml, all that is made carries that mark: then
     fields removed from a file are cleared, and --prune archives what no file
-    declares. Shows the plan and asks; scripts need --yes. All files are checked
-    before anything is sent. Exits 6 if something cannot be done, 9 if a response
-    was lost and what it did is unknown: apply again then. See: qoder help stack
+    declares. With a store that machines share (QODER_KEYS), one machine applies
+    a stack at a time. Shows the plan and asks; scripts need --yes. All files are
+    checked before anything is sent. Exits 6 if something cannot be done, 9 if a
+    response was lost and what it did is unknown: apply again then. See: qoder
+    help stack
 
     Examples:
       qoder apply
@@ -108,12 +111,12 @@ def _run(
     only_look: bool = False,
     exits_if_open: bool = False,
 ) -> None:
-    from qoder_cli.deployments.applying import turn
     from qoder_cli.stack import fence, showing
     from qoder_cli.stack.applying import as_doomed, as_planned, look_again
     from qoder_cli.stack.folder import find
     from qoder_cli.stack.plan import Planner, blocked, refuse_adoption
     from qoder_cli.stack.things import load
+    from qoder_cli.stack.turns import turn_of
 
     folder = find(paths)
     declared = load(folder, app.env, options.only)
@@ -123,7 +126,7 @@ def _run(
     fence.check(app, folder.fence)
     for warning in declared.warnings:
         app.progress.warn(warning)
-    with turn(app) if yes and not only_look else nullcontext():
+    with turn_of(app, folder.stack) if yes and not only_look else nullcontext() as turn:
         planner = Planner(app, folder.stack, options)
         plan = planner.plan(declared.things, is_whole=folder.is_whole)
         asks = not yes and not only_look and app.may_ask
@@ -152,7 +155,7 @@ def _run(
         if yes or not is_open:
             if is_open:
                 app.progress.note(f"applying {showing.in_words(plan)} {app.client.settings.whereabouts}")
-            return _apply(app, planner, plan, folder)
+            return _apply(app, planner, plan, folder, turn)
     if not app.may_ask:
         raise UsageError("confirmation required; nothing was applied", hint="pass --yes, or preview with qoder diff")
     if error := blocked(plan):
@@ -160,9 +163,9 @@ def _run(
     question = f"Apply: {showing.in_words(plan)} {app.client.settings.whereabouts}?"
     if not confirmed(app, question, nothing="nothing was applied"):
         raise UsageError("cancelled; nothing was applied")
-    with turn(app):
+    with turn_of(app, folder.stack) as turn:
         look_again(planner, plan, declared.things, is_whole=folder.is_whole)
-        _apply(app, planner, plan, folder)
+        _apply(app, planner, plan, folder, turn)
 
 
 def _check_prune(folder: "Folder", options: "Options") -> None:
@@ -179,7 +182,7 @@ def _check_prune(folder: "Folder", options: "Options") -> None:
         )
 
 
-def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") -> None:
+def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder", turn: "StackTurn | None") -> None:
     from qoder_cli.stack.applying import Made, apply_all, find_twins, given_up, prune
 
     pruned: list[Made] = []
@@ -213,11 +216,11 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") ->
     def write_all() -> None:
         leaving = "finishing the current writes; skipping the rest"
         with app.progress.waiting(so_far, leaving=leaving, share=lambda: done() / max(count, 1)):
-            if signalled := apply_all(app, planner, plan, on_done):
+            if signalled := apply_all(app, planner, plan, on_done, turn):
                 raise signalled
             find_twins(app, plan)
             if plan.doomed and all(each.error is None for each in all_made()):
-                prune(app, plan, folder.stack or "", on_pruned)
+                prune(app, plan, folder.stack or "", on_pruned, turn)
 
     signalled = None
     try:
@@ -230,7 +233,8 @@ def _apply(app: App, planner: "Planner", plan: "StackPlan", folder: "Folder") ->
         signalled = late
     except InternalError as unwritten:  # a full disk does not undo a write
         raise last_words(unwritten, _so_far(all_made()), unwritten.message) from None
-    _conclude(all_made(), signalled)
+    is_cut = any(each.action == "not_attempted" for each in all_made()) or len(pruned) < len(plan.doomed)
+    _conclude(all_made(), signalled, turn.loss if turn is not None and is_cut else None)
 
 
 def _print(app: App, made: "Sequence[Made]") -> None:
@@ -243,13 +247,13 @@ def _print(app: App, made: "Sequence[Made]") -> None:
     app.output.records([each.row() for each in shown], data=[each.as_json() for each in shown], id="id", first=_FIRST)
 
 
-def _conclude(made: "Sequence[Made]", signalled: Signalled | None) -> None:
+def _conclude(made: "Sequence[Made]", signalled: Signalled | None, lost: QoderError | None) -> None:
     if signalled is not None:
         stopped, hint, message = signalled.in_words("stopped by a signal"), "apply again to finish", None
         if unknown := sum(each.action == "unknown" for each in made):
             message = f"unknown: {unknown}"
         raise last_words(stopped, stopped.message, _so_far(made), message, is_unknown=unknown > 0, hint=hint)
-    error = deciding_error(made)
+    error = deciding_error(made) or lost
     if error is not None:
         raise last_words(error, _so_far(made) if len(made) > 1 else None, error.message)
 

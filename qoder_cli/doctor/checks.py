@@ -109,9 +109,9 @@ def _whence(winner: str, places: list[str]) -> str:
     return f"{source} (overrides {' and '.join(others)})" if others else source
 
 
-def shared_keys(app: App, settings: Settings, *, probe: bool) -> Finding:
-    """Check the store of keys that machines share; with `probe`, that it refuses what it must refuse."""
-    from qoder_cli.keys.opening import shared_store
+def shared_keys(app: App, settings: Settings, *, probe: bool) -> Iterator[Finding]:
+    """Check the store of keys that machines share; with `probe`, that it refuses what it must refuse, agents too."""
+    from qoder_cli.keys.opening import is_memory_store, shared_store
     from qoder_cli.keys.record import name_of
     from qoder_cli.keys.selftest import check
 
@@ -119,11 +119,23 @@ def shared_keys(app: App, settings: Settings, *, probe: bool) -> Finding:
         keys = shared_store(app)
         if probe:
             check(keys)
-            return Finding("keys", f"{keys.shown}, shared by machines; it refuses what it must")
+            yield Finding("keys", f"{keys.shown}, shared by machines; it refuses what it must")
+            if is_memory_store(keys.shown):
+                yield from _writers(app, keys.shown)
+            return
         keys.read(name_of(settings.host, settings.workspace_id, ""))
     except (UsageError, ApiError) as error:
-        return broken("keys", error)
-    return Finding("keys", f"{keys.shown}, shared by machines (to test it: qoder doctor --probe)")
+        yield broken("keys", error)
+        return
+    yield Finding("keys", f"{keys.shown}, shared by machines (to test it: qoder doctor --probe)")
+
+
+def _writers(app: App, store_id: str) -> Iterator[Finding]:
+    """Find the agents that can write to a store of keys."""
+    from qoder_cli.keys.writers import said_of_writers
+
+    if said := said_of_writers(app.client, store_id):
+        yield warning("keys_writers", said, fix="attach it to none of them; who can write to it can free keys")
 
 
 def memory(app: App, settings: Settings | None) -> Iterator[Finding]:

@@ -22,10 +22,11 @@ class Closed(Exception):
 
 
 class Pace:
-    """Spaces requests evenly: each takes its turn before it is sent. Once closed, nobody gets one."""
+    """Spaces requests evenly: each takes its turn before it is sent. Once closed, or `is_over`, nobody gets one."""
 
-    def __init__(self, clock: Clock, *, per_second: float) -> None:
+    def __init__(self, clock: Clock, *, per_second: float, is_over: Callable[[], bool] = lambda: False) -> None:
         self._clock = clock
+        self._is_over = is_over
         self._spacing = _TIGHTER / per_second
         self._next = clock.monotonic()
         self.is_closed = False
@@ -37,7 +38,7 @@ class Pace:
         with self._queue:
             while True:
                 with self._lock:
-                    if self.is_closed:
+                    if self.is_closed or self._is_over():
                         raise Closed
                     now = self._clock.monotonic()
                     if now >= self._next:

@@ -124,7 +124,7 @@ class Recovery(NamedTuple, Generic[T]):
 class Journal(NamedTuple):
     """What is written down of each attempt: by default nothing."""
 
-    begin: Callable[[], None] = lambda: None  # it is about to be sent
+    begin: Callable[[], None] = lambda: None  # it is about to be sent. Raises ApiError if it must not be any more
     did_nothing: Callable[[], None] = lambda: None
     acted: Callable[[Any], None] = lambda value: None  # its response showed this
 
@@ -173,7 +173,7 @@ class Write(Generic[T]):
             while True:
                 pending = self._next_request()
                 self._take_turn()
-                self.journal.begin()
+                self._begin()
                 self._heed_signal()
                 try:
                     return self._shown(answer_to(pending.start()))
@@ -250,6 +250,13 @@ class Write(Generic[T]):
         self._is_sending = True
         if self not in self.client.writes[-1:]:
             self.client.writes.append(self)
+
+    def _begin(self) -> None:
+        try:
+            self.journal.begin()
+        except ApiError as error:
+            self._is_sending = False
+            self._give_up(error)
 
     def _note_nothing(self) -> None:
         self.journal.did_nothing()

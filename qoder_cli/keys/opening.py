@@ -44,6 +44,11 @@ def checked(name: str, *, source: str) -> str:
     raise UsageError(f"{source} {why}; nothing was sent", hint=hint)
 
 
+def is_memory_store(name: str) -> bool:
+    """Return whether a store is named by the id of a memory store."""
+    return re.fullmatch(_MEMORY_STORE, name) is not None
+
+
 def shared_store(app: App) -> KeyStore:
     """Return the store that the settings name, one for all threads. Raises UsageError, AuthError."""
     with _opening:
@@ -55,24 +60,36 @@ def shared_store(app: App) -> KeyStore:
 
 def opened(app: App, name: str) -> KeyStore:
     """Return the store of this name. Raises UsageError without psycopg, AuthError."""
-    if re.fullmatch(_MEMORY_STORE, name):
+    if is_memory_store(name):
         from qoder_cli.keys.memstore import MemoryKeys
 
         return MemoryKeys(app.client, name)
     from qoder_cli.keys.postgres import PostgresKeys, passwords
 
-    app.keep_secrets(name, *passwords(name))
+    if secrets := passwords(name):
+        app.keep_secrets(name, *secrets)
     return PostgresKeys(name, read_only=app.settings.read_only)
 
 
 def check_shared(app: App, *, is_required: bool) -> None:
-    """Raise UsageError unless the store that the settings name is one, or none is named and none is required."""
+    """Raise UsageError unless the store that the settings name can be opened, or none is named and none is required.
+
+    Raises AuthError.
+    """
     if app.settings.keys is None and is_required:
         raise UsageError(
             f"--keys required: neither {KEYS_VARIABLE} nor the profile names a store of keys; nothing was sent",
             hint="to make one: qoder key init; more: qoder help many-machines",
         )
-    named(app.settings.keys)
+    if app.settings.keys is not None:
+        shared_store(app)  # here, so that no thread is the first to find that it cannot be
+
+
+def has_secret(name: str) -> bool:
+    """Return whether the name of a store holds a password, or may."""
+    from qoder_cli.keys.postgres import passwords
+
+    return "://" in name and bool(passwords(name))
 
 
 def shown(value: str) -> str:

@@ -18,6 +18,9 @@ from qoder_cli.keys.record import KeyRecord, StoredKey
 
 STALE_CLAIM = 10.0  # seconds of our own that a claim is unchanged until it is taken over
 ABANDONED = 180.0  # the same of one that is sending
+SEND_WITHIN = 100.0  # seconds after the store was asked that what it permits may be sent: far below ABANDONED
+LOOKS = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two looks at what another has, then the last
+RETRIES = (0.5, 1.0, 2.0, 4.0)  # seconds before a write is tried again, then the last
 MOST_TRIES = 12  # writes that were refused or lost before a command gives up; it has sent nothing then
 _LAST_TRIES = 3  # the same once the trigger was sent
 
@@ -117,14 +120,18 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             tries += 1
             continue
         there = found.record
+        if there.state == "free":
+            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
+            tries += 1
+            continue
         if there.deployment != mine.deployment:
             return Verdict("other", found)
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
                 return Verdict("answered", found)
-            found = (yield Move(found, mine)) or (yield Read())
+            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
-            found = (yield Move(found, mine._replace(state="sending"))) or (yield Read())
+            found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
             return (yield from _trigger(found))
         elif there.state == "claimed":
@@ -132,7 +139,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != found:
                 found = seen
                 continue
-            found = (yield Move(found, mine)) or (yield Read())
+            found = (yield Move(found, mine._replace(before=there.before))) or (yield Read())
         else:
             seen = yield Watch(found, ABANDONED)
             if seen != found:
@@ -182,8 +189,9 @@ def _note(found: StoredKey, run: Started) -> Steps:
 
 def _free(found: StoredKey) -> Steps:
     """Free the key of a trigger that certainly started nothing."""
+    freed = found.record.freed
     for _ in range(_LAST_TRIES):
-        if (yield Free(found)):
+        if (yield Free(found) if freed is None else Move(found, freed)):
             return Verdict("triggered")
         read = yield Read()
         if read == UNREAD:
@@ -202,7 +210,7 @@ def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> 
     for other in others:
         if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
             continue
-        if other.run == run:
+        if run in (other.run, *other.before):
             return f"run {run} is that of the key {other.key!r}"
         if other.state == "sending":
             return f"run {run} may be it, or may be that of the key {other.key!r}"

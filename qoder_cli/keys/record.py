@@ -14,7 +14,7 @@ from qoder_cli.base.errors import QoderError, Unavailable
 from qoder_cli.base.model import mapping, text
 
 FOLDER = "keys/"
-State = Literal["claimed", "sending", "started"]
+State = Literal["claimed", "sending", "started", "free", "applying"]
 
 
 class Lost(Exception):
@@ -29,23 +29,38 @@ class KeyRecord(NamedTuple):
     """What is kept of a key.
 
     claimed: nothing was sent yet. sending: its owner, and nobody else, may start a run. started: `run` is the answer.
+    free: as if nothing were kept, but for its runs, which no other key may adopt.
+    applying: no key of a run, but the turn of a stack: its owner, and nobody else, may apply it.
     """
 
     state: State
     owner: str  # a uuid made for the command that wrote it
     key: str
-    deployment: str
+    deployment: str  # empty for the turn of a stack
     host: str
     workspace: str | None = None
     run: str | None = None
     adopted: bool = False  # no response named the run, the run list showed it
     sent: float | None = None  # when it became `sending`, in unix seconds of the service's clock
-    at: str = ""  # when it was written, by its writer's clock: for people only
+    at: str = ""  # when it was written, a turn when it began, by its writer's clock: for people only
+    before: tuple[str, ...] = ()  # earlier runs of the key, which failed, or for which it was freed; oldest first
+    machine: str = ""  # who has the turn: for people only
+    beat: int = 0  # how often the owner of a turn was heard of
 
     @property
     def name(self) -> str:
         """What the key is called in a store: the same on every machine."""
         return name_of(self.host, self.workspace, self.key)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """All runs that are certainly of this key."""
+        return self.before if self.run is None or self.adopted else (*self.before, self.run)
+
+    @property
+    def freed(self) -> "KeyRecord | None":
+        """What is kept of the key once it is free; None for nothing."""
+        return self._replace(state="free") if self.run is not None or self.before else None
 
     @property
     def content(self) -> str:
@@ -59,18 +74,27 @@ class KeyRecord(NamedTuple):
             raw = mapping(jsontext.parse(str(content)))
         except ValueError:
             return None
-        texts = [text(raw.get(name)) for name in ("owner", "key", "deployment", "host")]
-        state, sent, run = raw.get("state"), raw.get("sent"), text(raw.get("run"))
+        texts = [text(raw.get(name)) for name in ("owner", "key", "host")]
+        state, sent, run, deployment = raw.get("state"), raw.get("sent"), text(raw.get("run")), raw.get("deployment")
         if state not in get_args(State) or None in texts or (state == "started" and run is None):
+            return None
+        if (text(deployment) is None) != (state == "applying"):
             return None
         moment = None
         with suppress(ValueError):
             moment = float(str(sent))
         if moment is not None and not math.isfinite(moment):
             moment = None
-        owner, key, deployment, host = map(str, texts)
-        more = text(raw.get("workspace")), run, raw.get("adopted") is not False, moment, str(raw.get("at") or "")
-        return cls(cast(State, state), owner, key, deployment, host, *more)
+        owner, key, host = map(str, texts)
+        more = text(raw.get("workspace")), run, raw.get("adopted") is not False, moment
+        known = cls(cast(State, state), owner, key, str(deployment or ""), host, *more)
+        beat, before = str(raw.get("beat")), raw.get("before")
+        return known._replace(
+            at=str(raw.get("at") or ""),
+            machine=str(raw.get("machine") or ""),
+            before=tuple(map(str, before)) if isinstance(before, list) else (),
+            beat=int(beat) if beat.isdecimal() else 0,
+        )
 
 
 class StoredKey(NamedTuple):

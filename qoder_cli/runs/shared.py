@@ -7,23 +7,39 @@ from itertools import chain, repeat
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Exit, OutcomeUnknown, QoderError, Signalled, Unavailable, UsageError
+from qoder_cli.base.errors import (
+    ApiError,
+    Exit,
+    NoResponse,
+    OutcomeUnknown,
+    QoderError,
+    Signalled,
+    Unavailable,
+    UsageError,
+)
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, verdict
-from qoder_cli.base.times import span, utc_text
-from qoder_cli.http.answers import Pending
+from qoder_cli.base.times import Moment, span, utc_text
+from qoder_cli.http.answers import Answer
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import protocol
-from qoder_cli.keys.protocol import NOTHING, UNKNOWN, UNREAD, Started, Step, Verdict, start_once
+from qoder_cli.keys.protocol import (
+    LOOKS,
+    NOTHING,
+    RETRIES,
+    SEND_WITHIN,
+    UNKNOWN,
+    UNREAD,
+    Started,
+    Step,
+    Verdict,
+    start_once,
+)
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
 from qoder_cli.local.store import Attempt, Entry
 from qoder_cli.runs.lost import dated, look_for_run, others_in
 from qoder_cli.runs.trigger import Order, Trigger
-
-SEND_WITHIN = 100.0  # seconds after the store was asked that a trigger may be sent: far below ABANDONED
-_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two looks at another's claim, then the last
-_RETRIES = (0.5, 1.0, 2.0, 4.0)  # seconds before a claim is tried again, then the last
 
 
 class SharedTrigger(Trigger):
@@ -38,10 +54,11 @@ class SharedTrigger(Trigger):
         )
         super().__init__(app, order, pace=pace, others=others_in(keys, self._claim))
         self._refused = 0  # writes that the store did not do, or that were lost
-        self._sending_since: tuple[float, float] | None = None  # by both clocks
+        self._sending_since: Moment | None = None
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
+        self._before: tuple[str, ...] = ()  # earlier runs under the key
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
@@ -63,14 +80,22 @@ class SharedTrigger(Trigger):
                 raise
             if self._unused_claim is not None:
                 with suppress(QoderError, Lost):
-                    self._keys.free(self._unused_claim)
+                    self._let_go(self._unused_claim)
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
 
+    def _let_go(self, claim: StoredKey) -> None:
+        freed = claim.record.freed
+        if freed is None:
+            self._keys.free(claim)
+        else:
+            self._keys.move(claim, freed)
+
     def _do(self, step: Step) -> Any:
         match step:
-            case protocol.SendTrigger():
+            case protocol.SendTrigger(found):
+                self._before = found.record.before
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -93,13 +118,14 @@ class SharedTrigger(Trigger):
         if isinstance(step, protocol.Read):
             return self._keys.read(self._claim.name)
         if self._refused:
-            self._app.client.clock.sleep(_RETRIES[min(self._refused, len(_RETRIES)) - 1])
+            self._app.client.clock.sleep(RETRIES[min(self._refused, len(RETRIES)) - 1])
         done: StoredKey | bool | None = None
         with suppress(Lost):
             match step:
                 case protocol.Take(record):
-                    self._sending_since = None
                     done = self._unused_claim = self._keys.take(self._stamped(record))
+                    if done:  # until now an earlier try to send could still be done, however late
+                        self._sending_since = None
                 case protocol.Move(found, record):
                     done = self._move(found, record)
                 case protocol.Free(found):
@@ -119,15 +145,16 @@ class SharedTrigger(Trigger):
                 )
             clock, ahead = self._app.client.clock, self._server_ahead()
             if self._sending_since is None:  # the first try may have been done, though it seemed refused or lost
-                self._sending_since = clock.monotonic(), clock.now()
+                self._sending_since = Moment.now(clock)
             if ahead is not None:  # without it nobody can ever adopt its run
                 record = record._replace(sent=clock.now() + ahead)
-        else:
-            self._sending_since = None
         moved = self._keys.move(found, self._stamped(record))
         if record.state == "claimed":
             self._unused_claim = moved
-            if moved is not None and found.record.state == "started":  # its run failed: this machine forgets it, too
+            if moved is not None:
+                self._sending_since = None
+            # Its run failed, or it was freed on some machine: this one forgets it, too.
+            if moved is not None and found.record.state in ("started", "free"):
                 self._app.store.free_key(self._key, host=self._claim.host)
         return moved
 
@@ -142,7 +169,7 @@ class SharedTrigger(Trigger):
         self._app.client.progress.note(
             f"another command {what} the key {self._key!r}; waiting for it, up to {span(seconds)}"
         )
-        for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
+        for pause in chain(LOOKS, repeat(LOOKS[-1])):
             left = began + seconds - clock.monotonic()
             if left <= 0:
                 break
@@ -154,15 +181,26 @@ class SharedTrigger(Trigger):
                 return now
         return found
 
-    def _request(self) -> Pending:
-        """Return the next attempt, as long as nobody can take it for abandoned. Raises Unavailable."""
-        clock = self._app.client.clock
+    @property
+    def _sent_key(self) -> str:
+        """The key that the server gets: another one after an earlier run under ours, or it may answer with that."""
+        if not self._before:
+            return self._key
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._before[-1]}"))
+
+    def _read(self, answer: Answer) -> Run:
+        run = super()._read(answer)
+        if run.id in self._before:
+            raise NoResponse(f"the response is an earlier run under the key ({run.id})")
+        return run
+
+    def _begin(self) -> None:
+        """Note an attempt whose turn has come, as long as nobody can hold it for abandoned. Raises Unavailable."""
         assert self._sending_since is not None
-        monotonic, wall = self._sending_since
-        if max(clock.monotonic() - monotonic, clock.now() - wall) > SEND_WITHIN:
+        if self._sending_since.age(self._app.client.clock) > SEND_WITHIN:
             why = f"it took too long to start a run under the key {self._key!r}; nothing was started"
             raise Unavailable(why, hint="try again")
-        return super()._request()
+        super()._begin()
 
     def _send(self) -> Any:
         self._triggered = True
@@ -235,10 +273,10 @@ class SharedTrigger(Trigger):
             return self.write.result.value
         if ended.how == "other":
             assert found is not None
-            raise UsageError(
-                f"the key {self._key!r} belongs to deployment {found.record.deployment}",
-                hint="use another key for another deployment",
-            )
+            whose = f"deployment {found.record.deployment}"
+            if found.record.state == "applying":
+                whose = f"an apply of {found.record.machine}"
+            raise UsageError(f"the key {self._key!r} belongs to {whose}", hint="use another key for another deployment")
         if ended.how == "answered":
             assert found is not None
             return self._reread(self._entry_of(found.record))

@@ -109,10 +109,15 @@ class Trigger:
 
     # The write.
 
+    @property
+    def _sent_key(self) -> str:
+        """The key that the server gets."""
+        return self._key
+
     def _request(self) -> Pending:
         client, path = self._app.client, f"/deployments/{segment(self._order.deployment_id)}/run"
         timeout = client.settings.request_timeout or TRIGGER_TIMEOUT
-        return client.prepare("POST", path, headers={"idempotency-key": self._key}, timeout=timeout)
+        return client.prepare("POST", path, headers={"idempotency-key": self._sent_key}, timeout=timeout)
 
     def _read(self, answer: Answer) -> Run:
         """Return the run in a response. Raises ApiError, and OutcomeUnknown for another deployment's run."""

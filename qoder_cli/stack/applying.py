@@ -34,6 +34,7 @@ from qoder_cli.stack.lists import ServerLists
 from qoder_cli.stack.plan import Planner
 from qoder_cli.stack.pruning import name_in_stack, used_elsewhere
 from qoder_cli.stack.things import CREDENTIAL, ENTRY, Declaration, key_of
+from qoder_cli.stack.turns import StackTurn
 
 Raw = dict[str, Any]
 
@@ -77,10 +78,17 @@ def as_planned(item: Item) -> Made:
     return Made.of(item.thing, without_writing(item.step))
 
 
-def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[Item, Made], None]) -> Signalled | None:
+def apply_all(
+    app: App,
+    planner: Planner,
+    plan: StackPlan,
+    on_done: Callable[[Item, Made], None],
+    turn: StackTurn | None = None,
+) -> Signalled | None:
     """Write the items of a plan, in the order of what they need. Return the signal that ended this, if any.
 
-    `on_done` gets each item and its result, in this thread. What needs a thing that failed is not attempted.
+    `on_done` gets each item and its result, in this thread. What needs a thing that failed is not attempted; nothing is
+    once the turn is over.
     """
     items = plan.items
     number_of = {item: number for number, item in enumerate(items)}
@@ -96,10 +104,16 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
         except Closed:
             return given_up(items[number])
 
+    def beat() -> None:
+        app.progress.beat()
+        if turn is not None:
+            turn.renew()
+
     def on_result(number: int, applied: Applied) -> None:
         item = items[number]
         if item.result is None:
             settle(item, applied)
+        beat()  # before the next are begun: the turn may have grown old meanwhile
         pool.give(number_of[each] for each in ready if each.result is None)
         ready.clear()
 
@@ -121,11 +135,12 @@ def apply_all(app: App, planner: Planner, plan: StackPlan, on_done: Callable[[It
 
     ready: list[Item] = []
     inbox = SimpleQueue[Any]()
-    pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
+    pace = Pace(app.clock, per_second=WRITES_PER_SECOND, is_over=lambda: turn is not None and turn.is_over)
     pool = Pool(work, on_result, at_a_time=AT_A_TIME, inbox=inbox, clock=app.clock)
     try:
+        beat()  # planning may have taken long
         pool.give(number_of[item] for item in items if not waits[item])
-        pool.hear(app.progress.beat)
+        pool.hear(beat)
     except Signalled as signalled:
         pace.close()
         pool.stop(LAST_WORDS, lambda number: given_up(items[number]))
@@ -284,10 +299,13 @@ def _rows_of(app: App, noun: Noun) -> list[Raw]:
 # What no file declares any more.
 
 
-def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]) -> None:
+def prune(
+    app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None], turn: StackTurn | None = None
+) -> None:
     """Archive, or delete where that is all there is, what the stack has and no file declares.
 
-    What somebody has begun to use since the plan was made stays. Raises Signalled, once `on_done` has heard of all.
+    What somebody has begun to use since the plan was made stays; so does all once the turn is over. Raises Signalled,
+    once `on_done` has heard of all.
     """
     server = ServerLists(app)
     try:
@@ -300,6 +318,10 @@ def prune(app: App, plan: StackPlan, stack: str, on_done: Callable[[Made], None]
     going = {str(each.raw["id"]) for each in plan.doomed}
     used = used_elsewhere(rows, going)
     for number, each in enumerate(plan.doomed):
+        if turn is not None:
+            turn.renew()
+            if turn.is_over:
+                return
         id = str(each.raw["id"])
         if user := used.get(id):
             app.progress.warn(f"{each.label} is kept: {user} uses it")

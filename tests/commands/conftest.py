@@ -14,6 +14,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Server
 from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
+from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
 from tests.support.team import Team
 from tests.support.things import Things
 
@@ -94,6 +95,31 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         return asked
 
     return answering
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    if (missing := lacks_postgres()) is not None:
+        pytest.skip(f"{missing} is not installed")
+    pytest.importorskip("psycopg")
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory store", "PostgreSQL"])
+def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
+    """Machines with an empty store of each kind."""
+    if request.param == "memory store":
+        return Machines(tmp_path, MEMORY_STORE)
+    url = request.getfixturevalue("database")
+    made = Machines(tmp_path, url)
+    ran = made.machine("admin")("key", "init", "--store", url)
+    assert ran.code == 0, ran.err
+    keys = made.store()
+    for row in keys.entries():
+        keys.free(row)
+    keys.close()
+    return made
 
 
 @pytest.fixture

@@ -1,63 +1,27 @@
 """One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
 
+import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.app import App
-from qoder_cli.base.errors import Signalled
-from qoder_cli.keys.opening import opened
-from qoder_cli.keys.protocol import ABANDONED, STALE_CLAIM
+from qoder_cli.base.errors import Signalled, Unavailable
+from qoder_cli.http.pace import Pace
+from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord, KeyStore
-from qoder_cli.output.screen import Screen
+from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.triggers import trigger_for
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import WorldTransport
-from tests.support.machines import MEMORY_STORE, Machines, lacks_postgres, postgres
+from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.things import refusal
 
-STORES = ("memory store", "PostgreSQL")
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    if (missing := lacks_postgres()) is not None:
-        pytest.skip(f"{missing} is not installed")
-    pytest.importorskip("psycopg")
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=STORES)
-def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
-    """Machines with an empty store of each kind."""
-    if request.param == "memory store":
-        return Machines(tmp_path, MEMORY_STORE)
-    url = request.getfixturevalue("database")
-    made = Machines(tmp_path, url)
-    ran = made.machine("admin")("key", "init", "--store", url)
-    assert ran.code == 0, ran.err
-    for row in (keys := store_of(made)).entries():
-        keys.free(row)
-    keys.close()
-    return made
-
-
-def store_of(machines: Machines) -> KeyStore:
-    """Return the store as a program of somebody else would open it."""
-    runner = machines.machine("other")
-    out, err = Screen(runner_bytes()), Screen(runner_bytes())
-    app = App(env=runner.env, out=out, err=err, clock=machines.clock, transport=runner.transport)
-    return opened(app, machines.keys)
-
-
-def runner_bytes() -> Any:
-    import io
-
-    return io.BytesIO()
 
 
 def claim(state: Any, **more: Any) -> KeyRecord:
@@ -66,9 +30,15 @@ def claim(state: Any, **more: Any) -> KeyRecord:
 
 
 def leave(machines: Machines, state: Any, **more: Any) -> None:
-    keys = store_of(machines)
+    keys = machines.store()
     assert keys.take(claim(state, **more)) is not None
     keys.close()
+
+
+def store_with(machines: Machines, record: KeyRecord) -> KeyStore:
+    keys = machines.store()
+    assert keys.take(record) is not None
+    return keys
 
 
 def seen(ran: Ran) -> tuple[int, str | None]:
@@ -83,8 +53,19 @@ def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machi
     listed = machines.machine("c")("key", "get", "night-1", "--json").json
     assert {**listed, "since": None} == {
         "key": "night-1", "state": "started", "deployment": "dep_demo",
-        "run": machines.runs[0], "adopted": False, "since": None,
+        "run": machines.runs[0], "adopted": False, "since": None, "machine": None,
     }  # fmt: skip
+
+
+def test_deploy_run_asks_the_api_a_few_times_more_with_a_shared_store(machines: Machines) -> None:
+    store = "/memory_stores/memstore_keys"
+    costs = ["GET /deployments/dep_demo", "POST /deployments/dep_demo/run"]
+    if machines.keys == MEMORY_STORE:
+        memory = f"POST {store}/memories/MEMORY"
+        costs = [f"GET {store}", f"POST {store}/memories", memory, costs[1], memory]
+    machines.sent.clear()
+    assert machines.machine("a")(*NIGHT).code == 0
+    assert [re.sub("mem_[a-z0-9]+", "MEMORY", each) for each in machines.sent] == costs
 
 
 def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machines) -> None:
@@ -119,7 +100,7 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
     leave(machines, "sending", sent=machines.clock.time)
-    rival = store_of(machines)
+    rival = machines.store()
     assert rival.take(claim("sending")._replace(key="night-2")) is not None
     rival.close()
     machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
@@ -129,7 +110,7 @@ def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_dou
 
 
 def test_run_wait_last_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:
-    rival = store_of(machines)
+    rival = machines.store()
     assert rival.take(claim("sending")._replace(key="night-2")) is not None
     rival.close()
     runner = machines.machine("a", "trigger:drop-after")
@@ -195,15 +176,18 @@ def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(tmp_path: 
     assert (ran.code, ran.json["id"]) == (143, machines.runs[0])
 
 
-def with_store(machines: Machines, answer: Callable[[], httpx.Response], *faults: str) -> Qoder:
-    """Return a machine whose store answers so once a run was asked for."""
+def with_store(
+    machines: Machines, answer: Callable[[], httpx.Response], *faults: str, is_at_once: bool = False
+) -> Qoder:
+    """Return a machine whose store answers so, once a run was asked for or at once."""
     runner = machines.machine("a", *faults)
     transport = runner.transport
     assert isinstance(transport, WorldTransport)
     note = transport.lie
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        return answer() if machines.triggers and "/memories" in request.url.path else note(request, truth)
+        is_bad = (machines.triggers or is_at_once) and "/memories" in request.url.path
+        return answer() if is_bad else note(request, truth)
 
     transport.lie = lie
     return runner
@@ -256,6 +240,43 @@ def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_
     assert machines.triggers == 3
 
 
+def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server(machines: Machines) -> None:
+    machines.world.honour_key = True  # it answers with the run that a key has started before
+    failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
+    assert machines.machine("a")(*failing).code == 0
+    machines.clock.time += 3600
+    until = (*failing, "--key-until", "completed")
+    assert machines.machine("b", "trigger:422")(*until).code == 6
+    ran = machines.machine("c")(*until)
+    assert (seen(ran), len(machines.runs)) == ((0, machines.runs[-1]), 2)
+
+
+def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(
+    machines: Machines,
+) -> None:
+    machines.world.honour_key = True
+    assert machines.machine("a")(*NIGHT).code == 0
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    freed = [machines.machine("b")(*line.split()) for line in ("key list -q", "key get night-1")]
+    assert [(ran.code, ran.out) for ran in freed] == [(0, ""), (5, "")]
+    rival = store_with(machines, claim("sending", sent=machines.clock.time)._replace(key="night-2"))
+    assert machines.machine("c")(*NIGHT[:4], "night-2").code == 9  # the run that is listed was night-1's
+    rival.close()
+    assert machines.machine("c")("key", "free", "night-2", "--yes").code == 0
+    assert [seen(machines.machine(name)(*NIGHT)) for name in "ab"] == [(0, machines.runs[-1])] * 2
+    assert len(machines.runs) == 2
+
+
+def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines: Machines) -> None:
+    with closing(machines.app("a")) as app:
+        pace = Pace(app.clock, per_second=20)
+        pace.hold(SEND_WITHIN + 20)
+        with pytest.raises(Unavailable, match="nothing was started"):
+            trigger_for(app, Order("dep_demo", "night-1"), pace=pace).start()
+    assert machines.triggers == 0
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
 REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
     "a store that is not there": ("memstore_gone", (), 7),
     "a database that is not there": ("postgresql://ci:s3cret-word@127.0.0.1:1/ci", (), 7),
@@ -282,24 +303,125 @@ def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what:
     assert not [each for each in (ran, *others) if "s3cret-word" in each.out + each.err]
 
 
-def test_deploy_run_sends_nothing_with_an_archived_store(tmp_path: Path) -> None:
+BAD_STORES: dict[str, tuple[str, int, str]] = {
+    # What answers for the memory store, or what is done to it: the exit code, and what is said.
+    "archived": ("memory archive memstore_keys --yes", 7, "the store of keys memstore_keys is archived"),
+    "deleted": ("memory delete memstore_keys --yes", 7, "it was deleted, or is another account's"),
+    "not one of keys": ("memory update memstore_keys --name notes", 2, "is the memory store 'notes', not one of keys"),
+    "full": ("413", 7, "the store of keys memstore_keys cannot be used: HTTP 413"),
+    "full of keys": ("422", 7, "the store of keys memstore_keys cannot be used: HTTP 422"),
+    "too many requests": ("429", 7, "the store of keys memstore_keys cannot be used: HTTP 429"),
+    "read-only": ("403", 4, "the store of keys memstore_keys may not be written: HTTP 403"),
+    "no token": ("401", 4, "HTTP 401"),
+    "holds something else": ("holds", 7, "was not written by this version of qoder"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_STORES)
+def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_path: Path, what: str) -> None:
+    how, code, said = BAD_STORES[what]
     machines = Machines(tmp_path, MEMORY_STORE)
-    assert machines.machine("a")("memory", "archive", MEMORY_STORE, "--yes").code == 0
-    assert (machines.machine("a")(*NIGHT).code, machines.triggers) == (7, 0)
+    runner = machines.machine("a")
+    if how.isdecimal():
+        runner = with_store(machines, lambda: refusal(int(how), "refused", "Refused."), is_at_once=True)
+    elif how == "holds":
+        path = f"keys/{claim('claimed').name}"
+        world = machines.world
+        held = {"memory_store_id": MEMORY_STORE, "path": path, "content": "notes", "content_sha256": "0"}
+        world.keep("memory_stores.memories", MEMORY_STORE, at=world.now(), content_size_bytes=5, **held)
+    else:
+        assert runner(*how.split()).code == 0
+    ran = runner(*NIGHT)
+    assert (ran.code, machines.triggers) == (code, 0)
+    assert said in ran.error["message"]
+    assert code == 4 or "nothing was sent" in ran.error["message"]
+
+
+BAD_DATABASES: dict[str, tuple[str, str]] = {
+    # What an administrator does, and what is said then.
+    "read-only": ("ALTER ROLE ci SET default_transaction_read_only = on", "read-only transaction"),
+    "another's": ("REVOKE ALL ON qoder_keys FROM ci", "permission denied"),
+    "not ours": ("ALTER TABLE qoder_keys RENAME COLUMN content TO note", 'column "content"'),
+    "full": (
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'disk full' USING ERRCODE = '53100'; END $$; "
+        "CREATE TRIGGER full_disk BEFORE INSERT ON qoder_keys EXECUTE FUNCTION full_disk()",
+        "disk full",
+    ),
+    "without its table": ("DROP TABLE qoder_keys", "does not exist"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_DATABASES)
+def test_deploy_run_sends_nothing_with_a_database_that_cannot_keep_keys(
+    tmp_path: Path, database: str, what: str
+) -> None:
+    import psycopg
+
+    done, said = BAD_DATABASES[what]
+    name = f"bad_{list(BAD_DATABASES).index(what)}"
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    url = database.removesuffix("postgres") + name
+    machines = Machines(tmp_path, url.replace("qoder@", "ci@"))
+    assert machines.machine("admin")("key", "init", "--store", url).code == 0
+    with psycopg.connect(url, autocommit=True) as admin:
+        role = "DROP ROLE IF EXISTS ci; CREATE ROLE ci LOGIN; GRANT ALL ON qoder_keys TO ci; "
+        admin.execute((role + done).encode())
+    ran = machines.machine("a")(*NIGHT)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("DROP OWNED BY ci")
+    assert (ran.code, machines.triggers) == (7, 0)
+    assert said in ran.error["message"]
+    assert "nothing was sent" in ran.error["message"]
 
 
 def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     machines = Machines(tmp_path, "postgresql://db.example.com/ci")
-    ran = machines.machine("a")(*NIGHT)
-    assert (ran.code, machines.sent) == (2, [])
-    assert "qoder-cli[postgres]" in ran.error["hint"]
+    for several in ((), ("dep_slow", "--wait")):
+        ran = machines.machine("a")(*NIGHT, *several)
+        assert (ran.code, machines.sent) == (2, [])
+        assert "qoder-cli[postgres]" in ran.error["hint"]
 
 
 def test_deploy_run_without_a_key_asks_no_shared_store(tmp_path: Path) -> None:
     machines = Machines(tmp_path, "memstore_gone")
     assert machines.machine("a")("deploy", "run", "dep_demo").code == 0
     assert machines.sent == ["POST /deployments/dep_demo/run"]
+
+
+INIT = {"?": "QODER_KEYS", "": "QODER_KEYS={url}"}
+
+
+@pytest.mark.parametrize("option", INIT)
+def test_key_init_prints_what_to_set_and_no_password(tmp_path: Path, database: str, option: str) -> None:
+    url = database + (option and "?application_name=s3cret-word")
+    ran = Machines(tmp_path, "").machine("a")("key", "init", "--store", url, "--json")
+    assert (ran.code, ran.json["variable"]) == (0, INIT[option].format(url=url))
+    assert ("to the URL that --store was given" in ran.err, "s3cret-word" in ran.out + ran.err) == (True, False)
+
+
+ATTACHED: dict[str, tuple[dict[str, str], int]] = {
+    # What a deployment and a session attach: how many of them are named.
+    "to write": ({"memory_store_id": MEMORY_STORE, "access": "read_write"}, 2),
+    "without a word": ({"memory_store_id": MEMORY_STORE}, 2),
+    "to read": ({"memory_store_id": MEMORY_STORE, "access": "read_only"}, 0),
+    "another store": ({"memory_store_id": "memstore_other", "access": "read_write"}, 0),
+}
+
+
+@pytest.mark.parametrize("how", ATTACHED)
+def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path: Path, how: str) -> None:
+    attached, count = ATTACHED[how]
+    machines, resources = Machines(tmp_path, MEMORY_STORE), [{"type": "memory_store", **attached}]
+    machines.world.add_deployment(id="dep_keys", name="of-keys", resources=resources)
+    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_other", name="notes")
+    session = machines.world.start("dep_keys").fields["session_id"]
+    ran = machines.machine("a")("doctor", "--probe", "--json")
+    said = f"agents can write to {MEMORY_STORE}: deployment dep_keys, session {session}"
+    assert [each["found"] for each in ran.json if each["check"] == "keys_writers"] == [said] * bool(count)
+    assert (said in machines.machine("a")("key", "init", "--store", MEMORY_STORE).err) == bool(count)
 
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ def run(
     if key is not None and (keys == "required" or app.settings.keys is not None):
         from qoder_cli.keys.opening import check_shared
 
-        check_shared(app, is_required=keys == "required")
         if on_lost == "resend":
             why = "--on-lost resend cannot be used with a shared store of keys: nothing is sent twice under its keys"
             raise UsageError(why, hint="remove it")
+        check_shared(app, is_required=keys == "required")
     elif keys is not None:
         raise UsageError("--keys only works with --idempotency-key", hint="add --idempotency-key KEY")
     if key_until == "completed" and (key is None or app.settings.keys is None):

@@ -1,0 +1,45 @@
+"""Which agents can write to a memory store: such an agent can free keys, or make some up."""
+
+from collections.abc import Iterator
+
+from qoder_cli.base.errors import ApiError
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.tokens import few
+from qoder_cli.http.client import Client
+
+_SHOWN = 5  # of them in a message
+_MOST_SESSIONS = 100  # those of one page: sessions that attach it are all alike
+
+
+def writers(client: Client, store_id: str) -> list[str]:
+    """Return the deployments and sessions that attach a memory store so that they can write to it. Raises ApiError.
+
+    What is not said to be read_only may be written (help/pages/api.md#resources). The filter of sessions is not relied
+    on: each row is looked at.
+    """
+    sessions = client.get("/sessions", {"limit": _MOST_SESSIONS, "memory_store_id": store_id})
+    pages = client.pages("/deployments", {"limit": 100})
+    return [
+        *(f"deployment {id}" for page in pages for id in _attaching(page, store_id)),
+        *(f"session {id}" for id in _attaching(mapping(sessions), store_id)),
+    ]
+
+
+def said_of_writers(client: Client, store_id: str) -> str | None:
+    """Return in words which agents can write to a memory store, or that this is not known; None if none can."""
+    try:
+        found = writers(client, store_id)
+    except ApiError as unread:
+        return f"unknown whether agents can write to {store_id}: {unread.message}"
+    return f"agents can write to {store_id}: {few(found, _SHOWN)}" if found else None
+
+
+def _attaching(page: dict[str, object], store_id: str) -> Iterator[str]:
+    rows = page.get("data")
+    for row in rows if isinstance(rows, list) else ():
+        resources = mapping(row).get("resources")
+        for each in resources if isinstance(resources, list) else ():
+            used = mapping(each)
+            if used.get("memory_store_id") == store_id and used.get("access") != "read_only":
+                yield text(mapping(row).get("id")) or "without an id"
+                break
