@@ -20,6 +20,7 @@ NOUNS = {
     "export": ("Write what is on the server as files for apply", "qoder_cli.commands.export:export"),
     "init": ("Start a folder for apply, with an example and CI", "qoder_cli.commands.init:init"),
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
+    "report": ("Tell what needs you, did not happen, failed", "qoder_cli.commands.report:report"),
     "key": ("Idempotency keys: those used, here or on all machines", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
     "config": ("Read and edit the config file", "qoder_cli.commands.config"),
