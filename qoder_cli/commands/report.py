@@ -25,9 +25,9 @@ def report(
     """Tell on one page what needs you, what did not happen, what failed.
 
     Also runs that completed but left no message, tool call or file; what ran,
-    how long and for how many credits, beside as long a time before; and what
-    comes next. A fire of a schedule is missed if no run came of it within 15
-    minutes. Where a deployment was changed, paused or archived meanwhile, or a
+    how long and for how many credits, with the runs of the time before; and
+    the next fires. A fire of a schedule is missed if no run came of it within 15
+    minutes. Where a deployment was changed, paused or archived since, or a
     list could not be read whole, it says that it cannot tell.
     The page is plain text, also in a pipe; -o markdown is for a comment, -q
     prints ids, of runs where there is one. JSON is one object. --new prints
@@ -64,7 +64,7 @@ def report(
         return
     if shown.is_urgent:
         urgent = sum(len(shown.of(section)) for section in ("needs_you", "did_not_happen", "failed"))
-        raise NotYet(f"the report has {urgent} things that need attention", hint="they are on the page")
+        raise NotYet(f"the report has {urgent} things that need attention", hint="see the page")
     if error := first_by_rank(problem.error for problem in night.problems if problem.error):
         raise error
 

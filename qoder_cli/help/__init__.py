@@ -34,7 +34,7 @@ NOUNS = {
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
 # Left out there: an error, a page or the README names it where it is needed.
-RARE = ("key", "schema", "diff", "export", "init", "completion")
+RARE = ("key", "config", "schema", "diff", "export", "init", "completion")
 ALIKE = tuple(_OF_THE_API)[3:]
 
 
@@ -51,6 +51,7 @@ def contents() -> dict[str, str]:
         **listed,
         ALIKE[0]: f"Agents; likewise {alike}",
         "apply": "Apply a folder of files; also init, diff, export",
+        "auth": "Log in and out, show the token; also config",
     }
 
 

@@ -1,7 +1,7 @@
 """What a report says: each thing once, with a key by which it is known again."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice, takewhile
@@ -127,7 +127,7 @@ class _Teller:
         return sum(each.expected for each in self._fires.values())
 
     def _command(self, *words: str) -> list[str]:
-        return [self._app.program, *words, *repeated(self._app.flags)]
+        return [self._app.program, *words, *repeated(replace(self._app.flags, no_progress=False))]
 
     def _item(self, section: str, key: str, id: str | None, next: list[str] | None, **fields: Any) -> Item:
         """Return an item of a kind, which is the first word of its key."""
