@@ -1,33 +1,38 @@
 """Text for a comment or a message in GitHub's Markdown: nothing that comes from elsewhere can be markup in it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from qoder_cli.output.screen import inert
 
-# Words of letters and digits, in which no mark means anything. Whatever else it is stands in a code span, where GitHub
-# makes no link, mention or HTML of it.
-_HARMLESS = re.compile(r"[A-Za-z0-9]+(?:[ .:-][A-Za-z0-9]+)*")
+# Words in which no mark means anything. Whatever else it is stands in a code span, where GitHub makes no link, mention
+# or HTML of it.
+_PLAIN = re.compile(r"(?!\d+\. )(?!.*www\.)[A-Za-z0-9][A-Za-z0-9 .,%:-]*", re.ASCII | re.IGNORECASE)
 
 
-def cell(text: str) -> str:
-    """Return a text as it can stand in a row of a table."""
+def harmless(text: str) -> str:
+    """Return a text that names nobody, links nowhere and draws nothing."""
     shown = inert(text)
-    if not shown or (_HARMLESS.fullmatch(shown) and "www." not in shown):
-        return shown
+    return shown if not shown or _PLAIN.fullmatch(shown) else code(shown)
+
+
+def code(text: str) -> str:
+    """Return a text as a span of code, whatever is in it."""
+    shown = inert(text)
     ticks = "`" * (_longest_ticks(shown) + 1)
-    room = " " if {shown[0], shown[-1]} & {"`", " "} else ""
-    return f"{ticks}{room}{shown}{room}{ticks}".replace("|", "\\|")  # the table comes before the code
+    room = " " if {shown[:1], shown[-1:]} & {"`", " ", ""} else ""
+    return f"{ticks}{room}{shown}{room}{ticks}"
 
 
-def row(cells: Sequence[str]) -> str:
+def row(cells: Iterable[str]) -> str:
     """Return a line of a table."""
-    return f"| {' | '.join(map(cell, cells))} |\n"
+    return f"| {' | '.join(harmless(cell).replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
-def header(names: Sequence[str]) -> str:
+def header(names: Iterable[str]) -> str:
     """Return the first two lines of a table."""
-    return row([name.replace("_", " ") for name in names]) + "|" + " --- |" * len(names) + "\n"
+    shown = [name.replace("_", " ") for name in names]
+    return row(shown) + "|" + " --- |" * len(shown) + "\n"
 
 
 def block(text: str, language: str = "") -> str:
