@@ -160,6 +160,7 @@ usage  the session's usage (e.g. total_credits), if it was read; of many runs `s
 cas_run_extras  attempt, turn_id and started_at, on older servers
 derived  the keys that were filled in: from its session, its times, or what this machine has seen
 adopted  true if the run was found in the run list after a lost response
+retry_of  the run that was started once more with this one, by `run retry` on this machine
 result  the agent's final message or null, with --result and `run result`
 files  paths of downloaded files, with `run result -O DIR`
 events  its session's events, with `run logs` of several runs

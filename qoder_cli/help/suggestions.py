@@ -134,7 +134,7 @@ DESTRUCTIVE = frozenset(
 _NO_RESULT = "--result takes no value: it prints the agent's final message; nothing was sent"
 _WITH = "pass what the tool returns as --with TEXT|@FILE|-"
 # What else is not reading: suggested for a single slip only, that nobody makes who means something else.
-CHANGING = frozenset(("apply", "chat", "create", "login", "new", "run", "token", "unpause", "update"))
+CHANGING = frozenset(("apply", "chat", "create", "login", "new", "retry", "run", "token", "unpause", "update"))
 _FURTHEST = 1  # letters that a slip adds or leaves out: `get` is no slip of `agent`
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words
 

@@ -66,13 +66,13 @@ HINTED = {
             "deploy nightly-1",
             "start nightly",
             "run trigger nightly",
-            "retry drun_1",
             "run my-report --wait",
             "run dep_1",
         )
     ],
     "run --help; to run a deployment, see: qoder deploy run --help": ["run nightly --wait"],
     "hint: for a list of commands: qoder run --help": ["run finish last", "run force-cancel last", "run create x"],
+    "the noun comes first: 'qoder run retry'": ["retry drun_1"],
     "jq FILTER": ["run list --jq .[].id", "run list --query '[].id'"],
     "use -n": ["run list -L 5", "run list --max 5"],
     "did you mean --tail?": ["run logs last -n 3", "run logs last --lines 3"],
@@ -316,7 +316,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema", "switch", "token", "init", "diff"),
+        *("ls", "stats", "schema", "switch", "token", "init", "diff", "retry"),
     }
 
 

@@ -159,7 +159,7 @@ def _look(
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
     if of is not None and window.since is not None:
-        pages = _down_to(window.since, pages)
+        pages = down_to(window.since, pages)
 
     is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
     asks = bool(statuses) or is_short  # whether to ask sessions
@@ -295,7 +295,8 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     return {**query, "status": next(iter(statuses)), name: value}
 
 
-def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+    """Yield the pages of a deployment's runs, newest first, as far as they were started since a time."""
     for page in pages:
         yield page
         last = mapping(page["data"][-1]) if page["data"] else {}
