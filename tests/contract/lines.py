@@ -40,6 +40,7 @@ BEFORE = {
     "dream cancel": "qoder dream create --from project --model auto --json",
     "run cancel": "qoder deploy run dep_ask --json",
     "run retry": "qoder deploy run dep_demo --wait --json",
+    "usage": "qoder deploy run dep_demo --wait --json",
     "deploy unpause": "qoder deploy pause nightly-report --json",
     "env work heartbeat": "qoder env work ack workers work_demo --json",
     "key get": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",

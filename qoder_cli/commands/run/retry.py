@@ -244,6 +244,6 @@ def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterat
 
     for run, differs in zip(runs, in_order(differing, runs, at_a_time=AT_A_TIME), strict=True):
         if differs is None:
-            yield f"what is different now is not known: {deployments[run.deployment_id or ''].message}"
+            yield f"unknown what is different now: {deployments[run.deployment_id or ''].message}"
         elif differs:
             yield f"different from then ({run.deployment_id}): {', '.join(differs)}"
