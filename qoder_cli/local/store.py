@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 NAME = "state.db"
 ABOUT = 60.0  # seconds; a run this much older than the attempt may still be its own
-VERSION = 3  # of the tables; kept in the file as its `user_version`
+VERSION = 4  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
@@ -95,6 +95,20 @@ CREATE TABLE IF NOT EXISTS made (
     at REAL NOT NULL,
     PRIMARY KEY (host, profile, noun, parent, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outcomes (
+    host TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    run TEXT NOT NULL,
+    session TEXT NOT NULL,
+    status TEXT NOT NULL,
+    ended TEXT NOT NULL,
+    type TEXT,
+    message TEXT,
+    worked INTEGER,
+    at REAL NOT NULL,
+    PRIMARY KEY (host, workspace, run)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outcomes_by_time ON outcomes (at);
 """
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)

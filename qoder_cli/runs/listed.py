@@ -12,6 +12,7 @@ from qoder_cli.base.outcome import Standing, fill_status, standing, waits_for_an
 from qoder_cli.base.pool import in_order
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
+from qoder_cli.local.outcomes import Outcome, Outcomes
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.views import recent_fields
 from qoder_cli.runs.observe import Observer
@@ -34,11 +35,14 @@ def pages_of_runs(client: Client, deployment_id: str, limit: int = 100) -> Itera
 class Resolver:
     """Makes runs of a list's objects, with endings only sessions know, if it `asks`.
 
-    `unread` counts the runs left as sent, because their session was not read.
+    What became of a run for certain is kept, and its session is not asked again. `unread` counts the runs left as
+    sent, because their session was not read.
     """
 
-    def __init__(self, client: Client, *, ask: bool = True) -> None:
-        self._client = client
+    def __init__(self, app: App, *, ask: bool = True) -> None:
+        self._client = app.client
+        self._kept = Outcomes(app.store, app.settings, app.client.server_now)
+        self._known: dict[str, Outcome] = {}
         self.asks = ask
         self.unread = 0
         self._failed = 0
@@ -47,9 +51,19 @@ class Resolver:
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterable[Run]:
         """Return the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
-        if self.asks and any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
-            return in_order(self._resolved, runs, at_a_time=AT_A_TIME)
-        return map(self._resolved, runs)
+        if not self.asks:
+            return map(self._resolved, runs)
+        self._known = self._kept.known(runs)
+        return self._asked([self._known[run.id].of(run) if run.raw.get("id") in self._known else run for run in runs])
+
+    def _asked(self, runs: Sequence[Run]) -> Iterator[Run]:
+        try:
+            if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
+                yield from in_order(self._resolved, runs, at_a_time=AT_A_TIME)
+            else:
+                yield from map(self._resolved, runs)
+        finally:
+            self._kept.save()
 
     def _resolved(self, run: Run) -> Run:
         if standing(run) is not Standing.ASK_SESSION:
@@ -59,7 +73,8 @@ class Resolver:
             reader = Observer(self._client, str(run.raw.get("id")), run=run)
             reader.take_session({})  # no list shows what it used
             try:
-                reader.reread(run)
+                if reader.reread(run) and reader.run:
+                    self._keep(reader.run)
                 return reader.run or run
             except ApiError as error:
                 has_failed = not (isinstance(error, NotFound) and error.enveloped)  # that one alone
@@ -68,10 +83,16 @@ class Resolver:
             self._failed += has_failed
         return run
 
+    def _keep(self, run: Run) -> None:
+        """Keep what became of a run, but for an error that may hold a secret."""
+        message = run.error_message or ""
+        if self._client.veil(message) == message:
+            self._kept.keep(run)
+
 
 def recent_runs(app: App, deployment_id: str) -> Fields:
     """Return a summary of the newest 20 runs; empty if they cannot be read."""
-    resolver = Resolver(app.client)
+    resolver = Resolver(app)
     try:
         newest = next(pages_of_runs(app.client, deployment_id, RECENT))
     except ApiError as error:

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import seed_runs
 from tests.support.one_run import CURRENT, DONE, ELAPSED, LEGACY, event, idle
+from tests.support.stored import put_in_the_way
 from tests.support.wire import api_error, page
 
 LIST = ("run", "list")
@@ -520,6 +522,54 @@ def test_run_list_asks_the_sessions_of_a_short_list_alone(qoder: Qoder, world: W
 
 def run_of_session(number: int) -> dict[str, Any]:
     return {**CURRENT, "id": f"drun_{number}", "session_id": f"sess_{number}"}
+
+
+@pytest.mark.parametrize("in_the_way", [None, "binary", "newer"])
+def test_run_list_asks_no_session_again_once_its_run_ended_for_certain(
+    qoder: Qoder, mixed: World, in_the_way: str | None
+) -> None:
+    """Without a store it asks again, and says and shows the same."""
+    if in_the_way:
+        put_in_the_way(Path(qoder.env["QODER_STATE_DIR"]), in_the_way)
+    mixed.start("dep_demo", at=mixed.now() - 30)  # has ended, but other events may still turn up on a replica
+    first = qoder(*LIST, "--all", "--resolve", "--json")
+    mixed.requests.clear()
+    assert qoder(*LIST, "--all", "--resolve", "--json").json == first.json
+    again = {seen.path.split("/")[-2] for seen in mixed.requests if seen.path.endswith("/events")}
+    young = {row["session_id"] for row in first.json[:2]}
+    if mixed.generation == "current":
+        assert again > young if in_the_way else again == young
+    else:
+        assert again <= young
+
+
+# What a row says later of a run that completed, and what then counts; its session is asked again where that says so.
+LATER: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "the same": ({}, "completed", False),
+    "another session": ({"session_id": "sess_2"}, "failed", True),
+    "a status": ({"status": "failed", "completed_at": "2026-06-14T08:54:23Z"}, "failed", False),
+    "an error": ({"error": {"type": "unknown_error", "message": "No."}}, "failed", False),
+    "still running": ({"status": "running", "session_id": None}, "running", False),
+}
+
+
+@pytest.mark.parametrize(("fields", "status", "asks"), LATER.values(), ids=LATER.keys())
+def test_run_list_believes_a_row_before_what_was_kept_of_its_run(
+    qoder: Qoder, fields: dict[str, Any], status: str, asks: bool
+) -> None:
+    qoder.wire.on(*RUNS, page(run_of_session(1)), page(run_of_session(1) | fields))
+    qoder.wire.on("GET", "/sessions/sess_1/events", page(event("status_running", 7), idle("end_turn", 9)))
+    if asks:
+        qoder.wire.on("GET", "/sessions/sess_2/events", page(event("status_running", 7), idle("cancelled", 9)))
+    assert [qoder(*LIST, "--json").json[0]["status"] for _ in range(2)] == ["completed", status]
+
+
+def test_run_list_keeps_no_error_that_holds_a_secret(qoder: Qoder) -> None:
+    said = {"type": "unknown_error", "message": "401 for Bearer abcdef0123", "retry_status": "terminal"}
+    events = page(event("status_running", 7), event("error", 8, error=said), event("status_terminated", 9))
+    qoder.wire.on(*RUNS, page(run_of_session(1)), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_1/events", events, events)
+    assert {qoder(*LIST).code for _ in range(2)} == {0}
 
 
 def test_run_list_shows_rows_in_order_whatever_session_answers_first(qoder: Qoder) -> None:

@@ -167,7 +167,7 @@ def _look(
         asks = resolve
     if app.output.format == "id" and not statuses:
         asks = False  # no status is shown and none is needed
-    resolver = Resolver(app.client, ask=asks)
+    resolver = Resolver(app, ask=asks)
     adopted = app.store.adopted(app.settings.host)
     undated = 0
 

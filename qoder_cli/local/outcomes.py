@@ -1,0 +1,126 @@
+"""Outcomes of runs that only their sessions know, kept so that no session is asked twice.
+
+What is kept is final and certain: a run completed or failed, by an ending of its session that every replica shows by
+now. It holds for the session that the run named then; where the run's own fields decide, they do.
+They are in the store, by host and workspace. What fails here is silent: then the session is asked again.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from qoder_cli.base.model import Run, filled, text
+from qoder_cli.base.outcome import Ending, Standing, apply_ending, standing
+from qoder_cli.base.times import unix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from sqlite3 import Connection
+
+    from qoder_cli.local.store import Store
+    from qoder_cli.settings.config import Settings
+
+SETTLED = 60.0  # seconds after an ending until nothing that came before it can still turn up
+MOST_KEPT = 50_000  # of all hosts, the newest
+OLDEST = 200 * 86400.0  # seconds since it was kept
+_LONGEST = 2000  # characters of an error; a run whose error has more is asked again
+_AT_ONCE = 500  # runs in a query; SQLite takes at least 999 values
+_PUT = """
+INSERT INTO outcomes VALUES (:host, :workspace, :run, :session, :status, :ended, :type, :message, :worked, :at)
+ON CONFLICT DO UPDATE SET session = excluded.session, status = excluded.status, ended = excluded.ended,
+type = excluded.type, message = excluded.message, at = excluded.at,
+worked = CASE WHEN session = excluded.session THEN coalesce(excluded.worked, worked) ELSE excluded.worked END
+"""
+_COLUMNS = ", ".join(f"CAST({name} AS TEXT)" for name in ("run", "session", "status", "ended", "type", "message"))
+
+
+class Outcome(NamedTuple):
+    """What became of a run. `worked`: it left a message, a tool call or a file; None where nobody has looked."""
+
+    session: str
+    ending: Ending
+    worked: bool | None = None
+
+    def of(self, run: Run) -> Run:
+        """Return the run with this outcome filled in, unless its own fields decide."""
+        if standing(run) is Standing.ASK_SESSION:
+            return apply_ending(run, self.ending)
+        return run
+
+
+class Outcomes:
+    """The outcomes that are kept of one host and workspace; threads may share it.
+
+    `now` tells the server's time, in unix seconds.
+    """
+
+    def __init__(self, store: "Store", settings: "Settings", now: "Callable[[], float]") -> None:
+        self._store = store
+        self._scope = {"host": settings.host, "workspace": settings.workspace_id or ""}
+        self._now = now
+        self._lock = threading.Lock()
+        self._new: list[dict[str, object]] = []
+
+    def known(self, runs: Iterable[Run]) -> dict[str, Outcome]:
+        """Return what is kept of these runs, by their ids, as far as nothing that they say contradicts it."""
+        named = {id: run for run in runs if (id := text(run.raw.get("id")))}
+        found = {}
+        for row in self._rows(list(filter(_is_writable, named))):
+            id, session, status, ended, kind, message, worked = row
+            run = named[id]
+            sure = standing(run) is Standing.ASK_SESSION or run.status == status
+            if session == run.session_id and status in ("completed", "failed") and sure:
+                error = filled({"type": kind, "message": message}) or None
+                found[id] = Outcome(session, Ending(status, ended, error), None if worked is None else bool(worked))
+        return found
+
+    def keep(self, run: Run, *, worked: bool | None = None) -> None:
+        """Keep what became of a run, its status filled in, if that is certain; it is written by `save`.
+
+        `worked`: whether it left a message, a tool call or a file, if that is known.
+        """
+        ended = unix(run.completed_at)
+        is_settled = ended is not None and self._now() - ended >= SETTLED
+        error = {"type": run.error_type, "message": run.error_message}
+        texts = [run.raw.get("id"), run.session_id, run.completed_at, *filter(None, error.values())]
+        is_kept = is_settled and run.status in ("completed", "failed") and all(map(_is_writable, texts))
+        if not is_kept:
+            return
+        about = {"run": run.id, "session": run.session_id, "status": run.status, "ended": run.completed_at, **error}
+        with self._lock:
+            self._new.append({**self._scope, **about, "worked": worked, "at": self._now()})
+
+    def save(self) -> None:
+        """Write what is to be kept into the store."""
+        with self._lock:
+            new, self._new = self._new, []
+
+        def put(connection: "Connection") -> None:
+            connection.executemany(_PUT, new)
+            newest = max(float(str(each["at"])) for each in new)
+            connection.execute("DELETE FROM outcomes WHERE at < ?", (newest - OLDEST,))
+            kept = "SELECT at FROM outcomes ORDER BY at DESC LIMIT 1 OFFSET ?"
+            connection.execute(f"DELETE FROM outcomes WHERE at < ({kept})", (MOST_KEPT,))
+
+        if new:
+            self._store.write_now(put)
+
+    def _rows(self, ids: list[str]) -> Iterable[tuple[str, str, str, str, str | None, str | None, int | None]]:
+        for first in range(0, len(ids), _AT_ONCE):
+            some = ids[first : first + _AT_ONCE]
+            query = (
+                f"SELECT {_COLUMNS}, CAST(worked AS INTEGER) FROM outcomes"
+                f" WHERE host = ? AND workspace = ? AND run IN ({', '.join('?' * len(some))})"
+            )
+            yield from self._store.read(query, [*self._scope.values(), *some], quiet=True)
+
+
+def _is_writable(value: object) -> bool:
+    """Return whether a value is text that the store takes as it is: short, without lone surrogates."""
+    if not text(value) or len(str(value)) > _LONGEST:
+        return False
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
