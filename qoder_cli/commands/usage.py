@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, UsageError
 from qoder_cli.base.jsontext import Number
-from qoder_cli.base.model import next_cursor
+from qoder_cli.base.model import Run, next_cursor
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import utc_text
 from qoder_cli.cli.options import Text, Texts, flag, option, several
@@ -16,6 +16,7 @@ from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_req
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
 from qoder_cli.help.completion import values
+from qoder_cli.local.outcomes import Outcomes
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import LARGEST_PAGE
@@ -142,10 +143,16 @@ def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, res
         if only is not None and window.since is not None:
             pages = down_to(window.since, pages)
         resolver: Resolver | None = None
+        kept = Outcomes(app.store, app.settings, app.client.server_now)
         for page in _ahead(iter(pages)):
             if resolver is None:
-                resolver = Resolver(app.client, ask=next_cursor(page) is None if resolve is None else resolve)
-            counted.add_runs(resolver.runs([row for row in page["data"] if isinstance(row, dict)]))
+                resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
+            rows = [row for row in page["data"] if isinstance(row, dict)]
+            if not resolver.asks:  # else it looks there itself
+                known = kept.known(map(Run, rows))
+                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if row.get("id") in known)
+                rows = [row for row in rows if row.get("id") not in known]
+            counted.add_runs(resolver.runs(rows))
     except (AuthError, NotFound) as error:
         if isinstance(error, AuthError) and error.http_status != 403:
             raise

@@ -222,3 +222,15 @@ def test_usage_of_a_deployment_joins_runs_and_sessions_of_either_server(qoder: Q
     assert rows == {"dep_demo": (2, 2, 0, 1.36), "dep_nostart": (1, 0, 1, 0)}
     one = qoder("usage", "--since", "1d", "--deployment", "dep_fail", "--json").json
     assert [(line["key"], line["failed"], line["credits"]) for line in one] == [("dep_fail", 1, 0.17)]
+
+
+def test_usage_asks_no_session_again_how_its_run_ended(qoder: Qoder) -> None:
+    world = World(generation="current", token=TOKEN, clock=lambda: qoder.clock.time)
+    with world.lock:
+        for _ in range(3):
+            world.start("dep_fail", origin="seed", at=world.now() - 3600)
+    qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
+    first = qoder("usage", "--since", "1d", "--json").json
+    before = len(world.requests)
+    assert qoder("usage", "--since", "1d", "--no-resolve", "--json").json == first
+    assert [seen.path.rpartition("/")[2] for seen in list(world.requests)[before:]] == ["deployment_runs", "sessions"]

@@ -180,7 +180,7 @@ def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
     of = deployment_id_of(typed, app)
     query = window.query("triggered_after", "triggered_before", slack=APART)
     assert window.since is not None
-    resolver = Resolver(app.client)
+    resolver = Resolver(app)
     failed: dict[str, Run] = {}
     undated = 0
     try:
