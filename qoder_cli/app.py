@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from qoder_cli.base.errors import InternalError, QoderError
 from qoder_cli.base.ids import noun
+from qoder_cli.base.model import text
 from qoder_cli.base.times import Clock, utc_text
 from qoder_cli.base.tokens import encoded
 from qoder_cli.output.screen import Screen, write_error
@@ -46,6 +47,7 @@ class Tracked:
     typed: "Sequence[str] | str" = "-"  # the runs or deployments: one, or several, each told of by itself
     started: "list[Run]" = field(default_factory=list)  # what was triggered
     observer: Any = None  # of the one run: a runs.observe.Observer
+    retries: dict[str, str] = field(default_factory=dict)  # runs that were started here, to those they retry
     ids: dict[int, tuple[str, str | None]] = field(default_factory=dict)  # of runs and sessions
     items: dict[int, Any] = field(default_factory=dict)  # what became of each: a runs.ending.Ended
     announce: Callable[[], None] = lambda: None  # called when ids are known: --ci reports them
@@ -192,9 +194,15 @@ class App:
         return KnownNames(self.store, self.settings)
 
     def named(self, run: "Run") -> "Run":
-        """Return a run with its deployment's name, if this machine has seen it. Nothing is requested for it."""
+        """Return a run with what this machine knows of it: its deployment's name, the run that it retries.
+
+        Nothing is requested for it.
+        """
         with suppress(ImportError, OSError):  # the program's files may be gone; the run is shown all the same
-            return replace(run, name_seen=self.known.name_of(run.deployment_id))
+            id = text(run.raw.get("id"))  # a list may hold anything
+            retries = self.store.retries(self.settings.host)
+            retry_of = self.tracked.retries.get(id or "") or retries.get(id or "")
+            return replace(run, name_seen=self.known.name_of(run.deployment_id), retry_of=retry_of)
         return run
 
     def _remember_shown(self, ids: "Sequence[str]") -> None:

@@ -213,6 +213,14 @@ def nearest(typed: str, words: Iterable[str], *, most: int = 1, alike: float = 0
     return get_close_matches(typed, words, n=most, cutoff=alike)
 
 
+RETRY = "retry-"  # before the id of a run: the key under which it is started once more
+
+
+def retry_key(run_id: str) -> str:
+    """Return the one key under which a run is started once more, whoever does it. Raises UsageError."""
+    return check_key(f"{RETRY}{run_id}")
+
+
 def check_key(key: str, secrets: Collection[str] = ()) -> str:
     """Return a valid idempotency key. Raises UsageError."""
     if any(secret in key for secret in secrets) or without_tokens(key) != key:

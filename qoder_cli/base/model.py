@@ -87,6 +87,7 @@ class Run(Resource):
 
     derived: dict[str, Any] = field(default_factory=dict)
     adopted: bool = False  # its trigger's response was lost, and it was found in the run list
+    retry_of: str | None = None  # the run that it is a retry of, as this machine knows
     name_seen: str | None = None  # its deployment's, as this machine saw it last
     asks_since: float | None = None  # when the agent began to wait for an answer, in unix seconds of the server's clock
 
@@ -215,7 +216,7 @@ class Run(Resource):
             **self.raw,
             **derived,
             **filled({"derived": list(derived)}),
-            **filled({"adopted": self.adopted}),
+            **filled({"adopted": self.adopted, "retry_of": self.retry_of}),
         }
         return {name: value for name, value in shown.items() if value is not None or name not in derived}
 

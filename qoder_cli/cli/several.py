@@ -148,18 +148,20 @@ def last_words(
     elif unknown:
         hints = [f"check the runs of those {len(unknown)} before starting them again (see their warnings)"]
     left: list[int] = []  # places to start, if any run was started
+    again: list[str] = []  # the command that starts them, if any of them can be
     if restart and any(item.run_id for item in items):
         left = [n for n, item in enumerate(items) if item.run_id is None and item.exit_code in _WORTH_REPEATING]
+        again = restart(left)
     if running and (verb == "completed" or isinstance(error, Interrupted | InternalError)):
-        if restart and left:
+        if again:
             not_started = f"{_counted(len(left), 'was', 'were')} not started"
-            command = shlex.join(restart(left))
+            command = shlex.join(again)
             if len(command) <= LONGEST_HINT:
                 not_started = f"{not_started}; to start them: {command}"
             hints.append(not_started)
         fields = {"next": app.wait_again(*running), "hint": "; ".join([*hints, "to wait for the rest"])}
-    elif restart and left and error.exit in _STARTS_NOTHING:
-        fields = {"next": restart(left), "hint": "; ".join([*hints, "to start the ones not started"])}
+    elif again and error.exit in _STARTS_NOTHING:
+        fields = {"next": again, "hint": "; ".join([*hints, "to start the ones not started"])}
     elif len(unknown) == 1 and unknown[0].error:
         fields = {"next": unknown[0].error.next, "hint": unknown[0].error.hint or hints[0]}
     elif unknown:

@@ -1,7 +1,6 @@
 """The commands that every noun has, made from its row of the table."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from enum import StrEnum
 from textwrap import fill
 from typing import Any, cast
@@ -27,7 +26,7 @@ from qoder_cli.cli.options import (
     option,
     several,
 )
-from qoder_cli.commands.run.list import ALWAYS, Window
+from qoder_cli.commands.run.list import ALWAYS, ROUNDED, Window
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.local.remembered import MOST_KEPT, remember
@@ -42,7 +41,6 @@ from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, Listing, page_siz
 
 Command = Callable[..., Any] | options.HiddenCommand | Later
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
-ROUNDED = timedelta(seconds=1)  # as servers' timestamps are
 Raw = dict[str, Any]
 
 _SINCE = option("--since", "WHEN", "Created since WHEN: an age (90m, 7d), a date or a time.")

@@ -16,7 +16,7 @@ MEANING = {
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
     Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), or "
-    "something to look at (report --exit-status)",
+    "something to look at (report --exit-status, usage --over)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -163,9 +163,23 @@ usage  the session's usage (e.g. total_credits), if it was read; of many runs `s
 cas_run_extras  attempt, turn_id and started_at, on older servers
 derived  the keys that were filled in: from its session, its times, or what this machine has seen
 adopted  true if the run was found in the run list after a lost response
+retry_of  the run that was started once more with this one, by `run retry` on this machine
 result  the agent's final message or null, with --result and `run result`
 files  paths of downloaded files, with `run result -O DIR`
 events  its session's events, with `run logs` of several runs
+
+usage:
+by, key, name  what is added up, its id or word (null for what has none), and its name if that is known
+runs  how many runs; null where runs may not be read
+completed, failed, skipped, going, unknown  how they ended; unknown where nobody can tell
+success_percent  completed runs of those that completed or failed, rounded down, or null
+p50_ms, p95_ms  how long completed runs took: half of them at most so long, and 95 of 100
+credits  the least that was used, an exact decimal; null where no session says
+credits_per_run  credits by the runs that have them, rounded down to two places
+dearest  the session that used most: an object with session_id and credits, or null
+sessions  how many sessions
+credits_unknown  sessions that do not say what they used, or are gone
+growing  sessions that are still running
 
 pending:
 run, session, deployment  ids; run is null unless one was named, or this machine has seen whose session it is

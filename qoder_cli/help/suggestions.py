@@ -26,6 +26,7 @@ _DEPLOYMENT = "to list agents with a task or a schedule: `qoder deploy list`"
 _MOVE = "to move a deployment to another version of its agent: `qoder deploy update DEPLOYMENT --agent AGENT@VERSION`"
 _DELIVERED = "to download what the agent delivered: `qoder run result RUN --output-dir DIR`"
 _PENDING = "to list the calls that wait for you: `qoder run pending`"
+_USAGE = "to add up what runs used: `qoder usage`"
 _LOG_COMMAND = "to read the log of a run: `qoder run logs RUN`"
 _NO_INPUT = "drop it: runs take no input; the prompt is part of the deployment"
 _FIRST = "the noun comes first: qoder NOUN VERB; for a list of commands: `qoder help commands`"
@@ -69,6 +70,7 @@ COMMANDS: dict[str, str] = {
         [f"deploy {word}" for word in ("enable", "disable", "suspend", "activate", "deactivate")],
         "to halt or resume a schedule, see: `qoder deploy --help`",
     ),
+    **dict.fromkeys(("cost", "costs", "run cost", "billing", "spend", "credits"), _USAGE),
     "explain": "to see what a file may hold: `qoder schema deploy`",
     "api-resources": "for a list of commands: `qoder help commands`",
     "docs": "for the help topics: `qoder help`",
@@ -134,7 +136,7 @@ DESTRUCTIVE = frozenset(
 _NO_RESULT = "--result takes no value: it prints the agent's final message; nothing was sent"
 _WITH = "pass what the tool returns as --with TEXT|@FILE|-"
 # What else is not reading: suggested for a single slip only, that nobody makes who means something else.
-CHANGING = frozenset(("apply", "chat", "create", "login", "new", "run", "token", "unpause", "update"))
+CHANGING = frozenset(("apply", "chat", "create", "login", "new", "retry", "run", "token", "unpause", "update"))
 _FURTHEST = 1  # letters that a slip adds or leaves out: `get` is no slip of `agent`
 SHORTEST_TOKEN = 4  # characters; what is shorter is part of too many words
 

@@ -41,6 +41,7 @@ def run_fields(run: Run) -> Fields:
         "deployment": _deployment(run.deployment_id, run.deployment_name),
         "status": _text(Status, run.status),
         "adopted": "yes" if run.adopted else None,
+        "retry_of": _id(run.retry_of),
         "status_from": status_from,
         "requires_action": waiting,
         "error_type": _text(Words, run.error_type),

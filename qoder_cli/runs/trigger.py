@@ -58,6 +58,14 @@ class Order(NamedTuple):
     options: tuple[str, ...] = ()
     typed: str = ""
     until_completed: bool = False  # a run that failed frees its key; only with a shared store
+    retry_of: str | None = None  # the run that is started once more; the key is then that of `ids.retry_key`
+
+    def repeat(self, app: App) -> list[str]:
+        """Return the command that repeats it under its key, if it has one."""
+        if self.retry_of is not None:
+            return app.command("run", "retry", self.retry_of, *self.options)
+        words = written("--idempotency-key", self.key) if self.key is not None else []
+        return app.command("deploy", "run", self.deployment_id, *words, *self.options)
 
 
 class Trigger:
@@ -90,8 +98,7 @@ class Trigger:
     @property
     def repeat(self) -> list[str]:
         """The command that repeats this trigger under the same key."""
-        key = written("--idempotency-key", self._key)
-        return self._app.command("deploy", "run", self._order.deployment_id, *key, *self._order.options)
+        return self._order._replace(key=self._key).repeat(self._app)
 
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
@@ -100,7 +107,10 @@ class Trigger:
         `run` and `write` then say what is known.
         """
         with signals.deferred(), self._key_to_itself():
-            return self._start()
+            run = self._start()
+        if self._order.retry_of is not None:
+            self._app.tracked.retries[run.id] = self._order.retry_of
+        return run
 
     def _start(self) -> Run:
         if (run := self._started_before()) is not None:

@@ -66,13 +66,14 @@ HINTED = {
             "deploy nightly-1",
             "start nightly",
             "run trigger nightly",
-            "retry drun_1",
             "run my-report --wait",
             "run dep_1",
         )
     ],
     "run --help; to run a deployment, see: qoder deploy run --help": ["run nightly --wait"],
     "hint: for a list of commands: qoder run --help": ["run finish last", "run force-cancel last", "run create x"],
+    "the noun comes first: 'qoder run retry'": ["retry drun_1"],
+    "to add up what runs used: `qoder usage`": ["cost", "run cost last", "billing", "credits"],
     "jq FILTER": ["run list --jq .[].id", "run list --query '[].id'"],
     "use -n": ["run list -L 5", "run list --max 5"],
     "did you mean --tail?": ["run logs last -n 3", "run logs last --lines 3"],
@@ -185,7 +186,8 @@ def test_corrections_suggest_what_a_slip_meant(qoder: Qoder, typed: str) -> None
 
 
 @pytest.mark.parametrize(
-    "typed", ["deploy run x --web", "run list --user me", "webhooks", "webhook list", "run list --foo", "usages", "xyz"]
+    "typed",
+    ["deploy run x --web", "run list --user me", "webhooks", "webhook list", "run list --foo", "tariffs", "xyz"],
 )
 def test_corrections_suggest_nothing_for_what_is_no_slip(qoder: Qoder, typed: str) -> None:
     ran = qoder(*shlex.split(typed))
@@ -316,7 +318,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema", "switch", "token", "init", "diff"),
+        *("ls", "stats", "schema", "switch", "token", "init", "diff", "retry", "usage"),
     }
 
 

@@ -32,12 +32,15 @@ OWN_LINES = {
     "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
     "deploy export": "qoder deploy export nightly-report",  # its examples write files
     "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
+    "run retry": "qoder run retry {id} --again",  # one that fails is no good line
     "run logs": "qoder run logs last",  # that of its example follows one run: see MORE_LINES
 }
 # What is typed before; `{id}` in the line is what it prints.
 BEFORE = {
     "dream cancel": "qoder dream create --from project --model auto --json",
     "run cancel": "qoder deploy run dep_ask --json",
+    "run retry": "qoder deploy run dep_demo --wait --json",
+    "usage": "qoder deploy run dep_demo --wait --json",
     "deploy unpause": "qoder deploy pause nightly-report --json",
     "env work heartbeat": "qoder env work ack workers work_demo --json",
     "key get": "qoder deploy run dep_demo --idempotency-key nightly-2026-06-14 --json",
@@ -61,7 +64,8 @@ _ONLY_READ = ("session files", "vault check")
 OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "key", "schema")
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = (
-    "api POST, apply, deploy apply, deploy run in a fleet, run answer, run approve, run deny, session files --add"
+    "api POST, apply, deploy apply, deploy run in a fleet, run answer, run approve, run deny, run retry, "
+    "session files --add"
 )
 
 

@@ -70,6 +70,7 @@ ONCE = (
         "deploy create",
         "deploy run",
         "deploy run in a fleet",
+        "run retry",
         "deploy unpause",
         "dream cancel",
     ),

@@ -36,6 +36,18 @@ def test_deploy_run_twice_at_once_with_one_key_starts_one_run(generation: Genera
         assert [one.json["id"] for one in ended] == [run.id for run in server.world.started()] * 2
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_run_retry_in_20_processes_at_once_starts_one_run(generation: Generation, tmp_path: Path) -> None:
+    with sandbox(generation, honour_key=False) as server:
+        shell = Shell(tmp_path, server)
+        old = shell.qoder("deploy", "run", "dep_nostart", "--json").json["id"]
+        going = [shell.begin("run", "retry", old, "--json") for _ in range(20)]
+        ended = [each.end() for each in going]
+        started = [run.id for run in server.world.started() if run.id != old]
+    assert len(started) == 1
+    assert {(one.code, one.json["id"], one.json["retry_of"]) for one in ended} == {(1, started[0], old)}
+
+
 def test_deploy_run_finds_its_key_free_when_the_process_that_had_it_was_killed(alone: Shell) -> None:
     with sandbox("current", "trigger:hang-after", honour_key=False) as server:
         killed = alone.enter(server).hurry().begin(*KEYED)

@@ -6,13 +6,12 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import ApiError, Exit, RunSkipped, Signalled, UsageError
+from qoder_cli.base.errors import RunSkipped, UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
 from qoder_cli.settings.values import Keys, KeyUntil, OnLeave, OnLost, OnSkip
 
 if TYPE_CHECKING:
-    from qoder_cli.base.model import Run
     from qoder_cli.runs.ending import Ended
     from qoder_cli.runs.trigger import Order
 
@@ -122,14 +121,9 @@ def run(
         return run_many(app, typed, orders, Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast), wanted)
     ended = _going(app, order) if if_idle else None
     if ended is None:
-        run = _started(app, order)
-        if wanted is None:
-            ended = _accepted(app, run)
-        else:
-            from qoder_cli.runs.awaiting import wait_for
-            from qoder_cli.runs.observe import observer_of
+        from qoder_cli.runs.starting import start_one
 
-            ended = wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
+        ended = start_one(app, order, wanted)
     if on_skip != "ok" or not isinstance(ended.error, RunSkipped):
         return ended
     return ended.found and ended.with_(error=None)
@@ -150,46 +144,3 @@ def _going(app: App, order: "Order") -> "Ended | None":
     if going is None:
         return None
     return Ended(going.id, going, already_going(going, app))
-
-
-def _started(app: App, order: "Order") -> "Run":
-    """Start a run and return it. Raises QoderError, Signalled."""
-    from qoder_cli.deployments.lookup import explain_refusal
-    from qoder_cli.local.remembered import remember_runs
-    from qoder_cli.runs.triggers import trigger_for
-
-    what = ids.called(order.typed, order.deployment_id)
-    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
-    trigger = trigger_for(app, order)
-    try:
-        run = trigger.start()
-    except Signalled as signalled:
-        if trigger.run is not None or not trigger.write.may_have_acted:
-            raise
-        raise signalled.in_words(
-            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
-            hint="before starting another, check",
-            next=app.command("run", "wait", "last"),
-            run_state="unknown",
-            kind=Exit.OUTCOME_UNKNOWN,
-        ) from None
-    except ApiError as error:
-        raise explain_refusal(error, order.deployment_id, app) from error
-    app.progress.note(f"run {run.id} of {order.deployment_id}")
-    app.tracked.begun(run.id, run.session_id)
-    remember_runs(app.store, app.settings, [run])
-    return run
-
-
-def _accepted(app: App, run: "Run") -> "Ended":
-    """Return the state of a run that nobody waits for: it may have failed already."""
-    from qoder_cli.base.outcome import Standing, fill_status, standing
-    from qoder_cli.runs.ending import Ended, accepted_error
-
-    if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
-        from qoder_cli.runs.observe import observer_of
-
-        run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
-    else:
-        run = fill_status(run)
-    return Ended(run.id, run, accepted_error(run, app))

@@ -6,6 +6,7 @@ COMMANDS = {
     "wait": "qoder_cli.commands.run.wait:wait",
     "logs": "qoder_cli.commands.run.logs:logs",
     "result": "qoder_cli.commands.run.result:result",
+    "retry": "qoder_cli.commands.run.retry:retry",
     "cancel": "qoder_cli.commands.run.cancel:cancel",
     "pending": "qoder_cli.commands.run.pending:pending",
     "approve": "qoder_cli.commands.run.replies:approve",

@@ -41,7 +41,7 @@ _SENT_TRIGGERS = ("manual", "schedule")  # the current generation knows no retry
 # The most by which triggered_at and created_at differ. The server filters by the one,
 # so much wider; here the other decides.
 APART = timedelta(hours=1)
-_ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
+ROUNDED = timedelta(seconds=1)  # the current generation shows whole seconds
 
 
 class Window(NamedTuple):
@@ -147,7 +147,7 @@ def _look(
     """Print the runs that there are now. Raises ApiError."""
     from qoder_cli.runs.listed import Resolver
 
-    path, query = _request(of, trigger, window)
+    path, query = runs_request(of, trigger, window)
     # The server cannot be asked for less than every run (help/pages/api.md#runs).
     filtered_here = bool(statuses) or not (trigger is None or "trigger_type" in query)
     query["limit"] = LARGEST_PAGE if filtered_here else page_size(wanted)
@@ -159,7 +159,7 @@ def _look(
     if is_whole and of is None:
         first["data"] = _newest_first(first["data"])
     if of is not None and window.since is not None:
-        pages = _down_to(window.since, pages)
+        pages = down_to(window.since, pages)
 
     is_short = is_whole or (wanted is not None and wanted <= LONGEST_RESOLVED)
     asks = bool(statuses) or is_short  # whether to ask sessions
@@ -239,12 +239,12 @@ def _warn_of_unread(app: App, resolver: "Resolver", statuses: set[str]) -> None:
         app.progress.warn(f"{what} {resolver.unread} runs: {why}")
 
 
-def _request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
+def runs_request(of: str | None, trigger: Trigger | None, window: Window) -> tuple[str, dict[str, Any]]:
     """Return path and query, with filters that both generations document."""
     if of is not None:
         path = f"/deployments/{segment(of)}/runs"
         return path, window.query("triggered_after", "triggered_before", slack=APART)
-    query = window.query("created_at[gte]", "created_at[lte]", slack=_ROUNDED)
+    query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
     if trigger in _SENT_TRIGGERS:
         query["trigger_type"] = trigger
     return "/deployment_runs", query
@@ -295,7 +295,8 @@ def _narrowed(first: Page, query: dict[str, Any], statuses: set[str]) -> dict[st
     return {**query, "status": next(iter(statuses)), name: value}
 
 
-def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+def down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
+    """Yield the pages of a deployment's runs, newest first, as far as they were started since a time."""
     for page in pages:
         yield page
         last = mapping(page["data"][-1]) if page["data"] else {}

@@ -10,7 +10,7 @@ from qoder_cli.cli import options
 from qoder_cli.cli.options import named_at
 from qoder_cli.commands import run
 
-VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get"))
+VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry"))
 
 # The help of those that wait for a turn, or show one. That of the others speaks of calls and messages.
 _HELP = {

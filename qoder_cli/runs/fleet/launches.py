@@ -59,7 +59,9 @@ class Launches:
         item, polled = launched
         if polled is not None:
             run_id = polled.observer.run_id
-            self._app.progress.change(f"run {run_id} of {self.orders[number].typed}")
+            order = self.orders[number]
+            of = f"of {order.typed}" if order.retry_of is None else f"retries {order.retry_of}"
+            self._app.progress.change(f"run {run_id} {of}")
             self._app.tracked.begun(run_id, polled.session_id, number=number)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)

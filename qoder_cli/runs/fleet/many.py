@@ -67,8 +67,12 @@ def run_many(app: App, typed: Sequence[str], orders: Orders, plan: Plan, wanted:
 
 
 def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
-    """Return the command that repeats some orders under the same keys."""
+    """Return the command that repeats some orders under the same keys; empty if none of them is one."""
     orders = [order for number in numbers if isinstance(order := all_orders[number], Order)]
+    if not orders:
+        return []
+    if orders[0].retry_of is not None:
+        return app.command("run", "retry", *(order.retry_of or "" for order in orders), *orders[0].options)
     ids = [order.deployment_id for order in orders]
     key = orders[0].key
     if key is not None and len(orders) > 1:

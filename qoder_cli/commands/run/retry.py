@@ -1,0 +1,249 @@
+"""`qoder run retry`: start the deployments of runs once more, once for each run."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, Exit, NotFound, QoderError, Unavailable, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import verdict
+from qoder_cli.base.pool import in_order
+from qoder_cli.cli import options
+from qoder_cli.cli.options import (
+    Text,
+    Texts,
+    WaitOptions,
+    confirmed,
+    flag,
+    is_list,
+    named,
+    option,
+    options_typed,
+    wanted_of,
+)
+from qoder_cli.commands.run.list import APART, Window, down_to
+from qoder_cli.deployments.lookup import deployment_id_of, explain_missing, read_deployment
+from qoder_cli.help.completion import values
+from qoder_cli.runs import names
+from qoder_cli.runs.again import differences, retry_of
+from qoder_cli.runs.observe import Observer, freshness
+from qoder_cli.runs.trigger import Order
+from qoder_cli.settings.values import OnLeave
+
+AT_A_TIME = 8  # runs and deployments that are read
+_LISTED = 5  # differences that are said
+
+_ALL_FAILED = "Instead of RUN: every run of DEPLOYMENT since --since that failed and was not retried yet."
+_SINCE = "With --all-failed: an age (90m, 7d), a date or an RFC 3339 time."
+_LEAVE = "On timeout, Ctrl-C or SIGTERM: leave the run running (detach) or cancel it."
+_DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused; send nothing.")
+_NOT_REPEATED = ("runs", "all_failed", "since", "dry_run", "parallel", "fail_fast", "allow_empty")
+
+
+def retry(
+    ctx: typer.Context,
+    runs: Texts = options.RUNS_OR_LAST,
+    *,
+    waiting: WaitOptions,
+    require_satisfied: bool = options.REQUIRE_SATISFIED,
+    interval: Text = options.INTERVAL,
+    all_failed: Text = option("--all-failed", "DEPLOYMENT", _ALL_FAILED, values.deployments),
+    since: Text = option("--since", "WHEN", _SINCE),
+    again: bool = flag("--again", "Also start runs once more that completed."),
+    on_leave: OnLeave = option("--on-leave", None, _LEAVE, default="detach"),
+    parallel: int = option(
+        "--parallel", "N", "Start up to N at once; 20 per second at most.", default=8, min=1, max=100
+    ),
+    fail_fast: bool = flag("--fail-fast", "Stop starting and waiting after the first failure."),
+    yes: bool = options.YES,
+    allow_empty: bool = options.ALLOW_EMPTY,
+    dry_run: bool = _DRY_RUN,
+    ci: bool = options.CI,
+) -> Any:
+    """Start a failed run's deployment once more, once for each run.
+
+    The start has the key `retry-RUN`: two people who retry one run start one,
+    and repeating the command shows the run that was started (on one machine;
+    on several with a store of keys, see qoder help many-machines). It runs as
+    the deployment is now: what is different from then is said first. For a
+    session set up as the run was then: qoder session new --like RUN.
+
+    Exit codes are those of `deploy run`. A run that is still running, waits
+    for an answer, completed (without --again), or whose outcome is unknown is
+    refused (exit 6). Several runs are asked about; scripts need --yes.
+    A retry that failed is a run of its own, to be retried by its own id;
+    --all-failed leaves it out, as what was retried before.
+
+    Examples:
+      qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run
+      qoder run retry nightly-report@last --wait
+      qoder run retry --all-failed nightly-report --since 1d --yes"""
+    app: App = ctx.obj
+    app.flags.on_leave = on_leave
+    if (all_failed is None) == (not runs):
+        raise UsageError("give the runs, or --all-failed DEPLOYMENT --since WHEN", hint="list them: qoder run list")
+    if (all_failed is None) != (since is None):
+        raise UsageError("--all-failed and --since only work together", hint="for example --since 1d")
+    as_list = all_failed is not None or is_list(runs or ())
+    wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
+    if waiting.result and as_list and not app.output.is_json:
+        raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or retry one run")
+    if app.settings.keys is not None:
+        from qoder_cli.keys.opening import check_shared
+
+        check_shared(app, is_required=False)
+    like = Order("", options=tuple(options_typed(ctx, without=_NOT_REPEATED)))
+    if all_failed is not None:
+        failed = _failed_of(app, all_failed, Window.read(since, None, app=app))
+        typed = [run.id for run in failed]
+        if not typed:
+            app.output.records([], id="id")
+            return None
+        app.tracked.typed = typed
+        found: list[Run | QoderError] = [*failed]
+    else:
+        typed = named(runs or (), app, allow_empty=allow_empty)
+        found = _read(app, typed, as_list=as_list)
+    orders = [_ordered(app, each, like, again=again) for each in found]
+    to_start = [order for order in orders if isinstance(order, Order)]
+    if not as_list and isinstance(orders[0], QoderError):
+        raise orders[0]
+    _say_differences(app, [run for run, order in zip(found, orders, strict=True) if isinstance(order, Order)])
+    if dry_run:
+        from qoder_cli.commands.deploy.dry_run import show_requests
+
+        return show_requests(app, typed, orders, as_list=as_list)
+    if (len(to_start) > 1 or (to_start and all_failed is not None)) and not yes:
+        question = f"Start {_counted(len(to_start))} once more?"
+        if not confirmed(app, question, nothing="nothing was started"):
+            raise UsageError("nothing was started")
+    if as_list:
+        from qoder_cli.runs.fleet.conductor import Plan
+        from qoder_cli.runs.fleet.many import run_many
+
+        return run_many(app, typed, orders, Plan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
+    from qoder_cli.runs.starting import start_one
+
+    return start_one(app, to_start[0], wanted)
+
+
+def _counted(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _read(app: App, typed: Sequence[str], *, as_list: bool) -> list[Run | QoderError]:
+    """Return each run as it is now, or why it cannot be read. Raises UsageError for one that is there twice."""
+    ids = names.runs(typed, app)
+    seen: dict[str, str] = {}
+    for word in typed:
+        id = ids[word]
+        if isinstance(id, str) and id in seen:
+            raise UsageError(f"run {id} is listed twice; nothing was started", hint="list it once")
+        if isinstance(id, str):
+            seen[id] = word
+    if as_list:
+        app.pace_reads()
+    app.connect()
+    is_fresh, adopted = freshness(app), app.store.adopted(app.settings.host)
+
+    def read(word: str) -> Run | QoderError:
+        id = ids[word]
+        if isinstance(id, QoderError):
+            return id
+        try:
+            return Observer(app.client, id, adopted=id in adopted, is_fresh=is_fresh).read_once()
+        except ApiError as error:
+            return error
+
+    return list(in_order(read, typed, at_a_time=AT_A_TIME))
+
+
+def _ordered(app: App, found: Run | QoderError, like: Order, *, again: bool) -> Order | QoderError:
+    if isinstance(found, QoderError):
+        return found
+    try:
+        return retry_of(found, like, app, again=again)
+    except QoderError as error:
+        return error
+
+
+def _failed_of(app: App, typed: str, window: Window) -> list[Run]:
+    """Return the failed runs of a deployment within a window that were not retried yet, oldest first.
+
+    Raises QoderError, also where the list does not tell.
+    """
+    from qoder_cli.runs.listed import Resolver
+
+    of = deployment_id_of(typed, app)
+    query = window.query("triggered_after", "triggered_before", slack=APART)
+    assert window.since is not None
+    resolver = Resolver(app)
+    failed: dict[str, Run] = {}
+    undated = 0
+    try:
+        for page in down_to(
+            window.since, app.client.pages(f"/deployments/{segment(of)}/runs", {**query, "limit": 100})
+        ):
+            rows = [Run.read(row) for row in page["data"]]
+            if any(run is None or run.deployment_id not in (None, of) for run in rows):
+                raise Unavailable(f"the response is not the list of runs of {of}; nothing was started")
+            if not isinstance(page.get("has_more", False), bool):
+                raise Unavailable(f"the list of runs of {of} does not say whether it is whole; nothing was started")
+            undated += sum(run is not None and run.created is None for run in rows)
+            within = [run.raw for run in rows if run is not None and window.has(run.triggered_at)]
+            for run in resolver.runs(within):
+                if run.id not in failed and verdict(run) is Exit.RUN_FAILED:
+                    failed[run.id] = run
+    except NotFound as error:
+        raise explain_missing(error, of, app) from None
+    left_out = resolver.unread + undated
+    if left_out:
+        why = "their outcome could not be read, or they have no creation time"
+        app.progress.warn(f"ignored {_counted(left_out)} of {of}: {why}")
+    host = app.settings.host
+    retries = app.store.retries(host)
+    done = set(retries.values()) & failed.keys()
+    themselves = retries.keys() & failed.keys()
+    said = f"{_counted(len(failed))} of {of} failed since {window.since:%Y-%m-%dT%H:%M:%SZ}"
+    if done:
+        said += f"; ignored {len(done)} that were retried before"
+    if themselves:
+        said += f"; ignored {len(themselves)} that are retries themselves"
+    app.progress.note(said)
+    return [run for id, run in failed.items() if id not in done | themselves][::-1]
+
+
+def _say_differences(app: App, found: Sequence[Run | QoderError]) -> None:
+    """Say what is different from when the runs were started, each once."""
+    runs = [run for run in found if isinstance(run, Run) and run.deployment_id is not None]
+    ids = list(dict.fromkeys(run.deployment_id for run in runs if run.deployment_id))
+
+    def read(id: str) -> Any:
+        try:
+            return read_deployment(app, id)
+        except ApiError as error:
+            return error
+
+    deployments = dict(zip(ids, in_order(read, ids, at_a_time=AT_A_TIME), strict=True))
+    said: dict[str, None] = {}
+    for line in _lines(app, runs, deployments):
+        said[line] = None
+    for line in list(said)[:_LISTED]:
+        app.progress.note(line)
+    if len(said) > _LISTED:
+        app.progress.note(f"and {len(said) - _LISTED} more differences")
+
+
+def _lines(app: App, runs: Sequence[Run], deployments: dict[str, Any]) -> Iterator[str]:
+    def differing(run: Run) -> list[str] | None:
+        deployment = deployments[run.deployment_id or ""]
+        return None if isinstance(deployment, QoderError) else differences(app, run, deployment)
+
+    for run, differs in zip(runs, in_order(differing, runs, at_a_time=AT_A_TIME), strict=True):
+        if differs is None:
+            yield f"unknown what is different now: {deployments[run.deployment_id or ''].message}"
+        elif differs:
+            yield f"different from then ({run.deployment_id}): {', '.join(differs)}"

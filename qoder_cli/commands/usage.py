@@ -1,0 +1,260 @@
+"""`qoder usage`: what runs used, added up."""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.credits import amount, as_text
+from qoder_cli.base.errors import AuthError, NotFound, NotYet, QoderError, UsageError
+from qoder_cli.base.jsontext import Number
+from qoder_cli.base.model import Run, next_cursor
+from qoder_cli.base.pool import OneAhead
+from qoder_cli.base.times import utc_text
+from qoder_cli.cli.options import Text, Texts, flag, option, several
+from qoder_cli.commands.run.list import ROUNDED, Page, Window, down_to, runs_request
+from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.deployments.lookup import deployment_ids_of, explain_missing
+from qoder_cli.help.completion import values
+from qoder_cli.local.outcomes import Outcomes
+from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Words
+from qoder_cli.output.data import Rows
+from qoder_cli.output.listing import LARGEST_PAGE
+from qoder_cli.runs.listed import Resolver
+from qoder_cli.runs.usage import By, Line, Outcome, Usage, sum_of
+
+COLUMNS = (
+    *("key", "runs", "completed", "failed", "unknown", "success", "p50", "p95", "credits", "credits_per_run"),
+    *("dearest", "skipped", "going", "sessions", "credits_unknown", "growing", "name"),
+)
+# In the order in which they get room on a terminal.
+_FIRST = (
+    *("credits", "runs", "failed", "credits_per_run", "success", "p95", "dearest", "completed", "p50", "unknown"),
+    *("skipped", "going", "sessions", "credits_unknown", "growing"),
+)
+_WIDEST_BAR = 20  # columns
+
+_SINCE = "Runs and sessions created since WHEN: an age (90m, 7d), a date or a time."
+_OF = "Only of this deployment (id or name); may be repeated."
+_OVER = "Exit 8 if more than this many credits were used."
+_RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from the runs' sessions.", default=None)
+
+
+def usage(
+    app: App,
+    since: str = option("--since", "WHEN", _SINCE, default="30d"),
+    by: By = option("--by", None, "What to add up by.", default="deployment"),
+    deployment: Texts = several("--deployment", "DEPLOYMENT", _OF, values.deployments),
+    over: Text = option("--over", "CREDITS", _OVER),
+    resolve: bool | None = _RESOLVE,
+    *,
+    viewing: Viewing,
+) -> None:
+    """Add up what runs and sessions used, and how runs ended.
+
+    The API has no such figures: qoder adds up what each session says. It is at
+    least what was used: values are rounded down, deleted sessions are gone,
+    those still running grow. The last line on stderr says how many those are.
+    A missing value is unknown, never 0. Spans do not add up.
+
+    Exits 8 if more than --over was used: a cron line that warns of money. Where
+    the sessions cannot all be read it exits 7 (or 4), whatever the sum so far.
+
+    Some servers do not report how a run ended; qoder then reads it from each
+    run's session, for up to 100 runs; for more, --resolve does. A day is one of
+    this machine's time zone. Piped: key, runs, completed, failed, unknown,
+    success, p50, p95, credits, credits_per_run, dearest, skipped, going,
+    sessions, credits_unknown, growing, name.
+
+    Examples:
+      qoder usage
+      qoder usage --since 7d --by day
+      qoder usage --since 1d --deployment nightly-report --over 50"""
+    view = View(app, viewing, COLUMNS)
+    limit = amount(over) if over is not None else None
+    if over is not None and limit is None:
+        raise UsageError(f"--over: {over[:60]!r} is not an amount of credits", hint="use for example 50 or 12.50")
+    if over is not None and view.is_watched:
+        raise UsageError("--watch and --over cannot be used together", hint="give only one of them")
+    Window.read(since, None, app=app)
+    deployments = _ids_of(app, deployment or [])
+    every = Line(None)
+
+    def look() -> None:
+        nonlocal every
+        every = _look(app, Window.read(since, None, app=app), by, deployments, resolve=resolve)
+
+    view.show(look)
+    if limit is not None and every.credits > limit:
+        raise NotYet(
+            f"at least {as_text(every.credits)} credits were used since {since}, more than {as_text(limit)}",
+            hint="to see by which sessions",
+            next=app.looking("session", "list", "--since", since),
+        )
+
+
+def _ids_of(app: App, typed: list[str]) -> list[str]:
+    found = deployment_ids_of(typed, app) if typed else []
+    for each in found:
+        if isinstance(each, QoderError):
+            raise each
+    return list(dict.fromkeys(map(str, found)))
+
+
+def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: bool | None) -> Line:
+    """Print the sums as they are now, and return that of all. Raises ApiError."""
+    only = deployments[0] if len(deployments) == 1 else None
+    counted = Usage(by, window.holds, deployments=deployments or None)
+    has_runs = _add_runs(app, counted, window, only, resolve=resolve)
+    query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
+    query |= {"limit": LARGEST_PAGE, "include_archived": "true"}
+    if only is not None:
+        query["deployment_id"] = only
+    for page in _ahead(app.client.pages("/sessions", query)):
+        counted.add_sessions(row for row in page["data"] if isinstance(row, dict))
+    lines = counted.lines()
+    every = sum_of(lines)
+    most = max((line.credits for line in lines), default=Decimal(0))
+
+    def row(line: Line) -> Fields:
+        fields = _fields(line, by, app, has_runs=has_runs)
+        if app.output.is_drawn and by == "day" and app.output.columns is None:
+            fields = {by: fields.pop(by), "": _bar(line.credits, most), **fields}
+        return fields
+
+    def data(line: Line) -> dict[str, Any]:
+        return _data(line, by, app, has_runs=has_runs)
+
+    first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
+    key = by if app.output.is_drawn else "key"
+    with Rows[Line](app.output, fields=row, data=data, id=key, first=first, may_go=_FIRST[1:]) as rows:
+        rows.show(lines)
+    if counted.undated:
+        app.progress.warn(f"ignored {counted.undated} runs or sessions without a creation time")
+    app.progress.note(_last_line(every, window), always=bool(every.unknown or every.growing))
+    return every
+
+
+def _add_runs(app: App, counted: Usage, window: Window, only: str | None, *, resolve: bool | None) -> bool:
+    """Add the runs of the span; return whether they may be read. Raises ApiError."""
+    path, query = runs_request(only, None, window)
+    try:
+        pages: Iterable[Page] = app.client.pages(path, {**query, "limit": LARGEST_PAGE})
+        if only is not None and window.since is not None:
+            pages = down_to(window.since, pages)
+        resolver: Resolver | None = None
+        kept = Outcomes(app.store, app.settings, app.client.server_now)
+        for page in _ahead(iter(pages)):
+            if resolver is None:
+                resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
+            rows = [row for row in page["data"] if isinstance(row, dict)]
+            if not resolver.asks:  # else it looks there itself
+                known = kept.known(map(Run, rows))
+                counted.add_runs(known[row["id"]].of(Run(row)) for row in rows if row.get("id") in known)
+                rows = [row for row in rows if row.get("id") not in known]
+            counted.add_runs(resolver.runs(rows))
+    except (AuthError, NotFound) as error:
+        if isinstance(error, AuthError) and error.http_status != 403:
+            raise
+        if isinstance(error, NotFound) and only is not None:
+            raise explain_missing(error, only, app) from None
+        app.progress.warn(f"the runs cannot be read, only what sessions used: {error.message}")
+        return False
+    if resolver is not None and resolver.unread:
+        why = "their sessions could not be read" if resolver.asks else "--resolve reads them from their sessions"
+        app.progress.warn(f"status unknown for {resolver.unread} runs: {why}")
+    return True
+
+
+def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
+    """Yield pages; the next is read meanwhile."""
+    ahead = OneAhead(pages)
+    while (page := ahead.next()) is not None:
+        ahead.prepare()
+        yield page
+
+
+def _name(line: Line, by: By, app: App) -> str | None:
+    if by == "deployment":
+        return line.name or app.known.name_of(line.key)
+    return line.name
+
+
+def _fields(line: Line, by: By, app: App, *, has_runs: bool) -> Fields:
+    name = _name(line, by, app)
+    key: Any = line.key
+    if line.key is not None and by in ("deployment", "agent", "environment"):
+        key = Id(line.key) if name is None else NamedId(line.key, name)
+    elif line.key is not None:
+        key = Words(line.key, least=12)
+    known, each = line.known_credits, line.credits_per_run
+    p50, p95 = line.percentile(50), line.percentile(95)
+
+    def ran(value: Any) -> Any:
+        return value if has_runs else None
+
+    fields: Fields = {
+        by if app.output.is_drawn and app.output.columns is None else "key": key,
+        "runs": ran(line.runs),
+        "completed": ran(line.count("completed")),
+        "failed": ran(line.count("failed")),
+        "unknown": ran(line.count("unknown")),
+        "success": None if line.success is None else f"{line.success}%",
+        "p50": None if p50 is None else Milliseconds(p50),
+        "p95": None if p95 is None else Milliseconds(p95),
+        "credits": None if known is None else as_text(known),
+        "credits_per_run": None if each is None else as_text(each),
+        "dearest": line.dearest and Id(line.dearest[1]),
+        "skipped": ran(line.count("skipped")),
+        "going": ran(line.count("going")),
+        "sessions": line.sessions,
+        "credits_unknown": line.unknown,
+        "growing": line.growing,
+    }
+    if not app.output.is_drawn or app.output.columns is not None:
+        fields["name"] = name and Beside(name)
+    return fields
+
+
+def _data(line: Line, by: By, app: App, *, has_runs: bool) -> dict[str, Any]:
+    known, each = line.known_credits, line.credits_per_run
+    dearest = None
+    if line.dearest is not None:
+        dearest = {"session_id": line.dearest[1], "credits": Number(as_text(line.dearest[0]))}
+    outcomes: tuple[Outcome, ...] = ("completed", "failed", "skipped", "going", "unknown")
+    return {
+        "by": by,
+        "key": line.key,
+        "name": _name(line, by, app),
+        "runs": line.runs if has_runs else None,
+        **{outcome: line.count(outcome) if has_runs else None for outcome in outcomes},
+        "success_percent": line.success,
+        "p50_ms": line.percentile(50),
+        "p95_ms": line.percentile(95),
+        "credits": None if known is None else Number(as_text(known)),
+        "credits_per_run": None if each is None else Number(as_text(each)),
+        "dearest": dearest,
+        "sessions": line.sessions,
+        "credits_unknown": line.unknown,
+        "growing": line.growing,
+    }
+
+
+def _bar(credits: Decimal, most: Decimal) -> str:
+    """Return a bar: the dearest day is the widest, and a day that cost anything has one."""
+    width = int(credits * _WIDEST_BAR / most) if most else 0
+    if credits and not width:
+        width = 1
+    return "█" * width
+
+
+def _last_line(every: Line, window: Window) -> str:
+    since = f"since {utc_text(window.since)}" if window.since is not None else ""
+    if not every.sessions:
+        return f"note: no sessions {since}".rstrip()
+    sessions = "1 session" if every.sessions == 1 else f"{every.sessions} sessions"
+    doubts = [
+        f"{count} {what}" for count, what in ((every.unknown, "unknown"), (every.growing, "still running")) if count
+    ]
+    said = f"at least {as_text(every.credits)} credits in {sessions} {since}"
+    return "; ".join([said, ", ".join(doubts)]) if doubts else said

@@ -1,0 +1,103 @@
+"""A run that is started once more: which may be, under which key, and what is different from then."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.cron import parse, zone
+from qoder_cli.base.errors import ApiError, QoderError, Rejected
+from qoder_cli.base.ids import retry_key
+from qoder_cli.base.model import Deployment, Run, array, mapping, text
+from qoder_cli.base.outcome import is_going, waits_for_answer
+from qoder_cli.base.times import unix
+from qoder_cli.runs.trigger import Order
+from qoder_cli.sessions.state import read_session
+
+
+def retry_of(run: Run, like: Order, app: App, *, again: bool) -> Order:
+    """Return the order that starts a run once more, like `like`. Raises Rejected for one that is not to be retried.
+
+    `again`: one that completed may be, too.
+    """
+    if (refused := _refusal_of(run, app, again=again)) is not None:
+        raise refused
+    return like._replace(deployment_id=run.deployment_id or "", key=retry_key(run.id), typed=run.id, retry_of=run.id)
+
+
+def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
+    nothing = "; nothing was started"
+    if is_going(run):
+        if waits_for_answer(run):
+            hint, next = "to see what it waits for", app.command("run", "pending", run.id)
+            return Rejected(f"run {run.id} waits for an answer{nothing}", hint=hint, next=next)
+        return Rejected(
+            f"run {run.id} is still {run.status}{nothing}", hint="to wait for it", next=app.wait_again(run.id)
+        )
+    if run.status == "completed":
+        if again:
+            return None
+        hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
+        return Rejected(f"run {run.id} completed{nothing}", hint=hint, next=next)
+    if run.status is None:
+        hint, next = "check what it did before starting another", app.looking("run", "get", run.id)
+        return Rejected(f"the outcome of run {run.id} is unknown{nothing}", hint=hint, next=next)
+    if run.deployment_id is None:
+        return Rejected(f"run {run.id} does not say of which deployment it is{nothing}")
+    return None
+
+
+def differences(app: App, run: Run, deployment: Deployment) -> list[str]:
+    """Return what is different from when the run was started, in words: `agent 3 → 4`, `schedule changed`.
+
+    The run says its agent and, if a schedule started it, when that fired; its session has what else a deployment
+    gives to its runs (help/pages/api.md#sessions). It is read only where the deployment was changed since.
+    """
+    found = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
+    triggered, updated = unix(run.triggered_at), unix(deployment.raw.get("updated_at"))
+    if triggered is None or updated is None or updated <= triggered:
+        return found
+    session: dict[str, Any] = {}
+    if run.session_id is not None:
+        with suppress(ApiError):
+            session = read_session(app.client, run.session_id, retry=False)
+    found += _of_setup(session, deployment.raw)
+    return found or [f"deployment updated at {deployment.raw['updated_at']}"]
+
+
+def _of_agent(run: Run, deployment: Deployment) -> Iterator[str]:
+    then, now = mapping(run.raw.get("agent")), mapping(deployment.raw.get("agent"))
+    if None in (text(then.get("id")), text(now.get("id"))):
+        return
+    if then["id"] != now["id"]:
+        yield f"agent {then['id']} → {now['id']}"
+    elif then.get("version") != now.get("version"):
+        yield f"agent {then.get('version')} → {now.get('version')}"
+
+
+def _of_schedule(run: Run, deployment: Deployment) -> Iterator[str]:
+    fired = unix(mapping(run.raw.get("trigger_context")).get("scheduled_at"))
+    if fired is None:
+        return
+    if not deployment.schedule:
+        yield "schedule removed"
+        return
+    with suppress(ValueError):  # what cannot be read cannot be compared
+        cron = parse(text(deployment.schedule.get("expression")) or "")
+        fires = cron.fires(after=fired - 60, zone=zone(text(deployment.schedule.get("timezone")) or ""))
+        minute = fired - fired % 60
+        if next(fires, None) not in (fired, minute):
+            yield "schedule changed"
+
+
+def _of_setup(session: dict[str, Any], deployment: dict[str, Any]) -> Iterator[str]:
+    if not session:
+        return
+    then, now = text(session.get("environment_id")), text(deployment.get("environment_id"))
+    if then != now:
+        yield f"environment {then} → {now}"
+    if sorted(map(str, array(session.get("vault_ids")))) != sorted(map(str, array(deployment.get("vault_ids")))):
+        yield "vaults changed"
+    then, now = (mapping(each.get("budget")).get("max_credit_cost") for each in (session, deployment))
+    if then != now:
+        yield f"budget {then or 'none'} → {now or 'none'}"

@@ -1,0 +1,62 @@
+"""Start one run, and wait for it if that is wanted."""
+
+from qoder_cli.app import App
+from qoder_cli.base import ids
+from qoder_cli.base.errors import ApiError, Exit, Signalled
+from qoder_cli.base.model import Run
+from qoder_cli.base.outcome import Standing, fill_status, standing
+from qoder_cli.deployments.lookup import explain_refusal
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.runs.ending import Ended, Wanted, accepted_error
+from qoder_cli.runs.observe import observer_of
+from qoder_cli.runs.trigger import Order
+from qoder_cli.runs.triggers import trigger_for
+
+
+def start_one(app: App, order: Order, wanted: Wanted | None) -> Ended:
+    """Start a run and return what it came to: its outcome if it is `wanted`, else how it stands.
+
+    Raises QoderError, Signalled.
+    """
+    run = _started(app, order)
+    if wanted is None:
+        return _accepted(app, run)
+    from qoder_cli.runs.awaiting import wait_for
+
+    return wait_for(app, observer_of(app, run.id, run=run, adopted=run.adopted), wanted)
+
+
+def _started(app: App, order: Order) -> Run:
+    """Start a run and return it. Raises QoderError, Signalled."""
+    what = ids.called(order.typed, order.deployment_id)
+    if order.retry_of is not None:
+        what = f"{order.deployment_id} once more, for {order.retry_of}"
+    app.progress.note(f"starting a run of {what} {app.client.settings.whereabouts}")
+    trigger = trigger_for(app, order)
+    try:
+        run = trigger.start()
+    except Signalled as signalled:
+        if trigger.run is not None or not trigger.write.may_have_acted:
+            raise
+        raise signalled.in_words(
+            f"interrupted while starting {order.deployment_id}; it is unknown whether the run started",
+            hint="before starting another, check",
+            next=app.command("run", "wait", "last"),
+            run_state="unknown",
+            kind=Exit.OUTCOME_UNKNOWN,
+        ) from None
+    except ApiError as error:
+        raise explain_refusal(error, order.deployment_id, app) from error
+    app.progress.note(f"run {run.id} of {order.deployment_id}")
+    app.tracked.begun(run.id, run.session_id)
+    remember_runs(app.store, app.settings, [run])
+    return run
+
+
+def _accepted(app: App, run: Run) -> Ended:
+    """Return the state of a run that nobody waits for: it may have failed already."""
+    if run.adopted or standing(run) is Standing.HALF_WRITTEN:  # it says too little
+        run = observer_of(app, run.id, run=run, adopted=run.adopted).read_if_unclear(run)
+    else:
+        run = fill_status(run)
+    return Ended(run.id, run, accepted_error(run, app))

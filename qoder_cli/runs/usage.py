@@ -1,0 +1,241 @@
+"""What runs used: sessions and runs of a span, added up by what they have in common.
+
+There is no endpoint for it. A session says what it used so far (help/pages/api.md#sessions), floored to two places;
+deleted sessions are gone. So a sum is what was used at least, and what is missing is unknown and never 0.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from sys import intern
+from typing import Any, Literal, NamedTuple
+
+from qoder_cli.base.credits import amount, share, total
+from qoder_cli.base.errors import Exit
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import verdict
+from qoder_cli.base.times import parse_timestamp
+
+By = Literal["deployment", "agent", "model", "environment", "day", "trigger"]
+AT_REST = ("idle", "terminated")  # statuses of a session that does not grow; so does none that is archived
+
+Outcome = Literal["completed", "failed", "skipped", "going", "unknown"]
+_OUTCOMES: dict[Exit, Outcome] = {
+    Exit.OK: "completed",
+    Exit.RUN_FAILED: "failed",
+    Exit.RUN_SKIPPED: "skipped",
+    Exit.NOT_YET: "going",
+}
+
+
+class _Ran(NamedTuple):
+    """What is kept of a run until its session is seen."""
+
+    outcome: Outcome
+    milliseconds: int | None
+    session: str | None
+    deployment: str | None
+    agent: str | None
+    trigger: str | None
+    day: str | None
+
+
+@dataclass(slots=True)
+class Line:
+    """The sum of what has one key; None is that of what has none. `name` is what the key is called, if it is an id."""
+
+    key: str | None
+    name: str | None = None
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    durations: list[int] = field(default_factory=list)  # of completed runs, in milliseconds
+    sessions: int = 0
+    unknown: int = 0  # sessions of which it is not known what they used
+    growing: int = 0  # sessions that still run
+    credits: Decimal = Decimal(0)
+    of_runs: Decimal = Decimal(0)  # of these what runs used, of which it is known
+    runs_known: int = 0
+    dearest: tuple[Decimal, str] | None = None  # what a session used at most, and its id
+
+    @property
+    def runs(self) -> int:
+        return sum(self.outcomes.values())
+
+    def count(self, outcome: Outcome) -> int:
+        return self.outcomes.get(outcome, 0)
+
+    @property
+    def known_credits(self) -> Decimal | None:
+        """What was used at least; None if nothing is known of it."""
+        if self.unknown == self.sessions > 0:
+            return None
+        return self.credits
+
+    @property
+    def credits_per_run(self) -> Decimal | None:
+        return share(self.of_runs, self.runs_known) if self.runs_known else None
+
+    @property
+    def success(self) -> int | None:
+        """The percentage of runs that completed, of those that completed or failed; floored."""
+        completed, failed = self.count("completed"), self.count("failed")
+        return 100 * completed // (completed + failed) if completed + failed else None
+
+    def percentile(self, percent: int) -> int | None:
+        """Return the duration that so many percent of the completed runs did not exceed, in milliseconds."""
+        if not self.durations:
+            return None
+        return sorted(self.durations)[max(math.ceil(percent * len(self.durations) / 100), 1) - 1]
+
+    def _add_run(self, ran: _Ran) -> None:
+        self.outcomes[ran.outcome] = self.count(ran.outcome) + 1
+        if ran.outcome == "completed" and ran.milliseconds is not None:
+            self.durations.append(ran.milliseconds)
+
+    def _add_session(self, id: str, used: Decimal | None, *, is_growing: bool, of_run: bool) -> None:
+        self.sessions += 1
+        self.growing += is_growing
+        if used is None:
+            self.unknown += 1
+            return
+        self.credits = total((self.credits, used))
+        if of_run:
+            self.of_runs, self.runs_known = total((self.of_runs, used)), self.runs_known + 1
+        if self.dearest is None or used > self.dearest[0]:
+            self.dearest = used, id
+
+
+class Usage:
+    """Adds up runs, then sessions, each once by its id. `deployments` are those that count; None for all.
+
+    `undated` counts what does not say when it was created, or has no id: it is in no sum.
+    """
+
+    def __init__(
+        self, by: By, within: Callable[[datetime], bool], *, deployments: Collection[str] | None = None
+    ) -> None:
+        self._by = by
+        self._within = within
+        self._deployments = deployments
+        self._runs: dict[str, _Ran] = {}
+        self._of_session: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._lines: dict[str | None, Line] = {}
+        self.undated = 0
+
+    def add_runs(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            id = text(run.raw.get("id"))
+            created = parse_timestamp(run.triggered_at)
+            if id is None or created is None:
+                self.undated += 1
+                continue
+            if id in self._runs or not self._within(created) or not self._counts(run.deployment_id):
+                continue
+            outcome: Outcome = "unknown"
+            if run.status is not None:
+                outcome = _OUTCOMES.get(verdict(run), "unknown")
+            agent = text(mapping(run.raw.get("agent")).get("id"))
+            trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
+            common = map(_interned, (run.deployment_id, agent, trigger, _day(created)))
+            self._runs[id] = _Ran(outcome, run.duration_ms, run.session_id, *common)
+            if run.session_id is not None:
+                self._of_session.setdefault(run.session_id, id)
+
+    def add_sessions(self, sessions: Iterable[dict[str, Any]]) -> None:
+        for session in sessions:
+            id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
+            if id is None or created is None:
+                self.undated += 1
+                continue
+            if id in self._seen or not self._within(created):
+                continue
+            ran = self._runs.get(self._of_session.get(id, ""))
+            deployment = text(session.get("deployment_id")) or (ran and ran.deployment)
+            if not self._counts(deployment):
+                continue
+            self._seen.add(id)
+            line = self._line(*self._key_of(session, ran, deployment, created))
+            used = amount(mapping(session.get("usage")).get("total_credits"))
+            is_growing = text(session.get("status")) not in AT_REST and text(session.get("archived_at")) is None
+            line._add_session(id, used, is_growing=is_growing, of_run=ran is not None)
+            if ran is not None:
+                line._add_run(ran)
+                del self._runs[self._of_session.pop(id)]
+
+    def lines(self) -> list[Line]:
+        """Return the sums, dearest first, days in their order.
+
+        What a run used whose session is in no list is unknown.
+        """
+        for ran in self._runs.values():
+            keys = {"deployment": ran.deployment, "agent": ran.agent, "trigger": ran.trigger, "day": ran.day}
+            line = self._line(keys.get(self._by), None)
+            line._add_run(ran)
+            if ran.session is not None and ran.session not in self._seen:
+                self._seen.add(ran.session)
+                line._add_session(ran.session, None, is_growing=False, of_run=True)
+        self._runs.clear()
+        if self._by == "day":
+            return [self._lines.get(day) or Line(day) for day in _days(list(filter(None, self._lines)))]
+        return sorted(self._lines.values(), key=lambda line: (-line.credits, -line.runs, line.key or ""))
+
+    def _counts(self, deployment: str | None) -> bool:
+        return self._deployments is None or deployment in self._deployments
+
+    def _line(self, key: str | None, name: str | None) -> Line:
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(key)
+        line.name = line.name or name
+        return line
+
+    def _key_of(
+        self, session: dict[str, Any], ran: _Ran | None, deployment: str | None, created: datetime
+    ) -> tuple[str | None, str | None]:
+        """Return the key of a session, and what that is called."""
+        agent = mapping(session.get("agent"))
+        match self._by:
+            case "deployment":
+                return deployment, text(session.get("deployment_name"))
+            case "agent":
+                return text(agent.get("id")) or text(session.get("agent")), text(agent.get("name"))
+            case "model":
+                model = agent.get("model")
+                return text(model) or text(mapping(model).get("id")), None
+            case "environment":
+                return text(session.get("environment_id")), None
+            case "day":
+                return (ran and ran.day) or _day(created), None
+            case "trigger":
+                return ran and ran.trigger, None
+
+
+def sum_of(lines: Iterable[Line]) -> Line:
+    """Return one line for all."""
+    every = Line(None)
+    for line in lines:
+        every.sessions += line.sessions
+        every.unknown += line.unknown
+        every.growing += line.growing
+        every.credits = total((every.credits, line.credits))
+    return every
+
+
+def _interned(word: str | None) -> str | None:
+    return word and intern(word)
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone().date().isoformat()
+
+
+def _days(days: list[str]) -> Iterator[str]:
+    """Yield each day from the first to the last."""
+    if not days:
+        return
+    day, last = datetime.fromisoformat(min(days)).date(), datetime.fromisoformat(max(days)).date()
+    while day <= last:
+        yield day.isoformat()
+        day += timedelta(days=1)

@@ -1,0 +1,209 @@
+"""`qoder run retry`: a run's deployment is started once more, once for each run, whoever asks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.wire import GENERATIONS, Generation
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.hasty import HastyClock
+from tests.support.inprocess import WithoutStreams, at_version
+from tests.support.machines import MEMORY_STORE, Machines
+
+
+class Place:
+    """A world in which runs have ended, and a machine in it."""
+
+    def __init__(self, qoder: Qoder, generation: Generation = "current") -> None:
+        self.qoder = qoder
+        self.clock = HastyClock(100.0)  # those of several are started by threads
+        qoder.clock = self.clock  # type: ignore[assignment]
+        self.world = World(generation=generation, token=TOKEN, clock=qoder.clock.now, honour_key=False)
+        self.lie: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
+        self.use()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.skip(seconds)
+
+    def use(self, *faults: str) -> None:
+        def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+            return self.lie(request) or answer()
+
+        sleep = self.qoder.clock.sleep
+        self.qoder.transport = WithoutStreams(self.world, faults=Faults(*faults), sleep=sleep, lie=lie)
+
+    def ended(self, deployment: str, *, hours: float = 1.0) -> str:
+        """Return the id of a run that began so long ago."""
+        with self.world.lock:
+            return self.world.start(deployment, origin="seed", at=self.world.now() - 3600 * hours).id
+
+    @property
+    def started(self) -> list[str]:
+        return [run.id for run in self.world.started()]
+
+
+@pytest.fixture(params=GENERATIONS)
+def place(request: pytest.FixtureRequest, qoder: Qoder) -> Place:
+    return Place(qoder, request.param)
+
+
+@pytest.fixture
+def current(qoder: Qoder) -> Place:
+    return Place(qoder)
+
+
+# The deployment, whether --again is given, the exit code, and what the error says.
+MAY_BE = {
+    "failed": ("dep_fail", False, 0, ""),
+    "never started": ("dep_nostart", False, 1, "did not start"),
+    "completed": ("dep_demo", False, 6, "completed; nothing was started"),
+    "completed, --again": ("dep_demo", True, 0, ""),
+    "waits": ("dep_ask", True, 6, "nothing was started"),
+    "running": ("dep_minute", True, 6, "is still running; nothing was started"),
+}
+
+
+@pytest.mark.parametrize("case", MAY_BE)
+def test_run_retry_starts_only_what_is_over(place: Place, case: str) -> None:
+    deployment, again, code, says = MAY_BE[case]
+    old = place.ended(deployment, hours=0.0 if case == "running" else 0.05)
+    place.wait(60 if case == "waits" else 0)
+    ran = place.qoder("run", "retry", old, *["--again"] * again, "--json")
+    assert (ran.code, len(place.started)) == (code, 0 if code == 6 else 1)
+    assert says in ran.err
+    if code == 6:
+        assert (ran.out, ran.error["run_state"]) == ("", "none")
+    else:
+        assert (ran.json["id"], ran.json["retry_of"]) == (place.started[0], old)
+
+
+def test_run_retry_refuses_a_run_of_which_nobody_knows_how_it_ended(current: Place) -> None:
+    old = current.ended("dep_fail")
+    session = current.qoder("run", "get", old, "--json").json["session_id"]
+    assert current.qoder("session", "delete", session, "--yes").code == 0
+    ran = current.qoder("run", "retry", old, "--json")
+    assert (ran.code, current.started) == (6, [])
+    assert "outcome" in ran.error["message"]
+
+
+def test_run_retry_of_one_run_starts_one_however_often_it_is_asked_for(place: Place) -> None:
+    old = place.ended("dep_demo")
+    place.use("trigger:drop-after")
+    first = place.qoder("run", "retry", old, "--again", "--json")
+    assert (first.code, first.json["adopted"], first.json["retry_of"]) == (0, True, old)
+    again = place.qoder("run", "retry", old, "--again", "--wait", "--json")
+    assert (again.code, again.json["id"], again.json["retry_of"]) == (0, first.json["id"], old)
+    assert "nothing was sent" in again.err
+    assert place.started == [first.json["id"]]
+    listed = place.qoder("run", "list", "dep_demo", "--json").json
+    assert {row["id"]: row.get("retry_of") for row in listed} == {old: None, first.json["id"]: old}
+
+
+def test_run_retry_exits_9_where_no_run_shows_and_names_the_command_that_repeats_it(current: Place) -> None:
+    old = current.ended("dep_fail")
+    current.use("trigger:drop-before")
+    ran = current.qoder("run", "retry", old, "--wait", "--json")
+    assert (ran.code, ran.error["run_state"]) == (9, "unknown")
+    assert ran.error["next"] == ["qoder", "run", "retry", old, "--wait", "-o", "json"]
+    assert current.started == []
+
+
+def test_run_retry_on_two_machines_with_a_shared_store_starts_one(tmp_path: Path) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    with machines.world.lock:
+        old = machines.world.start("dep_fail", origin="seed", at=machines.clock.time - 3600).id
+    ran = [machines.machine(name)("run", "retry", old, "--json") for name in ("a", "b")]
+    assert [each.code for each in ran] == [0, 0]
+    assert [each.json["id"] for each in ran] == machines.runs[-1:] * 2
+    assert [each.json["retry_of"] for each in ran] == [old] * 2
+    assert machines.triggers == 1
+
+
+def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) -> None:
+    failed, completed, lost = place.ended("dep_fail"), place.ended("dep_demo"), place.ended("dep_nostart")
+    typed = (failed, completed, "drun_unknown", lost)
+    asks = place.qoder("run", "retry", *typed, "--json")
+    assert (asks.code, place.started) == (2, [])
+    ran = place.qoder("run", "retry", *typed, "--yes", "--json")
+    assert [item["input"] for item in ran.json] == list(typed)
+    assert [item["exit_code"] for item in ran.json] == [0, 6, 5, 1]
+    assert [item.get("retry_of") for item in ran.json] == [failed, None, None, lost]
+    assert (ran.code, len(place.started)) == (6, 2)
+    twice = place.qoder("run", "retry", failed, failed, "--yes")
+    assert (twice.code, len(place.started)) == (2, 2)
+
+
+def test_run_retry_all_failed_retries_each_failed_run_once(place: Place) -> None:
+    failed = [place.ended("dep_fail", hours=hours) for hours in (30, 3, 2)]
+    words = ("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--json")
+    assert (place.qoder(*words).code, place.started) == (2, [])
+    ran = place.qoder(*words, "--yes")
+    assert [item["retry_of"] for item in ran.json] == failed[1:]
+    assert len(place.started) == 2
+    place.wait(60)  # they fail, too
+    again = place.qoder(*words, "--yes")
+    assert (again.code, again.json, len(place.started)) == (0, [], 2)
+    assert "ignored 2 that were retried before; ignored 2 that are retries themselves" in again.err
+
+
+def other_deployment(request: httpx.Request) -> httpx.Response | None:
+    if request.url.path.endswith("/runs"):
+        rows = [{"id": "drun_9", "type": "deployment_run", "deployment_id": "dep_demo"}]
+        return httpx.Response(200, json={"data": rows, "has_more": False})
+    return None
+
+
+def unsure(request: httpx.Request) -> httpx.Response | None:
+    if request.url.path.endswith("/runs"):
+        return httpx.Response(200, json={"data": [], "has_more": "maybe"})
+    return None
+
+
+@pytest.mark.parametrize("lie", [other_deployment, unsure])
+def test_run_retry_all_failed_starts_nothing_from_a_list_that_does_not_tell(current: Place, lie: Any) -> None:
+    current.ended("dep_fail")
+    current.lie = lie
+    ran = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--yes")
+    assert (ran.code, current.started) == (7, [])
+
+
+def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Place) -> None:
+    current.ended("dep_fail")
+    current.lie = lambda request: httpx.Response(403, json={}) if "/sessions/" in request.url.path else None
+    ran = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--yes", "--json")
+    assert (ran.code, ran.json, current.started) == (0, [], [])
+    assert "warning: ignored 1 run of dep_fail" in ran.err
+
+
+REFUSED = {
+    "neither": (),
+    "both": ("drun_1", "--all-failed", "dep_fail", "--since", "1d"),
+    "no since": ("--all-failed", "dep_fail"),
+    "since alone": ("drun_1", "--since", "1d"),
+    "future": ("--all-failed", "dep_fail", "--since", "2099-01-01"),
+    "a result of several": ("drun_1", "drun_2", "--result"),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
+def test_run_retry_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
+    assert qoder("run", "retry", *words).code == 2
+
+
+def test_run_retry_says_what_is_different_from_then_and_a_preview_sends_nothing(current: Place) -> None:
+    world, old = current.world, current.ended("dep_fail")
+    at_version(world, "agent_fail", 2)
+    then = world.deployments["dep_fail"].fields["environment_id"]
+    world.keep("environments", at=world.now(), id="env_new", name="new", config={"type": "cloud"})
+    assert current.qoder("deploy", "update", "dep_fail", "--agent", "agent_fail", "--env", "env_new").code == 0
+    before = len(world.requests)
+    ran = current.qoder("run", "retry", old, "--dry-run", "--json")
+    assert f"different from then (dep_fail): agent 1 → 2, environment {then} → env_new" in ran.err
+    assert (ran.json["idempotency_key"], ran.json["deployment"]) == (f"retry-{old}", "dep_fail")
+    assert {seen.method for seen in list(world.requests)[before:]} == {"GET"}

@@ -1,0 +1,236 @@
+"""`qoder usage`: what runs used, added up: never more than the server has, and nothing unknown counted as nothing."""
+
+import json
+import tempfile
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.sandbox.wire import GENERATIONS
+from qoder_cli.sandbox.world import World
+from tests.conftest import TOKEN, Qoder
+from tests.support.inprocess import WithoutStreams
+from tests.support.wire import api_error, page
+
+NOW = "2027-01-15T07:00:00Z"
+SESSIONS, RUNS = ("GET", "/sessions"), ("GET", "/deployment_runs")
+EMPTY: dict[str, Any] = page()
+
+
+def session(id: str, credits: str | None, **more: Any) -> str:
+    """Return a session as JSON, its credits exactly as they are written here; None for a session that says none."""
+    about = {"id": f"sess_{id}", "type": "session", "status": "idle", "created_at": NOW, "deployment_id": "dep_1"}
+    usage = "{}" if credits is None else f'{{"total_credits": {credits}}}'
+    return json.dumps({**about, **more})[:-1] + f', "usage": {usage}}}'
+
+
+def run(id: str, **more: Any) -> dict[str, Any]:
+    about = {"id": f"drun_{id}", "type": "deployment_run", "deployment_id": "dep_1", "created_at": NOW}
+    return {**about, "session_id": f"sess_{id}", "trigger_context": {"type": "manual"}, **more}
+
+
+def pages(*texts: list[str]) -> list[str]:
+    """Return pages of a list as JSON, each with the cursor to the next."""
+    return [
+        f'{{"data": [{", ".join(rows)}], "has_more": {json.dumps(n < len(texts))}, '
+        f'"next_page": {json.dumps(f"page{n}" if n < len(texts) else None)}}}'
+        for n, rows in enumerate(texts, 1)
+    ]
+
+
+def told(qoder: Qoder, *sessions: str, runs: Any = EMPTY) -> Qoder:
+    qoder.wire.on(*RUNS, runs, repeat=True).on(*SESSIONS, *pages(list(sessions)), repeat=True)
+    return qoder
+
+
+AMOUNTS = st.one_of(
+    st.decimals("0", "1e20", places=2).map(lambda number: f"{number:f}"),
+    st.integers(0, 10**20).map(str),
+    st.decimals("0", "10", places=9).map(lambda number: f"{number:f}"),
+    st.sampled_from(["1e3", "2.5E+2", "0.10", "0"]),
+)
+NONE = st.sampled_from([None, "null", "true", '"abc"', "-3.5", "[]", "1e999", '"1_000"', "{}"])
+
+
+@given(
+    known=st.lists(AMOUNTS, max_size=12),
+    unknown=st.lists(NONE, max_size=4),
+    growth=st.lists(AMOUNTS, max_size=3),
+    data=st.data(),
+)
+def test_usage_is_the_exact_sum_of_what_each_session_says(
+    known: list[str], unknown: list[str | None], growth: list[str], data: st.DataObject
+) -> None:
+    """Sessions come again on later pages, grown meanwhile; those without an amount are counted as unknown."""
+    rows = [session(f"k{n}", credits) for n, credits in enumerate(known)]
+    rows += [session(f"u{n}", credits) for n, credits in enumerate(unknown)]
+    rows = data.draw(st.permutations(rows))
+    cut = data.draw(st.integers(0, len(rows)))
+    grown = [
+        session(f"k{n}", f"{Decimal(known[n]) + Decimal(more):f}")
+        for n, more in list(enumerate(growth))[: len(known)]
+        if rows.index(session(f"k{n}", known[n])) < cut
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        qoder = Qoder(Path(folder) / "config.toml")
+        qoder.wire.on(*RUNS, EMPTY).on(*SESSIONS, *pages(rows[:cut], [*grown, *rows[cut:]]))
+        ran = qoder("usage", "--by", "environment", "--json")
+    if not rows:
+        assert ran.out == "[]\n"
+        return
+    exact = sum(map(Fraction, known), Fraction(0))
+    [line] = json.loads(ran.out, parse_float=Fraction)
+    assert (line["credits"], line["credits_unknown"]) == (exact if known else None, len(unknown))
+    said = ran.err.split()
+    assert (Fraction(said[2]), int(said[5])) == (exact, len(rows))
+    assert (f"; {len(unknown)} unknown" in ran.err) == bool(unknown)
+
+
+OVER = {
+    "less": ("12.51", 0),
+    "as much": ("12.50", 0),
+    "more": ("12.49", 8),
+    "much more": ("0", 8),
+}
+
+
+@pytest.mark.parametrize("case", OVER)
+def test_usage_exits_8_when_more_was_used(qoder: Qoder, case: str) -> None:
+    over, code = OVER[case]
+    ran = told(qoder, session("1", "12.5"), session("2", None))("usage", "--over", over)
+    assert ran.code == code
+    assert "at least 12.5 credits in 2 sessions since 2026-12-16T08:00:00Z; 1 unknown" in ran.err.splitlines()
+
+
+def test_usage_is_never_fine_where_the_sessions_cannot_all_be_read(qoder: Qoder) -> None:
+    first, _ = pages([session("1", "1")], [])
+    qoder.wire.on(*RUNS, EMPTY, repeat=True).on(*SESSIONS, first, api_error(403, "permission_error", "No."))
+    ran = qoder("usage", "--over", "1000", "--json")
+    assert (ran.code, ran.out) == (4, "")
+
+
+def test_usage_without_leave_to_read_runs_shows_what_sessions_used(qoder: Qoder) -> None:
+    told(qoder, session("1", "1.25"), runs=api_error(403, "permission_error", "No."))
+    ran = qoder("usage", "--json")
+    assert ran.code == 0
+    assert [(line["credits"], line["runs"]) for line in ran.json] == [(1.25, None)]
+    assert "warning: the runs cannot be read, only what sessions used" in ran.err
+
+
+def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qoder: Qoder) -> None:
+    sessions = [
+        session("1", "1"),
+        session("2", "2", created_at=None),
+        session("3", "4", created_at="2025-01-01T00:00:00Z"),
+    ]
+    ran = told(qoder, *sessions)("usage")
+    assert ran.out.split("\t")[8] == "1"
+    assert "warning: ignored 1 runs or sessions without a creation time" in ran.err
+
+
+def test_usage_of_an_account_without_anything(qoder: Qoder) -> None:
+    ran = told(qoder)("usage", "--over", "5", "--json")
+    assert (ran.code, ran.json) == (0, [])
+    assert ran.err == "note: no sessions since 2026-12-16T08:00:00Z\n"
+
+
+KEYS = {
+    "deployment": ["dep_2", "dep_1", None],
+    "agent": ["agent_2", "agent_1"],
+    "model": ["ultimate", "auto"],
+    "environment": ["env_1"],
+    "day": ["2027-01-13", "2027-01-14", "2027-01-15"],
+    "trigger": ["schedule", "manual", None],
+}
+
+
+@pytest.mark.parametrize("by", KEYS)
+def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    setup: dict[str, Any] = {"environment_id": "env_1", "agent": {"id": "agent_1", "model": {"id": "auto"}}}
+    sessions = [
+        session("1", "1", **setup),
+        session("2", "2.50", deployment_id="dep_2", **{**setup, "agent": {"id": "agent_2", "model": "ultimate"}}),
+        session("3", "0.25", **{**setup, "created_at": "2027-01-13T07:00:00Z"}, status="running"),
+        session("4", "0.5", **{**setup, "deployment_id": None}),
+    ]
+    agent = {"id": "agent_1", "version": 1}
+    runs = [
+        run("1", agent=agent, status="completed", duration_ms=1000),
+        run(
+            "2",
+            agent={**agent, "id": "agent_2"},
+            deployment_id="dep_2",
+            trigger_context={"type": "schedule"},
+            status="failed",
+        ),
+        run("3", agent=agent, created_at="2027-01-13T07:00:00Z", status="running"),
+    ]
+    ran = told(qoder, *sessions, runs=page(*runs))("usage", "--by", by, "--json")
+    assert [line["key"] for line in ran.json] == KEYS[by]
+    assert sum(line["credits"] for line in ran.json) == 4.25
+    assert [sum(line[each] for line in ran.json) for each in ("runs", "completed", "failed", "going")] == [3, 1, 1, 1]
+    assert (sum(line["sessions"] for line in ran.json), sum(line["growing"] for line in ran.json)) == (4, 1)
+    first = ran.json[0]
+    if by == "deployment":
+        assert (first["success_percent"], first["dearest"]) == (0, {"session_id": "sess_2", "credits": 2.5})
+
+
+def test_usage_counts_what_a_run_used_as_unknown_where_its_session_is_gone(qoder: Qoder) -> None:
+    ran = told(qoder, runs=page(run("1", status="completed"), run("2", session_id=None, status="failed")))(
+        "usage", "--json"
+    )
+    [line] = ran.json
+    assert (line["runs"], line["sessions"], line["credits"], line["credits_unknown"]) == (2, 1, None, 1)
+
+
+def test_usage_draws_bars_by_day(qoder: Qoder) -> None:
+    sessions = [session("1", "10"), session("2", "0.01", created_at="2027-01-13T07:00:00Z")]
+    ran = told(qoder, *sessions)("usage", "--by", "day", "-o", "pretty")
+    assert [line.count("█") for line in ran.out.splitlines()[:4]] == [0, 1, 0, 20]
+
+
+REFUSED = {
+    "money that is no number": ("--over", "ten"),
+    "an odd number": ("--over", "NaN"),
+    "less than nothing": ("--over=-1",),
+    "the future": ("--since", "2099-01-01"),
+    "no such key": ("--by", "colour"),
+    "watched money": ("--over", "5", "--watch"),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
+def test_usage_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
+    assert qoder("usage", *words).code == 2
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_usage_of_a_deployment_joins_runs_and_sessions_of_either_server(qoder: Qoder, generation: Any) -> None:
+    world = World(generation=generation, token=TOKEN, clock=lambda: qoder.clock.time)
+    with world.lock:
+        for deployment in ("dep_demo", "dep_fail", "dep_demo", "dep_nostart"):
+            world.start(deployment, origin="seed", at=world.now() - 3600)
+    qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
+    ran = qoder("usage", "--since", "1d", "--deployment", "demo", "--deployment", "dep_nostart", "--json")
+    rows = {line["key"]: (line["runs"], line["completed"], line["failed"], line["credits"]) for line in ran.json}
+    assert rows == {"dep_demo": (2, 2, 0, 1.36), "dep_nostart": (1, 0, 1, 0)}
+    one = qoder("usage", "--since", "1d", "--deployment", "dep_fail", "--json").json
+    assert [(line["key"], line["failed"], line["credits"]) for line in one] == [("dep_fail", 1, 0.17)]
+
+
+def test_usage_asks_no_session_again_how_its_run_ended(qoder: Qoder) -> None:
+    world = World(generation="current", token=TOKEN, clock=lambda: qoder.clock.time)
+    with world.lock:
+        for _ in range(3):
+            world.start("dep_fail", origin="seed", at=world.now() - 3600)
+    qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
+    first = qoder("usage", "--since", "1d", "--json").json
+    before = len(world.requests)
+    assert qoder("usage", "--since", "1d", "--no-resolve", "--json").json == first
+    assert [seen.path.rpartition("/")[2] for seen in list(world.requests)[before:]] == ["deployment_runs", "sessions"]
