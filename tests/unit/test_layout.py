@@ -25,6 +25,7 @@ ROOMS = (
     "stack",
     "deployments",
     "sessions",
+    "policy",
     "files",
     "keys",
     "nouns",
