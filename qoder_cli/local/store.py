@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 NAME = "state.db"
 ABOUT = 60.0  # seconds; a run this much older than the attempt may still be its own
-VERSION = 3  # of the tables; kept in the file as its `user_version`
+VERSION = 4  # of the tables; kept in the file as its `user_version`
 PATIENCE = 1.2  # seconds that a process waits for others
 LAST_PATIENCE = 0.8  # seconds, once more, at the end, if something is unwritten
 MOST_ATTEMPTS = 40_000  # kept, and up to 1,000 more; one command starts at most 10,000
@@ -93,6 +93,24 @@ CREATE TABLE IF NOT EXISTS made (
     id TEXT NOT NULL,
     at REAL NOT NULL,
     PRIMARY KEY (host, profile, noun, parent, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decisions (
+    host TEXT NOT NULL,
+    at REAL NOT NULL,
+    session TEXT NOT NULL,
+    run TEXT NOT NULL,
+    call TEXT NOT NULL,
+    call_sha256 TEXT NOT NULL,
+    asked_by TEXT NOT NULL,
+    name TEXT NOT NULL,
+    input TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    policy_sha256 TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (host, session, call)
 ) WITHOUT ROWID;
 """
 _PUT = """

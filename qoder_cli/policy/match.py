@@ -19,6 +19,7 @@ _LONGEST_PATH = 4_096
 _NOT_IN_PATHS = frozenset("\\$`*?[]{}%<>|\"';&~")
 _UNREADABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # categories: controls, what is invisible, what is nothing
 _LAYOUT = "\n\t\r"
+_ANOTHER = "it is about another command, or path"
 
 Fit = Literal["yes", "maybe", "no"]
 Answer = Literal["allow", "deny", "ask"]
@@ -67,7 +68,8 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
             missed = "a regular expression takes too long for it"
         if not missed:
             return Verdict("allow", rule)
-        why = f"line {rule.line} does not fit: {missed}"
+        if missed != _ANOTHER:
+            why = f"line {rule.line} does not fit: {missed}"
     return Verdict("ask", None, why)
 
 
@@ -158,7 +160,7 @@ def _missed_command(rule: Rule, command: Any) -> str:
     wanted = rule.pattern.words
     if wanted is None or words == wanted or (rule.pattern.is_prefix and shell.begins(words, wanted)):
         return ""
-    return "its command is another"
+    return _ANOTHER
 
 
 def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
@@ -175,7 +177,7 @@ def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
     if any(".." in given.get(name, "") or given.get(name, "").startswith(("/", "~")) for name in tool.patterns):
         return "its pattern may lead out of the path"
     if not wanted.fits(paths[0]):
-        return "its path is another"
+        return _ANOTHER
     return ""
 
 
