@@ -163,13 +163,11 @@ TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m,
 INTERVAL = option("--interval", "D", "Check the status at least this often (default 5s).")
 REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
 _ON_ASK = (
-    "When the agent asks: stop (exit 11), wait, prompt, or policy=FILE, which answers by rules. Default: prompt with "
+    "When the agent asks: stop (exit 11), wait, prompt, or policy=FILE (see qoder help policies). Default: prompt with "
     "--follow on a terminal, else stop."
 )
 ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"))
-POLICY = option(
-    "--policy", "FILE", "Answer by these rules first; --on-ask says what becomes of the rest.", _offered("policy_files")
-)
+POLICY = option("--policy", "FILE", "Rules that decide first; --on-ask is for the rest.", _offered("policy_files"))
 
 
 class WaitOptions(NamedTuple):

@@ -20,6 +20,7 @@ NOUNS = {
     "export": ("Write what is on the server as files for apply", "qoder_cli.commands.export:export"),
     "init": ("Start a folder for apply, with an example and CI", "qoder_cli.commands.init:init"),
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
+    "policy": ("Rules that approve or deny an agent's calls", "qoder_cli.commands.policy"),
     "key": ("Idempotency keys: those used, here or on all machines", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
     "config": ("Read and edit the config file", "qoder_cli.commands.config"),
@@ -33,7 +34,7 @@ NOUNS = {
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
 # Left out there: an error, a page or the README names it where it is needed.
-RARE = ("key", "schema", "diff", "export", "init", "completion")
+RARE = ("policy", "key", "schema", "diff", "export", "init", "completion")
 ALIKE = tuple(_OF_THE_API)[3:]
 
 

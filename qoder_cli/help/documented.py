@@ -82,7 +82,7 @@ PAGES = {
     "ci": "jobs for GitHub and GitLab",
     "many-machines": "one idempotency key, one run, on every machine",
     "approvals": "what to do when the agent asks",
-    "policies": "rules in a file that answer the agent while nobody is there",
+    "policies": "rules in a file that decide while nobody is there",
     "sessions": "talk with an agent, with or without a deployment",
     "files": "deployments in a repository",
     "stack": "a whole folder: agents, deployments and all they need",

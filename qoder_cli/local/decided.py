@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qoder_cli.settings.config import Settings
 
 MOST_KEPT = 10_000  # decisions, the newest
-State = Literal["sending", "sent", "settled"]  # settled: lost, and no longer waited for
+State = Literal["sending", "sent", "gone"]  # gone: lost, and the call no longer waits
 _SCOPE = "host = :host AND session = :session"
 
 

@@ -46,6 +46,19 @@ class Verdict(NamedTuple):
     rule: Rule | None = None
     why: str = ""
 
+    @property
+    def in_words(self) -> str:
+        """What it comes to, for a column."""
+        if self.rule is None:
+            return self.answer
+        return f"{self.answer} (line {self.rule.line})"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What it comes to, for JSON."""
+        rule = self.rule
+        return {"answer": self.answer, "line": rule and rule.line, "rule": rule and rule.text, "why": self.why or None}
+
 
 def decide(policy: Policy, subject: Subject) -> Verdict:
     """Return what a policy says of a call. Which deployments it is for, the caller knows."""
@@ -58,7 +71,7 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
     for rule, fit in fits:
         if fit == "maybe":
             return Verdict("ask", rule, f"line {rule.line} may mean to deny it")
-    why = "no rule fits"
+    why = ""
     for rule in policy.rules:
         if not rule.allows or not _is_about(rule, subject):
             continue

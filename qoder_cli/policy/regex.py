@@ -70,6 +70,7 @@ class Regex:
 
     def __init__(self, pattern: str, *, ignores_case: bool = False) -> None:
         self.pattern = pattern
+        self.literal: str | None = None  # the only text that fits, of a glob without a wildcard
         self._ignores_case = ignores_case
         if not pattern:
             raise BadPattern("is empty")
@@ -82,7 +83,11 @@ class Regex:
     def of_glob(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
         """Return the pattern for a path or name: `*` is anything but a slash, `**` any number of folders."""
         parts = re.split(r"(/\*\*/|\*\*|\*)", glob)
-        return cls("".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts), ignores_case=ignores_case)
+        written = "".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts)
+        regex = cls(written, ignores_case=ignores_case)
+        if "*" not in glob:
+            regex.literal = glob
+        return regex
 
     def fits(self, text: str) -> bool:
         """Return whether the whole text fits. Raises TooLong."""

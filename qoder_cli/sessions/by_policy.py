@@ -23,7 +23,7 @@ from qoder_cli.output.visible import visible
 from qoder_cli.policy.match import Subject, Verdict, decide
 from qoder_cli.policy.rules import Policy, load
 from qoder_cli.sessions.answers import Answers, confirmation
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, in_a_line, look
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, Waiting, in_a_line, look
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
 
@@ -31,6 +31,7 @@ LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a co
 MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
 _LISTED = 10  # ids in a message
+NO_RULE = "no rule fits"
 _HIDES = "it holds a secret of yours, or what stands for one"
 
 
@@ -38,14 +39,20 @@ class Judged(NamedTuple):
     """A call, and what the policy says of it."""
 
     call: Call
+    subject: Subject
     verdict: Verdict
 
 
 def opened(app: App, path: str) -> Policy:
     """Return the policy in a file, to answer by, for the deployments that it names. Raises UsageError, ApiError."""
     if app.settings.read_only:
-        raise UsageError("QODER_READ_ONLY is set, and a policy answers calls", hint="unset it, or leave out the policy")
-    policy = loaded(app, path)
+        why = "QODER_READ_ONLY is set, but a policy approves and denies calls"
+        raise UsageError(why, hint="unset it, or omit the policy")
+    return with_ids(app, loaded(app, path))
+
+
+def with_ids(app: App, policy: Policy) -> Policy:
+    """Return a policy with the ids of its deployments in place of their names. Raises UsageError, ApiError."""
     names = Names(app)
     return replace(policy, deployments=tuple(names.id_of(NOUNS["deploy"], each) for each in policy.deployments))
 
@@ -91,8 +98,19 @@ def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -
             verdict = decide(policy, subject)
         if verdict.answer != "deny" and hides_secret(app, call):
             verdict = Verdict("ask", None, _HIDES)
-        found.append(Judged(call, verdict))
+        found.append(Judged(call, subject, verdict))
     return found
+
+
+def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
+    """Return the calls that wait in a session with what a policy says of each. Raises ApiError."""
+    calls = tuple(each.call for each in waiting if each.call is not None)
+    if not calls:
+        return list(waiting)
+    session = waiting[0].session
+    said = {each.call.id: each.verdict for each in judged(app, policy, Asked(calls[0].session_id, calls), session)}
+    unread = Verdict("ask", None, "it cannot be read in full")
+    return [replace(each, verdict=said.get(each.id, unread)) for each in waiting]
 
 
 def main_threads(app: App, session_id: str) -> set[str]:
@@ -140,7 +158,7 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            app.progress.note(f"left for a person: {named(each.call.name)} ({named(id)}): {why}")
+            app.progress.note(f"left for a person: {named(each.call.name)} ({named(id)}): {why or NO_RULE}")
             left.append(id)
         else:
             to_send.append(each)
@@ -153,18 +171,18 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
     calls = {call.id: call for call in asked.calls}
     over = [decision.call for decision in open if decision.call not in asked.waiting]
     if over:
-        decided.mark(app.store, app.settings, asked.session_id, over, "settled")
+        decided.mark(app.store, app.settings, asked.session_id, over, "gone")
     waiting = [decision for decision in open if decision.call in calls]
     if not waiting:
         return
     ids = [decision.call for decision in waiting]
-    app.progress.note(f"another command was answering {few(ids, _LISTED)}; looking for the answer for up to 30 s")
+    app.progress.note(f"another command was deciding {few(ids, _LISTED)}; looking for its decision for up to 30 s")
     write = Answers(app, asked, [(calls[each.call], confirmation(calls[each.call], each.answer)) for each in waiting])
     if write.shown_within(LOOKS) is None:
         next = app.command("session", "pending", asked.session_id)
         raise OutcomeUnknown(
-            f"unknown whether the policy's answer to {few(ids, _LISTED)} was delivered by an earlier command",
-            hint="it is not sent again by itself; to see whether it still waits, and answer it yourself",
+            f"unknown whether an earlier command delivered the policy's decision on {few(ids, _LISTED)}",
+            hint="to see whether it still waits, and decide yourself",
             next=next,
             session_id=asked.session_id,
             run_state="unknown",
@@ -178,7 +196,7 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run
     notes = [_decision(app, policy, asked, each, run_id) for each in to_send]
     mine = decided.put(store, settings, notes)
     if mine is None:
-        raise UsageError("what the policy decides cannot be stored on this machine, so it was not sent")
+        raise UsageError("the policy's decisions cannot be stored on this machine; nothing was sent")
     to_send = [each for each in to_send if each.call.id in mine]
     if not to_send:
         return
@@ -197,7 +215,7 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
-    decided.mark(store, settings, session_id, ids, "sent" if events else "settled")
+    decided.mark(store, settings, session_id, ids, "sent" if events else "gone")
 
 
 @contextmanager
@@ -217,7 +235,7 @@ def _event(each: Judged) -> dict[str, Any]:
 
 
 def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> Decision:
-    call, (answer, rule, _) = each
+    call, _, (answer, rule, _) = each
     assert rule is not None  # what is answered is so by a rule
     given = visible(shortened(in_a_line(call.input), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
