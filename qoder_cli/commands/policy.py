@@ -26,7 +26,6 @@ _FILE = argument("FILE", "The policy: a YAML or JSON file.", values.policy_files
 _LARGEST_CALL = 4 * 2**20  # characters
 _OF_LOG = ("at", "run", "session", "call", "name", "input", "answer", "rule", "line", "file", "policy_sha256", "state")
 _FIRST_OF_LOG = ("at", "answer", "name", "input", "line", "rule", "run", "state", "session", "call", "policy_sha256")
-_OF_TEST = ("answer", "calls", "runs", "line", "rule", "example", "why", "suggestion")
 _FIRST_OF_TEST = ("answer", "calls", "rule", "suggestion", "example", "line", "runs", "why")
 _OF_CASES = ("case", "expected", "answer", "line", "rule", "why")
 
@@ -59,8 +58,6 @@ def try_out(
     since: Text = option("--since", "WHEN", "All runs created since, e.g. 30d or a date."),
     call: Text = option("--call", "JSON", "One call, as `pending --json` prints it: name, input, ..."),
     expect: Text = option("--expect", "FILE", "Calls, each with the decision that you expect.", values.policy_files),
-    *,
-    viewing: Viewing,
 ) -> None:
     """Show what a policy would have decided.
 
@@ -86,17 +83,13 @@ def try_out(
     if call is not None or expect is not None:
         if what:
             raise UsageError(f"{given[0]} needs no runs", hint="leave them out")
-        view = View(app, viewing, _OF_CASES)
-        policy = loaded(app, file)
-        return _test_cases(app, view, policy, call, expect)
+        return _test_cases(app, loaded(app, file), call, expect)
     if not what and since is None:
         raise UsageError("name runs, or say --since", hint="for example --since 30d")
-    view = View(app, viewing, _OF_TEST)
-    policy = loaded(app, file)
-    return view.show(lambda: _test_runs(app, policy, what or [], since))
+    return _test_runs(app, loaded(app, file), what or [], since)
 
 
-def _test_cases(app: App, view: View, policy: "Policy", call: str | None, expect: str | None) -> None:
+def _test_cases(app: App, policy: "Policy", call: str | None, expect: str | None) -> None:
     from qoder_cli.policy.testing import cases, judged, subject_of_json
 
     if expect is not None:
@@ -104,7 +97,7 @@ def _test_cases(app: App, view: View, policy: "Policy", call: str | None, expect
     else:
         found = [judged(policy, _case_of(subject_of_json(_parsed(str(call)))))]
     rows = Rows["Case"](app.output, fields=lambda case: case.row(), data=lambda case: case.row(), first=_OF_CASES)
-    view.show(lambda: _show_all(rows, found))
+    _show_all(rows, found)
     wrong = [case for case in found if case.is_wrong]
     if wrong:
         which = ", ".join(str(case.number) for case in wrong[:10])

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-MOST_STEPS = 1_000_000  # of one search
+MOST_STEPS = 100_000  # of one search
 MOST_PARTS = 2_000  # of one pattern, each repeat written out
 DEEPEST = 40  # groups in each other
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
@@ -78,6 +78,7 @@ class Regex:
         self._parts = 0
         self._put(_Reader(pattern).read())
         self._codes.append(("end",))
+        self._has_places = any(code[0] == "at" for code in self._codes)
 
     @classmethod
     def of_glob(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
@@ -149,26 +150,35 @@ class Regex:
         self._codes[start] = ("fork", start + 1, len(self._codes))
 
     def _walk(self, text: str, *, anywhere: bool) -> bool:
-        codes, steps = self._codes, 0
-        here: set[int] = set()
-        for place in range(len(text) + 1):
-            reached = self._reached(here | {0} if anywhere or place == 0 else here, text, place)
-            steps += len(reached) + 1
-            if steps > MOST_STEPS:
-                raise TooLong
-            if len(codes) - 1 in reached and (anywhere or place == len(text)):
+        """Walk through a text. What follows a set of codes is worked out once for each character, and what is next."""
+        end, steps = len(self._codes) - 1, 0
+        again = {0} if anywhere else set[int]()
+        known: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
+        reached = self._reached({0}, text, 0)
+        for place, character in enumerate(text, 1):
+            if anywhere and end in reached:
                 return True
-            if place == len(text) or not (reached or anywhere):
+            if not (reached or anywhere):
                 return False
-            character = text[place]
-            here = {
-                code + 1
-                for code in reached
-                if codes[code][0] == "set" and codes[code][1].has(character, ignores_case=self._ignores_case)
-            }
-        return False
+            key = reached, character, _begins_word(text, place) if self._has_places else None
+            if (following := known.get(key)) is None:
+                steps += len(reached) + 1
+                if steps > MOST_STEPS:
+                    raise TooLong
+                following = self._reached(again | self._read(reached, character), text, place)
+                known[key] = following
+            reached = following
+        return end in reached
 
-    def _reached(self, starts: set[int], text: str, place: int) -> set[int]:
+    def _read(self, reached: frozenset[int], character: str) -> set[int]:
+        """Return the codes behind those that read a character."""
+        sets = ((code, self._codes[code]) for code in reached)
+        ignores = self._ignores_case
+        return {
+            code + 1 for code, (what, *is_it) in sets if what == "set" and is_it[0].has(character, ignores_case=ignores)
+        }
+
+    def _reached(self, starts: set[int], text: str, place: int) -> frozenset[int]:
         """Return the codes that are reached from some without reading a character."""
         reached: set[int] = set()
         to_go = [*starts]
@@ -184,7 +194,7 @@ class Regex:
                     to_go += (one, other)
                 case ("at", assertion) if _holds(assertion, text, place):
                     to_go.append(code + 1)
-        return reached
+        return frozenset(reached)
 
 
 def _holds(assertion: str, text: str, place: int) -> bool:
@@ -192,10 +202,15 @@ def _holds(assertion: str, text: str, place: int) -> bool:
         return place == 0
     if assertion == "$":
         return place == len(text)
-    words = _Set(_WORDS)
-    before = place > 0 and words.has(text[place - 1], ignores_case=False)
-    after = place < len(text) and words.has(text[place], ignores_case=False)
-    return (before is not after) is (assertion == "b")
+    before = place > 0 and _begins_word(text, place - 1)
+    return (before is not bool(_begins_word(text, place))) is (assertion == "b")
+
+
+def _begins_word(text: str, place: int) -> bool | None:
+    """Return whether a character of a word stands there; None at the end."""
+    if place == len(text):
+        return None
+    return text[place].isascii() and (text[place].isalnum() or text[place] == "_")
 
 
 class _Reader:
