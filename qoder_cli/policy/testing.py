@@ -60,7 +60,7 @@ def cases(path: str) -> list[Case]:
         documents = [*trees(path, read(path, stdin=None), problems)]
         items = documents[0].content if len(documents) == 1 else None
         if not isinstance(items, list) or not items:
-            raise Problem("must be a list of calls, each with `answer`")
+            raise Problem("must be a list of calls, each with `answer`", line=1)
         for number, node in enumerate(items, 1):
             try:
                 found.append(_case(number, node))

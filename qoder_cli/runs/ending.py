@@ -236,6 +236,8 @@ def _left_by_policy(observer: "Observer", run: Run, policy: "Policy", app: App) 
     left = answer_by(app, policy, run.session_id or "", run_id="" if run.is_session else run.id)
     observer.forget_asks()
     if left:
+        observer.asks_a_person = True
+        observer.note_rest()
         with suppress(ApiError):
             observer.look()  # so that it does not show what is answered by now
     return left

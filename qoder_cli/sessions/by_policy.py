@@ -114,10 +114,13 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[
 
 
 def main_threads(app: App, session_id: str) -> set[str]:
-    """Return the threads of a session that are certainly the main agent's. Raises ApiError."""
+    """Return the thread of a session that is certainly the main agent's, if one is: the only one without a parent
+    (help/pages/api.md#threads). Raises ApiError.
+    """
     pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
     rows = [mapping(row) for page in pages for row in page["data"]]
-    return {str(row.get("id")) for row in rows if text(row.get("id")) and row.get("parent_thread_id", "") is None}
+    found = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
+    return found if len(found) == 1 else set()
 
 
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:
