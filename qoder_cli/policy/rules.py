@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -259,12 +260,28 @@ def _path(inside: str, *, allows: bool) -> Regex:
 
 
 def _writable_by_others(path: str) -> Iterator[str]:
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     try:
-        mode = os.stat(path).st_mode
+        found = os.stat(path)
     except OSError as error:
-        yield f"{path}: whether others may write it cannot be read: {reason_of(error)}"
+        yield f"whether others may write {path} cannot be read: {reason_of(error)}"
         return
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield f"others may write {path}, and so decide what is approved; chmod go-w it"
+    is_anothers = found.st_uid not in (0, os.geteuid()) and os.geteuid() != 0
+    is_shared = bool(found.st_mode & stat.S_IWGRP) and not _is_private(found)
+    if is_anothers or is_shared or found.st_mode & stat.S_IWOTH:
+        yield f"others may write {path}, and so decide what is approved; to prevent it: chmod go-w {path}"
+
+
+def _is_private(found: os.stat_result) -> bool:
+    """Return whether the group of a file is its owner's own, which many systems give to each user."""
+    if sys.platform == "win32":
+        return False
+    import grp
+    import pwd
+
+    try:
+        owner, group = pwd.getpwuid(found.st_uid).pw_name, grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == owner and not set(group.gr_mem) - {owner}

@@ -323,5 +323,5 @@ def test_rules_that_decide_nothing_or_nearly_everything_are_named(tmp_path: Path
 def test_a_policy_that_others_may_write_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(json.dumps({"rules": [{"allow": "Bash(ls)"}]}))
-    file.chmod(0o664)
+    file.chmod(0o666)
     assert [warning.partition(" ")[0] for warning in load(str(file)).warnings] == ["others"]
