@@ -5,7 +5,7 @@ person. What may be denied is not allowed either.
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
@@ -86,12 +86,18 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
     return Verdict("ask", None, why)
 
 
-def covers_tool(policy: Policy, kind: str, name: str, server: str | None = None) -> bool:
-    """Return whether a policy has a rule about a tool: whether some call of it is answered without a person."""
+def covers_tool(
+    policy: Policy, kind: str, name: str, server: str | None = None, *, deployment: Collection[str] = ()
+) -> bool:
+    """Return whether a policy has a rule about a tool: whether some call of it is decided without a person.
+
+    `kind` is that of its calls: tool, mcp or custom. `deployment` are the id and the name of the deployment.
+    """
     subject = Subject(kind, name, {}, server)
-    return kind in ("tool", "mcp") and any(
-        _is_about(rule, subject) if rule.allows else _denies_tool(rule, subject) for rule in policy.rules
-    )
+    is_for_it = not policy.deployments or not set(policy.deployments).isdisjoint(deployment)
+    if kind not in ("tool", "mcp") or not is_for_it:
+        return False
+    return any(_is_about(rule, subject) if rule.allows else _denies_tool(rule, subject) for rule in policy.rules)
 
 
 # An allow.
@@ -179,7 +185,7 @@ def _missed_command(rule: Rule, command: Any) -> str:
 def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
     """Return why the path of a call does not fit; a tool that has a path must name it in one way."""
     wanted = rule.pattern.path
-    if wanted is None:
+    if wanted is None and not rule.when.keys() & set(PATHS):
         return ""
     paths = [given[name] for name in PATHS if name in given]
     if len(paths) != 1:
@@ -189,7 +195,7 @@ def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
     tool = TOOLS[str(rule.pattern.tool)]
     if any(".." in given.get(name, "") or given.get(name, "").startswith(("/", "~")) for name in tool.patterns):
         return "its pattern may lead out of the path"
-    if not wanted.fits(paths[0]):
+    if wanted is not None and not wanted.fits(paths[0]):
         return _ANOTHER
     return ""
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.files.tree import BadFiles
-from qoder_cli.policy.match import Subject, decide
+from qoder_cli.policy.match import Subject, covers_tool, decide
 from qoder_cli.policy.regex import BadPattern, Regex, TooLong
 from qoder_cli.policy.remarks import remarks
 from qoder_cli.policy.rules import Policy, load
@@ -34,6 +34,8 @@ rules:
     when: {input: {sql: "select .*"}}
   - allow: Bash(make test)
     threads: any
+  - allow: Write
+    when: {input: {file_path: "/tmp/.*"}}
   - deny: Bash(git push:*)
     because: Pushes need a person.
   - deny: Read(/data/secret/**)
@@ -80,6 +82,7 @@ ALLOWED = {
     "a tool of a server": mcp("github", "get_issue", owner="me"),
     "a schema's field": Subject("mcp", "get_issue", {"n": 1}, "github", schema=frozenset(("n",))),
     "a condition on all of a text": mcp("db", "query", sql="select 1"),
+    "a path by a condition": Subject("tool", "Write", {"file_path": "/tmp/x", "content": "a\n"}),
     "another agent's, for any thread": bash("make test")._replace(is_main=False),
 }
 DENIED = {
@@ -127,6 +130,7 @@ ASKED = {
     "a server with the tool's beginning": mcp("github/get_a", "b", owner="me"),
     "a tool with a slash": mcp("github", "get_a/b", owner="me"),
     "an object where a plain value belongs": mcp("github", "get_issue", owner={"x": 1}),
+    "a path that leads out, by a condition": Subject("tool", "Write", {"file_path": "/tmp/../x", "content": ""}),
     "a condition on a part": mcp("db", "query", sql="drop x; select 1"),
     "a condition on a field that is missing": mcp("db", "query"),
 }
@@ -247,6 +251,14 @@ PATTERNS = st.recursive(
 def test_regular_expressions_of_a_policy_are_those_of_python(pattern: str, text: str) -> None:
     ours, theirs = Regex(pattern), re.compile(pattern.replace("$", r"\Z"), re.ASCII)
     assert (ours.fits(text), ours.is_in(text)) == (bool(theirs.fullmatch(text)), bool(theirs.search(text)))
+
+
+def test_a_policy_covers_the_tools_that_its_rules_are_about(policy: Policy, tmp_path: Path) -> None:
+    tools = (("tool", "Bash", None), ("tool", "bash", None), ("mcp", "get_x", "github"), ("custom", "Bash", None))
+    assert [covers_tool(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
+    assert [covers_tool(policy, *tool) for tool in tools] == [1, 1, 1, 0]  # with a deny for all
+    other = policy_of(tmp_path, "rules: [{allow: Bash(ls)}]\ndeployments: [nightly]")
+    assert [covers_tool(other, "tool", "Bash", deployment=of) for of in (("dep_1", "nightly"), ("dep_1",))] == [1, 0]
 
 
 def test_a_regular_expression_that_never_ends_denies_and_does_not_approve(tmp_path: Path) -> None:
