@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -81,9 +82,10 @@ class Tracked:
 
 @dataclass(eq=False, repr=False)
 class Replies:
-    """What a person has replied to questions about calls."""
+    """What a person, or a policy, has replied to calls."""
 
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
+    refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
     has_any: bool = False
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import typer
 
@@ -23,6 +23,7 @@ from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.values import OnAsk, written
 
 if TYPE_CHECKING:
+    from qoder_cli.policy.rules import Policy
     from qoder_cli.runs.ending import Wanted
 
 Text = str | None  # an option's value, None if not typed
@@ -30,6 +31,7 @@ Texts = list[str] | None
 
 MOST = 10_000  # things per command: each is held until the end
 DEFAULT_VALUES = {"--watch": "5s"}  # of options whose value may be left out: it begins with a digit
+_BY_POLICY = "policy="  # of --on-ask
 _FEW = 10  # ids in an error about an ambiguous one
 _LARGEST_LIST = 4 * 2**20  # bytes of standard input; more may never end
 _PIPE_IDS = "pipe in ids or names, one per line (print them with -q, not --json)"
@@ -161,9 +163,11 @@ TIMEOUT = option("--timeout", "D", "Stop waiting after this long, e.g. 90s, 10m,
 INTERVAL = option("--interval", "D", "Check the status at least this often (default 5s).")
 REQUIRE_SATISFIED = flag("--require-satisfied", 'Exit 1 unless the session\'s outcome evaluation is "satisfied".')
 _ON_ASK = (
-    "When the agent asks: stop (exit 11), wait, or prompt. Default: prompt with --follow on a terminal, else stop."
+    "When the agent asks: stop (exit 11), wait, prompt, or policy=FILE (see qoder help policies). Default: prompt with "
+    "--follow on a terminal, else stop."
 )
-ON_ASK = option("--on-ask", None, _ON_ASK)
+ON_ASK = option("--on-ask", "HOW", _ON_ASK, _offered("ways_to_ask"))
+POLICY = option("--policy", "FILE", "Rules that decide first; --on-ask is for the rest.", _offered("policy_files"))
 
 
 class WaitOptions(NamedTuple):
@@ -173,7 +177,8 @@ class WaitOptions(NamedTuple):
     follow: bool = flag("--follow -f", "Like --wait, and stream the session's events to stderr.")
     result: bool = flag("--result", "Like --wait, and print the agent's final message.")
     timeout: Text = TIMEOUT
-    on_ask: OnAsk | None = ON_ASK
+    on_ask: Text = ON_ASK
+    policy: Text = POLICY
 
 
 def wanted_of(
@@ -197,26 +202,49 @@ def wanted_of(
     if several:
         import_module("qoder_cli.cli.several")
 
-    typed, follow, result, timeout, on_ask = waiting
+    typed, follow, result, timeout, on_ask, policy = waiting
     wait = wait or typed or follow or result
-    for option, given in (("--require-satisfied", require_satisfied), ("--on-ask", on_ask)):
+    for option, given in (("--require-satisfied", require_satisfied), ("--on-ask", on_ask), ("--policy", policy)):
         if given and not wait:
             raise UsageError(f"{option} only works with --wait", hint="add --wait")
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
-    app.flags.wait_options = words_to_wait(result=result, require_satisfied=require_satisfied, on_ask=on_ask)
-    asked = when_asked(app, on_ask, follow=follow, several=several)
+    app.flags.wait_options = words_to_wait(
+        result=result, require_satisfied=require_satisfied, on_ask=on_ask, policy=policy
+    )
+    asked, rules = when_asked(app, on_ask, policy, follow=follow, several=several)
     if wait:
-        return Wanted(limits, follow, require_satisfied, result, asked)
+        return Wanted(limits, follow, require_satisfied, result, asked, rules)
     return None
 
 
-def when_asked(app: App, typed: OnAsk | None, *, follow: bool, several: bool = False) -> OnAsk:
-    """Return what to do when the agent asks. Raises UsageError if nobody is there."""
+def when_asked(
+    app: App, typed: str | None, policy: str | None, *, follow: bool, several: bool = False
+) -> "tuple[OnAsk, Policy | None]":
+    """Return what to do when the agent asks, and the policy that answers first. Raises UsageError, ApiError."""
+    file = policy
+    if typed is not None and typed.startswith(_BY_POLICY):
+        typed, file = "stop", typed.removeprefix(_BY_POLICY)
+        if policy is not None:
+            raise UsageError("--on-ask policy=FILE and --policy are the same", hint="pass only one of them")
+    asked = _when_asked(app, typed, follow=follow, several=several)
+    if file is None:
+        return asked, None
+    from qoder_cli.sessions.by_policy import opened
+
+    return asked, opened(app, file)
+
+
+def _when_asked(app: App, typed: str | None, *, follow: bool, several: bool) -> OnAsk:
+    if typed is not None and typed not in get_args(OnAsk):
+        ways = ", ".join(get_args(OnAsk))
+        raise UsageError(f"--on-ask: {inert(typed)!r} is none of {ways} and policy=FILE", hint="pass one of these")
     if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")
+    if typed is not None:
+        return cast(OnAsk, typed)
     prompts = follow and not several and app.may_ask
-    return typed or ("prompt" if prompts else "stop")
+    return "prompt" if prompts else "stop"
 
 
 def one_named(typed: str, app: App) -> str:
@@ -240,7 +268,7 @@ CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, expose_value=
 
 
 def words_to_wait(
-    *, result: bool = False, require_satisfied: bool = False, on_ask: OnAsk | None = None
+    *, result: bool = False, require_satisfied: bool = False, on_ask: str | None = None, policy: str | None = None
 ) -> tuple[str, ...]:
     """Return the options that a command to resume this wait needs."""
     words = ["--result"] if result else []
@@ -248,6 +276,8 @@ def words_to_wait(
         words.append("--require-satisfied")
     if on_ask and on_ask != "stop":
         words += written("--on-ask", on_ask)
+    if policy:
+        words += written("--policy", policy)
     return tuple(words)
 
 
@@ -270,7 +300,7 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
 # says itself what becomes of one.
 _FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "reply"))
 _FOR_TOKENS |= {"setup", "system", "text_fields", "value", "variables"}
-_PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths"))
+_PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths", "policy"))
 
 
 def refuse_tokens(ctx: Any) -> None:

@@ -204,6 +204,9 @@ by spaces, and QODER_EXIT_CODE):
 _TITLES = {
     "usage": "JSON of `usage`, a row each",
     "pending": "JSON of `run pending`; the keys are names of its columns, and only `waits` has none",
+    "policy_check": "JSON of `policy check`",
+    "policy_test": "JSON of `policy test`",
+    "policy_log": "JSON of `policy log`, whose columns these are but `call_sha256` and `asked_by`",
     "apply": "JSON of `deploy apply`, and of `create` and `update` with --dry-run, adds to the deployment's keys",
     "dry_run": "JSON of `deploy run --dry-run`",
     "auth_status": "JSON of `auth status`",

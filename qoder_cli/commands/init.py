@@ -42,7 +42,7 @@ def init(
 
     Writes a few commented files: hello (an agent and its deployment), report
     (with a skill and memories), review (two agents) or approve (an agent that
-    asks); the schemas for your editor; and CI jobs for GitHub and GitLab that
+    asks, and a policy); the schemas for your editor; and CI jobs for GitHub and GitLab that
     show what a request would change, and apply it once it is merged. Prints
     the three commands to type next; --sandbox runs them without a token, and
     shows on stderr what they print.

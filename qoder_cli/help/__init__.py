@@ -22,6 +22,7 @@ NOUNS = {
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
     "report": ("Tell what needs you, did not happen, failed", "qoder_cli.commands.report:report"),
     "usage": ("Add up what runs used, in credits", "qoder_cli.commands.usage:usage"),
+    "policy": ("Rules that approve or deny an agent's calls", "qoder_cli.commands.policy"),
     "key": ("Idempotency keys: those used, here or on all machines", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
     "config": ("Read and edit the config file", "qoder_cli.commands.config"),
@@ -35,7 +36,7 @@ NOUNS = {
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
 # Left out there: an error, a page or the README names it where it is needed.
-RARE = ("usage", "key", "config", "schema", "diff", "export", "init", "completion")
+RARE = ("usage", "policy", "key", "config", "schema", "diff", "export", "init", "completion")
 ALIKE = tuple(_OF_THE_API)[3:]
 
 

@@ -84,6 +84,7 @@ PAGES = {
     "many-machines": "one idempotency key, one run, on every machine",
     "nightly": "the report of a night, sent by cron or CI",
     "approvals": "what to do when the agent asks",
+    "policies": "rules in a file that decide while nobody is there",
     "sessions": "talk with an agent, with or without a deployment",
     "files": "deployments in a repository",
     "stack": "a whole folder: agents, deployments and all they need",
@@ -197,6 +198,33 @@ credits  what its session has used
 number  its place among the calls of its session
 input_sha256  SHA-256 of the object with kind, name, mcp_server_name, thread and input as JSON (keys sorted, no spaces)
 answer  the commands that answer it, each as an array of words; no column
+policy  with --policy: an object with the keys `answer`, line, rule and why of policy_test
+
+policy_check:
+file, sha256  the policy, and the SHA-256 of what is in it
+rules  how many it has
+deployments  those that it names
+remarks  what is worth knowing: objects with line, rule and remark
+
+policy_test:
+answer  allow, deny, or ask: left for a person
+calls, runs  how many calls of past runs that is about, and how many runs had them
+line, rule  the rule that decides, or null
+example  the first of these calls
+why  why no rule decides, if something can be said
+suggestion  a rule that would allow these calls, as YAML, or null
+case, expected  with --call and --expect: the place in the file, and what it expects, or null
+
+policy_log:
+at  when it was decided
+run, session, call  ids; run is null where only the session was named
+call_sha256  the input_sha256 of the call, as of pending
+asked_by  id of the event that asked
+name, input  the tool, and the beginning of its input in one line
+answer  allow or deny
+rule, line  the rule that decided
+file, policy_sha256  the policy, and the SHA-256 of what was in it
+state  sending, sent or gone
 
 item:
 input  the word that was typed, or read from stdin

@@ -117,6 +117,24 @@ CREATE TABLE IF NOT EXISTS told (
     PRIMARY KEY (host, workspace, item)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS told_by_time ON told (at);
+CREATE TABLE IF NOT EXISTS decisions (
+    host TEXT NOT NULL,
+    at REAL NOT NULL,
+    session TEXT NOT NULL,
+    run TEXT NOT NULL,
+    call TEXT NOT NULL,
+    call_sha256 TEXT NOT NULL,
+    asked_by TEXT NOT NULL,
+    name TEXT NOT NULL,
+    input TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    policy_sha256 TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (host, session, call)
+) WITHOUT ROWID;
 """
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)

@@ -98,7 +98,7 @@ def read_more(app: App, item: Ended, wanted: Wanted) -> Ended:
 def wait_for(app: App, observer: Observer, wanted: Wanted) -> Ended:
     """Wait until a run has ended or the wait is over. Return its outcome; its final message is read later."""
     polled, now = PolledRun(observer), wanted._replace(result=False)
-    observer.asks_a_person = wanted.on_ask == "prompt"
+    observer.asks_a_person = wanted.on_ask == "prompt" or wanted.policy is not None
     try:
         deadline, streams = Deadline(app.clock, wanted.limits), streams_of(app, wanted)
         poller = RunPoller(app, streams, deadline, Pauses.of(wanted.limits.interval))

@@ -1,6 +1,7 @@
 """The error that ends a command, by how its run stands, with the next command."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,7 @@ from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
     from qoder_cli.output.cells import Fields
+    from qoder_cli.policy.rules import Policy
     from qoder_cli.runs.observe import Observer
 
 CANCEL_WITHIN = 2.0  # seconds
@@ -46,6 +48,7 @@ class Wanted(NamedTuple):
     require_satisfied: bool = False  # fail unless all evaluations are `satisfied`
     result: bool = False  # print the final message, in JSON with the run
     on_ask: OnAsk = "stop"  # what to do while the agent waits for an answer
+    policy: "Policy | None" = None  # what answers first
 
     def since(self, began: float, clock: Clock) -> "Wanted":
         """Return these for a wait that has run since `began` (monotonic clock)."""
@@ -191,11 +194,20 @@ def needs_answer(run: Run, app: App) -> NeedsAnswer:
 def unanswered(
     observer: "Observer", wanted: Wanted, app: App, *, left: Callable[[], float] | None
 ) -> QoderError | None:
-    """Return the error that a run needs an answer; None once a person answered, or if no time is `left` for it.
+    """Return the error that a run needs an answer; None once it is answered, or if no time is `left` for it.
 
-    With --on-ask wait there is none: a person may still answer elsewhere.
+    A policy answers first. With --on-ask wait there is none: a person may still answer elsewhere.
     """
-    if (run := observer.run) is None or wanted.on_ask == "wait":
+    if (run := observer.run) is None:
+        return None
+    if wanted.policy is not None:
+        try:
+            if not _left_by_policy(observer, run, wanted.policy, app):
+                return None
+        except QoderError as error:
+            return _unanswerable(error, run, observer, app)
+        run = observer.run or run
+    if wanted.on_ask == "wait":
         return None
     if wanted.on_ask != "prompt":
         if run.session_id and isinstance(app.tracked.typed, str):  # of several, each is told of by itself
@@ -211,14 +223,33 @@ def unanswered(
     except Late:
         app.progress.note("no reply came in time; nothing was sent", always=True)
         return None
-    except (UsageError, ApiError) as error:  # from answering: the run still waits
-        asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")
-        about = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
-        return asks.with_(message=f"{asks.message}: {why}", **about)
     except QoderError as error:
-        return error.with_(run_id=observer.run_id, run_state="going")
+        return _unanswerable(error, run, observer, app)
     observer.forget_asks()
     return None
+
+
+def _left_by_policy(observer: "Observer", run: Run, policy: "Policy", app: App) -> list[str]:
+    """Let a policy answer what a run asks. Return the calls that are left for a person. Raises QoderError."""
+    from qoder_cli.sessions.by_policy import answer_by
+
+    left = answer_by(app, policy, run.session_id or "", run_id="" if run.is_session else run.id)
+    observer.forget_asks()
+    if left:
+        observer.asks_a_person = True
+        observer.note_rest()
+        with suppress(ApiError):
+            observer.look()  # so that it does not show what is answered by now
+    return left
+
+
+def _unanswerable(error: QoderError, run: Run, observer: "Observer", app: App) -> QoderError:
+    """Return the error that ends a wait after one from answering."""
+    if not isinstance(error, UsageError | ApiError):
+        return error.with_(run_id=observer.run_id, run_state="going")
+    asks, why = needs_answer(run, app), error.message.removesuffix("; nothing was sent")  # the run still waits
+    about = {"api_type": error.api_type, "http_status": error.http_status, "request_id": error.request_id}
+    return asks.with_(message=f"{asks.message}: {why}", **about)
 
 
 _TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"

@@ -56,8 +56,8 @@ class Observer:
     be.
     `is_fresh`: a run that the server does not show may not have reached every replica yet. A session's turn is observed
     by the `state` of the session, which has a judge; it is asked for by its own id.
-    `asks_a_person`: somebody is there to be asked, so an ask counts since its own time, not since it was seen, and is
-    looked for more often where a status does not show it.
+    `asks_a_person`: somebody, or a policy, is there to be asked, so an ask counts since its own time, not since it was
+    seen, and is looked for more often where a status does not show it.
     """
 
     asks_a_person = False

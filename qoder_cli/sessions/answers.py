@@ -261,6 +261,18 @@ class Answers:
         self._app.replies.answered |= {id: self._asked_by.get(id) for id in self._ids}
         return events
 
+    @property
+    def is_open_or_done(self) -> bool:
+        """Whether they were sent, or may have been."""
+        return self._write.is_open_or_done
+
+    def shown_within(self, looks: Sequence[float]) -> Events | None:
+        """Return what shows, at one of these looks (seconds), of the same answers sent before; None if nothing does.
+
+        Raises OutcomeUnknown, also if it shows that they were answered otherwise.
+        """
+        return look_for(self._app.clock, self._find, looks, unread=_UNREAD)
+
     def _explained(self, error: Rejected) -> QoderError | None:
         """Return what a refusal means: that part of it was accepted, or that somebody else was faster."""
         if error.http_status is None:

@@ -36,6 +36,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
+from qoder_cli.policy.match import Verdict
 from qoder_cli.sessions.log import Events, Log, in_order
 from qoder_cli.sessions.transcript import called
 
@@ -320,6 +321,7 @@ class Waiting:
     commands: dict[str, list[str]] = field(default_factory=dict)
     number: int | None = None  # among those of its session that can be read
     deployment_name: str | None = None
+    verdict: Verdict | None = None  # what a policy says of it
 
     def drawn_row(self, now: float) -> Fields:
         """Return the row for a terminal, with the number first."""
@@ -340,6 +342,8 @@ class Waiting:
             **dict.fromkeys(("mcp_server_name", "thread", "input_sha256")),
             "deployment_name": self.deployment_name,
         }
+        if self.verdict is not None:
+            row["policy"] = self.verdict.in_words
         if call:
             input = in_a_line(call.input)
             name, given = Words(visible(call.name), least=14), Words(visible(shortened(input, _MOST_SHOWN)), least=12)
@@ -365,6 +369,9 @@ class Waiting:
         fields = dict.fromkeys(("kind", "name", "mcp_server_name", "input", "input_sha256", "thread", "asked_at"))
         if (call := self.call) is not None:
             fields |= {**call.terms, "input_sha256": call.sha256, "asked_at": event_time(call.event)}
+        judged = {}
+        if self.verdict is not None:
+            judged = {"policy": self.verdict.data}
         return {
             "run_id": self.run_id,
             "session_id": self.session.get("id"),
@@ -380,6 +387,7 @@ class Waiting:
             "asked": fields["asked_at"],
             "length": None if call is None else len(in_a_line(call.input)),
             "number": self.number,
+            **judged,
         }
 
 

@@ -36,7 +36,7 @@ TEMPLATES = {
     "hello": Template("an agent, and a deployment that starts it", "hello"),
     "report": Template("a report with a skill, and a memory of the last ones", "daily-report"),
     "review": Template("a review of a repository by two agents", "code-review"),
-    "approve": Template("an agent that asks before it runs a command", "prepare-release", asks=True),
+    "approve": Template("an agent that asks before it runs a command, and a policy", "prepare-release", asks=True),
 }
 
 
@@ -96,7 +96,9 @@ def _has(path: Path, content: bytes) -> bool:
 def commands_for(template: Template, folder: str) -> Sequence[tuple[str, ...]]:
     """Return the three commands to type next."""
     where = () if folder in (".", "") else (folder,)
+    run: tuple[str, ...] = ("deploy", "run", template.deployment, "--wait")
     last: tuple[str, ...] = ("run", "result", "last")
     if template.asks:
+        run += ("--on-ask", f"policy={os.path.join(*where, 'policy.yaml')}")
         last = ("run", "approve", "last", "--all", "--wait", "--result")
-    return ("apply", *where), ("deploy", "run", template.deployment, "--wait"), last
+    return ("apply", *where), run, last

@@ -206,7 +206,7 @@ def test_init_sandbox_tries_the_commands_for_free(home: Path) -> None:
     assert (ran.returncode, "I ran 'git push origin main'." in ran.stderr) == (0, True), ran.stderr
     assert [line for line in ran.stderr.splitlines() if line.startswith("$ ")] == [
         "$ qoder apply tried --yes",
-        "$ qoder deploy run prepare-release --wait",
+        "$ qoder deploy run prepare-release --wait --on-ask policy=tried/policy.yaml",
         "$ qoder run approve last --all --wait --result --yes",
     ]
     assert {each["file"] for each in json.loads(ran.stdout)} == {f"tried/{path}" for path in files(home / "tried")}

@@ -62,6 +62,7 @@ MORE_LINES = {
 _ONLY_READ = ("session files", "vault check")
 # Nouns about this machine: their commands need no server.
 OF_THIS_MACHINE = ("auth", "completion", "config", "doctor", "help", "init", "key", "schema")
+_OF_THIS_MACHINE = ("policy check", "policy log")
 # Commands that write by an operation that `operations.tsv` gives to another.
 _ALSO_WRITE = (
     "api POST, apply, deploy apply, deploy run in a fleet, run answer, run approve, run deny, run retry, "
@@ -110,7 +111,7 @@ class Command:
     @property
     def asks(self) -> bool:
         """Whether it asks a server."""
-        return self.noun not in OF_THIS_MACHINE
+        return self.noun not in OF_THIS_MACHINE and self.name not in _OF_THIS_MACHINE
 
     @property
     def writes(self) -> bool:

@@ -13,7 +13,7 @@ from tests.contract.lines import COMMANDS, Command
 from tests.contract.scene import Played, Scene
 
 CLAUSES = Clauses()
-LISTS = ("list", "versions", "ls", "history", "pending", "usage")
+LISTS = ("list", "versions", "ls", "history", "pending", "usage", "log")
 
 
 def is_list(command: Command) -> bool:

@@ -22,15 +22,19 @@ PROMISES = (
     "lied",  # success where nothing was said by anybody
     "mistold",  # an answer reported that the server shows otherwise
     "misasked",  # other calls told to wait afterwards than do
+    "unsaid",  # a policy's decision noted as sent, that nobody said
 )
 COMMANDS = {
     "approve": ("approve", "sess_1", "evt_1", "--yes"),
     "approve --all": ("approve", "sess_1", "--all", "--yes"),
     "deny": ("deny", "sess_1", "evt_1", "--because", "no", "--yes", "--wait"),
     "answer": ("answer", "sess_1", "evt_1", "--with", "green"),
+    "policy allows": ("wait", "drun_1"),
+    "policy denies": ("wait", "drun_1"),
     "send": ("send", "sess_1", "-m", "hello", "--wait"),
     "send --when-idle": ("send", "sess_1", "-m", "hello", "--when-idle"),
 }
+POLICIES = {"policy allows": "{allow: Bash(echo 1)}", "policy denies": "{deny: Bash(echo 1), because: no}"}
 NOT_SENT = ("refused", "drop-before", "hang-before", "429", "400", "403", "404", "409", "500", "503", "html", "login")
 DONE = ("drop-after", "hang-after", "act-500", "act-503", "act-html", "truncated", "garbage", "list", "no-data")
 FAULTS = ("", *NOT_SENT, "redirect", *DONE)
@@ -72,6 +76,8 @@ def play(cell: Cell, folder: Path) -> Played:
         server.session("sess_1", *calls)
     server.session("sess_2", call(3))
     _blur(server, cell.blur, is_call=not sends)
+    if cell.command in POLICIES:
+        return _play_policy(cell, server, folder)
     said = _typed(server, folder, *COMMANDS[cell.command])
     what = "hello" if sends else "evt_1"
     claims = "turn" in said.document or bool(said.document.get("calls") or said.document.get("events"))
@@ -84,6 +90,28 @@ def play(cell: Cell, folder: Path) -> Played:
         lied=said.code == 0 and claims and server.taken[what] == 0,
         mistold=said.code in (0, 11) and decides and _is_otherwise(server, cell.command),
         misasked=cell.blur not in HIDING and _misasked(server, folder),
+    )
+
+
+def _play_policy(cell: Cell, server: Server, folder: Path) -> Played:
+    """Wait by a policy that decides about the first call and not about the second; then once more, as cron would."""
+    policy = folder / "policy.yaml"
+    policy.write_text(f"rules: [{POLICIES[cell.command]}]")
+    policy.chmod(0o600)
+    words = ("run", *COMMANDS[cell.command], "--on-ask", f"policy={policy}", "--timeout", "10m", "--json")
+    is_over = cell.blur == "a sub-agent asks"  # the run had ended before, so that nobody waits for an answer
+    first, again = (typed(server, server.clock, folder, *words) for _ in range(2))
+    log = typed(server, server.clock, folder, "policy", "log", "--all", "--json").json
+    is_sent = any(one["state"] == "sent" for one in log)
+    return Played([first.code, again.code]).breaks(
+        f"exit {first.code} and {again.code}, taken {dict(server.taken)}, noted {[one['state'] for one in log]}",
+        twice=server.ours["evt_1"] > 1,
+        wrong=any(count for taken, count in server.ours.items() if taken != "evt_1"),
+        lost=server.ours["evt_1"] and not {first.code, again.code} <= {0, 9, 10, 11, 124},
+        lied=0 in (first.code, again.code) and not (server.taken["evt_1"] or is_over),
+        mistold=is_sent and _is_otherwise(server, "deny" if "denies" in cell.command else "approve"),
+        misasked=cell.blur not in HIDING and _misasked(server, folder),
+        unsaid=is_sent and not server.taken["evt_1"],
     )
 
 

@@ -26,6 +26,7 @@ ROOMS = (
     "stack",
     "deployments",
     "sessions",
+    "policy",
     "files",
     "keys",
     "nouns",

@@ -16,7 +16,6 @@ from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.runs import names
 from qoder_cli.sessions.state import session_of
-from qoder_cli.settings.values import OnAsk
 
 if TYPE_CHECKING:
     from qoder_cli.sessions.showing import Selection
@@ -32,7 +31,8 @@ def logs(
     ctx: typer.Context,
     runs: Texts = options.RUNS_OR_LAST,
     follow: bool = flag("--follow -f", "Keep streaming until the run finishes."),
-    on_ask: OnAsk | None = options.ON_ASK,
+    on_ask: Text = options.ON_ASK,
+    policy: Text = options.POLICY,
     tail: int | None = _TAIL,
     types: Texts = several("--type", "TYPE", "Only events of this type, e.g. agent.message."),
     since: Text = _SINCE,
@@ -62,10 +62,11 @@ def logs(
     from qoder_cli.sessions.showing import Selection
 
     app: App = ctx.obj
-    if on_ask is not None:
-        if not follow:
-            raise UsageError("--on-ask only works with --follow", hint="add --follow")
-        app.flags.wait_options = words_to_wait(on_ask=on_ask)
+    for name, typed_value in (("--on-ask", on_ask), ("--policy", policy)):
+        if typed_value is not None and not follow:
+            raise UsageError(f"{name} only works with --follow", hint="add --follow")
+    if on_ask is not None or policy is not None:
+        app.flags.wait_options = words_to_wait(on_ask=on_ask, policy=policy)
     words = [word.strip() for each in types or [] for word in each.split(",")]
     if not all(words):
         raise UsageError("--type must not be empty", hint="for example --type agent.message")
@@ -91,8 +92,10 @@ def logs(
     chosen = names.run(runs[0], app) if not of_sessions else sessions_of(runs, app)[0]
     if follow:
         from qoder_cli.commands.run.logs_followed import follow_run
+        from qoder_cli.runs.ending import Wanted
 
-        follow_run(app, chosen, selection, tail, when_asked(app, on_ask, follow=follow))
+        asked, rules = when_asked(app, on_ask, policy, follow=follow)
+        follow_run(app, chosen, selection, tail, Wanted(on_ask=asked, policy=rules))
     else:
         _show(app, chosen, selection, tail)
 

@@ -9,23 +9,22 @@ from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import ENDS, is_asking, is_going
 from qoder_cli.base.times import Clock
 from qoder_cli.commands.run.logs_of_one import explained, following, log_of
-from qoder_cli.runs.ending import needs_answer
+from qoder_cli.runs.ending import Wanted, needs_answer, unanswered
 from qoder_cli.runs.observe import Observer, any_observer
 from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.follower import Follower
 from qoder_cli.sessions.log import LONGEST_PAUSE, Log
 from qoder_cli.sessions.showing import Printer, Selection, credits_of, past_events
-from qoder_cli.settings.values import OnAsk
 
 CHECK_EVERY = 60.0  # seconds between two checks whether the run has ended
 SESSION_PAUSE = 1.0  # seconds between two looks at a run that has no session yet
 _THREAD_ENDS = (*ENDS, "session.thread_status_idle", "session.thread_status_terminated")
 
 
-def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on_ask: OnAsk) -> None:
-    """Print events until the run ends or, unless `on_ask` is wait, needs an answer."""
+def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wanted: Wanted) -> None:
+    """Print events until the run ends or, unless it is `wanted` to wait, needs an answer."""
     observer = any_observer(app, chosen)
-    observer.asks_a_person = on_ask == "prompt"
+    observer.asks_a_person = wanted.on_ask == "prompt" or wanted.policy is not None
     run = observer.read_once()
     try:
         if is_going(run) and run.session_id is None:
@@ -39,15 +38,15 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, on
         with Printer(app, selection) as printer:
             while True:
                 with explained(run):
-                    _follow_session(app, PolledRun(observer), log, printer, selection, tail=tail, on_ask=on_ask)
+                    _follow_session(app, PolledRun(observer), log, printer, selection, tail=tail, wanted=wanted)
                 run = observer.run or run
                 if not _has_moved(observer, log):
                     break
                 app.progress.note(f"run {run.id} now has session {run.session_id}; following that one")
                 log, tail = log_of(app, run, selection), None
             printer.sum_up(credits_of(app, Run(run.raw), selection))  # the newest figure
-        if on_ask != "wait" and observer.run and observer.needs_answer:
-            if on_ask == "stop" and observer.run.session_id:
+        if wanted.on_ask != "wait" and observer.run and observer.needs_answer:
+            if wanted.on_ask == "stop" and observer.run.session_id:
                 from qoder_cli.sessions.numbering import list_waiting
 
                 list_waiting(app, observer.run.session_id, chosen)
@@ -65,7 +64,7 @@ def _has_moved(observer: Observer, log: Log) -> bool:
 
 
 def _follow_session(
-    app: App, polled: PolledRun, log: Log, printer: Printer, selection: Selection, *, tail: int | None, on_ask: OnAsk
+    app: App, polled: PolledRun, log: Log, printer: Printer, selection: Selection, *, tail: int | None, wanted: Wanted
 ) -> None:
     """Print a session's events until its run ends, asks or names another session. Raises NotFound, LostSight."""
     try:
@@ -74,7 +73,7 @@ def _follow_session(
         if polled.observer.ended:
             return
         if not _has_ended(polled, app.clock, CHECK_EVERY):
-            _follow_on(app, polled, log, printer, selection, on_ask)
+            _follow_on(app, polled, log, printer, selection, wanted)
         if not _has_moved(polled.observer, log):  # what came since the last read, before the end or the ask
             for events in log.on(retry=True):
                 printer.show(events)
@@ -86,7 +85,7 @@ def _follow_session(
             raise
 
 
-def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selection: Selection, on_ask: OnAsk) -> None:
+def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selection: Selection, wanted: Wanted) -> None:
     """Print events until the run's end or an ask. Raises NotFound, LostSight."""
     follower = Follower(log)
     observer, ends = polled.observer, _THREAD_ENDS if selection.thread else ENDS
@@ -104,17 +103,24 @@ def _follow_on(app: App, polled: PolledRun, log: Log, printer: Printer, selectio
             is_to_ask = observer.asks_in > 0
             if polled.is_news(str(is_to_ask)) and is_to_ask:
                 app.progress.note(polled.stands)
-            if on_ask != "wait" and observer.needs_answer:
+            if wanted.policy is not None and observer.needs_answer:
+                if error := unanswered(observer, wanted, app, left=None):
+                    raise following(app, _run_of(observer), error)
+            elif wanted.on_ask != "wait" and observer.needs_answer:
                 from qoder_cli.sessions.deciding import prompted
 
-                if on_ask == "stop" or not (log.session_id and prompted(app, log.session_id, run=observer.run)):
+                if wanted.on_ask == "stop" or not (log.session_id and prompted(app, log.session_id, run=observer.run)):
                     break
                 observer.forget_asks()
     except ApiError as error:
         if isinstance(error, NotFound) and error.enveloped:
             raise
-        assert observer.run is not None  # it was read before
-        raise following(app, observer.run, polled.lost(error, "to follow it again")) from error
+        raise following(app, _run_of(observer), polled.lost(error, "to follow it again")) from error
+
+
+def _run_of(observer: Observer) -> Run:
+    assert observer.run is not None  # it was read before
+    return observer.run
 
 
 def _has_ended(polled: PolledRun, clock: Clock, every: float) -> bool:

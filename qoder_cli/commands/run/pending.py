@@ -1,15 +1,20 @@
 """`qoder run pending`: what waits for an answer."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NeedsAnswer, UsageError
-from qoder_cli.cli.options import RUNS_OR_LAST, Texts, flag, named, option
+from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.help.completion.values import policy_files
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.output.views import with_name
 from qoder_cli.sessions.asks import COLUMNS, FIRST, Waiting
+
+if TYPE_CHECKING:
+    from qoder_cli.policy.rules import Policy
 
 _SINCE = "Without an id: look at sessions created since, e.g. 90m, 7d or a date."
 
@@ -23,6 +28,7 @@ def pending(
     runs: Texts = RUNS_OR_LAST,
     since: str = option("--since", "WHEN", _SINCE, default="24h"),
     exit_status: bool = flag("--exit-status", "Exit 11 if anything waits."),
+    policy: Text = option("--policy", "FILE", "Show what this policy would decide.", policy_files),
     *,
     viewing: Viewing,
 ) -> None:
@@ -36,33 +42,40 @@ def pending(
     the commands that answer it; qoder help output has all keys.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
     credits, length, number, mcp_server_name,
-    thread, input_sha256, deployment_name. Kind is tool, mcp or custom;
+    thread, input_sha256, deployment_name; with --policy, policy. Kind is tool, mcp or custom;
     `unreadable` waits too.
 
     Examples:
       qoder run pending
       qoder run pending last --json | jq '.[].input'
-      qoder session pending --since 7d --exit-status"""
-    view = View(app, viewing, COLUMNS)
+      qoder session pending --since 7d --exit-status
+      qoder run pending --policy policy.yaml"""
+    view = View(app, viewing, COLUMNS if policy is None else (*COLUMNS, "policy"))
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     words = named(runs, app) if runs else []
     any_waits = False
+    rules = None
+    if policy is not None:
+        from qoder_cli.sessions.by_policy import loaded, with_ids
+
+        rules = with_ids(app, loaded(app, policy))
 
     def look() -> None:
         nonlocal any_waits
-        any_waits = _look(app, words, since)
+        any_waits = _look(app, words, since, rules)
 
     view.show(look)
     if any_waits and exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
 
 
-def _look(app: App, words: list[str], since: str) -> bool:
+def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bool:
     """Print what waits now; return whether anything does."""
     from qoder_cli.sessions.answering import warn_of_hidden
+    from qoder_cli.sessions.by_policy import with_verdicts
     from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
 
     now = app.client.server_now()
@@ -73,13 +86,17 @@ def _look(app: App, words: list[str], since: str) -> bool:
         name = app.known.standing_for(one.deployment_id)
         return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
 
-    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=FIRST, may_go=_MAY_GO)
+    rows = Rows[Waiting](
+        app.output, fields=row, data=Waiting.as_json, id="call", first=("policy", *FIRST), may_go=_MAY_GO
+    )
     shown: list[Waiting] = []
     drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
         try:
             for batch in waiting_calls(app, words, since):
                 calls = to_show(app, batch)
+                if policy is not None:
+                    calls = with_verdicts(app, policy, calls)
                 shown += calls
                 if app.output.is_drawn:
                     drawn += calls

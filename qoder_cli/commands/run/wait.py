@@ -11,7 +11,6 @@ from qoder_cli.cli.options import Text, Texts, WaitOptions, flag, is_list, is_of
 from qoder_cli.runs import names
 from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.observe import any_observer, observer_of
-from qoder_cli.settings.values import OnAsk
 
 
 def wait(
@@ -22,7 +21,8 @@ def wait(
     follow: bool = flag("--follow -f", "Stream the session's events to stderr."),
     result: bool = flag("--result", "Print the agent's final message instead of the run."),
     require_satisfied: bool = options.REQUIRE_SATISFIED,
-    on_ask: OnAsk | None = options.ON_ASK,
+    on_ask: Text = options.ON_ASK,
+    policy: Text = options.POLICY,
     forget: bool = flag("--forget", "With `last`: treat a start in doubt as never made."),
     yes: bool = options.YES,
     allow_empty: bool = options.ALLOW_EMPTY,
@@ -55,7 +55,7 @@ def wait(
     if yes:
         raise UsageError("--yes only works with --forget", hint="drop it: waiting asks nothing")
     as_list = is_list(runs)
-    waiting = WaitOptions(True, follow, result, timeout, on_ask)
+    waiting = WaitOptions(True, follow, result, timeout, on_ask, policy)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     typed = named(runs, app, allow_empty=allow_empty)

@@ -150,6 +150,21 @@ def _left_to_the_shell(kind: str) -> Callable[[str], list[Offer]]:
 files, folders = _left_to_the_shell(FILES), _left_to_the_shell(FOLDERS)
 
 
+def policy_files(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Offer files."""
+    return files(incomplete)
+
+
+def ways_to_ask(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Offer what can be done when the agent asks."""
+    return [
+        ("stop", "exit 11"),
+        ("wait", "until somebody answers elsewhere"),
+        ("prompt", "ask on this terminal"),
+        ("policy=", "FILE: answer by its rules"),
+    ]
+
+
 def command_inside(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Offer what can follow `sandbox --`: a program, and after our own its words."""
     words = ctx.params.get("command") or []

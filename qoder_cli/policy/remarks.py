@@ -1,0 +1,94 @@
+"""What is worth saying of a policy that can be read: rules that never decide anything, and rules that allow more than
+they seem to."""
+
+from collections.abc import Iterator, Mapping
+
+from qoder_cli.policy import shell
+from qoder_cli.policy.regex import Regex
+from qoder_cli.policy.rules import Pattern, Policy, Rule
+from qoder_cli.policy.tools import BASH, TOOLS
+
+
+def remarks(policy: Policy) -> Iterator[tuple[Rule, str]]:
+    """Yield remarks, each with the rule that it is about, in the order of the file."""
+    for place, rule in enumerate(policy.rules):
+        if why := _never(rule, policy.rules, place):
+            yield rule, why
+        elif rule.allows:
+            yield from ((rule, each) for each in _wide(rule))
+
+
+def _never(rule: Rule, rules: tuple[Rule, ...], place: int) -> str:
+    """Return why a rule never decides anything; empty if it may."""
+    for at, other in enumerate(rules):
+        if rule.allows and not other.allows:
+            if _covers(other, rule):
+                return f"never allows anything: line {other.line} denies all of it ({other.text})"
+            if _may_deny(other.pattern, rule.pattern) and not other.when:
+                return f"never allows anything: line {other.line} may mean to deny it ({other.text})"
+        elif at < place and rule.allows is other.allows and _covers(other, rule):
+            return f"never decides anything: line {other.line} does before ({other.text})"
+    return ""
+
+
+def _covers(one: Rule, other: Rule) -> bool:
+    """Return whether one rule certainly fits whatever another does."""
+    if not _has_conditions(one.when, other.when) or not _covers_pattern(one, other):
+        return False
+    return not one.allows or (one.keys >= other.keys and one.any_thread >= other.any_thread)
+
+
+def _has_conditions(these: Mapping[str, Regex], those: Mapping[str, Regex]) -> bool:
+    return all(name in those and those[name].pattern == regex.pattern for name, regex in these.items())
+
+
+def _covers_pattern(one_rule: Rule, other_rule: Rule) -> bool:
+    one, other = one_rule.pattern, other_rule.pattern
+    if one.kind == "any" or one.text == other.text:
+        return True
+    if one.kind != other.kind or one.name is None or other.name is None:
+        return False
+    if not _covers_glob(one.server, other.server) or not _covers_glob(one.name, other.name):
+        return False
+    if one.words is not None:
+        return other.words is not None and _covers_words(one_rule, one.words, other, other.words)
+    if one.path is not None:
+        return other.path is not None and _covers_glob(one.path, other.path)
+    return True
+
+
+def _covers_glob(one: Regex | None, other: Regex | None) -> bool:
+    """Return whether one fits whatever another does; if that has a wildcard, only if both are written the same."""
+    if one is None or other is None:
+        return one is other
+    if one.pattern == other.pattern:
+        return True
+    return other.literal is not None and one.fits(other.literal)
+
+
+def _covers_words(rule: Rule, wanted: tuple[str, ...], other: Pattern, words: tuple[str, ...]) -> bool:
+    if not rule.allows:
+        wanted, words = shell.lowered(wanted), shell.lowered(words)
+    if rule.pattern.is_prefix:
+        return shell.begins(words, wanted)
+    return not other.is_prefix and words == wanted
+
+
+def _may_deny(deny: Pattern, allow: Pattern) -> bool:
+    """Return whether each command that an allow fits has the words of a deny in it."""
+    return deny.words is not None and allow.words is not None and shell.may_hold(allow.words, deny.words)
+
+
+def _wide(rule: Rule) -> Iterator[str]:
+    """Yield how an allow may allow more than it seems to."""
+    pattern = rule.pattern
+    if pattern.tool == BASH and pattern.words is None and not rule.when:
+        yield "allows every simple command, whatever it does"
+    if pattern.words is not None and pattern.is_prefix and len(pattern.words) == 1:
+        name = pattern.words[0].rpartition("/")[2]
+        if name in shell.RUNNERS:
+            yield f"{name} runs what its words say, so this allows nearly everything"
+    if pattern.tool in ("Write", "Edit") and pattern.path is None and not rule.when:
+        yield "allows writing every file"
+    if (pattern.kind == "mcp" or pattern.tool not in TOOLS) and not (rule.keys or rule.when):
+        yield "fits only calls without input, unless the session shows the tool's fields: name them with keys: [...]"

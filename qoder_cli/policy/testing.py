@@ -1,0 +1,164 @@
+"""Try a policy: on calls of the past, and on calls for which the answer is known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import UsageError
+from qoder_cli.base.tokens import shortened
+from qoder_cli.files.documents import read, trees
+from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.policy.match import Subject, Verdict, decide
+from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.suggest import Group, key_of
+
+_ANSWERS = ("allow", "deny", "ask")
+_OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
+_LONGEST = 200  # characters of an example
+
+
+@dataclass
+class Case:
+    """A call, the answer that is expected, and what the policy says of it."""
+
+    number: int
+    subject: Subject
+    expected: str | None = None
+    verdict: Verdict = field(default_factory=lambda: Verdict("ask"))
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.expected is not None and self.expected != self.verdict.answer
+
+    def row(self) -> dict[str, Any]:
+        return {"case": self.number, "expected": self.expected, **self.verdict.data}
+
+
+def judged(policy: Policy, case: Case) -> Case:
+    """Return a case with what the policy says. Which deployments it is for does not matter here."""
+    case.verdict = decide(policy, case.subject)
+    return case
+
+
+def subject_of_json(call: Any) -> Subject:
+    """Return a call from the JSON that `pending` prints of one. Raises UsageError."""
+    if not isinstance(call, dict):
+        raise UsageError("a call must be an object with `name` and `input`")
+    server, name = call.get("mcp_server_name"), call.get("name")
+    kind = call.get("kind") or ("mcp" if server else "tool")
+    if not isinstance(name, str) or not isinstance(server, str | None) or kind not in ("tool", "mcp", "custom"):
+        raise UsageError("a call must have a `name`, and a `kind` of tool, mcp or custom")
+    return Subject(kind, name, call.get("input"), server, is_main=call.get("thread") is None)
+
+
+def cases(path: str) -> list[Case]:
+    """Return the cases in a file: a list of calls with `answer`. Raises BadFiles."""
+    problems: list[Problem] = []
+    found: list[Case] = []
+    try:
+        documents = [*trees(path, read(path, stdin=None), problems)]
+        items = documents[0].content if len(documents) == 1 else None
+        if not isinstance(items, list) or not items:
+            raise Problem("must be a list of calls, each with `answer`", line=1)
+        for number, node in enumerate(items, 1):
+            try:
+                found.append(_case(number, node))
+            except Problem as problem:
+                problems.append(problem)
+    except Problem as problem:
+        problems.append(problem)
+    if problems:
+        located = [problem.located(path) for problem in sorted(problems, key=lambda problem: problem.line)]
+        raise BadFiles(located, "the expected answers")
+    return found
+
+
+def _case(number: int, node: Node) -> Case:
+    """Return a case. Raises Problem."""
+    at = (number - 1,)
+    if not isinstance(node.content, dict):
+        raise Problem("must be a call with `answer`", line=node.line, path=at)
+    for name, child in node.content.items():
+        if name not in _OF_CASE:
+            raise Problem(f"unknown field; there are {', '.join(_OF_CASE)}", line=child.line, path=(*at, name))
+    fields = node.plain()
+    if fields.get("answer") not in _ANSWERS:
+        raise Problem(f"must be one of {', '.join(_ANSWERS)}", line=node.line, path=(*at, "answer"))
+    if ("command" in fields) is ("name" in fields):
+        raise Problem("must have either `command`, or `name` and `input`", line=node.line, path=at)
+    if "command" in fields:
+        fields |= {"name": "Bash", "input": {"command": fields["command"]}}
+    try:
+        return Case(number, subject_of_json(fields), fields["answer"])
+    except UsageError as error:
+        raise Problem(error.message, line=node.line, path=at) from None
+
+
+@dataclass
+class _Count:
+    """Calls that count as one row."""
+
+    answer: str
+    rule: Rule | None
+    why: str = ""
+    calls: int = 0
+    runs: set[str] = field(default_factory=set)
+    example: str = ""
+    group: Group | None = None
+
+
+class Tally:
+    """What a policy would have decided of many calls, counted by rule; calls that no rule fits, in groups."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._counts: dict[tuple[Any, ...], _Count] = {}
+
+    def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
+        """Count a call."""
+        answer, rule, why = verdict
+        key: tuple[Any, ...] = (answer, rule.line) if rule else (answer, why, *key_of(subject))
+        count = self._counts.setdefault(key, _Count(answer, rule, why))
+        if rule is None:
+            count.group = count.group or Group(key_of(subject))
+            count.group.add(subject)
+        count.example = count.example or shortened(_in_a_line(subject), _LONGEST)
+        self._count(count, run_id, 1)
+
+    def add_unreadable(self, run_id: str, calls: int) -> None:
+        """Count calls that cannot be read."""
+        if calls:
+            why = "it cannot be read in full"
+            self._count(self._counts.setdefault(("ask", why), _Count("ask", None, why)), run_id, calls)
+
+    def _count(self, count: _Count, run_id: str, calls: int) -> None:
+        self.calls += calls
+        count.calls += calls
+        count.runs.add(run_id)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield a row for each rule, in the order of the file, and then for each group, the largest first."""
+
+        def order(count: _Count) -> tuple[int, int]:
+            return (0, count.rule.line) if count.rule else (1, -count.calls)
+
+        for count in sorted(self._counts.values(), key=order):
+            yield {
+                "answer": count.answer,
+                "calls": count.calls,
+                "runs": len(count.runs),
+                "line": count.rule and count.rule.line,
+                "rule": count.rule and count.rule.text,
+                "example": count.example or None,
+                "why": count.why or None,
+                "suggestion": count.group and count.group.rule(),
+            }
+
+
+def _in_a_line(subject: Subject) -> str:
+    given = subject.input
+    if isinstance(given, dict) and isinstance(given.get("command"), str):
+        given = given["command"]
+    name = f"{subject.server}/{subject.name}" if subject.server else subject.name
+    return f"{name}: {given if isinstance(given, str) else jsontext.dump(given)}"

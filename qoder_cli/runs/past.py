@@ -1,0 +1,116 @@
+"""The calls that agents made or asked for in past runs."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import ApiError, NotFound, QoderError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Run, text
+from qoder_cli.base.pool import in_order
+from qoder_cli.base.times import parse_timestamp, utc_text
+from qoder_cli.runs import names
+from qoder_cli.runs.listed import GIVE_UP_AFTER, pages_of_runs
+from qoder_cli.sessions.asks import KINDS, Asked, Call
+from qoder_cli.sessions.log import Log
+from qoder_cli.sessions.state import read_session
+
+AT_A_TIME = 8  # sessions
+
+
+class Past(NamedTuple):
+    """A run, its session as it is now, and what was called in it, as a policy judges what waits."""
+
+    run_id: str
+    session: dict[str, Any]
+    asked: Asked
+
+
+def of_runs(app: App, typed: Sequence[str]) -> Iterator[Past]:
+    """Yield the calls of runs and sessions that were typed. Raises QoderError."""
+    found = names.runs([word for word in typed if not word.startswith("sess_")], app)
+    ids = [word if word.startswith("sess_") else found[word] for word in typed]
+    for id in ids:
+        if isinstance(id, QoderError):
+            raise id
+    yield from _read(app, (_named(app, str(id)) for id in ids), skips=False)
+
+
+def _named(app: App, id: str) -> tuple[str, str | None]:
+    if id.startswith("sess_"):
+        return id, id
+    run = Run(app.client.get(f"/deployment_runs/{segment(id)}"))
+    return id, run.session_id
+
+
+def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Past]:
+    """Yield the calls of all runs `since` then, of these deployments or of all. Raises ApiError.
+
+    A session that is gone is left out; so is one that cannot be read, with a warning.
+    """
+    app.pace_reads()
+    yield from _read(app, _runs_since(app, start, deployments), skips=True)
+
+
+def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    if not deployments:
+        query = {"limit": 100, "created_at[gte]": utc_text(start)}
+        pages: Iterator[list[Run]] = (
+            [run for item in page["data"] if (run := Run.read(item))]
+            for page in app.client.pages("/deployment_runs", query)
+        )
+        yield from ((run.id, run.session_id) for page in pages for run in page if _is_since(run, start))
+        return
+    for id in deployments:
+        for page in pages_of_runs(app.client, id):
+            yield from ((run.id, run.session_id) for run in page if _is_since(run, start))
+            if page and not any(_is_since(run, start) for run in page):
+                break  # newest first (help/pages/api.md#lists-and-pages): the rest is older
+
+
+def _is_since(run: Run, start: datetime) -> bool:
+    created = parse_timestamp(run.raw.get("created_at"))
+    return created is None or created >= start
+
+
+def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> Iterator[Past]:
+    """Yield what was called in each run, in order; with `skips`, leave out what cannot be read."""
+    unread = 0
+
+    def read(run: tuple[str, str | None]) -> Past | ApiError | None:
+        id, session_id = run
+        if session_id is None:
+            return None
+        try:
+            return Past(id, read_session(app.client, session_id), _called(app, session_id))
+        except ApiError as error:
+            return error
+
+    for found in in_order(read, runs, at_a_time=AT_A_TIME):
+        if isinstance(found, ApiError):
+            is_gone = isinstance(found, NotFound) and found.enveloped
+            unread += not is_gone
+            if not skips or unread >= GIVE_UP_AFTER:
+                raise found
+        elif found is not None:
+            yield found
+    if unread:
+        app.progress.warn(f"ignored {unread} runs: their sessions could not be read")
+
+
+def _called(app: App, session_id: str) -> Asked:
+    """Return all calls of a session, oldest first; what cannot be read in full apart."""
+    calls: dict[str, Call] = {}
+    unreadable: list[str] = []
+    for events in Log(app.client, session_id, exact=True).whole(tuple(KINDS)):
+        for event in events:
+            if event.get("type") not in KINDS or (id := text(event.get("id"))) is None:
+                continue
+            call = Call.of(session_id, event)
+            if call.is_readable and not jsontext.is_repeated(call.event):
+                calls.setdefault(id, call)
+            else:
+                unreadable.append(id)
+    return Asked(session_id, tuple(calls.values()), tuple(unreadable))

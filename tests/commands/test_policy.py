@@ -1,0 +1,342 @@
+"""Policies: what they decide is sent once, and is on stderr and in the log before; `policy check`, `test`, `log`."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from qoder_cli.sandbox.world import World
+from tests.conftest import Qoder
+from tests.support.asking import Event, Server, call
+
+RULES = """\
+rules:
+  - allow: Bash(echo 1)
+  - deny: Bash(echo 2)
+    because: not two
+"""
+WAIT = ("run", "wait", "drun_1", "--json")
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    file = tmp_path / "policy.yaml"
+    file.write_text(RULES)
+    file.chmod(0o600)
+    return file
+
+
+def by(policy: Path, *more: str) -> tuple[str, ...]:
+    return (*WAIT, "--on-ask", f"policy={policy}", *more)
+
+
+def reply(number: int, result: str, **more: str) -> Event:
+    return {"type": "user.tool_confirmation", "tool_use_id": f"evt_{number}", "result": result, **more}
+
+
+def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
+    return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
+
+
+def test_run_wait_by_a_policy_sends_what_it_decides_and_leaves_the_rest(
+    qoder: Qoder, server: Server, policy: Path
+) -> None:
+    server.session("sess_1", call(1), call(2), call(3))
+    ran = qoder(*by(policy))
+    assert (ran.code, ran.error["type"]) == (11, "needs_answer")
+    assert server.posted == [{"events": [reply(1, "allow"), reply(2, "deny", deny_message="not two")]}]
+    assert ran.json["requires_action"] == {"event_ids": ["evt_3"]}
+    hash = sha256(policy.read_bytes()).hexdigest()
+    assert f"{policy} {hash[:12]} line 2 allows Bash echo 1 (evt_1)\n" in ran.err
+    assert f"{policy} {hash[:12]} line 3 denies Bash echo 2 (evt_2)\n" in ran.err
+    [denied, allowed] = sorted(qoder("policy", "log", "--json").json, key=lambda one: str(one["answer"] == "allow"))
+    wanted = {"run": "drun_1", "session": "sess_1", "call": "evt_1", "rule": "allow Bash(echo 1)", "line": 2}
+    wanted |= {"file": str(policy), "policy_sha256": hash, "state": "sent", "input": "echo 1", "name": "Bash"}
+    assert {name: allowed[name] for name in wanted} == wanted
+    assert (denied["call"], denied["rule"]) == ("evt_2", "deny Bash(echo 2)")
+
+
+def test_run_wait_by_a_policy_that_decides_all_is_told_how_the_run_ended(
+    qoder: Qoder, server: Server, policy: Path
+) -> None:
+    server.session("sess_1", call(1), call(2))
+    ran = qoder(*by(policy, "--no-progress"))
+    assert (ran.code, ran.json["status"], len(server.posted)) == (0, "completed", 1)
+    assert len(ran.err.splitlines()) == 2  # its decisions alone
+
+
+def test_run_logs_follow_and_send_go_on_by_a_policy(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    assert qoder("run", "logs", "drun_1", "--follow", "--policy", str(policy)).code == 0
+    server.session("sess_2", call(2))
+    sent = qoder("session", "send", "sess_2", "-m", "go on", "--when-idle", "--policy", str(policy), "--json")
+    assert (sent.code, server.posted[1:2]) == (0, [{"events": [reply(2, "deny", deny_message="not two")]}])
+
+
+def test_run_wait_with_on_ask_wait_leaves_the_rest_to_somebody_else(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1), call(3))
+    ran = qoder(*WAIT, "--on-ask", "wait", "--policy", str(policy), "--timeout", "5m")
+    assert (ran.code, len(server.posted)) == (124, 1)
+    assert ran.error["next"][-4:] == ["--policy", str(policy), "-o", "json"]
+
+
+def test_run_wait_by_a_policy_decides_nothing_in_another_deployment(qoder: Qoder, server: Server, policy: Path) -> None:
+    policy.write_text(f"{RULES}deployments: [dep_2]\n")
+    server.session("sess_1", call(1))
+    ran = qoder(*by(policy))
+    assert (ran.code, server.posted) == (11, [])
+    assert "the policy is for other deployments" in ran.err
+    policy.write_text(f"{RULES}deployments: [dep_1]\n")
+    assert (qoder(*by(policy)).code, len(server.posted)) == (0, 1)
+
+
+def test_run_wait_reads_the_policy_once(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    hash = sha256(policy.read_bytes()).hexdigest()
+    respond = server.respond
+
+    def changed(request: httpx.Request) -> httpx.Response:
+        policy.write_text("rules: [{deny: '*'}]")
+        return respond(request)
+
+    server.respond = changed
+    assert (qoder(*by(policy)).code, server.posted) == (0, [{"events": [reply(1, "allow")]}])
+    assert [one["policy_sha256"] for one in qoder("policy", "log", "--json").json] == [hash]
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "read only": ((), "QODER_READ_ONLY"),
+    "both": (("--policy", "x"), "are the same"),
+    "no file": (("--on-ask", "policy=/nowhere/policy.yaml"), "cannot be read"),
+    "no name": (("--on-ask", "policy="), "cannot be read"),
+    "standard input": (("--on-ask", "policy=-"), "must be a file"),
+    "no way": (("--on-ask", "policy"), "is none of stop, wait, prompt and policy=FILE"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_run_wait_refuses_a_policy_before_anything_is_sent(
+    qoder: Qoder, server: Server, policy: Path, name: str
+) -> None:
+    more, says = REFUSED[name]
+    if name == "read only":
+        qoder.env["QODER_READ_ONLY"] = "1"
+    ran = qoder(*by(policy), *more)
+    assert (ran.code, server.requests, says in ran.err) == (2, [], True), ran.err
+
+
+def test_run_wait_sends_nothing_that_it_cannot_store(
+    qoder: Qoder, server: Server, policy: Path, tmp_path: Path
+) -> None:
+    qoder.env["QODER_STATE_DIR"] = str(policy / "state")  # below a file
+    server.session("sess_1", call(1))
+    ran = qoder(*by(policy))
+    assert (ran.code, server.posted) == (11, [])
+    assert "cannot be stored on this machine" in ran.err
+
+
+# Once, whatever happens.
+
+
+def test_run_wait_after_a_lost_decision_never_sends_it_again(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    server.goes_wrong = ["drop-before"]
+    began = qoder.clock.time
+    assert (qoder(*by(policy)).code, logged(qoder)) == (9, [("evt_1", "allow", "sending")])
+    ran = qoder(*by(policy))
+    assert (ran.code, len(server.posted), logged(qoder)) == (9, 1, [("evt_1", "allow", "sending")])
+    assert qoder.clock.time - began > 30
+    assert ran.error["next"] == ["qoder", "session", "pending", "sess_1", "-o", "json"]
+    server.answered_by_a_colleague("evt_1")
+    assert (qoder(*by(policy)).code, len(server.posted)) == (0, 1)
+
+
+def test_run_wait_finds_the_decision_of_a_command_that_was_killed(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1), call(3))
+    server.lag = 20.0
+    server.goes_wrong = ["drop-after"]
+    assert qoder(*by(policy)).code == 9
+    ran = qoder(*by(policy))
+    assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_3"]})
+    assert dict(server.taken) == {"evt_1": 1}
+
+
+def test_run_wait_twice_at_once_sends_each_decision_once(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    others: list[int] = []
+    server.before_post.append(lambda: others.append(qoder(*by(policy)).code))
+    assert (qoder(*by(policy)).code, others) == (0, [9])
+    assert dict(server.taken) == {"evt_1": 1}
+
+
+def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    server.asks_again = 1
+    ran = qoder(*by(policy))
+    assert (ran.code, dict(server.taken)) == (11, {"evt_1": 1})
+    assert "a policy has answered it before, and it is asked again" in ran.err
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
+    qoder: Qoder, server: Server, policy: Path, at: int
+) -> None:
+    server.session("sess_1", call(1))
+    shown: list[str] = []
+
+    def told(events: list[Event]) -> list[Event]:
+        if any(event["id"] == "evt_1" for event in events) and not server.posted:
+            shown.append("echo 1" if len(shown) < at else "echo 9")
+        other = {"input": {"command": (shown or ["echo 9"])[-1]}}
+        return [{**event, **other} if event["id"] == "evt_1" else event for event in events]
+
+    server.told = told
+    code = qoder(*by(policy)).code
+    assert (code, bool(server.posted)) in ((11, False), (0, True))
+    assert shown[-1] == "echo 1" if server.posted else "echo 9" in shown
+
+
+# Whose call it is, and what it hides.
+
+
+@pytest.mark.parametrize(
+    ("threads", "code"),
+    [
+        ([], 11),
+        ([{"id": "sthr_1", "parent_thread_id": "sthr_0"}], 11),
+        ([{"id": "sthr_1", "parent_thread_id": None}], 0),
+        ([{"id": "sthr_1"}, {"id": "sthr_2", "parent_thread_id": "sthr_1"}], 0),
+        ([{"id": "sthr_1"}, {"id": "sthr_2"}], 11),
+    ],
+)
+def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
+    qoder: Qoder, server: Server, policy: Path, threads: list[Any], code: int
+) -> None:
+    server.session("sess_1", call(1, session_thread_id="sthr_1"))
+    respond = server.respond
+    server.respond = lambda request: (
+        server._list(request, threads) if request.url.path.endswith("/threads") else respond(request)
+    )
+    assert qoder(*by(policy)).code == code
+
+
+def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
+    qoder: Qoder, server: Server, policy: Path
+) -> None:
+    policy.write_text("rules: [{allow: Bash(echo:*)}]")
+    secret = qoder.env["QODER_PAT"]
+    server.session("sess_1", call(1, input={"command": f"echo {secret}"}))
+    ran = qoder(*by(policy))
+    assert (ran.code, server.posted, secret in ran.err) == (11, [], False)
+
+
+# Beforehand, and afterwards.
+
+
+def test_deploy_run_by_a_policy_completes_with_nobody_there(qoder: Qoder, world: World, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules: [{allow: Bash(git status)}, {deny: Bash(git push:*), because: no}, {deny: Bash(rm:*)}]")
+    ran = qoder("deploy", "run", "dep_askmany", "--wait", "--result", "--on-ask", f"policy={policy}")
+    assert (ran.code, ran.out.splitlines()[:2]) == (
+        0,
+        ["I ran 'git status'.", "I did not run 'git push origin main': no"],
+    )
+    tested = qoder("policy", "test", str(policy), "--since", "1d", "dep_askmany", "--json").json
+    assert [(row["line"], row["answer"], row["calls"]) for row in tested] == [(1, "allow", 1), (1, "deny", 2)]
+
+
+def test_policy_test_groups_what_no_rule_fits_with_a_rule_that_would(
+    qoder: Qoder, server: Server, policy: Path
+) -> None:
+    log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
+    odd = [call(6, input={"command": "a | b"}), call(7, kind="agent.custom_tool_use", name="lookup")]
+    tool = call(8, "get_x", kind="agent.mcp_tool_use", mcp_server_name="hub", input={"a": 1})
+    server.session("sess_1", call(1), *log, *odd, tool)
+    for words in (("drun_1",), ("sess_1",), ("--since", "1d", "dep_1")):
+        rows = qoder("policy", "test", str(policy), *words, "--json").json
+        found = {row["example"]: (row["answer"], row["line"], row["calls"], row["suggestion"]) for row in rows}
+        assert found == {
+            "Bash: echo 1": ("allow", 2, 1, None),
+            "Bash: a | b": ("deny", 3, 1, None),
+            "Bash: git log -4": ("ask", None, 2, "allow: Bash(git log:*)"),
+            "lookup: echo 7": ("ask", None, 1, None),
+            'hub/get_x: {"a":1}': ("ask", None, 1, '{"allow":"mcp__hub__get_x","keys":["a"]}'),
+        }
+    assert server.posted == []
+
+
+def test_policy_test_expects_decisions_and_exits_8_where_one_differs(qoder: Qoder, policy: Path) -> None:
+    cases = policy.with_name("cases.yaml")
+    cases.write_text("- {command: echo 1, answer: allow}\n- {name: Read, input: {path: /x}, answer: ask}\n")
+    assert qoder("policy", "test", str(policy), "--expect", str(cases)).code == 0
+    cases.write_text(f"{cases.read_text()}- {{command: echo 2, answer: allow}}\n")
+    ran = qoder("policy", "test", str(policy), "--expect", str(cases), "--json")
+    assert (ran.code, ran.json[2]["answer"], ran.json[2]["line"]) == (8, "deny", 3)
+    given = json.dumps({"name": "Bash", "input": {"command": "echo 1"}})
+    [row] = qoder("policy", "test", str(policy), "--call", given, "--json").json
+    assert row["answer"] == "allow"
+    twice = '{"name": "Bash", "input": {"command": "echo 2", "command": "echo 1"}}'
+    assert qoder("policy", "test", str(policy), "--call", twice, "--json").json[0]["answer"] == "ask"
+
+
+WRONG_CASES = {
+    "{}": "1: must be a list of calls",
+    "[x]": "1: [0]: must be a call with `answer`",
+    "[{command: ls}]": "1: [0].answer: must be one of allow, deny, ask",
+    "[{command: ls, name: x, answer: ask}]": "1: [0]: must have either `command`, or `name` and `input`",
+    "[{comand: ls, answer: ask}]": "1: [0].comand: unknown field",
+    "[{name: x, kind: y, answer: ask}]": "1: [0]: a call must have a `name`",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_CASES)
+def test_policy_test_refuses_wrong_expectations_with_the_line(qoder: Qoder, policy: Path, text: str) -> None:
+    cases = policy.with_name("cases.yaml")
+    cases.write_text(text)
+    ran = qoder("policy", "test", str(policy), "--expect", str(cases))
+    assert (ran.code, f"cases.yaml:{WRONG_CASES[text]}" in ran.err) == (2, True), ran.err
+
+
+@pytest.mark.parametrize("words", ["", "--since 1d --call {}", "drun_1 --call {}", "--call x", "--call []"])
+def test_policy_test_refuses_what_does_not_go_together(qoder: Qoder, policy: Path, words: str) -> None:
+    assert qoder("policy", "test", str(policy), *words.split()).code == 2
+
+
+def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1), call(2), call(3))
+    shown = qoder("run", "pending", "drun_1", "--policy", str(policy))
+    assert [line.split("\t")[-1] for line in shown.out.splitlines()] == ["allow (line 2)", "deny (line 3)", "ask"]
+    rows = qoder("run", "pending", "--policy", str(policy), "--json").json
+    assert [(row["policy"]["answer"], row["policy"]["line"]) for row in rows] == [
+        ("allow", 2),
+        ("deny", 3),
+        ("ask", None),
+    ]
+    assert "policy" not in qoder("run", "pending", "--json").json[0]
+
+
+def test_policy_check_says_what_a_policy_has_and_what_never_decides(qoder: Qoder, policy: Path) -> None:
+    policy.write_text(f"{RULES}  - allow: Bash(echo 2)\n")
+    found = qoder("policy", "check", str(policy), "--json").json
+    assert (found["rules"], [each["line"] for each in found["remarks"]]) == (3, [5])
+    assert found["sha256"] == sha256(policy.read_bytes()).hexdigest()
+    policy.chmod(0o622)
+    assert "others may write" in qoder("policy", "check", str(policy)).err
+    policy.write_text("rules: [{alow: Bash}]")
+    ran = qoder("policy", "check", str(policy))
+    assert (ran.code, "policy.yaml:1: rules[0].alow: unknown field; did you mean allow?" in ran.err) == (2, True)
+
+
+def test_run_wait_prompts_about_what_a_policy_leaves(
+    qoder: Qoder, server: Server, policy: Path, monkeypatch: pytest.MonkeyPatch, questions: Callable[..., list[str]]
+) -> None:
+    questions()
+    answers = iter("y")
+    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    server.session("sess_1", call(1), call(3))
+    assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
+    assert server.posted == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]

@@ -1,0 +1,339 @@
+"""A policy decides about calls: what a rule means, and that nothing else is approved."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.files.tree import BadFiles
+from qoder_cli.policy.match import Subject, covers_tool, decide
+from qoder_cli.policy.regex import BadPattern, Regex, TooLong
+from qoder_cli.policy.remarks import remarks
+from qoder_cli.policy.rules import Policy, load
+from qoder_cli.policy.shell import RESERVED, words_of
+from tests.conftest import examples
+
+RULES = """\
+rules:
+  - allow: Bash(git status)
+  - allow: Bash(git log:*)
+  - allow: Read(/data/**)
+  - allow: Glob(/data/**)
+  - allow: WebSearch
+  - allow: mcp__github__get_*
+    keys: [owner]
+  - allow: mcp__db__query
+    when: {input: {sql: "select .*"}}
+  - allow: Bash(make test)
+    threads: any
+  - allow: Write
+    when: {input: {file_path: "/tmp/.*"}}
+  - deny: Bash(git push:*)
+    because: Pushes need a person.
+  - deny: Read(/data/secret/**)
+  - deny: "*"
+    when: {input: {command: "rm -rf|sudo"}}
+"""
+
+
+def policy_of(folder: Path, text: str = RULES) -> Policy:
+    file = folder / "policy.yaml"
+    file.write_text(text)
+    file.chmod(0o600)
+    return load(str(file))
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return policy_of(tmp_path_factory.mktemp("policy"))
+
+
+def bash(command: Any, **more: Any) -> Subject:
+    return Subject("tool", "Bash", {"command": command, **more})
+
+
+def read(file_path: Any, **more: Any) -> Subject:
+    return Subject("tool", "Read", {"file_path": file_path, **more})
+
+
+def mcp(server: str | None, name: str, **given: Any) -> Subject:
+    return Subject("mcp", name, given, server)
+
+
+ALLOWED = {
+    "the command of the rule": bash("git status"),
+    "with more spaces": bash("  git   status "),
+    "with a description": bash("git status", description="Größe?\nsee"),
+    "by the SDK's name": Subject("tool", "bash", {"command": "git status"}),
+    "a prefix alone": bash("git log"),
+    "a prefix with words": bash("git log --oneline --since=yesterday '--author=A B'"),
+    "a path": read("/data/a/b.csv"),
+    "a path in the other field, with numbers": Subject("tool", "Read", {"path": "/data/é", "limit": 3}),
+    "a glob below a path": Subject("tool", "Glob", {"path": "/data/x", "pattern": "**/*.py"}),
+    "a bare tool": Subject("tool", "WebSearch", {"query": "größe"}),
+    "a tool of a server": mcp("github", "get_issue", owner="me"),
+    "a schema's field": Subject("mcp", "get_issue", {"n": 1}, "github", schema=frozenset(("n",))),
+    "a condition on all of a text": mcp("db", "query", sql="select 1"),
+    "a path by a condition": Subject("tool", "Write", {"file_path": "/tmp/x", "content": "a\n"}),
+    "another agent's, for any thread": bash("make test")._replace(is_main=False),
+}
+DENIED = {
+    "the words of a deny": bash("git push origin"),
+    "in capitals": bash("GIT Push"),
+    "by its path": bash("/usr/bin/git push"),
+    "of another agent": bash("git push")._replace(is_main=False),
+    "by another spelling of the tool": Subject("tool", "BASH", {"command": "git push"}),
+    "a part of a condition": bash("sudo ls"),
+    "a condition across quotes": bash("rm '-rf' /"),
+    "a condition, in capitals": mcp("x", "run", Command="SUDO ls"),
+    "a condition on what is no text": mcp("x", "run", command=["rm", "-rf"]),
+    "a path below a denied folder": read("/data/secret/key"),
+    "a path that leads there": read("/data/x/../secret/key"),
+    "a path in capitals": read("/DATA/Secret/key"),
+    "an input that is no object": Subject("tool", "Bash", ["git status"]),
+    "no command": Subject("tool", "Bash", {}),
+}
+ASKED = {
+    "another command": bash("git stash"),
+    "more words": bash("git status -s"),
+    "a longer word": bash("git logs"),
+    "the program by its path": bash("/usr/bin/git status"),
+    "other case": bash("git Status"),
+    "the words of a deny somewhere": bash("git log push"),
+    "the words of a deny behind env": bash("env git -C x push"),
+    "the words of a deny in quotes": bash("sh -c 'git push'"),
+    "a field that is not named": bash("git status", timeout=5),
+    "a description that is no text": bash("git status", description=["x"]),
+    "a description that hides something": bash("git status", description="a\u202eb"),
+    "a custom tool of that name": Subject("custom", "Bash", {"command": "git status"}),
+    "a server's tool of that name": mcp("x", "Bash", command="git status"),
+    "a server's tool without a server": mcp(None, "Bash", command="git status"),
+    "another agent's": bash("git status")._replace(is_main=False),
+    "a path with ..": read("/data/x/../y"),
+    "a relative path": read("data/x"),
+    "the folder itself": read("/data"),
+    "a look-alike path": read("/data/\uff0e\uff0e/etc/passwd"),
+    "a path with a NUL": read("/data/x\0"),
+    "a path twice": read("/data/x", path="/etc/passwd"),
+    "a number as text": read("/data/x", limit="3"),
+    "true as a number": read("/data/x", limit=True),
+    "a glob that leads out": Subject("tool", "Glob", {"path": "/data/x", "pattern": "../../etc/*"}),
+    "another server": mcp("hub", "get_issue", owner="me"),
+    "a server with the tool's beginning": mcp("github/get_a", "b", owner="me"),
+    "a tool with a slash": mcp("github", "get_a/b", owner="me"),
+    "an object where a plain value belongs": mcp("github", "get_issue", owner={"x": 1}),
+    "a path that leads out, by a condition": Subject("tool", "Write", {"file_path": "/tmp/../x", "content": ""}),
+    "a condition on a part": mcp("db", "query", sql="drop x; select 1"),
+    "a condition on a field that is missing": mcp("db", "query"),
+}
+
+
+@pytest.mark.parametrize(("calls", "answer"), [(ALLOWED, "allow"), (DENIED, "deny"), (ASKED, "ask")])
+def test_policy_decides_by_what_its_rules_mean(policy: Policy, calls: dict[str, Subject], answer: str) -> None:
+    assert {name: decide(policy, call).answer for name, call in calls.items()} == dict.fromkeys(calls, answer)
+
+
+# What a shell may read as more than words; each is put behind `git status`, or into `git log`.
+MORE = (
+    *("; x", "| x", "|| x", "& x", "&& x", "\nx", "\rx", "> x", ">> x", "< x", "<<< x", "<<E\nx\nE", "2>&1", "$x"),
+    *("${x}", "$(x)", "`x`", "$((1))", "$'x'", '"x"', "\\", "\\x", "{a,b}", "{1..2}", "*", "?", "[a]", "~", "~root"),
+    *("#x", "!x", "!!", "@(a)", "a(b)", "(x)", "'", "''", "'a'b", "a'b'", "\t-s", "\0", "\x1b[A", "\x7f"),
+    *("é", "\u2010s", "\xa0-s", "\u200b", "\u2028", "\uff53", "^a^b", "'$x'", "'`x`'", "'\\'", "'a\nb'", "'\"'", "'é'"),
+)
+BEFORE = ("X=1", "!", "time", "{", "(", "if", "exec", "eval", "command", "builtin", ".", "source", "'git'", "-x")
+
+
+def test_policy_approves_no_command_that_a_shell_may_read_otherwise(policy: Policy) -> None:
+    commands = [f"git status{space}{more}" for more in MORE for space in ("", " ")]
+    commands += [f"git log {more} x" for more in MORE] + [f"git log x{more}" for more in MORE]
+    commands += (
+        ["git log =x", "git log %1"]
+        + [f"{before} git status" for before in BEFORE]
+        + [f"{before} git log x" for before in BEFORE]
+    )
+    commands += [f"{word} x" for word in RESERVED] + ["git log " + "x" * 10_000, "git log " * 5_000, "", " "]
+    assert {command for command in commands if decide(policy, bash(command)).answer == "allow"} == set()
+    assert {command for command in commands if words_of(command) is not None} == set()
+
+
+def test_a_command_that_is_not_simple_fits_every_deny_of_bash(tmp_path: Path) -> None:
+    deny = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(zzz)}]")
+    answers = {command: decide(deny, bash(f"git status {command}")).answer for command in MORE if command.strip()}
+    assert answers == dict.fromkeys(answers, "deny")
+
+
+WORDS = st.text("abz09_@%+=:,./-' \t\n\"\\$`;|&<>(){}[]*?!#~^é", min_size=1, max_size=8)
+BASH = shutil.which("bash")
+# Prints each word, in a folder without programs; what is no such command says something else, or nothing.
+TRACE = 'command_not_found_handle() { printf "%s\\0" "$@"; }; '
+
+
+def words_in_bash(commands: list[str], folder: Path) -> list[list[str]]:
+    """Return the words that bash makes of each command, which it cannot find."""
+    script = TRACE + "".join(f"{command}\nprintf '\\n'\n" for command in commands)
+    env = {"PATH": str(folder), "HOME": str(folder)}
+    done = subprocess.run([str(BASH), "--norc", "-c", script], cwd=folder, env=env, capture_output=True, timeout=60)
+    return [line.split("\0")[:-1] for line in done.stdout.decode().split("\n")[:-1]]
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+@examples(Fraction(1, 3))
+@given(tails=st.lists(st.lists(WORDS, max_size=4).map(" ".join), min_size=40, max_size=40))
+def test_bash_reads_each_approved_command_as_the_words_of_the_rule(
+    policy: Policy, tails: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    commands = [f"git log {tail}" for tail in tails] + [f"git log '{tail}'" for tail in tails]
+    allowed = [command for command in commands if decide(policy, bash(command)).answer == "allow"]
+    allowed += [command for command in ("git status", "git log", "git log a  'b c' --x=y:z,%H") if words_of(command)]
+    folder = tmp_path_factory.mktemp("empty")
+    read_by_bash = words_in_bash(allowed, folder)
+    assert read_by_bash == [list(words_of(command) or ()) for command in allowed]
+    assert all(words[:2] in (["git", "status"], ["git", "log"]) for words in read_by_bash)
+    assert os.listdir(folder) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(value=JSON, name=st.sampled_from(("command", "file_path", "description", "limit", "x", "owner", "sql")))
+def test_policy_approves_no_input_of_another_shape(policy: Policy, value: Any, name: str) -> None:
+    calls = [
+        Subject("tool", "Bash", value),
+        Subject("tool", "Bash", {"command": "git status", **({} if name == "description" else {name: value})}),
+        Subject("tool", "Read", value),
+        Subject("tool", "Read", {name: value}),
+        mcp(
+            "github", "get_x", **{"owner": value} if not isinstance(value, str | int | type(None) | list) else {"y": 1}
+        ),
+    ]
+    named = [call for call in calls if decide(policy, call).answer == "allow"]
+    assert [call for call in named if call.input.get("command") != "git status" or len(call.input) > 1] == []
+
+
+PARTS = st.sampled_from(
+    ("", ".", "..", "...", "data", "data2", "etc", "secret", "x", "~", "*", "é", " ", "．．", "\\..", "%2e")
+)
+
+
+@given(parts=st.lists(PARTS, max_size=6), start=st.sampled_from(("/", "//", "", "/data/", "./", "~/")))
+def test_policy_approves_only_paths_below_the_folder(policy: Policy, parts: list[str], start: str) -> None:
+    path = start + "/".join(parts)
+    answer = decide(policy, read(path)).answer
+    is_below = os.path.normpath(path).startswith("/data/") and os.path.normpath(path) == path
+    assert answer != "allow" or (is_below and not path.startswith("/data/secret"))
+
+
+PATTERNS = st.recursive(
+    st.sampled_from(("a", "b", ".", r"\d", r"\w", r"\W", "[a-c]", "[^b]", r"\b", "^", "$", r"\.", "[]x-]")),
+    lambda inner: (
+        st.tuples(inner, inner).map("".join)
+        | st.tuples(inner, inner).map("(?:{0[0]}|{0[1]})".format)
+        | st.tuples(inner, st.sampled_from(("*", "+", "?", "{2}", "{1,3}", "{2,}", "*?"))).map("({0[0]}){0[1]}".format)
+    ),
+    max_leaves=8,
+)
+
+
+@examples(4)
+@given(pattern=PATTERNS, text=st.text("ab.1 x-", max_size=6))
+def test_regular_expressions_of_a_policy_are_those_of_python(pattern: str, text: str) -> None:
+    ours, theirs = Regex(pattern), re.compile(pattern.replace("$", r"\Z"), re.ASCII)
+    assert (ours.fits(text), ours.is_in(text)) == (bool(theirs.fullmatch(text)), bool(theirs.search(text)))
+
+
+def test_a_policy_covers_the_tools_that_its_rules_are_about(policy: Policy, tmp_path: Path) -> None:
+    tools = (("tool", "Bash", None), ("tool", "bash", None), ("mcp", "get_x", "github"), ("custom", "Bash", None))
+    assert [covers_tool(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
+    assert [covers_tool(policy, *tool) for tool in tools] == [1, 1, 1, 0]  # with a deny for all
+    other = policy_of(tmp_path, "rules: [{allow: Bash(ls)}]\ndeployments: [nightly]")
+    assert [covers_tool(other, "tool", "Bash", deployment=of) for of in (("dep_1", "nightly"), ("dep_1",))] == [1, 0]
+
+
+def test_a_regular_expression_that_never_ends_denies_and_does_not_approve(tmp_path: Path) -> None:
+    text = "rules: [{allow: mcp__x__y, when: {input: {a: '[ab]*a[ab]{18}c'}}}]"
+    slow = mcp("x", "y", a="".join(f"{number:020b}" for number in range(1_500)).translate({48: "a", 49: "b"}))
+    assert decide(policy_of(tmp_path, text), slow).answer == "ask"
+    assert decide(policy_of(tmp_path, text.replace("allow", "deny")), slow).answer == "deny"
+    with pytest.raises(TooLong):
+        Regex("[ab]*a[ab]{18}c").fits(slow.input["a"])
+    assert not Regex(r"\b(a*)*(a*)*(a*)*b|rm -rf|sudo", ignores_case=True).is_in("a" * 200_000)
+    for pattern in ("(((){999}){999}){999}", "a{9999}", "(?=a)", r"\1", "a**", "(", "[z-a]"):
+        with pytest.raises(BadPattern):
+            Regex(pattern)
+
+
+BAD = {
+    "rule: []": "1: rule: unknown field; did you mean rules?",
+    "rules: []": "1: rules: must be a list of rules",
+    "rules: [Bash]": "1: rules[0]: must be `allow: PATTERN` or `deny: PATTERN`",
+    "rules: [{alow: Bash}]": "1: rules[0].alow: unknown field; did you mean allow?",
+    "rules: [{allow: Bash, deny: Bash}]": "1: rules[0]: must have either `allow` or `deny`",
+    "rules: [{allow: Bsh(x)}]": "1: rules[0].allow: there is no tool Bsh; did you mean Bash?",
+    "rules: [{allow: '*'}]": "1: rules[0].allow: an allow must name its tool; ",
+    "rules: [{allow: mcp__a__b__c}]": "1: rules[0].allow: does not say which part is the server",
+    "rules: [{allow: mcp__a*}]": "1: rules[0].allow: an allow must name the server",
+    "rules: [{allow: Bash(a | b)}]": "1: rules[0].allow: can never fit: the words may have ",
+    "rules: [{allow: Bash(git *)}]": "1: rules[0].allow: can never fit: only :* at the end",
+    "rules: [{allow: Bash(time ls)}]": "1: rules[0].allow: can never fit: time is a word of the shell itself",
+    "rules: [{allow: Read(data/**)}]": "1: rules[0].allow: needs a whole path",
+    "rules: [{allow: WebFetch(x)}]": "1: rules[0].allow: WebFetch takes no ( )",
+    "rules: [{allow: Bash, because: x}]": "1: rules[0].because: goes with deny only",
+    "rules: [{deny: Bash, threads: any}]": "1: rules[0].threads: goes with allow only",
+    "rules: [{deny: Bash, when: {input: {a: '('}}}]": "1: rules[0].when.input.a: the regular expression a ( is",
+    "rules:\n- {allow: Bash}\n- {allow: 1}": "3: rules[1].allow: must be a pattern",
+    "rules: [{allow: Bash}]\ndeployments: []": "2: deployments: must be a list of texts",
+    "rules: [{allow: Bash}]\nrules: []": "2: rules: duplicate key",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_policy_that_cannot_be_used_is_refused_with_the_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadFiles) as refused:
+        policy_of(tmp_path, text)
+    assert f"policy.yaml:{BAD[text]}" in refused.value.message
+
+
+REMARKS = """\
+rules:
+  - deny: Bash(git:*)
+  - allow: Bash(git status)
+  - allow: Bash(env:*)
+  - allow: Bash(env x)
+  - allow: mcp__github
+  - allow: Read(/data/**)
+  - allow: Read(/data/x)
+  - allow: Bash(sh -c 'git push')
+  - allow: Bash(make test)
+"""
+
+
+def test_rules_that_decide_nothing_or_nearly_everything_are_named(tmp_path: Path) -> None:
+    found = [(rule.line, remark.partition(":")[0]) for rule, remark in remarks(policy_of(tmp_path, REMARKS))]
+    assert found == [
+        (3, "never allows anything"),
+        (4, "env runs what its words say, so this allows nearly everything"),
+        (5, "never decides anything"),
+        (6, "fits only calls without input, unless the session shows the tool's fields"),
+        (8, "never decides anything"),
+        (9, "never allows anything"),
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the modes of files")
+def test_a_policy_that_others_may_write_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(json.dumps({"rules": [{"allow": "Bash(ls)"}]}))
+    file.chmod(0o666)
+    assert [warning.partition(" ")[0] for warning in load(str(file)).warnings] == ["others"]
