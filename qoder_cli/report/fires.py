@@ -8,7 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -74,15 +75,15 @@ def fires_of(deployment: Deployment, runs: Sequence[Run], *, since: float, now: 
     scheduled = [run for run in runs if run.is_scheduled]
     zone = _zone(deployment)
     _tell_by_names(found, scheduled, since, zone)
-    meant = _expression(deployment)
     start, end = _clear_part(deployment, scheduled, since, now, found)
     if not deployment.schedule or start >= end:
         return found
-    if meant is None or zone is None:
-        found.unclear.append(Unclear(start, end, "unreadable", _why_unreadable(deployment)))
+    try:
+        fires = walked(deployment, start, end)
+    except ValueError as error:
+        found.unclear.append(Unclear(start, end, "unreadable", str(error)))
         return found
-    walk = islice(meant.fires(after=start, zone=zone), MOST_FIRES)
-    fires = list(takewhile(lambda at: at <= end, walk))
+    zone = _zone(deployment) or UTC
     if len(fires) == MOST_FIRES:
         found.unclear.append(Unclear(fires[-1], end, "too_many"))
     possible = [run for run in runs if _may_be_scheduled(run)]
@@ -98,6 +99,18 @@ def fires_of(deployment: Deployment, runs: Sequence[Run], *, since: float, now: 
     _tell_by_place(found, matching)
     _doubt(found, deployment, runs, possible, since=since, now=now, whole=whole)
     return found
+
+
+def walked(deployment: Deployment, after: float, until: float) -> tuple[float, ...]:
+    """Return when a deployment's schedule fires in a time, 100,000 times at most. Raises ValueError."""
+    schedule = deployment.schedule
+    return _walked(text(schedule.get("expression")) or "", text(schedule.get("timezone")) or "", after, until)
+
+
+@lru_cache(512)  # many deployments have the same schedule
+def _walked(expression: str, timezone: str, after: float, until: float) -> tuple[float, ...]:
+    walk = cron.parse(expression).fires(after=after, zone=cron.zone(timezone))
+    return tuple(islice(takewhile(lambda at: at <= until, walk), MOST_FIRES))
 
 
 def _clear_part(
@@ -287,27 +300,11 @@ def _may_be_scheduled(run: Run) -> bool:
     return (text(context) or text(mapping(context).get("type"))) not in _NOT_BY_SCHEDULE
 
 
-def _expression(deployment: Deployment) -> cron.Cron | None:
-    try:
-        return cron.parse(text(deployment.schedule.get("expression")) or "")
-    except ValueError:
-        return None
-
-
 def _zone(deployment: Deployment) -> tzinfo | None:
     try:
         return cron.zone(text(deployment.schedule.get("timezone")) or "")
     except ValueError:
         return None
-
-
-def _why_unreadable(deployment: Deployment) -> str:
-    try:
-        cron.parse(text(deployment.schedule.get("expression")) or "")
-        cron.zone(text(deployment.schedule.get("timezone")) or "")
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _moment(value: object) -> float | None:

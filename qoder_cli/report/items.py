@@ -4,24 +4,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base import cron
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Deployment, Run, filled, mapping, text
 from qoder_cli.base.outcome import Standing, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
-from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of
+from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
 from qoder_cli.sessions.asks import Call, in_a_line
 from qoder_cli.settings.values import repeated
 
 URGENT = ("needs_you", "did_not_happen", "failed")
 TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
-_MOST_COMING = 1000  # fires of one deployment that are counted
 _LONGEST = 200  # characters of a message
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
@@ -294,15 +291,12 @@ def _by_deployment(failures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _coming(deployment: Deployment, now: float, until: float) -> list[float]:
-    schedule = deployment.schedule
+def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
     try:
-        zone = cron.zone(text(schedule.get("timezone")) or "")
-        walk = cron.parse(text(schedule.get("expression")) or "").fires(after=now, zone=zone)
+        return walked(deployment, now, until)
     except ValueError:
         told = [at for at in map(unix, deployment.next_fires) if at is not None]
         return [at for at in told if now < at <= until]
-    return list(islice(takewhile(lambda at: at <= until, walk), _MOST_COMING))
 
 
 def _call(call: Call) -> dict[str, Any]:

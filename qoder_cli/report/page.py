@@ -1,7 +1,7 @@
 """A report as one page: plain text of 80 columns, or Markdown for a comment on GitHub."""
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -52,7 +52,7 @@ class Page:
         self._now = report.night.now
         self._is_news = is_news
         names = [each.name for each in report.night.deployments.values()]
-        self._twins = {name for name in names if names.count(name) > 1} if len(names) < 500 else set()
+        self._twins = {name for name, count in Counter(names).items() if count > 1}
 
     @property
     def head(self) -> str:
@@ -79,7 +79,7 @@ class Page:
             make: Callable[[list[Entry]], Iterator[Line]] = getattr(self, f"_{name}")
             lines = list(make(entries))
             if len(lines) > _MOST_LINES:
-                rest = f"and {len(lines) - _MOST_LINES + 1} more: -o json has all"
+                rest = f"and {len(lines) - _MOST_LINES + 1:,} more: -o json has all"
                 lines = [*lines[: _MOST_LINES - 1], Line("", [rest])]
             if lines:
                 yield title, style, lines
@@ -212,7 +212,7 @@ def as_text(page: Page, screen: Screen) -> str:
         before = ""
         for line in lines:
             label = cut("" if line.label == before else inert(line.label), width)
-            before = line.label
+            before = "" if line.commands else line.label
             parts += _flowed("".join(map(inert, line.pieces)), f"  {label}  ")
             parts += ["    " + inert(shlex.join(command)) for command in line.commands]
     return "\n".join(parts) + "\n"

@@ -38,9 +38,10 @@ class Cell(NamedTuple):
     generation: Generation
     seed: int
     week: int
+    deployments: int = 100
 
     def __str__(self) -> str:
-        return f"{self.generation}, account {self.seed}, week {self.week}"
+        return f"{self.generation}, account {self.seed} of {self.deployments}, week {self.week}"
 
 
 class Watch(NamedTuple):
@@ -64,8 +65,8 @@ def cells(options: Namespace) -> Iterator[Cell | Watch]:
 
 
 @cache
-def _account(seed: int) -> Account:
-    return Account(seed)
+def _account(seed: int, deployments: int) -> Account:
+    return Account(seed, deployments=deployments)
 
 
 def play(cell: Cell | Watch, folder: Path) -> Played:
@@ -74,7 +75,7 @@ def play(cell: Cell | Watch, folder: Path) -> Played:
 
 
 def _week(cell: Cell, folder: Path) -> Played:
-    account, chance = _account(cell.seed), random.Random(f"{cell}")
+    account, chance = _account(cell.seed, cell.deployments), random.Random(f"{cell}")
     now = float(int(BEGIN + cell.week * WEEK - chance.uniform(0, DAY)))
     service, clock = Nights(account, cell.generation, now), FakeClock(now + chance.uniform(-DAY, DAY))
     words = ("report", "--since", "7d", "-o", "json", "--no-progress")
