@@ -22,7 +22,7 @@ MOST_FIRES = 100_000  # of one deployment that are walked
 _EARLY = 5.0  # seconds by which the times of the server's parts may differ
 _AT_ONCE = 60.0  # seconds after a change within which a fire may have been left out, or an object is as created
 _TURN = 3 * 3600.0  # seconds after a clock change within which a fire may stand for one that it left out
-_OLDEST = 1_577_836_800.0  # the beginning of 2020: the API is younger
+OLDEST = 1_577_836_800.0  # the beginning of 2020: the API is younger
 _NOT_BY_SCHEDULE = ("manual", "retry")
 
 
@@ -310,4 +310,4 @@ def _zone(deployment: Deployment) -> tzinfo | None:
 def _moment(value: object) -> float | None:
     """Return a server's time in unix seconds; one before 2020 is none."""
     at = unix(value)
-    return at if at is not None and at >= _OLDEST else None
+    return at if at is not None and at >= OLDEST else None

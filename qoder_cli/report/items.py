@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import Deployment, Run, filled, mapping, text
-from qoder_cli.base.outcome import Standing, standing, verdict, waits_for_answer
+from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
+from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
 from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
@@ -20,6 +20,7 @@ from qoder_cli.settings.values import repeated
 URGENT = ("needs_you", "did_not_happen", "failed")
 TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
 _LONGEST = 200  # characters of a message
+_DIGITS = 200  # more than sums of what the reading takes as credits have
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
 # Why a deployment was paused by an error, and what to change of it (help/pages/api.md#deployments).
@@ -136,7 +137,7 @@ class _Teller:
         return known.name if known else self._app.known.name_of(id)
 
     def needs_you(self) -> Iterator[Item]:
-        for run in newest_first(filter(waits_for_answer, self._night.runs)):
+        for run in newest_first(filter(self._waits, self._night.runs)):
             ids = mapping(run.get("requires_action")).get("event_ids") or []
             since = None if run.asks_since is None else time_text(run.asks_since)
             calls = [_call(call) for call in self._night.calls.get(run.id, ())]
@@ -153,8 +154,17 @@ class _Teller:
             if run.error_type in _CREDENTIAL_ERRORS and run.deployment_id not in told:
                 told.add(run.deployment_id)
                 about = {"run": run.id, "error_type": run.error_type, "message": self._message(run)}
-                next = self._command("vault", "list")
+                vaults = self._vaults(run.deployment_id)
+                next = self._command("vault", "check", vaults[0]) if vaults else self._command("vault", "list")
                 yield self._item("needs_you", f"credential {run.id}", run.deployment_id, next, **about)
+
+    def _vaults(self, id: str | None) -> list[str]:
+        known = self._night.deployments.get(id or "")
+        return list(filter(text, array(known.raw.get("vault_ids")))) if known else []
+
+    def _waits(self, run: Run) -> bool:
+        """Return whether a run waits for a person: sessions pass through that state by themselves, too."""
+        return waits_for_answer(run) and self._night.now - (run.asks_since or 0.0) >= ASKS_FOR
 
     def _paused(self, deployment: Deployment) -> Item:
         kind, since = deployment.paused_because or "unknown_error", text(deployment.raw.get("updated_at"))
@@ -267,7 +277,7 @@ class _Teller:
             "unknown": len(runs) - going - sum(counted.values()),
             "median_ms": _ranked(took, 50),
             "p95_ms": _ranked(took, 95),
-            "credits": format(sum(spent, Decimal(0)), "f") if spent else None,
+            "credits": _sum(spent),
             "credits_unknown": priced - len(spent),
         }
 
@@ -301,6 +311,13 @@ def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]
 
 def _call(call: Call) -> dict[str, Any]:
     return {"call": call.id, "name": call.name, "input": shortened(in_a_line(call.input), _LONGEST)}
+
+
+def _sum(values: Sequence[Decimal]) -> str | None:
+    """Return an exact sum as it is written; None of nothing."""
+    with localcontext() as context:
+        context.prec = _DIGITS
+        return format(sum(values, Decimal(0)), "f") if values else None
 
 
 def _ranked(values: Sequence[int], percent: int) -> int | None:

@@ -1,6 +1,7 @@
 """`qoder report`: what it tells and how, once or again, and what it says of what it could not read."""
 
 import io
+import json
 import re
 from typing import Any
 
@@ -286,6 +287,36 @@ def test_report_of_5000_deployments_stays_a_page(qoder: Qoder) -> None:
     assert page.count("4,989 more: -o json has all") == 2
 
 
+def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qoder, world: World) -> None:
+    world.things["deployments"].pop("dep_scheduled")
+    session = world.start("dep_demo", at=ago(world, 2)).session
+    assert session
+    answered(qoder, world, f"{SESSIONS}/{session.id}/events", DENIED)
+    assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]
+
+
+@pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
+def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
+    deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
+    run = {"deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "status": "running"}
+    runs = [{**run, "id": f"drun_{n}", "session_id": f"sess_{n}"} for n in range(3)]
+    rows = [f'{{"id": "sess_{n}", "usage": {{"total_credits": {json.dumps(credits)}}}}}' for n in range(2)]
+    if credits and credits[0].isdigit():
+        rows = [row.replace(f'"{credits}"', credits) for row in rows]  # as a number, however it is written
+    qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
+    qoder.wire.on("GET", "/sessions", f'{{"data": [{",".join(rows)}]}}')
+    [row] = qoder("report", "-o", "json").json["ran"]
+    sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24"}
+    known = credits in sums
+    assert (row["credits"], row["credits_unknown"]) == (sums.get(str(credits)), 1 if known else 3)
+
+
+def test_report_of_any_time_ends_in_a_report_or_a_hint(qoder: Qoder, night: World) -> None:
+    codes = {since: qoder("report", f"--since={since}").code for since in ("0001-01-02", "1970-01-01", "0m", "52w")}
+    assert codes.pop("0001-01-02") in (0, 2)  # systems differ about what they can count
+    assert set(codes.values()) == {0}
+
+
 # Each thing once.
 
 
@@ -306,7 +337,7 @@ def test_report_new_tells_each_thing_once(qoder: Qoder, night: World) -> None:
     assert (ran.code, news(ran)) == (8, everything)
     for format in ("table", "markdown", "json", "id"):
         ran = qoder("report", "--new", "--exit-status", "-o", format)
-        assert (ran.code, ran.out) == (0, "")
+        assert (ran.code, ran.out, ran.err) == (0, "", "")
     night.start("dep_fail", at=ago(night, 1))
     assert news(qoder("report", "--new")) == {"FAILED"}
     assert len(qoder("report", "-o", "json").json["failed"]) >= 2
