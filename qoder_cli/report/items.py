@@ -41,10 +41,10 @@ PAUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "organization_disabled_error": ("the organization is disabled", ()),
 }
 UNCLEAR = {
-    "changed": "changed since; what was due before is not known",
-    "paused": "paused; when, and what was due before, is not known",
-    "archived": "archived; what was due before is not known",
-    "unscheduled": "has no schedule any more; what was due before is not known",
+    "changed": "changed since; what was due before is unknown",
+    "paused": "paused; when, and what was due before, is unknown",
+    "archived": "archived; what was due before is unknown",
+    "unscheduled": "has no schedule any more; what was due before is unknown",
     "unreadable": "its schedule cannot be read here",
     "too_many": "fires too often to tell further",
     "list_cut": "the list of runs could not be read whole",
@@ -177,9 +177,9 @@ class _Teller:
         return self._item("needs_you", key, deployment.id, fix, **about, then=then)
 
     def did_not_happen(self) -> Iterator[Item]:
-        section = "did_not_happen"
+        section, day = "did_not_happen", f"{datetime.fromtimestamp(self._night.since):%Y-%m-%d}"
         for id, fires in self._fires.items():
-            look = self._command("run", "list", id, "--since", time_text(self._night.since))
+            look = self._command("run", "list", id, "--since", day)
             for due in fires.missed:
                 yield self._item(section, f"missed {id} {due:.0f}", id, look, due=time_text(due))
             for fired in fires.late:

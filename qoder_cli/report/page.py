@@ -149,7 +149,7 @@ class Page:
             for each in whose[:3]:
                 detail: list[str] = [f"{message}: ", Said(each["detail"])] if "detail" in each else [message]
                 if each["kind"] == "changed":
-                    detail = [f"changed {self._clock(each['until'])}; what was due before is not known"]
+                    detail = [f"changed at {self._clock(each['until'])}; what was due before is unknown"]
                 yield Line(self._label(each), detail)
             if len(whose) > 3:
                 yield Line("", [f"and {len(whose) - 3} more: {message}"])

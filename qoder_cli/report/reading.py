@@ -173,7 +173,7 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
     _resolve_rows_of_failures(resolver, night)
     night.left, night.idle, night.unread = resolver.left, resolver.idle, resolver.unread
     if resolver.unread:
-        what = f"{resolver.unread} sessions could not be read, so it is not known how their runs ended"
+        what = f"{resolver.unread} sessions could not be read: the outcome of their runs is unknown"
         night.problems.append(Problem("sessions", what, resolver.failure))
     elif resolver.failure:  # of runs that completed
         night.problems.append(Problem("sessions", resolver.failure.message, resolver.failure))

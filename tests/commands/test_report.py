@@ -120,7 +120,7 @@ def test_report_is_a_page_of_80_columns(qoder: Qoder, night: World) -> None:
         "         late by 33m 20s: due 00:05",
         "  watch  1 fire ran twice: 01-14 20:05",
         "  broken  paused: its environment is archived (environment_archived_error)",
-        "  edited  changed 06:00; what was due before is not known",
+        "  edited  changed at 06:00; what was due before is unknown",
         "  watch   08:05, 24 times",
     ):
         assert re.sub(" +", " ", line) in re.sub(" +", " ", page)
