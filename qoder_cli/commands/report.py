@@ -63,8 +63,7 @@ def report(
     if not exit_status:
         return
     if shown.is_urgent:
-        urgent = sum(len(shown.of(section)) for section in ("needs_you", "did_not_happen", "failed"))
-        raise NotYet(f"the report has {urgent} things that need attention", hint="see the page")
+        raise NotYet("the report has something that needs you, did not happen or failed", hint="see the page")
     if error := first_by_rank(problem.error for problem in night.problems if problem.error):
         raise error
 

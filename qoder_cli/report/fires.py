@@ -8,7 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ MOST_FIRES = 100_000  # of one deployment that are walked
 _EARLY = 5.0  # seconds by which the times of the server's parts may differ
 _AT_ONCE = 60.0  # seconds after a change within which a fire may have been left out, or an object is as created
 _TURN = 3 * 3600.0  # seconds after a clock change within which a fire may stand for one that it left out
-_OLDEST = 1_577_836_800.0  # the beginning of 2020: the API is younger
+OLDEST = 1_577_836_800.0  # the beginning of 2020: the API is younger
 _NOT_BY_SCHEDULE = ("manual", "retry")
 
 
@@ -74,15 +75,15 @@ def fires_of(deployment: Deployment, runs: Sequence[Run], *, since: float, now: 
     scheduled = [run for run in runs if run.is_scheduled]
     zone = _zone(deployment)
     _tell_by_names(found, scheduled, since, zone)
-    meant = _expression(deployment)
     start, end = _clear_part(deployment, scheduled, since, now, found)
     if not deployment.schedule or start >= end:
         return found
-    if meant is None or zone is None:
-        found.unclear.append(Unclear(start, end, "unreadable", _why_unreadable(deployment)))
+    try:
+        fires = walked(deployment, start, end)
+    except ValueError as error:
+        found.unclear.append(Unclear(start, end, "unreadable", str(error)))
         return found
-    walk = islice(meant.fires(after=start, zone=zone), MOST_FIRES)
-    fires = list(takewhile(lambda at: at <= end, walk))
+    zone = _zone(deployment) or UTC
     if len(fires) == MOST_FIRES:
         found.unclear.append(Unclear(fires[-1], end, "too_many"))
     possible = [run for run in runs if _may_be_scheduled(run)]
@@ -98,6 +99,18 @@ def fires_of(deployment: Deployment, runs: Sequence[Run], *, since: float, now: 
     _tell_by_place(found, matching)
     _doubt(found, deployment, runs, possible, since=since, now=now, whole=whole)
     return found
+
+
+def walked(deployment: Deployment, after: float, until: float) -> tuple[float, ...]:
+    """Return when a deployment's schedule fires in a time, 100,000 times at most. Raises ValueError."""
+    schedule = deployment.schedule
+    return _walked(text(schedule.get("expression")) or "", text(schedule.get("timezone")) or "", after, until)
+
+
+@lru_cache(512)  # many deployments have the same schedule
+def _walked(expression: str, timezone: str, after: float, until: float) -> tuple[float, ...]:
+    walk = cron.parse(expression).fires(after=after, zone=cron.zone(timezone))
+    return tuple(islice(takewhile(lambda at: at <= until, walk), MOST_FIRES))
 
 
 def _clear_part(
@@ -127,7 +140,10 @@ def _clear_part(
         if is_changed or updated is None or has_fired or deployment.state != "paused":
             found.unclear.append(Unclear(start, min(updated or end, end) if is_changed else end, "paused"))
         return end, end
-    elif is_changed and updated is not None:
+    elif updated is None:
+        found.unclear.append(Unclear(start, end, "unsaid"))
+        return end, end
+    elif is_changed:
         found.unclear.append(Unclear(start, min(updated, end), "changed"))
         start = updated + _AT_ONCE
     return start, end
@@ -287,13 +303,6 @@ def _may_be_scheduled(run: Run) -> bool:
     return (text(context) or text(mapping(context).get("type"))) not in _NOT_BY_SCHEDULE
 
 
-def _expression(deployment: Deployment) -> cron.Cron | None:
-    try:
-        return cron.parse(text(deployment.schedule.get("expression")) or "")
-    except ValueError:
-        return None
-
-
 def _zone(deployment: Deployment) -> tzinfo | None:
     try:
         return cron.zone(text(deployment.schedule.get("timezone")) or "")
@@ -301,16 +310,7 @@ def _zone(deployment: Deployment) -> tzinfo | None:
         return None
 
 
-def _why_unreadable(deployment: Deployment) -> str:
-    try:
-        cron.parse(text(deployment.schedule.get("expression")) or "")
-        cron.zone(text(deployment.schedule.get("timezone")) or "")
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 def _moment(value: object) -> float | None:
     """Return a server's time in unix seconds; one before 2020 is none."""
     at = unix(value)
-    return at if at is not None and at >= _OLDEST else None
+    return at if at is not None and at >= OLDEST else None

@@ -3,26 +3,24 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from itertools import islice, takewhile
+from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base import cron
 from qoder_cli.base.errors import Exit
-from qoder_cli.base.model import Deployment, Run, filled, mapping, text
-from qoder_cli.base.outcome import Standing, standing, verdict, waits_for_answer
+from qoder_cli.base.model import Deployment, Run, array, filled, mapping, text
+from qoder_cli.base.outcome import ASKS_FOR, Standing, standing, verdict, waits_for_answer
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.tokens import shortened
-from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of
+from qoder_cli.report.fires import LATE, Fires, Unclear, came_at, fires_of, walked
 from qoder_cli.report.reading import IN_A_ROW, Night, newest_first
 from qoder_cli.sessions.asks import Call, in_a_line
 from qoder_cli.settings.values import repeated
 
 URGENT = ("needs_you", "did_not_happen", "failed")
 TOLD_ONCE = (*URGENT, "did_nothing", "cannot_tell")  # what --new tells of, once
-_MOST_COMING = 1000  # fires of one deployment that are counted
 _LONGEST = 200  # characters of a message
+_DIGITS = 200  # more than sums of what the reading takes as credits have
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
 # Why a deployment was paused by an error, and what to change of it (help/pages/api.md#deployments).
@@ -43,10 +41,11 @@ PAUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "organization_disabled_error": ("the organization is disabled", ()),
 }
 UNCLEAR = {
-    "changed": "changed since; what was due before is not known",
-    "paused": "paused; when, and what was due before, is not known",
-    "archived": "archived; what was due before is not known",
-    "unscheduled": "has no schedule any more; what was due before is not known",
+    "changed": "changed since; what was due before is unknown",
+    "unsaid": "does not say when it was last changed",
+    "paused": "paused; when, and what was due before, is unknown",
+    "archived": "archived; what was due before is unknown",
+    "unscheduled": "has no schedule any more; what was due before is unknown",
     "unreadable": "its schedule cannot be read here",
     "too_many": "fires too often to tell further",
     "list_cut": "the list of runs could not be read whole",
@@ -139,7 +138,7 @@ class _Teller:
         return known.name if known else self._app.known.name_of(id)
 
     def needs_you(self) -> Iterator[Item]:
-        for run in newest_first(filter(waits_for_answer, self._night.runs)):
+        for run in newest_first(filter(self._waits, self._night.runs)):
             ids = mapping(run.get("requires_action")).get("event_ids") or []
             since = None if run.asks_since is None else time_text(run.asks_since)
             calls = [_call(call) for call in self._night.calls.get(run.id, ())]
@@ -156,8 +155,17 @@ class _Teller:
             if run.error_type in _CREDENTIAL_ERRORS and run.deployment_id not in told:
                 told.add(run.deployment_id)
                 about = {"run": run.id, "error_type": run.error_type, "message": self._message(run)}
-                next = self._command("vault", "list")
+                vaults = self._vaults(run.deployment_id)
+                next = self._command("vault", "check", vaults[0]) if vaults else self._command("vault", "list")
                 yield self._item("needs_you", f"credential {run.id}", run.deployment_id, next, **about)
+
+    def _vaults(self, id: str | None) -> list[str]:
+        known = self._night.deployments.get(id or "")
+        return list(filter(text, array(known.raw.get("vault_ids")))) if known else []
+
+    def _waits(self, run: Run) -> bool:
+        """Return whether a run waits for a person: sessions pass through that state by themselves, too."""
+        return waits_for_answer(run) and self._night.now - (run.asks_since or 0.0) >= ASKS_FOR
 
     def _paused(self, deployment: Deployment) -> Item:
         kind, since = deployment.paused_because or "unknown_error", text(deployment.raw.get("updated_at"))
@@ -170,9 +178,9 @@ class _Teller:
         return self._item("needs_you", key, deployment.id, fix, **about, then=then)
 
     def did_not_happen(self) -> Iterator[Item]:
-        section = "did_not_happen"
+        section, day = "did_not_happen", f"{datetime.fromtimestamp(self._night.since):%Y-%m-%d}"
         for id, fires in self._fires.items():
-            look = self._command("run", "list", id, "--since", time_text(self._night.since))
+            look = self._command("run", "list", id, "--since", day)
             for due in fires.missed:
                 yield self._item(section, f"missed {id} {due:.0f}", id, look, due=time_text(due))
             for fired in fires.late:
@@ -242,7 +250,7 @@ class _Teller:
 
     def _unclear(self, id: str, part: Unclear) -> Item:
         key = f"{part.why} {id} {part.detail or f'{part.until:.0f}'}"
-        if part.why in ("paused", "undated", "unscheduled") and part.until == self._night.now:
+        if part.why in ("paused", "undated", "unscheduled", "unsaid", "unreadable") and part.until == self._night.now:
             key = f"{part.why} {id} {part.detail}"  # its end moves on
         about = {"since": time_text(part.since), "until": time_text(part.until), "message": UNCLEAR[part.why]}
         return self._item("cannot_tell", key, id, None, **about, **filled({"detail": part.detail}))
@@ -270,7 +278,7 @@ class _Teller:
             "unknown": len(runs) - going - sum(counted.values()),
             "median_ms": _ranked(took, 50),
             "p95_ms": _ranked(took, 95),
-            "credits": format(sum(spent, Decimal(0)), "f") if spent else None,
+            "credits": _sum(spent),
             "credits_unknown": priced - len(spent),
         }
 
@@ -294,19 +302,23 @@ def _by_deployment(failures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _coming(deployment: Deployment, now: float, until: float) -> list[float]:
-    schedule = deployment.schedule
+def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
     try:
-        zone = cron.zone(text(schedule.get("timezone")) or "")
-        walk = cron.parse(text(schedule.get("expression")) or "").fires(after=now, zone=zone)
+        return walked(deployment, now, until)
     except ValueError:
         told = [at for at in map(unix, deployment.next_fires) if at is not None]
         return [at for at in told if now < at <= until]
-    return list(islice(takewhile(lambda at: at <= until, walk), _MOST_COMING))
 
 
 def _call(call: Call) -> dict[str, Any]:
     return {"call": call.id, "name": call.name, "input": shortened(in_a_line(call.input), _LONGEST)}
+
+
+def _sum(values: Sequence[Decimal]) -> str | None:
+    """Return an exact sum as it is written; None of nothing."""
+    with localcontext() as context:
+        context.prec = _DIGITS
+        return format(sum(values, Decimal(0)), "f") if values else None
 
 
 def _ranked(values: Sequence[int], percent: int) -> int | None:

@@ -1,7 +1,7 @@
 """A report as one page: plain text of 80 columns, or Markdown for a comment on GitHub."""
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -52,7 +52,7 @@ class Page:
         self._now = report.night.now
         self._is_news = is_news
         names = [each.name for each in report.night.deployments.values()]
-        self._twins = {name for name in names if names.count(name) > 1} if len(names) < 500 else set()
+        self._twins = {name for name, count in Counter(names).items() if count > 1}
 
     @property
     def head(self) -> str:
@@ -79,7 +79,7 @@ class Page:
             make: Callable[[list[Entry]], Iterator[Line]] = getattr(self, f"_{name}")
             lines = list(make(entries))
             if len(lines) > _MOST_LINES:
-                rest = f"and {len(lines) - _MOST_LINES + 1} more: -o json has all"
+                rest = f"and {len(lines) - _MOST_LINES + 1:,} more: -o json has all"
                 lines = [*lines[: _MOST_LINES - 1], Line("", [rest])]
             if lines:
                 yield title, style, lines
@@ -149,7 +149,7 @@ class Page:
             for each in whose[:3]:
                 detail: list[str] = [f"{message}: ", Said(each["detail"])] if "detail" in each else [message]
                 if each["kind"] == "changed":
-                    detail = [f"changed {self._clock(each['until'])}; what was due before is not known"]
+                    detail = [f"changed at {self._clock(each['until'])}; what was due before is unknown"]
                 yield Line(self._label(each), detail)
             if len(whose) > 3:
                 yield Line("", [f"and {len(whose) - 3} more: {message}"])
@@ -212,7 +212,7 @@ def as_text(page: Page, screen: Screen) -> str:
         before = ""
         for line in lines:
             label = cut("" if line.label == before else inert(line.label), width)
-            before = line.label
+            before = "" if line.commands else line.label
             parts += _flowed("".join(map(inert, line.pieces)), f"  {label}  ")
             parts += ["    " + inert(shlex.join(command)) for command in line.commands]
     return "\n".join(parts) + "\n"
@@ -222,8 +222,18 @@ def _flowed(text: str, first: str) -> Iterator[str]:
     """Yield a text in lines, the first behind something, the others below it."""
     indent = columns(first)
     for piece in wrapped(text, WIDTH - indent):
-        yield (first + piece).rstrip()
-        first = " " * indent
+        for part in _fitting(piece, WIDTH - indent):
+            yield (first + part).rstrip()
+            first = " " * indent
+
+
+def _fitting(text: str, room: int) -> Iterator[str]:
+    """Yield a text in pieces of so many columns at most."""
+    while columns(text) > room:
+        fits = next(n for n in range(room, 0, -1) if columns(text[:n]) <= room)
+        yield text[:fits]
+        text = text[fits:]
+    yield text
 
 
 def as_markdown(page: Page) -> str:

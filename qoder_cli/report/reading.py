@@ -15,7 +15,8 @@ from qoder_cli.base.model import Deployment, Run, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, standing, waits_for_answer
 from qoder_cli.base.times import parse_when, utc_text
 from qoder_cli.deployments.lookup import find_deployment, read_pages
-from qoder_cli.report.fires import LATE, came_at, due_at
+from qoder_cli.local.remembered import remember_runs
+from qoder_cli.report.fires import LATE, OLDEST, came_at, due_at
 from qoder_cli.runs.listed import Resolver
 from qoder_cli.sessions.asks import Call, look
 
@@ -79,8 +80,8 @@ def read_night(app: App, ids: Sequence[str], since: str) -> Night:
     with app.progress.waiting(progress, leaving="nothing is changed"):
         failures = _read_deployments(app, ids, night)
         night.now = app.client.server_now()
-        night.since = parse_when(since, option="--since", now=night.now).timestamp()
-        earliest = night.since - (night.now - night.since)
+        night.since = max(parse_when(since, option="--since", now=night.now).timestamp(), OLDEST)
+        earliest = max(2 * night.since - night.now, OLDEST)
         seen: dict[str, Run] = {}
         for run in _rows(app, ids, earliest, night, failures):
             counted += 1
@@ -144,12 +145,18 @@ def _rows(app: App, ids: Sequence[str], earliest: float, night: Night, failures:
                     night.whole = False
                     night.problems.append(Problem("runs", f"{nowhere} items of the list are no runs of a deployment"))
                 yield from runs
-                if ids and runs and all(_at(run, night) < earliest - _APART for run in runs):
-                    break  # the newest come first: help/pages/api.md#lists-and-pages
+                times = [_at(run, night) for run in runs]
+                if ids and _descend(times) and times[-1] < earliest - _APART:
+                    break
         except ApiError as error:
             night.whole = False
             failures.append(_noted(error, "runs", night))
             return
+
+
+def _descend(times: Sequence[float]) -> bool:
+    """Return whether the newest come first, as they should (help/pages/api.md#lists-and-pages), beyond doubt."""
+    return len(times) > 1 and times[0] > times[-1] and list(times) == sorted(times, reverse=True)
 
 
 def _typed(at: float) -> str:
@@ -166,7 +173,11 @@ def _resolve(app: App, runs: Sequence[Run], night: Night) -> None:
     _resolve_rows_of_failures(resolver, night)
     night.left, night.idle, night.unread = resolver.left, resolver.idle, resolver.unread
     if resolver.unread:
-        night.problems.append(Problem("sessions", f"{resolver.unread} sessions could not be read"))
+        what = f"{resolver.unread} sessions could not be read: the outcome of their runs is unknown"
+        night.problems.append(Problem("sessions", what, resolver.failure))
+    elif resolver.failure:  # of runs that completed
+        night.problems.append(Problem("sessions", resolver.failure.message, resolver.failure))
+    remember_runs(app.store, app.settings, newest_first(night.runs))
     for run in [run for run in night.runs if waits_for_answer(run)][:_MOST_CALLS]:
         try:
             night.calls[run.id] = list(look(app.client, run.session_id or "", retry=False).calls)
@@ -206,7 +217,7 @@ def _read_credits(app: App, ids: Sequence[str], night: Night) -> None:
                 if id in wanted and _CREDITS.fullmatch(spent):
                     night.credits[id] = Decimal(spent)
             created = [at for at in map(created_at, map(mapping, page["data"])) if at is not None]
-            if created and max(created) < night.since - _APART:
-                return  # newest first, also where the server ignores the time that was asked for
+            if _descend(created) and created[-1] < night.since - _APART:
+                return  # the server ignores the time that was asked for
     except ApiError as error:
         _noted(error, "credits", night)

@@ -50,6 +50,7 @@ class Resolver:
         self.left: dict[str, bool] = {}
         self.idle: set[str] = set()
         self.unread = 0
+        self.failure: ApiError | None = None  # why a session was not read, if it was not for being gone
         self._failed = 0
         self._counting = threading.Lock()
 
@@ -88,6 +89,8 @@ class Resolver:
                 return reader.run or run
             except ApiError as error:
                 has_failed = not (isinstance(error, NotFound) and error.enveloped)  # that one alone
+                if has_failed:
+                    self.failure = error
         with self._counting:
             self.unread += 1
             self._failed += has_failed
@@ -102,8 +105,9 @@ class Resolver:
             looking = Looking(self._client, run)
             try:
                 looking.read()
-            except ApiError:
+            except ApiError as error:
                 self._failed += 1
+                self.failure = error
             else:
                 self._keep(run, looking)
 

@@ -287,13 +287,14 @@ class Nights(httpx.BaseTransport):
             return {"data": [event for event in told if event["type"] in wanted], "has_more": False}
         since = query.get("created_at[gte]", "")
         if path not in self._listed:
-            self._listed[path] = self._rows(path)
+            self._listed[path] = self.rows(path)
         rows = [row for row in self._listed[path] if row["created_at"] >= since]
         start = int(query.get("page", "0"))
         more = start + 100 < len(rows)
         return {"data": rows[start : start + 100], "has_more": more, "next_page": str(start + 100) if more else None}
 
-    def _rows(self, path: str) -> list[dict[str, Any]]:
+    def rows(self, path: str) -> list[dict[str, Any]]:
+        """Return all that a list has."""
         runs = [run for run in reversed(self.account.runs) if run.came <= self.now]
         if path == "/deployment_runs":
             return [run.row(self.generation, self.now) for run in runs]
