@@ -24,6 +24,7 @@ NOT_PLAYED = {
     "key init": "writes keys at once, to see which are refused",
     "sandbox": "serves until it is stopped",
     "session chat": "talks with a person at a terminal",
+    "vault connect": "waits for a person to log in elsewhere",
 }
 OWN_LINES = {
     "apply": "qoder apply --yes",  # its example asks
