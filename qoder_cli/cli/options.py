@@ -471,7 +471,7 @@ _HELP = typer.Option(False, "-h", "--help", help="Show help.", callback=_show_he
 
 
 def everywhere(
-    output: Format | None = _global("-o --output", "table, wide, pretty, json, jsonl, yaml or id.", "FORMAT"),
+    output: Format | None = _global("-o --output", "table, wide, pretty, markdown, json, jsonl, yaml or id.", "FORMAT"),
     format: Format | None = _global("--format", "Same as -o.", "FORMAT", hidden=True),
     json: bool = _global("--json", "Same as -o json."),
     quiet: bool = _global("-q --quiet", "Print only ids; same as -o id."),

@@ -210,6 +210,7 @@ _TITLES = {
     "auth_status": "JSON of `auth status`",
     "config_list": "JSON of `config list`",
     "doctor": "JSON of `doctor`",
+    "report": "JSON of `report`",
     "api_list": "JSON of `api --list`",
     "event": "JSON of `run logs` is the server's events, with",
 }

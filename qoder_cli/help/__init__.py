@@ -20,6 +20,7 @@ NOUNS = {
     "export": ("Write what is on the server as files for apply", "qoder_cli.commands.export:export"),
     "init": ("Start a folder for apply, with an example and CI", "qoder_cli.commands.init:init"),
     "schema": ("Print what a file may hold, for editors", "qoder_cli.commands.schema:schema"),
+    "report": ("Tell what needs you, did not happen, failed", "qoder_cli.commands.report:report"),
     "usage": ("Add up what runs used, in credits", "qoder_cli.commands.usage:usage"),
     "key": ("Idempotency keys: those used, here or on all machines", "qoder_cli.commands.key"),
     "auth": ("Log in, log out, show which token is in use", "qoder_cli.commands.auth"),
@@ -34,7 +35,7 @@ NOUNS = {
 # What agents are made of, with the same verbs: in `qoder --help`, which fits 24 lines, these
 # share the line of the first.
 # Left out there: an error, a page or the README names it where it is needed.
-RARE = ("usage", "key", "schema", "diff", "export", "init", "completion")
+RARE = ("usage", "key", "config", "schema", "diff", "export", "init", "completion")
 ALIKE = tuple(_OF_THE_API)[3:]
 
 
@@ -50,8 +51,9 @@ def contents() -> dict[str, str]:
     return {
         **listed,
         ALIKE[0]: f"Agents; likewise {alike}",
-        "run": "Inspect runs, read their logs, wait for them; also usage",
+        "report": "Tell what needs you or failed; also usage",
         "apply": "Apply a folder of files; also init, diff, export",
+        "auth": "Log in and out, show the token; also config",
     }
 
 

@@ -15,8 +15,8 @@ MEANING = {
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), or more"
-    " used than asked about (usage --over), or problems (deploy check --exit-status)",
+    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), something"
+    " to look at (report or deploy check --exit-status), or more used than asked about (usage --over)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -82,6 +82,7 @@ PAGES = {
     "recipes": "from a token to a nightly deployment; many runs at once; retries",
     "ci": "jobs for GitHub and GitLab",
     "many-machines": "one idempotency key, one run, on every machine",
+    "nightly": "the report of a night, sent by cron or CI",
     "approvals": "what to do when the agent asks",
     "sessions": "talk with an agent, with or without a deployment",
     "files": "deployments in a repository",
@@ -133,6 +134,7 @@ FORMATS = _named("""
 table  a table in local time on a terminal; tab-separated without a header in a pipe
 wide  like table, with every column, however wide the terminal is
 pretty  the table of a terminal in a pipe, too: for `watch` and mail
+markdown  a table with every column, for a comment on GitHub
 json  one document: an object for a single id, an array for several ids, for `-` and for lists
 jsonl  one object per line
 yaml  one document with the same data as json
@@ -265,6 +267,19 @@ check  name of the check
 status  ok, warning or failed
 found  what was found
 fix  what to do, or null
+
+report:
+since, until  the time that it covers, on the server's clock
+deployments, runs, fires  how many were looked at; fires are those that were due
+needs_you  kind waits (run, session, since, calls), paused (error_type, message, then) or credential (run, message)
+did_not_happen  kind missed (due), late (due, came, run), twice (due, runs), skipped or not_started (run, created)
+failed  for each deployment and error: failed, runs, error_type, message, in_a_row, run (the newest) and run_ids
+did_nothing  run, completed
+cannot_tell  kind (changed, paused, …), message, since, until and detail; or problem, with what and message
+ran  for each deployment: runs, runs_before, completed, failed, skipped, running, unknown, median_ms, p95_ms, credits
+next  for each deployment: first, and how many fires in as long a time
+problems  what could not be read, or not whole: what and message
+kind, deployment, deployment_name, next  of each thing: what it is, whose, and the command to type next as words
 
 api_list:
 method, path  the request, with placeholders

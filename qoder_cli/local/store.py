@@ -109,6 +109,14 @@ CREATE TABLE IF NOT EXISTS outcomes (
     PRIMARY KEY (host, workspace, run)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS outcomes_by_time ON outcomes (at);
+CREATE TABLE IF NOT EXISTS told (
+    host TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    item TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (host, workspace, item)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS told_by_time ON told (at);
 """
 _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)

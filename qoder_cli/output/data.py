@@ -38,6 +38,8 @@ class NewRows:
 class Output:
     """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere.
 
+    `is_markdown` is a table of Markdown, of every column too.
+
     Of lists only these `columns` are shown, if any, and only the `news`, if they are looked at again. `on_shortened`
     hears of ids of which a table shows only a part.
     """
@@ -46,7 +48,8 @@ class Output:
         self.screen = screen
         self.is_wide = format == "wide"
         self.is_pretty = format == "pretty"
-        self.format = "table" if self.is_wide or self.is_pretty else format
+        self.is_markdown = format == "markdown"
+        self.format = "table" if format in ("wide", "pretty", "markdown") else format
         self.columns: Sequence[str] | None = None
         self.news: NewRows | None = None
         self.on_shortened: Callable[[Sequence[str]], None] = lambda ids: None
@@ -58,7 +61,7 @@ class Output:
 
     @property
     def is_drawn(self) -> bool:
-        return self.format == "table" and (self.screen.is_terminal or self.is_pretty)
+        return self.format == "table" and not self.is_markdown and (self.screen.is_terminal or self.is_pretty)
 
     @property
     def indent(self) -> int | None:
@@ -131,12 +134,15 @@ class Output:
 
     def _sheet(self, fields: "Fields") -> str:
         from qoder_cli.output.cells import Beside, plain
+        from qoder_cli.output.markdown import header, row
 
         lines = [
             (key, value)
             for key, values in fields.items()
             for value in (values if isinstance(values, list) else [values])
         ]
+        if self.is_markdown:
+            return header("field", "value") + "".join(row([key, plain(value)]) for key, value in lines)
         if not self.is_drawn:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
         lines = [(key, value) for key, value in lines if not isinstance(value, Beside)]
@@ -237,6 +243,12 @@ class Rows(Generic[T]):
             case _ if self.output.is_drawn:
                 rows = [self._row(item) for item in batch if self._is_news(item)]
                 return self._drawn(rows) if rows else ""
+            case _ if self.output.is_markdown:
+                from qoder_cli.output.markdown import header, row
+
+                lines = [row(map(plain, self._row(item).values())) for item in batch]
+                if not self._begun:
+                    lines[0] = header(*self._row(batch[0])) + lines[0]
             case _:
                 lines = ["\t".join(map(plain, self._row(item).values())) + "\n" for item in batch]
         if self.output.news is not None:

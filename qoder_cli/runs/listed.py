@@ -17,6 +17,7 @@ from qoder_cli.output.cells import Fields
 from qoder_cli.output.views import recent_fields
 from qoder_cli.runs.observe import Observer
 from qoder_cli.sessions.asks import with_asks
+from qoder_cli.sessions.left import Looking
 
 RECENT = 20  # runs
 AT_A_TIME = 8  # sessions
@@ -36,15 +37,20 @@ class Resolver:
     """Makes runs of a list's objects, with endings only sessions know, if it `asks`.
 
     What became of a run for certain is kept, and its session is not asked again. `unread` counts the runs left as
-    sent, because their session was not read.
+    sent, because their session was not read. If it `looks`, it also tells of runs that completed whether they `left`
+    anything, by their ids, and which are `idle`: no work was seen in their sessions.
     """
 
-    def __init__(self, app: App, *, ask: bool = True) -> None:
+    def __init__(self, app: App, *, ask: bool = True, looks: bool = False) -> None:
         self._client = app.client
         self._kept = Outcomes(app.store, app.settings, app.client.server_now)
         self._known: dict[str, Outcome] = {}
         self.asks = ask
+        self.looks = looks
+        self.left: dict[str, bool] = {}
+        self.idle: set[str] = set()
         self.unread = 0
+        self.failure: ApiError | None = None  # why a session was not read, if it was not for being gone
         self._failed = 0
         self._counting = threading.Lock()
 
@@ -67,27 +73,52 @@ class Resolver:
 
     def _resolved(self, run: Run) -> Run:
         if standing(run) is not Standing.ASK_SESSION:
+            if self.looks and self.asks and run.status == "completed":
+                self._look_at(run)
             return with_asks(self._client, fill_status(run)) if self.asks else fill_status(run)
         has_failed = False
         if self.asks and self._failed < GIVE_UP_AFTER:
-            reader = Observer(self._client, str(run.raw.get("id")), run=run)
+            looking = Looking(self._client, run) if self.looks else None
+            reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
             reader.take_session({})  # no list shows what it used
             try:
                 if reader.reread(run) and reader.run:
-                    self._keep(reader.run)
+                    self._keep(reader.run, looking)
+                elif looking and not looking.has_begun:
+                    self.idle.add(run.id)
                 return reader.run or run
             except ApiError as error:
                 has_failed = not (isinstance(error, NotFound) and error.enveloped)  # that one alone
+                if has_failed:
+                    self.failure = error
         with self._counting:
             self.unread += 1
             self._failed += has_failed
         return run
 
-    def _keep(self, run: Run) -> None:
+    def _look_at(self, run: Run) -> None:
+        """Look whether a run that completed left anything, if its session can be read."""
+        known = self._known.get(run.id)
+        if known and known.worked is not None:
+            self.left[run.id] = known.worked
+        elif run.session_id and self._failed < GIVE_UP_AFTER:
+            looking = Looking(self._client, run)
+            try:
+                looking.read()
+            except ApiError as error:
+                self._failed += 1
+                self.failure = error
+            else:
+                self._keep(run, looking)
+
+    def _keep(self, run: Run, looking: Looking | None) -> None:
         """Keep what became of a run, but for an error that may hold a secret."""
+        left = looking.left if looking and run.status == "completed" else None
+        if left is not None:
+            self.left[run.id] = left
         message = run.error_message or ""
         if self._client.veil(message) == message:
-            self._kept.keep(run)
+            self._kept.keep(run, worked=left)
 
 
 def recent_runs(app: App, deployment_id: str) -> Fields:

@@ -46,7 +46,7 @@ class Row(NamedTuple):
 _RAW = ("api", "api POST")
 EXEMPT = (
     Row(
-        ("json", "jsonl", "table", "wide", "pretty", "options before"),
+        ("json", "jsonl", "table", "wide", "pretty", "markdown", "options before"),
         _RAW,
         "it prints a response as it came, in every format",
     ),

@@ -15,7 +15,7 @@ import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.support.hostile import Server
-from tests.tools import many, mutations, proxy, pruned, stack
+from tests.tools import many, mutations, nights, proxy, pruned, stack
 from tests.tools.many import Sandbox
 from tests.tools.playing import alone, wrong
 
@@ -124,6 +124,17 @@ def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> N
 def test_apply_prunes_clears_and_takes_over_only_what_it_may(generation: str) -> None:
     drawn = [pruned.Cell(generation, seed) for seed in range(400 if IN_CI else 40)]
     assert wrong(pruned.play, drawn) == []
+
+
+NIGHTS = (  # weeks in which clocks are changed, and an hour of --new
+    *(nights.Cell(generation, 5, week, deployments=10) for generation in GENERATIONS for week in (13, 14, 43, 44)),
+    *(nights.Watch(generation, 3, minutes=60, crashes=0.2) for generation in GENERATIONS),
+)
+
+
+@pytest.mark.parametrize("cell", NIGHTS, ids=str)
+def test_report_overlooks_nothing_and_raises_no_false_alarm(cell: nights.Cell | nights.Watch) -> None:
+    assert alone(nights.play, cell).wrong == {}
 
 
 def tools(*words: str) -> "subprocess.CompletedProcess[str]":

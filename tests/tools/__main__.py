@@ -9,7 +9,20 @@ from typing import Any
 from tests.tools.playing import play_tool
 
 TOOLS = (
-    *("matrix", "many", "answers", "objects", "servers", "proxy", "steps", "spellings", "stack", "pruned", "keys"),
+    *(
+        "matrix",
+        "many",
+        "answers",
+        "objects",
+        "servers",
+        "proxy",
+        "steps",
+        "spellings",
+        "stack",
+        "pruned",
+        "keys",
+        "nights",
+    ),
     *("compare", "mutations", "generate", "pages", "pictures"),
 )
 

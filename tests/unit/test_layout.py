@@ -21,6 +21,7 @@ ROOMS = (
     "ci",
     "help",
     "api",
+    "report",
     "runs",
     "stack",
     "deployments",

@@ -1,0 +1,1 @@
+"""What became of a night: what did not happen, what failed, what waits, what comes."""

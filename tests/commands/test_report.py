@@ -1,0 +1,379 @@
+"""`qoder report`: what it tells and how, once or again, and what it says of what it could not read."""
+
+import io
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoder_cli.sandbox.records import stamp
+from qoder_cli.sandbox.scripts import Behaviour, turn
+from qoder_cli.sandbox.wire import BASE_PATH
+from qoder_cli.sandbox.world import World
+from tests.conftest import Qoder, Ran
+from tests.support.inprocess import WorldTransport
+from tests.support.wire import api_error
+
+pytestmark = pytest.mark.usefixtures("utc")
+HOUR = 3600.0
+HEX = "019ec55694c07f2a9b402ffb4448ec"
+DEPLOYMENTS, RUNS, SESSIONS = (f"{BASE_PATH}/{name}" for name in ("deployments", "deployment_runs", "sessions"))
+SECTIONS = ("needs_you", "did_not_happen", "failed", "did_nothing", "cannot_tell")
+
+
+def ago(world: World, hours: float) -> float:
+    return world.now() - hours * HOUR
+
+
+def hourly(world: World, name: str = "hourly", hour: str = "*", **fields: Any) -> str:
+    """Add a deployment of long ago, which fires at five past."""
+    schedule = {"type": "cron", "expression": f"5 {hour} * * *", "timezone": "UTC"}
+    return world.add_deployment(at=ago(world, 300), name=name, schedule=schedule, **fields).id
+
+
+def fire(world: World, id: str, hours: float, *, late: float = 3.0) -> str:
+    """Let a schedule fire so many whole hours ago, five past the hour; return the run's id."""
+    due = world.now() // HOUR * HOUR - (hours - 1) * HOUR + 300 - HOUR
+    run = world.start(id, origin="schedule", trigger="schedule", at=due + late)
+    run.fields["trigger_context"]["scheduled_at"] = stamp(due)
+    return run.id
+
+
+@pytest.fixture
+def night(world: World) -> World:
+    """Return the server after a night in which everything happened that a report tells of."""
+    world.things["deployments"].pop("dep_scheduled")
+    id = hourly(world, "watch")
+    for hours in range(1, 25):
+        if hours not in (4, 5):
+            fire(world, id, hours, late=2000.0 if hours == 8 else 3.0)
+    fire(world, id, 12)
+    world.start("dep_ask", at=ago(world, 3))
+    for hours in (2, 4, 6):
+        world.start("dep_fail", at=ago(world, hours))
+    world.start("dep_nostart", at=ago(world, 5))
+    world.start("dep_skip", at=ago(world, 5))
+    nothing = Behaviour(turn(seconds=3, steps=0))
+    world.start(world.add_deployment(at=ago(world, 99), name="hollow", behaviour=nothing), at=ago(world, 7))
+    changed = hourly(world, "edited", hour="3")
+    world.deployments[changed].change(ago(world, 2), description="Another.")
+    broken = world.add_deployment(at=ago(world, 99), name="broken")
+    reason = {"type": "error", "error": {"type": "environment_archived_error"}}
+    broken.change(ago(world, 30), status="paused", paused_reason=reason)
+    return world
+
+
+def kinds(report: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what each section has: kinds, with the names of deployments."""
+    return {name: sorted(f"{each['kind']} {each['deployment_name']}" for each in report[name]) for name in SECTIONS}
+
+
+def timeless(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report without the time at which it was made."""
+    told = {name: [{**each, "since": 0, "next": 0} for each in report[name]] for name in SECTIONS}
+    return {**report, **told, "since": 0, "until": 0}
+
+
+def test_report_tells_of_a_night_all_there_is(qoder: Qoder, night: World) -> None:
+    report = qoder("report", "-o", "json").json
+    skips = night.generation == "legacy"
+    assert kinds(report) == {
+        "needs_you": ["paused broken", "waits ask"],
+        "did_not_happen": ["late watch", "missed watch", "missed watch", *["skipped skip"] * skips, "twice watch"],
+        "failed": ["failed fail", "failed nostart", *["failed skip"] * (not skips)],
+        "did_nothing": ["did_nothing hollow"],
+        "cannot_tell": ["changed edited"],
+    }
+    [fails] = [each for each in report["failed"] if each["deployment_name"] == "fail"]
+    assert (fails["failed"], fails["runs"], fails["in_a_row"], fails["error_type"]) == (3, 3, True, "retries_exhausted")
+    [watch] = [each for each in report["ran"] if each["deployment_name"] == "watch"]
+    assert (watch["runs"], watch["completed"], watch["median_ms"] > 2000, watch["credits_unknown"]) == (23, 23, True, 0)
+    assert {each["deployment_name"]: each["fires"] for each in report["next"]} == {"watch": 24, "edited": 1}
+    ran = qoder("report", "-q")
+    assert set(ran.out.split()) > {fails["run"], report["did_nothing"][0]["run"]}
+
+
+def test_report_asks_for_pages_and_each_session_once(qoder: Qoder, night: World) -> None:
+    first = qoder("report", "-o", "json").json
+    asked = [seen.path for seen in night.requests]
+    sessions = [path for path in asked if path.endswith("/events")]
+    waiting = 1  # its call is read, too
+    assert len(sessions) == len(set(sessions)) + waiting
+    assert [path for path in asked if not path.endswith("/events")] == [DEPLOYMENTS, RUNS, SESSIONS]
+    night.requests.clear()
+    assert timeless(qoder("report", "-o", "json").json) == timeless(first)
+    again = {seen.path for seen in night.requests} - {DEPLOYMENTS, RUNS, SESSIONS}
+    assert again == {f"{SESSIONS}/{first['needs_you'][0]['session']}/events"}
+
+
+def test_report_is_a_page_of_80_columns(qoder: Qoder, night: World) -> None:
+    page = qoder("report").out
+    titles = re.findall(r"^[A-Z ]+$", page, re.MULTILINE)
+    assert titles == ["NEEDS YOU", "DID NOT HAPPEN", "FAILED", "DID NOTHING", "CANNOT TELL", "RAN", "NEXT"]
+    assert [line for line in page.splitlines() if len(line) > 80 and not line.startswith("    qoder ")] == []
+    for line in (
+        "  watch  2 fires missed: 03:05, 04:05",
+        "         late by 33m 20s: due 00:05",
+        "  watch  1 fire ran twice: 01-14 20:05",
+        "  broken  paused: its environment is archived (environment_archived_error)",
+        "  edited  changed at 06:00; what was due before is unknown",
+        "  watch   08:05, 24 times",
+    ):
+        assert re.sub(" +", " ", line) in re.sub(" +", " ", page)
+    assert "\x1b" not in page
+    qoder.terminal = True
+    assert len(qoder("report").out) == len(page)  # but for the second at which it was made
+
+
+HOSTILE = [
+    "<b>x</b>",
+    "@team",
+    "[x](http://e.example)",
+    "`a` b",
+    "| --- |",
+    "::error::x",
+    "# x",
+    "a\nb",
+    "*x* _y_",
+    "~~z~~",
+]
+
+
+@given(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), min_size=2, max_size=2))
+def test_report_in_markdown_shows_what_others_wrote_as_code(qoder: Qoder, texts: list[str]) -> None:
+    name, message = texts
+    deployment = {"id": "dep_1", "name": name, "status": "active", "created_at": "2026-01-01T00:00:00Z"}
+    run: dict[str, Any] = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z"}
+    run["error"] = {"type": "odd", "message": message}
+    qoder.wire.expected.clear()
+    qoder.wire.on("GET", "/deployments", {"data": [deployment]}, repeat=True)
+    qoder.wire.on("GET", "/deployment_runs", {"data": [run]}, repeat=True)
+    page = qoder("report", "-o", "markdown").out
+    [line] = [line for line in page.splitlines() if "1 of 1" in line]
+    bare = re.sub("`[^`]*`", "", line)
+    assert re.fullmatch(r"- \*\*[A-Za-z0-9 .,%-]*\*\* 1 of 1 · odd(: [A-Za-z0-9 .,%-]*)?", bare)
+
+
+def test_report_says_all_is_well_only_where_it_is(qoder: Qoder, world: World) -> None:
+    world.things["deployments"].pop("dep_scheduled")
+    assert "All is well: nothing was due, and no run failed." in qoder("report").out
+    id = hourly(world)
+    for hours in range(1, 25):
+        fire(world, id, hours)
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "All is well: 24 fires of schedules, none missed; no run failed." in ran.out) == (0, True)
+    world.start("dep_fail", at=ago(world, 2))
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "All is well" in ran.out) == (8, False)
+    assert ran.errors == ["error: the report has something that needs you, did not happen or failed"]
+    world.deployments.clear()
+    world.runs.clear()
+    assert "No deployments." in qoder("report").out
+
+
+def test_report_of_named_deployments_is_of_those_alone(qoder: Qoder, night: World) -> None:
+    report = qoder("report", "watch", "dep_fail", "-o", "json").json
+    assert {each["deployment_name"] for name in SECTIONS for each in report[name]} == {"watch", "fail"}
+    assert report["deployments"] == 2
+    assert qoder("report", "dep_nowhere").code == 5
+
+
+@pytest.mark.parametrize("since", ["2099-01-01", "7", "x", "-1d"])
+def test_report_refuses_a_time_that_makes_no_sense(qoder: Qoder, since: str) -> None:
+    ran = qoder("report", f"--since={since}")
+    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
+
+
+# What cannot be read.
+
+DENIED = api_error(403, "permission_error", "Not yours.")
+
+
+def answered(qoder: Qoder, world: World, path: str, answer: Any) -> None:
+    """Let the server answer requests for a path so, but all others as it would."""
+
+    def lie(request: httpx.Request, true: Any) -> httpx.Response:
+        if request.url.path != path or (callable(answer) and not answer(request)):
+            found: httpx.Response = true()
+            return found
+        status, body = DENIED if callable(answer) else answer
+        return httpx.Response(status, json=body)
+
+    qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep, lie=lie)
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "lost"),
+    [
+        (DEPLOYMENTS, {"failed": 2}, {"did_not_happen", "next"}),
+        (RUNS, {"needs_you": 1, "next": 2}, {"did_not_happen", "failed", "ran"}),
+        (SESSIONS, {"needs_you": 2}, set()),
+    ],
+)
+def test_report_says_what_it_may_not_read_and_shows_the_rest(
+    qoder: Qoder, night: World, path: str, told: dict[str, int], lost: set[str]
+) -> None:
+    answered(qoder, night, path, DENIED)
+    ran = qoder("report", "-o", "json")
+    assert ran.code == 0
+    named = {DEPLOYMENTS: "deployments", RUNS: "runs", SESSIONS: "credits"}[path]
+    assert [each["what"] for each in ran.json["problems"]] == [named]
+    assert {name: len(ran.json[name]) >= count for name, count in told.items()} == dict.fromkeys(told, True)
+    missed = [each for each in ran.json["did_not_happen"] if each["kind"] == "missed"]
+    assert (missed == []) == ("did_not_happen" in lost)
+    assert f"{named} not read whole: " in ran.err
+    page = qoder("report").out
+    assert re.search(rf"{named} +not read whole: ", page)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_report_claims_nothing_is_well_of_what_it_could_not_read(qoder: Qoder, world: World, status: int) -> None:
+    world.things["deployments"].pop("dep_scheduled")
+    answered(qoder, world, RUNS, (status, DENIED[1]))
+    codes = {403: 4, 500: 7}
+    assert qoder("report").code == 0
+    assert "All is well" not in qoder("report").out
+    assert qoder("report", "--exit-status").code == codes[status]
+    world.deployments.clear()
+    answered(qoder, world, RUNS, (401, DENIED[1]))
+    assert qoder("report").code == 4
+
+
+def test_report_calls_nothing_missed_where_the_list_of_runs_was_cut(qoder: Qoder, night: World) -> None:
+    for _ in range(120):
+        night.start("dep_demo", at=ago(night, 1))
+    answered(qoder, night, RUNS, lambda request: "page" in request.url.params or "after_id" in request.url.params)
+    report = qoder("report", "-o", "json").json
+    assert [each["kind"] for each in report["did_not_happen"] if each["kind"] == "missed"] == []
+    assert [each["what"] for each in report["cannot_tell"] if each["kind"] == "problem"] == ["runs"]
+
+
+def test_report_goes_by_the_clock_of_the_server(qoder: Qoder, night: World) -> None:
+    report = qoder("report", "-o", "json").json
+    qoder.clock.time -= 86400  # this machine's is a day behind
+    night.skew = 86400
+    assert timeless(qoder("report", "-o", "json").json) == timeless(report)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"expression": "0 9 * * *", "timezone": "Mars/Olympus"},
+        {"expression": "@sometimes", "timezone": "UTC"},
+        {"expression": None, "timezone": 7},
+    ],
+)
+def test_report_cannot_tell_of_a_schedule_that_it_cannot_read(qoder: Qoder, schedule: dict[str, Any]) -> None:
+    row = {"id": "dep_1", "name": "odd", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
+    qoder.wire.on("GET", "/deployments", {"data": [row | {"schedule": {"type": "cron", **schedule}}]})
+    qoder.wire.on("GET", "/deployment_runs", {"data": []})
+    assert kinds(qoder("report", "-o", "json").json)["cannot_tell"] == ["unreadable odd"]
+
+
+def test_report_of_5000_deployments_stays_a_page(qoder: Qoder) -> None:
+    old, pages = {"status": "active", "created_at": "2026-01-01T00:00:00Z"}, list[Any]()
+    schedule = {"type": "cron", "expression": "0 3 * * *", "timezone": "UTC"}
+    for first in range(0, 5000, 100):
+        rows = [{"id": f"dep_{n}", "name": f"job-{n}", "schedule": schedule, **old} for n in range(first, first + 100)]
+        pages.append({"data": rows, "has_more": first < 4900, "last_id": rows[-1]["id"]})
+    qoder.wire.on("GET", "/deployments", *pages)
+    qoder.wire.on("GET", "/deployment_runs", {"data": []})
+    page = qoder("report").out
+    assert page.count("\n") < 40
+    assert page.count("4,989 more: -o json has all") == 2
+
+
+def test_report_exit_status_is_no_0_where_a_session_could_not_be_read(qoder: Qoder, world: World) -> None:
+    world.things["deployments"].pop("dep_scheduled")
+    session = world.start("dep_demo", at=ago(world, 2)).session
+    assert session
+    answered(qoder, world, f"{SESSIONS}/{session.id}/events", DENIED)
+    assert [qoder("report", *words).code for words in ([], ["--exit-status"])] == [0, 4]
+
+
+@pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])
+def test_report_adds_credits_exactly_and_says_what_is_missing(qoder: Qoder, credits: str | None) -> None:
+    deployment = {"id": "dep_1", "name": "dear", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
+    run = {"deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "status": "running"}
+    runs = [{**run, "id": f"drun_{n}", "session_id": f"sess_{n}"} for n in range(3)]
+    rows = [f'{{"id": "sess_{n}", "usage": {{"total_credits": {json.dumps(credits)}}}}}' for n in range(2)]
+    if credits and credits[0].isdigit():
+        rows = [row.replace(f'"{credits}"', credits) for row in rows]  # as a number, however it is written
+    qoder.wire.on("GET", "/deployments", {"data": [deployment]}).on("GET", "/deployment_runs", {"data": runs})
+    qoder.wire.on("GET", "/sessions", f'{{"data": [{",".join(rows)}]}}')
+    [row] = qoder("report", "-o", "json").json["ran"]
+    sums = {"0.10": "0.20", "12345678901234567890.12": "24691357802469135780.24"}
+    known = credits in sums
+    assert (row["credits"], row["credits_unknown"]) == (sums.get(str(credits)), 1 if known else 3)
+
+
+def test_report_of_any_time_ends_in_a_report_or_a_hint(qoder: Qoder, night: World) -> None:
+    codes = {since: qoder("report", f"--since={since}").code for since in ("0001-01-02", "1970-01-01", "0m", "52w")}
+    assert codes.pop("0001-01-02") in (0, 2)  # systems differ about what they can count
+    assert set(codes.values()) == {0}
+
+
+# Each thing once.
+
+
+class Full(io.BytesIO):
+    """Standard output on a disk that is full once something was written."""
+
+    def flush(self) -> None:
+        raise OSError("No space left on device")
+
+
+def news(ran: Ran) -> set[str]:
+    return set(re.findall(r"^[A-Z ]+$", ran.out, re.MULTILINE))
+
+
+def test_report_new_tells_each_thing_once(qoder: Qoder, night: World) -> None:
+    everything = {"NEEDS YOU", "DID NOT HAPPEN", "FAILED", "DID NOTHING", "CANNOT TELL"}
+    ran = qoder("report", "--new", "--exit-status")
+    assert (ran.code, news(ran)) == (8, everything)
+    for format in ("table", "markdown", "json", "id"):
+        ran = qoder("report", "--new", "--exit-status", "-o", format)
+        assert (ran.code, ran.out, ran.err) == (0, "", "")
+    night.start("dep_fail", at=ago(night, 1))
+    assert news(qoder("report", "--new")) == {"FAILED"}
+    assert len(qoder("report", "-o", "json").json["failed"]) >= 2
+
+
+def test_report_new_tells_again_what_it_could_not_print(qoder: Qoder, night: World) -> None:
+    qoder.out = Full()
+    assert qoder("report", "--new").code == 70
+    qoder.out = None
+    assert "FAILED" in news(qoder("report", "--new"))
+
+
+def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night: World) -> None:
+    qoder.env["QODER_STATE_DIR"] = "/dev/null/none"
+    for _ in range(2):
+        ran = qoder("report", "--new")
+        assert (ran.code, "FAILED" in news(ran)) == (0, True)
+        assert "the next --new tells it again" in ran.err
+
+
+def test_report_reads_no_long_log_whole(qoder: Qoder) -> None:
+    """Of a log of many pages it reads what the run left on the first, and then what decides alone."""
+    row = {"id": "dep_1", "name": "busy", "status": "active", "created_at": "2026-01-01T00:00:00Z"}
+    run = {"id": "drun_1", "deployment_id": "dep_1", "created_at": "2027-01-15T07:00:00Z", "session_id": "sess_1"}
+    told = [{"id": "evt_0", "type": "session.status_running", "processed_at": "2027-01-15T07:00:01Z"}]
+    told += [
+        {"id": f"evt_{n}", "type": "agent.tool_use", "processed_at": f"2027-01-15T07:{n // 60:02}:{n % 60:02}Z"}
+        for n in range(2, 1000)
+    ]
+    told += [{"id": "evt_end", "type": "session.status_idle", "processed_at": "2027-01-15T07:30:00Z"}]
+
+    def events(request: httpx.Request) -> Any:
+        rows = [event for event in told if event["type"] in request.url.params.get_list("types[]")]
+        return {"data": rows[:100], "has_more": len(rows) > 100, "last_id": rows[:100][-1]["id"]}
+
+    qoder.wire.on("GET", "/deployments", {"data": [row]}).on("GET", "/deployment_runs", {"data": [run]})
+    qoder.wire.on("GET", "/sessions", {"data": []}).on("GET", "/sessions/sess_1/events", events, events)
+    report = qoder("report", "-o", "json").json
+    assert (report["ran"][0]["completed"], report["did_nothing"]) == (1, [])
