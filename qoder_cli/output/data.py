@@ -36,9 +36,8 @@ class NewRows:
 
 
 class Output:
-    """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere.
-
-    `is_markdown` is a table of Markdown, of every column too.
+    """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere,
+    `is_markdown` one for a comment.
 
     Of lists only these `columns` are shown, if any, and only the `news`, if they are looked at again. `on_shortened`
     hears of ids of which a table shows only a part.
@@ -49,7 +48,7 @@ class Output:
         self.is_wide = format == "wide"
         self.is_pretty = format == "pretty"
         self.is_markdown = format == "markdown"
-        self.format = "table" if format in ("wide", "pretty", "markdown") else format
+        self.format = "table" if self.is_wide or self.is_pretty or self.is_markdown else format
         self.columns: Sequence[str] | None = None
         self.news: NewRows | None = None
         self.on_shortened: Callable[[Sequence[str]], None] = lambda ids: None
@@ -134,7 +133,6 @@ class Output:
 
     def _sheet(self, fields: "Fields") -> str:
         from qoder_cli.output.cells import Beside, plain
-        from qoder_cli.output.markdown import header, row
 
         lines = [
             (key, value)
@@ -142,7 +140,10 @@ class Output:
             for value in (values if isinstance(values, list) else [values])
         ]
         if self.is_markdown:
-            return header("field", "value") + "".join(row([key, plain(value)]) for key, value in lines)
+            from qoder_cli.output import markdown
+
+            rows = [markdown.row([key.replace("_", " "), plain(value)]) for key, value in lines]
+            return markdown.header(["field", "value"]) + "".join(rows)
         if not self.is_drawn:
             return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
         lines = [(key, value) for key, value in lines if not isinstance(value, Beside)]
@@ -244,11 +245,11 @@ class Rows(Generic[T]):
                 rows = [self._row(item) for item in batch if self._is_news(item)]
                 return self._drawn(rows) if rows else ""
             case _ if self.output.is_markdown:
-                from qoder_cli.output.markdown import header, row
+                from qoder_cli.output import markdown
 
-                lines = [row(map(plain, self._row(item).values())) for item in batch]
+                lines = [markdown.row([*map(plain, self._row(item).values())]) for item in batch]
                 if not self._begun:
-                    lines[0] = header(*self._row(batch[0])) + lines[0]
+                    lines[0] = markdown.header([*self._row(batch[0])]) + lines[0]
             case _:
                 lines = ["\t".join(map(plain, self._row(item).values())) + "\n" for item in batch]
         if self.output.news is not None:

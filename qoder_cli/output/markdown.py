@@ -1,30 +1,45 @@
-"""Markdown as GitHub shows it, in which nothing that others wrote is more than a text."""
+"""Text for a comment or a message in GitHub's Markdown: nothing that comes from elsewhere can be markup in it."""
 
 import re
 from collections.abc import Iterable
 
-from qoder_cli.output.cells import ABSENT
 from qoder_cli.output.screen import inert
 
-_PLAIN = re.compile(r"[A-Za-z0-9 .,%-]*", re.ASCII)
+# Words in which no mark means anything. Whatever else it is stands in a code span, where GitHub makes no link, mention
+# or HTML of it.
+_PLAIN = re.compile(r"(?!\d+\. )(?!.*www\.)[A-Za-z0-9][A-Za-z0-9 .,%:-]*", re.ASCII | re.IGNORECASE)
 
 
 def harmless(text: str) -> str:
     """Return a text that names nobody, links nowhere and draws nothing."""
-    return text if _PLAIN.fullmatch(text) else f"`{code(text)}`"
+    shown = inert(text)
+    return shown if not shown or _PLAIN.fullmatch(shown) else code(shown)
 
 
 def code(text: str) -> str:
-    """Return a text for a span of code, which ends at a backtick and does not begin or end with a space."""
-    return inert(text).replace("`", "'").strip() or "-"
-
-
-def header(*names: str) -> str:
-    """Return the first two lines of a table."""
-    return row(name.replace("_", " ") for name in names) + "|" + " --- |" * len(names) + "\n"
+    """Return a text as a span of code, whatever is in it."""
+    shown = inert(text)
+    ticks = "`" * (_longest_ticks(shown) + 1)
+    room = " " if {shown[:1], shown[-1:]} & {"`", " ", ""} else ""
+    return f"{ticks}{room}{shown}{room}{ticks}"
 
 
 def row(cells: Iterable[str]) -> str:
-    """Return a row of a table."""
-    shown = ("" if cell == ABSENT else harmless(cell).replace("|", "\\|") for cell in cells)
-    return "| " + " | ".join(shown) + " |\n"
+    """Return a line of a table."""
+    return f"| {' | '.join(harmless(cell).replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def header(names: Iterable[str]) -> str:
+    """Return the first two lines of a table."""
+    shown = [name.replace("_", " ") for name in names]
+    return row(shown) + "|" + " --- |" * len(shown) + "\n"
+
+
+def block(text: str, language: str = "") -> str:
+    """Return lines as a block of code, whatever is in them."""
+    fence = "`" * max(3, _longest_ticks(text) + 1)
+    return f"{fence}{language}\n{text}\n{fence}\n"
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

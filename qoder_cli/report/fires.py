@@ -140,7 +140,10 @@ def _clear_part(
         if is_changed or updated is None or has_fired or deployment.state != "paused":
             found.unclear.append(Unclear(start, min(updated or end, end) if is_changed else end, "paused"))
         return end, end
-    elif is_changed and updated is not None:
+    elif updated is None:
+        found.unclear.append(Unclear(start, end, "unsaid"))
+        return end, end
+    elif is_changed:
         found.unclear.append(Unclear(start, min(updated, end), "changed"))
         start = updated + _AT_ONCE
     return start, end

@@ -42,6 +42,7 @@ PAUSED: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 UNCLEAR = {
     "changed": "changed since; what was due before is unknown",
+    "unsaid": "does not say when it was last changed",
     "paused": "paused; when, and what was due before, is unknown",
     "archived": "archived; what was due before is unknown",
     "unscheduled": "has no schedule any more; what was due before is unknown",
@@ -249,7 +250,7 @@ class _Teller:
 
     def _unclear(self, id: str, part: Unclear) -> Item:
         key = f"{part.why} {id} {part.detail or f'{part.until:.0f}'}"
-        if part.why in ("paused", "undated", "unscheduled") and part.until == self._night.now:
+        if part.why in ("paused", "undated", "unscheduled", "unsaid", "unreadable") and part.until == self._night.now:
             key = f"{part.why} {id} {part.detail}"  # its end moves on
         about = {"since": time_text(part.since), "until": time_text(part.until), "message": UNCLEAR[part.why]}
         return self._item("cannot_tell", key, id, None, **about, **filled({"detail": part.detail}))

@@ -246,7 +246,7 @@ def as_markdown(page: Page) -> str:
         for line in lines:
             label = f"**{_harmless(line.label)}** " if line.label else ""
             parts.append(f"- {label}{''.join(map(_harmless, line.pieces))}")
-            parts += [f"  `{code(shlex.join(command))}`" for command in line.commands]
+            parts += [f"  {code(shlex.join(command))}" for command in line.commands]
     return "\n".join(parts) + "\n"
 
 

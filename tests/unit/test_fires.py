@@ -114,6 +114,7 @@ TABLE: dict[str, tuple[Deployment, list[Run], dict[str, Any]]] = {
     "changed at five": (changed(5), [], {"missed": [6], "unclear": ["changed"]}),
     "changed at eight": (changed(8), [], {"unclear": ["changed"]}),
     "created at five": (changed(5, created_at=at(SINCE_MORNING + 5 * 3600)), [], {"missed": [6]}),
+    "changed nobody knows when": (deployment(updated_at=None), [], {"unclear": ["unsaid"]}),
     "paused at five": (changed(5, status="paused"), [], {"unclear": ["paused"]}),
     "paused before": (changed(-5, status="paused"), [], {}),
     "paused, and it ran": (changed(-5, status="paused"), [RAN], {"unclear": ["paused"]}),
