@@ -3,13 +3,24 @@
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.cli.options import MODEL, Text, Texts, is_list, option, several
+from qoder_cli.base.errors import ApiError, LostSight, QoderError, RunFailed, Signalled, WaitTimeout
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.polling import doubling
+from qoder_cli.base.times import Deadline, Limits, read_limits
+from qoder_cli.cli.options import MODEL, TIMEOUT, Text, Texts, flag, is_list, option, several
 from qoder_cli.commands import editing, generic
+from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import Names
+from qoder_cli.nouns.shown import show
 from qoder_cli.nouns.table import NOUNS
 
+Raw = dict[str, Any]
+
 _DREAM = NOUNS["dream"]
+_ENDED = ("completed", "failed", "canceled")
+_PAUSES = (1.0, 15.0)  # seconds between two looks: the first, and the longest
 _INSTRUCTIONS = option("--instructions", "TEXT|@FILE|-", "What to look for; - reads stdin.")
 
 
@@ -21,16 +32,21 @@ def create(
     into: Text = option("--into", "STORE", "Memory store to write to; default: a new one."),
     file: Text = editing.FILE,
     dry_run: bool = editing.DRY_RUN,
+    wait: bool = flag("--wait -w", "Wait for it to end, and exit with its outcome."),
+    timeout: Text = TIMEOUT,
 ) -> None:
     """Have an agent review memories and sessions and write new memories from them.
 
     Requires --from and --model, as options or in a file. It costs credits.
     If the response is lost it exits 9: a dream cannot be recognised as yours.
+    With --wait it exits 0 if the dream completed, 1 if it failed or was
+    cancelled, 124 at --timeout (it keeps running).
 
     Examples:
       qoder dream create --from project --model auto --dry-run
       qoder dream create --from project --into project --model auto"""
-    text = editing.text_typed(app, "--instructions", instructions, file)
+    limits = read_limits(wait=wait, timeout=timeout, interval=None)
+    told = editing.text_typed(app, "--instructions", instructions, file)
     inputs: list[dict[str, Any]] = []  # help/pages/api.md#dreams
     names, sessions = Names(app), []
     for word in sources or ():
@@ -45,9 +61,43 @@ def create(
     output = None
     if into is not None:
         output = {"type": "update_existing", "memory_store_id": names.id_of(NOUNS["memory"], into)}
-    fields = {"model": model, "instructions": text, "inputs": inputs or None, "output_behavior": output}
+    fields = {"model": model, "instructions": told, "inputs": inputs or None, "output_behavior": output}
     body = editing.body_of(app, _DREAM, "create", {"file": file}, **fields)
-    editing.create(app, _DREAM, body, editing.Making(False, False, dry_run))
+    if not wait or dry_run:
+        editing.create(app, _DREAM, body, editing.Making(False, False, dry_run))
+        return
+    app.progress.note(f"creating the dream {app.client.settings.whereabouts}")
+    made = creating(app, _DREAM, body).deliver().raw
+    app.progress.note(f"dream {made['id']} has begun")
+    _wait(app, made, limits)
+
+
+def _wait(app: App, made: Raw, limits: Limits) -> None:
+    """Wait for a dream to end, and print it. Raises RunFailed, WaitTimeout, Interrupted, ApiError."""
+    deadline, found = Deadline(app.clock, limits), made
+    deadline.start()
+    again: Raw = {"hint": "to see it", "next": app.looking("dream", "get", str(made["id"]))}
+    stopped: QoderError | None = None
+    try:
+        for pause in doubling(*_PAUSES):
+            if found.get("status") in _ENDED:
+                break
+            if deadline.left() <= 0:
+                stopped = WaitTimeout(f"timed out; dream {made['id']} is still {found.get('status')}", **again)
+                break
+            app.clock.sleep(min(pause, deadline.left()))
+            found = read(app, target_of(_DREAM, str(made["id"])))
+    except Signalled as signalled:
+        stopped = signalled.in_words(f"stopped waiting; dream {made['id']} keeps running", **again)
+    except ApiError as error:
+        stopped = LostSight(f"lost track of dream {made['id']}: {error.message}", cause=error, **again)
+    show(app, _DREAM, found)
+    if stopped is not None:
+        raise stopped
+    if found.get("status") != "completed":
+        why = text(mapping(found.get("error")).get("message"))
+        said = f"dream {made['id']} {'failed' if found.get('status') == 'failed' else 'was cancelled'}"
+        raise RunFailed(f"{said}: {why}" if why else said)
 
 
 def cancel(app: App, things: list[str] = generic.one_argument(_DREAM, several=True)) -> None:

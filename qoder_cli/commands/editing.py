@@ -1,6 +1,6 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import InternalError, NoResponse, QoderError, ReaderGone, Rejected, Signalled, UsageError
 from qoder_cli.base.ids import a
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import filled, mapping
 from qoder_cli.base.tokens import few
-from qoder_cli.cli.options import flag, option, options_typed, several
+from qoder_cli.cli.options import Text, flag, option, options_typed, several
 from qoder_cli.files import body
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.edits.forms import form_of
@@ -39,6 +39,7 @@ DRY_RUN = flag("--dry-run", "Show the changes without applying them.")
 
 EXITS = """Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
 what then; 9 if the response was lost and it is not found."""
+LONGEST_RUBRIC = 262_144  # characters (help/pages/api.md#limits)
 _LISTED = 10  # things of one name that an error lists
 
 
@@ -53,6 +54,40 @@ class Making(NamedTuple):
         """Raise UsageError for options that exclude each other."""
         if self.if_missing and self.allow_duplicate:
             raise UsageError("--if-missing and --allow-duplicate cannot be used together")
+
+
+class OutcomeOptions(NamedTuple):
+    """The goal of the agent, and how it is judged, as typed. These are the options, too."""
+
+    outcome: Text = option("--outcome", "TEXT", "Goal of the agent; the service judges whether it is met.")
+    rubric: Text = option("--rubric", "TEXT|@FILE", "With --outcome: how that is judged.")
+    max_iterations: int | None = option("--max-iterations", "N", "With --outcome: tries, at most.", min=1, max=20)
+
+    def event(self, app: App) -> list[Raw]:
+        """Return the event that says so, if it was typed (help/pages/api.md#sending-events). Raises UsageError."""
+        if self.outcome is None and self.rubric is None and self.max_iterations is None:
+            return []
+        if self.outcome is None or self.rubric is None:
+            needed = "--rubric" if self.rubric is None else "--outcome"
+            why = f"missing option {needed}: an outcome is judged by a rubric"
+            raise UsageError(why, hint=f"add {needed}, e.g. --outcome 'A report' --rubric @rubric.md")
+        if not self.outcome.strip():
+            raise UsageError("--outcome is empty", hint="is a shell variable unset?")
+        content = text_typed(app, "--rubric", self.rubric, None) or ""
+        if not content.strip() or len(content) > LONGEST_RUBRIC:
+            raise UsageError(f"--rubric has {len(content):,} characters; 1 to {LONGEST_RUBRIC:,} are taken")
+        for name, value in (("--outcome", self.outcome), ("--rubric", content)):
+            body.check_typed(name, value, is_prompt=True)
+        rubric = {"type": "text", "content": content}
+        about = {"type": "user.define_outcome", "description": self.outcome, "rubric": rubric}
+        return [{**about, **filled({"max_iterations": self.max_iterations})}]
+
+
+def with_outcome(events: Sequence[Any], outcome: Sequence[Raw]) -> list[Any]:
+    """Return first events with this outcome in place of the one before, if there is one."""
+    if not outcome:
+        return list(events)
+    return [*(each for each in events if mapping(each).get("type") != outcome[0]["type"]), *outcome]
 
 
 def text_typed(app: App, option: str, typed: str | None, file: str | None) -> str | None:

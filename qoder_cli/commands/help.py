@@ -202,6 +202,7 @@ by spaces, and QODER_EXIT_CODE):
 
 
 _TITLES = {
+    "check": "JSON of `deploy check`, a finding each",
     "usage": "JSON of `usage`, a row each",
     "pending": "JSON of `run pending`; the keys are names of its columns, and only `waits` has none",
     "policy_check": "JSON of `policy check`",

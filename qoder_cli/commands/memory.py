@@ -6,7 +6,7 @@ from qoder_cli.api.body import text_of
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, UsageError
-from qoder_cli.cli.options import YES, Text, argument, is_list, named, option
+from qoder_cli.cli.options import YES, Text, argument, flag, is_list, named, option
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.commands.viewing import View, Viewing
@@ -190,4 +190,26 @@ def redact(
     change_things(app, memories.VERSION, memories.REDACT, targets, question, yes=yes, as_list=many)
 
 
-COMMANDS = generic.commands("memory", ls=ls, cat=cat, write=write, remove=remove, history=history, redact=redact)
+def restore(
+    app: App,
+    store: str = _STORE,
+    path: str = _PATH,
+    version: str = argument("VERSION", "Id of the version (memver_…); see memory history."),
+    dry_run: bool = flag("--dry-run", "Show the difference without writing."),
+) -> None:
+    """Write what a version of a memory said over it.
+
+    Shows the difference first. If someone else changed the memory after that,
+    their version is shown and kept (exit 6). A memory that was removed is
+    created again. The version that is replaced stays in the history.
+
+    Examples:
+      qoder memory restore project conventions.md memver_1 --dry-run
+      qoder memory restore project conventions.md memver_1"""
+    typed, wanted = memories.checked(path), ids.memory_version(version)
+    show(app, memories.ENTRY, memories.restore(app, id_of(app, STORE, store), typed, wanted, only_look=dry_run))
+
+
+COMMANDS = generic.commands(
+    "memory", ls=ls, cat=cat, write=write, remove=remove, history=history, restore=restore, redact=redact
+)

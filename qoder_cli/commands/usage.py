@@ -32,6 +32,16 @@ _FIRST = (
     *("credits", "runs", "failed", "credits_per_run", "success", "p95", "dearest", "completed", "p50", "unknown"),
     *("skipped", "going", "sessions", "credits_unknown", "growing"),
 )
+_MAY_GO = (
+    "unknown",
+    "skipped",
+    "going",
+    "credits_unknown",
+    "growing",
+    "sessions",
+    "completed",
+    "p50",
+)  # where all are alike
 _WIDEST_BAR = 20  # columns
 
 _SINCE = "Runs and sessions created since WHEN: an age (90m, 7d), a date or a time."
@@ -127,7 +137,7 @@ def _look(app: App, window: Window, by: By, deployments: list[str], *, resolve: 
 
     first = (by, "", *_FIRST) if by == "day" else (by, *_FIRST)
     key = by if app.output.is_drawn else "key"
-    with Rows[Line](app.output, fields=row, data=data, id=key, first=first, may_go=_FIRST[1:]) as rows:
+    with Rows[Line](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as rows:
         rows.show(lines)
     if counted.undated:
         app.progress.warn(f"ignored {counted.undated} runs or sessions without a creation time")

@@ -1,10 +1,13 @@
 """`qoder vault`: secrets for agents; `put` takes one, never as an argument."""
 
+from itertools import takewhile
 from typing import Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Rejected, UsageError
+from qoder_cli.base.errors import Rejected, UsageError, WaitTimeout
 from qoder_cli.base.ids import id_or_name
+from qoder_cli.base.polling import doubling, poll
+from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
 from qoder_cli.commands import generic
 from qoder_cli.nouns import secrets
@@ -138,7 +141,44 @@ def check(app: App, vault: str = _ONE) -> None:
         raise Rejected(f"invalid: {'; '.join(invalid)}", hint="ask their owner to log in again, then create them again")
 
 
+def connect(
+    app: App,
+    vault: str = _ONE,
+    mcp: str = option("--mcp", "URL", "MCP server to log in to.", default=...),
+    open_browser: bool = flag("--open", "Open the page in a browser."),
+    timeout: str = option("--timeout", "D", "Stop waiting after D.", default="10m"),
+) -> None:
+    """Log in to an MCP server by OAuth, and keep the credential in a vault.
+
+    Prints the address of the login page, waits until somebody has logged in
+    there, and shows the credential. The service keeps the token; qoder never
+    sees it. Exits 124 if nobody did in time; 5 if this server cannot do it.
+
+    Examples:
+      qoder vault connect team-secrets --mcp https://mcp.example.com/mcp --open"""
+    url, limit = secrets.server(mcp), parse_duration(timeout, option="--timeout")
+    id = id_of(app, _VAULT, vault)
+    before = {each["id"]: each.get("updated_at") for each in secrets.for_server(app, id, url)}
+    page = secrets.login_page(app, id, url)
+    app.progress.note(f"to log in, open: {page}", always=True)
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(page)
+
+    def look() -> Raw | None:
+        found = secrets.for_server(app, id, url)
+        return next((each for each in found if before.get(each["id"], "") != each.get("updated_at")), None)
+
+    until = app.clock.monotonic() + limit
+    pauses = takewhile(lambda pause: app.clock.monotonic() + pause <= until, doubling(1.0, 5.0))
+    credential = poll(look, app.clock, pauses=pauses, is_enough=bool)
+    if credential is None:
+        raise WaitTimeout(f"nobody has logged in to {url} within {span(limit)}", hint="run it again for a new page")
+    show(app, _CREDENTIAL, credential)
+
+
 COMMANDS = {
-    **generic.commands("vault", get=get, put=put, check=check),
+    **generic.commands("vault", get=get, put=put, connect=connect, check=check),
     "credential": ("The secrets in a vault, one by one", generic.commands("vault credential")),
 }

@@ -52,7 +52,7 @@ def contents() -> dict[str, str]:
     return {
         **listed,
         ALIKE[0]: f"Agents; likewise {alike}",
-        "run": "Inspect runs, read their logs, wait for them; also usage",
+        "report": "Tell what needs you or failed; also usage",
         "apply": "Apply a folder of files; also init, diff, export",
         "auth": "Log in and out, show the token; also config",
     }

@@ -15,8 +15,8 @@ MEANING = {
     Exit.NOT_FOUND: "no such deployment or run (404)",
     Exit.REJECTED: "the server refused (409 and every other 4xx)",
     Exit.UNAVAILABLE: "server unreachable or response invalid; nothing was started",
-    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), or "
-    "something to look at (report --exit-status, usage --over)",
+    Exit.NOT_YET: "still running (run get --exit-status, run result), changes pending (apply --exit-status), something"
+    " to look at (report or deploy check --exit-status), or more used than asked about (usage --over)",
     Exit.OUTCOME_UNKNOWN: "unknown whether it happened; check before repeating it",
     Exit.LOST_SIGHT: "lost track of the run; it may still be running",
     Exit.NEEDS_ANSWER: "the run waits for an answer from a person",
@@ -168,6 +168,13 @@ retry_of  the run that was started once more with this one, by `run retry` on th
 result  the agent's final message or null, with --result and `run result`
 files  paths of downloaded files, with `run result -O DIR`
 events  its session's events, with `run logs` of several runs
+
+check:
+deployment_id, deployment_name  the deployment
+finding  a word for what was found, e.g. environment_archived; unread is what could not be read; more may be added
+weight  problem (the next run fails or never comes), warning (it may) or note
+says  the same for people
+fix  the command that mends it, as an array of words; those in capitals are for you to fill in
 
 usage:
 by, key, name  what is added up, its id or word (null for what has none), and its name if that is known

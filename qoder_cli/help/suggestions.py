@@ -129,7 +129,7 @@ _TEMPLATES = ("jsonpath", "go-template", "custom-columns", "{{")  # of -o in oth
 DESTRUCTIVE = frozenset(
     (
         *("answer", "approve", "archive", "cancel", "delete", "deny", "free", "logout", "pause"),
-        *("put", "redact", "remove", "send", "set", "stop", "unset", "upload", "write"),
+        *("put", "redact", "remove", "restore", "send", "set", "stop", "unset", "upload", "write"),
     )
 )
 # Of `answer`, whose reply was typed behind this option once.

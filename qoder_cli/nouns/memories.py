@@ -1,6 +1,7 @@
 """Memories: named by path, changed only as read (help/pages/api.md#memory and #limits)."""
 
 import re
+from difflib import unified_diff
 from hashlib import sha256
 from typing import Any
 
@@ -123,10 +124,41 @@ def write(app: App, store: str, typed: str, content: str) -> Raw:
     known = find(app, store, typed)
     if known is None and _ID.fullmatch(typed):
         found(app, store, typed)
-    ours = sha256_of(content)
-    if known is not None and digest(known) == ours:
+    if known is not None and digest(known) == sha256_of(content):
         app.progress.note(f"{typed} already says this; nothing was sent")
         return known
+    return _put(app, store, typed, known, content)
+
+
+def restore(app: App, store: str, typed: str, version: str, *, only_look: bool) -> Raw:
+    """Write what a version said over a memory, as it was when the difference was shown; return the memory.
+
+    A memory that was removed is made anew, with the path that it had. Nothing is sent if `only_look`, or if it says so
+    already. Raises Rejected as `write` does, and for a version of another memory, or one that was erased.
+    """
+    old = whole(app, VERSION, store, version)
+    known = find(app, store, typed)
+    path = path_in(old) if known is None else path_in(known)
+    its = {path_in(old), old.get("memory_id")}  # one that was made anew has another id
+    if typed not in its and (known is None or its.isdisjoint((path, known["id"]))):
+        look = app.looking("memory", "history", store, typed)
+        raise Rejected(f"{version} is not a version of {typed} in {store}", hint="list its versions", next=look)
+    content = old.get("content")
+    if not isinstance(content, str):
+        why = "was erased" if old.get("redacted_at") else f"has no content ({old.get('operation')})"
+        raise Rejected(f"{version} {why}; nothing was sent", hint="choose another version")
+    if known is not None and digest(known) == sha256_of(content):
+        app.progress.note(f"{path} already says this; nothing was sent")
+        return known
+    now = "" if known is None else str(known.get("content") or "")
+    for line in unified_diff(now.splitlines(), content.splitlines(), "now", version, lineterm="", n=2):
+        app.progress.note(f"  {line}")
+    if only_look:
+        return old if known is None else known
+    return _put(app, store, path, known, content)
+
+
+def _put(app: App, store: str, typed: str, known: Raw | None, content: str) -> Raw:
     app.progress.note(f"writing {typed} in {store} {app.client.settings.whereabouts}")
     try:
         if known is None:

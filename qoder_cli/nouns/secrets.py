@@ -241,6 +241,34 @@ def validated(app: App, vault: str, id: str) -> Raw:
     return found
 
 
+def for_server(app: App, vault: str, url: str) -> list[Raw]:
+    """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
+    found = alive(app.client, _CREDENTIAL, vault)
+    place = PLACES[BEARER]
+    return [each for each in found if found_at(each, "auth.type") == "mcp_oauth" and found_at(each, place) == url]
+
+
+def login_page(app: App, vault: str, url: str) -> str:
+    """Return the address where somebody logs in to an MCP server (help/pages/api.md#vaults).
+
+    What is asked twice makes another page, and nothing else. Raises ApiError.
+    """
+    client = app.client
+    body = {"vault_id": vault, "mcp_server_url": url}
+
+    def ask() -> Raw:
+        return mapping(client.understand(client.send(client.prepare("POST", "/oauth/start", body=body))))
+
+    try:
+        page = text(client.patiently(ask).get("authorization_url"))
+    except NotFound as error:
+        hint = "use qoder vault put VAULT NAME --mcp URL with a token; not every server can do this"
+        raise error.with_(hint=hint).about("POST /oauth/start") from None
+    if page is None or urlsplit(page).scheme != "https":
+        raise NoResponse("the response has no https address of a login page")
+    return page
+
+
 def why_invalid(found: Raw) -> str:
     """Return why, as a validation says it (help/pages/api.md#vaults)."""
     reasons = {

@@ -150,7 +150,12 @@ def ending_error(run: Run, app: App) -> QoderError | None:
                 hint="start a new run when another one has finished",
                 **about,
             )
-    if run.session_id:
+    if run.session_id and run.error_type == "budget_reached":
+        about |= {
+            "hint": "raise the budget of its session; it may then go on when it is sent a message (qoder session send)",
+            "next": app.command("session", "update", run.session_id, "--budget", "CREDITS"),
+        }
+    elif run.session_id:
         about |= {"hint": "to see what the agent did", "next": app.looking(noun(run.id), "logs", run.id)}
     elif run.deployment_id:
         setup = app.looking("deploy", "get", run.deployment_id)

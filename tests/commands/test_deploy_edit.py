@@ -457,3 +457,26 @@ def test_deploy_create_takes_no_list_that_is_none_as_a_reason(qoder: Qoder) -> N
     qoder.wire.on("GET", "/deployments", {"data": {}}, page())  # null is an empty list
     assert qoder("deploy", "create", *NEEDED).code == 7
     assert qoder("deploy", "create", *NEEDED, "--dry-run").code == 0
+
+
+GOAL = ("--outcome", "A report", "--rubric", "It has a date.", "--max-iterations", "2")
+DEFINED: dict[str, Any] = {"type": "user.define_outcome", "description": "A report"}
+DEFINED |= {"rubric": {"type": "text", "content": "It has a date."}, "max_iterations": 2}
+
+
+def test_deploy_edits_define_an_outcome_beside_the_message(desk: Desk) -> None:
+    assert create(desk, *GOAL).code == 0
+    [weekly] = desk.named("weekly")
+    first, defined = weekly.fields["initial_events"]
+    assert (first["type"], defined) == ("user.message", DEFINED)
+    assert update(desk, weekly.id, "--outcome", "Two", "--rubric", "Short").code == 0
+    again, defined = weekly.fields["initial_events"]
+    assert (again, defined["description"], "max_iterations" in defined) == (first, "Two", False)
+
+
+@pytest.mark.parametrize(
+    "words", [GOAL[:2], GOAL[2:4], ("--max-iterations", "2"), (*GOAL[:4], "--max-iterations", "21")]
+)
+def test_deploy_edits_refuse_half_an_outcome(desk: Desk, words: tuple[str, ...]) -> None:
+    assert create(desk, *words).code == 2
+    assert desk.named("weekly") == []

@@ -91,7 +91,7 @@ def test_help_json_tells_which_options_must_be_given(told: dict[str, Any]) -> No
     }
     create = {("deploy", "create", f"--{name}") for name in ("name", "agent", "env", "message")}
     said = {(noun, *words) for noun in ("run", "session") for words in (("send", "--message"), ("answer", "--with"))}
-    assert needed == create | said
+    assert needed == create | said | {("vault", "connect", "--mcp")}
 
 
 def test_help_json_tells_the_options_of_every_command_once_and_hidden_ones_never(told: dict[str, Any]) -> None:

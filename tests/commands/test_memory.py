@@ -259,3 +259,61 @@ def test_memory_write_whose_answer_is_lost_says_how_to_look(qoder: Qoder, servic
     ran = qoder("memory", "write", "memstore_project", "new.md", "-m", "x", "--json")
     assert (ran.code, ran.error["next"][:4]) == (9, ["qoder", "memory", "ls", "memstore_project"])
     assert qoder(*ran.error["next"][1:]).code == 0
+
+
+RESTORE = ("memory", "restore", "project", "conventions.md", "memver_1")
+BEGAN = "Releases begin at 22:30."
+
+
+def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was_shown(
+    qoder: Qoder, service: Things
+) -> None:
+    service.change(OLD, {"content": "new"})
+    looked = qoder(*RESTORE, "--dry-run")
+    assert (looked.code, service.writes) == (0, [])
+    assert ["  -new", f"  +{BEGAN}"] == looked.err.splitlines()[-2:]
+    ran = qoder(*RESTORE, "-q")
+    assert (ran.code, ran.out, memory(service, "conventions.md")["content"].strip()) == (0, "mem_1\n", BEGAN)
+    assert service.sent[0]["content_sha256"] == digest("new")
+    assert qoder(*RESTORE).code == 0
+    assert len(service.writes) == 1
+
+
+def test_memory_restore_leaves_what_somebody_else_wrote_in_the_meantime(qoder: Qoder, service: Things) -> None:
+    service.change(OLD, {"content": "new"})
+    service.meanwhile = [written(service, "theirs")]
+    ran = qoder(*RESTORE)
+    assert (ran.code, memory(service, "conventions.md")["content"]) == (6, "theirs")
+    assert "  theirs" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words", [("other.md", "memver_1"), ("conventions.md", "memver_2"), ("conventions.md", "mem_1")]
+)
+def test_memory_restore_refuses_a_version_of_another_memory(
+    qoder: Qoder, service: Things, words: tuple[str, str]
+) -> None:
+    ran = qoder("memory", "restore", "project", *words)
+    assert (ran.code in (2, 5, 6), service.writes) == (True, [])
+
+
+DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
+ENDS = {"completed": 0, "failed": 1, "canceled": 1}
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Things, status: str) -> None:
+    def lie(raw: Raw) -> Raw:
+        return {**raw, "status": status, "error": {"message": "No."}} if raw["status"] == "completed" else raw
+
+    service.late = [lambda: service.lies.update({f"GET /dreams/{id}": lie for id in service.world.things["dreams"]})]
+    ran = qoder(*DREAM)
+    assert (ran.code, ran.json["status"]) == (ENDS[status], status)
+    assert ran.code == 0 or ran.error["message"].endswith(": No.")
+
+
+def test_dream_create_exits_124_while_it_is_still_going(qoder: Qoder, service: Things) -> None:
+    ran = qoder(*DREAM, "--timeout", "2")
+    assert (ran.code, ran.json["status"] in ("pending", "running"), len(service.writes)) == (124, True, 1)
+    assert ran.error["next"] == ["qoder", "dream", "get", ran.json["id"], "-o", "json"]
+    assert qoder(*DREAM[:-2], "--timeout", "2").code == 2

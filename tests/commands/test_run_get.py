@@ -452,3 +452,14 @@ def test_run_get_checks_that_a_run_is_one_of_the_deployment(qoder: Qoder, answer
     else:
         assert (ran.code, ran.out) == (5, "")
         assert "of deployment dep_1" in ran.err
+
+
+def test_run_get_names_the_command_that_raises_a_budget_that_was_reached(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**DONE, "status": "failed", "error": {"type": "budget_reached", "message": "Used up."}})
+    qoder.wire.may(*SESSION, {})
+    ran = qoder("run", "get", "drun_1", "--exit-status", "--json")
+    assert (ran.code, ran.error["next"]) == (
+        1,
+        ["qoder", "session", "update", "sess_1", "--budget", "CREDITS", "-o", "json"],
+    )
+    assert "may then go on" in ran.error["hint"]

@@ -335,3 +335,33 @@ def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: 
     oauth(service, "docs", "valid")
     service.instead[f"POST {LIST}/vcred_docs/mcp_oauth_validate"] = [ok(answer)] * 9
     assert qoder("vault", "check", "team-secrets").code == 7
+
+
+CONNECT = ("vault", "connect", "team-secrets", "--mcp", "https://mcp.example.com/mcp", "--json")
+PAGE = {"authorization_url": "https://login.example.com/start?state=1"}
+
+
+def test_vault_connect_shows_the_credential_once_somebody_has_logged_in(qoder: Qoder, service: Things) -> None:
+    service.instead = {"POST /oauth/start": [ok(PAGE)]}
+    auth = {"type": "mcp_oauth", "mcp_server_url": CONNECT[4], "access_token": "x"}
+
+    def log_in() -> None:
+        credential(service, "vcred_new", "docs", **auth)
+
+    qoder.clock.at_sleep = log_in
+    ran = qoder(*CONNECT)
+    assert (ran.code, ran.json["id"]) == (0, "vcred_new"), ran.err
+    assert f"to log in, open: {PAGE['authorization_url']}" in ran.err
+    assert service.sent[0] == {"vault_id": "vault_team", "mcp_server_url": CONNECT[4]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(ok(PAGE), 124), (refusal(404, "not_found_error", "No."), 5), (ok({"authorization_url": "http://x"}), 7)],
+)
+def test_vault_connect_ends_where_nobody_logs_in_or_nobody_can(
+    qoder: Qoder, service: Things, answer: Any, code: int
+) -> None:
+    service.instead = {"POST /oauth/start": [answer]}
+    ran = qoder(*CONNECT, "--timeout", "20")
+    assert (ran.code, ran.out) == (code, "")

@@ -24,12 +24,14 @@ NOT_PLAYED = {
     "key init": "writes keys at once, to see which are refused",
     "sandbox": "serves until it is stopped",
     "session chat": "talks with a person at a terminal",
+    "vault connect": "waits for a person to log in elsewhere",
 }
 OWN_LINES = {
     "apply": "qoder apply --yes",  # its example asks
     "completion": "qoder completion zsh",  # its examples write files
     "run cancel": "qoder run cancel {id} --yes",  # that of its example ends by itself
     "deploy apply": "qoder deploy apply weekly.json --yes",  # its examples read a pipe
+    "deploy check": "qoder deploy check dep_demo",
     "deploy export": "qoder deploy export nightly-report",  # its examples write files
     "dream cancel": "qoder dream cancel {id}",  # the dream of its example has ended
     "run retry": "qoder run retry {id} --again",  # one that fails is no good line

@@ -4,6 +4,7 @@ COMMANDS = {
     "run": "qoder_cli.commands.deploy.run:run",
     "list": "qoder_cli.commands.deploy.state:list_deployments",
     "get": "qoder_cli.commands.deploy.get:get",
+    "check": "qoder_cli.commands.deploy.check:check",
     "create": "qoder_cli.commands.deploy.edit:create",
     "update": "qoder_cli.commands.deploy.edit:update",
     "apply": "qoder_cli.commands.deploy.apply:apply",

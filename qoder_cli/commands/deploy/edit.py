@@ -1,24 +1,37 @@
 """`qoder deploy create` and `update`: a deployment from options."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import mapping
+from qoder_cli.base.model import array, mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
-from qoder_cli.commands.editing import DESCRIPTION, DRY_RUN, METADATA, NAME, NO_BUDGET, REMOVE_METADATA, Making, taken
+from qoder_cli.commands.editing import (
+    DESCRIPTION,
+    DRY_RUN,
+    METADATA,
+    NAME,
+    NO_BUDGET,
+    REMOVE_METADATA,
+    Making,
+    OutcomeOptions,
+    taken,
+)
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.deployments.typed import ANY_SCHEDULE, OPTIONS, declare_fields, metadata_of, read_fields, schedule_of
 from qoder_cli.files.normal import settable
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.shown import show
+from qoder_cli.sessions.answers import message
 
 if TYPE_CHECKING:
     from qoder_cli.deployments.step import DeploymentStep
 
 _ENV = option("--env", "ENV", "Environment id or name.", values.things("env"))
+_ANY_MESSAGE = message("…")  # stands for those that it has
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
 
 
@@ -42,11 +55,12 @@ class DeploymentFields(NamedTuple):
         return wanted | metadata_of(self.metadata, removed, metadata)
 
 
-def create(app: App, typed: DeploymentFields, making: Making) -> None:
+def create(app: App, typed: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
     """Create a deployment.
 
     Requires --name, --agent, --env and --message. With --schedule it
-    starts firing at once; without, it only runs when you start it. For every
+    starts firing at once; without, it only runs when you start it. --outcome
+    and --rubric give `deploy run --require-satisfied` what to require. For every
     other setting use a file: qoder deploy apply FILE.
 
     Exits 6 if the name is taken, unless --if-missing or --allow-duplicate says
@@ -62,7 +76,7 @@ def create(app: App, typed: DeploymentFields, making: Making) -> None:
     from qoder_cli.files.load import missing_for_create
 
     making.check()
-    fields = read_fields(app, typed._asdict())
+    fields = _with_goal(read_fields(app, typed._asdict()), goal.event(app), ())
     declared = declare_fields(fields | typed.whole(None, {}, {}))
     if missing := missing_for_create(declared):
         options = [OPTIONS[field] for field in missing]
@@ -82,6 +96,7 @@ def update(
     deployment: str = ONE_DEPLOYMENT,
     *,
     typed: DeploymentFields,
+    goal: OutcomeOptions,
     no_schedule: bool = flag("--no-schedule", "Remove the schedule."),
     no_vault: bool = flag("--no-vault", "Remove all vaults."),
     remove_metadata: Texts = REMOVE_METADATA,
@@ -111,9 +126,9 @@ def update(
             raise UsageError(f"--{name} and --no-{name} cannot be used together")
         if is_cleared:
             cleared |= nothing
-    fields = read_fields(app, typed._asdict()) | cleared
+    plain, outcome = read_fields(app, typed._asdict()) | cleared, goal.event(app)
     values = (
-        fields
+        _with_goal(plain, outcome, _ANY_MESSAGE)
         | schedule_of(typed.schedule, typed.timezone, ANY_SCHEDULE)
         | metadata_of(typed.metadata, remove_metadata, {})
     )
@@ -123,6 +138,7 @@ def update(
     with nullcontext() if dry_run else turn(app):
         current = find_deployment(app, deployment_id_of(deployment, app))
         current_fields = settable(current)
+        fields = _with_goal(plain, outcome, array(current.raw.get("initial_events")))
         fields |= typed.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
         others = named_like(app, {current.id: typed.name}) if typed.name and typed.name != current.name else []
         [declared] = with_ids(app, [declare_fields(fields)])
@@ -130,6 +146,15 @@ def update(
             [declared] = at_latest(app, [declared], [current])
         step = changing(declared, current, others, repin=typed.agent is not None)
         _write(app, step, dry_run=dry_run, doing="changing")
+
+
+def _with_goal(fields: dict[str, Any], outcome: list[dict[str, Any]], current: Sequence[Any]) -> dict[str, Any]:
+    """Return fields whose first events have this outcome, beside the message typed, or those that are there."""
+    if not outcome:
+        return fields
+    first = message(fields["message"]) if "message" in fields else current
+    others = {name: value for name, value in fields.items() if name != "message"}
+    return others | {"initial_events": editing.with_outcome(first, outcome)}
 
 
 def _write(app: App, step: "DeploymentStep", *, dry_run: bool, doing: str) -> None:

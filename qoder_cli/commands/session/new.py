@@ -10,7 +10,7 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import InternalError, QoderError, ReaderGone, UsageError
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
-from qoder_cli.commands.editing import BUDGET, TITLE, budget_of
+from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
 from qoder_cli.deployments.lookup import deployment_id_of, find_deployment
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import named
@@ -49,6 +49,7 @@ def new(
     like: Text = _LIKE,
     chat: bool = flag("--chat -c", "Then talk with the agent, at a terminal."),
     *,
+    goal: OutcomeOptions,
     waiting: WaitOptions,
 ) -> Any:
     """Start a session with an agent.
@@ -80,7 +81,8 @@ def new(
             raise UsageError("--chat cannot be used together with --wait, --follow or --result", hint="leave them out")
     if agent is None and like is None:
         raise UsageError("missing option --agent", hint="name the agent, or a run to be --like")
-    if message is None and like is None and wanted:
+    outcome = goal.event(app)
+    if message is None and like is None and wanted and not outcome:
         raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if message == "-" and with_repo_token:
         raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
@@ -90,6 +92,8 @@ def new(
     token = _token(app, with_repo_token)
     began = app.clock.monotonic()
     body = _body(app, ctx.params, text, token)
+    if outcome:
+        body["initial_events"] = with_outcome(body.get("initial_events", ()), outcome)
     app.progress.note(f"starting a session {app.client.settings.whereabouts}")
     session, later = create(app, body)
     events = []

@@ -1,0 +1,204 @@
+"""`qoder deploy check`: why the next run of a deployment may fail."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import NotYet, QoderError, Unavailable, UsageError
+from qoder_cli.base.model import Deployment, array, text
+from qoder_cli.base.pool import in_order
+from qoder_cli.base.tokens import few
+from qoder_cli.cli.options import Texts, argument, flag, named
+from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.deployments.facts import AT_A_TIME, Facts
+from qoder_cli.deployments.findings import WEIGHTS, Finding, History, find
+from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
+from qoder_cli.help.completion import values
+from qoder_cli.nouns import secrets
+from qoder_cli.nouns.shown import found_at
+from qoder_cli.output.cells import Fields, Id, NamedId, Words
+from qoder_cli.output.data import Rows
+from qoder_cli.output.grid import wrapped
+from qoder_cli.output.screen import inert, terminal_width
+from qoder_cli.runs.history import histories_of
+from qoder_cli.settings.values import repeated
+
+COLUMNS = ("deployment", "finding", "weight", "says", "fix", "name")
+_FIRST = ("deployment", "finding", "weight", "says", "fix")
+_SIGNS = {"problem": "✗", "warning": "!", "note": "·"}
+_PACED = 20  # deployments from which on requests are spaced
+_INDENT = 4  # columns
+_MANY = 3  # deployments with the same note, from which on it is said once
+_NAMED = 8  # of them
+
+_OF = "Deployment ids (dep_…) or exact names; - reads them from stdin. All without one."
+_PROBE = flag("--probe", "Also have the API try the OAuth credentials, and renew them if it can.")
+_EXIT = flag("--exit-status", "Exit 8 if there is a problem, 7 if something could not be read.")
+
+
+def check(
+    app: App,
+    deployments: Texts = argument("DEPLOYMENT...", _OF, values.deployments, default=None),
+    probe: bool = _PROBE,
+    exit_status: bool = _EXIT,
+    *,
+    viewing: Viewing,
+) -> None:
+    """Say why the next run of a deployment may fail.
+
+    Reads what each deployment refers to and how its last runs went: things that
+    are archived or gone, credentials, network, tools that wait for a person, the
+    schedule. Each finding names a command that mends it. A problem makes the
+    next run fail, a warning may, a note is worth knowing. Nothing is changed;
+    only --probe makes the API renew credentials.
+
+    What could not be read is a finding (`unread`), too. Nobody can foresee rate
+    limits, a model that fails, or an organization that is disabled. Piped:
+    deployment, finding, weight, says, fix, name.
+
+    Examples:
+      qoder deploy check
+      qoder deploy check nightly-report --exit-status
+      qoder deploy check --json | jq -r '.[] | select(.weight == "problem") | .says'"""
+    view = View(app, viewing, COLUMNS)
+    if exit_status and view.is_watched:
+        raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
+    typed = named(deployments, app, what="deployments") if deployments else []
+    counts: Counter[str] = Counter()
+
+    def look() -> None:
+        nonlocal counts
+        counts = _look(app, typed, probe=probe)
+
+    view.show(look)
+    if exit_status and counts["problem"]:
+        raise NotYet(
+            f"{_counted(counts['problem'], 'problem')} found", hint="run the commands that are named with them"
+        )
+    if exit_status and counts["unread"]:
+        raise Unavailable("not everything could be read", hint="see the findings `unread` above")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _look(app: App, typed: Sequence[str], *, probe: bool) -> Counter[str]:
+    """Print what there is to say now; return how many findings have which weight. Raises ApiError."""
+    known = _named(app, typed) if typed else list(read_all(app))
+    if len(known) > _PACED:
+        app.pace_reads()
+    facts = Facts(app)
+    facts.prepare(each.raw for each in known)
+    histories = histories_of(app, [each.id for each in known])
+    now = app.client.server_now()
+    by_deployment = [find(each, facts, histories.get(each.id, History()), now=now) for each in known]
+    if probe:
+        tried = _tried(app, known, facts)
+        by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(known, by_deployment, strict=True)]
+    by_deployment.sort(key=lambda one: min((WEIGHTS.index(each.weight) for each in one), default=len(WEIGHTS)))
+    found = [each for one in by_deployment for each in one]
+    _show(app, found)
+    counts = Counter([one.weight for one in found]) + Counter(one.finding for one in found if one.finding == "unread")
+    said = ", ".join(_counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
+    app.progress.note(f"{_counted(len(known), 'deployment')} checked: {said or 'nothing found'}")
+    return counts
+
+
+def _named(app: App, typed: Sequence[str]) -> list[Deployment]:
+    """Return the deployments typed, each once. Raises QoderError."""
+    found = deployment_ids_of(typed, app)
+    for each in found:
+        if isinstance(each, QoderError):
+            raise each
+    return list(in_order(lambda id: find_deployment(app, id), dict.fromkeys(map(str, found)), at_a_time=AT_A_TIME))
+
+
+def _tried(app: App, known: Sequence[Deployment], facts: Facts) -> dict[str, list[Finding]]:
+    """Have the API try each OAuth credential once; return what is invalid, by deployment. Raises ApiError."""
+    invalid: dict[str, list[tuple[str, str]]] = {}  # by vault: the ids, and why
+    for vault in dict.fromkeys(text(each) or "" for one in known for each in array(one.raw.get("vault_ids"))):
+        credentials = facts.credentials(vault)
+        for each in credentials if isinstance(credentials, list) else ():
+            if found_at(each, "auth.type") != "mcp_oauth" or each.get("archived_at"):
+                continue
+            result = secrets.validated(app, vault, str(each["id"]))
+            if result.get("status") == "invalid":
+                invalid.setdefault(vault, []).append((str(each["id"]), secrets.why_invalid(result)))
+    found: dict[str, list[Finding]] = {}
+    for one in known:
+        for vault in map(str, array(one.raw.get("vault_ids"))):
+            for id, why in invalid.get(vault, ()):
+                says = f"credential {id} is invalid ({why})"
+                fix = ("vault", "check", vault)
+                found.setdefault(one.id, []).append(
+                    Finding(one.id, one.name or "", "credential_invalid", "problem", says, fix)
+                )
+    return found
+
+
+def _show(app: App, found: Sequence[Finding]) -> None:
+    where = repeated(replace(app.flags, no_progress=False))  # profile and host
+
+    def fix_of(each: Finding) -> list[str]:
+        return [app.program, *each.fix, *where]
+
+    def data(each: Finding) -> dict[str, Any]:
+        return {
+            "deployment_id": each.deployment,
+            "deployment_name": each.name or None,
+            "finding": each.finding,
+            "weight": each.weight,
+            "says": each.says,
+            "fix": fix_of(each),
+        }
+
+    def row(each: Finding) -> Fields:
+        return {
+            "deployment": NamedId(each.deployment, each.name) if each.name else Id(each.deployment),
+            "finding": each.finding,
+            "weight": each.weight,
+            "says": Words(each.says, least=30),
+            "fix": Words(shlex.join(fix_of(each)), least=20),
+            "name": each.name or None,
+        }
+
+    if app.output.is_drawn and app.output.columns is None and not app.output.is_wide:
+        app.output.screen.write("\n".join(_blocks(app, found, where)))
+        return
+    if app.output.format == "id":  # each deployment once
+        found = list({each.deployment: each for each in found}.values())
+    id = "says" if app.output.news is not None and app.output.format != "id" else "deployment"  # what is new, by that
+    with Rows[Finding](app.output, fields=row, data=data, id=id, first=_FIRST) as rows:
+        rows.show(found)
+
+
+def _blocks(app: App, found: Sequence[Finding], where: Sequence[str]) -> Iterator[str]:
+    """Yield what is said of each deployment; notes that many have stand once, at the end."""
+    many = Counter(each.finding for each in found if each.weight == "note")
+    common = {finding for finding, count in many.items() if count > _MANY}
+    sheet: dict[str, list[str]] = {}
+    for each in found:
+        called = f"{each.name} ({each.deployment})" if each.name else each.deployment
+        if each.finding not in common:
+            fix = shlex.join([app.program, *each.fix, *where])
+            sheet.setdefault(called, []).extend([f"{_SIGNS[each.weight]} {each.says}", f"  {fix}"])
+    yield from (_block(app, called, lines) for called, lines in sheet.items())
+    for finding in sorted(common):
+        those = [each for each in found if each.finding == finding]
+        words = ["DEPLOYMENT" if word == those[0].deployment else word for word in those[0].fix]
+        fix = shlex.join([app.program, *words, *where])
+        names = few([one.name or one.deployment for one in those], _NAMED)
+        yield _block(app, f"{len(those)} deployments", [f"{_SIGNS['note']} {those[0].says}: {names}", f"  {fix}"])
+
+
+def _block(app: App, name: str, lines: Sequence[str]) -> str:
+    """Return what is said of one deployment, wrapped for the terminal."""
+    text = app.output.screen.styled(inert(name), "bold") + "\n"
+    for line in lines:
+        first, *rest = wrapped(inert(line), terminal_width() - _INDENT)
+        text += f"  {first}\n" + "".join(f"    {each}\n" for each in rest)
+    return text

@@ -1,0 +1,134 @@
+"""What deployments refer to, each thing read once, however many refer to it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from qoder_cli.app import App
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import array, mapping, text
+from qoder_cli.base.pool import in_order
+from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.table import NOUNS
+
+Raw = dict[str, Any]
+Thing = Raw | ApiError | None  # what was read; why it could not be; None for what is not there
+
+AT_A_TIME = 8  # requests
+
+
+class Facts:
+    """Reads things of the server, each once. What was not read by `prepare` is read when it is asked for."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._things: dict[str, Thing] = {}
+        self._credentials: dict[str, list[Raw] | ApiError] = {}
+
+    def prepare(self, deployments: Iterable[Raw]) -> None:
+        """Read all that these deployments, and their agents, refer to, several at a time."""
+        known = list(deployments)
+        first = dict.fromkeys(path for each in known for path in _referred(each))
+        self._read_all(first)
+        vaults = dict.fromkeys(vault for each in known for vault in map(str, array(each.get("vault_ids"))))
+        app = self._app
+
+        def listed(vault: str) -> list[Raw] | ApiError:
+            try:
+                return list(alive(app.client, NOUNS["vault credential"], vault, archived=True))
+            except ApiError as error:
+                return error
+
+        there = [vault for vault in vaults if isinstance(self.thing("vaults", vault), dict)]
+        self._credentials |= zip(there, in_order(listed, there, at_a_time=AT_A_TIME), strict=True)
+        agents = [agent for each in known if isinstance(agent := self.agent(each, read=False), str)]
+        self._read_all(dict.fromkeys(agents))
+        more = dict.fromkeys(path for each in known for path in self._further(each))
+        self._read_all(more)
+
+    def thing(self, kind: str, id: str, more: str = "") -> Thing:
+        """Return a thing: its kind is the path of its list, `more` stands behind its own."""
+        return self._read(f"/{kind}/{segment(id)}{more}")
+
+    def agent(self, deployment: Raw, *, read: bool = True) -> Thing | str:
+        """Return the version of an agent that a deployment pins; the path to it, if it is not to be `read`."""
+        pinned = mapping(deployment.get("agent"))
+        id = text(pinned.get("id")) or text(deployment.get("agent"))
+        if id is None:
+            return None
+        latest = self.thing("agents", id)
+        version = pinned.get("version")
+        if not isinstance(latest, dict) or version is None or latest.get("version") == version:
+            return latest
+        path = f"/agents/{segment(id)}?version={version}"
+        return self._read(path) if read else path
+
+    def environment(self, deployment: Raw) -> Thing:
+        id = text(deployment.get("environment_id"))
+        return None if id is None else self.thing("environments", id)
+
+    def work(self, environment: str) -> Thing:
+        """Return how much work waits in a self-hosted environment, and how many workers ask for it."""
+        return self.thing("environments", environment, "/work/stats")
+
+    def credentials(self, vault: str) -> list[Raw] | ApiError:
+        return self._credentials.get(vault, [])
+
+    def _further(self, deployment: Raw) -> Iterable[str]:
+        environment, agent = self.environment(deployment), self.agent(deployment)
+        if isinstance(environment, dict) and is_self_hosted(environment):
+            yield f"/environments/{segment(str(environment['id']))}/work/stats"
+        if isinstance(agent, dict):
+            for skill in custom_skills(agent):
+                yield skill_path(skill)
+
+    def skill(self, skill: Raw) -> Thing:
+        return self._read(skill_path(skill))
+
+    def _read_all(self, paths: Iterable[str]) -> None:
+        new = [path for path in paths if path not in self._things]
+        self._things |= zip(new, in_order(self._get, new, at_a_time=AT_A_TIME), strict=True)
+
+    def _read(self, path: str) -> Thing:
+        if path not in self._things:
+            self._things[path] = self._get(path)
+        return self._things[path]
+
+    def _get(self, path: str) -> Thing:
+        bare, _, query = path.partition("?")
+        params = dict([query.split("=", 1)]) if query else {}
+        try:
+            found = mapping(self._app.client.get(bare, params))
+        except NotFound as error:
+            return None if error.enveloped else error
+        except ApiError as error:
+            return error
+        if not found:
+            return NoResponse(f"the response to GET {bare} is not an object")
+        return found
+
+
+def is_self_hosted(environment: Raw) -> bool:
+    """Return whether the sessions of an environment run on workers of one's own."""
+    return mapping(environment.get("config")).get("type") == "self_hosted"
+
+
+def custom_skills(agent: Raw) -> list[Raw]:
+    """Return the skills of one's own that an agent uses; those of the service are its own affair."""
+    return [each for each in map(mapping, array(agent.get("skills"))) if each.get("type") == "custom"]
+
+
+def skill_path(skill: Raw) -> str:
+    """Return the path of a skill that an agent uses, or of its version if it pins one."""
+    path = f"/skills/{segment(str(skill.get('skill_id')))}"
+    version = text(skill.get("version"))
+    return path if version in (None, "latest") else f"{path}/versions/{segment(str(version))}"
+
+
+def _referred(deployment: Raw) -> Iterable[str]:
+    agent = text(mapping(deployment.get("agent")).get("id")) or text(deployment.get("agent"))
+    named = [("agents", agent), ("environments", text(deployment.get("environment_id")))]
+    named += [("vaults", text(vault)) for vault in array(deployment.get("vault_ids"))]
+    for each in map(mapping, array(deployment.get("resources"))):
+        named += [("files", text(each.get("file_id"))), ("memory_stores", text(each.get("memory_store_id")))]
+    return [f"/{kind}/{segment(id)}" for kind, id in named if id]

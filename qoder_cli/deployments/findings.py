@@ -1,0 +1,442 @@
+"""Why a deployment's next run may fail: what can be told beforehand, from what it refers to and how its runs went.
+
+Each finding has a weight: `problem`, its next run fails or never comes; `warning`, it may; `note`, worth knowing.
+What could not be read is a finding, too: nothing is taken for well that was not seen.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cache
+from itertools import islice, pairwise, takewhile
+from statistics import median
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from qoder_cli.base import cron
+from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.model import Deployment, Run, array, mapping, text
+from qoder_cli.base.outcome import verdict
+from qoder_cli.base.times import span, unix
+from qoder_cli.deployments.facts import Facts, custom_skills, is_self_hosted
+
+Raw = dict[str, Any]
+Weight = Literal["problem", "warning", "note"]
+WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
+
+RUNS_JUDGED = 3  # the newest runs of a deployment; if all of them failed, so may the next
+_LEAST_DURATIONS = 3  # of which a median says anything
+_FIRES = 500  # that are walked to see how close two are
+_YEAR, _FOUR_YEARS = 366 * 86400.0, 4 * 366 * 86400.0  # seconds
+_LOOK = timedelta(minutes=30)  # clocks are changed at such times
+_RARE = 4  # fires a day at most, of a schedule for which one more or less matters
+_OUTPUT_TOOLS = frozenset(("bash", "write", "edit"))
+
+# What a deployment that an error paused says (help/pages/api.md#deployments).
+_PAUSED_BY = {
+    "environment_archived_error": "its environment is archived",
+    "environment_not_found_error": "its environment is gone",
+    "agent_archived_error": "its agent is archived",
+    "vault_not_found_error": "a vault is gone",
+    "vault_archived_error": "a vault is archived",
+    "file_not_found_error": "a file is gone",
+    "session_resource_not_found_error": "a file, repository or memory store is gone",
+    "memory_store_archived_error": "a memory store is archived",
+    "skill_not_found_error": "a skill of its agent is gone",
+    "workspace_archived_error": "the workspace is archived",
+    "organization_disabled_error": "the organization is disabled",
+    "self_hosted_resources_unsupported_error": "self-hosted environments take no resources and no variables",
+    "mcp_egress_blocked_error": "the network of its environment does not reach an MCP server",
+}
+
+
+class Finding(NamedTuple):
+    """Something about one deployment; `fix` is the command that mends it, as words behind `qoder`."""
+
+    deployment: str
+    name: str
+    finding: str
+    weight: Weight
+    says: str
+    fix: tuple[str, ...]
+
+
+class History(NamedTuple):
+    """A deployment's newest runs that ended, newest first, and why they were not read, if so.
+
+    Not `is_seen`: it would have taken too many requests.
+    """
+
+    runs: Sequence[Run] = ()
+    unread: ApiError | None = None
+    is_seen: bool = True
+
+
+def find(deployment: Deployment, facts: Facts, history: History, *, now: float) -> list[Finding]:
+    """Return what is to be said of a deployment, the weightiest first; `now` is the server's time."""
+    checks = _Checks(deployment, facts, history, now)
+    return sorted(checks.all(), key=lambda each: WEIGHTS.index(each.weight))
+
+
+def asks_covered(deployment: Raw, tool: str) -> bool:
+    """Return whether a policy answers what this tool asks in a deployment's runs. None does yet."""
+    return False
+
+
+class _Checks:
+    def __init__(self, deployment: Deployment, facts: Facts, history: History, now: float) -> None:
+        self._it = deployment
+        self._raw = deployment.raw
+        self._facts = facts
+        self._history = history
+        self._now = now
+
+    def all(self) -> Iterator[Finding]:
+        yield from self._paused()
+        yield from self._environment()
+        yield from self._agent()
+        yield from self._vaults()
+        yield from self._resources()
+        if not self._raw.get("budget"):
+            yield self._found("no_budget", "note", "no budget: a run may cost any amount", "--budget", "CREDITS")
+        if self._it.schedule:
+            yield from self._schedule()
+        yield from self._failing()
+
+    def _found(self, finding: str, weight: Weight, says: str, *fix: str) -> Finding:
+        """Return a finding. `fix` are options of `deploy update`, or a command of its own."""
+        if not fix or fix[0].startswith("-"):
+            fix = ("deploy", "update", self._it.id, *fix)
+        return Finding(self._it.id, self._it.name or "", finding, weight, says, fix)
+
+    def _unread(self, what: str, error: ApiError) -> Finding:
+        return self._found(
+            "unread", "warning", f"{what} could not be read: {error.message}", "deploy", "check", self._it.id
+        )
+
+    def _paused(self) -> Iterator[Finding]:
+        if self._it.archived_at:
+            says = f"archived at {self._it.archived_at}: it runs no more"
+            yield self._found("archived", "problem", says, "deploy", "list")
+        reason = mapping(self._raw.get("paused_reason"))
+        if self._it.state != "paused" or reason.get("type") != "error":
+            return
+        kind = self._it.paused_because or "unknown_error"
+        says = f"paused by an error ({kind})"
+        if kind in _PAUSED_BY:
+            says += f": {_PAUSED_BY[kind]}"
+        yield self._found("paused_by_error", "problem", says, "deploy", "unpause", self._it.id)
+
+    def _state_of(self, kind: str, id: str, called: str, *fix: str) -> Iterator[Finding]:
+        """Say what is archived or gone."""
+        thing = self._facts.thing(kind, id)
+        finding = called.replace(" ", "_")
+        if isinstance(thing, ApiError):
+            yield self._unread(f"{called} {id}", thing)
+        elif thing is None:
+            yield self._found(f"{finding}_missing", "problem", f"{called} {id} does not exist", *fix)
+        elif text(thing.get("archived_at")):
+            yield self._found(f"{finding}_archived", "problem", f"{called} {id} is archived", *fix)
+
+    # What it refers to.
+
+    def _environment(self) -> Iterator[Finding]:
+        id = text(self._raw.get("environment_id"))
+        if id is None:
+            return
+        yield from self._state_of("environments", id, "environment", "--env", "ENV")
+        environment = self._facts.environment(self._raw)
+        if not isinstance(environment, dict) or not is_self_hosted(environment):
+            return
+        work = self._facts.work(id)
+        if isinstance(work, ApiError):
+            yield self._unread(f"the work queue of {id}", work)
+        elif work is not None and work.get("workers_polling") == 0:
+            waiting = work.get("depth")
+            if isinstance(waiting, int) and waiting > 0:
+                says = f"{waiting} work items wait in {id}, and no worker polls"
+                yield self._found("self_hosted_no_worker", "problem", says, "env", "work", "list", id)
+
+    def _agent(self) -> Iterator[Finding]:
+        pinned = mapping(self._raw.get("agent"))
+        id = text(pinned.get("id")) or text(self._raw.get("agent"))
+        if id is None:
+            return
+        yield from self._state_of("agents", id, "agent", "--agent", "AGENT")
+        latest, agent = self._facts.thing("agents", id), self._facts.agent(self._raw)
+        if not isinstance(latest, dict):
+            return
+        version, newest = pinned.get("version"), latest.get("version")
+        if isinstance(version, int) and isinstance(newest, int) and version < newest:
+            says = f"agent {id} is pinned at version {version}; the latest is {newest}"
+            yield self._found("agent_behind", "note", says, "--agent", f"{id}@{newest}")
+        if isinstance(agent, ApiError):
+            yield self._unread(f"version {version} of agent {id}", agent)
+        elif agent is None:
+            says = f"agent {id} has no version {version}"
+            yield self._found("agent_missing", "problem", says, "--agent", id)
+        elif isinstance(agent, dict):
+            yield from self._skills(agent)
+            yield from self._tools(agent)
+            yield from self._servers(agent)
+
+    def _skills(self, agent: Raw) -> Iterator[Finding]:
+        for skill in custom_skills(agent):
+            id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
+            called = f"skill {id}" + (f" version {version}" if version else "")
+            thing = self._facts.skill(skill)
+            fix = ("agent", "update", str(agent["id"]), "--skill", id)
+            if isinstance(thing, ApiError):
+                yield self._unread(called, thing)
+            elif thing is None:
+                yield self._found("skill_missing", "problem", f"{called} does not exist", *fix)
+
+    def _tools(self, agent: Raw) -> Iterator[Finding]:
+        tools = [each for each in map(mapping, array(agent.get("tools"))) if each]
+        change = ("agent", "update", str(agent["id"]))
+        if not tools:
+            yield self._found("no_tools", "note", f"agent {agent['id']} has no tools", *change, "--tools", "all")
+        elif not any(map(_leaves_output, tools)):
+            says = f"agent {agent['id']} has no tool that leaves anything but its final message"
+            yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
+        if not self._it.schedule:
+            return
+        asking = [tool for tool in _asking(tools) if not asks_covered(self._raw, tool)]
+        if asking:
+            listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
+            says = f"a scheduled run waits for a person when its agent uses: {listed}"
+            yield self._found("will_ask", "warning", says, *change, "--ask", "none")
+
+    def _servers(self, agent: Raw) -> Iterator[Finding]:
+        tools = map(mapping, array(agent.get("tools")))
+        used = {each.get("mcp_server_name") for each in tools if each.get("type") == "mcp_toolset"}
+        environment = self._facts.environment(self._raw)
+        for server in map(mapping, array(agent.get("mcp_servers"))):
+            url, name = text(server.get("url")), text(server.get("name")) or "?"
+            if url is None or name not in used:
+                continue
+            if isinstance(environment, dict) and not _reaches(environment, url, is_mcp=True):
+                host = urlsplit(url).hostname or url
+                says = f"the network of {environment['id']} does not reach {host}, the MCP server {name}"
+                fix = ("env", "update", str(environment["id"]), "--allow-host", host)
+                yield self._found("mcp_egress", "problem", says, *fix)
+            yield from self._credential_of(name, url)
+
+    def _credential_of(self, server: str, url: str) -> Iterator[Finding]:
+        """Say what is wrong with the credential for an MCP server, whose URL must be exactly that of the agent."""
+        vaults = [str(each) for each in array(self._raw.get("vault_ids"))]
+        if any(isinstance(self._facts.credentials(vault), ApiError) for vault in vaults):
+            return  # said of the vault
+        rows = [(vault, row) for vault in vaults for row in _rows(self._facts.credentials(vault))]
+        of_servers = [(vault, row, text(mapping(row.get("auth")).get("mcp_server_url"))) for vault, row in rows]
+        fitting = [(vault, row) for vault, row, its in of_servers if its == url]
+        usable = [row for _, row in fitting if not text(row.get("archived_at")) and not self._has_expired(row)]
+        if usable:
+            return
+        if fitting:
+            vault, row = fitting[0]
+            why = "is archived" if text(row.get("archived_at")) else "has expired and cannot be renewed"
+            says = f"credential {row['id']} for the MCP server {server} {why}"
+            yield self._found("credential_invalid", "problem", says, "vault", "put", vault, server, "--mcp", url)
+            return
+        host = urlsplit(url).hostname
+        near = next((its for _, _, its in of_servers if its and urlsplit(its).hostname == host), None)
+        put = ("vault", "put", vaults[0] if vaults else "VAULT", server, "--mcp", url)
+        if near is not None:
+            says = f"no credential for {url}, the MCP server {server}: one is for {near}, but the URL must be the same"
+            yield self._found("credential_missing", "problem", says, *put)
+        else:
+            says = f"no credential for {url}: the MCP server {server} is asked without one"
+            yield self._found("credential_missing", "warning", says, *put)
+
+    def _has_expired(self, credential: Raw) -> bool:
+        """Return whether an OAuth credential has ended and nothing renews it."""
+        auth = mapping(credential.get("auth"))
+        expires = unix(auth.get("expires_at"))
+        is_over = auth.get("type") == "mcp_oauth" and expires is not None and expires <= self._now
+        return is_over and not mapping(auth.get("refresh"))
+
+    def _vaults(self) -> Iterator[Finding]:
+        environment = self._facts.environment(self._raw)
+        for vault in map(str, array(self._raw.get("vault_ids"))):
+            yield from self._state_of("vaults", vault, "vault", "--vault", "VAULT")
+            credentials = self._facts.credentials(vault)
+            if isinstance(credentials, ApiError):
+                yield self._unread(f"the credentials of vault {vault}", credentials)
+            elif isinstance(environment, dict):
+                yield from self._hosts(environment, credentials)
+
+    def _hosts(self, environment: Raw, credentials: Iterable[Raw]) -> Iterator[Finding]:
+        for each in credentials:
+            auth = mapping(each.get("auth"))
+            network = mapping(auth.get("networking"))
+            hosts = [str(host) for host in array(network.get("allowed_hosts"))]
+            if text(each.get("archived_at")) or network.get("type") != "limited" or not hosts:
+                continue
+            if not any(_reaches(environment, f"https://{host.removeprefix('*.')}", is_mcp=False) for host in hosts):
+                secret, only = auth.get("secret_name"), ", ".join(hosts)
+                says = f"{secret} is only sent to {only}, which {environment['id']} does not reach"
+                fix = ("env", "update", str(environment["id"]), "--allow-host", hosts[0])
+                yield self._found("hosts", "warning", says, *fix)
+
+    def _resources(self) -> Iterator[Finding]:
+        export = ("deploy", "export", self._it.id)
+        for each in map(mapping, array(self._raw.get("resources"))):
+            file, store = text(each.get("file_id")), text(each.get("memory_store_id"))
+            if store is not None:
+                yield from self._state_of("memory_stores", store, "memory store", *export)
+            if file is not None:
+                yield from self._state_of("files", file, "file", *export)
+                yield from self._expiring(file, *export)
+
+    def _expiring(self, id: str, *fix: str) -> Iterator[Finding]:
+        file = self._facts.thing("files", id)
+        expires = unix(file.get("expires_at")) if isinstance(file, dict) else None
+        if not isinstance(file, dict) or expires is None:
+            return
+        fires = self._fires(1)
+        if expires <= (fires[0] if fires else self._now):
+            when = "before the next run" if fires and expires > self._now else "already"
+            yield self._found("file_expires", "problem", f"file {id} expires {when}: {file['expires_at']}", *fix)
+
+    # Its schedule.
+
+    def _zone(self) -> tzinfo:
+        return cron.zone(text(self._it.schedule.get("timezone")) or "UTC")
+
+    def _fires(self, count: int) -> list[float]:
+        """Return the next fires: the first within four years, the others within one."""
+        with suppress(ValueError):
+            meant = cron.parse(text(self._it.schedule.get("expression")) or "")
+            fires = islice(meant.fires(after=self._now, zone=self._zone()), count)
+            first = next(fires, None)
+            if first is not None and first <= self._now + _FOUR_YEARS:
+                return [first, *takewhile(lambda at: at <= self._now + _YEAR, fires)]
+        return []
+
+    def _schedule(self) -> Iterator[Finding]:
+        expression = text(self._it.schedule.get("expression")) or ""
+        change = ("--schedule", "CRON")
+        try:
+            meant, zone = cron.parse(expression), self._zone()
+        except ValueError as error:
+            yield self._found("schedule_unclear", "warning", f"cannot tell when it fires: {error}", *change)
+            return
+        fires = self._fires(_FIRES)
+        if not fires:
+            says = f"its schedule '{expression}' does not fire within four years"
+            yield self._found("never_fires", "problem", says, *change)
+            return
+        if len(meant.hours) * len(meant.minutes) <= _RARE:
+            for change_of in clock_changes(zone, datetime.fromtimestamp(self._now, UTC).date()):
+                for says in _turned(meant, change_of):
+                    yield self._found("dst", "warning", says, *change)
+        took = [
+            run.duration_ms for run in self._history.runs if run.status == "completed" and run.duration_ms is not None
+        ]
+        gap = min((later - earlier for earlier, later in pairwise(fires)), default=None)
+        if gap is not None and len(took) >= _LEAST_DURATIONS and gap * 1000 < median(took):
+            takes = f"{span(median(took) / 1000)} (median of {len(took)})"
+            says = f"fires {span(gap)} after the fire before, but its runs take {takes}"
+            yield self._found("too_often", "warning", says, *change)
+
+    def _failing(self) -> Iterator[Finding]:
+        if self._history.unread is not None:
+            yield self._unread("how its last runs ended", self._history.unread)
+        if not self._history.is_seen:
+            says = "its last runs were not looked at: they are not among the newest of all"
+            yield self._found("runs_unseen", "note", says, "deploy", "check", self._it.id)
+        newest = self._history.runs[:RUNS_JUDGED]
+        if len(newest) == RUNS_JUDGED and all(_has_failed(run) for run in newest):
+            kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
+            says = f"its last {RUNS_JUDGED} runs failed ({kinds})"
+            yield self._found("failing", "problem", says, "run", "logs", newest[0].id)
+
+
+def _has_failed(run: Run) -> bool:
+    return run.status is not None and verdict(run) is Exit.RUN_FAILED
+
+
+def _rows(credentials: list[Raw] | ApiError) -> list[Raw]:
+    return credentials if isinstance(credentials, list) else []
+
+
+def _reaches(environment: Raw, url: str, *, is_mcp: bool) -> bool:
+    """Return whether an environment's network lets its sessions reach a URL; without one it is limited."""
+    config = mapping(environment.get("config"))
+    network = mapping(config.get("networking"))
+    if is_self_hosted(environment) or network.get("type") == "unrestricted":
+        return True
+    if is_mcp and network.get("allow_mcp_servers") is True:
+        return True
+    host = (urlsplit(url).hostname or "").lower()
+    allowed = [str(each).lower() for each in array(network.get("allowed_hosts"))]
+    return any(host == each or (each.startswith("*.") and host.endswith(each[1:])) or each == "*" for each in allowed)
+
+
+def _policy(config: Raw) -> str | None:
+    return text(mapping(config.get("permission_policy")).get("type"))
+
+
+def _asking(tools: Iterable[Raw]) -> list[str]:
+    """Return the tools whose use waits for an answer (help/pages/api.md#agents)."""
+    found: list[str] = []
+    for each in tools:
+        if each.get("type") == "custom":
+            found.append(text(each.get("name")) or "custom")
+            continue
+        configs = [config for config in map(mapping, array(each.get("configs"))) if config.get("enabled") is not False]
+        asking = [text(config.get("name")) or "?" for config in configs if _policy(config) == "always_ask"]
+        if _policy(mapping(each.get("default_config"))) == "always_ask":
+            asking.append(f"any tool of {each.get('mcp_server_name') or 'its toolset'}")
+        found += asking
+    return list(dict.fromkeys(found))
+
+
+def _leaves_output(tool: Raw) -> bool:
+    if not str(tool.get("type")).startswith("agent_toolset"):
+        return True  # an MCP server, a browser or a tool of one's own may
+    enabled = [str(each).lower() for each in array(tool.get("enabled_tools"))]
+    refused = {str(each).lower() for each in array(tool.get("disallowed_tools"))}
+    refused |= {
+        str(each.get("name")).lower()
+        for each in map(mapping, array(tool.get("configs")))
+        if each.get("enabled") is False
+    }
+    return bool((_OUTPUT_TOOLS.intersection(enabled) if enabled else _OUTPUT_TOOLS) - refused)
+
+
+class ClockChange(NamedTuple):
+    """Clocks that are put forward, or back: the first wall time that is left out, or comes twice, and how long."""
+
+    first: datetime
+    length: timedelta
+    is_forward: bool
+
+
+@cache
+def clock_changes(zone: tzinfo, today: date) -> tuple[ClockChange, ...]:
+    """Return the clock changes of a zone within a year from today."""
+    found: list[ClockChange] = []
+    moment = datetime(today.year, today.month, today.day, tzinfo=UTC)
+    before = moment.astimezone(zone).utcoffset() or timedelta()
+    for _ in range(int(_YEAR / _LOOK.total_seconds())):
+        moment += _LOOK
+        offset = moment.astimezone(zone).utcoffset() or timedelta()
+        if offset != before:
+            first = (moment + min(before, offset)).replace(tzinfo=None)
+            found.append(ClockChange(first, abs(offset - before), is_forward=offset > before))
+        before = offset
+    return tuple(found)
+
+
+def _turned(meant: cron.Cron, change: ClockChange) -> Iterator[str]:
+    """Say what fires at a time that the clocks leave out, or show twice."""
+    for at in meant.fires(after=change.first.replace(tzinfo=UTC).timestamp() - 1, zone=UTC):
+        wall = datetime.fromtimestamp(at, UTC)
+        if wall.replace(tzinfo=None) >= change.first + change.length:
+            return
+        if change.is_forward:
+            yield f"does not fire on {wall:%Y-%m-%d}: there is no {wall:%H:%M} that day, as the clocks change"
+        else:
+            yield f"may fire twice on {wall:%Y-%m-%d}: {wall:%H:%M} comes twice that day, as the clocks change"
