@@ -75,7 +75,6 @@ def pending(
 def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bool:
     """Print what waits now; return whether anything does."""
     from qoder_cli.sessions.answering import warn_of_hidden
-    from qoder_cli.sessions.by_policy import with_verdicts
     from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
 
     now = app.client.server_now()
@@ -96,6 +95,8 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
             for batch in waiting_calls(app, words, since):
                 calls = to_show(app, batch)
                 if policy is not None:
+                    from qoder_cli.sessions.by_policy import with_verdicts
+
                     calls = with_verdicts(app, policy, calls)
                 shown += calls
                 if app.output.is_drawn:
