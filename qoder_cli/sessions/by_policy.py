@@ -28,6 +28,7 @@ from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
 
 LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a command that was killed
+SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
 MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
 _LISTED = 10  # ids in a message
@@ -161,21 +162,27 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            app.progress.note(f"left for a person: {named(each.call.name)} ({named(id)}): {why or NO_RULE}")
+            _tell(app, f"left for a person: {named(each.call.name)} ({named(id)}): {why or NO_RULE}")
             left.append(id)
         else:
             to_send.append(each)
     return to_send, left
 
 
+def _tell(app: App, words: str) -> None:
+    """Say something once, however often a wait comes by here."""
+    if words not in app.replies.told:
+        app.replies.told.add(words)
+        app.progress.note(words)
+
+
 def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
-    """Find out what became of decisions that were noted as being sent. Raises OutcomeUnknown."""
-    open = [decision for decision in noted.values() if decision.state == "sending"]
+    """Find out what became of decisions on calls that still wait, but those sent just now. Raises OutcomeUnknown."""
     calls = {call.id: call for call in asked.calls}
-    over = [decision.call for decision in open if decision.call not in asked.waiting]
+    over = [each.call for each in noted.values() if each.state == "sending" and each.call not in asked.waiting]
     if over:
         decided.mark(app.store, app.settings, asked.session_id, over, "gone")
-    waiting = [decision for decision in open if decision.call in calls]
+    waiting = [each for each in noted.values() if each.call in calls and _is_open(app, each, asked)]
     if not waiting:
         return
     ids = [decision.call for decision in waiting]
@@ -193,6 +200,14 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
     decided.mark(app.store, app.settings, asked.session_id, ids, "sent")
 
 
+def _is_open(app: App, decision: Decision, asked: Asked) -> bool:
+    """Return whether nobody knows what became of a decision on a call that waits."""
+    if decision.state == "sending":
+        return True
+    is_same_ask = decision.asked_by == asked.asked_by[decision.call]
+    return is_same_ask and (decision.state == "gone" or app.clock.now() - decision.at > SHOWS_WITHIN)
+
+
 def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run_id: str) -> None:
     """Note, say and send answers. Raises QoderError."""
     session_id, store, settings = asked.session_id, app.store, app.settings
@@ -203,16 +218,15 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run
     to_send = [each for each in to_send if each.call.id in mine]
     if not to_send:
         return
-    for note in notes:
-        if note.call in mine:
-            doing = "allows" if note.answer == "allow" else "denies"
-            what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
-            app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
     ids = [each.call.id for each in to_send]
-    answers = [(each.call, _event(each)) for each in to_send]
-    write = Answers(app, asked, answers)
+    write = Answers(app, asked, [(each.call, _event(each)) for each in to_send])
     try:
         with _forgotten_unless(app, write, session_id, ids):
+            for note in notes:
+                if note.call in mine:
+                    doing = "allows" if note.answer == "allow" else "denies"
+                    what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
+                    app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
             events = write.deliver()
     except Rejected as error:
         app.replies.refused.update(ids)
