@@ -316,7 +316,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema", "switch", "token", "init", "diff"),
+        *("ls", "stats", "schema", "switch", "token", "init", "diff", "policy", "test", "log"),
     }
 
 

@@ -85,9 +85,8 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
         name = app.known.standing_for(one.deployment_id)
         return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
 
-    rows = Rows[Waiting](
-        app.output, fields=row, data=Waiting.as_json, id="call", first=("policy", *FIRST), may_go=_MAY_GO
-    )
+    first = FIRST if policy is None else ("policy", *FIRST)
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=first, may_go=_MAY_GO)
     shown: list[Waiting] = []
     drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
