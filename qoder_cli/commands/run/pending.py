@@ -42,8 +42,8 @@ def pending(
     the commands that answer it; qoder help output has all keys.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
     credits, length, number, mcp_server_name,
-    thread, input_sha256, deployment_name; with --policy, policy. Kind is tool, mcp or custom;
-    `unreadable` waits too.
+    thread, input_sha256, deployment_name. With --policy, policy is another. Kind
+    is tool, mcp or custom; `unreadable` waits too.
 
     Examples:
       qoder run pending
