@@ -5,7 +5,7 @@ command's, or of one that was killed: then the session's events tell, and nothin
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +86,7 @@ def _fields_of_tool(call: Call, server: str | None, session: Mapping[str, Any]) 
 
 
 def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -> list[Judged]:
-    """Return what a policy says of each call that waits in a session. Raises ApiError."""
+    """Return what a policy says of each call that waits in a session, {} if that cannot be read."""
     deployment = text(session.get("deployment_id"))
     is_for_it = not policy.deployments or deployment in policy.deployments
     main = main_threads(app, asked.session_id) if any(call.thread for call in asked.calls) else set()
@@ -104,7 +104,7 @@ def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -
 
 
 def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
-    """Return the calls that wait in a session with what a policy says of each. Raises ApiError."""
+    """Return the calls that wait in a session with what a policy says of each."""
     calls = tuple(each.call for each in waiting if each.call is not None)
     if not calls:
         return list(waiting)
@@ -116,10 +116,12 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[
 
 def main_threads(app: App, session_id: str) -> set[str]:
     """Return the thread of a session that is certainly the main agent's, if one is: the only one without a parent
-    (help/pages/api.md#threads). Raises ApiError.
+    (help/pages/api.md#threads).
     """
-    pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
-    rows = [mapping(row) for page in pages for row in page["data"]]
+    rows: list[dict[str, Any]] = []
+    with suppress(ApiError):  # then none is
+        pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
+        rows = [mapping(row) for page in pages for row in page["data"]]
     found = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
     return found if len(found) == 1 else set()
 
@@ -132,13 +134,15 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
     with app.progress.aside():
         try:
             asked = look(app.client, session_id)
-            if not (asked.calls or asked.unreadable):
-                return []
-            session = read_session(app.client, session_id, within=READ_WITHIN)
-            found = judged(app, policy, asked, session)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return []
+        if not (asked.calls or asked.unreadable):
+            return []
+        session: dict[str, Any] = {}
+        with suppress(ApiError):  # then it is of no deployment
+            session = read_session(app.client, session_id, within=READ_WITHIN)
+        found = judged(app, policy, asked, session)
         noted = decided.of_session(app.store, app.settings, session_id)
         _settle(app, asked, noted)
         to_send, left = _to_send(app, found, asked, noted)
@@ -186,7 +190,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
     if not waiting:
         return
     ids = [decision.call for decision in waiting]
-    app.progress.note(f"another command was deciding {few(ids, _LISTED)}; looking for its decision for up to 30 s")
+    app.progress.note(f"an earlier decision on {few(ids, _LISTED)} does not show; looking for it for up to 30 s")
     write = Answers(app, asked, [(calls[each.call], confirmation(calls[each.call], each.answer)) for each in waiting])
     if write.shown_within(LOOKS) is None:
         next = app.command("session", "pending", asked.session_id)
@@ -254,7 +258,7 @@ def _event(each: Judged) -> dict[str, Any]:
 def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> Decision:
     call, _, (answer, rule, _) = each
     assert rule is not None  # what is answered is so by a rule
-    given = visible(shortened(in_a_line(call.input), _LONGEST_INPUT))
+    given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
     return Decision(
         at=app.clock.now(),
@@ -263,7 +267,7 @@ def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str)
         call=call.id,
         call_sha256=call.sha256,
         asked_by=asked.asked_by[call.id],
-        name=visible(call.name),
+        name=visible(app.err.veiled(call.name)),
         input=given,
         answer=answer,
         rule=rule.text,
