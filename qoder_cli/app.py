@@ -86,6 +86,7 @@ class Replies:
 
     answered: dict[str, str | None] = field(default_factory=dict)  # the calls, with what said that they wait
     refused: Counter[str] = field(default_factory=Counter)  # how often the answer to a call was
+    told: set[str] = field(default_factory=set)  # what was said of calls that nobody answered here
     has_any: bool = False
 
 

@@ -42,10 +42,10 @@ def init(
 
     Writes a few commented files: hello (an agent and its deployment), report
     (with a skill and memories), review (two agents) or approve (an agent that
-    asks, and a policy); the schemas for your editor; and CI jobs for GitHub and GitLab that
-    show what a request would change, and apply it once it is merged. Prints
-    the three commands to type next; --sandbox runs them without a token, and
-    shows on stderr what they print.
+    asks, and a policy); the schemas for your editor; and CI jobs for GitHub
+    and GitLab that show what a request would change, and apply it once it is
+    merged. Prints the three commands to type next; --sandbox runs them without
+    a token, and shows on stderr what they print.
 
     Sends nothing. If one of the files is there already, nothing is written:
     exits 6 and names it; --force replaces it. A .gitignore stays.

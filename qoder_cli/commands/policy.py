@@ -73,7 +73,6 @@ def try_out(
     Examples:
       qoder policy test policy.yaml --since 30d
       qoder policy test policy.yaml last
-      qoder policy test policy.yaml --call '{"name": "Bash", "input": {"command": "git status"}}'
       qoder policy test policy.yaml --expect policy.tests.yaml"""
     from qoder_cli.sessions.by_policy import loaded
 

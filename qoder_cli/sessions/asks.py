@@ -36,12 +36,12 @@ from qoder_cli.base.times import unix
 from qoder_cli.base.tokens import shortened
 from qoder_cli.output.cells import Fields, Id, Milliseconds, Moment, Words
 from qoder_cli.output.visible import visible
-from qoder_cli.policy.match import Verdict
 from qoder_cli.sessions.log import Events, Log, in_order
 from qoder_cli.sessions.transcript import called
 
 if TYPE_CHECKING:
     from qoder_cli.http.client import Client
+    from qoder_cli.policy.match import Verdict
 
 READ_WITHIN = 10.0  # seconds for one reading back
 
@@ -321,7 +321,7 @@ class Waiting:
     commands: dict[str, list[str]] = field(default_factory=dict)
     number: int | None = None  # among those of its session that can be read
     deployment_name: str | None = None
-    verdict: Verdict | None = None  # what a policy says of it
+    verdict: "Verdict | None" = None  # what a policy says of it
 
     def drawn_row(self, now: float) -> Fields:
         """Return the row for a terminal, with the number first."""

@@ -5,7 +5,7 @@ command's, or of one that was killed: then the session's events tell, and nothin
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
 
 LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a command that was killed
+SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
 MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
 _LISTED = 10  # ids in a message
@@ -85,7 +86,7 @@ def _fields_of_tool(call: Call, server: str | None, session: Mapping[str, Any]) 
 
 
 def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -> list[Judged]:
-    """Return what a policy says of each call that waits in a session. Raises ApiError."""
+    """Return what a policy says of each call that waits in a session, {} if that cannot be read."""
     deployment = text(session.get("deployment_id"))
     is_for_it = not policy.deployments or deployment in policy.deployments
     main = main_threads(app, asked.session_id) if any(call.thread for call in asked.calls) else set()
@@ -103,7 +104,7 @@ def judged(app: App, policy: Policy, asked: Asked, session: Mapping[str, Any]) -
 
 
 def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[Waiting]:
-    """Return the calls that wait in a session with what a policy says of each. Raises ApiError."""
+    """Return the calls that wait in a session with what a policy says of each."""
     calls = tuple(each.call for each in waiting if each.call is not None)
     if not calls:
         return list(waiting)
@@ -115,10 +116,12 @@ def with_verdicts(app: App, policy: Policy, waiting: Sequence[Waiting]) -> list[
 
 def main_threads(app: App, session_id: str) -> set[str]:
     """Return the thread of a session that is certainly the main agent's, if one is: the only one without a parent
-    (help/pages/api.md#threads). Raises ApiError.
+    (help/pages/api.md#threads).
     """
-    pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
-    rows = [mapping(row) for page in pages for row in page["data"]]
+    rows: list[dict[str, Any]] = []
+    with suppress(ApiError):  # then none is
+        pages = app.client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100})
+        rows = [mapping(row) for page in pages for row in page["data"]]
     found = {str(row.get("id")) for row in rows if row.get("parent_thread_id") is None}
     return found if len(found) == 1 else set()
 
@@ -131,13 +134,15 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
     with app.progress.aside():
         try:
             asked = look(app.client, session_id)
-            if not (asked.calls or asked.unreadable):
-                return []
-            session = read_session(app.client, session_id, within=READ_WITHIN)
-            found = judged(app, policy, asked, session)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return []
+        if not (asked.calls or asked.unreadable):
+            return []
+        session: dict[str, Any] = {}
+        with suppress(ApiError):  # then it is of no deployment
+            session = read_session(app.client, session_id, within=READ_WITHIN)
+        found = judged(app, policy, asked, session)
         noted = decided.of_session(app.store, app.settings, session_id)
         _settle(app, asked, noted)
         to_send, left = _to_send(app, found, asked, noted)
@@ -161,25 +166,31 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            app.progress.note(f"left for a person: {named(each.call.name)} ({named(id)}): {why or NO_RULE}")
+            _tell(app, f"left for a person: {named(each.call.name)} ({named(id)}): {why or NO_RULE}")
             left.append(id)
         else:
             to_send.append(each)
     return to_send, left
 
 
+def _tell(app: App, words: str) -> None:
+    """Say something once, however often a wait comes by here."""
+    if words not in app.replies.told:
+        app.replies.told.add(words)
+        app.progress.note(words)
+
+
 def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
-    """Find out what became of decisions that were noted as being sent. Raises OutcomeUnknown."""
-    open = [decision for decision in noted.values() if decision.state == "sending"]
+    """Find out what became of decisions on calls that still wait, but those sent just now. Raises OutcomeUnknown."""
     calls = {call.id: call for call in asked.calls}
-    over = [decision.call for decision in open if decision.call not in asked.waiting]
+    over = [each.call for each in noted.values() if each.state == "sending" and each.call not in asked.waiting]
     if over:
         decided.mark(app.store, app.settings, asked.session_id, over, "gone")
-    waiting = [decision for decision in open if decision.call in calls]
+    waiting = [each for each in noted.values() if each.call in calls and _is_open(app, each, asked)]
     if not waiting:
         return
     ids = [decision.call for decision in waiting]
-    app.progress.note(f"another command was deciding {few(ids, _LISTED)}; looking for its decision for up to 30 s")
+    app.progress.note(f"an earlier decision on {few(ids, _LISTED)} does not show; looking for it for up to 30 s")
     write = Answers(app, asked, [(calls[each.call], confirmation(calls[each.call], each.answer)) for each in waiting])
     if write.shown_within(LOOKS) is None:
         next = app.command("session", "pending", asked.session_id)
@@ -193,6 +204,14 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, Decision]) -> None:
     decided.mark(app.store, app.settings, asked.session_id, ids, "sent")
 
 
+def _is_open(app: App, decision: Decision, asked: Asked) -> bool:
+    """Return whether nobody knows what became of a decision on a call that waits."""
+    if decision.state == "sending":
+        return True
+    is_same_ask = decision.asked_by == asked.asked_by[decision.call]
+    return is_same_ask and (decision.state == "gone" or app.clock.now() - decision.at > SHOWS_WITHIN)
+
+
 def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run_id: str) -> None:
     """Note, say and send answers. Raises QoderError."""
     session_id, store, settings = asked.session_id, app.store, app.settings
@@ -203,16 +222,15 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[Judged], run
     to_send = [each for each in to_send if each.call.id in mine]
     if not to_send:
         return
-    for note in notes:
-        if note.call in mine:
-            doing = "allows" if note.answer == "allow" else "denies"
-            what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
-            app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
     ids = [each.call.id for each in to_send]
-    answers = [(each.call, _event(each)) for each in to_send]
-    write = Answers(app, asked, answers)
+    write = Answers(app, asked, [(each.call, _event(each)) for each in to_send])
     try:
         with _forgotten_unless(app, write, session_id, ids):
+            for note in notes:
+                if note.call in mine:
+                    doing = "allows" if note.answer == "allow" else "denies"
+                    what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
+                    app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
             events = write.deliver()
     except Rejected as error:
         app.replies.refused.update(ids)
@@ -240,7 +258,7 @@ def _event(each: Judged) -> dict[str, Any]:
 def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> Decision:
     call, _, (answer, rule, _) = each
     assert rule is not None  # what is answered is so by a rule
-    given = visible(shortened(in_a_line(call.input), _LONGEST_INPUT))
+    given = visible(shortened(app.err.veiled(in_a_line(call.input)), _LONGEST_INPUT))
     file = str(Path(policy.source).absolute())
     return Decision(
         at=app.clock.now(),
@@ -249,7 +267,7 @@ def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str)
         call=call.id,
         call_sha256=call.sha256,
         asked_by=asked.asked_by[call.id],
-        name=visible(call.name),
+        name=visible(app.err.veiled(call.name)),
         input=given,
         answer=answer,
         rule=rule.text,

@@ -11,7 +11,7 @@ import pytest
 
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
-from tests.support.asking import Event, Server, call
+from tests.support.asking import Event, Server, call, refusal
 
 RULES = """\
 rules:
@@ -206,6 +206,7 @@ def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
 @pytest.mark.parametrize(
     ("threads", "code"),
     [
+        (None, 11),
         ([], 11),
         ([{"id": "sthr_1", "parent_thread_id": "sthr_0"}], 11),
         ([{"id": "sthr_1", "parent_thread_id": None}], 0),
@@ -214,12 +215,16 @@ def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
     ],
 )
 def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
-    qoder: Qoder, server: Server, policy: Path, threads: list[Any], code: int
+    qoder: Qoder, server: Server, policy: Path, threads: list[Any] | None, code: int
 ) -> None:
     server.session("sess_1", call(1, session_thread_id="sthr_1"))
     respond = server.respond
     server.respond = lambda request: (
-        server._list(request, threads) if request.url.path.endswith("/threads") else respond(request)
+        respond(request)
+        if not request.url.path.endswith("/threads")
+        else refusal(501, "No threads here.")
+        if threads is None
+        else server._list(request, threads)
     )
     assert qoder(*by(policy)).code == code
 
@@ -232,6 +237,9 @@ def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
     server.session("sess_1", call(1, input={"command": f"echo {secret}"}))
     ran = qoder(*by(policy))
     assert (ran.code, server.posted, secret in ran.err) == (11, [], False)
+    policy.write_text("rules: [{deny: Bash(echo:*)}]")
+    ran = qoder(*by(policy))
+    assert (ran.code, len(server.posted), secret in ran.err + qoder("policy", "log").out) == (0, 1, False)
 
 
 # Beforehand, and afterwards.

@@ -31,7 +31,7 @@ README = Path(__file__).parents[2] / "README.md"
 # Commands that only read, or that a person has to answer; all others act on a server or on what is remembered.
 READS = re.compile(
     r" (list|get|wait|logs|result|pending|export|versions|threads|files|cat|ls|history|download|check|stats)$"
-    r"|^(auth status|config path)$"
+    r"|^(auth status|config path|policy test|policy log)$"
     r"|^(api|auth login|completion|doctor|help|sandbox|schema|session chat)$"
 )
 # Verbs that mean one thing: whoever types one may be led to another of its line, within the noun that was typed.

@@ -42,8 +42,8 @@ def pending(
     the commands that answer it; qoder help output has all keys.
     Piped: run, session, deployment, call, kind, name, input, asked, waits,
     credits, length, number, mcp_server_name,
-    thread, input_sha256, deployment_name; with --policy, policy. Kind is tool, mcp or custom;
-    `unreadable` waits too.
+    thread, input_sha256, deployment_name. With --policy, policy is another. Kind
+    is tool, mcp or custom; `unreadable` waits too.
 
     Examples:
       qoder run pending
@@ -75,7 +75,6 @@ def pending(
 def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bool:
     """Print what waits now; return whether anything does."""
     from qoder_cli.sessions.answering import warn_of_hidden
-    from qoder_cli.sessions.by_policy import with_verdicts
     from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
 
     now = app.client.server_now()
@@ -86,9 +85,8 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
         name = app.known.standing_for(one.deployment_id)
         return with_name(one.drawn_row(now), one.deployment_id, name, is_wide=app.output.is_wide)
 
-    rows = Rows[Waiting](
-        app.output, fields=row, data=Waiting.as_json, id="call", first=("policy", *FIRST), may_go=_MAY_GO
-    )
+    first = FIRST if policy is None else ("policy", *FIRST)
+    rows = Rows[Waiting](app.output, fields=row, data=Waiting.as_json, id="call", first=first, may_go=_MAY_GO)
     shown: list[Waiting] = []
     drawn: list[Waiting] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
@@ -96,6 +94,8 @@ def _look(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
             for batch in waiting_calls(app, words, since):
                 calls = to_show(app, batch)
                 if policy is not None:
+                    from qoder_cli.sessions.by_policy import with_verdicts
+
                     calls = with_verdicts(app, policy, calls)
                 shown += calls
                 if app.output.is_drawn:
