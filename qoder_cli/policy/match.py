@@ -4,6 +4,7 @@ Deny beats allow, and every doubt is against an allow: what cannot be read, or i
 person. What may be denied is not allowed either.
 """
 
+import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
@@ -12,11 +13,12 @@ from qoder_cli.base import jsontext
 from qoder_cli.policy import shell
 from qoder_cli.policy.regex import Regex, TooLong
 from qoder_cli.policy.rules import Policy, Rule
-from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
+from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
 _LONGEST_PATH = 4_096
 _NOT_IN_PATHS = frozenset("\\$`*?[]{}%<>|\"';&~")
+_BELOW = re.compile(r"[A-Za-z0-9_.*?][A-Za-z0-9_.*?/-]*", re.ASCII)  # what may name files below a path
 _UNREADABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # categories: controls, what is invisible, what is nothing
 _LAYOUT = "\n\t\r"
 _ANOTHER = "it is about another command, or path"
@@ -193,11 +195,26 @@ def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
     if not _is_whole_path(paths[0]):
         return "its path is not whole and plain: from / on, without . and .. and special characters"
     tool = TOOLS[str(rule.pattern.tool)]
-    if any(".." in given.get(name, "") or given.get(name, "").startswith(("/", "~")) for name in tool.patterns):
+    if not _stays_below(tool, given):
         return "its pattern may lead out of the path"
-    if wanted is not None and not wanted.fits(paths[0]):
+    # Of a tool that reads a folder, the rule must fit whatever is in it.
+    reached = f"{paths[0]}/x" if tool.reads_below else paths[0]
+    if wanted is not None and not wanted.fits(reached):
         return _ANOTHER
     return ""
+
+
+def _stays_below(tool: Tool, given: Mapping[str, Any]) -> bool:
+    """Return whether the patterns of a call certainly name nothing but files below its path."""
+    patterns = [value for name, value in given.items() if _folded(name) in tool.patterns]
+    return all(isinstance(each, str) and _names_below(each) for each in patterns)
+
+
+def _names_below(pattern: str) -> bool:
+    """Return whether every reader of globs takes one for files below where it begins. `.*` may stand for `..`."""
+    if len(pattern) > _LONGEST_PATH or not _BELOW.fullmatch(pattern):
+        return False
+    return not any(".." in part or (part.startswith(".") and {*"*?"} & {*part}) for part in pattern.split("/"))
 
 
 def _is_whole_path(path: Any) -> bool:
@@ -259,19 +276,22 @@ def _fit_inside(rule: Rule, subject: Subject) -> Fit:
             return "yes"
         return "maybe" if shell.may_hold(words, pattern.words) else "no"
     if pattern.path is not None:
-        return _fit_path(pattern.path, given)
+        return _fit_path(pattern.path, given, TOOLS[str(pattern.tool)])
     return "yes"
 
 
-def _fit_path(pattern: Regex, given: Mapping[str, Any]) -> Fit:
+def _fit_path(pattern: Regex, given: Mapping[str, Any], tool: Tool) -> Fit:
     paths = [value for name, value in given.items() if _folded(name) in PATHS]
     if not paths or not all(isinstance(path, str) and len(path) <= _LONGEST_PATH for path in paths):
         return "yes"  # nobody knows which it is
-    fits: Fit = "no"
+    fits: Fit = "no" if _stays_below(tool, given) else "maybe"
     for path in paths:
+        normal = _normal(path)
         try:
-            if pattern.fits(_normal(path)):
+            if pattern.fits(normal):
                 return "yes"
+            if tool.reads_below and pattern.may_fit_below(f"{normal.rstrip('/')}/", anywhere=False):
+                fits = "maybe"
         except TooLong:
             return "yes"
         if not _is_whole_path(path):

@@ -45,6 +45,7 @@ class _Set(NamedTuple):
         return any(first <= form <= last for first, last in pairs for form in forms) is not self.is_negated
 
 
+_OPEN = (("at", "b"), ("at", "B"))  # what may hold or not, by what follows
 _ANY = _Set("\n\n", is_negated=True)
 
 # A tree is a _Set, an assertion's letter (^ $ b B), or one of these.
@@ -78,6 +79,7 @@ class Regex:
         self._parts = 0
         self._put(_Reader(pattern).read())
         self._codes.append(("end",))
+        self._end = len(self._codes) - 1
         self._has_places = any(code[0] == "at" for code in self._codes)
 
     @classmethod
@@ -92,11 +94,16 @@ class Regex:
 
     def fits(self, text: str) -> bool:
         """Return whether the whole text fits. Raises TooLong."""
-        return self._walk(text, anywhere=False)
+        return self._end in self._walk(text, anywhere=False)
 
     def is_in(self, text: str) -> bool:
         """Return whether a part of the text fits. Raises TooLong."""
-        return self._walk(text, anywhere=True)
+        return self._end in self._walk(text, anywhere=True)
+
+    def may_fit_below(self, text: str, *, anywhere: bool) -> bool:
+        """Return whether a longer text that begins so may fit, or have `anywhere` a part that does. Raises TooLong."""
+        reached = self._walk(text, anywhere=anywhere)
+        return any(self._codes[code][0] in ("set", "end") or self._codes[code] in _OPEN for code in reached)
 
     def _put(self, tree: _Tree) -> None:
         """Write a tree as codes: ("set", …), ("at", …), ("jump", place), ("fork", place, place), ("end",)."""
@@ -149,17 +156,20 @@ class Regex:
     def _close(self, start: int) -> None:
         self._codes[start] = ("fork", start + 1, len(self._codes))
 
-    def _walk(self, text: str, *, anywhere: bool) -> bool:
-        """Walk through a text. What follows a set of codes is worked out once for each character, and what is next."""
-        end, steps = len(self._codes) - 1, 0
+    def _walk(self, text: str, *, anywhere: bool) -> frozenset[int]:
+        """Return the codes that are reached by a text, or by a part of it that fits. Raises TooLong.
+
+        What follows a set of codes is worked out once for each character, and what is next.
+        """
+        steps = 0
         again = {0} if anywhere else set[int]()
         known: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
         reached = self._reached({0}, text, 0)
         for place, character in enumerate(text, 1):
-            if anywhere and end in reached:
-                return True
+            if anywhere and self._end in reached:
+                return reached
             if not (reached or anywhere):
-                return False
+                return reached
             key = reached, character, _begins_word(text, place) if self._has_places else None
             if (following := known.get(key)) is None:
                 steps += len(reached) + 1
@@ -168,7 +178,7 @@ class Regex:
                 following = self._reached(again | self._read(reached, character), text, place)
                 known[key] = following
             reached = following
-        return end in reached
+        return reached
 
     def _read(self, reached: frozenset[int], character: str) -> set[int]:
         """Return the codes behind those that read a character."""

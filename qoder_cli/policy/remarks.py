@@ -8,14 +8,33 @@ from qoder_cli.policy.regex import Regex
 from qoder_cli.policy.rules import Pattern, Policy, Rule
 from qoder_cli.policy.tools import BASH, TOOLS
 
+# Tools by which the files of another can be read, or written.
+_SAME_FILES = {"Read": ("Grep",), "Grep": ("Read",), "Write": ("Edit",), "Edit": ("Write",)}
+
 
 def remarks(policy: Policy) -> Iterator[tuple[Rule, str]]:
     """Yield remarks, each with the rule that it is about, in the order of the file."""
     for place, rule in enumerate(policy.rules):
         if why := _never(rule, policy.rules, place):
             yield rule, why
+        elif not rule.allows:
+            yield from ((rule, each) for each in _narrow(rule, policy.rules))
         elif rule.allows:
             yield from ((rule, each) for each in _wide(rule))
+
+
+def _narrow(deny: Rule, rules: tuple[Rule, ...]) -> Iterator[str]:
+    """Yield how a deny may stop less than it seems to: the same files by another tool."""
+    for tool in _SAME_FILES.get(deny.pattern.tool or "", ()):
+        allowing = next((rule for rule in rules if rule.allows and rule.pattern.tool == tool), None)
+        if allowing is not None and not any(_denies_path(rule, tool, deny) for rule in rules):
+            yield f"does not stop {tool}, which line {allowing.line} allows ({allowing.text})"
+
+
+def _denies_path(rule: Rule, tool: str, deny: Rule) -> bool:
+    pattern = rule.pattern
+    is_about_it = not rule.allows and (pattern.kind == "any" or pattern.tool == tool)
+    return is_about_it and (pattern.path is None or _covers_glob(pattern.path, deny.pattern.path))
 
 
 def _never(rule: Rule, rules: tuple[Rule, ...], place: int) -> str:

@@ -217,7 +217,7 @@ def pattern_of(text: str, *, allows: bool) -> Pattern:
         words, is_prefix = _command(inside)
         return Pattern(text, "tool", named, tool=BASH, words=words, is_prefix=is_prefix)
     if tool in TOOLS and TOOLS[tool].has_path:
-        return Pattern(text, "tool", named, tool=tool, path=_path(inside, allows=allows))
+        return Pattern(text, "tool", named, tool=tool, path=_path(inside, tool, allows=allows))
     raise ValueError(f"{name} takes no ( ); use `when` to look at its input")
 
 
@@ -251,11 +251,13 @@ def _command(inside: str) -> tuple[tuple[str, ...], bool]:
     raise ValueError(f"can never fit: {why}")
 
 
-def _path(inside: str, *, allows: bool) -> Regex:
+def _path(inside: str, tool: str, *, allows: bool) -> Regex:
     if not _PATH.fullmatch(inside) or any(part in (".", "..") for part in inside.split("/")):
         raise ValueError("needs a whole path, such as /data/**, with no . or .. and no wildcard but * and **")
     if any("**" in part and part != "**" for part in inside.split("/")):
         raise ValueError("** stands for folders, so it must be alone between slashes: /data/**")
+    if allows and TOOLS[tool].reads_below and not inside.endswith("/**"):
+        raise ValueError(f"can never fit: {tool} reads all that is below its path, so the rule must end in /**")
     return Regex.of_glob(inside, ignores_case=not allows)
 
 

@@ -16,7 +16,11 @@ class Tool(NamedTuple):
 
     fields: Mapping[str, type]
     has_path: bool = False
-    patterns: tuple[str, ...] = ()  # fields that name files below its path
+    patterns: tuple[str, ...] = ()  # fields that name files below its path; such a tool reads all that is below it
+
+    @property
+    def reads_below(self) -> bool:
+        return bool(self.patterns)
 
 
 TOOLS = {

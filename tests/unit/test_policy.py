@@ -141,6 +141,38 @@ def test_policy_decides_by_what_its_rules_mean(policy: Policy, calls: dict[str, 
     assert {name: decide(policy, call).answer for name, call in calls.items()} == dict.fromkeys(calls, answer)
 
 
+BELOW = """\
+rules:
+  - {allow: Grep(/srv/**)}
+  - {allow: Glob(/srv/**)}
+  - {deny: Grep(/srv/app/secret/**)}
+  - {deny: Glob(/srv/app/*.key)}
+"""
+# What may lead a reader of globs out of the folder where it begins.
+OUT = (
+    *("{/etc,x}/*", "{,/etc}/*", ".{.,x}/x", ".[.]/x", ".?/x", ".*/.*/etc/*", "@(/etc)/*", "(/etc|x)/*", "[/]etc/*"),
+    *("\\/etc/*", "$HOME/*", "{~,x}/*", "file:///etc/*", "/etc/*", "~/x", "../x", "x/../../y", "", "-x", "!x", "é"),
+)
+
+
+def test_a_tool_that_reads_folders_reaches_nothing_that_a_rule_does_not_name(tmp_path: Path) -> None:
+    policy = policy_of(tmp_path, BELOW)
+
+    def answers(tool: str, *paths: str, **more: str) -> list[str]:
+        return [decide(policy, Subject("tool", tool, {"path": path, **more})).answer for path in paths]
+
+    assert answers("Grep", "/srv/web", "/srv/app/secrets", "/srv/app/x", pattern=".") == ["allow"] * 3
+    assert answers("Grep", "/srv", "/srv/app", "/SRV/app/.", "/srv/app/secret", pattern=".") == ["ask"] * 4
+    assert answers("Grep", "/srv/app/secret/x", "/etc", "/", pattern=".") == ["deny", "ask", "ask"]
+    assert answers("Glob", "/srv/web", "/srv/app", "/srv/app/x.key", pattern="**/*.p?") == ["allow", "ask", "deny"]
+    for name in ("**/*.py", ".github/x-1_2/*", "a.b/?", ".eslintrc.js"):
+        assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["allow"],) * 2
+    for name in OUT:
+        assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["ask"],) * 2
+    only_denied = policy_of(tmp_path, "rules: [{deny: Glob(/etc/**)}]")
+    assert decide(only_denied, Subject("tool", "Glob", {"path": "/srv", "pattern": "{/etc,x}/*"})).rule
+
+
 # What a shell may read as more than words; each is put behind `git status`, or into `git log`.
 MORE = (
     *("; x", "| x", "|| x", "& x", "&& x", "\nx", "\rx", "> x", ">> x", "< x", "<<< x", "<<E\nx\nE", "2>&1", "$x"),
@@ -288,6 +320,7 @@ BAD = {
     "rules: [{allow: Bash(git *)}]": "1: rules[0].allow: can never fit: only :* at the end",
     "rules: [{allow: Bash(time ls)}]": "1: rules[0].allow: can never fit: time is a word of the shell itself",
     "rules: [{allow: Read(data/**)}]": "1: rules[0].allow: needs a whole path",
+    "rules: [{allow: Grep(/data/*)}]": "1: rules[0].allow: can never fit: Grep reads all that is below its path",
     "rules: [{allow: WebFetch(x)}]": "1: rules[0].allow: WebFetch takes no ( )",
     "rules: [{allow: Bash, because: x}]": "1: rules[0].because: goes with deny only",
     "rules: [{deny: Bash, threads: any}]": "1: rules[0].threads: goes with allow only",
@@ -329,6 +362,11 @@ def test_rules_that_decide_nothing_or_nearly_everything_are_named(tmp_path: Path
         (8, "never decides anything"),
         (9, "never allows anything"),
     ]
+    denies = (
+        "rules: [{allow: Grep(/a/**)}, {deny: Read(/a/x)}, {allow: Write(/b/*)}, {deny: Edit(/c)}, {deny: Write(/c)}]"
+    )
+    [(rule, remark)] = remarks(policy_of(tmp_path, denies))
+    assert (rule.text, remark) == ("deny Read(/a/x)", "does not stop Grep, which line 1 allows (allow Grep(/a/**))")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs the modes of files")
