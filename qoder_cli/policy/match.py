@@ -4,27 +4,30 @@ Deny beats allow, and every doubt is against an allow: what cannot be read, or i
 person. What may be denied is not allowed either.
 """
 
-import re
-import unicodedata
 from collections.abc import Collection, Mapping
+from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.policy import shell
+from qoder_cli.policy import paths, shell
 from qoder_cli.policy.regex import Regex, TooLong
 from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.texts import folded, forms, is_readable
 from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
-_LONGEST_PATH = 4_096
-_NOT_IN_PATHS = frozenset("\\$`*?[]{}%<>|\"';&~")
-_BELOW = re.compile(r"[A-Za-z0-9_.*?][A-Za-z0-9_.*?/-]*", re.ASCII)  # what may name files below a path
-_UNREADABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # categories: controls, what is invisible, what is nothing
-_LAYOUT = "\n\t\r"
+_ONE_LINE = frozenset(("url", "query", "description", *PATHS))  # fields that have no line breaks, whoever names them
 _ANOTHER = "it is about another command, or path"
 
-Fit = Literal["yes", "maybe", "no"]
 Answer = Literal["allow", "deny", "ask"]
+
+
+class Fit(IntEnum):
+    """Whether a deny fits a call."""
+
+    NO = 0
+    MAYBE = 1
+    YES = 2
 
 
 class Subject(NamedTuple):
@@ -68,10 +71,10 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
         return Verdict("ask", None, "a custom tool takes a result, which no rule gives")
     fits = [(rule, _deny_fit(rule, subject)) for rule in policy.rules if not rule.allows]
     for rule, fit in fits:
-        if fit == "yes":
+        if fit is Fit.YES:
             return Verdict("deny", rule)
     for rule, fit in fits:
-        if fit == "maybe":
+        if fit is Fit.MAYBE:
             return Verdict("ask", rule, f"line {rule.line} may mean to deny it")
     why = ""
     for rule in policy.rules:
@@ -149,7 +152,8 @@ def _unnamed(rule: Rule, subject: Subject) -> str:
                 return f"its {_quoted(name)} is not of the type that is known"
         elif name not in rule.keys and name not in rule.when and name not in subject.schema:
             return f"it has {_quoted(name)}, which the rule does not name (keys: [{_quoted(name)}])"
-        if not _is_plain(value):
+        with_layout = tool.layout if tool is not None else (rule.keys | rule.when.keys()) - _ONE_LINE
+        if not _is_plain(value, may_have_layout=name in with_layout):
             return f"its {_quoted(name)} is too long, is no plain value, or has characters that cannot be seen"
     return ""
 
@@ -160,18 +164,14 @@ def _quoted(name: str) -> str:
     return "a field"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, *, may_have_layout: bool) -> bool:
     """Return whether a value is text that can be read, a number, true, false or null, or a list of such."""
     if isinstance(value, str):
-        return len(value) <= LONGEST and _is_readable(value)
+        return len(value) <= LONGEST and is_readable(value, may_have_layout=may_have_layout)
     if isinstance(value, list):
-        return len(value) <= LONGEST and all(not isinstance(each, list) and _is_plain(each) for each in value)
+        are_flat = len(value) <= LONGEST and not any(isinstance(each, list) for each in value)
+        return are_flat and all(_is_plain(each, may_have_layout=may_have_layout) for each in value)
     return value is None or isinstance(value, int | jsontext.Number)
-
-
-def _is_readable(text: str) -> bool:
-    is_simple = text.isascii() and text.isprintable()
-    return is_simple or all(each in _LAYOUT or unicodedata.category(each) not in _UNREADABLE for each in text)
 
 
 def _missed_command(rule: Rule, command: Any) -> str:
@@ -187,18 +187,16 @@ def _missed_command(rule: Rule, command: Any) -> str:
 def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
     """Return why the path of a call does not fit; a tool that has a path must name it in one way."""
     wanted = rule.pattern.path
-    if wanted is None and not rule.when.keys() & set(PATHS):
-        return ""
-    paths = [given[name] for name in PATHS if name in given]
-    if len(paths) != 1:
+    named = [given[name] for name in PATHS if name in given]
+    if len(named) != 1:
         return "it names no path, or two"
-    if not _is_whole_path(paths[0]):
+    if not paths.is_whole(named[0]):
         return "its path is not whole and plain: from / on, without . and .. and special characters"
     tool = TOOLS[str(rule.pattern.tool)]
     if not _stays_below(tool, given):
         return "its pattern may lead out of the path"
     # Of a tool that reads a folder, the rule must fit whatever is in it.
-    reached = f"{paths[0]}/x" if tool.reads_below else paths[0]
+    reached = f"{named[0]}/x" if tool.reads_below else named[0]
     if wanted is not None and not wanted.fits(reached):
         return _ANOTHER
     return ""
@@ -206,43 +204,22 @@ def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
 
 def _stays_below(tool: Tool, given: Mapping[str, Any]) -> bool:
     """Return whether the patterns of a call certainly name nothing but files below its path."""
-    patterns = [value for name, value in given.items() if _folded(name) in tool.patterns]
-    return all(isinstance(each, str) and _names_below(each) for each in patterns)
-
-
-def _names_below(pattern: str) -> bool:
-    """Return whether every reader of globs takes one for files below where it begins. `.*` may stand for `..`."""
-    if len(pattern) > _LONGEST_PATH or not _BELOW.fullmatch(pattern):
-        return False
-    return not any(".." in part or (part.startswith(".") and {*"*?"} & {*part}) for part in pattern.split("/"))
-
-
-def _is_whole_path(path: Any) -> bool:
-    """Return whether a path is in the only spelling in which an allow takes it."""
-    if not isinstance(path, str) or not path.startswith("/") or len(path) > _LONGEST_PATH:
-        return False
-    is_straight = all(part.strip(" .") for part in path[1:].split("/"))
-    is_plain = path.isprintable() and unicodedata.normalize("NFKC", path) == path and not _NOT_IN_PATHS & set(path)
-    return is_straight and is_plain
+    return all(paths.names_below(value) for name, value in given.items() if folded(name) in tool.patterns)
 
 
 # A deny.
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
 def _denies_tool(rule: Rule, subject: Subject) -> bool:
     """Return whether a deny is about the tool of a call, in any case and any look."""
-    pattern, name = rule.pattern, _folded(subject.name)
+    pattern, name = rule.pattern, folded(subject.name)
     if pattern.kind == "any":
         return True
     if pattern.kind != subject.kind or pattern.name is None:
         return False
     try:
         if pattern.kind == "mcp":
-            server = _folded(subject.server or "")
+            server = folded(subject.server or "")
             bare = name.removeprefix(f"mcp__{server}__")
             is_server = pattern.server is not None and pattern.server.fits(server)
             return is_server and (pattern.name.fits(name) or pattern.name.fits(bare))
@@ -254,12 +231,9 @@ def _denies_tool(rule: Rule, subject: Subject) -> bool:
 def _deny_fit(rule: Rule, subject: Subject) -> Fit:
     """Return whether a deny fits a call, or may be meant to."""
     if not _denies_tool(rule, subject):
-        return "no"
-    fit = _fit_inside(rule, subject)
-    for name, regex in rule.when.items():
-        if fit == "no" or not _is_met(name, regex, subject):
-            return "no"
-    return fit
+        return Fit.NO
+    fits = [_fit_condition(name, regex, subject) for name, regex in rule.when.items()]
+    return min((_fit_inside(rule, subject), *fits))
 
 
 def _fit_inside(rule: Rule, subject: Subject) -> Fit:
@@ -270,63 +244,80 @@ def _fit_inside(rule: Rule, subject: Subject) -> Fit:
         command = given.get("command")
         words = shell.words_of(command) if isinstance(command, str) else None
         if words is None:
-            return "yes"  # nobody knows what it does
+            return Fit.YES  # nobody knows what it does
         lowered, wanted = shell.lowered(words), shell.lowered(pattern.words)
         if lowered == wanted or (pattern.is_prefix and shell.begins(lowered, wanted)):
-            return "yes"
-        return "maybe" if shell.may_hold(words, pattern.words) else "no"
+            return Fit.YES
+        return Fit.MAYBE if shell.may_hold(words, pattern.words) else Fit.NO
     if pattern.path is not None:
         return _fit_path(pattern.path, given, TOOLS[str(pattern.tool)])
-    return "yes"
+    return Fit.YES
 
 
 def _fit_path(pattern: Regex, given: Mapping[str, Any], tool: Tool) -> Fit:
-    paths = [value for name, value in given.items() if _folded(name) in PATHS]
-    if not paths or not all(isinstance(path, str) and len(path) <= _LONGEST_PATH for path in paths):
-        return "yes"  # nobody knows which it is
-    fits: Fit = "no" if _stays_below(tool, given) else "maybe"
-    for path in paths:
-        normal = _normal(path)
+    named = [value for name, value in given.items() if folded(name) in PATHS]
+    if not named or not all(isinstance(path, str) and len(path) <= paths.LONGEST for path in named):
+        return Fit.YES  # nobody knows which it is
+    fits = [Fit.NO if _stays_below(tool, given) else Fit.MAYBE]
+    for path in named:
+        normal = paths.normal(path)
         try:
             if pattern.fits(normal):
-                return "yes"
-            if tool.reads_below and pattern.may_fit_below(f"{normal.rstrip('/')}/", anywhere=False):
-                fits = "maybe"
+                return Fit.YES
+            is_above = tool.reads_below and pattern.may_fit_below(f"{normal.rstrip('/')}/", anywhere=False)
         except TooLong:
-            return "yes"
-        if not _is_whole_path(path):
-            fits = "maybe"
-    return fits
+            return Fit.YES
+        fits.append(Fit.MAYBE if is_above or not paths.is_whole(path) else Fit.NO)
+    return max(fits)
 
 
-def _normal(path: str) -> str:
-    """Return a path without case, `.` and `..`."""
-    parts: list[str] = []
-    for part in _folded(path).replace("\\", "/").split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
-def _is_met(wanted: str, regex: Regex, subject: Subject) -> bool:
+def _fit_condition(wanted: str, regex: Regex, subject: Subject) -> Fit:
     """Return whether a condition of a deny is met: by a part of the text, or because nobody can say that it is not."""
-    if not isinstance(subject.input, dict):
-        return True
-    values = [value for name, value in subject.input.items() if _folded(name) == _folded(wanted)]
-    is_command = subject.kind == "tool" and called(_folded(subject.name)) == BASH and _folded(wanted) == "command"
+    given, wanted = subject.input, folded(wanted)
+    if not isinstance(given, dict):
+        return Fit.YES
+    tool = TOOLS.get(called(folded(subject.name))) if subject.kind == "tool" else None
+    if wanted in PATHS and tool is not None and tool.has_path:
+        values = [value for name, value in given.items() if folded(name) in PATHS]
+        fits = [Fit.NO if values and _stays_below(tool, given) else Fit.MAYBE]
+    else:
+        values = [value for name, value in given.items() if folded(name) == wanted]
+        fits = [Fit.NO]
     for value in values:
-        if not isinstance(value, str) or jsontext.is_repeated(subject.input):
-            return True
-        forms = {value, unicodedata.normalize("NFKC", value)}
-        if is_command:
-            if (words := shell.words_of(value)) is None:
-                return True
-            forms.add(" ".join(words))
+        if not isinstance(value, str) or jsontext.is_repeated(given):
+            return Fit.YES
         try:
-            if any(regex.is_in(form) for form in forms):
-                return True
+            if wanted in PATHS:
+                fits.append(_fit_path_condition(regex, value, tool))
+            elif wanted == "command" and tool is TOOLS[BASH]:
+                fits.append(_fit_command_condition(regex, value))
+            else:
+                fits.append(_fit_text(regex, value, may_have_layout=wanted not in _ONE_LINE))
         except TooLong:
-            return True
-    return False
+            return Fit.YES
+    return max(fits)
+
+
+def _fit_text(regex: Regex, value: str, *, may_have_layout: bool = False) -> Fit:
+    """Return whether a part of a text fits; what has more in it than is seen may. Raises TooLong."""
+    if any(regex.is_in(form) for form in forms(value)):
+        return Fit.YES
+    return Fit.NO if is_readable(value, may_have_layout=may_have_layout) else Fit.MAYBE
+
+
+def _fit_command_condition(regex: Regex, command: str) -> Fit:
+    """Return whether a part of a command fits; one that is not simple does. Raises TooLong."""
+    words = shell.words_of(command)
+    if words is None or regex.is_in(" ".join(words)):
+        return Fit.YES
+    return _fit_text(regex, command)
+
+
+def _fit_path_condition(regex: Regex, path: str, tool: Tool | None) -> Fit:
+    """Return whether a part of a path fits, in any spelling; for a server's tool it may be relative. Raises TooLong."""
+    normal = paths.normal(path)
+    if any(regex.is_in(form) for form in (normal, normal.removeprefix("/"))):
+        return Fit.YES
+    is_above = tool is not None and tool.reads_below and regex.may_fit_below(f"{normal.rstrip('/')}/", anywhere=True)
+    is_whole = paths.is_whole(path) or (tool is None and paths.is_whole(f"/{path}"))
+    return max(_fit_text(regex, path), Fit.MAYBE if is_above or not is_whole else Fit.NO)

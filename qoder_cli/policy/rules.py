@@ -15,7 +15,7 @@ from qoder_cli.files.load import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.policy import shell
 from qoder_cli.policy.regex import BadPattern, Regex
-from qoder_cli.policy.tools import BASH, TOOLS, called
+from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
 
 MOST_RULES = 1_000
 _LONGEST_REASON = 1_000  # characters
@@ -156,6 +156,10 @@ def _rule(node: Node, at: Path) -> Rule:
         raise Problem("must be any or main", line=node.line, path=(*at, "threads"))
     keys = frozenset(_texts(node, "keys", at))
     when = dict(_when(node, at, allows=allows))
+    tool = TOOLS.get(pattern.tool or "")
+    if allows and tool is not None and tool.reads_below and not when.keys().isdisjoint(PATHS):
+        why = f"{pattern.tool} reads all that is below its path; write {pattern.tool}(/folder/**) instead"
+        raise Problem(why, line=node.line, path=(*at, "when"))
     return Rule(allows, pattern, node.line, because, when, keys, threads == "any")
 
 

@@ -71,7 +71,7 @@ def mcp(server: str | None, name: str, **given: Any) -> Subject:
 ALLOWED = {
     "the command of the rule": bash("git status"),
     "with more spaces": bash("  git   status "),
-    "with a description": bash("git status", description="Größe?\nsee"),
+    "with a description": bash("git status", description="Größe?"),
     "by the SDK's name": Subject("tool", "bash", {"command": "git status"}),
     "a prefix alone": bash("git log"),
     "a prefix with words": bash("git log --oneline --since=yesterday '--author=A B'"),
@@ -83,6 +83,8 @@ ALLOWED = {
     "a schema's field": Subject("mcp", "get_issue", {"n": 1}, "github", schema=frozenset(("n",))),
     "a condition on all of a text": mcp("db", "query", sql="select 1"),
     "a path by a condition": Subject("tool", "Write", {"file_path": "/tmp/x", "content": "a\n"}),
+    "lines in a file": Subject("tool", "Write", {"file_path": "/tmp/x", "content": "a\r\n\tö"}),
+    "lines in a field that a rule names": mcp("github", "get_issue", owner="a\nb"),
     "another agent's, for any thread": bash("make test")._replace(is_main=False),
 }
 DENIED = {
@@ -171,6 +173,58 @@ def test_a_tool_that_reads_folders_reaches_nothing_that_a_rule_does_not_name(tmp
         assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["ask"],) * 2
     only_denied = policy_of(tmp_path, "rules: [{deny: Glob(/etc/**)}]")
     assert decide(only_denied, Subject("tool", "Glob", {"path": "/srv", "pattern": "{/etc,x}/*"})).rule
+
+
+@pytest.mark.parametrize("field", ["file_path", "path"])
+def test_a_deny_of_a_path_by_a_condition_holds_for_each_spelling_and_field(tmp_path: Path, field: str) -> None:
+    deny = policy_of(
+        tmp_path, f"rules: [{{allow: Read}}, {{allow: Grep}}, {{deny: '*', when: {{input: {{{field}: '^/etc/'}}}}}}]"
+    )
+    denied = ("/etc/shadow", "//etc/shadow", "/x/../etc/shadow", "/./etc/shadow", "etc/shadow", "/ETC/x", "/\uff45tc/x")
+    for name in ("file_path", "path"):
+        answers = {path: decide(deny, Subject("tool", "Read", {name: path})).answer for path in denied}
+        assert answers == dict.fromkeys(denied, "deny")
+        assert decide(deny, Subject("tool", "Read", {name: "/srv/x"})).answer == "allow"
+        for doubtful in ({name: "x"}, {name: "/e\u034ftc"}, {}):
+            assert decide(deny, Subject("tool", "Read", doubtful)).rule == deny.rules[2]
+        above = [
+            decide(deny, Subject("tool", "Grep", {name: path, "pattern": "x"})) for path in ("/srv", "/etc", "/x/..")
+        ]
+        assert [verdict.answer for verdict in above] == ["allow", "ask", "ask"]
+    assert decide(deny, mcp("hub", "get", **{field: "a/b"})).rule is None
+    assert decide(deny, mcp("hub", "get", **{field: "a/../etc/x"})).answer == "deny"
+
+
+def test_a_tool_without_parentheses_is_allowed_with_one_whole_path_only(tmp_path: Path) -> None:
+    policy = policy_of(tmp_path, "rules: [{allow: Read}, {allow: Grep}]")
+    assert decide(policy, read("/x")).answer == "allow"
+    for more in ({}, {"path": "/x", "file_path": "/x"}, {"path": "../x"}, {"path": "x"}, {"path": "//x"}, {"path": 1}):
+        assert [decide(policy, Subject("tool", tool, more)).answer for tool in ("Read", "Grep")] == ["ask", "ask"]
+
+
+# What is not seen, or looks like a space and is none.
+UNSEEN = (
+    *("\u034f", "\u115f", "\u1160", "\u17b4", "\u17b5", "\u180b", "\u180f", "\u3164", "\ufe00", "\ufe0f", "\uffa0"),
+    *("\U000e0100", "\U000e01ef", "\u2800", "\ufffc", "\xad", "\u200b", "\u2060", "\ufeff", "\ufff0", "\U000e0001"),
+    *("\U0001bca0", "\U0001d173", "\xa0", "\u3000", "\0", "\x1b", "\x85"),
+)
+
+
+@pytest.mark.parametrize("unseen", [*UNSEEN, "\r", "\n", "\t"], ids=ascii)
+def test_policy_approves_no_text_in_which_something_is_not_seen(policy: Policy, tmp_path: Path, unseen: str) -> None:
+    text = f"a{unseen}b"
+    calls = [bash("git status", description=text), Subject("tool", "WebSearch", {"query": text}), read(f"/data/{text}")]
+    if unseen in UNSEEN:
+        calls.append(Subject("tool", "Write", {"file_path": "/tmp/x", "content": text}))
+        calls.append(mcp("github", "get_issue", owner=[text]))
+    calls.append(Subject("mcp", "get_issue", {"url": text}, "github", schema=frozenset(("url",))))
+    assert [decide(policy, call).answer for call in calls] == ["ask"] * len(calls)
+    deny = policy_of(tmp_path, "rules: [{deny: WebFetch, when: {input: {url: evil}}}]")
+    fetch = {
+        url: decide(deny, Subject("tool", "WebFetch", {"url": url})) for url in (f"ev{unseen}il", f"x{unseen}y", "x")
+    }
+    assert [verdict.rule is not None for verdict in fetch.values()] == [True, True, False]
+    assert fetch[f"ev{unseen}il"].answer == "deny"
 
 
 # What a shell may read as more than words; each is put behind `git status`, or into `git log`.
