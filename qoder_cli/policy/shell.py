@@ -58,8 +58,14 @@ def lowered(words: Sequence[str]) -> tuple[str, ...]:
 
 def may_hold(command: Sequence[str], rule: Sequence[str]) -> bool:
     """Return whether the words of a rule stand anywhere in a command, in their order: `env git -C x push`."""
-    parts = _parts(command)
-    return all(part in parts for part in _parts(rule))
+    pieces = _parts(command)
+    return all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule))
+
+
+def _may_be(piece: str, part: str) -> bool:
+    """Return whether a piece of a command is one of a rule, or is glued to options before it: `env '-Sgit push'`."""
+    is_glued = piece.startswith("-") and not piece.startswith("--") and len(piece) > len(part) + 1
+    return piece == part or (is_glued and piece.endswith(part))
 
 
 def _parts(words: Sequence[str]) -> Iterator[str]:

@@ -227,6 +227,21 @@ def test_policy_approves_no_text_in_which_something_is_not_seen(policy: Policy, 
     assert fetch[f"ev{unseen}il"].answer == "deny"
 
 
+def test_the_words_of_a_deny_glued_to_an_option_are_left_for_a_person(tmp_path: Path) -> None:
+    deny = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(git push:*)}, {deny: Bash(curl:*)}]")
+    glued = (
+        "env '-Sgit push'",
+        "env '-iSgit push'",
+        "su '-cgit push'",
+        "rsync '-egit push'",
+        "env '-S/usr/bin/git push'",
+    )
+    for command in (*glued, "env '-Scurl x'", "git grep -Ocurl x", "sh '-cCURL x'"):
+        assert decide(deny, bash(command)).answer == "ask", command
+    for command in ("x --digit push", "ls -l", "git log -curls"):
+        assert decide(deny, bash(command)).answer == "allow", command
+
+
 # What a shell may read as more than words; each is put behind `git status`, or into `git log`.
 MORE = (
     *("; x", "| x", "|| x", "& x", "&& x", "\nx", "\rx", "> x", ">> x", "< x", "<<< x", "<<E\nx\nE", "2>&1", "$x"),
