@@ -218,7 +218,7 @@ def pattern_of(text: str, *, allows: bool) -> Pattern:
     if inside is None:
         return Pattern(text, "tool", named, tool=tool if tool in TOOLS else None)
     if tool == BASH:
-        words, is_prefix = _command(inside)
+        words, is_prefix = _command(inside, allows=allows)
         return Pattern(text, "tool", named, tool=BASH, words=words, is_prefix=is_prefix)
     if tool in TOOLS and TOOLS[tool].has_path:
         return Pattern(text, "tool", named, tool=tool, path=_path(inside, tool, allows=allows))
@@ -236,11 +236,11 @@ def _mcp(text: str, name: str, *, allows: bool) -> Pattern:
     return Pattern(text, "mcp", of_tool, server=of_server)
 
 
-def _command(inside: str) -> tuple[tuple[str, ...], bool]:
+def _command(inside: str, *, allows: bool) -> tuple[tuple[str, ...], bool]:
     """Return the words of a command, and whether more may follow. Raises ValueError."""
     is_prefix = inside.endswith(":*")
     command = inside.removesuffix(":*")
-    words = shell.words_of(command)
+    words = shell.words_of(command) if allows else shell.words_of_any(command)
     if words is not None and command == command.strip(" "):
         return words, is_prefix
     first = command.split(" ")[0]
@@ -248,7 +248,7 @@ def _command(inside: str) -> tuple[tuple[str, ...], bool]:
         why = "write Bash, without ( ), for every command"
     elif "*" in command:
         why = "only :* at the end stands for more words: Bash(git log:*)"
-    elif first in shell.RESERVED:
+    elif first.lower() in shell.RESERVED:
         why = f"{first} is a word of the shell itself, so that no command with it is simple"
     else:
         why = f"the words may have {shell.CHARACTERS}, and spaces in single quotes"

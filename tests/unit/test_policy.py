@@ -250,6 +250,32 @@ MORE = (
     *("é", "\u2010s", "\xa0-s", "\u200b", "\u2028", "\uff53", "^a^b", "'$x'", "'`x`'", "'\\'", "'a\nb'", "'\"'", "'é'"),
 )
 BEFORE = ("X=1", "!", "time", "{", "(", "if", "exec", "eval", "command", "builtin", ".", "source", "'git'", "-x")
+# Builtins that run a text, or change what later commands mean.
+BUILTINS = (
+    *(
+        "printf -v PATH x",
+        "read PATH",
+        "mapfile a",
+        "readarray a",
+        "let x",
+        "getopts a b",
+        "wait -p x",
+        "jobs -x git log",
+    ),
+    *(
+        "cd /x",
+        "pushd /x",
+        "popd",
+        "umask 0",
+        "ulimit -c 0",
+        "exit",
+        "return",
+        "logout",
+        "kill 1",
+        "compgen -C x",
+        "CD /x",
+    ),
+)
 
 
 def test_policy_approves_no_command_that_a_shell_may_read_otherwise(policy: Policy) -> None:
@@ -260,7 +286,9 @@ def test_policy_approves_no_command_that_a_shell_may_read_otherwise(policy: Poli
         + [f"{before} git status" for before in BEFORE]
         + [f"{before} git log x" for before in BEFORE]
     )
-    commands += [f"{word} x" for word in RESERVED] + ["git log " + "x" * 10_000, "git log " * 5_000, "", " "]
+    commands += (
+        [f"{word} x" for word in RESERVED] + [*BUILTINS] + ["git log " + "x" * 10_000, "git log " * 5_000, "", " "]
+    )
     assert {command for command in commands if decide(policy, bash(command)).answer == "allow"} == set()
     assert {command for command in commands if words_of(command) is not None} == set()
 
@@ -269,6 +297,9 @@ def test_a_command_that_is_not_simple_fits_every_deny_of_bash(tmp_path: Path) ->
     deny = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(zzz)}]")
     answers = {command: decide(deny, bash(f"git status {command}")).answer for command in MORE if command.strip()}
     assert answers == dict.fromkeys(answers, "deny")
+    builtin = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(kill -9:*)}]")
+    answers = {command: decide(builtin, bash(command)).answer for command in ("kill -9 1", "env kill -9 1", "pkill x")}
+    assert answers == {"kill -9 1": "deny", "env kill -9 1": "ask", "pkill x": "allow"}
 
 
 WORDS = st.text("abz09_@%+=:,./-' \t\n\"\\$`;|&<>(){}[]*?!#~^é", min_size=1, max_size=8)
