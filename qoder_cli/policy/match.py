@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.policy import paths, shell
 from qoder_cli.policy.regex import Regex, TooLong
-from qoder_cli.policy.rules import Policy, Rule
+from qoder_cli.policy.rules import Pattern, Policy, Rule
 from qoder_cli.policy.texts import folded, forms, is_readable
 from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
 
@@ -215,17 +215,24 @@ def _denies_tool(rule: Rule, subject: Subject) -> bool:
     pattern, name = rule.pattern, folded(subject.name)
     if pattern.kind == "any":
         return True
-    if pattern.kind != subject.kind or pattern.name is None:
+    if pattern.name is None:
         return False
     try:
-        if pattern.kind == "mcp":
-            server = folded(subject.server or "")
-            bare = name.removeprefix(f"mcp__{server}__")
-            is_server = pattern.server is not None and pattern.server.fits(server)
-            return is_server and (pattern.name.fits(name) or pattern.name.fits(bare))
-        return pattern.name.fits(name) or pattern.name.fits(called(name))
+        if subject.kind == "mcp":
+            return _denies_mcp(pattern, name, folded(subject.server or ""))
+        return pattern.kind == "tool" and (pattern.name.fits(name) or pattern.name.fits(called(name)))
     except TooLong:
         return True
+
+
+def _denies_mcp(pattern: Pattern, name: str, server: str) -> bool:
+    """Return whether a deny is about a tool of a server, by any of its names. Raises TooLong."""
+    bare = name.removeprefix(f"mcp__{server}__")
+    if pattern.any_name is not None and any(map(pattern.any_name.fits, (name, bare, f"mcp__{server}__{bare}"))):
+        return True
+    if pattern.server is None or pattern.name is None or not pattern.server.fits(server):
+        return False
+    return pattern.name.fits(name) or pattern.name.fits(bare)
 
 
 def _deny_fit(rule: Rule, subject: Subject) -> Fit:

@@ -71,7 +71,7 @@ class Regex:
 
     def __init__(self, pattern: str, *, ignores_case: bool = False) -> None:
         self.pattern = pattern
-        self.literal: str | None = None  # the only text that fits, of a glob without a wildcard
+        self.glob: str | None = None  # as it is written, where it is one
         self._ignores_case = ignores_case
         if not pattern:
             raise BadPattern("is empty")
@@ -88,9 +88,20 @@ class Regex:
         parts = re.split(r"(/\*\*/|\*\*|\*)", glob)
         written = "".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts)
         regex = cls(written, ignores_case=ignores_case)
-        if "*" not in glob:
-            regex.literal = glob
+        regex.glob = glob
         return regex
+
+    @classmethod
+    def of_name(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
+        """Return the pattern for a name in which `*` is anything, whatever a server puts into its names."""
+        regex = cls("(?:.|\\n)*".join(map(re.escape, glob.split("*"))), ignores_case=ignores_case)
+        regex.glob = glob
+        return regex
+
+    @property
+    def literal(self) -> str | None:
+        """The only text that fits, of a glob without a wildcard."""
+        return self.glob if self.glob is not None and "*" not in self.glob else None
 
     def fits(self, text: str) -> bool:
         """Return whether the whole text fits. Raises TooLong."""

@@ -37,6 +37,7 @@ class Pattern(NamedTuple):
     words: tuple[str, ...] | None = None
     is_prefix: bool = False
     path: Regex | None = None
+    any_name: Regex | None = None  # of a deny: an MCP tool's own name, or mcp__server__tool, that fits too
 
 
 @dataclass(frozen=True)
@@ -214,15 +215,21 @@ def pattern_of(text: str, *, allows: bool) -> Pattern:
         raise ValueError(f"there is no tool {name}; did you mean {near[0]}?")
     if name == "*" and inside is None:
         return Pattern(text, "any")
-    named = Regex.of_glob(tool, ignores_case=not allows)
+    named = _name(tool, allows=allows)
     if inside is None:
-        return Pattern(text, "tool", named, tool=tool if tool in TOOLS else None)
+        if tool in TOOLS:
+            return Pattern(text, "tool", named, tool=tool)
+        return Pattern(text, "tool", named, any_name=None if allows else named)
     if tool == BASH:
         words, is_prefix = _command(inside, allows=allows)
         return Pattern(text, "tool", named, tool=BASH, words=words, is_prefix=is_prefix)
     if tool in TOOLS and TOOLS[tool].has_path:
         return Pattern(text, "tool", named, tool=tool, path=_path(inside, tool, allows=allows))
     raise ValueError(f"{name} takes no ( ); use `when` to look at its input")
+
+
+def _name(glob: str, *, allows: bool) -> Regex:
+    return Regex.of_glob(glob) if allows else Regex.of_name(glob, ignores_case=True)
 
 
 def _mcp(text: str, name: str, *, allows: bool) -> Pattern:
@@ -232,8 +239,8 @@ def _mcp(text: str, name: str, *, allows: bool) -> Pattern:
     if allows and "*" in parts[0]:
         raise ValueError("an allow must name the server; only its tool may have *")
     server, tool = (*parts, "*")[:2]
-    of_server, of_tool = (Regex.of_glob(part, ignores_case=not allows) for part in (server, tool))
-    return Pattern(text, "mcp", of_tool, server=of_server)
+    of_server, of_tool, whole = (_name(part, allows=allows) for part in (server, tool, name))
+    return Pattern(text, "mcp", of_tool, server=of_server, any_name=None if allows else whole)
 
 
 def _command(inside: str, *, allows: bool) -> tuple[tuple[str, ...], bool]:

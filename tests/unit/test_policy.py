@@ -242,6 +242,27 @@ def test_the_words_of_a_deny_glued_to_an_option_are_left_for_a_person(tmp_path: 
         assert decide(deny, bash(command)).answer == "allow", command
 
 
+DELETES = (
+    "*delete*",
+    "m*",
+    "*__delete_*",
+    "mcp__*delete*",
+    "delete_*",
+    "delete_x",
+    "mcp__hub",
+    "mcp__hub__d*",
+    "MC*_X",
+)
+
+
+@pytest.mark.parametrize("glob", DELETES)
+def test_a_deny_by_a_part_of_a_name_reaches_the_tools_of_servers(tmp_path: Path, glob: str) -> None:
+    deny = policy_of(tmp_path, f"rules: [{{allow: mcp__hub__delete_x}}, {{allow: mcp__db__get}}, {{deny: '{glob}'}}]")
+    calls = (mcp("hub", "delete_x"), mcp("Hub", "mcp__hub__DELETE_x"), mcp("db", "get"), bash("delete_x"))
+    assert [decide(deny, call).answer for call in calls] == ["deny", "deny", "deny" if glob == "m*" else "allow", "ask"]
+    assert (deny.rules[0], True) in [(rule, remark.startswith("never")) for rule, remark in remarks(deny)]
+
+
 # What a shell may read as more than words; each is put behind `git status`, or into `git log`.
 MORE = (
     *("; x", "| x", "|| x", "& x", "&& x", "\nx", "\rx", "> x", ">> x", "< x", "<<< x", "<<E\nx\nE", "2>&1", "$x"),
@@ -389,6 +410,7 @@ def test_a_policy_covers_the_tools_that_its_rules_are_about(policy: Policy, tmp_
     tools = (("tool", "Bash", None), ("tool", "bash", None), ("mcp", "get_x", "github"), ("custom", "Bash", None))
     assert [covers_tool(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
     assert [covers_tool(policy, *tool) for tool in tools] == [1, 1, 1, 0]  # with a deny for all
+    assert covers_tool(policy_of(tmp_path, "rules: [{deny: '*delete*'}]"), "mcp", "a/delete_x", "hub")
     other = policy_of(tmp_path, "rules: [{allow: Bash(ls)}]\ndeployments: [nightly]")
     assert [covers_tool(other, "tool", "Bash", deployment=of) for of in (("dep_1", "nightly"), ("dep_1",))] == [1, 0]
 
@@ -466,6 +488,10 @@ def test_rules_that_decide_nothing_or_nearly_everything_are_named(tmp_path: Path
         "rules: [{allow: Grep(/a/**)}, {deny: Read(/a/x)}, {allow: Write(/b/*)}, {deny: Edit(/c)}, {deny: Write(/c)}]"
     )
     [(rule, remark)] = remarks(policy_of(tmp_path, denies))
+    unknown = [
+        (rule.line, remark) for rule, remark in remarks(policy_of(tmp_path, "rules:\n- allow: yes\n- deny: 010"))
+    ]
+    assert {(2, "no built-in tool is known as yes"), (3, "no built-in tool is known as 010")} < {*unknown}
     assert (rule.text, remark) == ("deny Read(/a/x)", "does not stop Grep, which line 1 allows (allow Grep(/a/**))")
 
 
