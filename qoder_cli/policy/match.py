@@ -150,7 +150,7 @@ def _unnamed(rule: Rule, subject: Subject) -> str:
         if name in types:
             if type(value) is not types[name]:
                 return f"its {_quoted(name)} is not of the type that is known"
-        elif name not in rule.keys and name not in rule.when and name not in subject.schema:
+        elif name not in rule.keys and name not in rule.when and not (tool is None and name in subject.schema):
             return f"it has {_quoted(name)}, which the rule does not name (keys: [{_quoted(name)}])"
         with_layout = tool.layout if tool is not None else (rule.keys | rule.when.keys()) - _ONE_LINE
         if not _is_plain(value, may_have_layout=name in with_layout):

@@ -283,6 +283,26 @@ def test_policy_test_expects_decisions_and_exits_8_where_one_differs(qoder: Qode
     assert qoder("policy", "test", str(policy), "--call", twice, "--json").json[0]["answer"] == "ask"
 
 
+NO_CALLS = {
+    "twice": '{"name": "Bash", "name": "Read", "input": {"command": "echo 1"}}',
+    "unknown": '{"name": "Bash", "input": {"command": "echo 1"}, "nmae": "x"}',
+    "no kind": '{"name": "Bash", "input": {"command": "echo 1"}, "kind": ""}',
+    "no type": '{"name": "Bash", "input": {"command": "echo 1"}, "type": "agent.message"}',
+    "two kinds": '{"name": "Bash", "input": {"command": "echo 1"}, "type": "agent.custom_tool_use", "kind": "tool"}',
+}
+
+
+def test_policy_test_reads_a_call_as_it_is_decided(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    [pending] = qoder("run", "pending", "drun_1", "--policy", str(policy), "--json").json
+    events = {"allow": pending, "ask": call(1, session_thread_id="sthr_1"), "deny": call(2)}
+    for answer, given in {**events, "": call(1, kind="agent.custom_tool_use")}.items():
+        [row] = qoder("policy", "test", str(policy), "--call", json.dumps(given), "--json").json
+        assert row["answer"] == (answer or "ask")
+    codes = {name: qoder("policy", "test", str(policy), "--call", given).code for name, given in NO_CALLS.items()}
+    assert codes == dict.fromkeys(NO_CALLS, 2)
+
+
 WRONG_CASES = {
     "{}": "1: must be a list of calls",
     "[x]": "1: [0]: must be a call with `answer`",

@@ -125,6 +125,9 @@ ASKED = {
     "a look-alike path": read("/data/\uff0e\uff0e/etc/passwd"),
     "a path with a NUL": read("/data/x\0"),
     "a path twice": read("/data/x", path="/etc/passwd"),
+    "a field that only a schema names": Subject(
+        "tool", "Bash", {"command": "git status", "x": 1}, schema=frozenset("x")
+    ),
     "a number as text": read("/data/x", limit="3"),
     "true as a number": read("/data/x", limit=True),
     "a glob that leads out": Subject("tool", "Glob", {"path": "/data/x", "pattern": "../../etc/*"}),
