@@ -12,7 +12,7 @@ _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # Categories of characters that have no picture: controls, formats, unassigned, private, surrogates, separators.
 _WITHOUT_PICTURE = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 # Pictures that are empty, though their category does not say so: Hangul fillers, Khmer inherent vowels, Mongolian and
-# other variation selectors, the joiner of graphemes, the blank of braille, what stands for an object, the empty note, the
+# other variation selectors, the joiner of graphemes, the blank of braille, the place of an object, the empty note, the
 # filler of Khitan.
 _EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\ufffc\U0001d159\U00016fe4")
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))

@@ -17,6 +17,7 @@ from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
 _ONE_LINE = frozenset(("url", "query", "description", *PATHS))  # fields that have no line breaks, whoever names them
+_NOT_SIMPLE = "The command is not simple: use one command of plain and single-quoted words."
 _ANOTHER = "it is about another command, or path"
 
 Answer = Literal["allow", "deny", "ask"]
@@ -45,7 +46,10 @@ class Subject(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a policy says of a call: allow, deny, or ask a person; by which rule, and why not by another."""
+    """What a policy says of a call: allow, deny, or ask a person; by which rule, and why not by another.
+
+    Of a deny, `why` is what the rule itself does not say.
+    """
 
     answer: Answer
     rule: Rule | None = None
@@ -57,6 +61,12 @@ class Verdict(NamedTuple):
         if self.rule is None:
             return self.answer
         return f"{self.answer} (line {self.rule.line})"
+
+    @property
+    def because(self) -> str | None:
+        """The reason of a deny, for the agent: the rule's own, and what it does not say."""
+        own = self.rule.because if self.rule is not None else None
+        return " ".join(filter(None, (own, self.why))) or None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -72,7 +82,7 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
     fits = [(rule, _deny_fit(rule, subject)) for rule in policy.rules if not rule.allows]
     for rule, fit in fits:
         if fit is Fit.YES:
-            return Verdict("deny", rule)
+            return Verdict("deny", rule, _NOT_SIMPLE if _is_not_simple(rule, subject) else "")
     for rule, fit in fits:
         if fit is Fit.MAYBE:
             return Verdict("ask", rule, f"line {rule.line} may mean to deny it")
@@ -241,6 +251,15 @@ def _deny_fit(rule: Rule, subject: Subject) -> Fit:
         return Fit.NO
     fits = [_fit_condition(name, regex, subject) for name, regex in rule.when.items()]
     return min((_fit_inside(rule, subject), *fits))
+
+
+def _is_not_simple(rule: Rule, subject: Subject) -> bool:
+    """Return whether a deny fits a call because nobody knows what its command does."""
+    looks_at_it = rule.pattern.words is not None or "command" in map(folded, rule.when)
+    if not looks_at_it or called(folded(subject.name)) != BASH or not isinstance(subject.input, dict):
+        return False
+    command = subject.input.get("command")
+    return isinstance(command, str) and shell.words_of(command) is None
 
 
 def _fit_inside(rule: Rule, subject: Subject) -> Fit:

@@ -135,7 +135,7 @@ class Tally:
     def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
         """Count a call."""
         answer, rule, why = verdict
-        key: tuple[Any, ...] = (answer, rule.line) if rule else (answer, why, *key_of(subject))
+        key: tuple[Any, ...] = (answer, why, rule.line) if rule else (answer, why, *key_of(subject))
         count = self._counts.setdefault(key, _Count(answer, rule, why))
         if rule is None:
             count.group = count.group or Group(key_of(subject))

@@ -38,6 +38,15 @@ def reply(number: int, result: str, **more: str) -> Event:
     return {"type": "user.tool_confirmation", "tool_use_id": f"evt_{number}", "result": result, **more}
 
 
+def test_run_wait_by_a_policy_tells_the_agent_that_a_command_is_not_simple(
+    qoder: Qoder, server: Server, policy: Path
+) -> None:
+    server.session("sess_1", call(1, input={"command": "echo 1 | sh"}))
+    qoder(*by(policy))
+    [event] = server.posted[0]["events"]
+    assert event["deny_message"].startswith("not two The command is not simple: ")
+
+
 def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
     return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
 
