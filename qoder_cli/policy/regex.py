@@ -20,6 +20,7 @@ _DIGITS, _SPACES = "09", "\t\r  "  # ranges: pairs of a first and a last charact
 _WORDS = "azAZ09__"
 _CLASSES = {"d": _DIGITS, "w": _WORDS, "s": _SPACES}
 _COUNTS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_ANYTHING = "(?:.|\\n)*"
 _IN_GLOBS = {"/**/": "/(?:[^/]+/)*", "**": ".+", "*": "[^/]*"}  # what stands for what
 
 
@@ -83,10 +84,15 @@ class Regex:
         self._has_places = any(code[0] == "at" for code in self._codes)
 
     @classmethod
-    def of_glob(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
-        """Return the pattern for a path or name: `*` is anything but a slash, `**` any number of folders."""
+    def of_glob(cls, glob: str, *, ignores_case: bool = False, with_below: bool = False) -> "Regex":
+        """Return the pattern for a path or name: `*` is anything but a slash, `**` any number of folders.
+
+        With `with_below`, what is below each path fits too.
+        """
         parts = re.split(r"(/\*\*/|\*\*|\*)", glob)
         written = "".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts)
+        if with_below:
+            written += f"(?:/{_ANYTHING})?"
         regex = cls(written, ignores_case=ignores_case)
         regex.glob = glob
         return regex
@@ -94,7 +100,7 @@ class Regex:
     @classmethod
     def of_name(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
         """Return the pattern for a name in which `*` is anything, whatever a server puts into its names."""
-        regex = cls("(?:.|\\n)*".join(map(re.escape, glob.split("*"))), ignores_case=ignores_case)
+        regex = cls(_ANYTHING.join(map(re.escape, glob.split("*"))), ignores_case=ignores_case)
         regex.glob = glob
         return regex
 

@@ -269,7 +269,8 @@ def _path(inside: str, tool: str, *, allows: bool) -> Regex:
         raise ValueError("** stands for folders, so it must be alone between slashes: /data/**")
     if allows and TOOLS[tool].reads_below and not inside.endswith("/**"):
         raise ValueError(f"can never fit: {tool} reads all that is below its path, so the rule must end in /**")
-    return Regex.of_glob(inside, ignores_case=not allows)
+    # To deny that a tree is read is to deny it of each part.
+    return Regex.of_glob(inside, ignores_case=not allows, with_below=not allows and TOOLS[tool].reads_below)
 
 
 def _writable_by_others(path: str) -> Iterator[str]:

@@ -174,6 +174,9 @@ def test_a_tool_that_reads_folders_reaches_nothing_that_a_rule_does_not_name(tmp
         assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["allow"],) * 2
     for name in OUT:
         assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["ask"],) * 2
+    exact = policy_of(tmp_path, "rules: [{deny: Grep(/srv/app)}]")
+    below = [decide(exact, Subject("tool", "Grep", {"path": path})).answer for path in ("/srv/app/x/y", "/srv/apple")]
+    assert below == ["deny", "ask"]
     only_denied = policy_of(tmp_path, "rules: [{deny: Glob(/etc/**)}]")
     assert decide(only_denied, Subject("tool", "Glob", {"path": "/srv", "pattern": "{/etc,x}/*"})).rule
 
