@@ -412,6 +412,14 @@ def test_regular_expressions_of_a_policy_are_those_of_python(pattern: str, text:
     assert (ours.fits(text), ours.is_in(text)) == (bool(theirs.fullmatch(text)), bool(theirs.search(text)))
 
 
+@examples(4)
+@given(pattern=PATTERNS, begin=st.text("ab.1 x-", max_size=4), more=st.text("ab.1 x-", max_size=4))
+def test_a_regular_expression_that_fits_a_longer_text_is_expected_to(pattern: str, begin: str, more: str) -> None:
+    regex = Regex(pattern)
+    assert regex.may_fit_below(begin, anywhere=False) >= regex.fits(begin + more)
+    assert regex.may_fit_below(begin, anywhere=True) >= regex.is_in(begin + more)
+
+
 def test_a_policy_covers_the_tools_that_its_rules_are_about(policy: Policy, tmp_path: Path) -> None:
     tools = (("tool", "Bash", None), ("tool", "bash", None), ("mcp", "get_x", "github"), ("custom", "Bash", None))
     assert [covers_tool(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
