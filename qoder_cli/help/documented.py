@@ -218,7 +218,7 @@ answer  allow, deny, or ask: left for a person
 calls, runs  how many calls of past runs that is about, and how many runs had them
 line, rule  the rule that decides, or null
 example  the first of these calls
-why  why no rule decides, if something can be said
+why  why no rule decides, if something can be said; of a deny, that the command is not simple
 suggestion  a rule that would allow these calls, as YAML, or null
 case, expected  with --call and --expect: the place in the file, and what it expects, or null
 

@@ -12,8 +12,9 @@ _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 # Categories of characters that have no picture: controls, formats, unassigned, private, surrogates, separators.
 _WITHOUT_PICTURE = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 # Pictures that are empty, though their category does not say so: Hangul fillers, Khmer inherent vowels, Mongolian and
-# other variation selectors, the joiner of graphemes, the blank of braille, the empty note, the filler of Khitan.
-_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U0001d159\U00016fe4")
+# other variation selectors, the joiner of graphemes, the blank of braille, the place of an object, the empty note, the
+# filler of Khitan.
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\ufffc\U0001d159\U00016fe4")
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 _MARKS = ("Mn", "Mc", "Me")
 _MOST_MARKS = 3  # on one letter; more cover what stands around it
@@ -68,10 +69,15 @@ def _may_mark(mark: str, letter: str) -> bool:
     return both_are or len(unicodedata.normalize("NFC", letter + mark)) == 1
 
 
-def _spelled(one: str) -> str:
+def hides(one: str) -> bool:
+    """Return whether a character has no picture, or looks like a space and is none."""
     category = unicodedata.category(one)
     is_blank = category == "Zs" and one != " "
-    if category in (*_WITHOUT_PICTURE, *_MARKS) or is_blank or _is_empty(one):
+    return is_blank or category in _WITHOUT_PICTURE or _is_empty(one)
+
+
+def _spelled(one: str) -> str:
+    if hides(one) or unicodedata.category(one) in _MARKS:
         return _SHORT.get(one) or (f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}")
     return one
 

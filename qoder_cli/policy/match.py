@@ -4,25 +4,31 @@ Deny beats allow, and every doubt is against an allow: what cannot be read, or i
 person. What may be denied is not allowed either.
 """
 
-import unicodedata
 from collections.abc import Collection, Mapping
+from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.policy import shell
+from qoder_cli.policy import paths, shell
 from qoder_cli.policy.regex import Regex, TooLong
-from qoder_cli.policy.rules import Policy, Rule
-from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
+from qoder_cli.policy.rules import Pattern, Policy, Rule
+from qoder_cli.policy.texts import folded, forms, is_readable
+from qoder_cli.policy.tools import BASH, PATHS, TOOLS, Tool, called
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
-_LONGEST_PATH = 4_096
-_NOT_IN_PATHS = frozenset("\\$`*?[]{}%<>|\"';&~")
-_UNREADABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # categories: controls, what is invisible, what is nothing
-_LAYOUT = "\n\t\r"
+_ONE_LINE = frozenset(("url", "query", "description", *PATHS))  # fields that have no line breaks, whoever names them
+_NOT_SIMPLE = "The command is not simple: use one command of plain and single-quoted words."
 _ANOTHER = "it is about another command, or path"
 
-Fit = Literal["yes", "maybe", "no"]
 Answer = Literal["allow", "deny", "ask"]
+
+
+class Fit(IntEnum):
+    """Whether a deny fits a call."""
+
+    NO = 0
+    MAYBE = 1
+    YES = 2
 
 
 class Subject(NamedTuple):
@@ -40,7 +46,10 @@ class Subject(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a policy says of a call: allow, deny, or ask a person; by which rule, and why not by another."""
+    """What a policy says of a call: allow, deny, or ask a person; by which rule, and why not by another.
+
+    Of a deny, `why` is what the rule itself does not say.
+    """
 
     answer: Answer
     rule: Rule | None = None
@@ -52,6 +61,12 @@ class Verdict(NamedTuple):
         if self.rule is None:
             return self.answer
         return f"{self.answer} (line {self.rule.line})"
+
+    @property
+    def because(self) -> str | None:
+        """The reason of a deny, for the agent: the rule's own, and what it does not say."""
+        own = self.rule.because if self.rule is not None else None
+        return " ".join(filter(None, (own, self.why))) or None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -66,10 +81,10 @@ def decide(policy: Policy, subject: Subject) -> Verdict:
         return Verdict("ask", None, "a custom tool takes a result, which no rule gives")
     fits = [(rule, _deny_fit(rule, subject)) for rule in policy.rules if not rule.allows]
     for rule, fit in fits:
-        if fit == "yes":
-            return Verdict("deny", rule)
+        if fit is Fit.YES:
+            return Verdict("deny", rule, _NOT_SIMPLE if _is_not_simple(rule, subject) else "")
     for rule, fit in fits:
-        if fit == "maybe":
+        if fit is Fit.MAYBE:
             return Verdict("ask", rule, f"line {rule.line} may mean to deny it")
     why = ""
     for rule in policy.rules:
@@ -145,9 +160,10 @@ def _unnamed(rule: Rule, subject: Subject) -> str:
         if name in types:
             if type(value) is not types[name]:
                 return f"its {_quoted(name)} is not of the type that is known"
-        elif name not in rule.keys and name not in rule.when and name not in subject.schema:
+        elif name not in rule.keys and name not in rule.when and not (tool is None and name in subject.schema):
             return f"it has {_quoted(name)}, which the rule does not name (keys: [{_quoted(name)}])"
-        if not _is_plain(value):
+        with_layout = tool.layout if tool is not None else (rule.keys | rule.when.keys()) - _ONE_LINE
+        if not _is_plain(value, may_have_layout=name in with_layout):
             return f"its {_quoted(name)} is too long, is no plain value, or has characters that cannot be seen"
     return ""
 
@@ -158,18 +174,14 @@ def _quoted(name: str) -> str:
     return "a field"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, *, may_have_layout: bool) -> bool:
     """Return whether a value is text that can be read, a number, true, false or null, or a list of such."""
     if isinstance(value, str):
-        return len(value) <= LONGEST and _is_readable(value)
+        return len(value) <= LONGEST and is_readable(value, may_have_layout=may_have_layout)
     if isinstance(value, list):
-        return len(value) <= LONGEST and all(not isinstance(each, list) and _is_plain(each) for each in value)
+        are_flat = len(value) <= LONGEST and not any(isinstance(each, list) for each in value)
+        return are_flat and all(_is_plain(each, may_have_layout=may_have_layout) for each in value)
     return value is None or isinstance(value, int | jsontext.Number)
-
-
-def _is_readable(text: str) -> bool:
-    is_simple = text.isascii() and text.isprintable()
-    return is_simple or all(each in _LAYOUT or unicodedata.category(each) not in _UNREADABLE for each in text)
 
 
 def _missed_command(rule: Rule, command: Any) -> str:
@@ -185,64 +197,69 @@ def _missed_command(rule: Rule, command: Any) -> str:
 def _missed_path(rule: Rule, given: Mapping[str, Any]) -> str:
     """Return why the path of a call does not fit; a tool that has a path must name it in one way."""
     wanted = rule.pattern.path
-    if wanted is None and not rule.when.keys() & set(PATHS):
-        return ""
-    paths = [given[name] for name in PATHS if name in given]
-    if len(paths) != 1:
+    named = [given[name] for name in PATHS if name in given]
+    if len(named) != 1:
         return "it names no path, or two"
-    if not _is_whole_path(paths[0]):
+    if not paths.is_whole(named[0]):
         return "its path is not whole and plain: from / on, without . and .. and special characters"
     tool = TOOLS[str(rule.pattern.tool)]
-    if any(".." in given.get(name, "") or given.get(name, "").startswith(("/", "~")) for name in tool.patterns):
+    if not _stays_below(tool, given):
         return "its pattern may lead out of the path"
-    if wanted is not None and not wanted.fits(paths[0]):
+    # Of a tool that reads a folder, the rule must fit whatever is in it.
+    reached = f"{named[0]}/x" if tool.reads_below else named[0]
+    if wanted is not None and not wanted.fits(reached):
         return _ANOTHER
     return ""
 
 
-def _is_whole_path(path: Any) -> bool:
-    """Return whether a path is in the only spelling in which an allow takes it."""
-    if not isinstance(path, str) or not path.startswith("/") or len(path) > _LONGEST_PATH:
-        return False
-    is_straight = all(part.strip(" .") for part in path[1:].split("/"))
-    is_plain = path.isprintable() and unicodedata.normalize("NFKC", path) == path and not _NOT_IN_PATHS & set(path)
-    return is_straight and is_plain
+def _stays_below(tool: Tool, given: Mapping[str, Any]) -> bool:
+    """Return whether the patterns of a call certainly name nothing but files below its path."""
+    return all(paths.names_below(value) for name, value in given.items() if folded(name) in tool.patterns)
 
 
 # A deny.
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
 def _denies_tool(rule: Rule, subject: Subject) -> bool:
     """Return whether a deny is about the tool of a call, in any case and any look."""
-    pattern, name = rule.pattern, _folded(subject.name)
+    pattern, name = rule.pattern, folded(subject.name)
     if pattern.kind == "any":
         return True
-    if pattern.kind != subject.kind or pattern.name is None:
+    if pattern.name is None:
         return False
     try:
-        if pattern.kind == "mcp":
-            server = _folded(subject.server or "")
-            bare = name.removeprefix(f"mcp__{server}__")
-            is_server = pattern.server is not None and pattern.server.fits(server)
-            return is_server and (pattern.name.fits(name) or pattern.name.fits(bare))
-        return pattern.name.fits(name) or pattern.name.fits(called(name))
+        if subject.kind == "mcp":
+            return _denies_mcp(pattern, name, folded(subject.server or ""))
+        return pattern.kind == "tool" and (pattern.name.fits(name) or pattern.name.fits(called(name)))
     except TooLong:
         return True
+
+
+def _denies_mcp(pattern: Pattern, name: str, server: str) -> bool:
+    """Return whether a deny is about a tool of a server, by any of its names. Raises TooLong."""
+    bare = name.removeprefix(f"mcp__{server}__")
+    if pattern.any_name is not None and any(map(pattern.any_name.fits, (name, bare, f"mcp__{server}__{bare}"))):
+        return True
+    if pattern.server is None or pattern.name is None or not pattern.server.fits(server):
+        return False
+    return pattern.name.fits(name) or pattern.name.fits(bare)
 
 
 def _deny_fit(rule: Rule, subject: Subject) -> Fit:
     """Return whether a deny fits a call, or may be meant to."""
     if not _denies_tool(rule, subject):
-        return "no"
-    fit = _fit_inside(rule, subject)
-    for name, regex in rule.when.items():
-        if fit == "no" or not _is_met(name, regex, subject):
-            return "no"
-    return fit
+        return Fit.NO
+    fits = [_fit_condition(name, regex, subject) for name, regex in rule.when.items()]
+    return min((_fit_inside(rule, subject), *fits))
+
+
+def _is_not_simple(rule: Rule, subject: Subject) -> bool:
+    """Return whether a deny fits a call because nobody knows what its command does."""
+    looks_at_it = rule.pattern.words is not None or "command" in map(folded, rule.when)
+    if not looks_at_it or called(folded(subject.name)) != BASH or not isinstance(subject.input, dict):
+        return False
+    command = subject.input.get("command")
+    return isinstance(command, str) and shell.words_of(command) is None
 
 
 def _fit_inside(rule: Rule, subject: Subject) -> Fit:
@@ -253,60 +270,80 @@ def _fit_inside(rule: Rule, subject: Subject) -> Fit:
         command = given.get("command")
         words = shell.words_of(command) if isinstance(command, str) else None
         if words is None:
-            return "yes"  # nobody knows what it does
+            return Fit.YES  # nobody knows what it does
         lowered, wanted = shell.lowered(words), shell.lowered(pattern.words)
         if lowered == wanted or (pattern.is_prefix and shell.begins(lowered, wanted)):
-            return "yes"
-        return "maybe" if shell.may_hold(words, pattern.words) else "no"
+            return Fit.YES
+        return Fit.MAYBE if shell.may_hold(words, pattern.words) else Fit.NO
     if pattern.path is not None:
-        return _fit_path(pattern.path, given)
-    return "yes"
+        return _fit_path(pattern.path, given, TOOLS[str(pattern.tool)])
+    return Fit.YES
 
 
-def _fit_path(pattern: Regex, given: Mapping[str, Any]) -> Fit:
-    paths = [value for name, value in given.items() if _folded(name) in PATHS]
-    if not paths or not all(isinstance(path, str) and len(path) <= _LONGEST_PATH for path in paths):
-        return "yes"  # nobody knows which it is
-    fits: Fit = "no"
-    for path in paths:
+def _fit_path(pattern: Regex, given: Mapping[str, Any], tool: Tool) -> Fit:
+    named = [value for name, value in given.items() if folded(name) in PATHS]
+    if not named or not all(isinstance(path, str) and len(path) <= paths.LONGEST for path in named):
+        return Fit.YES  # nobody knows which it is
+    fits = [Fit.NO if _stays_below(tool, given) else Fit.MAYBE]
+    for path in named:
+        normal = paths.normal(path)
         try:
-            if pattern.fits(_normal(path)):
-                return "yes"
+            if pattern.fits(normal):
+                return Fit.YES
+            is_above = tool.reads_below and pattern.may_fit_below(f"{normal.rstrip('/')}/", anywhere=False)
         except TooLong:
-            return "yes"
-        if not _is_whole_path(path):
-            fits = "maybe"
-    return fits
+            return Fit.YES
+        fits.append(Fit.MAYBE if is_above or not paths.is_whole(path) else Fit.NO)
+    return max(fits)
 
 
-def _normal(path: str) -> str:
-    """Return a path without case, `.` and `..`."""
-    parts: list[str] = []
-    for part in _folded(path).replace("\\", "/").split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
-def _is_met(wanted: str, regex: Regex, subject: Subject) -> bool:
+def _fit_condition(wanted: str, regex: Regex, subject: Subject) -> Fit:
     """Return whether a condition of a deny is met: by a part of the text, or because nobody can say that it is not."""
-    if not isinstance(subject.input, dict):
-        return True
-    values = [value for name, value in subject.input.items() if _folded(name) == _folded(wanted)]
-    is_command = subject.kind == "tool" and called(_folded(subject.name)) == BASH and _folded(wanted) == "command"
+    given, wanted = subject.input, folded(wanted)
+    if not isinstance(given, dict):
+        return Fit.YES
+    tool = TOOLS.get(called(folded(subject.name))) if subject.kind == "tool" else None
+    if wanted in PATHS and tool is not None and tool.has_path:
+        values = [value for name, value in given.items() if folded(name) in PATHS]
+        fits = [Fit.NO if values and _stays_below(tool, given) else Fit.MAYBE]
+    else:
+        values = [value for name, value in given.items() if folded(name) == wanted]
+        fits = [Fit.NO]
     for value in values:
-        if not isinstance(value, str) or jsontext.is_repeated(subject.input):
-            return True
-        forms = {value, unicodedata.normalize("NFKC", value)}
-        if is_command:
-            if (words := shell.words_of(value)) is None:
-                return True
-            forms.add(" ".join(words))
+        if not isinstance(value, str) or jsontext.is_repeated(given):
+            return Fit.YES
         try:
-            if any(regex.is_in(form) for form in forms):
-                return True
+            if wanted in PATHS:
+                fits.append(_fit_path_condition(regex, value, tool))
+            elif wanted == "command" and tool is TOOLS[BASH]:
+                fits.append(_fit_command_condition(regex, value))
+            else:
+                fits.append(_fit_text(regex, value, may_have_layout=wanted not in _ONE_LINE))
         except TooLong:
-            return True
-    return False
+            return Fit.YES
+    return max(fits)
+
+
+def _fit_text(regex: Regex, value: str, *, may_have_layout: bool = False) -> Fit:
+    """Return whether a part of a text fits; what has more in it than is seen may. Raises TooLong."""
+    if any(regex.is_in(form) for form in forms(value)):
+        return Fit.YES
+    return Fit.NO if is_readable(value, may_have_layout=may_have_layout) else Fit.MAYBE
+
+
+def _fit_command_condition(regex: Regex, command: str) -> Fit:
+    """Return whether a part of a command fits; one that is not simple does. Raises TooLong."""
+    words = shell.words_of(command)
+    if words is None or regex.is_in(" ".join(words)):
+        return Fit.YES
+    return _fit_text(regex, command)
+
+
+def _fit_path_condition(regex: Regex, path: str, tool: Tool | None) -> Fit:
+    """Return whether a part of a path fits, in any spelling; for a server's tool it may be relative. Raises TooLong."""
+    normal = paths.normal(path)
+    if any(regex.is_in(form) for form in (normal, normal.removeprefix("/"))):
+        return Fit.YES
+    is_above = tool is not None and tool.reads_below and regex.may_fit_below(f"{normal.rstrip('/')}/", anywhere=True)
+    is_whole = paths.is_whole(path) or (tool is None and paths.is_whole(f"/{path}"))
+    return max(_fit_text(regex, path), Fit.MAYBE if is_above or not is_whole else Fit.NO)

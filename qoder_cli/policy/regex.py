@@ -20,6 +20,7 @@ _DIGITS, _SPACES = "09", "\t\r  "  # ranges: pairs of a first and a last charact
 _WORDS = "azAZ09__"
 _CLASSES = {"d": _DIGITS, "w": _WORDS, "s": _SPACES}
 _COUNTS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_ANYTHING = "(?:.|\\n)*"
 _IN_GLOBS = {"/**/": "/(?:[^/]+/)*", "**": ".+", "*": "[^/]*"}  # what stands for what
 
 
@@ -45,6 +46,7 @@ class _Set(NamedTuple):
         return any(first <= form <= last for first, last in pairs for form in forms) is not self.is_negated
 
 
+_OPEN = (("at", "b"), ("at", "B"))  # what may hold or not, by what follows
 _ANY = _Set("\n\n", is_negated=True)
 
 # A tree is a _Set, an assertion's letter (^ $ b B), or one of these.
@@ -70,7 +72,7 @@ class Regex:
 
     def __init__(self, pattern: str, *, ignores_case: bool = False) -> None:
         self.pattern = pattern
-        self.literal: str | None = None  # the only text that fits, of a glob without a wildcard
+        self.glob: str | None = None  # as it is written, where it is one
         self._ignores_case = ignores_case
         if not pattern:
             raise BadPattern("is empty")
@@ -78,25 +80,47 @@ class Regex:
         self._parts = 0
         self._put(_Reader(pattern).read())
         self._codes.append(("end",))
+        self._end = len(self._codes) - 1
         self._has_places = any(code[0] == "at" for code in self._codes)
 
     @classmethod
-    def of_glob(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
-        """Return the pattern for a path or name: `*` is anything but a slash, `**` any number of folders."""
+    def of_glob(cls, glob: str, *, ignores_case: bool = False, with_below: bool = False) -> "Regex":
+        """Return the pattern for a path or name: `*` is anything but a slash, `**` any number of folders.
+
+        With `with_below`, what is below each path fits too.
+        """
         parts = re.split(r"(/\*\*/|\*\*|\*)", glob)
         written = "".join(_IN_GLOBS.get(part) or re.escape(part) for part in parts)
+        if with_below:
+            written += f"(?:/{_ANYTHING})?"
         regex = cls(written, ignores_case=ignores_case)
-        if "*" not in glob:
-            regex.literal = glob
+        regex.glob = glob
         return regex
+
+    @classmethod
+    def of_name(cls, glob: str, *, ignores_case: bool = False) -> "Regex":
+        """Return the pattern for a name in which `*` is anything, whatever a server puts into its names."""
+        regex = cls(_ANYTHING.join(map(re.escape, glob.split("*"))), ignores_case=ignores_case)
+        regex.glob = glob
+        return regex
+
+    @property
+    def literal(self) -> str | None:
+        """The only text that fits, of a glob without a wildcard."""
+        return self.glob if self.glob is not None and "*" not in self.glob else None
 
     def fits(self, text: str) -> bool:
         """Return whether the whole text fits. Raises TooLong."""
-        return self._walk(text, anywhere=False)
+        return self._end in self._walk(text, anywhere=False)
 
     def is_in(self, text: str) -> bool:
         """Return whether a part of the text fits. Raises TooLong."""
-        return self._walk(text, anywhere=True)
+        return self._end in self._walk(text, anywhere=True)
+
+    def may_fit_below(self, text: str, *, anywhere: bool) -> bool:
+        """Return whether a longer text that begins so may fit, or have `anywhere` a part that does. Raises TooLong."""
+        reached = self._walk(text, anywhere=anywhere)
+        return any(self._codes[code][0] in ("set", "end") or self._codes[code] in _OPEN for code in reached)
 
     def _put(self, tree: _Tree) -> None:
         """Write a tree as codes: ("set", …), ("at", …), ("jump", place), ("fork", place, place), ("end",)."""
@@ -149,17 +173,20 @@ class Regex:
     def _close(self, start: int) -> None:
         self._codes[start] = ("fork", start + 1, len(self._codes))
 
-    def _walk(self, text: str, *, anywhere: bool) -> bool:
-        """Walk through a text. What follows a set of codes is worked out once for each character, and what is next."""
-        end, steps = len(self._codes) - 1, 0
+    def _walk(self, text: str, *, anywhere: bool) -> frozenset[int]:
+        """Return the codes that are reached by a text, or by a part of it that fits. Raises TooLong.
+
+        What follows a set of codes is worked out once for each character, and what is next.
+        """
+        steps = 0
         again = {0} if anywhere else set[int]()
         known: dict[tuple[frozenset[int], str, bool | None], frozenset[int]] = {}
         reached = self._reached({0}, text, 0)
         for place, character in enumerate(text, 1):
-            if anywhere and end in reached:
-                return True
+            if anywhere and self._end in reached:
+                return reached
             if not (reached or anywhere):
-                return False
+                return reached
             key = reached, character, _begins_word(text, place) if self._has_places else None
             if (following := known.get(key)) is None:
                 steps += len(reached) + 1
@@ -168,7 +195,7 @@ class Regex:
                 following = self._reached(again | self._read(reached, character), text, place)
                 known[key] = following
             reached = following
-        return end in reached
+        return reached
 
     def _read(self, reached: frozenset[int], character: str) -> set[int]:
         """Return the codes behind those that read a character."""

@@ -8,14 +8,36 @@ from qoder_cli.policy.regex import Regex
 from qoder_cli.policy.rules import Pattern, Policy, Rule
 from qoder_cli.policy.tools import BASH, TOOLS
 
+# Tools by which the files of another can be read, or written.
+_SAME_FILES = {"Read": ("Grep",), "Grep": ("Read",), "Write": ("Edit",), "Edit": ("Write",)}
+
 
 def remarks(policy: Policy) -> Iterator[tuple[Rule, str]]:
     """Yield remarks, each with the rule that it is about, in the order of the file."""
     for place, rule in enumerate(policy.rules):
+        name = rule.pattern.name
+        if rule.pattern.kind == "tool" and name is not None and name.literal and name.literal not in TOOLS:
+            yield rule, f"no built-in tool is known as {name.literal}"
         if why := _never(rule, policy.rules, place):
             yield rule, why
+        elif not rule.allows:
+            yield from ((rule, each) for each in _narrow(rule, policy.rules))
         elif rule.allows:
             yield from ((rule, each) for each in _wide(rule))
+
+
+def _narrow(deny: Rule, rules: tuple[Rule, ...]) -> Iterator[str]:
+    """Yield how a deny may stop less than it seems to: the same files by another tool."""
+    for tool in _SAME_FILES.get(deny.pattern.tool or "", ()):
+        allowing = next((rule for rule in rules if rule.allows and rule.pattern.tool == tool), None)
+        if allowing is not None and not any(_denies_path(rule, tool, deny) for rule in rules):
+            yield f"does not stop {tool}, which line {allowing.line} allows ({allowing.text})"
+
+
+def _denies_path(rule: Rule, tool: str, deny: Rule) -> bool:
+    pattern = rule.pattern
+    is_about_it = not rule.allows and (pattern.kind == "any" or pattern.tool == tool)
+    return is_about_it and (pattern.path is None or _covers_glob(pattern.path, deny.pattern.path))
 
 
 def _never(rule: Rule, rules: tuple[Rule, ...], place: int) -> str:
@@ -46,6 +68,8 @@ def _covers_pattern(one_rule: Rule, other_rule: Rule) -> bool:
     one, other = one_rule.pattern, other_rule.pattern
     if one.kind == "any" or one.text == other.text:
         return True
+    if one.any_name is not None and any(map(one.any_name.fits, _names(other))):
+        return True
     if one.kind != other.kind or one.name is None or other.name is None:
         return False
     if not _covers_glob(one.server, other.server) or not _covers_glob(one.name, other.name):
@@ -57,11 +81,18 @@ def _covers_pattern(one_rule: Rule, other_rule: Rule) -> bool:
     return True
 
 
+def _names(pattern: Pattern) -> Iterator[str]:
+    """Yield the names of the one tool of a server that a pattern is about."""
+    server, name = (regex and regex.literal for regex in (pattern.server, pattern.name))
+    if server and name:
+        yield from (name, f"mcp__{server}__{name}")
+
+
 def _covers_glob(one: Regex | None, other: Regex | None) -> bool:
     """Return whether one fits whatever another does; if that has a wildcard, only if both are written the same."""
     if one is None or other is None:
         return one is other
-    if one.pattern == other.pattern:
+    if one.glob == other.glob:
         return True
     return other.literal is not None and one.fits(other.literal)
 

@@ -15,7 +15,7 @@ from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.policy import shell
 from qoder_cli.policy.regex import BadPattern, Regex
-from qoder_cli.policy.tools import BASH, TOOLS, called
+from qoder_cli.policy.tools import BASH, PATHS, TOOLS, called
 
 MOST_RULES = 1_000
 _LONGEST_REASON = 1_000  # characters
@@ -37,6 +37,7 @@ class Pattern(NamedTuple):
     words: tuple[str, ...] | None = None
     is_prefix: bool = False
     path: Regex | None = None
+    any_name: Regex | None = None  # of a deny: an MCP tool's own name, or mcp__server__tool, that fits too
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,10 @@ def _rule(node: Node, at: Path) -> Rule:
         raise Problem("must be any or main", line=node.line, path=(*at, "threads"))
     keys = frozenset(_texts(node, "keys", at))
     when = dict(_when(node, at, allows=allows))
+    tool = TOOLS.get(pattern.tool or "")
+    if allows and tool is not None and tool.reads_below and not when.keys().isdisjoint(PATHS):
+        why = f"{pattern.tool} reads all that is below its path; write {pattern.tool}(/folder/**) instead"
+        raise Problem(why, line=node.line, path=(*at, "when"))
     return Rule(allows, pattern, node.line, because, when, keys, threads == "any")
 
 
@@ -210,15 +215,21 @@ def pattern_of(text: str, *, allows: bool) -> Pattern:
         raise ValueError(f"there is no tool {name}; did you mean {near[0]}?")
     if name == "*" and inside is None:
         return Pattern(text, "any")
-    named = Regex.of_glob(tool, ignores_case=not allows)
+    named = _name(tool, allows=allows)
     if inside is None:
-        return Pattern(text, "tool", named, tool=tool if tool in TOOLS else None)
+        if tool in TOOLS:
+            return Pattern(text, "tool", named, tool=tool)
+        return Pattern(text, "tool", named, any_name=None if allows else named)
     if tool == BASH:
-        words, is_prefix = _command(inside)
+        words, is_prefix = _command(inside, allows=allows)
         return Pattern(text, "tool", named, tool=BASH, words=words, is_prefix=is_prefix)
     if tool in TOOLS and TOOLS[tool].has_path:
-        return Pattern(text, "tool", named, tool=tool, path=_path(inside, allows=allows))
+        return Pattern(text, "tool", named, tool=tool, path=_path(inside, tool, allows=allows))
     raise ValueError(f"{name} takes no ( ); use `when` to look at its input")
+
+
+def _name(glob: str, *, allows: bool) -> Regex:
+    return Regex.of_glob(glob) if allows else Regex.of_name(glob, ignores_case=True)
 
 
 def _mcp(text: str, name: str, *, allows: bool) -> Pattern:
@@ -228,15 +239,15 @@ def _mcp(text: str, name: str, *, allows: bool) -> Pattern:
     if allows and "*" in parts[0]:
         raise ValueError("an allow must name the server; only its tool may have *")
     server, tool = (*parts, "*")[:2]
-    of_server, of_tool = (Regex.of_glob(part, ignores_case=not allows) for part in (server, tool))
-    return Pattern(text, "mcp", of_tool, server=of_server)
+    of_server, of_tool, whole = (_name(part, allows=allows) for part in (server, tool, name))
+    return Pattern(text, "mcp", of_tool, server=of_server, any_name=None if allows else whole)
 
 
-def _command(inside: str) -> tuple[tuple[str, ...], bool]:
+def _command(inside: str, *, allows: bool) -> tuple[tuple[str, ...], bool]:
     """Return the words of a command, and whether more may follow. Raises ValueError."""
     is_prefix = inside.endswith(":*")
     command = inside.removesuffix(":*")
-    words = shell.words_of(command)
+    words = shell.words_of(command) if allows else shell.words_of_any(command)
     if words is not None and command == command.strip(" "):
         return words, is_prefix
     first = command.split(" ")[0]
@@ -244,19 +255,22 @@ def _command(inside: str) -> tuple[tuple[str, ...], bool]:
         why = "write Bash, without ( ), for every command"
     elif "*" in command:
         why = "only :* at the end stands for more words: Bash(git log:*)"
-    elif first in shell.RESERVED:
+    elif first.lower() in shell.RESERVED:
         why = f"{first} is a word of the shell itself, so that no command with it is simple"
     else:
         why = f"the words may have {shell.CHARACTERS}, and spaces in single quotes"
     raise ValueError(f"can never fit: {why}")
 
 
-def _path(inside: str, *, allows: bool) -> Regex:
+def _path(inside: str, tool: str, *, allows: bool) -> Regex:
     if not _PATH.fullmatch(inside) or any(part in (".", "..") for part in inside.split("/")):
         raise ValueError("needs a whole path, such as /data/**, with no . or .. and no wildcard but * and **")
     if any("**" in part and part != "**" for part in inside.split("/")):
         raise ValueError("** stands for folders, so it must be alone between slashes: /data/**")
-    return Regex.of_glob(inside, ignores_case=not allows)
+    if allows and TOOLS[tool].reads_below and not inside.endswith("/**"):
+        raise ValueError(f"can never fit: {tool} reads all that is below its path, so the rule must end in /**")
+    # To deny that a tree is read is to deny it of each part.
+    return Regex.of_glob(inside, ignores_case=not allows, with_below=not allows and TOOLS[tool].reads_below)
 
 
 def _writable_by_others(path: str) -> Iterator[str]:

@@ -23,8 +23,12 @@ _KEYWORDS = """
     or not switch namespace nocorrect noglob"""
 # ... and those that run another text, or change what later commands mean.
 _BUILTINS = """
-    . source eval exec command builtin trap alias unalias hash enable set setopt unsetopt shopt export declare typeset
-    local readonly unset autoload emulate fc bind complete compopt"""
+    . source eval exec command builtin trap alias unalias hash enable set setopt unsetopt shopt export declare
+    typeset local readonly unset autoload emulate fc bind complete compopt compgen printf print read mapfile
+    readarray let getopts wait jobs bg fg disown suspend kill times caller history dirs cd chdir pushd popd umask
+    ulimit limit unlimit exit return logout break continue shift disable rehash integer float nameref private
+    functions vared zle zmodload zparseopts zformat zstyle zpty sched pushln getln r hist newgrp login abbr argparse
+    block commandline emit funced funcsave prevd nextd"""
 RESERVED = frozenset(f"{_KEYWORDS} {_BUILTINS}".split())
 
 # Programs that run what their words say.
@@ -37,11 +41,17 @@ RUNNERS = frozenset(_RUNNERS.split())
 
 def words_of(command: str) -> tuple[str, ...] | None:
     """Return the words of a simple command, unquoted; None if it is not simple."""
+    words = words_of_any(command)
+    return None if words is None or words[0].lower() in RESERVED else words
+
+
+def words_of_any(command: str) -> tuple[str, ...] | None:
+    """Return the words of a command, also of one that the shell itself understands; None if it has other signs."""
     if len(command) > LONGEST or not _COMMAND.fullmatch(command):
         return None
     found = [*_WORD.finditer(command)]
     first = found[0]["plain"]
-    if first is None or not _FIRST.fullmatch(first) or first.lower() in RESERVED:
+    if first is None or not _FIRST.fullmatch(first):
         return None
     return tuple(match["quoted"] or match["plain"] for match in found)
 
@@ -58,8 +68,14 @@ def lowered(words: Sequence[str]) -> tuple[str, ...]:
 
 def may_hold(command: Sequence[str], rule: Sequence[str]) -> bool:
     """Return whether the words of a rule stand anywhere in a command, in their order: `env git -C x push`."""
-    parts = _parts(command)
-    return all(part in parts for part in _parts(rule))
+    pieces = _parts(command)
+    return all(any(_may_be(piece, part) for piece in pieces) for part in _parts(rule))
+
+
+def _may_be(piece: str, part: str) -> bool:
+    """Return whether a piece of a command is one of a rule, or is glued to options before it: `env '-Sgit push'`."""
+    is_glued = piece.startswith("-") and not piece.startswith("--") and len(piece) > len(part) + 1
+    return piece == part or (is_glued and piece.endswith(part))
 
 
 def _parts(words: Sequence[str]) -> Iterator[str]:

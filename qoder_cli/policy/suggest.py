@@ -77,9 +77,10 @@ def _pattern(key: Sequence[str], subjects: Sequence[Subject], *, is_wide: bool) 
         return f"{BASH}({_written(commands.pop())})" if len(commands) == 1 else None
     if name in TOOLS and TOOLS[name].has_path and more[0]:
         paths = {str(_fields(each)[path]) for each in subjects for path in PATHS if path in _fields(each)}
+        reads_below = TOOLS[name].reads_below
         if is_wide:
-            return f"{name}({more[0].rstrip('/')}/*)"
-        return f"{name}({paths.pop()})" if len(paths) == 1 else None
+            return f"{name}({more[0].rstrip('/')}/{'**' if reads_below else '*'})"
+        return f"{name}({paths.pop()}{'/**' if reads_below else ''})" if len(paths) == 1 else None
     return name
 
 

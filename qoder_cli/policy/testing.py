@@ -15,6 +15,14 @@ from qoder_cli.policy.suggest import Group, key_of
 
 _ANSWERS = ("allow", "deny", "ask")
 _OF_CASE = ("command", "name", "kind", "mcp_server_name", "input", "thread", "answer")
+_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}  # by `type`
+_DECIDING = ("name", "kind", "type", "mcp_server_name", "input", "thread", "session_thread_id")
+# What else `pending` prints of a call, and what else its event has.
+_OTHER = (
+    *("run_id", "session_id", "deployment_id", "deployment_name", "call", "input_sha256", "asked_at", "credits"),
+    *("answer", "run", "session", "deployment", "asked", "waits", "length", "number", "policy"),
+    *("id", "created_at", "processed_at", "evaluated_permission"),
+)
 _LONGEST = 200  # characters of an example
 
 
@@ -42,14 +50,23 @@ def judged(policy: Policy, case: Case) -> Case:
 
 
 def subject_of_json(call: Any) -> Subject:
-    """Return a call from the JSON that `pending` prints of one. Raises UsageError."""
-    if not isinstance(call, dict):
-        raise UsageError("a call must be an object with `name` and `input`")
+    """Return a call from the JSON that `pending` prints of one, or from its event. Raises UsageError.
+
+    Nothing in it is passed over that might make another call of it.
+    """
+    if not isinstance(call, dict) or isinstance(call, jsontext.Repeated):
+        raise UsageError("a call must be an object with `name` and `input`, each field once")
+    if unknown := [name for name in call if name not in (*_DECIDING, *_OTHER)]:
+        raise UsageError(f"a call has no field {unknown[0]}; what decides is {', '.join(_DECIDING)}")
     server, name = call.get("mcp_server_name"), call.get("name")
-    kind = call.get("kind") or ("mcp" if server else "tool")
-    if not isinstance(name, str) or not isinstance(server, str | None) or kind not in ("tool", "mcp", "custom"):
+    kind = call.get("kind", "mcp" if server else "tool")
+    if "type" in call:
+        of_type = _KINDS.get(str(call["type"]))
+        kind = of_type if of_type == call.get("kind", of_type) else None
+    if not name or not isinstance(name, str) or not isinstance(server, str | None) or kind not in _KINDS.values():
         raise UsageError("a call must have a `name`, and a `kind` of tool, mcp or custom")
-    return Subject(kind, name, call.get("input"), server, is_main=call.get("thread") is None)
+    is_main = call.get("thread") is None and call.get("session_thread_id") is None
+    return Subject(kind, name, call.get("input"), server, is_main=is_main)
 
 
 def cases(path: str) -> list[Case]:
@@ -88,7 +105,7 @@ def _case(number: int, node: Node) -> Case:
     if ("command" in fields) is ("name" in fields):
         raise Problem("must have either `command`, or `name` and `input`", line=node.line, path=at)
     if "command" in fields:
-        fields |= {"name": "Bash", "input": {"command": fields["command"]}}
+        fields |= {"name": "Bash", "input": {"command": fields.pop("command")}}
     try:
         return Case(number, subject_of_json(fields), fields["answer"])
     except UsageError as error:
@@ -118,7 +135,7 @@ class Tally:
     def add(self, run_id: str, subject: Subject, verdict: Verdict) -> None:
         """Count a call."""
         answer, rule, why = verdict
-        key: tuple[Any, ...] = (answer, rule.line) if rule else (answer, why, *key_of(subject))
+        key: tuple[Any, ...] = (answer, why, rule.line) if rule else (answer, why, *key_of(subject))
         count = self._counts.setdefault(key, _Count(answer, rule, why))
         if rule is None:
             count.group = count.group or Group(key_of(subject))

@@ -16,14 +16,21 @@ class Tool(NamedTuple):
 
     fields: Mapping[str, type]
     has_path: bool = False
-    patterns: tuple[str, ...] = ()  # fields that name files below its path
+    patterns: tuple[str, ...] = ()  # fields that name files below its path; such a tool reads all that is below it
+    layout: tuple[str, ...] = ()  # fields whose text has line breaks and tabs
+
+    @property
+    def reads_below(self) -> bool:
+        return bool(self.patterns)
 
 
 TOOLS = {
     BASH: Tool({"command": str, "description": str}),
     "Read": Tool({"offset": int, "limit": int}, has_path=True),
-    "Write": Tool({"content": str}, has_path=True),
-    "Edit": Tool({"old_string": str, "new_string": str, "replace_all": bool}, has_path=True),
+    "Write": Tool({"content": str}, has_path=True, layout=("content",)),
+    "Edit": Tool(
+        {"old_string": str, "new_string": str, "replace_all": bool}, has_path=True, layout=("old_string", "new_string")
+    ),
     "Glob": Tool({"pattern": str}, has_path=True, patterns=("pattern",)),
     "Grep": Tool({"pattern": str, "glob": str, "output_mode": str}, has_path=True, patterns=("glob",)),
     "WebFetch": Tool({"url": str, "prompt": str}),

@@ -251,8 +251,7 @@ def _forgotten_unless(app: App, write: Answers, session_id: str, calls: Sequence
 
 
 def _event(each: Judged) -> dict[str, Any]:
-    rule = each.verdict.rule
-    return confirmation(each.call, each.verdict.answer, rule.because if rule else None)
+    return confirmation(each.call, each.verdict.answer, each.verdict.because)
 
 
 def _decision(app: App, policy: Policy, asked: Asked, each: Judged, run_id: str) -> Decision:

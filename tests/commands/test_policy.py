@@ -38,6 +38,15 @@ def reply(number: int, result: str, **more: str) -> Event:
     return {"type": "user.tool_confirmation", "tool_use_id": f"evt_{number}", "result": result, **more}
 
 
+def test_run_wait_by_a_policy_tells_the_agent_that_a_command_is_not_simple(
+    qoder: Qoder, server: Server, policy: Path
+) -> None:
+    server.session("sess_1", call(1, input={"command": "echo 1 | sh"}))
+    qoder(*by(policy))
+    [event] = server.posted[0]["events"]
+    assert event["deny_message"].startswith("not two The command is not simple: ")
+
+
 def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
     return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
 
@@ -289,6 +298,26 @@ def test_policy_test_expects_decisions_and_exits_8_where_one_differs(qoder: Qode
     assert row["answer"] == "allow"
     twice = '{"name": "Bash", "input": {"command": "echo 2", "command": "echo 1"}}'
     assert qoder("policy", "test", str(policy), "--call", twice, "--json").json[0]["answer"] == "ask"
+
+
+NO_CALLS = {
+    "twice": '{"name": "Bash", "name": "Read", "input": {"command": "echo 1"}}',
+    "unknown": '{"name": "Bash", "input": {"command": "echo 1"}, "nmae": "x"}',
+    "no kind": '{"name": "Bash", "input": {"command": "echo 1"}, "kind": ""}',
+    "no type": '{"name": "Bash", "input": {"command": "echo 1"}, "type": "agent.message"}',
+    "two kinds": '{"name": "Bash", "input": {"command": "echo 1"}, "type": "agent.custom_tool_use", "kind": "tool"}',
+}
+
+
+def test_policy_test_reads_a_call_as_it_is_decided(qoder: Qoder, server: Server, policy: Path) -> None:
+    server.session("sess_1", call(1))
+    [pending] = qoder("run", "pending", "drun_1", "--policy", str(policy), "--json").json
+    events = {"allow": pending, "ask": call(1, session_thread_id="sthr_1"), "deny": call(2)}
+    for answer, given in {**events, "": call(1, kind="agent.custom_tool_use")}.items():
+        [row] = qoder("policy", "test", str(policy), "--call", json.dumps(given), "--json").json
+        assert row["answer"] == (answer or "ask")
+    codes = {name: qoder("policy", "test", str(policy), "--call", given).code for name, given in NO_CALLS.items()}
+    assert codes == dict.fromkeys(NO_CALLS, 2)
 
 
 WRONG_CASES = {

@@ -71,7 +71,7 @@ def mcp(server: str | None, name: str, **given: Any) -> Subject:
 ALLOWED = {
     "the command of the rule": bash("git status"),
     "with more spaces": bash("  git   status "),
-    "with a description": bash("git status", description="Größe?\nsee"),
+    "with a description": bash("git status", description="Größe?"),
     "by the SDK's name": Subject("tool", "bash", {"command": "git status"}),
     "a prefix alone": bash("git log"),
     "a prefix with words": bash("git log --oneline --since=yesterday '--author=A B'"),
@@ -83,6 +83,8 @@ ALLOWED = {
     "a schema's field": Subject("mcp", "get_issue", {"n": 1}, "github", schema=frozenset(("n",))),
     "a condition on all of a text": mcp("db", "query", sql="select 1"),
     "a path by a condition": Subject("tool", "Write", {"file_path": "/tmp/x", "content": "a\n"}),
+    "lines in a file": Subject("tool", "Write", {"file_path": "/tmp/x", "content": "a\r\n\tö"}),
+    "lines in a field that a rule names": mcp("github", "get_issue", owner="a\nb"),
     "another agent's, for any thread": bash("make test")._replace(is_main=False),
 }
 DENIED = {
@@ -123,6 +125,9 @@ ASKED = {
     "a look-alike path": read("/data/\uff0e\uff0e/etc/passwd"),
     "a path with a NUL": read("/data/x\0"),
     "a path twice": read("/data/x", path="/etc/passwd"),
+    "a field that only a schema names": Subject(
+        "tool", "Bash", {"command": "git status", "x": 1}, schema=frozenset("x")
+    ),
     "a number as text": read("/data/x", limit="3"),
     "true as a number": read("/data/x", limit=True),
     "a glob that leads out": Subject("tool", "Glob", {"path": "/data/x", "pattern": "../../etc/*"}),
@@ -141,6 +146,129 @@ def test_policy_decides_by_what_its_rules_mean(policy: Policy, calls: dict[str, 
     assert {name: decide(policy, call).answer for name, call in calls.items()} == dict.fromkeys(calls, answer)
 
 
+BELOW = """\
+rules:
+  - {allow: Grep(/srv/**)}
+  - {allow: Glob(/srv/**)}
+  - {deny: Grep(/srv/app/secret/**)}
+  - {deny: Glob(/srv/app/*.key)}
+"""
+# What may lead a reader of globs out of the folder where it begins.
+OUT = (
+    *("{/etc,x}/*", "{,/etc}/*", ".{.,x}/x", ".[.]/x", ".?/x", ".*/.*/etc/*", "@(/etc)/*", "(/etc|x)/*", "[/]etc/*"),
+    *("\\/etc/*", "$HOME/*", "{~,x}/*", "file:///etc/*", "/etc/*", "~/x", "../x", "x/../../y", "", "-x", "!x", "é"),
+)
+
+
+def test_a_tool_that_reads_folders_reaches_nothing_that_a_rule_does_not_name(tmp_path: Path) -> None:
+    policy = policy_of(tmp_path, BELOW)
+
+    def answers(tool: str, *paths: str, **more: str) -> list[str]:
+        return [decide(policy, Subject("tool", tool, {"path": path, **more})).answer for path in paths]
+
+    assert answers("Grep", "/srv/web", "/srv/app/secrets", "/srv/app/x", pattern=".") == ["allow"] * 3
+    assert answers("Grep", "/srv", "/srv/app", "/SRV/app/.", "/srv/app/secret", pattern=".") == ["ask"] * 4
+    assert answers("Grep", "/srv/app/secret/x", "/etc", "/", pattern=".") == ["deny", "ask", "ask"]
+    assert answers("Glob", "/srv/web", "/srv/app", "/srv/app/x.key", pattern="**/*.p?") == ["allow", "ask", "deny"]
+    for name in ("**/*.py", ".github/x-1_2/*", "a.b/?", ".eslintrc.js"):
+        assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["allow"],) * 2
+    for name in OUT:
+        assert (answers("Glob", "/srv/web", pattern=name), answers("Grep", "/srv/x", glob=name)) == (["ask"],) * 2
+    exact = policy_of(tmp_path, "rules: [{deny: Grep(/srv/app)}]")
+    below = [decide(exact, Subject("tool", "Grep", {"path": path})).answer for path in ("/srv/app/x/y", "/srv/apple")]
+    assert below == ["deny", "ask"]
+    only_denied = policy_of(tmp_path, "rules: [{deny: Glob(/etc/**)}]")
+    assert decide(only_denied, Subject("tool", "Glob", {"path": "/srv", "pattern": "{/etc,x}/*"})).rule
+
+
+@pytest.mark.parametrize("field", ["file_path", "path"])
+def test_a_deny_of_a_path_by_a_condition_holds_for_each_spelling_and_field(tmp_path: Path, field: str) -> None:
+    deny = policy_of(
+        tmp_path, f"rules: [{{allow: Read}}, {{allow: Grep}}, {{deny: '*', when: {{input: {{{field}: '^/etc/'}}}}}}]"
+    )
+    denied = ("/etc/shadow", "//etc/shadow", "/x/../etc/shadow", "/./etc/shadow", "etc/shadow", "/ETC/x", "/\uff45tc/x")
+    for name in ("file_path", "path"):
+        answers = {path: decide(deny, Subject("tool", "Read", {name: path})).answer for path in denied}
+        assert answers == dict.fromkeys(denied, "deny")
+        assert decide(deny, Subject("tool", "Read", {name: "/srv/x"})).answer == "allow"
+        for doubtful in ({name: "x"}, {name: "/e\u034ftc"}, {}):
+            assert decide(deny, Subject("tool", "Read", doubtful)).rule == deny.rules[2]
+        above = [
+            decide(deny, Subject("tool", "Grep", {name: path, "pattern": "x"})) for path in ("/srv", "/etc", "/x/..")
+        ]
+        assert [verdict.answer for verdict in above] == ["allow", "ask", "ask"]
+    assert decide(deny, mcp("hub", "get", **{field: "a/b"})).rule is None
+    assert decide(deny, mcp("hub", "get", **{field: "a/../etc/x"})).answer == "deny"
+
+
+def test_a_tool_without_parentheses_is_allowed_with_one_whole_path_only(tmp_path: Path) -> None:
+    policy = policy_of(tmp_path, "rules: [{allow: Read}, {allow: Grep}]")
+    assert decide(policy, read("/x")).answer == "allow"
+    for more in ({}, {"path": "/x", "file_path": "/x"}, {"path": "../x"}, {"path": "x"}, {"path": "//x"}, {"path": 1}):
+        assert [decide(policy, Subject("tool", tool, more)).answer for tool in ("Read", "Grep")] == ["ask", "ask"]
+
+
+# What is not seen, or looks like a space and is none.
+UNSEEN = (
+    *("\u034f", "\u115f", "\u1160", "\u17b4", "\u17b5", "\u180b", "\u180f", "\u3164", "\ufe00", "\ufe0f", "\uffa0"),
+    *("\U000e0100", "\U000e01ef", "\u2800", "\ufffc", "\xad", "\u200b", "\u2060", "\ufeff", "\ufff0", "\U000e0001"),
+    *("\U0001bca0", "\U0001d173", "\xa0", "\u3000", "\0", "\x1b", "\x85"),
+)
+
+
+@pytest.mark.parametrize("unseen", [*UNSEEN, "\r", "\n", "\t"], ids=ascii)
+def test_policy_approves_no_text_in_which_something_is_not_seen(policy: Policy, tmp_path: Path, unseen: str) -> None:
+    text = f"a{unseen}b"
+    calls = [bash("git status", description=text), Subject("tool", "WebSearch", {"query": text}), read(f"/data/{text}")]
+    if unseen in UNSEEN:
+        calls.append(Subject("tool", "Write", {"file_path": "/tmp/x", "content": text}))
+        calls.append(mcp("github", "get_issue", owner=[text]))
+    calls.append(Subject("mcp", "get_issue", {"url": text}, "github", schema=frozenset(("url",))))
+    assert [decide(policy, call).answer for call in calls] == ["ask"] * len(calls)
+    deny = policy_of(tmp_path, "rules: [{deny: WebFetch, when: {input: {url: evil}}}]")
+    fetch = {
+        url: decide(deny, Subject("tool", "WebFetch", {"url": url})) for url in (f"ev{unseen}il", f"x{unseen}y", "x")
+    }
+    assert [verdict.rule is not None for verdict in fetch.values()] == [True, True, False]
+    assert fetch[f"ev{unseen}il"].answer == "deny"
+
+
+def test_the_words_of_a_deny_glued_to_an_option_are_left_for_a_person(tmp_path: Path) -> None:
+    deny = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(git push:*)}, {deny: Bash(curl:*)}]")
+    glued = (
+        "env '-Sgit push'",
+        "env '-iSgit push'",
+        "su '-cgit push'",
+        "rsync '-egit push'",
+        "env '-S/usr/bin/git push'",
+    )
+    for command in (*glued, "env '-Scurl x'", "git grep -Ocurl x", "sh '-cCURL x'"):
+        assert decide(deny, bash(command)).answer == "ask", command
+    for command in ("x --digit push", "ls -l", "git log -curls"):
+        assert decide(deny, bash(command)).answer == "allow", command
+
+
+DELETES = (
+    "*delete*",
+    "m*",
+    "*__delete_*",
+    "mcp__*delete*",
+    "delete_*",
+    "delete_x",
+    "mcp__hub",
+    "mcp__hub__d*",
+    "MC*_X",
+)
+
+
+@pytest.mark.parametrize("glob", DELETES)
+def test_a_deny_by_a_part_of_a_name_reaches_the_tools_of_servers(tmp_path: Path, glob: str) -> None:
+    deny = policy_of(tmp_path, f"rules: [{{allow: mcp__hub__delete_x}}, {{allow: mcp__db__get}}, {{deny: '{glob}'}}]")
+    calls = (mcp("hub", "delete_x"), mcp("Hub", "mcp__hub__DELETE_x"), mcp("db", "get"), bash("delete_x"))
+    assert [decide(deny, call).answer for call in calls] == ["deny", "deny", "deny" if glob == "m*" else "allow", "ask"]
+    assert (deny.rules[0], True) in [(rule, remark.startswith("never")) for rule, remark in remarks(deny)]
+
+
 # What a shell may read as more than words; each is put behind `git status`, or into `git log`.
 MORE = (
     *("; x", "| x", "|| x", "& x", "&& x", "\nx", "\rx", "> x", ">> x", "< x", "<<< x", "<<E\nx\nE", "2>&1", "$x"),
@@ -149,6 +277,32 @@ MORE = (
     *("é", "\u2010s", "\xa0-s", "\u200b", "\u2028", "\uff53", "^a^b", "'$x'", "'`x`'", "'\\'", "'a\nb'", "'\"'", "'é'"),
 )
 BEFORE = ("X=1", "!", "time", "{", "(", "if", "exec", "eval", "command", "builtin", ".", "source", "'git'", "-x")
+# Builtins that run a text, or change what later commands mean.
+BUILTINS = (
+    *(
+        "printf -v PATH x",
+        "read PATH",
+        "mapfile a",
+        "readarray a",
+        "let x",
+        "getopts a b",
+        "wait -p x",
+        "jobs -x git log",
+    ),
+    *(
+        "cd /x",
+        "pushd /x",
+        "popd",
+        "umask 0",
+        "ulimit -c 0",
+        "exit",
+        "return",
+        "logout",
+        "kill 1",
+        "compgen -C x",
+        "CD /x",
+    ),
+)
 
 
 def test_policy_approves_no_command_that_a_shell_may_read_otherwise(policy: Policy) -> None:
@@ -159,7 +313,9 @@ def test_policy_approves_no_command_that_a_shell_may_read_otherwise(policy: Poli
         + [f"{before} git status" for before in BEFORE]
         + [f"{before} git log x" for before in BEFORE]
     )
-    commands += [f"{word} x" for word in RESERVED] + ["git log " + "x" * 10_000, "git log " * 5_000, "", " "]
+    commands += (
+        [f"{word} x" for word in RESERVED] + [*BUILTINS] + ["git log " + "x" * 10_000, "git log " * 5_000, "", " "]
+    )
     assert {command for command in commands if decide(policy, bash(command)).answer == "allow"} == set()
     assert {command for command in commands if words_of(command) is not None} == set()
 
@@ -168,6 +324,9 @@ def test_a_command_that_is_not_simple_fits_every_deny_of_bash(tmp_path: Path) ->
     deny = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(zzz)}]")
     answers = {command: decide(deny, bash(f"git status {command}")).answer for command in MORE if command.strip()}
     assert answers == dict.fromkeys(answers, "deny")
+    builtin = policy_of(tmp_path, "rules: [{allow: Bash}, {deny: Bash(kill -9:*)}]")
+    answers = {command: decide(builtin, bash(command)).answer for command in ("kill -9 1", "env kill -9 1", "pkill x")}
+    assert answers == {"kill -9 1": "deny", "env kill -9 1": "ask", "pkill x": "allow"}
 
 
 WORDS = st.text("abz09_@%+=:,./-' \t\n\"\\$`;|&<>(){}[]*?!#~^é", min_size=1, max_size=8)
@@ -253,10 +412,19 @@ def test_regular_expressions_of_a_policy_are_those_of_python(pattern: str, text:
     assert (ours.fits(text), ours.is_in(text)) == (bool(theirs.fullmatch(text)), bool(theirs.search(text)))
 
 
+@examples(4)
+@given(pattern=PATTERNS, begin=st.text("ab.1 x-", max_size=4), more=st.text("ab.1 x-", max_size=4))
+def test_a_regular_expression_that_fits_a_longer_text_is_expected_to(pattern: str, begin: str, more: str) -> None:
+    regex = Regex(pattern)
+    assert regex.may_fit_below(begin, anywhere=False) >= regex.fits(begin + more)
+    assert regex.may_fit_below(begin, anywhere=True) >= regex.is_in(begin + more)
+
+
 def test_a_policy_covers_the_tools_that_its_rules_are_about(policy: Policy, tmp_path: Path) -> None:
     tools = (("tool", "Bash", None), ("tool", "bash", None), ("mcp", "get_x", "github"), ("custom", "Bash", None))
     assert [covers_tool(policy_of(tmp_path, "rules: [{allow: Bash(ls)}]"), *tool) for tool in tools] == [1, 1, 0, 0]
     assert [covers_tool(policy, *tool) for tool in tools] == [1, 1, 1, 0]  # with a deny for all
+    assert covers_tool(policy_of(tmp_path, "rules: [{deny: '*delete*'}]"), "mcp", "a/delete_x", "hub")
     other = policy_of(tmp_path, "rules: [{allow: Bash(ls)}]\ndeployments: [nightly]")
     assert [covers_tool(other, "tool", "Bash", deployment=of) for of in (("dep_1", "nightly"), ("dep_1",))] == [1, 0]
 
@@ -288,6 +456,7 @@ BAD = {
     "rules: [{allow: Bash(git *)}]": "1: rules[0].allow: can never fit: only :* at the end",
     "rules: [{allow: Bash(time ls)}]": "1: rules[0].allow: can never fit: time is a word of the shell itself",
     "rules: [{allow: Read(data/**)}]": "1: rules[0].allow: needs a whole path",
+    "rules: [{allow: Grep(/data/*)}]": "1: rules[0].allow: can never fit: Grep reads all that is below its path",
     "rules: [{allow: WebFetch(x)}]": "1: rules[0].allow: WebFetch takes no ( )",
     "rules: [{allow: Bash, because: x}]": "1: rules[0].because: goes with deny only",
     "rules: [{deny: Bash, threads: any}]": "1: rules[0].threads: goes with allow only",
@@ -329,6 +498,15 @@ def test_rules_that_decide_nothing_or_nearly_everything_are_named(tmp_path: Path
         (8, "never decides anything"),
         (9, "never allows anything"),
     ]
+    denies = (
+        "rules: [{allow: Grep(/a/**)}, {deny: Read(/a/x)}, {allow: Write(/b/*)}, {deny: Edit(/c)}, {deny: Write(/c)}]"
+    )
+    [(rule, remark)] = remarks(policy_of(tmp_path, denies))
+    unknown = [
+        (rule.line, remark) for rule, remark in remarks(policy_of(tmp_path, "rules:\n- allow: yes\n- deny: 010"))
+    ]
+    assert {(2, "no built-in tool is known as yes"), (3, "no built-in tool is known as 010")} < {*unknown}
+    assert (rule.text, remark) == ("deny Read(/a/x)", "does not stop Grep, which line 1 allows (allow Grep(/a/**))")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs the modes of files")
