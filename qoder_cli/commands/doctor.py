@@ -10,7 +10,7 @@ from qoder_cli.doctor import Finding
 _SIGNS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
-_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): writes keys, removes them, and looks who else can.")
+_PROBE = flag("--probe", "Also test the shared store of keys (QODER_KEYS): write keys, remove them, see who else can.")
 
 
 def doctor(

@@ -22,7 +22,6 @@ _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used.")
 _COLUMNS = ("key", "state", "deployment", "run", "adopted", "since", "machine")
 _STORE = option("--store", "STORE", "memory (default), or postgresql://HOST/DATABASE.", default="memory")
-_NAME = "qoder-keys"
 _FOR_AGENTS = "Idempotency keys of qoder on several machines. Give it to no agent, and change nothing in it by hand."
 
 
@@ -50,11 +49,12 @@ def init(app: App, store: Text = _STORE) -> None:
         if create is not None:
             create()
     else:
+        from qoder_cli.keys.memstore import STORE_NAME
         from qoder_cli.nouns.edits.create import creating
         from qoder_cli.nouns.table import NOUNS
 
-        app.progress.note(f"creating the memory store {_NAME} {app.client.settings.whereabouts}")
-        body = {"name": _NAME, "description": _FOR_AGENTS}
+        app.progress.note(f"creating the memory store {STORE_NAME} {app.client.settings.whereabouts}")
+        body = {"name": STORE_NAME, "description": _FOR_AGENTS}
         name = creating(app, NOUNS["memory"], body).deliver().id
         keys = opened(app, name)
         app.progress.note("a memory store keeps this promise if the service decides its writes in one place")

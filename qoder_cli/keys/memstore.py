@@ -4,11 +4,12 @@ A path that is taken and a stale `content_sha256` are refused with 409. So is ev
 refusal means is only known by reading back.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from qoder_cli.base.errors import ApiError, AuthError, NotFound
+from qoder_cli.base.errors import ApiError, AuthError, NotFound, UsageError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.http.answers import Pending, answer_to
@@ -17,6 +18,7 @@ from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
 from qoder_cli.nouns.memories import sha256_of
 
+STORE_NAME = "qoder-keys"  # of each store that was made for this
 _VIEW = {"view": "full"}
 _GONE = (404, 409)
 
@@ -29,12 +31,15 @@ class MemoryKeys:
         self._path = f"/memory_stores/{segment(id)}/memories"
         self._id = id
         self._known: dict[str, str] = {}  # ids of memories, by the name of their key
+        self._checking = threading.Lock()
+        self._is_checked = False
 
     @property
     def shown(self) -> str:
         return self._id
 
     def take(self, record: KeyRecord) -> StoredKey | None:
+        self._check()
         body = {"path": f"{FOLDER}{record.name}", "content": record.content}
         answer = self._write(record, lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
         if answer is None:
@@ -80,6 +85,26 @@ class MemoryKeys:
     def close(self) -> None:
         """Do nothing: the client is another's."""
 
+    def _check(self) -> None:
+        """Look once whether this is a store of keys, and not archived. Raises StoreAway, UsageError.
+
+        One that cannot be seen is left to the write: a list of stores may lag.
+        """
+        with self._checking, self._usable():
+            if self._is_checked:
+                return
+            with suppress(NotFound):
+                store = mapping(self._client.get(f"/memory_stores/{segment(self._id)}", fresh=True))
+                if store.get("archived_at"):
+                    raise StoreAway(f"the store of keys {self._id} is archived", hint="make another: qoder key init")
+                name = text(store.get("name"))
+                if name not in (None, STORE_NAME):
+                    raise UsageError(
+                        f"{self._id} is the memory store {name!r}, not one of keys; nothing was sent",
+                        hint=f"use the id that qoder key init printed; if this is it, name it {STORE_NAME} again",
+                    )
+            self._is_checked = True
+
     def _rows(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         pages = self._client.pages(self._path, query, fresh=True)
         rows = [mapping(row) for page in pages for row in page["data"]]
@@ -110,13 +135,20 @@ class MemoryKeys:
                     return mapping(self._client.understand(answer))
                 self._client.accept(answer)
                 return {}
-            except AuthError:
-                raise
+            except AuthError as error:
+                if error.http_status != 403:
+                    raise
+                raise error.with_(
+                    message=f"the store of keys {self._id} may not be written: {error.message}"
+                ) from error
             except ApiError as error:
                 if meaning_of(error) is Meaning.NOTHING:
                     raise  # it is sent again
                 if error.http_status in gone:
                     return None
+                if isinstance(error, NotFound) and error.enveloped:
+                    why = f"there is no memory store {self._id} here: it was deleted, or is another account's"
+                    raise StoreAway(why, hint="use the id that qoder key init printed", cause=error) from error
                 if meaning_of(error) is Meaning.REFUSED:
                     raise away(self.shown, error) from error
                 raise Lost from error

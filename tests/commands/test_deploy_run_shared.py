@@ -18,6 +18,7 @@ from qoder_cli.runs.triggers import trigger_for
 from tests.conftest import Qoder, Ran
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.things import refusal
 
 NIGHT = ("deploy", "run", "dep_demo", "--idempotency-key", "night-1", "--json")
 
@@ -157,15 +158,18 @@ def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(tmp_path: 
     assert (ran.code, ran.json["id"]) == (143, machines.runs[0])
 
 
-def with_store(machines: Machines, answer: Callable[[], httpx.Response], *faults: str) -> Qoder:
-    """Return a machine whose store answers so once a run was asked for."""
+def with_store(
+    machines: Machines, answer: Callable[[], httpx.Response], *faults: str, is_at_once: bool = False
+) -> Qoder:
+    """Return a machine whose store answers so, once a run was asked for or at once."""
     runner = machines.machine("a", *faults)
     transport = runner.transport
     assert isinstance(transport, WorldTransport)
     note = transport.lie
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        return answer() if machines.triggers and "/memories" in request.url.path else note(request, truth)
+        is_bad = (machines.triggers or is_at_once) and "/memories" in request.url.path
+        return answer() if is_bad else note(request, truth)
 
     transport.lie = lie
     return runner
@@ -267,10 +271,77 @@ def test_deploy_run_sends_nothing_without_its_shared_store(tmp_path: Path, what:
     assert not [each for each in (ran, *others) if "s3cret-word" in each.out + each.err]
 
 
-def test_deploy_run_sends_nothing_with_an_archived_store(tmp_path: Path) -> None:
+BAD_STORES: dict[str, tuple[str, int, str]] = {
+    # What answers for the memory store, or what is done to it: the exit code, and what is said.
+    "archived": ("memory archive memstore_keys --yes", 7, "the store of keys memstore_keys is archived"),
+    "deleted": ("memory delete memstore_keys --yes", 7, "it was deleted, or is another account's"),
+    "not one of keys": ("memory update memstore_keys --name notes", 2, "is the memory store 'notes', not one of keys"),
+    "full": ("413", 7, "the store of keys memstore_keys cannot be used: HTTP 413"),
+    "full of keys": ("422", 7, "the store of keys memstore_keys cannot be used: HTTP 422"),
+    "too many requests": ("429", 7, "the store of keys memstore_keys cannot be used: HTTP 429"),
+    "read-only": ("403", 4, "the store of keys memstore_keys may not be written: HTTP 403"),
+    "no token": ("401", 4, "HTTP 401"),
+    "holds something else": ("holds", 7, "was not written by this version of qoder"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_STORES)
+def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_path: Path, what: str) -> None:
+    how, code, said = BAD_STORES[what]
     machines = Machines(tmp_path, MEMORY_STORE)
-    assert machines.machine("a")("memory", "archive", MEMORY_STORE, "--yes").code == 0
-    assert (machines.machine("a")(*NIGHT).code, machines.triggers) == (7, 0)
+    runner = machines.machine("a")
+    if how.isdecimal():
+        runner = with_store(machines, lambda: refusal(int(how), "refused", "Refused."), is_at_once=True)
+    elif how == "holds":
+        path = f"keys/{claim('claimed').name}"
+        world = machines.world
+        held = {"memory_store_id": MEMORY_STORE, "path": path, "content": "notes", "content_sha256": "0"}
+        world.keep("memory_stores.memories", MEMORY_STORE, at=world.now(), content_size_bytes=5, **held)
+    else:
+        assert runner(*how.split()).code == 0
+    ran = runner(*NIGHT)
+    assert (ran.code, machines.triggers) == (code, 0)
+    assert said in ran.error["message"]
+    assert code == 4 or "nothing was sent" in ran.error["message"]
+
+
+BAD_DATABASES: dict[str, tuple[str, str]] = {
+    # What an administrator does, and what is said then.
+    "read-only": ("ALTER ROLE ci SET default_transaction_read_only = on", "read-only transaction"),
+    "another's": ("REVOKE ALL ON qoder_keys FROM ci", "permission denied"),
+    "not ours": ("ALTER TABLE qoder_keys RENAME COLUMN content TO note", 'column "content"'),
+    "full": (
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'disk full' USING ERRCODE = '53100'; END $$; "
+        "CREATE TRIGGER full_disk BEFORE INSERT ON qoder_keys EXECUTE FUNCTION full_disk()",
+        "disk full",
+    ),
+    "without its table": ("DROP TABLE qoder_keys", "does not exist"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_DATABASES)
+def test_deploy_run_sends_nothing_with_a_database_that_cannot_keep_keys(
+    tmp_path: Path, database: str, what: str
+) -> None:
+    import psycopg
+
+    done, said = BAD_DATABASES[what]
+    name = f"bad_{list(BAD_DATABASES).index(what)}"
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    url = database.removesuffix("postgres") + name
+    machines = Machines(tmp_path, url.replace("qoder@", "ci@"))
+    assert machines.machine("admin")("key", "init", "--store", url).code == 0
+    with psycopg.connect(url, autocommit=True) as admin:
+        role = "DROP ROLE IF EXISTS ci; CREATE ROLE ci LOGIN; GRANT ALL ON qoder_keys TO ci; "
+        admin.execute((role + done).encode())
+    ran = machines.machine("a")(*NIGHT)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("DROP OWNED BY ci")
+    assert (ran.code, machines.triggers) == (7, 0)
+    assert said in ran.error["message"]
+    assert "nothing was sent" in ran.error["message"]
 
 
 def test_deploy_run_says_which_extra_a_database_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
