@@ -125,7 +125,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
                 return Verdict("answered", found)
-            found = (yield Move(found, mine._replace(after=there.run))) or (yield Read())
+            found = (yield Move(found, mine._replace(failed=(*there.failed, str(there.run))))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
             found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
@@ -135,7 +135,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != found:
                 found = seen
                 continue
-            found = (yield Move(found, mine._replace(after=there.after))) or (yield Read())
+            found = (yield Move(found, mine._replace(failed=there.failed))) or (yield Read())
         else:
             seen = yield Watch(found, ABANDONED)
             if seen != found:
@@ -199,11 +199,13 @@ def _free(found: StoredKey) -> Steps:
 
 def failed_before(claim: KeyRecord) -> KeyRecord | None:
     """Return the record that a claim goes back to if nothing was started under it; None if the key is free then."""
-    return None if claim.after is None else _started(claim, claim.owner, Started(claim.after))
+    if not claim.failed:
+        return None
+    return _started(claim, claim.owner, Started(claim.failed[-1]))._replace(failed=claim.failed[:-1])
 
 
 def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
-    return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted, after=None)
+    return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
 
 
 def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> str | None:
@@ -211,7 +213,7 @@ def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> 
     for other in others:
         if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
             continue
-        if run in (other.run, other.after):
+        if run in (other.run, *other.failed):
             return f"run {run} is that of the key {other.key!r}"
         if other.state == "sending":
             return f"run {run} may be it, or may be that of the key {other.key!r}"

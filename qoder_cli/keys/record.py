@@ -42,7 +42,7 @@ class KeyRecord(NamedTuple):
     adopted: bool = False  # no response named the run, the run list showed it
     sent: float | None = None  # when it became `sending`, in unix seconds of the service's clock
     at: str = ""  # when it was written, a turn when it began, by its writer's clock: for people only
-    after: str | None = None  # the run that failed, so that its key may start another
+    failed: tuple[str, ...] = ()  # runs of the key that failed, so that it could start another; oldest first
     machine: str = ""  # who has the turn: for people only
     beat: int = 0  # how often the owner of a turn was heard of
 
@@ -77,11 +77,11 @@ class KeyRecord(NamedTuple):
         owner, key, host = map(str, texts)
         more = text(raw.get("workspace")), run, raw.get("adopted") is not False, moment
         known = cls(cast(State, state), owner, key, str(deployment or ""), host, *more)
-        beat = str(raw.get("beat"))
+        beat, failed = str(raw.get("beat")), raw.get("failed")
         return known._replace(
             at=str(raw.get("at") or ""),
             machine=str(raw.get("machine") or ""),
-            after=text(raw.get("after")),
+            failed=tuple(map(str, failed)) if isinstance(failed, list) else (),
             beat=int(beat) if beat.isdecimal() else 0,
         )
 

@@ -64,7 +64,7 @@ def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
     def named() -> set[str]:
         with suppress(QoderError):
             records = [each.record for each in keys.entries()]
-            failed = {each.after for each in records if each.after}
+            failed = {run for each in records for run in each.failed}
             return failed | {each.run for each in records if each.run and not each.adopted and each.name != claim.name}
         return set()
 

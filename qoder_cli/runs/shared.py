@@ -59,7 +59,7 @@ class SharedTrigger(Trigger):
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
-        self._after: str | None = None  # the run under the key that failed before
+        self._failed: tuple[str, ...] = ()  # runs under the key that failed before
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
@@ -96,7 +96,7 @@ class SharedTrigger(Trigger):
     def _do(self, step: Step) -> Any:
         match step:
             case protocol.SendTrigger(found):
-                self._after = found.record.after
+                self._failed = found.record.failed
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -124,8 +124,9 @@ class SharedTrigger(Trigger):
         with suppress(Lost):
             match step:
                 case protocol.Take(record):
-                    self._sending_since = None
                     done = self._unused_claim = self._keys.take(self._stamped(record))
+                    if done:  # until now an earlier try to send could still be done, however late
+                        self._sending_since = None
                 case protocol.Move(found, record):
                     done = self._move(found, record)
                 case protocol.Free(found):
@@ -148,11 +149,11 @@ class SharedTrigger(Trigger):
                 self._sending_since = Moment.now(clock)
             if ahead is not None:  # without it nobody can ever adopt its run
                 record = record._replace(sent=clock.now() + ahead)
-        else:
-            self._sending_since = None
         moved = self._keys.move(found, self._stamped(record))
         if record.state == "claimed":
             self._unused_claim = moved
+            if moved is not None:
+                self._sending_since = None
             if moved is not None and found.record.state == "started":  # its run failed: this machine forgets it, too
                 self._app.store.free_key(self._key, host=self._claim.host)
         return moved
@@ -183,14 +184,14 @@ class SharedTrigger(Trigger):
     @property
     def _sent_key(self) -> str:
         """The key that the server gets: another one once a run failed under ours, or it may answer with that run."""
-        if self._after is None:
+        if not self._failed:
             return self._key
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._after}"))
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._failed[-1]}"))
 
     def _read(self, answer: Answer) -> Run:
         run = super()._read(answer)
-        if run.id == self._after:
-            raise NoResponse(f"the response is the run that failed before ({run.id})")
+        if run.id in self._failed:
+            raise NoResponse(f"the response is a run that failed before ({run.id})")
         return run
 
     def _begin(self) -> None:

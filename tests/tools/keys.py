@@ -1,9 +1,10 @@
 """Shared idempotency keys: machines that are killed, networks that lose, delay and repeat; or every history (`--all`).
 
-Each machine is a process with a state folder of its own. The service is another process, which loses answers and
-requests, does some later and some twice. A machine is killed as SIGKILL does before or after one of its steps: a
-request, or a statement of the database. Afterwards a quiet machine uses each key once more; and, where that ends in 9,
-once again after a person has freed the key.
+Without options tens of thousands of histories are played in threads, on clocks of their own (`tests.support.swarm`);
+some of them with a store made to break its promise. With `--processes` each machine is a process with a state folder of
+its own. The service is another process, which loses answers and requests, does some later and some twice. A machine is
+killed as SIGKILL does before or after one of its steps: a request, or a statement of the database. Afterwards a quiet
+machine uses each key once more; and, where that ends in 9, once again after a person has freed the key.
 """
 
 import io
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from tests.support import swarm
 from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
 
@@ -28,7 +30,9 @@ PROMISES = ("twice", "lost", "stuck", "wrong")  # wrong: of a history, whatever 
 HASTE = 60.0  # how many times faster the clocks of machines and service go
 _BEGAN = time.time()
 TOKEN = "pt-planted-0123456789abcdef"
-STORES = ("memory", "postgresql")
+STORES = swarm.STORES
+MANY = 20_000  # histories of each store
+_BROKEN = 100  # one of so many more has a store that is made to break its promise
 _STORE = "memstore_keys"
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
@@ -75,20 +79,27 @@ class Explored(NamedTuple):
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="every history of the protocol, without processes")
+    parser.add_argument("--all", action="store_true", help="every history of the protocol, without machines")
+    parser.add_argument("--processes", action="store_true", help="real processes: far slower")
     parser.add_argument("--store", choices=STORES, help="only this store")
 
 
-def cells(options: Namespace) -> Iterator[Cell | Explored]:
+def cells(options: Namespace) -> Iterator["Cell | Explored | swarm.Cell"]:
     """Yield what to play: all explorations, or machines drawn by chance."""
     if options.all:
         yield from map(Explored, EVERY)
         return
     chance = random.Random(options.seed)
-    for number in range(options.random or options.sample or 200):
-        for store in STORES:
-            if options.store in (None, store):
-                yield drawn(store, options.seed * 1_000_000 + number, chance)
+    stores = [store for store in STORES if options.store in (None, store)]
+    for number in range(options.random or options.sample or (200 if options.processes else MANY)):
+        seed = options.seed * 1_000_000 + number
+        for store in stores:
+            if options.processes:
+                yield drawn(store, seed, chance)
+                continue
+            yield swarm.Cell(store, seed)
+            if number % _BROKEN == 0:
+                yield from (swarm.Cell(store, seed, how) for how in swarm.BREAKS)
 
 
 def drawn(store: str, seed: int, chance: random.Random) -> Cell:
@@ -101,8 +112,10 @@ def drawn(store: str, seed: int, chance: random.Random) -> Cell:
     return Cell(store, seed, tuple(machines), chance.choice((0.0, 0.1, 0.3)))
 
 
-def play(cell: Cell | Explored, folder: Path) -> Played:
+def play(cell: "Cell | Explored | swarm.Cell", folder: Path) -> Played:
     """Play one history, or all of them."""
+    if isinstance(cell, swarm.Cell):
+        return _in_threads(cell, folder)
     if isinstance(cell, Explored):
         seen = Explorer(EVERY[cell.what], most=1_500_000).explore()
         said = f"{seen.states:,} states, {seen.ended:,} ended, {'all' if seen.whole else 'CUT'}"
@@ -110,6 +123,20 @@ def play(cell: Cell | Explored, folder: Path) -> Played:
         return Played([said]).breaks(str(seen.wrong), wrong=bool(set(seen.wrong) - _BORNE.get(cell.what, set())))
     with _database(cell) as keys:
         return _play(cell, folder, keys)
+
+
+def _in_threads(cell: swarm.Cell, folder: Path) -> Played:
+    if cell.breaks and swarm.is_refused(cell, folder / "test"):
+        return Played([f"{cell.breaks} broken: found by the self-test"])
+    ended = swarm.play(cell, folder)
+    codes = [machine.code for machine in ended.history.machines]
+    played = Played(["killed" if code is None else code for code in codes])
+    if cell.breaks:
+        played.codes = [f"{cell.breaks} broken: not seen by the self-test"]
+    played.open = ["exit 9, decided by a person" for after in ended.after.values() if len(after) > 1]
+    for promise, words in ended.wrong().items():
+        played.breaks(words, is_borne=bool(cell.breaks), **{promise: True})
+    return played
 
 
 # Somebody's run by hand cannot be told from our own: a known limit, also on one machine.
