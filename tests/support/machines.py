@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from email.utils import formatdate
 from pathlib import Path
 
@@ -35,31 +35,48 @@ def lacks_postgres() -> str | None:
     return None
 
 
+class PostgresServer:
+    """A server in a folder of its own."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="qoder-postgres-", dir="/tmp"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._data, self._user = str(self._folder / "data"), None
+        if os.getuid() == 0:  # the server refuses to run as root
+            shutil.chown(self._folder, _AS)
+            self._user = _AS
+        self._run("initdb", "-D", self._data, "-U", "qoder", "--auth=trust", "-E", "UTF8", "--locale=C")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._folder} -c fsync=off -c max_connections=200"
+        self._control("start", "-w", "-o", options, "-l", str(self._folder / "log"))
+
+    def url(self, port: int | None = None) -> str:
+        """Return the URL of its database, there or behind another port."""
+        return f"postgresql://qoder@127.0.0.1:{port or self.port}/postgres"
+
+    def restart(self, how: str) -> None:
+        """Stop it, `fast` or `immediate` as a crash, and start it again."""
+        self._control("restart", "-w", "-m", how, "-l", str(self._folder / "log"))
+
+    def close(self) -> None:
+        with suppress(subprocess.CalledProcessError):
+            self._control("stop", "-m", "immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _control(self, *words: str) -> None:
+        self._run("pg_ctl", "-D", self._data, *words)
+
+    def _run(self, *words: str) -> None:
+        quiet = subprocess.DEVNULL
+        subprocess.run(words, check=True, stdout=quiet, stderr=quiet, cwd="/", user=self._user)
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Start a server in a folder of its own, and yield the URL of its database."""
-    folder = Path(tempfile.mkdtemp(prefix="qoder-postgres-", dir="/tmp"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data, user = str(folder / "data"), None
-    if os.getuid() == 0:  # the server refuses to run as root
-        shutil.chown(folder, _AS)
-        user = _AS
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off -c max_connections=200"
-
-    def run(*words: str) -> None:
-        quiet = subprocess.DEVNULL
-        subprocess.run(words, check=True, stdout=quiet, stderr=quiet, cwd="/", user=user)
-
-    run("initdb", "-D", data, "-U", "qoder", "--auth=trust", "-E", "UTF8", "--locale=C")
-    run("pg_ctl", "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
-    try:
-        yield f"postgresql://qoder@127.0.0.1:{port}/postgres"
-    finally:
-        with suppress(subprocess.CalledProcessError):
-            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    """Start a server, and yield the URL of its database."""
+    with closing(PostgresServer()) as server:
+        yield server.url()
 
 
 class Machines:

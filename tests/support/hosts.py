@@ -1,0 +1,293 @@
+"""Many hosts that share keys, as real processes: with a real PostgreSQL server, or a memory store whose reads lag.
+
+Each host has a state folder of its own, and uses its keys one after the other, as cron does: what ended in another exit
+code than 0 and 9 is tried again. Each key is used by two of them, one more by many at the same moment. The server is
+restarted meanwhile, and its network cut, by a proxy of ours. All clocks hurry alike.
+"""
+
+import asyncio
+import io
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qoder_cli.app import App
+from qoder_cli.base.times import Clock
+from qoder_cli.cli.main import main
+from qoder_cli.keys.postgres import PostgresKeys
+from qoder_cli.output.screen import Screen
+from qoder_cli.sandbox.faults import Faults
+from qoder_cli.sandbox.wire import Request, WireResponse
+from qoder_cli.sandbox.world import World
+from tests.support.machines import MEMORY_STORE, PostgresServer
+from tests.support.processes import until
+
+TOKEN = "pt-planted-0123456789abcdef"
+HASTE = 10.0  # how many times faster all clocks go
+LAG = 0.3  # real seconds that a read of the memory store is old, at most
+HOT = "hot"
+_BEGAN = time.time()
+_TRIES = 100
+_MEMORIES = f"memory_stores/{MEMORY_STORE}/memories"
+
+
+class Crowd(NamedTuple):
+    """So many hosts and keys; so many hosts at once on one more key; and what happens meanwhile."""
+
+    store: str
+    trouble: str = ""  # restart, cut, lag
+    hosts: int = 50
+    keys: int = 1000
+    at_once: int = 20
+
+    def __str__(self) -> str:
+        return f"{self.store} {self.trouble or 'quiet'}: {self.hosts} hosts, {self.keys} keys"
+
+
+class Came(NamedTuple):
+    """What came of it: how often each exit code, what was wrong, and how long it took."""
+
+    codes: Counter[int]
+    wrong: dict[str, str]
+    seconds: float
+
+
+def play(crowd: Crowd, folder: Path) -> Came:
+    """Have all hosts use their keys, and compare what they say with what was started."""
+    with ExitStack() as stack:
+        keys, server, proxy = MEMORY_STORE, None, None
+        if crowd.store == "postgresql":
+            server = stack.enter_context(closing(PostgresServer()))
+            store = PostgresKeys(server.url())
+            store.create()
+            store.close()
+            proxy = Proxy(server.port)
+            keys = server.url(proxy.port)
+        url = stack.enter_context(_service(crowd, folder))
+        hosts = [_forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
+        over = threading.Event()
+        if server is not None and proxy is not None:  # only now: what is forked has no threads
+            proxy.start()
+            worker = threading.Thread(target=_disturb, args=(crowd, server, proxy, over))
+            worker.start()
+            stack.callback(worker.join)
+            stack.callback(over.set)
+        began = time.monotonic()
+        (folder / "go").touch()
+        for host in hosts:
+            os.waitpid(host, 0)
+        return _judged(crowd, folder, time.monotonic() - began)
+
+
+def _disturb(crowd: Crowd, server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
+    """Restart the server a few times, and cut its network again and again."""
+    chance, restarts = random.Random(1), iter(("fast", "immediate", "fast"))
+    while not over.wait(0.4):
+        if "cut" in crowd.trouble and chance.random() < 0.5:
+            proxy.cut()
+        if "restart" in crowd.trouble and chance.random() < 0.5 and (how := next(restarts, None)):
+            server.restart(how)
+
+
+def _judged(crowd: Crowd, folder: Path, seconds: float) -> Came:
+    started: dict[str, list[str]] = {}
+    for line in (folder / "truth").read_text().splitlines():
+        key, run = line.split()
+        started.setdefault(key, []).append(run)
+    codes, wrong = Counter[int](), dict[str, str]()
+    said: dict[str, int] = Counter()
+    for n in range(crowd.hosts):
+        for line in (folder / f"host-{n}.said").read_text().splitlines():
+            key, code, run, tries, hint = json.loads(line)
+            codes[code] += 1
+            said[key] += 1
+            if run is not None and run not in started.get(key, []):
+                wrong["lost"] = f"host {n} names {run} for {key}: {started.get(key)}"
+            if code not in (0, 9) or (code == 9 and "key free" not in hint):
+                wrong["stuck"] = f"host {n} ended in {code} for {key} after {tries} tries: {hint}"
+    if twice := {key: runs for key, runs in started.items() if len(runs) > 1}:
+        wrong["twice"] = str(twice)
+    if crowd.keys + 1 != len(said):
+        wrong["wrong"] = f"{len(said)} keys were used"
+    return Came(codes, wrong, seconds)
+
+
+def _keys_of(crowd: Crowd, host: int) -> list[str]:
+    chance = random.Random(f"{crowd}")
+    pairs = [chance.sample(range(crowd.hosts), 2) for _ in range(crowd.keys)]
+    mine = [f"key-{n}" for n, pair in enumerate(pairs) if host in pair]
+    random.Random(host).shuffle(mine)
+    return [HOT] * (host < crowd.at_once) + mine
+
+
+def _hasty_now() -> float:
+    return _BEGAN + (time.time() - _BEGAN) * HASTE
+
+
+class _Hasty(Clock):
+    """Waits for less long. What is waited for a response is not shortened."""
+
+    def now(self) -> float:
+        return _hasty_now()
+
+    def monotonic(self) -> float:
+        return time.monotonic() * HASTE
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds / HASTE)
+
+
+def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
+    """Be a host: use each key, and write down what came of it."""
+    state = folder / f"host-{number}"
+    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
+    env["QODER_CONFIG"] = str(state / "config.toml")
+    until((folder / "go").exists, "the others")
+    with open(folder / f"host-{number}.said", "w") as said:
+        for key in _keys_of(crowd, number):
+            tries, code = 0, -1
+            while code not in (0, 9) and tries < _TRIES:
+                time.sleep(min(tries, 1) * 0.1)
+                tries += 1
+                out, err = io.BytesIO(), io.BytesIO()
+                app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=_Hasty())
+                code = int(main(["deploy", "run", "dep_demo", "--idempotency-key", key, "--json"], app))
+            run = None
+            with suppress(ValueError):
+                run = json.loads(out.getvalue() or b"{}").get("id")
+            said.write(json.dumps([key, code, run, tries, err.getvalue().decode()[-300:]]) + "\n")
+
+
+class _Lagging(Faults):
+    """Writes down each run that is started, with its key. Reads of the memory store may be old."""
+
+    def __init__(self, truth: Path, lag: float) -> None:
+        super().__init__()
+        self._truth = truth
+        self._lag = lag
+        self._lock = threading.Lock()
+        self._kept: dict[str, Any] = {}
+        self._before: list[tuple[float, dict[str, Any]]] = [(0.0, {})]
+
+    def answer(self, world: World, request: Request) -> WireResponse:
+        is_of_store, now = f"/{_MEMORIES}" in request.path, time.monotonic()
+        with self._lock, world.lock:
+            memories = world.things.setdefault(_MEMORIES, {})
+            if is_of_store and request.method == "GET" and self._lag:
+                seen = now - random.random() * self._lag
+                world.things[_MEMORIES] = next(kept for since, kept in reversed(self._before) if since <= seen)
+                answer = super().answer(world, request)
+                world.things[_MEMORIES] = memories
+                return answer
+            count = len(world.runs)
+            answer = super().answer(world, request)
+            if len(world.runs) > count:
+                key = {name.lower(): value for name, value in request.headers.items()}["idempotency-key"]
+                with open(self._truth, "a") as truth:
+                    truth.write(f"{key} {[*world.runs][-1]}\n")
+            if is_of_store and self._lag and request.method != "GET":
+                changed = request.path.rpartition("/")[2]
+                for id in [changed] if changed in memories else [*memories.keys() - self._kept.keys()]:
+                    self._kept[id] = copy(memories[id])
+                    self._kept[id].fields = dict(memories[id].fields)
+                self._before = [*(one for one in self._before[-200:]), (now, dict(self._kept))]
+            return answer
+
+
+@contextmanager
+def _service(crowd: Crowd, folder: Path) -> Iterator[str]:
+    """Serve in a process of its own, and yield the URL."""
+    (folder / "truth").touch()
+
+    def be() -> None:
+        from qoder_cli.sandbox.server import serve
+
+        world = World(token=TOKEN, honour_key=False, clock=_hasty_now)
+        world.keep("memory_stores", at=world.now(), id=MEMORY_STORE, name="qoder-keys")
+        server = serve(world, faults=_Lagging(folder / "truth", LAG if crowd.trouble == "lag" else 0.0))
+        (folder / "ready.part").write_text(server.base_url)
+        (folder / "ready.part").rename(folder / "ready")
+        while True:
+            time.sleep(60)
+
+    child = _forked(be)
+    try:
+        until((folder / "ready").exists, "the service")
+        yield (folder / "ready").read_text()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _forked(work: Callable[[], object]) -> int:
+    """Do the work in a process of its own; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 3
+    try:
+        work()
+        code = 0
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+class Proxy:
+    """A network that can be cut, before the server of a port."""
+
+    def __init__(self, port: int) -> None:
+        import socket
+
+        self._to = port
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port = self._socket.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def start(self) -> None:
+        """Let what is said through from now on, in a thread that ends with the process."""
+
+        async def listen() -> None:
+            await asyncio.start_server(self._carry, sock=self._socket)
+
+        self._loop.create_task(listen())
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection as it is, in the midst of a statement too."""
+
+        def now() -> None:
+            for writer in self._open:
+                writer.transport.abort()
+
+        self._loop.call_soon_threadsafe(now)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:
+            writer.transport.abort()
+            return
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            with suppress(OSError):
+                while data := await source.read(65_536):
+                    target.write(data)
+                    await target.drain()
+            target.transport.abort()
+
+        self._open |= {writer, back}
+        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+        self._open -= {writer, back}
