@@ -202,6 +202,8 @@ class _Search:
         self._others.check(run)
         created = self._created(run) or 0.0  # it is ours by its time
         may_have = [attempt for attempt in self._attempts() if _may_have_started(attempt, created)]
+        if not may_have:  # what was read since then told more of the server's clock
+            raise OutcomeUnknown(f"run {run.id} may be it, but that is not certain enough to adopt it")
         if not self._store.claim(may_have[-1], run.id):  # the newest of them
             raise OutcomeUnknown(f"run {run.id} may be it, but belongs to another command on this machine")
         return run

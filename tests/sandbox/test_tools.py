@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
+from tests.support import swarm
 from tests.support.hostile import Server
-from tests.tools import many, mutations, proxy, pruned, stack
+from tests.support.machines import lacks_postgres
+from tests.tools import keys, many, mutations, proxy, pruned, stack
 from tests.tools.many import Sandbox
 from tests.tools.playing import alone, wrong
 
@@ -118,6 +120,39 @@ LOST = (
 @pytest.mark.parametrize("cell", LOST, ids=str)
 def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> None:
     assert alone(stack.play, cell).wrong == {}
+
+
+@pytest.mark.parametrize("store", swarm.STORES)
+def test_deploy_run_under_a_shared_key_breaks_no_promise_whatever_becomes_of_its_machines(store: str) -> None:
+    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in range(400 if IN_CI else 25)]
+    assert [one.wrong for one in played if one.wrong] == []
+    assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
+
+
+BROKEN = {
+    "creates": "found by the self-test",
+    "updates": "found by the self-test",
+    "halves": "not seen by the self-test",
+}
+
+
+@pytest.mark.parametrize("store", swarm.STORES)
+def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_start_twice_are_counted(store: str) -> None:
+    played = {how: [alone(keys.play, swarm.Cell(store, n, how)) for n in range(8)] for how in BROKEN}
+    for how, ended in played.items():
+        assert {code for one in ended for code in one.codes} == {f"{how} broken: {BROKEN[how]}"}
+    assert "twice" in {broken.promise for one in played["halves"] for broken in one.broken}
+
+
+@pytest.mark.parametrize("crowd", [("--store", "memory", "lag"), ("--store", "postgresql", "restart and cut")])
+def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(crowd: tuple[str, ...]) -> None:
+    missing = lacks_postgres()
+    if "postgresql" in crowd and missing:
+        pytest.skip(f"{missing} is not installed")
+    count = "20" if IN_CI else "4"
+    ended = tools("keys", "--postgres", "--hosts", count, "--workers", "1", *crowd)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{count} hosts" in ended.stdout
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

@@ -8,9 +8,11 @@ restarted meanwhile, and its network cut, by a proxy of ours. All clocks hurry a
 import asyncio
 import io
 import json
+import math
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -71,17 +73,18 @@ def play(crowd: Crowd, folder: Path) -> Came:
             store = PostgresKeys(server.url())
             store.create()
             store.close()
-            proxy = Proxy(server.port)
+            proxy = Proxy(server.port, cuts="cut" in crowd.trouble)
             keys = server.url(proxy.port)
         url = stack.enter_context(_service(crowd, folder))
         hosts = [_forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
         over = threading.Event()
         if server is not None and proxy is not None:  # only now: what is forked has no threads
             proxy.start()
-            worker = threading.Thread(target=_disturb, args=(crowd, server, proxy, over))
-            worker.start()
-            stack.callback(worker.join)
-            stack.callback(over.set)
+            if "restart" in crowd.trouble:
+                worker = threading.Thread(target=_restart, args=(server, proxy, over))
+                worker.start()
+                stack.callback(worker.join)
+                stack.callback(over.set)
         began = time.monotonic()
         (folder / "go").touch()
         for host in hosts:
@@ -89,14 +92,13 @@ def play(crowd: Crowd, folder: Path) -> Came:
         return _judged(crowd, folder, time.monotonic() - began)
 
 
-def _disturb(crowd: Crowd, server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
-    """Restart the server a few times, and cut its network again and again."""
-    chance, restarts = random.Random(1), iter(("fast", "immediate", "fast"))
-    while not over.wait(0.4):
-        if "cut" in crowd.trouble and chance.random() < 0.5:
-            proxy.cut()
-        if "restart" in crowd.trouble and chance.random() < 0.5 and (how := next(restarts, None)):
-            server.restart(how)
+def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
+    """Restart the server a few times, each after so much was said."""
+    for number, how in enumerate(("fast", "immediate", "fast")):
+        while proxy.said < 400 * 3**number:
+            if over.wait(0.02):
+                return
+        server.restart(how)
 
 
 def _judged(crowd: Crowd, folder: Path, seconds: float) -> Came:
@@ -245,16 +247,16 @@ def _forked(work: Callable[[], object]) -> int:
 
 
 class Proxy:
-    """A network that can be cut, before the server of a port."""
+    """A network before the server of a port. If it `cuts`, each connection breaks after so many messages."""
 
-    def __init__(self, port: int) -> None:
-        import socket
-
+    def __init__(self, port: int, *, cuts: bool) -> None:
+        self.said = 0  # messages
         self._to = port
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
-        self._open: set[asyncio.StreamWriter] = set()
+        self._chance = random.Random(1)
+        self._most = 80 if cuts else None
 
     def start(self) -> None:
         """Let what is said through from now on, in a thread that ends with the process."""
@@ -265,16 +267,8 @@ class Proxy:
         self._loop.create_task(listen())
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
-    def cut(self) -> None:
-        """Break every connection as it is, in the midst of a statement too."""
-
-        def now() -> None:
-            for writer in self._open:
-                writer.transport.abort()
-
-        self._loop.call_soon_threadsafe(now)
-
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = math.inf if self._most is None else self._chance.randrange(2, self._most)
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._to)
         except OSError:
@@ -282,12 +276,15 @@ class Proxy:
             return
 
         async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            nonlocal left
             with suppress(OSError):
-                while data := await source.read(65_536):
-                    target.write(data)
-                    await target.drain()
-            target.transport.abort()
+                while left > 0 and (data := await source.read(65_536)):
+                    self.said += 1
+                    left -= 1
+                    if left > 0 or self._chance.random() < 0.5:  # the last one may be lost on the way
+                        target.write(data)
+                        await target.drain()
+            for each in (writer, back):
+                each.close()
 
-        self._open |= {writer, back}
         await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
-        self._open -= {writer, back}

@@ -4,7 +4,8 @@ Without options tens of thousands of histories are played in threads, on clocks 
 some of them with a store made to break its promise. With `--processes` each machine is a process with a state folder of
 its own. The service is another process, which loses answers and requests, does some later and some twice. A machine is
 killed as SIGKILL does before or after one of its steps: a request, or a statement of the database. Afterwards a quiet
-machine uses each key once more; and, where that ends in 9, once again after a person has freed the key.
+machine uses each key once more; and, where that ends in 9, once again after a person has freed the key. `--postgres`
+has fifty processes and a thousand keys, a server of its own, and a memory store of old reads (`tests.support.hosts`).
 """
 
 import io
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from tests.support import swarm
+from tests.support import hosts, swarm
 from tests.support.histories import Explorer, Options
 from tests.tools.playing import Played
 
@@ -34,6 +35,7 @@ STORES = swarm.STORES
 MANY = 20_000  # histories of each store
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
 _STORE = "memstore_keys"
+CROWDS = (("postgresql", ""), ("postgresql", "restart and cut"), ("memory", ""), ("memory", "lag"))
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
     "2 commands, 2 faults, 1 kill": Options(),
@@ -81,16 +83,26 @@ class Explored(NamedTuple):
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every history of the protocol, without machines")
     parser.add_argument("--processes", action="store_true", help="real processes: far slower")
+    parser.add_argument(
+        "--postgres", action="store_true", help="fifty processes, with a PostgreSQL server of their own"
+    )
+    parser.add_argument(
+        "--hosts", type=int, default=50, metavar="N", help="so many processes instead, with 20 keys each"
+    )
     parser.add_argument("--store", choices=STORES, help="only this store")
 
 
-def cells(options: Namespace) -> Iterator["Cell | Explored | swarm.Cell"]:
+def cells(options: Namespace) -> Iterator[Any]:
     """Yield what to play: all explorations, or machines drawn by chance."""
     if options.all:
         yield from map(Explored, EVERY)
         return
     chance = random.Random(options.seed)
     stores = [store for store in STORES if options.store in (None, store)]
+    if options.postgres:
+        n = options.hosts
+        yield from (hosts.Crowd(store, how, n, 20 * n, n * 2 // 5) for store, how in CROWDS if store in stores)
+        return
     for number in range(options.random or options.sample or (200 if options.processes else MANY)):
         seed = options.seed * 1_000_000 + number
         for store in stores:
@@ -112,8 +124,14 @@ def drawn(store: str, seed: int, chance: random.Random) -> Cell:
     return Cell(store, seed, tuple(machines), chance.choice((0.0, 0.1, 0.3)))
 
 
-def play(cell: "Cell | Explored | swarm.Cell", folder: Path) -> Played:
+def play(cell: Any, folder: Path) -> Played:
     """Play one history, or all of them."""
+    if isinstance(cell, hosts.Crowd):
+        came = hosts.play(cell, folder)
+        played = Played([*came.codes.elements()], told=f"{came.codes.total()} commands in {came.seconds:.0f} s")
+        for promise, words in came.wrong.items():
+            played.breaks(words, **{promise: True})
+        return played
     if isinstance(cell, swarm.Cell):
         return _in_threads(cell, folder)
     if isinstance(cell, Explored):
