@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from qoder_cli.help.documented import PAGES as NAMES
+from qoder_cli.sandbox.api import SERVICE_KEY
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder
@@ -35,7 +36,7 @@ def test_readme_shows_what_its_first_command_prints() -> None:
 
 def test_recipes_are_all_found() -> None:
     assert len(RECIPES) == WRITTEN.count("<!-- recipe:") > 8
-    assert len(JOBS) == WRITTEN.count("<!-- job:") == 3
+    assert len(JOBS) == WRITTEN.count("<!-- job:") == 4
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -116,6 +117,25 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
 
 
 @as_red
+def test_recipe_gitlab_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
+    tmp_path: Path, deployment: str, code: int
+) -> None:
+    [job] = yaml.safe_load(JOBS["gitlab with a service account"]).values()
+    (tmp_path / "key").write_text(SERVICE_KEY)
+    with sandbox("current") as server:
+        shell = Shell(tmp_path, server).quick().hurry()
+        keys = shell.qoder("key", "init", "-q").out.strip()
+        script = "\n".join(job["script"]).replace("nightly-report", deployment)
+        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "CI_PIPELINE_ID": "1234", **job["variables"]}
+        env |= {"QODER_PAT": "", "QODER_SA_KEY_FILE": str(tmp_path / "key")}
+        assert play(shell, script, **env).code == 2  # a variable is missing
+        for runner in ("one", "two"):
+            ended = play(shell, script, QODER_KEYS=keys, QODER_STATE_DIR=str(tmp_path / runner), **env)
+            assert ended.code == code, ended.err
+        assert len(server.world.started()) == 1
+
+
+@as_red
 def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path, deployment: str, code: int) -> None:
     jobs = yaml.safe_load(JOBS["two jobs"])
     before = "\n".join(jobs["default"]["before_script"])
@@ -132,7 +152,7 @@ def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path,
 
 SCRIPTS = RECIPES | {
     f"{name} {job}": "\n".join(said["script"])
-    for name in ("gitlab", "two jobs")
+    for name in ("gitlab", "gitlab with a service account", "two jobs")
     for job, said in yaml.safe_load(JOBS[name]).items()
     if "script" in said
 }
