@@ -68,7 +68,7 @@ class MemoryKeys:
                 with suppress(NotFound):
                     return self._found(self._client.get(f"{self._path}/{segment(id)}", _VIEW, fresh=True))
                 del self._known[name]
-            query = {"path_prefix": f"{FOLDER}{name}", "limit": 100}
+            query = {"path_prefix": f"{FOLDER}{name}", "limit": 100, **_VIEW}
             for row in self._rows(query):
                 if row.get("path") == f"{FOLDER}{name}":
                     found = self._whole(row)
