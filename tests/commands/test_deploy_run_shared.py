@@ -1,5 +1,6 @@
 """One key, one run, on every machine: `deploy run` with a store of keys that machines share."""
 
+import re
 import signal
 from collections.abc import Callable
 from contextlib import closing
@@ -48,6 +49,17 @@ def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machi
         "key": "night-1", "state": "started", "deployment": "dep_demo",
         "run": machines.runs[0], "adopted": False, "since": None, "machine": None,
     }  # fmt: skip
+
+
+def test_deploy_run_asks_the_api_a_few_times_more_with_a_shared_store(machines: Machines) -> None:
+    store = "/memory_stores/memstore_keys"
+    costs = ["GET /deployments/dep_demo", "POST /deployments/dep_demo/run"]
+    if machines.keys == MEMORY_STORE:
+        memory = f"POST {store}/memories/MEMORY"
+        costs = [f"GET {store}", f"POST {store}/memories", memory, costs[1], memory]
+    machines.sent.clear()
+    assert machines.machine("a")(*NIGHT).code == 0
+    assert [re.sub("mem_[a-z0-9]+", "MEMORY", each) for each in machines.sent] == costs
 
 
 def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machines) -> None:
