@@ -129,6 +129,13 @@ def test_deploy_run_under_a_shared_key_breaks_no_promise_whatever_becomes_of_its
     assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
 
 
+@pytest.mark.parametrize("store", swarm.STORES)
+def test_apply_of_a_stack_has_its_turn_to_itself_whatever_becomes_of_its_machines(store: str) -> None:
+    played = [alone(keys.play, swarm.Cell(store, seed, applies=True)) for seed in range(200 if IN_CI else 12)]
+    assert [one.wrong for one in played if one.wrong] == []
+    assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
+
+
 BROKEN = {
     "creates": "found by the self-test",
     "updates": "found by the self-test",

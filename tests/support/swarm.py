@@ -17,7 +17,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +38,13 @@ from qoder_cli.runs.triggers import trigger_for
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World
+from qoder_cli.stack.turns import turn_of
 from tests.support.inprocess import as_request
 
 STORES = ("memory", "postgresql")
 TOKEN = "pt-planted-0123456789abcdef"
 MEMORY_STORE = "memstore_keys"
+STACK = "reports"
 DATABASE = "postgresql://ci@db.example.com/ci"
 _MEMORIES = f"memory_stores/{MEMORY_STORE}/memories"
 _BEGAN = 1_800_000_000.0
@@ -110,9 +112,11 @@ class Cell(NamedTuple):
     store: str
     seed: int
     breaks: str = ""
+    applies: bool = False  # the machines apply a stack
 
     def __str__(self) -> str:
-        return f"{self.store} {self.seed}" + (f", {self.breaks} broken" if self.breaks else "")
+        name = f"{self.store} {self.seed}" + (f", {self.breaks} broken" if self.breaks else "")
+        return name + ", apply" * self.applies
 
 
 @dataclass(eq=False)
@@ -185,6 +189,24 @@ class Machine(Clock):
         except Exception as bug:
             self.code, self.hint = int(Exit.INTERNAL), f"{type(bug).__name__}: {bug}"
         app.close()
+
+    def use(self, app: App) -> str | None:
+        """Do what all machines of this history do."""
+        if not self.history.cell.applies:
+            return self.start(app)
+        self.apply(app)
+        return None
+
+    def apply(self, app: App) -> None:
+        """Write now and then, as long as the turn permits it."""
+        with turn_of(app, STACK) as turn:
+            assert turn is not None
+            for _ in range(self.history.chance.randrange(1, 30)):
+                turn.renew()
+                if turn.is_over:
+                    break
+                self.history.written.append((self.name, self.history.stage.now))
+                self.sleep(self.history.chance.choice((0.1, 5.0, 30.0, 70.0)))
 
     def start(self, app: App) -> str | None:
         order = Order(self.history.deployment, self.key, until_completed=self.history.until)
@@ -355,6 +377,7 @@ class History:
     stage: Stage = field(default_factory=Stage)
     machines: list[Machine] = field(default_factory=list)
     started: list[tuple[str, str, str, float]] = field(default_factory=list)  # key, machine, run, when
+    written: list[tuple[str, float]] = field(default_factory=list)  # by which apply, and when
     down: list[tuple[float, float]] = field(default_factory=list)  # when the database is, from and to
 
     def __post_init__(self) -> None:
@@ -389,7 +412,7 @@ class History:
                 machine.stop_at, machine.stopped = chance.randrange(1, 14), chance.choice((20.0, 120.0, 300.0))
                 machine.sleeps = chance.random() < 0.5
             self.machines.append(machine)
-            self.stage.enter(chance.random() * spread, partial(machine.work, machine.start))
+            self.stage.enter(chance.random() * spread, partial(machine.work, machine.use))
 
     def machine(self, name: str, key: str) -> Machine:
         folder = self.folder / name
@@ -489,6 +512,9 @@ class Ended(NamedTuple):
         for key, name, run, at in history.started:
             if name in names:
                 by_key.setdefault(key, []).append((run, at))
+        appliers = [name for name, _ in history.written]
+        if len([name for name, _ in groupby(appliers)]) > len(set(appliers)):
+            found["twice"] = f"two applies at once: {history.written}"
         for key, runs in by_key.items():
             for (run, _), (second, at) in pairwise(runs):
                 ending = history.world.runs[run].ending(at)
@@ -520,7 +546,7 @@ def play(cell: Cell, folder: Path) -> Ended:
 
     def alone(word: str, key: str) -> Machine:
         machine = history.machine(f"{word}-{key}", key)
-        history.stage.enter(1.0, partial(machine.work, machine.free if word == "free" else machine.start))
+        history.stage.enter(1.0, partial(machine.work, machine.free if word == "free" else machine.use))
         history.stage.play()
         return machine
 

@@ -33,6 +33,7 @@ _BEGAN = time.time()
 TOKEN = "pt-planted-0123456789abcdef"
 STORES = swarm.STORES
 MANY = 20_000  # histories of each store
+_APPLYING = 10  # beside each so many runs, a stack is applied
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
 _STORE = "memstore_keys"
 CROWDS = (("postgresql", ""), ("postgresql", "restart and cut"), ("memory", ""), ("memory", "lag"))
@@ -110,6 +111,8 @@ def cells(options: Namespace) -> Iterator[Any]:
                 yield drawn(store, seed, chance)
                 continue
             yield swarm.Cell(store, seed)
+            if number % _APPLYING == 0:
+                yield swarm.Cell(store, seed, applies=True)
             if number % _BROKEN == 0:
                 yield from (swarm.Cell(store, seed, how) for how in swarm.BREAKS)
 
