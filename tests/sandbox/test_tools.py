@@ -124,14 +124,14 @@ def test_apply_whose_answer_is_lost_makes_each_thing_once(cell: stack.Cell) -> N
 
 @pytest.mark.parametrize("store", swarm.STORES)
 def test_deploy_run_under_a_shared_key_breaks_no_promise_whatever_becomes_of_its_machines(store: str) -> None:
-    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in range(400 if IN_CI else 25)]
+    played = [alone(keys.play, swarm.Cell(store, seed)) for seed in range(150 if IN_CI else 20)]
     assert [one.wrong for one in played if one.wrong] == []
     assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
 
 
 @pytest.mark.parametrize("store", swarm.STORES)
 def test_apply_of_a_stack_has_its_turn_to_itself_whatever_becomes_of_its_machines(store: str) -> None:
-    played = [alone(keys.play, swarm.Cell(store, seed, applies=True)) for seed in range(200 if IN_CI else 12)]
+    played = [alone(keys.play, swarm.Cell(store, seed, applies=True)) for seed in range(50 if IN_CI else 12)]
     assert [one.wrong for one in played if one.wrong] == []
     assert {0, 7, "killed"} <= {code for one in played for code in one.codes}
 
@@ -156,7 +156,7 @@ def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(c
     missing = lacks_postgres()
     if "postgresql" in crowd and missing:
         pytest.skip(f"{missing} is not installed")
-    count = "20" if IN_CI else "4"
+    count = "10" if IN_CI else "3"
     ended = tools("keys", "--postgres", "--hosts", count, "--workers", "1", *crowd)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{count} hosts" in ended.stdout
