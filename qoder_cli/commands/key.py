@@ -1,7 +1,7 @@
 """`qoder key`: the keys under which runs were started (`deploy run --idempotency-key`), here or on all machines."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,7 @@ def get(app: App, key: str = _KEY) -> None:
             raise _not_used(app, key)
         fields = _row(entries[-1])
     else:
-        found = keys.read(_name(app, key))
+        found = _found(app, keys, key)
         if found is None:
             raise _not_used(app, key, keys)
         fields = _shared_row(found)
@@ -122,7 +122,7 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
     keys = _shared(app)
     with _to_itself(app, key):
         entries = app.store.of_key(key, host=host)
-        found = keys and keys.read(_name(app, key))
+        found = keys and _found(app, keys, key)
         if not entries and not found:
             raise _not_used(app, key, keys)
         _warn_of_runs(app, entries)
@@ -134,7 +134,7 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
             question = f"Free the key {key}? `deploy run` can start another run under it."
             _confirm(app, question, "a run may have been started", yes=yes)
         if keys and found:
-            _free_shared(keys, found)
+            _free_shared(app, keys, found)
         if entries:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
@@ -156,10 +156,12 @@ def _shared(app: App) -> "KeyStore | None":
     return shared_store(app)
 
 
-def _name(app: App, key: str) -> str:
+def _found(app: App, keys: "KeyStore", key: str) -> "StoredKey | None":
+    """Return what a shared store has of a key; None if it is free."""
     from qoder_cli.keys.record import name_of
 
-    return name_of(app.settings.host, app.settings.workspace_id, key)
+    found = keys.read(name_of(app.settings.host, app.settings.workspace_id, key))
+    return None if found is None or found.record.state == "free" else found
 
 
 def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
@@ -172,6 +174,7 @@ def _rows(app: App) -> list[Fields]:
     keys, host, workspace = _shared(app), app.settings.host, app.settings.workspace_id
     if keys is not None:
         ours = [each for each in keys.entries() if (each.record.host, each.record.workspace) == (host, workspace)]
+        ours = [each for each in ours if each.record.state != "free"]
         return [_shared_row(found) for found in sorted(ours, key=lambda found: found.record.at, reverse=True)]
     newest: dict[str, Entry] = {}
     for entry in app.store.entries(host):
@@ -206,15 +209,14 @@ def _warn_of_shared(app: App, found: "StoredKey") -> None:
         app.progress.warn(f"{record.machine} has been applying the stack since {record.at}")
 
 
-def _free_shared(keys: "KeyStore", found: "StoredKey") -> None:
+def _free_shared(app: App, keys: "KeyStore", found: "StoredKey") -> None:
     """Free the key in the store, as it was read. Raises Rejected if it has changed since, QoderError."""
     from qoder_cli.keys.record import Lost
 
-    try:
-        is_freed = keys.free(found)
-    except Lost:
-        is_freed = False
-    if not is_freed and keys.read(found.record.name) is not None:
+    is_freed, freed = False, found.record.freed
+    with suppress(Lost):
+        is_freed = keys.free(found) if freed is None else keys.move(found, freed) is not None
+    if not is_freed and _found(app, keys, found.record.key) is not None:
         why = f"the key {found.record.key!r} was not freed: a command uses it, or the store was not reached"
         raise Rejected(why, hint="to see how it is now: qoder key get KEY")
 

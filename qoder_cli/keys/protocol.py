@@ -120,12 +120,16 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             tries += 1
             continue
         there = found.record
+        if there.state == "free":
+            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
+            tries += 1
+            continue
         if there.deployment != mine.deployment:
             return Verdict("other", found)
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(found)):
                 return Verdict("answered", found)
-            found = (yield Move(found, mine._replace(failed=(*there.failed, str(there.run))))) or (yield Read())
+            found = (yield Move(found, mine._replace(before=there.runs))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
             found = (yield Move(found, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
@@ -135,7 +139,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != found:
                 found = seen
                 continue
-            found = (yield Move(found, mine._replace(failed=there.failed))) or (yield Read())
+            found = (yield Move(found, mine._replace(before=there.before))) or (yield Read())
         else:
             seen = yield Watch(found, ABANDONED)
             if seen != found:
@@ -184,10 +188,10 @@ def _note(found: StoredKey, run: Started) -> Steps:
 
 
 def _free(found: StoredKey) -> Steps:
-    """Free the key of a trigger that certainly started nothing; it stays that of the run which failed before."""
-    before = failed_before(found.record)
+    """Free the key of a trigger that certainly started nothing."""
+    freed = found.record.freed
     for _ in range(_LAST_TRIES):
-        if (yield Free(found) if before is None else Move(found, before)):
+        if (yield Free(found) if freed is None else Move(found, freed)):
             return Verdict("triggered")
         read = yield Read()
         if read == UNREAD:
@@ -195,13 +199,6 @@ def _free(found: StoredKey) -> Steps:
         if read != found:
             return Verdict("triggered")
     return Verdict("triggered", found, noted=False)
-
-
-def failed_before(claim: KeyRecord) -> KeyRecord | None:
-    """Return the record that a claim goes back to if nothing was started under it; None if the key is free then."""
-    if not claim.failed:
-        return None
-    return _started(claim, claim.owner, Started(claim.failed[-1]))._replace(failed=claim.failed[:-1])
 
 
 def _started(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
@@ -213,7 +210,7 @@ def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> 
     for other in others:
         if other.name == claim.name or (other.host, other.deployment) != (claim.host, claim.deployment):
             continue
-        if run in (other.run, *other.failed):
+        if run in (other.run, *other.before):
             return f"run {run} is that of the key {other.key!r}"
         if other.state == "sending":
             return f"run {run} may be it, or may be that of the key {other.key!r}"

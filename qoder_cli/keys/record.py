@@ -14,7 +14,7 @@ from qoder_cli.base.errors import QoderError, Unavailable
 from qoder_cli.base.model import mapping, text
 
 FOLDER = "keys/"
-State = Literal["claimed", "sending", "started", "applying"]
+State = Literal["claimed", "sending", "started", "free", "applying"]
 
 
 class Lost(Exception):
@@ -29,6 +29,7 @@ class KeyRecord(NamedTuple):
     """What is kept of a key.
 
     claimed: nothing was sent yet. sending: its owner, and nobody else, may start a run. started: `run` is the answer.
+    free: as if nothing were kept, but for its runs, which no other key may adopt.
     applying: no key of a run, but the turn of a stack: its owner, and nobody else, may apply it.
     """
 
@@ -42,7 +43,7 @@ class KeyRecord(NamedTuple):
     adopted: bool = False  # no response named the run, the run list showed it
     sent: float | None = None  # when it became `sending`, in unix seconds of the service's clock
     at: str = ""  # when it was written, a turn when it began, by its writer's clock: for people only
-    failed: tuple[str, ...] = ()  # runs of the key that failed, so that it could start another; oldest first
+    before: tuple[str, ...] = ()  # earlier runs of the key, which failed, or for which it was freed; oldest first
     machine: str = ""  # who has the turn: for people only
     beat: int = 0  # how often the owner of a turn was heard of
 
@@ -50,6 +51,16 @@ class KeyRecord(NamedTuple):
     def name(self) -> str:
         """What the key is called in a store: the same on every machine."""
         return name_of(self.host, self.workspace, self.key)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """All runs that are certainly of this key."""
+        return self.before if self.run is None or self.adopted else (*self.before, self.run)
+
+    @property
+    def freed(self) -> "KeyRecord | None":
+        """What is kept of the key once it is free; None for nothing."""
+        return self._replace(state="free") if self.run is not None or self.before else None
 
     @property
     def content(self) -> str:
@@ -77,11 +88,11 @@ class KeyRecord(NamedTuple):
         owner, key, host = map(str, texts)
         more = text(raw.get("workspace")), run, raw.get("adopted") is not False, moment
         known = cls(cast(State, state), owner, key, str(deployment or ""), host, *more)
-        beat, failed = str(raw.get("beat")), raw.get("failed")
+        beat, before = str(raw.get("beat")), raw.get("before")
         return known._replace(
             at=str(raw.get("at") or ""),
             machine=str(raw.get("machine") or ""),
-            failed=tuple(map(str, failed)) if isinstance(failed, list) else (),
+            before=tuple(map(str, before)) if isinstance(before, list) else (),
             beat=int(beat) if beat.isdecimal() else 0,
         )
 

@@ -64,8 +64,8 @@ def others_in(keys: "KeyStore", claim: "KeyRecord") -> Others:
     def named() -> set[str]:
         with suppress(QoderError):
             records = [each.record for each in keys.entries()]
-            failed = {run for each in records for run in each.failed}
-            return failed | {each.run for each in records if each.run and not each.adopted and each.name != claim.name}
+            of_others = {run for each in records if each.name != claim.name for run in each.runs}
+            return of_others | {run for each in records if each.name == claim.name for run in each.before}
         return set()
 
     def check(run: Run) -> None:

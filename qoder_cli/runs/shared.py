@@ -34,7 +34,6 @@ from qoder_cli.keys.protocol import (
     Started,
     Step,
     Verdict,
-    failed_before,
     start_once,
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey
@@ -59,7 +58,7 @@ class SharedTrigger(Trigger):
         self._triggered = False
         self._failure: BaseException | None = None  # what the trigger raised
         self._why = ""  # no run was adopted
-        self._failed: tuple[str, ...] = ()  # runs under the key that failed before
+        self._before: tuple[str, ...] = ()  # earlier runs under the key
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
@@ -87,16 +86,16 @@ class SharedTrigger(Trigger):
             raise
 
     def _let_go(self, claim: StoredKey) -> None:
-        before = failed_before(claim.record)
-        if before is None:
+        freed = claim.record.freed
+        if freed is None:
             self._keys.free(claim)
         else:
-            self._keys.move(claim, before)
+            self._keys.move(claim, freed)
 
     def _do(self, step: Step) -> Any:
         match step:
             case protocol.SendTrigger(found):
-                self._failed = found.record.failed
+                self._before = found.record.before
                 return self._send()
             case protocol.Watch(found, seconds):
                 return self._watch(found, seconds)
@@ -154,7 +153,8 @@ class SharedTrigger(Trigger):
             self._unused_claim = moved
             if moved is not None:
                 self._sending_since = None
-            if moved is not None and found.record.state == "started":  # its run failed: this machine forgets it, too
+            # Its run failed, or it was freed on some machine: this one forgets it, too.
+            if moved is not None and found.record.state in ("started", "free"):
                 self._app.store.free_key(self._key, host=self._claim.host)
         return moved
 
@@ -183,15 +183,15 @@ class SharedTrigger(Trigger):
 
     @property
     def _sent_key(self) -> str:
-        """The key that the server gets: another one once a run failed under ours, or it may answer with that run."""
-        if not self._failed:
+        """The key that the server gets: another one after an earlier run under ours, or it may answer with that."""
+        if not self._before:
             return self._key
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._failed[-1]}"))
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{self._before[-1]}"))
 
     def _read(self, answer: Answer) -> Run:
         run = super()._read(answer)
-        if run.id in self._failed:
-            raise NoResponse(f"the response is a run that failed before ({run.id})")
+        if run.id in self._before:
+            raise NoResponse(f"the response is an earlier run under the key ({run.id})")
         return run
 
     def _begin(self) -> None:

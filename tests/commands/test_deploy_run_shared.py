@@ -13,7 +13,7 @@ import pytest
 from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.http.pace import Pace
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
-from qoder_cli.keys.record import KeyRecord
+from qoder_cli.keys.record import KeyRecord, KeyStore
 from qoder_cli.runs.trigger import Order
 from qoder_cli.runs.triggers import trigger_for
 from tests.conftest import Qoder, Ran
@@ -33,6 +33,12 @@ def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys = machines.store()
     assert keys.take(claim(state, **more)) is not None
     keys.close()
+
+
+def store_with(machines: Machines, record: KeyRecord) -> KeyStore:
+    keys = machines.store()
+    assert keys.take(record) is not None
+    return keys
 
 
 def seen(ran: Ran) -> tuple[int, str | None]:
@@ -241,10 +247,24 @@ def test_deploy_run_under_the_key_of_a_failed_run_is_no_repetition_to_the_server
     machines.clock.time += 3600
     until = (*failing, "--key-until", "completed")
     assert machines.machine("b", "trigger:422")(*until).code == 6
-    told = machines.machine("c")("key", "get", "night-1", "--json").json
-    assert (told["state"], told["run"]) == ("started", machines.runs[0])  # the key goes on being that run's
     ran = machines.machine("c")(*until)
     assert (seen(ran), len(machines.runs)) == ((0, machines.runs[-1]), 2)
+
+
+def test_key_free_lets_every_machine_start_another_run_and_no_other_key_adopt_the_old_one(
+    machines: Machines,
+) -> None:
+    machines.world.honour_key = True
+    assert machines.machine("a")(*NIGHT).code == 0
+    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
+    freed = [machines.machine("b")(*line.split()) for line in ("key list -q", "key get night-1")]
+    assert [(ran.code, ran.out) for ran in freed] == [(0, ""), (5, "")]
+    rival = store_with(machines, claim("sending", sent=machines.clock.time)._replace(key="night-2"))
+    assert machines.machine("c")(*NIGHT[:4], "night-2").code == 9  # the run that is listed was night-1's
+    rival.close()
+    assert machines.machine("c")("key", "free", "night-2", "--yes").code == 0
+    assert [seen(machines.machine(name)(*NIGHT)) for name in "ab"] == [(0, machines.runs[-1])] * 2
+    assert len(machines.runs) == 2
 
 
 def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines: Machines) -> None:

@@ -241,7 +241,7 @@ class Explorer:
         """Return the one run that the list shows, where it may be adopted."""
         others = [slot.record for slot in state.slots if slot is not None]
         mine = claim(number, self.o.keys[number])
-        named = {other.run for other in others if other.name != mine.name and not other.adopted}
+        named = {run for other in others for run in (other.before if other.name == mine.name else other.runs)}
         left = [str(n) for n in range(len(state.runs)) if str(n) not in named]
         if len(left) != 1 or why_not_adopted(left[0], mine, others) is not None:
             return None
