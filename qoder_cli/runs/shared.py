@@ -135,7 +135,10 @@ class SharedTrigger(Trigger):
         return done
 
     def _move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
+        store, host = self._app.store, self._claim.host
         if record.state == "sending":
+            if any(entry.run in record.before for entry in store.of_key(self._key, host=host)):
+                store.free_key(self._key, host=host)
             if (run := self._started_before()) is not None:  # what this machine knows of the key, from before
                 started = record._replace(state="started", run=run.id, adopted=run.adopted)
                 return self._keys.move(found, self._stamped(started))
@@ -155,7 +158,7 @@ class SharedTrigger(Trigger):
                 self._sending_since = None
             # Its run failed, or it was freed on some machine: this one forgets it, too.
             if moved is not None and found.record.state in ("started", "free"):
-                self._app.store.free_key(self._key, host=self._claim.host)
+                store.free_key(self._key, host=host)
         return moved
 
     def _stamped(self, record: KeyRecord) -> KeyRecord:
