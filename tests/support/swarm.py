@@ -25,6 +25,7 @@ from unittest.mock import patch
 
 import httpx
 from httpx import _urls
+from httpx._urlparse import urlparse
 
 from qoder_cli.app import App
 from qoder_cli.base import pool
@@ -584,7 +585,7 @@ _FASTER: tuple[tuple[Any, str, Any], ...] = (
     (pool, "begin", lambda work: work()),
     (shared, "LOOKS", (0.5, 2.0, 10.0, 30.0)),
     (turns, "LOOKS", (0.5, 2.0, 10.0, 30.0)),
-    (_urls, "urlparse", lru_cache(1000)(_urls.urlparse)),
+    (_urls, "urlparse", lru_cache(1000)(urlparse)),
 )
 
 
