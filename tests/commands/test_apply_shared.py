@@ -135,6 +135,14 @@ def refuse() -> None:
     raise httpx.ReadError("cut")
 
 
+def test_apply_that_waits_for_another_machine_is_ended_by_a_signal(machines: Machines, folder: str) -> None:
+    theirs = they_take_it(machines)
+    machines.clock.at_sleep = stop
+    ran = machines.machine("a")("apply", folder, "--yes", "--json")
+    assert (ran.code, made(machines), turn(machines)) == (143, [], theirs)
+    assert ran.error["message"] == "interrupted; nothing was started"
+
+
 @pytest.mark.parametrize(("how", "code"), [(lambda: None, 0), (stop, 143), (refuse, 0)])
 def test_apply_gives_the_turn_back_however_it_ends(machines: Machines, folder: str, how: Meanwhile, code: int) -> None:
     held: list[StoredKey | None] = []
