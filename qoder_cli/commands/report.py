@@ -37,7 +37,7 @@ def report(
     Examples:
       qoder report
       qoder report nightly-report --since 7d -o markdown
-      qoder report --new --exit-status"""
+      qoder report --new"""
     from qoder_cli.deployments.lookup import deployment_ids_of
     from qoder_cli.local.told import note_told, told
     from qoder_cli.report.items import report_of
