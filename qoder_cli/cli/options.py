@@ -237,7 +237,7 @@ def when_asked(
 def _when_asked(app: App, typed: str | None, *, follow: bool, several: bool) -> OnAsk:
     if typed is not None and typed not in get_args(OnAsk):
         ways = ", ".join(get_args(OnAsk))
-        raise UsageError(f"--on-ask: {inert(typed)!r} is none of {ways} and policy=FILE", hint="pass one of these")
+        raise UsageError(f"--on-ask takes {ways} or policy=FILE, not {inert(typed)!r}", hint="pass one of these")
     if typed == "prompt" and (several or not app.may_ask):
         why = "--on-ask prompt requires a terminal, and one run"
         raise UsageError(why, hint="use --on-ask stop, then qoder run pending")

@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "no file": (("--on-ask", "policy=/nowhere/policy.yaml"), "cannot be read"),
     "no name": (("--on-ask", "policy="), "cannot be read"),
     "standard input": (("--on-ask", "policy=-"), "must be a file"),
-    "no way": (("--on-ask", "policy"), "is none of stop, wait, prompt and policy=FILE"),
+    "no way": (("--on-ask", "policy"), "takes stop, wait, prompt or policy=FILE, not 'policy'"),
 }
 
 
