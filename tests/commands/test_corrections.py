@@ -124,7 +124,7 @@ HINTED = {
     "did you mean id?": ["run list -o name"],
     "--json | jq FILTER, or choose columns: --columns": ["run list -o jsonpath={.id}", "run list --format '{{.ID}}'"],
     "see: qoder help output": ["help json"],
-    "see: qoder help recipes or qoder help ci": ["help cron"],
+    "see: qoder help nightly": ["help cron"],
     "see: qoder help exit-codes": ["help exit"],
     "to name a folder: -O DIR": ["run result last -o out", "file download a.md -o out"],
     "`qoder deploy apply -f FILE --dry-run`": ["deploy diff x.yaml", "validate x.yaml"],
@@ -202,7 +202,7 @@ SAID = {
     "run list -n 0": "-n takes a number of at least 1, not 0",
     "deploy run x --parallel 1000": "--parallel takes a number from 1 to 100, not 1000",
     "sandbox --speed fast": "--speed takes a number, not 'fast'",
-    "run list -o csv": "-o takes table, wide, pretty, json, jsonl, yaml or id, not 'csv'",
+    "run list -o csv": "-o takes table, wide, pretty, markdown, json, jsonl, yaml or id, not 'csv'",
     "deploy list --status gone": "--status takes active or paused, not 'gone'",
     "deploy run": "missing argument DEPLOYMENT",
     "run list --wait=x": "qoder run list has no option --wait",
@@ -318,7 +318,7 @@ def test_corrections_know_every_destructive_command() -> None:
         *("key", "list", "get", "create", "new", "update", "apply", "export", "unpause", "files", "pending"),
         *("wait", "logs", "result", "chat", "login", "status", "path", "agent", "env", "file", "vault", "skill"),
         *("memory", "dream", "thread", "credential", "versions", "work", "cat", "check", "download", "history"),
-        *("ls", "stats", "schema", "switch", "token", "init", "diff", "retry", "usage", "connect"),
+        *("ls", "stats", "schema", "switch", "token", "init", "diff", "retry", "usage", "connect", "report"),
     }
 
 
