@@ -12,17 +12,8 @@ HIDING = [
     *("\xa0", "\u1680", *map(chr, range(0x2000, 0x2010)), "\u202f", "\u205f", "\u3000"),  # blanks, and none at all
     *("\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u17b4", "\U0001d159", "\u180e", "\u00ad"),  # empty pictures
     *("\u061c", "\u202e", "\u2066", "\u2069", "\ufeff", "\u2060", "\U000e0041", "\u2028", "\u2029"),  # steering
-    *(
-        "\ufffc",
-        "\u034f",
-        "\ufe0f",
-        "\ufe00",
-        "\U000e0100",
-        "\u0338",
-        "\u20dd",
-        "\u0489",
-    ),  # what covers or follows another
-    *("\x00", "\x1b", "\x7f", "\x85", "\ud800", "\ue000", "\u0378"),
+    *("\u034f", "\ufe0f", "\ufe00", "\U000e0100", "\u0338", "\u20dd", "\u0489"),  # what covers or follows another
+    *("\x00", "\x1b", "\x7f", "\x85", "\ud800", "\ue000", "\u0378", "\ufffc"),
 ]
 
 
