@@ -44,6 +44,7 @@ REFUSED = [
     "qoder session thread archive sess_demo sthr_demo --yes",  # 409: the session has only its coordinator's
     "qoder dream cancel drm_demo",  # 409: it has ended
     "qoder env work heartbeat workers work_demo --ttl 60",  # 409: it is not acknowledged
+    "qoder vault connect team-secrets --mcp https://mcp.example.com/mcp --open",  # 501: it is none of the 98 operations
 ]
 TYPED = [line for line in EXAMPLES if line not in [*ASKING, *TALKING, *PASTED, *REFUSED, DIFFERING]]
 ON_BOTH = ("deploy", "run", "session")  # nouns that differ between the generations of server

@@ -50,6 +50,10 @@ def staged(line: str, qoder: Callable[..., Any], *, later: Callable[[], object])
     """
     if found := re.search(r"key (?:free|get) (\S+)", line):
         qoder("deploy", "run", "dep_demo", "--idempotency-key", found[1])
+    if " run retry " in line and "--all-failed" not in line:
+        failed = qoder("deploy", "run", "dep_fail", "--json").json["id"]
+        later()
+        return re.sub(r"drun_[0-9a-f…]+|\S+@last", failed, line)
     if not re.search(r" last\b|sess_demo|sess_…|evt_", line):
         return line
     deployment = (

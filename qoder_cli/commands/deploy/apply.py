@@ -32,12 +32,13 @@ def apply(
 
     Files are YAML or JSON with one or more deployments, or Markdown with front
     matter and the first message below; of a folder, all files directly in it.
-    `paused: true` or `false` is kept so. Deployments are matched by id if the file has one,
-    otherwise by name. Absent fields are unchanged, except that `metadata` is
-    replaced as a whole; an agent without a version keeps its pinned version.
-    `agent`, `environment` and `vaults` take names and paths of files too. ${VAR} is expanded from
-    the environment, but not in the output of `deploy get --json`. Changes are
-    shown without the values of environment_variables.
+    Deployments are matched by id if the file has one, otherwise by name. Absent
+    fields are unchanged, except that `metadata` is replaced as a whole; an
+    agent without a version keeps its pinned version. `agent`, `environment` and
+    `vaults` take names and paths of files, too. `paused: true` or `false` is
+    kept so. ${VAR} is expanded from the environment, but not in the output of
+    `deploy get --json`. Changes are shown without the values of
+    environment_variables.
 
     Shows the changes and asks for confirmation; scripts need --yes. All files
     are validated before anything is sent. After writing, the result is

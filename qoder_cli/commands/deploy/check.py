@@ -62,7 +62,7 @@ def check(
     Examples:
       qoder deploy check
       qoder deploy check nightly-report --exit-status
-      qoder deploy check --json | jq -r '.[] | select(.weight == "problem") | .says'"""
+      qoder deploy check --json | jq -r '.[].says'"""
     view = View(app, viewing, COLUMNS)
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")

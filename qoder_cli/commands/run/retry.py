@@ -79,7 +79,7 @@ def retry(
 
     Examples:
       qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run
-      qoder run retry nightly-report@last --wait
+      qoder run retry nightly-report@last
       qoder run retry --all-failed nightly-report --since 1d --yes"""
     app: App = ctx.obj
     app.flags.on_leave = on_leave
