@@ -14,8 +14,6 @@ from functools import cache
 from itertools import islice, pairwise
 from typing import Any
 
-from cronsim import CronSim, CronSimError
-
 from qoder_cli.base.model import text
 from qoder_cli.base.tokens import shortened
 
@@ -63,6 +61,8 @@ class Cron:
         """Yield the unix times at which it fires, strictly after `after`, soonest first."""
         if not self.days:
             return
+        from cronsim import CronSim
+
         repeated: list[float] = []  # what comes again once the clock was turned back
         with suppress(OverflowError):  # the calendar ends with the year 9999
             begin = datetime.fromtimestamp(after, zone).replace(tzinfo=None) - _LONGEST_REPEAT
@@ -86,6 +86,8 @@ def parse(expression: str) -> Cron:
     Where a day field starts with `*`, also as in `*/2`, both day fields have to match; otherwise one is
     enough. Raises ValueError, naming the field and what it takes.
     """
+    from cronsim import CronSim, CronSimError
+
     fields = expression.split()
     if longhand := _SHORTCUTS.get(" ".join(fields).lower()):
         raise ValueError(f"{fields[0]} is not supported; use {longhand}")

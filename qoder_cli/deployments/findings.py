@@ -4,7 +4,7 @@ Each finding has a weight: `problem`, its next run fails or never comes; `warnin
 What could not be read is a finding, too: nothing is taken for well that was not seen.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
@@ -72,20 +72,30 @@ class History(NamedTuple):
     is_seen: bool = True
 
 
-def find(deployment: Deployment, facts: Facts, history: History, *, now: float) -> list[Finding]:
+class Asking(NamedTuple):
+    """A tool whose use waits for an answer: its calls' kind, its name, its MCP server; `called`, for people."""
+
+    kind: str
+    name: str
+    server: str | None
+    called: str
+
+
+Covers = Callable[[Deployment, Asking], bool]  # whether a policy answers what a tool asks in a deployment's runs
+
+
+def find(
+    deployment: Deployment, facts: Facts, history: History, *, now: float, covers: Covers = lambda *_: False
+) -> list[Finding]:
     """Return what is to be said of a deployment, the weightiest first; `now` is the server's time."""
-    checks = _Checks(deployment, facts, history, now)
+    checks = _Checks(deployment, facts, history, now, covers)
     return sorted(checks.all(), key=lambda each: WEIGHTS.index(each.weight))
 
 
-def asks_covered(deployment: Raw, tool: str) -> bool:
-    """Return whether a policy answers what this tool asks in a deployment's runs. None does yet."""
-    return False
-
-
 class _Checks:
-    def __init__(self, deployment: Deployment, facts: Facts, history: History, now: float) -> None:
+    def __init__(self, deployment: Deployment, facts: Facts, history: History, now: float, covers: Covers) -> None:
         self._it = deployment
+        self._covers = covers
         self._raw = deployment.raw
         self._facts = facts
         self._history = history
@@ -201,7 +211,7 @@ class _Checks:
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
         if not self._it.schedule:
             return
-        asking = [tool for tool in _asking(tools) if not asks_covered(self._raw, tool)]
+        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._covers(self._it, tool)))
         if asking:
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
@@ -378,19 +388,21 @@ def _policy(config: Raw) -> str | None:
     return text(mapping(config.get("permission_policy")).get("type"))
 
 
-def _asking(tools: Iterable[Raw]) -> list[str]:
-    """Return the tools whose use waits for an answer (help/pages/api.md#agents)."""
-    found: list[str] = []
+def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
+    """Yield the tools whose use waits for an answer (help/pages/api.md#agents)."""
     for each in tools:
+        server = text(each.get("mcp_server_name"))
         if each.get("type") == "custom":
-            found.append(text(each.get("name")) or "custom")
+            name = text(each.get("name")) or "custom"
+            yield Asking("custom", name, None, name)
             continue
-        configs = [config for config in map(mapping, array(each.get("configs"))) if config.get("enabled") is not False]
-        asking = [text(config.get("name")) or "?" for config in configs if _policy(config) == "always_ask"]
+        kind = "mcp" if each.get("type") == "mcp_toolset" else "tool"
+        for config in map(mapping, array(each.get("configs"))):
+            if config.get("enabled") is not False and _policy(config) == "always_ask":
+                name = text(config.get("name")) or "?"
+                yield Asking(kind, name, server, name)
         if _policy(mapping(each.get("default_config"))) == "always_ask":
-            asking.append(f"any tool of {each.get('mcp_server_name') or 'its toolset'}")
-        found += asking
-    return list(dict.fromkeys(found))
+            yield Asking("any", "", server, f"any tool of {server or 'its toolset'}")
 
 
 def _leaves_output(tool: Raw) -> bool:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -408,3 +409,14 @@ def test_deploy_check_draws_a_block_for_each_deployment(qoder: Qoder) -> None:
 def test_deploy_check_exits_5_for_a_name_that_nothing_has(qoder: Qoder) -> None:
     Place(qoder).deployment()
     assert qoder("deploy", "check", "nothing").code == 5
+
+
+@pytest.mark.parametrize(("rule", "asks"), [("allow: Bash(git status)", False), ("allow: Read(/data/**)", True)])
+def test_deploy_check_warns_of_no_tool_that_a_policy_answers(
+    qoder: Qoder, tmp_path: Path, rule: str, asks: bool
+) -> None:
+    place = Place(qoder, "current")
+    of_agent(tools=ASKS)(place)
+    (tmp_path / "policy.yaml").write_text(f"rules:\n  - {rule}\n")
+    ran = qoder("deploy", "check", "--policy", str(tmp_path / "policy.yaml"), "--json")
+    assert ("will_ask" in {each["finding"] for each in ran.json}) is asks

@@ -11,10 +11,10 @@ from qoder_cli.base.errors import NotYet, QoderError, Unavailable, UsageError
 from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.tokens import few
-from qoder_cli.cli.options import Texts, argument, flag, named
+from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.deployments.facts import AT_A_TIME, Facts
-from qoder_cli.deployments.findings import WEIGHTS, Finding, History, find
+from qoder_cli.deployments.findings import WEIGHTS, Asking, Covers, Finding, History, find
 from qoder_cli.deployments.lookup import deployment_ids_of, find_deployment, read_all
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import secrets
@@ -44,6 +44,7 @@ def check(
     deployments: Texts = argument("DEPLOYMENT...", _OF, values.deployments, default=None),
     probe: bool = _PROBE,
     exit_status: bool = _EXIT,
+    policy: Text = option("--policy", "FILE", "Rules that answer what tools ask: these need no person.", values.files),
     *,
     viewing: Viewing,
 ) -> None:
@@ -67,11 +68,12 @@ def check(
     if exit_status and view.is_watched:
         raise UsageError("--watch and --exit-status cannot be used together", hint="give only one of them")
     typed = named(deployments, app, what="deployments") if deployments else []
+    covers = _covers(app, policy)
     counts: Counter[str] = Counter()
 
     def look() -> None:
         nonlocal counts
-        counts = _look(app, typed, probe=probe)
+        counts = _look(app, typed, probe=probe, covers=covers)
 
     view.show(look)
     if exit_status and counts["problem"]:
@@ -86,7 +88,23 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _look(app: App, typed: Sequence[str], *, probe: bool) -> Counter[str]:
+def _covers(app: App, path: str | None) -> Covers:
+    """Return whether the policy in a file, if one is given, has a rule about a tool. Raises BadFiles."""
+    if path is None:
+        return lambda *_: False
+    from qoder_cli.policy.match import covers_tool
+    from qoder_cli.sessions.by_policy import loaded
+
+    policy = loaded(app, path)
+
+    def covers(deployment: Deployment, tool: Asking) -> bool:
+        called = filter(None, (deployment.id, deployment.name))
+        return covers_tool(policy, tool.kind, tool.name, tool.server, deployment=[*called])
+
+    return covers
+
+
+def _look(app: App, typed: Sequence[str], *, probe: bool, covers: Covers) -> Counter[str]:
     """Print what there is to say now; return how many findings have which weight. Raises ApiError."""
     known = _named(app, typed) if typed else list(read_all(app))
     if len(known) > _PACED:
@@ -95,7 +113,7 @@ def _look(app: App, typed: Sequence[str], *, probe: bool) -> Counter[str]:
     facts.prepare(each.raw for each in known)
     histories = histories_of(app, [each.id for each in known])
     now = app.client.server_now()
-    by_deployment = [find(each, facts, histories.get(each.id, History()), now=now) for each in known]
+    by_deployment = [find(each, facts, histories.get(each.id, History()), now=now, covers=covers) for each in known]
     if probe:
         tried = _tried(app, known, facts)
         by_deployment = [[*tried.get(each.id, ()), *one] for each, one in zip(known, by_deployment, strict=True)]
