@@ -116,18 +116,27 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
         assert play(shell, script, **env).code == code
 
 
+@pytest.mark.parametrize("system", ["github", "gitlab"])
 @as_red
-def test_recipe_gitlab_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
-    tmp_path: Path, deployment: str, code: int
+def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
+    tmp_path: Path, deployment: str, code: int, system: str
 ) -> None:
-    [job] = yaml.safe_load(JOBS["gitlab with a service account"]).values()
+    found = yaml.safe_load(JOBS[f"{system} with a service account"])
     (tmp_path / "key").write_text(SERVICE_KEY)
+    if system == "github":
+        job = found["jobs"]["run"]
+        lines, region = [job["steps"][-1]["run"]], job["env"]["QODER_REGION"]
+        env = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "1234", "QODER_SA_KEY": SERVICE_KEY}
+    else:
+        [job] = found.values()
+        lines, region = job["script"], job["variables"]["QODER_REGION"]
+        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "CI_PIPELINE_ID": "1234"}
+        env |= {"QODER_SA_KEY_FILE": str(tmp_path / "key"), "QODER_CLI": job["variables"]["QODER_CLI"]}
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         keys = shell.qoder("key", "init", "-q").out.strip()
-        script = "\n".join(job["script"]).replace("nightly-report", deployment)
-        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "CI_PIPELINE_ID": "1234", **job["variables"]}
-        env |= {"QODER_PAT": "", "QODER_SA_KEY_FILE": str(tmp_path / "key")}
+        script = "\n".join(lines).replace("nightly-report", deployment)
+        env |= {"QODER_PAT": "", "QODER_REGION": region}
         assert play(shell, script, **env).code == 2  # a variable is missing
         for runner in ("one", "two"):
             ended = play(shell, script, QODER_KEYS=keys, QODER_STATE_DIR=str(tmp_path / runner), **env)
